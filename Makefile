@@ -1,0 +1,60 @@
+# From a fresh clone, with nothing but Python >= 3.11, git and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STEP = @printf '\033[2m· %s\033[0m\n'
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test serve bench check fix constraints clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+demo: $(VENV)/.run ## one real spoken call through an example flow
+	@$(BIN)/vocelio demo
+
+test: check ## everything needed, then lint, types and all tests
+	$(STEP) "tests"
+	@$(BIN)/pytest -n 4 --dist worksteal
+
+serve: $(VENV)/.run ## the gateway on http://localhost:8080
+	@$(BIN)/vocelio serve
+
+bench: $(VENV)/.run ## how fast: CPU per second of a call, beside a bare echo
+	@$(BIN)/python -m benchmarks
+
+check: $(VENV)/.dev ## lint, types and the import directions only
+	$(STEP) "lint and types"
+	@$(BIN)/ruff format --quiet --check . && $(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary && $(BIN)/mypy --no-error-summary --exclude '^$$' benchmarks
+	@$(BIN)/pyright --warnings > $(VENV)/pyright.txt || { cat $(VENV)/pyright.txt; exit 1; }
+	@$(BIN)/lint-imports > $(VENV)/imports.txt || { cat $(VENV)/imports.txt; exit 1; }
+
+fix: $(VENV)/.dev ## mend what ruff can mend
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+constraints: $(VENV)/.uv ## lock the newest versions anew
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --all-extras --group dev pyproject.toml \
+	  --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+	@sed -i '1i # Every version that is installed anywhere: `make constraints` writes this file anew.' constraints.txt
+
+clean: ## remove what make made
+	@rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info build dist
+
+# uv installs in seconds what takes pip a minute.
+$(VENV)/.uv: constraints.txt
+	$(STEP) "virtual environment"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv 2>$(VENV)/pip.txt || { cat $(VENV)/pip.txt; exit 1; }
+	@touch $@
+
+$(VENV)/.run: pyproject.toml $(VENV)/.uv
+	$(STEP) "packages"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[local]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(STEP) "packages for the tests"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev
+	@touch $@

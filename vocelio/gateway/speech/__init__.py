@@ -1,0 +1,1 @@
+"""Recognition and synthesis: the ports, and one package or module per provider."""

@@ -1,0 +1,83 @@
+"""The ports of speech: what a call asks of a recogniser and of a synthesizer, whoever provides them.
+
+Audio crosses these ports as telephone audio: mu-law, 8,000 bytes a second. Every method that is not a
+coroutine returns at once: it may be called for each 20 ms frame on the event loop. Callbacks come on the
+event loop, never from inside the call that caused them.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import msgspec
+
+from vocelio.engine.voice import Voice
+
+
+class SpeechError(Exception):
+    """A provider refused, stalled or died. The message says which and why; it is safe to log."""
+
+
+class Expectation(msgspec.Struct, frozen=True):
+    """What a recogniser may expect to hear.
+
+    ``phrases`` are the texts that the flow knows how to answer (a recogniser with a grammar hears only these, one
+    with a language model prefers them). ``repeat`` says that they may follow one another, as digits do.
+    """
+
+    phrases: tuple[str, ...]
+    language: str = "en-US"
+    repeat: bool = False
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """What was understood: ``text`` is empty when speech was heard but not understood. ``confidence`` is 0 to 1."""
+
+    text: str
+    confidence: float
+    final: bool
+
+
+class Recognition(Protocol):
+    """One utterance being recognised, from its first audio to its final text."""
+
+    def feed(self, mulaw: bytes) -> None:
+        """Take the next audio. Never blocks; past the provider's bound the recognition fails instead of growing."""
+
+    def finish(self) -> None:
+        """The utterance has ended: exactly one final (or one failure) follows. Calling it twice is harmless."""
+
+    def close(self) -> None:
+        """Forget it: nothing is called back after this returns. Harmless at any time and more than once."""
+
+
+class Recognizer(Protocol):
+    """A provider of recognition."""
+
+    async def start(self) -> None:
+        """Get ready (connections, processes), so that the first ``open`` costs nothing. Raises SpeechError."""
+
+    def open(
+        self,
+        expectation: Expectation,
+        heard: Callable[[Heard], None],
+        failed: Callable[[SpeechError], None],
+    ) -> Recognition:
+        """Begin one recognition. ``heard`` gets partials and then one final, or ``failed`` is called once."""
+        ...
+
+    async def aclose(self) -> None:
+        """End every recognition and leave nothing behind: no task, thread, process or socket."""
+
+
+class Synthesizer(Protocol):
+    """A provider of speech."""
+
+    def speak(self, text: str, voice: Voice) -> AsyncIterator[bytes]:
+        """Mu-law audio of ``text``, chunk by chunk, as it is made.
+
+        Closing the iterator (``aclose``) cancels the synthesis. Raises SpeechError, also in mid-stream.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Leave nothing behind."""

@@ -1,0 +1,29 @@
+"""What can go wrong in the engine.
+
+EngineError
+├── DocumentError      a flow document that cannot be used; carries every problem found
+├── EventError         an event that cannot be: time runs backwards, or it follows the end
+└── CheckpointError    a saved state that does not fit the flow's version
+"""
+
+from vocelio.engine.problems import Problem
+
+
+class EngineError(Exception):
+    """The root: nothing else leaves the engine."""
+
+
+class DocumentError(EngineError):
+    """The document has errors; ``problems`` lists all of them, warnings included."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class EventError(EngineError):
+    """The shell fed an event that cannot be."""
+
+
+class CheckpointError(EngineError):
+    """The state was saved by another flow or another release."""

@@ -1,0 +1,15 @@
+"""The node types, one file each: a module here that defines a Node is a type of the document."""
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from vocelio.engine.node import Node
+
+
+def _types() -> dict[str, type[Node]]:
+    for module in iter_modules(__path__):
+        import_module(f"{__name__}.{module.name}")
+    return {kind.type: kind for kind in Node.__subclasses__()}
+
+
+TYPES: dict[str, type[Node]] = _types()

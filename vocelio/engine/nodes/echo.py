@@ -1,0 +1,25 @@
+"""echo: send the caller's own audio back, to test a line."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from vocelio.engine.events import AnyEvent, TimerFired
+from vocelio.engine.node import Node
+from vocelio.engine.run import Run
+
+
+class Echo(Node, frozen=True, kw_only=True):
+    """Everything comes back, frame for frame, for so many seconds."""
+
+    type: ClassVar[str] = "echo"
+
+    seconds: Annotated[float, Meta(gt=0, le=3600)]
+
+    def enter(self, run: Run) -> None:
+        run.echo(True)
+        run.start_timer("echo", self.seconds)
+
+    def receive(self, run: Run, event: AnyEvent) -> None:
+        if isinstance(event, TimerFired):
+            run.leave("next")

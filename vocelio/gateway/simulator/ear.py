@@ -1,0 +1,56 @@
+"""What can be heard in mu-law, and when it began and ended: the caller's judgement of sound.
+
+Loudness is judged sample by sample with a table, in C: a voice is far above the threshold, a line's noise far
+below it. Positions are samples on the line's clock.
+"""
+
+import struct
+
+from vocelio.codecs import mulaw
+
+AUDIBLE = 500
+"""The 16-bit amplitude that counts as sound: -36 dBFS at its peak; speech peaks at -20 to -3, line noise below -45."""
+
+LEAST_SAMPLES = 4
+"""Loud samples that a stretch of audio must have: a single crackle is not speech."""
+
+GAP_SAMPLES = 1600
+"""Quiet of 0.2 s separates two sounds: longer than the closure of a plosive, shorter than any turn-taking."""
+
+_PCM_OF_ALL = struct.unpack("<256h", mulaw.decode(bytes(range(256))))
+_LOUD = bytes(abs(sample) >= AUDIBLE for sample in _PCM_OF_ALL)
+
+
+def voiced(audio: bytes) -> tuple[int, int]:
+    """The first audible sample, and the one after the last; (0, 0) if nothing is audible."""
+    loud = audio.translate(_LOUD)
+    if loud.count(1) < LEAST_SAMPLES:
+        return 0, 0
+    return loud.find(1), loud.rfind(1) + 1
+
+
+class Ear:
+    """Follows what is played to the caller: ``onset`` is the begin of the latest sound, ``last`` its end so far."""
+
+    def __init__(self) -> None:
+        self.onset = -1
+        self.last = -1
+        self._cut = True
+
+    def hear(self, audio: bytes, at: int) -> None:
+        """Take audio of which the first sample is at ``at``."""
+        first, after = voiced(audio)
+        if not after:
+            return
+        if self._cut or at + first - self.last >= GAP_SAMPLES:
+            self.onset = at + first
+            self._cut = False
+        self.last = at + after
+
+    def cut(self) -> None:
+        """The gateway threw away what it was saying: whatever is heard next is a new sound."""
+        self._cut = True
+
+    def hears(self, now: int) -> bool:
+        """Whether a sound is going on at ``now``."""
+        return self.onset >= 0 and not self._cut and now - self.last < GAP_SAMPLES

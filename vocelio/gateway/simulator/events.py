@@ -1,0 +1,97 @@
+"""What happens during a simulated call, told as it happens: for a live display. ``at`` is seconds since it was placed."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Ringing:
+    """The call was placed; the voice webhook is being asked."""
+
+    at: float
+    to: str
+    from_: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """A stream's socket is open: the first, or the ``number``-th of the call."""
+
+    at: float
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallerSpeaks:
+    """The caller begins to say ``text``."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallerPresses:
+    """The caller begins to press ``keys``."""
+
+    at: float
+    keys: str
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupts:
+    """The caller's next words or keys come while the gateway is speaking."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayAnswers:
+    """The caller hears the answer to a turn, ``latency_ms`` after the end of what was said or the last key."""
+
+    at: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class CarrierSays:
+    """Twilio itself reads ``text`` to the caller (the verb ``<Say>``)."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dialing:
+    """Twilio rings ``targets``."""
+
+    at: float
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bridged:
+    """``target`` has answered and talks with the caller."""
+
+    at: float
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The call is over; ``how`` is the report's ``ended``."""
+
+    at: float
+    how: str
+
+
+Event = (
+    Ringing
+    | Connected
+    | CallerSpeaks
+    | CallerPresses
+    | Interrupts
+    | GatewayAnswers
+    | CarrierSays
+    | Dialing
+    | Bridged
+    | Ended
+)

@@ -1,0 +1,101 @@
+"""Media Streams messages as Twilio writes and reads them: JSON text in which numbers are strings.
+
+Outgoing media is formatted by hand: at 100 calls in a process that line runs 5,000 times a second.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+
+import msgspec
+
+from vocelio.codecs import mulaw
+
+SAMPLE_RATE = mulaw.SAMPLE_RATE
+FRAME_MS = 20
+FRAME_SECONDS = FRAME_MS / 1000
+FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
+
+SILENT_FRAME = bytes([mulaw.SILENCE]) * FRAME_SAMPLES
+SILENT_PAYLOAD = base64.b64encode(SILENT_FRAME).decode()
+
+
+class Media(msgspec.Struct, frozen=True):
+    payload: bytes  # msgspec decodes the base64
+
+
+class Mark(msgspec.Struct, frozen=True):
+    name: str
+
+
+class Incoming(msgspec.Struct, frozen=True):
+    """A message from the server; what belongs to another event than its own is not looked at."""
+
+    event: str
+    stream_sid: str = msgspec.field(name="streamSid", default="")
+    media: Media | None = None
+    mark: Mark | None = None
+
+
+_decoder = msgspec.json.Decoder(Incoming)
+
+
+def decode(text: str) -> Incoming:
+    """Raises msgspec.MsgspecError (also for what is not JSON at all)."""
+    return _decoder.decode(text)
+
+
+def payload(audio: bytes) -> str:
+    """Base64 of mu-law."""
+    return SILENT_PAYLOAD if audio is SILENT_FRAME else base64.b64encode(audio).decode()
+
+
+class Outgoing:
+    """The messages of one stream, numbered from 1; ``connected`` comes before them and has no number."""
+
+    def __init__(self, account_sid: str, call_sid: str, stream_sid: str, parameters: Mapping[str, str]) -> None:
+        self._account = account_sid
+        self._call = call_sid
+        self._stream = stream_sid
+        self._parameters = dict(parameters)
+        self._sequence = 0
+        self._chunk = 0
+
+    def connected(self) -> str:
+        return json.dumps({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+
+    def start(self) -> str:
+        start = {
+            "accountSid": self._account,
+            "streamSid": self._stream,
+            "callSid": self._call,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": SAMPLE_RATE, "channels": 1},
+            "customParameters": self._parameters,
+        }
+        return self._message("start", start)
+
+    def media(self, payload: str) -> str:
+        """One frame of the caller's; its timestamp is milliseconds of audio since the stream's start."""
+        self._sequence += 1
+        self._chunk += 1
+        return (
+            f'{{"event":"media","sequenceNumber":"{self._sequence}","streamSid":"{self._stream}","media":{{'
+            f'"track":"inbound","chunk":"{self._chunk}","timestamp":"{self._chunk * FRAME_MS}",'
+            f'"payload":"{payload}"}}}}'
+        )
+
+    def dtmf(self, digit: str) -> str:
+        return self._message("dtmf", {"track": "inbound_track", "digit": digit})
+
+    def mark(self, name: str) -> str:
+        return self._message("mark", {"name": name})
+
+    def stop(self) -> str:
+        return self._message("stop", {"accountSid": self._account, "callSid": self._call})
+
+    def _message(self, event: str, body: Mapping[str, object]) -> str:
+        self._sequence += 1
+        return json.dumps(
+            {"event": event, "sequenceNumber": str(self._sequence), "streamSid": self._stream, event: body}
+        )

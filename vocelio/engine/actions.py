@@ -14,7 +14,8 @@ class Action(msgspec.Struct, frozen=True, tag=True, tag_field="action", omit_def
 class Speak(Action, frozen=True, tag="speak"):
     """Play a prompt: ``text`` in ``voice``, or the stored sound ``audio``.
 
-    PromptFinished or PromptInterrupted follows.
+    PromptFinished or PromptInterrupted follows. A ``sensitive`` text must be spoken and nothing else: not logged,
+    shown or kept.
     """
 
     id: str
@@ -22,6 +23,7 @@ class Speak(Action, frozen=True, tag="speak"):
     voice: Voice
     barge_in: bool = True
     audio: str = ""
+    sensitive: bool = False
 
 
 class StopSpeaking(Action, frozen=True, tag="stop_speaking"):
@@ -68,7 +70,8 @@ class CancelTimer(Action, frozen=True, tag="cancel_timer"):
 class Request(Action, frozen=True, tag="request"):
     """An HTTP request; ReplyArrived follows. ``key`` is its Idempotency-Key, the same however often it is sent.
 
-    Headers still hold ``{{ secret.name }}``: secrets are resolved in the shell, never here.
+    Headers still hold ``{{ secret.name }}``: secrets are resolved in the shell, never here. ``sensitive``: its
+    URL, headers or body hold what the caller entered in confidence and must not be logged.
     """
 
     id: str
@@ -79,12 +82,13 @@ class Request(Action, frozen=True, tag="request"):
     json: Any = None
     timeout: float = 5.0
     retries: int = 0
+    sensitive: bool = False
 
 
 class Transfer(Action, frozen=True, tag="transfer"):
     """Connect the caller to a department, a number (E.164) or a SIP address; TransferEnded follows.
 
-    ``timeout`` is seconds of ringing; 0 takes the department's own.
+    ``timeout`` is seconds of ringing; 0 takes the department's own. A ``sensitive`` whisper must not be logged.
     """
 
     id: str
@@ -95,6 +99,7 @@ class Transfer(Action, frozen=True, tag="transfer"):
     whisper: str = ""
     caller_id: str = ""
     ring: Literal["in_turn", "together", ""] = ""
+    sensitive: bool = False
 
 
 class Queue(Action, frozen=True, tag="queue"):
@@ -109,12 +114,18 @@ class Queue(Action, frozen=True, tag="queue"):
 
 
 class Record(Action, frozen=True, tag="record"):
-    """Record the caller until ``silence`` or ``max_seconds``; RecordingEnded follows."""
+    """Record the caller, after a ``beep``, until ``silence`` or ``max_seconds``; RecordingEnded follows."""
 
     id: str
     max_seconds: float = 120.0
     silence: float = 3.0
     beep: bool = True
+
+
+class StopRecording(Action, frozen=True, tag="stop_recording"):
+    """The recording is complete; RecordingEnded follows, if the flow still waits for it."""
+
+    id: str
 
 
 class Echo(Action, frozen=True, tag="echo"):
@@ -148,6 +159,7 @@ AnyAction = (
     | Transfer
     | Queue
     | Record
+    | StopRecording
     | Echo
     | HangUp
     | Note

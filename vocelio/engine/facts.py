@@ -2,20 +2,24 @@
 
 import msgspec
 
+from vocelio.engine.hours import OpeningHours
+
 
 class TenantFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The client whose flow it is."""
+    """The client whose flow it is. ``time_zone`` is an IANA name; empty is UTC."""
 
     id: str
     name: str
     variables: dict[str, str] = {}
+    time_zone: str = ""
 
 
 class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """The call.
 
     ``caller`` and ``number`` are E.164 (``caller`` may be empty: withheld); ``started`` is whole microseconds
-    UTC; ``seed`` makes every random choice of the call.
+    UTC; ``seed`` tells apart callers who withhold their number. ``departments`` are those that a transfer can
+    name (empty: not known, so nothing is refused); ``hours`` are theirs, where they have any.
     """
 
     call: str
@@ -25,3 +29,4 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     started: int
     seed: str = ""
     departments: dict[str, str] = {}
+    hours: dict[str, OpeningHours] = {}

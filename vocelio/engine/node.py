@@ -5,7 +5,7 @@ node and when something happens to the call there. It keeps what it must remembe
 the node itself is shared by all calls of the version.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 import msgspec
@@ -16,16 +16,37 @@ from vocelio.engine.run import Run
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The common part. ``exits`` leads from the names of ways out to the names of nodes."""
+    """The common part. ``exits`` leads from the names of ways out to the names of nodes.
+
+    ``waits``: the node waits for the caller, for a person or for time, so a loop through it is none without end.
+    ``results`` are the names that templates read as ``{{ node.name }}``; ``field_names`` those that a field's own
+    templates can read besides.
+    """
 
     type: ClassVar[str] = ""
     exit_names: ClassVar[tuple[str, ...]] = ("next",)
+    waits: ClassVar[bool] = False
+    results: ClassVar[tuple[str, ...]] = ()
+    field_names: ClassVar[Mapping[str, str]] = {}
 
     exits: dict[str, str] = {}
 
     def ways_out(self) -> tuple[str, ...]:
         """The exits that this node can leave by."""
         return self.exit_names
+
+    def exit_taken(self, name: str) -> str | None:
+        """The node to which the exit leads; None where it is left out."""
+        return self.exits.get(name)
+
+    def variables(self) -> tuple[str, ...]:
+        """The flow's variables that this node sets."""
+        return ()
+
+    @property
+    def confidential(self) -> bool:
+        """True when what the caller says or presses here must not be kept."""
+        return False
 
     def enter(self, run: Run) -> None:
         """The call has come to this node."""
@@ -36,7 +57,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def resume(self, run: Run) -> None:
         """The call goes on here on a new stream; what was under way is gone. By default the node begins anew."""
-        run.state.memory = None
+        run.state.private.memory = None
         self.enter(run)
 
     def problems(self, path: str) -> Iterable[Problem]:

@@ -17,14 +17,16 @@ import msgspec
 
 from vocelio.engine import events
 from vocelio.engine.actions import AnyAction
-from vocelio.engine.document import FlowVersion
 from vocelio.engine.errors import CheckpointError, EventError
 from vocelio.engine.facts import CallFacts
+from vocelio.engine.flow import FlowVersion
 from vocelio.engine.node import Node
 from vocelio.engine.run import Run
 from vocelio.engine.state import State
+from vocelio.engine.travel import Travel
 
-MAX_STEPS = 100  # nodes entered by one event: a flow that walks further never waits for anything
+LATEST = 1e7  # seconds: four months; what is later is no time of a call
+KEYS = frozenset("0123456789*#ABCD")
 APOLOGY = "Sorry, something went wrong. Please call again later. Goodbye."
 GOODBYE = "Thank you for calling. Goodbye."
 TOO_LONG = "Sorry, this call has reached its longest time. Goodbye."
@@ -37,10 +39,10 @@ class Session:
     def __init__(self, version: FlowVersion, begin: CallFacts | State) -> None:
         if isinstance(begin, CallFacts):
             begin = State(version.id, begin, variables=dict(version.flow.variables))
-        state = begin
-        self._flow = version.flow
-        self._state: State = state
-        self._run = Run(state, version.flow.voice)
+        self._state: State = begin
+        self._longest = version.flow.max_seconds
+        self._run = Run(begin, version.flow.voice)
+        self._travel = Travel(version, self._run)
 
     @classmethod
     def resume(cls, version: FlowVersion, checkpoint: dict[str, Any]) -> "Session":
@@ -54,7 +56,7 @@ class Session:
         return cls(version, state)
 
     def checkpoint(self) -> dict[str, Any]:
-        """The state as a small JSON-able value."""
+        """The state as a small JSON-able value. What may be sensitive is under its key ``private``."""
         held: dict[str, Any] = msgspec.to_builtins(self._state)
         return held
 
@@ -70,8 +72,18 @@ class Session:
 
     @property
     def node(self) -> str:
-        """The node where the call is."""
+        """The node where the call is, in the flow within."""
         return self._state.node
+
+    @property
+    def flows(self) -> tuple[str, ...]:
+        """The flows within the call's own in which the call is, outermost first, as the flows around name them."""
+        return tuple(frame.reference for frame in self._state.stack)
+
+    @property
+    def confidential(self) -> bool:
+        """True while what the caller says or presses must not be kept or shown."""
+        return bool(self._state.node) and self._node.confidential
 
     def actions(self) -> list[AnyAction]:
         """What to do now, in order; each is given once."""
@@ -83,7 +95,7 @@ class Session:
         state = self._state
         if state.ended:
             return
-        if event.at < state.at:
+        if not state.at <= event.at < LATEST:
             raise EventError(f"{type(event).__name__} at {event.at}, after {state.at}")
         state.at = event.at
         self._dispatch(event)
@@ -97,16 +109,11 @@ class Session:
         match event:
             case events.CallStarted():
                 if not state.node:
-                    run.start_timer("longest call", self._flow.max_seconds, "session")
-                    self._enter(self._flow.start)
+                    self._begin(self._longest)
             case events.CallEnded():
                 self._end("transferred" if state.outcome == "transferred" else "abandoned")
             case events.PromptFinished() | events.PromptInterrupted():
-                prompt = state.speaking.get(event.id)
-                if prompt:
-                    state.speaking = {key: value for key, value in state.speaking.items() if key != event.id}
-                    if prompt.owner == "node":
-                        self._hand(event)
+                self._prompt_over(event)
             case events.SpeechStarted():
                 state.speech, state.answered = True, False
                 run.stop_speaking()
@@ -117,10 +124,7 @@ class Session:
             case events.Heard() | events.ListeningFailed():
                 self._recognised(event)
             case events.KeyPressed():
-                run.keep_key(event.key)
-                run.note("key.pressed", node=state.node)
-                run.stop_speaking()
-                self._hand(event)
+                self._key_pressed(event)
             case events.TimerFired():
                 self._timer_fired(event)
             case events.TransferEnded() | events.ReplyArrived() | events.RecordingEnded() | events.QueueEnded():
@@ -134,14 +138,31 @@ class Session:
             case _:
                 assert_never(event)
 
+    def _begin(self, longest: float) -> None:
+        self._run.start_timer("longest call", longest, "session")
+        self._travel.begin()
+
+    def _prompt_over(self, event: events.PromptFinished | events.PromptInterrupted) -> None:
+        prompt = self._state.speaking.get(event.id)
+        if prompt:
+            self._state.speaking = {key: held for key, held in self._state.speaking.items() if key != event.id}
+            if prompt.owner == "node":
+                self._hand(event)
+
     def _recognised(self, event: events.Heard | events.ListeningFailed) -> None:
-        state = self._state
-        if event.id != state.listening:
+        if event.id != self._state.listening:
             return
         if isinstance(event, events.ListeningFailed) or event.final:
-            state.listening = ""
-            state.answered = state.speech
+            self._state.listening = ""
+            self._run.take_utterance()
         self._hand(event)
+
+    def _key_pressed(self, event: events.KeyPressed) -> None:
+        if event.key in KEYS:
+            self._run.keep_key(event.key)
+            self._run.note("key.pressed", node=self._state.node)
+            self._run.stop_speaking()
+            self._hand(event)
 
     def _ended_elsewhere(self, event: events.AnyEvent) -> None:
         """An operator's transfer is not the node's: unanswered, the caller is asked again where the call was."""
@@ -157,74 +178,55 @@ class Session:
         timer = self._state.timers.get(event.id)
         if timer is None:
             return
-        self._state.timers = {key: value for key, value in self._state.timers.items() if key != event.id}
+        self._state.timers = {key: held for key, held in self._state.timers.items() if key != event.id}
         if timer.owner == "node":
             self._hand(events.TimerFired(event.at, timer.name))
         else:
-            self._run.note("call.too_long", seconds=self._flow.max_seconds)
+            self._run.note("call.too_long", seconds=self._longest)
             self._finish(TOO_LONG, "failed")
 
     def _commanded(self, event: events.Commanded) -> None:
+        """Once the call is ending, or has not begun, an operator can only cut it off."""
         run = self._run
-        match event.command:
-            case "say":
-                run.speak(event.value, barge_in=False, owner="session")
-            case "jump":
-                if event.value in self._flow.nodes:
+        if event.command == "hang_up":
+            self._finish("", "completed")
+        elif self._state.closing is None and self._state.node:
+            match event.command:
+                case "say":
+                    run.speak(event.value, barge_in=False, owner="session")
+                case "jump":
+                    self._travel.jump_to(event.value)
+                case "transfer":
                     run.drop_all("node")
-                    self._enter(event.value)
-            case "transfer":
-                run.drop_all("node")
-                self._state.commanded = True
-                run.transfer(department=event.value)
-            case "hang_up":
-                self._finish("", "completed")
+                    self._state.commanded = True
+                    run.transfer(department=event.value)
 
     def _resumed(self) -> None:
         state, run = self._state, self._run
         run.forget_all()
-        left = max(1.0, self._flow.max_seconds - state.at)
-        run.start_timer("longest call", left, "session")
         if not state.node:
-            self._enter(self._flow.start)
-        elif state.closing is None:
+            self._begin(self._longest)
+            return
+        run.start_timer("longest call", max(1.0, self._longest - state.at), "session")
+        if state.closing is None:
             state.preface = LETS_GO_ON
             self._node.resume(run)
 
     @property
     def _node(self) -> Node:
-        return self._flow.nodes[self._state.node]
+        return self._travel.node
 
     def _hand(self, event: events.AnyEvent) -> None:
-        if self._state.node and self._state.closing is None:
+        state = self._state
+        if state.node and state.closing is None and not state.commanded:
             self._node.receive(self._run, event)
 
-    # Moving through the flow
-
-    def _enter(self, name: str) -> None:
-        state = self._state
-        state.node, state.memory = name, None
-        state.visits += 1
-        self._run.note("node.entered", node=name, type=self._node.type)
-        self._node.enter(self._run)
-
     def _walk(self) -> None:
-        run = self._run
-        for _ in range(MAX_STEPS):
-            if run.exit is None or self._state.closing is not None:
-                run.exit = None
-                return
-            (exit_name, goodbye), run.exit = run.exit, None
-            target = self._node.exits.get(exit_name)
-            run.note("node.left", node=self._state.node, exit=exit_name)
-            run.drop_all("node")
-            if target is None:
-                self._finish(GOODBYE if goodbye else "", "completed" if goodbye else "transferred")
-            else:
-                self._enter(target)
-        run.exit = None
-        run.problem(f"the flow went through {MAX_STEPS} nodes without waiting for anything")
-        self._finish(APOLOGY, "failed")
+        unled = self._travel.walk()
+        if unled is not None:
+            self._finish(GOODBYE if unled.goodbye else "", "completed" if unled.goodbye else "transferred")
+        elif self._travel.lost:
+            self._finish(APOLOGY, "failed")
 
     # The end
 

@@ -1,4 +1,7 @@
-"""The session's state: everything that must survive the process, and nothing else. It is the checkpoint."""
+"""The session's state: everything that must survive the process, and nothing else. It is the checkpoint.
+
+What a caller entered in confidence is in ``private`` and nowhere else, so that a store can encrypt that part.
+"""
 
 from typing import Any, Literal
 
@@ -26,11 +29,36 @@ class Timer(msgspec.Struct, omit_defaults=True):
     owner: Owner = "node"
 
 
+class Frame(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """A flow that waits for the one it called: where it is, and what it will go on with.
+
+    ``reference`` is the called flow, by the name that the waiting flow has for it.
+    """
+
+    reference: str
+    node: str
+    variables: dict[str, Any] = {}
+    results: dict[str, Any] = {}
+    voice: Voice | None = None
+
+
+class Private(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+    """What may hold sensitive values: the node's memory, keys not taken yet, and the sensitive variables of the
+    call's own flow and of each flow within, outermost first.
+    """
+
+    memory: Any = None
+    keys: str = ""
+    variables: list[dict[str, Any]] = []
+
+
 class State(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """One call in one flow, between two events.
 
     ``speech`` says that the caller is speaking; ``answered`` that what is being said has been taken as an answer
-    already, so that its tail means nothing. ``keys`` are those pressed before any node asked for them.
+    already, so that its tail means nothing. ``stack`` holds the flows that wait, the call's own first; ``node``,
+    ``variables``, ``results`` and ``voice`` are those of the flow within. ``noted`` are the problems of this visit
+    that monitors know of.
     """
 
     flow: str
@@ -39,16 +67,17 @@ class State(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     node: str = ""
     visits: int = 0
     ids: int = 0
-    memory: Any = None
+    private: Private = msgspec.field(default_factory=Private)
     variables: dict[str, Any] = {}
     results: dict[str, Any] = {}
+    stack: list[Frame] = []
+    noted: list[str] = []
     voice: Voice | None = None
     speaking: dict[str, Prompt] = {}
     listening: str = ""
     timers: dict[str, Timer] = {}
     pending: str = ""
     commanded: bool = False
-    keys: str = ""
     speech: bool = False
     answered: bool = False
     echoing: bool = False
@@ -56,3 +85,9 @@ class State(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     closing: HangUp | None = None
     ended: bool = False
     outcome: str = ""
+
+    @property
+    def secrets(self) -> dict[str, Any]:
+        """The sensitive variables of the flow within."""
+        depth = len(self.stack)
+        return self.private.variables[depth] if len(self.private.variables) > depth else {}

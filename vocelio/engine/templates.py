@@ -2,69 +2,44 @@
 
 A text that is one single ``{{ ... }}`` keeps the type of its value; every other text renders to a string.
 What is wrong with a template's form shows when it is compiled (``ValueError``), what is wrong with its
-values when it is rendered (``RenderError``); an unknown name renders as nothing.
+values when it is rendered (``RenderError``); an unknown name renders as nothing and is told in ``missing``.
 """
 
 from collections.abc import Mapping
+from datetime import date, time
+from decimal import Decimal
 from typing import Any
 
-from liquid import BoundTemplate, Environment, RenderContext
+from liquid import BoundTemplate
 from liquid.builtin.output import OutputNode
 from liquid.builtin.tags.if_tag import IfNode
 from liquid.exceptions import LiquidError
+from liquid.expression import Expression
+from liquid.output import LimitedStringIO
+from liquid.undefined import is_undefined
 
-from vocelio.engine.filters import FILTERS
-from vocelio.engine.problems import did_you_mean
+from vocelio.engine.budget import Budgeted
+from vocelio.engine.jsonpath import JsonPath
+from vocelio.engine.liquid_phone import MAX_OUTPUT, compile_source, names_read
 
-MAX_SOURCE = 5_000  # characters: about six minutes of speech
-MAX_OUTPUT = 10_000  # bytes
-TAGS = {"if", "unless", "case", "for", "break", "continue", "assign", "capture", "comment", "echo", "#"}
-_PARSER_TAGS = {"content", "output", "illegal"}  # the library's own words for what is not a tag
+MAX_DEPTH = 16  # of a literal's lists and objects
+
+Paths = tuple[tuple[str, ...], ...]
 
 
 class RenderError(Exception):
     """A template met values that it cannot work with."""
 
 
-class _Phone(Environment):
-    """Liquid as a phone flow may use it. The library's limits on loops and output are off by default."""
-
-    loop_iteration_limit = 200
-    output_stream_limit = MAX_OUTPUT
-    local_namespace_limit = 20_000
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags = {name: tag for name, tag in self.tags.items() if name in TAGS | _PARSER_TAGS}
-        self.filters = dict(FILTERS)
-
-
-_ENVIRONMENT = _Phone()
-
-
-def _compile(source: str) -> BoundTemplate:
-    if len(source) > MAX_SOURCE:
-        raise ValueError(f"a text has at most {MAX_SOURCE:,} characters, this one {len(source):,}")
-    try:
-        bound = _ENVIRONMENT.from_string(source)
-    except LiquidError as error:
-        raise ValueError(f"not a Liquid template: {error.message}") from error
-    except RecursionError as error:
-        raise ValueError("the template is nested too deeply") from error
-    unknown = [name for name in bound.filter_names() if name not in FILTERS]
-    if unknown:
-        raise ValueError(f"there is no filter `{unknown[0]}` {did_you_mean(unknown[0], FILTERS)}".rstrip())
-    return bound
-
-
 class Template:
-    """A compiled text."""
+    """A compiled text. ``paths`` are the variables that it reads, such as ``("tenant", "name")``."""
 
-    __slots__ = ("_bound", "_value", "source")
+    __slots__ = ("_bound", "_value", "paths", "source")
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self._bound = _compile(source) if "{{" in source or "{%" in source else None
+        self._bound = compile_source(source) if "{{" in source or "{%" in source else None
+        self.paths: Paths = names_read(self._bound) if self._bound else ()
         nodes = self._bound.nodes if self._bound else []
         alone = len(nodes) == 1 and isinstance(nodes[0], OutputNode)
         self._value = nodes[0].expression if alone and isinstance(nodes[0], OutputNode) else None
@@ -77,59 +52,54 @@ class Template:
         """True when the text has no variables."""
         return self._bound is None
 
-    @property
-    def names(self) -> list[str]:
-        """The variables' paths that it reads, such as ``tenant.name``."""
-        return self._bound.global_variable_paths() if self._bound else []
-
-    def render(self, scope: Mapping[str, Any]) -> str:
+    def render(self, scope: Mapping[str, Any], missing: list[str] | None = None) -> str:
         """The text. Raises RenderError."""
         if self._bound is None:
             return self.source
+        context, out = Budgeted(self._bound, globals=scope), LimitedStringIO(MAX_OUTPUT)
         try:
-            return self._bound.render(scope)
-        except LiquidError as error:
-            raise RenderError(f"{self.source!r}: {error.message}") from error
+            self._bound.render_with_context(context, out)
+        except (LiquidError, RecursionError) as error:
+            raise _error(self.source, error) from error
+        _tell(context, missing)
+        return out.getvalue()
 
-    def value(self, scope: Mapping[str, Any]) -> Any:
+    def value(self, scope: Mapping[str, Any], missing: list[str] | None = None) -> Any:
         """The value, of its own type where the text is one single ``{{ ... }}``. Raises RenderError."""
         if self._bound is None or self._value is None:
-            return self.render(scope)
-        return _evaluate(self._bound, self._value, scope, self.source)
+            return self.render(scope, missing)
+        return _evaluate(self._bound, self._value, scope, self.source, missing)
 
 
 class Value:
-    """A literal of any JSON type, or a text that is a template."""
+    """A literal of any JSON type; texts in it, at any depth, are templates."""
 
-    __slots__ = ("_template", "literal")
+    __slots__ = ("_compiled", "literal", "paths")
 
     def __init__(self, literal: object) -> None:
         self.literal = literal
-        self._template = Template(literal) if isinstance(literal, str) else None
+        self._compiled = _compile(literal, MAX_DEPTH)
+        self.paths: Paths = tuple(path for template in _templates(self._compiled) for path in template.paths)
 
     def __repr__(self) -> str:
         return f"Value({self.literal!r})"
 
-    @property
-    def names(self) -> list[str]:
-        """The variables' paths that it reads."""
-        return self._template.names if self._template else []
-
-    def value(self, scope: Mapping[str, Any]) -> Any:
-        """The literal, or what the template gives. Raises RenderError."""
-        return self._template.value(scope) if self._template else self.literal
+    def value(self, scope: Mapping[str, Any], missing: list[str] | None = None) -> Any:
+        """The literal, with what its templates give. Raises RenderError."""
+        return _fill(self._compiled, scope, missing) if self.paths else self.literal
 
 
 class Condition:
     """A compiled Liquid condition: what stands between ``{% if`` and ``%}``."""
 
-    __slots__ = ("_bound", "_test", "source")
+    __slots__ = ("_bound", "_test", "paths", "source")
 
     def __init__(self, source: str) -> None:
         if "{%" in source or "%}" in source or not source.strip():
             raise ValueError("a condition is what stands between `{% if` and `%}`, such as `tries > 2`")
         self.source = source
-        self._bound = _compile("{% if " + source + " %}{% endif %}")
+        self._bound = compile_source("{% if " + source + " %}{% endif %}")
+        self.paths: Paths = names_read(self._bound)
         node = self._bound.nodes[0]
         if not isinstance(node, IfNode):
             raise TypeError(f"not a condition: {source!r}")
@@ -138,28 +108,99 @@ class Condition:
     def __repr__(self) -> str:
         return f"Condition({self.source!r})"
 
-    @property
-    def names(self) -> list[str]:
-        """The variables' paths that it reads."""
-        return self._bound.global_variable_paths()
-
-    def holds(self, scope: Mapping[str, Any]) -> bool:
+    def holds(self, scope: Mapping[str, Any], missing: list[str] | None = None) -> bool:
         """Whether it is true. Raises RenderError, for example when text is compared with a number."""
-        return bool(_evaluate(self._bound, self._test, scope, self.source))
+        return bool(_evaluate(self._bound, self._test, scope, self.source, missing))
 
 
-def _evaluate(bound: BoundTemplate, expression: Any, scope: Mapping[str, Any], source: str) -> Any:
+def _compile(literal: object, depth: int) -> Any:
+    if depth == 0:
+        raise ValueError(f"nested more than {MAX_DEPTH} deep")
+    match literal:
+        case str():
+            return Template(literal)
+        case dict():
+            return {name: _compile(value, depth - 1) for name, value in literal.items()}
+        case list() | tuple():
+            return [_compile(value, depth - 1) for value in literal]
+        case _:
+            return literal
+
+
+def _templates(compiled: object) -> list[Template]:
+    match compiled:
+        case Template():
+            return [compiled]
+        case dict():
+            return [template for value in compiled.values() for template in _templates(value)]
+        case list():
+            return [template for value in compiled for template in _templates(value)]
+        case _:
+            return []
+
+
+def _fill(compiled: Any, scope: Mapping[str, Any], missing: list[str] | None) -> Any:
+    match compiled:
+        case Template():
+            return compiled.value(scope, missing)
+        case dict():
+            return {name: _fill(value, scope, missing) for name, value in compiled.items()}
+        case list():
+            return [_fill(value, scope, missing) for value in compiled]
+        case _:
+            return compiled
+
+
+def _evaluate(
+    bound: BoundTemplate, expression: Expression, scope: Mapping[str, Any], source: str, missing: list[str] | None
+) -> Any:
+    context = Budgeted(bound, globals=scope)
     try:
-        return expression.evaluate(RenderContext(bound, globals=scope))
-    except LiquidError as error:
-        raise RenderError(f"{source!r}: {error.message}") from error
+        found = expression.evaluate(context)
+        if is_undefined(found):
+            str(found)  # so that it is remembered
+            found = None
+        _tell(context, missing)
+        return _json(found)
+    except (LiquidError, RecursionError) as error:
+        raise _error(source, error) from error
+
+
+def _json(found: Any) -> Any:
+    """The value as JSON can hold it, since a checkpoint must."""
+    match found:
+        case None | bool() | int() | float():
+            return found
+        case str():
+            return str(found)
+        case list() | tuple():
+            return [_json(element) for element in found]
+        case dict():
+            return {str(name): _json(value) for name, value in found.items()}
+        case Decimal():
+            return float(found)
+        case date() | time():
+            return found.isoformat()
+        case _:
+            return str(found)
+
+
+def _tell(context: Budgeted, missing: list[str] | None) -> None:
+    if missing is not None:
+        missing.extend(context.missing)
+
+
+def _error(source: str, error: Exception) -> RenderError:
+    short = source if len(source) <= 100 else source[:97] + "..."
+    what = error.message if isinstance(error, LiquidError) else "nested too deeply"
+    return RenderError(f"{short!r}: {what}")
 
 
 def decode(kind: type, value: object) -> object:
-    """msgspec's ``dec_hook``: templates and conditions are compiled where the document is parsed."""
+    """msgspec's ``dec_hook``: templates, conditions and paths are compiled where the document is parsed."""
     if kind is Value:
         return Value(value)
-    if kind in (Template, Condition):
+    if kind in (Template, Condition, JsonPath):
         if not isinstance(value, str):
             raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
         return kind(value)

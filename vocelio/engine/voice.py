@@ -1,16 +1,23 @@
 """How a flow sounds: the voice settings of a flow, a node or a tenant."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 Tier = Literal["local", "azure", "elevenlabs"]
+Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="a language such as en-US")]
 
 
 class Voice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One voice: the tier it is bought at, its name there, and how fast it speaks (1.0 is its normal speed)."""
+    """One voice: the tier it is bought at, its name there, and how fast it speaks (1.0 is its normal speed).
+
+    ``fallbacks`` are the voices to use on other tiers when this one cannot be had, best first; they have none
+    of their own.
+    """
 
     tier: Tier = "local"
-    name: str = "en-us"
-    language: str = "en-US"
-    speed: float = 1.0
+    name: Annotated[str, Meta(max_length=100)] = "en-us"
+    language: Language = "en-US"
+    speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
+    fallbacks: Annotated[tuple["Voice", ...], Meta(max_length=2)] = ()

@@ -4,91 +4,147 @@ One attempt is: prompt, then silence until the caller speaks or presses a key (`
 comes) or says what cannot be understood (``no_match``). Attempts are repeated with the next re-prompt until
 ``retries`` are used up. The inactivity timer starts when the prompt was heard, not when it was made; a
 caller who interrupts, or has begun before the prompt, is heard instead of talked over.
+
+A partial result that already decides is taken when it has stood for ``EARLY`` seconds, and only if no further
+word could change it: recognisers change their minds, mostly about the last word.
+
+A ``sensitive`` answer is kept in the node's private memory and in the private variable ``save_as`` only.
+Results and notes show asterisks; what later nodes make of the variable is marked sensitive.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
 
-from vocelio.engine import events, understanding
+from vocelio.engine import answers, events
+from vocelio.engine.answers import Answer, Answers, Expect
+from vocelio.engine.flow import REPEAT, Key, Phrases
 from vocelio.engine.node import Node
+from vocelio.engine.phonetics import alike
 from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
+from vocelio.engine.run import Run, Wish
 from vocelio.engine.templates import Template
 
 LONGEST_UTTERANCE = 20.0  # seconds: a recogniser that never comes to an end is not waited for
 BETWEEN_KEYS = 3.0  # seconds: how long a person takes to find the next digit
+EARLY = 0.25  # seconds that a partial result must stand: shorter than the silence that would end the utterance
 RESERVED_CHOICES = ("no_input", "no_match", "else", "done")
 NOT_UNDERSTOOD = "Sorry, I did not understand. "
-YES_NO_KEYS = {"1": "yes", "2": "no"}
-
-Expect = Literal["choice", "yes_no", "digits", "number", "text"]
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One answer: the phrases that mean it, and its key."""
 
-    phrases: tuple[str, ...] = ()
-    key: Literal["", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"] = ""
+    phrases: Phrases = ()
+    key: Key = ""
 
 
 class Memory(msgspec.Struct, omit_defaults=True):
-    """This visit: attempts made, keys of the answer so far."""
+    """This visit: attempts made, keys of the answer so far, the answer being confirmed, what partials lean to."""
 
     attempt: int = 0
     keys: str = ""
+    why: Literal["", "no_input", "no_match"] = ""
+    confirming: bool = False
+    answer: Any = None
+    said: str = ""
+    leaning: str = ""
+    partial: str = ""
 
 
 class Collect(Node, frozen=True, kw_only=True):
-    """What is expected decides the exits: the choices' names; ``yes`` and ``no``; else ``done``."""
+    """What is expected decides the exits: the choices' names; ``yes`` and ``no``; else ``done``.
+
+    ``confirm`` is asked after the answer, which it reads as ``{{ answer }}``; a no costs an attempt.
+    ``timeout`` is seconds of silence, ``silence`` the seconds that end an utterance.
+    """
 
     type: ClassVar[str] = "collect"
+    waits: ClassVar[bool] = True
+    results: ClassVar[tuple[str, ...]] = ("value", "said")
+    field_names: ClassVar[dict[str, str]] = {"confirm": "answer"}
 
     prompt: Template
     expect: Expect
-    choices: dict[str, Choice] = {}
-    input: tuple[Literal["speech", "keys"], ...] = ("speech", "keys")
+    choices: Annotated[dict[str, Choice], Meta(max_length=50)] = {}
+    input: Annotated[tuple[Literal["speech", "keys"], ...], Meta(max_length=2)] = ("speech", "keys")
     min_digits: Annotated[int, Meta(ge=1, le=64)] = 1
     max_digits: Annotated[int, Meta(ge=1, le=64)] = 32
     terminator: Literal["", "#", "*"] = "#"
     timeout: Annotated[float, Meta(gt=0, le=120)] = 5.0
     retries: Annotated[int, Meta(ge=0, le=10)] = 1
-    reprompts: tuple[Template, ...] = ()
+    reprompts: Annotated[tuple[Template, ...], Meta(max_length=10)] = ()
     silence: Annotated[float, Meta(ge=0.2, le=5)] = 0.6
+    confirm: Template | None = None
     sensitive: bool = False
     barge_in: bool = True
     save_as: str = ""
 
+    def ways_out(self) -> tuple[str, ...]:
+        match self.expect:
+            case "choice":
+                found = tuple(self.choices)
+            case "yes_no":
+                found = ("yes", "no")
+            case _:
+                found = ("done",)
+        return (*found, "no_input", "no_match")
+
+    def variables(self) -> tuple[str, ...]:
+        return (self.save_as,) if self.save_as else ()
+
+    @property
+    def confidential(self) -> bool:
+        return self.sensitive
+
     # Entering and asking
 
-    def ways_out(self) -> tuple[str, ...]:
-        return (*self._answers(), "no_input", "no_match")
-
     def enter(self, run: Run) -> None:
-        self._ask(run, run.text(self.prompt))
-        self._take_keys(run)
+        if not (self.barge_in and self._take_keys(run)):
+            self._ask(run)
 
     def resume(self, run: Run) -> None:
         """The question again; the attempts already made still count."""
         memory = run.memory(Memory)
-        memory.keys = ""
-        self._ask(run, run.text(self.prompt))
+        memory.keys = memory.leaning = memory.why = ""
+        self._ask(run)
 
-    def _ask(self, run: Run, prompt: str) -> None:
-        if self.barge_in and run.caller_is_speaking:
-            self._listen(run)
-            run.start_timer("utterance", LONGEST_UTTERANCE)
-            return
+    def _ask(self, run: Run) -> None:
         if self.barge_in:
             self._listen(run)
-        run.speak(prompt, barge_in=self.barge_in)
+            if run.caller_is_speaking and run.state.listening:
+                run.start_timer("utterance", LONGEST_UTTERANCE)
+                return
+        if not self._prompt(run, run.memory(Memory)):
+            self._prompt_over(run)
+
+    def _prompt(self, run: Run, memory: Memory) -> bool:
+        if memory.confirming and self.confirm:
+            shown = memory.answer.replace("_", " ") if self.expect == "choice" else memory.answer
+            extra = {"answer": shown}
+            return run.say(self.confirm, extra=extra, barge_in=self.barge_in, sensitive=self.sensitive)
+        if memory.attempt and self.reprompts:
+            template = self.reprompts[min(memory.attempt, len(self.reprompts)) - 1]
+            return run.say(template, barge_in=self.barge_in)
+        before = NOT_UNDERSTOOD if memory.why == "no_match" else ""
+        return run.say(self.prompt, before=before, barge_in=self.barge_in)
 
     def _listen(self, run: Run) -> None:
         if "speech" in self.input:
-            repeat = self.expect in ("digits", "number")
-            run.listen(self._phrases(), repeat=repeat, silence=self.silence, sensitive=self.sensitive)
+            expected = self._answers(run)
+            run.listen(expected.grammar(), repeat=expected.repeat, silence=self.silence, sensitive=self.sensitive)
+
+    def _answers(self, run: Run) -> Answers:
+        if run.memory(Memory).confirming:
+            return answers.yes_no(run.wishes)
+        if self.expect == "yes_no":
+            return answers.yes_no(run.wishes)
+        phrases = {name: choice.phrases for name, choice in self.choices.items()}
+        keys: dict[str, str] = {choice.key: name for name, choice in self.choices.items() if choice.key}
+        limits = (self.min_digits, self.max_digits, self.terminator)
+        return Answers(self.expect, phrases, keys, run.wishes, *limits)
 
     # What happens meanwhile
 
@@ -100,143 +156,152 @@ class Collect(Node, frozen=True, kw_only=True):
                 run.cancel_timer("silence")
                 run.start_timer("utterance", LONGEST_UTTERANCE)
             case events.Heard(final=True):
-                self._heard(run, event.text)
+                run.cancel_timer("utterance")
+                self._meant(run, self._answers(run).spoken(event.text), event.text)
+            case events.Heard():
+                self._partly_heard(run, event.text)
             case events.ListeningFailed() if not run.speaking:
                 run.start_timer("silence", self.timeout)
-            case events.KeyPressed() if "keys" in self.input:
+            case events.KeyPressed():
                 self._take_keys(run)
-            case events.TimerFired(id="silence"):
-                self._again(run, "no_input")
-            case events.TimerFired(id="utterance"):
-                self._again(run, "no_match")
-            case events.TimerFired(id="keys"):
-                self._answer_keys(run, run.memory(Memory).keys)
+            case events.TimerFired():
+                self._timer_fired(run, event.id)
             case _:
                 pass
+
+    def _timer_fired(self, run: Run, timer: str) -> None:
+        memory = run.memory(Memory)
+        match timer:
+            case "silence":
+                self._again(run, "no_input")
+            case "utterance":
+                run.take_utterance()
+                self._again(run, "no_match")
+            case "keys":
+                keys, memory.keys = memory.keys, ""
+                self._meant(run, self._answers(run).keyed(keys), keys)
+            case "early" if memory.leaning:
+                run.take_utterance()
+                self._meant(run, self._answers(run).named(memory.leaning), memory.partial)
 
     def _prompt_over(self, run: Run) -> None:
         if not self.barge_in:
             self._listen(run)
-            self._take_keys(run)
-        if run.exit or run.memory(Memory).keys:
+            if self._take_keys(run):
+                return
+        if run.memory(Memory).keys:
             return
-        if run.caller_is_speaking:
+        if run.caller_is_speaking and run.state.listening:
             run.start_timer("utterance", LONGEST_UTTERANCE)
         else:
             run.start_timer("silence", self.timeout)
 
-    # Answers
+    def _partly_heard(self, run: Run, text: str) -> None:
+        memory, leaning = run.memory(Memory), self._answers(run).early(text) or ""
+        if leaning != memory.leaning:
+            run.cancel_timer("early")
+            memory.leaning = leaning
+            if leaning:
+                run.start_timer("early", EARLY)
+        memory.partial = text if leaning else ""
 
-    def _heard(self, run: Run, text: str) -> None:
-        run.cancel_timer("utterance")
-        answer = self._understand(text)
-        if answer is None:
-            self._again(run, "no_match")
-        else:
-            self._accept(run, answer, text)
+    def _take_keys(self, run: Run) -> bool:
+        """Whether keys were pressed that count for this question."""
+        if "keys" not in self.input:
+            run.take_keys()
+            return False
+        if run.speaking and not self.barge_in:
+            return False
+        expected = self._answers(run)
+        return self._take_one(run, expected) if expected.single_key else self._take_many(run, expected)
 
-    def _understand(self, text: str) -> str | int | float | None:
-        match self.expect:
-            case "choice":
-                phrases = {name: choice.phrases for name, choice in self.choices.items()}
-                return understanding.choice(text, phrases)
-            case "yes_no":
-                return understanding.yes_no(text)
-            case "digits":
-                found = understanding.digits(text)
-                return found if found and self.min_digits <= len(found) <= self.max_digits else None
-            case "number":
-                return understanding.number(text)
-            case "text":
-                return text or None
+    def _take_one(self, run: Run, expected: Answers) -> bool:
+        while key := run.take_keys(1):
+            meaning = expected.keyed(key)
+            if meaning is not None or expected.expect != "text":
+                self._meant(run, meaning, key)
+                return True
+        return False
 
-    def _take_keys(self, run: Run) -> None:
-        if "keys" not in self.input or (run.speaking and not self.barge_in):
-            return
-        if self.expect in ("choice", "yes_no", "text"):
-            if key := run.take_keys(1):
-                self._answer_keys(run, key)
-            return
+    def _take_many(self, run: Run, expected: Answers) -> bool:
         memory = run.memory(Memory)
         while key := run.take_keys(1):
-            if key == self.terminator:
-                self._answer_keys(run, memory.keys)
-                return
-            memory.keys += key
-            if len(memory.keys) >= self.max_digits:
-                self._answer_keys(run, memory.keys)
-                return
+            wish = expected.keyed(key) if not memory.keys and key != self.terminator else None
+            keys = memory.keys + ("" if key == self.terminator else key)
+            if isinstance(wish, Wish) or key == self.terminator or len(keys) >= self.max_digits:
+                memory.keys = ""
+                self._meant(run, wish if isinstance(wish, Wish) else expected.keyed(keys), keys)
+                return True
+            memory.keys = keys
         if memory.keys:
             run.stop_listening()
             run.cancel_timer("silence")
+            run.cancel_timer("utterance")
             run.start_timer("keys", BETWEEN_KEYS)
+        return bool(memory.keys)
 
-    def _answer_keys(self, run: Run, keys: str) -> None:
-        run.memory(Memory).keys = ""
-        answer = self._understand_keys(keys)
-        if answer is None:
+    # Answers
+
+    def _meant(self, run: Run, meaning: Answer | Wish | None, said: str) -> None:
+        memory = run.memory(Memory)
+        memory.leaning = ""
+        if isinstance(meaning, Wish):
+            self._wished(run, meaning)
+        elif meaning is None:
             self._again(run, "no_match")
+        elif not memory.confirming:
+            self._answered(run, meaning, said)
+        elif meaning == "yes":
+            self._accept(run, memory.answer, memory.said)
         else:
-            self._accept(run, answer, keys)
+            self._denied(run, said)
 
-    def _understand_keys(self, keys: str) -> str | int | None:
-        match self.expect:
-            case "choice":
-                return next((name for name, choice in self.choices.items() if choice.key == keys), None)
-            case "yes_no":
-                return YES_NO_KEYS.get(keys)
-            case "digits":
-                return keys if len(keys) >= self.min_digits else None
-            case "number":
-                return int(keys) if keys.isdecimal() else None
-            case "text":
-                return None
+    def _wished(self, run: Run, wish: Wish) -> None:
+        if wish.go == REPEAT:
+            run.drop_all("node")
+            self._ask(run)
+        else:
+            run.jump(wish)
 
-    def _accept(self, run: Run, answer: str | float, said: str) -> None:
-        shown = "*" * len(said) if self.sensitive else said
-        run.result(value=answer, said=shown)
+    def _answered(self, run: Run, answer: Answer, said: str) -> None:
+        if self.confirm is None:
+            self._accept(run, answer, said)
+            return
+        memory = run.memory(Memory)
+        memory.confirming, memory.answer, memory.said = True, answer, said
+        run.drop_all("node")
+        self._ask(run)
+
+    def _denied(self, run: Run, said: str) -> None:
+        """ "No, billing" is an answer, to be confirmed in its turn."""
+        memory = run.memory(Memory)
+        denied, memory.confirming, memory.answer = memory.answer, False, None
+        meant = self._answers(run).spoken(said) if self.expect == "choice" else None
+        if isinstance(meant, str) and meant != denied:
+            self._answered(run, meant, said)
+        else:
+            self._again(run, "no_match", excuse=False)
+
+    def _accept(self, run: Run, answer: Answer, said: str) -> None:
+        hidden = "*" * len(said)
+        run.result(value=hidden if self.sensitive else answer, said=hidden if self.sensitive else said)
         if self.save_as:
-            run.set(self.save_as, answer)
+            run.set(self.save_as, answer, sensitive=self.sensitive)
         run.leave(str(answer) if self.expect in ("choice", "yes_no") else "done")
 
-    def _again(self, run: Run, why: Literal["no_input", "no_match"]) -> None:
+    def _again(self, run: Run, why: Literal["no_input", "no_match"], *, excuse: bool = True) -> None:
         memory = run.memory(Memory)
         memory.attempt += 1
+        memory.why = why if excuse else ""
+        memory.leaning = memory.keys = ""
         run.drop_all("node")
         if memory.attempt > self.retries:
             run.result(value=None, said="")
             run.leave(why)
         else:
-            self._ask(run, self._reprompt(run, memory.attempt, why))
-
-    def _reprompt(self, run: Run, attempt: int, why: str) -> str:
-        if self.reprompts:
-            return run.text(self.reprompts[min(attempt, len(self.reprompts)) - 1])
-        return (NOT_UNDERSTOOD if why == "no_match" else "") + run.text(self.prompt)
+            self._ask(run)
 
     # The document
-
-    def _answers(self) -> tuple[str, ...]:
-        match self.expect:
-            case "choice":
-                return tuple(self.choices)
-            case "yes_no":
-                return ("yes", "no")
-            case _:
-                return ("done",)
-
-    def _phrases(self) -> tuple[str, ...]:
-        match self.expect:
-            case "choice":
-                return tuple(phrase for choice in self.choices.values() for phrase in choice.phrases)
-            case "yes_no":
-                return (*understanding.YES, *understanding.NO)
-            case "digits":
-                return understanding.DIGIT_WORDS
-            case "number":
-                return understanding.NUMBER_WORDS
-            case "text":
-                return ()
 
     def problems(self, path: str) -> Iterable[Problem]:
         if (self.expect == "choice") != bool(self.choices):
@@ -245,14 +310,26 @@ class Collect(Node, frozen=True, kw_only=True):
             yield Problem(f"{path}.input", "input", "at least one of speech and keys is needed")
         if self.min_digits > self.max_digits:
             yield Problem(f"{path}.min_digits", "digits", "min_digits is larger than max_digits")
+        if self.expect == "text" and "speech" not in self.input:
+            yield Problem(f"{path}.input", "input", "free text can only be spoken")
         keys: dict[str, str] = {}
         for name, choice in self.choices.items():
-            where = f"{path}.choices.{name}"
-            if name in RESERVED_CHOICES:
-                yield Problem(where, "reserved-choice", f"a choice cannot be called `{name}`")
-            if choice.key and choice.key in keys:
-                message = f"key {choice.key} already means `{keys[choice.key]}`"
-                yield Problem(f"{where}.key", "duplicate-key", message)
-            keys[choice.key] = name
-            if not choice.key and not choice.phrases:
-                yield Problem(where, "no-way-to-choose", "a choice needs phrases or a key")
+            yield from self._choice_problems(f"{path}.choices.{name[:64]}", name, choice, keys)
+            keys.setdefault(choice.key, name)
+        phrases = [(name, phrase) for name, choice in self.choices.items() for phrase in choice.phrases]
+        for name, phrase, other, like in alike(phrases):
+            where, same = f"{path}.choices.{name[:64]}", phrase.casefold() == like.casefold()
+            if same:
+                message = f"`{phrase}` already means `{other}`: heard, it would mean neither"
+                yield Problem(where, "duplicate-phrase", message)
+            else:
+                message = f"`{phrase}` sounds like `{like}`, which means `{other}`"
+                yield Problem(where, "sounds-alike", message, severity="warning")
+
+    def _choice_problems(self, path: str, name: str, choice: Choice, keys: dict[str, str]) -> Iterable[Problem]:
+        if name in RESERVED_CHOICES or name.startswith("@") or not 0 < len(name) <= 64:
+            yield Problem(path, "reserved-choice", f"a choice cannot be called `{name[:64]}`")
+        if choice.key and choice.key in keys:
+            yield Problem(f"{path}.key", "duplicate-key", f"key {choice.key} already means `{keys[choice.key]}`")
+        if not choice.key and not choice.phrases:
+            yield Problem(path, "no-way-to-choose", "a choice needs phrases or a key")

@@ -13,6 +13,7 @@ class Echo(Node, frozen=True, kw_only=True):
     """Everything comes back, frame for frame, for so many seconds."""
 
     type: ClassVar[str] = "echo"
+    waits: ClassVar[bool] = True
 
     seconds: Annotated[float, Meta(gt=0, le=3600)]
 

@@ -1,6 +1,8 @@
 """hangup: say a last text, if there is one, and end the call."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from vocelio.engine.node import Node
 from vocelio.engine.run import Run
@@ -14,7 +16,10 @@ class Hangup(Node, frozen=True, kw_only=True):
     exit_names: ClassVar[tuple[str, ...]] = ()
 
     text: Template | None = None
-    disposition: str = ""
+    disposition: Annotated[str, Meta(max_length=64)] = ""
 
     def enter(self, run: Run) -> None:
-        run.hang_up(run.text(self.text) if self.text else "", disposition=self.disposition)
+        text = run.text(self.text) if self.text else ""
+        sensitive = run.confidential(self.text)
+        run.drop_all()
+        run.hang_up(text, disposition=self.disposition, sensitive=sensitive)

@@ -1,29 +1,45 @@
 """say: play a text or a stored sound, and go on."""
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
 
 from vocelio.engine.events import AnyEvent, PromptFinished, PromptInterrupted
 from vocelio.engine.node import Node
+from vocelio.engine.problems import Problem
 from vocelio.engine.run import Run
 from vocelio.engine.templates import Template
 from vocelio.engine.voice import Voice
 
 
 class Say(Node, frozen=True, kw_only=True):
-    """A caller who interrupts has heard enough: the flow goes on and hears what is being said."""
+    """A caller who interrupts has heard enough: the flow goes on and hears what is being said.
+
+    ``audio`` is a stored sound's name; a text that comes out blank is passed over.
+    """
 
     type: ClassVar[str] = "say"
 
-    text: Template
+    text: Template | None = None
+    audio: Annotated[str, Meta(max_length=500)] = ""
     barge_in: bool = True
     voice: Voice | None = None
 
     def enter(self, run: Run) -> None:
         if self.barge_in and run.caller_is_speaking:
             run.leave("next")
-        else:
-            run.speak(run.text(self.text), barge_in=self.barge_in, voice=self.voice)
+        elif self.audio:
+            run.speak("", barge_in=self.barge_in, voice=self.voice, audio=self.audio)
+        elif self.text is None or not run.say(self.text, barge_in=self.barge_in, voice=self.voice):
+            run.leave("next")
 
     def receive(self, run: Run, event: AnyEvent) -> None:
         if isinstance(event, PromptFinished | PromptInterrupted):
             run.leave("next")
+
+    def problems(self, path: str) -> Iterable[Problem]:
+        if (self.text is None) == (not self.audio):
+            yield Problem(path, "text-or-audio", "a say node has either `text` or `audio`")
+        if self.text is not None and not self.text.source.strip():
+            yield Problem(f"{path}.text", "empty-text", "there is nothing to say", severity="warning")

@@ -46,5 +46,5 @@ def _resonance(hz: float, formants: list[float]) -> float:
 def _sample(n: int, harmonics: list[tuple[float, float, float]], gain: float, rng: random.Random) -> int:
     at = n / mulaw.SAMPLE_RATE
     voice = sum(level * math.sin(math.tau * hz * at + phase) for hz, level, phase in harmonics)
-    swell = math.sin(math.pi * n / SYLLABLE_SAMPLES) ** 0.5
+    swell = math.sqrt(math.sin(math.pi * n / SYLLABLE_SAMPLES))
     return round(swell * (gain * voice + BREATH * PEAK * rng.uniform(-1, 1)))

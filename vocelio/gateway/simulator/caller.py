@@ -7,7 +7,7 @@ Everything is rendered before the call is placed, so that nothing is synthesized
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vocelio.codecs import mulaw, wav
@@ -97,7 +97,7 @@ class Caller:
 
     steps: Sequence[Step] = ()
     synthesizer: Synthesizer | None = None
-    voice: Voice = Voice()
+    voice: Voice = field(default_factory=Voice)
     quiet: float = QUIET_SECONDS
 
     async def rehearse(self, rng: random.Random) -> "tuple[Cue, ...]":
@@ -162,8 +162,9 @@ def _pressed(step: Press, keys: str) -> Cue:
     if not keys or set(keys) - set("0123456789*#ABCD"):
         raise ValueError(f"{keys!r} are not keys of a telephone")
     pressed = tuple((index * KEY_FRAMES, key) for index, key in enumerate(keys))
-    last = pressed[-1][0]
-    return Cue(step, keys, frames=last + 1, keys=pressed, last=last * FRAME_SAMPLES)
+    frames = pressed[-1][0] + 1
+    # A key is sent when its frame has ended, as the sound of a frame is.
+    return Cue(step, keys, frames, keys=pressed, first=FRAME_SAMPLES, last=frames * FRAME_SAMPLES)
 
 
 def _read(path: Path) -> bytes:

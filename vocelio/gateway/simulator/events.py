@@ -1,4 +1,4 @@
-"""What happens during a simulated call, told as it happens: for a live display. ``at`` is seconds since it was placed."""
+"""What happens during a simulated call, for a live display. ``at`` is seconds since it was placed."""
 
 from dataclasses import dataclass
 

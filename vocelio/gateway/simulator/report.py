@@ -9,6 +9,8 @@ Ending = Literal["caller_hung_up", "twiml", "hangup", "error", "lost", "too_long
 """Who ended the call: the caller, the end of the document, ``<Hangup>``, an error that Twilio does not get over,
 a stream that broke (by the switches), or the longest time a call may take."""
 
+Kind = Literal["speech", "keys", "noise"]
+
 Outcome = Literal["answered", "busy", "no-answer", "failed"]
 
 
@@ -22,7 +24,7 @@ class Turn:
     first key, to the end of the gateway's speech when that was cut short by ``clear``.
     """
 
-    kind: Literal["speech", "keys", "noise"]
+    kind: Kind
     said: str
     began: float
     ended: float

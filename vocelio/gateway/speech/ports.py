@@ -5,7 +5,7 @@ coroutine returns at once: it may be called for each 20 ms frame on the event lo
 event loop, never from inside the call that caused them.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 import msgspec
@@ -72,7 +72,7 @@ class Recognizer(Protocol):
 class Synthesizer(Protocol):
     """A provider of speech."""
 
-    def speak(self, text: str, voice: Voice) -> AsyncIterator[bytes]:
+    def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """Mu-law audio of ``text``, chunk by chunk, as it is made.
 
         Closing the iterator (``aclose``) cancels the synthesis. Raises SpeechError, also in mid-stream.

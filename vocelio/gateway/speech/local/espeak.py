@@ -89,8 +89,11 @@ class Espeak:
         _, _, variant = voice.partition("+")
         if variant and variant not in self._variants:  # the library would ignore it
             raise SpeechError(f"espeak-ng has no voice variant {variant!r}")
-        if not _VOICE_NAME.fullmatch(voice) or self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+        if not _VOICE_NAME.fullmatch(voice) or not any(map(self._set_voice, _names(voice))):
             raise SpeechError(f"espeak-ng has no voice {voice!r}")
+
+    def _set_voice(self, name: str) -> bool:
+        return bool(self._library.espeak_SetVoiceByName(name.encode()) == 0)
 
     def _on_audio(self, samples: int | None, count: int, _events: int | None) -> int:
         """Called by the library: 0 goes on, 1 aborts."""
@@ -101,6 +104,12 @@ class Espeak:
 
 def _refuse(_pcm: bytes) -> bool:
     return False
+
+
+def _names(voice: str) -> list[str]:
+    """A voice, or failing that its language without the region: there is no ``de-de``, but ``de``."""
+    place, plus, variant = voice.partition("+")
+    return [voice, place.partition("-")[0] + plus + variant]
 
 
 def _c_text(text: str) -> bytes:

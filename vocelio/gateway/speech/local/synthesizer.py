@@ -8,9 +8,10 @@ thread never waits for a slow caller, and nobody waits behind a long text.
 import asyncio
 import queue
 import re
+import textwrap
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 
 from vocelio.codecs import mulaw
 from vocelio.codecs.resample import Resampler
@@ -33,39 +34,40 @@ WORDS_PER_MINUTE = 175
 SLOWEST, FASTEST = 80, 450
 """Words a minute that espeak-ng takes; a speed outside is limited to them."""
 
-_SENTENCE_END = re.compile(r"(?<=[.!?;:\u2026\u3002])\s+")
-_WORD_END = re.compile(r"\s+")
+_STOPS = ".!?;:\u2026\u3002"
+_AFTER_STOP = re.compile(rf"(?<=[{_STOPS}])\s+")
 
 
 class LocalSynthesizer:
     """A Synthesizer on espeak-ng. A voice's ``name`` is espeak-ng's, such as ``en-us`` or ``en-us+f3``."""
 
     def __init__(self) -> None:
-        # Bounded by _wait_for: at MAX_WAITING a speak is refused.
+        # Bounded by _submit: at MAX_WAITING a speak is refused.
         self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._pieces: set[_Piece] = set()
         self._closed = False
 
-    async def speak(self, text: str, voice: Voice) -> AsyncIterator[bytes]:
+    async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """See ``Synthesizer.speak``. Raises SpeechError for a text over MAX_TEXT or an unknown voice."""
         if len(text) > MAX_TEXT:
             raise SpeechError(f"a text of {len(text)} characters: at most {MAX_TEXT} can be spoken")
         texts = list(split(text))
         for number, part in enumerate(texts, start=1):
-            piece = _Piece(part, voice, pause=number < len(texts))
-            self._wait_for(piece)
+            pause = number < len(texts) and part[-1] in _STOPS
+            piece = _Piece(part, espeak_voice(voice), words_per_minute(voice), pause)
+            self._submit(piece)
             try:
-                async for chunk in piece.chunks():
+                while chunk := await piece.next_chunk():
                     yield chunk
             finally:
                 piece.cancelled = True
                 self._pieces.discard(piece)
 
-    def _wait_for(self, piece: "_Piece") -> None:
+    def _submit(self, piece: "_Piece") -> None:
         if self._closed:
             raise SpeechError("local speech has been closed")
-        if len(self._pieces) >= MAX_WAITING:
+        if self._queue.qsize() >= MAX_WAITING:
             raise SpeechError(f"local speech is overloaded: {MAX_WAITING} texts are waiting")
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=_render_all, args=(self._queue,), name="espeak-ng", daemon=True)
@@ -78,19 +80,17 @@ class LocalSynthesizer:
         self._closed = True
         for piece in self._pieces:
             piece.cancelled = True
-        if self._thread is not None and self._thread.is_alive():
-            last = _Last()
-            self._queue.put(last)
+        if self._thread is not None:
             self._queue.put(None)
-            await last.reached.wait()
-            self._thread.join()  # it has nothing left to do
+            self._thread.join()  # under a millisecond: whatever it renders is aborted at its next 200 ms of audio
+            self._thread = None
 
 
 class _Piece:
     """One piece of text on its way through the thread and back, and the audio that has come so far."""
 
-    def __init__(self, text: str, voice: Voice, pause: bool) -> None:
-        self.text, self.voice, self.pause = text, voice, pause
+    def __init__(self, text: str, voice: str, rate: int, pause: bool) -> None:
+        self._text, self._voice, self._rate, self._pause = text, voice, rate, pause
         self.cancelled = False  # set on the event loop, read by the thread
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
@@ -98,37 +98,40 @@ class _Piece:
         self._ended = False
         self._error: SpeechError | None = None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def next_chunk(self) -> bytes | None:
+        """The next audio, or None at the end. Raises SpeechError."""
         while True:
             ended = self._ended  # before looking at the audio, which always comes before the end
-            while self._audio:
-                yield self._audio.popleft()
+            if self._audio:
+                return self._audio.popleft()
+            if ended and self._error is not None:
+                raise self._error
             if ended:
-                break
+                return None
             await self._changed.wait()
             self._changed.clear()
-        if self._error is not None:
-            raise self._error
 
     def render(self) -> None:
         """Runs on the thread."""
-        self._error = SpeechError("espeak-ng stopped in mid-speech")  # until it has not
+        self._error = SpeechError("local speech was stopped")  # until it has gone through
         try:
-            if self.cancelled:
-                return
-            library = espeak.load()
-            resampler = Resampler(library.sample_rate, mulaw.SAMPLE_RATE)
-            library.render(
-                self.text, espeak_voice(self.voice), words_per_minute(self.voice.speed), self.pause,
-                lambda pcm: self._take(resampler.process(pcm)),
-            )
-            self._take(resampler.process(b"", last=True))
-            self._error = None
+            if not self.cancelled:
+                self._render(espeak.load())
         except SpeechError as error:
             self._error = error
         finally:
             self._ended = True
             self._tell()
+
+    def _render(self, library: espeak.Espeak) -> None:
+        resampler = Resampler(library.sample_rate, mulaw.SAMPLE_RATE)
+
+        def take(pcm: bytes, last: bool = False) -> bool:
+            return self._take(resampler.process(pcm, last))
+
+        library.render(self._text, self._voice, self._rate, self._pause, take)
+        if take(b"", last=True):
+            self._error = None
 
     def _take(self, pcm: bytes) -> bool:
         if pcm and not self.cancelled:
@@ -141,3 +144,33 @@ class _Piece:
             self._loop.call_soon_threadsafe(self._changed.set)
         except RuntimeError:  # the event loop has been closed: nobody listens any more
             self.cancelled = True
+
+
+def _render_all(pieces: "queue.SimpleQueue[_Piece | None]") -> None:
+    """The thread: renders one piece after the other until it finds None."""
+    for piece in iter(pieces.get, None):
+        piece.render()
+
+
+def split(text: str) -> Iterator[str]:
+    """The text in pieces of at most MAX_PIECE characters, cut behind a sentence where there is one."""
+    piece = ""
+    for sentence in _AFTER_STOP.split(text.strip()):
+        for part in textwrap.wrap(sentence, MAX_PIECE, break_on_hyphens=False):
+            if len(piece) + 1 + len(part) > MAX_PIECE:
+                yield piece
+                piece = part
+            else:
+                piece = f"{piece} {part}".lstrip()
+    if piece:
+        yield piece
+
+
+def espeak_voice(voice: Voice) -> str:
+    """espeak-ng's name for a voice; one of another tier is replaced by the plain voice of its language."""
+    return voice.name if voice.tier == "local" else voice.language.lower()
+
+
+def words_per_minute(voice: Voice) -> int:
+    """espeak-ng's rate for a voice's speed."""
+    return round(min(FASTEST, max(SLOWEST, WORDS_PER_MINUTE * voice.speed)))

@@ -1,0 +1,280 @@
+"""Whole calls: webhooks, verbs and how it all ends."""
+
+import asyncio
+import socket
+
+import pytest
+from starlette.responses import PlainTextResponse, Response
+
+from tests.integration.simulator.conftest import FROM, TO
+from tests.integration.simulator.peer import ACCOUNT, PUBLIC, STREAM, TOKEN, Media, Peer, serving, tone
+from vocelio.codecs import wav
+from vocelio.gateway.simulator import faults
+from vocelio.gateway.simulator.caller import HangUp, Sound
+from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.simulator.dialing import Callee
+from vocelio.gateway.simulator.events import Bridged, Connected, Dialing, Ended, Ringing
+
+VOICE, STATUS = "/twilio/voice", "/twilio/status"
+
+
+async def greet_and_leave(media: Media) -> None:
+    await media.play(tone(0.2), "done")
+    await media.marked("done")
+    await media.close()
+
+
+async def greet_and_stay(media: Media) -> None:
+    await media.play(tone(0.2))
+    await media.until_closed()
+
+
+def dial(inside: str = "<Number>+14155550101</Number>", more: str = "") -> str:
+    return f'<Dial action="/dialed" {more}>{inside}</Dial><Say>never</Say>'
+
+
+async def test_the_webhooks_of_a_call(place):
+    peer = Peer({VOICE: STREAM}, greet_and_stay)
+    report = await place(peer, [HangUp()])
+    assert peer.paths == [VOICE, STATUS]
+    assert peer.form(VOICE) == {
+        "CallSid": report.call_sid,
+        "AccountSid": ACCOUNT,
+        "ApiVersion": "2010-04-01",
+        "Direction": "inbound",
+        "From": FROM,
+        "Caller": FROM,
+        "To": TO,
+        "Called": TO,
+        "CallStatus": "ringing",
+    }
+    assert peer.form(STATUS)["CallStatus"] == "completed"
+    assert peer.form(STATUS)["CallDuration"] in ("1", "2")
+    assert [(webhook.path, webhook.status) for webhook in report.webhooks] == [(VOICE, 200), (STATUS, 204)]
+
+
+async def test_a_closed_socket_leads_to_the_next_verb(place):
+    peer = Peer(
+        {VOICE: STREAM + "<Redirect>/twilio/continue</Redirect>", "/twilio/continue": "<Say>Bye.</Say><Hangup/>"},
+        greet_and_leave,
+    )
+    report = await place(peer)
+    assert report.ended == "hangup"
+    assert report.spoken == ("Bye.",)
+    assert peer.form("/twilio/continue")["CallStatus"] == "in-progress"
+
+
+async def test_the_connects_action_takes_the_place_of_the_next_verb(place):
+    peer = Peer({VOICE: STREAM.replace("<Connect>", '<Connect action="/after">'), "/after": ""}, greet_and_leave)
+    report = await place(peer)
+    assert report.ended == "twiml"
+    assert "/after" in peer.paths
+
+
+async def test_a_call_goes_on_over_several_streams_and_is_recorded_on_one_clock(place, tmp_path):
+    peer = Peer({VOICE: STREAM + STREAM}, greet_and_leave, greet_and_stay)
+    word = Sound(audio=tone(0.2), text="hello")
+    path = tmp_path / "call.wav"
+    report = await place(peer, [word, HangUp()], recording=path, longest=1.5)
+    assert [stream.closed_by for stream in report.streams] == ["server", "caller"]
+    assert report.turns[0].said == "hello"
+    pcm, rate = wav.read(path)
+    assert rate == 8000
+    assert len(pcm) // 2 == len(report.heard)
+
+
+async def test_a_busy_callee_leads_back_by_the_action(place):
+    peer = Peer({VOICE: dial(), "/dialed": "<Say>They are busy.</Say>"})
+    report = await place(peer, dials={"+14155550101": "busy"})
+    assert peer.form("/dialed")["DialCallStatus"] == "busy"
+    assert peer.form("/dialed")["DialCallDuration"] == "0"
+    assert report.spoken == ("They are busy.",)
+    assert [(dialed.target, dialed.outcome) for dialed in report.dialed] == [("+14155550101", "busy")]
+
+
+async def test_a_callee_who_answers_is_told_the_whisper(place):
+    number = '<Number url="/whisper">+14155550101</Number>'
+    peer = Peer(
+        {VOICE: dial(number, f'callerId="{TO}"'), "/whisper": "<Say>A sales call.</Say>", "/dialed": "<Hangup/>"}
+    )
+    events = []
+    report = await place(peer, dials=[Callee("answered", ring=0.05, talk=0.1)], on_event=events.append)
+    (dialed,) = report.dialed
+    assert (dialed.outcome, dialed.caller_id, dialed.whisper) == ("answered", TO, "A sales call.")
+    assert peer.form("/whisper")["ParentCallSid"] == report.call_sid
+    assert peer.form("/whisper")["CallSid"] != report.call_sid
+    assert peer.form("/dialed")["DialCallStatus"] == "completed"
+    assert peer.form("/dialed")["DialCallDuration"] == "1"
+    assert [type(event) for event in events] == [Ringing, Dialing, Bridged, Ended]
+    assert report.ended == "hangup"
+
+
+async def test_a_whisper_that_cannot_be_played_fails_the_transfer(place):
+    peer = Peer({VOICE: dial('<Number url="/whisper">+14155550101</Number>'), "/whisper": "<Whisper/>", "/dialed": ""})
+    report = await place(peer)
+    assert peer.form("/dialed")["DialCallStatus"] == "failed"
+    assert [error.code for error in report.errors] == [faults.SCHEMA]
+
+
+async def test_targets_ring_together_or_in_turn(place):
+    numbers = "<Number>+14155550101</Number><Number>+14155550102</Number><Sip>sip:desk@office.example</Sip>"
+    dials = {"+14155550101": "no-answer", "+14155550102": Callee(ring=0.1, talk=0.0)}
+    for more, rung in [("", 3), ('sequential="true"', 2)]:
+        peer = Peer({VOICE: dial(numbers, more), "/dialed": ""})
+        report = await place(peer, dials=dials)
+        assert len(report.dialed) == rung
+        assert [dialed.target for dialed in report.dialed if dialed.outcome == "answered"] == ["+14155550102"]
+
+
+async def test_a_ring_lasts_no_longer_than_the_verb_says(place):
+    peer = Peer({VOICE: dial(more='timeout="1"'), "/dialed": ""})
+    report = await place(peer, dials=[Callee(ring=20)])
+    assert report.dialed[0].outcome == "no-answer"
+    assert report.seconds < 10
+
+
+async def test_without_an_action_the_next_verb_follows(place):
+    peer = Peer({VOICE: "<Dial>+14155550101</Dial><Say>Back again.</Say>"})
+    report = await place(peer, dials=["failed"])
+    assert report.spoken == ("Back again.",)
+
+
+@pytest.mark.parametrize("twiml", ["<Dial>12</Dial>", '<Dial callerId="me">+14155550101</Dial>'])
+async def test_a_dial_that_cannot_be_placed_ends_the_call(place, twiml):
+    report = await place(Peer({VOICE: twiml}))
+    assert report.ended == "error"
+    assert report.errors[0].code in (faults.DIAL_NUMBER, faults.DIAL_CALLER_ID)
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        (Response("no", status_code=403), faults.HTTP_RETRIEVAL),
+        (Response(status_code=302, headers={"Location": "/elsewhere"}), faults.HTTP_RETRIEVAL),
+        (PlainTextResponse("hello"), faults.CONTENT_TYPE),
+        (Response("<Response>", media_type="text/xml"), faults.PARSE_FAILURE),
+        (Response(" " * 70_000, media_type="text/xml"), faults.BODY_TOO_LARGE),
+        ("<Connect><Stream url='ws://gateway.example/media'/></Connect>", faults.STREAM_SCHEME),
+        ("<Gather/>", faults.SCHEMA),
+    ],
+)
+async def test_a_bad_answer_ends_the_call(place, page, code):
+    peer = Peer({VOICE: page})
+    report = await place(peer)
+    assert report.ended == "error"
+    assert [error.code for error in report.errors] == [code]
+    assert peer.form(STATUS)["CallDuration"] == "0"
+    assert report.heard.strip(b"\xff") == b""
+
+
+async def test_the_numbers_fallback_is_asked_when_the_webhook_fails(place):
+    peer = Peer({VOICE: Response(status_code=500), "/fallback": "<Say>Sorry.</Say>"})
+    report = await place(peer, fallback="/fallback")
+    assert report.ended == "twiml"
+    assert report.spoken == ("Sorry.",)
+    assert peer.form("/fallback")["ErrorCode"] == "11200"
+    assert peer.form("/fallback")["ErrorUrl"] == PUBLIC + VOICE
+
+
+async def test_documents_that_lead_to_each_other_have_an_end(place):
+    report = await place(Peer({VOICE: f"<Redirect>{VOICE}</Redirect>"}))
+    assert report.ended == "error"
+    assert report.errors[0].code == faults.TOO_MANY_REDIRECTS
+
+
+async def test_a_server_that_is_not_there_is_tried_twice(unused_origin):
+    async with Carrier(unused_origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        report = await carrier.call(TO, FROM)
+    assert report.ended == "error"
+    # the voice webhook and the status callback
+    assert [error.code for error in report.errors] == [faults.HTTP_CONNECTION] * 2
+
+
+async def test_a_connection_that_breaks_is_retried_with_the_same_token():
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if len(asked) > 1:
+            body = b"<Response/>"
+            head = f"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, Carrier(origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        report = await carrier.call(TO, FROM)
+    assert report.ended == "twiml"
+    first, second, _ = [
+        next(line for line in request.split(b"\r\n") if line.startswith(b"I-Twilio")) for request in asked
+    ]
+    assert first == second
+
+
+async def test_a_refused_socket_is_told_from_a_failed_handshake():
+    async def script(media: Media) -> None:
+        raise AssertionError("no stream is ever opened")
+
+    peer = Peer({VOICE: STREAM}, script)
+    async with serving(peer), Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        ticket = await carrier.ring(TO, FROM)
+    async with Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        with pytest.raises(faults.CarrierError) as refused:
+            await carrier.stream(ticket, b"", 1.0)
+    assert refused.value.code == faults.STREAM_REFUSED
+
+
+async def test_a_cancelled_call_leaves_nothing():
+    connected = asyncio.Event()
+    peer = Peer({VOICE: STREAM}, greet_and_stay)
+
+    def watch(event) -> None:
+        if isinstance(event, Connected):
+            connected.set()
+
+    async with serving(peer):
+        before = asyncio.all_tasks()
+        async with Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+            call = asyncio.create_task(carrier.call(TO, FROM, on_event=watch))
+            await connected.wait()
+            call.cancel()
+            await asyncio.wait([call])
+        assert call.cancelled()
+        assert [task for task in asyncio.all_tasks() - before if "uvicorn" not in repr(task)] == []
+    assert peer.medias[0].messages[-1]["event"] == "stop"
+
+
+async def test_the_light_way_counts_what_comes_back():
+    async def echo(media: Media) -> None:
+        while True:
+            message = await media.receive()
+            if message["event"] == "media":
+                await media.send("media", media={"payload": message["media"]["payload"]})
+
+    peer = Peer({VOICE: STREAM}, echo, echo)
+    async with serving(peer), Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        tickets = [await carrier.ring(TO, FROM), carrier.ticket("wss://gateway.example/echo")]
+        reports = await asyncio.gather(*(carrier.stream(ticket, tone(0.1), 1.0) for ticket in tickets))
+    for report in reports:
+        assert report.sent == 50
+        assert report.messages >= 40
+        assert report.errors == ()
+        assert report.stream.closed_by == "caller"
+    starts = [media.messages[1]["start"]["customParameters"] for media in peer.medias]
+    assert sorted(starts, key=len) == [{}, {"token": "t1"}]
+
+
+@pytest.mark.parametrize("server", ["https://gateway.example", "127.0.0.1:8080"])
+def test_only_plain_http_servers_are_connected_to(server):
+    with pytest.raises(ValueError, match="plain http"):
+        Carrier(server, PUBLIC, ACCOUNT, TOKEN)
+
+
+@pytest.fixture
+def unused_origin():
+    """A port that is bound, so nobody else takes it, and does not listen."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"

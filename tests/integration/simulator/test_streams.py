@@ -1,0 +1,195 @@
+"""A stream from its start to its end, against a scripted server."""
+
+import json
+from itertools import pairwise
+
+import pytest
+
+from tests.integration.simulator.peer import ACCOUNT, STREAM, Media, Peer, tone
+from vocelio.gateway.simulator import faults
+from vocelio.gateway.simulator.caller import HangUp, Press, Sound
+
+VOICE = "/twilio/voice"
+
+
+async def stay(media: Media) -> None:
+    await media.until_closed()
+
+
+async def greet_and_stay(media: Media) -> None:
+    await media.play(tone(0.3), "greeted")
+    await media.until_closed()
+
+
+async def test_what_the_server_is_told(place):
+    peer = Peer({VOICE: STREAM}, greet_and_stay)
+    report = await place(peer, [HangUp()])
+    connected, start, *rest = peer.medias[0].messages
+    assert connected == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
+    assert start["start"]["customParameters"] == {"token": "t1"}
+    assert start["start"]["callSid"] == report.call_sid == peer.form(VOICE)["CallSid"]
+    assert start["start"]["accountSid"] == ACCOUNT
+    numbers = [int(message["sequenceNumber"]) for message in (start, *rest)]
+    assert all(later == earlier + 1 for earlier, later in pairwise(numbers))
+    assert rest[-1]["event"] == "stop"
+    assert rest[-1]["stop"] == {"accountSid": ACCOUNT, "callSid": report.call_sid}
+
+
+async def test_frames_come_at_real_time(place):
+    peer = Peer({VOICE: STREAM}, stay)
+    report = await place(peer, longest=1.5)
+    assert report.ended == "too_long"
+    frames = [message for message in peer.medias[0].messages if message["event"] == "media"]
+    assert 60 <= len(frames) <= 75
+    assert [int(frame["media"]["chunk"]) for frame in frames] == list(range(1, len(frames) + 1))
+
+
+async def test_marks_come_back_when_their_audio_has_been_played(place):
+    took = {}
+
+    async def script(media: Media) -> None:
+        await media.send("mark", mark={"name": "before"})
+        began = await media.marked("before")
+        await media.play(tone(0.4), "first")
+        await media.play(tone(0.3), "second")
+        took["first"] = await media.marked("first") - began
+        took["second"] = await media.marked("second") - began
+        await media.close()
+
+    report = await place(Peer({VOICE: STREAM}, script))
+    assert 0.4 <= took["first"] < 0.7
+    assert 0.7 <= took["second"] < 1.1
+    assert [mark.name for mark in report.marks] == ["before", "first", "second"]
+    assert report.ended == "twiml"
+    (stream,) = report.streams
+    assert (stream.closed_by, stream.close_code) == ("server", 1000)
+    assert stream.received_ms == stream.played_ms == 700
+    assert stream.underruns == 0
+    assert report.heard.count(0xFF) < len(report.heard)
+    assert report.errors == ()
+
+
+async def test_clear_ends_what_is_playing_when_the_caller_interrupts(place):
+    async def script(media: Media) -> None:
+        await media.play(tone(5.0), "prompt")
+        await media.until_spoken_to()
+        await media.send("clear")
+        await media.marked("prompt")
+        await media.play(tone(0.2))
+        await media.until_closed()
+
+    shout = Sound(audio=tone(0.4), text="wait", interrupt=0.5)
+    report = await place(Peer({VOICE: STREAM}, script), [shout, HangUp()])
+    (clear,) = report.clears
+    assert clear.to_silence_ms <= 20
+    assert clear.cleared_ms > 4000
+    assert report.marks[0].cleared
+    turn = report.turns[0]
+    assert turn.interrupted
+    assert 20 <= turn.silenced_ms < 500
+    assert report.streams[0].played_ms < 1000
+    assert report.ended == "caller_hung_up"
+
+
+async def test_latency_is_measured_from_the_end_of_the_voice(place):
+    async def script(media: Media) -> None:
+        await media.play(tone(0.2))
+        await media.until_quiet()
+        await media.play(tone(0.2))
+        await media.until_closed()
+
+    word = Sound(audio=tone(0.3) + bytes([0xFF]) * 4000, text="hello")
+    report = await place(Peer({VOICE: STREAM}, script), [word, HangUp()])
+    # The server waits for 100 ms of silence; a frame's own 20 ms and up to one more until the next are the line's.
+    assert 100 <= report.turns[0].latency_ms < 500
+    assert report.latencies_ms == (report.turns[0].latency_ms,)
+
+
+async def test_keys_arrive_apart(place):
+    peer = Peer({VOICE: STREAM}, greet_and_stay)
+    report = await place(peer, [Press("42"), HangUp(longest_wait=0.2)])
+    messages = peer.medias[0].messages
+    keys = [index for index, message in enumerate(messages) if message["event"] == "dtmf"]
+    assert [messages[index]["dtmf"] for index in keys] == [
+        {"track": "inbound_track", "digit": "4"},
+        {"track": "inbound_track", "digit": "2"},
+    ]
+    assert keys[1] - keys[0] == 11
+    assert report.turns[0].kind == "keys"
+    assert report.turns[0].latency_ms is None
+
+
+async def test_gaps_in_a_burst_are_counted(place):
+    async def script(media: Media) -> None:
+        await media.play(tone(0.1))
+        for _ in range(10):
+            await media.until("media")
+        await media.play(tone(0.1), "end")
+        await media.marked("end")
+        await media.close()
+
+    report = await place(Peer({VOICE: STREAM}, script))
+    assert report.underruns == 1
+    assert report.streams[0].underrun_ms >= 60
+
+
+async def test_what_the_server_says_wrong_is_logged(place):
+    async def script(media: Media) -> None:
+        await media.send("hangup")
+        await media.send("media")
+        await media.websocket.send_text("nonsense")
+        await media.websocket.send_bytes(b"x")
+        await media.play(tone(0.1), "still here")
+        await media.marked("still here")
+        await media.close(1011)
+
+    report = await place(Peer({VOICE: STREAM}, script))
+    assert [error.code for error in report.errors] == [
+        faults.STREAM_PROTOCOL,
+        faults.STREAM_MALFORMED,
+        faults.STREAM_BINARY,
+        faults.STREAM_CLOSED,
+    ]
+
+
+@pytest.mark.parametrize(("then", "ended", "streams"), [("go_on", "caller_hung_up", 2), ("hang_up", "lost", 1)])
+async def test_after_an_abrupt_loss_the_switch_decides(place, then, ended, streams):
+    async def die(media: Media) -> None:
+        await media.play(tone(0.2))
+        await media.until("media")
+        media.abort()
+
+    peer = Peer({VOICE: STREAM + "<Redirect>/again</Redirect>", "/again": STREAM}, die, greet_and_stay)
+    report = await place(peer, [HangUp()], after_loss=then)
+    assert report.ended == ended
+    assert len(report.streams) == streams
+    assert report.streams[0].closed_by == "lost"
+    assert report.streams[0].close_code is None
+    assert report.errors[0].code == faults.STREAM_LOST
+
+
+@pytest.mark.parametrize(("then", "ended"), [("go_on", "hangup"), ("hang_up", "lost")])
+async def test_after_a_failed_connect_the_switch_decides(place, then, ended):
+    nowhere = '<Connect><Stream url="wss://gateway.example/nowhere"/></Connect><Hangup/>'
+    report = await place(Peer({VOICE: nowhere}), after_failed_connect=then)
+    assert report.ended == ended
+    assert [error.code for error in report.errors] == [faults.STREAM_HANDSHAKE]
+
+
+async def test_telemetry_is_posted(place):
+    told = STREAM.replace("<Stream ", '<Stream name="n" statusCallback="/twilio/stream" ')
+    peer = Peer({VOICE: told}, greet_and_stay)
+    await place(peer, [HangUp()])
+    events = [form["StreamEvent"] for path, form in peer.posts if path == "/twilio/stream"]
+    assert events == ["stream-started", "stream-stopped"]
+    assert peer.form("/twilio/stream")["StreamSid"] == peer.medias[0].sid
+
+
+async def test_a_message_too_large_breaks_the_stream(place):
+    async def script(media: Media) -> None:
+        await media.websocket.send_text(json.dumps({"event": "x" * (1 << 21)}))
+        await media.until_closed()
+
+    report = await place(Peer({VOICE: STREAM}, script))
+    assert [error.code for error in report.errors] == [faults.STREAM_PROTOCOL]
+    assert report.streams[0].closed_by == "lost"

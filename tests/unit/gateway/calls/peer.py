@@ -1,0 +1,142 @@
+"""Twilio's end of a media socket, on a virtual clock: sends frames, plays what it gets, gives marks back."""
+
+import asyncio
+import base64
+import json
+from collections import deque
+
+from vocelio.engine.document import load
+from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.socket import MediaSocket
+from vocelio.gateway.events import EventBus
+from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store.site import Assignment, Department, Tenant
+
+ACCOUNT, CALL, STREAM = "AC" + "0" * 32, "CA" + "1" * 32, "MZ" + "2" * 32
+TENANT = Tenant("harbour", "Harbour Tools")
+NUMBER = "+13072249663"
+SILENT = base64.b64encode(b"\xff" * 160).decode()
+
+
+class OneFlow:
+    """A site with one flow."""
+
+    def __init__(self, flow):
+        self.version = load(json.dumps(flow).encode())
+
+    def assignment(self, number):
+        return Assignment(number, TENANT, "flow", self.version) if number == NUMBER else None
+
+    def departments(self, tenant):
+        return {"sales": Department(("+13105550111",)), "desk": Department(("+13105550110",))}
+
+
+class World:
+    """A registry with one flow, scripted ears, a tone for a voice, and everything that was published."""
+
+    def __init__(self, flow, *texts):
+        loop = asyncio.get_running_loop()
+        self.events = []
+        bus = EventBus()
+        bus.publish = self.events.append  # the bus's port: whoever publishes calls just this
+        self.site = OneFlow(flow)
+        self.recognizer = ScriptedRecognizer(texts)
+        self.calls = Calls(
+            Services(self.site, self.recognizer, ToneSynthesizer(), bus, lambda: round(loop.time() * 1e6))
+        )
+        self.record = self.calls.begin(CALL, ACCOUNT, "+13105550142", self.site.assignment(NUMBER))
+
+    def of(self, kind):
+        return [event.data for event in self.events if event.type == kind]
+
+
+class Peer:
+    """One socket. Use ``run`` to let time pass on the line."""
+
+    def __init__(self, world, token=None, call=CALL, account=ACCOUNT):
+        self.loop = asyncio.get_running_loop()
+        self.socket = MediaSocket(world.calls, account, self)
+        self.sequence = 0
+        self.sent = []  # every message of the gateway
+        self.code = None
+        self.playing = deque()
+        self.free_at = 0.0
+        self.heard = 0.0
+        self.returns_marks = True
+        self.say({"event": "connected", "protocol": "Call", "version": "1.0.0"})
+        if token is not None:
+            self.start(token, call)
+
+    # The gateway's transport
+
+    def send(self, message):
+        assert self.code is None
+        message = json.loads(message)
+        self.sent.append(message)
+        match message["event"]:
+            case "media":
+                seconds = len(base64.b64decode(message["media"]["payload"])) / 8000
+                self.free_at = max(self.free_at, self.loop.time()) + seconds
+            case "mark":
+                handle = self.loop.call_at(max(self.free_at, self.loop.time()), self.give_mark)
+                self.playing.append((message["mark"]["name"], handle))
+            case "clear":
+                self.free_at = self.loop.time()
+                for _, handle in self.playing:
+                    handle.cancel()
+                    self.loop.call_soon(self.give_mark)
+
+    def close(self, code, reason=""):
+        self.code = self.code or code
+
+    # Twilio
+
+    def say(self, message):
+        self.socket.received(json.dumps(message))
+
+    def numbered(self, event, **body):
+        self.sequence += 1
+        self.say({"event": event, "sequenceNumber": str(self.sequence), "streamSid": STREAM, **body})
+
+    def start(self, token, call=CALL):
+        facts = {
+            "accountSid": ACCOUNT,
+            "streamSid": STREAM,
+            "callSid": call,
+            "tracks": ["inbound"],
+            "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+            "customParameters": {"token": token},
+        }
+        self.numbered("start", start=facts)
+
+    def give_mark(self):
+        name, _ = self.playing.popleft()
+        if self.returns_marks and self.code is None:
+            self.numbered("mark", mark={"name": name})
+
+    def frame(self, payload=SILENT):
+        self.numbered("media", media={"track": "inbound", "chunk": "1", "timestamp": "0", "payload": payload})
+
+    def press(self, key):
+        self.numbered("dtmf", dtmf={"track": "inbound_track", "digit": key})
+
+    async def run(self, seconds, sound=b""):
+        """Let so much time pass, the caller making ``sound`` (mu-law), then silence; stops when we are closed."""
+        for index in range(round(seconds / 0.02)):
+            if self.code is not None:
+                return
+            piece = sound[index * 160 : index * 160 + 160]
+            self.frame(base64.b64encode(piece.ljust(160, b"\xff")).decode() if piece else SILENT)
+            await asyncio.sleep(0.02)
+
+    async def gone(self):
+        """The socket is closed, by whomever."""
+        self.socket.closed()
+        await self.socket.wait_closed()
+        for _, handle in self.playing:
+            handle.cancel()
+
+    def spoken(self):
+        """Seconds of sound that were sent."""
+        return sum(len(base64.b64decode(m["media"]["payload"])) for m in self.sent if m["event"] == "media") / 8000

@@ -1,0 +1,222 @@
+"""A live call on a virtual clock: flows run, nothing is cut off, nothing is left."""
+
+import asyncio
+import base64
+import random
+
+import pytest
+
+from tests.unit.gateway.calls.peer import World, Peer
+from tests.virtual_time import in_virtual_time
+from vocelio.gateway.simulator.babble import babble
+
+SPEECH = babble(1.0, random.Random(2))
+GREETING = "Thank you for calling. How may we help you today?"
+
+ASK = {
+    "name": "Ask",
+    "start": "greet",
+    "nodes": {
+        "greet": {"type": "say", "text": GREETING, "exits": {"next": "ask"}},
+        "ask": {
+            "type": "collect",
+            "prompt": "Sales or billing?",
+            "expect": "choice",
+            "choices": {
+                "sales": {"phrases": ["sales"], "key": "1"},
+                "billing": {"phrases": ["billing"], "key": "2"},
+            },
+            "timeout": 3,
+            "retries": 1,
+            "reprompts": ["Please say sales or billing."],
+            "exits": {"sales": "to_sales", "billing": "bye", "no_input": "bye", "no_match": "bye"},
+        },
+        "to_sales": {"type": "transfer", "department": "sales", "exits": {"busy": "bye"}},
+        "bye": {"type": "hangup", "text": "Goodbye and thank you."},
+    },
+}
+
+
+def flow(**nodes):
+    return {"name": "Test", "start": next(iter(nodes)), "nodes": nodes}
+
+
+def started(world):
+    return Peer(world, world.calls.issue_token(world.record))
+
+
+@in_virtual_time
+async def test_greeting_question_answer_transfer():
+    world = World(ASK, "sales please")
+    peer = started(world)
+    await peer.run(6)
+    await peer.run(2, SPEECH)
+    assert peer.code == 1000
+    assert [event["text"] for event in world.of("prompt.started")] == [GREETING, "Sales or billing?"]
+    assert [event["text"] for event in world.of("caller.heard")] == ["sales please"]
+    assert world.of("transfer.started") == [{"department": "sales", "number": ""}]
+    assert world.record.intent.department == "sales"
+    assert world.record.ended == 0
+    await peer.gone()
+    assert world.calls.live == {}
+
+
+@in_virtual_time
+async def test_a_key_instead():
+    world = World(ASK)
+    peer = started(world)
+    await peer.run(6)
+    peer.press("1")
+    assert peer.code == 1000
+    assert world.record.department == "sales"
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_the_goodbye_is_heard_to_its_end_before_the_line_is_cut():
+    world = World(flow(bye={"type": "hangup", "text": "Goodbye and thank you."}))
+    peer = started(world)
+    await peer.run(5)
+    assert peer.code == 1000
+    assert len(world.of("prompt.finished")) == 1
+    assert peer.loop.time() >= 22 * 0.06  # so long is the goodbye
+    assert (world.record.outcome, world.of("call.ended")[0]["outcome"]) == ("completed", "completed")
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_barge_in_clears_at_once_and_the_utterance_is_heard_whole():
+    world = World(ASK, "billing")
+    peer = started(world)
+    await peer.run(1)
+    await peer.run(0.2, SPEECH)
+    assert [message["event"] for message in peer.sent][-1] == "clear"
+    (interrupted,) = world.of("caller.interrupted")
+    assert interrupted["heard_seconds"] == pytest.approx(1.1, abs=0.1)
+    await peer.run(0.9, SPEECH[1600:])
+    assert len(world.of("prompt.started")) == 1, "nobody is talked over"
+    await peer.run(1)
+    assert world.of("caller.heard")[0]["text"] == "billing"
+    assert SPEECH[1600:] in world.recognizer.opened[0].sound
+    await peer.run(3)
+    assert peer.code == 1000
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_silence_is_asked_again_and_then_leaves_by_no_input():
+    world = World(ASK)
+    peer = started(world)
+    await peer.run(20)
+    texts = [event["text"] for event in world.of("prompt.started")]
+    assert texts == [GREETING, "Sales or billing?", "Please say sales or billing.", "Goodbye and thank you."]
+    exits = {event["node"]: event["exit"] for event in world.of("node.left")}
+    assert exits["ask"] == "no_input"
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_what_is_not_understood_leaves_by_no_match():
+    world = World(ASK, "", "cheese")
+    peer = started(world)
+    await peer.run(6)
+    await peer.run(5, SPEECH)
+    await peer.run(6, SPEECH)
+    exits = {event["node"]: event["exit"] for event in world.of("node.left")}
+    assert exits["ask"] == "no_match"
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_echo_comes_back_frame_for_frame():
+    world = World(flow(echo={"type": "echo", "seconds": 1.0}))
+    peer = started(world)
+    await peer.run(0.5, SPEECH)
+    payloads = [message["media"]["payload"] for message in peer.sent if message["event"] == "media"]
+    assert len(payloads) == 25
+    assert b"".join(map(base64.b64decode, payloads)) == SPEECH[:4000]
+    await peer.run(3)
+    assert peer.code == 1000
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_marks_that_never_come_hold_nothing_up():
+    world = World(ASK)
+    peer = started(world)
+    peer.returns_marks = False
+    await peer.run(40)
+    assert peer.code == 1000
+    assert world.record.outcome == "completed"
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_a_caller_who_hangs_up():
+    world = World(ASK)
+    peer = started(world)
+    await peer.run(1)
+    peer.numbered("stop", stop={})
+    await peer.gone()
+    assert world.of("call.ended")[0]["outcome"] == "abandoned"
+    assert world.calls.live == {}
+
+
+@in_virtual_time
+async def test_a_stream_that_breaks_off_is_waited_for_and_then_lost():
+    world = World(ASK)
+    peer = started(world)
+    await peer.run(1)
+    await peer.gone()
+    assert world.record.ended == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(1.6)
+    assert world.of("call.ended")[0]["outcome"] == "lost"
+
+
+@in_virtual_time
+async def test_a_call_goes_on_where_its_stream_broke_off():
+    world = World(ASK, "billing")
+    peer = started(world)
+    await peer.run(5)
+    await peer.gone()
+    await asyncio.sleep(0.7)
+    again = started(world)
+    await again.run(4)
+    await again.run(2, SPEECH)
+    await again.run(3)
+    texts = [event["text"] for event in world.of("prompt.started")]
+    assert texts[2] == "Sorry, let's go on. Sales or billing?"
+    assert world.of("caller.heard")[0]["text"] == "billing"
+    assert world.record.generation == 2
+    assert len(world.of("call.ended")) == 1
+    await again.gone()
+
+
+@in_virtual_time
+async def test_the_newer_stream_owns_the_call():
+    world = World(ASK)
+    old = started(world)
+    await old.run(1)
+    new = started(world)
+    assert old.code == 1000
+    sent = len(old.sent)
+    await new.run(1)
+    await old.gone()
+    assert len(old.sent) == sent
+    assert world.record.ended == 0
+    assert list(world.calls.live) == [world.record.call]
+    await new.gone()
+    await asyncio.sleep(2)
+
+
+@in_virtual_time
+async def test_latency_is_from_the_end_of_the_voice_to_the_first_sound():
+    world = World(ASK, "cheese")
+    peer = started(world)
+    await peer.run(6)
+    await peer.run(3, SPEECH)
+    (latency,) = [event["latency_ms"] for event in world.of("prompt.started") if "latency_ms" in event]
+    assert 500 <= latency <= 800  # the silence that ends an utterance, and next to nothing
+    await peer.gone()
+    await asyncio.sleep(2)

@@ -1,0 +1,20 @@
+"""end: leave a called flow by a name of one's own; in a call's own flow, hang up."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from vocelio.engine.node import Node
+from vocelio.engine.run import Run
+
+
+class End(Node, frozen=True, kw_only=True):
+    """``name`` is the exit of the subflow node that called this flow, or the call's disposition."""
+
+    type: ClassVar[str] = "end"
+    exit_names: ClassVar[tuple[str, ...]] = ()
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+
+    def enter(self, run: Run) -> None:
+        run.finish(self.name)

@@ -1,0 +1,39 @@
+"""subflow: go through another flow, in the version that was pinned when this one was promoted."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from vocelio.engine.node import Node
+from vocelio.engine.run import Run
+from vocelio.engine.templates import Value
+
+
+class Subflow(Node, frozen=True, kw_only=True):
+    """The other flow's ends are this node's exits; ``next`` serves those that are left out.
+
+    ``inputs`` give the other flow's variables their first values; ``outputs`` name, for variables of this flow,
+    the other flow's variables that they are taken from. Version 0 is the newest. It speaks in this flow's voice.
+    """
+
+    type: ClassVar[str] = "subflow"
+    results: ClassVar[tuple[str, ...]] = ("value",)
+
+    flow: Annotated[str, Meta(min_length=1, max_length=100)]
+    version: Annotated[int, Meta(ge=0)] = 0
+    inputs: dict[str, Value] = {}
+    outputs: dict[str, str] = {}
+
+    @property
+    def reference(self) -> str:
+        """The other flow's version, as ``FlowVersion.subflows`` names it."""
+        return f"{self.flow}@{self.version}" if self.version else self.flow
+
+    def exit_taken(self, name: str) -> str | None:
+        return self.exits.get(name, self.exits.get("next"))
+
+    def variables(self) -> tuple[str, ...]:
+        return tuple(self.outputs)
+
+    def enter(self, run: Run) -> None:
+        run.enter_flow(self.reference, self.inputs)

@@ -1,0 +1,39 @@
+"""voice: speak in another voice from here on."""
+
+from collections.abc import Iterable
+from typing import Annotated, ClassVar
+
+import msgspec
+from msgspec import Meta
+
+from vocelio.engine.node import Node
+from vocelio.engine.problems import Problem
+from vocelio.engine.run import Run
+from vocelio.engine.voice import Language, Tier, Voice
+
+
+class ChangeVoice(Node, frozen=True, kw_only=True):
+    """What is left out stays as it is. In a called flow the change ends with it."""
+
+    type: ClassVar[str] = "voice"
+
+    tier: Tier | None = None
+    name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
+    language: Language | None = None
+    speed: Annotated[float, Meta(ge=0.25, le=4.0)] | None = None
+    fallbacks: Annotated[tuple[Voice, ...], Meta(max_length=2)] | None = None
+
+    def _changes(self) -> dict[str, object]:
+        fields = {name: getattr(self, name) for name in ("tier", "name", "language", "speed", "fallbacks")}
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def enter(self, run: Run) -> None:
+        run.state.voice = msgspec.structs.replace(run.voice, **self._changes())
+        run.leave("next")
+
+    def problems(self, path: str) -> Iterable[Problem]:
+        if not self._changes():
+            yield Problem(path, "no-change", "a voice node names what it changes", "give a `name`, `speed`, ...")
+        if self.tier and not self.name:
+            message = "each tier has its own voices: a change of `tier` needs a `name`"
+            yield Problem(f"{path}.name", "voice-name", message)

@@ -1,0 +1,25 @@
+"""wait: let some time pass in silence."""
+
+from typing import Annotated, ClassVar
+
+from msgspec import Meta
+
+from vocelio.engine.events import AnyEvent, TimerFired
+from vocelio.engine.node import Node
+from vocelio.engine.run import Run
+
+
+class Wait(Node, frozen=True, kw_only=True):
+    """Keys pressed meanwhile are kept for the next question."""
+
+    type: ClassVar[str] = "wait"
+    waits: ClassVar[bool] = True
+
+    seconds: Annotated[float, Meta(gt=0, le=600)]
+
+    def enter(self, run: Run) -> None:
+        run.start_timer("wait", self.seconds)
+
+    def receive(self, run: Run, event: AnyEvent) -> None:
+        if isinstance(event, TimerFired):
+            run.leave("next")

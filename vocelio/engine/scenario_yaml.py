@@ -1,0 +1,95 @@
+"""YAML as plain values, and the line of each of them.
+
+Words are words: of YAML 1.1's many spellings only ``true`` and ``false`` are booleans and dates stay text, because
+``says: yes`` means the word. A value given under one of ``TEXTS`` is text whatever it looks like (``presses: 1``),
+except within ``DATA``.
+Bounded in size, depth and number of values, so that aliases cannot blow a small file up.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+from vocelio.engine.errors import EngineError
+
+MAX_CHARACTERS = 300_000  # a thousand scenarios; the reader takes some microseconds for each
+MAX_VALUES = 50_000
+MAX_DEPTH = 30
+TEXTS = ("name", "hears", "says", "partial", "presses", "node", "value", "caller", "number", "seed", "at")
+DATA = ("variables", "body", "json")
+WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
+INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
+DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+\Z")
+
+Lines = dict[str, int]
+
+
+class YamlError(EngineError):
+    """Not YAML as it is read here; ``line`` counts from 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        self.line = line
+        super().__init__(message)
+
+
+def read(text: str) -> tuple[Any, Lines]:
+    """The document and the lines of its values, by paths such as ``$.scenarios[0].name``. Raises YamlError."""
+    if len(text) > MAX_CHARACTERS:
+        raise YamlError(1, f"a scenario file has at most {MAX_CHARACTERS:,} characters, this one {len(text):,}")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise YamlError(mark.line + 1 if mark else 1, f"not YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise YamlError(1, f"not YAML: {str(error).splitlines()[0]}") from error
+    if root is None:
+        raise YamlError(1, "the file is empty")
+    walk = _Walk()
+    return walk.value(root, "$", 0), walk.lines
+
+
+class _Walk:
+    """From YAML's nodes to values, counting."""
+
+    def __init__(self) -> None:
+        self.lines: Lines = {}
+        self._values = 0
+
+    def value(self, node: yaml.Node, path: str, depth: int, text: bool = False, data: bool = False) -> Any:
+        line = node.start_mark.line + 1
+        self.lines.setdefault(path, line)
+        self._values += 1
+        if self._values > MAX_VALUES or depth > MAX_DEPTH:
+            raise YamlError(line, f"more than {MAX_VALUES:,} values, or nested deeper than {MAX_DEPTH}")
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, f"{path}[{i}]", depth + 1, text, data) for i, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path, depth, data)
+        return _scalar(node, text)
+
+    def _mapping(self, node: yaml.MappingNode, path: str, depth: int, data: bool) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise YamlError(line, "a key is a word")
+            key = str(key_node.value)
+            if key in found:
+                raise YamlError(line, f"`{key[:40]}` is there twice")
+            self.lines[f"{path}.{key}"] = line
+            free = data or key in DATA
+            found[key] = self.value(value_node, f"{path}.{key}", depth + 1, key in TEXTS and not free, free)
+        return found
+
+
+def _scalar(node: yaml.Node, text: bool) -> Any:
+    written = str(node.value)
+    if node.tag.startswith("!"):
+        raise YamlError(node.start_mark.line + 1, f"tags are not used here: {node.tag[:40]}")
+    if text or getattr(node, "style", None):
+        return written
+    if INTEGER.match(written):
+        return int(written)
+    return float(written) if DECIMAL.match(written) else WORDS.get(written, written)

@@ -1,0 +1,53 @@
+"""The JSON Schema of a flow document, made from the structs that parse it: what an editor needs to help.
+
+It says what the structs say. What only a whole flow can show, such as an exit that leads nowhere, is for the
+checks.
+"""
+
+from typing import Any
+
+import msgspec
+
+from vocelio.engine.flow import Flow
+from vocelio.engine.jsonpath import JsonPath
+from vocelio.engine.node import Node
+from vocelio.engine.nodes import TYPES
+from vocelio.engine.templates import Condition, Template, Value
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_REF = "#/$defs/{name}"
+
+
+def flow_schema() -> dict[str, Any]:
+    """The schema, JSON Schema 2020-12."""
+    kinds = [kind for _, kind in sorted(TYPES.items())]
+    (flow, *nodes), parts = msgspec.json.schema_components([Flow, *kinds], schema_hook=_hook, ref_template=_REF)
+    for kind, node in zip(kinds, nodes, strict=True):
+        _name_type(parts[node["$ref"].rsplit("/", 1)[1]], kind)
+    parts["Node"] = {"oneOf": nodes, "discriminator": {"propertyName": "type"}}
+    parts["Flow"]["properties"]["$schema"] = {"type": "string"}
+    for part in parts.values():
+        part["description"] = " ".join(part.get("description", "").split())
+    return {"$schema": DIALECT, "title": "A Vocelio flow", **flow, "$defs": parts}
+
+
+def _name_type(schema: dict[str, Any], kind: type[Node]) -> None:
+    """``type`` is no field of the structs: it says which struct it is."""
+    schema["properties"] = {"type": {"const": kind.type}, **schema["properties"]}
+    schema["required"] = ["type", *schema.get("required", [])]
+    schema["title"] = kind.type
+    exits = schema["properties"]["exits"]
+    if kind.ways_out is Node.ways_out and kind.exit_names:
+        exits["propertyNames"] = {"enum": list(kind.exit_names)}
+
+
+def _hook(kind: type) -> dict[str, Any]:
+    if kind is Template:
+        return {"type": "string", "description": "a text in Liquid"}
+    if kind is Condition:
+        return {"type": "string", "description": "a condition in Liquid, such as `tries > 2`"}
+    if kind is JsonPath:
+        return {"type": "string", "description": "a way into a JSON reply, such as `customer.orders[0].total`"}
+    if kind is Value:
+        return {"description": "any value; texts in it are Liquid"}
+    raise NotImplementedError(kind)

@@ -1,0 +1,98 @@
+"""Values in the words in which a person says them: spoken English, so that no voice has to guess.
+
+Voices read ``03/04`` and ``2:30`` each in their own way; words they all read alike.
+"""
+
+from datetime import date, time
+from decimal import ROUND_HALF_UP, Decimal
+
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+)  # fmt: skip
+_TENS = ("", "", "twenty", "thirty", "forty", "fifty")
+_ORDINALS = (
+    "", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+    "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth",
+)  # fmt: skip
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_MONTHS = (
+    "", "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
+    "November", "December",
+)  # fmt: skip
+CURRENCIES = {
+    "USD": ("dollar", "dollars", "cent", "cents"),
+    "CAD": ("dollar", "dollars", "cent", "cents"),
+    "AUD": ("dollar", "dollars", "cent", "cents"),
+    "EUR": ("euro", "euros", "cent", "cents"),
+    "GBP": ("pound", "pounds", "penny", "pence"),
+    "CHF": ("franc", "francs", "centime", "centimes"),
+}
+
+
+def digits(value: object) -> str:
+    """Letters and digits one by one: ``+1234`` is "1 2 3 4"."""
+    return " ".join(character for character in str(value) if character.isalnum())
+
+
+def cardinal(number: int) -> str:
+    """0 to 59 in words."""
+    if number < len(_ONES):
+        return _ONES[number]
+    tens, ones = divmod(number, 10)
+    return f"{_TENS[tens]}-{_ONES[ones]}" if ones else _TENS[tens]
+
+
+def ordinal(number: int) -> str:
+    """1 to 31 in words."""
+    if number < len(_ORDINALS):
+        return _ORDINALS[number]
+    tens, ones = divmod(number, 10)
+    return f"{_TENS[tens]}-{_ORDINALS[ones]}" if ones else {20: "twentieth", 30: "thirtieth"}[number]
+
+
+def spoken_date(day: date) -> str:
+    """ "Tuesday the third of March"; a caller knows the year."""
+    return f"{_WEEKDAYS[day.weekday()]} the {ordinal(day.day)} of {_MONTHS[day.month]}"
+
+
+def spoken_time(moment: time) -> str:
+    """ "half past two in the afternoon"; seconds are left out."""
+    hour, minute = moment.hour, moment.minute
+    if minute == 0 and hour in (0, 12):
+        return "noon" if hour else "midnight"
+    next_hour = (hour + 1) % 24
+    match minute:
+        case 0:
+            return f"{_hour(hour)} o'clock {_part(hour)}"
+        case 15:
+            return f"quarter past {_hour(hour)} {_part(hour)}"
+        case 30:
+            return f"half past {_hour(hour)} {_part(hour)}"
+        case 45:
+            return f"quarter to {_hour(next_hour)} {_part(hour)}"
+        case _:
+            zero = "oh " if minute < 10 else ""
+            return f"{_hour(hour)} {zero}{cardinal(minute)} {_part(hour)}"
+
+
+def money(amount: Decimal, currency: str = "USD") -> str:
+    """ "12 dollars and 50 cents", rounded half up to the smallest coin. Raises KeyError for an unknown currency."""
+    one, many, one_part, many_parts = CURRENCIES[currency.upper()]
+    smallest = int((abs(amount) * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    whole, parts = divmod(smallest, 100)
+    said = [f"{whole} {one if whole == 1 else many}"] if whole or not parts else []
+    said += [f"{parts} {one_part if parts == 1 else many_parts}"] if parts else []
+    return ("minus " if amount < 0 and smallest else "") + " and ".join(said)
+
+
+def _hour(hour: int) -> str:
+    return _ONES[hour % 12 or 12]
+
+
+def _part(hour: int) -> str:
+    if hour < 12:
+        return "at night" if hour < 4 else "in the morning"
+    if hour < 18:
+        return "in the afternoon"
+    return "in the evening" if hour < 22 else "at night"

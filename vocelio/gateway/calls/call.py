@@ -1,0 +1,259 @@
+"""One live call on one media stream: the shell around the engine's session.
+
+What the caller does (sound, keys, marks) and what time does (timers, synthesis, recognition) become the
+session's events, one after the other; its actions are carried out in order. A frame of sound costs no await,
+no task and no queue. When the stream ends, everything of it ends; what must go on is in the record.
+"""
+
+import asyncio
+from collections import deque
+from typing import assert_never
+
+from vocelio.codecs.activity import SpeechStarted
+from vocelio.engine import actions, events
+from vocelio.gateway.calls.ports import Transport
+from vocelio.gateway.calls.record import CallRecord
+from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.speaking import Speaking
+from vocelio.gateway.media import messages
+from vocelio.gateway.media.listening import Edge, Listening
+from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent
+from vocelio.gateway.media.stream import CLOSE_NORMAL
+from vocelio.gateway.speech.ports import Heard, SpeechError
+
+FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
+HIDDEN = "***"
+
+
+class Call:
+    """A call while its stream is open. All methods are plain; only ``wait_closed`` waits."""
+
+    def __init__(self, calls: Calls, record: CallRecord, stream_sid: str, transport: Transport) -> None:
+        services = calls.services
+        self._calls, self._record, self._transport = calls, record, transport
+        self._stream_sid = stream_sid
+        self._generation = record.generation
+        self._loop = asyncio.get_running_loop()
+        self._origin = record.elapsed(services.wall()) - self._loop.time()
+        self._session = record.session()
+        self._mailbox: deque[events.AnyEvent] = deque()  # filled by the call's own doing: a handful at a time
+        self._stepping = False
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._prompts: dict[str, actions.Speak] = {}
+        self._listen: actions.Listen | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._echoing = self._closed = False
+        self._silent_since: float | None = None  # when the caller fell silent, until the answer is heard
+        self._speaking = Speaking(services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken)
+        self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
+
+    # The stream's side
+
+    def begin(self) -> None:
+        """The stream has started: the flow begins, or goes on."""
+        record, now = self._record, self._calls.services.wall()
+        self._calls.live[record.call] = self._superseded
+        record.first_stream = record.first_stream or now
+        record.last_stream = now
+        pending, record.pending = record.pending, None
+        if pending is not None:
+            self._publish("transfer.ended", how=pending.how, seconds=pending.seconds)
+            self._step(pending)
+        elif record.checkpoint is not None:
+            record.resumed.append(self._at())
+            self._publish("call.resumed")
+            self._step(events.CallResumed(self._at()))
+        else:
+            number, flow = record.assignment.number, record.assignment.flow
+            self._publish("call.started", caller=record.caller, number=number, flow=flow)
+            self._step(events.CallStarted(self._at()))
+
+    def hear(self, sound: bytes) -> None:
+        """The caller's next sound: mu-law, usually 20 ms."""
+        if self._echoing:
+            self._transport.send(messages.media(self._stream_sid, sound))
+        self._listening.hear(sound)
+
+    def key(self, digit: str) -> None:
+        """The caller pressed a key."""
+        self._silent_since = self._loop.time()
+        self._step(events.KeyPressed(self._at(), digit))
+
+    def marked(self, name: str) -> None:
+        """Twilio gave a mark back."""
+        self._speaking.marked(name)
+
+    def caller_left(self) -> None:
+        """Twilio stopped the stream: the caller hung up."""
+        if self._may_act():
+            self._step(events.CallEnded(self._at()))
+            self._stream_ended()
+            self._calls.end(self._record, self._session.outcome)
+        self.close()
+
+    def lost(self) -> None:
+        """The socket broke off without a word. Harmless after any other end."""
+        if self._may_act():
+            self._record.checkpoint = self._session.checkpoint()
+            self._stream_ended()
+            self._publish("stream.lost")
+            self._calls.lost(self._record)
+        self.close()
+
+    def close(self) -> None:
+        """Everything of this stream ends."""
+        self._closed = True
+        self._speaking.close()
+        self._listening.stop()
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        self._watch_final()
+        if self._calls.live.get(self._record.call) == self._superseded:
+            del self._calls.live[self._record.call]
+
+    async def wait_closed(self) -> None:
+        """Until nothing of it is left."""
+        await self._speaking.wait_closed()
+
+    def _superseded(self) -> None:
+        self.close()
+        self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
+
+    def _may_act(self) -> bool:
+        return not self._closed and self._generation == self._record.generation
+
+    def _stream_ended(self) -> None:
+        self._record.last_stream = self._calls.services.wall()
+
+    def _at(self) -> float:
+        return self._origin + self._loop.time()
+
+    def _publish(self, kind: str, **data: object) -> None:
+        self._calls.publish(self._record, kind, **data)
+
+    # The engine
+
+    def _step(self, event: events.AnyEvent) -> None:
+        """Feed the session; what the actions cause meanwhile waits its turn."""
+        self._mailbox.append(event)
+        if self._stepping:
+            return
+        self._stepping = True
+        try:
+            while self._mailbox and self._may_act():
+                self._session.receive(self._mailbox.popleft())
+                for action in self._session.actions():
+                    self._carry_out(action)
+        finally:
+            self._stepping = False
+
+    def _carry_out(self, action: actions.AnyAction) -> None:
+        match action:
+            case actions.Speak():
+                self._prompts[action.id] = action
+                self._speaking.speak(action.id, action.text, action.voice)
+            case actions.StopSpeaking():
+                self._speaking.stop(action.id)
+            case actions.Listen():
+                self._listen = action
+                self._listening.listen(action)
+            case actions.StopListening():
+                self._listen = None
+                self._listening.stop()
+            case actions.StartTimer():
+                self._timers[action.id] = self._loop.call_later(action.seconds, self._timer_fired, action.id)
+            case actions.CancelTimer():
+                if timer := self._timers.pop(action.id, None):
+                    timer.cancel()
+            case actions.Echo():
+                self._echoing = action.on
+            case actions.Note():
+                self._publish(action.type, **action.data)
+            case actions.Transfer() | actions.HangUp():
+                self._leave(action)
+            case actions.Request():
+                self._step(events.ReplyArrived(self._at(), action.id, "error"))
+            case actions.Record():
+                self._step(events.RecordingEnded(self._at(), action.id, 0.0))
+            case actions.StopRecording():
+                pass  # recording comes with the storage of its sound
+            case actions.Queue():
+                self._step(events.QueueEnded(self._at(), action.id, "failed"))
+            case _:
+                assert_never(action)
+
+    def _leave(self, intent: actions.Transfer | actions.HangUp) -> None:
+        """Twilio is to do something else with the call: what, is on record before the socket is closed."""
+        record = self._record
+        record.intent = intent
+        record.checkpoint = self._session.checkpoint()
+        if isinstance(intent, actions.Transfer):
+            record.department = intent.department
+            self._publish("transfer.started", department=intent.department, number=intent.number)
+        else:
+            record.outcome, record.disposition = intent.outcome, intent.disposition
+        self._stream_ended()
+        self.close()
+        if isinstance(intent, actions.HangUp):
+            self._calls.end(record, intent.outcome)
+        self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
+
+    def _timer_fired(self, timer: str) -> None:
+        del self._timers[timer]
+        self._step(events.TimerFired(self._at(), timer))
+
+    # The mouth and the ear
+
+    def _played(self, event: PlayoutEvent) -> None:
+        match event:
+            case Began():
+                self._began(event)
+            case Ended():
+                self._prompts.pop(event.prompt, None)
+                self._publish("prompt.finished", prompt=event.prompt, late_ms=round(event.late * 1000))
+                self._step(events.PromptFinished(self._at(), event.prompt))
+            case Interrupted():
+                self._prompts.pop(event.prompt, None)
+                heard = round(event.heard, 3)
+                self._publish("caller.interrupted", prompt=event.prompt, heard_seconds=heard)
+                self._step(events.PromptInterrupted(self._at(), event.prompt, heard))
+            case _:
+                assert_never(event)
+
+    def _began(self, event: Began) -> None:
+        since, self._silent_since = self._silent_since, None
+        latency = {} if since is None else {"latency_ms": round((event.at - since) * 1000)}
+        text = self._prompts[event.prompt].text if event.prompt in self._prompts else ""
+        self._publish("prompt.started", prompt=event.prompt, node=self._session.node, text=text, **latency)
+
+    def _not_spoken(self, prompt: str, error: SpeechError) -> None:
+        self._publish("prompt.failed", prompt=prompt, problem=str(error))
+
+    def _turned(self, edge: Edge) -> None:
+        if isinstance(edge, SpeechStarted):
+            self._silent_since = None
+            self._step(events.SpeechStarted(self._at()))
+        else:
+            self._silent_since = self._loop.time() - (edge.at - edge.ended)
+            self._step(events.SpeechEnded(self._at()))
+            self._watch_final(FINAL_DEADLINE)
+
+    def _heard(self, wanted: actions.Listen, heard: Heard) -> None:
+        self._watch_final()
+        if heard.final:
+            text = HIDDEN if wanted.sensitive else heard.text
+            self._publish("caller.heard", node=self._session.node, text=text, confidence=round(heard.confidence, 2))
+        self._step(events.Heard(self._at(), wanted.id, heard.text, heard.final, heard.confidence))
+
+    def _not_heard(self, wanted: actions.Listen, error: SpeechError) -> None:
+        self._publish("listening.failed", node=self._session.node, problem=str(error))
+        self._step(events.ListeningFailed(self._at(), wanted.id))
+
+    def _watch_final(self, seconds: float | None = None) -> None:
+        """Wait so long for the final text; None stops waiting."""
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
+        if seconds is not None and not self._closed:
+            self._deadline = self._loop.call_later(seconds, self._listening.give_up)

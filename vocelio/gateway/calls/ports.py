@@ -1,0 +1,30 @@
+"""What a live call needs of the world around it."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from vocelio.gateway.clock import WallClock
+from vocelio.gateway.events import EventBus
+from vocelio.gateway.speech.ports import Recognizer, Synthesizer
+from vocelio.gateway.store.site import Site
+
+
+class Transport(Protocol):
+    """The way to the peer of one media socket."""
+
+    def send(self, message: str) -> None:
+        """Send soon, in order. Never blocks; a peer that does not read is closed instead."""
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close once everything sent before has gone out. Harmless when closed already."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """What all calls of a process share."""
+
+    site: Site
+    recognizer: Recognizer
+    synthesizer: Synthesizer
+    bus: EventBus
+    wall: WallClock

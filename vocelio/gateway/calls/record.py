@@ -1,0 +1,79 @@
+"""A call as it is known while no stream of it is open: between streams, during a transfer, after its end."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from vocelio.engine import events
+from vocelio.engine.actions import HangUp, Transfer
+from vocelio.engine.facts import CallFacts, TenantFacts
+from vocelio.engine.session import Session
+from vocelio.gateway.calls.cost import cost
+from vocelio.gateway.store.site import Assignment
+
+RESUMES = 3  # within RESUME_WINDOW: a call that is lost more often is in worse trouble than a goodbye
+RESUME_WINDOW = 60.0  # seconds
+
+
+@dataclass(slots=True)
+class CallRecord:
+    """One caller's visit. Instants are whole microseconds UTC.
+
+    ``generation`` counts its streams: only the newest may act. ``intent`` is what Twilio shall do when the
+    stream is closed; ``pending`` the event with which the flow goes on when the next stream begins.
+    """
+
+    call: str
+    account: str
+    caller: str
+    assignment: Assignment
+    departments: dict[str, str]
+    started: int
+    generation: int = 0
+    checkpoint: dict[str, Any] | None = None
+    intent: Transfer | HangUp | None = None
+    pending: events.TransferEnded | None = None
+    department: str = ""
+    outcome: str = ""
+    disposition: str = ""
+    first_stream: int = 0
+    last_stream: int = 0
+    ended: int = 0
+    resumed: list[float] = field(default_factory=list)
+
+    def facts(self) -> CallFacts:
+        """What the flow may know."""
+        tenant = self.assignment.tenant
+        return CallFacts(
+            self.call,
+            self.caller,
+            self.assignment.number,
+            TenantFacts(tenant.id, tenant.name),
+            self.started,
+            seed=self.call,
+            departments=self.departments,
+        )
+
+    def session(self) -> Session:
+        """The session, new or as it was left."""
+        if self.checkpoint is None:
+            return Session(self.assignment.version, self.facts())
+        return Session.resume(self.assignment.version, self.checkpoint)
+
+    def elapsed(self, now: int) -> float:
+        """Seconds since the call began."""
+        return (now - self.started) / 1e6
+
+    def may_resume(self, now: int) -> bool:
+        """Whether one more lost stream is followed by another."""
+        since = self.elapsed(now) - RESUME_WINDOW
+        return len([at for at in self.resumed if at > since]) < RESUMES
+
+    @property
+    def billed(self) -> int:
+        """Microseconds from the first stream's begin to the last one's end."""
+        return max(0, self.last_stream - self.first_stream)
+
+    @property
+    def cost(self) -> int:
+        """Micro-USD so far, at the rate of the flow's tier."""
+        return cost(self.billed, self.assignment.version.flow.voice.tier)

@@ -1,0 +1,109 @@
+"""Speaking to one caller: synthesis and playout brought together on the event loop.
+
+Each prompt has one task that takes its sound from the synthesizer no faster than playout has room for; one
+timer at a time wakes playout up. ``told`` hears of every prompt's begin and end, never from inside ``speak``.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+
+from vocelio.engine.voice import Voice
+from vocelio.gateway.media import messages
+from vocelio.gateway.media.playout import Playout, PlayoutEvent, Send, SendAudio, SendMark
+from vocelio.gateway.speech.ports import SpeechError, Synthesizer
+
+
+class Speaking:
+    """The mouth of one call."""
+
+    def __init__(
+        self,
+        synthesizer: Synthesizer,
+        stream_sid: str,
+        send: Callable[[str], None],
+        told: Callable[[PlayoutEvent], None],
+        failed: Callable[[str, SpeechError], None],
+    ) -> None:
+        self._synthesizer = synthesizer
+        self._stream_sid = stream_sid
+        self._send, self._told, self._failed = send, told, failed
+        self._loop = asyncio.get_running_loop()
+        self._playout = Playout()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._room = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def speak(self, prompt: str, text: str, voice: Voice) -> None:
+        """Play the text behind what is being played."""
+        self._playout.begin(prompt)
+        task = self._loop.create_task(self._synthesise(prompt, text, voice), name=f"prompt {prompt}")
+        self._tasks[prompt] = task
+        task.add_done_callback(lambda _: self._tasks.pop(prompt, None))
+
+    def stop(self, prompt: str) -> None:
+        """Stop at once: what Twilio holds is cleared, what is being made is cancelled."""
+        if self._playout.holds(prompt):
+            self._cancel()
+            self._out(self._playout.clear(self._loop.time()))
+            self._pump()
+
+    def marked(self, name: str) -> None:
+        """Twilio gave a mark back."""
+        self._playout.marked(name, self._loop.time())
+        self._pump()
+
+    def close(self) -> None:
+        """Nothing more is said: tasks and timer end."""
+        self._cancel()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    async def wait_closed(self) -> None:
+        """Until the cancelled tasks are gone."""
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    async def _synthesise(self, prompt: str, text: str, voice: Voice) -> None:
+        try:
+            async with aclosing(self._synthesizer.speak(text, voice)) as sound:
+                async for mulaw in sound:
+                    self._playout.feed(prompt, mulaw)
+                    self._pump()
+                    await self._wait_for_room(prompt)
+        except SpeechError as error:
+            self._failed(prompt, error)
+        self._playout.finish(prompt)
+        self._pump()
+
+    async def _wait_for_room(self, prompt: str) -> None:
+        while not self._playout.has_room(prompt):
+            self._room.clear()
+            await self._room.wait()
+
+    def _cancel(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+
+    def _pump(self) -> None:
+        """Send what is due, tell what is known, and set the timer for what comes next."""
+        self._out(self._playout.poll(self._loop.time()))
+        self._room.set()
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        next_poll = self._playout.next_poll()
+        if next_poll is not None:
+            self._timer = self._loop.call_at(next_poll, self._pump)
+        for event in self._playout.events():
+            self._told(event)
+
+    def _out(self, due: list[Send]) -> None:
+        for item in due:
+            match item:
+                case SendAudio(mulaw):
+                    self._send(messages.media(self._stream_sid, mulaw))
+                case SendMark(name):
+                    self._send(messages.mark(self._stream_sid, name))
+                case _:
+                    self._send(messages.clear(self._stream_sid))

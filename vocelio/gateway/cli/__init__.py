@@ -1,0 +1,21 @@
+"""The command line: ``vocelio``. One module a command; this one only gathers them."""
+
+import typer
+
+from vocelio.gateway.cli import call, demo, flow, serve
+
+app = typer.Typer(
+    help="A voice gateway: phone flows on Twilio Media Streams, heard and answered in real time.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(serve.serve)
+app.command()(demo.demo)
+app.command(context_settings={"ignore_unknown_options": False})(call.call)
+app.add_typer(flow.app, name="flow")
+
+
+def main() -> None:
+    """The entry point."""
+    app()

@@ -1,0 +1,44 @@
+"""What the commands share: consoles, the site's folder, and leaving with a message instead of a traceback."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from vocelio.gateway import config
+from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.errors import GatewayError
+from vocelio.gateway.events import EventBus
+from vocelio.gateway.speech.local import LocalRecognizer, LocalSynthesizer
+from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.store.site import FolderSite
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+SITE = EXAMPLES / "site"
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Errors of the user's world end the command with their message and exit code 2."""
+    try:
+        yield
+    except (GatewayError, SpeechError) as error:
+        err.print(f"[red]vocelio:[/red] {error}", markup=True)
+        raise typer.Exit(2) from error
+
+
+def settings() -> config.Settings:
+    """The settings of the environment."""
+    return config.read(os.environ)
+
+
+def local_services(site: FolderSite) -> Services:
+    """Services with offline speech."""
+    return Services(site, LocalRecognizer(), LocalSynthesizer(), EventBus(), wall_clock)

@@ -1,0 +1,103 @@
+"""vocelio demo: the gateway and a caller in one process; one real spoken call through an example flow."""
+
+import asyncio
+import json
+import secrets
+from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from vocelio.engine.voice import Voice
+from vocelio.gateway.app import build
+from vocelio.gateway.cli import common
+from vocelio.gateway.cli.conversation import Conversation
+from vocelio.gateway.config import SIMULATOR_ACCOUNT, Settings
+from vocelio.gateway.events import Watcher
+from vocelio.gateway.server import listen, running
+from vocelio.gateway.simulator.caller import Caller, Speak
+from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.simulator.report import CallReport
+from vocelio.gateway.speech.local import LocalSynthesizer
+from vocelio.gateway.store.site import FolderSite
+
+CALLER = "+13105550142"
+CALLERS_VOICE = Voice(name="en-us+f3")
+SAYS = "sales please"
+
+
+def demo(
+    as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
+    wav: Annotated[Path | None, typer.Option(help="Record both sides to this WAV file.")] = None,
+) -> None:
+    """Place one real spoken call through an example flow, and show it as it happens."""
+    with common.explained():
+        conversation = Conversation(None if as_json else common.out)
+        report = asyncio.run(_run(conversation, wav))
+    ended = conversation.ended
+    if ended is None:
+        common.err.print(f"[red]vocelio:[/red] the call did not come to an end: {report.errors}")
+        raise typer.Exit(1)
+    if not as_json:
+        _print_summary(report, ended.data)
+    else:
+        typer.echo(json.dumps(_summary(report, conversation.heard, ended.data)))
+    if ended.data["outcome"] != "transferred":
+        raise typer.Exit(1)
+
+
+async def _run(conversation: Conversation, wav: Path | None) -> CallReport:
+    site = FolderSite(common.SITE)
+    listener = listen()
+    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    token = secrets.token_hex(16)  # signatures are checked in the demo, too
+    services = common.local_services(site)
+    app = build(Settings(origin, {SIMULATOR_ACCOUNT: token}), services)
+    async with services.bus.watch(site.tenant.id) as watcher, running(app, listener) as server:
+        shown = asyncio.create_task(_show(watcher, conversation))
+        async with aclosing(LocalSynthesizer()) as voice, Carrier(server, origin, SIMULATOR_ACCOUNT, token) as carrier:
+            caller = Caller([Speak(SAYS)], voice, CALLERS_VOICE)
+            report = await carrier.call(site.numbers[0], CALLER, caller, recording=wav)
+        try:
+            async with asyncio.timeout(5):
+                await shown
+        except TimeoutError:
+            pass  # the summary says that the end is missing
+    return report
+
+
+async def _show(watcher: Watcher, conversation: Conversation) -> None:
+    while conversation.ended is None:
+        conversation.show(await watcher.get())
+
+
+def _summary(report: CallReport, heard: list[str], ended: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "outcome": ended["outcome"],
+        "department": ended["department"],
+        "heard": heard,
+        "turns": [
+            {"said": turn.said, "latency_ms": None if turn.latency_ms is None else round(turn.latency_ms, 1)}
+            for turn in report.turns
+        ],
+        "cost": ended["micro_usd"] / 1e6,
+        "seconds": round(report.seconds, 2),
+    }
+
+
+def _print_summary(report: CallReport, ended: dict[str, Any]) -> None:
+    table = Table("turn", "caller said", "answered after", box=None, header_style="dim", padding=(0, 2))
+    for number, turn in enumerate(report.turns, start=1):
+        latency = "-" if turn.latency_ms is None else f"{turn.latency_ms:.0f} ms"
+        table.add_row(str(number), turn.said, latency)
+    common.out.print()
+    common.out.print(table)
+    common.out.print(
+        f"\noutcome [bold]{ended['outcome']}[/bold] to [bold]{ended['department']}[/bold], "
+        f"{report.seconds:.1f} s, billed {ended['seconds']:.1f} s at the {ended['tier']} tier: "
+        f"${ended['micro_usd'] / 1e6:.4f}"
+    )
+    for fault in report.errors:
+        common.out.print(f"[red]the carrier noted:[/red] {fault}")

@@ -1,0 +1,82 @@
+"""The settings: environment variables, read once into one frozen object.
+
+An unknown VOCELIO_ name is an error, since it is most likely a misspelt one; what Kubernetes puts into the
+environment for a service that is called "vocelio" is not ours.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from vocelio.gateway.errors import SettingsError
+
+SIMULATOR_ACCOUNT = "AC" + "0" * 32  # the account of `vocelio call`; no real one has this number
+SECRET_FILE = Path(".vocelio/secret")
+
+_KUBERNETES = re.compile(r"VOCELIO_(.*_)?(SERVICE_.*|PORT|PORT_.*)")
+_KNOWN = {"VOCELIO_PUBLIC_URL", "VOCELIO_SECRET_KEY"}
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the environment says. ``tokens`` has the auth token of each Twilio account."""
+
+    public_url: str
+    tokens: dict[str, str]
+    port: int = 8080
+
+    def __repr__(self) -> str:
+        return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"
+
+
+def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Settings:
+    """The settings. Raises SettingsError, naming the variable.
+
+    Without a Twilio token only the simulator is answered: `vocelio call` and `vocelio serve` share a secret,
+    VOCELIO_SECRET_KEY or else a file that only its owner can read.
+    """
+    unknown = sorted(
+        name
+        for name in environment
+        if name.startswith("VOCELIO_") and name not in _KNOWN and not _KUBERNETES.fullmatch(name)
+    )
+    if unknown:
+        raise SettingsError(f"there is no setting {', '.join(unknown)}; there are: {', '.join(sorted(_KNOWN))}")
+    port = _port(environment.get("PORT", "8080"))
+    public_url = _origin(environment.get("VOCELIO_PUBLIC_URL") or f"http://localhost:{port}")
+    return Settings(public_url, _tokens(environment, secret_file), port)
+
+
+def _tokens(environment: Mapping[str, str], secret_file: Path) -> dict[str, str]:
+    account, token = environment.get("TWILIO_ACCOUNT_SID", ""), environment.get("TWILIO_AUTH_TOKEN", "")
+    if bool(account) != bool(token):
+        raise SettingsError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN go together: one of them is missing")
+    if token:
+        if not re.fullmatch(r"AC[0-9a-f]{32}", account):
+            raise SettingsError("TWILIO_ACCOUNT_SID is AC and 32 hexadecimal digits")
+        return {account: token}
+    return {SIMULATOR_ACCOUNT: environment.get("VOCELIO_SECRET_KEY") or _shared_secret(secret_file)}
+
+
+def _shared_secret(file: Path) -> str:
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(secrets.token_hex(32))
+    return file.read_text()
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 <= int(text) <= 65535:
+        raise SettingsError(f"PORT is a port number, not {text!r}")
+    return int(text)
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise SettingsError(f"VOCELIO_PUBLIC_URL is an origin such as https://voice.example.com, not {url!r}")
+    return f"{parts.scheme}://{parts.netloc}"

@@ -1,0 +1,156 @@
+"""The messages of Twilio Media Streams: parsed as Twilio sends them, formatted as Twilio wants them.
+
+Twilio's numbers arrive as strings and its audio as base64: both are decoded here, so that everywhere else a
+number is a number and audio is mu-law. Source: Twilio's "Media Streams - WebSocket messages".
+"""
+
+from binascii import b2a_base64
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+Sid = Annotated[str, Meta(pattern="^[A-Z]{2}[0-9a-zA-Z]{32}$")]
+"""The form of every Twilio identifier; it needs no escaping in JSON."""
+
+MAX_MARK = 128  # characters: ours are under 20
+MAX_AUDIO = 8_000  # bytes of mu-law in one message: a second, fifty times what is usual
+
+
+class _Message(msgspec.Struct, frozen=True, tag_field="event", rename="camel"):
+    """The common part of what Twilio sends."""
+
+
+class Connected(_Message, frozen=True, tag="connected"):
+    """The first message of every socket."""
+
+    protocol: str = ""
+    version: str = ""
+
+
+class MediaFormat(msgspec.Struct, frozen=True, rename="camel"):
+    """How the audio is encoded; read, not assumed."""
+
+    encoding: str
+    sample_rate: int
+    channels: int
+
+
+class StartFacts(msgspec.Struct, frozen=True, rename="camel"):
+    """What the stream belongs to, and the parameters that our TwiML gave it."""
+
+    account_sid: Sid
+    stream_sid: Sid
+    call_sid: Sid
+    tracks: tuple[str, ...]
+    media_format: MediaFormat
+    custom_parameters: dict[str, str] = {}
+
+
+class Start(_Message, frozen=True, tag="start"):
+    """The second message: audio follows."""
+
+    sequence_number: int
+    stream_sid: Sid
+    start: StartFacts
+
+
+class Audio(msgspec.Struct, frozen=True, gc=False):
+    """A piece of sound: mu-law, usually 160 bytes. ``timestamp`` is milliseconds since the stream began."""
+
+    payload: Annotated[bytes, Meta(min_length=1, max_length=MAX_AUDIO)]
+    track: str = "inbound"
+    timestamp: int = 0
+
+
+class Media(_Message, frozen=True, tag="media", gc=False):
+    """The caller's sound."""
+
+    sequence_number: int
+    media: Audio
+
+
+class Digit(msgspec.Struct, frozen=True):
+    """One key."""
+
+    digit: Annotated[str, Meta(pattern="^[0-9*#A-D]$")]
+
+
+class Dtmf(_Message, frozen=True, tag="dtmf"):
+    """The caller pressed a key."""
+
+    sequence_number: int
+    dtmf: Digit
+
+
+class MarkName(msgspec.Struct, frozen=True):
+    """The name that we gave the mark."""
+
+    name: Annotated[str, Meta(max_length=MAX_MARK)]
+
+
+class Mark(_Message, frozen=True, tag="mark"):
+    """The audio before this mark has been played, or was cleared."""
+
+    sequence_number: int
+    mark: MarkName
+
+
+class Stop(_Message, frozen=True, tag="stop"):
+    """The stream is over: the caller hung up, or the call was sent elsewhere."""
+
+    sequence_number: int = 0
+
+
+Message = Connected | Start | Media | Dtmf | Mark | Stop
+
+
+class Malformed(ValueError):
+    """Not a message of the protocol. The text says what is wrong with it."""
+
+
+class _Event(msgspec.Struct):
+    event: str
+
+
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message, strict=False)  # lax: numbers as strings
+_decode = _decoder.decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+_KNOWN = ("connected", "start", "media", "dtmf", "mark", "stop")
+
+
+def parse(text: str | bytes) -> Message | None:
+    """The message; None for an event that this release does not know. Raises Malformed."""
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        if _is_new_event(text):
+            return None
+        raise Malformed(str(error)) from error
+
+
+def _is_new_event(text: str | bytes) -> bool:
+    try:
+        return _decode_event(text).event not in _KNOWN
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+
+
+def media(stream_sid: str, mulaw: bytes) -> str:
+    """Sound to play, of any length, behind what is buffered already."""
+    payload = b2a_base64(mulaw, newline=False).decode("ascii")
+    return f'{{"event":"media","streamSid":"{stream_sid}","media":{{"payload":"{payload}"}}}}'
+
+
+def mark(stream_sid: str, name: str) -> str:
+    """A mark behind what is buffered: it comes back when that has been played."""
+    return _encode({"event": "mark", "streamSid": stream_sid, "mark": {"name": name}})
+
+
+def clear(stream_sid: str) -> str:
+    """Forget what is buffered, at once; its marks come back."""
+    return f'{{"event":"clear","streamSid":"{stream_sid}"}}'
+
+
+def _encode(message: dict[str, Any]) -> str:
+    return msgspec.json.encode(message).decode()

@@ -1,0 +1,79 @@
+"""The server around the application: uvicorn, set up for media sockets, and a way to run it inside a test."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from vocelio.gateway.app import MAX_MESSAGE
+
+QUIT_SECONDS = 5  # for what is under way when the process is told to stop
+
+
+def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
+    """uvicorn's settings.
+
+    Of its WebSocket implementations websockets-sansio costs the least a frame. Compression would cost more than all
+    else on sound that does not compress. Twilio's sockets are watched by their sound, not by pings.
+    """
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        ws_max_size=MAX_MESSAGE,
+        ws_ping_interval=None,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=QUIT_SECONDS,
+    )
+
+
+class _Embedded(uvicorn.Server):
+    """A server that leaves signals to its process, and says when it is ready."""
+
+    def __init__(self, settings: uvicorn.Config) -> None:
+        super().__init__(settings)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.ready.set()
+
+
+def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
+    """A bound socket, so that the port is known before the application is built."""
+    return socket.create_server((host, port), backlog=512)
+
+
+@asynccontextmanager
+async def running(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
+    """Serve the application on the socket; yields its origin once it answers."""
+    host, port = listener.getsockname()[:2]
+    server = _Embedded(config(app))
+    serving = asyncio.create_task(server.serve([listener]), name="server")
+    ready = asyncio.create_task(server.ready.wait())
+    await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    try:
+        if not server.started:
+            await serving
+            raise RuntimeError("the server did not start: its log says why")
+        yield f"http://{host}:{port}"
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()

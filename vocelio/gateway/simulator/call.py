@@ -1,0 +1,106 @@
+"""One call, from the first webhook to the last callback.
+
+Two tasks live as long as the call does: one plays the TwiML, one is the caller on the line. Whichever ends first
+ends the call and the other; after that nothing of the call is left.
+"""
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+from vocelio.gateway.simulator.account import Account
+from vocelio.gateway.simulator.caller import Caller, Cue
+from vocelio.gateway.simulator.dialing import Dialer, Dials
+from vocelio.gateway.simulator.documents import Documents
+from vocelio.gateway.simulator.events import Ended, Ringing
+from vocelio.gateway.simulator.faults import CarrierError
+from vocelio.gateway.simulator.handset import Handset
+from vocelio.gateway.simulator.performance import Performance
+from vocelio.gateway.simulator.record import Record
+from vocelio.gateway.simulator.recording import Recording
+from vocelio.gateway.simulator.report import CallReport, Ending
+from vocelio.gateway.simulator.twiml import Verb
+from vocelio.gateway.simulator.verbs import Verbs
+
+
+class Call:
+    """A call that is about to be placed."""
+
+    def __init__(self, account: Account, record: Record, to: str, from_: str, dials: Dials) -> None:
+        self._account = account
+        self._record = record
+        self._to = to
+        self._from = from_
+        base = account.public_url + "/"
+        fields = account.form(record.call_sid, to, from_)
+        self._documents = Documents(account.poster, record, fields, base, account.fallback)
+        self._dialer = Dialer(dials, self._documents, record, account.rng)
+        self._recording = Recording()
+        self._performance: Performance | None = None
+        self._answered: float | None = None
+
+    async def run(self, caller: Caller, cues: tuple[Cue, ...], longest: float) -> CallReport:
+        """Place it and see it through; always returns, at the latest some seconds after ``longest``."""
+        self._record.tell(Ringing(self._record.now(), self._to, self._from))
+        try:
+            ended = await self._end_of(caller, cues, longest)
+            seconds = self._record.now()
+            self._record.tell(Ended(seconds, ended))
+            await self._hang_up(seconds)
+        finally:
+            await self._documents.aclose()
+        return self._report(ended, seconds)
+
+    def write(self, path: Path) -> None:
+        """Write the recording. Raises OSError."""
+        self._recording.write(path)
+
+    async def _end_of(self, caller: Caller, cues: tuple[Cue, ...], longest: float) -> Ending:
+        try:
+            return await self._live(caller, cues, longest)
+        except CarrierError as error:
+            self._record.fault(error)
+            return "error"
+
+    async def _live(self, caller: Caller, cues: tuple[Cue, ...], longest: float) -> Ending:
+        verbs = await self._documents.fetch(self._account.voice)
+        self._documents.status = "in-progress"
+        self._answered = self._record.now()
+        self._performance = Performance(cues, caller.quiet, self._record.tell, self._answered)
+        handset = Handset(self._performance, self._recording)
+        return await _first(self._play(verbs, handset), handset.hold(self._record, longest))
+
+    async def _play(self, verbs: tuple[Verb, ...], handset: Handset) -> Ending:
+        return await Verbs(self._account, self._documents, self._dialer, handset, self._record).play(verbs)
+
+    async def _hang_up(self, seconds: float) -> None:
+        duration = 0 if self._answered is None else math.ceil(seconds - self._answered)
+        self._documents.status = "completed"
+        fields = {"CallDuration": str(duration), "CallbackSource": "call-progress-events", "SequenceNumber": "0"}
+        status = urljoin(self._account.public_url + "/", self._account.status)
+        self._documents.notify(status, fields)
+        await self._documents.finish()
+
+    def _report(self, ended: Ending, seconds: float) -> CallReport:
+        performance = self._performance
+        turns = performance.finish() if performance else ()
+        done = performance.steps_done if performance else 0
+        return self._record.report(ended, seconds, turns, done, self._recording.heard)
+
+
+async def _first(*coroutines: Coroutine[Any, Any, Ending]) -> Ending:
+    """The result, or the error, of the one that ends first; the others are cancelled and have ended too."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+    return next(task for task in tasks if task in done).result()

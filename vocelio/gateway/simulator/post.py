@@ -1,0 +1,137 @@
+"""Webhooks as Twilio places them: signed form POSTs, 15 s in all, one retry when no connection came about.
+
+What is signed is the public URL; what is connected to is the server under test. Cookies, redirects of HTTP and
+kept-alive connections are left out: no gateway should need them.
+"""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qs, urldefrag, urlsplit
+
+import aiohttp
+from yarl import URL
+
+from vocelio.gateway.simulator import faults, sids
+from vocelio.gateway.simulator.faults import CarrierError
+from vocelio.gateway.simulator.signing import Signer
+
+TOTAL_SECONDS = 15.0
+CONNECT_SECONDS = 5.0
+RETRIES = 1
+MOST_RETRIES = 5
+"""Twilio's limits and defaults; ``#ct=``, ``#tt=`` (milliseconds) and ``#rc=`` in the URL's fragment change them."""
+
+BODY_LIMIT = 64 * 1024
+"""Bytes of an answer: Twilio's limit for TwiML."""
+
+XML_TYPES = frozenset({"text/xml", "application/xml", "text/html"})
+"""The content types that Twilio parses as TwiML."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the server answered: status, content type without parameters, body."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+    def twiml(self) -> bytes:
+        """The body, if it may be TwiML. Raises CarrierError."""
+        if not 200 <= self.status < 300:
+            raise CarrierError(faults.HTTP_RETRIEVAL, f"the webhook answered {self.status}")
+        if self.content_type not in XML_TYPES:
+            raise CarrierError(faults.CONTENT_TYPE, f"the webhook answered with {self.content_type}")
+        return self.body
+
+
+class Poster:
+    """Posts to one server, in the name of one account."""
+
+    def __init__(self, server: str, signer: Signer, rng: random.Random) -> None:
+        self._server = URL(server)
+        self._signer = signer
+        self._rng = rng
+        self._session: aiohttp.ClientSession | None = None
+
+    async def aclose(self) -> None:
+        """Close what is open; posting again opens it anew."""
+        session, self._session = self._session, None
+        if session:
+            await session.close()
+
+    async def post(self, url: str, fields: Mapping[str, str]) -> Answer:
+        """Post ``fields`` to the public ``url``. Raises CarrierError when nobody answers."""
+        fragment = parse_qs(urldefrag(url).fragment)
+        limits = aiohttp.ClientTimeout(
+            total=_milliseconds(fragment, "tt", TOTAL_SECONDS), connect=_milliseconds(fragment, "ct", CONNECT_SECONDS)
+        )
+        headers = self._headers(url, fields)
+        attempts = 1 + min(MOST_RETRIES, int(_first(fragment, "rc", RETRIES)))
+        try:
+            async with asyncio.timeout(limits.total):
+                return await self._attempts(self._target(url), fields, headers, limits, attempts)
+        except TimeoutError as error:
+            raise CarrierError(faults.HTTP_RETRIEVAL, "the webhook did not answer in time") from error
+
+    async def _attempts(
+        self, target: URL, fields: Mapping[str, str], headers: dict[str, str], limits: aiohttp.ClientTimeout, left: int
+    ) -> Answer:
+        while True:
+            left -= 1
+            try:
+                return await self._attempt(target, fields, headers, limits)
+            except aiohttp.ClientConnectionError as error:
+                if not left:
+                    raise CarrierError(faults.HTTP_CONNECTION, f"no connection to the webhook: {error}") from error
+            except aiohttp.ClientError as error:
+                raise CarrierError(faults.HTTP_RETRIEVAL, f"the webhook's answer is not HTTP: {error}") from error
+
+    async def _attempt(
+        self, target: URL, fields: Mapping[str, str], headers: dict[str, str], limits: aiohttp.ClientTimeout
+    ) -> Answer:
+        session = self._session or self._open()
+        async with session.post(
+            target, data=dict(fields), headers=headers, timeout=limits, allow_redirects=False
+        ) as response:
+            return Answer(response.status, response.content_type, await _body(response))
+
+    def _headers(self, url: str, fields: Mapping[str, str]) -> dict[str, str]:
+        return {
+            **self._signer.form(url, fields),
+            "Host": urlsplit(url).netloc,
+            "User-Agent": "TwilioProxy/1.1",
+            "Accept": "*/*",
+            "I-Twilio-Idempotency-Token": sids.token(self._rng),
+        }
+
+    def _target(self, url: str) -> URL:
+        parts = urlsplit(url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return self._server.join(URL(path, encoded=True))
+
+    def _open(self) -> aiohttp.ClientSession:
+        # Without a limit: a webhook must not wait for that of another call.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        return self._session
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise CarrierError(faults.BODY_TOO_LARGE, f"the answer is longer than {BODY_LIMIT} bytes")
+    return bytes(body)
+
+
+def _milliseconds(fragment: Mapping[str, list[str]], name: str, default: float) -> float:
+    return _first(fragment, name, default * 1000) / 1000
+
+
+def _first(fragment: Mapping[str, list[str]], name: str, default: float) -> float:
+    value = fragment.get(name, [""])[0]
+    return float(value) if value.isascii() and value.isdigit() else default

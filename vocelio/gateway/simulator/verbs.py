@@ -1,0 +1,149 @@
+"""The verbs of a call's TwiML, carried out in order as Twilio does: each of them one method.
+
+A verb comes to the next verb (None), to another document, or to the end of the call.
+"""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import assert_never
+
+from vocelio.gateway.simulator import sids, twiml
+from vocelio.gateway.simulator.account import Account
+from vocelio.gateway.simulator.dialing import STATUS, Dialer
+from vocelio.gateway.simulator.documents import Documents
+from vocelio.gateway.simulator.events import CarrierSays, Connected
+from vocelio.gateway.simulator.faults import CarrierError
+from vocelio.gateway.simulator.handset import Handset
+from vocelio.gateway.simulator.line import Line
+from vocelio.gateway.simulator.record import Record
+from vocelio.gateway.simulator.report import Ending
+from vocelio.gateway.simulator.stream import Stream, open_socket
+from vocelio.gateway.simulator.switches import Then
+from vocelio.gateway.simulator.wire import Outgoing
+
+PLAY_SECONDS = 1.0
+"""How long ``<Play>`` takes: the file itself is not fetched."""
+
+Next = tuple[twiml.Verb, ...] | Ending | None
+
+
+class Verbs:
+    """Plays TwiML to one call."""
+
+    def __init__(
+        self, account: Account, documents: Documents, dialer: Dialer, handset: Handset, record: Record
+    ) -> None:
+        self._account = account
+        self._documents = documents
+        self._dialer = dialer
+        self._handset = handset
+        self._record = record
+        self._connected = 0  # streams tried so far
+
+    async def play(self, verbs: tuple[twiml.Verb, ...]) -> Ending:
+        """Play a document and those it leads to, until the call ends. Raises CarrierError when Twilio would give up."""
+        left = deque(verbs)
+        while left:
+            then = await self._play(left.popleft())
+            if isinstance(then, str):
+                return then
+            if then is not None:
+                left = deque(then)
+        return "twiml"
+
+    async def _play(self, verb: twiml.Verb) -> Next:
+        match verb:
+            case twiml.Stream():
+                return await self._connect(verb)
+            case twiml.Redirect(url=url):
+                return await self._documents.fetch(url)
+            case twiml.Dial():
+                return await self._dial(verb)
+            case twiml.Say(text=text):
+                return await self._say(text)
+            case twiml.Play():
+                return await self._wait(PLAY_SECONDS)
+            case twiml.Pause(seconds=seconds):
+                return await self._wait(seconds)
+            case twiml.Hangup():
+                return "hangup"
+        assert_never(verb)
+
+    async def _connect(self, verb: twiml.Stream) -> Next:
+        if self._connected:
+            await asyncio.sleep(self._account.switches.next_connect)
+        self._connected += 1
+        stream_sid = sids.sid("MZ", self._account.rng)
+        try:
+            stream = await self._open(verb, stream_sid)
+        except CarrierError as error:
+            self._record.fault(error)
+            self._telemetry(verb, stream_sid, "stream-error", error.text)
+            return await self._after(self._account.switches.after_failed_connect, verb)
+        await self._run(stream, verb, stream_sid)
+        if stream.lost:
+            await asyncio.sleep(self._account.switches.notice_loss)
+            return await self._after(self._account.switches.after_loss, verb)
+        return await self._after("go_on", verb)
+
+    async def _open(self, verb: twiml.Stream, stream_sid: str) -> Stream:
+        connection = await open_socket(self._account.server, verb.url, self._account.signer)
+        outgoing = Outgoing(self._account.sid, self._record.call_sid, stream_sid, verb.parameters)
+        return Stream(connection, Line(stream_sid, outgoing), self._record.now)
+
+    async def _run(self, stream: Stream, verb: twiml.Stream, stream_sid: str) -> None:
+        """Until the server closes the socket, or the call ends (and this is cancelled)."""
+        try:
+            await stream.open()
+            self._record.tell(Connected(self._record.now(), self._connected))
+            self._telemetry(verb, stream_sid, "stream-started")
+            self._handset.stream = stream
+            await stream.listen()
+        finally:
+            self._handset.stream = None
+            await stream.hang_up()
+            self._record.stream(stream, stream_sid)
+            self._telemetry(verb, stream_sid, "stream-stopped")
+
+    async def _after(self, then: Then, verb: twiml.Stream) -> Next:
+        if then == "hang_up":
+            return "lost"
+        return None if verb.action is None else await self._documents.fetch(verb.action)
+
+    def _telemetry(self, verb: twiml.Stream, stream_sid: str, event: str, error: str = "") -> None:
+        if verb.status_callback is not None:
+            fields = {"StreamEvent": event, "StreamSid": stream_sid, "StreamName": verb.name or stream_sid}
+            self._documents.notify(verb.status_callback, {**fields, **({"StreamError": error} if error else {})})
+
+    async def _dial(self, verb: twiml.Dial) -> Next:
+        with self._engaged():
+            dialed = await self._dialer.dial(verb)
+        if verb.action is None:
+            return None
+        status = {
+            "DialCallStatus": STATUS[dialed.outcome],
+            "DialCallSid": sids.sid("CA", self._account.rng),
+            "DialCallDuration": str(math.ceil(dialed.seconds)),
+        }
+        return await self._documents.fetch(verb.action, status)
+
+    async def _say(self, text: str) -> Next:
+        self._record.spoken.append(text)
+        self._record.tell(CarrierSays(self._record.now(), text))
+        return await self._wait(len(text) / self._account.switches.say_rate)
+
+    async def _wait(self, seconds: float) -> Next:
+        with self._engaged():
+            await asyncio.sleep(seconds)
+        return None
+
+    @contextmanager
+    def _engaged(self) -> Iterator[None]:
+        self._handset.engaged = True
+        try:
+            yield
+        finally:
+            self._handset.engaged = False

@@ -1,0 +1,126 @@
+"""One tenant's numbers, departments and flows, read from a folder: ``site.json`` and ``flows/*.json``.
+
+Whoever asks, asks the ``Site`` port; the database takes its place behind it.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from vocelio.engine.document import FlowVersion, check
+from vocelio.gateway.errors import SiteError
+
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+PhoneNumber = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$")]
+
+DEFAULT_APOLOGY = "Sorry, this number is not in service. Please check it and call again. Goodbye."
+RINGING = 20.0  # seconds: about four rings
+
+
+class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The client company."""
+
+    id: Annotated[str, Meta(pattern="^[a-z0-9-]{1,40}$")]
+    name: str
+    apology: str = "Sorry, something went wrong. Please call again later. Goodbye."
+
+
+class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom a transfer rings: ``timeout`` seconds each in turn, or all together; who answers hears ``whisper``."""
+
+    numbers: Annotated[tuple[PhoneNumber, ...], Meta(min_length=1, max_length=10)]
+    timeout: Annotated[float, Meta(ge=5, le=600)] = RINGING
+    ring: Literal["in_turn", "together"] = "in_turn"
+    whisper: str = ""
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """What a number leads to."""
+
+    number: str
+    tenant: Tenant
+    flow: str
+    version: FlowVersion
+
+
+class Site(Protocol):
+    """What a call needs to know before it begins, and when it is transferred."""
+
+    def assignment(self, number: str) -> Assignment | None:
+        """The flow behind a number (E.164), if there is one."""
+        ...
+
+    def departments(self, tenant: str) -> dict[str, Department]:
+        """The tenant's departments by name."""
+        ...
+
+
+class _Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    flow: str
+
+
+class SiteFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``site.json``."""
+
+    tenant: Tenant
+    numbers: dict[PhoneNumber, _Number]
+    departments: dict[str, Department] = {}
+
+
+class FolderSite:
+    """The site of one folder, read whole when it is made. Raises SiteError with every problem."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = _site_file(folder / "site.json")
+        problems: list[str] = []
+        flows = _flows(folder / "flows", problems)
+        for number, target in self._file.numbers.items():
+            if target.flow not in flows:
+                there = ", ".join(sorted(flows)) or "none"
+                problems.append(f"site.json: numbers.{number}.flow: no flow `{target.flow}` (there are: {there})")
+        if problems:
+            raise SiteError("\n".join(problems))
+        self._assignments = {
+            number: Assignment(number, self._file.tenant, target.flow, flows[target.flow])
+            for number, target in self._file.numbers.items()
+        }
+
+    @property
+    def tenant(self) -> Tenant:
+        """The folder's one tenant."""
+        return self._file.tenant
+
+    @property
+    def numbers(self) -> list[str]:
+        """The numbers that are answered."""
+        return list(self._assignments)
+
+    def assignment(self, number: str) -> Assignment | None:
+        """See Site."""
+        return self._assignments.get(number)
+
+    def departments(self, tenant: str) -> dict[str, Department]:
+        """See Site."""
+        return self._file.departments if tenant == self._file.tenant.id else {}
+
+
+def _site_file(path: Path) -> SiteFile:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SiteFile)
+    except OSError as error:
+        raise SiteError(f"{path}: cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise SiteError(f"{path}: {error}") from error
+
+
+def _flows(folder: Path, problems: list[str]) -> dict[str, FlowVersion]:
+    flows: dict[str, FlowVersion] = {}
+    for path in sorted(folder.glob("*.json")):
+        version, found = check(path.read_bytes())
+        if version:
+            flows[path.stem] = version
+        problems.extend(f"flows/{path.name}: {problem}" for problem in found if problem.severity == "error")
+    return flows

@@ -1,0 +1,146 @@
+"""The webhooks of a call: what Twilio asks, and the TwiML that answers.
+
+All of them may be asked twice (Twilio retries) and answer the same twice. ``continue`` only reads: what shall
+happen was put on record before the stream was closed.
+"""
+
+from typing import Literal
+
+from vocelio.engine import actions, events
+from vocelio.gateway.calls.record import CallRecord
+from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier import twiml
+from vocelio.gateway.carrier.signatures import Signatures
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Department
+from vocelio.gateway.webhooks.signed import SignedForm
+
+How = Literal["answered", "busy", "no_answer", "failed"]
+
+DIAL_STATUS: dict[str, How] = {
+    "completed": "answered",
+    "answered": "answered",
+    "busy": "busy",
+    "no-answer": "no_answer",
+    "canceled": "no_answer",
+    "failed": "failed",
+}
+OVER = ("completed", "busy", "failed", "no-answer", "canceled")
+
+
+class Voice:
+    """One method for each webhook; each gives a TwiML document."""
+
+    def __init__(self, calls: Calls, signatures: Signatures) -> None:
+        self._calls, self._signatures = calls, signatures
+
+    def voice(self, form: SignedForm) -> str:
+        """A call comes in."""
+        assignment = self._calls.services.site.assignment(form.required("To"))
+        if assignment is None:
+            return twiml.apologise(DEFAULT_APOLOGY)
+        record = self._calls.begin(form.call, form.account, form.get("From"), assignment)
+        return twiml.hang_up() if record.ended else self._connect(record)
+
+    def go_on(self, form: SignedForm) -> str:
+        """The stream is closed, or was lost: what now?"""
+        record = self._calls.find(form.call, form.account)
+        if record is None:
+            return twiml.apologise(DEFAULT_APOLOGY)
+        match record.intent:
+            case actions.Transfer():
+                return self._dial(record, record.intent, 0)
+            case actions.HangUp():
+                return twiml.hang_up()
+            case None:
+                return self._resume(record)
+
+    def dialed(self, form: SignedForm) -> str:
+        """Ringing has ended: the next number, the flow's next node, or the end."""
+        record = self._calls.find(form.call, form.account)
+        if record is None or not isinstance(record.intent, actions.Transfer):
+            return twiml.hang_up()
+        how = DIAL_STATUS.get(form.get("DialCallStatus"), "failed")
+        turn = form.query.get("n", "0")
+        tried = int(turn) if turn.isdecimal() else 0
+        if how != "answered" and tried + 1 < len(self._rounds(record, record.intent)):
+            return self._dial(record, record.intent, tried + 1)
+        return self._transferred(record, record.intent, how, form.get("DialCallDuration"))
+
+    def whisper(self, form: SignedForm) -> str:
+        """What the one who answers hears before the caller is put through."""
+        record = self._calls.find(form.query.get("call", ""), form.account)
+        if record is None or not isinstance(record.intent, actions.Transfer):
+            return twiml.say("")
+        return twiml.say(self._whisper(record, record.intent))
+
+    def status(self, form: SignedForm) -> None:
+        """Twilio says how the call stands; once it is over, nothing of it goes on."""
+        record = self._calls.find(form.call, form.account)
+        if record is None or form.get("CallStatus") not in OVER:
+            return
+        if end_stream := self._calls.live.get(record.call):
+            end_stream()
+        self._calls.end(record, "abandoned")
+
+    # Streams
+
+    def _connect(self, record: CallRecord) -> str:
+        stream = self._signatures.stream_url(f"/twilio/media/{record.account}")
+        token = self._calls.issue_token(record)
+        return twiml.connect(stream, token, self._signatures.url("/twilio/continue"))
+
+    def _resume(self, record: CallRecord) -> str:
+        if record.ended and record.outcome != "lost":
+            return twiml.hang_up()
+        if record.may_resume(self._calls.services.wall()):
+            return self._connect(record)
+        self._calls.end(record, "failed")
+        return twiml.apologise(record.assignment.tenant.apology)
+
+    # Transfers
+
+    def _department(self, record: CallRecord, transfer: actions.Transfer) -> Department | None:
+        return self._calls.services.site.departments(record.assignment.tenant.id).get(transfer.department)
+
+    def _rounds(self, record: CallRecord, transfer: actions.Transfer) -> list[tuple[str, ...]]:
+        """The numbers of each round of ringing: one each in turn, or all together; a SIP address is a round, too."""
+        if transfer.sip or transfer.number:
+            return [(transfer.number,) if transfer.number else ()]
+        department = self._department(record, transfer)
+        if department is None:
+            return []
+        together = (transfer.ring or department.ring) == "together"
+        return [department.numbers] if together else [(number,) for number in department.numbers]
+
+    def _dial(self, record: CallRecord, transfer: actions.Transfer, turn: int) -> str:
+        rounds = self._rounds(record, transfer)
+        if turn >= len(rounds):
+            return self._transferred(record, transfer, "failed", "")
+        department = self._department(record, transfer)
+        url = self._signatures.url
+        return twiml.dial(
+            rounds[turn],
+            sip=transfer.sip,
+            timeout=transfer.timeout or (department.timeout if department else RINGING),
+            action=url(f"/twilio/dialed?n={turn}"),
+            whisper=url(f"/twilio/whisper?call={record.call}") if self._whisper(record, transfer) else "",
+            caller_id=transfer.caller_id,
+        )
+
+    def _whisper(self, record: CallRecord, transfer: actions.Transfer) -> str:
+        department = self._department(record, transfer)
+        return transfer.whisper or (department.whisper if department else "")
+
+    def _transferred(self, record: CallRecord, transfer: actions.Transfer, how: How, seconds: str) -> str:
+        """The flow goes on with how ringing ended: on a new stream, unless it is over with that."""
+        if record.pending is None:
+            at = record.elapsed(self._calls.services.wall())
+            record.pending = events.TransferEnded(at, transfer.id, how, float(seconds) if seconds.isdecimal() else 0.0)
+        session = record.session()
+        session.receive(record.pending)
+        if not session.ended:
+            return self._connect(record)
+        if not record.ended:
+            self._calls.publish(record, "transfer.ended", how=how, seconds=record.pending.seconds)
+        self._calls.end(record, session.outcome)
+        return twiml.hang_up()

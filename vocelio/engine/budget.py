@@ -14,7 +14,7 @@ from liquid.undefined import UNDEFINED, Undefined, is_undefined
 
 MAX_WORK = 200_000  # units of about 0.1 us: characters and elements that filters handle, and the costs below
 _LOOP_STEP = 20
-_LOOK_UP = 3
+_LOOK_UP = 20
 
 
 def length_of(value: object) -> int:
@@ -55,8 +55,8 @@ class Budgeted(RenderContext):
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         """See RenderContext."""
-        self.spend(_LOOK_UP)
         found = super().get(path, token=token, default=default)
+        self.spend(_LOOK_UP + length_of(found) // 50)  # it may be compared, or searched
         return Missing(".".join(str(part) for part in path), self.missing) if is_undefined(found) else found
 
     def raise_for_loop_limit(self, length: int = 1) -> None:

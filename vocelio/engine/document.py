@@ -23,8 +23,11 @@ from vocelio.engine.problems import Problem, Report, short
 from vocelio.engine.surroundings import check_surroundings
 from vocelio.engine.wiring import check_wiring
 
-MAX_BYTES = 1_000_000  # of JSON: the longest real flows have a few hundred nodes, a tenth of this
+MAX_BYTES = 500_000  # of JSON: the longest real flows have a few hundred nodes, a fifth of this
 MAX_NODES = 2_000
+MAX_MARKS = 8_000  # tags and values of all texts, and conditions: to compile so many takes about a second
+
+_MARKS = (b"{{", b"{%", b'"when"', b"\\u00")  # written with escapes, they are no fewer
 
 __all__ = ("Anywhere", "Flow", "FlowVersion", "Known", "check", "load")
 
@@ -70,6 +73,9 @@ def _pinned(nodes: Mapping[str, Node], flows: Mapping[str, FlowVersion]) -> dict
 def _read(document: bytes, report: Report) -> dict[str, Any] | None:
     if len(document) > MAX_BYTES:
         report.error("", "too-large", f"a flow has at most {MAX_BYTES:,} bytes, this one {len(document):,}")
+        return None
+    if sum(map(document.count, _MARKS)) > MAX_MARKS:
+        report.error("", "too-large", f"a flow has at most {MAX_MARKS:,} tags, values and conditions in its texts")
         return None
     try:
         raw = msgspec.json.decode(document)

@@ -4,6 +4,7 @@ Compiled once per version of a flow. What the library would let grow without bou
 flow is written: ranges outside ``for``, ``offset`` (it skips one by one), names made up at run time.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 
 from liquid import BoundTemplate, Environment
@@ -21,6 +22,8 @@ MAX_SOURCE = 5_000  # characters: about six minutes of speech
 MAX_OUTPUT = 10_000  # bytes
 MAX_LOOP = 200  # rounds of a loop, all of its inner loops together
 MAX_MARKS = 300  # tags and outputs in one text
+_BLANKS = re.compile(r"\s{61}")  # a long row of them takes the library's lexer time by its square
+MAX_BRACKETS = 50  # nested, they take time by their square
 TAGS = {"if", "unless", "case", "for", "break", "continue", "assign", "capture", "comment", "echo", "#"}
 _PARSER_TAGS = {"content", "output", "illegal"}  # the library's own words for what is not a tag
 
@@ -49,8 +52,10 @@ _ENVIRONMENT = _Phone()
 
 def compile_source(source: str) -> BoundTemplate:
     """The compiled text. Raises ValueError with what is wrong with its form."""
-    if len(source) > MAX_SOURCE:
-        raise ValueError(f"a text has at most {MAX_SOURCE:,} characters, this one {len(source):,}")
+    if _BLANKS.search(source):
+        raise ValueError("a text with tags or values has no more than 60 blanks in a row")
+    if source.count("[") > MAX_BRACKETS:
+        raise ValueError(f"a text has at most {MAX_BRACKETS} brackets")
     if source.count("{{") + source.count("{%") > MAX_MARKS:
         raise ValueError(f"a text has at most {MAX_MARKS} tags and values")
     try:

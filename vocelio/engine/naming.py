@@ -9,11 +9,12 @@ import msgspec
 from vocelio.engine.draft import Draft
 from vocelio.engine.problems import Report, short
 from vocelio.engine.reading import RESERVED
-from vocelio.engine.run import MAX_VALUE, MAX_VARIABLES
 from vocelio.engine.templates import Condition, Template, Value
+from vocelio.engine.values import MAX_VARIABLES, fitting
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # so that templates can name it
 MAX_NAME = 64
+_LIQUID = ("true", "false", "nil", "null", "empty", "blank", "and", "or", "contains", "not", "in", "forloop")
 _PARTS = {"call": ("id", "seconds"), "caller": ("number",)}
 _EVERYWHERE = ("call", "caller", "tenant", "number", "now", "today")
 
@@ -79,26 +80,25 @@ def _declared(draft: Draft, report: Report) -> None:
         report.error("variables", "too-many", f"a flow has at most {MAX_VARIABLES} variables")
     for name, value in draft.declared.items():
         _nameable(name, f"variables.{short(name)}", report)
-        if size(value) > MAX_VALUE:
-            report.error(f"variables.{short(name)}", "too-large", f"a variable has at most {MAX_VALUE:,} bytes of JSON")
-
-
-def size(value: Any) -> int:
-    """Bytes as JSON; what is nested too deeply to be written is endless."""
-    try:
-        return len(msgspec.json.encode(value))
-    except (RecursionError, OverflowError, msgspec.MsgspecError):
-        return 1 << 62
+        try:
+            fitting(value)
+        except ValueError as error:
+            report.error(f"variables.{short(name)}", "too-large", f"a variable's value {error}")
 
 
 def _set(draft: Draft, report: Report) -> None:
     for name, node in draft.nodes.items():
         for variable in node.variables():
-            _nameable(variable, f"nodes.{short(name)}", report)
+            for field in ("save_as", "values", "save", "outputs"):
+                held = getattr(node, field, None)
+                if held == variable:
+                    _nameable(variable, f"nodes.{short(name)}.{field}", report)
+                elif isinstance(held, dict) and variable in held:
+                    _nameable(variable, f"nodes.{short(name)}.{field}.{short(variable)}", report)
 
 
 def _nameable(name: str, path: str, report: Report) -> None:
-    if name in RESERVED:
+    if name in RESERVED or name in _LIQUID:
         report.error(path, "reserved-name", f"a variable cannot be called `{name}`")
     elif not NAME.match(name) or len(name) > MAX_NAME:
         message = f"a variable's name has letters, digits and _, at most {MAX_NAME}: not `{short(name)}`"

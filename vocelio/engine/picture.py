@@ -24,6 +24,7 @@ SHOWN = (
     "seconds",
     "weekly",
     "weights",
+    "values",
 )
 
 

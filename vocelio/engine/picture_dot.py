@@ -1,7 +1,5 @@
 """The picture as Graphviz DOT, for those who have Graphviz: it draws better than picture_svg."""
 
-import json
-
 from vocelio.engine.picture import Box, Picture
 
 
@@ -29,5 +27,6 @@ def _attributes(box: Box) -> str:
 
 
 def _quoted(text: str) -> str:
-    r"""DOT's quoted string; its ``\n`` is a line break, and any other backslash must stand for itself."""
-    return json.dumps(text.replace("\\", "\\\\").replace("\n", "\0"), ensure_ascii=False).replace("\\u0000", "\\n")
+    r"""DOT's quoted string, in whose labels ``\n`` is a line break and ``\\`` a backslash."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -71,13 +71,19 @@ def _ways(placed: Layout, arrows: list[tuple[int, int]], widths: list[float]) ->
     ends = _ports(placed, arrows, widths)
     for index, (source, target) in enumerate(arrows):
         down = placed.boxes[source][1] <= placed.boxes[target][1]
-        bends = [
-            (x + MARGIN, _top(layer) + (SPACE if layer % 2 else BOX_HEIGHT) / 2) for x, layer in placed.bends[index]
-        ]
+        bends = [point for x, layer in placed.bends[index] for point in _bend(x + MARGIN, layer, down)]
         first = (ends[index, source], _top(placed.boxes[source][1]) + (BOX_HEIGHT if down else 0))
         last = (ends[index, target], _top(placed.boxes[target][1]) + (0 if down else BOX_HEIGHT))
         ways.append([first, *bends, last] if source != target else _loop(placed.boxes[source], widths[source]))
     return ways
+
+
+def _bend(x: float, layer: int, down: bool) -> list[Point]:
+    """Beside boxes an arrow goes straight; through a layer of labels it finds its way."""
+    top = _top(layer)
+    if layer % 2:
+        return [(x, top + SPACE / 2)]
+    return [(x, top), (x, top + BOX_HEIGHT)] if down else [(x, top + BOX_HEIGHT), (x, top)]
 
 
 def _loop(box: tuple[float, int], width: float) -> list[Point]:

@@ -16,6 +16,7 @@ from vocelio.engine.flow import FlowVersion
 from vocelio.engine.session import Session
 
 NOT_KEPT = "(not kept)"
+_ACTIONS = msgspec.json.Decoder(list[AnyAction])
 
 
 class ReplayError(EngineError):
@@ -77,5 +78,9 @@ def _without_secret(action: AnyAction) -> AnyAction:
 
 
 def same(left: Sequence[AnyAction], right: Sequence[AnyAction]) -> bool:
-    """Whether both are the same as JSON: a log gives lists back where a flow made tuples."""
-    return msgspec.json.encode(left) == msgspec.json.encode(right)
+    """Whether both are the same in a log, which gives lists back for tuples and 3600.0 for a timer's 3600."""
+    return _logged(left) == _logged(right)
+
+
+def _logged(given: Sequence[AnyAction]) -> list[AnyAction]:
+    return _ACTIONS.decode(msgspec.json.encode(given))

@@ -9,10 +9,10 @@ from vocelio.engine.replay import same
 from vocelio.engine.replay_transcript import did
 
 UNNOTICED = (actions.Note, actions.StartTimer, actions.CancelTimer, actions.StopListening, actions.StopRecording)
+IDS = ("id", "key")  # a request's key is made of the visit
 WORDING: dict[type, tuple[str, ...]] = {
     actions.Speak: ("text", "voice", "audio", "barge_in", "sensitive"),
     actions.Listen: ("phrases", "language", "silence", "sensitive"),
-    actions.Request: ("key",),  # made of the version and the visit
 }
 """What may change without making another conversation; any other field may not."""
 
@@ -34,9 +34,7 @@ def changes(recorded: Sequence[actions.AnyAction], replayed: Sequence[actions.An
     for was, is_ in zip(then, now, strict=True):
         if same([_bare(was)], [_bare(is_)]):
             continue
-        soft = same([_core(was)], [_core(is_)])
-        if soft and isinstance(was, actions.Request):
-            continue
+        soft = same([_bare(was)], [_bare(_reworded(is_, was))])
         found.append(Change(*_pair(was, is_), stops=not soft))
         if not soft:
             break
@@ -48,19 +46,19 @@ def _perceived(given: Sequence[actions.AnyAction]) -> list[actions.AnyAction]:
 
 
 def _bare(action: actions.AnyAction) -> actions.AnyAction:
-    return msgspec.structs.replace(action, id="") if hasattr(action, "id") else action
+    return msgspec.structs.replace(action, **{name: "" for name in IDS if hasattr(action, name)})
 
 
-def _core(action: actions.AnyAction) -> actions.AnyAction:
-    blank = dict.fromkeys(WORDING.get(type(action), ()))
-    return msgspec.structs.replace(_bare(action), **blank)
+def _reworded(action: actions.AnyAction, like: actions.AnyAction) -> actions.AnyAction:
+    """The action in the other's words."""
+    return msgspec.structs.replace(action, **{name: getattr(like, name) for name in WORDING.get(type(action), ())})
 
 
 def _pair(was: actions.AnyAction, is_: actions.AnyAction) -> tuple[str, str]:
     texts = _told([was]), _told([is_])
     if texts[0] != texts[1]:
         return texts
-    fields = [name for name in was.__struct_fields__ if name != "id" and getattr(was, name) != getattr(is_, name)]
+    fields = [name for name in was.__struct_fields__ if name not in IDS and getattr(was, name) != getattr(is_, name)]
     return _fields(was, fields), _fields(is_, fields)
 
 

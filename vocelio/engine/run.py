@@ -15,13 +15,12 @@ from vocelio.engine.moves import Enter, Finish, Jump, Leave, Move
 from vocelio.engine.reading import Reading
 from vocelio.engine.state import Owner, Prompt, State, Timer
 from vocelio.engine.templates import Template, Value
+from vocelio.engine.values import MAX_VARIABLES, fitting
 from vocelio.engine.voice import Voice
 
 M = TypeVar("M", bound=msgspec.Struct)
 
 MAX_KEYS_AHEAD = 32  # typed before anything asks; longer than any menu path or account number
-MAX_VALUE = 2_000  # bytes of JSON in one variable: all of them are in every checkpoint
-MAX_VARIABLES = 100
 _RECORDING = "r"
 
 
@@ -81,8 +80,10 @@ class Run(Reading):
     def set(self, name: str, value: Any, *, sensitive: bool = False) -> None:
         """Set one of the flow's variables; a sensitive one is kept apart. What is too large becomes None, noted."""
         state = self.state
-        if len(msgspec.json.encode(value)) > MAX_VALUE:
-            self.problem(f"`{name}` would hold more than {MAX_VALUE:,} bytes")
+        try:
+            value = fitting(value)
+        except ValueError as error:
+            self.problem(f"the value for `{name}` {error}")
             value = None
         variables = {key: held for key, held in state.variables.items() if key != name}
         secrets = {key: held for key, held in state.secrets.items() if key != name}

@@ -82,6 +82,8 @@ class _Reader:
 
     def _scenario(self, raw: Any, path: str, common: dict[str, Any], given: Given) -> Scenario:
         fields = self._mapping(raw, path)
+        if not fields:
+            return Scenario("", self._line(path), given, ())
         self._known(fields, ("name", "given", "steps"), path)
         name, steps = fields.get("name"), fields.get("steps")
         if not isinstance(name, str) or not name:

@@ -22,7 +22,7 @@ CHARACTERS_A_SECOND = 15.0  # of speech, spoken or played, at normal speed
 SHORTEST_SPEECH = 0.4  # seconds
 SOUND_SECONDS = 3.0  # of a stored sound, whose length the flow does not know
 KEY_SECONDS = 0.2  # from one key to the next
-MAX_EVENTS = 20_000  # a flow that talks for an hour in short sentences stays below
+MAX_EVENTS = 5_000  # an hour of sentences of three seconds has half as many
 ASKS = "collect"  # the node type that waits for the caller
 
 

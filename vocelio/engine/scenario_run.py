@@ -62,20 +62,29 @@ class _Unmet(Exception):
 
 def run(version: FlowVersion, scenario: Scenario) -> Result:
     """One scenario, start to end."""
-    phone = Phone(_with_variables(version, scenario.given), facts(scenario.given), scenario.given.nodes)
+    phone = Phone(as_given(version, scenario.given), facts(scenario.given), scenario.given.nodes)
     spans = list[tuple[float, float]]()
     failure = None
-    try:
-        for placed in scenario.steps:
-            _do(phone, placed.step)
-            spans.append((phone.turn, phone.now))
-        _until(phone, lambda: False)
-    except _Unmet as error:
-        failure = _failure(phone, placed, error.mismatches)
-    except Restless as error:
-        failure = _failure(phone, placed, (Mismatch("the flow", "comes to rest", str(error)),))
+    for placed in scenario.steps:
+        failure = _attempt(phone, placed, last=len(spans) == len(scenario.steps) - 1)
+        if failure:
+            break
+        spans.append((phone.turn, phone.now))
     problems = tuple(dict.fromkeys(_problems(phone.exchanges)))
     return Result(scenario, failure, tuple(phone.exchanges), tuple(spans), phone.now, problems)
+
+
+def _attempt(phone: Phone, placed: steps.Placed, last: bool) -> Failure | None:
+    """Do a step. After the last one the flow goes on by itself as far as it can."""
+    try:
+        _do(phone, placed.step)
+        if last:
+            _rest(phone)
+    except _Unmet as error:
+        return _failure(phone, placed, error.mismatches)
+    except Restless as error:
+        return _failure(phone, placed, (Mismatch("the flow", "comes to rest", str(error)),))
+    return None
 
 
 def facts(given: Given) -> CallFacts:
@@ -93,7 +102,8 @@ def facts(given: Given) -> CallFacts:
     )
 
 
-def _with_variables(version: FlowVersion, given: Given) -> FlowVersion:
+def as_given(version: FlowVersion, given: Given) -> FlowVersion:
+    """The version as the scenario runs it: with the variables that are given."""
     if not given.variables:
         return version
     flow = msgspec.structs.replace(version.flow, variables=version.flow.variables | given.variables)
@@ -154,6 +164,11 @@ def _until(phone: Phone, true: Callable[[], bool]) -> bool:
     return True
 
 
+def _rest(phone: Phone) -> None:
+    """Let the call go on until it waits for somebody, or has ended."""
+    _until(phone, lambda: False)
+
+
 def _hears(phone: Phone, text: str) -> None:
     wanted = plain(text)
     if not _until(phone, lambda: wanted in plain(" ".join(phone.said))):
@@ -168,7 +183,7 @@ def _alive(phone: Phone) -> None:
 def _turn(phone: Phone, interrupts: bool | float) -> None:
     """The caller's turn: when the flow waits for it, or so far into a prompt."""
     if interrupts is False:
-        _until(phone, lambda: False)
+        _rest(phone)
         if phone.pending:
             raise _Unmet(Mismatch("the flow", "waits for the caller", f"waits for {waits_for(phone)}"))
     elif phone.playing:
@@ -179,7 +194,7 @@ def _turn(phone: Phone, interrupts: bool | float) -> None:
 
 
 def _silent(phone: Phone, long: bool | float) -> None:
-    _until(phone, lambda: False)
+    _rest(phone)
     _alive(phone)
     phone.turn = phone.now
     phone.said.clear()

@@ -96,7 +96,7 @@ def _step(line: int, step: AnyStep, lasted: float) -> Say | Press | Mumble | Sta
         case Presses(presses=keys):
             return Press(keys, _interrupt(step.interrupts))
         case Silent(silent=long):
-            return StaySilent(lasted + MARGIN if long is True else long)
+            return StaySilent(round(lasted + MARGIN, 2) if long is True else long)
         case HangsUp():
             return PutDown()
         case Hears() | Expect():

@@ -20,9 +20,10 @@ from liquid.undefined import is_undefined
 
 from vocelio.engine.budget import Budgeted
 from vocelio.engine.jsonpath import JsonPath
-from vocelio.engine.liquid_phone import MAX_OUTPUT, compile_source, names_read
+from vocelio.engine.liquid_phone import MAX_OUTPUT, MAX_SOURCE, compile_source, names_read
+from vocelio.engine.values import MAX_DEPTH
 
-MAX_DEPTH = 16  # of a literal's lists and objects
+MAX_CONDITION = 500
 
 Paths = tuple[tuple[str, ...], ...]
 
@@ -37,6 +38,8 @@ class Template:
     __slots__ = ("_bound", "_value", "paths", "source")
 
     def __init__(self, source: str) -> None:
+        if len(source) > MAX_SOURCE:
+            raise ValueError(f"a text has at most {MAX_SOURCE:,} characters, this one {len(source):,}")
         self.source = source
         self._bound = compile_source(source) if "{{" in source or "{%" in source else None
         self.paths: Paths = names_read(self._bound) if self._bound else ()
@@ -74,19 +77,21 @@ class Template:
 class Value:
     """A literal of any JSON type; texts in it, at any depth, are templates."""
 
-    __slots__ = ("_compiled", "literal", "paths")
+    __slots__ = ("_compiled", "_dynamic", "literal", "paths")
 
     def __init__(self, literal: object) -> None:
         self.literal = literal
         self._compiled = _compile(literal, MAX_DEPTH)
-        self.paths: Paths = tuple(path for template in _templates(self._compiled) for path in template.paths)
+        templates = _templates(self._compiled)
+        self._dynamic = any(not template.static for template in templates)
+        self.paths: Paths = tuple(path for template in templates for path in template.paths)
 
     def __repr__(self) -> str:
         return f"Value({self.literal!r})"
 
     def value(self, scope: Mapping[str, Any], missing: list[str] | None = None) -> Any:
         """The literal, with what its templates give. Raises RenderError."""
-        return _fill(self._compiled, scope, missing) if self.paths else self.literal
+        return _fill(self._compiled, scope, missing) if self._dynamic else self.literal
 
 
 class Condition:
@@ -97,6 +102,8 @@ class Condition:
     def __init__(self, source: str) -> None:
         if "{%" in source or "%}" in source or not source.strip():
             raise ValueError("a condition is what stands between `{% if` and `%}`, such as `tries > 2`")
+        if len(source) > MAX_CONDITION:
+            raise ValueError(f"a condition has at most {MAX_CONDITION:,} characters, this one {len(source):,}")
         self.source = source
         self._bound = compile_source("{% if " + source + " %}{% endif %}")
         self.paths: Paths = names_read(self._bound)
@@ -169,8 +176,10 @@ def _evaluate(
 def _json(found: Any) -> Any:
     """The value as JSON can hold it, since a checkpoint must."""
     match found:
-        case None | bool() | int() | float():
+        case None | bool() | float():
             return found
+        case int():
+            return found if abs(found) < 2**53 else float(found)
         case str():
             return str(found)
         case list() | tuple():

@@ -8,6 +8,7 @@ leads nowhere ends a called flow by ``next``, and the call's own flow by hanging
 from collections.abc import Iterator
 from typing import assert_never
 
+from vocelio.engine.errors import CheckpointError
 from vocelio.engine.flow import MAX_NESTING, Anywhere, FlowVersion
 from vocelio.engine.moves import Enter, Finish, Jump, Leave, Move
 from vocelio.engine.node import Node
@@ -19,14 +20,21 @@ MAX_STEPS = 100  # nodes entered by one event: a flow that walks further never w
 
 
 class Travel:
-    """The flows that the call is in, by the session's state. ``lost``: the last walk came to no end."""
+    """The flows that the call is in, by the session's state. ``lost``: the last walk came to no end.
+
+    Raises CheckpointError for a state that does not fit the version.
+    """
 
     def __init__(self, version: FlowVersion, run: Run) -> None:
         self.lost = False
         self._run = run
         self._versions = [version]
         for frame in run.state.stack:
+            if frame.reference not in self._versions[-1].subflows:
+                raise CheckpointError(f"saved in the flow `{frame.reference}`, which is not there")
             self._versions.append(self._versions[-1].subflows[frame.reference])
+        if run.state.node and run.state.node not in self._versions[-1].flow.nodes:
+            raise CheckpointError(f"saved at the node `{run.state.node}`, which is not there")
         self._wish()
 
     @property

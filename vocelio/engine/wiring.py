@@ -7,6 +7,8 @@ from vocelio.engine.flow import REPEAT
 from vocelio.engine.nodes.collect import Collect
 from vocelio.engine.problems import Report, short
 
+MAX_LOOPS = 20  # told of one flow: each costs a walk over all nodes
+
 
 def check_wiring(draft: Draft, report: Report) -> None:
     """Everything that leads from one node to another."""
@@ -85,12 +87,12 @@ def _loops(draft: Draft) -> Iterator[list[str]]:
         for name, links in draft.links.items()
         if not draft.waits[name]
     }
-    while True:
+    order = {name: place for place, name in enumerate(draft.links)}
+    for _ in range(MAX_LOOPS):
         _peel(ahead)
         if not ahead:
             return
         loop = _loop_from(next(iter(ahead)), ahead)
-        order = {name: place for place, name in enumerate(draft.links)}
         first = loop.index(min(loop, key=order.__getitem__))
         yield loop[first:] + loop[:first]
         for name in loop:
@@ -101,7 +103,7 @@ def _peel(ahead: dict[str, set[str]]) -> None:
     """Take away, again and again, the nodes that lead nowhere: what is left leads into loops."""
     behind: dict[str, set[str]] = {}
     for name, targets in ahead.items():
-        targets &= ahead.keys()
+        targets.intersection_update(ahead)
         for target in targets:
             behind.setdefault(target, set()).add(name)
     ends = [name for name, targets in ahead.items() if not targets]

@@ -55,6 +55,8 @@ def build(settings: Settings, services: Services) -> Starlette:
             calls.close()
             await services.recognizer.aclose()
             await services.synthesizer.aclose()
+            await services.fetcher.aclose()
+            await services.logs.aclose()
 
     return Starlette(
         routes=[

@@ -109,6 +109,7 @@ class Collect(Node, frozen=True, kw_only=True):
         """The question again; the attempts already made still count."""
         memory = run.memory(Memory)
         memory.keys = memory.leaning = memory.why = ""
+        run.take_keys()
         self._ask(run)
 
     def _ask(self, run: Run) -> None:

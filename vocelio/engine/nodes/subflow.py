@@ -29,6 +29,10 @@ class Subflow(Node, frozen=True, kw_only=True):
         """The other flow's version, as ``FlowVersion.subflows`` names it."""
         return f"{self.flow}@{self.version}" if self.version else self.flow
 
+    def ways_out(self) -> tuple[str, ...]:
+        """Which ends the other flow has is known where its version is."""
+        return tuple(dict.fromkeys((*self.exits, "next")))
+
     def exit_taken(self, name: str) -> str | None:
         return self.exits.get(name, self.exits.get("next"))
 

@@ -20,7 +20,8 @@ def e164(path: str, number: str) -> Iterable[Problem]:
     """Whether it is a telephone number as the network writes it."""
     if number and not E164.fullmatch(number):
         figures = re.sub(r"[^0-9]", "", number)
-        hint = f"write `+1{figures}`, if it is North American" if len(figures) == 10 else "such as `+13075550100`"
+        national = figures.removeprefix("1")
+        hint = f"write `+1{national}`, if it is North American" if len(national) == 10 else "such as `+13075550100`"
         yield Problem(path, "e164", f"`{number[:40]}` is not a number in E.164 form: + and 7 to 15 digits", hint)
 
 

@@ -19,6 +19,7 @@ from vocelio.gateway.media import messages
 from vocelio.gateway.media.listening import Edge, Listening
 from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent
 from vocelio.gateway.media.stream import CLOSE_NORMAL
+from vocelio.gateway.outbound.fetch import Reply
 from vocelio.gateway.speech.ports import Heard, SpeechError
 
 FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
@@ -39,6 +40,7 @@ class Call:
         self._mailbox: deque[events.AnyEvent] = deque()  # filled by the call's own doing: a handful at a time
         self._stepping = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._requests: set[asyncio.Task[None]] = set()
         self._prompts: dict[str, actions.Speak] = {}
         self._listen: actions.Listen | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -107,6 +109,8 @@ class Call:
         self._listening.stop()
         for timer in self._timers.values():
             timer.cancel()
+        for request in self._requests:
+            request.cancel()
         self._timers.clear()
         self._watch_final()
         if self._calls.live.get(self._record.call) == self._superseded:
@@ -115,6 +119,7 @@ class Call:
     async def wait_closed(self) -> None:
         """Until nothing of it is left."""
         await self._speaking.wait_closed()
+        await asyncio.gather(*self._requests, return_exceptions=True)
 
     def _superseded(self) -> None:
         self.close()
@@ -142,8 +147,7 @@ class Call:
         self._stepping = True
         try:
             while self._mailbox and self._may_act():
-                self._session.receive(self._mailbox.popleft())
-                for action in self._session.actions():
+                for action in self._record.step(self._session, self._mailbox.popleft()):
                     self._carry_out(action)
         finally:
             self._stepping = False
@@ -173,7 +177,9 @@ class Call:
             case actions.Transfer() | actions.HangUp():
                 self._leave(action)
             case actions.Request():
-                self._step(events.ReplyArrived(self._at(), action.id, "error"))
+                task = self._loop.create_task(self._fetch(action), name=f"request {action.id}")
+                self._requests.add(task)
+                task.add_done_callback(self._requests.discard)
             case actions.Record():
                 self._step(events.RecordingEnded(self._at(), action.id, 0.0))
             case actions.StopRecording():
@@ -198,6 +204,23 @@ class Call:
         if isinstance(intent, actions.HangUp):
             self._calls.end(record, intent.outcome)
         self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
+
+    async def _fetch(self, request: actions.Request) -> None:
+        headers = self._with_secrets(request)
+        if headers is None:
+            reply = Reply("error", problem="a header names a secret that the tenant does not have")
+        else:
+            reply = await self._calls.services.fetcher.fetch(request, headers)
+        url = HIDDEN if request.sensitive else request.url.partition("?")[0]
+        self._publish(
+            "request.ended", node=self._session.node, url=url, how=reply.how, status=reply.status, problem=reply.problem
+        )
+        self._step(events.ReplyArrived(self._at(), request.id, reply.how, reply.status, reply.body))
+
+    def _with_secrets(self, request: actions.Request) -> dict[str, str] | None:
+        """The headers as they are sent; None while the secret that one names is not kept for the tenant."""
+        unresolved = any("{{" in value for value in request.headers.values())
+        return None if unresolved else request.headers
 
     def _timer_fired(self, timer: str) -> None:
         del self._timers[timer]

@@ -5,7 +5,9 @@ from typing import Protocol
 
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.events import EventBus
+from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.ports import Recognizer, Synthesizer
+from vocelio.gateway.store.logs import CallLogs
 from vocelio.gateway.store.site import Site
 
 
@@ -27,4 +29,6 @@ class Services:
     recognizer: Recognizer
     synthesizer: Synthesizer
     bus: EventBus
+    fetcher: Fetcher
+    logs: CallLogs
     wall: WallClock

@@ -1,17 +1,19 @@
 """A call as it is known while no stream of it is open: between streams, during a transfer, after its end."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vocelio.engine import events
+from vocelio.engine import actions, events, replay, replay_log
 from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.facts import CallFacts, TenantFacts
 from vocelio.engine.session import Session
 from vocelio.gateway.calls.cost import cost
-from vocelio.gateway.store.site import Assignment
+from vocelio.gateway.store.site import Assignment, Department
 
 RESUMES = 3  # within RESUME_WINDOW: a call that is lost more often is in worse trouble than a goodbye
 RESUME_WINDOW = 60.0  # seconds
+MAX_LOG = 4_000_000  # bytes: a thousand turns; what comes after is not kept
 
 
 @dataclass(slots=True)
@@ -26,7 +28,7 @@ class CallRecord:
     account: str
     caller: str
     assignment: Assignment
-    departments: dict[str, str]
+    departments: dict[str, Department]
     started: int
     generation: int = 0
     checkpoint: dict[str, Any] | None = None
@@ -39,6 +41,7 @@ class CallRecord:
     last_stream: int = 0
     ended: int = 0
     resumed: list[float] = field(default_factory=list)
+    log: bytearray = field(default_factory=bytearray)
 
     def facts(self) -> CallFacts:
         """What the flow may know."""
@@ -47,10 +50,11 @@ class CallRecord:
             self.call,
             self.caller,
             self.assignment.number,
-            TenantFacts(tenant.id, tenant.name),
+            TenantFacts(tenant.id, tenant.name, tenant.variables, tenant.time_zone),
             self.started,
             seed=self.call,
-            departments=self.departments,
+            departments={name: name for name in self.departments},
+            hours={name: one.hours for name, one in self.departments.items() if one.hours},
         )
 
     def session(self) -> Session:
@@ -58,6 +62,16 @@ class CallRecord:
         if self.checkpoint is None:
             return Session(self.assignment.version, self.facts())
         return Session.resume(self.assignment.version, self.checkpoint)
+
+    def step(self, session: Session, event: events.AnyEvent) -> Sequence[actions.AnyAction]:
+        """Feed the event to the session and keep what came of it, for replay. Answers in confidence are not kept."""
+        confidential = session.confidential
+        exchange = replay.step(session, event)
+        if not self.log:
+            self.log += replay_log.line(replay_log.header(self.assignment.version, self.facts()))
+        if len(self.log) < MAX_LOG:
+            self.log += replay_log.line(replay.kept(exchange, confidential))
+        return exchange.actions
 
     def elapsed(self, now: int) -> float:
         """Seconds since the call began."""

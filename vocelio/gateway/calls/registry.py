@@ -47,7 +47,7 @@ class Calls:
         """The record of a call; the one that is there already when Twilio asks twice."""
         record = self._records.get(call)
         if record is None:
-            departments = dict.fromkeys(self.services.site.departments(assignment.tenant.id), "")
+            departments = self.services.site.departments(assignment.tenant.id)
             record = CallRecord(call, account, caller, assignment, departments, self.services.wall())
             self._records[call] = record
             self._forget_oldest()
@@ -77,6 +77,7 @@ class Calls:
             tier=record.assignment.version.flow.voice.tier,
         )
         self._sequence.pop(record.call, None)
+        self.services.logs.keep(record.call, bytes(record.log))
 
     def _forget_oldest(self) -> None:
         while len(self._records) > KEPT:

@@ -2,7 +2,7 @@
 
 import typer
 
-from vocelio.gateway.cli import call, demo, flow, serve
+from vocelio.gateway.cli import call, demo, flow, replay, serve
 
 app = typer.Typer(
     help="A voice gateway: phone flows on Twilio Media Streams, heard and answered in real time.",
@@ -12,7 +12,8 @@ app = typer.Typer(
 )
 app.command()(serve.serve)
 app.command()(demo.demo)
-app.command(context_settings={"ignore_unknown_options": False})(call.call)
+app.command()(call.call)
+app.command()(replay.replay)
 app.add_typer(flow.app, name="flow")
 
 

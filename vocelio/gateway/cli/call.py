@@ -15,7 +15,7 @@ from vocelio.gateway.simulator import events
 from vocelio.gateway.simulator.caller import Caller, Play, Press, Speak, Step
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.report import CallReport
-from vocelio.gateway.speech.local import LocalSynthesizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 
 def call(

@@ -13,8 +13,11 @@ from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.errors import GatewayError
 from vocelio.gateway.events import EventBus
-from vocelio.gateway.speech.local import LocalRecognizer, LocalSynthesizer
+from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.store.logs import FolderLogs
 from vocelio.gateway.store.site import FolderSite
 
 out = Console(highlight=False)
@@ -22,6 +25,7 @@ err = Console(stderr=True, highlight=False)
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SITE = EXAMPLES / "site"
+LOGS = Path(".vocelio/calls")
 
 
 @contextmanager
@@ -41,4 +45,4 @@ def settings() -> config.Settings:
 
 def local_services(site: FolderSite) -> Services:
     """Services with offline speech."""
-    return Services(site, LocalRecognizer(), LocalSynthesizer(), EventBus(), wall_clock)
+    return Services(site, LocalRecognizer(), LocalSynthesizer(), EventBus(), Fetcher(), FolderLogs(LOGS), wall_clock)

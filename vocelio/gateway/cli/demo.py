@@ -20,7 +20,7 @@ from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.caller import Caller, Speak
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.report import CallReport
-from vocelio.gateway.speech.local import LocalSynthesizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.store.site import FolderSite
 
 CALLER = "+13105550142"

@@ -1,27 +1,93 @@
-"""vocelio flow: what flow authors need while they write."""
+"""vocelio flow: what flow authors need while they write: validate, test, show."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vocelio.engine.document import check
+from vocelio.engine import picture_dot, picture_svg, picture_tree, scenario, scenario_report
+from vocelio.engine.errors import EngineError
+from vocelio.engine.flow import FlowVersion
+from vocelio.engine.library import check_all
+from vocelio.engine.picture import picture
+from vocelio.engine.problems import Problem
 from vocelio.gateway.cli import common
 
-app = typer.Typer(help="Validate flows.", no_args_is_help=True)
+app = typer.Typer(help="Validate, test and show flows.", no_args_is_help=True)
+
+FlowFile = Annotated[Path, typer.Argument(help="A flow document, JSON.", exists=True, dir_okay=False)]
 
 
-@app.callback()
-def flow() -> None:
-    """Flows, as files."""
+class Form(StrEnum):
+    """How a flow is shown."""
+
+    tree = "tree"
+    dot = "dot"
+    svg = "svg"
 
 
 @app.command()
-def validate(file: Annotated[Path, typer.Argument(help="A flow document, JSON.", exists=True)]) -> None:
+def validate(file: FlowFile) -> None:
     """Say everything that is wrong with a flow; exit code 1 when it cannot be used."""
-    version, problems = check(file.read_bytes())
-    for problem in problems:
-        common.out.print(f"{file}: {problem}", markup=False)
+    version, problems = read(file)
+    _print(file, problems)
     if version is None:
         raise typer.Exit(1)
     common.out.print(f"{file}: {len(version.flow.nodes)} nodes, version {version.id}")
+
+
+@app.command()
+def test(
+    file: FlowFile,
+    scenarios: Annotated[Path | None, typer.Argument(help="Otherwise FILE.scenarios.yaml beside it.")] = None,
+) -> None:
+    """Run a flow's scenarios, without audio, in milliseconds; exit code 1 when one fails."""
+    version = usable(file)
+    path = scenarios or Path(scenario.beside(file))
+    if not path.exists():
+        common.err.print(f"[red]vocelio:[/red] there is no {path}")
+        raise typer.Exit(2)
+    try:
+        report = scenario_report.run_all(version, scenario.load(path.read_text()))
+    except EngineError as error:
+        common.err.print(f"{path}: {error}", markup=False)
+        raise typer.Exit(2) from error
+    common.out.print(scenario_report.render(report), markup=False)
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def show(
+    file: FlowFile,
+    form: Annotated[Form, typer.Option("--as", help="A tree for the terminal, Graphviz DOT, or an SVG.")] = Form.tree,
+    to: Annotated[Path | None, typer.Option("--to", help="Write it to this file.")] = None,
+) -> None:
+    """Draw a flow."""
+    draw = {Form.tree: picture_tree.tree, Form.dot: picture_dot.dot, Form.svg: picture_svg.svg}[form]
+    text = draw(picture(usable(file).flow))
+    if to:
+        to.write_text(text)
+    else:
+        typer.echo(text)
+
+
+def read(file: Path) -> tuple[FlowVersion | None, list[Problem]]:
+    """The flow, checked together with its neighbours in the folder, which it may call."""
+    neighbours = {path.stem: path.read_bytes() for path in file.parent.glob("*.json")}
+    return check_all({**neighbours, file.stem: file.read_bytes()})[file.stem]
+
+
+def usable(file: Path) -> FlowVersion:
+    """The flow, or the end of the command."""
+    version, problems = read(file)
+    if version is None:
+        _print(file, problems)
+        raise typer.Exit(2)
+    return version
+
+
+def _print(file: Path, problems: list[Problem]) -> None:
+    for problem in problems:
+        common.out.print(f"{file}: {problem}", markup=False, soft_wrap=True)

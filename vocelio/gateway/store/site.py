@@ -4,13 +4,16 @@ Whoever asks, asks the ``Site`` port; the database takes its place behind it.
 """
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
 
-from vocelio.engine.document import FlowVersion, check
+from vocelio.engine.flow import FlowVersion, Known
+from vocelio.engine.hours import OpeningHours
+from vocelio.engine.library import check_all
 from vocelio.gateway.errors import SiteError
 
 E164 = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -21,10 +24,12 @@ RINGING = 20.0  # seconds: about four rings
 
 
 class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The client company."""
+    """The client company. ``time_zone`` is an IANA name; empty is UTC."""
 
     id: Annotated[str, Meta(pattern="^[a-z0-9-]{1,40}$")]
     name: str
+    time_zone: str = ""
+    variables: dict[str, str] = {}
     apology: str = "Sorry, something went wrong. Please call again later. Goodbye."
 
 
@@ -35,6 +40,7 @@ class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     timeout: Annotated[float, Meta(ge=5, le=600)] = RINGING
     ring: Literal["in_turn", "together"] = "in_turn"
     whisper: str = ""
+    hours: OpeningHours | None = None
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -76,7 +82,7 @@ class FolderSite:
     def __init__(self, folder: Path) -> None:
         self._file = _site_file(folder / "site.json")
         problems: list[str] = []
-        flows = _flows(folder / "flows", problems)
+        self._flows = flows = _flows(folder / "flows", self._file.departments, problems)
         for number, target in self._file.numbers.items():
             if target.flow not in flows:
                 there = ", ".join(sorted(flows)) or "none"
@@ -98,6 +104,11 @@ class FolderSite:
         """The numbers that are answered."""
         return list(self._assignments)
 
+    @property
+    def versions(self) -> list[FlowVersion]:
+        """Every flow of the folder."""
+        return list(self._flows.values())
+
     def assignment(self, number: str) -> Assignment | None:
         """See Site."""
         return self._assignments.get(number)
@@ -116,11 +127,11 @@ def _site_file(path: Path) -> SiteFile:
         raise SiteError(f"{path}: {error}") from error
 
 
-def _flows(folder: Path, problems: list[str]) -> dict[str, FlowVersion]:
+def _flows(folder: Path, departments: Collection[str], problems: list[str]) -> dict[str, FlowVersion]:
+    documents = {path.stem: path.read_bytes() for path in sorted(folder.glob("*.json"))}
     flows: dict[str, FlowVersion] = {}
-    for path in sorted(folder.glob("*.json")):
-        version, found = check(path.read_bytes())
+    for name, (version, found) in check_all(documents, Known(departments=departments)).items():
         if version:
-            flows[path.stem] = version
-        problems.extend(f"flows/{path.name}: {problem}" for problem in found if problem.severity == "error")
+            flows[name] = version
+        problems.extend(f"flows/{name}.json: {problem}" for problem in found if problem.severity == "error")
     return flows

@@ -141,6 +141,7 @@ class Voice:
         if not session.ended:
             return self._connect(record)
         if not record.ended:
+            record.step(record.session(), record.pending)
             self._calls.publish(record, "transfer.ended", how=how, seconds=record.pending.seconds)
         self._calls.end(record, session.outcome)
         return twiml.hang_up()

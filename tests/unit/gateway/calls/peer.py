@@ -10,7 +10,9 @@ from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.calls.socket import MediaSocket
 from vocelio.gateway.events import EventBus
+from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store.logs import MemoryLogs
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 ACCOUNT, CALL, STREAM = "AC" + "0" * 32, "CA" + "1" * 32, "MZ" + "2" * 32
@@ -43,7 +45,15 @@ class World:
         self.site = OneFlow(flow)
         self.recognizer = ScriptedRecognizer(texts)
         self.calls = Calls(
-            Services(self.site, self.recognizer, ToneSynthesizer(), bus, lambda: round(loop.time() * 1e6))
+            Services(
+                self.site,
+                self.recognizer,
+                ToneSynthesizer(),
+                bus,
+                Fetcher(),
+                MemoryLogs(),
+                lambda: round(loop.time() * 1e6),
+            )
         )
         self.record = self.calls.begin(CALL, ACCOUNT, "+13105550142", self.site.assignment(NUMBER))
 

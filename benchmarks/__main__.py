@@ -1,0 +1,33 @@
+"""Run the benches and print their tables."""
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from benchmarks import calls
+
+
+def main() -> None:
+    """Every bench, one after the other."""
+    console = Console()
+    table = Table(
+        "server", "calls", "CPU ms per call-second", "ratio", "messages in", "messages out", "errors", box=None
+    )
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("calls", total=len(calls.KINDS) * 2)
+        for row in calls.run():
+            progress.advance(task)
+            table.add_row(
+                row.server,
+                str(row.calls),
+                f"{row.cpu_ms:.2f}",
+                f"{row.ratio:.2f}",
+                str(row.sent),
+                str(row.received),
+                str(row.errors),
+            )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The servers under load, each in a process of its own: the gateway, and a bare Starlette echo to compare with.
+
+python -m benchmarks.servers bare|echo|listening PORT
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from vocelio.gateway.app import build
+from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.config import Settings
+from vocelio.gateway.events import EventBus
+from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.server import config
+from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store.logs import MemoryLogs
+from vocelio.gateway.store.site import FolderSite
+
+ACCOUNT, TOKEN, NUMBER = "AC" + "b" * 32, "bench", "+13072249663"
+
+ECHO = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "seconds": 3600}}}
+
+LISTENING = {
+    "name": "Listening",
+    "start": "ask",
+    "nodes": {
+        "ask": {
+            "type": "collect",
+            "prompt": "Which department would you like?",
+            "expect": "choice",
+            "choices": {"sales": {"phrases": ["sales"]}},
+            "timeout": 60,
+            "retries": 10,
+            "exits": {"no_match": "ask", "no_input": "ask", "sales": "ask"},
+        }
+    },
+}
+"""Everything that is said is not understood and asked again: speech both ways, all the time."""
+
+
+async def _bare(socket: WebSocket) -> None:
+    """What any gateway on this server must cost at least: each frame back as it came, nothing read of it."""
+    await socket.accept()
+    try:
+        for _ in ("connected", "start"):
+            await socket.receive_text()
+        while True:
+            await socket.send_text(await socket.receive_text())
+    except WebSocketDisconnect:
+        return
+
+
+def application(kind: str, port: int) -> Starlette:
+    """The application under load."""
+    if kind == "bare":
+        return Starlette(routes=[WebSocketRoute("/twilio/media/{account}", _bare)])
+    flow = ECHO if kind == "echo" else LISTENING
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "flows").mkdir()
+        (folder / "flows" / "flow.json").write_bytes(msgspec.json.encode(flow))
+        site = {"tenant": {"id": "bench", "name": "Bench"}, "numbers": {NUMBER: {"flow": "flow"}}}
+        (folder / "site.json").write_bytes(msgspec.json.encode(site))
+        ear, mouth = ScriptedRecognizer(), ToneSynthesizer()
+        services = Services(FolderSite(folder), ear, mouth, EventBus(), Fetcher(), MemoryLogs(), wall_clock)
+    return build(Settings(f"http://127.0.0.1:{port}", {ACCOUNT: TOKEN}), services)
+
+
+if __name__ == "__main__":
+    uvicorn.Server(config(application(sys.argv[1], int(sys.argv[2])), port=int(sys.argv[2]))).run()

@@ -1,0 +1,41 @@
+"""Whole calls with real speech: the caller really speaks, the gateway really hears it."""
+
+import json
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+
+from tests.gateway import gateway
+from vocelio.engine.voice import Voice
+from vocelio.gateway.simulator.caller import Caller
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def front_desk():
+    """The example that the demo runs."""
+    return json.loads((EXAMPLES / "front-desk.json").read_text())
+
+
+@pytest.fixture
+async def speak():
+    """Makes a caller of steps, with a voice of their own."""
+    synthesizer = LocalSynthesizer()
+    yield lambda *steps: Caller(steps, synthesizer, Voice(name="en-us+f3"))
+    await synthesizer.aclose()
+
+
+@pytest.fixture
+def serving():
+    """A gateway with offline speech."""
+
+    @asynccontextmanager
+    async def serve(flow, **options):
+        async with gateway(flow, LocalRecognizer(workers=1), LocalSynthesizer(), **options) as running:
+            yield running
+
+    return serve

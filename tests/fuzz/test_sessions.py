@@ -1,0 +1,124 @@
+"""Whatever the flow and whatever happens: a session never raises, never goes on after its end, never runs without
+waiting, comes back whole from any checkpoint, and does the same again when it is replayed.
+"""
+
+from typing import Any
+
+import msgspec
+from hypothesis import given
+
+from tests.fuzz.flows import HAPPENINGS, fuzz, versions
+from tests.unit.engine.phone import facts
+from vocelio.engine import actions, events
+from vocelio.engine.flow import FlowVersion
+from vocelio.engine.hours import OpeningHours
+from vocelio.engine.session import Session
+from vocelio.engine.state import State
+from vocelio.engine.travel import MAX_STEPS
+
+FACTS = facts(departments={"sales": ""}, hours={"sales": OpeningHours(weekly={"tue": (("14:00", "15:00"),)})})
+Happening = tuple[str, int, str, float]
+BODIES: list[Any] = [
+    None,
+    {"a": {"b": 1}},
+    {"a": {"b": "x" * 3000}},
+    {"a": {"b": [1.5, {"c": "d"}]}},
+    [1],
+    "a",
+    {"a": {"b": 2**70}},
+]
+
+
+def as_event(happening: Happening, at: float, state: State) -> events.AnyEvent:
+    """The event, with an id that something waits for, or with one that nothing does."""
+    kind, number, word, _ = happening
+
+    def one_of(ids: Any) -> str:
+        live = [*ids, "p0"]
+        return live[number % len(live)] if number < 8 else "p0"
+
+    listening = state.listening if number < 8 else "l0"
+    pending = state.pending if number < 8 else "x0"
+    endings = ("answered", "busy", "no_answer", "failed")
+    makers: dict[str, Any] = {
+        "played": lambda: events.PromptFinished(at, one_of(state.speaking)),
+        "interrupted": lambda: events.PromptInterrupted(at, one_of(state.speaking), number / 10),
+        "speech": lambda: events.SpeechStarted(at),
+        "quiet": lambda: events.SpeechEnded(at),
+        "partly": lambda: events.Heard(at, listening, word, False),
+        "heard": lambda: events.Heard(at, listening, word, True),
+        "deaf": lambda: events.ListeningFailed(at, listening),
+        "key": lambda: events.KeyPressed(at, "0123456789*#AX "[number]),
+        "timer": lambda: events.TimerFired(at, one_of(state.timers)),
+        "reply": lambda: events.ReplyArrived(
+            at, pending, ("ok", "error", "timeout")[number % 3], 200 + 100 * (number % 4), BODIES[number % len(BODIES)]
+        ),
+        "transfer": lambda: events.TransferEnded(at, pending, endings[number % 4], 3.0),
+        "recording": lambda: events.RecordingEnded(at, pending, float(number), "rec/1"),
+        "queue": lambda: events.QueueEnded(at, pending, ("answered", "timeout", "callback", "failed")[number % 4]),
+        "say": lambda: events.Commanded(at, "say", word),
+        "jump": lambda: events.Commanded(at, "jump", f"n{number}"),
+        "divert": lambda: events.Commanded(at, "transfer", "sales"),
+        "hang_up": lambda: events.Commanded(at, "hang_up"),
+        "resumed": lambda: events.CallResumed(at),
+        "gone": lambda: events.CallEnded(at),
+    }
+    made: events.AnyEvent = makers[kind]()
+    return made
+
+
+def follow(
+    version: FlowVersion, happenings: list[Happening]
+) -> tuple[list[events.AnyEvent], list[list[actions.AnyAction]]]:
+    """The call, with everything checked at each of its steps."""
+    session, at, happened, done = Session(version, FACTS), 0.0, list[events.AnyEvent](), list[list[actions.AnyAction]]()
+    ids: set[str] = set()
+    for happening in (None, *happenings):
+        at += happening[3] if happening else 0.0
+        event = as_event(happening, at, session._state) if happening else events.CallStarted(at)
+        saved = session.checkpoint()
+        written = msgspec.json.encode(saved)
+        assert msgspec.json.decode(written) == saved, "a checkpoint comes back from JSON as it was"
+        ended = session.ended
+        session.receive(event)
+        acted = session.actions()
+        twin = Session.resume(version, msgspec.json.decode(written))
+        twin.receive(event)
+        assert twin.actions() == acted
+        assert twin.checkpoint() == session.checkpoint()
+        assert not (ended and acted), "nothing follows the end"
+        check(acted, session, ids)
+        happened.append(event)
+        done.append(acted)
+    return happened, done
+
+
+def check(acted: list[actions.AnyAction], session: Session, ids: set[str]) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(acted), type=list[actions.AnyAction]) is not None
+    entered = [a for a in acted if isinstance(a, actions.Note) and a.type == "node.entered"]
+    assert len(entered) <= MAX_STEPS + 1
+    for place, action in enumerate(acted):
+        match action:
+            case actions.HangUp():
+                assert place == len(acted) - 1, "hanging up is the last thing"
+                assert session.ended
+            case actions.StopSpeaking() | actions.StopListening() | actions.CancelTimer() | actions.StopRecording():
+                assert action.id in ids, "only what is under way is stopped"
+            case actions.Note() | actions.Echo():
+                pass
+            case _:
+                assert action.id not in ids, "an id is used once"
+                ids.add(action.id)
+    if not session.ended and session.node:
+        state = session._state
+        assert state.timers or state.speaking or state.pending, "something will happen, whatever the caller does"
+
+
+@fuzz
+@given(versions(), HAPPENINGS)
+def test_any_call_in_any_flow(version: FlowVersion, happenings: list[Happening]) -> None:
+    happened, done = follow(version, happenings)
+    again = Session(version, FACTS)
+    for event, acted in zip(happened, done, strict=True):
+        again.receive(event)
+        assert again.actions() == acted, "replayed, it is the same call"

@@ -1,0 +1,86 @@
+"""A real gateway on a free port, for tests: server, sockets, signatures; speech as the test chooses."""
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from vocelio.engine.document import load
+from vocelio.gateway.app import build
+from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.config import Settings
+from vocelio.gateway.events import EventBus
+from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.server import listen, running
+from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.store.logs import MemoryLogs
+from vocelio.gateway.store.site import Assignment, Department, Tenant
+
+ACCOUNT, TOKEN = "AC" + "5" * 32, "the auth token of the test"
+PUBLIC_URL = "https://gateway.example"
+NUMBER, CALLER = "+13072249663", "+13105550142"
+TENANT = Tenant("harbour", "Harbour Tools")
+DEPARTMENTS = {
+    "sales": Department(("+13105550111",), whisper="A sales call."),
+    "billing": Department(("+13105550112",)),
+    "support": Department(("+13105550113", "+13105550114"), timeout=15),
+    "desk": Department(("+13105550110",)),
+    "everybody": Department(("+13105550111", "+13105550112"), ring="together"),
+}
+
+
+class MemorySite:
+    """A site with one number."""
+
+    def __init__(self, flow):
+        self.version = load(json.dumps(flow).encode())
+
+    def assignment(self, number):
+        return Assignment(number, TENANT, "flow", self.version) if number == NUMBER else None
+
+    def departments(self, tenant):
+        return DEPARTMENTS if tenant == TENANT.id else {}
+
+
+class CollectingBus(EventBus):
+    """Keeps every event, too."""
+
+    def __init__(self):
+        super().__init__()
+        self.events = []
+
+    def publish(self, event):
+        self.events.append(event)
+        super().publish(event)
+
+    def of(self, kind):
+        """The data of every event of that type."""
+        return [event.data for event in self.events if event.type == kind]
+
+
+@dataclass
+class Gateway:
+    """A running gateway and a carrier that calls it."""
+
+    origin: str
+    carrier: Carrier
+    bus: CollectingBus
+
+    async def call(self, steps=(), **options):
+        """A call to the one number."""
+        return await self.carrier.call(NUMBER, CALLER, steps, **options)
+
+
+@asynccontextmanager
+async def gateway(flow, recognizer, synthesizer, **carrier_options):
+    """A gateway with that flow behind NUMBER."""
+    bus = CollectingBus()
+    app = build(
+        Settings(PUBLIC_URL, {ACCOUNT: TOKEN}),
+        Services(MemorySite(flow), recognizer, synthesizer, bus, Fetcher(), MemoryLogs(), wall_clock),
+    )
+    async with (
+        running(app, listen()) as origin,
+        Carrier(origin, PUBLIC_URL, ACCOUNT, TOKEN, **carrier_options) as carrier,
+    ):
+        yield Gateway(origin, carrier, bus)

@@ -1,0 +1,73 @@
+"""Opening hours: over midnight, holidays, special days, and the nights when clocks change."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocelio.engine.hours import DAYS, OpeningHours, zone
+
+WEEK = OpeningHours(
+    "Europe/London",
+    {"mon": (("09:00", "12:00"), ("13:00", "24:00")), "fri": (("22:00", "06:00"),), "sun": (("00:00", "02:00"),)},
+    ("2026-04-03", "2026-05-30"),
+    {"2026-04-06": (("10:00", "11:00"),), "2026-04-07": ()},
+)
+
+
+@pytest.mark.parametrize(
+    ("local", "state"),
+    [
+        ("2026-03-02T08:59", "closed"), ("2026-03-02T09:00", "open"), ("2026-03-02T11:59", "open"), ("2026-03-02T12:00", "closed"),
+        ("2026-03-02T23:59", "open"), ("2026-03-03T00:00", "closed"),
+        ("2026-03-06T21:59", "closed"), ("2026-03-06T22:00", "open"), ("2026-03-07T05:59", "open"), ("2026-03-07T06:00", "closed"),
+        ("2026-04-03T23:00", "holiday"), ("2026-04-04T01:00", "closed"),
+        ("2026-04-06T09:30", "closed"), ("2026-04-06T10:30", "open"), ("2026-04-07T10:30", "closed"),
+        ("2026-05-30T05:00", "open"), ("2026-05-30T07:00", "holiday"),
+    ],
+)  # fmt: skip
+def test_how_it_stands(local: str, state: str) -> None:
+    assert WEEK.state(datetime.fromisoformat(local)) == state
+
+
+def test_when_clocks_go_forward_and_back_the_wall_clock_counts() -> None:
+    london, hours = zone("Europe/London"), OpeningHours(weekly={"sun": (("00:30", "01:30"),)})
+    spring = datetime(2026, 3, 29, 0, 0, tzinfo=UTC)  # at 01:00 UTC it becomes 02:00
+    minutes = [hours.state((spring + timedelta(minutes=m)).astimezone(london)) for m in range(0, 180, 30)]
+    assert minutes == ["closed", "open", "closed", "closed", "closed", "closed"]
+    autumn = datetime(2026, 10, 24, 23, 0, tzinfo=UTC)  # 00:00 there; at 01:00 UTC it becomes 01:00 again
+    minutes = [hours.state((autumn + timedelta(minutes=m)).astimezone(london)) for m in range(0, 210, 30)]
+    assert minutes == ["closed", "open", "open", "closed", "open", "closed", "closed"]
+
+
+def test_what_is_wrong_with_hours_is_said() -> None:
+    wrong = OpeningHours(
+        "Mars/Olympus", {"mon": (("09:00", "09:00"), ("24:00", "05:00"))}, ("2026-02-30",), {"2025-02-29": ()}
+    )
+    assert [where for where, _ in wrong.wrong()] == [
+        "time_zone",
+        "weekly.mon[0]",
+        "weekly.mon[1]",
+        "holidays[0]",
+        "special.2025-02-29",
+    ]
+
+
+@pytest.mark.parametrize("name", ["", "UTC", "America/Chicago"])
+def test_time_zones(name: str) -> None:
+    assert zone(name) is not None
+
+
+@pytest.mark.parametrize("name", ["Nowhere", "../../etc/passwd", "America", "/etc/localtime", "a\0b", "x" * 5000])
+def test_what_is_no_time_zone(name: str) -> None:
+    assert zone(name) is None
+
+
+CLOCK = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
+
+
+@given(st.dictionaries(st.sampled_from(DAYS), st.lists(st.tuples(CLOCK, CLOCK), max_size=3).map(tuple)), st.datetimes())
+def test_hours_always_stand_one_way(weekly: dict, moment: datetime) -> None:
+    if moment.year > 1:
+        assert OpeningHours(weekly=weekly).state(moment) in ("open", "closed")

@@ -1,0 +1,168 @@
+"""A recorded call on another version: the same, other words, or another conversation, and from which turn."""
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import msgspec
+import pytest
+
+from vocelio.engine import document, scenario
+from vocelio.engine.flow import FlowVersion
+from vocelio.engine.replay_compare import Comparison, compare
+from vocelio.engine.replay_log import CallLog, header
+from vocelio.engine.replay_report import report
+from vocelio.engine.scenario_run import facts, run
+
+NODES: dict[str, Any] = {
+    "greet": {"type": "say", "text": "Good morning.", "exits": {"next": "ask"}},
+    "ask": {
+        "type": "collect",
+        "expect": "choice",
+        "prompt": "Sales or billing?",
+        "choices": {"sales": {"phrases": ["sales"], "key": "1"}, "billing": {"phrases": ["billing"], "key": "2"}},
+        "timeout": 5,
+        "exits": {"sales": "desk", "billing": "file", "no_input": "bye", "no_match": "bye"},
+    },
+    "file": {"type": "request", "method": "GET", "url": "https://a.example/1", "exits": {"ok": "desk", "error": "bye"}},
+    "desk": {"type": "transfer", "department": "sales", "exits": {"busy": "bye"}},
+    "bye": {"type": "hangup", "text": "Goodbye."},
+}
+
+
+def version(**nodes: dict[str, Any] | None) -> FlowVersion:
+    """The flow with these nodes changed."""
+    changed = deepcopy(NODES)
+    for name, fields in nodes.items():
+        changed[name] = {**changed.get(name, {}), **(fields or {})}
+    return document.load(json.dumps({"name": "f", "start": "greet", "nodes": changed}).encode())
+
+
+def recorded(*steps: str) -> CallLog:
+    (one,) = scenario.load(f"scenarios: [{{name: one, steps: [{', '.join(steps)}]}}]")
+    result = run(version(), one)
+    assert result.passed, result.failure
+    return CallLog(header(version(), facts(one.given)), result.exchanges)
+
+
+BUSY = recorded("{says: sales}", "{transfer: busy}")
+UNCLEAR = recorded("mumbles", "{says: sales}", "{transfer: answered}")
+SILENT = recorded("silent", "silent")
+FILED = recorded("{presses: 2}", "{reply: {}}", "{transfer: answered}")
+CUT_IN = recorded("{hears: sales or}", "{says: sales, interrupts: true}", "{transfer: busy}")
+
+
+def differs(log: CallLog, other: FlowVersion) -> tuple[Comparison, str, str, int]:
+    found = compare(log, other)
+    assert found.ending == "differs"
+    last = found.differences[-1]
+    assert last.stops
+    return found, last.recorded, last.replayed, last.turn
+
+
+@pytest.mark.parametrize("log", [BUSY, UNCLEAR, SILENT, FILED, CUT_IN])
+def test_more_nodes_that_nobody_reaches_make_no_difference(log: CallLog) -> None:
+    choices = {**NODES["ask"]["choices"], "opening": {"key": "3"}}
+    other = version(
+        ask={"choices": choices, "exits": {**NODES["ask"]["exits"], "opening": "opening"}}, opening=NODES["bye"]
+    )
+    found = compare(log, other)
+    assert (found.same_version, found.ending, found.differences) == (False, "same", ())
+    assert report(log, found).startswith("scenario: the same conversation, ")
+
+
+@pytest.mark.parametrize("log", [BUSY, UNCLEAR, SILENT, FILED, CUT_IN])
+def test_other_ids_make_no_difference(log: CallLog) -> None:
+    """A node more at the start moves every id by some."""
+    other = version(
+        greet={"exits": {"next": "more"}}, more={"type": "set", "values": {"a": 1}, "exits": {"next": "ask"}}
+    )
+    assert compare(log, other).differences == ()
+
+
+def test_other_words_are_told_and_the_call_goes_on() -> None:
+    found = compare(BUSY, version(greet={"text": "Hello."}, bye={"text": "So long."}))
+    assert found.ending == "same"
+    assert [(one.turn, one.node, one.recorded, one.replayed, one.stops) for one in found.differences] == [
+        (1, "greet", 'flow "Good morning."', 'flow "Hello."', False),
+        (2, "bye", 'flow "Goodbye."', 'flow "So long."', False),
+    ]
+    text = report(BUSY, found)
+    assert text.startswith("scenario: the same way through the flow, other words")
+    assert "other words: turn 1, 0.0 s, at greet" in text
+
+
+def test_other_phrases_to_listen_for_are_told() -> None:
+    choices = {"sales": {"phrases": ["sales", "to buy"]}, "billing": {"phrases": ["billing"], "key": "2"}}
+    (found,) = compare(BUSY, version(ask={"choices": choices})).differences
+    assert (found.recorded, found.replayed, found.stops) == (
+        'listen (phrases ["sales","billing"])',
+        'listen (phrases ["sales","to buy","billing"])',
+        False,
+    )
+
+
+def test_an_answer_that_is_no_longer_understood() -> None:
+    choices = {"sales": {"phrases": ["orders"]}, "billing": {"phrases": ["billing"]}}
+    found, was, would, turn = differs(BUSY, version(ask={"choices": choices}))
+    assert (was, turn) == ("rings sales", 2)
+    assert would.startswith('listen, flow "Sorry, I did not understand. Sales or billing?"')
+    text = report(BUSY, found)
+    assert text.startswith("scenario: another conversation from turn 2.")
+    assert text.endswith("recorded events left out.")
+
+
+def test_another_target() -> None:
+    _, was, would, turn = differs(UNCLEAR, version(desk={"department": "orders"}))
+    assert (was, would, turn) == ("rings sales", "rings orders", 3)
+
+
+def test_a_field_of_another_target() -> None:
+    _, was, would, _ = differs(BUSY, version(desk={"timeout": 9}))
+    assert (was, would) == ("rings sales (timeout 0.0)", "rings sales (timeout 9.0)")
+
+
+def test_a_sentence_more() -> None:
+    other = version(greet={"exits": {"next": "more"}}, more={"type": "say", "text": "Hear.", "exits": {"next": "ask"}})
+    _, was, would, turn = differs(BUSY, other)
+    assert (was, would, turn) == ('listen, flow "Sales or billing?"', 'flow "Hear."', 1)
+
+
+def test_another_address_is_another_request() -> None:
+    _, was, would, _ = differs(FILED, version(file={"url": "https://b.example/1"}))
+    assert (was, would) == ("GET https://a.example/1", "GET https://b.example/1")
+
+
+def test_more_patience_matters_only_to_who_was_silent() -> None:
+    patient = version(ask={"timeout": 8})
+    assert compare(BUSY, patient).differences == ()
+    _, was, would, turn = differs(SILENT, patient)
+    assert was.startswith("a time ran out at ")
+    assert would.startswith("it would have run out at ")
+    assert turn == 1
+
+
+def test_less_patience_matters_to_who_was_slow() -> None:
+    slow = recorded("{silent: 4}", "{says: sales}", "{transfer: answered}")
+    assert compare(BUSY, version(ask={"timeout": 3})).differences == ()
+    _, was, would, turn = differs(slow, version(ask={"timeout": 3}))
+    assert (was, turn) == ("the caller was still waited for", 1)
+    assert would.startswith("the time would have run out at ")
+
+
+def test_a_prompt_that_can_no_longer_be_interrupted() -> None:
+    _, was, would, _ = differs(CUT_IN, version(ask={"barge_in": False}))
+    assert "listen" in was
+    assert "listen" not in would
+
+
+def test_a_call_that_would_end_earlier() -> None:
+    other = version(ask={"exits": {**NODES["ask"]["exits"], "sales": "bye"}})
+    _, was, would, _ = differs(BUSY, other)
+    assert (was, would) == ("rings sales", 'flow "Goodbye."')
+
+
+def test_masked_answers_end_it_here_too() -> None:
+    masked = tuple(msgspec.structs.replace(one, masked=type(one.event).__name__ == "Heard") for one in BUSY.exchanges)
+    found = compare(CallLog(BUSY.header, masked), version(bye={"text": "So long."}))
+    assert (found.ending, found.differences, found.turns) == ("masked", (), 0)

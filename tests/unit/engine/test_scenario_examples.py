@@ -1,0 +1,90 @@
+"""Every scenario of every example comes true, and together they take every exit of every node."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from vocelio.engine import scenario
+from vocelio.engine.flow import FlowVersion
+from vocelio.engine.library import check_all
+from vocelio.engine.nodes import TYPES
+from vocelio.engine.replay import replay
+from vocelio.engine.replay_compare import compare
+from vocelio.engine.replay_log import CallLog, header, read, write
+from vocelio.engine.scenario_report import render, run_all
+from vocelio.engine.scenario_run import as_given, facts, run
+from vocelio.engine.scenario_script import script
+from vocelio.engine.scenario_steps import Scenario
+from vocelio.engine.session import Session
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+FILES = {path.stem: path for path in sorted(EXAMPLES.glob("*.json")) if Path(scenario.beside(path)).exists()}
+SCENARIOS = {name: scenario.load(Path(scenario.beside(path)).read_text("utf-8")) for name, path in FILES.items()}
+EVERY = [pytest.param(name, one, id=f"{name}: {one.name}") for name, listed in SCENARIOS.items() for one in listed]
+CHECKED = check_all({name: path.read_bytes() for name, path in FILES.items()})
+
+
+def version(name: str) -> FlowVersion:
+    found, problems = CHECKED[name]
+    assert found, problems
+    return found
+
+
+@pytest.mark.parametrize(("name", "one"), EVERY)
+def test_comes_true(name: str, one: Scenario) -> None:
+    result = run(version(name), one)
+    assert result.passed, render(run_all(version(name), [one]))
+    assert not result.problems
+
+
+@pytest.mark.parametrize(("name", "one"), EVERY)
+def test_its_call_can_be_replayed(name: str, one: Scenario) -> None:
+    called = as_given(version(name), one.given)
+    exchanges = run(version(name), one).exchanges
+    assert replay(called, facts(one.given), [exchange.event for exchange in exchanges]) == list(exchanges)
+    log = read(write(CallLog(header(called, facts(one.given)), exchanges)))
+    comparison = compare(log, called)
+    assert (comparison.same_version, comparison.ending, comparison.differences) == (True, "same", ())
+
+
+@pytest.mark.parametrize(("name", "one"), EVERY)
+def test_it_is_no_other_conversation_on_an_equal_version(name: str, one: Scenario) -> None:
+    """What is compared by meaning finds no difference where there is none."""
+    called = as_given(version(name), one.given)
+    log = CallLog(header(FlowVersion("another", called.flow), facts(one.given)), run(version(name), one).exchanges)
+    comparison = compare(log, called)
+    assert (comparison.same_version, comparison.ending, comparison.differences) == (False, "same", ())
+
+
+@pytest.mark.parametrize(("name", "one"), EVERY)
+def test_it_has_a_script(name: str, one: Scenario) -> None:
+    assert len(script(version(name), one).steps) == len(one.steps)
+
+
+@pytest.mark.parametrize(("name", "one"), EVERY)
+def test_its_checkpoints_stay_small(name: str, one: Scenario) -> None:
+    session = Session(as_given(version(name), one.given), facts(one.given))
+    for exchange in run(version(name), one).exchanges:
+        session.receive(exchange.event)
+        assert len(msgspec.json.encode(session.checkpoint())) < 8_192
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_all_exits_are_covered(name: str) -> None:
+    report = run_all(version(name), SCENARIOS[name])
+    assert report.coverage.missed == ()
+    assert report.coverage.share == 1.0
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_there_is_nothing_to_warn_of(name: str) -> None:
+    assert CHECKED[name][1] == []
+
+
+def test_there_is_an_example_of_every_node_type() -> None:
+    """The file is named for it."""
+    assert {name.split("-")[0] for name in FILES} >= set(TYPES)
+    for name in FILES:
+        types = {node.type for node in version(name).flow.nodes.values()}
+        assert name.split("-")[0] in types or name.split("-")[0] not in TYPES

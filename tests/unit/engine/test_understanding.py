@@ -1,0 +1,156 @@
+"""Understanding: words, choices, digits and numbers; what must hold whatever is said."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocelio.engine.phonetics import alike, sound
+from vocelio.engine.understanding import choice, could_become_another, digits, number, wavers, words, yes_no
+
+CHOICES = {"sales": ("sales", "buy something"), "billing": ("billing", "my invoice"), "support": ("sales support",)}
+
+WORD = st.sampled_from("sales support billing my invoice buy something pay payroll pa the um please bill".split())
+SAID = st.lists(WORD, max_size=8).map(" ".join)
+PHRASES = st.lists(st.lists(WORD, min_size=1, max_size=3).map(" ".join), min_size=1, max_size=3).map(tuple)
+MENUS = st.dictionaries(st.sampled_from("abcd"), PHRASES, min_size=1)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("Sales, please!", "sales"),
+        ("I'd like to buy something", "sales"),
+        ("SALES SUPPORT", "support"),
+        ("billing or sales", None),
+        ("sale", None),
+        ("", None),
+    ],
+)
+def test_choices(said: str, meant: str | None) -> None:
+    assert choice(said, CHOICES) == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("yes", "yes"), ("No.", "no"), ("not right", "no"), ("that’s right", "yes"), ("yes no", None), ("hm", None)],
+)
+def test_yes_and_no(said: str, meant: str | None) -> None:
+    assert yes_no(said) == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [("one two", "12"), ("oh five, 5", "055"), ("double seven um triple one", "77111"), ("12 34", "1234"),
+     ("double", None), ("double double one", None), ("one sales", None), ("", None)],
+)  # fmt: skip
+def test_digits(said: str, meant: str | None) -> None:
+    assert digits(said) == meant
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("a hundred and five", 105), ("two thousand", 2000), ("one million two hundred thousand and six", 1_200_006),
+        ("1,250", 1250), ("3.50", 3.5), ("minus twenty one", -21), ("five point oh five", 5.05), ("one two three", 123),
+        ("300 thousand", 300_000), ("hundred", 100), ("oh", 0),
+        ("twenty twenty", None), ("five twenty", None), ("ten hundred", None), ("thousand thousand", None), ("two and", 2),
+        ("thousand million", None), ("twenty zero", None), ("point five", None), ("", None), ("hundred hundred", None),
+    ],
+)  # fmt: skip
+def test_numbers(said: str, meant: float | None) -> None:
+    assert number(said) == meant
+
+
+ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen".split()
+TENS = "_ _ twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+
+def in_words(value: int) -> str:
+    """The other way round, to check with."""
+    for size, name in ((1_000_000, "million"), (1_000, "thousand"), (100, "hundred")):
+        if value >= size:
+            rest = value % size
+            return f"{in_words(value // size)} {name}" + (f" {in_words(rest)}" if rest else "")
+    if value < 20:
+        return ONES[value]
+    return TENS[value // 10] + (f"-{ONES[value % 10]}" if value % 10 else "")
+
+
+@given(st.integers(0, 999_999_999))
+def test_every_number_in_words_is_understood(value: int) -> None:
+    assert number(in_words(value)) == value
+    assert number(f"minus {in_words(value)}") == -value
+
+
+@given(st.text("0123456789", min_size=1, max_size=20))
+def test_every_row_of_digits_is_understood(row: str) -> None:
+    assert digits(" ".join(ONES[int(digit)] for digit in row)) == row
+
+
+@given(st.text(max_size=60))
+def test_nothing_that_is_said_is_too_much(text: str) -> None:
+    for understand in (words, digits, number, yes_no, sound):
+        understand(text)
+    found = number(text)
+    assert found is None or abs(found) < 1_000_000_000
+
+
+@given(SAID, MENUS)
+def test_a_choice_is_one_whose_phrase_was_said(said: str, menu: dict[str, tuple[str, ...]]) -> None:
+    meant = choice(said, menu)
+    if meant is not None:
+        assert any(f" {phrase} " in f" {said} " for phrase in menu[meant])
+
+
+@given(SAID, MENUS, SAID)
+def test_what_was_taken_early_is_what_the_end_would_have_meant(
+    said: str, menu: dict[str, tuple[str, ...]], tail: str
+) -> None:
+    """Unless a whole other answer follows: then the caller has said two things."""
+    meant = choice(said, menu)
+    if meant is None or could_become_another(said, meant, menu):
+        return
+    others = [phrase for name, phrases in menu.items() if name != meant for phrase in phrases]
+    if any(f" {phrase} " in f" {tail} " for phrase in others):
+        return
+    assert choice(f"{said} {tail}", menu) == meant
+
+
+@given(MENUS)
+def test_a_phrase_cut_short_waits(menu: dict[str, tuple[str, ...]]) -> None:
+    """Nothing is taken early that a longer phrase of another choice goes on from."""
+    for name, phrases in menu.items():
+        for phrase in phrases:
+            for cut in range(1, len(phrase)):
+                early = choice(phrase[:cut], menu)
+                if early not in (None, name) and choice(phrase, menu) != early:
+                    assert could_become_another(phrase[:cut], early, menu)
+
+
+def test_wavering_words_count_unless_they_are_a_choice_s_own() -> None:
+    assert wavers("no sales", CHOICES["sales"])
+    assert not wavers("no delivery", ("no delivery",))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("fifteen", "fifty"),
+        ("sales", "sails"),
+        ("billing", "bidding"),
+        ("two", "to"),
+        ("Tyre", "tire"),
+        ("phone", "fone"),
+    ],
+)
+def test_phrases_that_sound_alike(one: str, other: str) -> None:
+    assert list(alike([("a", one), ("b", other)])) == [("b", other, "a", one)]
+    assert not list(alike([("a", one), ("a", other)])), "within one answer it does not matter"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("sales", "support"), ("billing", "sales"), ("yes", "no"), ("pay", "bill"), ("english", "spanish")],
+)
+def test_phrases_that_do_not(one: str, other: str) -> None:
+    assert not list(alike([("a", one), ("b", other)]))

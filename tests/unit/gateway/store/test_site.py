@@ -1,0 +1,59 @@
+"""The folder that a site is read from: every problem names its file, its node and its field."""
+
+import json
+
+import pytest
+
+from vocelio.gateway.errors import SiteError
+from vocelio.gateway.store.site import FolderSite
+
+SITE = {
+    "tenant": {"id": "harbour", "name": "Harbour Tools"},
+    "numbers": {"+13072249663": {"flow": "hello"}},
+    "departments": {"sales": {"numbers": ["+13105550111"]}},
+}
+FLOW = {"name": "Hello", "start": "bye", "nodes": {"bye": {"type": "hangup", "text": "Hello and goodbye."}}}
+
+
+def folder(path, site=SITE, **flows):
+    (path / "flows").mkdir()
+    (path / "site.json").write_text(json.dumps(site))
+    for name, flow in (flows or {"hello": FLOW}).items():
+        (path / "flows" / f"{name}.json").write_text(json.dumps(flow))
+    return path
+
+
+def test_a_site(tmp_path):
+    site = FolderSite(folder(tmp_path))
+    assignment = site.assignment("+13072249663")
+    assert assignment is not None
+    assert (assignment.flow, assignment.version.flow.name) == ("hello", "Hello")
+    assert site.assignment("+13072249664") is None
+    assert list(site.departments("harbour")) == ["sales"]
+    assert site.departments("another") == {}
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(SiteError, match=r"site\.json: cannot be read"):
+        FolderSite(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"numbers": {"13072249663": {"flow": "hello"}}}, "numbers"),
+        ({"departments": {"sales": {"numbers": []}}}, "departments"),
+        ({"departments": {"sales": {"numbers": ["12"]}}}, "departments"),
+        ({"tenants": {}}, "tenants"),
+        ({"numbers": {"+13072249663": {"flow": "helo"}}}, r"numbers\.\+13072249663\.flow: no flow `helo`"),
+    ],
+)
+def test_a_wrong_site_file(change, says, tmp_path):
+    with pytest.raises(SiteError, match=says):
+        FolderSite(folder(tmp_path, SITE | change))
+
+
+def test_a_wrong_flow_names_file_node_and_field(tmp_path):
+    flow = FLOW | {"nodes": {"bye": {"type": "hangup", "txt": "Goodbye."}}}
+    with pytest.raises(SiteError, match=r"flows/hello\.json: nodes\.bye\.txt: .*did you mean `text`"):
+        FolderSite(folder(tmp_path, hello=flow))

@@ -1,0 +1,67 @@
+"""Settings: what is wrong is named, and nothing secret is shown."""
+
+import stat
+
+import pytest
+
+from vocelio.gateway.config import SIMULATOR_ACCOUNT, read
+from vocelio.gateway.errors import SettingsError
+
+ACCOUNT = "AC" + "a1" * 16
+
+
+def test_defaults_answer_the_simulator_only(tmp_path):
+    settings = read({}, tmp_path / "folder" / "secret")
+    assert settings.public_url == "http://localhost:8080"
+    assert list(settings.tokens) == [SIMULATOR_ACCOUNT]
+    assert len(settings.tokens[SIMULATOR_ACCOUNT]) == 64
+    assert read({}, tmp_path / "folder" / "secret") == settings, "both processes read the same secret"
+    assert stat.S_IMODE((tmp_path / "folder" / "secret").stat().st_mode) == 0o600
+
+
+def test_a_twilio_account(tmp_path):
+    settings = read(
+        {
+            "TWILIO_ACCOUNT_SID": ACCOUNT,
+            "TWILIO_AUTH_TOKEN": "hush",
+            "VOCELIO_PUBLIC_URL": "https://voice.example.com/",
+            "PORT": "9000",
+        },
+        tmp_path / "secret",
+    )
+    assert settings.tokens == {ACCOUNT: "hush"}
+    assert (settings.public_url, settings.port) == ("https://voice.example.com", 9000)
+    assert "hush" not in repr(settings)
+    assert not (tmp_path / "secret").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"VOCELIO_PUBIC_URL": "https://x.example"}, "VOCELIO_PUBIC_URL"),
+        ({"VOCELIO_PUBLIC_URL": "voice.example.com"}, "VOCELIO_PUBLIC_URL is an origin"),
+        ({"VOCELIO_PUBLIC_URL": "https://voice.example.com/path"}, "VOCELIO_PUBLIC_URL is an origin"),
+        ({"PORT": "http"}, "PORT"),
+        ({"PORT": "99999"}, "PORT"),
+        ({"TWILIO_AUTH_TOKEN": "hush"}, "go together"),
+        ({"TWILIO_ACCOUNT_SID": ACCOUNT}, "go together"),
+        ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hush"}, "32 hexadecimal"),
+    ],
+)
+def test_what_is_wrong_is_named(environment, says, tmp_path):
+    with pytest.raises(SettingsError, match=says) as caught:
+        read(environment, tmp_path / "secret")
+    assert "hush" not in str(caught.value)
+
+
+def test_what_kubernetes_injects_for_a_service_of_our_name_is_not_ours(tmp_path):
+    read(
+        {
+            "VOCELIO_SERVICE_HOST": "10.0.0.1",
+            "VOCELIO_SERVICE_PORT_HTTP": "80",
+            "VOCELIO_PORT": "tcp://10.0.0.1:80",
+            "VOCELIO_PORT_80_TCP_ADDR": "10.0.0.1",
+            "VOCELIO_WEB_SERVICE_HOST": "10.0.0.2",
+        },
+        tmp_path / "secret",
+    )

@@ -1,0 +1,1 @@
+"""HTTP requests that a flow makes: bounded, retried, and never to an address that is not public."""

@@ -37,8 +37,8 @@ def validate(file: FlowFile) -> None:
     common.out.print(f"{file}: {len(version.flow.nodes)} nodes, version {version.id}")
 
 
-@app.command()
-def test(
+@app.command("test")
+def run_scenarios(
     file: FlowFile,
     scenarios: Annotated[Path | None, typer.Argument(help="Otherwise FILE.scenarios.yaml beside it.")] = None,
 ) -> None:

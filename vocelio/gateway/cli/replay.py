@@ -19,7 +19,7 @@ def replay(
     flow: Annotated[Path | None, typer.Option(help="Another version of the flow to compare with.")] = None,
     site: Annotated[Path, typer.Option(help="The folder with site.json and flows/*.json.")] = common.SITE,
 ) -> None:
-    """Run a call's events again. On its own version the actions must be the same; else the first difference is shown."""
+    """Run a call's events again: on its own version the actions must be the same, else the difference is shown."""
     with common.explained():
         try:
             log = replay_log.read(_log(call))

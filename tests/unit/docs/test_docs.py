@@ -1,0 +1,61 @@
+"""The documents say what the code has: a field, a setting, a target or a command that is missing there fails here."""
+
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.main import get_command
+
+from vocelio.engine.flow import Flow
+from vocelio.engine.nodes import TYPES
+from vocelio.engine.schema import document as schema_document
+from vocelio.gateway import config
+from vocelio.gateway.cli import app
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text()
+FLOWS = (ROOT / "docs" / "flows.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(TYPES))
+def test_every_node_type_and_field_is_described(name):
+    section = re.search(rf"^### {name}\n(.*?)(?=^##|\Z)", FLOWS, re.MULTILINE | re.DOTALL)
+    assert section, f"docs/flows.md has no section for {name}"
+    fields = {field.name for field in msgspec.structs.fields(TYPES[name])} - {"exits"}
+    assert {field for field in fields if f"`{field}`" not in section[1]} == set()
+    assert {exit_name for exit_name in TYPES[name].exit_names if f"`{exit_name}`" not in section[1]} <= {"next"}
+
+
+def test_every_field_of_the_flow_is_described():
+    assert {f.name for f in msgspec.structs.fields(Flow) if f"`{f.name}`" not in FLOWS} == set()
+
+
+def test_the_schema_for_editors_is_up_to_date():
+    assert (ROOT / "docs" / "flow.schema.json").read_bytes() == schema_document()
+
+
+def test_every_setting_is_in_the_readme():
+    names = {*config._KNOWN, "PORT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"}
+    assert {name for name in names if f"`{name}`" not in README} == set()
+
+
+def test_every_command_of_the_readme_exists():
+    commands = set(re.findall(r"\.venv/bin/vocelio ([a-z]+(?: [a-z]+(?= examples))?)", README))
+    group = get_command(app)
+    for words in map(str.split, commands):
+        found = group
+        for word in words:
+            found = found.commands[word]
+
+
+def test_every_target_of_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake ([a-z]+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_link_leads_somewhere():
+    for document in [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("benchmarks/*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from hypothesis import given
 
-from tests.fuzz.flows import HAPPENINGS, fuzz, versions
+from tests.fuzz.flows import HAPPENINGS, Happening, fuzz, versions
 from tests.unit.engine.phone import facts
 from vocelio.engine import actions, events
 from vocelio.engine.flow import FlowVersion
@@ -17,7 +17,6 @@ from vocelio.engine.state import State
 from vocelio.engine.travel import MAX_STEPS
 
 FACTS = facts(departments={"sales": ""}, hours={"sales": OpeningHours(weekly={"tue": (("14:00", "15:00"),)})})
-Happening = tuple[str, int, str, float]
 BODIES: list[Any] = [
     None,
     {"a": {"b": 1}},
@@ -29,9 +28,22 @@ BODIES: list[Any] = [
 ]
 
 
+def likely(number: int, state: State) -> str:
+    """What would happen next if nothing went wrong."""
+    if state.pending:
+        return {"h": "reply", "x": "transfer", "r": "recording", "q": "queue"}[state.pending[0]]
+    if state.speaking and number < 6:
+        return "played"
+    if state.listening:
+        return "speech" if not state.speech else ("partly", "heard", "heard", "quiet", "timer")[number % 5]
+    return ("key", "timer", "timer")[number % 3]
+
+
 def as_event(happening: Happening, at: float, state: State) -> events.AnyEvent:
     """The event, with an id that something waits for, or with one that nothing does."""
     kind, number, word, _ = happening
+    if kind == "likely":
+        kind = likely(number, state)
 
     def one_of(ids: Any) -> str:
         live = [*ids, "p0"]

@@ -27,7 +27,7 @@ MAX_BYTES = 500_000  # of JSON: the longest real flows have a few hundred nodes,
 MAX_NODES = 2_000
 MAX_MARKS = 8_000  # tags and values of all texts, and conditions: to compile so many takes about a second
 
-_MARKS = (b"{{", b"{%", b'"when"', b"\\u00")  # written with escapes, they are no fewer
+_MARKS = (b"{{", b"{%", b'"when"', b"\\u006", b"\\u007")  # written with escapes, they are no fewer
 
 __all__ = ("Anywhere", "Flow", "FlowVersion", "Known", "check", "load")
 

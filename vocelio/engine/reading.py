@@ -14,7 +14,7 @@ from vocelio.engine.hours import zone
 from vocelio.engine.state import State
 from vocelio.engine.templates import Condition, RenderError, Template, Value
 
-RESERVED = ("call", "caller", "tenant", "number", "now", "today", "secret", "answer")
+RESERVED = ("call", "caller", "tenant", "number", "now", "today", "secret")
 MAX_NOTED = 20  # problems told in one visit: enough to see what is wrong
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -74,7 +74,7 @@ class Reading:
             **(extra or {}),
         }
 
-    def confidential(self, *templates: Template | Value | None) -> bool:
+    def confidential(self, *templates: Template | Value | Condition | None) -> bool:
         """Whether anything that the templates read was entered in confidence."""
         secrets = self.state.secrets
         if not secrets:
@@ -89,7 +89,7 @@ class Reading:
         try:
             return template.render(self.scope(extra), missing)
         except RenderError as error:
-            self.problem(str(error))
+            self._failed(template, error)
             return ""
         finally:
             self._unknown(missing)
@@ -100,7 +100,7 @@ class Reading:
         try:
             return template.value(self.scope(), missing)
         except RenderError as error:
-            self.problem(str(error))
+            self._failed(template, error)
             return None
         finally:
             self._unknown(missing)
@@ -110,7 +110,7 @@ class Reading:
         try:
             return condition.holds(self.scope())
         except RenderError as error:
-            self.problem(str(error))
+            self._failed(condition, error)
             return False
 
     def note(self, kind: str, **data: Any) -> None:
@@ -123,6 +123,10 @@ class Reading:
         if text not in noted and len(noted) < MAX_NOTED:
             self.state.noted = [*noted, text]
             self.note("flow.problem", node=self.state.node, problem=text)
+
+    def _failed(self, template: Template | Value | Condition, error: RenderError) -> None:
+        """What went wrong may quote a value."""
+        self.problem("a text that reads sensitive values failed" if self.confidential(template) else str(error))
 
     def _unknown(self, missing: list[str]) -> None:
         for name in missing:

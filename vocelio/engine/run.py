@@ -132,8 +132,9 @@ class Run(Reading):
         owner: Owner = "node",
         sensitive: bool = False,
     ) -> None:
-        """Play a prompt."""
-        text, self.state.preface = self.state.preface + text, ""
+        """Play a prompt. What is to be said first waits for one that is a text."""
+        if not audio:
+            text, self.state.preface = self.state.preface + text, ""
         prompt_id = self._id("p")
         self.state.speaking = {**self.state.speaking, prompt_id: Prompt(barge_in, owner=owner)}
         spoken = actions.Speak(prompt_id, text, voice or self.voice, barge_in, audio, sensitive)

@@ -28,7 +28,14 @@ def flow_schema() -> dict[str, Any]:
     parts["Flow"]["properties"]["$schema"] = {"type": "string"}
     for part in parts.values():
         part["description"] = " ".join(part.get("description", "").split())
-    return {"$schema": DIALECT, "title": "A Vocelio flow", **flow, "$defs": parts}
+    schema = {"$schema": DIALECT, "title": "A Vocelio flow", **flow, "$defs": parts}
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))  # tuples are lists in JSON
+    return plain
+
+
+def document() -> bytes:
+    """The schema as a file for editors."""
+    return msgspec.json.format(msgspec.json.encode(flow_schema()), indent=2) + b"\n"
 
 
 def _name_type(schema: dict[str, Any], kind: type[Node]) -> None:

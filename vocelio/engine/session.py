@@ -57,7 +57,7 @@ class Session:
 
     def checkpoint(self) -> dict[str, Any]:
         """The state as a small JSON-able value. What may be sensitive is under its key ``private``."""
-        held: dict[str, Any] = msgspec.to_builtins(self._state)
+        held: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self._state))
         return held
 
     @property

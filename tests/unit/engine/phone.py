@@ -12,7 +12,7 @@ import msgspec
 from vocelio.engine import actions, events
 from vocelio.engine.document import Known, load
 from vocelio.engine.facts import CallFacts, TenantFacts
-from vocelio.engine.flow import FlowVersion
+from vocelio.engine.flow import NOTHING_KNOWN, FlowVersion
 from vocelio.engine.session import Session
 from vocelio.engine.state import State
 
@@ -45,7 +45,7 @@ class Phone:
         self,
         nodes: dict[str, Any] | FlowVersion,
         *,
-        known: Known = Known(),
+        known: Known = NOTHING_KNOWN,
         call: CallFacts | None = None,
         **fields: Any,
     ) -> None:

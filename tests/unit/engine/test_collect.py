@@ -68,6 +68,34 @@ def test_keys_pressed_before_the_question_answer_it_and_nothing_is_asked() -> No
     assert phone.exits[-1] == ("ask", "sales")
 
 
+def test_keys_typed_past_a_wrong_one_mean_nothing() -> None:
+    nodes = {
+        "hold": {"type": "wait", "seconds": 1, "exits": {"next": "ask"}},
+        "ask": {
+            "type": "collect",
+            "prompt": "?",
+            "expect": "choice",
+            "choices": MENU,
+            "exits": {"sales": "hold", "billing": "hold"},
+        },
+    }
+    phone = Phone(nodes)
+    phone.press("71")
+    phone.fire("wait")
+    assert phone.spoken == ["Sorry, I did not understand. ?"]
+    phone.press("2")
+    assert phone.exits[-1] == ("ask", "billing")
+
+
+def test_an_answer_and_its_confirmation_can_be_typed_ahead() -> None:
+    ask_ = {"type": "collect", "prompt": "?", "expect": "digits", "confirm": "{{ answer }}?", "exits": {"done": "hold"}}
+    phone = Phone({"hold": {"type": "wait", "seconds": 1, "exits": {"next": "ask"}}, "ask": ask_})
+    phone.press("12#1")
+    phone.fire("wait")
+    assert phone.spoken == []
+    assert phone.exits[-1] == ("ask", "done")
+
+
 def test_silence_is_asked_about_again_and_then_leaves_by_no_input() -> None:
     phone = ask(retries=2, reprompts=["Once more?", "Last chance."])
     for _ in range(3):

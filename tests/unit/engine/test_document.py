@@ -98,7 +98,8 @@ def test_flows_are_checked_in_the_order_in_which_they_need_each_other() -> None:
     checked = check_all({"a": calling("b", "c"), "b": calling("c"), "c": calling()})
     versions = {name: version for name, (version, _) in checked.items()}
     assert all(versions.values())
-    assert versions["a"] and versions["a"].subflows == {"b": versions["b"], "c": versions["c"]}
+    assert versions["a"] is not None
+    assert versions["a"].subflows == {"b": versions["b"], "c": versions["c"]}
 
 
 def test_a_circle_is_an_error_in_each_of_its_flows_and_broken_to_others() -> None:
@@ -132,42 +133,66 @@ HOSTILE: dict[str, bytes] = {
     "100,000 nodes": flow({f"n{n}": {"type": "end", "name": "x"} for n in range(100_000)}),
     "as many small nodes as fit": flow({f"n{n}": {} for n in range(35_000)}),
     "deep nesting": b'{"name":' + DEEP + b"}",
-    "deep variables": flow({"a": BYE}).replace(b'"start"', b'"variables":{"a":' + b"[" * 900 + b"]" * 900 + b'},"start"'),
+    "deep variables": flow({"a": BYE}).replace(
+        b'"start"', b'"variables":{"a":' + b"[" * 900 + b"]" * 900 + b'},"start"'
+    ),
     "deep values": flow({"a": {"type": "set", "values": {"a": json.loads("[" * 600 + "]" * 600)}}}),
     "2,000 exits that dangle": flow(
-        {f"node_{n:04}_{MANY}": {"type": "say", "text": "x", "exits": {"next": f"node_{n:04}_{MANY}x"}} for n in range(2000)}
+        {
+            f"node_{n:04}_{MANY}": {"type": "say", "text": "x", "exits": {"next": f"node_{n:04}_{MANY}x"}}
+            for n in range(2000)
+        }
     ),
     "30,000 exits": flow({"a": {"type": "say", "text": "x", "exits": {f"e{n}": "b" for n in range(30_000)}}}),
     "18,000 unknown fields": flow({"a": {"type": "hangup", **{f"f{n}": 1 for n in range(60_000)}}}),
-    "20,000 template values": flow({f"n{n}": {"type": "say", "text": "{{ a.b | append: c }}" * 230} for n in range(90)}, variables=LOOK_UPS),
+    "20,000 template values": flow(
+        {f"n{n}": {"type": "say", "text": "{{ a.b | append: c }}" * 230} for n in range(90)}, variables=LOOK_UPS
+    ),
     "as many template values as are possible": flow(
         {f"n{n}": {"type": "say", "text": "{{ x | append: c }}" * 250} for n in range(31)}, variables=LOOK_UPS
     ),
     "long conditions": flow(
-        {f"n{n}": {"type": "decide", "rules": [{"when": "a and " * 80 + "q", "exit": "x"}]} for n in range(800)}, variables=LOOK_UPS
+        {f"n{n}": {"type": "decide", "rules": [{"when": "a and " * 80 + "q", "exit": "x"}]} for n in range(800)},
+        variables=LOOK_UPS,
     ),
     "templates of blanks": flow({f"n{n}": {"type": "say", "text": "{{" + " " * 4900 + "}}"} for n in range(95)}),
     "35,000 phrases": flow(
         {
-            f"n{n}": {"type": "collect", "prompt": "x", "expect": "choice", "choices": {f"c{m}": {"phrases": [f"w{n}{m}{k}" for k in range(50)]} for m in range(50)}}
+            f"n{n}": {
+                "type": "collect",
+                "prompt": "x",
+                "expect": "choice",
+                "choices": {f"c{m}": {"phrases": [f"w{n}{m}{k}" for k in range(50)]} for m in range(50)},
+            }
             for n in range(14)
         }
     ),
     "loops upon loops": flow(
         {
-            f"n{n}": {"type": "decide", "rules": [{"when": "now", "exit": f"e{m}"} for m in range(5)], "exits": {f"e{m}": f"n{(n * 7 + m * 31) % 1500}" for m in range(5)}}
+            f"n{n}": {
+                "type": "decide",
+                "rules": [{"when": "now", "exit": f"e{m}"} for m in range(5)],
+                "exits": {f"e{m}": f"n{(n * 7 + m * 31) % 1500}" for m in range(5)},
+            }
             for n in range(1500)
         }
     ),
-    "2,000 time zones": flow({f"n{n}": {"type": "hours", "time_zone": f"X/{n}", "weekly": {"mon": []}} for n in range(2000)}),
+    "2,000 time zones": flow(
+        {f"n{n}": {"type": "hours", "time_zone": f"X/{n}", "weekly": {"mon": []}} for n in range(2000)}
+    ),
     "30,000 dates": flow({"a": {"type": "hours", "time_zone": "UTC", "holidays": ["2026-02-30"] * 30_000}}),
     "long words": flow({"a" * 100_000: {"type": "b" * 100_000}}),
-    "patterns": flow({"a": {"type": "transfer", "sip": "sip:" + "a" * 400_000}, "b": {"type": "transfer", "number": "+" + "1" * 90_000}}),
+    "patterns": flow(
+        {
+            "a": {"type": "transfer", "sip": "sip:" + "a" * 400_000},
+            "b": {"type": "transfer", "number": "+" + "1" * 90_000},
+        }
+    ),
     "a number beyond all numbers": b'{"name":"x","start":"a","nodes":{"a":{"type":"wait","seconds":1e999}}}',
     "no text": b"\0" * 400_000,
     "no UTF-8": b'{"name":"\xff\xfe"}',
     "one key again and again": b"{" + b'"a":1,' * 60_000 + b'"b":2}',
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -182,7 +207,15 @@ def test_what_is_hostile_is_refused_in_good_time(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["10 MB of text", "100,000 nodes", "as many small nodes as fit", "deep nesting", "30,000 dates", "one key again and again"]
+    "name",
+    [
+        "10 MB of text",
+        "100,000 nodes",
+        "as many small nodes as fit",
+        "deep nesting",
+        "30,000 dates",
+        "one key again and again",
+    ],
 )
 def test_what_is_hostile_is_refused_in_little_memory(name: str) -> None:
     """Measured: 20 MB for the largest. The others take too long under tracemalloc."""

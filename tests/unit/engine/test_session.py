@@ -99,7 +99,7 @@ def test_the_longest_time_goes_on_over_a_break() -> None:
     phone = Phone({"a": REST}, max_seconds=30)
     phone.at = 20.0
     phone.step(events.CallResumed, after=0.0)
-    assert [a.seconds for a in phone.last if isinstance(a, actions.StartTimer)][0] == 10.0
+    assert next(a.seconds for a in phone.last if isinstance(a, actions.StartTimer)) == 10.0
 
 
 def test_a_flow_that_never_waits_is_stopped() -> None:
@@ -140,6 +140,39 @@ def test_an_operator_says_something() -> None:
     assert phone.one(actions.Speak).text == "One moment."
     phone.played()
     assert "silence" in phone.timers
+
+
+def test_nobody_is_asked_again_while_an_operator_speaks() -> None:
+    phone = Phone({"a": ASK, "rest": REST})
+    phone.played()
+    phone.step(events.Commanded, "say", "One moment.")
+    phone.fire("silence")
+    assert phone.spoken == ["Well?", "One moment."]
+    phone.played()
+    phone.fire("silence")
+    assert phone.spoken[-1] == "Well?"
+
+
+def test_what_failed_on_a_sensitive_value_is_not_quoted() -> None:
+    pin = {
+        "type": "collect",
+        "prompt": "?",
+        "expect": "digits",
+        "sensitive": True,
+        "save_as": "pin",
+        "exits": {"done": "d"},
+    }
+    nodes = {"p": pin, "d": {"type": "decide", "rules": [{"when": "pin > 3", "exit": "a"}], "exits": {"else": "rest"}}}
+    phone = Phone({**nodes, "rest": REST})
+    phone.press("98765#")
+    assert phone.problems == ["a text that reads sensitive values failed"]
+
+
+def test_a_stored_sound_leaves_the_excuse_to_the_next_text() -> None:
+    phone = Phone({"a": {"type": "say", "audio": "hello", "exits": {"next": "ask"}}, "ask": ASK, "rest": REST})
+    phone.step(events.CallResumed)
+    phone.played()
+    assert phone.spoken == ["", "", "Sorry, let's go on. Well?"]
 
 
 def test_an_operator_jumps() -> None:

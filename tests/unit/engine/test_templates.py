@@ -1,6 +1,7 @@
 """Liquid as a phone flow may use it: what it gives, what it refuses, and that nothing makes it slow."""
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -11,15 +12,22 @@ from vocelio.engine.templates import Condition, RenderError, Template, Value
 
 NOW = datetime(2026, 3, 3, 14, 30, tzinfo=UTC)
 SCOPE: dict[str, Any] = {
-    "now": NOW, "today": NOW.date(), "tries": 1, "name": "Ada", "items": [1, 2, 3], "deep": {"a": {"b": 1}}, "void": "", "nothing": None,
-}  # fmt: skip
+    "now": NOW,
+    "today": NOW.date(),
+    "tries": 1,
+    "name": "Acme",
+    "items": [1, 2, 3],
+    "deep": {"a": {"b": 1}},
+    "void": "",
+    "nothing": None,
+}
 
 
 @pytest.mark.parametrize(
     ("source", "text"),
     [
         ("plain", "plain"),
-        ("Hi {{ name }}!", "Hi Ada!"),
+        ("Hi {{ name }}!", "Hi Acme!"),
         ("{% if tries > 0 %}again{% endif %}", "again"),
         ("{% for i in items %}{{ i }},{% endfor %}", "1,2,3,"),
         ("{% for i in (1..3) reversed %}{{ i }}{% endfor %}", "321"),
@@ -39,11 +47,13 @@ SCOPE: dict[str, Any] = {
         ("{{ '09:05' | time }}", "nine oh five in the morning"),
         ("{{ '2026-03-03T23:45:00Z' | time }}", "quarter to twelve at night"),
         ("{{ '12:00' | time }} {{ '00:00' | time }}", "noon midnight"),
-        ("{{ '18:00' | time }}, {{ '07:15' | time }}, {{ '21:41' | time }}",
-         "six o'clock in the evening, quarter past seven in the morning, nine forty-one in the evening"),
+        (
+            "{{ '18:00' | time }}, {{ '07:15' | time }}, {{ '21:41' | time }}",
+            "six o'clock in the evening, quarter past seven in the morning, nine forty-one in the evening",
+        ),
         ("{{ items | join: ' and ' }} {{ 'a-b' | replace: '-', ' to ' }}", "1 and 2 and 3 a to b"),
     ],
-)  # fmt: skip
+)
 def test_texts(source: str, text: str) -> None:
     assert Template(source).render(SCOPE) == text
 
@@ -55,19 +65,36 @@ def test_an_instant_is_told_in_the_time_zone_of_now() -> None:
 
 @pytest.mark.parametrize(
     ("source", "value"),
-    [("{{ tries }}", 1), ("{{ tries | plus: 1 }}", 2), ("{{ items }}", [1, 2, 3]), ("{{ name }}!", "Ada!"), ("{{ lost }}", None),
-     ("{{ now }}", "2026-03-03T14:30:00+00:00"), ("{{ 7 | divided_by: 2.0 }}", 3.5), (" {{ tries }}", " 1"), (5, 5), (None, None),
-     ({"a": ["{{ tries }}", True]}, {"a": [1, True]})],
-)  # fmt: skip
+    [
+        ("{{ tries }}", 1),
+        ("{{ tries | plus: 1 }}", 2),
+        ("{{ items }}", [1, 2, 3]),
+        ("{{ name }}!", "Acme!"),
+        ("{{ lost }}", None),
+        ("{{ now }}", "2026-03-03T14:30:00+00:00"),
+        ("{{ 7 | divided_by: 2.0 }}", 3.5),
+        (" {{ tries }}", " 1"),
+        (5, 5),
+        (None, None),
+        ({"a": ["{{ tries }}", True]}, {"a": [1, True]}),
+    ],
+)
 def test_a_value_keeps_its_type(source: object, value: object) -> None:
     assert Value(source).value(SCOPE) == value
 
 
 @pytest.mark.parametrize(
     ("source", "holds"),
-    [("tries > 0", True), ("tries == '1'", False), ("lost", False), ("name contains 'd' and tries == 1", True), ("deep.a.b == 1", True),
-     ("items.size == 3", True), ("void == blank", True)],
-)  # fmt: skip
+    [
+        ("tries > 0", True),
+        ("tries == '1'", False),
+        ("lost", False),
+        ("name contains 'c' and tries == 1", True),
+        ("deep.a.b == 1", True),
+        ("items.size == 3", True),
+        ("void == blank", True),
+    ],
+)
 def test_conditions(source: str, holds: bool) -> None:
     assert Condition(source).holds(SCOPE) is holds
 
@@ -108,7 +135,7 @@ def test_the_names_that_it_reads() -> None:
         ("{{ " + "a[" * 900 + "0" + "]" * 900 + " }}", "at most 50 brackets"),
         ("{{ " + "9" * 4_900 + " }}", "not a Liquid template"),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused_when_it_is_written(source: str, why: str) -> None:
     with pytest.raises(ValueError, match="(?i)" + why.replace("(", r"\(").replace("|", r"\|").replace("?", r"\?")):
         Template(source)
@@ -123,13 +150,26 @@ def test_what_is_no_condition(source: str) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        "{{ 5 | divided_by: 0 }}", "{{ 5 | modulo: 0 }}", "{{ '1e999' | ceil }}", "{{ 'nan' | floor }}", "{{ 'x' | money }}", "{{ 'inf' | money }}",
-        "{{ 1 | money: 'XXX' }}", "{{ 'yesterday' | date }}", "{{ 99999999999999999999 | date }}", "{{ now | date: '%1000000d' }}",
-        "{{ 1000000000000000000000000000000 | times: 1000000000000000000000000000000 | times: 2 }}", "{{ name | append }}", "{{ name | slice: 'x' }}",
-        "{{ items | join: name, name, name }}", "{% for i in (1..201) %}{% endfor %}", "{% for i in (1..99999999999) reversed %}{% endfor %}",
-        "{% for i in (1..20) %}{% for j in (1..20) %}{% endfor %}{% endfor %}", "{{ 'x' | replace: '', name }}{% if name > 3 %}{% endif %}",
+        "{{ 5 | divided_by: 0 }}",
+        "{{ 5 | modulo: 0 }}",
+        "{{ '1e999' | ceil }}",
+        "{{ 'nan' | floor }}",
+        "{{ 'x' | money }}",
+        "{{ 'inf' | money }}",
+        "{{ 1 | money: 'XXX' }}",
+        "{{ 'yesterday' | date }}",
+        "{{ 99999999999999999999 | date }}",
+        "{{ now | date: '%1000000d' }}",
+        "{{ 1000000000000000000000000000000 | times: 1000000000000000000000000000000 | times: 2 }}",
+        "{{ name | append }}",
+        "{{ name | slice: 'x' }}",
+        "{{ items | join: name, name, name }}",
+        "{% for i in (1..201) %}{% endfor %}",
+        "{% for i in (1..99999999999) reversed %}{% endfor %}",
+        "{% for i in (1..20) %}{% for j in (1..20) %}{% endfor %}{% endfor %}",
+        "{{ 'x' | replace: '', name }}{% if name > 3 %}{% endif %}",
     ],
-)  # fmt: skip
+)
 def test_what_fails_when_it_is_rendered_is_an_error_of_the_template(source: str) -> None:
     with pytest.raises(RenderError):
         Template(source).render(SCOPE)
@@ -160,12 +200,10 @@ SLOW = [
 
 @pytest.mark.parametrize("source", SLOW, ids=range(len(SLOW)))
 def test_nothing_is_slow(source: str) -> None:
-    """The worst we could think of: compiled and rendered well within a fifth of a second."""
+    """The worst we could think of: compiled and rendered each takes less than 0.1 s alone on its machine."""
     began = time.perf_counter()
-    try:
+    with suppress(ValueError, RenderError):
         Template(source).render({**SCOPE, "big": BIG})
-    except (ValueError, RenderError):
-        pass
     assert time.perf_counter() - began < 1.0
 
 

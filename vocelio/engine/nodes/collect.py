@@ -30,6 +30,7 @@ from vocelio.engine.templates import Template
 LONGEST_UTTERANCE = 20.0  # seconds: a recogniser that never comes to an end is not waited for
 BETWEEN_KEYS = 3.0  # seconds: how long a person takes to find the next digit
 EARLY = 0.25  # seconds that a partial result must stand: shorter than the silence that would end the utterance
+LONGEST_SHOWN = 500  # characters of what was said: results are in every checkpoint
 RESERVED_CHOICES = ("no_input", "no_match", "else", "done")
 NOT_UNDERSTOOD = "Sorry, I did not understand. "
 
@@ -173,6 +174,8 @@ class Collect(Node, frozen=True, kw_only=True):
     def _timer_fired(self, run: Run, timer: str) -> None:
         memory = run.memory(Memory)
         match timer:
+            case "silence" if run.state.speaking:  # an operator's words
+                run.start_timer("silence", self.timeout)
             case "silence":
                 self._again(run, "no_input")
             case "utterance":
@@ -271,7 +274,7 @@ class Collect(Node, frozen=True, kw_only=True):
         memory = run.memory(Memory)
         memory.confirming, memory.answer, memory.said = True, answer, said
         run.drop_all("node")
-        self._ask(run)
+        self.enter(run)
 
     def _denied(self, run: Run, said: str) -> None:
         """ "No, billing" is an answer, to be confirmed in its turn."""
@@ -284,8 +287,9 @@ class Collect(Node, frozen=True, kw_only=True):
             self._again(run, "no_match", excuse=False)
 
     def _accept(self, run: Run, answer: Answer, said: str) -> None:
-        hidden = "*" * len(said)
-        run.result(value=hidden if self.sensitive else answer, said=hidden if self.sensitive else said)
+        shown = said[:LONGEST_SHOWN]
+        hidden = "*" * len(shown)
+        run.result(value=hidden if self.sensitive else answer, said=hidden if self.sensitive else shown)
         if self.save_as:
             run.set(self.save_as, answer, sensitive=self.sensitive)
         run.leave(str(answer) if self.expect in ("choice", "yes_no") else "done")
@@ -295,6 +299,7 @@ class Collect(Node, frozen=True, kw_only=True):
         memory.attempt += 1
         memory.why = why if excuse else ""
         memory.leaning = memory.keys = ""
+        run.take_keys()  # typed on, past what was wrong
         run.drop_all("node")
         if memory.attempt > self.retries:
             run.result(value=None, said="")

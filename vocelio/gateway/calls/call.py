@@ -42,7 +42,7 @@ class Call:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._requests: set[asyncio.Task[None]] = set()
         self._prompts: dict[str, actions.Speak] = {}
-        self._listen: actions.Listen | None = None
+        self._partial: tuple[actions.Listen, Heard] | None = None  # the newest text of the present listening
         self._deadline: asyncio.TimerHandle | None = None
         self._echoing = self._closed = False
         self._silent_since: float | None = None  # when the caller fell silent, until the answer is heard
@@ -160,10 +160,10 @@ class Call:
             case actions.StopSpeaking():
                 self._speaking.stop(action.id)
             case actions.Listen():
-                self._listen = action
+                self._partial = None
                 self._listening.listen(action)
             case actions.StopListening():
-                self._listen = None
+                self._answered_early()
                 self._listening.stop()
             case actions.StartTimer():
                 self._timers[action.id] = self._loop.call_later(action.seconds, self._timer_fired, action.id)
@@ -264,10 +264,20 @@ class Call:
 
     def _heard(self, wanted: actions.Listen, heard: Heard) -> None:
         self._watch_final()
+        self._partial = None if heard.final else (wanted, heard)
         if heard.final:
-            text = HIDDEN if wanted.sensitive else heard.text
-            self._publish("caller.heard", node=self._session.node, text=text, confidence=round(heard.confidence, 2))
+            self._tell_heard(wanted, heard)
         self._step(events.Heard(self._at(), wanted.id, heard.text, heard.final, heard.confidence))
+
+    def _answered_early(self) -> None:
+        """Listening was stopped by a partial text: that was the answer."""
+        if self._partial:
+            self._tell_heard(*self._partial)
+            self._partial = None
+
+    def _tell_heard(self, wanted: actions.Listen, heard: Heard) -> None:
+        text = HIDDEN if wanted.sensitive else heard.text
+        self._publish("caller.heard", node=self._session.node, text=text, confidence=round(heard.confidence, 2))
 
     def _not_heard(self, wanted: actions.Listen, error: SpeechError) -> None:
         self._publish("listening.failed", node=self._session.node, problem=str(error))

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vocelio.engine import actions, events, replay, replay_log
+from vocelio.engine import actions, events
 from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.facts import CallFacts, TenantFacts
+from vocelio.engine.replay import exchange, log
 from vocelio.engine.session import Session
 from vocelio.gateway.calls.cost import cost
 from vocelio.gateway.store.site import Assignment, Department
@@ -66,12 +67,12 @@ class CallRecord:
     def step(self, session: Session, event: events.AnyEvent) -> Sequence[actions.AnyAction]:
         """Feed the event to the session and keep what came of it, for replay. Answers in confidence are not kept."""
         confidential = session.confidential
-        exchange = replay.step(session, event)
+        happened = exchange.step(session, event)
         if not self.log:
-            self.log += replay_log.line(replay_log.header(self.assignment.version, self.facts()))
+            self.log += log.line(log.header(self.assignment.version, self.facts()))
         if len(self.log) < MAX_LOG:
-            self.log += replay_log.line(replay.kept(exchange, confidential))
-        return exchange.actions
+            self.log += log.line(exchange.kept(happened, confidential))
+        return happened.actions
 
     def elapsed(self, now: int) -> float:
         """Seconds since the call began."""

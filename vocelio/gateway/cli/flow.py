@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from vocelio.engine import picture_dot, picture_svg, picture_tree, scenario, scenario_report
 from vocelio.engine.errors import EngineError
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.library import check_all
-from vocelio.engine.picture import picture
+from vocelio.engine.picture import dot, svg, tree
+from vocelio.engine.picture.model import picture
 from vocelio.engine.problems import Problem
+from vocelio.engine.scenario import document as scenario
+from vocelio.engine.scenario import report as scenarios_report
 from vocelio.gateway.cli import common
 
 app = typer.Typer(help="Validate, test and show flows.", no_args_is_help=True)
@@ -49,11 +51,11 @@ def run_scenarios(
         common.err.print(f"[red]vocelio:[/red] there is no {path}")
         raise typer.Exit(2)
     try:
-        report = scenario_report.run_all(version, scenario.load(path.read_text()))
+        report = scenarios_report.run_all(version, scenario.load(path.read_text()))
     except EngineError as error:
         common.err.print(f"{path}: {error}", markup=False)
         raise typer.Exit(2) from error
-    common.out.print(scenario_report.render(report), markup=False)
+    common.out.print(scenarios_report.render(report), markup=False)
     if not report.passed:
         raise typer.Exit(1)
 
@@ -65,7 +67,7 @@ def show(
     to: Annotated[Path | None, typer.Option("--to", help="Write it to this file.")] = None,
 ) -> None:
     """Draw a flow."""
-    draw = {Form.tree: picture_tree.tree, Form.dot: picture_dot.dot, Form.svg: picture_svg.svg}[form]
+    draw = {Form.tree: tree.tree, Form.dot: dot.dot, Form.svg: svg.svg}[form]
     text = draw(picture(usable(file).flow))
     if to:
         to.write_text(text)

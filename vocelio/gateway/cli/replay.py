@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from vocelio.engine import replay_compare, replay_log, replay_report
 from vocelio.engine.errors import EngineError
 from vocelio.engine.flow import FlowVersion
+from vocelio.engine.replay import compare, log, report
 from vocelio.gateway.cli import common
 from vocelio.gateway.cli.flow import usable
 from vocelio.gateway.store.logs import FolderLogs
@@ -22,27 +22,27 @@ def replay(
     """Run a call's events again: on its own version the actions must be the same, else the difference is shown."""
     with common.explained():
         try:
-            log = replay_log.read(_log(call))
-            version = usable(flow) if flow else _own(FolderSite(site), log.header)
-            comparison = replay_compare.compare(log, version)
+            kept = log.read(_log(call))
+            version = usable(flow) if flow else _own(FolderSite(site), kept.header)
+            comparison = compare.compare(kept, version)
         except EngineError as error:
             common.err.print(f"[red]vocelio:[/red] {error}")
             raise typer.Exit(2) from error
-    common.out.print(replay_report.report(log, comparison), markup=False, soft_wrap=True)
+    common.out.print(report.report(kept, comparison), markup=False, soft_wrap=True)
     if comparison.same_version and comparison.ending == "differs":
         raise typer.Exit(1)
 
 
 def _log(call: str) -> bytes:
     path = Path(call)
-    kept = path.read_bytes() if path.is_file() else FolderLogs(common.LOGS).read(call)
-    if kept is None:
+    found = path.read_bytes() if path.is_file() else FolderLogs(common.LOGS).read(call)
+    if found is None:
         common.err.print(f"[red]vocelio:[/red] no log of {call} is kept in {common.LOGS}")
         raise typer.Exit(2)
-    return kept
+    return found
 
 
-def _own(site: FolderSite, header: replay_log.Header) -> FlowVersion:
+def _own(site: FolderSite, header: log.Header) -> FlowVersion:
     for version in site.versions:
         if version.id == header.version:
             return version

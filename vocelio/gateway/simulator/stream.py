@@ -1,5 +1,7 @@
 """A stream's socket: opened as Twilio opens it, fed frame by frame, read until somebody ends it."""
 
+import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 from urllib.parse import urlsplit
@@ -71,6 +73,8 @@ class Stream:
         self._opened = now()
         self._closed_by: Literal["server", "caller", "lost"] = "caller"
         self._close_code: int | None = None
+        self._unsent: deque[str] = deque()  # bounded: at SLOW_BYTES no more audio is sent
+        self._sending = asyncio.Lock()
 
     @property
     def lost(self) -> bool:
@@ -86,20 +90,22 @@ class Stream:
         try:
             while True:
                 message = await self._connection.recv()
-                for returned in self.line.receive(message, self._now()):
-                    await self._connection.send(returned)
+                returned = self.line.receive(message, self._now())
+                if returned:
+                    await self._send(*returned)
         except ConnectionClosed as closed:
             self._note(closed)
 
     async def send(self, returns: tuple[str, ...], payload: str, key: str = "") -> None:
         """Send the marks that are due and one frame of the caller's, its audio only if the server keeps up."""
         outgoing = self.line.outgoing
-        keys = (outgoing.dtmf(key),) if key else ()
-        if self._connection.transport.get_write_buffer_size() > SLOW_BYTES:
+        slow = self._connection.transport.get_write_buffer_size() > SLOW_BYTES
+        if slow:
             self._fault_once(faults.STREAM_SLOW, "the server reads too slowly, audio was dropped")
-            await self._send(*returns, *keys)
-        else:
-            await self._send(*returns, outgoing.media(payload), *keys)
+        # Formatted in the order in which they are sent: each takes the next sequence number.
+        frame = () if slow else (outgoing.media(payload),)
+        keys = (outgoing.dtmf(key),) if key else ()
+        await self._send(*returns, *frame, *keys)
 
     async def hang_up(self) -> None:
         """The call has ended: say so and close. Nothing happens if the socket is closed already."""
@@ -124,10 +130,15 @@ class Stream:
         )
 
     async def _send(self, *messages: str) -> None:
-        """A socket that is closed is noticed by ``listen``; here what cannot be sent is lost, as on any line."""
+        """Send in the order of the sequence numbers, whoever else is sending.
+
+        A socket that is closed is noticed by ``listen``; here what cannot be sent is lost, as on any line.
+        """
+        self._unsent.extend(messages)
         try:
-            for message in messages:
-                await self._connection.send(message)
+            async with self._sending:
+                while self._unsent:
+                    await self._connection.send(self._unsent.popleft())
         except ConnectionClosed:
             return
 

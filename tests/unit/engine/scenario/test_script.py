@@ -2,9 +2,10 @@
 
 import json
 
-from vocelio.engine import document, scenario
+from vocelio.engine import document
+from vocelio.engine.scenario import document as scenario
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.scenario_script import (
+from vocelio.engine.scenario.script import (
     Check,
     Elsewhere,
     Mumble,

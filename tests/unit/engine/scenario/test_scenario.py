@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vocelio.engine import scenario
-from vocelio.engine.scenario_steps import Answer, Expect, Hears, Presses, Reply, Says, Scenario, Silent
+from vocelio.engine.scenario import document as scenario
+from vocelio.engine.scenario.steps import Answer, Expect, Hears, Presses, Reply, Says, Scenario, Silent
 
 
 def mistakes(text: str) -> list[str]:

@@ -8,8 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine.replay import Exchange
-from vocelio.engine.replay_perceived import Change
+from vocelio.engine.replay.exchange import Exchange
+from vocelio.engine.replay.perceived import Change
 
 LATE = 0.1  # seconds by which a busy process may fire a timer late; less is no difference
 STALE = "stale"  # no action has this id: the engine ignores the event, as it did when it was recorded

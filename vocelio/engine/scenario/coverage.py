@@ -9,7 +9,7 @@ from vocelio.engine.flow import FlowVersion
 from vocelio.engine.node import Node
 from vocelio.engine.nodes.end import End
 from vocelio.engine.nodes.subflow import Subflow
-from vocelio.engine.replay import Exchange
+from vocelio.engine.replay.exchange import Exchange
 
 Way = tuple[str, str]
 """A node and an exit of it; for a node without exits, such as hangup, the exit is empty: having been there."""

@@ -15,10 +15,10 @@ import msgspec
 from vocelio.engine import events
 from vocelio.engine.actions import AnyAction
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay import Exchange, replay, same, step, without_secrets
-from vocelio.engine.replay_log import CallLog
-from vocelio.engine.replay_outstanding import Outstanding, Unmatched, too_early
-from vocelio.engine.replay_perceived import Change, changes
+from vocelio.engine.replay.exchange import Exchange, replay, same, step, without_secrets
+from vocelio.engine.replay.log import CallLog
+from vocelio.engine.replay.outstanding import Outstanding, Unmatched, too_early
+from vocelio.engine.replay.perceived import Change, changes
 from vocelio.engine.session import Session
 
 Ending = Literal["same", "differs", "masked"]

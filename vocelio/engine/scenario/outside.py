@@ -1,7 +1,7 @@
 """What a flow asks of the world outside, and the events by which it ends."""
 
 from vocelio.engine import actions, events
-from vocelio.engine.scenario_steps import Answer, OutsideStep, Queue, Recording, Reply, Transfer
+from vocelio.engine.scenario.steps import Answer, OutsideStep, Queue, Recording, Reply, Transfer
 
 Outside = actions.Transfer | actions.Queue | actions.Request | actions.Record
 

@@ -7,7 +7,7 @@ import msgspec
 
 from vocelio.engine.facts import CallFacts
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay import Exchange, ReplayError
+from vocelio.engine.replay.exchange import Exchange, ReplayError
 
 FORMAT = "vocelio call 1"
 MAX_BYTES = 64_000_000  # an hour's call at ten events a second is a tenth of this

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from vocelio.engine import document, scenario
+from vocelio.engine import document
+from vocelio.engine.scenario import document as scenario
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay_compare import Comparison, compare
-from vocelio.engine.replay_log import CallLog, header
-from vocelio.engine.replay_report import report
-from vocelio.engine.scenario_run import facts, run
+from vocelio.engine.replay.compare import Comparison, compare
+from vocelio.engine.replay.log import CallLog, header
+from vocelio.engine.replay.report import report
+from vocelio.engine.scenario.run import facts, run
 
 NODES: dict[str, Any] = {
     "greet": {"type": "say", "text": "Good morning.", "exits": {"next": "ask"}},

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 
 from vocelio.engine import actions
-from vocelio.engine.scenario_phone import Phone
-from vocelio.engine.scenario_steps import Expectation, Sent
+from vocelio.engine.scenario.phone import Phone
+from vocelio.engine.scenario.steps import Expectation, Sent
 
 MISSING = "not set"
 

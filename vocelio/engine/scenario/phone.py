@@ -13,9 +13,9 @@ from vocelio.engine import actions, events
 from vocelio.engine.errors import EngineError
 from vocelio.engine.facts import CallFacts
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay import Exchange, step
-from vocelio.engine.scenario_outside import Outside, ended, fits, lasts
-from vocelio.engine.scenario_steps import OutsideStep
+from vocelio.engine.replay.exchange import Exchange, step
+from vocelio.engine.scenario.outside import Outside, ended, fits, lasts
+from vocelio.engine.scenario.steps import OutsideStep
 from vocelio.engine.session import Session
 
 CHARACTERS_A_SECOND = 15.0  # of speech, spoken or played, at normal speed

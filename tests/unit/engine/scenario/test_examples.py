@@ -5,20 +5,20 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from vocelio.engine import scenario
+from vocelio.engine.scenario import document as scenario
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.library import check_all
 from vocelio.engine.nodes import TYPES
-from vocelio.engine.replay import replay
-from vocelio.engine.replay_compare import compare
-from vocelio.engine.replay_log import CallLog, header, read, write
-from vocelio.engine.scenario_report import render, run_all
-from vocelio.engine.scenario_run import as_given, facts, run
-from vocelio.engine.scenario_script import script
-from vocelio.engine.scenario_steps import Scenario
+from vocelio.engine.replay.exchange import replay
+from vocelio.engine.replay.compare import compare
+from vocelio.engine.replay.log import CallLog, header, read, write
+from vocelio.engine.scenario.report import render, run_all
+from vocelio.engine.scenario.run import as_given, facts, run
+from vocelio.engine.scenario.script import script
+from vocelio.engine.scenario.steps import Scenario
 from vocelio.engine.session import Session
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 FILES = {path.stem: path for path in sorted(EXAMPLES.glob("*.json")) if Path(scenario.beside(path)).exists()}
 SCENARIOS = {name: scenario.load(Path(scenario.beside(path)).read_text("utf-8")) for name, path in FILES.items()}
 EVERY = [pytest.param(name, one, id=f"{name}: {one.name}") for name, listed in SCENARIOS.items() for one in listed]

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.problems import did_you_mean
-from vocelio.engine.scenario import Mistake
-from vocelio.engine.scenario_steps import Expect, Operator, Scenario
+from vocelio.engine.scenario.document import Mistake
+from vocelio.engine.scenario.steps import Expect, Operator, Scenario
 
 
 def check(version: FlowVersion, scenarios: Iterable[Scenario]) -> list[Mistake]:

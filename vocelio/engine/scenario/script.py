@@ -7,8 +7,8 @@ a silence must be is known from running the scenario in virtual time first.
 import msgspec
 
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.scenario_run import run
-from vocelio.engine.scenario_steps import (
+from vocelio.engine.scenario.run import run
+from vocelio.engine.scenario.steps import (
     OVER_A_PROMPT,
     AnyStep,
     Expect,

@@ -6,7 +6,7 @@ be reached, is told below as a tree of its own.
 
 from collections import deque
 
-from vocelio.engine.picture import ANYWHERE, Arrow, Box, Picture
+from vocelio.engine.picture.model import ANYWHERE, Arrow, Box, Picture
 
 MAX_DEPTH = 12  # branches: more do not fit a terminal's line
 

@@ -1,8 +1,8 @@
 """A comparison as text for a terminal: the verdict first, then the conversation and where it differs."""
 
-from vocelio.engine.replay_compare import Comparison, Difference
-from vocelio.engine.replay_log import CallLog
-from vocelio.engine.replay_transcript import render, transcript
+from vocelio.engine.replay.compare import Comparison, Difference
+from vocelio.engine.replay.log import CallLog
+from vocelio.engine.replay.transcript import render, transcript
 
 
 def report(log: CallLog, comparison: Comparison) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay_transcript import render as conversation
-from vocelio.engine.replay_transcript import transcript
-from vocelio.engine.scenario import ScenarioError
-from vocelio.engine.scenario_check import check
-from vocelio.engine.scenario_coverage import Coverage, coverage
-from vocelio.engine.scenario_run import Failure, Result, run
-from vocelio.engine.scenario_steps import Scenario
+from vocelio.engine.replay.transcript import render as conversation
+from vocelio.engine.replay.transcript import transcript
+from vocelio.engine.scenario.document import ScenarioError
+from vocelio.engine.scenario.check import check
+from vocelio.engine.scenario.coverage import Coverage, coverage
+from vocelio.engine.scenario.run import Failure, Result, run
+from vocelio.engine.scenario.steps import Scenario
 
 
 class Report(msgspec.Struct, frozen=True):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from vocelio.engine import actions
-from vocelio.engine.replay import same
-from vocelio.engine.replay_transcript import did
+from vocelio.engine.replay.exchange import same
+from vocelio.engine.replay.transcript import did
 
 UNNOTICED = (actions.Note, actions.StartTimer, actions.CancelTimer, actions.StopListening, actions.StopRecording)
 IDS = ("id", "key")  # a request's key is made of the visit

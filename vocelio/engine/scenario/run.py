@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine import scenario_steps as steps
+from vocelio.engine.scenario import steps
 from vocelio.engine.facts import CallFacts, TenantFacts
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay import Exchange
-from vocelio.engine.replay_transcript import did
-from vocelio.engine.scenario_expect import Mismatch, plain, unmet
-from vocelio.engine.scenario_outside import ENDED_BY, fits
-from vocelio.engine.scenario_phone import Phone, Restless
-from vocelio.engine.scenario_steps import Given, Scenario
+from vocelio.engine.replay.exchange import Exchange
+from vocelio.engine.replay.transcript import did
+from vocelio.engine.scenario.expect import Mismatch, plain, unmet
+from vocelio.engine.scenario.outside import ENDED_BY, fits
+from vocelio.engine.scenario.phone import Phone, Restless
+from vocelio.engine.scenario.steps import Given, Scenario
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

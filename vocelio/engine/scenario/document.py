@@ -10,8 +10,8 @@ import msgspec
 
 from vocelio.engine.errors import EngineError
 from vocelio.engine.problems import did_you_mean
-from vocelio.engine.scenario_steps import NESTED, OUTSIDE, STEPS, Given, Placed, Scenario
-from vocelio.engine.scenario_yaml import Lines, YamlError, read
+from vocelio.engine.scenario.steps import NESTED, OUTSIDE, STEPS, Given, Placed, Scenario
+from vocelio.engine.scenario.yaml import Lines, YamlError, read
 
 SUFFIX = ".scenarios.yaml"
 MAX_SCENARIOS = 1_000

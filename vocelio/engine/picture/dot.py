@@ -1,6 +1,6 @@
 """The picture as Graphviz DOT, for those who have Graphviz: it draws better than picture_svg."""
 
-from vocelio.engine.picture import Box, Picture
+from vocelio.engine.picture.model import Box, Picture
 
 
 def dot(picture: Picture) -> str:

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from vocelio.engine import document
 from vocelio.engine.library import check_all
-from vocelio.engine.picture import ANYWHERE, Arrow, Box, Picture, picture, shortened
-from vocelio.engine.picture_dot import dot
-from vocelio.engine.picture_layout import Layout, layout
-from vocelio.engine.picture_svg import svg
-from vocelio.engine.picture_tree import tree
+from vocelio.engine.picture.model import ANYWHERE, Arrow, Box, Picture, picture, shortened
+from vocelio.engine.picture.dot import dot
+from vocelio.engine.picture.layout import Layout, layout
+from vocelio.engine.picture.svg import svg
+from vocelio.engine.picture.tree import tree
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 CHECKED = check_all({path.stem: path.read_bytes() for path in sorted(EXAMPLES.glob("*.json"))})
 
 

@@ -1,0 +1,140 @@
+"""The JSON Schema: valid flows fit it, flows broken in their structure do not, and it names every node type."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vocelio.engine.document import check
+from vocelio.engine.nodes import TYPES
+from vocelio.engine.schema import DIALECT, flow_schema
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.json") if path.name != "site.json")
+SCHEMA = flow_schema()
+KINDS = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "integer": int,
+    "number": int | float,
+    "boolean": bool,
+    "null": type(None),
+}
+USED = {
+    "$ref",
+    "$schema",
+    "$defs",
+    "type",
+    "enum",
+    "const",
+    "properties",
+    "required",
+    "additionalProperties",
+    "propertyNames",
+    "maxProperties",
+    "minProperties",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "anyOf",
+    "oneOf",
+    "title",
+    "description",
+    "default",
+    "discriminator",
+}
+BOUNDS = {
+    "minimum": lambda v, limit: v >= limit,
+    "maximum": lambda v, limit: v <= limit,
+    "exclusiveMinimum": lambda v, limit: v > limit,
+    "minLength": lambda v, limit: len(v) >= limit,
+    "maxLength": lambda v, limit: len(v) <= limit,
+    "minItems": lambda v, limit: len(v) >= limit,
+    "maxItems": lambda v, limit: len(v) <= limit,
+    "minProperties": lambda v, limit: len(v) >= limit,
+    "maxProperties": lambda v, limit: len(v) <= limit,
+    "pattern": lambda v, pattern: re.search(pattern, v) is not None,
+    "const": lambda v, constant: v == constant,
+    "enum": lambda v, words: v in words,
+}
+
+
+def fits(value: Any, schema: Any) -> bool:
+    """As much of JSON Schema as ours uses."""
+    if isinstance(schema, bool):
+        return schema
+    assert set(schema) <= USED, f"not understood: {set(schema) - USED}"
+    if "$ref" in schema and not fits(value, SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]]):
+        return False
+    if "type" in schema and (
+        not isinstance(value, KINDS[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean")
+    ):
+        return False
+    if not all(test(value, schema[name]) for name, test in BOUNDS.items() if name in schema):
+        return False
+    if "anyOf" in schema and not any(fits(value, one) for one in schema["anyOf"]):
+        return False
+    if "oneOf" in schema and sum(fits(value, one) for one in schema["oneOf"]) != 1:
+        return False
+    return _object_fits(value, schema) if isinstance(value, dict) else _array_fits(value, schema)
+
+
+def _object_fits(value: dict[str, Any], schema: dict[str, Any]) -> bool:
+    known = schema.get("properties", {})
+    return (
+        all(name in value for name in schema.get("required", ()))
+        and all(fits(name, schema.get("propertyNames", True)) for name in value)
+        and all(
+            fits(part, known[name] if name in known else schema.get("additionalProperties", True))
+            for name, part in value.items()
+        )
+    )
+
+
+def _array_fits(value: Any, schema: dict[str, Any]) -> bool:
+    if not isinstance(value, list):
+        return True
+    first = schema.get("prefixItems", [])
+    rest = schema.get("items", True)
+    return all(fits(part, first[n] if n < len(first) else rest) for n, part in enumerate(value))
+
+
+def test_it_names_every_node_type() -> None:
+    assert SCHEMA["$schema"] == DIALECT
+    named = [ref["$ref"].rsplit("/", 1)[1] for ref in SCHEMA["$defs"]["Node"]["oneOf"]]
+    assert sorted(SCHEMA["$defs"][name]["properties"]["type"]["const"] for name in named) == sorted(TYPES)
+
+
+def test_it_is_json() -> None:
+    assert json.loads(json.dumps(SCHEMA)) == SCHEMA
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_fits(path: Path) -> None:
+    assert fits(json.loads(path.read_bytes()), SCHEMA)
+
+
+STRUCTURE = ("unknown-field", "missing", "node-type", "value", "too-many", "too-few", "no-such-exit")
+BROKEN = sorted((ROOT / "tests" / "data" / "flows").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_what_breaks_the_structure_does_not(path: Path) -> None:
+    """And what fits the schema has only problems that a schema cannot see."""
+    document = path.read_bytes()
+    _, problems = check(document)
+    codes = {problem.code for problem in problems}
+    if "json" not in codes:
+        fitting = fits(json.loads(document), SCHEMA)
+        assert not (codes & {"unknown-field", "missing", "node-type", "value", "too-few"} and fitting)
+        assert fitting or codes & set(STRUCTURE)

@@ -1,0 +1,1 @@
+"""A flow as a picture: Graphviz DOT, SVG, or a tree for the terminal."""

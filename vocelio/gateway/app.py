@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from vocelio.engine import schema
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.signatures import Signatures
@@ -43,6 +44,9 @@ def build(settings: Settings, services: Services) -> Starlette:
     async def media(socket: WebSocket) -> None:
         await media_socket(socket, calls, signatures)
 
+    async def flow_schema(_: Request) -> Response:
+        return Response(schema.document(), media_type="application/schema+json")
+
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", "live_calls": len(calls.live)})
 
@@ -66,6 +70,7 @@ def build(settings: Settings, services: Services) -> Starlette:
             Route("/twilio/whisper", document(twilio.whisper), methods=["POST"]),
             Route("/twilio/status", status, methods=["POST"]),
             WebSocketRoute("/twilio/media/{account_sid}", media),
+            Route("/v1/flows/schema", flow_schema),
             Route("/healthz", health),
         ],
         exception_handlers={Forbidden: _problem(403), BadRequest: _problem(400)},

@@ -247,7 +247,8 @@ class Call:
     def _began(self, event: Began) -> None:
         since, self._silent_since = self._silent_since, None
         latency = {} if since is None else {"latency_ms": round((event.at - since) * 1000)}
-        text = self._prompts[event.prompt].text if event.prompt in self._prompts else ""
+        prompt = self._prompts.get(event.prompt)
+        text = "" if prompt is None else HIDDEN if prompt.sensitive else prompt.text
         self._publish("prompt.started", prompt=event.prompt, node=self._session.node, text=text, **latency)
 
     def _not_spoken(self, prompt: str, error: SpeechError) -> None:

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from vocelio.gateway.cli import common
-from vocelio.gateway.cli.demo import CALLER, CALLERS_VOICE
+from vocelio.gateway.cli.audio import CALLERS_VOICE
+from vocelio.gateway.cli.demo import CALLER
 from vocelio.gateway.config import Settings
 from vocelio.gateway.simulator import events
 from vocelio.gateway.simulator.caller import Caller, Play, Press, Speak, Step

@@ -28,13 +28,19 @@ SITE = EXAMPLES / "site"
 LOGS = Path(".vocelio/calls")
 
 
+def complain(text: str) -> None:
+    """Say what is wrong; the text may hold anything."""
+    err.print("[red]vocelio:[/red] ", end="")
+    err.print(text, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Errors of the user's world end the command with their message and exit code 2."""
     try:
         yield
     except (GatewayError, SpeechError) as error:
-        err.print(f"[red]vocelio:[/red] {error}", markup=True)
+        complain(str(error))
         raise typer.Exit(2) from error
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,21 +9,17 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from vocelio.engine.voice import Voice
-from vocelio.gateway.app import build
 from vocelio.gateway.cli import common
+from vocelio.gateway.cli.audio import CALLERS_VOICE
 from vocelio.gateway.cli.conversation import Conversation
-from vocelio.gateway.config import SIMULATOR_ACCOUNT, Settings
+from vocelio.gateway.cli.stage import stage
 from vocelio.gateway.events import Watcher
-from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.caller import Caller, Speak
-from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.store.site import FolderSite
 
 CALLER = "+13105550142"
-CALLERS_VOICE = Voice(name="en-us+f3")
 SAYS = "sales please"
 
 
@@ -38,7 +33,7 @@ def demo(
         report = asyncio.run(_run(conversation, wav))
     ended = conversation.ended
     if ended is None:
-        common.err.print(f"[red]vocelio:[/red] the call did not come to an end: {report.errors}")
+        common.complain(f"the call did not come to an end: {report.errors}")
         raise typer.Exit(1)
     if not as_json:
         _print_summary(report, ended.data)
@@ -50,14 +45,10 @@ def demo(
 
 async def _run(conversation: Conversation, wav: Path | None) -> CallReport:
     site = FolderSite(common.SITE)
-    listener = listen()
-    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    token = secrets.token_hex(16)  # signatures are checked in the demo, too
     services = common.local_services(site)
-    app = build(Settings(origin, {SIMULATOR_ACCOUNT: token}), services)
-    async with services.bus.watch(site.tenant.id) as watcher, running(app, listener) as server:
+    async with services.bus.watch(site.tenant.id) as watcher, stage(services) as carrier:
         shown = asyncio.create_task(_show(watcher, conversation))
-        async with aclosing(LocalSynthesizer()) as voice, Carrier(server, origin, SIMULATOR_ACCOUNT, token) as carrier:
+        async with aclosing(LocalSynthesizer()) as voice:
             caller = Caller([Speak(SAYS)], voice, CALLERS_VOICE)
             report = await carrier.call(site.numbers[0], CALLER, caller, recording=wav)
         try:

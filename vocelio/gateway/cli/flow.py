@@ -1,10 +1,12 @@
 """vocelio flow: what flow authors need while they write: validate, test, show."""
 
+import asyncio
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.progress import Progress
 
 from vocelio.engine.errors import EngineError
 from vocelio.engine.flow import FlowVersion
@@ -14,7 +16,9 @@ from vocelio.engine.picture.model import picture
 from vocelio.engine.problems import Problem
 from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario import report as scenarios_report
+from vocelio.engine.scenario.steps import Scenario
 from vocelio.gateway.cli import common
+from vocelio.gateway.cli.audio import speak_all
 
 app = typer.Typer(help="Validate, test and show flows.", no_args_is_help=True)
 
@@ -43,20 +47,22 @@ def validate(file: FlowFile) -> None:
 def run_scenarios(
     file: FlowFile,
     scenarios: Annotated[Path | None, typer.Argument(help="Otherwise FILE.scenarios.yaml beside it.")] = None,
+    audio: Annotated[bool, typer.Option("--audio", help="Place each as a real call, spoken and heard.")] = False,
 ) -> None:
     """Run a flow's scenarios, without audio, in milliseconds; exit code 1 when one fails."""
     version = usable(file)
     path = scenarios or Path(scenario.beside(file))
     if not path.exists():
-        common.err.print(f"[red]vocelio:[/red] there is no {path}")
+        common.complain(f"there is no {path}")
         raise typer.Exit(2)
     try:
-        report = scenarios_report.run_all(version, scenario.load(path.read_text()))
+        read_scenarios = scenario.load(path.read_text())
+        report = scenarios_report.run_all(version, read_scenarios)
     except EngineError as error:
         common.err.print(f"{path}: {error}", markup=False)
         raise typer.Exit(2) from error
     common.out.print(scenarios_report.render(report), markup=False)
-    if not report.passed:
+    if not report.passed or (audio and not _speak(version, read_scenarios)):
         raise typer.Exit(1)
 
 
@@ -88,6 +94,25 @@ def usable(file: Path) -> FlowVersion:
         _print(file, problems)
         raise typer.Exit(2)
     return version
+
+
+def _speak(version: FlowVersion, scenarios: list[Scenario]) -> bool:
+    """Each scenario as a call, four at a time; whether all went as they should."""
+    common.out.print()
+    with common.explained(), Progress(console=common.out, transient=True) as progress:
+        task = progress.add_task("calls", total=len(scenarios))
+        results = asyncio.run(speak_all(version, scenarios, lambda: progress.advance(task)))
+    for result in results:
+        word = "skip" if result.left_out else "FAIL" if result.wrong else "ok  "
+        common.out.print(f"{word}  {result.name}  {result.left_out}", markup=False)
+        for wrong in result.wrong:
+            common.out.print(f"      {wrong}", markup=False, soft_wrap=True)
+    played = [result for result in results if not result.left_out]
+    passed = sum(not result.wrong for result in played)
+    common.out.print(
+        f"{passed} of {len(played)} calls passed, {len(results) - len(played)} scenarios have no audio form"
+    )
+    return passed == len(played)
 
 
 def _print(file: Path, problems: list[Problem]) -> None:

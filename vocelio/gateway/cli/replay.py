@@ -26,7 +26,7 @@ def replay(
             version = usable(flow) if flow else _own(FolderSite(site), kept.header)
             comparison = compare.compare(kept, version)
         except EngineError as error:
-            common.err.print(f"[red]vocelio:[/red] {error}")
+            common.complain(f"{error}")
             raise typer.Exit(2) from error
     common.out.print(report.report(kept, comparison), markup=False, soft_wrap=True)
     if comparison.same_version and comparison.ending == "differs":
@@ -37,7 +37,7 @@ def _log(call: str) -> bytes:
     path = Path(call)
     found = path.read_bytes() if path.is_file() else FolderLogs(common.LOGS).read(call)
     if found is None:
-        common.err.print(f"[red]vocelio:[/red] no log of {call} is kept in {common.LOGS}")
+        common.complain(f"no log of {call} is kept in {common.LOGS}")
         raise typer.Exit(2)
     return found
 
@@ -46,7 +46,5 @@ def _own(site: FolderSite, header: log.Header) -> FlowVersion:
     for version in site.versions:
         if version.id == header.version:
             return version
-    common.err.print(
-        f"[red]vocelio:[/red] version {header.version} of {header.flow} is not in the site any more: name one by --flow"
-    )
+    common.complain(f"version {header.version} of {header.flow} is not in the site any more: name one by --flow")
     raise typer.Exit(2)

@@ -11,7 +11,7 @@ from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
-from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Department
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, E164, RINGING, Department
 from vocelio.gateway.webhooks.signed import SignedForm
 
 How = Literal["answered", "busy", "no_answer", "failed"]
@@ -24,6 +24,8 @@ DIAL_STATUS: dict[str, How] = {
     "canceled": "no_answer",
     "failed": "failed",
 }
+WITHHELD = ("+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253")
+"""ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE on a telephone's keys."""
 OVER = ("completed", "busy", "failed", "no-answer", "canceled")
 
 
@@ -38,7 +40,7 @@ class Voice:
         assignment = self._calls.services.site.assignment(form.required("To"))
         if assignment is None:
             return twiml.apologise(DEFAULT_APOLOGY)
-        record = self._calls.begin(form.call, form.account, form.get("From"), assignment)
+        record = self._calls.begin(form.call, form.account, _caller(form.get("From")), assignment)
         return twiml.hang_up() if record.ended else self._connect(record)
 
     def go_on(self, form: SignedForm) -> str:
@@ -145,3 +147,8 @@ class Voice:
             self._calls.publish(record, "transfer.ended", how=how, seconds=record.pending.seconds)
         self._calls.end(record, session.outcome)
         return twiml.hang_up()
+
+
+def _caller(number: str) -> str:
+    """The caller's number, E.164; empty when it is withheld, which Twilio shows as a word or as its digits."""
+    return number if E164.fullmatch(number) and number not in WITHHELD else ""

@@ -1,0 +1,147 @@
+"""The command line, as a newcomer uses it: the README's commands, run."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+VOCELIO = Path(sys.executable).parent / "vocelio"
+NUMBER = "+13072249663"
+
+
+async def vocelio(*arguments, cwd=ROOT, environment=None):
+    """Run a command to its end: exit code, output, errors."""
+    process = await asyncio.create_subprocess_exec(
+        str(VOCELIO),
+        *arguments,
+        cwd=cwd,
+        env={**_plain_environment(), **(environment or {})},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 90)
+    return process.returncode, out.decode(), err.decode()
+
+
+def _plain_environment():
+    names = ("VOCELIO_", "TWILIO_", "PORT")
+    return {name: value for name, value in os.environ.items() if not name.startswith(names)} | {"COLUMNS": "120"}
+
+
+async def test_the_demo(tmp_path):
+    code, out, err = await vocelio("demo", "--json", "--wav", str(tmp_path / "call.wav"), cwd=tmp_path)
+    assert (code, err) == (0, "")
+    said = json.loads(out.splitlines()[-1])
+    assert (said["outcome"], said["department"], said["cost"]) == ("transferred", "sales", 0)
+    assert "sales" in " ".join(said["heard"])
+    (turn,) = said["turns"]
+    assert 0 < turn["latency_ms"] < 5_000
+    assert 5 < said["seconds"] < 60
+    assert (tmp_path / "call.wav").stat().st_size > 100_000
+
+
+async def test_serve_call_and_replay(tmp_path):
+    port = _free_port()
+    environment = {"PORT": str(port)}
+    server = await asyncio.create_subprocess_exec(
+        str(VOCELIO),
+        "serve",
+        cwd=tmp_path,
+        env={**_plain_environment(), **environment, "PYTHONUNBUFFERED": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await asyncio.wait_for(_answers(port), 30)
+        arguments = ("call", NUMBER, "--server", f"http://localhost:{port}", "--press", "2")
+        code, out, err = await vocelio(*arguments, cwd=tmp_path, environment=environment)
+        assert (code, err) == (0, "")
+        assert "dialed +13105550112: answered" in out
+    finally:
+        server.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(server.communicate(), 20)
+    (log,) = (tmp_path / ".vocelio" / "calls").glob("CA*.jsonl")
+    code, out, err = await vocelio("replay", log.stem, cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "the same actions" in out
+    other = json.loads((ROOT / "examples" / "front-desk.json").read_text())
+    other["nodes"]["ask"]["choices"]["billing"]["key"] = "7"
+    (tmp_path / "other.json").write_text(json.dumps(other))
+    code, out, err = await vocelio("replay", log.stem, "--flow", "other.json", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    assert "another conversation from turn" in out
+
+
+async def _answers(port):
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            writer.close()
+            return
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("flow", "validate", "examples/front-desk.json"), 0, "nodes, version"),
+        (("flow", "validate", "tests/data/flows/template.json"), 1, "error [template]"),
+        (("flow", "test", "examples/hours-dental.json"), 0, "exits taken (100%)"),
+        (("flow", "show", "examples/front-desk.json"), 0, "greet"),
+        (("flow", "show", "examples/front-desk.json", "--as", "svg"), 0, "<svg"),
+        (("flow", "show", "examples/front-desk.json", "--as", "dot"), 0, "digraph"),
+        (("--help",), 0, "replay"),
+    ],
+)
+async def test_flow_commands(arguments, code, says):
+    found, out, err = await vocelio(*arguments)
+    assert (found, err) == (code, "")
+    assert says in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (("serve",), {"VOCELIO_PUBLIC_ULR": "x"}, "VOCELIO_PUBLIC_ULR"),
+        (("serve", "--site", "nowhere"), {}, "nowhere/site.json: cannot be read"),
+        (("replay", "CA" + "0" * 32), {}, "no log of"),
+        (("call", NUMBER, "--server", "http://127.0.0.1:1"), {}, ""),
+    ],
+)
+async def test_what_goes_wrong_is_said_in_a_line(arguments, environment, says, tmp_path):
+    code, out, err = await vocelio(*arguments, cwd=tmp_path, environment=environment)
+    assert code in (1, 2)
+    assert says in err
+    assert "Traceback" not in out + err
+
+
+async def test_a_broken_flow_keeps_the_gateway_from_starting(tmp_path):
+    site = tmp_path / "site"
+    (site / "flows").mkdir(parents=True)
+    (site / "site.json").write_bytes((ROOT / "examples" / "site" / "site.json").read_bytes())
+    flow = json.loads((ROOT / "examples" / "front-desk.json").read_text())
+    flow["nodes"]["ask"]["exits"]["sales"] = "anounce"
+    (site / "flows" / "front-desk.json").write_text(json.dumps(flow))
+    code, _, err = await vocelio("serve", "--site", str(site), cwd=tmp_path)
+    assert code == 2
+    assert "flows/front-desk.json: nodes.ask.exits.sales" in err
+    assert "did you mean `announce`?" in err
+
+
+async def test_scenarios_are_spoken():
+    code, out, err = await vocelio("flow", "test", "examples/hangup-locksmith.json", "--audio")
+    assert (code, err) == (0, ""), out
+    assert "calls passed" in out

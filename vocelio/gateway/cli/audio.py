@@ -1,0 +1,181 @@
+"""A flow's scenarios as real calls: the caller really speaks, the recogniser really hears it.
+
+Checked is what a caller can notice and what the call's record says: the texts, in order, the nodes that were
+entered, whom the caller was connected to, how the call ended. A scenario that scripts other systems (replies,
+queues, recordings, operators) has no audio form and is left out by name.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from vocelio.engine.flow import FlowVersion
+from vocelio.engine.scenario import script
+from vocelio.engine.scenario.expect import plain
+from vocelio.engine.scenario.run import as_given, facts
+from vocelio.engine.scenario.steps import Expect, Hears, Scenario, Transfer
+from vocelio.engine.voice import Voice
+from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.cli.stage import stage
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.events import Event, EventBus
+from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.simulator import caller as steps
+from vocelio.gateway.simulator.dialing import Callee, Dials
+from vocelio.gateway.simulator.report import Outcome
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.store.logs import MemoryLogs
+from vocelio.gateway.store.site import Assignment, Department, Tenant
+
+CALLERS_VOICE = Voice(name="en-us+f3")
+AT_ONCE = 4  # calls; each has a recogniser process of its own
+OUTCOMES: dict[str, Outcome] = {"answered": "answered", "busy": "busy", "no_answer": "no-answer", "failed": "failed"}
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """What became of one scenario: what was wrong, or why it was left out."""
+
+    name: str
+    wrong: tuple[str, ...] = ()
+    left_out: str = ""
+
+
+class ScenarioSite:
+    """The scenario's number, flow and departments; every department has one telephone."""
+
+    def __init__(self, version: FlowVersion, scenario: Scenario) -> None:
+        given = scenario.given
+        named = {getattr(node, "department", "") for node in version.flow.nodes.values()} - {""}
+        self._departments = {
+            name: Department((f"+131055502{index:02}",), hours=given.hours.get(name))
+            for index, name in enumerate(sorted(named | given.departments.keys()))
+        }
+        tenant = Tenant(given.tenant.id, given.tenant.name, given.tenant.time_zone, given.tenant.variables)
+        self._assignment = Assignment(given.number, tenant, "flow", as_given(version, given))
+
+    def assignment(self, number: str) -> Assignment | None:
+        """See Site."""
+        return self._assignment if number == self._assignment.number else None
+
+    def departments(self, tenant: str) -> dict[str, Department]:
+        """See Site."""
+        return self._departments
+
+
+class KeepingBus(EventBus):
+    """Keeps every event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+
+    def publish(self, event: Event) -> None:
+        """See EventBus."""
+        self.events.append(event)
+
+
+async def speak_all(
+    version: FlowVersion, scenarios: Sequence[Scenario], done: Callable[[], None] = lambda: None
+) -> list[Spoken]:
+    """Every scenario, some side by side; ``done`` is called after each."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(scenario: Scenario) -> Spoken:
+        async with places:
+            result = await speak(version, scenario)
+        done()
+        return result
+
+    return list(await asyncio.gather(*map(one, scenarios)))
+
+
+async def speak(version: FlowVersion, scenario: Scenario) -> Spoken:
+    """Place the scenario's call. Raises SpeechError when speech cannot be had."""
+    play = script.script(version, scenario)
+    if reason := _unplayable(play):
+        return Spoken(scenario.name, left_out=reason)
+    site, bus = ScenarioSite(version, scenario), KeepingBus()
+    started, now = facts(scenario.given).started, wall_clock()
+    services = Services(
+        site,
+        LocalRecognizer(workers=1),
+        LocalSynthesizer(),
+        bus,
+        Fetcher(),
+        MemoryLogs(),
+        lambda: started + wall_clock() - now,
+    )
+    async with aclosing(LocalSynthesizer()) as voice, stage(services) as carrier:
+        caller = steps.Caller(tuple(_steps(play)), voice, CALLERS_VOICE)
+        dials = _dials(play, version, site)
+        report = await carrier.call(scenario.given.number, scenario.given.caller or "anonymous", caller, dials=dials)
+    wrong = (*(f"the carrier noted {fault}" for fault in report.errors), *_unmet(play, bus.events))
+    return Spoken(scenario.name, wrong)
+
+
+def _unplayable(play: script.Script) -> str:
+    for step in (*(s.step for s in play.steps if isinstance(s, script.Elsewhere)), *play.outside.values()):
+        if not isinstance(step, Transfer):
+            return f"{type(step).__name__.lower()} is not the caller's to do"
+    return ""
+
+
+def _steps(play: script.Script) -> Iterator[steps.Step]:
+    for step in play.steps:
+        match step:
+            case script.Say():
+                yield steps.Speak(step.text, interrupt=step.interrupt)
+            case script.Press():
+                yield steps.Press(step.keys, interrupt=step.interrupt)
+            case script.Mumble():
+                yield steps.MakeNoise(step.seconds, interrupt=step.interrupt)
+            case script.StaySilent():
+                yield steps.StaySilent(step.seconds)
+            case script.PutDown():
+                yield steps.HangUp()
+            case _:
+                pass
+
+
+def _dials(play: script.Script, version: FlowVersion, site: ScenarioSite) -> Dials:
+    """Who answers: in the order of the steps, or by node."""
+    in_order = [s.step for s in play.steps if isinstance(s, script.Elsewhere) and isinstance(s.step, Transfer)]
+    if in_order:
+        return [Callee(OUTCOMES[step.transfer]) for step in in_order]
+    by_address: dict[str, Outcome | Callee] = {}
+    departments = site.departments("")
+    for name, step in play.outside.items():
+        node = version.flow.nodes.get(name)
+        if isinstance(step, Transfer) and node is not None:
+            department = departments.get(getattr(node, "department", ""))
+            address = department.numbers[0] if department else getattr(node, "number", "") or getattr(node, "sip", "")
+            by_address[address] = Callee(OUTCOMES[step.transfer])
+    return by_address
+
+
+def _unmet(play: script.Script, events: list[Event]) -> Iterator[str]:
+    said = [plain(str(event.data["text"])) for event in events if event.type == "prompt.started"]
+    entered = {event.data["node"] for event in events if event.type == "node.entered"}
+    ended = next((event.data for event in events if event.type == "call.ended"), {})
+    at = 0
+    for check in play.steps:
+        match check:
+            case script.Check(line, Hears(hears=text)):
+                found = next(
+                    (index for index in range(at, len(said)) if plain(text) in " ".join(said[at : index + 1])), -1
+                )
+                if found < 0:
+                    yield f"line {line}: never heard {text!r}; what was said: {' / '.join(said[at:]) or 'nothing'}"
+                at = max(at, found)
+            case script.Check(line, Expect(expect=wanted)):
+                if wanted.node is not None and wanted.node not in entered:
+                    yield f"line {line}: the call was never at {wanted.node}"
+                for name in ("outcome", "disposition", "department"):
+                    expected = getattr(wanted, name)
+                    if expected is not None and ended.get(name) != expected:
+                        yield f"line {line}: {name}: expected {expected}, found {ended.get(name)}"
+            case _:
+                pass

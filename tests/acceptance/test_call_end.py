@@ -21,6 +21,6 @@ async def test_a_hang_up_in_mid_prompt(serving, speak):
 async def test_speech_in_one_call_is_not_heard_in_another(front_desk, serving, speak):
     async with serving(front_desk) as served:
         first, second = await asyncio.gather(
-            served.call(speak(Speak("sales please"))), served.call(speak(Speak("billing")))
+            served.call(speak(Speak("sales please"))), served.call(speak(Speak("my invoice")))
         )
     assert [first.dialed[0].target, second.dialed[0].target] == ["+13105550111", "+13105550112"]

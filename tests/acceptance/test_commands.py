@@ -41,7 +41,7 @@ async def test_the_demo(tmp_path):
     assert (said["outcome"], said["department"], said["cost"]) == ("transferred", "sales", 0)
     assert "sales" in " ".join(said["heard"])
     (turn,) = said["turns"]
-    assert 0 < turn["latency_ms"] < 5_000
+    assert -1_000 < turn["latency_ms"] < 5_000  # negative: the answer was clear before the last word
     assert 5 < said["seconds"] < 60
     assert (tmp_path / "call.wav").stat().st_size > 100_000
 

@@ -39,7 +39,7 @@ async def test_sales_by_voice(front_desk, serving, speak, tmp_path):
 
 async def test_billing_by_voice(front_desk, serving, speak):
     async with serving(front_desk) as served:
-        report = await served.call(speak(Speak("billing")))
+        report = await served.call(speak(Speak("my invoice")))
     assert department(served) == ["billing"]
     assert [dialed.target for dialed in report.dialed] == ["+13105550112"]
 

@@ -81,8 +81,7 @@ def _summary(report: CallReport, heard: list[str], ended: dict[str, Any]) -> dic
 def _print_summary(report: CallReport, ended: dict[str, Any]) -> None:
     table = Table("turn", "caller said", "answered after", box=None, header_style="dim", padding=(0, 2))
     for number, turn in enumerate(report.turns, start=1):
-        latency = "-" if turn.latency_ms is None else f"{turn.latency_ms:.0f} ms"
-        table.add_row(str(number), turn.said, latency)
+        table.add_row(str(number), turn.said, _latency(turn.latency_ms))
     common.out.print()
     common.out.print(table)
     common.out.print(
@@ -92,3 +91,10 @@ def _print_summary(report: CallReport, ended: dict[str, Any]) -> None:
     )
     for fault in report.errors:
         common.out.print(f"[red]the carrier noted:[/red] {fault}")
+
+
+def _latency(ms: float | None) -> str:
+    """An answer that was clear before the caller's last word may begin before it ends."""
+    if ms is None:
+        return "no answer"
+    return f"{ms:.0f} ms" if ms >= 0 else f"at once ({-ms:.0f} ms before the last word ended)"

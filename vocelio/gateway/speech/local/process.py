@@ -1,90 +1,167 @@
-"""One recogniser process as the gateway sees it: orders go in, reports come out, and it may die."""
+"""The gateway's end of one recognition worker: its process, its socket, and who listens to what it reports.
+
+The socket pair is the whole connection: its closing is how the worker learns of the gateway's end, and how
+the gateway learns of the worker's, so no thread and no task waits for the process. (asyncio's own
+subprocesses cost a thread each on Python 3.11.)
+"""
 
 import asyncio
-import os
+import logging
+import socket
+import subprocess
 import sys
 from collections.abc import Callable
+from typing import Protocol
 
-from vocelio.gateway.speech.local.messages import PREFIX, Order, Ready, Report, Trouble, framed, report
+from vocelio.gateway.speech.local import wire
 from vocelio.gateway.speech.ports import SpeechError
 
-START_SECONDS = 30.0  # building the first decoder takes 0.3 s on an idle machine
-END_SECONDS = 2.0
-MAX_UNSENT = 400_000  # bytes waiting for the process: 50 s of one utterance, 4 s of twelve
+START_SECONDS = 20
+"""To start: 0.3 s alone, more on a busy machine."""
+
+MAX_UNSENT = 64 * 1024
+"""Bytes that may wait for a worker: 8 s of one stream. Past it the worker does not keep up, and what is sent
+to it fails; the operating system holds some 200 KB more."""
+
+_COMMAND = (sys.executable, "-m", "vocelio.gateway.speech.local.worker")
+
+_log = logging.getLogger(__name__)
 
 
-class Process:
-    """A running worker. ``told`` gets its reports; ``died`` is called once if it ends without being asked to."""
+class Listener(Protocol):
+    """Whoever opened a stream."""
 
-    def __init__(self, told: Callable[[Report], None], died: Callable[["Process"], None]) -> None:
-        self._told, self._died = told, died
-        self._process: asyncio.subprocess.Process | None = None
-        self._reading: asyncio.Task[None] | None = None
-        self.utterances: set[int] = set()
+    def report(self, report: wire.Partial | wire.Final) -> None: ...
 
-    async def start(self) -> None:
-        """Run it. Raises SpeechError if it does not come up."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "vocelio.gateway.speech.local.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-        )
+    def fail(self, error: SpeechError) -> None: ...
+
+
+class WorkerProcess(asyncio.Protocol):
+    """A running worker. ``spawn`` makes one; ``lost`` is called when it is gone, whatever the reason."""
+
+    def __init__(self, lost: Callable[["WorkerProcess"], None]) -> None:
+        loop = asyncio.get_running_loop()
+        self._lost = lost
+        self._ready: asyncio.Future[None] = loop.create_future()
+        self._gone: asyncio.Future[None] = loop.create_future()
+        self._unpacker = wire.Unpacker(wire.REPORTS)
+        self._listeners: dict[int, Listener] = {}  # bounded by the recogniser
+        self._process: subprocess.Popen[bytes] | None = None
+        self._transport: asyncio.Transport
+
+    @classmethod
+    async def spawn(cls, lost: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
+        """Start a worker and wait until it is ready. Raises SpeechError."""
+        worker = cls(lost)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            loop = asyncio.get_running_loop()
+            worker._transport, _ = await loop.create_unix_connection(lambda: worker, sock=ours)
+            worker._process = _start(theirs)
         try:
             async with asyncio.timeout(START_SECONDS):
-                first = await self._read()
+                await worker._ready
         except TimeoutError:
-            first = Trouble(0, f"no recogniser process within {START_SECONDS:g} s")
-        if not isinstance(first, Ready):
-            await self.aclose()
-            raise SpeechError(first.why if isinstance(first, Trouble) else "the recogniser process ended at once")
-        self._reading = asyncio.create_task(self._read_all(), name="recogniser")
+            raise SpeechError(f"a recognition worker was not ready within {START_SECONDS} s") from None
+        finally:
+            if not worker._started:
+                await worker.aclose()
+        return worker
 
     @property
-    def alive(self) -> bool:
-        """Whether it takes orders."""
-        return self._reading is not None and not self._reading.done()
+    def _started(self) -> bool:
+        return self._ready.done() and not self._ready.cancelled() and self._ready.exception() is None
 
     @property
-    def overloaded(self) -> bool:
-        """Whether more waits for it than it will catch up with."""
-        process = self._process
-        return process is None or process.stdin is None or process.stdin.transport.get_write_buffer_size() > MAX_UNSENT
+    def load(self) -> int:
+        """Streams that it hears."""
+        return len(self._listeners)
 
-    def send(self, message: Order) -> None:
-        """Give it an order. Never blocks."""
-        if self._process and self._process.stdin and self.alive:
-            self._process.stdin.write(framed(message))
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None else None
+
+    def open(self, request: wire.Open, listener: Listener) -> None:
+        """Begin a stream: what is reported of it goes to ``listener``."""
+        self._listeners[request.stream] = listener
+        self._transport.write(wire.pack(request))
+
+    def audio(self, stream: int, mulaw: bytes) -> None:
+        """Send sound. A worker that does not keep up is ended, which fails all of its streams."""
+        if self._transport.get_write_buffer_size() > MAX_UNSENT:
+            self.end("does not keep up")
+        else:
+            self._transport.write(wire.pack(wire.Audio(stream, mulaw)))
+
+    def finish(self, stream: int) -> None:
+        self._transport.write(wire.pack(wire.Finish(stream)))
+
+    def close(self, stream: int) -> None:
+        """Forget a stream. Harmless if it has ended."""
+        if self._listeners.pop(stream, None) is not None:
+            self._transport.write(wire.pack(wire.Close(stream)))
+
+    def end(self, why: str) -> None:
+        """Kill the worker for something it does: its streams fail, soon."""
+        if not self._transport.is_closing():
+            _log.error("recognition worker %s %s and is ended", self.pid, why)
+            self._transport.abort()
 
     async def aclose(self) -> None:
-        """End it: by the end of its input, then by force."""
-        process, self._process = self._process, None
-        if self._reading:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        if process is None:
-            return
-        if process.stdin:
-            process.stdin.close()
-        try:
-            async with asyncio.timeout(END_SECONDS):
-                await process.communicate()
-        except TimeoutError:
-            process.kill()
-            await process.communicate()
+        """End the process; its streams fail."""
+        self._transport.abort()
+        await self._gone
 
-    async def _read_all(self) -> None:
-        while message := await self._read():
-            self._told(message)
-        self._died(self)
-
-    async def _read(self) -> Report | None:
-        if self._process is None or self._process.stdout is None:
-            return None
+    def data_received(self, data: bytes) -> None:
         try:
-            prefix = await self._process.stdout.readexactly(PREFIX)
-            return report.decode(await self._process.stdout.readexactly(int.from_bytes(prefix, "big")))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+            for report in self._unpacker.feed(data):
+                self._handle(report)
+        except ValueError as error:  # msgspec's errors are among them
+            self.end(f"talks nonsense ({error})")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()  # a few milliseconds
+        listeners = list(self._listeners.values())
+        self._listeners.clear()
+        error = SpeechError("a recognition worker died")
+        if not self._ready.done():
+            self._ready.set_exception(error)
+        for listener in listeners:
+            listener.fail(error)
+        self._gone.set_result(None)
+        self._lost(self)
+
+    def _handle(self, report: wire.Report) -> None:
+        match report:
+            case wire.Partial(stream=stream):
+                if listener := self._listeners.get(stream):
+                    listener.report(report)
+            case wire.Final(stream=stream):
+                if listener := self._listeners.pop(stream, None):
+                    listener.report(report)
+            case wire.Failed(stream=stream, reason=reason):
+                if listener := self._listeners.pop(stream, None):
+                    listener.fail(SpeechError(reason))
+            case wire.LeftOut(phrase=phrase):
+                _warn_left_out(phrase)
+            case wire.Ready():
+                self._ready.set_result(None)
+            case wire.Broken(reason=reason):
+                self._ready.set_exception(SpeechError(reason))
+
+
+def _start(theirs: socket.socket) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(_COMMAND, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 (our own module)
+
+
+_left_out: set[str] = set()
+_MAX_LEFT_OUT = 1000
+
+
+def _warn_left_out(phrase: str) -> None:
+    """Once for each phrase, and not for ever more of them: flows are written by many hands."""
+    if phrase not in _left_out and len(_left_out) < _MAX_LEFT_OUT:
+        _left_out.add(phrase)
+        _log.warning("the local recogniser cannot hear %r: a word of it has no known pronunciation", phrase)

@@ -1,7 +1,8 @@
-"""Recognition with pocketsphinx in worker processes: the gateway's own process never waits for it.
+"""Recognition on pocketsphinx: it hears the phrases that it expects, in English and over the telephone.
 
-An utterance goes to the process that has the fewest. A process that dies fails its utterances and is
-replaced, but not again and again: then recognition is refused and calls go on by keys.
+Each utterance goes to the worker process that has the fewest. A worker that dies fails what it was hearing,
+and another takes its place; one that keeps dying is given up. Everything here runs on the event loop, without
+waiting: an utterance's audio is gathered to a tenth of a second and written to the worker's socket.
 """
 
 import asyncio
@@ -10,172 +11,201 @@ import logging
 from collections import deque
 from collections.abc import Callable
 
-from vocelio.gateway.speech.local.messages import Drop, Feed, Finish, Open, Report, Text, Trouble
-from vocelio.gateway.speech.local.process import Process
+from vocelio.gateway.speech.local import wire
+from vocelio.gateway.speech.local.process import WorkerProcess
 from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError
 
-LOG = logging.getLogger(__name__)
+DEFAULT_WORKERS = 2
 
-BATCH = 800  # bytes, 100 ms: what the decoder works on at a time, and a fifth of the messages of 20 ms
-LONGEST = 480_000  # bytes of one utterance: a minute
-RESTARTS = 5  # of all processes within RESTART_WINDOW
-RESTART_WINDOW = 60.0  # seconds
+MAX_STREAMS = 24
+"""Utterances at once in one worker: 3 % of a core each, 5 MB each."""
+
+MAX_PHRASES = 500
+"""Phrases in one expectation: a grammar of them costs 50 ms to build."""
+
+MAX_PHRASE = 200
+"""Characters in a phrase."""
+
+MAX_UTTERANCE = 60 * 8000
+"""Bytes of mu-law in one utterance: a minute."""
+
+SEND_BYTES = 800
+"""Mu-law sent at a time, 100 ms: a system call per 20 ms frame would cost more than all else here."""
+
+FINAL_SECONDS = 5.0
+"""For the final, which takes milliseconds: a worker that needs longer is stuck, and is replaced."""
+
+RESTARTS, RESTARTS_SECONDS = 5, 60.0
+"""Workers that may be replaced in a while. Dying faster is a defect that starting more would only hide."""
+
+_log = logging.getLogger(__name__)
 
 
 class LocalRecognizer:
-    """A Recognizer on so many processes."""
+    """A Recognizer with ``workers`` processes."""
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = DEFAULT_WORKERS) -> None:
         self._wanted = workers
-        self._processes: list[Process] = []
-        self._utterances: dict[int, LocalRecognition] = {}
+        self._workers: list[WorkerProcess] = []
         self._numbers = itertools.count(1)
-        self._restarts: deque[float] = deque(maxlen=RESTARTS)
-        self._replacing: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._deaths: deque[float] = deque(maxlen=RESTARTS)
+        self._replacing: set[asyncio.Task[None]] = set()  # at most one for each worker
+        self._closing = False
 
     async def start(self) -> None:
-        """See Recognizer."""
-        made = [Process(self._told, self._died) for _ in range(self._wanted)]
-        results = await asyncio.gather(*(process.start() for process in made), return_exceptions=True)
-        self._processes = made
-        for result in results:
-            if isinstance(result, BaseException):
-                await self.aclose()
-                raise result
+        """Start the workers. Raises SpeechError if one of them does not start; then none is left."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._wanted):
+                    group.create_task(self._add_worker())
+        except* SpeechError as errors:
+            await self.aclose()
+            raise errors.exceptions[0] from None
+
+    @property
+    def pids(self) -> list[int]:
+        """The running workers' process ids."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    async def settled(self) -> None:
+        """Wait until every worker that died has been replaced or given up."""
+        await asyncio.gather(*self._replacing)
 
     def open(
-        self, expectation: Expectation, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None]
+        self,
+        expectation: Expectation,
+        heard: Callable[[Heard], None],
+        failed: Callable[[SpeechError], None],
     ) -> "LocalRecognition":
-        """See Recognizer."""
-        process = min((p for p in self._processes if p.alive), key=lambda p: len(p.utterances), default=None)
-        if process is None:
-            raise SpeechError("no process for local recognition is running")
-        if process.overloaded:
-            raise SpeechError("local recognition does not keep up")
-        recognition = LocalRecognition(next(self._numbers), process, heard, failed, self._forget)
-        self._utterances[recognition.number] = recognition
-        process.utterances.add(recognition.number)
-        process.send(Open(recognition.number, expectation.phrases, expectation.repeat))
+        """See ``Recognizer.open``. A text is lower-case words, as ``grammar.normal`` writes them."""
+        recognition = LocalRecognition(next(self._numbers), heard, failed)
+        try:
+            recognition.begin(self._least_busy(), _request(recognition.number, expectation))
+        except SpeechError as error:
+            recognition.fail_soon(error)
         return recognition
 
     async def aclose(self) -> None:
-        """See Recognizer."""
-        self._closed = True
-        for recognition in list(self._utterances.values()):
-            recognition.close()
+        """End every recognition and every worker."""
+        self._closing = True
         for task in self._replacing:
             task.cancel()
         await asyncio.gather(*self._replacing, return_exceptions=True)
-        await asyncio.gather(*(process.aclose() for process in self._processes))
+        await asyncio.gather(*(worker.aclose() for worker in self._workers.copy()))
 
-    def _forget(self, recognition: "LocalRecognition") -> None:
-        self._utterances.pop(recognition.number, None)
-        recognition.process.utterances.discard(recognition.number)
+    def _least_busy(self) -> WorkerProcess:
+        worker = min(self._workers, key=lambda worker: worker.load, default=None)
+        if worker is None:
+            raise SpeechError("no recognition worker is running")
+        if worker.load >= MAX_STREAMS:
+            raise SpeechError(f"local recognition is full: {MAX_STREAMS} utterances in each worker")
+        return worker
 
-    def _told(self, message: Report) -> None:
-        match message:
-            case Text():
-                if recognition := self._utterances.get(message.id):
-                    recognition.understood(Heard(message.text, message.confidence, message.final))
-            case Trouble():
-                if recognition := self._utterances.get(message.id):
-                    recognition.fail(SpeechError(message.why))
-            case _:
-                pass
+    async def _add_worker(self) -> None:
+        self._workers.append(await WorkerProcess.spawn(self._on_lost))
 
-    def _died(self, process: Process) -> None:
-        for number in list(process.utterances):
-            self._utterances[number].fail(SpeechError("the recogniser process has died"))
-        self._processes.remove(process)
-        task = asyncio.create_task(self._replace(process), name="recogniser replaced")
+    def _on_lost(self, worker: WorkerProcess) -> None:
+        if worker not in self._workers:
+            return  # it never got ready, which ``spawn`` reports
+        self._workers.remove(worker)
+        if self._closing:
+            return
+        now = asyncio.get_running_loop().time()
+        if len(self._deaths) == RESTARTS and now - self._deaths[0] < RESTARTS_SECONDS:
+            _log.error("recognition workers keep dying: one is not replaced, %d are left", len(self._workers))
+            return
+        self._deaths.append(now)
+        _log.warning("recognition worker %s died and is replaced", worker.pid)
+        task = asyncio.get_running_loop().create_task(self._replace())
         self._replacing.add(task)
         task.add_done_callback(self._replacing.discard)
 
-    async def _replace(self, dead: Process) -> None:
-        await dead.aclose()
-        now = asyncio.get_running_loop().time()
-        if len(self._restarts) == RESTARTS and now - self._restarts[0] < RESTART_WINDOW:
-            LOG.error("a recogniser process died again and is not replaced: %d are left", len(self._processes))
-            return
-        self._restarts.append(now)
-        LOG.warning("a recogniser process died and is replaced")
-        process = Process(self._told, self._died)
+    async def _replace(self) -> None:
         try:
-            await process.start()
+            await self._add_worker()
         except SpeechError as error:
-            LOG.error("no new recogniser process: %s", error)
-            return
-        self._processes.append(process)
+            _log.error("a recognition worker could not be replaced: %s", error)
 
 
 class LocalRecognition:
-    """One utterance."""
+    """One utterance. It is open until its final, its failure or ``close``."""
 
-    def __init__(
-        self,
-        number: int,
-        process: Process,
-        heard: Callable[[Heard], None],
-        failed: Callable[[SpeechError], None],
-        forget: Callable[["LocalRecognition"], None],
-    ) -> None:
-        self.number, self.process = number, process
-        self._heard, self._failed, self._forget = heard, failed, forget
-        self._waiting = bytearray()
-        self._fed = 0
-        self._finished = self._over = False
+    def __init__(self, number: int, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None]) -> None:
+        self.number = number
+        self._heard, self._failed = heard, failed
+        self._worker: WorkerProcess | None = None
+        self._unsent = bytearray()  # under SEND_BYTES
+        self._room = MAX_UTTERANCE
+        self._finished = self._ended = False
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def begin(self, worker: WorkerProcess, request: wire.Open) -> None:
+        self._worker = worker
+        worker.open(request, self)
 
     def feed(self, mulaw: bytes) -> None:
-        """See Recognition."""
-        if self._finished or self._over:
+        """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
+        if self._ended or self._finished or self._worker is None:
             return
-        self._waiting += mulaw
-        self._fed += len(mulaw)
-        if self._fed > LONGEST or self.process.overloaded:
-            self._over = True
-            self.process.send(Drop(self.number))
-            error = SpeechError("the utterance is too long" if self._fed > LONGEST else "recognition does not keep up")
-            asyncio.get_running_loop().call_soon(self._give_up, error)
-        elif len(self._waiting) >= BATCH:
-            self._send()
+        self._unsent += mulaw
+        self._room -= len(mulaw)
+        if self._room < 0:
+            self.fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
+        elif len(self._unsent) >= SEND_BYTES:
+            self._send(self._worker)
 
     def finish(self) -> None:
-        """See Recognition."""
-        if not self._finished and not self._over:
-            self._finished = True
-            self._send()
-            self.process.send(Finish(self.number))
+        """See ``Recognition.finish``."""
+        if self._ended or self._finished or self._worker is None:
+            return
+        self._finished = True
+        self._send(self._worker)
+        self._worker.finish(self.number)
+        self._deadline = asyncio.get_running_loop().call_later(FINAL_SECONDS, self._worker.end, "does not answer")
 
     def close(self) -> None:
-        """See Recognition."""
-        self._heard, self._failed = _nobody, _nobody
-        if not self._over:
-            self._over = True
-            self.process.send(Drop(self.number))
-        self._forget(self)
+        """See ``Recognition.close``: the worker drops the utterance at once."""
+        self._end()
+        self._unsent.clear()
+        if self._worker is not None:
+            self._worker.close(self.number)
 
-    def understood(self, heard: Heard) -> None:
-        """The process has a text."""
-        if heard.final:
-            self._over = True
-            self._forget(self)
-        self._heard(heard)
+    def _send(self, worker: WorkerProcess) -> None:
+        if self._unsent:
+            worker.audio(self.number, bytes(self._unsent))
+            self._unsent.clear()
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def fail_soon(self, error: SpeechError) -> None:
+        """Fail on the loop's next turn: a caller is never called back from inside its own call."""
+        if self._worker is not None:
+            self._worker.close(self.number)
+            self._worker = None
+        asyncio.get_running_loop().call_soon(self.fail, error)
+
+    def report(self, report: wire.Partial | wire.Final) -> None:
+        """From the worker."""
+        if self._ended:
+            return
+        final = isinstance(report, wire.Final)
+        if final:
+            self._end()
+        self._heard(Heard(report.text, report.confidence, final))
 
     def fail(self, error: SpeechError) -> None:
-        """The process cannot go on with it."""
-        self._over = True
-        self._give_up(error)
-
-    def _give_up(self, error: SpeechError) -> None:
-        self._forget(self)
-        self._failed(error)
-
-    def _send(self) -> None:
-        if self._waiting:
-            self.process.send(Feed(self.number, bytes(self._waiting)))
-            self._waiting.clear()
+        """From the worker, or from ``fail_soon``."""
+        if not self._ended:
+            self._end()
+            self._failed(error)
 
 
-def _nobody(_: object) -> None:
-    pass
+def _request(number: int, expectation: Expectation) -> wire.Open:
+    if len(expectation.phrases) > MAX_PHRASES:
+        raise SpeechError(f"{len(expectation.phrases)} phrases: local recognition takes {MAX_PHRASES}")
+    if any(len(phrase) > MAX_PHRASE for phrase in expectation.phrases):
+        raise SpeechError(f"a phrase of more than {MAX_PHRASE} characters")
+    return wire.Open(number, expectation.phrases, expectation.language, expectation.repeat)

@@ -1,104 +1,107 @@
-"""A recogniser process: reads orders from standard input, writes reports to standard output, ends with its parent.
+"""A recognition worker: a process that hears the utterances of many calls, one message after the other.
 
-pocketsphinx holds the interpreter's lock while it works; here it delays nobody but other utterances.
+It is started by ``WorkerProcess`` with its end of a socket pair as standard input, and ends when the other
+end closes: it cannot outlive the gateway. It runs at a lower priority, so that recognising never delays a
+call's audio.
 """
 
+import contextlib
+import os
+import signal
+import socket
 import sys
-from typing import BinaryIO
 
-from vocelio.gateway.speech.local.decoding import Decoder
-from vocelio.gateway.speech.local.messages import (
-    Drop,
-    Feed,
-    Finish,
-    Open,
-    Order,
-    Ready,
-    Report,
-    Text,
-    Trouble,
-    framed,
-    order,
-    read,
-)
+from vocelio.gateway.speech.local import wire
+from vocelio.gateway.speech.local.decoder import Models, Utterance
+from vocelio.gateway.speech.ports import SpeechError
 
-MAX_DECODERS = 12  # 25 MB each
-PARTIAL_EVERY = 2_400  # bytes of sound between partial texts: 0.3 s
+PARTIAL_BYTES = 1600
+"""Mu-law between two looks at what it sounds like so far: 200 ms."""
 
+NICENESS = 5
 
-class Utterance:
-    """One utterance and the decoder that it has for itself."""
+SEED = 1
+"""Of the noise that is added to the sound: the same sound always gives the same text."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
-        self.unheard = 0
-        self.partial = ""
+_READ_BYTES = 1 << 16
 
 
 class Worker:
-    """Every utterance of one process."""
+    """Answers requests; ``send`` takes the reports, packed."""
 
-    def __init__(self, out: BinaryIO) -> None:
-        self._out = out
-        self._free = [Decoder()]
-        self._made = 1
-        self._utterances: dict[int, Utterance] = {}
+    def __init__(self, models: Models, connection: socket.socket) -> None:
+        self._models = models
+        self._connection = connection
+        self._streams: dict[int, _Stream] = {}  # bounded by the gateway, which counts what it opens
 
-    def carry_out(self, message: Order) -> None:
-        """One order."""
-        match message:
-            case Open():
-                self._open(message)
-            case Feed():
-                if utterance := self._utterances.get(message.id):
-                    self._feed(message.id, utterance, message.sound)
-            case Finish():
-                if utterance := self._utterances.pop(message.id, None):
-                    text, confidence = utterance.decoder.end()
-                    self._free.append(utterance.decoder)
-                    self.tell(Text(message.id, text, confidence, final=True))
-            case Drop():
-                if utterance := self._utterances.pop(message.id, None):
-                    utterance.decoder.abort()
-                    self._free.append(utterance.decoder)
+    def run(self) -> None:
+        """Until the other end closes."""
+        unpacker = wire.Unpacker(wire.REQUESTS)
+        self._send(wire.Ready())
+        while data := self._connection.recv(_READ_BYTES):
+            for request in unpacker.feed(data):
+                self._handle(request)
 
-    def tell(self, message: Report) -> None:
-        """Report to the parent."""
-        self._out.write(framed(message))
-        self._out.flush()
+    def _send(self, report: wire.Report) -> None:
+        self._connection.sendall(wire.pack(report))
 
-    def _open(self, message: Open) -> None:
-        if not self._free and self._made >= MAX_DECODERS:
-            self.tell(Trouble(message.id, f"local recognition is busy with {MAX_DECODERS} utterances in a process"))
+    def _handle(self, request: wire.Request) -> None:
+        if isinstance(request, wire.Open):
+            self._open(request)
             return
-        if not self._free:
-            self._free.append(Decoder())
-            self._made += 1
-        decoder = self._free.pop()
-        decoder.begin(message.phrases, message.repeat)
-        self._utterances[message.id] = Utterance(decoder)
+        stream = self._streams.get(request.stream)
+        if stream is None:
+            return  # it has failed, and the gateway did not know yet
+        match request:
+            case wire.Audio(mulaw=mulaw):
+                self._audio(request.stream, stream, mulaw)
+            case wire.Finish():
+                text, confidence = self._streams.pop(request.stream).utterance.finish()
+                self._send(wire.Final(request.stream, text, confidence))
+            case wire.Close():
+                del self._streams[request.stream]
 
-    def _feed(self, number: int, utterance: Utterance, sound: bytes) -> None:
-        utterance.decoder.feed(sound)
-        utterance.unheard += len(sound)
-        if utterance.unheard >= PARTIAL_EVERY:
-            utterance.unheard = 0
-            text, confidence = utterance.decoder.partial()
-            if text and text != utterance.partial:
-                utterance.partial = text
-                self.tell(Text(number, text, confidence, final=False))
+    def _open(self, request: wire.Open) -> None:
+        try:
+            utterance = Utterance(self._models, request.phrases, request.language, request.repeat, SEED)
+        except (RuntimeError, ValueError) as error:  # what pocketsphinx raises for a grammar it cannot use
+            self._send(wire.Failed(request.stream, f"the phrases cannot be recognised: {error}"))
+            return
+        for phrase in utterance.left_out:
+            self._send(wire.LeftOut(phrase))
+        self._streams[request.stream] = _Stream(utterance)
+
+    def _audio(self, number: int, stream: "_Stream", mulaw: bytes) -> None:
+        stream.utterance.feed(mulaw)
+        stream.unheard += len(mulaw)
+        if stream.unheard < PARTIAL_BYTES:
+            return
+        stream.unheard = 0
+        text, confidence = stream.utterance.partial()
+        if text and text != stream.said:
+            stream.said = text
+            self._send(wire.Partial(number, text, confidence))
+
+
+class _Stream:
+    def __init__(self, utterance: Utterance) -> None:
+        self.utterance = utterance
+        self.unheard = 0  # bytes since the last partial
+        self.said = ""  # the last partial
 
 
 def main() -> None:
-    """Until standard input ends: with the parent, however that ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the gateway decides
+    os.nice(NICENESS)
+    connection = socket.socket(fileno=sys.stdin.fileno())
     try:
-        worker = Worker(sys.stdout.buffer)
-    except (ImportError, RuntimeError) as error:
-        sys.stdout.buffer.write(framed(Trouble(0, f"pocketsphinx cannot be used: {error}")))
+        models = Models()
+        Utterance(models, ("yes", "no"), "en-US", repeat=False, seed=SEED).finish()  # loads all there is to load
+    except SpeechError as error:
+        connection.sendall(wire.pack(wire.Broken(str(error))))
         return
-    worker.tell(Ready())
-    while (body := read(sys.stdin.buffer)) is not None:
-        worker.carry_out(order.decode(body))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the gateway has gone in mid-report
+        Worker(models, connection).run()
 
 
 if __name__ == "__main__":

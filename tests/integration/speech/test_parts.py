@@ -1,0 +1,128 @@
+"""The local recogniser's parts that need no worker: messages, grammar, pronunciations."""
+
+from pathlib import Path
+
+import pocketsphinx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocelio.gateway.speech.local import wire
+from vocelio.gateway.speech.local.dictionary import Dictionary
+from vocelio.gateway.speech.local.grammar import CONSONANTS, GARBAGE, VOWELS, Grammar, normal
+from vocelio.gateway.speech.local.phonemes import to_arpabet
+
+REPORTS = st.one_of(
+    st.builds(wire.Ready),
+    st.builds(wire.Broken, st.text()),
+    st.builds(wire.Partial, st.integers(0, 2**32), st.text(), st.floats(0, 1)),
+    st.builds(wire.Final, st.integers(0, 2**32), st.text(), st.floats(0, 1)),
+    st.builds(wire.Failed, st.integers(0, 2**32), st.text()),
+    st.builds(wire.LeftOut, st.text()),
+)
+
+
+@given(st.lists(REPORTS, max_size=10), st.integers(1, 50))
+def test_messages_survive_any_cutting(reports: list[wire.Report], size: int):
+    data = b"".join(map(wire.pack, reports))
+    unpacker = wire.Unpacker(wire.REPORTS)
+    assert [r for at in range(0, len(data), size) for r in unpacker.feed(data[at : at + size])] == reports
+
+
+@given(st.lists(st.binary(max_size=200), max_size=10))
+def test_what_is_no_message_is_a_value_error(pieces: list[bytes]):
+    unpacker = wire.Unpacker(wire.REQUESTS)
+    try:
+        for piece in pieces:
+            list(unpacker.feed(piece))
+    except ValueError:
+        return
+
+
+def test_a_message_of_absurd_length_is_refused_at_once():
+    with pytest.raises(ValueError, match="bytes"):
+        list(wire.Unpacker(wire.REQUESTS).feed(b"\xff\xff\xff\xff"))
+
+
+@pytest.mark.parametrize(
+    ("phrase", "words"),
+    [
+        ("My Invoice!", "my invoice"),
+        ("  technical\n help ", "technical help"),
+        ("O\u2019Brien & Co.", "o'brien co"),
+        ("24-hour 'help'", "24 hour help"),
+        ("*AA", "aa"),
+        ("☎ _", ""),
+    ],
+)
+def test_a_phrase_is_reduced_to_its_words(phrase: str, words: str):
+    assert normal(phrase) == words
+
+
+@given(st.text(max_size=40))
+def test_a_reduced_phrase_stays_as_it_is(phrase: str):
+    words = normal(phrase)
+    assert normal(words) == words
+    assert GARBAGE not in words
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("sales", True),
+        ("my invoice", True),
+        ("i want my invoice please", True),
+        ("my", False),
+        ("sales sales", False),
+        ("please", False),
+        ("*AA *B", False),
+        ("", False),
+    ],
+)
+def test_only_a_whole_phrase_is_accepted(text: str, accepted: bool):
+    assert Grammar(["sales", "my invoice"], repeat=False, courtesies=True).accepts(text) is accepted
+
+
+@given(st.lists(st.sampled_from(["one", "two", "oh no"]), max_size=5))
+def test_phrases_may_be_repeated(phrases: list[str]):
+    grammar = Grammar(["one", "two", "oh no"], repeat=True, courtesies=True)
+    assert grammar.accepts(" ".join(phrases)) is bool(phrases)
+    assert grammar.words == {"one", "two", "oh", "no"}
+
+
+def test_no_phrases_accept_nothing():
+    grammar = Grammar([], repeat=True, courtesies=True)
+    assert grammar.words == set()
+    assert not grammar.accepts("")
+
+
+@pytest.fixture(scope="module")
+def dictionary() -> Dictionary:
+    return Dictionary(Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")))
+
+
+def test_every_way_to_say_a_word_is_found_and_the_telephones_too(dictionary: Dictionary):
+    sounds = dictionary.pronunciations("either", "en-US")
+    assert {"IY DH ER", "AY DH ER"} <= set(sounds)
+    assert "F EY L Z" in dictionary.pronunciations("sales", "en-US")
+
+
+@pytest.mark.parametrize("word", ["vocelio", "kubernetes", "24", "söhne", "xyzzy"])
+@pytest.mark.parametrize("language", ["en-US", "en-GB", "de-DE"])
+def test_a_word_outside_is_spelled_with_the_models_phonemes(dictionary: Dictionary, word: str, language: str):
+    known = {*VOWELS, *CONSONANTS, *"AO AW OY UH B CH DH G HH JH NG TH V Y ZH".split()}
+    sounds = dictionary.pronunciations(word, language)
+    assert sounds
+    assert {phoneme for sound in sounds for phoneme in sound.split()} <= known
+
+
+@pytest.mark.parametrize(("word", "language"), [("☎", "en-US"), ("sales", "xx-XX"), ("", "en-US")])
+def test_what_cannot_be_said_has_no_pronunciation(dictionary: Dictionary, word: str, language: str):
+    assert word == "sales" or dictionary.pronunciations(word, language) == ()
+    assert dictionary.pronunciations("sales", "xx-XX") == ()
+
+
+def test_an_unknown_phoneme_makes_a_word_unknown():
+    assert to_arpabet(["v", "'oU", "I2"]) == "V OW IH"
+    assert to_arpabet(["v", "??x"]) is None
+    assert to_arpabet([]) is None

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve bench check fix constraints clean
+.PHONY: help demo test serve bench fuzz check fix constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -22,6 +22,9 @@ serve: $(VENV)/.run ## the gateway on http://localhost:8080
 
 bench: $(VENV)/.run ## how fast: CPU per second of a call, beside a bare echo
 	@$(BIN)/python -m benchmarks
+
+fuzz: $(VENV)/.dev ## random flows, calls and documents, many more than in the tests: about 6 minutes
+	@FUZZ=12000 $(BIN)/pytest -n 4 tests/fuzz
 
 check: $(VENV)/.dev ## lint, types and the import directions only
 	$(STEP) "lint and types"

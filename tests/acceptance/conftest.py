@@ -5,11 +5,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 
 from tests.gateway import gateway
 from vocelio.engine.voice import Voice
 from vocelio.gateway.simulator.caller import Caller
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

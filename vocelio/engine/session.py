@@ -71,6 +71,16 @@ class Session:
         return self._state.outcome
 
     @property
+    def disposition(self) -> str:
+        """What the flow called the way that the call ended."""
+        return self._state.closing.disposition if self._state.closing else ""
+
+    @property
+    def at(self) -> float:
+        """Seconds into the call: no event may be earlier."""
+        return self._state.at
+
+    @property
     def node(self) -> str:
         """The node where the call is, in the flow within."""
         return self._state.node
@@ -111,7 +121,7 @@ class Session:
                 if not state.node:
                     self._begin(self._longest)
             case events.CallEnded():
-                self._end("transferred" if state.outcome == "transferred" else "abandoned")
+                self._end(state.closing.outcome if state.closing else "abandoned")
             case events.PromptFinished() | events.PromptInterrupted():
                 self._prompt_over(event)
             case events.SpeechStarted():
@@ -166,7 +176,10 @@ class Session:
 
     def _ended_elsewhere(self, event: events.AnyEvent) -> None:
         """An operator's transfer is not the node's: unanswered, the caller is asked again where the call was."""
-        commanded, self._state.commanded = self._state.commanded, False
+        commanded = self._state.commanded
+        self._state.commanded = False
+        if isinstance(event, events.TransferEnded | events.QueueEnded):
+            self._new_stream()
         if not commanded or not isinstance(event, events.TransferEnded):
             self._hand(event)
         elif event.how == "answered":
@@ -203,14 +216,19 @@ class Session:
 
     def _resumed(self) -> None:
         state, run = self._state, self._run
-        run.forget_all()
         if not state.node:
+            run.forget_all()
             self._begin(self._longest)
             return
-        run.start_timer("longest call", max(1.0, self._longest - state.at), "session")
+        self._new_stream()
         if state.closing is None:
             state.preface = LETS_GO_ON
             self._node.resume(run)
+
+    def _new_stream(self) -> None:
+        """What was under way, and what was heard of the caller, was the old stream's; the call's time goes on."""
+        self._run.forget_all()
+        self._run.start_timer("longest call", max(1.0, self._longest - self._state.at), "session")
 
     @property
     def _node(self) -> Node:

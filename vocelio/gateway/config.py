@@ -4,6 +4,7 @@ An unknown VOCELIO_ name is an error, since it is most likely a misspelt one; wh
 environment for a service that is called "vocelio" is not ours.
 """
 
+import os
 import re
 import secrets
 from collections.abc import Mapping
@@ -63,10 +64,25 @@ def _tokens(environment: Mapping[str, str], secret_file: Path) -> dict[str, str]
 
 def _shared_secret(file: Path) -> str:
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(secrets.token_hex(32))
-    return file.read_text()
+        _make_secret(file)
+    secret = file.read_text().strip()
+    if len(secret) < 32:
+        raise SettingsError(f"{file} holds no secret: delete it, and a new one is made")
+    return secret
+
+
+def _make_secret(file: Path) -> None:
+    """Whole or not at all, and the first of two processes wins."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    made = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    made.touch(mode=0o600)
+    made.write_text(secrets.token_hex(32))
+    try:
+        os.link(made, file)
+    except FileExistsError:
+        pass  # another process was first: its secret is the one
+    finally:
+        made.unlink()
 
 
 def _port(text: str) -> int:

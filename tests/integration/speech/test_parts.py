@@ -107,22 +107,28 @@ def test_every_way_to_say_a_word_is_found_and_the_telephones_too(dictionary: Dic
     assert "F EY L Z" in dictionary.pronunciations("sales", "en-US")
 
 
+def test_every_word_of_the_file_is_found(dictionary: Dictionary):
+    path = Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict"))
+    lines = [line.split(maxsplit=1) for line in path.read_text().splitlines()]
+    for name, sound in [*lines[::997], lines[0], lines[-1]]:
+        assert sound in dictionary.pronunciations(name.partition("(")[0], "en-US")
+
+
 @pytest.mark.parametrize("word", ["vocelio", "kubernetes", "24", "söhne", "xyzzy"])
-@pytest.mark.parametrize("language", ["en-US", "en-GB", "de-DE"])
+@pytest.mark.parametrize("language", ["en-US", "en-GB"])
 def test_a_word_outside_is_spelled_with_the_models_phonemes(dictionary: Dictionary, word: str, language: str):
-    known = {*VOWELS, *CONSONANTS, *"AO AW OY UH B CH DH G HH JH NG TH V Y ZH".split()}
+    rest = {"AO", "AW", "OY", "UH", "B", "CH", "DH", "G", "HH", "JH", "NG", "TH", "V", "Y", "ZH"}
     sounds = dictionary.pronunciations(word, language)
     assert sounds
-    assert {phoneme for sound in sounds for phoneme in sound.split()} <= known
+    assert {phoneme for sound in sounds for phoneme in sound.split()} <= {*VOWELS, *CONSONANTS, *rest}
 
 
-@pytest.mark.parametrize(("word", "language"), [("☎", "en-US"), ("sales", "xx-XX"), ("", "en-US")])
+@pytest.mark.parametrize(("word", "language"), [("sales", "xx-XX"), ("söhne", "de-DE"), ("", "en-US")])
 def test_what_cannot_be_said_has_no_pronunciation(dictionary: Dictionary, word: str, language: str):
-    assert word == "sales" or dictionary.pronunciations(word, language) == ()
-    assert dictionary.pronunciations("sales", "xx-XX") == ()
+    assert dictionary.pronunciations(word, language) == ()
 
 
 def test_an_unknown_phoneme_makes_a_word_unknown():
     assert to_arpabet(["v", "'oU", "I2"]) == "V OW IH"
-    assert to_arpabet(["v", "??x"]) is None
+    assert to_arpabet(["v", "qQ"]) is None
     assert to_arpabet([]) is None

@@ -84,9 +84,7 @@ def test_noise_that_sets_in_after_digital_silence_starts_nothing(level: float):
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize(
-    "click", [noise(0.002, 20000), noise(0.01, 6000), noise(0.02, 9000), b"\xff\x7f" * 8]
-)
+@pytest.mark.parametrize("click", [noise(0.002, 20000), noise(0.01, 6000), noise(0.02, 9000), b"\xff\x7f" * 8])
 def test_a_click_starts_nothing(click: bytes, seed: int):
     before = 2 * (RATE + 17 * seed)
     line = noise(2, 20, seed)

@@ -10,7 +10,7 @@ import msgspec
 
 from vocelio.engine.actions import AnyAction, Request, Speak, Transfer
 from vocelio.engine.errors import EngineError
-from vocelio.engine.events import AnyEvent, Heard, KeyPressed
+from vocelio.engine.events import AnyEvent, Heard, KeyPressed, ReplyArrived
 from vocelio.engine.facts import CallFacts
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.session import Session
@@ -53,6 +53,8 @@ def kept(exchange: Exchange, confidential: bool) -> Exchange:
     match event:
         case Heard() if confidential:
             event, hidden = msgspec.structs.replace(event, text="*" * len(event.text)), True
+        case ReplyArrived() if confidential:
+            event, hidden = msgspec.structs.replace(event, body=None), True
         case KeyPressed() if confidential:
             event, hidden = msgspec.structs.replace(event, key="*"), True
         case _:

@@ -6,8 +6,11 @@ no task and no queue. When the stream ends, everything of it ends; what must go 
 """
 
 import asyncio
+import logging
 from collections import deque
 from typing import assert_never
+
+import msgspec
 
 from vocelio.codecs.activity import SpeechStarted
 from vocelio.engine import actions, events
@@ -18,10 +21,13 @@ from vocelio.gateway.calls.speaking import Speaking
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.listening import Edge, Listening
 from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent
-from vocelio.gateway.media.stream import CLOSE_NORMAL
-from vocelio.gateway.outbound.fetch import Reply
+from vocelio.gateway.media.stream import CLOSE_NORMAL, CLOSE_TROUBLE
+from vocelio.gateway.outbound.fetch import Reply, shown
 from vocelio.gateway.speech.ports import Heard, SpeechError
 
+LOG = logging.getLogger(__name__)
+
+NOT_DONE_SECONDS = 1.0
 FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
 HIDDEN = "***"
 
@@ -54,15 +60,13 @@ class Call:
     def begin(self) -> None:
         """The stream has started: the flow begins, or goes on."""
         record, now = self._record, self._calls.services.wall()
-        self._calls.live[record.call] = self._superseded
-        record.first_stream = record.first_stream or now
-        record.last_stream = now
+        self._calls.live[record.call] = self
+        record.back(now)
         pending, record.pending = record.pending, None
         if pending is not None:
             self._publish("transfer.ended", how=pending.how, seconds=pending.seconds)
             self._step(pending)
         elif record.checkpoint is not None:
-            record.resumed.append(self._at())
             self._publish("call.resumed")
             self._step(events.CallResumed(self._at()))
         else:
@@ -72,12 +76,16 @@ class Call:
 
     def hear(self, sound: bytes) -> None:
         """The caller's next sound: mu-law, usually 20 ms."""
+        if self._closed:
+            return
         if self._echoing:
             self._transport.send(messages.media(self._stream_sid, sound))
         self._listening.hear(sound)
 
     def key(self, digit: str) -> None:
         """The caller pressed a key."""
+        if self._closed:
+            return
         self._silent_since = self._loop.time()
         self._step(events.KeyPressed(self._at(), digit))
 
@@ -86,12 +94,14 @@ class Call:
         self._speaking.marked(name)
 
     def caller_left(self) -> None:
-        """Twilio stopped the stream: the caller hung up."""
+        """Twilio says that the caller hung up: by the stream's stop, or by the call's status."""
         if self._may_act():
             self._step(events.CallEnded(self._at()))
             self._stream_ended()
-            self._calls.end(self._record, self._session.outcome)
+            self._record.disposition = self._session.disposition
+            self._calls.end(self._record, self._session.outcome or "abandoned")
         self.close()
+        self._transport.close(CLOSE_NORMAL, "the call has ended")
 
     def lost(self) -> None:
         """The socket broke off without a word. Harmless after any other end."""
@@ -113,7 +123,7 @@ class Call:
             request.cancel()
         self._timers.clear()
         self._watch_final()
-        if self._calls.live.get(self._record.call) == self._superseded:
+        if self._calls.live.get(self._record.call) is self:
             del self._calls.live[self._record.call]
 
     async def wait_closed(self) -> None:
@@ -121,7 +131,11 @@ class Call:
         await self._speaking.wait_closed()
         await asyncio.gather(*self._requests, return_exceptions=True)
 
-    def _superseded(self) -> None:
+    def supersede(self) -> None:
+        """A newer stream takes the call over, from where it is now."""
+        if self._may_act():
+            self._record.checkpoint = self._session.checkpoint()
+            self._stream_ended()
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
 
@@ -129,7 +143,7 @@ class Call:
         return not self._closed and self._generation == self._record.generation
 
     def _stream_ended(self) -> None:
-        self._record.last_stream = self._calls.services.wall()
+        self._record.last_stream = max(self._record.last_stream, self._calls.services.wall())
 
     def _at(self) -> float:
         return self._origin + self._loop.time()
@@ -146,11 +160,19 @@ class Call:
             return
         self._stepping = True
         try:
-            while self._mailbox and self._may_act():
-                for action in self._record.step(self._session, self._mailbox.popleft()):
-                    self._carry_out(action)
+            self._work_off()
+        except Exception:  # our own defect: this call is resumed, at most a few times, and no other call notices
+            LOG.exception("call %s: %s failed", self._record.call, type(event).__name__)
+            self.lost()
+            self._transport.close(CLOSE_TROUBLE, "trouble in the gateway")
         finally:
             self._stepping = False
+
+    def _work_off(self) -> None:
+        while self._mailbox and self._may_act():
+            for action in self._record.step(self._session, self._mailbox.popleft()):
+                if self._may_act():
+                    self._carry_out(action)
 
     def _carry_out(self, action: actions.AnyAction) -> None:
         match action:
@@ -181,13 +203,21 @@ class Call:
                 self._requests.add(task)
                 task.add_done_callback(self._requests.discard)
             case actions.Record():
-                self._step(events.RecordingEnded(self._at(), action.id, 0.0))
+                self._later(events.RecordingEnded(0.0, action.id, 0.0))
             case actions.StopRecording():
                 pass  # recording comes with the storage of its sound
             case actions.Queue():
-                self._step(events.QueueEnded(self._at(), action.id, "failed"))
+                self._later(events.QueueEnded(0.0, action.id, "failed"))
             case _:
                 assert_never(action)
+
+    def _later(self, event: events.RecordingEnded | events.QueueEnded) -> None:
+        """What this release cannot do ends after a while: never at once, or a flow could go in circles for ever."""
+        self._timers[event.id] = self._loop.call_later(NOT_DONE_SECONDS, self._not_done, event)
+
+    def _not_done(self, event: events.RecordingEnded | events.QueueEnded) -> None:
+        del self._timers[event.id]
+        self._step(msgspec.structs.replace(event, at=self._at()))
 
     def _leave(self, intent: actions.Transfer | actions.HangUp) -> None:
         """Twilio is to do something else with the call: what, is on record before the socket is closed."""
@@ -201,9 +231,11 @@ class Call:
             record.outcome, record.disposition = intent.outcome, intent.disposition
         self._stream_ended()
         self.close()
+        self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
         if isinstance(intent, actions.HangUp):
             self._calls.end(record, intent.outcome)
-        self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
+        else:
+            self._calls.transferring(record)
 
     async def _fetch(self, request: actions.Request) -> None:
         headers = self._with_secrets(request)
@@ -211,7 +243,7 @@ class Call:
             reply = Reply("error", problem="a header names a secret that the tenant does not have")
         else:
             reply = await self._calls.services.fetcher.fetch(request, headers)
-        url = HIDDEN if request.sensitive else request.url.partition("?")[0]
+        url = HIDDEN if request.sensitive else shown(request.url)
         self._publish(
             "request.ended", node=self._session.node, url=url, how=reply.how, status=reply.status, problem=reply.problem
         )
@@ -264,7 +296,8 @@ class Call:
             self._watch_final(FINAL_DEADLINE)
 
     def _heard(self, wanted: actions.Listen, heard: Heard) -> None:
-        self._watch_final()
+        if heard.final:
+            self._watch_final()
         self._partial = None if heard.final else (wanted, heard)
         if heard.final:
             self._tell_heard(wanted, heard)

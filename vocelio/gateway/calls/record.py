@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from vocelio.engine import actions, events
 from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.facts import CallFacts, TenantFacts
@@ -22,7 +24,9 @@ class CallRecord:
     """One caller's visit. Instants are whole microseconds UTC.
 
     ``generation`` counts its streams: only the newest may act. ``intent`` is what Twilio shall do when the
-    stream is closed; ``pending`` the event with which the flow goes on when the next stream begins.
+    stream is closed; ``pending`` the event with which the flow goes on when the next stream begins. ``left`` is
+    when a transfer began, ``away`` the microseconds of those that came back: they are not billed. ``sequence``
+    is that of the newest event of this generation.
     """
 
     call: str
@@ -43,6 +47,10 @@ class CallRecord:
     ended: int = 0
     resumed: list[float] = field(default_factory=list)
     log: bytearray = field(default_factory=bytearray)
+    left: int = 0
+    away: int = 0
+    sequence: int = 0
+    asked_in_confidence: bool = False
 
     def facts(self) -> CallFacts:
         """What the flow may know."""
@@ -66,13 +74,26 @@ class CallRecord:
 
     def step(self, session: Session, event: events.AnyEvent) -> Sequence[actions.AnyAction]:
         """Feed the event to the session and keep what came of it, for replay. Answers in confidence are not kept."""
-        confidential = session.confidential
+        if event.at < session.at:  # the wall clock, by which a call goes on after a stream, was set back
+            event = msgspec.structs.replace(event, at=session.at)
+        confidential = session.confidential or (isinstance(event, events.ReplyArrived) and self.asked_in_confidence)
         happened = exchange.step(session, event)
+        for action in happened.actions:
+            if isinstance(action, actions.Request):
+                self.asked_in_confidence = action.sensitive
         if not self.log:
             self.log += log.line(log.header(self.assignment.version, self.facts()))
         if len(self.log) < MAX_LOG:
             self.log += log.line(exchange.kept(happened, confidential))
         return happened.actions
+
+    def back(self, now: int) -> None:
+        """A stream begins: whatever transfer there was is over."""
+        self.first_stream = self.first_stream or now
+        if self.left:
+            self.away += max(0, now - self.left)
+            self.left = 0
+        self.last_stream = max(self.last_stream, now)
 
     def elapsed(self, now: int) -> float:
         """Seconds since the call began."""
@@ -84,9 +105,14 @@ class CallRecord:
         return len([at for at in self.resumed if at > since]) < RESUMES
 
     @property
+    def over(self) -> bool:
+        """Whether nothing of it can go on: a call that was lost still can."""
+        return bool(self.ended) and self.outcome != "lost"
+
+    @property
     def billed(self) -> int:
-        """Microseconds from the first stream's begin to the last one's end."""
-        return max(0, self.last_stream - self.first_stream)
+        """Microseconds from the first stream's begin to the last one's end, without transfers in between."""
+        return max(0, self.last_stream - self.first_stream - self.away)
 
     @property
     def cost(self) -> int:

@@ -2,23 +2,27 @@
 
 A token is random, kept only as a hash, good once, for a minute, and for one account and call. Redeeming it
 raises the call's generation: the stream before it can do nothing any more. A stream that is lost without a
-word leaves its call waiting for Twilio to come back; when it does not, the call has ended.
+word leaves its call waiting for Twilio to come back; when it does not, the call has ended. Should Twilio come
+after all, the call goes on; its later ``call.ended``, of a higher generation, replaces the earlier one.
 """
 
 import asyncio
 import hashlib
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from vocelio.engine.actions import Transfer
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.events import Event
 from vocelio.gateway.store.site import Assignment
 
 TOKEN_SECONDS = 60  # Twilio connects within a second; a late one is not Twilio's
+CONNECT_SECONDS = 75.0  # from our TwiML to a stream: the token's time, and some for the messages before
+TRANSFER_SECONDS = 6 * 3_600.0  # of ringing and talking: past it nobody will tell us how it ended
+STATUS_SECONDS = 5.0  # from a call's end by its status to the end of its transfer, which may be told later
 LOST_AFTER = 1.5  # seconds without a word from Twilio after a stream broke off: the next request comes in under one
 KEPT = 10_000  # records of ended calls, the newest: some hours of a busy process
 
@@ -29,17 +33,25 @@ class _Token:
     expires: int
 
 
+class LiveCall(Protocol):
+    """A call while its stream is open."""
+
+    def supersede(self) -> None:
+        """A newer stream takes over: this one ends, and its state is on record."""
+
+    def caller_left(self) -> None:
+        """The call is over."""
+
+
 class Calls:
     """The registry."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.live: dict[str, Callable[[], None]] = {}
-        """The live calls, each with what ends its stream at once."""
+        self.live: dict[str, LiveCall] = {}
         self._records: OrderedDict[str, CallRecord] = OrderedDict()
         self._tokens: dict[str, _Token] = {}
         self._waiting: dict[str, asyncio.TimerHandle] = {}
-        self._sequence: dict[str, int] = {}
 
     # Records
 
@@ -76,21 +88,22 @@ class Calls:
             micro_usd=record.cost,
             tier=record.assignment.version.flow.voice.tier,
         )
-        self._sequence.pop(record.call, None)
         self.services.logs.keep(record.call, bytes(record.log))
+        if record.over:
+            record.log, record.checkpoint = bytearray(), None
 
     def _forget_oldest(self) -> None:
-        while len(self._records) > KEPT:
-            oldest = next(iter(self._records.values()))
-            if not oldest.ended:
-                return
-            del self._records[oldest.call]
+        """Calls that have not ended are kept: each of them ends, by a stream, a webhook or a timer."""
+        if len(self._records) > KEPT:
+            ended = next((record.call for record in self._records.values() if record.ended), None)
+            if ended is not None:
+                del self._records[ended]
 
     # Streams
 
     def issue_token(self, record: CallRecord) -> str:
-        """A token for the call's next stream."""
-        self._stop_waiting(record.call)
+        """A token for the call's next stream; when none comes with it in time, the call has ended."""
+        self._wait(record, CONNECT_SECONDS, "lost" if record.generation else "abandoned")
         now = self.services.wall()
         self._tokens = {digest: token for digest, token in self._tokens.items() if token.expires > now}
         text = secrets.token_urlsafe(32)
@@ -103,25 +116,43 @@ class Calls:
         if token is None or token.expires <= self.services.wall():
             return None
         record = token.record
-        if (record.account, record.call) != (account, call):
+        if record.over or (record.account, record.call) != (account, call):
             return None
         self._stop_waiting(call)
-        if take_over := self.live.pop(call, None):
-            take_over()
+        if earlier := self.live.pop(call, None):
+            earlier.supersede()
         record.generation += 1
+        record.sequence = 0
         record.intent = None
         record.ended, record.outcome = 0, ""
-        self._sequence[call] = 0
         return record
 
     def lost(self, record: CallRecord) -> None:
         """The call's stream broke off: Twilio may come back for it."""
-        loop = asyncio.get_running_loop()
-        self._waiting[record.call] = loop.call_later(LOST_AFTER, self._give_up, record)
+        self._wait(record, LOST_AFTER, "lost")
 
-    def _give_up(self, record: CallRecord) -> None:
+    def transferring(self, record: CallRecord) -> None:
+        """The call has left its stream for a transfer: Twilio will tell how that ended."""
+        record.left = record.last_stream
+        self._wait(record, TRANSFER_SECONDS, "lost")
+
+    def over(self, record: CallRecord) -> None:
+        """Twilio says that the call is over. How a transfer ended may still be told."""
+        if live := self.live.get(record.call):
+            live.caller_left()
+        elif isinstance(record.intent, Transfer) and record.pending is None and not record.ended:
+            self._wait(record, STATUS_SECONDS, "abandoned")
+        else:
+            self.end(record, "abandoned")
+
+    def _wait(self, record: CallRecord, seconds: float, outcome: str) -> None:
+        self._stop_waiting(record.call)
+        loop = asyncio.get_running_loop()
+        self._waiting[record.call] = loop.call_later(seconds, self._give_up, record, outcome)
+
+    def _give_up(self, record: CallRecord, outcome: str) -> None:
         self._waiting.pop(record.call, None)
-        self.end(record, "lost")
+        self.end(record, outcome)
 
     def _stop_waiting(self, call: str) -> None:
         if handle := self._waiting.pop(call, None):
@@ -130,19 +161,19 @@ class Calls:
     def close(self) -> None:
         """The process ends: what still waits has been lost."""
         for call in list(self._waiting):
-            self._give_up(self._records[call])
+            self._give_up(self._records[call], "lost")
 
     # Events
 
     def publish(self, record: CallRecord, kind: str, **data: Any) -> None:
         """Tell whoever watches. Never waits."""
-        sequence = self._sequence[record.call] = self._sequence.get(record.call, 0) + 1
+        record.sequence += 1
         self.services.bus.publish(
             Event(
                 tenant=record.assignment.tenant.id,
                 call=record.call,
                 generation=record.generation,
-                seq=sequence,
+                seq=record.sequence,
                 type=kind,
                 at=self.services.wall(),
                 data=data,

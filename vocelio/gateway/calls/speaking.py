@@ -5,13 +5,18 @@ timer at a time wakes playout up. ``told`` hears of every prompt's begin and end
 """
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from vocelio.engine.voice import Voice
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.playout import Playout, PlayoutEvent, Send, SendAudio, SendMark
 from vocelio.gateway.speech.ports import SpeechError, Synthesizer
+
+LOG = logging.getLogger(__name__)
+
+LONGEST_GAP = 4.0  # seconds of nothing from a synthesizer: longer than that nobody waits on a telephone
 
 
 class Speaking:
@@ -33,6 +38,7 @@ class Speaking:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._room = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
 
     def speak(self, prompt: str, text: str, voice: Voice) -> None:
         """Play the text behind what is being played."""
@@ -50,11 +56,14 @@ class Speaking:
 
     def marked(self, name: str) -> None:
         """Twilio gave a mark back."""
+        if self._closed:
+            return
         self._playout.marked(name, self._loop.time())
         self._pump()
 
     def close(self) -> None:
         """Nothing more is said: tasks and timer end."""
+        self._closed = True
         self._cancel()
         if self._timer:
             self._timer.cancel()
@@ -67,14 +76,25 @@ class Speaking:
     async def _synthesise(self, prompt: str, text: str, voice: Voice) -> None:
         try:
             async with aclosing(self._synthesizer.speak(text, voice)) as sound:
-                async for mulaw in sound:
+                while mulaw := await self._next(sound):
                     self._playout.feed(prompt, mulaw)
                     self._pump()
                     await self._wait_for_room(prompt)
         except SpeechError as error:
             self._failed(prompt, error)
+        except Exception:  # a provider's defect: the call goes on with what was said
+            LOG.exception("prompt %s broke off", prompt)
+            self._failed(prompt, SpeechError("the synthesizer failed; the log says how"))
         self._playout.finish(prompt)
         self._pump()
+
+    async def _next(self, sound: AsyncGenerator[bytes, None]) -> bytes:
+        """The next of the sound; nothing at its end. Raises SpeechError when it does not come in time."""
+        try:
+            async with asyncio.timeout(LONGEST_GAP):
+                return await anext(sound, b"")
+        except TimeoutError as error:
+            raise SpeechError(f"the synthesizer gave nothing for {LONGEST_GAP:g} s") from error
 
     async def _wait_for_room(self, prompt: str) -> None:
         while not self._playout.has_room(prompt):
@@ -87,6 +107,8 @@ class Speaking:
 
     def _pump(self) -> None:
         """Send what is due, tell what is known, and set the timer for what comes next."""
+        if self._closed:
+            return
         self._out(self._playout.poll(self._loop.time()))
         self._room.set()
         if self._timer:

@@ -6,7 +6,7 @@ address that was checked, so that a name that changes its mind in between gains 
 
 import socket
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -14,6 +14,8 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 Address = IPv4Address | IPv6Address
 Policy = Callable[[Address], bool]
 
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: all that is given out of IPv6 so far
+_RELAY = IPv4Network("192.88.99.0/24")  # RFC 7526: once led to somebody's IPv6
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
@@ -24,11 +26,17 @@ class NotPublic(Exception):
 def is_public(address: Address) -> bool:
     """Whether anybody on the Internet could be there. IPv4 addresses inside IPv6 ones count as what they are."""
     if isinstance(address, IPv6Address):
-        for inner in (address.ipv4_mapped, address.sixtofour, *(address.teredo or ())):
+        if address.ipv4_mapped is not None:
+            return is_public(address.ipv4_mapped)
+        for inner in (address.sixtofour, *(address.teredo or ())):
             if inner is not None and not is_public(inner):
                 return False
         if address in _NAT64:
             return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
+        if address not in _GLOBAL_UNICAST:
+            return False
+    elif address in _RELAY:
+        return False
     return address.is_global and not address.is_multicast
 
 

@@ -133,6 +133,14 @@ async def _read(response: ClientResponse) -> Reply:
     return Reply("ok" if response.status < 400 else "error", response.status, decoded)
 
 
+def shown(url: str) -> str:
+    """The URL as it may be shown: without user, password, query and fragment, where secrets stand."""
+    try:
+        return str(URL(url).with_user(None).with_query(None).with_fragment(None))
+    except ValueError:
+        return "not a URL"
+
+
 def _web(url: URL) -> URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise NotPublic(f"`{url.scheme}` is not a way to ask another system")

@@ -15,6 +15,7 @@ from vocelio.gateway.media.stream import CLOSE_POLICY, CLOSE_TROUBLE, CLOSE_UNSU
 
 MAX_UNSENT = 262_144  # characters: 24 s of sound; playout runs at most 2 s ahead
 SEND_SECONDS = 5.0
+MAX_REASON = 120  # bytes: a close frame has room for 123 (RFC 6455, 5.5)
 GOODBYE_SECONDS = 2.0  # for the peer to answer our close
 
 
@@ -42,7 +43,7 @@ class SocketTransport:
     def close(self, code: int, reason: str = "") -> None:
         """See Transport."""
         if self._closing is None:
-            self._closing = (code, reason[:120])
+            self._closing = (code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
             self._wakeup.set()
 
     async def run(self) -> None:

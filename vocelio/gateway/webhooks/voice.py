@@ -6,6 +6,8 @@ happen was put on record before the stream was closed.
 
 from typing import Literal
 
+import msgspec
+
 from vocelio.engine import actions, events
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.registry import Calls
@@ -41,29 +43,35 @@ class Voice:
         if assignment is None:
             return twiml.apologise(DEFAULT_APOLOGY)
         record = self._calls.begin(form.call, form.account, _caller(form.get("From")), assignment)
-        return twiml.hang_up() if record.ended else self._connect(record)
+        return twiml.hang_up() if record.over else self._connect(record)
 
     def go_on(self, form: SignedForm) -> str:
         """The stream is closed, or was lost: what now?"""
         record = self._calls.find(form.call, form.account)
         if record is None:
             return twiml.apologise(DEFAULT_APOLOGY)
+        if record.over:
+            return twiml.hang_up()
         match record.intent:
+            case actions.Transfer() if record.pending is not None:  # that is over: its stream did not come
+                return self._resume(record)
             case actions.Transfer():
                 return self._dial(record, record.intent, 0)
             case actions.HangUp():
                 return twiml.hang_up()
-            case None:
+            case _:
                 return self._resume(record)
 
     def dialed(self, form: SignedForm) -> str:
         """Ringing has ended: the next number, the flow's next node, or the end."""
         record = self._calls.find(form.call, form.account)
-        if record is None or not isinstance(record.intent, actions.Transfer):
+        if record is None or record.over or not isinstance(record.intent, actions.Transfer):
+            return twiml.hang_up()
+        if form.query.get("t", record.intent.id) != record.intent.id:  # of an earlier transfer, told again
             return twiml.hang_up()
         how = DIAL_STATUS.get(form.get("DialCallStatus"), "failed")
         turn = form.query.get("n", "0")
-        tried = int(turn) if turn.isdecimal() else 0
+        tried = int(turn) if turn.isdecimal() and len(turn) < 3 else 0
         if how != "answered" and tried + 1 < len(self._rounds(record, record.intent)):
             return self._dial(record, record.intent, tried + 1)
         return self._transferred(record, record.intent, how, form.get("DialCallDuration"))
@@ -80,9 +88,7 @@ class Voice:
         record = self._calls.find(form.call, form.account)
         if record is None or form.get("CallStatus") not in OVER:
             return
-        if end_stream := self._calls.live.get(record.call):
-            end_stream()
-        self._calls.end(record, "abandoned")
+        self._calls.over(record)
 
     # Streams
 
@@ -92,9 +98,9 @@ class Voice:
         return twiml.connect(stream, token, self._signatures.url("/twilio/continue"))
 
     def _resume(self, record: CallRecord) -> str:
-        if record.ended and record.outcome != "lost":
-            return twiml.hang_up()
-        if record.may_resume(self._calls.services.wall()):
+        now = self._calls.services.wall()
+        if record.may_resume(now):
+            record.resumed.append(record.elapsed(now))
             return self._connect(record)
         self._calls.end(record, "failed")
         return twiml.apologise(record.assignment.tenant.apology)
@@ -124,7 +130,7 @@ class Voice:
             rounds[turn],
             sip=transfer.sip,
             timeout=transfer.timeout or (department.timeout if department else RINGING),
-            action=url(f"/twilio/dialed?n={turn}"),
+            action=url(f"/twilio/dialed?n={turn}&t={transfer.id}"),
             whisper=url(f"/twilio/whisper?call={record.call}") if self._whisper(record, transfer) else "",
             caller_id=transfer.caller_id,
         )
@@ -139,12 +145,12 @@ class Voice:
             at = record.elapsed(self._calls.services.wall())
             record.pending = events.TransferEnded(at, transfer.id, how, float(seconds) if seconds.isdecimal() else 0.0)
         session = record.session()
+        record.pending = msgspec.structs.replace(record.pending, at=max(record.pending.at, session.at))
         session.receive(record.pending)
         if not session.ended:
             return self._connect(record)
-        if not record.ended:
-            record.step(record.session(), record.pending)
-            self._calls.publish(record, "transfer.ended", how=how, seconds=record.pending.seconds)
+        record.step(record.session(), record.pending)
+        self._calls.publish(record, "transfer.ended", how=how, seconds=record.pending.seconds)
         self._calls.end(record, session.outcome)
         return twiml.hang_up()
 

@@ -18,6 +18,7 @@ from vocelio.gateway.store.site import Assignment, Department, Tenant
 ACCOUNT, CALL, STREAM = "AC" + "0" * 32, "CA" + "1" * 32, "MZ" + "2" * 32
 TENANT = Tenant("harbour", "Harbour Tools")
 NUMBER = "+13072249663"
+START = 1_700_000_000_000_000  # microseconds UTC
 SILENT = base64.b64encode(b"\xff" * 160).decode()
 
 
@@ -37,22 +38,22 @@ class OneFlow:
 class World:
     """A registry with one flow, scripted ears, a tone for a voice, and everything that was published."""
 
-    def __init__(self, flow, *texts):
+    def __init__(self, flow, *texts, recognizer=None, synthesizer=None):
         loop = asyncio.get_running_loop()
         self.events = []
         bus = EventBus()
         bus.publish = self.events.append  # the bus's port: whoever publishes calls just this
         self.site = OneFlow(flow)
-        self.recognizer = ScriptedRecognizer(texts)
+        self.recognizer = recognizer or ScriptedRecognizer(texts)
         self.calls = Calls(
             Services(
                 self.site,
                 self.recognizer,
-                ToneSynthesizer(),
+                synthesizer or ToneSynthesizer(),
                 bus,
                 Fetcher(),
                 MemoryLogs(),
-                lambda: round(loop.time() * 1e6),
+                lambda: START + round(loop.time() * 1e6),
             )
         )
         self.record = self.calls.begin(CALL, ACCOUNT, "+13105550142", self.site.assignment(NUMBER))

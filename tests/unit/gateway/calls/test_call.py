@@ -8,7 +8,9 @@ import pytest
 
 from tests.unit.gateway.calls.peer import World, Peer
 from tests.virtual_time import in_virtual_time
+from vocelio.engine.events import TransferEnded
 from vocelio.gateway.simulator.babble import babble
+from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
 
 SPEECH = babble(1.0, random.Random(2))
 GREETING = "Thank you for calling. How may we help you today?"
@@ -220,3 +222,172 @@ async def test_latency_is_from_the_end_of_the_voice_to_the_first_sound():
     assert 500 <= latency <= 800  # the silence that ends an utterance, and next to nothing
     await peer.gone()
     await asyncio.sleep(2)
+
+
+LATER = flow(
+    talk={"type": "say", "text": "A", "exits": {"next": "ring"}},
+    ring={"type": "transfer", "department": "sales", "exits": {"busy": "ask"}},
+    ask=ASK["nodes"]["ask"] | {"exits": {}},
+)
+
+
+def ended_elsewhere(world, how):
+    """What the webhook does when ringing has ended."""
+    at = world.record.elapsed(world.calls.services.wall())
+    world.record.pending = TransferEnded(at, world.record.intent.id, how)
+
+
+@in_virtual_time
+async def test_after_a_transfer_nothing_of_the_old_stream_counts():
+    world = World(LATER | {"max_seconds": 60})
+    peer = started(world)
+    await peer.run(0.5, SPEECH)  # speaking while the transfer begins
+    await peer.gone()
+    assert world.record.intent.department == "sales"
+    await asyncio.sleep(10)
+    ended_elsewhere(world, "busy")
+    again = started(world)
+    await again.run(2)
+    assert world.of("prompt.started")[-1]["text"] == "Sales or billing?", "nobody is believed to be speaking"
+    await again.run(70)
+    assert world.record.outcome, "the longest call is still counted"
+    await again.gone()
+
+
+@in_virtual_time
+async def test_ringing_is_not_billed():
+    world = World(LATER)
+    peer = started(world)
+    await peer.run(3)
+    await peer.gone()
+    streamed = world.record.billed
+    await asyncio.sleep(30)
+    ended_elsewhere(world, "busy")
+    again = started(world)
+    await again.run(2)
+    again.numbered("stop", stop={})
+    assert world.of("call.ended")[0]["seconds"] == pytest.approx(streamed / 1e6 + 2, abs=0.1)
+    await again.gone()
+
+
+@in_virtual_time
+async def test_a_newer_stream_goes_on_where_the_older_one_was():
+    world = World(ASK, "billing")
+    old = started(world)
+    await old.run(5)
+    new = started(world)
+    await new.run(1)
+    assert len(world.of("call.started")) == 1
+    assert world.of("prompt.started")[-1]["text"].startswith("Sorry, let's go on. Sales or billing?")
+    await old.gone()
+    await new.gone()
+    await asyncio.sleep(2)
+
+
+@in_virtual_time
+async def test_what_cannot_be_done_yet_never_goes_in_circles():
+    world = World(
+        flow(
+            queue={"type": "queue", "department": "sales", "exits": {"failed": "queue"}},
+        )
+    )
+    peer = started(world)
+    await peer.run(5)
+    assert 3 <= len(world.of("node.entered")) <= 7
+    await peer.gone()
+    await asyncio.sleep(2)
+
+
+class Stalling(ToneSynthesizer):
+    """Says a little, and then nothing more."""
+
+    async def speak(self, text, voice):
+        yield b"\x7e" * 800
+        await asyncio.sleep(1_000_000)
+
+
+class Broken(ToneSynthesizer):
+    """Has a defect."""
+
+    async def speak(self, text, voice):
+        yield b"\x7e" * 800
+        raise ConnectionResetError
+
+
+@pytest.mark.parametrize("synthesizer", [Stalling(), Broken()])
+@in_virtual_time
+async def test_a_call_ends_whatever_its_synthesizer_does(synthesizer):
+    world = World(flow(bye={"type": "hangup", "text": "Goodbye."}), synthesizer=synthesizer)
+    peer = started(world)
+    await peer.run(10)
+    assert (peer.code, world.record.outcome) == (1000, "completed")
+    assert len(world.of("prompt.failed")) == 1
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_a_defect_of_ours_ends_the_stream_and_not_the_call(caplog):
+    class Defective(ScriptedRecognizer):
+        def open(self, expectation, heard, failed):
+            raise KeyError("a defect")
+
+    world = World(ASK, recognizer=Defective())
+    peer = started(world)
+    await peer.run(6)
+    with pytest.raises(KeyError):
+        await peer.run(1, SPEECH)
+    await peer.gone()
+    assert world.record.checkpoint is not None
+    again = started(world)
+    await again.run(2)
+    again.press("2")
+    await again.run(4)
+    assert world.record.outcome == "completed"
+    await again.gone()
+
+
+@in_virtual_time
+async def test_the_status_of_a_live_call_ends_and_bills_it():
+    world = World(ASK)
+    peer = started(world)
+    await peer.run(5)
+    world.calls.over(world.record)
+    (ended,) = world.of("call.ended")
+    assert (ended["outcome"], peer.code) == ("abandoned", 1000)
+    assert ended["seconds"] == pytest.approx(5, abs=0.1)
+    count = len(world.events)
+    peer.code = None
+    peer.numbered("mark", mark={"name": "p2.end"})
+    assert len(world.events) == count, "nothing follows the end"
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_a_status_before_the_end_of_a_transfer_waits_for_it():
+    world = World(LATER)
+    peer = started(world)
+    await peer.run(3)
+    await peer.gone()
+    world.calls.over(world.record)
+    assert world.record.ended == 0
+    await asyncio.sleep(5.1)
+    assert world.record.outcome == "abandoned"
+
+
+@in_virtual_time
+async def test_a_stream_that_never_comes_is_not_waited_for_for_ever():
+    world = World(ASK)
+    world.calls.issue_token(world.record)
+    await asyncio.sleep(80)
+    assert world.of("call.ended")[0]["outcome"] == "abandoned"
+
+
+@in_virtual_time
+async def test_a_call_that_is_over_cannot_be_revived():
+    world = World(ASK)
+    token = world.calls.issue_token(world.record)
+    world.calls.over(world.record)
+    peer = Peer(world, token)
+    assert peer.code == 1008
+    assert len(world.of("call.ended")) == 1
+    await peer.gone()

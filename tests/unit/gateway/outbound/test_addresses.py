@@ -36,6 +36,12 @@ def test_public(address):
         "2002:7f00:1::",
         "64:ff9b::7f00:1",
         "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::1",
+        "::ffff:0:127.0.0.1",
+        "::10.0.0.1",
+        "fec0::1",
+        "5f00::1",
+        "192.88.99.1",
     ],
 )
 def test_not_public(address):

@@ -1,6 +1,6 @@
 """One utterance heard by pocketsphinx: telephone audio in, a phrase of its grammar and a confidence out.
 
-A decoder is made for an utterance and thrown away (6 ms, 5 MB), so nothing of one caller reaches the next
+A decoder is made for an utterance and thrown away (10 ms, 5 MB), so nothing of one caller reaches the next
 one's: neither the words nor the adaptation to a voice. Nothing here waits or does I/O except reading models.
 """
 
@@ -15,14 +15,15 @@ from vocelio.codecs import mulaw
 from vocelio.codecs.resample import Resampler
 from vocelio.gateway.speech.local.dictionary import Dictionary
 from vocelio.gateway.speech.local.grammar import GARBAGE, PHONEMES, Grammar, normal
+from vocelio.gateway.speech.local.level import Leveller
 from vocelio.gateway.speech.ports import SpeechError
 
 MODEL_RATE = 16000
 
 NOISE_LEVEL = 120
 """RMS of the white noise added to 16-bit samples. The model was trained on sound up to 6.8 kHz and takes the
-emptiness above a telephone's 4 kHz for a feature of the speech: of 208 utterances 89 were understood without
-noise, 184 with that of 40, and no more with 300."""
+emptiness above a telephone's 4 kHz for a feature of the speech: of 208 utterances 46 were understood without
+noise, 171 with an RMS of 40, 181 with 80, and no more with 300."""
 
 USUAL_SPECTRUM = "56.52,-1.77,-6.18,10.53,-6.19,-8.37,-1.33,-11.37,-1.29,-1.55,-3.76,1.91,-3.60"
 """Mean cepstrum of telephone speech with that noise, which the model subtracts. An utterance is too short to
@@ -79,7 +80,7 @@ class Models:
 
 
 class Utterance:
-    """One utterance: ``feed`` it, look at ``text`` on the way, and ``finish`` it."""
+    """One utterance: ``feed`` it, ask for a ``partial`` on the way, and ``finish`` it."""
 
     def __init__(self, models: Models, phrases: tuple[str, ...], language: str, repeat: bool, seed: int) -> None:
         known = {normal(phrase): phrase for phrase in phrases}
@@ -90,6 +91,7 @@ class Utterance:
         ]
         texts = [text for text, phrase in known.items() if phrase not in self.left_out]
         self._grammar = Grammar(texts, repeat, courtesies=language.lower().startswith("en"))
+        self._leveller = Leveller()
         self._resampler = Resampler(mulaw.SAMPLE_RATE, MODEL_RATE)
         self._noise = numpy.random.default_rng(seed)
         self._decoder = models.decoder(self._grammar, language)
@@ -97,7 +99,7 @@ class Utterance:
 
     def feed(self, audio: bytes) -> None:
         """Take the next mu-law."""
-        self._process(self._resampler.process(mulaw.decode(audio)))
+        self._process(self._resampler.process(self._leveller.process(mulaw.decode(audio))))
 
     def partial(self) -> tuple[str, float]:
         """The phrase that it sounds like so far and how sure that is, or nothing."""
@@ -106,7 +108,7 @@ class Utterance:
 
     def finish(self) -> tuple[str, float]:
         """The phrase (as ``normal`` writes it) and a confidence; no text if it was none."""
-        self._process(self._resampler.process(b"", last=True))
+        self._process(self._resampler.process(self._leveller.process(b"", last=True), last=True))
         self._decoder.end_utt()
         return self._result()
 

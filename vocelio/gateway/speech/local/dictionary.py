@@ -1,7 +1,7 @@
 """How words sound: the recogniser's dictionary, espeak-ng for the words outside it, and the telephone's effect.
 
 Loading all 134,000 words costs a decoder 25 MB and 80 ms; a decoder that is given the few words of its
-grammar costs 5 MB and 6 ms. So the file is only searched (under a millisecond a word, and remembered).
+grammar costs 5 MB and 6 ms. So the file is only searched, 30 us a word.
 """
 
 import functools
@@ -37,15 +37,32 @@ class Dictionary:
     def _listed(self, word: bytes) -> list[str]:
         """The file's lines are ``word P R O N`` and, for more ways to say it, ``word(2) P R O N`` right behind."""
         found: list[str] = []
-        at = self._lines.find(b"\n" + word + b" ") + 1
-        while at:
-            end = self._lines.find(b"\n", at)
-            name, _, sound = self._lines[at:end].partition(b" ")
-            if name.partition(b"(")[0] != word:
+        at = self._first_line_of(word)
+        while at < len(self._lines):
+            name, sound, at = self._line(at)
+            if name != word:
                 break
-            found.append(sound.decode().strip())
-            at = end + 1
+            found.append(sound)
         return found
+
+    def _first_line_of(self, word: bytes) -> int:
+        """Where ``word`` begins, or would: the lines are sorted by their words."""
+        low, high = 0, len(self._lines)
+        while low < high:
+            start = self._lines.rfind(b"\n", low, (low + high) // 2) + 1 or low
+            name, _, following = self._line(start)
+            if name < word:
+                low = following
+            else:
+                high = start
+        return low
+
+    def _line(self, start: int) -> tuple[bytes, str, int]:
+        """The word and its sound in the line at ``start``, and where the next line begins."""
+        end = self._lines.find(b"\n", start)
+        end = len(self._lines) if end < 0 else end
+        name, _, sound = self._lines[start:end].partition(b" ")
+        return name.partition(b"(")[0], sound.decode().strip(), end + 1
 
 
 def _spelled(word: str, language: str) -> list[str]:

@@ -50,7 +50,8 @@ _NOT_WORDS = re.compile(r"[^\w' ]+|_+")
 
 def normal(phrase: str) -> str:
     """A phrase as its bare words, in lower case: what is recognised, and what is reported as heard."""
-    return " ".join(word.strip("'") for word in _NOT_WORDS.sub(" ", phrase.lower().replace("\u2019", "'")).split())
+    words = _NOT_WORDS.sub(" ", phrase.lower().replace("\u2019", "'")).split()
+    return " ".join(filter(None, (word.strip("'") for word in words)))
 
 
 class Grammar:

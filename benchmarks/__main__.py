@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import calls
+from benchmarks import calls, engine_step
 
 
 def main() -> None:
@@ -27,6 +27,8 @@ def main() -> None:
                 str(row.errors),
             )
     console.print(table)
+    console.print()
+    engine_step.main()
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 
 from collections.abc import Sequence
 
-from twilio.twiml.voice_response import Connect, Dial, VoiceResponse
+from twilio.twiml.voice_response import Connect, Dial, Stream, VoiceResponse
 
 
 def connect(stream_url: str, token: str, then: str) -> str:
     """Open a media stream with its token; when the socket is closed, go on at ``then``."""
     response = VoiceResponse()
     target = Connect()
-    target.stream(url=stream_url).parameter(name="token", value=token)
+    stream = Stream(url=stream_url)
+    stream.parameter(name="token", value=token)
+    target.append(stream)
     response.append(target)
     response.redirect(then, method="POST")
     return str(response)

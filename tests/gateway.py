@@ -41,6 +41,9 @@ class MemorySite:
     def departments(self, tenant):
         return DEPARTMENTS if tenant == TENANT.id else {}
 
+    def sound(self, tenant, name):
+        return None
+
 
 class CollectingBus(EventBus):
     """Keeps every event, too."""

@@ -40,6 +40,14 @@ def test_every_setting_is_in_the_readme():
     assert {name for name in names if f"`{name}`" not in README} == set()
 
 
+def test_every_event_is_described():
+    told = r'(?:publish|note)\(\s*(?:record, |self\._record, )?"([a-z]+\.[a-z_]+)"'
+    types = {found for path in (ROOT / "vocelio").rglob("*.py") for found in re.findall(told, path.read_text())}
+    described = (ROOT / "docs" / "events.md").read_text()
+    assert len(types) > 15
+    assert {name for name in types if f"`{name}`" not in described} == set()
+
+
 def test_every_command_of_the_readme_exists():
     commands = set(re.findall(r"\.venv/bin/vocelio ([a-z]+(?: [a-z]+(?= examples))?)", README))
     group = get_command(app)

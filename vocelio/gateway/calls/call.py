@@ -177,8 +177,7 @@ class Call:
     def _carry_out(self, action: actions.AnyAction) -> None:
         match action:
             case actions.Speak():
-                self._prompts[action.id] = action
-                self._speaking.speak(action.id, action.text, action.voice)
+                self._speak(action)
             case actions.StopSpeaking():
                 self._speaking.stop(action.id)
             case actions.Listen():
@@ -210,6 +209,17 @@ class Call:
                 self._later(events.QueueEnded(0.0, action.id, "failed"))
             case _:
                 assert_never(action)
+
+    def _speak(self, prompt: actions.Speak) -> None:
+        self._prompts[prompt.id] = prompt
+        site, tenant = self._calls.services.site, self._record.assignment.tenant.id
+        sound = site.sound(tenant, prompt.audio) if prompt.audio else None
+        if sound is not None:
+            self._speaking.play(prompt.id, sound)
+            return
+        if prompt.audio:
+            self._publish("prompt.failed", prompt=prompt.id, problem=f"there is no sound {prompt.audio!r}")
+        self._speaking.speak(prompt.id, prompt.text, prompt.voice)
 
     def _later(self, event: events.RecordingEnded | events.QueueEnded) -> None:
         """What this release cannot do ends after a while: never at once, or a flow could go in circles for ever."""

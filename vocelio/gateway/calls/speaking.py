@@ -47,6 +47,13 @@ class Speaking:
         self._tasks[prompt] = task
         task.add_done_callback(lambda _: self._tasks.pop(prompt, None))
 
+    def play(self, prompt: str, sound: bytes) -> None:
+        """Play a stored sound (mu-law) behind what is being played."""
+        self._playout.begin(prompt)
+        self._playout.feed(prompt, sound)
+        self._playout.finish(prompt)
+        self._timer_at(self._loop.time())  # not now: who asks is not told from inside
+
     def stop(self, prompt: str) -> None:
         """Stop at once: what Twilio holds is cleared, what is being made is cancelled."""
         if self._playout.holds(prompt):
@@ -65,9 +72,7 @@ class Speaking:
         """Nothing more is said: tasks and timer end."""
         self._closed = True
         self._cancel()
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
+        self._timer_at(None)
 
     async def wait_closed(self) -> None:
         """Until the cancelled tasks are gone."""
@@ -111,14 +116,14 @@ class Speaking:
             return
         self._out(self._playout.poll(self._loop.time()))
         self._room.set()
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        next_poll = self._playout.next_poll()
-        if next_poll is not None:
-            self._timer = self._loop.call_at(next_poll, self._pump)
+        self._timer_at(self._playout.next_poll())
         for event in self._playout.events():
             self._told(event)
+
+    def _timer_at(self, when: float | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None if when is None else self._loop.call_at(when, self._pump)
 
     def _out(self, due: list[Send]) -> None:
         for item in due:

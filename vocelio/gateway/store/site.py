@@ -1,4 +1,6 @@
-"""One tenant's numbers, departments and flows, read from a folder: ``site.json`` and ``flows/*.json``.
+"""One tenant's numbers, departments, flows and sounds, read from a folder.
+
+The folder has ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any rate).
 
 Whoever asks, asks the ``Site`` port; the database takes its place behind it.
 """
@@ -11,6 +13,8 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta
 
+from vocelio.codecs import mulaw, wav
+from vocelio.codecs.resample import Resampler
 from vocelio.engine.flow import FlowVersion, Known
 from vocelio.engine.hours import OpeningHours
 from vocelio.engine.library import check_all
@@ -20,6 +24,7 @@ E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 PhoneNumber = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$")]
 
 DEFAULT_APOLOGY = "Sorry, this number is not in service. Please check it and call again. Goodbye."
+MAX_SOUND = 30_000_000  # bytes of a WAV: five minutes at 48 kHz
 RINGING = 20.0  # seconds: about four rings
 
 
@@ -63,6 +68,10 @@ class Site(Protocol):
         """The tenant's departments by name."""
         ...
 
+    def sound(self, tenant: str, name: str) -> bytes | None:
+        """A stored sound of the tenant's, mu-law."""
+        ...
+
 
 class _Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flow: str
@@ -87,6 +96,7 @@ class FolderSite:
             if target.flow not in flows:
                 there = ", ".join(sorted(flows)) or "none"
                 problems.append(f"site.json: numbers.{number}.flow: no flow `{target.flow}` (there are: {there})")
+        self._sounds = _sounds(folder / "sounds", problems)
         if problems:
             raise SiteError("\n".join(problems))
         self._assignments = {
@@ -116,6 +126,27 @@ class FolderSite:
     def departments(self, tenant: str) -> dict[str, Department]:
         """See Site."""
         return self._file.departments if tenant == self._file.tenant.id else {}
+
+
+    def sound(self, tenant: str, name: str) -> bytes | None:
+        """See Site."""
+        return self._sounds.get(name) if tenant == self._file.tenant.id else None
+
+
+def _sounds(folder: Path, problems: list[str]) -> dict[str, bytes]:
+    sounds: dict[str, bytes] = {}
+    for path in sorted(folder.glob("*.wav")):
+        if path.stat().st_size > MAX_SOUND:
+            problems.append(f"sounds/{path.name}: larger than {MAX_SOUND:,} bytes")
+            continue
+        try:
+            pcm, rate = wav.read(path)
+        except wav.WavError as error:
+            problems.append(f"sounds/{path.name}: {error}")
+            continue
+        telephone = Resampler(rate, mulaw.SAMPLE_RATE).process(pcm, last=True) if rate != mulaw.SAMPLE_RATE else pcm
+        sounds[path.stem] = mulaw.encode(telephone)
+    return sounds
 
 
 def _site_file(path: Path) -> SiteFile:

@@ -34,6 +34,9 @@ class OneFlow:
     def departments(self, tenant):
         return {"sales": Department(("+13105550111",)), "desk": Department(("+13105550110",))}
 
+    def sound(self, tenant, name):
+        return b"\x7e" * 8000 if name == "jingle" else None
+
 
 class World:
     """A registry with one flow, scripted ears, a tone for a voice, and everything that was published."""

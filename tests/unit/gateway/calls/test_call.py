@@ -391,3 +391,19 @@ async def test_a_call_that_is_over_cannot_be_revived():
     assert peer.code == 1008
     assert len(world.of("call.ended")) == 1
     await peer.gone()
+
+
+@in_virtual_time
+async def test_a_stored_sound_is_played_and_one_that_is_not_there_is_passed_over():
+    world = World(
+        flow(
+            jingle={"type": "say", "audio": "jingle", "exits": {"next": "lost"}},
+            lost={"type": "say", "audio": "lost", "exits": {"next": "bye"}},
+            bye={"type": "hangup"},
+        )
+    )
+    peer = started(world)
+    await peer.run(3)
+    assert (peer.code, peer.spoken()) == (1000, 1.0)
+    assert world.of("prompt.failed") == [{"prompt": "p3", "problem": "there is no sound 'lost'"}]
+    await peer.gone()

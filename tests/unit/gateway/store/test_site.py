@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from vocelio.codecs import wav
 from vocelio.gateway.errors import SiteError
 from vocelio.gateway.store.site import FolderSite
 
@@ -57,3 +58,19 @@ def test_a_wrong_flow_names_file_node_and_field(tmp_path):
     flow = FLOW | {"nodes": {"bye": {"type": "hangup", "txt": "Goodbye."}}}
     with pytest.raises(SiteError, match=r"flows/hello\.json: nodes\.bye\.txt: .*did you mean `text`"):
         FolderSite(folder(tmp_path, hello=flow))
+
+
+def test_sounds_become_telephone_sound(tmp_path):
+    (tmp_path / "sounds").mkdir()
+    wav.write_mono(tmp_path / "sounds" / "jingle.wav", bytes(2 * 44_100), 44_100)
+    site = FolderSite(folder(tmp_path))
+    assert len(site.sound("harbour", "jingle")) == 8_000
+    assert site.sound("harbour", "lost") is None
+    assert site.sound("another", "jingle") is None
+
+
+def test_a_sound_that_is_none(tmp_path):
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "jingle.wav").write_bytes(b"RIFF")
+    with pytest.raises(SiteError, match=r"sounds/jingle\.wav"):
+        FolderSite(folder(tmp_path))

@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A second try trusts the machine's own certificates, as a company's network may need.
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
@@ -54,10 +56,10 @@ $(VENV)/.uv: constraints.txt
 
 $(VENV)/.run: pyproject.toml $(VENV)/.uv
 	$(STEP) "packages"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[local]'
+	@$(INSTALL) --editable '.[local]' 2>$(VENV)/uv.txt || $(INSTALL) --system-certs --editable '.[local]'
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.run
 	$(STEP) "packages for the tests"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev
+	@$(INSTALL) --group dev 2>$(VENV)/uv.txt || $(INSTALL) --system-certs --group dev
 	@touch $@

@@ -26,7 +26,7 @@ bench: $(VENV)/.run ## how fast: CPU per second of a call, beside a bare echo
 	@$(BIN)/python -m benchmarks
 
 fuzz: $(VENV)/.dev ## random flows, calls and documents, many more than in the tests: about 6 minutes
-	@FUZZ=12000 $(BIN)/pytest -n 4 tests/fuzz
+	@FUZZ=12000 $(BIN)/pytest --timeout 0 -n 4 tests/fuzz
 
 check: $(VENV)/.dev ## lint, types and the import directions only
 	$(STEP) "lint and types"

@@ -2,8 +2,12 @@
 
 EngineError
 ├── DocumentError      a flow document that cannot be used; carries every problem found
-├── EventError         an event that cannot be: time runs backwards, or it follows the end
-└── CheckpointError    a saved state that does not fit the flow's version
+├── EventError         an event that cannot be: time runs backwards
+├── CheckpointError    a saved state that does not fit the flow's version
+├── ReplayError        (replay) a call's log that cannot be read
+├── ScenarioError      (scenario) a scenario file with mistakes; carries every one
+├── YamlError          (scenario) a file that is not plain YAML
+└── Restless           (scenario) a flow that never comes to wait for anybody
 """
 
 from vocelio.engine.problems import Problem

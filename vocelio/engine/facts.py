@@ -1,8 +1,12 @@
 """What a flow may know of its call: fixed when the call begins, kept in its checkpoint."""
 
+import re
+
 import msgspec
 
 from vocelio.engine.hours import OpeningHours
+
+E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 class TenantFacts(msgspec.Struct, frozen=True, omit_defaults=True):

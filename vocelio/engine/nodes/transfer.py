@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from vocelio.engine.events import AnyEvent, TransferEnded
+from vocelio.engine.facts import E164
 from vocelio.engine.node import Node
 from vocelio.engine.problems import Problem
 from vocelio.engine.run import Run
 from vocelio.engine.templates import Template
 
-E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 SIP = re.compile(r"sips?:[^\s@<>\"]{1,100}@[^\s@<>\"]{1,200}")
 
 

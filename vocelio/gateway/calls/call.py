@@ -106,8 +106,7 @@ class Call:
     def lost(self) -> None:
         """The socket broke off without a word. Harmless after any other end."""
         if self._may_act():
-            self._record.checkpoint = self._session.checkpoint()
-            self._stream_ended()
+            self._keep()
             self._publish("stream.lost")
             self._calls.lost(self._record)
         self.close()
@@ -134,13 +133,17 @@ class Call:
     def supersede(self) -> None:
         """A newer stream takes the call over, from where it is now."""
         if self._may_act():
-            self._record.checkpoint = self._session.checkpoint()
-            self._stream_ended()
+            self._keep()
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
 
     def _may_act(self) -> bool:
         return not self._closed and self._generation == self._record.generation
+
+    def _keep(self) -> None:
+        """What another stream needs to go on from here."""
+        self._record.checkpoint = self._session.checkpoint()
+        self._stream_ended()
 
     def _stream_ended(self) -> None:
         self._record.last_stream = max(self._record.last_stream, self._calls.services.wall())
@@ -233,13 +236,12 @@ class Call:
         """Twilio is to do something else with the call: what, is on record before the socket is closed."""
         record = self._record
         record.intent = intent
-        record.checkpoint = self._session.checkpoint()
+        self._keep()
         if isinstance(intent, actions.Transfer):
             record.department = intent.department
             self._publish("transfer.started", department=intent.department, number=intent.number)
         else:
             record.outcome, record.disposition = intent.outcome, intent.disposition
-        self._stream_ended()
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
         if isinstance(intent, actions.HangUp):

@@ -5,7 +5,6 @@ The folder has ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any
 Whoever asks, asks the ``Site`` port; the database takes its place behind it.
 """
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -15,13 +14,13 @@ from msgspec import Meta
 
 from vocelio.codecs import mulaw, wav
 from vocelio.codecs.resample import Resampler
+from vocelio.engine.facts import E164
 from vocelio.engine.flow import FlowVersion, Known
 from vocelio.engine.hours import OpeningHours
 from vocelio.engine.library import check_all
 from vocelio.gateway.errors import SiteError
 
-E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-PhoneNumber = Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{6,14}$")]
+PhoneNumber = Annotated[str, Meta(pattern=f"^{E164.pattern}$")]
 
 DEFAULT_APOLOGY = "Sorry, this number is not in service. Please check it and call again. Goodbye."
 MAX_SOUND = 30_000_000  # bytes of a WAV: five minutes at 48 kHz

@@ -1,7 +1,7 @@
 """The webhooks of a call: what Twilio asks, and the TwiML that answers.
 
-All of them may be asked twice (Twilio retries) and answer the same twice. ``continue`` only reads: what shall
-happen was put on record before the stream was closed.
+All of them may be asked twice (Twilio retries) and answer the same twice, but for the stream's token. What shall
+happen was put on record before the stream was closed; ``continue`` adds only that a lost stream was followed by another.
 """
 
 from typing import Literal
@@ -9,11 +9,12 @@ from typing import Literal
 import msgspec
 
 from vocelio.engine import actions, events
+from vocelio.engine.facts import E164
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
-from vocelio.gateway.store.site import DEFAULT_APOLOGY, E164, RINGING, Department
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Department
 from vocelio.gateway.webhooks.signed import SignedForm
 
 How = Literal["answered", "busy", "no_answer", "failed"]

@@ -7,7 +7,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve bench fuzz check fix constraints clean
+.PHONY: help demo test serve bench bench-lookup fuzz check fix constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -16,14 +16,19 @@ demo: $(VENV)/.run ## one real spoken call through an example flow
 	@$(BIN)/vocelio demo
 
 test: check ## everything needed, then lint, types and all tests
+	$(STEP) "services"
+	@tests/services.sh
 	$(STEP) "tests"
 	@$(BIN)/pytest -n 4 --dist worksteal
 
-serve: $(VENV)/.run ## the gateway on http://localhost:8080
-	@$(BIN)/vocelio serve
+serve: $(VENV)/.run ## the gateway on http://localhost:8080, answering the example's number
+	@$(BIN)/vocelio serve --site examples/site
 
 bench: $(VENV)/.run ## how fast: CPU per second of a call, beside a bare echo
 	@$(BIN)/python -m benchmarks
+
+bench-lookup: $(VENV)/.run ## from a number to its flow with 100, 1,000 and 10,000 tenants: about 3 minutes
+	@$(BIN)/python -m benchmarks.lookup
 
 fuzz: $(VENV)/.dev ## random flows, calls and documents, many more than in the tests: about 6 minutes
 	@FUZZ=12000 $(BIN)/pytest --timeout 0 -n 4 tests/fuzz

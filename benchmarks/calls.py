@@ -1,4 +1,5 @@
-"""CPU per second of a call: the gateway on an echo flow and on a listening flow, beside a bare Starlette echo.
+"""CPU per second of a call: the gateway on an echo flow, on a listening flow, and on the same with every call kept in
+an SQLite file, beside a bare Starlette echo.
 
 Each server is a process of its own; its user and system time between the moment when all streams are open and
 the moment when they end, divided by the seconds of calls in between, is the figure. The ratio to the bare echo,
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import uvloop
@@ -24,7 +26,7 @@ from vocelio.gateway.simulator.babble import babble
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.load import LoadReport, Ticket
 
-KINDS = ("bare", "echo", "listening")
+KINDS = ("bare", "echo", "listening", "stored")
 SECONDS = 10.0
 WARM_UP = 2.0  # seconds: streams open one after the other, first prompts are spoken
 SOUND = b"\xff" * 24_000 + babble(1.0, random.Random(1))
@@ -94,13 +96,15 @@ async def _ticket(carrier: Carrier, kind: str, port: int) -> Ticket:
 def _serving(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.servers", kind, str(port)])
-    try:
-        _wait_until_it_listens(port)
-        yield process, port
-    finally:
-        process.terminate()
-        process.wait(10)
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.servers", kind, str(port)]
+        process = subprocess.Popen(command, env={**os.environ, "TMPDIR": folder})
+        try:
+            _wait_until_it_listens(port)
+            yield process, port
+        finally:
+            process.terminate()
+            process.wait(10)
 
 
 def _wait_until_it_listens(port: int, tries: int = 200) -> None:

@@ -1,11 +1,11 @@
 """The servers under load, each in a process of its own: the gateway, and a bare Starlette echo to compare with.
 
-python -m benchmarks.servers bare|echo|listening PORT
+python -m benchmarks.servers bare|echo|listening|stored PORT
 """
 
+import asyncio
 import sys
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 import msgspec
 import uvicorn
@@ -13,16 +13,22 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from vocelio.engine.document import load
 from vocelio.gateway.app import build
 from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.server import config
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.store.logs import MemoryLogs
-from vocelio.gateway.store.site import FolderSite
+from vocelio.gateway.store import tenants
+from vocelio.gateway.store.actor import Actor
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.site import Assignment, Tenant
+from vocelio.gateway.store.writing import DatabaseJournal
 
 ACCOUNT, TOKEN, NUMBER = "AC" + "b" * 32, "bench", "+13072249663"
 
@@ -63,15 +69,26 @@ def application(kind: str, port: int) -> Starlette:
     if kind == "bare":
         return Starlette(routes=[WebSocketRoute("/twilio/media/{account}", _bare)])
     flow = ECHO if kind == "echo" else LISTENING
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "flows").mkdir()
-        (folder / "flows" / "flow.json").write_bytes(msgspec.json.encode(flow))
-        site = {"tenant": {"id": "bench", "name": "Bench"}, "numbers": {NUMBER: {"flow": "flow"}}}
-        (folder / "site.json").write_bytes(msgspec.json.encode(site))
-        ear, mouth = ScriptedRecognizer(), ToneSynthesizer()
-        services = Services(FolderSite(folder), ear, mouth, EventBus(), Fetcher(), MemoryLogs(), wall_clock)
-    return build(Settings(f"http://127.0.0.1:{port}", {ACCOUNT: TOKEN}), services)
+    assignment = Assignment(
+        number=NUMBER,
+        tenant=Tenant(id="bench", name="Bench"),
+        flow="flow",
+        version=load(msgspec.json.encode(flow)),
+    )
+    journal = DatabaseJournal(Database(asyncio.run(_database()))) if kind == "stored" else MemoryJournal()
+    ear, mouth = ScriptedRecognizer(), ToneSynthesizer()
+    services = Services(MemorySite([assignment]), ear, mouth, EventBus(), Fetcher(), journal, wall_clock)
+    return build(Settings(f"http://127.0.0.1:{port}", {ACCOUNT: TOKEN}), Calls(services))
+
+
+async def _database() -> str:
+    """A fresh one with the tenant: its URL. It is in the temporary folder, and goes with it."""
+    url = f"sqlite+aiosqlite:///{mkdtemp(prefix='vocelio-bench-')}/bench.db"
+    database = Database(url)
+    await database.migrate()
+    await tenants.create(database, Actor("bench", "platform", "", "", wall_clock()), Tenant(id="bench", name="Bench"))
+    await database.aclose()
+    return url
 
 
 if __name__ == "__main__":

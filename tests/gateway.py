@@ -7,19 +7,21 @@ from dataclasses import dataclass
 from vocelio.engine.document import load
 from vocelio.gateway.app import build
 from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier.signatures import no_tokens
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.carrier import Carrier
-from vocelio.gateway.store.logs import MemoryLogs
+from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 ACCOUNT, TOKEN = "AC" + "5" * 32, "the auth token of the test"
 PUBLIC_URL = "https://gateway.example"
 NUMBER, CALLER = "+13072249663", "+13105550142"
-TENANT = Tenant("harbour", "Harbour Tools")
+TENANT = Tenant(id="harbour", name="Harbour Tools")
 DEPARTMENTS = {
     "sales": Department(("+13105550111",), whisper="A sales call."),
     "billing": Department(("+13105550112",)),
@@ -29,20 +31,10 @@ DEPARTMENTS = {
 }
 
 
-class MemorySite:
-    """A site with one number."""
-
-    def __init__(self, flow):
-        self.version = load(json.dumps(flow).encode())
-
-    def assignment(self, number):
-        return Assignment(number, TENANT, "flow", self.version) if number == NUMBER else None
-
-    def departments(self, tenant):
-        return DEPARTMENTS if tenant == TENANT.id else {}
-
-    def sound(self, tenant, name):
-        return None
+def assignment(flow, **parts):
+    """What NUMBER leads to."""
+    version = load(json.dumps(flow).encode())
+    return Assignment(number=NUMBER, tenant=TENANT, flow="flow", version=version, departments=DEPARTMENTS, **parts)
 
 
 class CollectingBus(EventBus):
@@ -68,6 +60,7 @@ class Gateway:
     origin: str
     carrier: Carrier
     bus: CollectingBus
+    journal: MemoryJournal
 
     async def call(self, steps=(), **options):
         """A call to the one number."""
@@ -75,15 +68,14 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(flow, recognizer, synthesizer, **carrier_options):
-    """A gateway with that flow behind NUMBER."""
+async def gateway(flow, recognizer, synthesizer, *, site=None, journal=None, accounts=no_tokens, **carrier_options):
+    """A gateway with that flow behind NUMBER, or with another site."""
     bus = CollectingBus()
-    app = build(
-        Settings(PUBLIC_URL, {ACCOUNT: TOKEN}),
-        Services(MemorySite(flow), recognizer, synthesizer, bus, Fetcher(), MemoryLogs(), wall_clock),
-    )
+    site, journal = site or MemorySite([assignment(flow)]), journal or MemoryJournal()
+    calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock))
+    app = build(Settings(PUBLIC_URL, {ACCOUNT: TOKEN}), calls, accounts=accounts)
     async with (
         running(app, listen()) as origin,
         Carrier(origin, PUBLIC_URL, ACCOUNT, TOKEN, **carrier_options) as carrier,
     ):
-        yield Gateway(origin, carrier, bus)
+        yield Gateway(origin, carrier, bus, journal)

@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -46,36 +47,53 @@ async def test_the_demo(tmp_path):
     assert (tmp_path / "call.wav").stat().st_size > 100_000
 
 
-async def test_serve_call_and_replay(tmp_path):
+async def test_serve_call_replay_and_promote(tmp_path):
     port = _free_port()
     environment = {"PORT": str(port)}
     server = await asyncio.create_subprocess_exec(
         str(VOCELIO),
         "serve",
+        "--site",
+        str(ROOT / "examples" / "site"),
         cwd=tmp_path,
         env={**_plain_environment(), **environment, "PYTHONUNBUFFERED": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
+
+    async def run(*arguments):
+        code, out, err = await vocelio(*arguments, cwd=tmp_path, environment=environment)
+        assert (code, err) == (0, ""), out
+        return out
+
     try:
         await asyncio.wait_for(_answers(port), 30)
-        arguments = ("call", NUMBER, "--server", f"http://localhost:{port}", "--press", "2")
-        code, out, err = await vocelio(*arguments, cwd=tmp_path, environment=environment)
-        assert (code, err) == (0, "")
-        assert "dialed +13105550112: answered" in out
+        environment["VOCELIO_KEY"] = (await run("key", "create", "--role", "platform")).strip()
+        assert "dialed +13105550112: answered" in await run("call", NUMBER, "--press", "2")
+        call = await _last_call(port, environment["VOCELIO_KEY"])
+        assert "the same actions" in await run("replay", call, "--tenant", "harbour")
+        other = json.loads((ROOT / "examples" / "front-desk.json").read_text())
+        other["nodes"]["ask"]["choices"]["billing"]["key"] = "7"
+        (tmp_path / "front-desk.json").write_text(json.dumps(other))
+        compared = await run("replay", call, "--tenant", "harbour", "--flow", "front-desk.json")
+        assert "another conversation from turn" in compared
+        promoted = await run("flow", "promote", "front-desk.json", "--tenant", "harbour", "--note", "billing has moved")
+        assert "front-desk: version 2 is active" in promoted
+        assert "dialed +13105550112: answered" in await run("call", NUMBER, "--press", "7")
+        environment["VOCELIO_KEY"] = (await run("key", "create", "--role", "viewer", "--tenant", "harbour")).strip()
+        code, _, err = await vocelio("flow", "promote", "front-desk.json", cwd=tmp_path, environment=environment)
+        assert code == 2
+        assert "Forbidden" in err
     finally:
         server.send_signal(signal.SIGTERM)
         await asyncio.wait_for(server.communicate(), 20)
-    (log,) = (tmp_path / ".vocelio" / "calls").glob("CA*.jsonl")
-    code, out, err = await vocelio("replay", log.stem, cwd=tmp_path)
-    assert (code, err) == (0, "")
-    assert "the same actions" in out
-    other = json.loads((ROOT / "examples" / "front-desk.json").read_text())
-    other["nodes"]["ask"]["choices"]["billing"]["key"] = "7"
-    (tmp_path / "other.json").write_text(json.dumps(other))
-    code, out, err = await vocelio("replay", log.stem, "--flow", "other.json", cwd=tmp_path)
-    assert (code, err) == (0, "")
-    assert "another conversation from turn" in out
+
+
+async def _last_call(port, key):
+    headers = {"Authorization": f"Bearer {key}", "Vocelio-Tenant": "harbour"}
+    url = f"http://localhost:{port}/v1/calls"
+    async with aiohttp.ClientSession(headers=headers) as session, session.get(url) as answer:
+        return (await answer.json())["items"][0]["id"]
 
 
 async def _answers(port):
@@ -117,7 +135,10 @@ async def test_flow_commands(arguments, code, says):
     [
         (("serve",), {"VOCELIO_PUBLIC_ULR": "x"}, "VOCELIO_PUBLIC_ULR"),
         (("serve", "--site", "nowhere"), {}, "nowhere/site.json: cannot be read"),
-        (("replay", "CA" + "0" * 32), {}, "no log of"),
+        (("replay", "CA" + "0" * 32), {}, "VOCELIO_KEY"),
+        (("replay", "CA" + "0" * 32, "--server", "http://127.0.0.1:1"), {"VOCELIO_KEY": "voc_x_y"}, "no answer from"),
+        (("key", "create", "--role", "viewer"), {}, "VOCELIO_KEY"),
+        (("serve",), {"VOCELIO_DATABASE_URL": "mysql://localhost/x"}, "VOCELIO_DATABASE_URL"),
         (("call", NUMBER, "--server", "http://127.0.0.1:1"), {}, ""),
     ],
 )

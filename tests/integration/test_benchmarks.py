@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import calls, engine_step
+from benchmarks import calls, engine_step, lookup
 
 
 @pytest.mark.parametrize("kind", calls.KINDS)
@@ -10,9 +10,17 @@ def test_calls(kind):
     row = calls.measure(kind, 2, seconds=1.0)
     assert (row.server, row.calls, row.errors) == (kind, 2, 0)
     assert row.sent >= 2 * 50 * 3
-    assert row.received > (row.sent * 0.95 if kind != "listening" else 0)
+    assert row.received > (row.sent * 0.95 if kind in ("bare", "echo") else 0)
     assert row.cpu_ms > 0
 
 
 def test_engine_step():
     assert all(row.p50 >= 0 for row in engine_step.rows(20))
+
+
+async def test_lookup(database):
+    await lookup.seed(database, 0, 20)
+    row = await lookup.measure(database, 20, lookups=50)
+    assert (row.tenants, row.lookups) == (20, 50)
+    assert 0 < row.warm_p50 <= row.warm_p99
+    assert row.memory > 10

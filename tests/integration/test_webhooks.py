@@ -145,9 +145,3 @@ async def test_another_accounts_token_opens_nothing(served):
 async def test_healthz(served):
     async with aiohttp.ClientSession() as session, session.get(f"{served.origin}/healthz") as answer:
         assert (answer.status, await answer.json()) == (200, {"status": "ok", "live_calls": 0})
-
-
-async def test_the_flow_schema_is_published(served):
-    async with aiohttp.ClientSession() as session, session.get(f"{served.origin}/v1/flows/schema") as answer:
-        assert answer.status == 200
-        assert "collect" in await answer.text()

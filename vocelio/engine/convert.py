@@ -19,6 +19,7 @@ from vocelio.engine.templates import Condition, Template, Value
 INVALID: Any = msgspec.UNSET  # no JSON value converts to it
 
 _COMPILED = {Template: "template", Value: "template", Condition: "condition", JsonPath: "json-path"}
+_ABSENT = {type(None), msgspec.UnsetType}
 _NAMES = {dict: "an object", list: "a list", tuple: "a list"}
 
 
@@ -29,9 +30,9 @@ def convert(hint: Any, raw: Any, path: str, report: Report) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _limited(hint, raw, path, report)
-    if origin in (Union, UnionType) and type(None) in inner:
-        (other,) = (kind for kind in inner if kind is not type(None))
-        return None if raw is None else convert(other, raw, path, report)
+    if origin in (Union, UnionType) and _ABSENT.intersection(inner):
+        (other,) = (kind for kind in inner if kind not in _ABSENT)
+        return None if raw is None and type(None) in inner else convert(other, raw, path, report)
     if origin is dict:
         return _object(inner, raw, path, report)
     if origin in (list, tuple):

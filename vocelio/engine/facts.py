@@ -10,12 +10,16 @@ E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 class TenantFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The client whose flow it is. ``time_zone`` is an IANA name; empty is UTC."""
+    """The client whose flow it is. ``time_zone`` is an IANA name; empty is UTC.
+
+    ``apology`` is what a caller hears when the flow cannot go on; empty is a general one.
+    """
 
     id: str
     name: str
     variables: dict[str, str] = {}
     time_zone: str = ""
+    apology: str = ""
 
 
 class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):

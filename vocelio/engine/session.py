@@ -244,7 +244,7 @@ class Session:
         if unled is not None:
             self._finish(GOODBYE if unled.goodbye else "", "completed" if unled.goodbye else "transferred")
         elif self._travel.lost:
-            self._finish(APOLOGY, "failed")
+            self._finish(self._state.facts.tenant.apology or APOLOGY, "failed")
 
     # The end
 

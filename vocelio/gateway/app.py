@@ -1,19 +1,17 @@
 """The gateway as one ASGI application: every route, and how everything is wired, on one page."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from vocelio.engine import schema
-from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.carrier.signatures import Signatures
+from vocelio.gateway.carrier.signatures import Signatures, Tokens, no_tokens
 from vocelio.gateway.config import Settings
 from vocelio.gateway.errors import BadRequest, Forbidden
 from vocelio.gateway.webhooks.media import media_socket
@@ -25,10 +23,15 @@ LOG = logging.getLogger(__name__)
 MAX_MESSAGE = 32_768  # bytes of one WebSocket message: Twilio's have about 400
 
 
-def build(settings: Settings, services: Services) -> Starlette:
-    """The application. Its lifespan starts the recogniser and leaves nothing behind."""
-    calls = Calls(services)
-    signatures = Signatures(settings.public_url, settings.tokens)
+def build(
+    settings: Settings, calls: Calls, *, accounts: Tokens = no_tokens, api: Sequence[BaseRoute] = ()
+) -> Starlette:
+    """The application. Its lifespan starts what the calls need and leaves nothing behind.
+
+    ``accounts`` knows the tenants' own Twilio accounts; ``api`` are the routes of the control API, where there is one.
+    """
+    services = calls.services
+    signatures = Signatures(settings.public_url, settings.tokens, accounts)
     twilio = Voice(calls, signatures)
 
     def document(answer: Callable[[SignedForm], str]) -> Callable[[Request], object]:
@@ -37,6 +40,9 @@ def build(settings: Settings, services: Services) -> Starlette:
 
         return endpoint
 
+    async def voice(request: Request) -> Response:
+        return Response(await twilio.voice(await read_signed(request, signatures)), media_type="application/xml")
+
     async def status(request: Request) -> Response:
         twilio.status(await read_signed(request, signatures))
         return Response(status_code=204)
@@ -44,14 +50,12 @@ def build(settings: Settings, services: Services) -> Starlette:
     async def media(socket: WebSocket) -> None:
         await media_socket(socket, calls, signatures)
 
-    async def flow_schema(_: Request) -> Response:
-        return Response(schema.document(), media_type="application/schema+json")
-
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", "live_calls": len(calls.live)})
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await services.journal.start()
         await services.recognizer.start()
         try:
             yield
@@ -60,18 +64,18 @@ def build(settings: Settings, services: Services) -> Starlette:
             await services.recognizer.aclose()
             await services.synthesizer.aclose()
             await services.fetcher.aclose()
-            await services.logs.aclose()
+            await services.journal.aclose()
 
     return Starlette(
         routes=[
-            Route("/twilio/voice", document(twilio.voice), methods=["POST"]),
+            Route("/twilio/voice", voice, methods=["POST"]),
             Route("/twilio/continue", document(twilio.go_on), methods=["POST"]),
             Route("/twilio/dialed", document(twilio.dialed), methods=["POST"]),
             Route("/twilio/whisper", document(twilio.whisper), methods=["POST"]),
             Route("/twilio/status", status, methods=["POST"]),
             WebSocketRoute("/twilio/media/{account_sid}", media),
-            Route("/v1/flows/schema", flow_schema),
             Route("/healthz", health),
+            *api,
         ],
         exception_handlers={Forbidden: _problem(403), BadRequest: _problem(400)},
         lifespan=lifespan,

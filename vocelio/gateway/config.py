@@ -4,6 +4,8 @@ An unknown VOCELIO_ name is an error, since it is most likely a misspelt one; wh
 environment for a service that is called "vocelio" is not ours.
 """
 
+import hashlib
+import hmac
 import os
 import re
 import secrets
@@ -19,15 +21,24 @@ SIMULATOR_ACCOUNT = "AC" + "0" * 32  # the account of `vocelio call`; no real on
 SECRET_FILE = Path(".vocelio/secret")
 
 _KUBERNETES = re.compile(r"VOCELIO_(.*_)?(SERVICE_.*|PORT|PORT_.*)")
-_KNOWN = {"VOCELIO_PUBLIC_URL", "VOCELIO_SECRET_KEY"}
+_KNOWN = {"VOCELIO_DATABASE_URL", "VOCELIO_KEY", "VOCELIO_PUBLIC_URL", "VOCELIO_SECRET_KEY"}
+
+DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
+SHORTEST_KEY = 16  # characters: a random text of that length cannot be guessed
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the environment says. ``tokens`` has the auth token of each Twilio account."""
+    """What the environment says. ``tokens`` has the auth token of each Twilio account of the platform's.
+
+    ``secret_keys`` are texts, newest first; ``database_url`` may hold a password; ``key`` is the API's, for commands.
+    """
 
     public_url: str
     tokens: dict[str, str]
     port: int = 8080
+    secret_keys: tuple[str, ...] = ()
+    database_url: str = DATABASE_URL
+    key: str = ""
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"
@@ -36,8 +47,8 @@ class Settings(msgspec.Struct, frozen=True):
 def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Settings:
     """The settings. Raises SettingsError, naming the variable.
 
-    Without a Twilio token only the simulator is answered: `vocelio call` and `vocelio serve` share a secret,
-    VOCELIO_SECRET_KEY or else a file that only its owner can read.
+    Without a Twilio token only the simulator is answered (and the tenants' own accounts): `vocelio call` and `vocelio
+    serve` share a token made from VOCELIO_SECRET_KEY, or else from a file that only its owner can read.
     """
     unknown = sorted(
         name
@@ -48,10 +59,28 @@ def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Set
         raise SettingsError(f"there is no setting {', '.join(unknown)}; there are: {', '.join(sorted(_KNOWN))}")
     port = _port(environment.get("PORT", "8080"))
     public_url = _origin(environment.get("VOCELIO_PUBLIC_URL") or f"http://localhost:{port}")
-    return Settings(public_url, _tokens(environment, secret_file), port)
+    keys = _secret_keys(environment.get("VOCELIO_SECRET_KEY") or _shared_secret(secret_file))
+    return Settings(
+        public_url,
+        _tokens(environment, keys[0]),
+        port,
+        keys,
+        environment.get("VOCELIO_DATABASE_URL") or DATABASE_URL,
+        environment.get("VOCELIO_KEY", ""),
+    )
 
 
-def _tokens(environment: Mapping[str, str], secret_file: Path) -> dict[str, str]:
+def _secret_keys(text: str) -> tuple[str, ...]:
+    keys = tuple(text.replace(",", " ").split())
+    if not keys or min(map(len, keys)) < SHORTEST_KEY:
+        raise SettingsError(
+            f"VOCELIO_SECRET_KEY is one or more random texts of at least {SHORTEST_KEY} characters, newest first, "
+            "with commas in between"
+        )
+    return keys
+
+
+def _tokens(environment: Mapping[str, str], secret_key: str) -> dict[str, str]:
     account, token = environment.get("TWILIO_ACCOUNT_SID", ""), environment.get("TWILIO_AUTH_TOKEN", "")
     if bool(account) != bool(token):
         raise SettingsError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN go together: one of them is missing")
@@ -59,7 +88,7 @@ def _tokens(environment: Mapping[str, str], secret_file: Path) -> dict[str, str]
         if not re.fullmatch(r"AC[0-9a-f]{32}", account):
             raise SettingsError("TWILIO_ACCOUNT_SID is AC and 32 hexadecimal digits")
         return {account: token}
-    return {SIMULATOR_ACCOUNT: environment.get("VOCELIO_SECRET_KEY") or _shared_secret(secret_file)}
+    return {SIMULATOR_ACCOUNT: hmac.digest(secret_key.encode(), b"vocelio: simulator", hashlib.sha256).hex()}
 
 
 def _shared_secret(file: Path) -> str:

@@ -1,11 +1,27 @@
 """What can go wrong in the gateway.
 
 GatewayError
-├── SettingsError     the environment; the process does not start
-├── SiteError         the site's files; the process does not start
-├── Forbidden         a webhook that Twilio did not sign
-└── BadRequest        a webhook without what Twilio always sends
+├── SettingsError         the environment; the process does not start
+├── SiteError             the site's files; the process does not start
+└── Refused               a request, answered with its status as a problem (RFC 9457)
+    ├── BadRequest        400
+    ├── Unauthorized      401  no key, or none that is good
+    ├── Forbidden         403  not signed by Twilio; or the key's role may not do that
+    ├── NotFound          404  not there, or somebody else's: the same answer
+    ├── Conflict          409  the state of things is against it
+    ├── Stale             412  somebody else changed it meanwhile
+    ├── TooLarge          413
+    ├── Unsupported       415
+    ├── Invalid           422  with a problem for every wrong field
+    ├── Unconditional     428  a change of what others may be changing, too, needs If-Match
+    ├── TooMany           429
+    └── StoreUnavailable  503  the database does not answer
 """
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from vocelio.engine.problems import Problem
 
 
 class GatewayError(Exception):
@@ -20,9 +36,95 @@ class SiteError(GatewayError):
     """A file of the site cannot be used; the message has a line for each problem."""
 
 
-class Forbidden(GatewayError):
-    """The request is not signed as Twilio signs."""
+class Refused(GatewayError):
+    """A request that is not carried out. The message says what to do about it."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Refused"
+    errors: Sequence[Problem] = ()
 
 
-class BadRequest(GatewayError):
-    """The request lacks what it must have."""
+class BadRequest(Refused):
+    """The request lacks what it must have, or cannot be read."""
+
+    status, title = 400, "Bad request"
+
+
+class Unauthorized(Refused):
+    """No key, or one that is unknown, expired or revoked."""
+
+    status, title = 401, "Unauthorized"
+
+
+class Forbidden(Refused):
+    """The request is not signed as Twilio signs, or its key may not do that."""
+
+    status, title = 403, "Forbidden"
+
+
+class NotFound(Refused):
+    """There is no such thing among what the key may see."""
+
+    status, title = 404, "Not found"
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing here by that name.")  # the same for what is another tenant's
+
+
+class Conflict(Refused):
+    """The state of things is against it; the message says what would have to change first."""
+
+    status, title = 409, "Conflict"
+
+
+class Stale(Refused):
+    """What was to be changed is not what it was when it was read."""
+
+    status, title = 412, "Changed meanwhile"
+
+
+class TooLarge(Refused):
+    """The body is larger than it may be."""
+
+    status, title = 413, "Too large"
+
+
+class Unsupported(Refused):
+    """The body is not of the type that is expected."""
+
+    status, title = 415, "Unsupported media type"
+
+
+class Invalid(Refused):
+    """Fields are wrong: ``errors`` has a problem with its path for each."""
+
+    status, title = 422, "Invalid"
+
+    def __init__(self, message: str, errors: Sequence[Problem] = ()) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+class Unconditional(Refused):
+    """The change must say of which revision it is one."""
+
+    status, title = 428, "If-Match is needed"
+
+
+class TooMany(Refused):
+    """The key makes too many requests; ``seconds`` until the next is welcome."""
+
+    status, title = 429, "Too many requests"
+
+    def __init__(self, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
+class StoreUnavailable(Refused):
+    """The database does not answer, or not in time. Nothing of what was asked has been acknowledged."""
+
+    status, title = 503, "The store is not available"
+
+    def __init__(self) -> None:
+        super().__init__("The database does not answer at present. Try again in a few seconds.")

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
@@ -34,6 +34,11 @@ def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.C
         lifespan="on",
         timeout_graceful_shutdown=QUIT_SECONDS,
     )
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """The fastest event loop that is installed, as uvicorn would choose it."""
+    return uvicorn.Config("").get_loop_factory() or asyncio.new_event_loop
 
 
 class _Embedded(uvicorn.Server):

@@ -32,7 +32,7 @@ def test_a_twilio_account(tmp_path):
     assert settings.tokens == {ACCOUNT: "hush"}
     assert (settings.public_url, settings.port) == ("https://voice.example.com", 9000)
     assert "hush" not in repr(settings)
-    assert not (tmp_path / "secret").exists()
+    assert len(settings.secret_keys[0]) == 64, "there is always a key for secrets at rest"
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,9 @@ def test_a_twilio_account(tmp_path):
         ({"PORT": "http"}, "PORT"),
         ({"PORT": "99999"}, "PORT"),
         ({"TWILIO_AUTH_TOKEN": "hush"}, "go together"),
+        ({"VOCELIO_SECRET_KEY": "hush"}, "at least 16"),
+        ({"VOCELIO_SECRET_KEY": "a-key-that-is-long-enough, hush"}, "at least 16"),
+        ({"VOCELIO_SECRET_KEY": " , "}, "at least 16"),
         ({"TWILIO_ACCOUNT_SID": ACCOUNT}, "go together"),
         ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hush"}, "32 hexadecimal"),
     ],
@@ -52,6 +55,15 @@ def test_what_is_wrong_is_named(environment, says, tmp_path):
     with pytest.raises(SettingsError, match=says) as caught:
         read(environment, tmp_path / "secret")
     assert "hush" not in str(caught.value)
+
+
+def test_several_secret_keys_newest_first(tmp_path):
+    old, new = "the old key of long ago", "the-new-key-of-today"
+    settings = read({"VOCELIO_SECRET_KEY": f"{new},{old.replace(' ', '-')}"}, tmp_path / "secret")
+    assert settings.secret_keys == (new, "the-old-key-of-long-ago")
+    assert new not in repr(settings)
+    assert new not in settings.tokens[SIMULATOR_ACCOUNT]
+    assert not (tmp_path / "secret").exists()
 
 
 def test_what_kubernetes_injects_for_a_service_of_our_name_is_not_ours(tmp_path):

@@ -14,9 +14,11 @@ import msgspec
 
 from vocelio.codecs.activity import SpeechStarted
 from vocelio.engine import actions, events
+from vocelio.gateway.calls.leaving import STORE_SECONDS, Intent, Leaving
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
-from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.registry import Calls, Command
+from vocelio.gateway.calls.requests import Requests
 from vocelio.gateway.calls.speaking import Speaking
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.listening import Edge, Listening
@@ -46,7 +48,6 @@ class Call:
         self._mailbox: deque[events.AnyEvent] = deque()  # filled by the call's own doing: a handful at a time
         self._stepping = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._requests: set[asyncio.Task[None]] = set()
         self._prompts: dict[str, actions.Speak] = {}
         self._partial: tuple[actions.Listen, Heard] | None = None  # the newest text of the present listening
         self._deadline: asyncio.TimerHandle | None = None
@@ -54,6 +55,8 @@ class Call:
         self._silent_since: float | None = None  # when the caller fell silent, until the answer is heard
         self._speaking = Speaking(services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken)
         self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
+        self._requests = Requests(services.fetcher, services.site, record.assignment.tenant.id, self._replied)
+        self._leaving = Leaving(self._hold, self._without_the_store)
 
     # The stream's side
 
@@ -61,7 +64,8 @@ class Call:
         """The stream has started: the flow begins, or goes on."""
         record, now = self._record, self._calls.services.wall()
         self._calls.live[record.call] = self
-        record.back(now)
+        record.meter.begin(now)
+        self._calls.save(record)
         pending, record.pending = record.pending, None
         if pending is not None:
             self._publish("transfer.ended", how=pending.how, seconds=pending.seconds)
@@ -111,15 +115,21 @@ class Call:
             self._calls.lost(self._record)
         self.close()
 
+    def commanded(self, command: Command, value: str) -> None:
+        """An operator wants something of the call."""
+        if self._may_act():
+            self._publish("operator.commanded", command=command, value=value)
+            self._step(events.Commanded(self._at(), command, value))
+
     def close(self) -> None:
         """Everything of this stream ends."""
         self._closed = True
+        self._leaving.stop()
         self._speaking.close()
         self._listening.stop()
         for timer in self._timers.values():
             timer.cancel()
-        for request in self._requests:
-            request.cancel()
+        self._requests.close()
         self._timers.clear()
         self._watch_final()
         if self._calls.live.get(self._record.call) is self:
@@ -128,7 +138,7 @@ class Call:
     async def wait_closed(self) -> None:
         """Until nothing of it is left."""
         await self._speaking.wait_closed()
-        await asyncio.gather(*self._requests, return_exceptions=True)
+        await self._requests.wait_closed()
 
     def supersede(self) -> None:
         """A newer stream takes the call over, from where it is now."""
@@ -146,7 +156,7 @@ class Call:
         self._stream_ended()
 
     def _stream_ended(self) -> None:
-        self._record.last_stream = max(self._record.last_stream, self._calls.services.wall())
+        self._record.meter.run(self._calls.services.wall())
 
     def _at(self) -> float:
         return self._origin + self._loop.time()
@@ -201,9 +211,7 @@ class Call:
             case actions.Transfer() | actions.HangUp():
                 self._leave(action)
             case actions.Request():
-                task = self._loop.create_task(self._fetch(action), name=f"request {action.id}")
-                self._requests.add(task)
-                task.add_done_callback(self._requests.discard)
+                self._requests.send(action)
             case actions.Record():
                 self._later(events.RecordingEnded(0.0, action.id, 0.0))
             case actions.StopRecording():
@@ -215,8 +223,7 @@ class Call:
 
     def _speak(self, prompt: actions.Speak) -> None:
         self._prompts[prompt.id] = prompt
-        site, tenant = self._calls.services.site, self._record.assignment.tenant.id
-        sound = site.sound(tenant, prompt.audio) if prompt.audio else None
+        sound = self._record.assignment.sounds.get(prompt.audio)
         if sound is not None:
             self._speaking.play(prompt.id, sound)
             return
@@ -232,16 +239,24 @@ class Call:
         del self._timers[event.id]
         self._step(msgspec.structs.replace(event, at=self._at()))
 
-    def _leave(self, intent: actions.Transfer | actions.HangUp) -> None:
-        """Twilio is to do something else with the call: what, is on record before the socket is closed."""
+    def _leave(self, intent: Intent) -> None:
+        """Twilio is to do something else with the call. What, is certain in the store before the socket is closed."""
         record = self._record
         record.intent = intent
         self._keep()
+        if isinstance(intent, actions.HangUp):
+            record.outcome, record.disposition = intent.outcome, intent.disposition
+        self._leaving.begin(intent)
+        self._calls.save(record, lambda: self._left(intent))
+
+    def _left(self, intent: Intent) -> None:
+        if not self._leaving.waits_for(intent) or not self._may_act():
+            return
+        record = self._record
+        self._stream_ended()
         if isinstance(intent, actions.Transfer):
             record.department = intent.department
             self._publish("transfer.started", department=intent.department, number=intent.number)
-        else:
-            record.outcome, record.disposition = intent.outcome, intent.disposition
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
         if isinstance(intent, actions.HangUp):
@@ -249,22 +264,27 @@ class Call:
         else:
             self._calls.transferring(record)
 
-    async def _fetch(self, request: actions.Request) -> None:
-        headers = self._with_secrets(request)
-        if headers is None:
-            reply = Reply("error", problem="a header names a secret that the tenant does not have")
-        else:
-            reply = await self._calls.services.fetcher.fetch(request, headers)
+    def _hold(self) -> None:
+        assignment = self._record.assignment
+        self._speak(actions.Speak("hold", assignment.tenant.hold, assignment.version.flow.voice))
+
+    def _without_the_store(self, intent: Intent) -> None:
+        """A transfer that nobody could follow up is not begun. A hang-up needs nobody; its record is kept in memory."""
+        if isinstance(intent, actions.HangUp):
+            self._left(intent)
+            return
+        self._leaving.stop()
+        self._record.intent = None
+        self._calls.save(self._record)
+        self._publish("store.unavailable", seconds=STORE_SECONDS)
+        self._step(events.TransferEnded(self._at(), intent.id, "failed"))
+
+    def _replied(self, request: actions.Request, reply: Reply) -> None:
         url = HIDDEN if request.sensitive else shown(request.url)
         self._publish(
             "request.ended", node=self._session.node, url=url, how=reply.how, status=reply.status, problem=reply.problem
         )
         self._step(events.ReplyArrived(self._at(), request.id, reply.how, reply.status, reply.body))
-
-    def _with_secrets(self, request: actions.Request) -> dict[str, str] | None:
-        """The headers as they are sent; None while the secret that one names is not kept for the tenant."""
-        unresolved = any("{{" in value for value in request.headers.values())
-        return None if unresolved else request.headers
 
     def _timer_fired(self, timer: str) -> None:
         del self._timers[timer]

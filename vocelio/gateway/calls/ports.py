@@ -7,7 +7,7 @@ from vocelio.gateway.clock import WallClock
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.ports import Recognizer, Synthesizer
-from vocelio.gateway.store.logs import CallLogs
+from vocelio.gateway.store.journal import Journal
 from vocelio.gateway.store.site import Site
 
 
@@ -30,5 +30,5 @@ class Services:
     synthesizer: Synthesizer
     bus: EventBus
     fetcher: Fetcher
-    logs: CallLogs
+    journal: Journal
     wall: WallClock

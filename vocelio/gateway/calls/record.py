@@ -11,8 +11,9 @@ from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.facts import CallFacts, TenantFacts
 from vocelio.engine.replay import exchange, log
 from vocelio.engine.session import Session
-from vocelio.gateway.calls.cost import cost
-from vocelio.gateway.store.site import Assignment, Department
+from vocelio.gateway.calls.meter import Meter
+from vocelio.gateway.store.journal import SavedCall
+from vocelio.gateway.store.site import Assignment
 
 RESUMES = 3  # within RESUME_WINDOW: a call that is lost more often is in worse trouble than a goodbye
 RESUME_WINDOW = 60.0  # seconds
@@ -24,16 +25,14 @@ class CallRecord:
     """One caller's visit. Instants are whole microseconds UTC.
 
     ``generation`` counts its streams: only the newest may act. ``intent`` is what Twilio shall do when the
-    stream is closed; ``pending`` the event with which the flow goes on when the next stream begins. ``left`` is
-    when a transfer began, ``away`` the microseconds of those that came back: they are not billed. ``sequence``
-    is that of the newest event of this generation.
+    stream is closed; ``pending`` the event with which the flow goes on when the next stream begins. ``sequence``
+    is that of the newest event of this generation, ``revision`` that of what was saved last.
     """
 
     call: str
     account: str
     caller: str
     assignment: Assignment
-    departments: dict[str, Department]
     started: int
     generation: int = 0
     checkpoint: dict[str, Any] | None = None
@@ -42,15 +41,16 @@ class CallRecord:
     department: str = ""
     outcome: str = ""
     disposition: str = ""
-    first_stream: int = 0
-    last_stream: int = 0
     ended: int = 0
     resumed: list[float] = field(default_factory=list)
     log: bytearray = field(default_factory=bytearray)
-    left: int = 0
-    away: int = 0
     sequence: int = 0
+    revision: int = 0
     asked_in_confidence: bool = False
+    meter: Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = Meter(self.assignment.rates, self.assignment.version.flow.voice.tier)
 
     def facts(self) -> CallFacts:
         """What the flow may know."""
@@ -59,11 +59,11 @@ class CallRecord:
             self.call,
             self.caller,
             self.assignment.number,
-            TenantFacts(tenant.id, tenant.name, tenant.variables, tenant.time_zone),
+            TenantFacts(tenant.id, tenant.name, tenant.variables, tenant.time_zone, tenant.apology),
             self.started,
             seed=self.call,
-            departments={name: name for name in self.departments},
-            hours={name: one.hours for name, one in self.departments.items() if one.hours},
+            departments={name: name for name in self.assignment.departments},
+            hours={name: one.hours for name, one in self.assignment.departments.items() if one.hours},
         )
 
     def session(self) -> Session:
@@ -81,19 +81,13 @@ class CallRecord:
         for action in happened.actions:
             if isinstance(action, actions.Request):
                 self.asked_in_confidence = action.sensitive
+            elif isinstance(action, actions.Speak) and not action.audio:
+                self.meter.change(self.started + round(event.at * 1e6), action.voice.tier)
         if not self.log:
             self.log += log.line(log.header(self.assignment.version, self.facts()))
         if len(self.log) < MAX_LOG:
             self.log += log.line(exchange.kept(happened, confidential))
         return happened.actions
-
-    def back(self, now: int) -> None:
-        """A stream begins: whatever transfer there was is over."""
-        self.first_stream = self.first_stream or now
-        if self.left:
-            self.away += max(0, now - self.left)
-            self.left = 0
-        self.last_stream = max(self.last_stream, now)
 
     def elapsed(self, now: int) -> float:
         """Seconds since the call began."""
@@ -109,12 +103,35 @@ class CallRecord:
         """Whether nothing of it can go on: a call that was lost still can."""
         return bool(self.ended) and self.outcome != "lost"
 
-    @property
-    def billed(self) -> int:
-        """Microseconds from the first stream's begin to the last one's end, without transfers in between."""
-        return max(0, self.last_stream - self.first_stream - self.away)
+    def saved(self) -> SavedCall:
+        """What is kept of it, as it is now."""
+        self.revision += 1
+        return SavedCall(
+            tenant=self.assignment.tenant.id,
+            id=self.call,
+            account=self.account,
+            number=self.assignment.number,
+            caller=self.caller,
+            flow=self.assignment.flow,
+            version=self.assignment.promoted,
+            revision=self.revision,
+            generation=self.generation,
+            started=self.started,
+            ended=self.ended,
+            outcome=self.outcome,
+            disposition=self.disposition,
+            department=self.department,
+            segments=self.meter.segments,
+            state=None if self.over else self._state(),
+            log=bytes(self.log) if self.ended else b"",
+        )
 
-    @property
-    def cost(self) -> int:
-        """Micro-USD so far, at the rate of the flow's tier."""
-        return cost(self.billed, self.assignment.version.flow.voice.tier)
+    def _state(self) -> dict[str, Any]:
+        """What another stream needs to go on."""
+        return {
+            "checkpoint": self.checkpoint,
+            "intent": self.intent,
+            "pending": self.pending,
+            "resumed": self.resumed,
+            "meter": self.meter.state(),
+        }

@@ -9,21 +9,25 @@ after all, the call goes on; its later ``call.ended``, of a higher generation, r
 import asyncio
 import hashlib
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from vocelio.engine.actions import Transfer
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.site import Assignment
+from vocelio.gateway.store.journal import SavedCall, nothing
+from vocelio.gateway.store.site import Assignment, Tenant
 
 TOKEN_SECONDS = 60  # Twilio connects within a second; a late one is not Twilio's
 CONNECT_SECONDS = 75.0  # from our TwiML to a stream: the token's time, and some for the messages before
 TRANSFER_SECONDS = 6 * 3_600.0  # of ringing and talking: past it nobody will tell us how it ended
 STATUS_SECONDS = 5.0  # from a call's end by its status to the end of its transfer, which may be told later
 LOST_AFTER = 1.5  # seconds without a word from Twilio after a stream broke off: the next request comes in under one
+Command = Literal["hang_up", "transfer", "say", "jump"]
+
 KEPT = 10_000  # records of ended calls, the newest: some hours of a busy process
 
 
@@ -31,6 +35,16 @@ KEPT = 10_000  # records of ended calls, the newest: some hours of a busy proces
 class _Token:
     record: CallRecord
     expires: int
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who calls whom: Twilio's names of call and account, and two numbers, E.164 (``caller`` empty: withheld)."""
+
+    call: str
+    account: str
+    number: str
+    caller: str
 
 
 class LiveCall(Protocol):
@@ -42,6 +56,9 @@ class LiveCall(Protocol):
     def caller_left(self) -> None:
         """The call is over."""
 
+    def commanded(self, command: Command, value: str) -> None:
+        """An operator wants something of it."""
+
 
 class Calls:
     """The registry."""
@@ -52,18 +69,49 @@ class Calls:
         self._records: OrderedDict[str, CallRecord] = OrderedDict()
         self._tokens: dict[str, _Token] = {}
         self._waiting: dict[str, asyncio.TimerHandle] = {}
+        self._open: Counter[str] = Counter()  # calls that have not ended, by tenant
 
     # Records
 
-    def begin(self, call: str, account: str, caller: str, assignment: Assignment) -> CallRecord:
+    def begin(self, visit: Visit, assignment: Assignment) -> CallRecord:
         """The record of a call; the one that is there already when Twilio asks twice."""
-        record = self._records.get(call)
+        record = self._records.get(visit.call)
         if record is None:
-            departments = self.services.site.departments(assignment.tenant.id)
-            record = CallRecord(call, account, caller, assignment, departments, self.services.wall())
-            self._records[call] = record
+            record = CallRecord(visit.call, visit.account, visit.caller, assignment, self.services.wall())
+            self._records[visit.call] = record
+            self._open[assignment.tenant.id] += 1
             self._forget_oldest()
+            self.save(record)
         return record
+
+    def turn_away(self, visit: Visit, tenant: str, flow: str, outcome: str) -> None:
+        """The call comes to no flow: why, is all that is kept of it. The same again changes nothing."""
+        now = self.services.wall()
+        saved = SavedCall(
+            tenant=tenant,
+            id=visit.call,
+            account=visit.account,
+            number=visit.number,
+            caller=visit.caller,
+            flow=flow,
+            version=0,
+            revision=1,
+            generation=0,
+            started=now,
+            ended=now,
+            outcome=outcome,
+        )
+        data = {"caller": visit.caller, "number": visit.number, "flow": flow, "outcome": outcome}
+        event = Event(tenant=tenant, call=visit.call, generation=0, seq=1, type="call.refused", at=now, data=data)
+        self.services.journal.save(saved, lambda: self._tell(event, flow))
+
+    def full(self, tenant: Tenant) -> bool:
+        """Whether the tenant has as many calls as it may have."""
+        return tenant.max_calls is not None and self._open[tenant.id] >= tenant.max_calls
+
+    def save(self, record: CallRecord, committed: Callable[[], None] = nothing) -> None:
+        """Keep the record as it is now; ``committed`` is called when that is certain."""
+        self.services.journal.save(record.saved(), committed)
 
     def find(self, call: str, account: str) -> CallRecord | None:
         """The record, if that account has such a call."""
@@ -77,20 +125,37 @@ class Calls:
             return
         record.ended = self.services.wall()
         record.outcome = record.outcome or outcome
-        self.publish(record, "cost.updated", seconds=record.billed / 1e6, micro_usd=record.cost)
+        self._closed(record)
+        generation = record.generation
+        self.save(record, lambda: self._tell_end(record, generation))
+        if record.over:
+            record.log, record.checkpoint = bytearray(), None
+
+    def _tell_end(self, record: CallRecord, generation: int) -> None:
+        """The end is certain. Should the call have come back meanwhile, there will be another."""
+        if not record.ended or record.generation != generation:
+            return
+        bill = {"seconds": record.meter.billed / 1e6, "micro_usd": record.meter.micro_usd}
+        segments = [
+            {"tier": segment.tier, "seconds": segment.billed / 1e6, "micro_usd": segment.micro_usd}
+            for segment in record.meter.segments
+        ]
+        self.publish(record, "cost.updated", **bill, segments=segments)
         self.publish(
             record,
             "call.ended",
             outcome=record.outcome,
             department=record.department,
             disposition=record.disposition,
-            seconds=record.billed / 1e6,
-            micro_usd=record.cost,
-            tier=record.assignment.version.flow.voice.tier,
+            **bill,
+            tier=segments[-1]["tier"],
         )
-        self.services.logs.keep(record.call, bytes(record.log))
-        if record.over:
-            record.log, record.checkpoint = bytearray(), None
+
+    def _closed(self, record: CallRecord) -> None:
+        tenant = record.assignment.tenant.id
+        self._open[tenant] -= 1
+        if not self._open[tenant]:
+            del self._open[tenant]
 
     def _forget_oldest(self) -> None:
         """Calls that have not ended are kept: each of them ends, by a stream, a webhook or a timer."""
@@ -124,6 +189,8 @@ class Calls:
         record.generation += 1
         record.sequence = 0
         record.intent = None
+        if record.ended:
+            self._open[record.assignment.tenant.id] += 1
         record.ended, record.outcome = 0, ""
         return record
 
@@ -133,7 +200,7 @@ class Calls:
 
     def transferring(self, record: CallRecord) -> None:
         """The call has left its stream for a transfer: Twilio will tell how that ended."""
-        record.left = record.last_stream
+        record.meter.leave()
         self._wait(record, TRANSFER_SECONDS, "lost")
 
     def over(self, record: CallRecord) -> None:
@@ -144,6 +211,14 @@ class Calls:
             self._wait(record, STATUS_SECONDS, "abandoned")
         else:
             self.end(record, "abandoned")
+
+    def command(self, tenant: str, call: str, command: Command, value: str = "") -> bool:
+        """Pass an operator's command on; False when the tenant has no such call on a stream of this process."""
+        record, live = self._records.get(call), self.live.get(call)
+        if record is None or live is None or record.assignment.tenant.id != tenant:
+            return False
+        live.commanded(command, value)
+        return True
 
     def _wait(self, record: CallRecord, seconds: float, outcome: str) -> None:
         self._stop_waiting(record.call)
@@ -168,17 +243,20 @@ class Calls:
     def publish(self, record: CallRecord, kind: str, **data: Any) -> None:
         """Tell whoever watches. Never waits."""
         record.sequence += 1
-        self.services.bus.publish(
-            Event(
-                tenant=record.assignment.tenant.id,
-                call=record.call,
-                generation=record.generation,
-                seq=record.sequence,
-                type=kind,
-                at=self.services.wall(),
-                data=data,
-            )
+        event = Event(
+            tenant=record.assignment.tenant.id,
+            call=record.call,
+            generation=record.generation,
+            seq=record.sequence,
+            type=kind,
+            at=self.services.wall(),
+            data=data,
         )
+        self._tell(event, record.assignment.flow)
+
+    def _tell(self, event: Event, flow: str) -> None:
+        self.services.journal.tell(event, flow)
+        self.services.bus.publish(event)
 
 
 def _digest(token: str) -> str:

@@ -32,6 +32,20 @@ def hang_up() -> str:
     return str(response)
 
 
+def reject() -> str:
+    """Do not answer; it costs nothing."""
+    response = VoiceResponse()
+    response.reject()
+    return str(response)
+
+
+def forward(number: str) -> str:
+    """Put the caller through to a number (E.164), and hang up after that."""
+    response = VoiceResponse()
+    response.dial(number)
+    return str(response)
+
+
 def dial(
     numbers: Sequence[str], *, sip: str = "", timeout: float, action: str, whisper: str = "", caller_id: str = ""
 ) -> str:

@@ -2,7 +2,7 @@
 
 import typer
 
-from vocelio.gateway.cli import call, demo, flow, replay, serve
+from vocelio.gateway.cli import call, demo, flow, key, replay, serve
 
 app = typer.Typer(
     help="A voice gateway: phone flows on Twilio Media Streams, heard and answered in real time.",
@@ -15,6 +15,7 @@ app.command()(demo.demo)
 app.command()(call.call)
 app.command()(replay.replay)
 app.add_typer(flow.app, name="flow")
+app.add_typer(key.app, name="key")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from vocelio.engine.scenario import script
 from vocelio.engine.scenario.expect import plain
 from vocelio.engine.scenario.run import as_given, facts
 from vocelio.engine.scenario.steps import Expect, Hears, Scenario, Transfer
+from vocelio.engine.sounds import sounds
 from vocelio.engine.voice import Voice
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.cli.stage import stage
@@ -27,7 +28,7 @@ from vocelio.gateway.simulator.dialing import Callee, Dials
 from vocelio.gateway.simulator.report import Outcome
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.store.logs import MemoryLogs
+from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 CALLERS_VOICE = Voice(name="en-us+f3")
@@ -42,32 +43,6 @@ class Spoken:
     name: str
     wrong: tuple[str, ...] = ()
     left_out: str = ""
-
-
-class ScenarioSite:
-    """The scenario's number, flow and departments; every department has one telephone."""
-
-    def __init__(self, version: FlowVersion, scenario: Scenario) -> None:
-        given = scenario.given
-        named = {getattr(node, "department", "") for node in version.flow.nodes.values()} - {""}
-        self._departments = {
-            name: Department((f"+131055502{index:02}",), hours=given.hours.get(name))
-            for index, name in enumerate(sorted(named | given.departments.keys()))
-        }
-        tenant = Tenant(given.tenant.id, given.tenant.name, given.tenant.time_zone, given.tenant.variables)
-        self._assignment = Assignment(given.number, tenant, "flow", as_given(version, given))
-
-    def assignment(self, number: str) -> Assignment | None:
-        """See Site."""
-        return self._assignment if number == self._assignment.number else None
-
-    def departments(self, tenant: str) -> dict[str, Department]:
-        """See Site."""
-        return self._departments
-
-    def sound(self, tenant: str, name: str) -> bytes | None:
-        """See Site: half a second of silence stands for every sound."""
-        return bytes([mulaw.SILENCE]) * 4_000
 
 
 class KeepingBus(EventBus):
@@ -102,23 +77,42 @@ async def speak(version: FlowVersion, scenario: Scenario) -> Spoken:
     play = script.script(version, scenario)
     if reason := _unplayable(play):
         return Spoken(scenario.name, left_out=reason)
-    site, bus = ScenarioSite(version, scenario), KeepingBus()
+    assignment, bus = _assignment(version, scenario), KeepingBus()
     started, now = facts(scenario.given).started, wall_clock()
     services = Services(
-        site,
+        MemorySite([assignment]),
         LocalRecognizer(workers=1),
         LocalSynthesizer(),
         bus,
         Fetcher(),
-        MemoryLogs(),
+        MemoryJournal(),
         lambda: started + wall_clock() - now,
     )
     async with aclosing(LocalSynthesizer()) as voice, stage(services) as carrier:
         caller = steps.Caller(tuple(_steps(play)), voice, CALLERS_VOICE)
-        dials = _dials(play, version, site)
+        dials = _dials(play, assignment)
         report = await carrier.call(scenario.given.number, scenario.given.caller or "anonymous", caller, dials=dials)
     wrong = (*(f"the carrier noted {fault}" for fault in report.errors), *_unmet(play, bus.events))
     return Spoken(scenario.name, wrong)
+
+
+def _assignment(version: FlowVersion, scenario: Scenario) -> Assignment:
+    """The scenario's number, flow and departments; every department has one telephone, every sound is silence."""
+    given, version = scenario.given, as_given(version, scenario.given)
+    named = {getattr(node, "department", "") for node in version.flow.nodes.values()} - {""}
+    departments = {
+        name: Department((f"+131055502{index:02}",), hours=given.hours.get(name))
+        for index, name in enumerate(sorted(named | given.departments.keys()))
+    }
+    tenant = given.tenant
+    return Assignment(
+        number=given.number,
+        tenant=Tenant(id=tenant.id, name=tenant.name, time_zone=tenant.time_zone, variables=tenant.variables),
+        flow="flow",
+        version=version,
+        departments=departments,
+        sounds={name: bytes([mulaw.SILENCE]) * 4_000 for name in sounds(version)},
+    )
 
 
 def _unplayable(play: script.Script) -> str:
@@ -145,17 +139,16 @@ def _steps(play: script.Script) -> Iterator[steps.Step]:
                 pass
 
 
-def _dials(play: script.Script, version: FlowVersion, site: ScenarioSite) -> Dials:
+def _dials(play: script.Script, assignment: Assignment) -> Dials:
     """Who answers: in the order of the steps, or by node."""
     in_order = [s.step for s in play.steps if isinstance(s, script.Elsewhere) and isinstance(s.step, Transfer)]
     if in_order:
         return [Callee(OUTCOMES[step.transfer]) for step in in_order]
     by_address: dict[str, Outcome | Callee] = {}
-    departments = site.departments("")
     for name, step in play.outside.items():
-        node = version.flow.nodes.get(name)
+        node = assignment.version.flow.nodes.get(name)
         if isinstance(step, Transfer) and node is not None:
-            department = departments.get(getattr(node, "department", ""))
+            department = assignment.departments.get(getattr(node, "department", ""))
             address = department.numbers[0] if department else getattr(node, "number", "") or getattr(node, "sip", "")
             by_address[address] = Callee(OUTCOMES[step.transfer])
     return by_address

@@ -21,7 +21,7 @@ from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 def call(
     number: Annotated[str, typer.Argument(help="The number to call, E.164.")],
-    server: Annotated[str, typer.Option(help="Where the gateway listens.")] = "http://localhost:8080",
+    server: common.Server = "",
     from_: Annotated[str, typer.Option("--from", help="The caller's number.")] = CALLER,
     say: Annotated[list[str] | None, typer.Option(help="Say this when it is the caller's turn.")] = None,
     press: Annotated[list[str] | None, typer.Option(help="Press these keys.")] = None,
@@ -31,7 +31,7 @@ def call(
     """Call a running gateway as Twilio would. Steps are taken in the order in which they are given."""
     steps = ordered(sys.argv, say or [], press or [], play or [])
     with common.explained():
-        report = asyncio.run(_call(common.settings(), server, number, from_, steps, wav))
+        report = asyncio.run(_call(common.settings(), common.address(server), number, from_, steps, wav))
     for fault in report.errors:
         common.out.print(f"[red]the carrier noted:[/red] {fault}")
     for target in report.dialed:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -17,15 +18,15 @@ from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.ports import SpeechError
-from vocelio.gateway.store.logs import FolderLogs
-from vocelio.gateway.store.site import FolderSite
+from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+
+Server = Annotated[str, typer.Option(help="Where the gateway listens; otherwise localhost at PORT, or 8080.")]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SITE = EXAMPLES / "site"
-LOGS = Path(".vocelio/calls")
 
 
 def complain(text: str) -> None:
@@ -49,6 +50,11 @@ def settings() -> config.Settings:
     return config.read(os.environ)
 
 
-def local_services(site: FolderSite) -> Services:
-    """Services with offline speech."""
-    return Services(site, LocalRecognizer(), LocalSynthesizer(), EventBus(), Fetcher(), FolderLogs(LOGS), wall_clock)
+def address(server: str) -> str:
+    """Where the gateway listens, if the user has not said otherwise."""
+    return server.rstrip("/") or f"http://localhost:{settings().port}"
+
+
+def local_services(site: MemorySite) -> Services:
+    """Services with offline speech that keep nothing."""
+    return Services(site, LocalRecognizer(), LocalSynthesizer(), EventBus(), Fetcher(), MemoryJournal(), wall_clock)

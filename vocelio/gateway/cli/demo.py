@@ -17,7 +17,7 @@ from vocelio.gateway.events import Watcher
 from vocelio.gateway.simulator.caller import Caller, Speak
 from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.store.site import FolderSite
+from vocelio.gateway.store.folder import Folder
 
 CALLER = "+13105550142"
 SAYS = "sales please"
@@ -44,13 +44,13 @@ def demo(
 
 
 async def _run(conversation: Conversation, wav: Path | None) -> CallReport:
-    site = FolderSite(common.SITE)
-    services = common.local_services(site)
-    async with services.bus.watch(site.tenant.id) as watcher, stage(services) as carrier:
+    folder = Folder(common.SITE)
+    services = common.local_services(folder.site())
+    async with services.bus.watch(folder.tenant.id) as watcher, stage(services) as carrier:
         shown = asyncio.create_task(_show(watcher, conversation))
         async with aclosing(LocalSynthesizer()) as voice:
             caller = Caller([Speak(SAYS)], voice, CALLERS_VOICE)
-            report = await carrier.call(site.numbers[0], CALLER, caller, recording=wav)
+            report = await carrier.call(next(iter(folder.numbers)), CALLER, caller, recording=wav)
         try:
             async with asyncio.timeout(5):
                 await shown

@@ -1,9 +1,10 @@
-"""vocelio flow: what flow authors need while they write: validate, test, show."""
+"""vocelio flow: what flow authors need: validate, test, show, promote."""
 
 import asyncio
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 from rich.progress import Progress
@@ -17,10 +18,10 @@ from vocelio.engine.problems import Problem
 from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario import report as scenarios_report
 from vocelio.engine.scenario.steps import Scenario
-from vocelio.gateway.cli import common
+from vocelio.gateway.cli import client, common
 from vocelio.gateway.cli.audio import speak_all
 
-app = typer.Typer(help="Validate, test and show flows.", no_args_is_help=True)
+app = typer.Typer(help="Validate, test, show and promote flows.", no_args_is_help=True)
 
 FlowFile = Annotated[Path, typer.Argument(help="A flow document, JSON.", exists=True, dir_okay=False)]
 
@@ -79,6 +80,25 @@ def show(
         to.write_text(text)
     else:
         typer.echo(text)
+
+
+@app.command()
+def promote(
+    file: FlowFile,
+    tenant: client.TenantName = "",
+    note: Annotated[str, typer.Option(help="What has changed, for whoever reads the list of versions.")] = "",
+    server: common.Server = "",
+) -> None:
+    """Put a flow onto a running gateway as the draft of the file's name, and promote it: new calls get it."""
+    flow = quote(file.stem, safe="")
+    with common.explained():
+        api = client.Api(server, tenant)
+        there = api.ask("GET", f"/v1/flows/{flow}", accept=(404,))
+        put = api.ask("PUT", f"/v1/flows/{flow}", file.read_bytes(), etag=there.etag)
+        promoted = api.ask("POST", f"/v1/flows/{flow}/promote", {"note": note}, etag=put.etag).json()
+    for problem in promoted["warnings"]:
+        common.out.print(f"{file}: {problem['path']}: {problem['message']}", markup=False, soft_wrap=True)
+    common.out.print(f"{file.stem}: version {promoted['version']['number']} is active")
 
 
 def read(file: Path) -> tuple[FlowVersion | None, list[Problem]]:

@@ -2,28 +2,35 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
+import msgspec
 import typer
 
+from vocelio.engine.document import load
 from vocelio.engine.errors import EngineError
-from vocelio.engine.flow import FlowVersion
+from vocelio.engine.flow import FlowVersion, Known
 from vocelio.engine.replay import compare, log, report
-from vocelio.gateway.cli import common
+from vocelio.gateway.cli import client, common
 from vocelio.gateway.cli.flow import usable
-from vocelio.gateway.store.logs import FolderLogs
-from vocelio.gateway.store.site import FolderSite
 
 
 def replay(
     call: Annotated[str, typer.Argument(help="The call's identifier (CA...), or the file of its log.")],
     flow: Annotated[Path | None, typer.Option(help="Another version of the flow to compare with.")] = None,
-    site: Annotated[Path, typer.Option(help="The folder with site.json and flows/*.json.")] = common.SITE,
+    tenant: client.TenantName = "",
+    server: common.Server = "",
 ) -> None:
     """Run a call's events again: on its own version the actions must be the same, else the difference is shown."""
+    file = Path(call)
     with common.explained():
         try:
-            kept = log.read(_log(call))
-            version = usable(flow) if flow else _own(FolderSite(site), kept.header)
+            if file.is_file():
+                kept, version = log.read(file.read_bytes()), _given(flow)
+            else:
+                api = client.Api(server, tenant)
+                kept = log.read(api.ask("GET", f"/v1/calls/{quote(call, safe='')}/log").body)
+                version = usable(flow) if flow else _own(api, call)
             comparison = compare.compare(kept, version)
         except EngineError as error:
             common.complain(f"{error}")
@@ -33,18 +40,28 @@ def replay(
         raise typer.Exit(1)
 
 
-def _log(call: str) -> bytes:
-    path = Path(call)
-    found = path.read_bytes() if path.is_file() else FolderLogs(common.LOGS).read(call)
-    if found is None:
-        common.complain(f"no log of {call} is kept in {common.LOGS}")
+def _given(flow: Path | None) -> FlowVersion:
+    if flow is None:
+        common.complain("the log of a file needs its flow: name it by --flow")
         raise typer.Exit(2)
-    return found
+    return usable(flow)
 
 
-def _own(site: FolderSite, header: log.Header) -> FlowVersion:
-    for version in site.versions:
-        if version.id == header.version:
-            return version
-    common.complain(f"version {header.version} of {header.flow} is not in the site any more: name one by --flow")
-    raise typer.Exit(2)
+def _own(api: client.Api, call: str) -> FlowVersion:
+    """The version that the call ran, with the versions that it calls."""
+    ran = api.ask("GET", f"/v1/calls/{quote(call, safe='')}").json()
+    return _version(api, ran["flow"], ran["version"])
+
+
+class _Version(msgspec.Struct, frozen=True):
+    """What is needed of a version; the document byte for byte, since that is what a version's identity is made of."""
+
+    document: msgspec.Raw
+    subflows: dict[str, tuple[str, int]]
+
+
+def _version(api: client.Api, flow: str, number: int) -> FlowVersion:
+    answer = api.ask("GET", f"/v1/flows/{quote(flow, safe='')}/versions/{number}")
+    version = msgspec.json.decode(answer.body, type=_Version)
+    pinned = {reference: _version(api, *target) for reference, target in version.subflows.items()}
+    return load(bytes(version.document), Known(flows=pinned))

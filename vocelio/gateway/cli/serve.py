@@ -1,5 +1,6 @@
 """vocelio serve: the gateway."""
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -8,30 +9,82 @@ import typer
 import uvicorn
 
 from vocelio.gateway import config as configuration
+from vocelio.gateway.api.routes import routes
 from vocelio.gateway.app import build
+from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.cli import common
-from vocelio.gateway.server import config
-from vocelio.gateway.store.site import FolderSite
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.config import Settings
+from vocelio.gateway.events import EventBus
+from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.server import config, loop_factory
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.store.accounts import Accounts
+from vocelio.gateway.store.actor import Actor
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.filling import fill
+from vocelio.gateway.store.folder import Folder
+from vocelio.gateway.store.lookup import DatabaseSite
+from vocelio.gateway.store.renewal import renew
+from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.store.writing import DatabaseJournal
 
 
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="The port; otherwise PORT, otherwise 8080.")] = None,
-    site: Annotated[Path, typer.Option(help="The folder with site.json and flows/*.json.")] = common.SITE,
+    site: Annotated[
+        Path | None, typer.Option(help="First put what this folder (site.json, flows/*.json) has into the database.")
+    ] = None,
 ) -> None:
     """Run the gateway until it is told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with common.explained():
+    with common.explained(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         settings = common.settings()
-        folder = FolderSite(site)
-        app = build(settings, common.local_services(folder))
-        common.out.print(f"[bold]{folder.tenant.name}[/bold] answers {', '.join(folder.numbers)}")
-        common.out.print(
-            f"listening on http://{host}:{port or settings.port}, known to Twilio as {settings.public_url}"
+        folder = Folder(site) if site else None
+        runner.run(_serve(settings, folder, host, port or settings.port))
+
+
+async def _serve(settings: Settings, folder: Folder | None, host: str, port: int) -> None:
+    database, vault = Database(settings.database_url), Vault(settings.secret_keys)
+    try:
+        await database.migrate()
+        await renew(database, vault)
+        if folder:
+            await _fill(database, folder)
+        _welcome(settings, folder, host, port)
+        services = Services(
+            DatabaseSite(database, vault, wall_clock),
+            LocalRecognizer(),
+            LocalSynthesizer(),
+            EventBus(),
+            Fetcher(),
+            DatabaseJournal(database),
+            wall_clock,
         )
-        if configuration.SIMULATOR_ACCOUNT in settings.tokens:
-            common.out.print(
-                "no Twilio account is set up, so only the simulator is answered: "
-                f"[bold]vocelio call {folder.numbers[0]} --say sales[/bold]"
-            )
-        uvicorn.Server(config(app, host, port or settings.port)).run()
+        calls = Calls(services)
+        api = routes(database, vault, calls, wall_clock)
+        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api)
+        await uvicorn.Server(config(app, host, port)).serve()
+    finally:
+        await database.aclose()
+
+
+async def _fill(database: Database, folder: Folder) -> None:
+    actor = Actor("command-line", "platform", folder.tenant.id, "", wall_clock())
+    await fill(database, folder, actor)
+
+
+def _welcome(settings: Settings, folder: Folder | None, host: str, port: int) -> None:
+    say = common.out.print
+    if folder:
+        say(f"[bold]{folder.tenant.name}[/bold] answers {', '.join(folder.numbers)}")
+    say(f"listening on http://{host}:{port}, known to Twilio as {settings.public_url}")
+    if configuration.SIMULATOR_ACCOUNT in settings.tokens:
+        number = next(iter(folder.numbers), "") if folder else "+13072249663"
+        say(
+            "no Twilio account is set up, so only the simulator is answered: "
+            f"[bold]vocelio call {number} --say sales[/bold]"
+        )

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from vocelio.gateway.app import build
 from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.config import SIMULATOR_ACCOUNT, Settings
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.carrier import Carrier
@@ -17,6 +18,6 @@ async def stage(services: Services) -> AsyncIterator[Carrier]:
     listener = listen()
     origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
     token = secrets.token_hex(16)
-    app = build(Settings(origin, {SIMULATOR_ACCOUNT: token}), services)
+    app = build(Settings(origin, {SIMULATOR_ACCOUNT: token}), Calls(services))
     async with running(app, listener) as server, Carrier(server, origin, SIMULATOR_ACCOUNT, token) as carrier:
         yield carrier

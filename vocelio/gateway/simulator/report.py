@@ -5,9 +5,9 @@ from typing import Literal
 
 from vocelio.gateway.simulator.faults import Fault
 
-Ending = Literal["caller_hung_up", "twiml", "hangup", "error", "lost", "too_long"]
-"""Who ended the call: the caller, the end of the document, ``<Hangup>``, an error that Twilio does not get over,
-a stream that broke (by the switches), or the longest time a call may take."""
+Ending = Literal["caller_hung_up", "twiml", "hangup", "rejected", "error", "lost", "too_long"]
+"""Who ended the call: the caller, the end of the document, ``<Hangup>``, ``<Reject>``, an error that Twilio does not
+get over, a stream that broke (by the switches), or the longest time a call may take."""
 
 Kind = Literal["speech", "keys", "noise"]
 

@@ -7,6 +7,7 @@ the table below is an error here, so that a slip in the gateway's TwiML is found
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
@@ -76,12 +77,17 @@ class Hangup:
     pass
 
 
-Verb = Stream | Redirect | Dial | Say | Play | Pause | Hangup
+@dataclass(frozen=True, slots=True)
+class Reject:
+    reason: Literal["rejected", "busy"] = "rejected"
+
+
+Verb = Stream | Redirect | Dial | Say | Play | Pause | Hangup | Reject
 
 # What may stand in what, and the attributes of each.
 _CHILDREN: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "Response": frozenset({"Connect", "Redirect", "Dial", "Say", "Play", "Pause", "Hangup"}),
+        "Response": frozenset({"Connect", "Redirect", "Dial", "Say", "Play", "Pause", "Hangup", "Reject"}),
         "Connect": frozenset({"Stream"}),
         "Stream": frozenset({"Parameter"}),
         "Dial": frozenset({"Number", "Sip"}),
@@ -101,6 +107,7 @@ _ATTRIBUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "Say": frozenset({"voice", "language", "loop"}),
         "Play": frozenset({"loop", "digits"}),
         "Pause": frozenset({"length"}),
+        "Reject": frozenset({"reason"}),
     }
 )
 
@@ -153,6 +160,8 @@ def _verb(element: ElementTree.Element) -> Verb:
             return Play(_text(element))
         case "Pause":
             return Pause(_number(element, "length", 1, MAX_PAUSE_SECONDS))
+        case "Reject":
+            return _reject(element)
         case _:
             return Hangup()
 
@@ -207,6 +216,16 @@ def _dial(element: ElementTree.Element) -> Dial:
         element.get("callerId"),
         element.get("sequential") == "true",
     )
+
+
+def _reject(element: ElementTree.Element) -> Reject:
+    match element.get("reason", "rejected"):
+        case "rejected":
+            return Reject()
+        case "busy":
+            return Reject("busy")
+        case reason:
+            raise _schema(f"<Reject reason={reason!r}> is neither rejected nor busy")
 
 
 def _number(element: ElementTree.Element, name: str, default: int, most: int) -> int:

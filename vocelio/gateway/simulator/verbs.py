@@ -70,6 +70,8 @@ class Verbs:
                 return await self._wait(seconds)
             case twiml.Hangup():
                 return "hangup"
+            case twiml.Reject():
+                return "rejected"
         assert_never(verb)
 
     async def _connect(self, verb: twiml.Stream) -> Next:

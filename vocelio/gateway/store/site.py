@@ -1,40 +1,46 @@
-"""One tenant's numbers, departments, flows and sounds, read from a folder.
+"""What calls need to know of the tenants: the ``Site`` port, and what it tells."""
 
-The folder has ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any rate).
-
-Whoever asks, asks the ``Site`` port; the database takes its place behind it.
-"""
-
-from collections.abc import Collection
-from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta
 
-from vocelio.codecs import mulaw, wav
-from vocelio.codecs.resample import Resampler
 from vocelio.engine.facts import E164
-from vocelio.engine.flow import FlowVersion, Known
+from vocelio.engine.flow import FlowVersion
 from vocelio.engine.hours import OpeningHours
-from vocelio.engine.library import check_all
-from vocelio.gateway.errors import SiteError
+from vocelio.engine.voice import Tier, Voice
 
-PhoneNumber = Annotated[str, Meta(pattern=f"^{E164.pattern}$")]
+END = r"$(?!\n)"  # in Python `$` alone lets a line's end follow
+PhoneNumber = Annotated[str, Meta(pattern=f"^{E164.pattern}{END}", description="a telephone number such as +13072249663")]
+TenantId = Annotated[str, Meta(pattern=f"^[a-z0-9-]{{1,40}}{END}", description="a tenant's name such as harbour-tools")]
+Name = Annotated[str, Meta(pattern=f"^[a-z0-9][a-z0-9_-]{{0,63}}{END}", description="a name such as front-desk")]
+TimeZone = Annotated[str, Meta(pattern=f"^[A-Za-z0-9_+/-]{{0,64}}{END}", description="a time zone such as Europe/Berlin")]
+Sentence = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 DEFAULT_APOLOGY = "Sorry, this number is not in service. Please check it and call again. Goodbye."
-MAX_SOUND = 30_000_000  # bytes of a WAV: five minutes at 48 kHz
+DEFAULT_RATES: dict[Tier, int] = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
+"""Micro-USD a minute, where nobody has set others."""
 RINGING = 20.0  # seconds: about four rings
 
 
-class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The client company. ``time_zone`` is an IANA name; empty is UTC."""
+class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The client company, and what its callers get where a flow does not say otherwise.
 
-    id: Annotated[str, Meta(pattern="^[a-z0-9-]{1,40}$")]
-    name: str
-    time_zone: str = ""
-    variables: dict[str, str] = {}
-    apology: str = "Sorry, something went wrong. Please call again later. Goodbye."
+    ``time_zone`` is an IANA name; empty is UTC. ``voice`` is what a flow that names none is promoted with.
+    ``apology``, ``hold`` and ``pause`` are what a caller is told when something went wrong, has to wait a moment, or
+    calls a flow that is paused. ``max_calls`` limits the calls at once; ``blocked`` callers are not answered.
+    """
+
+    id: TenantId
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+    time_zone: TimeZone = ""
+    variables: Annotated[dict[str, str], Meta(max_length=100)] = {}
+    voice: Voice = Voice()
+    apology: Sentence = "Sorry, something went wrong. Please call again later. Goodbye."
+    hold: Sentence = "One moment, please."
+    pause: Sentence = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
+    max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] = ()
 
 
 class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,125 +49,48 @@ class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     numbers: Annotated[tuple[PhoneNumber, ...], Meta(min_length=1, max_length=10)]
     timeout: Annotated[float, Meta(ge=5, le=600)] = RINGING
     ring: Literal["in_turn", "together"] = "in_turn"
-    whisper: str = ""
+    whisper: Annotated[str, Meta(max_length=500)] = ""
     hours: OpeningHours | None = None
 
 
-class Assignment(msgspec.Struct, frozen=True):
-    """What a number leads to."""
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a number leads to, all that a call of it needs: it does not change while the call lives.
+
+    ``promoted`` is the number of the flow's version, 0 where versions are not counted. ``sounds`` are the stored
+    sounds (mu-law) that the version plays; ``rates`` are micro-USD a minute. ``account`` is the tenant's own of
+    Twilio, if it has one: nobody else's may call the number then, but the platform's.
+    """
 
     number: str
     tenant: Tenant
     flow: str
     version: FlowVersion
+    promoted: int = 0
+    departments: dict[str, Department] = {}
+    sounds: dict[str, bytes] = {}
+    rates: dict[Tier, int] = msgspec.field(default_factory=DEFAULT_RATES.copy)
+    account: str = ""
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True):
+    """A number that leads to no flow at present: the caller hears ``text``, or is forwarded to another number."""
+
+    number: str
+    tenant: str
+    flow: str = ""
+    outcome: Literal["paused", "unassigned", "suspended", "unavailable"]
+    text: str = ""
+    forward: str = ""
+    account: str = ""
 
 
 class Site(Protocol):
-    """What a call needs to know before it begins, and when it is transferred."""
+    """What a call needs to know."""
 
-    def assignment(self, number: str) -> Assignment | None:
-        """The flow behind a number (E.164), if there is one."""
+    async def assignment(self, number: str) -> Assignment | Closed | None:
+        """What is behind a number (E.164); None when it is nobody's. Raises StoreUnavailable."""
         ...
 
-    def departments(self, tenant: str) -> dict[str, Department]:
-        """The tenant's departments by name."""
+    async def secret(self, tenant: str, name: str) -> str:
+        """A secret of the tenant's, for a request's header. Raises NotFound, StoreUnavailable."""
         ...
-
-    def sound(self, tenant: str, name: str) -> bytes | None:
-        """A stored sound of the tenant's, mu-law."""
-        ...
-
-
-class _Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    flow: str
-
-
-class SiteFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``site.json``."""
-
-    tenant: Tenant
-    numbers: dict[PhoneNumber, _Number]
-    departments: dict[str, Department] = {}
-
-
-class FolderSite:
-    """The site of one folder, read whole when it is made. Raises SiteError with every problem."""
-
-    def __init__(self, folder: Path) -> None:
-        self._file = _site_file(folder / "site.json")
-        problems: list[str] = []
-        self._flows = flows = _flows(folder / "flows", self._file.departments, problems)
-        for number, target in self._file.numbers.items():
-            if target.flow not in flows:
-                there = ", ".join(sorted(flows)) or "none"
-                problems.append(f"site.json: numbers.{number}.flow: no flow `{target.flow}` (there are: {there})")
-        self._sounds = _sounds(folder / "sounds", problems)
-        if problems:
-            raise SiteError("\n".join(problems))
-        self._assignments = {
-            number: Assignment(number, self._file.tenant, target.flow, flows[target.flow])
-            for number, target in self._file.numbers.items()
-        }
-
-    @property
-    def tenant(self) -> Tenant:
-        """The folder's one tenant."""
-        return self._file.tenant
-
-    @property
-    def numbers(self) -> list[str]:
-        """The numbers that are answered."""
-        return list(self._assignments)
-
-    @property
-    def versions(self) -> list[FlowVersion]:
-        """Every flow of the folder."""
-        return list(self._flows.values())
-
-    def assignment(self, number: str) -> Assignment | None:
-        """See Site."""
-        return self._assignments.get(number)
-
-    def departments(self, tenant: str) -> dict[str, Department]:
-        """See Site."""
-        return self._file.departments if tenant == self._file.tenant.id else {}
-
-
-    def sound(self, tenant: str, name: str) -> bytes | None:
-        """See Site."""
-        return self._sounds.get(name) if tenant == self._file.tenant.id else None
-
-
-def _sounds(folder: Path, problems: list[str]) -> dict[str, bytes]:
-    sounds: dict[str, bytes] = {}
-    for path in sorted(folder.glob("*.wav")):
-        if path.stat().st_size > MAX_SOUND:
-            problems.append(f"sounds/{path.name}: larger than {MAX_SOUND:,} bytes")
-            continue
-        try:
-            pcm, rate = wav.read(path)
-        except wav.WavError as error:
-            problems.append(f"sounds/{path.name}: {error}")
-            continue
-        telephone = Resampler(rate, mulaw.SAMPLE_RATE).process(pcm, last=True) if rate != mulaw.SAMPLE_RATE else pcm
-        sounds[path.stem] = mulaw.encode(telephone)
-    return sounds
-
-
-def _site_file(path: Path) -> SiteFile:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=SiteFile)
-    except OSError as error:
-        raise SiteError(f"{path}: cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise SiteError(f"{path}: {error}") from error
-
-
-def _flows(folder: Path, departments: Collection[str], problems: list[str]) -> dict[str, FlowVersion]:
-    documents = {path.stem: path.read_bytes() for path in sorted(folder.glob("*.json"))}
-    flows: dict[str, FlowVersion] = {}
-    for name, (version, found) in check_all(documents, Known(departments=departments)).items():
-        if version:
-            flows[name] = version
-        problems.extend(f"flows/{name}.json: {problem}" for problem in found if problem.severity == "error")
-    return flows

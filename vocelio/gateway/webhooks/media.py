@@ -72,7 +72,7 @@ class SocketTransport:
 async def media_socket(socket: WebSocket, calls: Calls, signatures: Signatures) -> None:
     """One stream of Twilio's, from its upgrade to its end."""
     account = socket.path_params["account_sid"]
-    if not signatures.signs_upgrade(account, socket.url.path, socket.headers.get(HEADER, "")):
+    if not await signatures.signs_upgrade(account, socket.url.path, socket.headers.get(HEADER, "")):
         await socket.close(CLOSE_POLICY)  # before accept: the server answers 403
         return
     await socket.accept()

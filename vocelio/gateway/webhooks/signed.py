@@ -39,7 +39,8 @@ async def read_signed(request: Request, signatures: Signatures) -> SignedForm:
     query = f"?{request.url.query}" if request.url.query else ""
     account = form.get("AccountSid", "")
     signature = request.headers.get(HEADER, "")
-    if not signatures.signs_form(str(account), request.url.path + query, form, signature):  # type: ignore[arg-type]
+    path = request.url.path + query
+    if not await signatures.signs_form(str(account), path, form, signature):  # type: ignore[arg-type]
         raise Forbidden("the request is not signed with the token of one of our accounts")
     return SignedForm(form, dict(request.query_params))
 

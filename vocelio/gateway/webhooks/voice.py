@@ -11,10 +11,11 @@ import msgspec
 from vocelio.engine import actions, events
 from vocelio.engine.facts import E164
 from vocelio.gateway.calls.record import CallRecord
-from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.registry import Calls, Visit
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
-from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Department
+from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Closed, Department
 from vocelio.gateway.webhooks.signed import SignedForm
 
 How = Literal["answered", "busy", "no_answer", "failed"]
@@ -29,6 +30,7 @@ DIAL_STATUS: dict[str, How] = {
 }
 WITHHELD = ("+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253")
 """ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE on a telephone's keys."""
+TROUBLE = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
 OVER = ("completed", "busy", "failed", "no-answer", "canceled")
 
 
@@ -38,13 +40,33 @@ class Voice:
     def __init__(self, calls: Calls, signatures: Signatures) -> None:
         self._calls, self._signatures = calls, signatures
 
-    def voice(self, form: SignedForm) -> str:
+    async def voice(self, form: SignedForm) -> str:
         """A call comes in."""
-        assignment = self._calls.services.site.assignment(form.required("To"))
-        if assignment is None:
+        known = self._calls.find(form.call, form.account)
+        if known is not None:  # asked again
+            return twiml.hang_up() if known.over else self._connect(known)
+        number, caller = form.required("To"), _caller(form.get("From"))
+        try:
+            found = await self._calls.services.site.assignment(number)
+        except StoreUnavailable:
+            return twiml.apologise(TROUBLE)
+        if found is None or not self._may_call(form.account, found.account):
             return twiml.apologise(DEFAULT_APOLOGY)
-        record = self._calls.begin(form.call, form.account, _caller(form.get("From")), assignment)
-        return twiml.hang_up() if record.over else self._connect(record)
+        visit = Visit(form.call, form.account, number, caller)
+        if isinstance(found, Closed):
+            self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
+            return twiml.forward(found.forward) if found.forward else twiml.apologise(found.text)
+        if caller and caller in found.tenant.blocked:
+            self._calls.turn_away(visit, found.tenant.id, found.flow, "blocked")
+            return twiml.reject()
+        if self._calls.full(found.tenant):
+            self._calls.turn_away(visit, found.tenant.id, found.flow, "busy")
+            return twiml.apologise(found.tenant.pause)
+        return self._connect(self._calls.begin(visit, found))
+
+    def _may_call(self, account: str, owner: str) -> bool:
+        """A tenant's own account reaches that tenant's numbers only; the platform's, every number."""
+        return self._signatures.is_platform(account) or account == owner
 
     def go_on(self, form: SignedForm) -> str:
         """The stream is closed, or was lost: what now?"""
@@ -109,7 +131,7 @@ class Voice:
     # Transfers
 
     def _department(self, record: CallRecord, transfer: actions.Transfer) -> Department | None:
-        return self._calls.services.site.departments(record.assignment.tenant.id).get(transfer.department)
+        return record.assignment.departments.get(transfer.department)
 
     def _rounds(self, record: CallRecord, transfer: actions.Transfer) -> list[tuple[str, ...]]:
         """The numbers of each round of ringing: one each in turn, or all together; a SIP address is a round, too."""

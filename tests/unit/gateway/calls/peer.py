@@ -7,59 +7,53 @@ from collections import deque
 
 from vocelio.engine.document import load
 from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.registry import Calls, Visit
 from vocelio.gateway.calls.socket import MediaSocket
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.store.logs import MemoryLogs
+from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 ACCOUNT, CALL, STREAM = "AC" + "0" * 32, "CA" + "1" * 32, "MZ" + "2" * 32
-TENANT = Tenant("harbour", "Harbour Tools")
+TENANT = Tenant(id="harbour", name="Harbour Tools")
 NUMBER = "+13072249663"
 START = 1_700_000_000_000_000  # microseconds UTC
 SILENT = base64.b64encode(b"\xff" * 160).decode()
 
 
-class OneFlow:
-    """A site with one flow."""
-
-    def __init__(self, flow):
-        self.version = load(json.dumps(flow).encode())
-
-    def assignment(self, number):
-        return Assignment(number, TENANT, "flow", self.version) if number == NUMBER else None
-
-    def departments(self, tenant):
-        return {"sales": Department(("+13105550111",)), "desk": Department(("+13105550110",))}
-
-    def sound(self, tenant, name):
-        return b"\x7e" * 8000 if name == "jingle" else None
-
-
 class World:
     """A registry with one flow, scripted ears, a tone for a voice, and everything that was published."""
 
-    def __init__(self, flow, *texts, recognizer=None, synthesizer=None):
+    def __init__(self, flow, *texts, recognizer=None, synthesizer=None, journal=None, **parts):
         loop = asyncio.get_running_loop()
         self.events = []
         bus = EventBus()
         bus.publish = self.events.append  # the bus's port: whoever publishes calls just this
-        self.site = OneFlow(flow)
+        self.journal = journal or MemoryJournal()
+        departments = {"sales": Department(("+13105550111",)), "desk": Department(("+13105550110",))}
+        self.assignment = Assignment(
+            number=NUMBER,
+            tenant=TENANT,
+            flow="flow",
+            version=load(json.dumps(flow).encode()),
+            departments=departments,
+            sounds={"jingle": b"\x7e" * 8000},
+            **parts,
+        )
         self.recognizer = recognizer or ScriptedRecognizer(texts)
         self.calls = Calls(
             Services(
-                self.site,
+                MemorySite([self.assignment], {("harbour", "token"): "hush"}),
                 self.recognizer,
                 synthesizer or ToneSynthesizer(),
                 bus,
                 Fetcher(),
-                MemoryLogs(),
+                self.journal,
                 lambda: START + round(loop.time() * 1e6),
             )
         )
-        self.record = self.calls.begin(CALL, ACCOUNT, "+13105550142", self.site.assignment(NUMBER))
+        self.record = self.calls.begin(Visit(CALL, ACCOUNT, NUMBER, "+13105550142"), self.assignment)
 
     def of(self, kind):
         return [event.data for event in self.events if event.type == kind]

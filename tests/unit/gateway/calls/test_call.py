@@ -260,7 +260,7 @@ async def test_ringing_is_not_billed():
     peer = started(world)
     await peer.run(3)
     await peer.gone()
-    streamed = world.record.billed
+    streamed = world.record.meter.billed
     await asyncio.sleep(30)
     ended_elsewhere(world, "busy")
     again = started(world)

@@ -10,33 +10,47 @@ SIGNATURES = Signatures("https://voice.example.com", {ACCOUNT: "token", OTHER: "
 TWILIO = RequestValidator("token")
 
 
-def test_a_form():
+async def test_a_form():
     signature = TWILIO.compute_signature("https://voice.example.com/twilio/voice", FORM)
-    assert SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM, signature)
-    assert not SIGNATURES.signs_form(ACCOUNT, "/twilio/continue", FORM, signature)
-    assert not SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM | {"From": "+1"}, signature)
-    assert not SIGNATURES.signs_form(OTHER, "/twilio/voice", FORM, signature)
-    assert not SIGNATURES.signs_form("AC" + "9" * 32, "/twilio/voice", FORM, signature)
-    assert not SIGNATURES.signs_form("", "/twilio/voice", FORM, signature)
+    assert await SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM, signature)
+    assert not await SIGNATURES.signs_form(ACCOUNT, "/twilio/continue", FORM, signature)
+    assert not await SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM | {"From": "+1"}, signature)
+    assert not await SIGNATURES.signs_form(OTHER, "/twilio/voice", FORM, signature)
+    assert not await SIGNATURES.signs_form("AC" + "9" * 32, "/twilio/voice", FORM, signature)
+    assert not await SIGNATURES.signs_form("", "/twilio/voice", FORM, signature)
 
 
-def test_a_form_with_a_query():
+async def test_a_form_with_a_query():
     signature = TWILIO.compute_signature("https://voice.example.com/twilio/dialed?n=1", FORM)
-    assert SIGNATURES.signs_form(ACCOUNT, "/twilio/dialed?n=1", FORM, signature)
-    assert not SIGNATURES.signs_form(ACCOUNT, "/twilio/dialed?n=2", FORM, signature)
+    assert await SIGNATURES.signs_form(ACCOUNT, "/twilio/dialed?n=1", FORM, signature)
+    assert not await SIGNATURES.signs_form(ACCOUNT, "/twilio/dialed?n=2", FORM, signature)
 
 
-def test_no_signature_and_odd_ones():
+async def test_no_signature_and_odd_ones():
     for signature in ("", "x", "é", "A" * 10_000):
-        assert not SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM, signature)
-        assert not SIGNATURES.signs_upgrade(ACCOUNT, "/twilio/media/x", signature)
+        assert not await SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM, signature)
+        assert not await SIGNATURES.signs_upgrade(ACCOUNT, "/twilio/media/x", signature)
 
 
-def test_an_upgrade_is_signed_over_the_wss_url():
+async def test_an_upgrade_is_signed_over_the_wss_url():
     path = f"/twilio/media/{ACCOUNT}"
     signature = TWILIO.compute_signature(f"wss://voice.example.com{path}", {})
-    assert SIGNATURES.signs_upgrade(ACCOUNT, path, signature)
-    assert not SIGNATURES.signs_upgrade(OTHER, path, signature)
-    assert not SIGNATURES.signs_upgrade(ACCOUNT, f"/twilio/media/{OTHER}", signature)
+    assert await SIGNATURES.signs_upgrade(ACCOUNT, path, signature)
+    assert not await SIGNATURES.signs_upgrade(OTHER, path, signature)
+    assert not await SIGNATURES.signs_upgrade(ACCOUNT, f"/twilio/media/{OTHER}", signature)
     https = TWILIO.compute_signature(f"https://voice.example.com{path}", {})
-    assert not SIGNATURES.signs_upgrade(ACCOUNT, path, https)
+    assert not await SIGNATURES.signs_upgrade(ACCOUNT, path, https)
+
+
+async def test_a_tenants_own_account():
+    async def tokens(account):
+        return "token of the tenant" if account == "AC" + "7" * 32 else None
+
+    signatures = Signatures("https://voice.example.com", {ACCOUNT: "token"}, tokens)
+    tenant = FORM | {"AccountSid": "AC" + "7" * 32}
+    signed = RequestValidator("token of the tenant").compute_signature("https://voice.example.com/twilio/voice", tenant)
+    assert await signatures.signs_form(tenant["AccountSid"], "/twilio/voice", tenant, signed)
+    assert not await signatures.signs_form(ACCOUNT, "/twilio/voice", FORM, signed)
+    assert not await signatures.signs_form("AC" + "8" * 32, "/twilio/voice", tenant, signed)
+    assert signatures.is_platform(ACCOUNT)
+    assert not signatures.is_platform(tenant["AccountSid"])

@@ -6,7 +6,7 @@ import pytest
 
 from vocelio.codecs import wav
 from vocelio.gateway.errors import SiteError
-from vocelio.gateway.store.site import FolderSite
+from vocelio.gateway.store.folder import Folder
 
 SITE = {
     "tenant": {"id": "harbour", "name": "Harbour Tools"},
@@ -24,19 +24,18 @@ def folder(path, site=SITE, **flows):
     return path
 
 
-def test_a_site(tmp_path):
-    site = FolderSite(folder(tmp_path))
-    assignment = site.assignment("+13072249663")
+async def test_a_site(tmp_path):
+    site = Folder(folder(tmp_path)).site()
+    assignment = await site.assignment("+13072249663")
     assert assignment is not None
     assert (assignment.flow, assignment.version.flow.name) == ("hello", "Hello")
-    assert site.assignment("+13072249664") is None
-    assert list(site.departments("harbour")) == ["sales"]
-    assert site.departments("another") == {}
+    assert list(assignment.departments) == ["sales"]
+    assert await site.assignment("+13072249664") is None
 
 
 def test_a_missing_file(tmp_path):
     with pytest.raises(SiteError, match=r"site\.json: cannot be read"):
-        FolderSite(tmp_path)
+        Folder(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -51,26 +50,23 @@ def test_a_missing_file(tmp_path):
 )
 def test_a_wrong_site_file(change, says, tmp_path):
     with pytest.raises(SiteError, match=says):
-        FolderSite(folder(tmp_path, SITE | change))
+        Folder(folder(tmp_path, SITE | change))
 
 
 def test_a_wrong_flow_names_file_node_and_field(tmp_path):
     flow = FLOW | {"nodes": {"bye": {"type": "hangup", "txt": "Goodbye."}}}
     with pytest.raises(SiteError, match=r"flows/hello\.json: nodes\.bye\.txt: .*did you mean `text`"):
-        FolderSite(folder(tmp_path, hello=flow))
+        Folder(folder(tmp_path, hello=flow))
 
 
 def test_sounds_become_telephone_sound(tmp_path):
     (tmp_path / "sounds").mkdir()
     wav.write_mono(tmp_path / "sounds" / "jingle.wav", bytes(2 * 44_100), 44_100)
-    site = FolderSite(folder(tmp_path))
-    assert len(site.sound("harbour", "jingle")) == 8_000
-    assert site.sound("harbour", "lost") is None
-    assert site.sound("another", "jingle") is None
+    assert {name: len(mulaw) for name, mulaw in Folder(folder(tmp_path)).sounds.items()} == {"jingle": 8_000}
 
 
 def test_a_sound_that_is_none(tmp_path):
     (tmp_path / "sounds").mkdir()
     (tmp_path / "sounds" / "jingle.wav").write_bytes(b"RIFF")
     with pytest.raises(SiteError, match=r"sounds/jingle\.wav"):
-        FolderSite(folder(tmp_path))
+        Folder(folder(tmp_path))

@@ -1,0 +1,186 @@
+"""From a number to its call: what a webhook waits for, with 100, 1,000 and 10,000 tenants in the database.
+
+Every tenant has a flow of its own (its texts differ, so nothing is shared), a version of it, a number and two
+departments. ``first`` is a number's first call in this process: its flow is loaded and compiled. ``warm`` is every
+later one, in random order, one at a time, timed on the wall clock; the baseline beside it is ``SELECT 1`` on the same
+pool, in the same run, between the others. Run it: ``python -m benchmarks.lookup [URL of an empty database]``.
+"""
+
+import asyncio
+import json
+import random
+import resource
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import msgspec
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from sqlalchemy import Table as SqlTable
+from sqlalchemy import insert, text
+
+from vocelio.engine.document import load
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.store import schema
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.lookup import DatabaseSite
+from vocelio.gateway.store.site import Assignment
+from vocelio.gateway.store.vault import Vault
+
+TENANTS = (100, 1_000, 10_000)
+LOOKUPS = 5_000
+FLOW = (Path(__file__).parents[1] / "examples" / "front-desk.json").read_text()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Milliseconds at the median and the ninety-ninth percentile, and the process's memory in MB."""
+
+    tenants: int
+    lookups: int
+    first_p50: float
+    warm_p50: float
+    warm_p99: float
+    bare_p50: float
+    bare_p99: float
+    memory: float
+
+
+def number(index: int) -> str:
+    """The number of a tenant."""
+    return f"+1307{index:07}"
+
+
+async def seed(database: Database, first: int, last: int) -> None:
+    """Add the tenants of that range, each with its own flow."""
+    rows: dict[SqlTable, list[dict[str, object]]] = {
+        table: [] for table in (schema.tenants, schema.flows, schema.flow_versions, schema.numbers, schema.departments)
+    }
+    for index in range(first, last):
+        for table, row in _tenant(index):
+            rows[table].append(row)
+    async with database.writing() as connection:
+        for table, several in rows.items():
+            await connection.execute(insert(table), several)
+
+
+def _tenant(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
+    tenant, at = f"tenant-{index}", wall_clock()
+    flow = json.loads(FLOW) | {"name": f"Front desk of tenant {index}"}
+    document = json.dumps(flow).encode()
+    yield (
+        schema.tenants,
+        {"id": tenant, "name": tenant, "settings": "{}", "revision": 1, "suspended": False, "created": at},
+    )
+    yield (
+        schema.flows,
+        {
+            "tenant_id": tenant,
+            "id": "front-desk",
+            "name": flow["name"],
+            "draft": document,
+            "revision": 1,
+            "active": 1,
+            "created": at,
+            "changed": at,
+        },
+    )
+    yield (
+        schema.flow_versions,
+        {
+            "tenant_id": tenant,
+            "flow_id": "front-desk",
+            "number": 1,
+            "content": load(document).id,
+            "document": document,
+            "subflows": "{}",
+            "voice": "{}",
+            "note": "",
+            "promoted_by": "bench",
+            "promoted": at,
+        },
+    )
+    yield (
+        schema.numbers,
+        {"tenant_id": tenant, "number": number(index), "flow_id": "front-desk", "label": "", "created": at},
+    )
+    department = msgspec.json.encode({"numbers": ["+13105550111"]}).decode()
+    for name in ("sales", "support"):
+        yield schema.departments, {"tenant_id": tenant, "name": name, "settings": department, "changed": at}
+
+
+async def measure(database: Database, tenants: int, lookups: int = LOOKUPS) -> Row:
+    """The lookups of a process that serves all of these tenants."""
+    site = DatabaseSite(database, Vault(["bench"]), wall_clock)
+    order = random.Random(1)
+    first = [await _timed(site, index) for index in order.sample(range(tenants), tenants)]
+    warm, bare = [], []
+    for index in order.choices(range(tenants), k=lookups):
+        warm.append(await _timed(site, index))
+        bare.append(await _bare(database))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Row(tenants, lookups, _p(first, 50), _p(warm, 50), _p(warm, 99), _p(bare, 50), _p(bare, 99), memory)
+
+
+async def _timed(site: DatabaseSite, index: int) -> float:
+    began = perf_counter()
+    found = await site.assignment(number(index))
+    took = perf_counter() - began
+    assert isinstance(found, Assignment)
+    assert found.tenant.id == f"tenant-{index}"
+    return took * 1e3
+
+
+async def _bare(database: Database) -> float:
+    began = perf_counter()
+    async with database.reading() as connection:
+        await connection.execute(text("SELECT 1"))
+    return (perf_counter() - began) * 1e3
+
+
+def _p(values: list[float], percent: int) -> float:
+    return quantiles(values, n=100)[percent - 1]
+
+
+async def run(url: str) -> list[Row]:
+    """A row for each number of tenants."""
+    database = Database(url)
+    try:
+        await database.migrate()
+        rows, before = [], 0
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("tenants", total=TENANTS[-1])
+            for tenants in TENANTS:
+                for first in range(before, tenants, 500):
+                    await seed(database, first, min(first + 500, tenants))
+                    progress.update(task, completed=first + 500)
+                before = tenants
+                rows.append(await measure(database, tenants))
+        return rows
+    finally:
+        await database.aclose()
+
+
+def main() -> None:
+    """Print the table."""
+    with TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db"
+        rows = runner.run(run(url))
+    table = Table(
+        "tenants", "lookups", "first p50", "warm p50", "warm p99", "SELECT 1 p50", "p99", "ratio p50", "MB", box=None
+    )
+    for row in rows:
+        times = (row.first_p50, row.warm_p50, row.warm_p99, row.bare_p50, row.bare_p99, row.warm_p50 / row.bare_p50)
+        table.add_row(str(row.tenants), str(row.lookups), *(f"{time:.2f}" for time in times), f"{row.memory:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

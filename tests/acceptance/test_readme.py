@@ -1,0 +1,91 @@
+"""The README's walk through the API, line by line as it stands there, with nothing but a shell and curl."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TEMPORARY = "/tmp/"  # noqa: S108 (what the README writes, put elsewhere)
+
+
+def lines(heading):
+    """The commands under a heading of the README: everything that is indented, in order."""
+    text = (ROOT / "README.md").read_text()
+    section = re.search(rf"^## {heading}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
+    return [line[4:] for line in section.splitlines() if line.startswith("    ")]
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+async def run(commands, folder, port):
+    """What a shell says to the commands, each introduced by itself."""
+    for name in (".venv", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    script = "\n".join(commands).replace("localhost:8080", f"localhost:{port}").replace(TEMPORARY, f"{folder}/")
+    names = ("VOCELIO_", "TWILIO_", "PORT")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    process = await asyncio.create_subprocess_exec(
+        "bash",
+        "-c",
+        f"set -v -o pipefail\n{script}\nwait",
+        cwd=folder,
+        env=environment | {"PORT": str(port), "COLUMNS": "200", "no_proxy": "localhost"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        out, _ = await asyncio.wait_for(process.communicate(), 100)
+    finally:
+        if process.returncode is None:
+            os.killpg(process.pid, 9)
+    return out.decode()
+
+
+def documents(said):
+    """Every line of JSON, in order."""
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
+
+
+async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
+    if not shutil.which("curl"):
+        pytest.fail("the README's walk needs curl, as `make test` would have installed it")
+    (tmp_path / ".vocelio").mkdir()
+    said = await run(lines("With nothing but curl"), tmp_path, free_port())
+    answers = documents(said)
+    problems = [answer for answer in answers if answer.get("status") in range(400, 600)]
+    assert [problem["status"] for problem in problems] == [422], said
+    errors = {error["path"]: error for error in problems[0]["errors"]}
+    assert errors["start"]["hint"] == "did you mean `greet`?"
+    assert errors["nodes.to_sales.department"]["code"] == "no-such-department"
+    promoted = [answer["version"]["number"] for answer in answers if "version" in answer and "new" in answer]
+    assert promoted == [1, 2]
+    (timeline,) = [answer for answer in answers if "events" in answer]
+    assert (timeline["outcome"], timeline["department"]) == ("transferred", "billing")
+    types = {told["type"] for told in timeline["events"]}
+    assert {"call.started", "key.pressed", "transfer.ended", "call.ended"} <= types
+    (spent,) = [answer for answer in answers if "total" in answer]
+    assert spent["total"]["billed"] == timeline["billed"] > 0
+    assert "dialed +13105550111: answered" in said
+    assert "Twilio says: We are at lunch until one." in said
+    (difference,) = [answer for answer in answers if "changes" in answer]
+    assert "Just a moment" in json.dumps(difference)
+    audit = next(answer for answer in answers if answer.get("items") and "action" in answer["items"][0])
+    actions = [entry["action"] for entry in audit["items"]]
+    assert actions[0] == "flow.rolled_back"
+    assert {"flow.promoted", "flow.paused", "flow.resumed", "number.assigned", "department.changed"} <= set(actions)
+    assert "Traceback" not in said
+
+
+def test_the_walk_is_found():
+    assert sum(bool(re.match("api '?localhost:8080", line)) for line in lines("With nothing but curl")) > 12

@@ -1,0 +1,140 @@
+"""The API's routes as a client meets them, without a server: one request, one answer."""
+
+import json
+from dataclasses import dataclass, field
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+
+from vocelio.gateway.api.limits import Limits
+from vocelio.gateway.api.routes import routes
+from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.registry import Calls, Visit
+from vocelio.gateway.events import EventBus
+from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store import keys
+from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.vault import Vault
+
+START = 1_700_000_000_000_000  # microseconds UTC
+GENEROUS = Limits(requests=1e6, at_once=1_000_000, failures=1e6, failures_at_once=1_000_000)
+
+
+@dataclass
+class Answer:
+    """What came back. Header names are in lower case."""
+
+    status: int
+    headers: dict
+    body: bytes
+
+    @property
+    def json(self):
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Client:
+    """Asks with one key, for one tenant, from one address."""
+
+    app: object
+    key: str = ""
+    tenant: str = ""
+    address: str = "10.0.0.1"
+    headers: dict = field(default_factory=dict)
+
+    async def ask(self, method, path, body=None, media="application/json", pieces=None, **headers):
+        """An answer. ``body`` is bytes or goes out as JSON; ``pieces`` are a body without a Content-Length."""
+        raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        if body is not None or pieces is not None:
+            sent.setdefault("Content-Type", media)
+        if self.key:
+            sent.setdefault("Authorization", f"Bearer {self.key}")
+        if self.tenant:
+            sent.setdefault("Vocelio-Tenant", self.tenant)
+        return await self._send(method, path, pieces if pieces is not None else [raw], sent)
+
+    async def _send(self, method, path, pieces, headers):
+        path, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "raw_path": quote(path).encode(),
+            "query_string": query.encode(),
+            "headers": [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()],
+            "client": (self.address, 50_000),
+            "server": ("localhost", 80),
+            "scheme": "http",
+        }
+        waiting, sent = list(pieces), []
+
+        async def receive():
+            piece = waiting.pop(0) if waiting else b""
+            return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
+
+        async def send(message):
+            sent.append(message)
+
+        await self.app(scope, receive, send)
+        first, *rest = sent
+        body = b"".join(message.get("body", b"") for message in rest)
+        return Answer(first["status"], {k.decode(): v.decode() for k, v in first["headers"]}, body)
+
+
+class Telephone:
+    """A live call as the registry sees it: takes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def supersede(self):
+        """See LiveCall."""
+
+    def caller_left(self):
+        """See LiveCall."""
+
+    def commanded(self, command, value):
+        """See LiveCall."""
+        self.told.append((command, value))
+
+
+class Api:
+    """The routes on a database, a clock that stands still until it is moved, and keys as they are asked for."""
+
+    def __init__(self, database, limits=GENEROUS):
+        self.database, self.now = database, START
+        site = MemorySite([])
+        services = Services(
+            site, ScriptedRecognizer(()), ToneSynthesizer(), EventBus(), Fetcher(), MemoryJournal(), lambda: self.now
+        )
+        self.calls = Calls(services)
+        self.app = Starlette(routes=routes(database, Vault(["the tests' key"]), self.calls, lambda: self.now, limits))
+
+    async def platform(self, tenant=""):
+        """A client with a platform key of its own."""
+        return Client(self.app, await keys.first(self.database, "for a test", self.now), tenant)
+
+    async def client(self, tenant, role="admin"):
+        """A client with a tenant's key."""
+        platform = await self.platform(tenant)
+        made = await platform.ask("POST", "/v1/keys", {"role": role})
+        assert made.status == 201, made.body
+        return Client(self.app, made.json["secret"])
+
+    def live(self, call, assignment):
+        """Put a call on the line."""
+        self.calls.begin(Visit(call, "AC" + "0" * 32, assignment.number, "+13105550142"), assignment)
+        self.calls.live[call] = telephone = Telephone()
+        return telephone
+
+
+async def tenant(api, name, **settings):
+    """Make a tenant: its admin."""
+    platform = await api.platform()
+    made = await platform.ask("POST", "/v1/tenants", {"id": name, "name": name.title(), **settings})
+    assert made.status == 201, made.body
+    return await api.client(name)

@@ -1,0 +1,293 @@
+"""Who may do what: the table says what every operation answers to every kind of key.
+
+`other` is the admin of another tenant, who asks for the very same thing by its name. It is told that there is nothing,
+or it sees and changes its own; of the first tenant's things it neither sees nor changes anything.
+"""
+
+import asyncio
+import shutil
+
+import pytest
+from sqlalchemy import select
+
+from tests.integration.api.client import Api, Client
+from tests.integration.api.world import (
+    ACCOUNT,
+    CALL,
+    CANARY,
+    ENDED,
+    NUMBER,
+    OTHER_CALL,
+    OTHER_NUMBER,
+    TOKEN,
+    fill,
+    flow,
+    ring,
+    sound,
+)
+from vocelio.gateway.api.routes import OPERATIONS
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.schema import metadata
+
+ROLES = ("viewer", "operator", "designer", "admin", "platform")
+
+#   operation                                          viewer  operator  designer  admin  platform  other  none  revoked
+TABLE = """
+    GET    /openapi.json                               200     200       200       200    200       200    200   200
+    GET    /v1/flows/schema                            200     200       200       200    200       200    200   200
+    GET    /v1/me                                      200     200       200       200    200       200    401   401
+    GET    /v1/tenants                                 403     403       403       403    200       403    401   401
+    POST   /v1/tenants                                 403     403       403       403    201       403    401   401
+    GET    /v1/tenants/{tenant}                        403     403       403       403    200       403    401   401
+    PATCH  /v1/tenants/{tenant}                        403     403       403       403    200       403    401   401
+    GET    /v1/rates/defaults                          403     403       403       403    200       403    401   401
+    POST   /v1/rates/defaults                          403     403       403       403    201       403    401   401
+    GET    /v1/tenant                                  200     200       200       200    200       200    401   401
+    PATCH  /v1/tenant                                  403     403       403       200    200       200    401   401
+    PUT    /v1/tenant/twilio                           403     403       403       204    204       409    401   401
+    DELETE /v1/tenant/twilio                           403     403       403       204    204       204    401   401
+    GET    /v1/keys                                    403     403       403       200    200       200    401   401
+    POST   /v1/keys                                    403     403       403       201    201       201    401   401
+    GET    /v1/keys/{key}                              403     403       403       200    200       404    401   401
+    DELETE /v1/keys/{key}                              403     403       403       204    204       404    401   401
+    GET    /v1/rates                                   200     200       200       200    200       200    401   401
+    POST   /v1/rates                                   403     403       403       201    201       201    401   401
+    GET    /v1/audit                                   403     403       403       200    200       200    401   401
+    GET    /v1/flows                                   200     200       200       200    200       200    401   401
+    GET    /v1/flows/{flow}                            200     200       200       200    200       404    401   401
+    PUT    /v1/flows/{flow}                            403     403       200       200    200       412    401   401
+    DELETE /v1/flows/{flow}                            403     403       204       204    204       404    401   401
+    POST   /v1/flows/{flow}/validate                   200     200       200       200    200       404    401   401
+    POST   /v1/flows/{flow}/promote                    403     403       201       201    201       404    401   401
+    GET    /v1/flows/{flow}/versions                   200     200       200       200    200       404    401   401
+    GET    /v1/flows/{flow}/versions/{number}          200     200       200       200    200       404    401   401
+    GET    /v1/flows/{flow}/difference                 200     200       200       200    200       404    401   401
+    POST   /v1/flows/{flow}/rollback                   403     403       200       200    200       404    401   401
+    POST   /v1/flows/{flow}/pause                      403     200       403       200    200       404    401   401
+    POST   /v1/flows/{flow}/resume                     403     200       403       200    200       404    401   401
+    GET    /v1/departments                             200     200       200       200    200       200    401   401
+    GET    /v1/departments/{name}                      200     200       200       200    200       404    401   401
+    PUT    /v1/departments/{name}                      403     403       403       200    200       200    401   401
+    DELETE /v1/departments/{name}                      403     403       403       204    204       404    401   401
+    GET    /v1/secrets                                 200     200       200       200    200       200    401   401
+    PUT    /v1/secrets/{name}                          403     403       200       200    200       200    401   401
+    DELETE /v1/secrets/{name}                          403     403       204       204    204       404    401   401
+    GET    /v1/sounds                                  200     200       200       200    200       200    401   401
+    PUT    /v1/sounds/{name}                           403     403       200       200    200       200    401   401
+    DELETE /v1/sounds/{name}                           403     403       204       204    204       404    401   401
+    GET    /v1/numbers                                 200     200       200       200    200       200    401   401
+    POST   /v1/numbers                                 403     403       403       201    201       201    401   401
+    GET    /v1/numbers/{number}                        200     200       200       200    200       404    401   401
+    PATCH  /v1/numbers/{number}                        403     403       403       200    200       404    401   401
+    DELETE /v1/numbers/{number}                        403     403       403       204    204       404    401   401
+    PUT    /v1/numbers/{number}/assignment             403     403       403       200    200       404    401   401
+    DELETE /v1/numbers/{number}/assignment             403     403       403       200    200       404    401   401
+    GET    /v1/numbers/{number}/assignments            200     200       200       200    200       404    401   401
+    GET    /v1/calls                                   200     200       200       200    200       200    401   401
+    GET    /v1/calls/{call}                            200     200       200       200    200       404    401   401
+    GET    /v1/calls/{call}/log                        200     200       200       200    200       404    401   401
+    POST   /v1/calls/{call}/hangup                     403     202       403       202    202       404    401   401
+    POST   /v1/calls/{call}/transfer                   403     202       403       202    202       404    401   401
+    POST   /v1/calls/{call}/say                        403     202       403       202    202       404    401   401
+    GET    /v1/usage                                   200     200       200       200    200       200    401   401
+    GET    /v1/analytics                               200     200       200       200    200       200    401   401
+"""
+ROWS = {
+    (method, path): dict(zip((*ROLES, "other", "none", "revoked"), map(int, statuses), strict=True))
+    for method, path, *statuses in map(str.split, TABLE.strip().splitlines())
+}
+
+PARTS = {"tenant": "harbour", "flow": "plain", "name": "plain", "number": NUMBER, "call": CALL}
+BODIES = {
+    "POST /v1/tenants": {"id": "new", "name": "New"},
+    "PATCH /v1/tenants/{tenant}": {"name": "Renamed"},
+    "POST /v1/rates/defaults": {"tier": "azure", "micro_usd_per_minute": 7},
+    "PATCH /v1/tenant": {"hold": "Hold on."},
+    "PUT /v1/tenant/twilio": {"account": ACCOUNT, "token": TOKEN},
+    "POST /v1/keys": {"role": "viewer"},
+    "POST /v1/rates": {"tier": "azure", "micro_usd_per_minute": 7},
+    "PUT /v1/flows/{flow}": flow("something else"),
+    "POST /v1/flows/{flow}/promote": {"note": "again"},
+    "POST /v1/flows/{flow}/rollback": {"version": 1, "note": "back"},
+    "POST /v1/flows/{flow}/pause": {"text": "We are closed."},
+    "PUT /v1/departments/{name}": {"numbers": ["+13105550111"]},
+    "PUT /v1/secrets/{name}": {"value": "another"},
+    "PUT /v1/sounds/{name}": sound(),
+    "POST /v1/numbers": {"number": "+13072249670"},
+    "PATCH /v1/numbers/{number}": {"label": "Renamed"},
+    "PUT /v1/numbers/{number}/assignment": {"flow": "plain"},
+    "POST /v1/calls/{call}/transfer": {"department": "plain"},
+    "POST /v1/calls/{call}/say": {"text": "Hello."},
+}
+INSTEAD = {  # where the usual one would not do
+    "DELETE /v1/flows/{flow}": {"flow": "plain-draft"},
+    "POST /v1/flows/{flow}/promote": {"flow": "plain-draft"},
+    "GET /v1/flows/{flow}/versions/{number}": {"number": "1"},
+    "DELETE /v1/numbers/{number}": {"number": f"{NUMBER}0"},
+    "GET /v1/calls/{call}/log": {"call": ENDED},
+}
+QUERIES = {
+    "GET /v1/flows/{flow}/difference": "?from=1&to=draft",
+    "GET /v1/usage": "?by=tenant,flow",
+}
+WORDLESS = ("/v1/rates", "/v1/rates/defaults", "/v1/flows/{flow}/difference")
+
+
+class Filled:
+    """A database file with both tenants' things, and the keys."""
+
+    async def make(self, file):
+        """Make the file."""
+        database = Database(f"sqlite+aiosqlite:///{file}")
+        await database.migrate()
+        try:
+            self.keys, self.victim, self.theirs = await fill(database)
+        finally:
+            await database.aclose()
+        self.file = file
+
+    def client(self, api, who):
+        """A client with that kind of key."""
+        return Client(api.app, self.keys[who], "harbour" if who == "platform" else "")
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """Made once; each test has copies of it."""
+    filled = Filled()
+    asyncio.run(filled.make(tmp_path_factory.mktemp("filled") / "vocelio.db"))
+    return filled
+
+
+@pytest.fixture
+async def copy(filled, tmp_path):
+    """Makes an API on a fresh copy."""
+    opened = []
+
+    def fresh():
+        file = tmp_path / f"{len(opened)}.db"
+        shutil.copy(filled.file, file)
+        opened.append(Database(f"sqlite+aiosqlite:///{file}"))
+        return Api(opened[-1])
+
+    yield fresh
+    for database in opened:
+        await database.aclose()
+
+
+async def ask(api, filled, who, method, path):
+    """The operation on the first tenant's thing."""
+    ring(api)
+    request, headers = asked(filled, method, path)
+    return await filled.client(api, who).ask(*request, **headers)
+
+
+def asked(filled, method, path):
+    """A request for the first tenant's thing, and its headers."""
+    key = f"{method} {path}"
+    where = path.format(**{**PARTS, "key": filled.victim, **INSTEAD.get(key, {})}) + QUERIES.get(key, "")
+    media = "audio/wav" if "/sounds/" in path else "application/json"
+    conditional = method == "PUT" and "/flows/" in path
+    return (method, where, BODIES.get(key), media), {"If-Match": '"1"'} if conditional else {}
+
+
+def test_the_table_has_every_operation():
+    assert set(ROWS) == {(row.method, row.path) for row in OPERATIONS}
+
+
+@pytest.mark.parametrize(("method", "path"), ROWS, ids=lambda part: part)
+async def test_what_each_key_gets(copy, filled, method, path):
+    refusing, got = copy(), {}
+    for who, expected in ROWS[method, path].items():
+        api = refusing if expected >= 400 else copy()
+        answer = await ask(api, filled, who, method, path)
+        got[who] = answer.status
+        if (who, path) != ("platform", "/v1/tenants"):  # which is where the platform sees all
+            unseen = "Harbour" if who == "other" else CANARY
+            assert unseen not in f"{answer.headers}{answer.body}", who
+    assert got == ROWS[method, path]
+
+
+@pytest.mark.parametrize(
+    "path", [path for (method, path), row in ROWS.items() if method == "GET" and row["none"] == 401]
+)
+async def test_the_canary_is_there_to_be_seen(copy, filled, path):
+    """Or else that it is not seen would show nothing: it is in all that its own tenant, or the platform, asks for."""
+    api = copy()
+    parts = dict.fromkeys(("tenant", "flow", "name"), CANARY)
+    parts |= {"number": "1" if "versions" in path else OTHER_NUMBER, "call": OTHER_CALL, "key": filled.theirs}
+    who = "platform" if path in ("/v1/tenants", "/v1/tenants/{tenant}", "/v1/rates/defaults") else "other"
+    answer = await filled.client(api, who).ask("GET", path.format(**parts) + QUERIES.get(f"GET {path}", ""))
+    assert answer.status == 200, answer.body
+    assert (CANARY in answer.body.decode()) == (path not in WORDLESS)
+
+
+@pytest.mark.parametrize(("method", "path"), [row for row in ROWS if row[0] != "GET"], ids=lambda part: part)
+async def test_another_tenants_admin_changes_nothing_of_ours(copy, filled, method, path):
+    api = copy()
+    before = await everything_of(api.database, "harbour")
+    telephone = ring(api)
+    request, headers = asked(filled, method, path)
+    answer = await filled.client(api, "other").ask(*request, **headers)
+    assert answer.status == ROWS[method, path]["other"]
+    assert await everything_of(api.database, "harbour") == before
+    assert telephone.told == []
+
+
+async def everything_of(database, tenant):
+    """Every row of a tenant's, whatever the table."""
+    async with database.reading() as connection:
+        found = {}
+        for table in metadata.sorted_tables:
+            column = table.c.id if table.name == "tenants" else table.c.tenant_id
+            found[table.name] = (await connection.execute(select(table).where(column == tenant))).all()
+    assert all(found.values()), found  # there is something to lose in each
+    return found
+
+
+async def test_what_is_missing_and_what_is_another_tenants_look_the_same(copy):
+    api = copy()
+    admin = await api.client("harbour")
+    for path, missing in (
+        (f"/v1/flows/{CANARY}", "/v1/flows/nothing"),
+        (f"/v1/departments/{CANARY}", "/v1/departments/nothing"),
+        (f"/v1/numbers/{OTHER_NUMBER}", "/v1/numbers/+13072249999"),
+        (f"/v1/calls/{OTHER_CALL}", f"/v1/calls/CA{9:032x}"),
+    ):
+        theirs, none = [await admin.ask("GET", where, X_Request_Id="one") for where in (path, missing)]
+        assert (theirs.status, theirs.body) == (404, none.body)
+
+
+async def test_a_number_that_another_tenant_has_is_no_more_taken_than_ones_own(copy):
+    admin = await copy().client("harbour")
+    theirs, own = [
+        await admin.ask("POST", "/v1/numbers", {"number": number}, X_Request_Id="one")
+        for number in (OTHER_NUMBER, NUMBER)
+    ]
+    assert (theirs.status, theirs.json["detail"].replace(OTHER_NUMBER, NUMBER)) == (409, own.json["detail"])
+
+
+async def test_a_tenants_key_cannot_name_another_tenant(copy):
+    api = copy()
+    admin = await api.client("harbour")
+    admin.tenant = CANARY
+    assert (await admin.ask("GET", "/v1/tenant")).json["id"] == "harbour"
+
+
+async def test_a_platform_key_names_one_tenant_that_there_is(copy):
+    api = copy()
+    platform = await api.platform()
+    assert "Vocelio-Tenant" in (await platform.ask("GET", "/v1/flows")).json["detail"]
+    assert (await platform.ask("GET", "/v1/flows")).status == 400
+    assert (await platform.ask("GET", "/v1/flows", Vocelio_Tenant="nobody")).status == 404
+    assert (await platform.ask("GET", "/v1/flows", Vocelio_Tenant=CANARY)).status == 200
+
+
+async def test_a_suspended_tenants_keys_are_no_good_until_it_is_not(copy):
+    api = copy()
+    admin, platform = await api.client("harbour"), await api.platform()
+    await platform.ask("PATCH", "/v1/tenants/harbour", {"suspended": True})
+    assert (await admin.ask("GET", "/v1/me")).status == 401
+    assert (await (await api.platform("harbour")).ask("GET", "/v1/tenant")).json["suspended"] is True
+    await platform.ask("PATCH", "/v1/tenants/harbour", {"suspended": False})
+    assert (await admin.ask("GET", "/v1/me")).status == 200

@@ -1,0 +1,202 @@
+"""Tenants: made and changed by the platform, their settings by their admins; and the trail of it all."""
+
+import asyncio
+
+import pytest
+from sqlalchemy import select
+
+from tests.integration.api.client import tenant
+from vocelio.gateway.store import tenants
+from vocelio.gateway.store.schema import audit
+from vocelio.gateway.store.schema import tenants as table
+from vocelio.gateway.store.vault import Vault
+
+both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
+
+ACCOUNT, TOKEN = "AC" + "1" * 32, "the-auth-token-of-the-test"
+
+
+async def test_what_is_left_out_gets_its_default(api):
+    platform = await api.platform()
+    made = await platform.ask("POST", "/v1/tenants", {"id": "harbour", "name": "Harbour Tools"})
+    assert (made.status, made.headers["location"]) == (201, "/v1/tenants/harbour")
+    assert (await platform.ask("GET", "/v1/tenants/harbour")).json == made.json
+    assert made.json["voice"]["tier"] == "local"
+    assert (made.json["account"], made.json["suspended"], made.json["created"]) == ("", False, api.now)
+
+
+@both
+async def test_a_name_is_taken_once(api):
+    platform = await api.platform()
+    body = {"id": "harbour", "name": "Harbour Tools"}
+    answers = await asyncio.gather(*(platform.ask("POST", "/v1/tenants", body) for _ in range(3)))
+    assert sorted(answer.status for answer in answers) == [201, 409, 409]
+
+
+async def test_a_change_changes_what_it_names(api):
+    admin = await tenant(api, "harbour", apology="Sorry.", max_calls=5)
+    before = (await admin.ask("GET", "/v1/tenant")).json
+    voice = {"tier": "azure", "name": "en-US-JennyNeural"}
+    after = await admin.ask("PATCH", "/v1/tenant", {"voice": voice, "max_calls": None})
+    assert after.json == {**before, "voice": {**before["voice"], **voice}, "max_calls": None}
+    assert (await admin.ask("GET", "/v1/tenant")).json == after.json
+
+
+async def test_a_change_of_nothing_leaves_no_trail(api):
+    admin = await tenant(api, "harbour", apology="Sorry.")
+    trail = (await admin.ask("GET", "/v1/audit")).json
+    assert (await admin.ask("PATCH", "/v1/tenant", {"apology": "Sorry."})).status == 200
+    assert (await admin.ask("PATCH", "/v1/tenant", {})).status == 200
+    assert (await admin.ask("GET", "/v1/audit")).json == trail
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"time_zone": "Europe/Belrin"}, "time_zone"),
+        ({"time_zone": "../etc/passwd"}, "time_zone"),
+        ({"time_zone": "Europe"}, "time_zone"),
+        ({"voice": {"speed": 9}}, "voice.speed"),
+        ({"voice": None}, "voice"),
+        ({"blocked": ["+13105550142", "me"]}, "blocked[1]"),
+        ({"max_calls": 0}, "max_calls"),
+        ({"apology": ""}, "apology"),
+        ({"suspended": True}, "suspended"),
+        ({"id": "other"}, "id"),
+        ({"variables": {"a": "b" * 1_001}}, "variables"),
+    ],
+)
+async def test_a_change_that_cannot_be(api, change, path):
+    admin = await tenant(api, "harbour")
+    answer = await admin.ask("PATCH", "/v1/tenant", change)
+    assert (answer.status, answer.json["errors"][0]["path"]) == (422, path)
+
+
+async def test_a_misspelt_time_zone_is_hinted_at(api):
+    admin = await tenant(api, "harbour")
+    answer = await admin.ask("PATCH", "/v1/tenant", {"time_zone": "Europe/Belrin"})
+    assert answer.json["errors"][0]["hint"] == "did you mean `Europe/Berlin`?"
+    assert (await admin.ask("PATCH", "/v1/tenant", {"time_zone": "Europe/Berlin"})).status == 200
+
+
+@both
+async def test_changes_at_the_same_time_lose_nothing(api):
+    admin = await tenant(api, "harbour")
+    await asyncio.gather(
+        admin.ask("PATCH", "/v1/tenant", {"hold": "Hold on."}),
+        admin.ask("PATCH", "/v1/tenant", {"pause": "Later."}),
+        admin.ask("PATCH", "/v1/tenant", {"max_calls": 3}),
+    )
+    found = (await admin.ask("GET", "/v1/tenant")).json
+    assert (found["hold"], found["pause"], found["max_calls"]) == ("Hold on.", "Later.", 3)
+
+
+async def test_a_live_calls_next_lookup_notices_a_change(api):
+    admin = await tenant(api, "harbour")
+    before = await revision(api)
+    await admin.ask("PATCH", "/v1/tenant", {"hold": "Hold on."})
+    await admin.ask("PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})
+    assert await revision(api) == before + 2
+
+
+async def test_a_twilio_account_and_its_token_which_nobody_sees_again(api):
+    admin = await tenant(api, "harbour")
+    assert (await admin.ask("PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})).status == 204
+    assert (await admin.ask("GET", "/v1/tenant")).json["account"] == ACCOUNT
+    vault = Vault(["the tests' key"])
+    assert await tenants.token(api.database, vault, ACCOUNT) == TOKEN
+    assert await tenants.token(api.database, vault, "AC" + "9" * 32) is None
+    async with api.database.reading() as connection:
+        rows = [*await connection.execute(select(table)), *await connection.execute(select(audit))]
+    assert TOKEN not in str(rows)
+    assert (await admin.ask("DELETE", "/v1/tenant/twilio")).status == 204
+    assert (await admin.ask("DELETE", "/v1/tenant/twilio")).status == 404
+    assert await tenants.token(api.database, vault, ACCOUNT) is None
+
+
+@both
+async def test_an_account_is_one_tenants_only(api):
+    first, second = await tenant(api, "harbour"), await tenant(api, "other")
+    body = {"account": ACCOUNT, "token": TOKEN}
+    assert (await first.ask("PUT", "/v1/tenant/twilio", body)).status == 204
+    assert (await first.ask("PUT", "/v1/tenant/twilio", {**body, "token": TOKEN * 2})).status == 204  # a new token
+    refused = await second.ask("PUT", "/v1/tenant/twilio", body)
+    assert refused.status == 409
+    assert "harbour" not in refused.body.decode()
+
+
+@both
+async def test_the_trail_says_who_changed_what_from_what_to_what(api):
+    admin = await tenant(api, "harbour", hold="Hold.")
+    key = (await admin.ask("GET", "/v1/me")).json["key"]
+    api.now += 1
+    await admin.ask("PATCH", "/v1/tenant", {"hold": "Hold on."})
+    newest, *_, oldest = (await admin.ask("GET", "/v1/audit")).json["items"]
+    assert {name: newest[name] for name in ("at", "key", "role", "action", "target", "before", "after")} == {
+        "at": api.now,
+        "key": key,
+        "role": "admin",
+        "action": "tenant.changed",
+        "target": "harbour",
+        "before": {"hold": "Hold."},
+        "after": {"hold": "Hold on."},
+    }
+    assert (oldest["action"], oldest["role"]) == ("tenant.created", "platform")
+
+
+@both
+async def test_the_trail_comes_in_pages_newest_first_each_change_once(api):
+    admin = await tenant(api, "harbour")
+    for place in range(7):
+        api.now += place % 2  # some at the same instant
+        await admin.ask("PATCH", "/v1/tenant", {"hold": f"Hold {place}."})
+    for client in (admin, await api.platform()):
+        seen, cursor = [], ""
+        while True:
+            page = (await client.ask("GET", f"/v1/audit?limit=2&cursor={cursor}")).json
+            seen += page["items"]
+            cursor = page["next"]
+            if not cursor:
+                break
+        assert seen == (await client.ask("GET", "/v1/audit?limit=200")).json["items"]
+        assert len({entry["id"] for entry in seen}) == len(seen) >= 9
+        assert [entry["at"] for entry in seen] == sorted((entry["at"] for entry in seen), reverse=True)
+
+
+async def test_the_trail_can_be_asked_for_one_action_and_one_thing(api):
+    admin = await tenant(api, "harbour")
+    for name in ("sales", "billing"):
+        await admin.ask("PUT", f"/v1/departments/{name}", {"numbers": ["+13105550111"]})
+    await admin.ask("DELETE", "/v1/departments/sales")
+    found = (await admin.ask("GET", "/v1/audit?target=sales")).json["items"]
+    assert sorted(entry["action"] for entry in found) == ["department.changed", "department.removed"]
+    found = (await admin.ask("GET", "/v1/audit?action=department.changed")).json["items"]
+    assert sorted(entry["target"] for entry in found) == ["billing", "sales"]
+
+
+async def test_the_platform_sees_the_whole_trail_or_one_tenants(api):
+    await tenant(api, "harbour")
+    await tenant(api, "other")
+    everything = (await (await api.platform()).ask("GET", "/v1/audit")).json["items"]
+    assert {entry["tenant"] for entry in everything} == {"", "harbour", "other"}
+    one = (await (await api.platform("other")).ask("GET", "/v1/audit")).json["items"]
+    assert {entry["tenant"] for entry in one} == {"other"}
+
+
+@both
+async def test_tenants_come_in_pages_by_name(api):
+    for name in ("b", "a-1", "c", "a", "1"):
+        await tenant(api, name)
+    platform, seen, cursor = await api.platform(), [], ""
+    while True:
+        page = (await platform.ask("GET", f"/v1/tenants?limit=2&cursor={cursor}")).json
+        seen += [one["id"] for one in page["items"]]
+        cursor = page["next"]
+        if not cursor:
+            break
+    assert sorted(seen) == sorted(["b", "a-1", "c", "a", "1"])
+
+
+async def revision(api):
+    async with api.database.reading() as connection:
+        return (await connection.execute(select(table.c.revision))).scalar_one()

@@ -1,0 +1,125 @@
+"""The tables' steps: up, down, up again, with data kept; and the trail of changes, which the database itself guards."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import delete, insert, inspect, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from vocelio.gateway.store.actor import Actor
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.schema import audit, calls, flow_versions, flows, metadata, tenants
+
+NOW = 1_700_000_000_000_000
+TENANT = {"id": "harbour", "name": "Harbour Tools", "settings": "{}", "revision": 7, "suspended": False, "created": NOW}
+FLOW = {
+    "tenant_id": "harbour",
+    "id": "desk",
+    "name": "Desk",
+    "draft": b"{\x00}",
+    "revision": 3,
+    "created": NOW,
+    "changed": NOW,
+}
+VERSION = {
+    "tenant_id": "harbour",
+    "flow_id": "desk",
+    "number": 1,
+    "content": "0123456789abcdef",
+    "document": b"{}",
+    "subflows": "{}",
+    "voice": "{}",
+    "note": "the first",
+    "promoted_by": "key1",
+    "promoted": NOW,
+}
+
+
+@pytest.fixture
+async def empty(url):
+    """A database without tables."""
+    database = Database(url)
+    yield database
+    await database.aclose()
+
+
+async def tables(database):
+    async with database.reading() as connection:
+        return set(await connection.run_sync(lambda sync: inspect(sync).get_table_names())) - {"alembic_version"}
+
+
+def differences(connection):
+    context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+    return compare_metadata(context, metadata)
+
+
+async def test_the_steps_make_exactly_the_tables_of_the_schema(database):
+    async with database.reading() as connection:
+        assert await connection.run_sync(differences) == []
+    assert await tables(database) == set(metadata.tables)
+
+
+async def test_up_down_and_up_again(empty):
+    await empty.migrate()
+    await empty.migrate("base")
+    assert await tables(empty) == set()
+    await empty.migrate()
+    async with empty.reading() as connection:
+        assert await connection.run_sync(differences) == []
+    with pytest.raises(IntegrityError):  # with its triggers
+        await record_and(empty, delete(audit))
+
+
+async def test_what_the_first_release_kept_is_kept(empty):
+    await empty.migrate("0001")
+    async with empty.writing() as connection:
+        for table, row in ((tenants, TENANT), (flows, FLOW), (flow_versions, VERSION)):
+            await connection.execute(insert(table), row)
+        await Actor("key1", "admin", "harbour", "r1", NOW).record(connection, "flow.promoted", "desk", after={"a": 1})
+    before = await rows(empty, tenants, flows, flow_versions, audit)
+    await empty.migrate()
+    assert await rows(empty, tenants, flows, flow_versions, audit) == before
+    assert await rows(empty, calls) == []
+
+
+async def test_a_step_down_and_up_keeps_what_it_does_not_touch(database):
+    async with database.writing() as connection:
+        await connection.execute(insert(tenants), TENANT)
+    await database.migrate("-1")
+    assert "calls" not in await tables(database)
+    await database.migrate()
+    assert len(await rows(database, tenants)) == 1
+
+
+async def test_migrating_again_changes_nothing(database):
+    await database.migrate()
+    assert await tables(database) == set(metadata.tables)
+
+
+@pytest.mark.parametrize("change", [update(audit).values(action="x"), delete(audit)], ids=["update", "delete"])
+async def test_the_trail_is_neither_changed_nor_deleted(database, change):
+    with pytest.raises(IntegrityError, match="only ever added to"):
+        await record_and(database, change)
+    assert [row.action for row in await rows(database, audit)] == ["key.created"]
+
+
+async def test_the_trail_is_not_replaced_or_emptied(database):
+    row = "SELECT id, tenant_id, at, key_id, role, request, 'x', target, before, after FROM audit"
+    trick = f"INSERT OR REPLACE INTO audit {row}" if database.sqlite else "TRUNCATE audit"
+    with pytest.raises(IntegrityError, match="only ever added to"):
+        await record_and(database, text(trick))
+    assert [row.action for row in await rows(database, audit)] == ["key.created"]
+
+
+async def record_and(database, statement):
+    """Add to the trail, then try that."""
+    if not await rows(database, audit):
+        async with database.writing() as connection:
+            await Actor("key1", "admin", "harbour", "r1", NOW).record(connection, "key.created", "key2")
+    async with database.writing() as connection:
+        await connection.execute(statement)
+
+
+async def rows(database, *wanted):
+    async with database.reading() as connection:
+        return [row for table in wanted for row in await connection.execute(select(table))]

@@ -1,0 +1,179 @@
+"""Numbers: one owner each, one flow at a time, and a history that stays."""
+
+import asyncio
+import itertools
+
+import msgspec
+import pytest
+
+from tests.integration.store.test_flows import draft, promoted
+from tests.integration.store.things import actions, fill_up, tenant, trail
+from vocelio.gateway.errors import Conflict, Invalid, NotFound
+from vocelio.gateway.store import numbers
+from vocelio.gateway.store.numbers import NewNumber, NumberChange
+from vocelio.gateway.store.schema import numbers as table
+
+ONE, TWO, THREE = "+13072249663", "+13072249664", "+13072249665"
+
+
+async def history(database, number=ONE, of="harbour"):
+    page = await numbers.history(database, of, number, 50, "")
+    return [(line.place, line.flow, line.by, line.at) for line in page.items]
+
+
+async def test_a_number_is_made_changed_and_removed(database, actor):
+    harbour = await tenant(database, actor)
+    made = await numbers.create(database, harbour, NewNumber(ONE, "Head office", TWO))
+    assert await numbers.show(database, "harbour", ONE) == made
+    renamed = await numbers.change(database, actor(), ONE, NumberChange(label="Office"))
+    assert (renamed.label, renamed.fallback) == ("Office", TWO)
+    without = await numbers.change(database, actor(), ONE, NumberChange(fallback=None))
+    assert (without.label, without.fallback) == ("Office", None)
+    assert await numbers.change(database, actor(), ONE, NumberChange()) == without
+    await numbers.remove(database, actor(), ONE)
+    with pytest.raises(NotFound):
+        await numbers.show(database, "harbour", ONE)
+    assert [action for action, _ in await actions(database)] == [
+        "number.created",
+        "number.changed",
+        "number.changed",
+        "number.removed",
+    ]
+    assert [line[2] and line[2]["label"] for line in (await trail(database))[1:]] == [
+        None,
+        "Head office",
+        "Office",
+        "Office",
+    ]
+
+
+async def test_a_number_has_one_owner_and_nobody_learns_who(database, actor):
+    harbour, museum = await tenant(database, actor), await tenant(database, actor, "museum")
+    await numbers.create(database, harbour, NewNumber(ONE))
+    said = []
+    for one in (harbour, museum):
+        with pytest.raises(Conflict) as refused:
+            await numbers.create(database, one, NewNumber(ONE))
+        said.append(str(refused.value))
+    assert said[0] == said[1]
+    assert "harbour" not in said[0].lower()
+    assert await actions(database, "museum") == []
+    await numbers.remove(database, harbour, ONE)
+    await numbers.create(database, museum, NewNumber(ONE))
+
+
+async def test_two_tenants_who_take_a_number_at_once(database, actor):
+    both = [await tenant(database, actor, name) for name in ("harbour", "museum")]
+    done = await asyncio.gather(
+        *(numbers.create(database, one, NewNumber(ONE)) for one in both), return_exceptions=True
+    )
+    assert sorted(type(one).__name__ for one in done) == ["Conflict", "Number"]
+
+
+async def test_another_tenants_number_is_not_there(database, actor):
+    harbour, museum = await tenant(database, actor), await tenant(database, actor, "museum")
+    await promoted(database, harbour)
+    await promoted(database, museum)
+    await numbers.create(database, harbour, NewNumber(ONE))
+    await numbers.assign(database, harbour, ONE, "front-desk")
+    for refused in (
+        numbers.show(database, "museum", ONE),
+        numbers.change(database, museum, ONE, NumberChange(label="Mine")),
+        numbers.remove(database, museum, ONE),
+        numbers.assign(database, museum, ONE, "front-desk"),
+        numbers.unassign(database, museum, ONE),
+        numbers.history(database, "museum", ONE, 50, ""),
+    ):
+        with pytest.raises(NotFound):
+            await refused
+    assert (await numbers.every(database, "museum", 50, "")).items == []
+    assert (await numbers.show(database, "harbour", ONE)).flow == "front-desk"
+
+
+async def test_a_number_is_not_its_own_fallback(database, actor):
+    harbour = await tenant(database, actor)
+    with pytest.raises(Invalid) as refused:
+        await numbers.create(database, harbour, NewNumber(ONE, fallback=ONE))
+    assert refused.value.errors[0].path == "fallback"
+    await numbers.create(database, harbour, NewNumber(ONE))
+    with pytest.raises(Invalid):
+        await numbers.change(database, harbour, ONE, NumberChange(fallback=ONE))
+    assert (await numbers.show(database, "harbour", ONE)).fallback is None
+
+
+async def test_the_history_of_a_number(database, actor):
+    harbour = await tenant(database, actor)
+    await promoted(database, harbour)
+    await promoted(database, harbour, "night")
+    await numbers.create(database, harbour, NewNumber(ONE))
+    assert await history(database) == []
+    steps = [actor(key=f"key{place}") for place in range(4)]
+    for step, flow in zip(steps, ["front-desk", "front-desk", "night"], strict=False):
+        assert (await numbers.assign(database, step, ONE, flow)).flow == flow
+    with pytest.raises(Conflict, match="Unassign it first"):
+        await numbers.remove(database, harbour, ONE)
+    for _ in range(2):
+        assert (await numbers.unassign(database, steps[3], ONE)).flow is None
+    await numbers.remove(database, harbour, ONE)
+    assert await history(database) == [
+        (3, None, "key3", steps[3].at),
+        (2, "night", "key2", steps[2].at),
+        (1, "front-desk", "key0", steps[0].at),
+    ]
+    await numbers.create(database, harbour, NewNumber(ONE))
+    await numbers.assign(database, harbour, ONE, "night")
+    assert [place for place, *_ in await history(database)] == [4, 3, 2, 1]
+    page = await numbers.history(database, "harbour", ONE, 3, "")
+    rest = await numbers.history(database, "harbour", ONE, 3, page.next)
+    assert ([line.place for line in page.items], [line.place for line in rest.items]) == ([4, 3, 2], [1])
+    with pytest.raises(NotFound):
+        await history(database, TWO)
+
+
+async def test_what_no_number_can_lead_to(database, actor):
+    harbour = await tenant(database, actor)
+    await numbers.create(database, harbour, NewNumber(ONE))
+    await draft(database, harbour)
+    with pytest.raises(Conflict, match="Promote it first"):
+        await numbers.assign(database, harbour, ONE, "front-desk")
+    with pytest.raises(Invalid) as refused:
+        await numbers.assign(database, harbour, ONE, "nothing")
+    assert refused.value.errors[0].path == "flow"
+    assert await history(database) == []
+
+
+async def test_assignments_at_once_have_one_order(database, actor):
+    harbour = await tenant(database, actor)
+    for flow in ("one", "two"):
+        await promoted(database, harbour, flow)
+    await numbers.create(database, harbour, NewNumber(ONE))
+    await asyncio.gather(*(numbers.assign(database, harbour, ONE, ("one", "two")[n % 2]) for n in range(10)))
+    told = await history(database)
+    assert [place for place, *_ in told] == list(range(len(told), 0, -1))
+    assert all(one[1] != other[1] for one, other in itertools.pairwise(told))
+    assert (await numbers.show(database, "harbour", ONE)).flow == told[0][1]
+
+
+async def test_numbers_come_in_pages(database, actor):
+    harbour = await tenant(database, actor)
+    for number in (THREE, ONE, TWO):
+        await numbers.create(database, harbour, NewNumber(number))
+    page = await numbers.every(database, "harbour", 2, "")
+    rest = await numbers.every(database, "harbour", 2, page.next)
+    assert [one.number for one in (*page.items, *rest.items)] == [ONE, TWO, THREE]
+    assert rest.next == ""
+
+
+async def test_numbers_are_bounded(database, actor):
+    harbour = await tenant(database, actor)
+    row = {"tenant_id": "harbour", "label": "", "created": 1}
+    await fill_up(database, table, [row | {"number": f"+1307{place:07}"} for place in range(9_999)])
+    await numbers.create(database, harbour, NewNumber("+13105550110"))
+    with pytest.raises(Conflict, match="Remove one first"):
+        await numbers.create(database, harbour, NewNumber("+13105550111"))
+
+
+@pytest.mark.parametrize("wrong", ["", "13072249663", "+03072249663", "+1307224966x", f"{ONE}\n", "+1234567890123456"])
+def test_what_is_no_number(wrong):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"number": wrong}, NewNumber)

@@ -1,0 +1,205 @@
+"""The journal: everything that calls want kept is in the database, once, whatever the database does meanwhile."""
+
+import asyncio
+import sqlite3
+import zlib
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from tests.integration.store.conftest import NOW
+from tests.postgres import over_tcp
+from tests.proxy import Proxy
+from vocelio.gateway.events import Event
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.journal import SavedCall, Segment
+from vocelio.gateway.store.schema import call_events, call_logs, calls, tenants, usage
+from vocelio.gateway.store.writing import DatabaseJournal
+
+
+async def tenant(database, name="harbour"):
+    async with database.writing() as connection:
+        row = {"id": name, "name": name, "settings": "{}", "revision": 1, "suspended": False, "created": NOW}
+        await connection.execute(insert(tenants), row)
+
+
+def call(number=1, revision=1, **parts):
+    facts = {
+        "tenant": "harbour",
+        "id": f"CA{number:032x}",
+        "account": "AC" + "0" * 32,
+        "number": "+13072249663",
+        "caller": "+13105550142",
+        "flow": "front-desk",
+        "version": 3,
+        "revision": revision,
+        "generation": 1,
+        "started": NOW,
+    }
+    return SavedCall(**facts | parts)
+
+
+def ended(number=1, revision=2, seconds=60):
+    segments = (Segment("azure", seconds * 1_000_000, 80_000, 80_000), Segment("local", 1_000_000, 0, 0))
+    return call(number, revision, ended=NOW + 1, outcome="completed", segments=segments, log=b"line\n" * 100)
+
+
+def event(seq, number=1, kind="node.entered", **data):
+    return Event(tenant="harbour", call=f"CA{number:032x}", generation=1, seq=seq, type=kind, at=NOW + seq, data=data)
+
+
+async def rows(database, table, *where):
+    async with database.reading() as connection:
+        return (await connection.execute(select(table).where(*where))).all()
+
+
+async def count(database, table):
+    async with database.reading() as connection:
+        return (await connection.execute(select(func.count()).select_from(table))).scalar()
+
+
+@pytest.fixture
+async def journal(database):
+    await tenant(database)
+    journal = DatabaseJournal(database)
+    await journal.start()
+    yield journal
+    await journal.aclose()
+
+
+async def certain(journal, saved):
+    """Save, and wait until it is committed."""
+    done = asyncio.Event()
+    journal.save(saved, done.set)
+    await asyncio.wait_for(done.wait(), 20)
+
+
+async def test_a_call_with_its_timeline_its_bill_and_its_log(database, journal):
+    journal.save(call(state={"checkpoint": None}))
+    journal.tell(event(1, node="greet", type="say"), "front-desk")
+    journal.tell(event(2, kind="prompt.started", node="greet", latency_ms=420), "front-desk")
+    journal.tell(event(3, kind="node.left", node="greet", exit="next"), "front-desk")
+    await certain(journal, ended())
+    await journal.aclose()
+    (kept,) = await rows(database, calls)
+    assert (kept.outcome, kept.version, kept.billed, kept.micro_usd) == ("completed", 3, 61_000_000, 80_000)
+    assert (kept.started, kept.ended, kept.state) == (NOW, NOW + 1, None)
+    events = await rows(database, call_events)
+    assert [(told.seq, told.type, told.node, told.exit, told.latency) for told in events] == [
+        (1, "node.entered", "greet", None, None),
+        (2, "prompt.started", "greet", None, 420),
+        (3, "node.left", "greet", "next", None),
+    ]
+    assert [(part.segment, part.tier, part.micro_usd) for part in await rows(database, usage)] == [
+        (0, "azure", 80_000),
+        (1, "local", 0),
+    ]
+    ((_, _, log),) = await rows(database, call_logs)
+    assert zlib.decompress(log) == b"line\n" * 100
+
+
+async def test_a_later_revision_replaces_an_earlier_one_and_never_the_other_way_round(database, journal):
+    await certain(journal, ended(revision=5))
+    await certain(journal, call(revision=4))
+    ((outcome, revision),) = [(kept.outcome, kept.revision) for kept in await rows(database, calls)]
+    assert (outcome, revision) == ("completed", 5)
+
+
+async def test_many_calls_are_committed_together(database, journal):
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(certain(journal, ended(number)) for number in range(500)))
+    assert await count(database, calls) == 500
+    assert await count(database, usage) == 1_000
+
+
+async def test_what_the_database_refuses_keeps_nobody_else_waiting(database, journal, caplog):
+    stranger = call(number=2, tenant="nobody")
+    journal.save(stranger)
+    journal.tell(event(1), "front-desk")
+    await certain(journal, ended())
+    await journal.aclose()
+    assert [kept.tenant_id for kept in await rows(database, calls)] == ["harbour"]
+    assert await count(database, call_events) == 1
+    assert journal.lost == 1
+    assert "refuses to keep something of CA" in caplog.text
+
+
+async def test_what_is_told_twice_is_kept_once(database, journal):
+    await certain(journal, ended())
+    for _ in range(2):
+        journal.tell(event(1), "front-desk")
+        await certain(journal, ended())
+    await journal.aclose()
+    assert (await count(database, call_events), await count(database, usage)) == (1, 2)
+
+
+async def busy(url, seconds):
+    """Another program holds the SQLite file for itself."""
+
+    def hold(release):
+        connection = sqlite3.connect(url.removeprefix("sqlite+aiosqlite:///"), check_same_thread=False)
+        connection.execute("BEGIN EXCLUSIVE")
+        return connection
+
+    connection = await asyncio.to_thread(hold, None)
+    await asyncio.sleep(seconds)
+    connection.rollback()
+    connection.close()
+
+
+async def test_a_locked_file_only_delays(url, database, journal):
+    if not database.sqlite:
+        return
+    lock = asyncio.create_task(busy(url, 4))
+    await asyncio.sleep(0.2)
+    done = asyncio.Event()
+    journal.save(ended(), done.set)
+    journal.tell(event(1), "front-desk")
+    await asyncio.sleep(1)
+    assert not done.is_set()
+    await lock
+    await asyncio.wait_for(done.wait(), 10)
+    assert await count(database, calls) == 1
+
+
+@pytest.fixture
+async def far(postgres):
+    """A PostgreSQL behind a proxy with faults: its database and the proxy."""
+    async with postgres.fresh() as url, Proxy(postgres.socket) as proxy:
+        database = Database(over_tcp(url, proxy.port))
+        await database.migrate()
+        await tenant(database)
+        yield database, proxy
+        await proxy.mend()
+        await database.aclose()
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall"])
+async def test_a_database_that_is_away_delays_and_loses_nothing_and_counts_nothing_twice(far, fault):
+    database, proxy = far
+    journal = DatabaseJournal(database)
+    await journal.start()
+    await certain(journal, call())
+    done = asyncio.Event()
+    await getattr(proxy, fault)()
+    journal.save(ended(), done.set)
+    for seq in range(1_200):
+        journal.tell(event(seq), "front-desk")
+    await asyncio.sleep(9)
+    assert not done.is_set()
+    await proxy.mend()
+    await asyncio.wait_for(done.wait(), 30)
+    await journal.aclose()
+    assert [kept.micro_usd for kept in await rows(database, calls)] == [80_000]
+    assert await count(database, call_events) == 1_200
+    assert sum(part.micro_usd for part in await rows(database, usage)) == 80_000
+
+
+async def test_closing_without_the_database_says_what_was_lost(far, caplog):
+    database, proxy = far
+    journal = DatabaseJournal(database)
+    await journal.start()
+    await proxy.cut()
+    journal.save(ended())
+    await journal.aclose()
+    assert "1 calls, 0 events were not kept" in caplog.text

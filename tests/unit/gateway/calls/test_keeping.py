@@ -1,0 +1,181 @@
+"""What is certain in the store before anything is done about it, and what a caller notices when it is slow."""
+
+import asyncio
+
+import pytest
+
+from tests.unit.gateway.calls.peer import CALL, Peer, World
+from tests.virtual_time import in_virtual_time
+from vocelio.gateway.store.memory import MemoryJournal
+
+
+def flow(**nodes):
+    return {"name": "Test", "start": next(iter(nodes)), "nodes": nodes}
+
+
+RING = flow(
+    talk={"type": "say", "text": "A", "exits": {"next": "ring"}},
+    ring={"type": "transfer", "department": "sales", "exits": {"failed": "sorry"}},
+    sorry={"type": "hangup", "text": "Nobody can be reached."},
+)
+BYE = flow(bye={"type": "hangup", "text": "Goodbye."})
+
+
+class SlowJournal(MemoryJournal):
+    """Commits from some instant on: till then everything waits."""
+
+    def __init__(self, until):
+        super().__init__()
+        self.until, self.waiting = until, []
+
+    def save(self, call, committed=lambda: None):
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self.until:
+            super().save(call, committed)
+            return
+        if not self.waiting:
+            loop.call_at(self.until, self.flush)
+        self.waiting.append((call, committed))
+
+    def flush(self):
+        for call, committed in self.waiting:
+            super().save(call, committed)
+
+
+def started(world):
+    return Peer(world, world.calls.issue_token(world.record))
+
+
+def texts(world):
+    return [event["text"] for event in world.of("prompt.started")]
+
+
+@in_virtual_time
+async def test_a_transfer_begins_when_the_intent_is_certain():
+    world = World(RING, journal=SlowJournal(until=5))
+    peer = started(world)
+    await peer.run(4)
+    assert peer.code is None, "the socket is open: nothing is done before it is certain"
+    assert world.of("transfer.started") == []
+    spoken = peer.spoken()
+    await peer.run(2)
+    assert peer.code == 1000
+    assert spoken > 0.5, "the caller was asked to wait a moment"
+    kept = world.journal.calls[CALL]
+    assert kept.state["intent"].department == "sales"
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_a_store_that_answers_at_once_is_not_noticed():
+    world = World(RING)
+    peer = started(world)
+    await peer.run(3)
+    assert (peer.code, texts(world)) == (1000, ["A"])
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_without_the_store_a_transfer_fails_after_a_while_and_the_flow_goes_on():
+    world = World(RING, journal=SlowJournal(until=1_000))
+    peer = started(world)
+    await peer.run(20)
+    assert texts(world) == ["A", "One moment, please.", "Nobody can be reached."]
+    assert world.of("store.unavailable") == [{"seconds": 10.0}]
+    assert world.record.intent.outcome == "completed"
+    await peer.run(20)
+    assert peer.code == 1000, "hanging up needs nobody"
+    assert world.of("call.ended") == [], "that is told when it is certain"
+    await asyncio.sleep(1_000)
+    assert [event["outcome"] for event in world.of("call.ended")] == ["completed"]
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_who_hangs_up_while_waiting_has_ended():
+    world = World(RING, journal=SlowJournal(until=30))
+    peer = started(world)
+    await peer.run(4)
+    peer.numbered("stop", stop={})
+    assert peer.code == 1000
+    await asyncio.sleep(60)
+    assert world.of("transfer.started") == []
+    assert [event["outcome"] for event in world.of("call.ended")] == ["abandoned"]
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_an_operator_can_hang_up_while_a_transfer_waits():
+    world = World(RING, journal=SlowJournal(until=9))
+    peer = started(world)
+    await peer.run(4)
+    assert world.calls.command("harbour", CALL, "hang_up")
+    await peer.run(10)
+    assert peer.code == 1000
+    assert world.of("transfer.started") == []
+    assert world.record.outcome == "completed"
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_commands_reach_the_tenants_own_live_calls_only():
+    world = World(flow(wait={"type": "wait", "seconds": 60, "exits": {}}))
+    peer = started(world)
+    await peer.run(1)
+    assert not world.calls.command("another", CALL, "say", "Hello.")
+    assert not world.calls.command("harbour", "CA" + "9" * 32, "say", "Hello.")
+    assert world.calls.command("harbour", CALL, "say", "Your table is ready.")
+    await peer.run(4)
+    assert texts(world) == ["Your table is ready."]
+    assert world.calls.command("harbour", CALL, "transfer", "desk")
+    assert peer.code == 1000
+    assert world.record.department == "desk"
+    assert not world.calls.command("harbour", CALL, "hang_up"), "it is on no stream any more"
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_the_end_is_kept_with_its_bill_and_its_log():
+    world = World(BYE, promoted=7, rates={"local": 60_000})
+    peer = started(world)
+    await peer.run(5)
+    kept = world.journal.calls[CALL]
+    assert (kept.outcome, kept.version, kept.state) == ("completed", 7, None)
+    assert kept.log.count(b"\n") > 2
+    (segment,) = kept.segments
+    assert segment.micro_usd == pytest.approx(segment.billed / 1_000, abs=1)
+    (ended,) = world.of("call.ended")
+    assert ended["micro_usd"] == kept.micro_usd > 0
+    assert [event.type for event in world.journal.events] == [event.type for event in world.events]
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_a_change_of_voice_is_a_segment_of_its_own():
+    talk = flow(
+        one={"type": "say", "text": "This is said at the first tier.", "exits": {"next": "change"}},
+        change={"type": "voice", "tier": "elevenlabs", "name": "someone", "exits": {"next": "two"}},
+        two={"type": "say", "text": "This is said at the second tier.", "exits": {"next": "bye"}},
+        bye={"type": "hangup"},
+    )
+    world = World(talk | {"voice": {"tier": "azure", "name": "en-US-AvaNeural"}})
+    peer = started(world)
+    await peer.run(20)
+    (ended,) = world.of("cost.updated")
+    assert [part["tier"] for part in ended["segments"]] == ["azure", "elevenlabs"]
+    assert sum(part["micro_usd"] for part in ended["segments"]) == ended["micro_usd"]
+    assert sum(part["seconds"] for part in ended["segments"]) == pytest.approx(ended["seconds"])
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_a_tenant_can_limit_its_calls():
+    world = World(BYE)
+    tenant = world.assignment.tenant
+    limited = type(tenant)(id=tenant.id, name=tenant.name, max_calls=1)
+    assert world.calls.full(limited)
+    assert not world.calls.full(tenant)
+    peer = started(world)
+    await peer.run(5)
+    assert not world.calls.full(limited), "the call has ended"
+    await peer.gone()

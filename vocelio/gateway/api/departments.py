@@ -1,0 +1,36 @@
+"""/v1/departments."""
+
+from vocelio.gateway.api.operation import Context
+from vocelio.gateway.errors import NotFound
+from vocelio.gateway.store import departments
+from vocelio.gateway.store.departments import NamedDepartment
+from vocelio.gateway.store.site import Department, Name
+
+
+async def every(context: Context) -> list[NamedDepartment]:
+    """The tenant's departments."""
+    found = await departments.every(context.database, context.tenant)
+    return [_named(name, department) for name, department in found.items()]
+
+
+async def show(context: Context, *, name: Name) -> NamedDepartment:
+    """One department."""
+    department = (await departments.every(context.database, context.tenant)).get(name)
+    if department is None:
+        raise NotFound
+    return _named(name, department)
+
+
+async def put(context: Context, *, name: Name, body: Department) -> NamedDepartment:
+    """Make a department, or change one as a whole."""
+    await departments.put(context.database, context.actor, name, body)
+    return _named(name, body)
+
+
+async def remove(context: Context, *, name: Name) -> None:
+    """Remove a department. A transfer that names it leaves by `failed` from then on."""
+    await departments.remove(context.database, context.actor, name)
+
+
+def _named(name: str, department: Department) -> NamedDepartment:
+    return NamedDepartment(name=name, **{field: getattr(department, field) for field in Department.__struct_fields__})

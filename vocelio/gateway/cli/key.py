@@ -1,0 +1,50 @@
+"""vocelio key: keys for the API."""
+
+import asyncio
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from vocelio.gateway.cli import client, common
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.store import keys
+from vocelio.gateway.store.database import Database
+
+app = typer.Typer(help="Keys for the control API.", no_args_is_help=True)
+
+
+class Role(StrEnum):
+    """What a key may do."""
+
+    viewer = "viewer"
+    operator = "operator"
+    designer = "designer"
+    admin = "admin"
+    platform = "platform"
+
+
+@app.command()
+def create(
+    role: Annotated[Role, typer.Option(help="What it may do.")],
+    tenant: Annotated[str, typer.Option(help="Whose things it is for; a platform key is for everybody's.")] = "",
+    label: Annotated[str, typer.Option(help="What it is used for.")] = "made on the command line",
+    server: common.Server = "",
+) -> None:
+    """Make a key and show it, once. A platform key is written straight to the database; others are made by the API."""
+    with common.explained():
+        if role is Role.platform:
+            secret = asyncio.run(_first(label))
+        else:
+            made = client.Api(server, tenant).ask("POST", "/v1/keys", {"role": role.value, "label": label})
+            secret = made.json()["secret"]
+    typer.echo(secret)
+
+
+async def _first(label: str) -> str:
+    database = Database(common.settings().database_url)
+    try:
+        await database.migrate()
+        return await keys.first(database, label, wall_clock())
+    finally:
+        await database.aclose()

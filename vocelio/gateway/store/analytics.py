@@ -1,0 +1,201 @@
+"""How a tenant's flows do: numbers of a period, overall, flow by flow, and hour by hour or day by day (UTC).
+
+Calls count in the period in which they began; latencies and exits in that in which they happened. The database does the
+counting, in whole numbers, so that SQLite and PostgreSQL say the same and no list of calls is ever read. A percentile
+is the smallest value that so many per cent of all values do not exceed ("nearest rank"): one that was measured.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import Row
+
+from vocelio.engine.problems import Problem
+from vocelio.gateway.errors import Invalid
+from vocelio.gateway.store import counting
+from vocelio.gateway.store.calls import Instant
+from vocelio.gateway.store.counting import DAY, HOUR, Period
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.schema import calls
+from vocelio.gateway.store.site import Name
+
+MAX_PERIOD = 92 * DAY  # a quarter: 2,208 hours in a series
+USUAL_PERIOD = 7 * DAY
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """From when on and before when, at most 92 days (without: the last seven); of one flow, or of all."""
+
+    since: Instant | None = None
+    until: Instant | None = None
+    by: Literal["hour", "day"] = "day"
+    flow: Name | None = None
+
+
+class Handling(msgspec.Struct, frozen=True):
+    """How long calls took, from their beginning to their end, in microseconds."""
+
+    mean: int
+    p50: int
+    p95: int
+
+
+class Latency(msgspec.Struct, frozen=True):
+    """Milliseconds from the caller's falling silent to the first sound of the answer; ``count`` of them."""
+
+    count: int
+    p50: int
+    p95: int
+    p99: int
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """``calls`` are ``refused`` (turned away before a flow began), ``live``, or ``ended``.
+
+    ``completed`` are those of the ended that came to the end of their flow, by its own words or by a transfer that
+    was answered: outcome `completed` or `transferred`.
+
+    ``contained`` are those of the ended that nobody had to be rung for: they were completed by the flow, or the caller
+    hung up (outcome `completed` or `abandoned`), and no transfer was ever begun in them, whether it was answered or
+    not. A call that failed or was lost is not contained: nobody was served.
+
+    ``billed`` is in microseconds.
+    """
+
+    calls: int = 0
+    refused: int = 0
+    live: int = 0
+    ended: int = 0
+    completed: int = 0
+    contained: int = 0
+    billed: int = 0
+    micro_usd: int = 0
+
+
+class Figures(Counts, frozen=True, kw_only=True):
+    """``completion`` and ``containment`` are shares of the ended calls, from 0 to 1; none when there are none."""
+
+    outcomes: dict[str, int]
+    completion: float | None
+    containment: float | None
+    handling: Handling | None
+    latency: Latency | None
+
+
+class FlowFigures(Figures, frozen=True, kw_only=True):
+    """Those of one flow; its name is empty for calls to numbers that led to none."""
+
+    flow: str
+
+
+class Point(Counts, frozen=True, kw_only=True):
+    """An hour or a day, which begins ``at``. The first and the last of a period may be cut off by it."""
+
+    at: int
+
+
+class ExitTaken(msgspec.Struct, frozen=True):
+    """How often calls of a flow left a node by an exit."""
+
+    flow: str
+    node: str
+    exit: str
+    count: int
+
+
+class Analytics(msgspec.Struct, frozen=True, kw_only=True):
+    """Of calls that began from ``since`` on and before ``until``. ``exits`` are the most taken, at most 5,000."""
+
+    since: int
+    until: int
+    by: Literal["hour", "day"]
+    overall: Figures
+    flows: list[FlowFigures]
+    series: list[Point]
+    exits: list[ExitTaken]
+
+
+async def analysed(database: Database, tenant: str, asked: Asked, now: int) -> Analytics:
+    """See the module. Raises Invalid."""
+    period = _period(tenant, asked, now)
+    unit = HOUR if asked.by == "hour" else DAY
+    async with database.reading() as connection:
+        counts = (await connection.execute(counting.counts(period, calls.c.flow_id, calls.c.outcome))).all()
+        series = (await connection.execute(counting.counts(period, counting.bucket(unit)))).all()
+        handling = await counting.spreads(connection, counting.durations(period), 50, 95)
+        latency = await counting.spreads(connection, counting.latencies(period), 50, 95, 99)
+        exits = await connection.execute(counting.exits(period))
+        taken = sorted((ExitTaken(*row) for row in exits), key=lambda one: (-one.count, one.flow, one.node, one.exit))
+    return Analytics(
+        since=period.since,
+        until=period.until,
+        by=asked.by,
+        overall=Figures(**_figures(counts, handling.get(None), latency.get(None))),
+        flows=_flows(counts, handling, latency),
+        series=_series(series, period, unit),
+        exits=taken,
+    )
+
+
+def _period(tenant: str, asked: Asked, now: int) -> Period:
+    until = now if asked.until is None else asked.until
+    since = max(0, until - USUAL_PERIOD) if asked.since is None else asked.since
+    if since >= until:
+        raise Invalid("There is no such period.", [Problem("since", "value", "a period begins before it ends")])
+    if until - since > MAX_PERIOD:
+        problem = Problem("since", "too-many", "at most 92 days can be asked for at once")
+        raise Invalid("That is too much at once.", [problem])
+    return Period(tenant, since, until, asked.flow)
+
+
+# What is told
+
+_COUNTED = Counts.__struct_fields__
+
+
+def _figures(rows: Iterable[Row[Any]], handling: list[int] | None, latency: list[int] | None) -> dict[str, Any]:
+    """Of rows of ``counting.counts``, by flow and outcome."""
+    rows = list(rows)
+    counts = _added(rows)
+    outcomes: dict[str, int] = defaultdict(int)
+    for row in rows:
+        if row.closed:
+            outcomes[row.key1] += row.closed
+    ended, spent = counts["ended"], sum(row.spent for row in rows)
+    return {
+        **counts,
+        "outcomes": dict(sorted(outcomes.items())),
+        "completion": counts["completed"] / ended if ended else None,
+        "containment": counts["contained"] / ended if ended else None,
+        "handling": Handling((2 * spent + ended) // (2 * ended), *handling[1:]) if handling else None,
+        "latency": Latency(*latency) if latency else None,
+    }
+
+
+def _added(rows: Iterable[Row[Any]]) -> dict[str, int]:
+    rows = list(rows)
+    return {name: sum(getattr(row, name) for row in rows) for name in _COUNTED}
+
+
+def _flows(
+    rows: Sequence[Row[Any]], handling: dict[str | None, list[int]], latency: dict[str | None, list[int]]
+) -> list[FlowFigures]:
+    """Also those that had no call begin, but one go on."""
+    mine: dict[str, list[Row[Any]]] = {flow: [] for flow in latency if flow is not None}
+    for row in rows:
+        mine.setdefault(row.key0, []).append(row)
+    return [
+        FlowFigures(flow=flow, **_figures(theirs, handling.get(flow), latency.get(flow)))
+        for flow, theirs in sorted(mine.items())
+    ]
+
+
+def _series(rows: Iterable[Row[Any]], period: Period, unit: int) -> list[Point]:
+    """Every hour or day, also those without a call."""
+    there = {row.key0: _added([row]) for row in rows}
+    return [
+        Point(at=bucket * unit, **there.get(bucket, {}))
+        for bucket in range(period.since // unit, (period.until - 1) // unit + 1)
+    ]

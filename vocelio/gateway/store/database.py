@@ -1,0 +1,175 @@
+"""The database: SQLite or PostgreSQL behind one small interface.
+
+    async with database.reading() as connection: ...     # a snapshot
+    async with database.writing() as connection: ...     # committed when the block ends, or nothing of it is
+
+Whatever the driver throws when the database is gone, stalled or full comes out as StoreUnavailable, and in bounded
+time: ``in_time`` gives up waiting, while the driver still tidies up behind it (asyncpg may wait for a server that has
+stalled to confirm a cancellation, so waiting for that is never a caller's business). What the database refuses, such as
+an IntegrityError, stays SQLAlchemy's: it is the caller's to explain.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.schema import Table
+
+from vocelio.gateway.errors import SettingsError, StoreUnavailable
+from vocelio.gateway.store import migration
+
+LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+CONNECT_SECONDS = 3.0
+STATEMENT_SECONDS = 5.0
+CONNECTIONS = 10  # of one process; as many again when it is busy
+CLOSING_SECONDS = 3.0
+SCHEMA_LOCK = 7_260_125  # any number: processes that start together migrate one after the other
+
+
+class Database:
+    """One process's way to its database. ``url`` is SQLAlchemy's, for aiosqlite or asyncpg. Raises SettingsError."""
+
+    def __init__(self, url: str) -> None:
+        parsed = _url(url)
+        self.sqlite = parsed.get_backend_name() == "sqlite"
+        self._reading = _sqlite(parsed) if self.sqlite else _postgresql(parsed)
+        self._writing = self._reading.execution_options(writing=True)
+        self._left_behind: set[asyncio.Task[Any]] = set()  # at most one for each connection of the pool
+
+    async def migrate(self, revision: str = "head") -> None:
+        """Bring the tables to a revision; processes that start together take turns."""
+        async with self.writing() as connection:
+            if not self.sqlite:
+                await connection.execute(text(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"))
+            await connection.run_sync(migration.migrate, revision)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A connection to read with. Raises StoreUnavailable."""
+        with _translated():
+            async with self._reading.connect() as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction: committed when the block ends without an error. Raises StoreUnavailable."""
+        with _translated():
+            async with self._writing.begin() as connection:
+                yield connection
+
+    async def in_time(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """What ``work`` gives, if it does so in time. Raises StoreUnavailable.
+
+        Work that is given up is cancelled, but not waited for.
+        """
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task}, timeout=seconds)
+        finally:
+            if not task.done():
+                self._left_behind.add(task)
+                task.add_done_callback(self._tidied)
+                task.cancel()
+        if not task.done():
+            raise StoreUnavailable
+        return task.result()
+
+    def _tidied(self, task: asyncio.Task[Any]) -> None:
+        self._left_behind.discard(task)
+        if not task.cancelled():
+            task.exception()
+
+    def upsert(self, table: Table) -> Any:
+        """An INSERT of the database's own dialect, for ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
+        return sqlite.insert(table) if self.sqlite else postgresql.insert(table)
+
+    async def aclose(self) -> None:
+        """Close every connection; what hangs is left behind after a while."""
+        closing: list[Awaitable[Any]] = [*self._left_behind, self._reading.dispose()]
+        _, late = await asyncio.wait(map(asyncio.ensure_future, closing), timeout=CLOSING_SECONDS)
+        for task in late:
+            LOG.warning("a connection to the database did not close in time")
+            task.cancel()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """What the database's absence causes is StoreUnavailable; what the statement itself causes is not."""
+    try:
+        yield
+    except (SQLAlchemyError, OSError, TimeoutError) as error:
+        if isinstance(error, SQLAlchemyError) and is_refusal(error):
+            raise
+        LOG.warning("the database: %s", str(error).partition("\n")[0])
+        raise StoreUnavailable from error
+
+
+def is_refusal(error: SQLAlchemyError) -> bool:
+    """Whether the database was there and refused what was asked: the same again would be refused again.
+
+    By SQLSTATE, where there is one: data that cannot be (22), constraints (23), statements that are wrong (42).
+    """
+    state = str(getattr(getattr(error, "orig", None), "sqlstate", ""))
+    return isinstance(error, IntegrityError | DataError | ProgrammingError) or state[:2] in ("22", "23", "42")
+
+
+def _url(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise SettingsError("VOCELIO_DATABASE_URL is no database's URL") from None  # it may hold a password
+    if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
+        raise SettingsError(
+            "VOCELIO_DATABASE_URL is sqlite+aiosqlite:///FILE or postgresql+asyncpg://..., "
+            f"not one of {parsed.drivername}"
+        )
+    return parsed
+
+
+def _sqlite(url: URL) -> AsyncEngine:
+    """Write-ahead log, so that readers never wait; one writer at a time, which waits for its turn at its BEGIN.
+
+    A transaction that reads first and writes then could not be let in at all when another has written meanwhile.
+    """
+    if not url.database:
+        raise SettingsError("VOCELIO_DATABASE_URL needs a file: sqlite+aiosqlite:///vocelio.db")
+    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(url, pool_size=CONNECTIONS, pool_timeout=CONNECT_SECONDS, connect_args={"timeout": 2})
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connected(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # the driver begins nothing of its own
+        cursor = connection.cursor()
+        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begun(connection: Connection) -> None:
+        writing = connection.get_execution_options().get("writing")
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL) -> AsyncEngine:
+    """A pool that tries a connection before it lends it: after a restart of the server all are stale."""
+    return create_async_engine(
+        url,
+        pool_size=CONNECTIONS,
+        max_overflow=CONNECTIONS,
+        pool_timeout=CONNECT_SECONDS,
+        pool_pre_ping=True,
+        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+    )

@@ -1,0 +1,77 @@
+"""A database brought in line with a folder: what `vocelio serve --site FOLDER` answers with.
+
+What the folder has is made or changed as if it were done by the API, with the same checks and on the same trail; what
+it has not is left alone. Whatever is as it should be already is not touched, so a second time nothing happens.
+"""
+
+import msgspec
+
+from vocelio.engine.surroundings import nesting
+from vocelio.gateway.errors import Conflict, Invalid, NotFound, SiteError
+from vocelio.gateway.store import departments, flows, numbers, promotion, sounds, tenants
+from vocelio.gateway.store.actor import Actor
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.folder import Folder
+from vocelio.gateway.store.numbers import NewNumber
+from vocelio.gateway.store.site import Name
+from vocelio.gateway.store.tenants import TenantChange
+
+NOTE = "from the site's folder"
+
+
+async def fill(database: Database, folder: Folder, actor: Actor) -> None:
+    """Put a folder's tenant with all it has into the database. Raises SiteError, StoreUnavailable."""
+    _check_names(folder)
+    actor = msgspec.structs.replace(actor, tenant=folder.tenant.id)
+    try:
+        await _fill(database, folder, actor)
+    except (Invalid, Conflict) as error:
+        raise SiteError("\n".join((str(error), *map(str, getattr(error, "errors", ()))))) from error
+
+
+async def _fill(database: Database, folder: Folder, actor: Actor) -> None:
+    await _settings(database, folder, actor)
+    for name, department in folder.departments.items():
+        await departments.put(database, actor, name, department)
+    for name, mulaw in folder.sounds.items():
+        await sounds.keep(database, actor, name, mulaw)
+    for name in sorted(folder.flows, key=lambda name: nesting(folder.flows[name])):  # whoever is called comes first
+        await _flow(database, actor, name, folder.documents[name])
+    for number, flow in folder.numbers.items():
+        await _number(database, actor, number, flow)
+
+
+async def _settings(database: Database, folder: Folder, actor: Actor) -> None:
+    wanted = {name: getattr(folder.tenant, name) for name in TenantChange.__struct_fields__}
+    try:
+        await tenants.change(database, actor, folder.tenant.id, TenantChange(**wanted))
+    except NotFound:
+        await tenants.create(database, actor, folder.tenant)
+
+
+async def _flow(database: Database, actor: Actor, name: str, document: bytes) -> None:
+    try:
+        seen = (await flows.show(database, actor.tenant, name)).revision
+    except NotFound:
+        seen = None
+    await flows.put(database, actor, name, document, seen)
+    await promotion.promote(database, actor, name, NOTE)
+
+
+async def _number(database: Database, actor: Actor, number: str, flow: str) -> None:
+    try:
+        await numbers.show(database, actor.tenant, number)
+    except NotFound:
+        await numbers.create(database, actor, NewNumber(number))
+    await numbers.assign(database, actor, number, flow)
+
+
+def _check_names(folder: Folder) -> None:
+    problems = []
+    for name in (*folder.flows, *folder.departments, *folder.sounds):
+        try:
+            msgspec.convert(name, Name)
+        except msgspec.ValidationError:
+            problems.append(f"`{name}` cannot be a name: these have small letters, digits, - and _, at most 64")
+    if problems:
+        raise SiteError("\n".join(problems))

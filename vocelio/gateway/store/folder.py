@@ -1,0 +1,107 @@
+"""One tenant's numbers, departments, flows and sounds, read from a folder: what the demo answers with, and what a
+database can be filled from.
+
+The folder has ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any rate).
+"""
+
+import io
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import msgspec
+
+from vocelio.codecs import mulaw, wav
+from vocelio.codecs.resample import Resampler
+from vocelio.engine.flow import FlowVersion, Known
+from vocelio.engine.library import check_all
+from vocelio.gateway.errors import SiteError
+from vocelio.gateway.store.memory import MemorySite
+from vocelio.gateway.store.site import Assignment, Department, PhoneNumber, Tenant
+
+MAX_SOUND = 30_000_000  # bytes of a WAV: five minutes at 48 kHz
+
+
+class _Number(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    flow: str
+
+
+class SiteFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``site.json``."""
+
+    tenant: Tenant
+    numbers: dict[PhoneNumber, _Number]
+    departments: dict[str, Department] = {}
+
+
+class Folder:
+    """What is in one folder, read whole when this is made. Raises SiteError with every problem.
+
+    ``documents`` are the flows as written, ``flows`` the same, checked; ``numbers`` say which flow each leads to;
+    ``sounds`` are mu-law.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        file = _site_file(folder / "site.json")
+        self.tenant, self.departments = file.tenant, file.departments
+        self.numbers = {number: target.flow for number, target in file.numbers.items()}
+        self.documents = {path.stem: path.read_bytes().strip() for path in sorted((folder / "flows").glob("*.json"))}
+        problems: list[str] = []
+        self.flows = _flows(self.documents, self.departments, problems)
+        for number, flow in self.numbers.items():
+            if flow not in self.flows:
+                there = ", ".join(sorted(self.flows)) or "none"
+                problems.append(f"site.json: numbers.{number}.flow: no flow `{flow}` (there are: {there})")
+        self.sounds = _sounds(folder / "sounds", problems)
+        if problems:
+            raise SiteError("\n".join(problems))
+
+    def site(self) -> MemorySite:
+        """The same, to be asked by calls."""
+        return MemorySite(
+            Assignment(
+                number=number,
+                tenant=self.tenant,
+                flow=flow,
+                version=self.flows[flow],
+                departments=self.departments,
+                sounds=self.sounds,
+            )
+            for number, flow in self.numbers.items()
+        )
+
+
+def _sounds(folder: Path, problems: list[str]) -> dict[str, bytes]:
+    sounds: dict[str, bytes] = {}
+    for path in sorted(folder.glob("*.wav")):
+        if path.stat().st_size > MAX_SOUND:
+            problems.append(f"sounds/{path.name}: larger than {MAX_SOUND:,} bytes")
+            continue
+        try:
+            sounds[path.stem] = telephone(path.read_bytes())
+        except wav.WavError as error:
+            problems.append(f"sounds/{path.name}: {error}")
+    return sounds
+
+
+def telephone(file: bytes) -> bytes:
+    """A WAV file's sound as it goes over a telephone line: mu-law. Raises WavError."""
+    pcm, rate = wav.read(io.BytesIO(file))
+    return mulaw.encode(Resampler(rate, mulaw.SAMPLE_RATE).process(pcm, last=True) if rate != mulaw.SAMPLE_RATE else pcm)
+
+
+def _site_file(path: Path) -> SiteFile:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=SiteFile)
+    except OSError as error:
+        raise SiteError(f"{path}: cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise SiteError(f"{path}: {error}") from error
+
+
+def _flows(documents: Mapping[str, bytes], departments: Collection[str], problems: list[str]) -> dict[str, FlowVersion]:
+    flows: dict[str, FlowVersion] = {}
+    for name, (version, found) in check_all(documents, Known(departments=departments)).items():
+        if version:
+            flows[name] = version
+        problems.extend(f"flows/{name}.json: {problem}" for problem in found if problem.severity == "error")
+    return flows

@@ -1,0 +1,198 @@
+"""The Site port on the database: from a number to everything that its call needs.
+
+One query finds the number, its tenant's revision and its flow's version, so that a promotion, a pause or a new
+department counts from the next call on, in every process. What these revisions stand for is kept compiled in memory,
+within bounds. When the database does not answer, a caller is told so in the tenant's words, or put through to the
+number's fallback, as far as this process has seen the number before.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from cachetools import LRUCache
+from sqlalchemy import Row, and_, bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vocelio.engine.flow import FlowVersion
+from vocelio.engine.sounds import sounds
+from vocelio.engine.voice import Tier
+from vocelio.gateway.clock import WallClock
+from vocelio.gateway.errors import NotFound, StoreUnavailable
+from vocelio.gateway.store import departments, rates, secrets, tenants, versions
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.flows import Pause
+from vocelio.gateway.store.schema import flow_versions, flows, numbers
+from vocelio.gateway.store.schema import sounds as sound_table
+from vocelio.gateway.store.schema import tenants as tenant_table
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, Assignment, Closed, Department, Tenant
+from vocelio.gateway.store.vault import Vault
+
+LOG = logging.getLogger(__name__)
+
+LOOKUP_SECONDS = 2.0  # Twilio waits longer, a caller should not
+VERSION_NODES = 100_000  # of all versions kept, with 2 KB each: 10,000 flows such as examples/front-desk.json
+SOUND_BYTES = 100_000_000  # three and a half hours
+TENANTS = 20_000
+REMEMBERED = 100_000  # numbers, for when the database is away: a few hundred bytes each
+
+_FIND = (
+    select(
+        numbers.c.tenant_id,
+        numbers.c.flow_id,
+        numbers.c.fallback,
+        tenant_table.c.revision,
+        tenant_table.c.suspended,
+        flows.c.active,
+        flows.c.pause,
+        flow_versions.c.content,
+    )
+    .join(tenant_table, tenant_table.c.id == numbers.c.tenant_id)
+    .outerjoin(flows, and_(flows.c.tenant_id == numbers.c.tenant_id, flows.c.id == numbers.c.flow_id))
+    .outerjoin(
+        flow_versions,
+        and_(
+            flow_versions.c.tenant_id == flows.c.tenant_id,
+            flow_versions.c.flow_id == flows.c.id,
+            flow_versions.c.number == flows.c.active,
+        ),
+    )
+    .where(numbers.c.number == bindparam("number"))
+)
+
+
+_Found = Row[Any, Any, Any, Any, Any, Any, Any, Any]
+
+
+class _Tenant(NamedTuple):
+    """A tenant at one revision."""
+
+    tenant: Tenant
+    account: str
+    departments: dict[str, Department]
+    rates: Sequence[rates.Rate]
+
+
+class DatabaseSite:
+    """Numbers, as the database has them."""
+
+    def __init__(self, database: Database, vault: Vault, wall: WallClock) -> None:
+        self._database, self._vault, self._wall = database, vault, wall
+        self._tenants: LRUCache[tuple[str, int], _Tenant] = LRUCache(TENANTS)
+        self._versions: LRUCache[str, FlowVersion] = LRUCache(VERSION_NODES, getsizeof=_nodes)
+        self._sounds: LRUCache[tuple[str, int, str], bytes] = LRUCache(SOUND_BYTES, getsizeof=len)
+        self._remembered: LRUCache[str, Closed] = LRUCache(REMEMBERED)
+
+    async def assignment(self, number: str) -> Assignment | Closed | None:
+        """See Site."""
+        try:
+            found = await self._database.in_time(self._find(number), LOOKUP_SECONDS)
+        except StoreUnavailable:
+            if remembered := self._remembered.get(number):
+                return remembered
+            raise
+        return found
+
+    async def secret(self, tenant: str, name: str) -> str:
+        """See Site."""
+        return await self._database.in_time(secrets.reveal(self._database, self._vault, tenant, name), LOOKUP_SECONDS)
+
+    async def _find(self, number: str) -> Assignment | Closed | None:
+        async with self._database.reading() as connection:
+            row = (await connection.execute(_FIND, {"number": number})).first()
+            if row is None:
+                return None
+            tenant = await self._tenant(connection, row)
+            self._remember(number, row, tenant)
+            closed = _closed(number, row, tenant)
+            if closed:
+                return closed
+            try:
+                version = await self._version(connection, row)
+            except versions.UnusableVersion:
+                LOG.exception("calls of %s get the apology", number)
+                return self._remembered[number]
+            return Assignment(
+                number=number,
+                tenant=tenant.tenant,
+                flow=row.flow_id,
+                version=version,
+                promoted=row.active,
+                departments=tenant.departments,
+                sounds=await self._played(connection, row, version),
+                rates=rates.in_force(tenant.rates, self._wall()),
+                account=tenant.account,
+            )
+
+    async def _tenant(self, connection: AsyncConnection, row: _Found) -> _Tenant:
+        key = (row.tenant_id, row.revision)
+        held = self._tenants.get(key)
+        if held is None:
+            tenant, account = await tenants.read(connection, row.tenant_id)
+            theirs = await departments.read(connection, row.tenant_id)
+            held = _Tenant(tenant, account, theirs, await rates.read(connection, row.tenant_id))
+            self._tenants[key] = held
+        return held
+
+    async def _version(self, connection: AsyncConnection, row: _Found) -> FlowVersion:
+        """Versions with the same content are the same, whoever's they are."""
+        held = self._versions.get(row.content)
+        if held is None:
+            held = await versions.load(connection, row.tenant_id, row.flow_id, row.active)
+            self._versions[row.content] = held
+        return held
+
+    async def _played(self, connection: AsyncConnection, row: _Found, version: FlowVersion) -> dict[str, bytes]:
+        """The sounds that the version plays and the tenant has."""
+        played = {}
+        for name in sounds(version):
+            key = (row.tenant_id, row.revision, name)
+            mulaw = self._sounds.get(key)
+            if mulaw is None:
+                mulaw = self._sounds[key] = await _sound(connection, row.tenant_id, name)
+            played[name] = mulaw
+        return {name: mulaw for name, mulaw in played.items() if mulaw}
+
+    def _remember(self, number: str, row: _Found, tenant: _Tenant) -> None:
+        self._remembered[number] = Closed(
+            number=number,
+            tenant=row.tenant_id,
+            flow=row.flow_id or "",
+            outcome="unavailable",
+            text=tenant.tenant.apology,
+            forward=row.fallback or "",
+            account=tenant.account,
+        )
+
+
+def _closed(number: str, row: _Found, tenant: _Tenant) -> Closed | None:
+    """Why the number leads to no flow, if it does not: calls go to its fallback then, where it has one."""
+    closed = Closed(
+        number=number,
+        tenant=row.tenant_id,
+        flow=row.flow_id or "",
+        outcome="unassigned",
+        text=DEFAULT_APOLOGY,
+        forward=row.fallback or "",
+        account=tenant.account,
+    )
+    if row.suspended:
+        return msgspec.structs.replace(closed, outcome="suspended", forward="")
+    if row.content is None:
+        return closed
+    if row.pause is None:
+        return None
+    pause = msgspec.json.decode(row.pause, type=Pause)
+    return msgspec.structs.replace(
+        closed, outcome="paused", text=pause.text or tenant.tenant.pause, forward=pause.forward or ""
+    )
+
+
+def _nodes(version: FlowVersion) -> int:
+    return len(version.flow.nodes) + sum(map(_nodes, version.subflows.values()))
+
+
+async def _sound(connection: AsyncConnection, tenant: str, name: str) -> bytes:
+    query = select(sound_table.c.mulaw).where(sound_table.c.tenant_id == tenant, sound_table.c.name == name)
+    return (await connection.execute(query)).scalar() or b""

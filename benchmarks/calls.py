@@ -107,7 +107,7 @@ def _serving(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
             process.wait(10)
 
 
-def _wait_until_it_listens(port: int, tries: int = 200) -> None:
+def _wait_until_it_listens(port: int, tries: int = 600) -> None:
     for _ in range(tries):
         with socket.socket() as probe:
             probe.settimeout(1)

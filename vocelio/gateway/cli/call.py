@@ -18,7 +18,10 @@ from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def call(
     number: Annotated[str, typer.Argument(help="The number to call, E.164.")],
     server: common.Server = "",

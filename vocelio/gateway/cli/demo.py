@@ -19,10 +19,13 @@ from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.store.folder import Folder
 
+app = typer.Typer(add_completion=False)
+
 CALLER = "+13105550142"
 SAYS = "sales please"
 
 
+@app.command()
 def demo(
     as_json: Annotated[bool, typer.Option("--json", help="End with one line of JSON.")] = False,
     wav: Annotated[Path | None, typer.Option(help="Record both sides to this WAV file.")] = None,

@@ -21,7 +21,7 @@ from vocelio.engine.scenario.steps import Scenario
 from vocelio.gateway.cli import client, common
 from vocelio.gateway.cli.audio import speak_all
 
-app = typer.Typer(help="Validate, test, show and promote flows.", no_args_is_help=True)
+app = typer.Typer(help="Validate, test, show and promote flows.", no_args_is_help=True, add_completion=False)
 
 FlowFile = Annotated[Path, typer.Argument(help="A flow document, JSON.", exists=True, dir_okay=False)]
 

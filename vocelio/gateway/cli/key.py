@@ -11,7 +11,12 @@ from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.database import Database
 
-app = typer.Typer(help="Keys for the control API.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def key() -> None:
+    """Keys for the control API."""
 
 
 class Role(StrEnum):

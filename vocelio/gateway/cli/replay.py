@@ -14,7 +14,10 @@ from vocelio.engine.replay import compare, log, report
 from vocelio.gateway.cli import client, common
 from vocelio.gateway.cli.flow import usable
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def replay(
     call: Annotated[str, typer.Argument(help="The call's identifier (CA...), or the file of its log.")],
     flow: Annotated[Path | None, typer.Option(help="Another version of the flow to compare with.")] = None,

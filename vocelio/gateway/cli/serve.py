@@ -31,7 +31,10 @@ from vocelio.gateway.store.renewal import renew
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
 
+app = typer.Typer(add_completion=False)
 
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="The port; otherwise PORT, otherwise 8080.")] = None,

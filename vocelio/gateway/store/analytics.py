@@ -5,18 +5,17 @@ counting, in whole numbers, so that SQLite and PostgreSQL say the same and no li
 is the smallest value that so many per cent of all values do not exceed ("nearest rank"): one that was measured.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Row
 
 from vocelio.engine.problems import Problem
 from vocelio.gateway.errors import Invalid
 from vocelio.gateway.store import counting
 from vocelio.gateway.store.calls import Instant
-from vocelio.gateway.store.counting import DAY, HOUR, Period
+from vocelio.gateway.store.counting import DAY, HOUR, Key, Period
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.schema import calls
 from vocelio.gateway.store.site import Name
@@ -122,8 +121,8 @@ async def analysed(database: Database, tenant: str, asked: Asked, now: int) -> A
     period = _period(tenant, asked, now)
     unit = HOUR if asked.by == "hour" else DAY
     async with database.reading() as connection:
-        counts = (await connection.execute(counting.counts(period, calls.c.flow_id, calls.c.outcome))).all()
-        series = (await connection.execute(counting.counts(period, counting.bucket(unit)))).all()
+        counts = await counting.counts(connection, period, calls.c.flow_id, calls.c.outcome)
+        series = await counting.counts(connection, period, counting.bucket(unit))
         handling = await counting.spreads(connection, counting.durations(period), 50, 95)
         latency = await counting.spreads(connection, counting.latencies(period), 50, 95, 99)
         exits = await connection.execute(counting.exits(period))
@@ -153,49 +152,41 @@ def _period(tenant: str, asked: Asked, now: int) -> Period:
 # What is told
 
 _COUNTED = Counts.__struct_fields__
+_Counted = Mapping[Key, Mapping[str, int]]  # by flow and outcome
+_Spreads = Mapping[str | None, list[int]]
 
 
-def _figures(rows: Iterable[Row[Any]], handling: list[int] | None, latency: list[int] | None) -> dict[str, Any]:
-    """Of rows of ``counting.counts``, by flow and outcome."""
-    rows = list(rows)
-    counts = _added(rows)
-    outcomes: dict[str, int] = defaultdict(int)
-    for row in rows:
-        if row.closed:
-            outcomes[row.key1] += row.closed
-    ended, spent = counts["ended"], sum(row.spent for row in rows)
+def _figures(counted: _Counted, handling: list[int] | None, latency: list[int] | None) -> dict[str, Any]:
+    added = {name: sum(counts[name] for counts in counted.values()) for name in (*_COUNTED, "spent")}
+    ended, spent = added["ended"], added.pop("spent")
+    outcomes = Counter[str]()
+    for (_, outcome), counts in counted.items():
+        outcomes[outcome] += counts["closed"]
     return {
-        **counts,
-        "outcomes": dict(sorted(outcomes.items())),
-        "completion": counts["completed"] / ended if ended else None,
-        "containment": counts["contained"] / ended if ended else None,
-        "handling": Handling((2 * spent + ended) // (2 * ended), *handling[1:]) if handling else None,
+        **added,
+        "outcomes": {outcome: number for outcome, number in sorted(outcomes.items()) if number},
+        "completion": added["completed"] / ended if ended else None,
+        "containment": added["contained"] / ended if ended else None,
+        "handling": Handling((2 * spent + ended) // (2 * ended), *handling[1:]) if handling and ended else None,
         "latency": Latency(*latency) if latency else None,
     }
 
 
-def _added(rows: Iterable[Row[Any]]) -> dict[str, int]:
-    rows = list(rows)
-    return {name: sum(getattr(row, name) for row in rows) for name in _COUNTED}
-
-
-def _flows(
-    rows: Sequence[Row[Any]], handling: dict[str | None, list[int]], latency: dict[str | None, list[int]]
-) -> list[FlowFigures]:
-    """Also those that had no call begin, but one go on."""
-    mine: dict[str, list[Row[Any]]] = {flow: [] for flow in latency if flow is not None}
-    for row in rows:
-        mine.setdefault(row.key0, []).append(row)
+def _flows(counted: _Counted, handling: _Spreads, latency: _Spreads) -> list[FlowFigures]:
+    """Also those in which no call began, but one went on."""
+    mine: dict[str, dict[Key, Mapping[str, int]]] = {flow: {} for flow in latency if flow is not None}
+    for key, counts in counted.items():
+        mine.setdefault(key[0], {})[key] = counts
     return [
         FlowFigures(flow=flow, **_figures(theirs, handling.get(flow), latency.get(flow)))
         for flow, theirs in sorted(mine.items())
     ]
 
 
-def _series(rows: Iterable[Row[Any]], period: Period, unit: int) -> list[Point]:
+def _series(counted: _Counted, period: Period, unit: int) -> list[Point]:
     """Every hour or day, also those without a call."""
-    there = {row.key0: _added([row]) for row in rows}
+    buckets = range(period.since // unit, (period.until - 1) // unit + 1)
     return [
-        Point(at=bucket * unit, **there.get(bucket, {}))
-        for bucket in range(period.since // unit, (period.until - 1) // unit + 1)
+        Point(at=bucket * unit, **{name: counted.get((bucket,), {}).get(name, 0) for name in _COUNTED})
+        for bucket in buckets
     ]

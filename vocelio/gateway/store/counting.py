@@ -33,41 +33,57 @@ class Period(msgspec.Struct, frozen=True):
         return [*where, table.c.flow_id == self.flow] if self.flow is not None else where
 
 
+Key = tuple[Any, ...]
+
 _TAKEN = calls.c.version.is_not(None)
 _ENDED = and_(_TAKEN, calls.c.ended.is_not(None))
 _COMPLETED = and_(_ENDED, calls.c.outcome.in_(("completed", "transferred")))
+_ALONE = and_(_ENDED, calls.c.outcome.in_(("completed", "abandoned")), calls.c.department == "")
 _SPENT = calls.c.ended - calls.c.started
 
 
-def counts(period: Period, *keys: ColumnElement[Any]) -> Query:
-    """A row for each combination of ``keys``: those first, then what there is to count, by its name."""
-    rung = _rung(period)
-    contained = and_(
-        _ENDED, calls.c.outcome.in_(("completed", "abandoned")), calls.c.department == "", rung.c.call_id.is_(None)
-    )
+async def counts(connection: AsyncConnection, period: Period, *keys: ColumnElement[Any]) -> dict[Key, dict[str, int]]:
+    """For each combination of ``keys``: the fields of analytics.Counts, ``spent`` microseconds, and ``closed`` calls.
+
+    Transfers to plain numbers are found in a query of their own, from the transfer to its call. Joined to the calls
+    they took SQLite 200 s for 50,000; in a NOT IN they are fast until PostgreSQL's hash of them has no room any more.
+    """
+    query, names = _counts(period, keys)
+    places = len(keys)
+    found = {
+        tuple(row[:places]): dict(zip(names, row[places:], strict=True)) for row in await connection.execute(query)
+    }
+    for *key, rung in await connection.execute(_rung(period, keys)):
+        if tuple(key) in found:  # it is not, if it has just come to be
+            found[tuple(key)]["contained"] -= rung
+    return found
+
+
+def _counts(period: Period, keys: Sequence[ColumnElement[Any]]) -> tuple[Query, list[str]]:
     counted = {
         "calls": func.count(),
         "refused": _when(calls.c.version.is_(None)),
         "live": _when(and_(_TAKEN, calls.c.ended.is_(None))),
         "ended": _when(_ENDED),
         "completed": _when(_COMPLETED),
-        "contained": _when(contained),
+        "contained": _when(_ALONE),
         "billed": _sum(calls.c.billed),
         "micro_usd": _sum(calls.c.micro_usd),
         "spent": _sum(case((_ENDED, _SPENT), else_=0)),
         "closed": _when(calls.c.ended.is_not(None)),
     }
-    columns = [expression.label(name) for name, expression in counted.items()]
-    joined = calls.outerjoin(rung, rung.c.call_id == calls.c.id)
-    query = select(*(key.label(f"key{place}") for place, key in enumerate(keys)), *columns)
-    return query.select_from(joined).where(*period.of(calls, calls.c.started)).group_by(*keys)
+    query = select(*keys, *counted.values()).where(*period.of(calls, calls.c.started)).group_by(*keys)
+    return query, list(counted)
 
 
-def _rung(period: Period) -> FromClause:
-    """The calls in which a transfer was begun. One can begin later than the period ends, but no call takes a day."""
+def _rung(period: Period, keys: Sequence[ColumnElement[Any]]) -> Query:
+    """How many calls would have been contained, but for a transfer. No call takes a day."""
     where = [call_events.c.tenant_id == period.tenant, call_events.c.type == "transfer.started"]
     when = [call_events.c.at >= period.since, call_events.c.at < period.until + DAY]
-    return select(call_events.c.call_id).where(*where, *when).distinct().subquery()
+    begun = select(call_events.c.call_id).where(*where, *when).distinct().subquery()
+    joined = begun.join(calls, calls.c.id == begun.c.call_id)
+    mine = [*period.of(calls, calls.c.started), _ALONE]
+    return select(*keys, func.count()).select_from(joined).where(*mine).group_by(*keys)
 
 
 def bucket(unit: int) -> ColumnElement[int]:
@@ -117,9 +133,9 @@ async def spreads(connection: AsyncConnection, counted: Query, *percents: int) -
     found: dict[str | None, list[int]] = {}
     for flow, *spread in await connection.execute(_ranked(by_flow, percents, by_flow.c.flow)):
         found[flow] = spread
-    for spread in await connection.execute(_ranked(overall, percents)):
-        if spread[0] is not None:
-            found[None] = list(spread)
+    for row in await connection.execute(_ranked(overall, percents)):
+        if row[0] is not None:
+            found[None] = list(row)
     return found
 
 

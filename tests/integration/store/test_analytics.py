@@ -88,6 +88,13 @@ async def test_days_and_hours_are_those_of_utc_and_have_no_gaps(database):
     assert [(point.at, point.calls) for point in days.series] == [(TODAY - DAY, 1), (TODAY, 4), (TODAY + DAY, 1)]
     hours = await analysed(database, "harbour", Asked(TODAY, TODAY + DAY, "hour"), NOW)
     assert [point.calls for point in hours.series] == [2, 1, *[0] * 21, 1]
+    assert hours.overall.calls == 4
+
+
+async def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed(database):
+    await keep(database, *(made(place, ended=NOW + place) for place in range(1, 21)))
+    told = await analysed(database, "harbour", Asked(TODAY, TODAY + DAY), NOW)
+    assert told.overall.handling == Handling(mean=11, p50=10, p95=19)
 
 
 async def test_a_transfer_that_nobody_answered_is_not_contained_and_one_to_a_plain_number_neither(database):
@@ -100,7 +107,7 @@ async def test_a_transfer_that_nobody_answered_is_not_contained_and_one_to_a_pla
         made(4, events=[rung]),
         made(5, outcome="failed"),
         made(6, outcome="lost"),
-        made(7, tenant="depot", events=[rung]),
+        made(1, tenant="depot", events=[rung]),
     )
     told = await analysed(database, "harbour", Asked(TODAY, TODAY + DAY), NOW)
     assert (told.overall.ended, told.overall.contained, told.overall.containment) == (6, 2, 2 / 6)

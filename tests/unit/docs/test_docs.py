@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from click import Context
+import typer
 from typer.main import get_command
 
 from vocelio.engine.flow import Flow
@@ -55,7 +55,7 @@ def test_every_command_of_the_readme_exists():
     for words in map(str.split, commands):
         found = get_command(app)
         for word in words:
-            found = found.get_command(Context(found), word)
+            found = found.get_command(typer.Context(found), word)
             assert found, words
 
 

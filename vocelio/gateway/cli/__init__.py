@@ -5,21 +5,21 @@ and again should wait for that. The way is click's own: https://click.palletspro
 """
 
 from importlib import import_module
+from typing import Any
 
 import typer
-from click import Command, Context
 from typer.core import TyperGroup
 
 COMMANDS = ("serve", "demo", "call", "flow", "replay", "key")
 
 
 class _Commands(TyperGroup):
-    """The commands by name; each is the ``app`` of the module of its name."""
+    """The commands by name; each is the ``app`` of the module of its name. (Typer's own types of click are private.)"""
 
-    def list_commands(self, ctx: Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         command = typer.main.get_command(import_module(f"{__name__}.{cmd_name}").app)

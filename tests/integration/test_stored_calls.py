@@ -247,3 +247,22 @@ async def test_secrets_of_the_site(database):
     assert await site.secret(TENANT.id, "crm") == "hush"
     with pytest.raises(NotFound):
         await site.secret("another", "crm")
+
+
+async def test_a_restart_of_the_server_is_not_noticed_by_the_next_call(postgres):
+    async with postgres.fresh() as url:
+        database = Database(url)
+        await database.migrate()
+        await fill(database)
+        await promote(database, "bye", hangup("Goodbye."))
+        await lead(database, NUMBER, "bye")
+        site = DatabaseSite(database, Vault(["a key of the test"]), wall_clock)
+        before = await site.assignment(NUMBER)
+        postgres.stop()
+        assert (await site.assignment(NUMBER)).outcome == "unavailable"
+        postgres.start()
+        assert (await site.assignment(NUMBER)).version is before.version
+        postgres.stop()
+        postgres.start()
+        assert (await site.assignment(NUMBER)).version is before.version, "the connection from before is dead"
+        await database.aclose()

@@ -48,6 +48,7 @@ class Database:
         alone: dict[str, Any] = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reading = self._engine.execution_options(**alone)
         self._writing = self._engine.execution_options(writing=True)
+        self._lasting: set[AsyncConnection] = set()  # one or two
         self._left_behind: set[asyncio.Task[Any]] = set()  # at most one for each connection of the pool
 
     async def migrate(self, revision: str = "head") -> None:
@@ -60,16 +61,40 @@ class Database:
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection to read with, outside of any transaction. Raises StoreUnavailable."""
-        with _translated():
+        with self.translated():
             async with self._reading.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction: committed when the block ends without an error. Raises StoreUnavailable."""
-        with _translated():
+        with self.translated():
             async with self._writing.begin() as connection:
                 yield connection
+
+    async def lasting(self) -> AsyncConnection:
+        """A connection to read with that stays open until it is discarded. Raises as the driver does."""
+        connection = await self._reading.connect()
+        self._lasting.add(connection)
+        return connection
+
+    def discard(self, connection: AsyncConnection) -> None:
+        """Throw a connection away that is broken, or at work still. Never waits."""
+        self._lasting.discard(connection)
+        task = asyncio.ensure_future(_thrown_away(connection))
+        self._left_behind.add(task)
+        task.add_done_callback(self._tidied)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """What the database's absence causes is StoreUnavailable; what the statement itself causes is not."""
+        try:
+            yield
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            if isinstance(error, SQLAlchemyError) and is_refusal(error):
+                raise
+            LOG.warning("the database: %s", str(error).partition("\n")[0])
+            raise StoreUnavailable from error
 
     async def in_time(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
         """What ``work`` gives, if it does so in time. Raises StoreUnavailable.
@@ -99,6 +124,8 @@ class Database:
 
     async def aclose(self) -> None:
         """Close every connection; what hangs is left behind after a while."""
+        for connection in list(self._lasting):
+            self.discard(connection)
         closing: list[Awaitable[Any]] = [*self._left_behind, self._engine.dispose()]
         _, late = await asyncio.wait(map(asyncio.ensure_future, closing), timeout=CLOSING_SECONDS)
         for task in late:
@@ -106,16 +133,9 @@ class Database:
             task.cancel()
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    """What the database's absence causes is StoreUnavailable; what the statement itself causes is not."""
-    try:
-        yield
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
-        if isinstance(error, SQLAlchemyError) and is_refusal(error):
-            raise
-        LOG.warning("the database: %s", str(error).partition("\n")[0])
-        raise StoreUnavailable from error
+async def _thrown_away(connection: AsyncConnection) -> None:
+    await connection.invalidate()
+    await connection.close()
 
 
 def is_refusal(error: SQLAlchemyError) -> bool:

@@ -27,6 +27,7 @@ from vocelio.gateway.store.schema import flow_versions, flows, numbers
 from vocelio.gateway.store.schema import sounds as sound_table
 from vocelio.gateway.store.schema import tenants as tenant_table
 from vocelio.gateway.store.site import DEFAULT_APOLOGY, Assignment, Closed, Department, Tenant
+from vocelio.gateway.store.standing import StandingQuery
 from vocelio.gateway.store.vault import Vault
 
 LOG = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class DatabaseSite:
         self._versions: LRUCache[str, FlowVersion] = LRUCache(VERSION_NODES, getsizeof=_nodes)
         self._sounds: LRUCache[tuple[str, int, str], bytes] = LRUCache(SOUND_BYTES, getsizeof=len)
         self._remembered: LRUCache[str, Closed] = LRUCache(REMEMBERED)
+        self._query = StandingQuery(database, _FIND)
 
     async def assignment(self, number: str) -> Assignment | Closed | None:
         """See Site."""
@@ -99,58 +101,61 @@ class DatabaseSite:
         return await self._database.in_time(secrets.reveal(self._database, self._vault, tenant, name), LOOKUP_SECONDS)
 
     async def _find(self, number: str) -> Assignment | Closed | None:
-        async with self._database.reading() as connection:
-            row = (await connection.execute(_FIND, {"number": number})).first()
-            if row is None:
-                return None
-            tenant = await self._tenant(connection, row)
-            self._remember(number, row, tenant)
-            closed = _closed(number, row, tenant)
-            if closed:
-                return closed
-            try:
-                version = await self._version(connection, row)
-            except versions.UnusableVersion:
-                LOG.exception("calls of %s get the apology", number)
-                return self._remembered[number]
-            return Assignment(
-                number=number,
-                tenant=tenant.tenant,
-                flow=row.flow_id,
-                version=version,
-                promoted=row.active,
-                departments=tenant.departments,
-                sounds=await self._played(connection, row, version),
-                rates=rates.in_force(tenant.rates, self._wall()),
-                account=tenant.account,
-            )
+        row = await self._query.first(number=number)
+        if row is None:
+            return None
+        tenant = await self._tenant(row)
+        self._remember(number, row, tenant)
+        closed = _closed(number, row, tenant)
+        if closed:
+            return closed
+        try:
+            version = await self._version(row)
+        except versions.UnusableVersion:
+            LOG.exception("calls of %s get the apology", number)
+            return self._remembered[number]
+        return Assignment(
+            number=number,
+            tenant=tenant.tenant,
+            flow=row.flow_id,
+            version=version,
+            promoted=row.active,
+            departments=tenant.departments,
+            sounds=await self._played(row, version),
+            rates=rates.in_force(tenant.rates, self._wall()),
+            account=tenant.account,
+        )
 
-    async def _tenant(self, connection: AsyncConnection, row: _Found) -> _Tenant:
+    async def _tenant(self, row: _Found) -> _Tenant:
+        """As of that revision or a later one: then the next lookup finds that one, and reads again."""
         key = (row.tenant_id, row.revision)
         held = self._tenants.get(key)
         if held is None:
-            tenant, account = await tenants.read(connection, row.tenant_id)
-            theirs = await departments.read(connection, row.tenant_id)
-            held = _Tenant(tenant, account, theirs, await rates.read(connection, row.tenant_id))
+            async with self._database.reading() as connection:
+                tenant, account = await tenants.read(connection, row.tenant_id)
+                theirs = await departments.read(connection, row.tenant_id)
+                held = _Tenant(tenant, account, theirs, await rates.read(connection, row.tenant_id))
             self._tenants[key] = held
         return held
 
-    async def _version(self, connection: AsyncConnection, row: _Found) -> FlowVersion:
+    async def _version(self, row: _Found) -> FlowVersion:
         """Versions with the same content are the same, whoever's they are."""
         held = self._versions.get(row.content)
         if held is None:
-            held = await versions.load(connection, row.tenant_id, row.flow_id, row.active)
+            async with self._database.reading() as connection:
+                held = await versions.load(connection, row.tenant_id, row.flow_id, row.active)
             self._versions[row.content] = held
         return held
 
-    async def _played(self, connection: AsyncConnection, row: _Found, version: FlowVersion) -> dict[str, bytes]:
+    async def _played(self, row: _Found, version: FlowVersion) -> dict[str, bytes]:
         """The sounds that the version plays and the tenant has."""
         played = {}
         for name in sounds(version):
             key = (row.tenant_id, row.revision, name)
             mulaw = self._sounds.get(key)
             if mulaw is None:
-                mulaw = self._sounds[key] = await _sound(connection, row.tenant_id, name)
+                async with self._database.reading() as connection:
+                    mulaw = self._sounds[key] = await _sound(connection, row.tenant_id, name)
             played[name] = mulaw
         return {name: mulaw for name, mulaw in played.items() if mulaw}
 

@@ -11,12 +11,13 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures, Tokens, no_tokens
 from vocelio.gateway.config import Settings
-from vocelio.gateway.errors import BadRequest, Forbidden
+from vocelio.gateway.errors import Refused, StoreUnavailable
 from vocelio.gateway.webhooks.media import media_socket
 from vocelio.gateway.webhooks.signed import SignedForm, read_signed
-from vocelio.gateway.webhooks.voice import Voice
+from vocelio.gateway.webhooks.voice import TROUBLE, Voice
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +42,11 @@ def build(
         return endpoint
 
     async def voice(request: Request) -> Response:
-        return Response(await twilio.voice(await read_signed(request, signatures)), media_type="application/xml")
+        try:
+            answer = await twilio.voice(await read_signed(request, signatures))
+        except StoreUnavailable:  # not even who calls is known: a caller should hear something, and learns nothing
+            answer = twiml.apologise(TROUBLE)
+        return Response(answer, media_type="application/xml")
 
     async def status(request: Request) -> Response:
         twilio.status(await read_signed(request, signatures))
@@ -77,18 +82,14 @@ def build(
             Route("/healthz", health),
             *api,
         ],
-        exception_handlers={Forbidden: _problem(403), BadRequest: _problem(400)},
+        exception_handlers={Refused: _problem},
         lifespan=lifespan,
     )
 
 
-def _problem(status: int) -> Callable[[Request, Exception], Response]:
+def _problem(request: Request, error: Exception) -> Response:
     """An RFC 9457 problem."""
-
-    def handler(request: Request, error: Exception) -> Response:
-        LOG.warning("%s %s: %s", request.method, request.url.path, error)
-        title = type(error).__name__
-        body = {"type": "about:blank", "title": title, "status": status, "detail": str(error)}
-        return JSONResponse(body, status_code=status, media_type="application/problem+json")
-
-    return handler
+    assert isinstance(error, Refused)  # noqa: S101 (it is registered for these only)
+    LOG.warning("%s %s: %s", request.method, request.url.path, error)
+    body = {"type": "about:blank", "title": error.title, "status": error.status, "detail": str(error)}
+    return JSONResponse(body, status_code=error.status, media_type="application/problem+json")

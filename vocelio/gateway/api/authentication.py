@@ -4,6 +4,7 @@ Every key that is no good gets the same answer, whatever it lacks. The key is re
 it counts at once.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -21,14 +22,16 @@ from vocelio.gateway.store.roles import PERMISSIONS
 
 TENANT = "Vocelio-Tenant"
 SCHEME = "bearer"
+AT_ONCE = 8  # of the pool's 20 connections: however slow the API's questions are, calls must get theirs
 LAST_USED_SECONDS = 1.0  # that the key was used is nice to know, and nothing waits longer for it
 
 
 class Gate:
-    """Lets good keys in, each as often as it may."""
+    """Lets good keys in, each as often as it may. ``places`` are those that may ask the database at a time."""
 
     def __init__(self, database: Database, wall: WallClock, limits: Limits) -> None:
         self._database, self._wall = database, wall
+        self.places = asyncio.Semaphore(AT_ONCE)
         self._requests = Buckets(limits.requests, limits.at_once, wall)
         self._failures = Buckets(limits.failures, limits.failures_at_once, wall)
 

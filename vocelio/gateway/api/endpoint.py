@@ -44,8 +44,9 @@ class Endpoint:
 
     async def answer(self, request: Request, identifier: str) -> Response:
         """The answer to a request. Raises Refused."""
-        admission = self._gate.admit(self.operation, request, identifier)
-        actor = await self._database.in_time(admission, ADMISSION_SECONDS)
+        async with self._gate.places:
+            admission = self._gate.admit(self.operation, request, identifier)
+            actor = await self._database.in_time(admission, ADMISSION_SECONDS)
         context = Context(
             database=self._database,
             vault=self._vault,
@@ -55,7 +56,9 @@ class Endpoint:
             accept=request.headers.get("Accept", "application/json"),
         )
         arguments = await self._arguments(request)
-        return _response(await self._database.in_time(self._handled(context, arguments), SECONDS), actor)
+        async with self._gate.places:
+            result = await self._database.in_time(self._handled(context, arguments), SECONDS)
+        return _response(result, actor)
 
     async def _handled(self, context: Context, arguments: dict[str, Any]) -> Any:
         return await self.operation.handler(context, **arguments)

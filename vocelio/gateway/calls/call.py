@@ -62,9 +62,9 @@ class Call:
 
     def begin(self) -> None:
         """The stream has started: the flow begins, or goes on."""
-        record, now = self._record, self._calls.services.wall()
+        record = self._record
         self._calls.live[record.call] = self
-        record.meter.begin(now)
+        record.meter.begin(self._now())
         self._calls.save(record)
         pending, record.pending = record.pending, None
         if pending is not None:
@@ -156,7 +156,11 @@ class Call:
         self._stream_ended()
 
     def _stream_ended(self) -> None:
-        self._record.meter.run(self._calls.services.wall())
+        self._record.meter.run(self._now())
+
+    def _now(self) -> int:
+        """Microseconds UTC as the loop's clock has them: the wall's may be set while the call is billed."""
+        return self._record.started + round(self._at() * 1e6)
 
     def _at(self) -> float:
         return self._origin + self._loop.time()
@@ -246,6 +250,8 @@ class Call:
         self._keep()
         if isinstance(intent, actions.HangUp):
             record.outcome, record.disposition = intent.outcome, intent.disposition
+        else:
+            record.department = intent.department
         self._leaving.begin(intent)
         self._calls.save(record, lambda: self._left(intent))
 
@@ -253,9 +259,8 @@ class Call:
         if not self._leaving.waits_for(intent) or not self._may_act():
             return
         record = self._record
-        self._stream_ended()
         if isinstance(intent, actions.Transfer):
-            record.department = intent.department
+            self._stream_ended()  # holding is part of the call; waiting for the store to hang up is not
             self._publish("transfer.started", department=intent.department, number=intent.number)
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from vocelio.engine.actions import HangUp, Transfer
 
 HOLD_AFTER = 0.8  # seconds: usually the store has answered long before, and nobody is told to wait
-STORE_SECONDS = 10.0  # for the store; a caller does not wait longer
+STORE_SECONDS = 10.0  # for the store to take a transfer; a caller does not wait longer
+HANG_UP_SECONDS = 1.0  # the same for a hang-up, which nobody needs to know of first: its record waits in memory
 
 Intent = Transfer | HangUp
 
@@ -24,8 +25,9 @@ class Leaving:
         self.stop()
         self._intent = intent
         loop = asyncio.get_running_loop()
-        self._timers = [loop.call_later(STORE_SECONDS, self._too_long)]
-        if isinstance(intent, Transfer):
+        is_transfer = isinstance(intent, Transfer)
+        self._timers = [loop.call_later(STORE_SECONDS if is_transfer else HANG_UP_SECONDS, self._too_long)]
+        if is_transfer:
             self._timers.append(loop.call_later(HOLD_AFTER, self._hold))
 
     def waits_for(self, intent: Intent) -> bool:

@@ -122,7 +122,7 @@ class CallRecord:
             disposition=self.disposition,
             department=self.department,
             segments=self.meter.segments,
-            state=None if self.over else self._state(),
+            state=None if self.ended else self._state(),
             log=bytes(self.log) if self.ended else b"",
         )
 

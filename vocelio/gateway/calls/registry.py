@@ -118,12 +118,17 @@ class Calls:
         record = self._records.get(call)
         return record if record and record.account == account else None
 
+    def is_anothers(self, call: str, account: str) -> bool:
+        """Whether another account has that call: Twilio's names are unique, so somebody has made this one up."""
+        record = self._records.get(call)
+        return record is not None and record.account != account
+
     def end(self, record: CallRecord, outcome: str) -> None:
         """The call is over; only the first end counts."""
         self._stop_waiting(record.call)
         if record.ended:
             return
-        record.ended = self.services.wall()
+        record.ended = max(record.started, self.services.wall())  # the wall clock may be set back
         record.outcome = record.outcome or outcome
         self._closed(record)
         generation = record.generation
@@ -201,6 +206,7 @@ class Calls:
     def transferring(self, record: CallRecord) -> None:
         """The call has left its stream for a transfer: Twilio will tell how that ended."""
         record.meter.leave()
+        self.save(record)
         self._wait(record, TRANSFER_SECONDS, "lost")
 
     def over(self, record: CallRecord) -> None:
@@ -227,7 +233,8 @@ class Calls:
 
     def _give_up(self, record: CallRecord, outcome: str) -> None:
         self._waiting.pop(record.call, None)
-        self.end(record, outcome)
+        if record.call not in self.live:  # a token that was given out for nothing ends no call
+            self.end(record, outcome)
 
     def _stop_waiting(self, call: str) -> None:
         if handle := self._waiting.pop(call, None):

@@ -11,7 +11,7 @@ from cachetools import LRUCache
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.store import tenants
 from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.store.vault import Vault, VaultError
 
 ACCOUNT = re.compile(r"AC[0-9a-f]{32}")
 SECONDS = 1.0  # for the database, of the three after which a caller should have heard something
@@ -31,10 +31,12 @@ class Accounts:
             return None
         try:
             token = await self._database.in_time(tenants.token(self._database, self._vault, account), SECONDS)
-        except StoreUnavailable:
+        except (StoreUnavailable, VaultError):  # a key of VOCELIO_SECRET_KEY may be on its way to us
             if account not in self._remembered:
                 raise
             return self._remembered[account]
         if token:  # strangers' accounts must not drive ours out of memory
             self._remembered[account] = token
+        else:
+            self._remembered.pop(account, None)
         return token

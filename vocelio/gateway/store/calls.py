@@ -135,7 +135,11 @@ async def timeline(database: Database, tenant: str, call: str, page: TimelinePag
         segments = await _segments(connection, tenant, call)
         rows = await _events(connection, tenant, call, behind, page.limit + 1)
     happened = pages.cut(rows, page.limit, _happened, lambda row: (row.generation, row.seq))
-    return Timeline(**_call(row), segments=segments, events=happened.items, next=happened.next)
+    call_facts = _call(row)
+    if segments:  # a live call's may have been saved again since: what is shown must add up
+        billed = sum(segment.billed for segment in segments)
+        call_facts |= {"billed": billed, "seconds": billed / 1e6, "micro_usd": sum(part.micro_usd for part in segments)}
+    return Timeline(**call_facts, segments=segments, events=happened.items, next=happened.next)
 
 
 async def log(database: Database, tenant: str, call: str) -> bytes:

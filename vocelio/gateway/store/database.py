@@ -32,6 +32,7 @@ T = TypeVar("T")
 
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 5.0
+IDLE_MILLISECONDS = "10000"  # in a transaction: then the process that began it is gone, and its locks must go, too
 CONNECTIONS = 10  # of one process; as many again when it is busy
 CLOSING_SECONDS = 3.0
 SCHEMA_LOCK = 7_260_125  # any number: processes that start together migrate one after the other
@@ -43,6 +44,7 @@ class Database:
     def __init__(self, url: str) -> None:
         parsed = _url(url)
         self.sqlite = parsed.get_backend_name() == "sqlite"
+        self._url = parsed
         self._engine = _sqlite(parsed) if self.sqlite else _postgresql(parsed)
         # A transaction around a read costs two more messages, or thread switches, and most reads are one statement.
         alone: dict[str, Any] = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
@@ -52,10 +54,28 @@ class Database:
         self._left_behind: set[asyncio.Task[Any]] = set()  # at most one for each connection of the pool
 
     async def migrate(self, revision: str = "head") -> None:
-        """Bring the tables to a revision; processes that start together take turns."""
-        async with self.writing() as connection:
-            if not self.sqlite:
-                await connection.execute(text(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"))
+        """Bring the tables to a revision; processes that start together take turns, however long that takes."""
+        engine = _sqlite(self._url) if self.sqlite else _postgresql(self._url, statement_seconds=None)
+        try:
+            with self.translated():
+                await (self._migrate_sqlite if self.sqlite else self._migrate_postgresql)(engine, revision)
+        finally:
+            await engine.dispose()
+
+    async def _migrate_sqlite(self, engine: AsyncEngine, revision: str) -> None:
+        """To alter a table is to copy it and drop the old one: what refers to it must not be deleted with that."""
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # of no effect within a transaction
+            await connection.exec_driver_sql("BEGIN IMMEDIATE")
+            await connection.run_sync(migration.migrate, revision)
+            broken = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).all()
+            if broken:
+                raise SettingsError(f"the migration would break {len(broken)} references: nothing was changed")
+            await connection.exec_driver_sql("COMMIT")
+
+    async def _migrate_postgresql(self, engine: AsyncEngine, revision: str) -> None:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"))
             await connection.run_sync(migration.migrate, revision)
 
     @asynccontextmanager
@@ -133,6 +153,12 @@ class Database:
             task.cancel()
 
 
+def is_bad_data(error: SQLAlchemyError) -> bool:
+    """Whether it is the rows themselves that the database refuses: what they hold (SQLSTATE 22) or refer to (23)."""
+    state = str(getattr(getattr(error, "orig", None), "sqlstate", ""))
+    return isinstance(error, IntegrityError | DataError) or state[:2] in ("22", "23")
+
+
 async def _thrown_away(connection: AsyncConnection) -> None:
     await connection.invalidate()
     await connection.close()
@@ -150,7 +176,7 @@ def is_refusal(error: SQLAlchemyError) -> bool:
 def _url(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise SettingsError("VOCELIO_DATABASE_URL is no database's URL") from None  # it may hold a password
     if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
         raise SettingsError(
@@ -165,10 +191,11 @@ def _sqlite(url: URL) -> AsyncEngine:
 
     A transaction that reads first and writes then could not be let in at all when another has written meanwhile.
     """
-    if not url.database:
+    if not url.database or url.database == ":memory:":
         raise SettingsError("VOCELIO_DATABASE_URL needs a file: sqlite+aiosqlite:///vocelio.db")
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, pool_size=CONNECTIONS, pool_timeout=CONNECT_SECONDS, connect_args={"timeout": 2})
+    engine = create_async_engine(url, pool_size=CONNECTIONS, pool_timeout=CONNECT_SECONDS, connect_args={"timeout": 2}, hide_parameters=True
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, _: object) -> None:
@@ -186,7 +213,7 @@ def _sqlite(url: URL) -> AsyncEngine:
     return engine
 
 
-def _postgresql(url: URL) -> AsyncEngine:
+def _postgresql(url: URL, statement_seconds: float | None = STATEMENT_SECONDS) -> AsyncEngine:
     """A pool that tries a connection before it lends it: after a restart of the server all are stale."""
     return create_async_engine(
         url,
@@ -194,5 +221,10 @@ def _postgresql(url: URL) -> AsyncEngine:
         max_overflow=CONNECTIONS,
         pool_timeout=CONNECT_SECONDS,
         pool_pre_ping=True,
-        connect_args={"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS},
+        hide_parameters=True,  # a call's are confidential, and errors are logged
+        connect_args={
+            "timeout": CONNECT_SECONDS,
+            "command_timeout": statement_seconds,
+            "server_settings": {"idle_in_transaction_session_timeout": IDLE_MILLISECONDS},
+        },
     )

@@ -6,6 +6,7 @@ within bounds. When the database does not answer, a caller is told so in the ten
 number's fallback, as far as this process has seen the number before.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -69,6 +70,7 @@ _Found = Row[Any, Any, Any, Any, Any, Any, Any, Any]
 class _Tenant(NamedTuple):
     """A tenant at one revision."""
 
+    revision: int
     tenant: Tenant
     account: str
     departments: dict[str, Department]
@@ -80,10 +82,11 @@ class DatabaseSite:
 
     def __init__(self, database: Database, vault: Vault, wall: WallClock) -> None:
         self._database, self._vault, self._wall = database, vault, wall
-        self._tenants: LRUCache[tuple[str, int], _Tenant] = LRUCache(TENANTS)
+        self._tenants: LRUCache[str, _Tenant] = LRUCache(TENANTS)
         self._versions: LRUCache[str, FlowVersion] = LRUCache(VERSION_NODES, getsizeof=_nodes)
         self._sounds: LRUCache[tuple[str, int, str], bytes] = LRUCache(SOUND_BYTES, getsizeof=len)
         self._remembered: LRUCache[str, Closed] = LRUCache(REMEMBERED)
+        self._loading: dict[str, asyncio.Future[FlowVersion]] = {}  # one for each version under way
         self._query = StandingQuery(database, _FIND)
 
     async def assignment(self, number: str) -> Assignment | Closed | None:
@@ -103,6 +106,7 @@ class DatabaseSite:
     async def _find(self, number: str) -> Assignment | Closed | None:
         row = await self._query.first(number=number)
         if row is None:
+            self._remembered.pop(number, None)
             return None
         tenant = await self._tenant(row)
         self._remember(number, row, tenant)
@@ -128,24 +132,37 @@ class DatabaseSite:
 
     async def _tenant(self, row: _Found) -> _Tenant:
         """As of that revision or a later one: then the next lookup finds that one, and reads again."""
-        key = (row.tenant_id, row.revision)
-        held = self._tenants.get(key)
-        if held is None:
+        held = self._tenants.get(row.tenant_id)
+        if held is None or held.revision != row.revision:
             async with self._database.reading() as connection:
                 tenant, account = await tenants.read(connection, row.tenant_id)
                 theirs = await departments.read(connection, row.tenant_id)
-                held = _Tenant(tenant, account, theirs, await rates.read(connection, row.tenant_id))
-            self._tenants[key] = held
+                held = _Tenant(row.revision, tenant, account, theirs, await rates.read(connection, row.tenant_id))
+            self._tenants[row.tenant_id] = held
         return held
 
     async def _version(self, row: _Found) -> FlowVersion:
         """Versions with the same content are the same, whoever's they are."""
         held = self._versions.get(row.content)
-        if held is None:
-            async with self._database.reading() as connection:
-                held = await versions.load(connection, row.tenant_id, row.flow_id, row.active)
-            self._versions[row.content] = held
-        return held
+        if held is not None:
+            return held
+        loading = self._loading.get(row.content)
+        if loading is None:
+            loading = asyncio.ensure_future(self._load(row))
+            self._loading[row.content] = loading
+            loading.add_done_callback(lambda done: self._loaded(row.content, done))
+        return await asyncio.shield(loading)  # who gives up waiting leaves it to the next caller
+
+    def _loaded(self, content: str, done: asyncio.Future[FlowVersion]) -> None:
+        del self._loading[content]
+        if not done.cancelled():
+            done.exception()  # whoever still waits gets it; nobody may
+
+    async def _load(self, row: _Found) -> FlowVersion:
+        async with self._database.reading() as connection:
+            version = await versions.load(connection, row.tenant_id, row.flow_id, row.active)
+        self._versions[row.content] = version
+        return version
 
     async def _played(self, row: _Found, version: FlowVersion) -> dict[str, bytes]:
         """The sounds that the version plays and the tenant has."""

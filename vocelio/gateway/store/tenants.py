@@ -161,7 +161,7 @@ async def exists(database: Database, tenant: str) -> bool:
 
 async def _row(connection: AsyncConnection, tenant: str, *, lock: bool = False) -> Row[Any]:
     query = select(tenants).where(tenants.c.id == tenant)
-    row = (await connection.execute(query.with_for_update() if lock else query)).first()
+    row = (await connection.execute(query.with_for_update(key_share=True) if lock else query)).first()
     if row is None:
         raise NotFound
     return row

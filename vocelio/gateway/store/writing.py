@@ -11,7 +11,7 @@ import asyncio
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
 from vocelio.gateway.store.actor import to_json
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.database import Database, is_bad_data
 from vocelio.gateway.store.journal import SavedCall, nothing
 from vocelio.gateway.store.schema import call_events, call_logs, calls, usage
 
@@ -29,7 +29,7 @@ LOG = logging.getLogger(__name__)
 GATHER_SECONDS = 0.02  # a caller does not notice, and a busy process commits at most fifty times a second
 COMMIT_SECONDS = 6.0  # longer than a statement may take: past it the commit is taken for lost, and tried again
 RETRY_SECONDS = 0.5
-AT_ONCE = 500  # events in one commit, so that none takes long
+CALLS_AT_ONCE, EVENTS_AT_ONCE = 1_000, 500  # in one commit, so that none takes long
 MAX_EVENTS = 100_000  # some 50 MB: half an hour of 50 calls
 CLOSING_SECONDS = 8.0
 
@@ -44,6 +44,7 @@ class _Rows(NamedTuple):
     call: Row
     usage: list[Row]
     log: bytes
+    committed: list[Callable[[], None]]
 
 
 class DatabaseJournal:
@@ -52,7 +53,6 @@ class DatabaseJournal:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._calls: dict[tuple[str, str], _Rows] = {}  # one for each call that changed
-        self._callbacks: list[Callable[[], None]] = []  # of what is in _calls: no more than a few for each
         self._events: deque[Row] = deque()
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -61,9 +61,11 @@ class DatabaseJournal:
 
     def save(self, call: SavedCall, committed: Callable[[], None] = nothing) -> None:
         """See Journal."""
-        self._calls[call.tenant, call.id] = _Rows(_call(call), _usage(call), call.log)
+        key = (call.tenant, call.id)
+        waiting = self._calls[key].committed if key in self._calls else []
         if committed is not nothing:
-            self._callbacks.append(committed)
+            waiting = [*waiting, committed]
+        self._calls[key] = _Rows(_call(call), _usage(call), call.log, waiting)
         self._wakeup.set()
 
     def tell(self, event: Event, flow: str) -> None:
@@ -101,39 +103,63 @@ class DatabaseJournal:
 
     async def _write(self) -> bool:
         """Commit what has gathered, or put it back."""
-        gathered, self._calls = self._calls, {}
-        callbacks, self._callbacks = self._callbacks, []
-        events = [self._events.popleft() for _ in range(min(AT_ONCE, len(self._events)))]
+        gathered = {key: self._calls.pop(key) for key in list(self._calls)[:CALLS_AT_ONCE]}
+        events = [self._events.popleft() for _ in range(min(EVENTS_AT_ONCE, len(self._events)))]
         try:
-            await self._commit_all(list(gathered.values()), events)
-        except StoreUnavailable:
-            self._calls = gathered | self._calls
-            self._callbacks = callbacks + self._callbacks
-            self._events.extendleft(reversed(events))
+            kept = await self._commit_all(list(gathered.values()), events)
+        except Exception as error:  # whatever it is, what calls have told is not lost by it, and the journal goes on
+            if not isinstance(error, StoreUnavailable):
+                LOG.exception("the journal could not write")
+            self._put_back(gathered, events)
             return False
-        for committed in callbacks:
-            asyncio.get_running_loop().call_soon(committed)  # what goes wrong there is not the journal's trouble
+        for rows in kept:
+            for committed in rows.committed:
+                asyncio.get_running_loop().call_soon(committed)  # what goes wrong there is not the journal's trouble
+        await asyncio.sleep(0)  # they may have more to tell
         return True
 
-    async def _commit_all(self, saved: list[_Rows], events: list[Row]) -> None:
-        """One commit for all; what the database refuses must not keep the others waiting, so then one for each."""
-        try:
-            await self._database.in_time(self._commit(saved, events), COMMIT_SECONDS)
-        except SQLAlchemyError:
-            for rows in saved:
-                await self._commit_one(rows.call["id"], [rows], [])
-            for row in events:
-                await self._commit_one(row["call_id"], [], [row])
+    def _put_back(self, gathered: dict[tuple[str, str], _Rows], events: list[Row]) -> None:
+        """In front of what has come meanwhile; who waited for an earlier state of a call waits for the later one."""
+        later, self._calls = self._calls, {}
+        for key, rows in (gathered | later).items():
+            before = gathered[key].committed if key in later and key in gathered else []
+            self._calls[key] = rows._replace(committed=[*before, *rows.committed])
+        self._events.extendleft(reversed(events))
 
-    async def _commit_one(self, call: str, saved: list[_Rows], events: list[Row]) -> None:
+    async def _commit_all(self, saved: list[_Rows], events: list[Row]) -> list[_Rows]:
+        """One commit for all; what the database refuses must not keep the others waiting, so then one for each.
+
+        Gives what is kept. Raises StoreUnavailable.
+        """
+        logs = [await asyncio.to_thread(_log, rows) for rows in saved if rows.log]
         try:
-            await self._database.in_time(self._commit(saved, events), COMMIT_SECONDS)
+            await self._database.in_time(self._commit(saved, logs, events), COMMIT_SECONDS)
         except SQLAlchemyError as error:
+            if not is_bad_data(error):
+                raise
+        else:
+            return saved
+        kept = []
+        for rows in saved:
+            log = [row for row in logs if row["call_id"] == rows.call["id"]]
+            if await self._is_kept(rows.call["id"], self._commit([rows], log, [])):
+                kept.append(rows)
+        for row in events:
+            await self._is_kept(row["call_id"], self._commit([], [], [row]))
+        return kept
+
+    async def _is_kept(self, call: str, commit: Coroutine[Any, Any, None]) -> bool:
+        try:
+            await self._database.in_time(commit, COMMIT_SECONDS)
+        except SQLAlchemyError as error:
+            if not is_bad_data(error):
+                raise
             self.lost += 1
             LOG.exception("the database refuses to keep something of %s: %s", call, type(error).__name__)
+            return False
+        return True
 
-    async def _commit(self, saved: list[_Rows], events: list[Row]) -> None:
-        logs = [await asyncio.to_thread(_log, rows) for rows in saved if rows.log]
+    async def _commit(self, saved: list[_Rows], logs: list[Row], events: list[Row]) -> None:
         async with self._database.writing() as connection:
             await self._put(connection, calls, [rows.call for rows in saved], "revision")
             await self._put(connection, usage, [row for rows in saved for row in rows.usage])
@@ -166,8 +192,8 @@ def _call(call: SavedCall) -> Row:
         "started": call.started,
         "ended": call.ended or None,
         "outcome": call.outcome,
-        "disposition": call.disposition,
-        "department": call.department,
+        "disposition": _text(call.disposition, 200),
+        "department": _text(call.department, 64),
         "billed": call.billed,
         "micro_usd": call.micro_usd,
         "state": None if call.state is None else to_json(call.state),
@@ -211,7 +237,12 @@ def _event(event: Event, flow: str) -> Row:
         "at": event.at,
         "flow_id": flow,
         "data": to_json(event.data),
-        "node": event.data.get("node"),
-        "exit": event.data.get("exit"),
+        "node": _text(event.data.get("node"), 64),
+        "exit": _text(event.data.get("exit"), 64),
         "latency": event.data.get("latency_ms"),
     }
+
+
+def _text(value: str | None, longest: int) -> str | None:
+    """What a flow has made is cut to what both databases take: a call's end must never be refused for a word."""
+    return None if value is None else value.replace("\0", "")[:longest]

@@ -45,6 +45,8 @@ class Voice:
         known = self._calls.find(form.call, form.account)
         if known is not None:  # asked again
             return twiml.hang_up() if known.over else self._connect(known)
+        if self._calls.is_anothers(form.call, form.account):
+            return twiml.hang_up()
         number, caller = form.required("To"), _caller(form.get("From"))
         try:
             found = await self._calls.services.site.assignment(number)
@@ -79,6 +81,7 @@ class Voice:
             case actions.Transfer() if record.pending is not None:  # that is over: its stream did not come
                 return self._resume(record)
             case actions.Transfer():
+                self._calls.transferring(record)  # its stream may have broken off before it could say so
                 return self._dial(record, record.intent, 0)
             case actions.HangUp():
                 return twiml.hang_up()

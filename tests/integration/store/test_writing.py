@@ -39,9 +39,10 @@ def call(number=1, revision=1, **parts):
     return SavedCall(**facts | parts)
 
 
-def ended(number=1, revision=2, seconds=60):
+def ended(number=1, revision=2, seconds=60, **parts):
     segments = (Segment("azure", seconds * 1_000_000, 80_000, 80_000), Segment("local", 1_000_000, 0, 0))
-    return call(number, revision, ended=NOW + 1, outcome="completed", segments=segments, log=b"line\n" * 100)
+    facts = {"ended": NOW + 1, "outcome": "completed", "segments": segments, "log": b"line\n" * 100}
+    return call(number, revision, **facts | parts)
 
 
 def event(seq, number=1, kind="node.entered", **data):
@@ -203,3 +204,41 @@ async def test_closing_without_the_database_says_what_was_lost(far, caplog):
     journal.save(ended())
     await journal.aclose()
     assert "1 calls, 0 events were not kept" in caplog.text
+
+
+async def test_words_that_a_database_cannot_hold_do_not_keep_a_call_from_ending(database, journal):
+    saved = ended(disposition="a\0b" + "x" * 300)
+    journal.save(saved)
+    journal.tell(event(1, kind="node.left", node="n" * 100, exit="a\0b"), "front-desk")
+    await journal.aclose()
+    (kept,) = await rows(database, calls)
+    assert (kept.disposition[:3], len(kept.disposition), kept.micro_usd) == ("abx", 200, 80_000)
+    assert [told.exit for told in await rows(database, call_events)] == ["ab"]
+
+
+async def test_what_was_refused_is_not_called_certain(database, journal):
+    done = []
+    journal.save(call(number=2, tenant="nobody"), lambda: done.append("nobody"))
+    journal.save(call(), lambda: done.append("harbour"))
+    await journal.aclose()
+    assert done == ["harbour"]
+
+
+async def test_what_is_told_of_an_end_while_closing_is_kept(database, journal):
+    journal.save(ended(), lambda: journal.tell(event(1, kind="call.ended"), "front-desk"))
+    await journal.aclose()
+    assert await count(database, call_events) == 1
+
+
+async def test_somebody_who_changes_a_tenant_keeps_no_call_waiting(database, journal, actor):
+    if database.sqlite:
+        return  # one writer at a time: the lock is as short as the change
+    async with database.writing() as connection:
+        await connection.execute(select(tenants).where(tenants.c.id == "harbour").with_for_update(key_share=True))
+        await certain(journal, ended())
+
+
+async def test_more_calls_than_one_commit_takes(database, journal):
+    async with asyncio.timeout(60):
+        await asyncio.gather(*(certain(journal, call(number)) for number in range(2_300)))
+    assert await count(database, calls) == 2_300

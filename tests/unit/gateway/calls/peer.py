@@ -28,6 +28,7 @@ class World:
     def __init__(self, flow, *texts, recognizer=None, synthesizer=None, journal=None, **parts):
         loop = asyncio.get_running_loop()
         self.events = []
+        self.clock_set_by = 0.0
         bus = EventBus()
         bus.publish = self.events.append  # the bus's port: whoever publishes calls just this
         self.journal = journal or MemoryJournal()
@@ -50,10 +51,14 @@ class World:
                 bus,
                 Fetcher(),
                 self.journal,
-                lambda: START + round(loop.time() * 1e6),
+                lambda: START + round((loop.time() + self.clock_set_by) * 1e6),
             )
         )
         self.record = self.calls.begin(Visit(CALL, ACCOUNT, NUMBER, "+13105550142"), self.assignment)
+
+    def set_clock(self, seconds):
+        """Somebody sets the wall clock, forward or back."""
+        self.clock_set_by += seconds
 
     def of(self, kind):
         return [event.data for event in self.events if event.type == kind]

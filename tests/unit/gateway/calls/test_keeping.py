@@ -83,8 +83,8 @@ async def test_without_the_store_a_transfer_fails_after_a_while_and_the_flow_goe
     assert texts(world) == ["A", "One moment, please.", "Nobody can be reached."]
     assert world.of("store.unavailable") == [{"seconds": 10.0}]
     assert world.record.intent.outcome == "completed"
-    await peer.run(20)
-    assert peer.code == 1000, "hanging up needs nobody"
+    await peer.run(2)
+    assert peer.code == 1000, "hanging up needs nobody, and nobody waits for it in silence"
     assert world.of("call.ended") == [], "that is told when it is certain"
     await asyncio.sleep(1_000)
     assert [event["outcome"] for event in world.of("call.ended")] == ["completed"]
@@ -179,3 +179,59 @@ async def test_a_tenant_can_limit_its_calls():
     await peer.run(5)
     assert not world.calls.full(limited), "the call has ended"
     await peer.gone()
+
+
+@in_virtual_time
+async def test_what_waits_for_the_store_before_a_hang_up_is_not_billed():
+    world = World(BYE, journal=SlowJournal(until=1_000), rates={"local": 60_000})
+    peer = started(world)
+    await peer.run(8)
+    assert peer.code == 1000
+    assert world.record.meter.billed < 1_500_000, "half a second of goodbye"
+    await peer.gone()
+    await asyncio.sleep(1_000)
+
+
+@in_virtual_time
+async def test_a_stream_that_breaks_off_while_its_transfer_waits_for_the_store():
+    """Twilio goes on with the transfer, which is on record here: the talk with the department is not billed."""
+    world = World(RING, journal=SlowJournal(until=100), rates={"local": 60_000})
+    peer = started(world)
+    await peer.run(2)
+    await peer.gone()
+    world.calls.transferring(world.record)  # as the webhook does when it dials
+    await asyncio.sleep(300)
+    assert world.record.outcome == "", "it has not ended: somebody talks"
+    assert world.record.meter.billed < 3_000_000
+    world.calls.over(world.record)
+    await asyncio.sleep(10)
+
+
+@in_virtual_time
+async def test_a_token_that_was_given_out_for_nothing_ends_no_live_call():
+    world = World(flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
+    peer = started(world)
+    await peer.run(1)
+    world.calls.issue_token(world.record)  # the voice webhook, told again late
+    await peer.run(120)
+    assert (peer.code, world.record.outcome) == (None, "")
+    peer.numbered("stop", stop={})
+    assert world.of("call.ended")[0]["seconds"] == pytest.approx(121, abs=1)
+    await peer.gone()
+
+
+@pytest.mark.parametrize("jump", [3_600, -3_600])
+def test_the_bill_does_not_follow_the_wall_clock(jump):
+    @in_virtual_time
+    async def call():
+        world = World(flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
+        peer = started(world)
+        await peer.run(10)
+        world.set_clock(jump)
+        await peer.run(10)
+        peer.numbered("stop", stop={})
+        assert world.record.meter.billed == pytest.approx(20_000_000, abs=500_000)
+        assert world.record.ended >= world.record.started
+        await peer.gone()
+
+    call()

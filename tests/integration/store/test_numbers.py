@@ -101,6 +101,14 @@ async def test_a_number_is_not_its_own_fallback(database, actor):
     assert (await numbers.show(database, "harbour", ONE)).fallback is None
 
 
+async def test_a_fallback_is_outside_the_gateway(database, actor):
+    harbour = await tenant(database, actor)
+    await numbers.create(database, harbour, NewNumber(ONE))
+    with pytest.raises(Invalid) as refused:
+        await numbers.create(database, harbour, NewNumber(TWO, fallback=ONE))
+    assert refused.value.errors[0].code == "own-number"
+
+
 async def test_the_history_of_a_number(database, actor):
     harbour = await tenant(database, actor)
     await promoted(database, harbour)

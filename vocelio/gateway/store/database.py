@@ -11,7 +11,7 @@ an IntegrityError, stays SQLAlchemy's: it is the caller's to explain.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import Table
 
 from vocelio.gateway.errors import SettingsError, StoreUnavailable
@@ -35,6 +36,8 @@ STATEMENT_SECONDS = 5.0
 IDLE_MILLISECONDS = "10000"  # in a transaction: then the process that began it is gone, and its locks must go, too
 CONNECTIONS = 10  # of one process; as many again when it is busy
 CLOSING_SECONDS = 3.0
+POOL = {"pool_size": CONNECTIONS, "max_overflow": CONNECTIONS, "pool_timeout": CONNECT_SECONDS}
+NO_POOL = {"poolclass": NullPool}
 SCHEMA_LOCK = 7_260_125  # any number: processes that start together migrate one after the other
 
 
@@ -46,16 +49,18 @@ class Database:
         self.sqlite = parsed.get_backend_name() == "sqlite"
         self._url = parsed
         self._engine = _sqlite(parsed) if self.sqlite else _postgresql(parsed)
+        self._alone = (_sqlite if self.sqlite else _postgresql)(parsed, NO_POOL)
         # A transaction around a read costs two more messages, or thread switches, and most reads are one statement.
         alone: dict[str, Any] = {} if self.sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._reading = self._engine.execution_options(**alone)
+        self._alone = self._alone.execution_options(**alone)
         self._writing = self._engine.execution_options(writing=True)
         self._lasting: set[AsyncConnection] = set()  # one or two
         self._left_behind: set[asyncio.Task[Any]] = set()  # at most one for each connection of the pool
 
     async def migrate(self, revision: str = "head") -> None:
         """Bring the tables to a revision; processes that start together take turns, however long that takes."""
-        engine = _sqlite(self._url) if self.sqlite else _postgresql(self._url, statement_seconds=None)
+        engine = _sqlite(self._url, NO_POOL) if self.sqlite else _postgresql(self._url, NO_POOL, statement_seconds=None)
         try:
             with self.translated():
                 await (self._migrate_sqlite if self.sqlite else self._migrate_postgresql)(engine, revision)
@@ -93,8 +98,11 @@ class Database:
                 yield connection
 
     async def lasting(self) -> AsyncConnection:
-        """A connection to read with that stays open until it is discarded. Raises as the driver does."""
-        connection = await self._reading.connect()
+        """A connection to read with that stays open until it is discarded. Raises as the driver does.
+
+        It is a new one, never the pool's: after a failover those may all be dead without knowing.
+        """
+        connection = await self._alone.connect()
         self._lasting.add(connection)
         return connection
 
@@ -186,7 +194,7 @@ def _url(url: str) -> URL:
     return parsed
 
 
-def _sqlite(url: URL) -> AsyncEngine:
+def _sqlite(url: URL, pool: Mapping[str, Any] = POOL) -> AsyncEngine:
     """Write-ahead log, so that readers never wait; one writer at a time, which waits for its turn at its BEGIN.
 
     A transaction that reads first and writes then could not be let in at all when another has written meanwhile.
@@ -194,8 +202,7 @@ def _sqlite(url: URL) -> AsyncEngine:
     if not url.database or url.database == ":memory:":
         raise SettingsError("VOCELIO_DATABASE_URL needs a file: sqlite+aiosqlite:///vocelio.db")
     Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, pool_size=CONNECTIONS, pool_timeout=CONNECT_SECONDS, connect_args={"timeout": 2}, hide_parameters=True
-    )
+    engine = create_async_engine(url, connect_args={"timeout": 2}, hide_parameters=True, **pool)
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, _: object) -> None:
@@ -213,13 +220,12 @@ def _sqlite(url: URL) -> AsyncEngine:
     return engine
 
 
-def _postgresql(url: URL, statement_seconds: float | None = STATEMENT_SECONDS) -> AsyncEngine:
+def _postgresql(
+    url: URL, pool: Mapping[str, Any] = POOL, statement_seconds: float | None = STATEMENT_SECONDS
+) -> AsyncEngine:
     """A pool that tries a connection before it lends it: after a restart of the server all are stale."""
     return create_async_engine(
         url,
-        pool_size=CONNECTIONS,
-        max_overflow=CONNECTIONS,
-        pool_timeout=CONNECT_SECONDS,
         pool_pre_ping=True,
         hide_parameters=True,  # a call's are confidential, and errors are logged
         connect_args={
@@ -227,4 +233,5 @@ def _postgresql(url: URL, statement_seconds: float | None = STATEMENT_SECONDS) -
             "command_timeout": statement_seconds,
             "server_settings": {"idle_in_transaction_session_timeout": IDLE_MILLISECONDS},
         },
+        **pool,
     )

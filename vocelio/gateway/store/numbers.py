@@ -85,7 +85,6 @@ async def show(database: Database, tenant: str, number: str) -> Number:
 
 async def create(database: Database, actor: Actor, new: NewNumber) -> Number:
     """Make a number. Raises Invalid, Conflict."""
-    _check_fallback(new.number, new.fallback)
     row = {"tenant_id": actor.tenant, "number": new.number, "label": new.label, "fallback": new.fallback}
     made = Number(new.number, new.label, None, new.fallback, actor.at)
     try:
@@ -93,6 +92,7 @@ async def create(database: Database, actor: Actor, new: NewNumber) -> Number:
             query = select(func.count()).select_from(numbers).where(numbers.c.tenant_id == actor.tenant)
             if (await connection.scalar(query) or 0) >= MAX_NUMBERS:
                 raise Conflict(f"There are {MAX_NUMBERS:,} numbers, which is all there can be. Remove one first.")
+            await _check_fallback(connection, actor.tenant, new.number, new.fallback)
             await connection.execute(insert(numbers).values(flow_id=None, created=actor.at, **row))
             await actor.record(connection, "number.created", new.number, None, made)
     except IntegrityError:
@@ -106,7 +106,7 @@ async def change(database: Database, actor: Actor, number: str, wanted: NumberCh
         before = _told(await _held(connection, actor.tenant, number))
         parts = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
         after = msgspec.structs.replace(before, **parts)
-        _check_fallback(number, after.fallback)
+        await _check_fallback(connection, actor.tenant, number, after.fallback)
         if after != before:
             await _update(connection, actor.tenant, number, label=after.label, fallback=after.fallback)
             await actor.record(connection, "number.changed", number, before, after)
@@ -194,10 +194,12 @@ def _one(tenant: str, number: str) -> Select[Any]:
     return select(numbers).where(numbers.c.tenant_id == tenant, numbers.c.number == number)
 
 
-def _check_fallback(number: str, fallback: str | None) -> None:
-    if fallback == number:
-        problem = Problem("fallback", "same-number", "calls would go round in a circle", "name another number")
-        raise Invalid("A number cannot be its own fallback.", [problem])
+async def _check_fallback(connection: AsyncConnection, tenant: str, number: str, fallback: str | None) -> None:
+    """Where the gateway cannot answer, it can answer no number: calls would go round in a circle, each of them paid."""
+    where = (numbers.c.tenant_id == tenant, numbers.c.number == fallback)
+    if fallback == number or (fallback and await connection.scalar(select(numbers.c.number).where(*where))):
+        problem = Problem("fallback", "own-number", "calls would come back here", "name a number outside the gateway")
+        raise Invalid("A number that this gateway answers cannot be a fallback.", [problem])
 
 
 def _told(row: Row[Any]) -> Number:

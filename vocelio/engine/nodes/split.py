@@ -21,7 +21,9 @@ class Split(Node, frozen=True, kw_only=True):
     type: ClassVar[str] = "split"
     results: ClassVar[tuple[str, ...]] = ("value",)
 
-    weights: Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], Weight], Meta(min_length=1, max_length=50)]
+    weights: Annotated[
+        dict[Annotated[str, Meta(min_length=1, max_length=64)], Weight], Meta(min_length=1, max_length=50)
+    ]
 
     def ways_out(self) -> tuple[str, ...]:
         return tuple(self.weights)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from html import escape
 
-from vocelio.engine.picture.model import Arrow, Box, Picture, shortened
 from vocelio.engine.picture.layout import Layout, layout
+from vocelio.engine.picture.model import Arrow, Box, Picture, shortened
 
 BOX_HEIGHT = 58.0
 MIN_WIDTH, MAX_WIDTH = 120.0, 300.0

@@ -7,9 +7,9 @@ import msgspec
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.transcript import render as conversation
 from vocelio.engine.replay.transcript import transcript
-from vocelio.engine.scenario.document import ScenarioError
 from vocelio.engine.scenario.check import check
 from vocelio.engine.scenario.coverage import Coverage, coverage
+from vocelio.engine.scenario.document import ScenarioError
 from vocelio.engine.scenario.run import Failure, Result, run
 from vocelio.engine.scenario.steps import Scenario
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine.scenario import steps
 from vocelio.engine.facts import CallFacts, TenantFacts
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.exchange import Exchange
 from vocelio.engine.replay.transcript import did
+from vocelio.engine.scenario import steps
 from vocelio.engine.scenario.expect import Mismatch, plain, unmet
 from vocelio.engine.scenario.outside import ENDED_BY, fits
 from vocelio.engine.scenario.phone import Phone, Restless

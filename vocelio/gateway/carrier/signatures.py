@@ -17,7 +17,7 @@ Tokens = Callable[[str], Awaitable[str | None]]
 
 async def no_tokens(_: str) -> None:
     """Where no tenant has an account of its own."""
-    return None
+    return
 
 
 class Signatures:

@@ -86,7 +86,9 @@ def _sounds(folder: Path, problems: list[str]) -> dict[str, bytes]:
 def telephone(file: bytes) -> bytes:
     """A WAV file's sound as it goes over a telephone line: mu-law. Raises WavError."""
     pcm, rate = wav.read(io.BytesIO(file))
-    return mulaw.encode(Resampler(rate, mulaw.SAMPLE_RATE).process(pcm, last=True) if rate != mulaw.SAMPLE_RATE else pcm)
+    return mulaw.encode(
+        Resampler(rate, mulaw.SAMPLE_RATE).process(pcm, last=True) if rate != mulaw.SAMPLE_RATE else pcm
+    )
 
 
 def _site_file(path: Path) -> SiteFile:

@@ -156,7 +156,9 @@ def _check(actor: Actor, new: NewKey) -> None:
 async def _check_room(connection: AsyncConnection, actor: Actor) -> None:
     """Whoever makes keys of one tenant takes turns."""
     if actor.tenant:
-        await connection.execute(select(tenants.c.id).where(tenants.c.id == actor.tenant).with_for_update(key_share=True))
+        await connection.execute(
+            select(tenants.c.id).where(tenants.c.id == actor.tenant).with_for_update(key_share=True)
+        )
     live = and_(_of(actor.tenant), keys.c.revoked.is_(None), or_(keys.c.expires.is_(None), keys.c.expires > actor.at))
     count = (await connection.execute(select(func.count()).select_from(keys).where(live))).scalar_one()
     if count >= MAX_LIVE:

@@ -18,9 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.sounds import sounds
-from vocelio.engine.voice import Tier
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.errors import NotFound, StoreUnavailable
+from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.store import departments, rates, secrets, tenants, versions
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.flows import Pause

@@ -191,7 +191,9 @@ calls = Table(
     Index(None, "tenant_id", "number", "started"),
     Index(None, "id"),
 )
-Index("ix_calls_live", calls.c.tenant_id, sqlite_where=calls.c.ended.is_(None), postgresql_where=calls.c.ended.is_(None))
+Index(
+    "ix_calls_live", calls.c.tenant_id, sqlite_where=calls.c.ended.is_(None), postgresql_where=calls.c.ended.is_(None)
+)
 
 usage = Table(
     "usage",

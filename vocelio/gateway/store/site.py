@@ -11,10 +11,14 @@ from vocelio.engine.hours import OpeningHours
 from vocelio.engine.voice import Tier, Voice
 
 END = r"$(?!\n)"  # in Python `$` alone lets a line's end follow
-PhoneNumber = Annotated[str, Meta(pattern=f"^{E164.pattern}{END}", description="a telephone number such as +13072249663")]
+PhoneNumber = Annotated[
+    str, Meta(pattern=f"^{E164.pattern}{END}", description="a telephone number such as +13072249663")
+]
 TenantId = Annotated[str, Meta(pattern=f"^[a-z0-9-]{{1,40}}{END}", description="a tenant's name such as harbour-tools")]
 Name = Annotated[str, Meta(pattern=f"^[a-z0-9][a-z0-9_-]{{0,63}}{END}", description="a name such as front-desk")]
-TimeZone = Annotated[str, Meta(pattern=f"^[A-Za-z0-9_+/-]{{0,64}}{END}", description="a time zone such as Europe/Berlin")]
+TimeZone = Annotated[
+    str, Meta(pattern=f"^[A-Za-z0-9_+/-]{{0,64}}{END}", description="a time zone such as Europe/Berlin")
+]
 Sentence = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 DEFAULT_APOLOGY = "Sorry, this number is not in service. Please check it and call again. Goodbye."

@@ -1,7 +1,8 @@
 """Secrets at rest: encrypted by a key that is made from VOCELIO_SECRET_KEY, bound to what they are for.
 
 There may be several keys, newest first: the newest encrypts, all decrypt, so that a key is changed by putting a new
-one in front. What the older ones encrypted is encrypted anew when a process starts (``store/renewal.py``); then they can go.
+one in front. What the older ones encrypted is encrypted anew when a process starts (``store/renewal.py``); then they
+can go.
 """
 
 import hashlib
@@ -12,7 +13,6 @@ from collections.abc import Sequence
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from vocelio.gateway.errors import GatewayError
-
 
 LOST = "a secret was kept with a key that VOCELIO_SECRET_KEY does not have any more"
 

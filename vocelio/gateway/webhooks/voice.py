@@ -1,7 +1,8 @@
 """The webhooks of a call: what Twilio asks, and the TwiML that answers.
 
 All of them may be asked twice (Twilio retries) and answer the same twice, but for the stream's token. What shall
-happen was put on record before the stream was closed; ``continue`` adds only that a lost stream was followed by another.
+happen was put on record before the stream was closed; ``continue`` adds only that a lost stream was followed by
+another.
 """
 
 from typing import Literal

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from vocelio.engine import document
 from vocelio.engine.library import check_all
-from vocelio.engine.picture.model import ANYWHERE, Arrow, Box, Picture, picture, shortened
 from vocelio.engine.picture.dot import dot
 from vocelio.engine.picture.layout import Layout, layout
+from vocelio.engine.picture.model import ANYWHERE, Arrow, Box, Picture, picture, shortened
 from vocelio.engine.picture.svg import svg
 from vocelio.engine.picture.tree import tree
 

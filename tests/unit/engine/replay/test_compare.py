@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from vocelio.engine import document
-from vocelio.engine.scenario import document as scenario
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.compare import Comparison, compare
 from vocelio.engine.replay.log import CallLog, header
 from vocelio.engine.replay.report import report
+from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario.run import facts, run
 
 NODES: dict[str, Any] = {

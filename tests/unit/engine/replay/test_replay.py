@@ -11,8 +11,8 @@ from vocelio.engine.actions import Request, Speak, StartTimer, Transfer
 from vocelio.engine.errors import EventError
 from vocelio.engine.facts import CallFacts, TenantFacts
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay.exchange import Exchange, ReplayError, kept, replay, same, step
 from vocelio.engine.replay.compare import compare
+from vocelio.engine.replay.exchange import Exchange, ReplayError, kept, replay, same, step
 from vocelio.engine.replay.log import CallLog, header, line, read, write
 from vocelio.engine.replay.report import report
 from vocelio.engine.replay.transcript import render, transcript

@@ -5,13 +5,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from vocelio.engine.scenario import document as scenario
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.library import check_all
 from vocelio.engine.nodes import TYPES
-from vocelio.engine.replay.exchange import replay
 from vocelio.engine.replay.compare import compare
+from vocelio.engine.replay.exchange import replay
 from vocelio.engine.replay.log import CallLog, header, read, write
+from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario.report import render, run_all
 from vocelio.engine.scenario.run import as_given, facts, run
 from vocelio.engine.scenario.script import script

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from vocelio.engine import document, events
-from vocelio.engine.scenario import document as scenario
 from vocelio.engine.flow import FlowVersion
+from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario.report import Report, render, run_all
 from vocelio.engine.scenario.run import Failure, Result, run
 

@@ -3,8 +3,8 @@
 import json
 
 from vocelio.engine import document
-from vocelio.engine.scenario import document as scenario
 from vocelio.engine.flow import FlowVersion
+from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario.script import (
     Check,
     Elsewhere,

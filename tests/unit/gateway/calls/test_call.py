@@ -6,13 +6,13 @@ import random
 
 import pytest
 
-from tests.unit.gateway.calls.peer import World, Peer
+from tests.unit.gateway.calls.peer import Peer, World
 from tests.virtual_time import in_virtual_time
 from vocelio.engine.events import TransferEnded
 from vocelio.gateway.simulator.babble import babble
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
 
-SPEECH = babble(1.0, random.Random(2))
+SPEECH = babble(1.0, random.Random(2))  # noqa: S311 (a sound, no secret)
 GREETING = "Thank you for calling. How may we help you today?"
 
 ASK = {

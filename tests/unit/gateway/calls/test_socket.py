@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.unit.gateway.calls.peer import ACCOUNT, World, Peer
+from tests.unit.gateway.calls.peer import ACCOUNT, Peer, World
 from tests.virtual_time import in_virtual_time
 
 FLOW = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "seconds": 60}}}
@@ -117,4 +117,4 @@ async def test_a_peer_that_breaks_the_protocol_harms_only_itself(text, code):
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(2)
     assert world.of("call.ended")[0]["outcome"] == "lost"
-    assert ACCOUNT == world.record.account
+    assert world.record.account == ACCOUNT

@@ -116,4 +116,4 @@ def test_any_order_gives_messages_or_a_stream_error(texts, numbers):
         for text in [*texts, *later]:
             stream.receive(text)
     except StreamError as error:
-        assert error.code in (1002, 1003, 1007)
+        assert error.code in (1002, 1003, 1007)  # noqa: PT017 (there may be no error)

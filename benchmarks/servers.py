@@ -28,6 +28,7 @@ from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Tenant
+from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
 
 ACCOUNT, TOKEN, NUMBER = "AC" + "b" * 32, "bench", "+13072249663"
@@ -75,10 +76,14 @@ def application(kind: str, port: int) -> Starlette:
         flow="flow",
         version=load(msgspec.json.encode(flow)),
     )
-    journal = DatabaseJournal(Database(asyncio.run(_database()))) if kind == "stored" else MemoryJournal()
+    journal = _journal() if kind == "stored" else MemoryJournal()
     ear, mouth = ScriptedRecognizer(), ToneSynthesizer()
     services = Services(MemorySite([assignment]), ear, mouth, EventBus(), Fetcher(), journal, wall_clock)
     return build(Settings(f"http://127.0.0.1:{port}", {ACCOUNT: TOKEN}), Calls(services))
+
+
+def _journal() -> DatabaseJournal:
+    return DatabaseJournal(Database(asyncio.run(_database())), Vault(["a key of the bench"]))
 
 
 async def _database() -> str:

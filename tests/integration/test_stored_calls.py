@@ -80,7 +80,7 @@ async def fill(database):
 @asynccontextmanager
 async def serving(database, **options):
     vault = Vault(["a key of the test"])
-    site, journal = DatabaseSite(database, vault, wall_clock), DatabaseJournal(database)
+    site, journal = DatabaseSite(database, vault, wall_clock), DatabaseJournal(database, vault)
     accounts = Accounts(database, vault).token
     recognizer, synthesizer = ScriptedRecognizer(), ToneSynthesizer()
     async with gateway(None, recognizer, synthesizer, site=site, journal=journal, accounts=accounts) as running:

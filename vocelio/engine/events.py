@@ -107,7 +107,12 @@ class Commanded(Event, frozen=True, tag="commanded"):
 
 
 class CallResumed(Event, frozen=True, tag="call_resumed"):
-    """The call goes on with a new stream after its last one was lost: what was under way then is gone."""
+    """The call goes on with a new stream after its last one: what was under way then is gone.
+
+    ``between``: it was handed over between two prompts, so the caller has missed nothing that needs an excuse.
+    """
+
+    between: bool = False
 
 
 class CallEnded(Event, frozen=True, tag="call_ended"):

@@ -91,6 +91,11 @@ class Session:
         return tuple(frame.reference for frame in self._state.stack)
 
     @property
+    def closing(self) -> bool:
+        """True from when the flow has decided to hang up: what is left is to be heard, and no more."""
+        return self._state.closing is not None
+
+    @property
     def confidential(self) -> bool:
         """True while what the caller says or presses must not be kept or shown."""
         return bool(self._state.node) and self._node.confidential
@@ -144,7 +149,7 @@ class Session:
             case events.Commanded():
                 self._commanded(event)
             case events.CallResumed():
-                self._resumed()
+                self._resumed(event.between)
             case _:
                 assert_never(event)
 
@@ -214,7 +219,7 @@ class Session:
                     self._state.commanded = True
                     run.transfer(department=event.value)
 
-    def _resumed(self) -> None:
+    def _resumed(self, between: bool) -> None:
         state, run = self._state, self._run
         if not state.node:
             run.forget_all()
@@ -222,7 +227,7 @@ class Session:
             return
         self._new_stream()
         if state.closing is None:
-            state.preface = LETS_GO_ON
+            state.preface = "" if between else LETS_GO_ON
             self._node.resume(run)
 
     def _new_stream(self) -> None:

@@ -1,7 +1,7 @@
 """The gateway as one ASGI application: every route, and how everything is wired, on one page."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -11,13 +11,16 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.watch import Watch
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures, Tokens, no_tokens
 from vocelio.gateway.config import Settings
 from vocelio.gateway.errors import Refused, StoreUnavailable
+from vocelio.gateway.webhooks.answers import TROUBLE, Answers
 from vocelio.gateway.webhooks.media import media_socket
+from vocelio.gateway.webhooks.onward import Onward
 from vocelio.gateway.webhooks.signed import SignedForm, read_signed
-from vocelio.gateway.webhooks.voice import TROUBLE, Voice
+from vocelio.gateway.webhooks.voice import Voice
 
 LOG = logging.getLogger(__name__)
 
@@ -33,24 +36,27 @@ def build(
     """
     services = calls.services
     signatures = Signatures(settings.public_url, settings.tokens, accounts)
-    twilio = Voice(calls, signatures)
+    answers = Answers(calls, signatures)
+    onward = Onward(calls, answers)
+    twilio = Voice(calls, signatures, answers, onward)
+    watch = Watch(calls)
 
-    def document(answer: Callable[[SignedForm], str]) -> Callable[[Request], object]:
+    def document(answer: Callable[[SignedForm], Awaitable[str]]) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
-            return Response(answer(await read_signed(request, signatures)), media_type="application/xml")
+            try:
+                text = await answer(await read_signed(request, signatures))
+            except StoreUnavailable:  # not even who calls is known: a caller should hear something, and learns nothing
+                text = twiml.apologise(TROUBLE)
+            return Response(text, media_type="application/xml")
 
         return endpoint
 
-    async def voice(request: Request) -> Response:
-        try:
-            answer = await twilio.voice(await read_signed(request, signatures))
-        except StoreUnavailable:  # not even who calls is known: a caller should hear something, and learns nothing
-            answer = twiml.apologise(TROUBLE)
-        return Response(answer, media_type="application/xml")
+    def notice(take: Callable[[SignedForm], Awaitable[None]]) -> Callable[[Request], object]:
+        async def endpoint(request: Request) -> Response:
+            await take(await read_signed(request, signatures))
+            return Response(status_code=204)
 
-    async def status(request: Request) -> Response:
-        twilio.status(await read_signed(request, signatures))
-        return Response(status_code=204)
+        return endpoint
 
     async def media(socket: WebSocket) -> None:
         await media_socket(socket, calls, signatures)
@@ -58,14 +64,20 @@ def build(
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", "live_calls": len(calls.live)})
 
+    async def ready(_: Request) -> Response:
+        status = "draining" if calls.draining else "ok"
+        return JSONResponse({"status": status}, status_code=503 if calls.draining else 200)
+
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await services.journal.start()
         await services.recognizer.start()
+        watch.start()
         try:
             yield
         finally:
-            calls.close()
+            await watch.aclose()
+            await calls.aclose()
             await services.recognizer.aclose()
             await services.synthesizer.aclose()
             await services.fetcher.aclose()
@@ -73,13 +85,16 @@ def build(
 
     return Starlette(
         routes=[
-            Route("/twilio/voice", voice, methods=["POST"]),
-            Route("/twilio/continue", document(twilio.go_on), methods=["POST"]),
-            Route("/twilio/dialed", document(twilio.dialed), methods=["POST"]),
-            Route("/twilio/whisper", document(twilio.whisper), methods=["POST"]),
-            Route("/twilio/status", status, methods=["POST"]),
+            Route("/twilio/voice", document(twilio.voice), methods=["POST"]),
+            Route("/twilio/fallback", document(twilio.fallback), methods=["POST"]),
+            Route("/twilio/continue", document(onward.go_on), methods=["POST"]),
+            Route("/twilio/dialed", document(onward.dialed), methods=["POST"]),
+            Route("/twilio/whisper", document(onward.whisper), methods=["POST"]),
+            Route("/twilio/status", notice(twilio.status), methods=["POST"]),
+            Route("/twilio/stream", notice(twilio.stream), methods=["POST"]),
             WebSocketRoute("/twilio/media/{account_sid}", media),
             Route("/healthz", health),
+            Route("/readyz", ready),
             *api,
         ],
         exception_handlers={Refused: _problem},

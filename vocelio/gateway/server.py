@@ -1,16 +1,21 @@
-"""The server around the application: uvicorn, set up for media sockets, and a way to run it inside a test."""
+"""The server around the application: uvicorn, set up for media sockets, and a way to run it inside a test.
+
+On SIGTERM uvicorn closes every socket at once. The gateway acts first: it takes no more connections, hands its calls
+over, and only then lets uvicorn go.
+"""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from vocelio.gateway.app import MAX_MESSAGE
 
-QUIT_SECONDS = 5  # for what is under way when the process is told to stop
+QUIT_SECONDS = 1  # for requests that are under way when all calls are gone
 
 
 def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
@@ -39,6 +44,43 @@ def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.C
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """The fastest event loop that is installed, as uvicorn would choose it."""
     return uvicorn.Config("").get_loop_factory() or asyncio.new_event_loop
+
+
+class Server(uvicorn.Server):
+    """A server that leaves in two steps: ``leave`` is awaited before connections are closed.
+
+    A second signal does not wait for it.
+    """
+
+    def __init__(self, settings: uvicorn.Config, leave: Callable[[], Awaitable[object]]) -> None:
+        super().__init__(settings)
+        self._leave = leave
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._leaving: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """See uvicorn. It comes as a signal does, between any two instructions."""
+        if self._loop is None or self._leaving is not None:
+            super().handle_exit(sig, frame)
+        else:
+            self._loop.call_soon_threadsafe(self._begin_to_leave, sig, frame)
+
+    def _begin_to_leave(self, sig: int, frame: FrameType | None) -> None:
+        if self._leaving is None:
+            self._leaving = asyncio.get_running_loop().create_task(self._left(sig, frame), name="leaving")
+
+    async def _left(self, sig: int, frame: FrameType | None) -> None:
+        for server in self.servers:
+            server.close()  # no new connections; those that there are go on
+        try:
+            await self._leave()
+        finally:
+            super().handle_exit(sig, frame)
 
 
 class _Embedded(uvicorn.Server):

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from vocelio.gateway.api.limits import Limits
 from vocelio.gateway.api.routes import routes
 from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.registry import Calls, Visit
+from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
@@ -88,8 +88,11 @@ class Client:
 class Telephone:
     """A live call as the registry sees it: takes down what it is told."""
 
-    def __init__(self):
-        self.told = []
+    def __init__(self, tenant):
+        self.told, self.stream = [], (tenant, "", 1)
+
+    def hand_over(self, *, now=False):
+        """See LiveCall."""
 
     def supersede(self):
         """See LiveCall."""
@@ -127,8 +130,7 @@ class Api:
 
     def live(self, call, assignment):
         """Put a call on the line."""
-        self.calls.begin(Visit(call, "AC" + "0" * 32, assignment.number, "+13105550142"), assignment)
-        self.calls.live[call] = telephone = Telephone()
+        self.calls.live[call] = telephone = Telephone(assignment.tenant.id)
         return telephone
 
 

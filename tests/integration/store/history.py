@@ -137,4 +137,5 @@ def _timeline(one):
 
 
 def _log(one):
-    return {"tenant_id": one.tenant, "call_id": one.row["id"], "log": zlib.compress(one.log)}
+    key = {"tenant_id": one.tenant, "call_id": one.row["id"], "generation": 1, "revision": 1}
+    return {**key, "log": zlib.compress(one.log)}

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, insert, select
 
 from tests.integration.store.conftest import NOW
+from tests.integration.store.things import VAULT
 from tests.postgres import over_tcp
 from tests.proxy import Proxy
 from vocelio.gateway.events import Event
@@ -62,16 +63,16 @@ async def count(database, table):
 @pytest.fixture
 async def journal(database):
     await tenant(database)
-    journal = DatabaseJournal(database)
+    journal = DatabaseJournal(database, VAULT)
     await journal.start()
     yield journal
     await journal.aclose()
 
 
 async def certain(journal, saved):
-    """Save, and wait until it is committed."""
+    """Save, and wait until it, or a later state, is committed."""
     done = asyncio.Event()
-    journal.save(saved, done.set)
+    journal.save(saved, done.set, done.set)
     await asyncio.wait_for(done.wait(), 20)
 
 
@@ -95,7 +96,7 @@ async def test_a_call_with_its_timeline_its_bill_and_its_log(database, journal):
         (0, "azure", 80_000),
         (1, "local", 0),
     ]
-    ((_, _, log),) = await rows(database, call_logs)
+    ((*_, log),) = await rows(database, call_logs)
     assert zlib.decompress(log) == b"line\n" * 100
 
 
@@ -178,7 +179,7 @@ async def far(postgres):
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 async def test_a_database_that_is_away_delays_and_loses_nothing_and_counts_nothing_twice(far, fault):
     database, proxy = far
-    journal = DatabaseJournal(database)
+    journal = DatabaseJournal(database, VAULT)
     await journal.start()
     await certain(journal, call())
     done = asyncio.Event()
@@ -198,7 +199,7 @@ async def test_a_database_that_is_away_delays_and_loses_nothing_and_counts_nothi
 
 async def test_closing_without_the_database_says_what_was_lost(far, caplog):
     database, proxy = far
-    journal = DatabaseJournal(database)
+    journal = DatabaseJournal(database, VAULT)
     await journal.start()
     await proxy.cut()
     journal.save(ended())

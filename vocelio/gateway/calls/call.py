@@ -1,23 +1,25 @@
 """One live call on one media stream: the shell around the engine's session.
 
 What the caller does (sound, keys, marks) and what time does (timers, synthesis, recognition) become the
-session's events, one after the other; its actions are carried out in order. A frame of sound costs no await,
-no task and no queue. When the stream ends, everything of it ends; what must go on is in the record.
+session's events, one after the other; its actions are carried out in order. What the caller or the world would notice
+waits until the store has the state from which another process could go on. A frame of sound costs no await, no task
+and no queue. When the stream ends, everything of it ends; what must go on is in the record.
 """
 
 import asyncio
 import logging
 from collections import deque
-from typing import assert_never
+from collections.abc import Callable, Sequence
+from typing import Literal, assert_never
 
 import msgspec
 
 from vocelio.codecs.activity import SpeechStarted
 from vocelio.engine import actions, events
-from vocelio.gateway.calls.leaving import STORE_SECONDS, Intent, Leaving
+from vocelio.gateway.calls.held import STORE_SECONDS, Held, Outward
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
-from vocelio.gateway.calls.registry import Calls, Command
+from vocelio.gateway.calls.registry import LIVE_SECONDS, TRANSFER_SECONDS, Calls, Command
 from vocelio.gateway.calls.requests import Requests
 from vocelio.gateway.calls.speaking import Speaking
 from vocelio.gateway.media import messages
@@ -26,12 +28,17 @@ from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEven
 from vocelio.gateway.media.stream import CLOSE_NORMAL, CLOSE_TROUBLE
 from vocelio.gateway.outbound.fetch import Reply, shown
 from vocelio.gateway.speech.ports import Heard, SpeechError
+from vocelio.gateway.store.journal import Live, nothing
 
 LOG = logging.getLogger(__name__)
 
+AGE = 55 * 60.0  # seconds of one stream, after which it is handed over at its next prompt
+OLD_AGE = 58 * 60.0  # and after which it is handed over wherever it is: Cloud Run ends a connection after 60 minutes
 NOT_DONE_SECONDS = 1.0
 FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
 HIDDEN = "***"
+
+Failed = events.RecordingEnded | events.QueueEnded | events.ReplyArrived | events.TransferEnded
 
 
 class Call:
@@ -41,7 +48,6 @@ class Call:
         services = calls.services
         self._calls, self._record, self._transport = calls, record, transport
         self._stream_sid = stream_sid
-        self._generation = record.generation
         self._loop = asyncio.get_running_loop()
         self._origin = record.elapsed(services.wall()) - self._loop.time()
         self._session = record.session()
@@ -56,7 +62,10 @@ class Call:
         self._speaking = Speaking(services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken)
         self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
         self._requests = Requests(services.fetcher, services.site, record.assignment.tenant.id, self._replied)
-        self._leaving = Leaving(self._hold, self._without_the_store)
+        self._held = Held(self._hold, self._without_the_store)
+        self._adrift = False  # the store was waited for in vain, and has not answered since
+        self._handing_over = False
+        self._ages = [self._loop.call_later(AGE, self.hand_over), self._loop.call_later(OLD_AGE, self._too_old)]
 
     # The stream's side
 
@@ -65,18 +74,22 @@ class Call:
         record = self._record
         self._calls.live[record.call] = self
         record.meter.begin(self._now())
-        self._calls.save(record)
-        pending, record.pending = record.pending, None
+        pending, record.pending, record.intent = record.pending, None, None
+        handed_over, record.handed_over = record.handed_over, ""
         if pending is not None:
             self._publish("transfer.ended", how=pending.how, seconds=pending.seconds)
             self._step(pending)
         elif record.checkpoint is not None:
-            self._publish("call.resumed")
-            self._step(events.CallResumed(self._at()))
+            if not handed_over:
+                record.resumed.append(self._at())
+            self._publish("call.resumed", planned=bool(handed_over))
+            self._step(events.CallResumed(self._at(), between=handed_over == "between"))
         else:
             number, flow = record.assignment.number, record.assignment.flow
             self._publish("call.started", caller=record.caller, number=number, flow=flow)
             self._step(events.CallStarted(self._at()))
+        if self._may_act():
+            self._save()
 
     def hear(self, sound: bytes) -> None:
         """The caller's next sound: mu-law, usually 20 ms."""
@@ -97,11 +110,16 @@ class Call:
         """Twilio gave a mark back."""
         self._speaking.marked(name)
 
+    @property
+    def stream(self) -> Live:
+        """Whose it is, and which of its streams."""
+        return self._record.assignment.tenant.id, self._record.call, self._record.generation
+
     def caller_left(self) -> None:
         """Twilio says that the caller hung up: by the stream's stop, or by the call's status."""
         if self._may_act():
             self._step(events.CallEnded(self._at()))
-            self._stream_ended()
+            self._keep()
             self._record.disposition = self._session.disposition
             self._calls.end(self._record, self._session.outcome or "abandoned")
         self.close()
@@ -112,6 +130,8 @@ class Call:
         if self._may_act():
             self._keep()
             self._publish("stream.lost")
+            if isinstance(self._record.intent, actions.Transfer):
+                self._tell_transfer(self._record.intent)  # Twilio goes on with it, as soon as it is in the store
             self._calls.lost(self._record)
         self.close()
 
@@ -121,10 +141,18 @@ class Call:
             self._publish("operator.commanded", command=command, value=value)
             self._step(events.Commanded(self._at(), command, value))
 
+    def hand_over(self, *, now: bool = False) -> None:
+        """Another process shall go on with it: from its next prompt on, or from wherever it is ``now``."""
+        self._handing_over = True
+        if now and self._may_act() and self._record.intent is None:
+            self._hand_over("amid")
+
     def close(self) -> None:
         """Everything of this stream ends."""
         self._closed = True
-        self._leaving.stop()
+        self._held.stop()
+        for timer in self._ages:
+            timer.cancel()
         self._speaking.close()
         self._listening.stop()
         for timer in self._timers.values():
@@ -141,22 +169,40 @@ class Call:
         await self._requests.wait_closed()
 
     def supersede(self) -> None:
-        """A newer stream takes the call over, from where it is now."""
-        if self._may_act():
-            self._keep()
+        """Another stream has the call."""
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
 
     def _may_act(self) -> bool:
-        return not self._closed and self._generation == self._record.generation
+        return not self._closed
 
     def _keep(self) -> None:
         """What another stream needs to go on from here."""
         self._record.checkpoint = self._session.checkpoint()
-        self._stream_ended()
-
-    def _stream_ended(self) -> None:
         self._record.meter.run(self._now())
+
+    def _save(self, committed: Callable[[], None] = nothing) -> None:
+        """Keep the call as it is now. Should another have ended it for want of news, it is kept again."""
+        if self._closed:
+            return
+        self._keep()
+        self._record.patience = TRANSFER_SECONDS if isinstance(self._record.intent, actions.Transfer) else LIVE_SECONDS
+        again = lambda: self._save(committed)  # noqa: E731
+        self._calls.save(self._record, committed, lambda: self._calls.overtaken(self, self._record, again))
+
+    def _hand_over(self, how: Literal["between", "amid"]) -> None:
+        self._record.handed_over = how
+        self._held.stop()
+        self._save(self._handed_over)
+
+    def _handed_over(self) -> None:
+        if self._may_act():
+            self._publish("call.handed_over", between=self._record.handed_over == "between")
+            self.close()
+            self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
+
+    def _too_old(self) -> None:
+        self.hand_over(now=True)
 
     def _now(self) -> int:
         """Microseconds UTC as the loop's clock has them: the wall's may be set while the call is billed."""
@@ -176,27 +222,63 @@ class Call:
         if self._stepping:
             return
         self._stepping = True
-        try:
-            self._work_off()
-        except Exception:  # our own defect: this call is resumed, at most a few times, and no other call notices
-            LOG.exception("call %s: %s failed", self._record.call, type(event).__name__)
-            self.lost()
-            self._transport.close(CLOSE_TROUBLE, "trouble in the gateway")
-        finally:
-            self._stepping = False
+        self._guarded(self._work_off)
+        self._stepping = False
 
     def _work_off(self) -> None:
         while self._mailbox and self._may_act():
-            for action in self._record.step(self._session, self._mailbox.popleft()):
-                if self._may_act():
-                    self._carry_out(action)
+            self._carry_out_all(self._record.step(self._session, self._mailbox.popleft()))
+
+    def _carry_out_all(self, happened: Sequence[actions.AnyAction]) -> None:
+        """At once what only this process notices; the rest when the store has what led to it."""
+        outward = [action for action in happened if isinstance(action, Outward)]
+        for action in happened:
+            if not isinstance(action, Outward) and self._may_act():
+                self._carry_out(action)
+        if not self._may_act():
+            return
+        for action in outward:
+            if isinstance(action, actions.Transfer | actions.HangUp):
+                self._intend(action)
+        if self._adrift:
+            self._save(self._ashore)
+            self._go_without(outward)
+        elif self._handing_over and self._is_between(outward):
+            self._hand_over("between")
+        elif outward:
+            ticket = self._held.wait(outward)
+            self._save(lambda: self._committed(ticket))
+        elif any(isinstance(action, actions.Note) and action.type == "node.entered" for action in happened):
+            self._save()
+
+    def _is_between(self, outward: Sequence[Outward]) -> bool:
+        """Whether the next thing that the caller would notice is a prompt: a good moment for another stream."""
+        speaks = any(isinstance(action, actions.Speak) for action in outward)
+        return speaks and not self._session.closing and self._record.intent is None
+
+    def _committed(self, ticket: int) -> None:
+        self._guarded(lambda: self._release(ticket))
+
+    def _release(self, ticket: int) -> None:
+        for action in self._held.take(ticket):
+            if self._may_act():
+                self._carry_out(action)
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Our own defect is this call's trouble only: it is resumed, at most a few times, and no other call notices."""
+        try:
+            work()
+        except Exception:
+            LOG.exception("call %s failed", self._record.call)
+            self.lost()
+            self._transport.close(CLOSE_TROUBLE, "trouble in the gateway")
 
     def _carry_out(self, action: actions.AnyAction) -> None:
         match action:
             case actions.Speak():
                 self._speak(action)
             case actions.StopSpeaking():
-                self._speaking.stop(action.id)
+                self._stop_speaking(action.id)
             case actions.Listen():
                 self._partial = None
                 self._listening.listen(action)
@@ -213,15 +295,15 @@ class Call:
             case actions.Note():
                 self._publish(action.type, **action.data)
             case actions.Transfer() | actions.HangUp():
-                self._leave(action)
+                self._left(action)
             case actions.Request():
                 self._requests.send(action)
             case actions.Record():
-                self._later(events.RecordingEnded(0.0, action.id, 0.0))
+                self._fail_later(events.RecordingEnded(0.0, action.id, 0.0))
             case actions.StopRecording():
                 pass  # recording comes with the storage of its sound
             case actions.Queue():
-                self._later(events.QueueEnded(0.0, action.id, "failed"))
+                self._fail_later(events.QueueEnded(0.0, action.id, "failed"))
             case _:
                 assert_never(action)
 
@@ -235,54 +317,80 @@ class Call:
             self._publish("prompt.failed", prompt=prompt.id, problem=f"there is no sound {prompt.audio!r}")
         self._speaking.speak(prompt.id, prompt.text, prompt.voice)
 
-    def _later(self, event: events.RecordingEnded | events.QueueEnded) -> None:
-        """What this release cannot do ends after a while: never at once, or a flow could go in circles for ever."""
+    def _stop_speaking(self, prompt: str) -> None:
+        """One that has not begun, since its state is not certain yet, never begins."""
+        if self._held.withdraw(prompt):
+            self._step(events.PromptInterrupted(self._at(), prompt))
+        else:
+            self._speaking.stop(prompt)
+
+    def _fail_later(self, event: Failed) -> None:
+        """What cannot be done ends after a while: never at once, or a flow could go in circles for ever."""
         self._timers[event.id] = self._loop.call_later(NOT_DONE_SECONDS, self._not_done, event)
 
-    def _not_done(self, event: events.RecordingEnded | events.QueueEnded) -> None:
+    def _not_done(self, event: Failed) -> None:
         del self._timers[event.id]
         self._step(msgspec.structs.replace(event, at=self._at()))
 
-    def _leave(self, intent: Intent) -> None:
+    # Leaving, with and without the store
+
+    def _intend(self, intent: actions.Transfer | actions.HangUp) -> None:
         """Twilio is to do something else with the call. What, is certain in the store before the socket is closed."""
         record = self._record
         record.intent = intent
-        self._keep()
         if isinstance(intent, actions.HangUp):
             record.outcome, record.disposition = intent.outcome, intent.disposition
         else:
+            record.meter.run(self._now())
+            record.meter.leave()
             record.department = intent.department
-        self._leaving.begin(intent)
-        self._calls.save(record, lambda: self._left(intent))
 
-    def _left(self, intent: Intent) -> None:
-        if not self._leaving.waits_for(intent) or not self._may_act():
-            return
+    def _left(self, intent: actions.Transfer | actions.HangUp) -> None:
         record = self._record
+        if intent is not record.intent:
+            return  # an operator has decided otherwise
         if isinstance(intent, actions.Transfer):
-            self._stream_ended()  # holding is part of the call; waiting for the store to hang up is not
-            self._publish("transfer.started", department=intent.department, number=intent.number)
+            self._tell_transfer(intent)
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
         if isinstance(intent, actions.HangUp):
             self._calls.end(record, intent.outcome)
-        else:
-            self._calls.transferring(record)
+
+    def _tell_transfer(self, intent: actions.Transfer) -> None:
+        self._publish("transfer.started", department=intent.department, number=intent.number)
 
     def _hold(self) -> None:
         assignment = self._record.assignment
         self._speak(actions.Speak("hold", assignment.tenant.hold, assignment.version.flow.voice))
 
-    def _without_the_store(self, intent: Intent) -> None:
-        """A transfer that nobody could follow up is not begun. A hang-up needs nobody; its record is kept in memory."""
-        if isinstance(intent, actions.HangUp):
-            self._left(intent)
-            return
-        self._leaving.stop()
-        self._record.intent = None
-        self._calls.save(self._record)
-        self._publish("store.unavailable", seconds=STORE_SECONDS)
-        self._step(events.TransferEnded(self._at(), intent.id, "failed"))
+    def _without_the_store(self) -> None:
+        """The caller has waited long enough: until the store answers again, the call goes on without it."""
+        outward = self._held.take()
+        self._adrift = True
+        if not any(isinstance(action, actions.HangUp) for action in outward):
+            self._publish("store.unavailable", seconds=STORE_SECONDS)
+            self._save(self._ashore)
+        self._guarded(lambda: self._go_without(outward))
+
+    def _ashore(self) -> None:
+        self._adrift = False
+
+    def _go_without(self, outward: Sequence[actions.AnyAction]) -> None:
+        """What may be done twice is done; what may not, leaves by its failure. To hang up needs nobody."""
+        for action in outward:
+            match action:
+                case actions.Request():
+                    self._fail_later(events.ReplyArrived(0.0, action.id, "error"))
+                case actions.Transfer() if action is self._record.intent:
+                    self._record.intent = None
+                    self._record.meter.stay()
+                    self._fail_later(events.TransferEnded(0.0, action.id, "failed"))
+                case actions.Transfer():
+                    pass
+                case _ if self._may_act():
+                    self._carry_out(action)
+                case _:
+                    pass
 
     def _replied(self, request: actions.Request, reply: Reply) -> None:
         url = HIDDEN if request.sensitive else shown(request.url)

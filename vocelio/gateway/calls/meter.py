@@ -59,6 +59,10 @@ class Meter:
         """A transfer begins: what follows is not billed, until a stream begins again."""
         self._away = True
 
+    def stay(self) -> None:
+        """The transfer was not begun: the call has gone on all the time."""
+        self._away = False
+
     @property
     def segments(self) -> tuple[Segment, ...]:
         """What was billed, in order; there is at least one."""

@@ -1,8 +1,8 @@
-"""A call as it is known while no stream of it is open: between streams, during a transfer, after its end."""
+"""A call as one of its owners has it: a stream, or a webhook between two streams. Saved, it can go on anywhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -11,6 +11,7 @@ from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.facts import CallFacts, TenantFacts
 from vocelio.engine.replay import exchange, log
 from vocelio.engine.session import Session
+from vocelio.engine.voice import Tier
 from vocelio.gateway.calls.meter import Meter
 from vocelio.gateway.store.journal import SavedCall
 from vocelio.gateway.store.site import Assignment
@@ -18,6 +19,33 @@ from vocelio.gateway.store.site import Assignment
 RESUMES = 3  # within RESUME_WINDOW: a call that is lost more often is in worse trouble than a goodbye
 RESUME_WINDOW = 60.0  # seconds
 MAX_LOG = 4_000_000  # bytes: a thousand turns; what comes after is not kept
+CONNECT_SECONDS = 75.0  # from our TwiML to a stream: the token's time, and some for the messages before
+
+HandedOver = Literal["", "between", "amid"]
+"""A stream that was given up on purpose: between two prompts, or wherever it was."""
+
+
+class State(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What another owner needs to go on. ``logged`` is how many bytes of log were saved."""
+
+    checkpoint: dict[str, Any] | None = None
+    intent: Transfer | HangUp | None = None
+    pending: events.TransferEnded | None = None
+    resumed: list[float] = []
+    meter: dict[str, Any] | None = None
+    rates: dict[Tier, int] | None = None
+    handed_over: HandedOver = ""
+    logged: int = 0
+
+
+def state(kept: SavedCall) -> State:
+    """What was kept of a call's state."""
+    return msgspec.convert(kept.state or {}, State)
+
+
+def may_resume(resumed: Sequence[float], elapsed: float) -> bool:
+    """Whether one more lost stream is followed by another, so many seconds into the call."""
+    return len([at for at in resumed if at > elapsed - RESUME_WINDOW]) < RESUMES
 
 
 @dataclass(slots=True)
@@ -26,7 +54,8 @@ class CallRecord:
 
     ``generation`` counts its streams: only the newest may act. ``intent`` is what Twilio shall do when the
     stream is closed; ``pending`` the event with which the flow goes on when the next stream begins. ``sequence``
-    is that of the newest event of this generation, ``revision`` that of what was saved last.
+    is that of the newest event of this generation, ``revision`` that of what was saved last. When nothing is heard of
+    it for ``patience`` seconds from when it was saved, it is over.
     """
 
     call: str
@@ -43,14 +72,41 @@ class CallRecord:
     disposition: str = ""
     ended: int = 0
     resumed: list[float] = field(default_factory=list)
+    handed_over: HandedOver = ""
     log: bytearray = field(default_factory=bytearray)
+    logged: int = 0
     sequence: int = 0
     revision: int = 0
+    patience: float = CONNECT_SECONDS
     asked_in_confidence: bool = False
     meter: Meter = field(init=False)
 
     def __post_init__(self) -> None:
         self.meter = Meter(self.assignment.rates, self.assignment.version.flow.voice.tier)
+
+    @classmethod
+    def found(cls, kept: SavedCall, assignment: Assignment) -> "CallRecord":
+        """A call as it was kept. It keeps the rates of its beginning."""
+        held = state(kept)
+        record = cls(
+            kept.id,
+            kept.account,
+            kept.caller,
+            msgspec.structs.replace(assignment, rates=held.rates or assignment.rates),
+            kept.started,
+            generation=kept.generation,
+            checkpoint=held.checkpoint,
+            intent=held.intent,
+            pending=held.pending,
+            department=kept.department,
+            resumed=list(held.resumed),
+            handed_over=held.handed_over,
+            logged=held.logged,
+            sequence=kept.sequence,
+            revision=kept.revision,
+        )
+        record.meter = Meter(record.assignment.rates, assignment.version.flow.voice.tier, held.meter)
+        return record
 
     def facts(self) -> CallFacts:
         """What the flow may know."""
@@ -83,9 +139,9 @@ class CallRecord:
                 self.asked_in_confidence = action.sensitive
             elif isinstance(action, actions.Speak) and not action.audio:
                 self.meter.change(self.started + round(event.at * 1e6), action.voice.tier)
-        if not self.log:
+        if not self.log and not self.logged:
             self.log += log.line(log.header(self.assignment.version, self.facts()))
-        if len(self.log) < MAX_LOG:
+        if self.logged + len(self.log) < MAX_LOG:
             self.log += log.line(exchange.kept(happened, confidential))
         return happened.actions
 
@@ -93,19 +149,16 @@ class CallRecord:
         """Seconds since the call began."""
         return (now - self.started) / 1e6
 
-    def may_resume(self, now: int) -> bool:
-        """Whether one more lost stream is followed by another."""
-        since = self.elapsed(now) - RESUME_WINDOW
-        return len([at for at in self.resumed if at > since]) < RESUMES
-
     @property
     def over(self) -> bool:
         """Whether nothing of it can go on: a call that was lost still can."""
         return bool(self.ended) and self.outcome != "lost"
 
-    def saved(self) -> SavedCall:
-        """What is kept of it, as it is now."""
+    def saved(self, now: int) -> SavedCall:
+        """What is kept of it, as it is now; its log is given once."""
         self.revision += 1
+        added, self.log = bytes(self.log), bytearray()
+        self.logged += len(added)
         return SavedCall(
             tenant=self.assignment.tenant.id,
             id=self.call,
@@ -122,16 +175,19 @@ class CallRecord:
             disposition=self.disposition,
             department=self.department,
             segments=self.meter.segments,
-            state=None if self.ended else self._state(),
-            log=bytes(self.log) if self.ended else b"",
+            state=None if self.over else msgspec.to_builtins(self._state()),
+            log=added,
+            due=now + round(self.patience * 1e6),
         )
 
-    def _state(self) -> dict[str, Any]:
-        """What another stream needs to go on."""
-        return {
-            "checkpoint": self.checkpoint,
-            "intent": self.intent,
-            "pending": self.pending,
-            "resumed": self.resumed,
-            "meter": self.meter.state(),
-        }
+    def _state(self) -> State:
+        return State(
+            self.checkpoint,
+            self.intent,
+            self.pending,
+            self.resumed,
+            self.meter.state(),
+            self.assignment.rates,
+            self.handed_over,
+            self.logged,
+        )

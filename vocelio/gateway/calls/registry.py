@@ -1,40 +1,39 @@
-"""All calls of this process: their records, the tokens that admit a stream, and which are live.
+"""The calls of this process, and the way to those of any: what admits a stream, who owns a call, when one is over.
 
-A token is random, kept only as a hash, good once, for a minute, and for one account and call. Redeeming it
-raises the call's generation: the stream before it can do nothing any more. A stream that is lost without a
-word leaves its call waiting for Twilio to come back; when it does not, the call has ended. Should Twilio come
-after all, the call goes on; its later ``call.ended``, of a higher generation, replaces the earlier one.
+The store is the authority. A stream that comes with a good token raises its call's generation there, in one
+conditional update, and owns the call from then on: what an older stream saves is refused, wherever it is. A call of
+which nothing is heard for as long as it was given is over; whichever process finds that out ends it, and only one does.
+Should Twilio come back for one that was lost, it goes on; its later ``call.ended`` replaces the earlier one.
 """
 
 import asyncio
-import hashlib
-import secrets
-from collections import Counter, OrderedDict
-from collections.abc import Callable
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from vocelio.engine.actions import Transfer
+import msgspec
+
+from vocelio.engine.actions import HangUp, Transfer
 from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.record import CallRecord
+from vocelio.gateway.calls.record import CallRecord, state
+from vocelio.gateway.calls.tickets import Ticket, Tickets
+from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.journal import SavedCall, nothing
+from vocelio.gateway.store.journal import Live, SavedCall, Told, nothing
 from vocelio.gateway.store.site import Assignment, Tenant
 
-TOKEN_SECONDS = 60  # Twilio connects within a second; a late one is not Twilio's
-CONNECT_SECONDS = 75.0  # from our TwiML to a stream: the token's time, and some for the messages before
+LOG = logging.getLogger(__name__)
+
+KEEP_SECONDS = 2.0  # for the store to take a new call; a caller hears nothing before
+LIVE_SECONDS = 90.0  # from one sign of life of a stream to its end: four of its heartbeats
 TRANSFER_SECONDS = 6 * 3_600.0  # of ringing and talking: past it nobody will tell us how it ended
 STATUS_SECONDS = 5.0  # from a call's end by its status to the end of its transfer, which may be told later
-LOST_AFTER = 1.5  # seconds without a word from Twilio after a stream broke off: the next request comes in under one
+LOST_AFTER = 5.0  # seconds without a new stream after one broke off: Twilio's next request comes in under one
+BEHIND = 0.05  # seconds after an instant from which on it has passed on any clock
+MAX_NEWS = 10_000  # of calls that ended while the store was away; what is dropped is found by the sweep, hours later
 Command = Literal["hang_up", "transfer", "say", "jump"]
-
-KEPT = 10_000  # records of ended calls, the newest: some hours of a busy process
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    record: CallRecord
-    expires: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +46,26 @@ class Visit:
     caller: str
 
 
+@dataclass(frozen=True, slots=True)
+class _News:
+    """What Twilio told of a call's end; see Journal."""
+
+    account: str
+    call: str
+    told: Told
+    generation: int | None
+
+
 class LiveCall(Protocol):
-    """A call while its stream is open."""
+    """A call while its stream is open here."""
+
+    @property
+    def stream(self) -> Live:
+        """Whose it is, and which of its streams."""
+        ...
 
     def supersede(self) -> None:
-        """A newer stream takes over: this one ends, and its state is on record."""
+        """Another stream has the call: this one ends."""
 
     def caller_left(self) -> None:
         """The call is over."""
@@ -59,30 +73,46 @@ class LiveCall(Protocol):
     def commanded(self, command: Command, value: str) -> None:
         """An operator wants something of it."""
 
+    def hand_over(self, *, now: bool = False) -> None:
+        """Another process shall go on with it: from its next prompt on, or from wherever it is ``now``."""
+
 
 class Calls:
-    """The registry."""
+    """The registry. ``keys`` are the secret texts that processes share, newest first."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, keys: Sequence[str] = ()) -> None:
         self.services = services
         self.live: dict[str, LiveCall] = {}
-        self._records: OrderedDict[str, CallRecord] = OrderedDict()
-        self._tokens: dict[str, _Token] = {}
-        self._waiting: dict[str, asyncio.TimerHandle] = {}
-        self._open: Counter[str] = Counter()  # calls that have not ended, by tenant
+        self.draining = False
+        self._tickets = Tickets(keys)
+        self._news: deque[tuple[_News, float]] = deque(maxlen=MAX_NEWS)
+        self._timers: dict[str, asyncio.TimerHandle] = {}  # of calls that may be over then
+        self._tasks: set[asyncio.Task[None]] = set()  # what a timer or a refused save has set off; each is short
 
-    # Records
+    # Calls
 
-    def begin(self, visit: Visit, assignment: Assignment) -> CallRecord:
-        """The record of a call; the one that is there already when Twilio asks twice."""
-        record = self._records.get(visit.call)
-        if record is None:
-            record = CallRecord(visit.call, visit.account, visit.caller, assignment, self.services.wall())
-            self._records[visit.call] = record
-            self._open[assignment.tenant.id] += 1
-            self._forget_oldest()
-            self.save(record)
+    async def begin(self, visit: Visit, assignment: Assignment) -> CallRecord:
+        """A new call, for certain in the store. Raises StoreUnavailable: the store hears of its end when it is back."""
+        record = CallRecord(visit.call, visit.account, visit.caller, assignment, self.services.wall())
+        try:
+            await self.keep(record)
+        except StoreUnavailable:
+            self.end(record, "unavailable")
+            raise
         return record
+
+    async def find(self, call: str, account: str) -> SavedCall | None:
+        """The account's call, as anybody saved it last. Raises StoreUnavailable."""
+        return await self.services.journal.find(call, account)
+
+    async def record(self, kept: SavedCall) -> CallRecord | None:
+        """All of a call that goes on; None when its flow cannot be run any more. Raises StoreUnavailable."""
+        found = await self.services.site.pinned(kept.tenant, kept.number, kept.flow, kept.version, kept.started)
+        return CallRecord.found(kept, found) if found else None
+
+    async def claim(self, kept: SavedCall) -> bool:
+        """Make the next change of a call without a stream ours; False when it is not as it was found any more."""
+        return await self.services.journal.claim(kept)
 
     def turn_away(self, visit: Visit, tenant: str, flow: str, outcome: str) -> None:
         """The call comes to no flow: why, is all that is kept of it. The same again changes nothing."""
@@ -105,23 +135,29 @@ class Calls:
         event = Event(tenant=tenant, call=visit.call, generation=0, seq=1, type="call.refused", at=now, data=data)
         self.services.journal.save(saved, lambda: self._tell(event, flow))
 
-    def full(self, tenant: Tenant) -> bool:
-        """Whether the tenant has as many calls as it may have."""
-        return tenant.max_calls is not None and self._open[tenant.id] >= tenant.max_calls
+    async def full(self, tenant: Tenant) -> bool:
+        """Whether the tenant has as many calls as it may have, in all processes. Raises StoreUnavailable."""
+        return tenant.max_calls is not None and await self.services.journal.count(tenant.id) >= tenant.max_calls
 
-    def save(self, record: CallRecord, committed: Callable[[], None] = nothing) -> None:
-        """Keep the record as it is now; ``committed`` is called when that is certain."""
-        self.services.journal.save(record.saved(), committed)
+    def save(
+        self, record: CallRecord, committed: Callable[[], None] = nothing, overtaken: Callable[[], None] = nothing
+    ) -> None:
+        """Keep the record as it is now. See Journal."""
+        self.services.journal.save(record.saved(self.services.wall()), committed, overtaken)
 
-    def find(self, call: str, account: str) -> CallRecord | None:
-        """The record, if that account has such a call."""
-        record = self._records.get(call)
-        return record if record and record.account == account else None
+    async def keep(self, record: CallRecord) -> None:
+        """Save, and wait until that, or a later state of the call, is certain. Raises StoreUnavailable."""
+        certain: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def is_anothers(self, call: str, account: str) -> bool:
-        """Whether another account has that call: Twilio's names are unique, so somebody has made this one up."""
-        record = self._records.get(call)
-        return record is not None and record.account != account
+        def known() -> None:
+            if not certain.done():
+                certain.set_result(None)
+
+        self.save(record, known, known)
+        try:
+            await asyncio.wait_for(certain, KEEP_SECONDS)
+        except TimeoutError as error:
+            raise StoreUnavailable from error
 
     def end(self, record: CallRecord, outcome: str) -> None:
         """The call is over; only the first end counts."""
@@ -130,11 +166,8 @@ class Calls:
             return
         record.ended = max(record.started, self.services.wall())  # the wall clock may be set back
         record.outcome = record.outcome or outcome
-        self._closed(record)
         generation = record.generation
         self.save(record, lambda: self._tell_end(record, generation))
-        if record.over:
-            record.log, record.checkpoint = bytearray(), None
 
     def _tell_end(self, record: CallRecord, generation: int) -> None:
         """The end is certain. Should the call have come back meanwhile, there will be another."""
@@ -156,94 +189,132 @@ class Calls:
             tier=segments[-1]["tier"],
         )
 
-    def _closed(self, record: CallRecord) -> None:
-        tenant = record.assignment.tenant.id
-        self._open[tenant] -= 1
-        if not self._open[tenant]:
-            del self._open[tenant]
-
-    def _forget_oldest(self) -> None:
-        """Calls that have not ended are kept: each of them ends, by a stream, a webhook or a timer."""
-        if len(self._records) > KEPT:
-            ended = next((record.call for record in self._records.values() if record.ended), None)
-            if ended is not None:
-                del self._records[ended]
-
     # Streams
 
-    def issue_token(self, record: CallRecord) -> str:
-        """A token for the call's next stream; when none comes with it in time, the call has ended."""
-        self._wait(record, CONNECT_SECONDS, "lost" if record.generation else "abandoned")
-        now = self.services.wall()
-        self._tokens = {digest: token for digest, token in self._tokens.items() if token.expires > now}
-        text = secrets.token_urlsafe(32)
-        self._tokens[_digest(text)] = _Token(record, now + TOKEN_SECONDS * 1_000_000)
-        return text
+    def token(self, tenant: str, account: str, call: str, generation: int) -> str:
+        """What admits the call's next stream, for a minute."""
+        return self._tickets.issue(Ticket(tenant, generation), account, call, self.services.wall())
 
-    def redeem(self, text: str, account: str, call: str) -> CallRecord | None:
-        """The record that the token admits to, with its generation raised; None when it admits to nothing."""
-        token = self._tokens.pop(_digest(text), None)
-        if token is None or token.expires <= self.services.wall():
+    async def redeem(self, token: str, account: str, call: str) -> CallRecord | None:
+        """The call that the token admits to, now owned by the stream that brought it. None when it admits to nothing.
+
+        Raises StoreUnavailable.
+        """
+        now = self.services.wall()
+        ticket = self._tickets.check(token, account, call, now)
+        if ticket is None:
             return None
-        record = token.record
-        if record.over or (record.account, record.call) != (account, call):
+        due = now + round(LIVE_SECONDS * 1e6)
+        kept = await self.services.journal.take_over(ticket.tenant, call, account, ticket.generation, due)
+        if kept is None:
             return None
         self._stop_waiting(call)
         if earlier := self.live.pop(call, None):
             earlier.supersede()
-        record.generation += 1
-        record.sequence = 0
-        record.intent = None
-        if record.ended:
-            self._open[record.assignment.tenant.id] += 1
-        record.ended, record.outcome = 0, ""
-        return record
+        return await self.record(kept)
 
     def lost(self, record: CallRecord) -> None:
-        """The call's stream broke off: Twilio may come back for it."""
-        self._wait(record, LOST_AFTER, "lost")
-
-    def transferring(self, record: CallRecord) -> None:
-        """The call has left its stream for a transfer: Twilio will tell how that ended."""
-        record.meter.leave()
+        """The call's stream broke off: Twilio may come back for it, or rings whom it was to be transferred to."""
+        record.patience = TRANSFER_SECONDS if isinstance(record.intent, Transfer) else LOST_AFTER
         self.save(record)
-        self._wait(record, TRANSFER_SECONDS, "lost")
+        self._look_after(record.call, record.account, record.patience)
 
-    def over(self, record: CallRecord) -> None:
+    def overtaken(self, live: LiveCall, record: CallRecord, again: Callable[[], None]) -> None:
+        """What a stream saved was refused: another owns the call, or has at most ended it for want of news."""
+        self._start(self._overtaken(live, record, again))
+
+    async def _overtaken(self, live: LiveCall, record: CallRecord, again: Callable[[], None]) -> None:
+        kept = await self.find(record.call, record.account)
+        if kept is None or kept.generation != record.generation or kept.over:
+            live.supersede()
+            return
+        record.revision, record.sequence = kept.revision, max(kept.sequence, record.sequence)
+        again()
+
+    # Their ends
+
+    async def over(self, account: str, call: str) -> None:
         """Twilio says that the call is over. How a transfer ended may still be told."""
-        if live := self.live.get(record.call):
+        if live := self.live.get(call):
             live.caller_left()
-        elif isinstance(record.intent, Transfer) and record.pending is None and not record.ended:
-            self._wait(record, STATUS_SECONDS, "abandoned")
+        await self._heard(_News(account, call, "hung_up", None), STATUS_SECONDS)
+
+    async def broken(self, account: str, call: str, generation: int) -> None:
+        """Twilio says that the stream of that generation broke off."""
+        await self._heard(_News(account, call, "broken", generation), LOST_AFTER)
+
+    async def given_up(self, kept: SavedCall) -> None:
+        """Twilio was told to go elsewhere with the call: it does not come back."""
+        await self._heard(_News(kept.account, kept.id, "given_up", kept.generation), TRANSFER_SECONDS)
+
+    async def _heard(self, news: _News, seconds: float) -> None:
+        """Twilio says things once: while the store is away they wait, the newest of them."""
+        due = self.services.wall() + round(seconds * 1e6)
+        try:
+            await self.services.journal.hear(news.account, news.call, news.told, due, news.generation)
+        except StoreUnavailable:
+            self._news.append((news, seconds))
         else:
-            self.end(record, "abandoned")
+            self._look_after(news.call, news.account, seconds)
+
+    async def tell_news(self) -> None:
+        """What could not be written before. Raises StoreUnavailable."""
+        for _ in range(len(self._news)):
+            await self._heard(*self._news.popleft())
+
+    async def settle(self, kept: SavedCall) -> None:
+        """End a call that is due, unless somebody has heard of it meanwhile. Raises StoreUnavailable."""
+        if kept.ended or kept.due > self.services.wall() or kept.id in self.live:
+            return
+        record = await self.record(kept)
+        if not await self.claim(kept):
+            return
+        if record is None:
+            LOG.error("call %s: its flow cannot be run any more, it ends without a bill", kept.id)
+            self.services.journal.save(_without_flow(kept, self.services.wall()))
+            return
+        record.revision = kept.revision + 1
+        if isinstance(record.intent, HangUp):
+            record.disposition = record.intent.disposition
+        self.end(record, _outcome(kept))
+
+    def _look_after(self, call: str, account: str, seconds: float) -> None:
+        """After so long the call may be over."""
+        self._stop_waiting(call)
+        loop = asyncio.get_running_loop()
+        self._timers[call] = loop.call_later(seconds + BEHIND, self._due, call, account)
+
+    def _due(self, call: str, account: str) -> None:
+        self._timers.pop(call, None)
+        self._start(self._settle(call, account))
+
+    async def _settle(self, call: str, account: str) -> None:
+        kept = await self.find(call, account)
+        if kept is not None:
+            await self.settle(kept)
+
+    def _stop_waiting(self, call: str) -> None:
+        if handle := self._timers.pop(call, None):
+            handle.cancel()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(_in_peace(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def command(self, tenant: str, call: str, command: Command, value: str = "") -> bool:
         """Pass an operator's command on; False when the tenant has no such call on a stream of this process."""
-        record, live = self._records.get(call), self.live.get(call)
-        if record is None or live is None or record.assignment.tenant.id != tenant:
+        live = self.live.get(call)
+        if live is None or live.stream[0] != tenant:
             return False
         live.commanded(command, value)
         return True
 
-    def _wait(self, record: CallRecord, seconds: float, outcome: str) -> None:
-        self._stop_waiting(record.call)
-        loop = asyncio.get_running_loop()
-        self._waiting[record.call] = loop.call_later(seconds, self._give_up, record, outcome)
-
-    def _give_up(self, record: CallRecord, outcome: str) -> None:
-        self._waiting.pop(record.call, None)
-        if record.call not in self.live:  # a token that was given out for nothing ends no call
-            self.end(record, outcome)
-
-    def _stop_waiting(self, call: str) -> None:
-        if handle := self._waiting.pop(call, None):
-            handle.cancel()
-
-    def close(self) -> None:
-        """The process ends: what still waits has been lost."""
-        for call in list(self._waiting):
-            self._give_up(self._records[call], "lost")
+    async def aclose(self) -> None:
+        """The process ends: what still waits is left to the store, where any other finds it."""
+        for call in list(self._timers):
+            self._stop_waiting(call)
+        await asyncio.gather(*self._tasks)
 
     # Events
 
@@ -266,5 +337,24 @@ class Calls:
         self.services.bus.publish(event)
 
 
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+def _outcome(kept: SavedCall) -> str:
+    """Why a call is over of which nothing was heard any more."""
+    intent = state(kept).intent
+    if isinstance(intent, HangUp):
+        return intent.outcome  # its process died when all that was left was to say so
+    if kept.told == "given_up":
+        return "failed"
+    return "abandoned" if kept.told == "hung_up" or not kept.generation else "lost"
+
+
+def _without_flow(kept: SavedCall, now: int) -> SavedCall:
+    ended = {"ended": max(kept.started, now), "outcome": "failed", "state": None}
+    return msgspec.structs.replace(kept, revision=kept.revision + 2, **ended)
+
+
+async def _in_peace(work: Coroutine[Any, Any, None]) -> None:
+    """Without the store nothing is known: whoever sweeps later finds what was left."""
+    try:
+        await work
+    except StoreUnavailable:
+        LOG.warning("the store is away: what became of a call is found out later")

@@ -1,19 +1,27 @@
 """One media socket: from its first message, through its token, to its end.
 
 Takes each message by a plain method and sends through a Transport, so it knows nothing of servers. Before a
-``start`` with a good token there is no call; what breaks the protocol closes this socket and nothing else.
+``start`` with a good token there is no call; what breaks the protocol closes this socket and nothing else. While the
+store is asked for the call, what the caller says waits.
 """
 
 import asyncio
+import logging
+from collections import deque
 
 from vocelio.gateway.calls.call import Call
 from vocelio.gateway.calls.ports import Transport
+from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.media import messages
-from vocelio.gateway.media.stream import CLOSE_POLICY, MediaStream, StreamError
+from vocelio.gateway.media.stream import CLOSE_POLICY, CLOSE_TROUBLE, MediaStream, StreamError
+
+LOG = logging.getLogger(__name__)
 
 GREETING_SECONDS = 10.0  # until the stream must have started
 GREETING_MESSAGES = 20
+EARLY_MESSAGES = 250  # 5 s of sound: longer than the store is waited for; then the oldest are dropped
 SILENT_SECONDS = 10.0  # Twilio sends sound all the time: a socket without any is half open
 
 
@@ -24,6 +32,8 @@ class MediaSocket:
         self._calls, self._account, self._transport = calls, account, transport
         self._stream = MediaStream()
         self._call: Call | None = None
+        self._admission: asyncio.Task[None] | None = None
+        self._early: deque[messages.Message] = deque(maxlen=EARLY_MESSAGES)
         self._count = 0
         self._seen = 0
         self._closed = False
@@ -56,28 +66,52 @@ class MediaSocket:
 
     async def wait_closed(self) -> None:
         """Until nothing of it is left."""
+        if self._admission:
+            await self._admission
         if self._call:
             await self._call.wait_closed()
 
     def _greeted(self, message: messages.Message | None) -> None:
-        if isinstance(message, messages.Start):
-            self._admit(message)
+        if self._admission is not None:
+            if message is not None:
+                self._early.append(message)
+        elif isinstance(message, messages.Start):
+            self._admission = self._loop.create_task(self._admit(message), name="admission")
         elif self._count > GREETING_MESSAGES:
             raise StreamError(CLOSE_POLICY, "too many messages before the stream started")
 
-    def _admit(self, message: messages.Start) -> None:
+    async def _admit(self, message: messages.Start) -> None:
+        """Not cancelled when the socket closes meanwhile: then the call that it has become the owner of is lost."""
         start = message.start
-        token = start.custom_parameters.get("token", "")
         record = None
-        if start.account_sid == self._account:
-            record = self._calls.redeem(token, start.account_sid, start.call_sid)
+        try:
+            if start.account_sid == self._account:
+                token = start.custom_parameters.get("token", "")
+                record = await self._calls.redeem(token, start.account_sid, start.call_sid)
+        except StoreUnavailable:
+            self._refuse(CLOSE_TROUBLE, "the store does not answer")
+            return
+        except Exception:  # our own defect: Twilio comes back, at most a few times
+            LOG.exception("call %s could not be gone on with", start.call_sid)
+            self._refuse(CLOSE_TROUBLE, "trouble in the gateway")
+            return
         if record is None:
-            raise StreamError(CLOSE_POLICY, "no good token for this call")
-        self._call = Call(self._calls, record, start.stream_sid, self._transport)
-        self._call.begin()
+            self._refuse(CLOSE_POLICY, "no good token for this call")
+        elif self._closed:
+            self._calls.lost(record)
+        else:
+            self._begin(record, start.stream_sid)
+
+    def _begin(self, record: CallRecord, stream_sid: str) -> None:
+        call = self._call = Call(self._calls, record, stream_sid, self._transport)
+        call.begin()
+        while self._early:
+            self._pass_on(call, self._early.popleft())
 
     def _pass_on(self, call: Call, message: messages.Message) -> None:
         match message:
+            case messages.Media():
+                call.hear(message.media.payload)
             case messages.Mark():
                 call.marked(message.mark.name)
             case messages.Dtmf():
@@ -88,6 +122,8 @@ class MediaSocket:
                 pass  # the stream's table lets nothing else through
 
     def _refuse(self, code: int, reason: str) -> None:
+        if self._closed:
+            return
         self._transport.close(code, reason)
         self.closed()
 

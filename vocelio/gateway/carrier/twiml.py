@@ -5,14 +5,23 @@ from collections.abc import Sequence
 from twilio.twiml.voice_response import Connect, Dial, Stream, VoiceResponse
 
 
-def connect(stream_url: str, token: str, then: str) -> str:
-    """Open a media stream with its token; when the socket is closed, go on at ``then``."""
+def connect(stream_url: str, token: str, then: str, told: str) -> str:
+    """Open a media stream with its token; when the socket is closed, go on at ``then``. ``told`` hears how it fares."""
     response = VoiceResponse()
     target = Connect()
-    stream = Stream(url=stream_url)
+    stream = Stream(url=stream_url, status_callback=told, status_callback_method="POST")
     stream.parameter(name="token", value=token)
     target.append(stream)
     response.append(target)
+    response.redirect(then, method="POST")
+    return str(response)
+
+
+def wait(text: str, seconds: int, then: str) -> str:
+    """Ask the caller to wait for so long, then go on at ``then``."""
+    response = VoiceResponse()
+    response.say(text)
+    response.pause(length=seconds)
     response.redirect(then, method="POST")
     return str(response)
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 
 from vocelio.gateway import config as configuration
 from vocelio.gateway.api.routes import routes
 from vocelio.gateway.app import build
+from vocelio.gateway.calls.handover import hand_over
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.cli import common
@@ -18,7 +18,7 @@ from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.server import config, loop_factory
+from vocelio.gateway.server import Server, config, loop_factory
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.store.accounts import Accounts
@@ -41,16 +41,24 @@ def serve(
     site: Annotated[
         Path | None, typer.Option(help="First put what this folder (site.json, flows/*.json) has into the database.")
     ] = None,
+    drain_seconds: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=86_400,
+            help="When told to stop, let live calls end by themselves for so long; then hand them over.",
+        ),
+    ] = 0.0,
 ) -> None:
-    """Run the gateway until it is told to stop."""
+    """Run the gateway until it is told to stop; its live calls go on with another process."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with common.explained(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         settings = common.settings()
         folder = Folder(site) if site else None
-        runner.run(_serve(settings, folder, host, port or settings.port))
+        runner.run(_serve(settings, folder, host, port or settings.port, drain_seconds))
 
 
-async def _serve(settings: Settings, folder: Folder | None, host: str, port: int) -> None:
+async def _serve(settings: Settings, folder: Folder | None, host: str, port: int, drain_seconds: float) -> None:
     database, vault = Database(settings.database_url), Vault(settings.secret_keys)
     try:
         await database.migrate()
@@ -64,13 +72,13 @@ async def _serve(settings: Settings, folder: Folder | None, host: str, port: int
             LocalSynthesizer(),
             EventBus(),
             Fetcher(),
-            DatabaseJournal(database),
+            DatabaseJournal(database, vault),
             wall_clock,
         )
-        calls = Calls(services)
+        calls = Calls(services, settings.secret_keys)
         api = routes(database, vault, calls, wall_clock)
         app = build(settings, calls, accounts=Accounts(database, vault).token, api=api)
-        await uvicorn.Server(config(app, host, port)).serve()
+        await Server(config(app, host, port), lambda: hand_over(calls, drain_seconds)).serve()
     finally:
         await database.aclose()
 

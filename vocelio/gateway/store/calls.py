@@ -144,12 +144,14 @@ async def timeline(database: Database, tenant: str, call: str, page: TimelinePag
 
 async def log(database: Database, tenant: str, call: str) -> bytes:
     """What ``vocelio replay`` reads: JSON lines. Raises NotFound, also when the call has not ended yet."""
-    where = (call_logs.c.tenant_id == tenant, call_logs.c.call_id == call)
+    order = (call_logs.c.generation, call_logs.c.revision)
+    query = select(call_logs.c.log).where(call_logs.c.tenant_id == tenant, call_logs.c.call_id == call)
     async with database.reading() as connection:
-        kept = await connection.scalar(select(call_logs.c.log).where(*where))
-    if kept is None:
+        ended = (await _row(connection, tenant, call)).ended is not None
+        pieces = (await connection.scalars(query.order_by(*order))).all() if ended else []
+    if not pieces:
         raise NotFound
-    return await asyncio.to_thread(zlib.decompress, kept)  # a long call's has 4 MB
+    return await asyncio.to_thread(lambda: b"".join(map(zlib.decompress, pieces)))  # a long call's has 4 MB
 
 
 def _matching(tenant: str, search: Search) -> list[ColumnElement[bool]]:

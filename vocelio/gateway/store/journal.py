@@ -1,11 +1,12 @@
-"""What is kept of live calls: the ``Journal`` port.
+"""What is kept of calls while they live: the ``Journal`` port.
 
-Nothing here waits: a call says what is to be kept and goes on. What must be certain before the next thing is done
-says so by a callback, which comes when it is committed.
+To save never waits: a call says what is to be kept and goes on. What must be certain before the next thing is done
+says so by a callback, which comes when it is committed. What was saved is the authority on a call: any process finds
+it there and can go on with it, and ``take_over`` alone makes a stream the call's own.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -26,11 +27,22 @@ class Segment(msgspec.Struct, frozen=True):
     micro_usd: int
 
 
+Told = Literal["", "hung_up", "broken", "given_up"]
+"""What is known of a call's end without its stream: Twilio says that it is over, or that its stream broke off; or
+Twilio was told to go elsewhere with it.
+"""
+
+Live = tuple[str, str, int]
+"""A stream of this process: tenant, call, generation."""
+
+
 class SavedCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call as it is kept. Instants are whole microseconds UTC, ``ended`` 0 while it goes on.
 
-    ``revision`` counts what was saved of a call: a later one takes the place of an earlier. ``version`` is 0 when the
-    call was turned away before a flow began. ``state`` is what another stream needs to go on; ``log`` is for replay.
+    ``generation`` and ``revision`` order what was saved of a call: a later one takes the place of an earlier.
+    ``version`` is 0 when the call was turned away before a flow began. Past ``due``, with no word of it, the call is
+    over. ``state`` is what another stream needs to go on; ``log`` is for replay: what came since it was last saved.
+    As it is found, it has no segments and no log, but what Twilio ``told``, and the ``sequence`` of its last event.
     """
 
     tenant: str
@@ -50,6 +62,19 @@ class SavedCall(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[Segment, ...] = ()
     state: dict[str, Any] | None = None
     log: bytes = b""
+    due: int = 0
+    told: Told = ""
+    sequence: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of it can go on: a call that was lost still can."""
+        return bool(self.ended) and self.outcome != "lost"
+
+    @property
+    def turned_away(self) -> bool:
+        """Whether it never came to a flow."""
+        return bool(self.ended) and not self.version and not self.generation
 
     @property
     def billed(self) -> int:
@@ -63,13 +88,48 @@ class SavedCall(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal(Protocol):
-    """Where calls are kept."""
+    """Where calls are kept. What waits raises StoreUnavailable, in bounded time."""
 
-    def save(self, call: SavedCall, committed: Callable[[], None] = nothing) -> None:
-        """Keep the call as it is now. ``committed`` is called once that is certain; never, if it never is."""
+    def save(
+        self, call: SavedCall, committed: Callable[[], None] = nothing, overtaken: Callable[[], None] = nothing
+    ) -> None:
+        """Keep the call as it is now.
+
+        ``committed`` is called once that is certain, ``overtaken`` when a later state of the call is there already;
+        neither, if it is never known.
+        """
 
     def tell(self, event: Event, flow: str) -> None:
         """Keep an event of a call of that flow, which was saved before: its timeline."""
+
+    async def find(self, call: str, account: str) -> SavedCall | None:
+        """The account's call, as it was saved last by anybody."""
+        ...
+
+    async def take_over(self, tenant: str, call: str, account: str, generation: int, due: int) -> SavedCall | None:
+        """Raise the call's generation by one, if it is that and the call is not over: whoever gets it owns the call."""
+        ...
+
+    async def claim(self, kept: SavedCall) -> bool:
+        """Raise a call's revision by one, if it is as it was ``kept`` and is not over: one of several gets it."""
+        ...
+
+    async def stay(self, live: Collection[Live], due: int) -> None:
+        """These streams are alive: their calls are not over before ``due``."""
+
+    async def hear(self, account: str, call: str, told: Told, due: int, generation: int | None = None) -> None:
+        """Twilio tells of a call's end (of that ``generation`` only, if it is given): by ``due`` it is over."""
+
+    async def overdue(self, now: int, limit: int) -> Sequence[SavedCall]:
+        """Calls of which nothing was heard in time."""
+        ...
+
+    async def forget(self, before: int) -> None:
+        """Remove the states of calls that were lost ``before`` that instant: nobody comes back for them."""
+
+    async def count(self, tenant: str) -> int:
+        """How many of the tenant's calls have not ended."""
+        ...
 
     async def start(self) -> None:
         """Begin."""

@@ -61,7 +61,23 @@ _FIND = (
     )
     .where(numbers.c.number == bindparam("number"))
 )
-
+_PINNED = (
+    select(
+        tenant_table.c.id.label("tenant_id"),
+        flow_versions.c.flow_id,
+        flow_versions.c.number.label("active"),
+        flow_versions.c.content,
+        numbers.c.fallback,
+        tenant_table.c.revision,
+    )
+    .join(flow_versions, flow_versions.c.tenant_id == tenant_table.c.id)
+    .outerjoin(numbers, and_(numbers.c.tenant_id == tenant_table.c.id, numbers.c.number == bindparam("number")))
+    .where(
+        tenant_table.c.id == bindparam("tenant"),
+        flow_versions.c.flow_id == bindparam("flow"),
+        flow_versions.c.number == bindparam("version"),
+    )
+)
 
 _Found = Row[Any, Any, Any, Any, Any, Any, Any, Any]
 
@@ -98,6 +114,11 @@ class DatabaseSite:
             raise
         return found
 
+    async def pinned(self, tenant: str, number: str, flow: str, version: int, started: int) -> Assignment | None:
+        """See Site."""
+        found = self._find_pinned(started, tenant=tenant, number=number, flow=flow, version=version)
+        return await self._database.in_time(found, LOOKUP_SECONDS)
+
     async def secret(self, tenant: str, name: str) -> str:
         """See Site."""
         return await self._database.in_time(secrets.reveal(self._database, self._vault, tenant, name), LOOKUP_SECONDS)
@@ -113,10 +134,25 @@ class DatabaseSite:
         if closed:
             return closed
         try:
-            version = await self._version(row)
+            return await self._assignment(number, row, tenant, self._wall())
         except versions.UnusableVersion:
             LOG.exception("calls of %s get the apology", number)
             return self._remembered[number]
+
+    async def _find_pinned(self, started: int, **which: Any) -> Assignment | None:
+        async with self._database.reading() as connection:
+            row = (await connection.execute(_PINNED, which)).first()
+        if row is None:
+            return None
+        try:
+            return await self._assignment(which["number"], row, await self._tenant(row), started)
+        except versions.UnusableVersion:
+            LOG.exception("a call of %s cannot go on", which["number"])
+            return None
+
+    async def _assignment(self, number: str, row: Any, tenant: _Tenant, at: int) -> Assignment:
+        """Raises UnusableVersion."""
+        version = await self._version(row)
         return Assignment(
             number=number,
             tenant=tenant.tenant,
@@ -125,11 +161,12 @@ class DatabaseSite:
             promoted=row.active,
             departments=tenant.departments,
             sounds=await self._played(row, version),
-            rates=rates.in_force(tenant.rates, self._wall()),
+            rates=rates.in_force(tenant.rates, at),
             account=tenant.account,
+            fallback=row.fallback or "",
         )
 
-    async def _tenant(self, row: _Found) -> _Tenant:
+    async def _tenant(self, row: Any) -> _Tenant:
         """As of that revision or a later one: then the next lookup finds that one, and reads again."""
         held = self._tenants.get(row.tenant_id)
         if held is None or held.revision != row.revision:
@@ -140,7 +177,7 @@ class DatabaseSite:
             self._tenants[row.tenant_id] = held
         return held
 
-    async def _version(self, row: _Found) -> FlowVersion:
+    async def _version(self, row: Any) -> FlowVersion:
         """Versions with the same content are the same, whoever's they are."""
         held = self._versions.get(row.content)
         if held is not None:
@@ -157,13 +194,13 @@ class DatabaseSite:
         if not done.cancelled():
             done.exception()  # whoever still waits gets it; nobody may
 
-    async def _load(self, row: _Found) -> FlowVersion:
+    async def _load(self, row: Any) -> FlowVersion:
         async with self._database.reading() as connection:
             version = await versions.load(connection, row.tenant_id, row.flow_id, row.active)
         self._versions[row.content] = version
         return version
 
-    async def _played(self, row: _Found, version: FlowVersion) -> dict[str, bytes]:
+    async def _played(self, row: Any, version: FlowVersion) -> dict[str, bytes]:
         """The sounds that the version plays and the tenant has."""
         played = {}
         for name in sounds(version):

@@ -177,7 +177,9 @@ calls = Table(
     Column("flow_id", String(64), nullable=False),
     Column("version", Integer),  # none: it was turned away before a flow began
     Column("revision", Integer, nullable=False),  # counts what was saved of the call: a later one replaces
-    Column("generation", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),  # counts its streams: what an older one saves is refused
+    _at("due", optional=True),  # past it, with no word of the call, it is over
+    Column("told", String(10)),  # what Twilio has told of its end
     _at("started"),
     _at("ended", optional=True),
     Column("outcome", String(20), nullable=False),
@@ -185,7 +187,7 @@ calls = Table(
     Column("department", String(64), nullable=False),
     Column("billed", BigInteger, nullable=False),  # microseconds
     Column("micro_usd", BigInteger, nullable=False),
-    Column("state", Text),  # JSON: what another stream needs to go on; none once it has ended
+    Column("state", Text),  # encrypted JSON: what another stream needs to go on; none once it has ended
     Index(None, "tenant_id", "started"),
     Index(None, "tenant_id", "flow_id", "started"),
     Index(None, "tenant_id", "number", "started"),
@@ -193,6 +195,10 @@ calls = Table(
 )
 Index(
     "ix_calls_live", calls.c.tenant_id, sqlite_where=calls.c.ended.is_(None), postgresql_where=calls.c.ended.is_(None)
+)
+Index("ix_calls_due", calls.c.due, sqlite_where=calls.c.ended.is_(None), postgresql_where=calls.c.ended.is_(None))
+Index(
+    "ix_calls_kept", calls.c.ended, sqlite_where=calls.c.state.is_not(None), postgresql_where=calls.c.state.is_not(None)
 )
 
 usage = Table(
@@ -236,7 +242,9 @@ call_logs = Table(
     metadata,
     Column("tenant_id", String(40), primary_key=True),
     Column("call_id", String(34), primary_key=True),
-    Column("log", LargeBinary, nullable=False),  # JSON lines, compressed: for replay
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("log", LargeBinary, nullable=False),  # JSON lines, compressed, as they were saved: for replay
     ForeignKeyConstraint(["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], ondelete="CASCADE"),
 )
 

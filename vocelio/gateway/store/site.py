@@ -62,7 +62,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
     ``promoted`` is the number of the flow's version, 0 where versions are not counted. ``sounds`` are the stored
     sounds (mu-law) that the version plays; ``rates`` are micro-USD a minute. ``account`` is the tenant's own of
-    Twilio, if it has one: nobody else's may call the number then, but the platform's.
+    Twilio, if it has one: nobody else's may call the number then, but the platform's. ``fallback`` is the number that
+    callers are put through to when all else has failed.
     """
 
     number: str
@@ -74,6 +75,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     sounds: dict[str, bytes] = {}
     rates: dict[Tier, int] = msgspec.field(default_factory=DEFAULT_RATES.copy)
     account: str = ""
+    fallback: str = ""
 
 
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +95,13 @@ class Site(Protocol):
 
     async def assignment(self, number: str) -> Assignment | Closed | None:
         """What is behind a number (E.164); None when it is nobody's. Raises StoreUnavailable."""
+        ...
+
+    async def pinned(self, tenant: str, number: str, flow: str, version: int, started: int) -> Assignment | None:
+        """What a call that ``started`` then goes on with: its version, and the tenant's things as they are now.
+
+        None when the version cannot be run any more. Raises StoreUnavailable.
+        """
         ...
 
     async def secret(self, tenant: str, name: str) -> str:

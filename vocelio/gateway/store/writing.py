@@ -11,9 +11,10 @@ import asyncio
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
+from sqlalchemy import Table, and_, or_
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -21,8 +22,10 @@ from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
 from vocelio.gateway.store.actor import to_json
 from vocelio.gateway.store.database import Database, is_bad_data
-from vocelio.gateway.store.journal import SavedCall, nothing
+from vocelio.gateway.store.journal import Live, SavedCall, Told, nothing
 from vocelio.gateway.store.schema import call_events, call_logs, calls, usage
+from vocelio.gateway.store.underway import Underway
+from vocelio.gateway.store.vault import Vault
 
 LOG = logging.getLogger(__name__)
 
@@ -31,11 +34,16 @@ COMMIT_SECONDS = 6.0  # longer than a statement may take: past it the commit is 
 RETRY_SECONDS = 0.5
 CALLS_AT_ONCE, EVENTS_AT_ONCE = 1_000, 500  # in one commit, so that none takes long
 MAX_EVENTS = 100_000  # some 50 MB: half an hour of 50 calls
-CLOSING_SECONDS = 8.0
+CLOSING_SECONDS = 2.0  # a process has ten to be gone, and its calls take the most of them
+ASK_SECONDS = 2.0  # for the database to answer a question about a call: Twilio waits for it, and a caller with it
 
+T = TypeVar("T")
 Row = dict[str, Any]
+Key = tuple[str, str]
 
-_KEY = {calls: ("tenant_id", "id"), usage: ("tenant_id", "call_id", "segment"), call_logs: ("tenant_id", "call_id")}
+_CALL_KEY = ("tenant_id", "id")
+_NOT_SAVED = {"told"}  # what others write
+_USAGE_KEY = ("tenant_id", "call_id", "segment")
 
 
 class _Rows(NamedTuple):
@@ -44,28 +52,39 @@ class _Rows(NamedTuple):
     call: Row
     usage: list[Row]
     log: bytes
-    committed: list[Callable[[], None]]
+    waiting: list[tuple[Callable[[], None], Callable[[], None]]]  # to be told: committed, or overtaken
+
+    @property
+    def key(self) -> Key:
+        return self.call["tenant_id"], self.call["id"]
+
+    def behind(self, earlier: "_Rows") -> "_Rows":
+        """In the place of what was saved before and has not been written: the logs of both, and all who wait."""
+        return self._replace(log=earlier.log + self.log, waiting=[*earlier.waiting, *self.waiting])
 
 
 class DatabaseJournal:
     """The Journal port on a database. ``lost`` counts what was dropped or refused."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._calls: dict[tuple[str, str], _Rows] = {}  # one for each call that changed
+    def __init__(self, database: Database, vault: Vault) -> None:
+        self._database, self._underway = database, Underway(vault)
+        self._calls: dict[Key, _Rows] = {}  # one for each call that changed
+        self._gathered: dict[Key, _Rows] = {}  # those of the commit under way
+        self._written = asyncio.Event()  # set, and made anew, when a commit is over
         self._events: deque[Row] = deque()
         self._wakeup = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.lost = 0
 
-    def save(self, call: SavedCall, committed: Callable[[], None] = nothing) -> None:
+    def save(
+        self, call: SavedCall, committed: Callable[[], None] = nothing, overtaken: Callable[[], None] = nothing
+    ) -> None:
         """See Journal."""
-        key = (call.tenant, call.id)
-        waiting = self._calls[key].committed if key in self._calls else []
-        if committed is not nothing:
-            waiting = [*waiting, committed]
-        self._calls[key] = _Rows(_call(call), _usage(call), call.log, waiting)
+        waiting = [] if committed is overtaken is nothing else [(committed, overtaken)]
+        rows = _Rows(self._call(call), _usage(call), call.log, waiting)
+        before = self._calls.get(rows.key)
+        self._calls[rows.key] = rows.behind(before) if before else rows
         self._wakeup.set()
 
     def tell(self, event: Event, flow: str) -> None:
@@ -103,7 +122,7 @@ class DatabaseJournal:
 
     async def _write(self) -> bool:
         """Commit what has gathered, or put it back."""
-        gathered = {key: self._calls.pop(key) for key in list(self._calls)[:CALLS_AT_ONCE]}
+        gathered = self._gathered = {key: self._calls.pop(key) for key in list(self._calls)[:CALLS_AT_ONCE]}
         events = [self._events.popleft() for _ in range(min(EVENTS_AT_ONCE, len(self._events)))]
         try:
             kept = await self._commit_all(list(gathered.values()), events)
@@ -112,92 +131,172 @@ class DatabaseJournal:
                 LOG.exception("the journal could not write")
             self._put_back(gathered, events)
             return False
-        for rows in kept:
-            for committed in rows.committed:
-                asyncio.get_running_loop().call_soon(committed)  # what goes wrong there is not the journal's trouble
+        finally:
+            self._gathered = {}
+            self._written.set()
+            self._written = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for rows, is_kept in kept:
+            for committed, overtaken in rows.waiting:
+                loop.call_soon(committed if is_kept else overtaken)  # their trouble is not the journal's
         await asyncio.sleep(0)  # they may have more to tell
         return True
 
     def _put_back(self, gathered: dict[tuple[str, str], _Rows], events: list[Row]) -> None:
         """In front of what has come meanwhile; who waited for an earlier state of a call waits for the later one."""
-        later, self._calls = self._calls, {}
-        for key, rows in (gathered | later).items():
-            before = gathered[key].committed if key in later and key in gathered else []
-            self._calls[key] = rows._replace(committed=[*before, *rows.committed])
+        later, self._calls = self._calls, gathered
+        for key, rows in later.items():
+            self._calls[key] = rows.behind(gathered[key]) if key in gathered else rows
         self._events.extendleft(reversed(events))
 
-    async def _commit_all(self, saved: list[_Rows], events: list[Row]) -> list[_Rows]:
+    async def _commit_all(self, saved: list[_Rows], events: list[Row]) -> list[tuple[_Rows, bool]]:
         """One commit for all; what the database refuses must not keep the others waiting, so then one for each.
 
-        Gives what is kept. Raises StoreUnavailable.
+        Gives what is certain now: that it is kept, or that a later state is. Raises StoreUnavailable.
         """
-        logs = [await asyncio.to_thread(_log, rows) for rows in saved if rows.log]
+        logs = {rows.key: await asyncio.to_thread(_log, rows) for rows in saved if rows.log}
         try:
-            await self._database.in_time(self._commit(saved, logs, events), COMMIT_SECONDS)
+            kept = await self._database.in_time(self._commit(saved, logs, events), COMMIT_SECONDS)
+            return [(rows, rows.key in kept) for rows in saved]
         except SQLAlchemyError as error:
             if not is_bad_data(error):
                 raise
-        else:
-            return saved
-        kept = []
+        certain = []
         for rows in saved:
-            log = [row for row in logs if row["call_id"] == rows.call["id"]]
-            if await self._is_kept(rows.call["id"], self._commit([rows], log, [])):
-                kept.append(rows)
+            found = await self._commit_one(rows.call["id"], self._commit([rows], logs, []))
+            if found is not None:
+                certain.append((rows, rows.key in found))
         for row in events:
-            await self._is_kept(row["call_id"], self._commit([], [], [row]))
-        return kept
+            await self._commit_one(row["call_id"], self._commit([], {}, [row]))
+        return certain
 
-    async def _is_kept(self, call: str, commit: Coroutine[Any, Any, None]) -> bool:
+    async def _commit_one(self, call: str, commit: Coroutine[Any, Any, set[Key]]) -> set[Key] | None:
         try:
-            await self._database.in_time(commit, COMMIT_SECONDS)
+            return await self._database.in_time(commit, COMMIT_SECONDS)
         except SQLAlchemyError as error:
             if not is_bad_data(error):
                 raise
             self.lost += 1
             LOG.exception("the database refuses to keep something of %s: %s", call, type(error).__name__)
-            return False
-        return True
+            return None
 
-    async def _commit(self, saved: list[_Rows], logs: list[Row], events: list[Row]) -> None:
+    async def _commit(self, saved: list[_Rows], logs: dict[Key, Row], events: list[Row]) -> set[Key]:
+        """In the order of their keys, so that two processes cannot wait for each other. Gives what is kept."""
         async with self._database.writing() as connection:
-            await self._put(connection, calls, [rows.call for rows in saved], "revision")
-            await self._put(connection, usage, [row for rows in saved for row in rows.usage])
-            await self._put(connection, call_logs, logs)
-            if events:
-                await connection.execute(self._database.upsert(call_events).on_conflict_do_nothing(), events)
+            kept = await self._put_calls(connection, sorted((rows.call for rows in saved), key=lambda row: row["id"]))
+            await self._put_usage(connection, [row for rows in saved if rows.key in kept for row in rows.usage])
+            await self._add(connection, call_logs, (row for key, row in logs.items() if key in kept))
+            await self._add(connection, call_events, events)
+        return kept
 
-    async def _put(self, connection: AsyncConnection, table: Any, rows: list[Row], newer: str = "") -> None:
-        """Insert, or take the place of what is there: if it is ``newer``."""
+    async def _put_calls(self, connection: AsyncConnection, rows: list[Row]) -> set[Key]:
+        """Insert, or take the place of what is there, if that is not later: of a later generation or revision.
+
+        The same again is kept again: a commit may have come about although nobody was told.
+        """
         if not rows:
-            return
-        statement = self._database.upsert(table)
-        key = _KEY[table]
-        new = {column.name: statement.excluded[column.name] for column in table.c if column.name not in key}
-        where = statement.excluded[newer] > table.c[newer] if newer else None
-        await connection.execute(statement.on_conflict_do_update(index_elements=key, set_=new, where=where), rows)
+            return set()
+        statement = self._database.upsert(calls)
+        new = {c.name: statement.excluded[c.name] for c in calls.c if c.name not in {*_CALL_KEY, *_NOT_SAVED}}
+        ours, theirs = statement.excluded, calls.c
+        not_later = or_(
+            ours.generation > theirs.generation,
+            and_(ours.generation == theirs.generation, ours.revision >= theirs.revision),
+        )
+        statement = statement.on_conflict_do_update(index_elements=_CALL_KEY, set_=new, where=not_later)
+        found = await connection.execute(statement.returning(calls.c.tenant_id, calls.c.id), rows)
+        return {(row.tenant_id, row.id) for row in found}
 
+    async def _put_usage(self, connection: AsyncConnection, rows: list[Row]) -> None:
+        if rows:
+            statement = self._database.upsert(usage)
+            new = {c.name: statement.excluded[c.name] for c in usage.c if c.name not in _USAGE_KEY}
+            await connection.execute(statement.on_conflict_do_update(index_elements=_USAGE_KEY, set_=new), rows)
 
-def _call(call: SavedCall) -> Row:
-    return {
-        "tenant_id": call.tenant,
-        "id": call.id,
-        "account": call.account,
-        "number": call.number,
-        "caller": call.caller,
-        "flow_id": call.flow,
-        "version": call.version or None,
-        "revision": call.revision,
-        "generation": call.generation,
-        "started": call.started,
-        "ended": call.ended or None,
-        "outcome": call.outcome,
-        "disposition": _text(call.disposition, 200),
-        "department": _text(call.department, 64),
-        "billed": call.billed,
-        "micro_usd": call.micro_usd,
-        "state": None if call.state is None else to_json(call.state),
-    }
+    async def _add(self, connection: AsyncConnection, table: Table, rows: Iterable[Row]) -> None:
+        if added := list(rows):
+            await connection.execute(self._database.upsert(table).on_conflict_do_nothing(), added)
+
+    # Calls of any process
+
+    async def find(self, call: str, account: str) -> SavedCall | None:
+        """See Journal."""
+        return await self._asked(self._found(call, account))
+
+    async def take_over(self, tenant: str, call: str, account: str, generation: int, due: int) -> SavedCall | None:
+        """See Journal."""
+        return await self._asked(self._taken_over(tenant, call, account, generation, due))
+
+    async def claim(self, kept: SavedCall) -> bool:
+        """See Journal."""
+        return await self._asked(self._changed(self._underway.claim, kept))
+
+    async def stay(self, live: Collection[Live], due: int) -> None:
+        """See Journal."""
+        if live:
+            await self._asked(self._changed(self._underway.stay, live, due))
+
+    async def hear(self, account: str, call: str, told: Told, due: int, generation: int | None = None) -> None:
+        """See Journal."""
+        await self._asked(self._changed(self._underway.hear, account, call, told, due, generation))
+
+    async def overdue(self, now: int, limit: int) -> Sequence[SavedCall]:
+        """See Journal."""
+        return await self._asked(self._read(self._underway.overdue, now, limit))
+
+    async def forget(self, before: int) -> None:
+        """See Journal."""
+        await self._asked(self._changed(self._underway.forget, before))
+
+    async def count(self, tenant: str) -> int:
+        """See Journal."""
+        return await self._asked(self._read(self._underway.count, tenant))
+
+    async def _asked(self, question: Coroutine[Any, Any, T]) -> T:
+        return await self._database.in_time(question, ASK_SECONDS)
+
+    async def _found(self, call: str, account: str) -> SavedCall | None:
+        await self._settled(call)
+        return await self._read(self._underway.find, call, account)
+
+    async def _taken_over(self, *which: Any) -> SavedCall | None:
+        await self._settled(which[1])
+        return await self._changed(self._underway.take_over, *which)
+
+    async def _settled(self, call: str) -> None:
+        """What this process has saved of the call is written first: whoever asks here expects no less."""
+        while any(key[1] == call for key in (*self._calls, *self._gathered)):
+            await self._written.wait()
+
+    async def _read(self, question: Callable[..., Coroutine[Any, Any, T]], *about: Any) -> T:
+        async with self._database.reading() as connection:
+            return await question(connection, *about)
+
+    async def _changed(self, change: Callable[..., Coroutine[Any, Any, T]], *about: Any) -> T:
+        async with self._database.writing() as connection:
+            return await change(connection, *about)
+
+    def _call(self, call: SavedCall) -> Row:
+        return {
+            "tenant_id": call.tenant,
+            "id": call.id,
+            "account": call.account,
+            "number": call.number,
+            "caller": call.caller,
+            "flow_id": call.flow,
+            "version": call.version or None,
+            "revision": call.revision,
+            "generation": call.generation,
+            "due": None if call.ended else call.due,
+            "started": call.started,
+            "ended": call.ended or None,
+            "outcome": call.outcome,
+            "disposition": _text(call.disposition, 200),
+            "department": _text(call.department, 64),
+            "billed": call.billed,
+            "micro_usd": call.micro_usd,
+            "state": self._underway.locked(call),
+        }
 
 
 def _usage(call: SavedCall) -> list[Row]:
@@ -223,6 +322,8 @@ def _log(rows: _Rows) -> Row:
     return {
         "tenant_id": rows.call["tenant_id"],
         "call_id": rows.call["id"],
+        "generation": rows.call["generation"],
+        "revision": rows.call["revision"],
         "log": zlib.compress(rows.log, 1),
     }
 

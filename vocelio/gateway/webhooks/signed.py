@@ -25,6 +25,19 @@ class SignedForm:
         value = self._form.get(name, "")
         return value if isinstance(value, str) else ""
 
+    def told(self, name: str) -> str:
+        """A field, also when it was carried on in the query of a URL that Twilio came back to."""
+        return self.get(name) or self.query.get(name, "")
+
+    def number(self, name: str) -> int:
+        """A small count in the query; 0 for what is none."""
+        text = self.query.get(name, "0")
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+
+    def again(self, query: dict[str, str]) -> "SignedForm":
+        """The same, as if it had come with another query."""
+        return SignedForm(self._form, query)
+
     def required(self, name: str) -> str:
         """A field that Twilio always sends. Raises BadRequest."""
         value = self.get(name)

@@ -1,185 +1,135 @@
-"""The webhooks of a call: what Twilio asks, and the TwiML that answers.
+"""The webhooks of a call's begin and end: a call comes in, the first URL failed, the call or its stream is over.
 
-All of them may be asked twice (Twilio retries) and answer the same twice, but for the stream's token. What shall
-happen was put on record before the stream was closed; ``continue`` adds only that a lost stream was followed by
-another.
+All of them may be asked twice (Twilio retries) and answer the same twice, but for the stream's token; what they do is
+done once.
 """
 
-from typing import Literal
+import asyncio
+import logging
+from typing import TypeVar
+from urllib.parse import parse_qsl, urlsplit
 
-import msgspec
-
-from vocelio.engine import actions, events
 from vocelio.engine.facts import E164
-from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.registry import Calls, Visit
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Closed, Department
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, Assignment, Closed
+from vocelio.gateway.webhooks.answers import TROUBLE, Answers
+from vocelio.gateway.webhooks.onward import Onward
 from vocelio.gateway.webhooks.signed import SignedForm
 
-How = Literal["answered", "busy", "no_answer", "failed"]
+T = TypeVar("T")
 
-DIAL_STATUS: dict[str, How] = {
-    "completed": "answered",
-    "answered": "answered",
-    "busy": "busy",
-    "no-answer": "no_answer",
-    "canceled": "no_answer",
-    "failed": "failed",
-}
+LOG = logging.getLogger(__name__)
+
 WITHHELD = ("+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253")
 """ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE on a telephone's keys."""
-TROUBLE = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
 OVER = ("completed", "busy", "failed", "no-answer", "canceled")
 
 
 class Voice:
-    """One method for each webhook; each gives a TwiML document."""
+    """One method for each webhook."""
 
-    def __init__(self, calls: Calls, signatures: Signatures) -> None:
-        self._calls, self._signatures = calls, signatures
+    def __init__(self, calls: Calls, signatures: Signatures, answers: Answers, onward: Onward) -> None:
+        self._calls, self._signatures, self._answers, self._onward = calls, signatures, answers, onward
 
     async def voice(self, form: SignedForm) -> str:
         """A call comes in."""
-        known = self._calls.find(form.call, form.account)
-        if known is not None:  # asked again
-            return twiml.hang_up() if known.over else self._connect(known)
-        if self._calls.is_anothers(form.call, form.account):
-            return twiml.hang_up()
-        number, caller = form.required("To"), _caller(form.get("From"))
-        try:
-            found = await self._calls.services.site.assignment(number)
-        except StoreUnavailable:
-            return twiml.apologise(TROUBLE)
+        number = form.required("To")
+        site = self._calls.services.site
+        asked = (site.assignment(number), self._calls.find(form.call, form.account))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        found, kept = _known(answers[0]), _known(answers[1])
+        if isinstance(found, StoreUnavailable) or isinstance(kept, StoreUnavailable):
+            return self._without_the_store(form, found)
+        if kept is not None and not kept.turned_away:  # asked again
+            return twiml.hang_up() if kept.over else self._answers.connect_kept(kept)
         if found is None or not self._may_call(form.account, found.account):
             return twiml.apologise(DEFAULT_APOLOGY)
-        visit = Visit(form.call, form.account, number, caller)
+        visit = _visit(form)
         if isinstance(found, Closed):
-            self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
-            return twiml.forward(found.forward) if found.forward else twiml.apologise(found.text)
-        if caller and caller in found.tenant.blocked:
-            self._calls.turn_away(visit, found.tenant.id, found.flow, "blocked")
+            if kept is None:
+                self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
+            return _closed(found)
+        return await self._admit(visit, found, asked_before=kept is not None)
+
+    async def _admit(self, visit: Visit, found: Assignment, *, asked_before: bool) -> str:
+        tenant = found.tenant
+
+        def turn_away(outcome: str) -> None:
+            if not asked_before:
+                self._calls.turn_away(visit, tenant.id, found.flow, outcome)
+
+        if visit.caller and visit.caller in tenant.blocked:
+            turn_away("blocked")
             return twiml.reject()
-        if self._calls.full(found.tenant):
-            self._calls.turn_away(visit, found.tenant.id, found.flow, "busy")
-            return twiml.apologise(found.tenant.pause)
-        return self._connect(self._calls.begin(visit, found))
+        try:
+            if asked_before or await self._calls.full(tenant):  # turned away then is turned away now
+                turn_away("busy")
+                return twiml.apologise(tenant.pause)
+            record = await self._calls.begin(visit, found)
+        except StoreUnavailable:
+            return _unavailable(found)
+        return self._answers.connect(tenant.id, record.account, record.call, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:
         """A tenant's own account reaches that tenant's numbers only; the platform's, every number."""
         return self._signatures.is_platform(account) or account == owner
 
-    def go_on(self, form: SignedForm) -> str:
-        """The stream is closed, or was lost: what now?"""
-        record = self._calls.find(form.call, form.account)
-        if record is None:
-            return twiml.apologise(DEFAULT_APOLOGY)
-        if record.over:
-            return twiml.hang_up()
-        match record.intent:
-            case actions.Transfer() if record.pending is not None:  # that is over: its stream did not come
-                return self._resume(record)
-            case actions.Transfer():
-                self._calls.transferring(record)  # its stream may have broken off before it could say so
-                return self._dial(record, record.intent, 0)
-            case actions.HangUp():
-                return twiml.hang_up()
+    def _without_the_store(self, form: SignedForm, found: Assignment | Closed | StoreUnavailable | None) -> str:
+        """The fallback or the apology of a number that this process has seen before; or a general one."""
+        if found is None or isinstance(found, StoreUnavailable) or not self._may_call(form.account, found.account):
+            return twiml.apologise(TROUBLE)
+        tenant = found.tenant if isinstance(found, Closed) else found.tenant.id
+        self._calls.turn_away(_visit(form), tenant, found.flow, "unavailable")
+        return _closed(found) if isinstance(found, Closed) else _unavailable(found)
+
+    async def fallback(self, form: SignedForm) -> str:
+        """Another of our URLs could not be fetched, or what it answered could not be carried out: answer in its place.
+
+        Twilio names that URL in ErrorUrl and sends what it had sent there.
+        """
+        failed = urlsplit(form.get("ErrorUrl"))
+        LOG.warning("call %s: Twilio's error %s at %s", form.call, form.get("ErrorCode")[:10], failed.path[:100])
+        again = form.again(dict(parse_qsl(failed.query)))
+        match failed.path:
+            case "/twilio/continue":
+                return await self._onward.go_on(again)
+            case "/twilio/dialed":
+                return await self._onward.dialed(again)
             case _:
-                return self._resume(record)
+                return await self.voice(again)
 
-    def dialed(self, form: SignedForm) -> str:
-        """Ringing has ended: the next number, the flow's next node, or the end."""
-        record = self._calls.find(form.call, form.account)
-        if record is None or record.over or not isinstance(record.intent, actions.Transfer):
-            return twiml.hang_up()
-        if form.query.get("t", record.intent.id) != record.intent.id:  # of an earlier transfer, told again
-            return twiml.hang_up()
-        how = DIAL_STATUS.get(form.get("DialCallStatus"), "failed")
-        turn = form.query.get("n", "0")
-        tried = int(turn) if turn.isdecimal() and len(turn) < 3 else 0
-        if how != "answered" and tried + 1 < len(self._rounds(record, record.intent)):
-            return self._dial(record, record.intent, tried + 1)
-        return self._transferred(record, record.intent, how, form.get("DialCallDuration"))
-
-    def whisper(self, form: SignedForm) -> str:
-        """What the one who answers hears before the caller is put through."""
-        record = self._calls.find(form.query.get("call", ""), form.account)
-        if record is None or not isinstance(record.intent, actions.Transfer):
-            return twiml.say("")
-        return twiml.say(self._whisper(record, record.intent))
-
-    def status(self, form: SignedForm) -> None:
+    async def status(self, form: SignedForm) -> None:
         """Twilio says how the call stands; once it is over, nothing of it goes on."""
-        record = self._calls.find(form.call, form.account)
-        if record is None or form.get("CallStatus") not in OVER:
-            return
-        self._calls.over(record)
+        if form.get("CallStatus") in OVER:
+            await self._calls.over(form.account, form.call)
 
-    # Streams
+    async def stream(self, form: SignedForm) -> None:
+        """Twilio says how a stream fares. Only that it broke off is news."""
+        if form.get("StreamEvent") == "stream-error":
+            LOG.warning("call %s: its stream: %s", form.call, form.get("StreamError")[:200])
+            await self._calls.broken(form.account, form.call, form.number("g"))
 
-    def _connect(self, record: CallRecord) -> str:
-        stream = self._signatures.stream_url(f"/twilio/media/{record.account}")
-        token = self._calls.issue_token(record)
-        return twiml.connect(stream, token, self._signatures.url("/twilio/continue"))
 
-    def _resume(self, record: CallRecord) -> str:
-        now = self._calls.services.wall()
-        if record.may_resume(now):
-            record.resumed.append(record.elapsed(now))
-            return self._connect(record)
-        self._calls.end(record, "failed")
-        return twiml.apologise(record.assignment.tenant.apology)
+def _known(answer: T | BaseException) -> T | StoreUnavailable:
+    """An answer, or that there is none at present. Raises what else went wrong."""
+    if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable):
+        raise answer
+    return answer
 
-    # Transfers
 
-    def _department(self, record: CallRecord, transfer: actions.Transfer) -> Department | None:
-        return record.assignment.departments.get(transfer.department)
+def _visit(form: SignedForm) -> Visit:
+    return Visit(form.call, form.account, form.required("To"), _caller(form.get("From")))
 
-    def _rounds(self, record: CallRecord, transfer: actions.Transfer) -> list[tuple[str, ...]]:
-        """The numbers of each round of ringing: one each in turn, or all together; a SIP address is a round, too."""
-        if transfer.sip or transfer.number:
-            return [(transfer.number,) if transfer.number else ()]
-        department = self._department(record, transfer)
-        if department is None:
-            return []
-        together = (transfer.ring or department.ring) == "together"
-        return [department.numbers] if together else [(number,) for number in department.numbers]
 
-    def _dial(self, record: CallRecord, transfer: actions.Transfer, turn: int) -> str:
-        rounds = self._rounds(record, transfer)
-        if turn >= len(rounds):
-            return self._transferred(record, transfer, "failed", "")
-        department = self._department(record, transfer)
-        url = self._signatures.url
-        return twiml.dial(
-            rounds[turn],
-            sip=transfer.sip,
-            timeout=transfer.timeout or (department.timeout if department else RINGING),
-            action=url(f"/twilio/dialed?n={turn}&t={transfer.id}"),
-            whisper=url(f"/twilio/whisper?call={record.call}") if self._whisper(record, transfer) else "",
-            caller_id=transfer.caller_id,
-        )
+def _unavailable(found: Assignment) -> str:
+    return twiml.forward(found.fallback) if found.fallback else twiml.apologise(found.tenant.apology)
 
-    def _whisper(self, record: CallRecord, transfer: actions.Transfer) -> str:
-        department = self._department(record, transfer)
-        return transfer.whisper or (department.whisper if department else "")
 
-    def _transferred(self, record: CallRecord, transfer: actions.Transfer, how: How, seconds: str) -> str:
-        """The flow goes on with how ringing ended: on a new stream, unless it is over with that."""
-        if record.pending is None:
-            at = record.elapsed(self._calls.services.wall())
-            record.pending = events.TransferEnded(at, transfer.id, how, float(seconds) if seconds.isdecimal() else 0.0)
-        session = record.session()
-        record.pending = msgspec.structs.replace(record.pending, at=max(record.pending.at, session.at))
-        session.receive(record.pending)
-        if not session.ended:
-            return self._connect(record)
-        record.step(record.session(), record.pending)
-        self._calls.publish(record, "transfer.ended", how=how, seconds=record.pending.seconds)
-        self._calls.end(record, session.outcome)
-        return twiml.hang_up()
+def _closed(found: Closed) -> str:
+    return twiml.forward(found.forward) if found.forward else twiml.apologise(found.text)
 
 
 def _caller(number: str) -> str:

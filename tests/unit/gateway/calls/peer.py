@@ -7,7 +7,8 @@ from collections import deque
 
 from vocelio.engine.document import load
 from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.registry import Calls, Visit
+from vocelio.gateway.calls.record import CallRecord
+from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.calls.socket import MediaSocket
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
@@ -54,7 +55,31 @@ class World:
                 lambda: START + round((loop.time() + self.clock_set_by) * 1e6),
             )
         )
-        self.record = self.calls.begin(Visit(CALL, ACCOUNT, NUMBER, "+13105550142"), self.assignment)
+        record = CallRecord(CALL, ACCOUNT, "+13105550142", self.assignment, self.calls.services.wall())
+        MemoryJournal.save(self.journal, record.saved(self.calls.services.wall()))
+
+    @property
+    def record(self):
+        """The call as it is: its stream's, or what was kept of it."""
+        if live := self.calls.live.get(CALL):
+            return live._record
+        kept = self.kept
+        record = CallRecord.found(kept, self.assignment)
+        record.ended, record.outcome = kept.ended, kept.outcome
+        return record
+
+    @property
+    def kept(self):
+        """The call as it was saved last."""
+        return self.journal.calls[CALL]
+
+    def token(self):
+        """What /twilio/voice and /twilio/continue give out."""
+        return self.calls.token(TENANT.id, ACCOUNT, CALL, self.kept.generation)
+
+    async def status(self):
+        """Twilio says that the call is over."""
+        await self.calls.over(ACCOUNT, CALL)
 
     def set_clock(self, seconds):
         """Somebody sets the wall clock, forward or back."""
@@ -133,6 +158,10 @@ class Peer:
 
     def press(self, key):
         self.numbered("dtmf", dtmf={"track": "inbound_track", "digit": key})
+
+    async def admitted(self):
+        """Until the gateway has let the stream in, or has not."""
+        await asyncio.wait({self.socket._admission})
 
     async def run(self, seconds, sound=b""):
         """Let so much time pass, the caller making ``sound`` (mu-law), then silence; stops when we are closed."""

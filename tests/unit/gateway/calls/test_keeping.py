@@ -22,28 +22,28 @@ BYE = flow(bye={"type": "hangup", "text": "Goodbye."})
 
 
 class SlowJournal(MemoryJournal):
-    """Commits from some instant on: till then everything waits."""
+    """Commits nothing between two instants: what is saved then waits."""
 
-    def __init__(self, until):
+    def __init__(self, until, since=0.03):
         super().__init__()
-        self.until, self.waiting = until, []
+        self.since, self.until, self.waiting = since, until, []
 
-    def save(self, call, committed=lambda: None):
+    def save(self, call, committed=lambda: None, overtaken=lambda: None):
         loop = asyncio.get_running_loop()
-        if loop.time() >= self.until:
-            super().save(call, committed)
+        if not self.since <= loop.time() < self.until:
+            super().save(call, committed, overtaken)
             return
         if not self.waiting:
             loop.call_at(self.until, self.flush)
-        self.waiting.append((call, committed))
+        self.waiting.append((call, committed, overtaken))
 
     def flush(self):
-        for call, committed in self.waiting:
-            super().save(call, committed)
+        for waiting in self.waiting:
+            super().save(*waiting)
 
 
 def started(world):
-    return Peer(world, world.calls.issue_token(world.record))
+    return Peer(world, world.token())
 
 
 def texts(world):
@@ -62,7 +62,7 @@ async def test_a_transfer_begins_when_the_intent_is_certain():
     assert peer.code == 1000
     assert spoken > 0.5, "the caller was asked to wait a moment"
     kept = world.journal.calls[CALL]
-    assert kept.state["intent"].department == "sales"
+    assert kept.state["intent"]["department"] == "sales"
     await peer.gone()
 
 
@@ -82,7 +82,6 @@ async def test_without_the_store_a_transfer_fails_after_a_while_and_the_flow_goe
     await peer.run(20)
     assert texts(world) == ["A", "One moment, please.", "Nobody can be reached."]
     assert world.of("store.unavailable") == [{"seconds": 10.0}]
-    assert world.record.intent.outcome == "completed"
     await peer.run(2)
     assert peer.code == 1000, "hanging up needs nobody, and nobody waits for it in silence"
     assert world.of("call.ended") == [], "that is told when it is certain"
@@ -112,6 +111,7 @@ async def test_an_operator_can_hang_up_while_a_transfer_waits():
     assert world.calls.command("harbour", CALL, "hang_up")
     await peer.run(10)
     assert peer.code == 1000
+    await asyncio.sleep(5)
     assert world.of("transfer.started") == []
     assert world.record.outcome == "completed"
     await peer.gone()
@@ -141,7 +141,7 @@ async def test_the_end_is_kept_with_its_bill_and_its_log():
     await peer.run(5)
     kept = world.journal.calls[CALL]
     assert (kept.outcome, kept.version, kept.state) == ("completed", 7, None)
-    assert kept.log.count(b"\n") > 2
+    assert world.journal.logs[CALL].count(b"\n") > 2
     (segment,) = kept.segments
     assert segment.micro_usd == pytest.approx(segment.billed / 1_000, abs=1)
     (ended,) = world.of("call.ended")
@@ -173,11 +173,11 @@ async def test_a_tenant_can_limit_its_calls():
     world = World(BYE)
     tenant = world.assignment.tenant
     limited = type(tenant)(id=tenant.id, name=tenant.name, max_calls=1)
-    assert world.calls.full(limited)
-    assert not world.calls.full(tenant)
+    assert await world.calls.full(limited)
+    assert not await world.calls.full(tenant)
     peer = started(world)
     await peer.run(5)
-    assert not world.calls.full(limited), "the call has ended"
+    assert not await world.calls.full(limited), "the call has ended"
     await peer.gone()
 
 
@@ -187,7 +187,7 @@ async def test_what_waits_for_the_store_before_a_hang_up_is_not_billed():
     peer = started(world)
     await peer.run(8)
     assert peer.code == 1000
-    assert world.record.meter.billed < 1_500_000, "half a second of goodbye"
+    assert world.kept.billed < 1_500_000, "half a second of goodbye"
     await peer.gone()
     await asyncio.sleep(1_000)
 
@@ -199,11 +199,10 @@ async def test_a_stream_that_breaks_off_while_its_transfer_waits_for_the_store()
     peer = started(world)
     await peer.run(2)
     await peer.gone()
-    world.calls.transferring(world.record)  # as the webhook does when it dials
     await asyncio.sleep(300)
     assert world.record.outcome == "", "it has not ended: somebody talks"
-    assert world.record.meter.billed < 3_000_000
-    world.calls.over(world.record)
+    assert world.kept.billed < 3_000_000
+    await world.status()
     await asyncio.sleep(10)
 
 
@@ -212,7 +211,7 @@ async def test_a_token_that_was_given_out_for_nothing_ends_no_live_call():
     world = World(flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
     peer = started(world)
     await peer.run(1)
-    world.calls.issue_token(world.record)  # the voice webhook, told again late
+    world.token()  # the voice webhook, told again late
     await peer.run(120)
     assert (peer.code, world.record.outcome) == (None, "")
     peer.numbered("stop", stop={})
@@ -230,7 +229,7 @@ def test_the_bill_does_not_follow_the_wall_clock(jump):
         world.set_clock(jump)
         await peer.run(10)
         peer.numbered("stop", stop={})
-        assert world.record.meter.billed == pytest.approx(20_000_000, abs=500_000)
+        assert world.kept.billed == pytest.approx(20_000_000, abs=500_000)
         assert world.record.ended >= world.record.started
         await peer.gone()
 

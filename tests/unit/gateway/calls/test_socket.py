@@ -13,11 +13,12 @@ FLOW = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "sec
 @in_virtual_time
 async def test_a_good_token_starts_the_call():
     world = World(FLOW)
-    peer = Peer(world, world.calls.issue_token(world.record))
+    peer = Peer(world, world.token())
+    await peer.admitted()
     assert len(world.of("call.started")) == 1
     assert list(world.calls.live) == [world.record.call]
     await peer.gone()
-    await asyncio.sleep(2)
+    await asyncio.sleep(6)
 
 
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 400])
@@ -25,6 +26,7 @@ async def test_a_good_token_starts_the_call():
 async def test_a_wrong_token(token):
     world = World(FLOW)
     peer = Peer(world, token)
+    await peer.admitted()
     assert peer.code == 1008
     assert world.events == []
     await peer.gone()
@@ -33,22 +35,24 @@ async def test_a_wrong_token(token):
 @in_virtual_time
 async def test_a_token_is_good_once():
     world = World(FLOW)
-    token = world.calls.issue_token(world.record)
+    token = world.token()
     first = Peer(world, token)
     second = Peer(world, token)
+    await asyncio.sleep(0.1)
     assert (first.code, second.code) == (None, 1008)
     assert world.record.generation == 1
     await first.gone()
     await second.gone()
-    await asyncio.sleep(2)
+    await asyncio.sleep(6)
 
 
 @in_virtual_time
 async def test_a_token_is_good_for_a_minute():
     world = World(FLOW)
-    token = world.calls.issue_token(world.record)
+    token = world.token()
     await asyncio.sleep(60.1)
     peer = Peer(world, token)
+    await peer.admitted()
     assert peer.code == 1008
     await peer.gone()
 
@@ -57,7 +61,8 @@ async def test_a_token_is_good_for_a_minute():
 async def test_a_token_is_good_for_its_call_and_account_only():
     world = World(FLOW)
     for other in ({"call": "CA" + "9" * 32}, {"account": "AC" + "9" * 32}):
-        peer = Peer(world, world.calls.issue_token(world.record), **other)
+        peer = Peer(world, world.token(), **other)
+        await peer.admitted()
         assert peer.code == 1008
         await peer.gone()
     assert world.events == []
@@ -87,13 +92,13 @@ async def test_anything_but_a_start_comes():
 @in_virtual_time
 async def test_a_line_that_falls_silent_is_half_open():
     world = World(FLOW)
-    peer = Peer(world, world.calls.issue_token(world.record))
+    peer = Peer(world, world.token())
     await peer.run(15)
     assert peer.code is None
     await asyncio.sleep(25)
     assert peer.code == 1008
     await peer.gone()
-    await asyncio.sleep(2)
+    await asyncio.sleep(6)
 
 
 @pytest.mark.parametrize(
@@ -108,13 +113,13 @@ async def test_a_line_that_falls_silent_is_half_open():
 @in_virtual_time
 async def test_a_peer_that_breaks_the_protocol_harms_only_itself(text, code):
     world = World(FLOW)
-    peer = Peer(world, world.calls.issue_token(world.record))
+    peer = Peer(world, world.token())
     await peer.run(1)
     peer.socket.received(text)
     assert peer.code == code
     peer.socket.received(text)
     await peer.gone()
     assert asyncio.all_tasks() == {asyncio.current_task()}
-    await asyncio.sleep(2)
+    await asyncio.sleep(6)
     assert world.of("call.ended")[0]["outcome"] == "lost"
     assert world.record.account == ACCOUNT

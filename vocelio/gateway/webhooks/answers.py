@@ -1,0 +1,74 @@
+"""What several webhooks answer: a stream for a call, a wait for the store, a goodbye; each with its URLs.
+
+A URL that Twilio comes back to says how often it has come back without success, so that the answer needs no memory.
+"""
+
+from urllib.parse import urlencode
+
+from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier import twiml
+from vocelio.gateway.carrier.signatures import Signatures
+from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.store.journal import SavedCall
+from vocelio.gateway.store.site import Closed, Tenant
+from vocelio.gateway.webhooks.signed import SignedForm
+
+TROUBLE = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
+WAITS = 3  # times that a caller is asked to wait for the store: with its own patience about ten seconds
+WAIT_SECONDS = 2
+HOLD = Tenant(id="nobody", name="nobody").hold
+
+
+class Answers:
+    """TwiML documents, with the URLs that lead back to us."""
+
+    def __init__(self, calls: Calls, signatures: Signatures) -> None:
+        self._calls, self._signatures = calls, signatures
+
+    def connect(self, tenant: str, account: str, call: str, generation: int, tries: int = 0) -> str:
+        """A stream for the call, which is at that generation; ``tries`` have come to none before."""
+        which = f"g={generation}"
+        return twiml.connect(
+            self._signatures.stream_url(f"/twilio/media/{account}"),
+            self._calls.token(tenant, account, call, generation),
+            then=self.url(f"/twilio/continue?{which}&n={tries}"),
+            told=self.url(f"/twilio/stream?g={generation + 1}"),
+        )
+
+    def connect_kept(self, kept: SavedCall, tries: int = 0) -> str:
+        """The same, of a call as it was kept."""
+        return self.connect(kept.tenant, kept.account, kept.id, kept.generation, tries)
+
+    def url(self, path: str) -> str:
+        """The public URL of a path."""
+        return self._signatures.url(path)
+
+    async def wait(self, form: SignedForm, path: str, **more: str) -> str:
+        """The store is away: ask again soon, with ``more`` of the form, but not for ever."""
+        tenant_text, forward = await self._of_number(form.get("To"))
+        waits = form.number("w")
+        if waits >= WAITS:
+            return twiml.forward(forward) if forward else twiml.apologise(TROUBLE)
+        query = {**form.query, **more, "w": str(waits + 1)}
+        return twiml.wait(tenant_text, WAIT_SECONDS, self.url(f"{path}?{urlencode(query)}"))
+
+    async def give_up(self, kept: SavedCall) -> str:
+        """Nothing helps any more: a plain transfer, where the number has a fallback, or a goodbye. It only reads."""
+        found = await self._calls.services.site.pinned(kept.tenant, kept.number, kept.flow, kept.version, kept.started)
+        if found is None:
+            return twiml.apologise(TROUBLE)
+        return twiml.forward(found.fallback) if found.fallback else twiml.apologise(found.tenant.apology)
+
+    async def _of_number(self, number: str) -> tuple[str, str]:
+        """What callers of the number hear while they wait, and where they go at last, as far as that is known."""
+        try:
+            found = await self._calls.services.site.assignment(number)
+        except StoreUnavailable:
+            found = None
+        match found:
+            case None:
+                return HOLD, ""
+            case Closed():
+                return HOLD, found.forward
+            case _:
+                return found.tenant.hold, found.fallback

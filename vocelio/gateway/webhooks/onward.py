@@ -1,0 +1,170 @@
+"""The webhooks of a call between two streams: its stream is closed or broken, somebody was rung, somebody answers.
+
+What shall happen was put on record before the stream was closed. ``go_on`` only reads: any process may be asked, twice,
+and answers the same. A call that broke off gets another stream, at most a few times; ``dialed`` is what a transfer
+came to.
+"""
+
+from typing import Literal
+
+from vocelio.engine import actions, events
+from vocelio.gateway.calls.record import RESUMES, CallRecord, may_resume, state
+from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier import twiml
+from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.store.journal import SavedCall
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Department
+from vocelio.gateway.webhooks.answers import TROUBLE, Answers
+from vocelio.gateway.webhooks.signed import SignedForm
+
+How = Literal["answered", "busy", "no_answer", "failed"]
+
+DIAL_STATUS: dict[str, How] = {
+    "completed": "answered",
+    "answered": "answered",
+    "busy": "busy",
+    "no-answer": "no_answer",
+    "canceled": "no_answer",
+    "failed": "failed",
+}
+
+
+class Onward:
+    """One method for each webhook; each gives a TwiML document."""
+
+    def __init__(self, calls: Calls, answers: Answers) -> None:
+        self._calls, self._answers = calls, answers
+
+    async def go_on(self, form: SignedForm) -> str:
+        """The stream is closed, or was lost, or never came: what now?"""
+        try:
+            kept = await self._calls.find(form.call, form.account)
+            if kept is None:
+                return twiml.apologise(DEFAULT_APOLOGY)
+            if kept.over:
+                return twiml.hang_up()
+            return await self._go_on(kept, form)
+        except StoreUnavailable:
+            return await self._answers.wait(form, "/twilio/continue")
+
+    async def _go_on(self, kept: SavedCall, form: SignedForm) -> str:
+        held = state(kept)
+        match held.intent:
+            case actions.Transfer() if held.pending is None:
+                return await self._dial(kept, held.intent, 0)
+            case actions.HangUp():
+                return twiml.hang_up()
+            case _:
+                return await self._resume(kept, form)
+
+    async def _resume(self, kept: SavedCall, form: SignedForm) -> str:
+        """Another stream, if the call has not had too many; one that never began counts by its URL."""
+        never_came = form.query.get("g") == str(kept.generation)
+        tries = form.number("n") + 1 if never_came else 0
+        elapsed = (self._calls.services.wall() - kept.started) / 1e6
+        held = state(kept)
+        if tries < RESUMES and (held.handed_over or held.pending or may_resume(held.resumed, elapsed)):
+            return self._answers.connect_kept(kept, tries)
+        await self._calls.given_up(kept)
+        return await self._answers.give_up(kept)
+
+    async def dialed(self, form: SignedForm) -> str:
+        """Ringing has ended: the next number, the flow's next node, or the end."""
+        try:
+            return await self._dialed(form)
+        except StoreUnavailable:
+            told = {name: form.get(name) for name in ("DialCallStatus", "DialCallDuration")}
+            return await self._answers.wait(form, "/twilio/dialed", **told)
+
+    async def _dialed(self, form: SignedForm) -> str:
+        kept = await self._calls.find(form.call, form.account)
+        if kept is None or kept.over:
+            return twiml.hang_up()
+        held = state(kept)
+        intent = held.intent
+        if not isinstance(intent, actions.Transfer) or form.query.get("t", intent.id) != intent.id:
+            return await self._go_on(kept, form)  # told again, or of an earlier transfer: the call is past it
+        if held.pending is not None:
+            return self._answers.connect_kept(kept)
+        how = DIAL_STATUS.get(form.told("DialCallStatus"), "failed")
+        turn = form.number("n") + 1
+        record = await self._calls.record(kept)
+        if record is None:
+            return twiml.apologise(TROUBLE)
+        if how != "answered" and turn < len(_rounds(record, intent)):
+            return self._dial_round(record, intent, turn)
+        return await self._transferred(kept, record, intent, how, form.told("DialCallDuration"))
+
+    async def _transferred(
+        self, kept: SavedCall, record: CallRecord, transfer: actions.Transfer, how: How, seconds: str
+    ) -> str:
+        """The flow goes on with how ringing ended: on a new stream, unless it is over with that."""
+        if not await self._calls.claim(kept):  # told to another process at the same time
+            kept_now = await self._calls.find(kept.id, kept.account)
+            return twiml.hang_up() if kept_now is None or kept_now.over else self._answers.connect_kept(kept_now)
+        record.revision = kept.revision + 1
+        session = record.session()
+        at = max(record.elapsed(self._calls.services.wall()), session.at)
+        ended = events.TransferEnded(at, transfer.id, how, float(seconds) if seconds.isdecimal() else 0.0)
+        session.receive(ended)
+        if not session.ended:
+            record.pending = ended
+            await self._calls.keep(record)
+            return self._answers.connect_kept(kept)
+        record.step(record.session(), ended)
+        self._calls.publish(record, "transfer.ended", how=how, seconds=ended.seconds)
+        self._calls.end(record, session.outcome)
+        return twiml.hang_up()
+
+    async def whisper(self, form: SignedForm) -> str:
+        """What the one who answers hears before the caller is put through."""
+        try:
+            kept = await self._calls.find(form.query.get("call", ""), form.account)
+            record = await self._calls.record(kept) if kept and not kept.over else None
+        except StoreUnavailable:
+            record = None  # a talk without a whisper is better than none
+        if record is None or not isinstance(record.intent, actions.Transfer):
+            return twiml.say("")
+        return twiml.say(_whisper(record, record.intent))
+
+    # Ringing
+
+    async def _dial(self, kept: SavedCall, transfer: actions.Transfer, turn: int) -> str:
+        record = await self._calls.record(kept)
+        if record is None:
+            return twiml.apologise(TROUBLE)
+        if turn >= len(_rounds(record, transfer)):
+            return await self._transferred(kept, record, transfer, "failed", "")
+        return self._dial_round(record, transfer, turn)
+
+    def _dial_round(self, record: CallRecord, transfer: actions.Transfer, turn: int) -> str:
+        department = _department(record, transfer)
+        url = self._answers.url
+        return twiml.dial(
+            _rounds(record, transfer)[turn],
+            sip=transfer.sip,
+            timeout=transfer.timeout or (department.timeout if department else RINGING),
+            action=url(f"/twilio/dialed?n={turn}&t={transfer.id}"),
+            whisper=url(f"/twilio/whisper?call={record.call}") if _whisper(record, transfer) else "",
+            caller_id=transfer.caller_id,
+        )
+
+
+def _department(record: CallRecord, transfer: actions.Transfer) -> Department | None:
+    return record.assignment.departments.get(transfer.department)
+
+
+def _rounds(record: CallRecord, transfer: actions.Transfer) -> list[tuple[str, ...]]:
+    """The numbers of each round of ringing: one each in turn, or all together; a SIP address is a round, too."""
+    if transfer.sip or transfer.number:
+        return [(transfer.number,) if transfer.number else ()]
+    department = _department(record, transfer)
+    if department is None:
+        return []
+    together = (transfer.ring or department.ring) == "together"
+    return [department.numbers] if together else [(number,) for number in department.numbers]
+
+
+def _whisper(record: CallRecord, transfer: actions.Transfer) -> str:
+    department = _department(record, transfer)
+    return transfer.whisper or (department.whisper if department else "")

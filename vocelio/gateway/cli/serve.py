@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.filling import fill
 from vocelio.gateway.store.folder import Folder
+from vocelio.gateway.store.journal import Journal
 from vocelio.gateway.store.lookup import DatabaseSite
 from vocelio.gateway.store.renewal import renew
 from vocelio.gateway.store.vault import Vault
@@ -55,10 +57,20 @@ def serve(
     with common.explained(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         settings = common.settings()
         folder = Folder(site) if site else None
-        runner.run(_serve(settings, folder, host, port or settings.port, drain_seconds))
+        runner.run(run(settings, folder, host, port or settings.port, drain_seconds))
 
 
-async def _serve(settings: Settings, folder: Folder | None, host: str, port: int, drain_seconds: float) -> None:
+async def run(
+    settings: Settings,
+    folder: Folder | None,
+    host: str,
+    port: int,
+    drain_seconds: float,
+    *,
+    fetcher: Fetcher | None = None,
+    journal: Callable[[Database, Vault], Journal] = DatabaseJournal,
+) -> None:
+    """Serve until a signal comes. ``fetcher`` and ``journal`` are what tests have others of."""
     database, vault = Database(settings.database_url), Vault(settings.secret_keys)
     try:
         await database.migrate()
@@ -71,8 +83,8 @@ async def _serve(settings: Settings, folder: Folder | None, host: str, port: int
             LocalRecognizer(),
             LocalSynthesizer(),
             EventBus(),
-            Fetcher(),
-            DatabaseJournal(database, vault),
+            fetcher or Fetcher(),
+            journal(database, vault),
             wall_clock,
         )
         calls = Calls(services, settings.secret_keys)

@@ -88,7 +88,7 @@ class Call:
         performance = self._performance
         turns = performance.finish() if performance else ()
         done = performance.steps_done if performance else 0
-        return self._record.report(ended, seconds, turns, done, self._recording.heard)
+        return self._record.report(ended, seconds, turns, done, self._recording.heard, self._answered)
 
 
 async def _first(*coroutines: Coroutine[Any, Any, Ending]) -> Ending:

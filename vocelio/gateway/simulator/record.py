@@ -41,7 +41,13 @@ class Record:
         self._errors += stream.line.faults
 
     def report(
-        self, ended: Ending, seconds: float, turns: tuple[Turn, ...], steps_done: int, heard: bytes
+        self,
+        ended: Ending,
+        seconds: float,
+        turns: tuple[Turn, ...],
+        steps_done: int,
+        heard: bytes,
+        answered: float | None = None,
     ) -> CallReport:
         return CallReport(
             call_sid=self.call_sid,
@@ -57,4 +63,5 @@ class Record:
             webhooks=tuple(self.webhooks),
             heard=heard,
             steps_done=steps_done,
+            answered=answered,
         )

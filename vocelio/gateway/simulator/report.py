@@ -94,7 +94,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """A call, start to end. ``heard`` is mu-law on the line's clock, which starts when the call is answered."""
+    """A call, start to end. ``heard`` is mu-law on the line's clock, which starts when the call is ``answered``."""
 
     call_sid: str
     ended: Ending
@@ -109,6 +109,7 @@ class CallReport:
     webhooks: tuple[Webhook, ...]
     heard: bytes
     steps_done: int
+    answered: float | None = None
 
     @property
     def underruns(self) -> int:

@@ -1,0 +1,276 @@
+"""Several gateways as processes of their own, on one PostgreSQL, behind one balancer; and callers who call them.
+
+The flow asks for a code three times, tells another system each answer, and transfers. Callers enter their code whenever
+they are asked, so one who is asked again answers again, and whatever was lost or done twice shows in the end.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import ClientSession, web
+from sqlalchemy import select
+
+from tests.balancer import Balancer
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.simulator.caller import Caller, Press
+from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.store import departments, flows, numbers, promotion, tenants
+from vocelio.gateway.store.actor import Actor
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.numbers import NewNumber
+from vocelio.gateway.store.schema import call_events, calls, usage
+from vocelio.gateway.store.site import Department, Tenant
+
+ACCOUNT, TOKEN = "AC" + "d" * 32, "the auth token of the cluster"
+SECRET, PUBLIC_URL = "a-secret-of-the-processes", "https://gateway.example"
+NUMBER = "+13072249663"
+QUESTIONS = ("first", "second", "third")
+START_SECONDS = 60
+
+
+def flow(crm):
+    """Three questions; ``crm`` is the URL that hears the answers."""
+    nodes = {"greet": {"type": "say", "text": "Welcome.", "exits": {"next": "first"}}}
+    for name, then in zip(QUESTIONS, (*QUESTIONS[1:], "ring"), strict=True):
+        nodes[name] = {
+            "type": "collect",
+            "prompt": f"Please enter your code for the {name} time.",
+            "expect": "digits",
+            "input": ["keys"],
+            "min_digits": 4,
+            "max_digits": 4,
+            "timeout": 8,
+            "retries": 3,
+            "save_as": name,
+            "exits": {"done": f"tell_{name}", "no_input": "bye", "no_match": "bye"},
+        }
+        nodes[f"tell_{name}"] = {
+            "type": "request",
+            "method": "POST",
+            "url": f"{crm}/{name}",
+            "json": {"call": "{{ call.id }}", "code": f"{{{{ {name} }}}}"},
+            "exits": {"ok": then, "error": then, "timeout": then},
+        }
+    nodes["ring"] = {"type": "transfer", "department": "sales", "exits": {}}
+    nodes["bye"] = {"type": "hangup", "text": "Goodbye."}
+    voice = {"tier": "azure", "name": "en-US-AvaNeural"}
+    return {
+        "name": "Codes",
+        "start": "greet",
+        "voice": voice,
+        "variables": dict.fromkeys(QUESTIONS, ""),
+        "nodes": nodes,
+    }
+
+
+class Crm:
+    """The other system: counts what it is told."""
+
+    def __init__(self):
+        self.told = Counter()  # (call, question)
+        self.codes = {}
+        self.keys = Counter()
+        self.first = asyncio.Event()  # something was told
+        self._runner = None
+
+    async def __aenter__(self):
+        app = web.Application()
+        app.router.add_post("/{question}", self._hear)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        await self._runner.cleanup()
+
+    async def _hear(self, request):
+        body = await request.json()
+        which = body["call"], request.match_info["question"]
+        self.told[which] += 1
+        self.first.set()
+        self.codes[which] = body["code"]
+        self.keys[request.headers["Idempotency-Key"]] += 1
+        return web.json_response({})
+
+
+class Member:
+    """One process."""
+
+    def __init__(self, port, environment, *options):
+        self.port, self._environment, self._options = port, environment, options
+        self.process = None
+
+    async def start(self):
+        """Start it, and wait until it answers."""
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.faults.server", str(self.port), *self._options, env=self._environment
+        )
+        async with asyncio.timeout(START_SECONDS):
+            while not await _answers(self.port):
+                if self.process.returncode is not None:
+                    raise RuntimeError(f"a gateway did not start: exit code {self.process.returncode}")
+                await asyncio.sleep(0.05)
+
+    async def live_calls(self):
+        """How many streams it has."""
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/healthz") as answer:
+            return (await answer.json())["live_calls"]
+
+    async def kill(self):
+        """As if the machine were gone."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+    async def stop(self):
+        """As Cloud Run stops it: gives the seconds until it was gone."""
+        began = asyncio.get_running_loop().time()
+        self.process.send_signal(signal.SIGTERM)
+        await self.process.wait()
+        return asyncio.get_running_loop().time() - began
+
+
+@dataclass
+class Cluster:
+    """A running cluster. ``carrier`` calls it through the balancer."""
+
+    members: list
+    balancer: Balancer
+    crm: Crm
+    database: Database
+    carrier: Carrier
+    codes: dict = field(default_factory=dict)  # by call
+
+    async def call(self, code, steps=10, **options):
+        """One call, of somebody who enters that code whenever it is asked for."""
+        report = await self.carrier.call(NUMBER, "+13105550142", Caller([Press(code)] * steps), **options)
+        self.codes[report.call_sid] = code
+        return report
+
+    async def busy(self):
+        """The one process that has a call."""
+        (busy,) = [member for member in self.members if await member.live_calls()]
+        return busy
+
+    async def rows(self, table, *where):
+        """What the database has."""
+        async with self.database.reading() as connection:
+            return (await connection.execute(select(table).where(*where))).all()
+
+    async def settled(self):
+        """Until no call is live in the store."""
+        async with asyncio.timeout(60):
+            while await self.rows(calls, calls.c.ended.is_(None)):  # noqa: ASYNC110 (other processes end them)
+                await asyncio.sleep(0.2)
+
+    async def wrong(self, reports):
+        """What is wrong with calls that have ended: a text for each."""
+        kept = {row.id: row for row in await self.rows(calls)}
+        spent = Counter()
+        for row in await self.rows(usage):
+            spent[row.call_id] += row.micro_usd
+        asked = Counter()
+        for row in await self.rows(call_events, call_events.c.type == "node.left"):
+            asked[row.call_id, row.node] += 1
+        return [f"{report.call_sid}: {text}" for report in reports for text in self._wrong(report, kept, spent, asked)]
+
+    def _wrong(self, report, kept, spent, asked):
+        call, row = report.call_sid, kept.get(report.call_sid)
+        if row is None:
+            yield "not kept at all"
+            return
+        if (row.outcome, row.department) != ("transferred", "sales"):
+            yield f"outcome {row.outcome!r}, department {row.department!r}, {report.ended}, {report.errors}"
+            return
+        if len(report.dialed) != 1:
+            yield f"dialed {len(report.dialed)} times"
+        for question in QUESTIONS:
+            times, code = self.crm.told[call, question], self.crm.codes.get((call, question))
+            if times > 1:
+                yield f"{question} told {times} times"
+            if code not in (None, self.codes[call]):
+                yield f"{question} was answered {self.codes[call]}, told {code}"
+            if asked[call, question] != 1:
+                yield f"{question} was left {asked[call, question]} times"
+        if spent[call] != row.micro_usd:
+            yield f"costs {row.micro_usd}, by segments {spent[call]}"
+        if row.billed / 1e6 > report.seconds + 0.5:
+            yield f"billed {row.billed / 1e6:.1f} s of {report.seconds:.1f} s"
+
+
+@contextlib.asynccontextmanager
+async def cluster(postgres, count=3, *options, drain=0, **carrier_options):
+    """That many processes on a fresh database. ``options`` are the server's."""
+    async with contextlib.AsyncExitStack() as stack:
+        url = await stack.enter_async_context(postgres.fresh())
+        crm = await stack.enter_async_context(Crm())
+        database = Database(url)
+        stack.push_async_callback(database.aclose)
+        await database.migrate()
+        await _fill(database, crm.url)
+        members = [Member(port, _environment(url), str(drain), *options) for port in _ports(count)]
+        balancer = await stack.enter_async_context(Balancer([member.port for member in members]))
+        stack.push_async_callback(_end, members)
+        await asyncio.gather(*(member.start() for member in members))
+        origin = f"http://127.0.0.1:{balancer.port}"
+        carrier = await stack.enter_async_context(Carrier(origin, PUBLIC_URL, ACCOUNT, TOKEN, **carrier_options))
+        yield Cluster(members, balancer, crm, database, carrier)
+
+
+async def _end(members):
+    for member in members:
+        if member.process is not None and member.process.returncode is None:
+            await member.kill()
+
+
+async def _fill(database, crm):
+    actor = Actor("tests", "admin", "harbour", "", wall_clock())
+    await tenants.create(database, actor, Tenant(id="harbour", name="Harbour Tools"))
+    await departments.put(database, actor, "sales", Department(("+13105550111",)))
+    await flows.put(database, actor, "codes", json.dumps(flow(crm)).encode(), None)
+    await promotion.promote(database, actor, "codes", "")
+    await numbers.create(database, actor, NewNumber(NUMBER))
+    await numbers.assign(database, actor, NUMBER, "codes")
+
+
+def _environment(url):
+    ours = ("VOCELIO_", "TWILIO_", "PORT")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return plain | {
+        "VOCELIO_DATABASE_URL": url,
+        "VOCELIO_PUBLIC_URL": PUBLIC_URL,
+        "VOCELIO_SECRET_KEY": SECRET,
+        "TWILIO_ACCOUNT_SID": ACCOUNT,
+        "TWILIO_AUTH_TOKEN": TOKEN,
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+
+
+def _ports(count):
+    with contextlib.ExitStack() as stack:
+        places = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [place.getsockname()[1] for place in places]
+
+
+async def _answers(port):
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.write(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    try:
+        return b" 200 " in await reader.readline()
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

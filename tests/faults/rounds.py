@@ -1,0 +1,74 @@
+"""The rounds: many calls, and in their midst a process is killed, or all are replaced one after the other.
+
+``python -m tests.faults ROUNDS [CALLS]`` runs them long, with what was measured at the end.
+"""
+
+import asyncio
+import random
+
+from tests.faults.cluster import START_SECONDS
+from tests.faults.measuring import gaps, was_cut
+
+SPREAD = 6.0  # seconds over which the calls of a round begin
+LENGTH = 13.0  # seconds of one call, undisturbed
+
+
+async def kill_round(cluster, tally, rng, count):
+    """``count`` calls, and one process dies while they are on; it is back before the next round."""
+    calls = [asyncio.create_task(_call(cluster, rng, rng.uniform(0, SPREAD))) for _ in range(count)]
+    await asyncio.sleep(rng.uniform(SPREAD / 2, LENGTH))
+    victim = rng.choice(cluster.members)
+    await victim.kill()
+    back = asyncio.create_task(victim.start())
+    reports = await asyncio.gather(*calls)
+    await back
+    await cluster.settled()
+    await _note(cluster, tally, reports)
+
+
+async def rolling_round(cluster, tally, rng, count):
+    """Under calls that keep coming, every process is told to leave and replaced. Gives how long each took to leave."""
+    stop, reports = asyncio.Event(), []
+    load = [asyncio.create_task(_keep_calling(cluster, rng, stop, reports)) for _ in range(count)]
+    await asyncio.sleep(SPREAD)
+    took = []
+    for member in cluster.members:
+        took.append(await member.stop())
+        await member.start()
+    stop.set()
+    await asyncio.gather(*load)
+    await cluster.settled()
+    await _note(cluster, tally, reports)
+    return took
+
+
+async def _keep_calling(cluster, rng, stop, reports):
+    await asyncio.sleep(rng.uniform(0, SPREAD))
+    while not stop.is_set():
+        reports.append(await _call(cluster, rng, 0))
+
+
+async def _call(cluster, rng, after):
+    await asyncio.sleep(after)
+    return await cluster.call(f"{rng.randrange(10_000):04}", longest=2 * START_SECONDS)
+
+
+async def _note(cluster, tally, reports):
+    cut = [report for report in reports if was_cut(report)]
+    others = [report for report in reports if not was_cut(report)]
+    tally.rounds += 1
+    tally.calls += len(reports)
+    tally.cut += len(cut)
+    tally.wrong += await cluster.wrong(cut)
+    tally.unaffected_wrong += await cluster.wrong(others)
+    for report in reports:
+        for gap, stream in zip(gaps(report), report.streams, strict=False):
+            ended_in_transfer = stream.closed_by == "server" and stream is report.streams[-1]
+            if gap is not None and not ended_in_transfer:
+                tally.gaps.append(gap)
+    tally.late_ms += [report.streams[0].underrun_ms for report in others if len(report.streams) == 1]
+
+
+def source(seed=0):
+    """Where the rounds' chances come from."""
+    return random.Random(seed)  # noqa: S311 (chances of tests guard nothing)

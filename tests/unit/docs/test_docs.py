@@ -37,7 +37,7 @@ def test_the_schema_for_editors_is_up_to_date():
 
 
 def test_every_setting_is_in_the_readme():
-    names = {*config._KNOWN, "PORT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"}
+    names = {*config._KNOWN, "PORT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_WEBHOOK_KEYS"}
     assert {name for name in names if f"`{name}`" not in README} == set()
 
 

@@ -21,7 +21,7 @@ from vocelio.gateway.simulator.load import LoadReport, Ticket
 from vocelio.gateway.simulator.post import Poster
 from vocelio.gateway.simulator.record import Record
 from vocelio.gateway.simulator.report import CallReport
-from vocelio.gateway.simulator.signing import Signer
+from vocelio.gateway.simulator.signing import SharedKey, Signer
 from vocelio.gateway.simulator.switches import Switches
 
 LONGEST_CALL = 300.0
@@ -32,7 +32,7 @@ class Carrier:
     """Places calls to the gateway at ``server`` (an http:// origin), which the world knows as ``public_url``.
 
     Use it as an asynchronous context manager, or call ``aclose`` at the end. With the same ``rng`` state the same
-    sids come out.
+    sids come out. With a ``shared_key`` it signs by HMAC-SHA256, without one with the auth token.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class Carrier:
         account_sid: str,
         auth_token: str,
         *,
+        shared_key: SharedKey | None = None,
         switches: Switches | None = None,
         voice: str = "/twilio/voice",
         status: str = "/twilio/status",
@@ -52,7 +53,13 @@ class Carrier:
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"{server!r} is not a plain http:// origin, which is all the simulator connects to")
         rng = rng or sids.source()
-        signer = Signer(auth_token)
+        switches = switches or Switches()
+        signer = Signer(
+            auth_token,
+            shared_key,
+            fragments=switches.signs_fragment,
+            upgrades=switches.shared_key_signs_upgrades,
+        )
         self._account = Account(
             server=server,
             public_url=public_url.rstrip("/"),
@@ -60,7 +67,7 @@ class Carrier:
             signer=signer,
             poster=Poster(server, signer, rng),
             rng=rng,
-            switches=switches or Switches(),
+            switches=switches,
             voice=voice,
             status=status,
             fallback=fallback,

@@ -19,6 +19,7 @@ from vocelio.gateway.simulator.dialing import Dials
 from vocelio.gateway.simulator.events import Event
 from vocelio.gateway.simulator.load import LoadReport, Ticket
 from vocelio.gateway.simulator.post import Poster
+from vocelio.gateway.simulator.queueing import Queues
 from vocelio.gateway.simulator.record import Record
 from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.simulator.signing import SharedKey, Signer
@@ -92,11 +93,14 @@ class Carrier:
         caller: Caller | Sequence[Step] = (),
         *,
         dials: Dials = (),
+        queues: Queues = (),
         longest: float = LONGEST_CALL,
         recording: Path | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> CallReport:
         """Place a call and see it through; ``recording`` is where a stereo WAV of it is written.
+
+        ``dials`` says who answers when Twilio rings them, ``queues`` how the caller leaves a queue.
 
         What the gateway does wrong is in the report. Raises only what is wrong on this side: SpeechError, ValueError
         and OSError for steps that cannot be rendered and a recording that cannot be written.
@@ -104,7 +108,7 @@ class Carrier:
         person = caller if isinstance(caller, Caller) else Caller(tuple(caller))
         cues = await person.rehearse(self._account.rng)
         record = Record(sids.sid("CA", self._account.rng), on_event or _nobody_watches)
-        call = Call(self._account, record, to, from_, dials)
+        call = Call(self._account, record, to, from_, dials, queues)
         report = await call.run(person, cues, longest)
         if recording is not None:
             call.write(recording)

@@ -83,6 +83,33 @@ class Dialed:
     seconds: float
 
 
+QueueResult = Literal["bridged", "queue-full", "error", "system-error", "redirected", "leave", "hangup"]
+"""How an ``<Enqueue>`` ended, in Twilio's words; ``leave`` and ``hangup`` are the document's and the caller's doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One stay in a queue: how it ended, and how many seconds were waited."""
+
+    name: str
+    result: QueueResult
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Taped:
+    """What a ``<Record>`` came to: mu-law (empty if the caller said nothing), and the key that ended it, or "hangup".
+
+    ``seconds`` is what Twilio says of its length, in whole seconds.
+    """
+
+    sid: str
+    url: str
+    seconds: int
+    digits: str
+    audio: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Webhook:
     """A request to the server: its path, the status of the answer (0 for none) and how long that took."""
@@ -109,6 +136,8 @@ class CallReport:
     webhooks: tuple[Webhook, ...]
     heard: bytes
     steps_done: int
+    taped: tuple[Taped, ...] = ()
+    queued: tuple[Queued, ...] = ()
 
     @property
     def underruns(self) -> int:

@@ -33,7 +33,8 @@ class Carrier:
     """Places calls to the gateway at ``server`` (an http:// origin), which the world knows as ``public_url``.
 
     Use it as an asynchronous context manager, or call ``aclose`` at the end. With the same ``rng`` state the same
-    sids come out. With a ``shared_key`` it signs by HMAC-SHA256, without one with the auth token.
+    sids come out. ``media_server`` is where sockets are opened, if elsewhere: there an https:// origin is one with
+    TLS, whose certificate is checked. With a ``shared_key`` it signs by HMAC-SHA256, without one with the auth token.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Carrier:
         account_sid: str,
         auth_token: str,
         *,
+        media_server: str | None = None,
         shared_key: SharedKey | None = None,
         switches: Switches | None = None,
         voice: str = "/twilio/voice",
@@ -63,6 +65,7 @@ class Carrier:
         )
         self._account = Account(
             server=server,
+            media_server=media_server or server,
             public_url=public_url.rstrip("/"),
             sid=account_sid,
             signer=signer,

@@ -52,9 +52,16 @@ class Mark:
     cleared: bool
 
 
+Noticed = Literal["close_frame", "break", "breach", "silence"]
+"""A close frame; the connection's end without one; a breach of the protocol; no sign of life for too long."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamReport:
     """One Media Streams socket. ``close_code`` is the server's, None when the caller hung up or the socket broke.
+
+    ``noticed`` is how Twilio learnt that the server is gone, ``noticed_after`` how many seconds after the last sign of
+    it: for a close frame, and for a break that is seen at once, 0.
 
     ``underruns`` counts the times its audio ran out in the middle of a burst, ``underrun_ms`` the silence heard then.
     """
@@ -70,6 +77,8 @@ class StreamReport:
     cleared_ms: float
     underruns: int
     underrun_ms: float
+    noticed: Noticed | None = None
+    noticed_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

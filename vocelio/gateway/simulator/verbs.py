@@ -21,9 +21,10 @@ from vocelio.gateway.simulator.line import Line
 from vocelio.gateway.simulator.queueing import Queue
 from vocelio.gateway.simulator.record import Record
 from vocelio.gateway.simulator.report import Ending
-from vocelio.gateway.simulator.stream import Stream, open_socket
+from vocelio.gateway.simulator.stream import Stream
 from vocelio.gateway.simulator.switches import Then
 from vocelio.gateway.simulator.taping import Recorder
+from vocelio.gateway.simulator.upgrade import open_socket
 from vocelio.gateway.simulator.wire import Outgoing
 
 
@@ -87,17 +88,18 @@ class Verbs:
         except CarrierError as error:
             self._record.fault(error)
             self._telemetry(verb, stream_sid, "stream-error", error.text)
-            return await self._after(self._account.switches.after_failed_connect, verb)
+            return await self._after(self._account.switches.after_connect_error(error.code), verb)
         await self._run(stream, verb, stream_sid)
         if stream.lost:
-            await asyncio.sleep(self._account.switches.notice_loss)
             return await self._after(self._account.switches.after_loss, verb)
         return await self._after("go_on", verb)
 
     async def _open(self, verb: twiml.Stream, stream_sid: str) -> Stream:
-        connection = await open_socket(self._account.server, verb.url, self._account.signer)
-        outgoing = Outgoing(self._account.sid, self._record.call_sid, stream_sid, verb.parameters)
-        return Stream(connection, Line(stream_sid, outgoing), self._record.now)
+        account = self._account
+        seconds = account.switches.connect_seconds
+        connection = await open_socket(account.media_server, verb.url, account.signer, seconds)
+        outgoing = Outgoing(account.sid, self._record.call_sid, stream_sid, verb.parameters)
+        return Stream(connection, Line(stream_sid, outgoing), self._record.now, account.switches)
 
     async def _run(self, stream: Stream, verb: twiml.Stream, stream_sid: str) -> None:
         """Until the server closes the socket, or the call ends (and this is cancelled)."""

@@ -55,7 +55,7 @@ def target(connection: HTTPConnection) -> str:
 
     Out of the scope, since what a stranger sends need not be a URL; bytes that are none match no signature.
     """
-    query: bytes = connection.scope["query_string"]
+    query: bytes = connection.scope.get("query_string", b"")
     path: str = connection.scope["path"]
     return path + ("?" + query.decode("latin-1") if query else "")
 

@@ -15,11 +15,13 @@ from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.simulator.signing import SharedKey
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 ACCOUNT, TOKEN = "AC" + "5" * 32, "the auth token of the test"
 PUBLIC_URL = "https://gateway.example"
+SHARED_KEY = SharedKey("webhooks_sharedkey_1", "the secret of the shared key")
 NUMBER, CALLER = "+13072249663", "+13105550142"
 TENANT = Tenant(id="harbour", name="Harbour Tools")
 DEPARTMENTS = {
@@ -68,14 +70,25 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(flow, recognizer, synthesizer, *, site=None, journal=None, accounts=no_tokens, **carrier_options):
+async def gateway(
+    flow,
+    recognizer,
+    synthesizer,
+    *,
+    site=None,
+    journal=None,
+    accounts=no_tokens,
+    public_url=PUBLIC_URL,
+    **carrier_options,
+):
     """A gateway with that flow behind NUMBER, or with another site."""
     bus = CollectingBus()
     site, journal = site or MemorySite([assignment(flow)]), journal or MemoryJournal()
     calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock))
-    app = build(Settings(PUBLIC_URL, {ACCOUNT: TOKEN}), calls, accounts=accounts)
+    settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
+    app = build(settings, calls, accounts=accounts)
     async with (
         running(app, listen()) as origin,
-        Carrier(origin, PUBLIC_URL, ACCOUNT, TOKEN, **carrier_options) as carrier,
+        Carrier(origin, public_url, ACCOUNT, TOKEN, **carrier_options) as carrier,
     ):
         yield Gateway(origin, carrier, bus, journal)

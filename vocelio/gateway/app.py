@@ -35,7 +35,7 @@ def build(
     ``accounts`` knows the tenants' own Twilio accounts; ``api`` are the routes of the control API, where there is one.
     """
     services = calls.services
-    signatures = Signatures(settings.public_url, settings.tokens, accounts)
+    signatures = Signatures(settings.public_url, settings.tokens, accounts, settings.webhook_keys)
     answers = Answers(calls, signatures)
     onward = Onward(calls, answers)
     twilio = Voice(calls, signatures, answers, onward)

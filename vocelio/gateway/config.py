@@ -26,11 +26,14 @@ _KNOWN = {"VOCELIO_DATABASE_URL", "VOCELIO_KEY", "VOCELIO_PUBLIC_URL", "VOCELIO_
 DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
 SHORTEST_KEY = 16  # characters: a random text of that length cannot be guessed
 
+_WEBHOOK_KEY = re.compile(rf"(?P<id>[\w-]+):(?P<secret>[!-~]{{{SHORTEST_KEY},}})", re.ASCII)
+
 
 class Settings(msgspec.Struct, frozen=True):
     """What the environment says. ``tokens`` has the auth token of each Twilio account of the platform's.
 
     ``secret_keys`` are texts, newest first; ``database_url`` may hold a password; ``key`` is the API's, for commands.
+    ``webhook_keys`` are the secrets of Twilio's shared keys, by the key's id.
     """
 
     public_url: str
@@ -39,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True):
     secret_keys: tuple[str, ...] = ()
     database_url: str = DATABASE_URL
     key: str = ""
+    webhook_keys: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"
@@ -67,6 +71,7 @@ def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Set
         keys,
         environment.get("VOCELIO_DATABASE_URL") or DATABASE_URL,
         environment.get("VOCELIO_KEY", ""),
+        _webhook_keys(environment),
     )
 
 
@@ -89,6 +94,27 @@ def _tokens(environment: Mapping[str, str], secret_key: str) -> dict[str, str]:
             raise SettingsError("TWILIO_ACCOUNT_SID is AC and 32 hexadecimal digits")
         return {account: token}
     return {SIMULATOR_ACCOUNT: hmac.digest(secret_key.encode(), b"vocelio: simulator", hashlib.sha256).hex()}
+
+
+def _webhook_keys(environment: Mapping[str, str]) -> dict[str, str]:
+    """Twilio's shared keys, ID:SECRET with commas in between. No message shows anything of an entry: it is secret."""
+    entries = [entry.strip() for entry in environment.get("TWILIO_WEBHOOK_KEYS", "").split(",")]
+    if entries == [""]:
+        return {}
+    if not environment.get("TWILIO_ACCOUNT_SID"):
+        raise SettingsError("TWILIO_WEBHOOK_KEYS belong to an account: TWILIO_ACCOUNT_SID is missing")
+    keys: dict[str, str] = {}
+    for number, entry in enumerate(entries, 1):
+        match = _WEBHOOK_KEY.fullmatch(entry)
+        if not match:
+            raise SettingsError(
+                f"TWILIO_WEBHOOK_KEYS is ID:SECRET,ID:SECRET with secrets of at least {SHORTEST_KEY} characters: "
+                f"entry {number} is not"
+            )
+        if match["id"] in keys:
+            raise SettingsError(f"TWILIO_WEBHOOK_KEYS has the key of entry {number} twice")
+        keys[match["id"]] = match["secret"]
+    return keys
 
 
 def _shared_secret(file: Path) -> str:

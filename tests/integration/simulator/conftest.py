@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from dataclasses import fields
 
 import pytest
 
@@ -14,28 +15,38 @@ from vocelio.gateway.simulator.switches import Switches
 QUIET = 0.25
 """Seconds: the tones of these tests have no pauses, so the caller need not be patient."""
 
+SWITCHES = {field.name for field in fields(Switches)}
+
+SERVERS = ("uvicorn", "tests/proxy.py")
+"""In the names of tasks that are the other side's."""
+
 TO, FROM = "+13072249663", "+14155550100"
 
 
 @pytest.fixture
 async def place():
-    """Call a peer; the report. Ends what it started."""
+    """Call a peer, with any of the switches; the report. Ends what it started."""
     async with AsyncExitStack() as stack:
 
-        async def place(
-            peer: Peer, caller=(), *, after_loss="go_on", after_failed_connect="go_on", fallback=None, **how
-        ):
-            await stack.enter_async_context(serving(peer))
-            switches = Switches(
-                next_connect=0.0, say_rate=1000, after_loss=after_loss, after_failed_connect=after_failed_connect
-            )
+        async def place(peer: Peer, caller=(), *, fallback=None, media_server=None, **how):
+            if not peer.origin:
+                await stack.enter_async_context(serving(peer))
+            switched = {name: how.pop(name) for name in SWITCHES & set(how)}
+            switches = Switches(**{"next_connect": 0.0, "say_rate": 1000, **switched})
             before = asyncio.all_tasks()
             async with Carrier(
-                peer.origin, PUBLIC, ACCOUNT, TOKEN, switches=switches, fallback=fallback, rng=source(1)
+                peer.origin,
+                PUBLIC,
+                ACCOUNT,
+                TOKEN,
+                media_server=media_server,
+                switches=switches,
+                fallback=fallback,
+                rng=source(1),
             ) as carrier:
                 person = Caller(tuple(caller), quiet=QUIET)
                 report = await carrier.call(TO, FROM, person, **{"longest": 8.0, **how})
-            ours = [task for task in asyncio.all_tasks() - before if "uvicorn" not in repr(task)]
+            ours = [task for task in asyncio.all_tasks() - before if not any(word in repr(task) for word in SERVERS)]
             assert ours == []
             return report
 

@@ -3,8 +3,6 @@
 import json
 from itertools import pairwise
 
-import pytest
-
 from tests.integration.simulator.peer import ACCOUNT, STREAM, Media, Peer, tone
 from vocelio.gateway.simulator import faults
 from vocelio.gateway.simulator.caller import HangUp, Press, Sound
@@ -150,30 +148,6 @@ async def test_what_the_server_says_wrong_is_logged(place):
         faults.STREAM_BINARY,
         faults.STREAM_CLOSED,
     ]
-
-
-@pytest.mark.parametrize(("then", "ended", "streams"), [("go_on", "caller_hung_up", 2), ("hang_up", "lost", 1)])
-async def test_after_an_abrupt_loss_the_switch_decides(place, then, ended, streams):
-    async def die(media: Media) -> None:
-        await media.play(tone(0.2))
-        await media.until("media")
-        media.abort()
-
-    peer = Peer({VOICE: STREAM + "<Redirect>/again</Redirect>", "/again": STREAM}, die, greet_and_stay)
-    report = await place(peer, [HangUp()], after_loss=then)
-    assert report.ended == ended
-    assert len(report.streams) == streams
-    assert report.streams[0].closed_by == "lost"
-    assert report.streams[0].close_code is None
-    assert report.errors[0].code == faults.STREAM_LOST
-
-
-@pytest.mark.parametrize(("then", "ended"), [("go_on", "hangup"), ("hang_up", "lost")])
-async def test_after_a_failed_connect_the_switch_decides(place, then, ended):
-    nowhere = '<Connect><Stream url="wss://gateway.example/nowhere"/></Connect><Hangup/>'
-    report = await place(Peer({VOICE: nowhere}), after_failed_connect=then)
-    assert report.ended == ended
-    assert [error.code for error in report.errors] == [faults.STREAM_HANDSHAKE]
 
 
 async def test_telemetry_is_posted(place):

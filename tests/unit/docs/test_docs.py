@@ -1,6 +1,7 @@
 """The documents say what the code has: a field, a setting, a target or a command that is missing there fails here."""
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from vocelio.engine.nodes import TYPES
 from vocelio.engine.schema import document as schema_document
 from vocelio.gateway import config
 from vocelio.gateway.cli import app
+from vocelio.gateway.simulator.switches import Switches
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
@@ -37,7 +39,7 @@ def test_the_schema_for_editors_is_up_to_date():
 
 
 def test_every_setting_is_in_the_readme():
-    names = {*config._KNOWN, "PORT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN"}
+    names = {*config._KNOWN, "PORT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_WEBHOOK_KEYS"}
     assert {name for name in names if f"`{name}`" not in README} == set()
 
 
@@ -74,3 +76,10 @@ def test_every_link_leads_somewhere():
     ]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_every_switch_of_what_is_not_verified_is_on_the_live_checklist():
+    checklist = (ROOT / "docs" / "live-checklist.md").read_text()
+    measured = {"next_connect", "say_rate"}  # on real calls; a matter of taste
+    names = {field.name for field in fields(Switches)} - measured
+    assert {name for name in names if f"`{name}`" not in checklist} == set()

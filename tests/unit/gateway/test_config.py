@@ -77,3 +77,41 @@ def test_what_kubernetes_injects_for_a_service_of_our_name_is_not_ours(tmp_path)
         },
         tmp_path / "secret",
     )
+
+
+OWN = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "hush"}
+
+
+def test_shared_keys_of_webhooks(tmp_path):
+    keys = "webhooks_sharedkey_1:secret-of-the:first+/=, webhooks_sharedkey_2:secret-of-the-second"
+    settings = read({**OWN, "TWILIO_WEBHOOK_KEYS": keys}, tmp_path / "secret")
+    assert settings.webhook_keys == {
+        "webhooks_sharedkey_1": "secret-of-the:first+/=",
+        "webhooks_sharedkey_2": "secret-of-the-second",
+    }
+    assert "secret-of" not in f"{settings!r} {settings}"
+    assert read({**OWN, "TWILIO_WEBHOOK_KEYS": ""}, tmp_path / "secret").webhook_keys == {}
+
+
+@pytest.mark.parametrize(
+    ("keys", "says"),
+    [
+        ("hush-hush-hush-hush", "entry 1 is not"),
+        ("a:hush-hush-hush-hush,b", "entry 2 is not"),
+        ("a:hush", "at least 16"),
+        (":hush-hush-hush-hush", "entry 1 is not"),
+        ("a:hush hush hush hush hush", "entry 1 is not"),
+        ("a:hush-hush-hush-hush,", "entry 2 is not"),
+        ("a:hush-hush-hush-hush,a:hush-hush-hush-hash", "entry 2 twice"),
+        ("a b:hush-hush-hush-hush", "entry 1 is not"),
+    ],
+)
+def test_shared_keys_that_are_wrong_are_named_by_their_place(keys, says, tmp_path):
+    with pytest.raises(SettingsError, match=says) as caught:
+        read({**OWN, "TWILIO_WEBHOOK_KEYS": keys}, tmp_path / "secret")
+    assert "hush" not in str(caught.value)
+
+
+def test_shared_keys_belong_to_an_account(tmp_path):
+    with pytest.raises(SettingsError, match="TWILIO_ACCOUNT_SID is missing"):
+        read({"TWILIO_WEBHOOK_KEYS": "a:hush-hush-hush-hush"}, tmp_path / "secret")

@@ -1,18 +1,29 @@
 """Twilio's signatures: proof that a webhook or a socket's upgrade comes from Twilio.
 
 Made over the public URL as Twilio has it, never over what forwarded headers say. The key is the auth token of
-the account that calls; an account that is not ours has no key, and nothing it sends is answered.
+the account that calls, or one of the platform's shared keys where the request says so (see ``shared_keys``); an
+account that is not ours has no key, and nothing it sends is answered.
 """
 
+import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from types import MappingProxyType
+from urllib.parse import parse_qsl, urlsplit
 
-from twilio.request_validator import RequestValidator
+from twilio.request_validator import HMAC_SHA1, RequestValidator
+
+from vocelio.gateway.carrier.shared_keys import ALGORITHM, SharedKeys
 
 HEADER = "X-Twilio-Signature"
+BODY_HASH = "bodySHA256"
+"""The query's parameter that stands for a body that is not a form: its SHA-256 in hexadecimal."""
 
 Tokens = Callable[[str], Awaitable[str | None]]
 """The auth token of an account, if it is a tenant's."""
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+_DEFAULT_PORTS = MappingProxyType({"https": 443, "http": 80})
 
 
 async def no_tokens(_: str) -> None:
@@ -21,35 +32,48 @@ async def no_tokens(_: str) -> None:
 
 
 class Signatures:
-    """Checks against the tokens of the platform's accounts, and of the tenants' own."""
+    """Checks against the tokens and shared keys of the platform's accounts, and the tokens of the tenants' own.
 
-    def __init__(self, public_url: str, tokens: Mapping[str, str], tenants: Tokens = no_tokens) -> None:
+    ``signature`` and ``settings`` are a request's two headers as they came, HEADER and SETTINGS_HEADER; a request
+    without the second one has ``None`` there, which an empty one is not.
+    """
+
+    def __init__(
+        self,
+        public_url: str,
+        tokens: Mapping[str, str],
+        tenants: Tokens = no_tokens,
+        shared_keys: Mapping[str, str] = _NOTHING,
+    ) -> None:
         self._origin = public_url.rstrip("/")
         self._tokens, self._tenants = dict(tokens), tenants
+        self._shared_keys = SharedKeys(shared_keys)
 
     def is_platform(self, account: str) -> bool:
         """Whether the account is the platform's, which may call any tenant's number."""
         return account in self._tokens
 
-    async def signs_form(self, account: str, path: str, form: Mapping[str, str], signature: str) -> bool:
-        """Whether ``signature`` is that of a form POST to ``path`` (with its query, if any)."""
-        validator = await self._validator(account)
-        return validator is not None and bool(validator.validate(self._origin + path, form, signature))
+    async def signs_form(
+        self, account: str, path: str, form: Mapping[str, str], signature: str, settings: str | None = None
+    ) -> bool:
+        """Whether that is the signature of a form POST to ``path`` (with its query, if any)."""
+        return await self._signs(account, _spellings(self.url(path)), form, signature, settings)
 
-    async def signs_upgrade(self, account: str, path: str, signature: str) -> bool:
-        """Whether ``signature`` is that of a WebSocket upgrade of ``path``: over the wss URL, no parameters.
+    async def signs_body(
+        self, account: str, path: str, body: bytes, signature: str, settings: str | None = None
+    ) -> bool:
+        """Whether that is the signature of a JSON body: of the URL alone, whose query has the body's hash."""
+        return _has_hash_of(body, path) and await self._signs(
+            account, _spellings(self.url(path)), _NOTHING, signature, settings
+        )
 
-        The validator's form with a port would add :80, so only the URL as it is counts.
+    async def signs_upgrade(self, account: str, path: str, signature: str, settings: str | None = None) -> bool:
+        """Whether that is the signature of a WebSocket upgrade of ``path``: over the wss URL, no parameters.
+
+        The validator's form with a port would add :80, so only the URL as it is counts, and that without its port.
         """
-        validator = await self._validator(account)
-        if validator is None:
-            return False
-        expected = validator.compute_signature(self.stream_url(path), {})
-        return hmac.compare_digest(expected.encode(), signature.encode())
-
-    async def _validator(self, account: str) -> RequestValidator | None:
-        token = self._tokens.get(account) or await self._tenants(account)
-        return RequestValidator(token) if token else None
+        url = self.stream_url(path)
+        return await self._signs(account, {url, _without_port(url)}, _NOTHING, signature, settings)
 
     def stream_url(self, path: str) -> str:
         """The URL of the media socket, as TwiML names it."""
@@ -58,3 +82,40 @@ class Signatures:
     def url(self, path: str) -> str:
         """The public URL of a path."""
         return self._origin + path
+
+    async def _signs(
+        self, account: str, urls: Iterable[str], form: Mapping[str, str], signature: str, settings: str | None
+    ) -> bool:
+        key = await self._token(account) if settings is None else self._shared_key(account, settings)
+        if not key:
+            return False
+        algorithm = HMAC_SHA1 if settings is None else ALGORITHM
+        validator = RequestValidator(key)
+        expected = [validator.compute_signature(url, form, algorithm) for url in urls]
+        # Not by its own comparison, which is not constant in time.
+        return any(hmac.compare_digest(right.encode(), signature.encode()) for right in expected)
+
+    async def _token(self, account: str) -> str | None:
+        return self._tokens.get(account) or await self._tenants(account)
+
+    def _shared_key(self, account: str, settings: str) -> str | None:
+        """A shared key speaks for the platform's accounts only: a tenant's has none."""
+        return self._shared_keys.secret(settings) if self.is_platform(account) else None
+
+
+def _has_hash_of(body: bytes, path: str) -> bool:
+    hashes = [value for name, value in parse_qsl(urlsplit(path).query) if name == BODY_HASH]
+    return len(hashes) == 1 and hmac.compare_digest(hashlib.sha256(body).hexdigest().encode(), hashes[0].encode())
+
+
+def _spellings(url: str) -> set[str]:
+    """The URL with its port and without: Twilio signs either, as its own validator knows."""
+    parts = urlsplit(url)
+    if parts.port is not None:
+        return {url, _without_port(url)}
+    return {url, parts._replace(netloc=f"{parts.netloc}:{_DEFAULT_PORTS[parts.scheme]}").geturl()}
+
+
+def _without_port(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.removesuffix(f":{parts.port}")).geturl()

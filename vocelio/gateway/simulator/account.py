@@ -14,10 +14,13 @@ API_VERSION = "2010-04-01"
 class Account:
     """What all calls of one carrier share. ``server`` is connected to, ``public_url`` is signed.
 
+    ``media_server`` is where sockets are opened: mostly the same.
+
     ``voice``, ``status`` and ``fallback`` are the paths that the account's numbers are configured with.
     """
 
     server: str
+    media_server: str
     public_url: str
     sid: str
     signer: Signer

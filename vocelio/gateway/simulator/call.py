@@ -4,11 +4,8 @@ Two tasks live as long as the call does: one plays the TwiML, one is the caller 
 ends the call and the other; after that nothing of the call is left.
 """
 
-import asyncio
 import math
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 from urllib.parse import urljoin
 
 from vocelio.gateway.simulator.account import Account
@@ -19,6 +16,8 @@ from vocelio.gateway.simulator.events import Ended, Ringing
 from vocelio.gateway.simulator.faults import CarrierError
 from vocelio.gateway.simulator.handset import Handset
 from vocelio.gateway.simulator.performance import Performance
+from vocelio.gateway.simulator.queueing import Queue, Queues
+from vocelio.gateway.simulator.racing import first
 from vocelio.gateway.simulator.record import Record
 from vocelio.gateway.simulator.recording import Recording
 from vocelio.gateway.simulator.report import CallReport, Ending
@@ -29,7 +28,7 @@ from vocelio.gateway.simulator.verbs import Verbs
 class Call:
     """A call that is about to be placed."""
 
-    def __init__(self, account: Account, record: Record, to: str, from_: str, dials: Dials) -> None:
+    def __init__(self, account: Account, record: Record, to: str, from_: str, dials: Dials, queues: Queues) -> None:
         self._account = account
         self._record = record
         self._to = to
@@ -38,6 +37,7 @@ class Call:
         fields = account.form(record.call_sid, to, from_)
         self._documents = Documents(account.poster, record, fields, base, account.fallback)
         self._dialer = Dialer(dials, self._documents, record, account.rng)
+        self._queue = Queue(queues, self._documents, record, account)
         self._recording = Recording()
         self._performance: Performance | None = None
         self._answered: float | None = None
@@ -71,10 +71,10 @@ class Call:
         self._answered = self._record.now()
         self._performance = Performance(cues, caller.quiet, self._record.tell, self._answered)
         handset = Handset(self._performance, self._recording)
-        return await _first(self._play(verbs, handset), handset.hold(self._record, longest))
+        return await first(self._play(verbs, handset), handset.hold(self._record, longest))
 
     async def _play(self, verbs: tuple[Verb, ...], handset: Handset) -> Ending:
-        return await Verbs(self._account, self._documents, self._dialer, handset, self._record).play(verbs)
+        return await Verbs(self._account, self._documents, self._dialer, self._queue, handset, self._record).play(verbs)
 
     async def _hang_up(self, seconds: float) -> None:
         duration = 0 if self._answered is None else math.ceil(seconds - self._answered)
@@ -89,18 +89,3 @@ class Call:
         turns = performance.finish() if performance else ()
         done = performance.steps_done if performance else 0
         return self._record.report(ended, seconds, turns, done, self._recording.heard, self._answered)
-
-
-async def _first(*coroutines: Coroutine[Any, Any, Ending]) -> Ending:
-    """The result, or the error, of the one that ends first; the others are cancelled and have ended too."""
-    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
-        if isinstance(result, Exception):
-            raise result
-    return next(task for task in tasks if task in done).result()

@@ -19,9 +19,10 @@ from vocelio.gateway.simulator.dialing import Dials
 from vocelio.gateway.simulator.events import Event
 from vocelio.gateway.simulator.load import LoadReport, Ticket
 from vocelio.gateway.simulator.post import Poster
+from vocelio.gateway.simulator.queueing import Queues
 from vocelio.gateway.simulator.record import Record
 from vocelio.gateway.simulator.report import CallReport
-from vocelio.gateway.simulator.signing import Signer
+from vocelio.gateway.simulator.signing import SharedKey, Signer
 from vocelio.gateway.simulator.switches import Switches
 
 LONGEST_CALL = 300.0
@@ -32,7 +33,8 @@ class Carrier:
     """Places calls to the gateway at ``server`` (an http:// origin), which the world knows as ``public_url``.
 
     Use it as an asynchronous context manager, or call ``aclose`` at the end. With the same ``rng`` state the same
-    sids come out.
+    sids come out. ``media_server`` is where sockets are opened, if elsewhere: there an https:// origin is one with
+    TLS, whose certificate is checked. With a ``shared_key`` it signs by HMAC-SHA256, without one with the auth token.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Carrier:
         account_sid: str,
         auth_token: str,
         *,
+        media_server: str | None = None,
+        shared_key: SharedKey | None = None,
         switches: Switches | None = None,
         voice: str = "/twilio/voice",
         status: str = "/twilio/status",
@@ -52,15 +56,22 @@ class Carrier:
         if parts.scheme != "http" or not parts.hostname:
             raise ValueError(f"{server!r} is not a plain http:// origin, which is all the simulator connects to")
         rng = rng or sids.source()
-        signer = Signer(auth_token)
+        switches = switches or Switches()
+        signer = Signer(
+            auth_token,
+            shared_key,
+            fragments=switches.signs_fragment,
+            upgrades=switches.shared_key_signs_upgrades,
+        )
         self._account = Account(
             server=server,
+            media_server=media_server or server,
             public_url=public_url.rstrip("/"),
             sid=account_sid,
             signer=signer,
             poster=Poster(server, signer, rng),
             rng=rng,
-            switches=switches or Switches(),
+            switches=switches,
             voice=voice,
             status=status,
             fallback=fallback,
@@ -85,11 +96,14 @@ class Carrier:
         caller: Caller | Sequence[Step] = (),
         *,
         dials: Dials = (),
+        queues: Queues = (),
         longest: float = LONGEST_CALL,
         recording: Path | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> CallReport:
         """Place a call and see it through; ``recording`` is where a stereo WAV of it is written.
+
+        ``dials`` says who answers when Twilio rings them, ``queues`` how the caller leaves a queue.
 
         What the gateway does wrong is in the report. Raises only what is wrong on this side: SpeechError, ValueError
         and OSError for steps that cannot be rendered and a recording that cannot be written.
@@ -97,7 +111,7 @@ class Carrier:
         person = caller if isinstance(caller, Caller) else Caller(tuple(caller))
         cues = await person.rehearse(self._account.rng)
         record = Record(sids.sid("CA", self._account.rng), on_event or _nobody_watches)
-        call = Call(self._account, record, to, from_, dials)
+        call = Call(self._account, record, to, from_, dials, queues)
         report = await call.run(person, cues, longest)
         if recording is not None:
             call.write(recording)

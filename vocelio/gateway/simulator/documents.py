@@ -11,10 +11,13 @@ from vocelio.gateway.simulator import faults, twiml
 from vocelio.gateway.simulator.faults import CarrierError
 from vocelio.gateway.simulator.post import Answer, Poster
 from vocelio.gateway.simulator.record import Record
-from vocelio.gateway.simulator.report import Webhook
+from vocelio.gateway.simulator.report import Ending, Webhook
 
 DOCUMENTS_LIMIT = 200
 """TwiML documents that a call may ask for: far beyond any real one, and the end of two that redirect to each other."""
+
+Next = tuple[twiml.Verb, ...] | Ending | None
+"""What a verb comes to: another document, the end of the call, or the verb behind it."""
 
 
 class Documents:

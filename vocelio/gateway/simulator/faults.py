@@ -12,6 +12,8 @@ HTTP_RETRIEVAL: Final = 11200
 HTTP_CONNECTION: Final = 11205
 """A webhook could not be connected to, retries included."""
 TOO_MANY_REDIRECTS: Final = 11215
+RETRY_POLICY: Final = 11243
+"""The ``rp`` in a webhook's fragment is none."""
 BODY_TOO_LARGE: Final = 11750
 PARSE_FAILURE: Final = 12100
 """Not well-formed XML, or a document type declaration."""
@@ -26,6 +28,8 @@ STREAM_TIMEOUT: Final = 31901
 STREAM_REFUSED: Final = 31902
 STREAM_LOST: Final = 31903
 """The socket broke without a close frame."""
+STREAM_TLS: Final = 31910
+"""No TLS came about, such as for a certificate that nobody knows."""
 STREAM_HANDSHAKE: Final = 31920
 """The upgrade was answered with something other than 101; also a query string in the url."""
 STREAM_CLOSED: Final = 31921

@@ -4,6 +4,8 @@ In each tick 20 ms of what the stream plays go to the caller's ear, and 20 ms of
 stream. Between two streams the line goes on: what is said then is lost, and what is heard is silence.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from vocelio.gateway.simulator.line import Played
@@ -13,19 +15,30 @@ from vocelio.gateway.simulator.record import Record
 from vocelio.gateway.simulator.recording import Recording
 from vocelio.gateway.simulator.report import Ending
 from vocelio.gateway.simulator.stream import Stream
+from vocelio.gateway.simulator.tape import Tape
 from vocelio.gateway.simulator.wire import SILENT_FRAME, payload
 
 NOTHING: Final = Played(SILENT_FRAME, (), False)
 
 
 class Handset:
-    """``stream`` is the one that is connected, if any; ``engaged`` while Twilio or a callee talks with the caller."""
+    """``stream`` is the one that is connected, if any; ``tape`` the one that runs while Twilio records the caller."""
 
     def __init__(self, performance: Performance, recording: Recording) -> None:
         self.stream: Stream | None = None
-        self.engaged = False
+        self.tape: Tape | None = None
+        self._engaged = False
         self._performance = performance
         self._recording = recording
+
+    @contextmanager
+    def engaged(self) -> Iterator[None]:
+        """While Twilio or a callee talks with the caller, who does not take that for the gateway."""
+        self._engaged = True
+        try:
+            yield
+        finally:
+            self._engaged = False
 
     async def hold(self, record: Record, longest: float) -> Ending:
         """Tick until the caller hangs up, or has been on the phone for ``longest`` seconds."""
@@ -39,10 +52,13 @@ class Handset:
                 return "caller_hung_up"
 
     async def _tick(self, at: float) -> bool:
-        stream = self.stream
+        stream, tape = self.stream, self.tape
         played = stream.line.play(at) if stream else NOTHING
-        act = self._performance.tick(played.audio, played.cleared, not self.engaged)
-        self._recording.add(act.audio, played.audio)
+        audio = tape.play() if tape else played.audio
+        act = self._performance.tick(audio, played.cleared, not self._engaged)
+        self._recording.add(act.audio, audio)
+        if tape:
+            tape.hear(act.audio, act.key)
         if stream:
             await stream.send(played.returns, payload(act.audio), act.key)
         return act.hangs_up

@@ -14,7 +14,8 @@ from vocelio.gateway.simulator.faults import CarrierError, Fault
 from vocelio.gateway.simulator.line import Line
 from vocelio.gateway.simulator.pace import Pace
 from vocelio.gateway.simulator.report import StreamReport
-from vocelio.gateway.simulator.stream import Stream, open_socket
+from vocelio.gateway.simulator.stream import Stream
+from vocelio.gateway.simulator.upgrade import open_socket
 from vocelio.gateway.simulator.wire import FRAME_SAMPLES, FRAME_SECONDS
 
 
@@ -53,12 +54,12 @@ async def ring(account: Account, to: str, from_: str) -> Ticket:
 async def stream(account: Account, ticket: Ticket, audio: bytes, seconds: float) -> LoadReport:
     """Send ``audio`` over and over for ``seconds``, or until the server closes the socket, then hang up."""
     stream_sid = sids.sid("MZ", account.rng)
-    connection = await open_socket(account.server, ticket.url, account.signer)
+    connection = await open_socket(account.media_server, ticket.url, account.signer, account.switches.connect_seconds)
     outgoing = wire.Outgoing(account.sid, ticket.call_sid, stream_sid, ticket.parameters)
     loop = asyncio.get_running_loop()
     placed = loop.time()
     line = Line(stream_sid, outgoing)
-    opened = Stream(connection, line, lambda: loop.time() - placed)
+    opened = Stream(connection, line, lambda: loop.time() - placed, account.switches)
     try:
         await opened.open()
         sent = await _pump(opened, _payloads(audio), placed, seconds)

@@ -1,5 +1,7 @@
 """Webhooks as Twilio places them: signed form POSTs, 15 s in all, one retry when no connection came about.
 
+The URL's fragment may say otherwise (see ``overrides``). All attempts have one idempotency token and one signature.
+
 What is signed is the public URL; what is connected to is the server under test. Cookies, redirects of HTTP and
 kept-alive connections are left out: no gateway should need them.
 """
@@ -8,20 +10,15 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qs, urldefrag, urlsplit
+from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
 from vocelio.gateway.simulator import faults, sids
 from vocelio.gateway.simulator.faults import CarrierError
+from vocelio.gateway.simulator.overrides import Overrides, overrides
 from vocelio.gateway.simulator.signing import Signer
-
-TOTAL_SECONDS = 15.0
-CONNECT_SECONDS = 5.0
-RETRIES = 1
-MOST_RETRIES = 5
-"""Twilio's limits and defaults; ``#ct=``, ``#tt=`` (milliseconds) and ``#rc=`` in the URL's fragment change them."""
 
 BODY_LIMIT = 64 * 1024
 """Bytes of an answer: Twilio's limit for TwiML."""
@@ -47,6 +44,14 @@ class Answer:
         return self.body
 
 
+class _Unanswered(CarrierError):
+    """An attempt to which there was no answer; ``failure`` is what Twilio's policies of retries call it."""
+
+    def __init__(self, failure: str, code: int, text: str) -> None:
+        super().__init__(code, text)
+        self.failure = failure
+
+
 class Poster:
     """Posts to one server, in the name of one account."""
 
@@ -64,39 +69,42 @@ class Poster:
 
     async def post(self, url: str, fields: Mapping[str, str]) -> Answer:
         """Post ``fields`` to the public ``url``. Raises CarrierError when nobody answers."""
-        fragment = parse_qs(urldefrag(url).fragment)
-        limits = aiohttp.ClientTimeout(
-            total=_milliseconds(fragment, "tt", TOTAL_SECONDS), connect=_milliseconds(fragment, "ct", CONNECT_SECONDS)
-        )
+        how = overrides(url)
         headers = self._headers(url, fields)
-        attempts = 1 + min(MOST_RETRIES, int(_first(fragment, "rc", RETRIES)))
         try:
-            async with asyncio.timeout(limits.total):
-                return await self._attempts(self._target(url), fields, headers, limits, attempts)
+            async with asyncio.timeout(how.total):
+                return await self._attempts(self._target(url), fields, headers, how)
         except TimeoutError as error:
             raise CarrierError(faults.HTTP_RETRIEVAL, "the webhook did not answer in time") from error
 
     async def _attempts(
-        self, target: URL, fields: Mapping[str, str], headers: dict[str, str], limits: aiohttp.ClientTimeout, left: int
+        self, target: URL, fields: Mapping[str, str], headers: dict[str, str], how: Overrides
     ) -> Answer:
-        while True:
-            left -= 1
+        for left in range(how.retries, -1, -1):
             try:
-                return await self._attempt(target, fields, headers, limits)
-            except aiohttp.ClientConnectionError as error:
-                if not left:
-                    raise CarrierError(faults.HTTP_CONNECTION, f"no connection to the webhook: {error}") from error
-            except aiohttp.ClientError as error:
-                raise CarrierError(faults.HTTP_RETRIEVAL, f"the webhook's answer is not HTTP: {error}") from error
+                answer = await self._attempt(target, fields, headers, how)
+            except _Unanswered as unanswered:
+                if not left or not how.retry(unanswered.failure):
+                    raise
+            else:
+                if not left or not how.retry(f"{answer.status // 100}xx"):
+                    return answer
+        raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(
-        self, target: URL, fields: Mapping[str, str], headers: dict[str, str], limits: aiohttp.ClientTimeout
-    ) -> Answer:
+    async def _attempt(self, target: URL, fields: Mapping[str, str], headers: dict[str, str], how: Overrides) -> Answer:
         session = self._session or self._open()
-        async with session.post(
-            target, data=dict(fields), headers=headers, timeout=limits, allow_redirects=False
-        ) as response:
-            return Answer(response.status, response.content_type, await _body(response))
+        limits = aiohttp.ClientTimeout(total=how.total, connect=how.connect, sock_read=how.read)
+        try:
+            async with session.post(
+                target, data=dict(fields), headers=headers, timeout=limits, allow_redirects=False
+            ) as response:
+                return Answer(response.status, response.content_type, await _body(response))
+        except aiohttp.SocketTimeoutError as error:
+            raise _Unanswered("rt", faults.HTTP_RETRIEVAL, "the webhook did not answer in time") from error
+        except aiohttp.ClientConnectionError as error:
+            raise _Unanswered("ct", faults.HTTP_CONNECTION, f"no connection to the webhook: {error}") from error
+        except aiohttp.ClientError as error:
+            raise CarrierError(faults.HTTP_RETRIEVAL, f"the webhook's answer is not HTTP: {error}") from error
 
     def _headers(self, url: str, fields: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -126,12 +134,3 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > BODY_LIMIT:
             raise CarrierError(faults.BODY_TOO_LARGE, f"the answer is longer than {BODY_LIMIT} bytes")
     return bytes(body)
-
-
-def _milliseconds(fragment: Mapping[str, list[str]], name: str, default: float) -> float:
-    return _first(fragment, name, default * 1000) / 1000
-
-
-def _first(fragment: Mapping[str, list[str]], name: str, default: float) -> float:
-    value = fragment.get(name, [""])[0]
-    return float(value) if value.isascii() and value.isdigit() else default

@@ -5,7 +5,18 @@ from collections.abc import Callable
 
 from vocelio.gateway.simulator.events import Event
 from vocelio.gateway.simulator.faults import CarrierError, Fault
-from vocelio.gateway.simulator.report import CallReport, Clear, Dialed, Ending, Mark, StreamReport, Turn, Webhook
+from vocelio.gateway.simulator.report import (
+    CallReport,
+    Clear,
+    Dialed,
+    Ending,
+    Mark,
+    Queued,
+    StreamReport,
+    Taped,
+    Turn,
+    Webhook,
+)
 from vocelio.gateway.simulator.stream import Stream
 
 
@@ -17,6 +28,8 @@ class Record:
         self.tell = on_event
         self.spoken: list[str] = []
         self.dialed: list[Dialed] = []
+        self.taped: list[Taped] = []
+        self.queued: list[Queued] = []
         self.webhooks: list[Webhook] = []
         self.streams: list[StreamReport] = []
         self.placed = asyncio.get_running_loop().time()
@@ -64,4 +77,6 @@ class Record:
             heard=heard,
             steps_done=steps_done,
             answered=answered,
+            taped=tuple(self.taped),
+            queued=tuple(self.queued),
         )

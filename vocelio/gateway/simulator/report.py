@@ -52,9 +52,16 @@ class Mark:
     cleared: bool
 
 
+Noticed = Literal["close_frame", "break", "breach", "silence"]
+"""A close frame; the connection's end without one; a breach of the protocol; no sign of life for too long."""
+
+
 @dataclass(frozen=True, slots=True)
 class StreamReport:
     """One Media Streams socket. ``close_code`` is the server's, None when the caller hung up or the socket broke.
+
+    ``noticed`` is how Twilio learnt that the server is gone, ``noticed_after`` how many seconds after the last sign of
+    it: for a close frame, and for a break that is seen at once, 0.
 
     ``underruns`` counts the times its audio ran out in the middle of a burst, ``underrun_ms`` the silence heard then.
     """
@@ -70,6 +77,8 @@ class StreamReport:
     cleared_ms: float
     underruns: int
     underrun_ms: float
+    noticed: Noticed | None = None
+    noticed_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +90,33 @@ class Dialed:
     caller_id: str | None
     whisper: str | None
     seconds: float
+
+
+QueueResult = Literal["bridged", "queue-full", "error", "system-error", "redirected", "leave", "hangup"]
+"""How an ``<Enqueue>`` ended, in Twilio's words; ``leave`` and ``hangup`` are the document's and the caller's doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """One stay in a queue: how it ended, and how many seconds were waited."""
+
+    name: str
+    result: QueueResult
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Taped:
+    """What a ``<Record>`` came to: mu-law (empty if the caller said nothing), and the key that ended it, or "hangup".
+
+    ``seconds`` is what Twilio says of its length, in whole seconds.
+    """
+
+    sid: str
+    url: str
+    seconds: int
+    digits: str
+    audio: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +146,8 @@ class CallReport:
     heard: bytes
     steps_done: int
     answered: float | None = None
+    taped: tuple[Taped, ...] = ()
+    queued: tuple[Queued, ...] = ()
 
     @property
     def underruns(self) -> int:

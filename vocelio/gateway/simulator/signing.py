@@ -1,31 +1,58 @@
 """The signature that proves a request to be Twilio's: X-Twilio-Signature, by Twilio's own validator.
 
 A form is signed with the public URL it is posted to, a WebSocket upgrade with the ``wss://`` URL as it stands in
-the TwiML and no parameters. A fragment (which tunes a webhook) is never part of what is signed or sent.
+the TwiML and no parameters. The key is the account's auth token (HMAC-SHA1), or the secret of a shared key
+(HMAC-SHA256), which a second header then names. A fragment (which tunes a webhook) is never sent.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from urllib.parse import urldefrag
 
-from twilio.request_validator import RequestValidator
+from twilio.request_validator import (
+    HMAC_SHA1,
+    HMAC_SHA256,
+    SIGNATURE_HEADER,
+    SIGNATURE_SETTINGS_HEADER,
+    RequestValidator,
+)
 
-HEADER = "X-Twilio-Signature"
+HEADER = SIGNATURE_HEADER
+SETTINGS_HEADER = SIGNATURE_SETTINGS_HEADER
+
+
+@dataclass(frozen=True, slots=True)
+class SharedKey:
+    """A key of the account's webhook configuration; all of its webhooks are taken to be signed with it."""
+
+    id: str
+    secret: str = field(repr=False)
 
 
 class Signer:
-    """Signs with one account's auth token."""
+    """Signs for one account: with its auth token, or with a shared key if there is one.
 
-    def __init__(self, auth_token: str) -> None:
-        self._validator = RequestValidator(auth_token)
+    ``fragments`` and ``upgrades`` are what is not verified of Twilio: whether a webhook's fragment is part of what is
+    signed, and whether the shared key also signs upgrades, or the auth token still does.
+    """
+
+    def __init__(
+        self, auth_token: str, shared_key: SharedKey | None = None, *, fragments: bool = False, upgrades: bool = True
+    ) -> None:
+        self._token = auth_token
+        self._shared_key = shared_key
+        self._fragments = fragments
+        self._upgrades = upgrades
 
     def form(self, url: str, fields: Mapping[str, str]) -> dict[str, str]:
-        """The header for a form POST of ``fields`` to the public ``url``."""
-        return {HEADER: self._sign(urldefrag(url).url, fields)}
+        """The headers for a form POST of ``fields`` to the public ``url``."""
+        return self._sign(url if self._fragments else urldefrag(url).url, fields, self._shared_key)
 
     def upgrade(self, url: str) -> dict[str, str]:
-        """The header for the upgrade of ``url``, a ``wss://`` URL."""
-        return {HEADER: self._sign(url, {})}
+        """The headers for the upgrade of ``url``, a ``wss://`` URL."""
+        return self._sign(url, {}, self._shared_key if self._upgrades else None)
 
-    def _sign(self, url: str, fields: Mapping[str, str]) -> str:
-        signature: str = self._validator.compute_signature(url, dict(fields))
-        return signature
+    def _sign(self, url: str, fields: Mapping[str, str], key: SharedKey | None) -> dict[str, str]:
+        validator = RequestValidator(key.secret if key else self._token)
+        headers = {HEADER: validator.compute_signature(url, fields, HMAC_SHA256 if key else HMAC_SHA1)}
+        return headers | ({SETTINGS_HEADER: f"key={key.id},algorithm={HMAC_SHA256}"} if key else {})

@@ -1,26 +1,22 @@
-"""A stream's socket: opened as Twilio opens it, fed frame by frame, read until somebody ends it."""
+"""A stream's socket once it is open: fed frame by frame, read until somebody ends it, or it is noticed to be dead."""
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Literal
-from urllib.parse import urlsplit
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
 
 from vocelio.gateway.simulator import faults, wire
-from vocelio.gateway.simulator.faults import CarrierError, Fault
+from vocelio.gateway.simulator.faults import Fault
 from vocelio.gateway.simulator.line import Line
-from vocelio.gateway.simulator.report import StreamReport
-from vocelio.gateway.simulator.signing import Signer
+from vocelio.gateway.simulator.racing import first
+from vocelio.gateway.simulator.report import Noticed, StreamReport
+from vocelio.gateway.simulator.switches import Switches
 
-OPEN_SECONDS = 5.0
-CLOSE_SECONDS = 1.0
-"""How long the server may take to answer a close frame before the socket is dropped."""
-
-MESSAGE_LIMIT = 1 << 20
-"""Bytes of one message: more than two minutes of audio in base64."""
+PINGS = 4
+"""In the time after which a silent server is taken for lost: one that loses a ping is not."""
 
 SLOW_BYTES = 64 * 1024
 """Unsent bytes (about 4 s of audio, beyond the kernel's buffers) at which the server counts as too slow."""
@@ -28,51 +24,20 @@ SLOW_BYTES = 64 * 1024
 NORMAL_CLOSURE = 1000
 
 
-class _Connect(connect):
-    """Twilio does not follow redirects of an upgrade: anything but 101 is a failed handshake."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
-
-
-async def open_socket(server: str, url: str, signer: Signer) -> ClientConnection:
-    """Open ``url`` (wss, as in the TwiML) at ``server``'s host and port. Raises CarrierError with Twilio's code."""
-    at = urlsplit(server)
-    try:
-        return await _Connect(
-            "ws" + url.removeprefix("wss"),
-            host=at.hostname,
-            port=at.port or 80,
-            additional_headers=signer.upgrade(url),
-            user_agent_header="Twilio.TmeWs/1.0",
-            compression=None,
-            proxy=None,
-            open_timeout=OPEN_SECONDS,
-            ping_interval=None,
-            close_timeout=CLOSE_SECONDS,
-            max_size=MESSAGE_LIMIT,
-            write_limit=2 * SLOW_BYTES,
-        )
-    except TimeoutError as error:
-        raise CarrierError(faults.STREAM_TIMEOUT, "the upgrade was not answered in time") from error
-    except InvalidHandshake as error:
-        raise CarrierError(faults.STREAM_HANDSHAKE, f"the upgrade failed: {error}") from error
-    except InvalidURI as error:
-        raise CarrierError(faults.STREAM_URL, str(error)) from error
-    except OSError as error:
-        raise CarrierError(faults.STREAM_REFUSED, f"the connection was refused: {error}") from error
-
-
 class Stream:
     """One open stream. ``now`` tells seconds since the call was placed."""
 
-    def __init__(self, connection: ClientConnection, line: Line, now: Callable[[], float]) -> None:
+    def __init__(self, connection: ClientConnection, line: Line, now: Callable[[], float], switches: Switches) -> None:
         self.line = line
         self._connection = connection
         self._now = now
         self._opened = now()
         self._closed_by: Literal["server", "caller", "lost"] = "caller"
         self._close_code: int | None = None
+        self._noticed: Noticed | None = None
+        self._noticed_after: float | None = None
+        self._switches = switches
+        self._last_sign = self._opened  # of the server
         self._unsent: deque[str] = deque()  # bounded: at SLOW_BYTES no more audio is sent
         self._sending = asyncio.Lock()
 
@@ -86,20 +51,50 @@ class Stream:
         await self._send(*self.line.opening())
 
     async def listen(self) -> None:
-        """Take what the server sends, until it closes the socket or the socket breaks."""
+        """Take what the server sends, until it closes the socket, or the socket is noticed to be lost."""
+        limit = self._switches.notice_half_open
+        await first(self._receive(), *([] if limit is None else [self._watch(limit)]))
+        self._noticed_after = self._now() - self._last_sign
+        if self._noticed == "silence":  # there is nobody to close it with
+            self._connection.transport.abort()
+
+    async def _receive(self) -> None:
         try:
             while True:
                 message = await self._connection.recv()
-                returned = self.line.receive(message, self._now())
+                self._last_sign = self._now()
+                returned = self.line.receive(message, self._last_sign)
                 if returned:
                     await self._send(*returned)
         except ConnectionClosed as closed:
+            self._last_sign = self._now()
             self._note(closed)
+        if self.lost:
+            await asyncio.sleep(self._switches.notice_loss)
+
+    async def _watch(self, limit: float) -> None:
+        """Ping, until there has been no sign of the server for ``limit`` seconds."""
+        while self._now() - self._last_sign < limit:
+            await self._ping()
+            await asyncio.sleep(limit / PINGS)
+        self._lose("silence", faults.STREAM_LOST, f"the server has been silent for {limit} s")
+
+    async def _ping(self) -> None:
+        if self._is_slow():  # the ping would wait, and we with it
+            return
+        try:
+            asyncio.ensure_future(await self._connection.ping()).add_done_callback(self._hear)
+        except ConnectionClosed:
+            await asyncio.Event().wait()  # which is for the receiver to note
+
+    def _hear(self, pong: asyncio.Future[float]) -> None:
+        if not pong.cancelled() and pong.exception() is None:
+            self._last_sign = self._now()
 
     async def send(self, returns: tuple[str, ...], payload: str, key: str = "") -> None:
         """Send the marks that are due and one frame of the caller's, its audio only if the server keeps up."""
         outgoing = self.line.outgoing
-        slow = self._connection.transport.get_write_buffer_size() > SLOW_BYTES
+        slow = self._is_slow()
         if slow:
             self._fault_once(faults.STREAM_SLOW, "the server reads too slowly, audio was dropped")
         # Formatted in the order in which they are sent: each takes the next sequence number.
@@ -127,6 +122,8 @@ class Stream:
             cleared_ms=line.cleared * ms,
             underruns=line.underruns,
             underrun_ms=line.underrun * ms,
+            noticed=self._noticed,
+            noticed_after=self._noticed_after,
         )
 
     async def _send(self, *messages: str) -> None:
@@ -142,17 +139,22 @@ class Stream:
         except ConnectionClosed:
             return
 
+    def _is_slow(self) -> bool:
+        return self._connection.transport.get_write_buffer_size() > SLOW_BYTES
+
     def _note(self, closed: ConnectionClosed) -> None:
         if closed.rcvd is not None and closed.rcvd_then_sent:
-            self._closed_by, self._close_code = "server", closed.rcvd.code
+            self._closed_by, self._close_code, self._noticed = "server", closed.rcvd.code, "close_frame"
             if closed.rcvd.code != NORMAL_CLOSURE:
                 self._fault_once(faults.STREAM_CLOSED, f"the server closed the socket with {closed.rcvd}")
         elif closed.sent is not None:
-            self._closed_by = "lost"
-            self._fault_once(faults.STREAM_PROTOCOL, f"the server broke the protocol: {closed.sent}")
+            self._lose("breach", faults.STREAM_PROTOCOL, f"the server broke the protocol: {closed.sent}")
         else:
-            self._closed_by = "lost"
-            self._fault_once(faults.STREAM_LOST, "the socket broke without a close frame")
+            self._lose("break", faults.STREAM_LOST, "the socket broke without a close frame")
+
+    def _lose(self, noticed: Noticed, code: int, text: str) -> None:
+        self._closed_by, self._noticed = "lost", noticed
+        self._fault_once(code, text)
 
     def _fault_once(self, code: int, text: str) -> None:
         if all(fault.code != code for fault in self.line.faults):

@@ -1,8 +1,4 @@
-"""TwiML, as far as a gateway needs it, into verbs.
-
-Stricter than Twilio, which skips what it does not know with a warning: a verb, attribute or nesting that is not in
-the table below is an error here, so that a slip in the gateway's TwiML is found before a real caller finds it.
-"""
+"""TwiML, as far as a gateway needs it, into verbs. What else it might hold is an error (see ``grammar``)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +7,9 @@ from typing import Literal
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
-from vocelio.gateway.simulator import faults
+from vocelio.gateway.simulator import faults, grammar
 from vocelio.gateway.simulator.faults import CarrierError
+from vocelio.gateway.simulator.grammar import slip
 
 PARAMETERS_LIMIT = 500
 """Characters that the names and values of a stream's parameters must stay under, together."""
@@ -20,6 +17,13 @@ PARAMETERS_LIMIT = 500
 MAX_PAUSE_SECONDS = 600
 MAX_DIAL_SECONDS = 600
 """Twilio's own limit of ``<Dial timeout>``."""
+
+MAX_RECORD_SECONDS = 14_400
+"""Twilio's own limit of ``<Record maxLength>``, but for accounts that may have longer calls."""
+
+QUEUE_NAME_LIMIT = 64
+ANY_KEY = "1234567890*#"
+CALLBACK_EVENTS = frozenset({"in-progress", "completed", "absent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,37 @@ class Dial:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """Records the caller until a key, ``timeout`` seconds of silence, or ``max_length`` seconds.
+
+    ``events`` are those that the ``callback`` is told of; ``trim`` cuts the silence at both ends off.
+    """
+
+    action: str
+    timeout: int = 5
+    finish_on_key: str = ANY_KEY
+    max_length: int = 3600
+    beep: bool = True
+    trim: bool = True
+    callback: str | None = None
+    events: frozenset[str] = frozenset({"completed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Waits in the queue ``name``, with the document at ``wait_url`` played over and over."""
+
+    name: str
+    wait_url: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """In the document of a queue's ``wait_url``: out of the queue."""
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     text: str
 
@@ -82,68 +117,12 @@ class Reject:
     reason: Literal["rejected", "busy"] = "rejected"
 
 
-Verb = Stream | Redirect | Dial | Say | Play | Pause | Hangup | Reject
-
-# What may stand in what, and the attributes of each.
-_CHILDREN: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "Response": frozenset({"Connect", "Redirect", "Dial", "Say", "Play", "Pause", "Hangup", "Reject"}),
-        "Connect": frozenset({"Stream"}),
-        "Stream": frozenset({"Parameter"}),
-        "Dial": frozenset({"Number", "Sip"}),
-    }
-)
-_ATTRIBUTES: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "Connect": frozenset({"action", "method"}),
-        "Stream": frozenset({"url", "name", "track", "statusCallback", "statusCallbackMethod"}),
-        "Parameter": frozenset({"name", "value"}),
-        "Redirect": frozenset({"method"}),
-        "Dial": frozenset(
-            {"action", "method", "timeout", "callerId", "sequential", "answerOnBridge", "ringTone", "timeLimit"}
-        ),
-        "Number": frozenset({"url", "method"}),
-        "Sip": frozenset({"url", "method", "username", "password"}),
-        "Say": frozenset({"voice", "language", "loop"}),
-        "Play": frozenset({"loop", "digits"}),
-        "Pause": frozenset({"length"}),
-        "Reject": frozenset({"reason"}),
-    }
-)
+Verb = Stream | Redirect | Dial | Record | Enqueue | Leave | Say | Play | Pause | Hangup | Reject
 
 
 def parse(document: bytes) -> tuple[Verb, ...]:
     """The verbs of a document, in order. Raises CarrierError with Twilio's code for what is wrong."""
-    root = _root(document)
-    _check(root)
-    return tuple(_verb(element) for element in root)
-
-
-def _root(document: bytes) -> ElementTree.Element:
-    try:
-        text = document.decode()
-        if "<!DOCTYPE" in text:  # so there are no entities either: neither bombs nor files can be referred to
-            raise CarrierError(faults.PARSE_FAILURE, "the document has a document type declaration")
-        root = ElementTree.fromstring(text)  # noqa: S314 - without a document type it has nothing to expand
-    except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise CarrierError(faults.PARSE_FAILURE, f"not an XML document: {error}") from error
-    if root.tag != "Response":
-        raise CarrierError(faults.NOT_A_RESPONSE, f"the root element is <{root.tag}>, not <Response>")
-    return root
-
-
-def _check(element: ElementTree.Element) -> None:
-    unknown = set(element.attrib) - _ATTRIBUTES.get(element.tag, frozenset())
-    if unknown:
-        raise _schema(f"<{element.tag}> has no attribute {', '.join(sorted(unknown))}")
-    if any(element.get(name, "POST") != "POST" for name in ("method", "statusCallbackMethod")):
-        raise _schema(f"<{element.tag}>: the simulator only posts")
-    if element.tag == "Say":  # holds text and SSML, which is only read out
-        return
-    for child in element:
-        if child.tag not in _CHILDREN.get(element.tag, frozenset()):
-            raise _schema(f"<{element.tag}> cannot hold <{child.tag}>, or the simulator does not play it")
-        _check(child)
+    return tuple(_verb(element) for element in grammar.read(document))
 
 
 def _verb(element: ElementTree.Element) -> Verb:
@@ -152,6 +131,12 @@ def _verb(element: ElementTree.Element) -> Verb:
             return _stream(element)
         case "Dial":
             return _dial(element)
+        case "Record":
+            return _record(element)
+        case "Enqueue":
+            return _enqueue(element)
+        case "Leave":
+            return Leave()
         case "Redirect":
             return Redirect(_text(element))
         case "Say":
@@ -168,7 +153,7 @@ def _verb(element: ElementTree.Element) -> Verb:
 
 def _stream(connect: ElementTree.Element) -> Stream:
     if len(connect) != 1:
-        raise _schema("<Connect> holds exactly one <Stream>")
+        raise slip("<Connect> holds exactly one <Stream>")
     element = connect[0]
     if element.get("track", "inbound_track") != "inbound_track":
         raise CarrierError(faults.STREAM_TRACK, "<Connect><Stream> has the inbound track only")
@@ -198,9 +183,9 @@ def _stream_url(url: str) -> str:
 def _parameters(element: ElementTree.Element) -> Mapping[str, str]:
     parameters = {child.get("name", ""): child.get("value", "") for child in element}
     if "" in parameters:
-        raise _schema("<Parameter> needs a name")
+        raise slip("<Parameter> needs a name")
     if sum(len(name) + len(value) for name, value in parameters.items()) >= PARAMETERS_LIMIT:
-        raise _schema(f"the stream's parameters have {PARAMETERS_LIMIT} characters or more")
+        raise slip(f"the stream's parameters have {PARAMETERS_LIMIT} characters or more")
     return MappingProxyType(parameters)
 
 
@@ -208,7 +193,7 @@ def _dial(element: ElementTree.Element) -> Dial:
     text = (element.text or "").strip()
     targets = (Target(text),) if text else tuple(Target(_text(child), child.get("url")) for child in element)
     if not targets:
-        raise _schema("<Dial> rings nobody")
+        raise slip("<Dial> rings nobody")
     return Dial(
         targets,
         element.get("action"),
@@ -218,6 +203,35 @@ def _dial(element: ElementTree.Element) -> Dial:
     )
 
 
+def _record(element: ElementTree.Element) -> Record:
+    action = element.get("action")
+    if not action:  # Twilio would ask for the current document again, and record anew, for ever
+        raise slip("<Record> needs an action")
+    finish_on_key = element.get("finishOnKey", ANY_KEY)
+    if not finish_on_key or set(finish_on_key) - set(ANY_KEY):
+        raise slip(f"<Record finishOnKey={finish_on_key!r}> are not keys")
+    events = frozenset(element.get("recordingStatusCallbackEvent", "completed").split())
+    if events - CALLBACK_EVENTS:
+        raise slip(f"<Record> has no event {', '.join(sorted(events - CALLBACK_EVENTS))}")
+    return Record(
+        action,
+        _number(element, "timeout", 5, MAX_RECORD_SECONDS),
+        finish_on_key,
+        _number(element, "maxLength", 3600, MAX_RECORD_SECONDS, least=2),
+        _either(element, "playBeep", "true", "false"),
+        _either(element, "trim", "trim-silence", "do-not-trim"),
+        element.get("recordingStatusCallback"),
+        events,
+    )
+
+
+def _enqueue(element: ElementTree.Element) -> Enqueue:
+    name = _text(element)
+    if len(name) > QUEUE_NAME_LIMIT:
+        raise slip(f"the name of a queue has at most {QUEUE_NAME_LIMIT} characters")
+    return Enqueue(name, element.get("waitUrl"), element.get("action"))
+
+
 def _reject(element: ElementTree.Element) -> Reject:
     match element.get("reason", "rejected"):
         case "rejected":
@@ -225,22 +239,26 @@ def _reject(element: ElementTree.Element) -> Reject:
         case "busy":
             return Reject("busy")
         case reason:
-            raise _schema(f"<Reject reason={reason!r}> is neither rejected nor busy")
+            raise slip(f"<Reject reason={reason!r}> is neither rejected nor busy")
 
 
-def _number(element: ElementTree.Element, name: str, default: int, most: int) -> int:
+def _number(element: ElementTree.Element, name: str, default: int, most: int, least: int = 1) -> int:
     value = element.get(name, str(default))
-    if not (value.isascii() and value.isdigit()) or not 0 < int(value[:9]) <= most:
-        raise _schema(f"<{element.tag} {name}={value!r}> is not a number from 1 to {most}")
+    if not (value.isascii() and value.isdigit()) or not least <= int(value[:9]) <= most:
+        raise slip(f"<{element.tag} {name}={value!r}> is not a number from {least} to {most}")
     return int(value)
+
+
+def _either(element: ElementTree.Element, name: str, yes: str, no: str) -> bool:
+    """Whether it is ``yes``, which is also the default."""
+    value = element.get(name, yes)
+    if value not in (yes, no):
+        raise slip(f"<{element.tag} {name}={value!r}> is neither {yes} nor {no}")
+    return value == yes
 
 
 def _text(element: ElementTree.Element) -> str:
     text = "".join(element.itertext()).strip()
     if not text:
-        raise _schema(f"<{element.tag}> is empty")
+        raise slip(f"<{element.tag}> is empty")
     return text
-
-
-def _schema(text: str) -> CarrierError:
-    return CarrierError(faults.SCHEMA, text)

@@ -6,39 +6,39 @@ A verb comes to the next verb (None), to another document, or to the end of the 
 import asyncio
 import math
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import assert_never
 
 from vocelio.gateway.simulator import sids, twiml
 from vocelio.gateway.simulator.account import Account
+from vocelio.gateway.simulator.announcing import announce
 from vocelio.gateway.simulator.dialing import STATUS, Dialer
-from vocelio.gateway.simulator.documents import Documents
-from vocelio.gateway.simulator.events import CarrierSays, Connected
+from vocelio.gateway.simulator.documents import Documents, Next
+from vocelio.gateway.simulator.events import Connected
 from vocelio.gateway.simulator.faults import CarrierError
+from vocelio.gateway.simulator.grammar import slip
 from vocelio.gateway.simulator.handset import Handset
 from vocelio.gateway.simulator.line import Line
+from vocelio.gateway.simulator.queueing import Queue
 from vocelio.gateway.simulator.record import Record
 from vocelio.gateway.simulator.report import Ending
-from vocelio.gateway.simulator.stream import Stream, open_socket
+from vocelio.gateway.simulator.stream import Stream
 from vocelio.gateway.simulator.switches import Then
+from vocelio.gateway.simulator.taping import Recorder
+from vocelio.gateway.simulator.upgrade import open_socket
 from vocelio.gateway.simulator.wire import Outgoing
-
-PLAY_SECONDS = 1.0
-"""How long ``<Play>`` takes: the file itself is not fetched."""
-
-Next = tuple[twiml.Verb, ...] | Ending | None
 
 
 class Verbs:
     """Plays TwiML to one call."""
 
     def __init__(
-        self, account: Account, documents: Documents, dialer: Dialer, handset: Handset, record: Record
+        self, account: Account, documents: Documents, dialer: Dialer, queue: Queue, handset: Handset, record: Record
     ) -> None:
         self._account = account
         self._documents = documents
         self._dialer = dialer
+        self._queue = queue
+        self._recorder = Recorder(account, documents, handset, record)
         self._handset = handset
         self._record = record
         self._connected = 0  # streams tried so far
@@ -62,12 +62,16 @@ class Verbs:
                 return await self._documents.fetch(url)
             case twiml.Dial():
                 return await self._dial(verb)
-            case twiml.Say(text=text):
-                return await self._say(text)
-            case twiml.Play():
-                return await self._wait(PLAY_SECONDS)
-            case twiml.Pause(seconds=seconds):
-                return await self._wait(seconds)
+            case twiml.Record():
+                return await self._recorder.record(verb)
+            case twiml.Enqueue():
+                return await self._queue.enqueue(verb)
+            case twiml.Leave():
+                raise slip("<Leave> is for a caller in a queue")
+            case twiml.Say() | twiml.Play() | twiml.Pause():
+                with self._handset.engaged():
+                    await announce(verb, self._account, self._record)
+                return None
             case twiml.Hangup():
                 return "hangup"
             case twiml.Reject():
@@ -84,17 +88,18 @@ class Verbs:
         except CarrierError as error:
             self._record.fault(error)
             self._telemetry(verb, stream_sid, "stream-error", error.text)
-            return await self._after(self._account.switches.after_failed_connect, verb)
+            return await self._after(self._account.switches.after_connect_error(error.code), verb)
         await self._run(stream, verb, stream_sid)
         if stream.lost:
-            await asyncio.sleep(self._account.switches.notice_loss)
             return await self._after(self._account.switches.after_loss, verb)
         return await self._after("go_on", verb)
 
     async def _open(self, verb: twiml.Stream, stream_sid: str) -> Stream:
-        connection = await open_socket(self._account.server, verb.url, self._account.signer)
-        outgoing = Outgoing(self._account.sid, self._record.call_sid, stream_sid, verb.parameters)
-        return Stream(connection, Line(stream_sid, outgoing), self._record.now)
+        account = self._account
+        seconds = account.switches.connect_seconds
+        connection = await open_socket(account.media_server, verb.url, account.signer, seconds)
+        outgoing = Outgoing(account.sid, self._record.call_sid, stream_sid, verb.parameters)
+        return Stream(connection, Line(stream_sid, outgoing), self._record.now, account.switches)
 
     async def _run(self, stream: Stream, verb: twiml.Stream, stream_sid: str) -> None:
         """Until the server closes the socket, or the call ends (and this is cancelled)."""
@@ -121,7 +126,7 @@ class Verbs:
             self._documents.notify(verb.status_callback, {**fields, **({"StreamError": error} if error else {})})
 
     async def _dial(self, verb: twiml.Dial) -> Next:
-        with self._engaged():
+        with self._handset.engaged():
             dialed = await self._dialer.dial(verb)
         if verb.action is None:
             return None
@@ -131,21 +136,3 @@ class Verbs:
             "DialCallDuration": str(math.ceil(dialed.seconds)),
         }
         return await self._documents.fetch(verb.action, status)
-
-    async def _say(self, text: str) -> Next:
-        self._record.spoken.append(text)
-        self._record.tell(CarrierSays(self._record.now(), text))
-        return await self._wait(len(text) / self._account.switches.say_rate)
-
-    async def _wait(self, seconds: float) -> Next:
-        with self._engaged():
-            await asyncio.sleep(seconds)
-        return None
-
-    @contextmanager
-    def _engaged(self) -> Iterator[None]:
-        self._handset.engaged = True
-        try:
-            yield
-        finally:
-            self._handset.engaged = False

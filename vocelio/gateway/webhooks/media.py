@@ -10,8 +10,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.calls.socket import MediaSocket
-from vocelio.gateway.carrier.signatures import HEADER, Signatures
+from vocelio.gateway.carrier.signatures import Signatures
 from vocelio.gateway.media.stream import CLOSE_POLICY, CLOSE_TROUBLE, CLOSE_UNSUPPORTED
+from vocelio.gateway.webhooks.signed import signature, target
 
 MAX_UNSENT = 262_144  # characters: 24 s of sound; playout runs at most 2 s ahead
 SEND_SECONDS = 5.0
@@ -72,7 +73,7 @@ class SocketTransport:
 async def media_socket(socket: WebSocket, calls: Calls, signatures: Signatures) -> None:
     """One stream of Twilio's, from its upgrade to its end."""
     account = socket.path_params["account_sid"]
-    if not await signatures.signs_upgrade(account, socket.url.path, socket.headers.get(HEADER, "")):
+    if not await signatures.signs_upgrade(account, target(socket), *signature(socket)):
         await socket.close(CLOSE_POLICY)  # before accept: the server answers 403
         return
     await socket.accept()

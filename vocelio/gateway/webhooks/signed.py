@@ -1,10 +1,12 @@
-"""A webhook's form, read within bounds and believed only when Twilio signed it."""
+"""A webhook's form, or JSON object, read within bounds and believed only when Twilio signed it."""
 
 from urllib.parse import parse_qsl
 
+import msgspec
 from starlette.datastructures import FormData, UploadFile
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
+from vocelio.gateway.carrier.shared_keys import SETTINGS_HEADER
 from vocelio.gateway.carrier.signatures import HEADER, Signatures
 from vocelio.gateway.errors import BadRequest, Forbidden
 
@@ -47,15 +49,35 @@ class SignedForm:
 
 
 async def read_signed(request: Request, signatures: Signatures) -> SignedForm:
-    """The request's form. Raises Forbidden or BadRequest."""
-    form = FormData(_fields(await _body(request)))
-    query = f"?{request.url.query}" if request.url.query else ""
-    account = form.get("AccountSid", "")
-    signature = request.headers.get(HEADER, "")
-    path = request.url.path + query
-    if not await signatures.signs_form(str(account), path, form, signature):  # type: ignore[arg-type]
-        raise Forbidden("the request is not signed with the token of one of our accounts")
+    """The request's form; of a JSON object its texts are the fields. Raises Forbidden or BadRequest."""
+    body = await _body(request)
+    json = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+    form = FormData(_texts(body) if json else _fields(body))
+    account, path, headers = str(form.get("AccountSid", "")), target(request), signature(request)
+    if json:
+        signed = await signatures.signs_body(account, path, body, *headers)
+    else:
+        signed = await signatures.signs_form(account, path, form, *headers)  # type: ignore[arg-type]
+    if not signed:
+        raise Forbidden("the request is not signed with a key of one of our accounts")
     return SignedForm(form, dict(request.query_params))
+
+
+def target(connection: HTTPConnection) -> str:
+    """The path that is asked for, with its query, if any: of the signed URL all but the origin.
+
+    Out of the scope, since what a stranger sends need not be a URL; bytes that are none match no signature.
+    """
+    query: bytes = connection.scope.get("query_string", b"")
+    path: str = connection.scope["path"]
+    return path + ("?" + query.decode("latin-1") if query else "")
+
+
+def signature(connection: HTTPConnection) -> tuple[str, str | None]:
+    """Both headers of Twilio's signature. One that comes twice is joined as HTTP joins them: then it is refused."""
+    headers = connection.headers
+    settings = headers.getlist(SETTINGS_HEADER)
+    return ",".join(headers.getlist(HEADER)), ",".join(settings) if settings else None
 
 
 async def _body(request: Request) -> bytes:
@@ -72,3 +94,11 @@ def _fields(body: bytes) -> list[tuple[str, str | UploadFile]]:
         return [*parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=MAX_FIELDS)]
     except ValueError as error:
         raise BadRequest("the body is not a form") from error
+
+
+def _texts(body: bytes) -> list[tuple[str, str | UploadFile]]:
+    try:
+        members = msgspec.json.decode(body, type=dict[str, object])
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadRequest("the body is not a JSON object") from error
+    return [(name, value) for name, value in members.items() if isinstance(value, str)]

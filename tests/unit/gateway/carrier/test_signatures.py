@@ -1,56 +1,287 @@
 """Only what Twilio signed is believed. The reference is the twilio package's own validator."""
 
+import hashlib
+import json
+
+import pytest
+from starlette.datastructures import FormData
 from twilio.request_validator import RequestValidator
 
 from vocelio.gateway.carrier.signatures import Signatures
 
-ACCOUNT, OTHER = "AC" + "1" * 32, "AC" + "2" * 32
+ACCOUNT, OTHER, TENANT = "AC" + "1" * 32, "AC" + "2" * 32, "AC" + "7" * 32
 FORM = {"AccountSid": ACCOUNT, "CallSid": "CA" + "3" * 32, "From": "+13105550142"}
-SIGNATURES = Signatures("https://voice.example.com", {ACCOUNT: "token", OTHER: "another"})
-TWILIO = RequestValidator("token")
+ORIGIN, PATH = "https://voice.example.com", "/twilio/voice"
+MEDIA = f"/twilio/media/{ACCOUNT}"
+KEYS = {"webhooks_sharedkey_a": "the secret of key a", "webhooks_sharedkey_b": "the secret of key b"}
+SETTINGS = "key=webhooks_sharedkey_a,algorithm=HMAC_SHA256"
 
 
-async def test_a_form():
-    signature = TWILIO.compute_signature("https://voice.example.com/twilio/voice", FORM)
-    assert await SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM, signature)
-    assert not await SIGNATURES.signs_form(ACCOUNT, "/twilio/continue", FORM, signature)
-    assert not await SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM | {"From": "+1"}, signature)
-    assert not await SIGNATURES.signs_form(OTHER, "/twilio/voice", FORM, signature)
-    assert not await SIGNATURES.signs_form("AC" + "9" * 32, "/twilio/voice", FORM, signature)
-    assert not await SIGNATURES.signs_form("", "/twilio/voice", FORM, signature)
+async def tenants(account):
+    return "token of the tenant" if account == TENANT else None
 
 
-async def test_a_form_with_a_query():
-    signature = TWILIO.compute_signature("https://voice.example.com/twilio/dialed?n=1", FORM)
-    assert await SIGNATURES.signs_form(ACCOUNT, "/twilio/dialed?n=1", FORM, signature)
-    assert not await SIGNATURES.signs_form(ACCOUNT, "/twilio/dialed?n=2", FORM, signature)
+def checker(origin=ORIGIN):
+    return Signatures(origin, {ACCOUNT: "token", OTHER: "another"}, tenants, KEYS)
 
 
-async def test_no_signature_and_odd_ones():
-    for signature in ("", "x", "é", "A" * 10_000):
-        assert not await SIGNATURES.signs_form(ACCOUNT, "/twilio/voice", FORM, signature)
-        assert not await SIGNATURES.signs_upgrade(ACCOUNT, "/twilio/media/x", signature)
+def signed(url, form, algorithm, secret=None):
+    """A signature as Twilio makes it; `algorithm` is the parameter of every test below."""
+    secret = secret or ("token" if algorithm == "HMAC_SHA1" else KEYS["webhooks_sharedkey_a"])
+    return RequestValidator(secret).compute_signature(url, form, algorithm)
 
 
-async def test_an_upgrade_is_signed_over_the_wss_url():
-    path = f"/twilio/media/{ACCOUNT}"
-    signature = TWILIO.compute_signature(f"wss://voice.example.com{path}", {})
-    assert await SIGNATURES.signs_upgrade(ACCOUNT, path, signature)
-    assert not await SIGNATURES.signs_upgrade(OTHER, path, signature)
-    assert not await SIGNATURES.signs_upgrade(ACCOUNT, f"/twilio/media/{OTHER}", signature)
-    https = TWILIO.compute_signature(f"https://voice.example.com{path}", {})
-    assert not await SIGNATURES.signs_upgrade(ACCOUNT, path, https)
+def settings(algorithm):
+    return None if algorithm == "HMAC_SHA1" else SETTINGS
+
+
+@pytest.fixture(params=["HMAC_SHA1", "HMAC_SHA256"])
+def algorithm(request):
+    return request.param
+
+
+async def accepts(algorithm, url, *, form=FORM, of=None, path=PATH, account=ACCOUNT, origin=ORIGIN, secret=None):
+    """Whether a POST of `form` to `path` is believed that was signed as one of `of` to `url`."""
+    signature = signed(url, form if of is None else of, algorithm, secret)
+    return await checker(origin).signs_form(account, path, form, signature, settings(algorithm))
+
+
+async def test_a_form(algorithm):
+    assert await accepts(algorithm, ORIGIN + PATH)
+    assert not await accepts(algorithm, ORIGIN + PATH, path="/twilio/continue"), "the signature of another path"
+    assert not await accepts(algorithm, ORIGIN + PATH, of=FORM | {"From": "+1"})
+    assert not await accepts(algorithm, ORIGIN + PATH, of={**FORM, "More": ""})
+    assert not await accepts(algorithm, ORIGIN + PATH, account="")
+    assert not await accepts(algorithm, ORIGIN + PATH, account="AC" + "9" * 32)
+    assert not await accepts(algorithm, ORIGIN + PATH, secret="something else")
+
+
+@pytest.mark.parametrize(
+    ("origin", "url", "good"),
+    [
+        (ORIGIN, ORIGIN, True),
+        (ORIGIN, f"{ORIGIN}:443", True),
+        (ORIGIN, f"{ORIGIN}:8443", False),
+        (ORIGIN, f"{ORIGIN}:80", False),
+        (ORIGIN, "http://voice.example.com", False),
+        (ORIGIN, "https://other.example.com", False),
+        (f"{ORIGIN}/", ORIGIN, True),
+        (f"{ORIGIN}:443", ORIGIN, True),
+        (f"{ORIGIN}:443", f"{ORIGIN}:443", True),
+        (f"{ORIGIN}:8443", f"{ORIGIN}:8443", True),
+        (f"{ORIGIN}:8443", ORIGIN, True),
+        (f"{ORIGIN}:8443", f"{ORIGIN}:443", False),
+        ("http://localhost:8080", "http://localhost:8080", True),
+        ("http://localhost", "http://localhost:80", True),
+        ("http://[::1]:8080", "http://[::1]:8080", True),
+    ],
+)
+async def test_scheme_and_port(algorithm, origin, url, good):
+    assert await accepts(algorithm, url + PATH, origin=origin) is good
+
+
+@pytest.mark.parametrize(
+    ("asked", "signed_as", "good"),
+    [
+        ("/twilio/dialed?n=1", "/twilio/dialed?n=1", True),
+        ("/twilio/dialed?n=1&n=2", "/twilio/dialed?n=1&n=2", True),
+        ("/twilio/dialed?n=", "/twilio/dialed?n=", True),
+        ("/twilio/dialed?n=caf%C3%A9+x", "/twilio/dialed?n=caf%C3%A9+x", True),
+        ("/twilio/dialed?n=1", "/twilio/dialed?n=2", False),
+        ("/twilio/dialed?n=1", "/twilio/dialed", False),
+        ("/twilio/dialed", "/twilio/dialed?n=1", False),
+        ("/twilio/dialed?n=1&m=2", "/twilio/dialed?m=2&n=1", False),
+        ("/twilio/voice/", "/twilio/voice/", True),
+        ("/twilio/voice/", "/twilio/voice", False),
+        ("/twilio/voice", "/twilio/voice/", False),
+        ("/twilio/voice", "/twilio/voice#ct=500&rc=3", False),
+        ("/twilio/voice", "/Twilio/voice", False),
+    ],
+)
+async def test_path_and_query(algorithm, asked, signed_as, good):
+    assert await accepts(algorithm, ORIGIN + signed_as, path=asked) is good
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("Digits", "1"), ("Digits", "2")],
+        [("Digits", "2"), ("Digits", "1"), ("Digits", "1")],
+        [("Digits", "")],
+        [("SpeechResult", "Straße, 東京, 🙂, e\u0301")],
+        [("SpeechResult", " a+b & c=d \r\n")],
+        [("", "nameless")],
+        [],
+    ],
+)
+async def test_fields(algorithm, fields):
+    form = FormData([*FORM.items(), *fields])
+    assert await accepts(algorithm, ORIGIN + PATH, form=form)
+    assert not await accepts(algorithm, ORIGIN + PATH, form=form, of=FormData([*FORM.items(), *fields, ("Z", "z")]))
+
+
+async def test_another_value_of_a_repeated_field(algorithm):
+    sent, of = ([*FORM.items(), ("Digits", "1"), ("Digits", second)] for second in "23")
+    assert not await accepts(algorithm, ORIGIN + PATH, form=FormData(sent), of=FormData(of))
+
+
+async def test_no_signature_and_odd_ones(algorithm):
+    for signature in ("", "x", "é", "A" * 10_000, " "):
+        assert not await checker().signs_form(ACCOUNT, PATH, FORM, signature, settings(algorithm))
+        assert not await checker().signs_body(ACCOUNT, PATH, b"", signature, settings(algorithm))
+        assert not await checker().signs_upgrade(ACCOUNT, MEDIA, signature, settings(algorithm))
+
+
+def json_request(body=None, **more):
+    body = body or json.dumps({"AccountSid": ACCOUNT, "Text": "Straße"}).encode()
+    return f"{PATH}?bodySHA256={hashlib.sha256(body).hexdigest()}", body
+
+
+async def test_a_json_body(algorithm):
+    path, body = json_request()
+    signature, check = signed(ORIGIN + path, {}, algorithm), checker()
+    how = (signature, settings(algorithm))
+    assert await check.signs_body(ACCOUNT, path, body, *how)
+    assert not await check.signs_body(ACCOUNT, path, body + b" ", *how)
+    assert not await check.signs_body(ACCOUNT, path, b"", *how)
+    assert not await check.signs_body(OTHER, path, body, "x", settings(algorithm))
+    assert not await check.signs_body("AC" + "9" * 32, path, body, *how)
+    assert not await check.signs_body(ACCOUNT, path.replace("voice", "continue"), body, *how)
+
+
+@pytest.mark.parametrize("query", ["", "?n=1", "?bodySHA256=", "?bodySHA256=é", "?bodysha256={hash}"])
+async def test_a_json_body_without_its_hash(algorithm, query):
+    body = b"{}"
+    path = PATH + query.format(hash=hashlib.sha256(body).hexdigest())
+    signature = signed(ORIGIN + path, {}, algorithm)
+    assert not await checker().signs_body(ACCOUNT, path, body, signature, settings(algorithm))
+
+
+async def test_a_json_body_with_two_hashes(algorithm):
+    path, body = json_request()
+    path = f"{path}&bodySHA256={hashlib.sha256(b'other').hexdigest()}"
+    signature = signed(ORIGIN + path, {}, algorithm)
+    for sent in (body, b"other"):
+        assert not await checker().signs_body(ACCOUNT, path, sent, signature, settings(algorithm))
+
+
+@pytest.mark.parametrize(
+    ("origin", "url", "good"),
+    [
+        (ORIGIN, f"wss://voice.example.com{MEDIA}", True),
+        (f"{ORIGIN}:443", f"wss://voice.example.com{MEDIA}", True),
+        (f"{ORIGIN}:443", f"wss://voice.example.com:443{MEDIA}", True),
+        (f"{ORIGIN}:8443", f"wss://voice.example.com:8443{MEDIA}", True),
+        (ORIGIN, f"wss://voice.example.com:80{MEDIA}", False),
+        (ORIGIN, f"wss://voice.example.com:8443{MEDIA}", False),
+        (ORIGIN, f"https://voice.example.com{MEDIA}", False),
+        (ORIGIN, f"ws://voice.example.com{MEDIA}", False),
+        (ORIGIN, f"wss://other.example.com{MEDIA}", False),
+        (ORIGIN, f"wss://voice.example.com{MEDIA}/", False),
+        (ORIGIN, f"wss://voice.example.com{MEDIA}?token=1", False),
+        (ORIGIN, f"wss://voice.example.com{MEDIA}#rc=1", False),
+        (ORIGIN, f"wss://voice.example.com/twilio/media/{OTHER}", False),
+    ],
+)
+async def test_an_upgrade(algorithm, origin, url, good):
+    signature = signed(url, {}, algorithm)
+    assert await checker(origin).signs_upgrade(ACCOUNT, MEDIA, signature, settings(algorithm)) is good
+
+
+async def test_an_upgrade_has_no_fields(algorithm):
+    signature = signed(f"wss://voice.example.com{MEDIA}", FORM, algorithm)
+    assert not await checker().signs_upgrade(ACCOUNT, MEDIA, signature, settings(algorithm))
+
+
+@pytest.mark.parametrize("account", [OTHER, TENANT, "AC" + "8" * 32])
+async def test_another_accounts_key_opens_nothing(account):
+    signature = signed(f"wss://voice.example.com{MEDIA}", {}, "HMAC_SHA1")
+    assert not await checker().signs_upgrade(account, MEDIA, signature)
+    assert not await accepts("HMAC_SHA1", ORIGIN + PATH, account=account)
 
 
 async def test_a_tenants_own_account():
-    async def tokens(account):
-        return "token of the tenant" if account == "AC" + "7" * 32 else None
+    form = FORM | {"AccountSid": TENANT}
+    own = {"form": form, "account": TENANT, "secret": "token of the tenant"}
+    assert await accepts("HMAC_SHA1", ORIGIN + PATH, **own)
+    assert not await accepts("HMAC_SHA1", ORIGIN + PATH, **own | {"account": ACCOUNT})
+    assert not await accepts("HMAC_SHA1", ORIGIN + PATH, **own | {"account": "AC" + "8" * 32})
+    assert checker().is_platform(ACCOUNT)
+    assert not checker().is_platform(TENANT)
 
-    signatures = Signatures("https://voice.example.com", {ACCOUNT: "token"}, tokens)
-    tenant = FORM | {"AccountSid": "AC" + "7" * 32}
-    signed = RequestValidator("token of the tenant").compute_signature("https://voice.example.com/twilio/voice", tenant)
-    assert await signatures.signs_form(tenant["AccountSid"], "/twilio/voice", tenant, signed)
-    assert not await signatures.signs_form(ACCOUNT, "/twilio/voice", FORM, signed)
-    assert not await signatures.signs_form("AC" + "8" * 32, "/twilio/voice", tenant, signed)
-    assert signatures.is_platform(ACCOUNT)
-    assert not signatures.is_platform(tenant["AccountSid"])
+
+async def test_a_shared_key_is_the_platforms_only():
+    form = FORM | {"AccountSid": TENANT}
+    assert not await accepts("HMAC_SHA256", ORIGIN + PATH, form=form, account=TENANT)
+    assert not await accepts("HMAC_SHA256", ORIGIN + PATH, form=form, account=TENANT, secret="token of the tenant")
+    assert not await accepts("HMAC_SHA256", ORIGIN + PATH, secret="token"), "the auth token is no shared key"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        SETTINGS,
+        "algorithm=HMAC_SHA256,key=webhooks_sharedkey_a",
+        " key = webhooks_sharedkey_a , algorithm = HMAC_SHA256 ",
+        "key=webhooks_sharedkey_a,algorithm=HMAC_SHA256,added=later",
+    ],
+)
+async def test_settings_that_are_understood(header):
+    signature = signed(ORIGIN + PATH, FORM, "HMAC_SHA256")
+    assert await checker().signs_form(ACCOUNT, PATH, FORM, signature, header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        " ",
+        ",",
+        "key",
+        "key=webhooks_sharedkey_a",
+        "key=webhooks_sharedkey_a,",
+        "key=webhooks_sharedkey_a,algorithm=",
+        "key=webhooks_sharedkey_a,algorithm=HMAC_SHA1",
+        "key=webhooks_sharedkey_a,algorithm=hmac_sha256",
+        "key=webhooks_sharedkey_a,algorithm=HMAC_SHA512",
+        "key=webhooks_sharedkey_a,algorithm=none",
+        "key=webhooks_sharedkey_a;algorithm=HMAC_SHA256",
+        "key=webhooks_sharedkey_b,algorithm=HMAC_SHA256",
+        "key=webhooks_sharedkey_c,algorithm=HMAC_SHA256",
+        "key=,algorithm=HMAC_SHA256",
+        "algorithm=HMAC_SHA256",
+        "algorithm=HMAC_SHA1",
+        f"{SETTINGS},{SETTINGS}",
+        f"{SETTINGS},key=webhooks_sharedkey_b",
+        f"{SETTINGS},algorithm=HMAC_SHA1",
+        "é=é," + SETTINGS + ",x",
+    ],
+)
+async def test_settings_that_are_refused_whatever_signed(header):
+    """Above all the auth token's signature is not believed because the header cannot be."""
+    for secret in ("token", *KEYS.values()):
+        for name in ("HMAC_SHA1", "HMAC_SHA256"):
+            if secret == KEYS["webhooks_sharedkey_b"] and header.startswith("key=webhooks_sharedkey_b"):
+                continue
+            form = signed(ORIGIN + PATH, FORM, name, secret)
+            assert not await checker().signs_form(ACCOUNT, PATH, FORM, form, header)
+            upgrade = signed(f"wss://voice.example.com{MEDIA}", {}, name, secret)
+            assert not await checker().signs_upgrade(ACCOUNT, MEDIA, upgrade, header)
+
+
+async def test_each_algorithm_counts_with_its_own_header_only():
+    strong, weak = (signed(ORIGIN + PATH, FORM, name) for name in ("HMAC_SHA256", "HMAC_SHA1"))
+    assert not await checker().signs_form(ACCOUNT, PATH, FORM, strong)
+    assert not await checker().signs_form(ACCOUNT, PATH, FORM, weak, SETTINGS)
+
+
+async def test_without_shared_keys_nothing_is_signed_with_one():
+    none = Signatures(ORIGIN, {ACCOUNT: "token"})
+    for secret in ("token", "", "None"):
+        signature = RequestValidator(secret).compute_signature(ORIGIN + PATH, FORM, "HMAC_SHA256")
+        assert not await none.signs_form(ACCOUNT, PATH, FORM, signature, SETTINGS)
+
+
+def test_secrets_are_not_shown():
+    check = checker()
+    assert all(secret not in f"{check!r} {check._shared_keys!r}" for secret in (*KEYS.values(), "token"))

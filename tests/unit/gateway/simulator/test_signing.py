@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twilio.request_validator import RequestValidator
 
-from vocelio.gateway.simulator.signing import HEADER, Signer
+from vocelio.gateway.simulator.signing import HEADER, SETTINGS_HEADER, SharedKey, Signer
 
 TOKEN = "a-token"
 signer = Signer(TOKEN)
@@ -32,3 +32,23 @@ def test_an_upgrade_is_signed_without_parameters_and_without_a_port():
     signature = signer.upgrade(url)[HEADER]
     assert validator.validate(url, {}, signature)
     assert signature != validator.compute_signature("wss://gateway.example:80/twilio/media/AC1", {})
+
+
+KEY = SharedKey("webhooks_sharedkey_1", "a-secret")
+
+
+def test_with_a_shared_key_its_secret_and_the_stronger_hash_sign():
+    url, shared = "https://gateway.example/a", RequestValidator(KEY.secret)
+    headers = Signer(TOKEN, KEY).form(f"{url}#rc=3", {"To": "+1"})
+    assert headers[SETTINGS_HEADER] == "key=webhooks_sharedkey_1,algorithm=HMAC_SHA256"
+    assert shared.validate(url, {"To": "+1"}, headers[HEADER], "HMAC_SHA256")
+    assert not shared.validate(url, {"To": "+1"}, headers[HEADER])
+    assert KEY.secret not in repr(KEY)
+
+
+def test_an_upgrade_is_signed_with_either_key():
+    url = "wss://gateway.example/twilio/media/AC1"
+    shared, token = Signer(TOKEN, KEY).upgrade(url), Signer(TOKEN, KEY, upgrades=False).upgrade(url)
+    assert RequestValidator(KEY.secret).validate(url, {}, shared[HEADER], "HMAC_SHA256")
+    assert SETTINGS_HEADER in shared
+    assert token == signer.upgrade(url)

@@ -6,7 +6,20 @@ from hypothesis import strategies as st
 
 from vocelio.gateway.simulator import faults
 from vocelio.gateway.simulator.faults import CarrierError
-from vocelio.gateway.simulator.twiml import Dial, Hangup, Pause, Play, Redirect, Say, Stream, Target, parse
+from vocelio.gateway.simulator.twiml import (
+    Dial,
+    Enqueue,
+    Hangup,
+    Leave,
+    Pause,
+    Play,
+    Record,
+    Redirect,
+    Say,
+    Stream,
+    Target,
+    parse,
+)
 
 
 def document(body: str) -> bytes:
@@ -59,6 +72,25 @@ def test_a_dial_may_hold_the_number_itself():
     assert parse(document("<Dial> +14155550101 </Dial>")) == (Dial((Target("+14155550101"),)),)
 
 
+def test_a_record_has_its_limits_and_urls():
+    (plain,) = parse(document('<Record action="/a"/>'))
+    assert plain == Record("/a", 5, "1234567890*#", 3600, beep=True, trim=True, events=frozenset({"completed"}))
+    (record,) = parse(
+        document(
+            '<Record action="/a" timeout="3" finishOnKey="#" maxLength="60" playBeep="false" trim="do-not-trim" '
+            'recordingStatusCallback="/s" recordingStatusCallbackEvent="completed absent"/>'
+        )
+    )
+    assert record == Record("/a", 3, "#", 60, False, False, "/s", frozenset({"completed", "absent"}))
+
+
+def test_a_queue_has_a_name():
+    assert parse(document('<Enqueue action="/a" waitUrl="/w"> sales </Enqueue><Leave/>')) == (
+        Enqueue("sales", "/w", "/a"),
+        Leave(),
+    )
+
+
 def test_an_empty_document_has_no_verbs():
     assert parse(document("")) == ()
 
@@ -80,6 +112,24 @@ def test_an_empty_document_has_no_verbs():
         (document('<Dial timeout="soon">+14155550101</Dial>'), faults.SCHEMA),
         (document("<Dial><Say>hello</Say></Dial>"), faults.SCHEMA),
         (document("<Connect/>"), faults.SCHEMA),
+        (document("<Record/>"), faults.SCHEMA),
+        (document('<Record action="/a" maxLength="1"/>'), faults.SCHEMA),
+        (document('<Record action="/a" maxLength="14401"/>'), faults.SCHEMA),
+        (document('<Record action="/a" timeout="0"/>'), faults.SCHEMA),
+        (document('<Record action="/a" finishOnKey=""/>'), faults.SCHEMA),
+        (document('<Record action="/a" finishOnKey="x"/>'), faults.SCHEMA),
+        (document('<Record action="/a" playBeep="no"/>'), faults.SCHEMA),
+        (document('<Record action="/a" trim="yes"/>'), faults.SCHEMA),
+        (document('<Record action="/a" transcribe="true"/>'), faults.SCHEMA),
+        (document('<Record action="/a" method="GET"/>'), faults.SCHEMA),
+        (document('<Record action="/a" recordingStatusCallbackMethod="GET"/>'), faults.SCHEMA),
+        (document('<Record action="/a" recordingStatusCallbackEvent="done"/>'), faults.SCHEMA),
+        (document('<Record action="/a"><Say>x</Say></Record>'), faults.SCHEMA),
+        (document("<Enqueue/>"), faults.SCHEMA),
+        (document(f"<Enqueue>{'x' * 65}</Enqueue>"), faults.SCHEMA),
+        (document('<Enqueue waitUrlMethod="GET" waitUrl="/w">x</Enqueue>'), faults.SCHEMA),
+        (document('<Enqueue workflowSid="WW1">x</Enqueue>'), faults.SCHEMA),
+        (document('<Leave reason="x"/>'), faults.SCHEMA),
         (stream('url="ws://a.example/m"'), faults.STREAM_SCHEME),
         (stream('url="wss://a.example/m?token=1"'), faults.STREAM_HANDSHAKE),
         (stream('url="wss:///m"'), faults.STREAM_URL),

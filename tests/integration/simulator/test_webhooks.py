@@ -1,0 +1,122 @@
+"""How the simulator asks a webhook: by either algorithm, as often and as long as the URL's fragment says."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from twilio.request_validator import RequestValidator
+
+from tests.integration.simulator.conftest import FROM, TO
+from tests.integration.simulator.peer import ACCOUNT, PUBLIC, TOKEN
+from vocelio.gateway.simulator import faults
+from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.simulator.signing import HEADER, SETTINGS_HEADER, SharedKey
+from vocelio.gateway.simulator.switches import Switches
+
+KEY = SharedKey("webhooks_sharedkey_1", "the secret")
+ANSWER = b"HTTP/1.1 %d x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
+
+
+class Trouble:
+    """A server that answers each request with the next of ``answers``: a status, 0 to break off, None to be silent."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.requests = []
+
+    async def answer(self, reader, writer):
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            if "/twilio/voice" in head.partition("\r\n")[0]:
+                self.requests.append(dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2]))
+                await self.say(self.answers.pop(0), writer)
+            else:
+                await self.say(200, writer)
+        finally:
+            writer.close()
+
+    async def say(self, answer, writer):
+        if answer is None:
+            await asyncio.sleep(1)
+        elif answer:
+            body = b"<Response><Hangup/></Response>"
+            writer.write(ANSWER % (answer, len(body), body))
+
+
+@asynccontextmanager
+async def calling(trouble, fragment, **how):
+    """The report of a call whose voice webhook has that fragment."""
+    async with await asyncio.start_server(trouble.answer, "127.0.0.1", 0) as server:
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Carrier(origin, PUBLIC, ACCOUNT, TOKEN, voice=f"/twilio/voice#{fragment}", **how) as carrier:
+            yield await carrier.call(TO, FROM)
+
+
+@pytest.mark.parametrize(
+    ("fragment", "answers", "code"),
+    [
+        ("", [0, 200], None),
+        ("", [0, 0], faults.HTTP_CONNECTION),
+        ("", [500], faults.HTTP_RETRIEVAL),
+        ("", [404], faults.HTTP_RETRIEVAL),
+        ("rc=0", [0], faults.HTTP_CONNECTION),
+        ("rc=3", [0, 0, 0, 200], None),
+        ("rc=2&rp=5xx", [503, 500, 200], None),
+        ("rc=2&rp=5xx", [503, 500, 502], faults.HTTP_RETRIEVAL),
+        ("rc=2&rp=5xx", [404], faults.HTTP_RETRIEVAL),
+        ("rc=2&rp=5xx", [0], faults.HTTP_CONNECTION),
+        ("rc=2&rp=4xx", [429, 200], None),
+        ("rc=5&rp=all", [0, 404, 500, None, 200], None),
+        ("rc=1&rp=rt", [None, 200], None),
+        ("rc=1&rp=ct", [None], faults.HTTP_RETRIEVAL),
+    ],
+)
+async def test_what_is_asked_again(fragment, answers, code):
+    trouble = Trouble(*answers)
+    async with calling(trouble, f"{fragment}&rt=200") as report:
+        assert [error.code for error in report.errors] == ([code] if code else [])
+        assert report.ended == ("error" if code else "hangup")
+    assert trouble.answers == []
+    assert len({request["I-Twilio-Idempotency-Token"] for request in trouble.requests}) == 1
+    assert len({request[HEADER] for request in trouble.requests}) == 1
+
+
+async def test_all_attempts_have_one_limit_together():
+    trouble = Trouble(*[None] * 6)
+    async with calling(trouble, "rc=5&rp=rt&rt=200&tt=500") as report:
+        assert [error.code for error in report.errors] == [faults.HTTP_RETRIEVAL]
+        assert report.seconds < 2
+    assert len(trouble.requests) == 3
+
+
+async def test_a_policy_that_is_none_ends_the_call_unasked():
+    trouble = Trouble()
+    async with calling(trouble, "rp=sometimes") as report:
+        assert [error.code for error in report.errors] == [faults.RETRY_POLICY]
+    assert trouble.requests == []
+
+
+@pytest.mark.parametrize("signs_fragment", [False, True])
+@pytest.mark.parametrize("key", [None, KEY])
+async def test_the_switch_decides_whether_the_fragment_is_signed(key, signs_fragment):
+    trouble = Trouble(200)
+    async with calling(trouble, "rc=3", shared_key=key, switches=Switches(signs_fragment=signs_fragment)) as report:
+        assert report.ended == "hangup"
+    (request,) = trouble.requests
+    fields = {
+        "CallSid": report.call_sid,
+        "AccountSid": ACCOUNT,
+        "ApiVersion": "2010-04-01",
+        "Direction": "inbound",
+        "CallStatus": "ringing",
+        "From": FROM,
+        "Caller": FROM,
+        "To": TO,
+        "Called": TO,
+    }
+    validator, algorithm = RequestValidator(key.secret if key else TOKEN), "HMAC_SHA256" if key else "HMAC_SHA1"
+    url = f"{PUBLIC}/twilio/voice"
+    assert validator.validate(url, fields, request[HEADER], algorithm) is not signs_fragment
+    assert validator.validate(f"{url}#rc=3", fields, request[HEADER], algorithm) is signs_fragment
+    settings = f"key={KEY.id},algorithm=HMAC_SHA256" if key else None
+    assert request.get(SETTINGS_HEADER) == settings

@@ -71,7 +71,7 @@ async def check(desk: Desk, tenant: str, limit: int, cursor: str) -> Registratio
         problem, credential = credential, Credential("", "", own=True)
     elif not credential.has_rest:
         problem = NO_REST
-    elif page.items:
+    else:
         try:
             found = await _found(desk, credential, {line.number for line in page.items})
         except TwilioError as error:

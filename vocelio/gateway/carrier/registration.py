@@ -91,6 +91,9 @@ class Registrar:
             tasks = await self._take(AT_ONCE - len(self._carrying))
         except StoreUnavailable:
             return False
+        except Exception:  # the database refuses the question itself: whatever that is, the next turn may be better
+            LOG.exception("what is due at Twilio cannot be read")
+            return False
         for task in tasks:
             carrying = asyncio.create_task(self._carry(task), name=f"registration of {task.number}")
             self._carrying.add(carrying)

@@ -42,11 +42,11 @@ class Office:
         self.now, self.bus, self.desks = actor().at, CollectingBus(), []
         self.account = twilio.account(ACCOUNT, TOKEN)
 
-    def registrar(self, tokens=None, public_url=PUBLIC_URL):
+    def registrar(self, tokens=None, public_url=PUBLIC_URL, vault=VAULT):
         """Another process's registrar."""
         settings = Settings(public_url, tokens or {ACCOUNT: TOKEN})
         rest = Rest(self.twilio.origin, seconds=2.0, pauses=(0.01,))
-        desk = Desk(settings, self.database, VAULT, self.bus, lambda: self.now, rest)
+        desk = Desk(settings, self.database, vault, self.bus, lambda: self.now, rest)
         self.desks.append(desk)
         return Registrar(desk)
 

@@ -9,12 +9,14 @@ from tests.integration.carrier.conftest import ACCOUNT, NUMBER, TOKEN
 from tests.integration.carrier.office import BEFORE, OURS, PUBLIC_URL, Office
 from tests.integration.store.conftest import actor  # noqa: F401 (a fixture)
 from tests.integration.store.things import VAULT
+from vocelio.gateway.carrier import drift
 from vocelio.gateway.carrier.registration import LEASE_SECONDS, LONGEST_PAUSE, backoff
 from vocelio.gateway.config import SIMULATOR_ACCOUNT
 from vocelio.gateway.simulator.rest import Trouble
 from vocelio.gateway.store import numbers, registrations, tenants
 from vocelio.gateway.store.numbers import NewNumber
 from vocelio.gateway.store.tenants import Account
+from vocelio.gateway.store.vault import Vault
 
 OTHER = "AC" + "6" * 32
 
@@ -195,6 +197,17 @@ async def test_a_tenants_own_account_comes_first(office):
     await registrar.run_due()
     assert office.there(account=own) == OURS
     assert office.there() == BEFORE
+
+
+async def test_a_token_that_cannot_be_read_is_told(office):
+    registrar = office.registrar(vault=Vault(["another key than it was kept with"]))
+    await tenants.set_account(office.database, VAULT, office.by(), Account(OTHER, "a_token_of_its_own"))
+    await office.assign()
+    await registrar.run_due()
+    assert "VOCELIO_SECRET_KEY" in (await office.row()).problem
+    page = await drift.check(registrar.desk, "harbour", 50, "")
+    assert (page.account, page.managed) == ("", True)
+    assert "VOCELIO_SECRET_KEY" in page.problem
 
 
 async def test_another_account_is_looked_at_at_once(office):

@@ -155,7 +155,7 @@ def _tenant(api: Api, name: str, repair: bool) -> Iterator[Finding]:
     yield _account(name, pages[0][0])
     for page, registrations in pages:
         for registration in registrations:
-            yield _number(registration, bool(page["managed"] and page["problem"]))
+            yield _number(registration, page["managed"], bool(page["problem"]))
 
 
 def _account(name: str, page: dict[str, Any]) -> Finding:
@@ -168,9 +168,11 @@ def _account(name: str, page: dict[str, Any]) -> Finding:
     return Finding(what, "fine", f"{page['account']}, {whose}, answers")
 
 
-def _number(one: dict[str, Any], unseen: bool) -> Finding:
-    """``unseen`` is whether Twilio could not be asked."""
+def _number(one: dict[str, Any], managed: bool, unseen: bool) -> Finding:
+    """``managed`` is whether there is an account at Twilio, ``unseen`` whether it could not be asked."""
     number, state, problem = one["number"], one["state"], one["problem"]
+    if not managed and one["flow"] is not None:
+        return Finding(number, "fine", "is set by nobody: there is no Twilio account")
     match state:
         case "registered" if unseen:
             return Finding(number, "unknown", "was set once; whether it still is cannot be seen")
@@ -178,8 +180,6 @@ def _number(one: dict[str, Any], unseen: bool) -> Finding:
             return Finding(number, "fine", "its calls come here")
         case "pending":
             return Finding(number, "unknown", "is being set")
-        case "not_managed":
-            return Finding(number, "fine", "is set by nobody: there is no Twilio account")
         case None if one["flow"] is None:
             return Finding(number, "fine", "leads to no flow, and is left alone")
         case None:

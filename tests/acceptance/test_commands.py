@@ -69,6 +69,7 @@ async def test_serve_call_replay_and_promote(tmp_path):
     try:
         await asyncio.wait_for(_answers(port), 30)
         environment["VOCELIO_KEY"] = (await run("key", "create", "--role", "platform")).strip()
+        assert "there is no Twilio account" in await run("doctor")
         assert "dialed +13105550112: answered" in await run("call", NUMBER, "--press", "2")
         call = await _last_call(port, environment["VOCELIO_KEY"])
         assert "the same actions" in await run("replay", call, "--tenant", "harbour")

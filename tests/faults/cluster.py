@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from tests.balancer import Balancer
 from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.config import SIMULATOR_ACCOUNT
 from vocelio.gateway.simulator.caller import Caller, Press
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.store import departments, flows, numbers, promotion, tenants
@@ -29,7 +30,7 @@ from vocelio.gateway.store.numbers import NewNumber
 from vocelio.gateway.store.schema import call_events, calls, usage
 from vocelio.gateway.store.site import Department, Tenant
 
-ACCOUNT, TOKEN = "AC" + "d" * 32, "the auth token of the cluster"
+ACCOUNT, TOKEN = SIMULATOR_ACCOUNT, "the auth token of the cluster"
 SECRET, PUBLIC_URL = "a-secret-of-the-processes", "https://gateway.example"
 NUMBER = "+13072249663"
 QUESTIONS = ("first", "second", "third")

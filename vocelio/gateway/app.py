@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -27,19 +28,35 @@ LOG = logging.getLogger(__name__)
 MAX_MESSAGE = 32_768  # bytes of one WebSocket message: Twilio's have about 400
 
 
+class Worker(Protocol):
+    """What a process does beside answering."""
+
+    async def start(self) -> None:
+        """Begin."""
+
+    async def aclose(self) -> None:
+        """End, leaving nothing behind."""
+
+
 def build(
-    settings: Settings, calls: Calls, *, accounts: Tokens = no_tokens, api: Sequence[BaseRoute] = ()
+    settings: Settings,
+    calls: Calls,
+    *,
+    accounts: Tokens = no_tokens,
+    api: Sequence[BaseRoute] = (),
+    workers: Sequence[Worker] = (),
 ) -> Starlette:
     """The application. Its lifespan starts what the calls need and leaves nothing behind.
 
-    ``accounts`` knows the tenants' own Twilio accounts; ``api`` are the routes of the control API, where there is one.
+    ``accounts`` knows the tenants' own Twilio accounts; ``api`` are the routes of the control API, where there is one;
+    ``workers`` are what the process does beside.
     """
     services = calls.services
     signatures = Signatures(settings.public_url, settings.tokens, accounts, settings.webhook_keys)
     answers = Answers(calls, signatures)
     onward = Onward(calls, answers)
     twilio = Voice(calls, signatures, answers, onward)
-    watch = Watch(calls)
+    everybody: Sequence[Worker] = (Watch(calls), *workers)
 
     def document(answer: Callable[[SignedForm], Awaitable[str]]) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
@@ -72,11 +89,13 @@ def build(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await services.journal.start()
         await services.recognizer.start()
-        watch.start()
+        for worker in everybody:
+            await worker.start()
         try:
             yield
         finally:
-            await watch.aclose()
+            for worker in everybody:
+                await worker.aclose()
             await calls.aclose()
             await services.recognizer.aclose()
             await services.synthesizer.aclose()

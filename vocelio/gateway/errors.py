@@ -15,6 +15,7 @@ GatewayError
     ├── Invalid           422  with a problem for every wrong field
     ├── Unconditional     428  a change of what others may be changing, too, needs If-Match
     ├── TooMany           429
+    ├── TwilioError       502  Twilio's REST API refused something, or did not answer
     └── StoreUnavailable  503  the database does not answer
 """
 
@@ -119,6 +120,20 @@ class TooMany(Refused):
     def __init__(self, message: str, seconds: float) -> None:
         super().__init__(message)
         self.seconds = seconds
+
+
+class TwilioError(Refused):
+    """Twilio's REST API refused what was asked, or did not answer.
+
+    ``http`` is the status that it answered with and ``code`` its own number of the error
+    (https://www.twilio.com/docs/api/errors), 0 without an answer; ``seconds`` is how long it wants to be left alone.
+    """
+
+    status, title = 502, "Twilio refused"
+
+    def __init__(self, message: str, *, http: int = 0, code: int = 0, seconds: float = 0.0) -> None:
+        super().__init__(message)
+        self.http, self.code, self.seconds = http, code, seconds
 
 
 class StoreUnavailable(Refused):

@@ -6,17 +6,23 @@ from urllib.parse import quote
 
 from starlette.applications import Starlette
 
+from tests.gateway import CollectingBus
 from vocelio.gateway.api.limits import Limits
 from vocelio.gateway.api.routes import routes
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.events import EventBus
+from vocelio.gateway.carrier.desk import Desk
+from vocelio.gateway.carrier.registration import Registrar
+from vocelio.gateway.carrier.rest import Rest
+from vocelio.gateway.config import Settings
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.vault import Vault
 
+PUBLIC_URL = "https://voice.example"
+PLATFORM, PLATFORM_TOKEN = "AC" + "9" * 32, "the platform's auth token"
 START = 1_700_000_000_000_000  # microseconds UTC
 GENEROUS = Limits(requests=1e6, at_once=1_000_000, failures=1e6, failures_at_once=1_000_000)
 
@@ -108,14 +114,19 @@ class Telephone:
 class Api:
     """The routes on a database, a clock that stands still until it is moved, and keys as they are asked for."""
 
-    def __init__(self, database, limits=GENEROUS):
-        self.database, self.now = database, START
+    def __init__(self, database, limits=GENEROUS, twilio="", tokens=None):
+        """``twilio`` is where Twilio's API is emulated."""
+        self.database, self.now, self.bus = database, START, CollectingBus()
         site = MemorySite([])
         services = Services(
-            site, ScriptedRecognizer(()), ToneSynthesizer(), EventBus(), Fetcher(), MemoryJournal(), lambda: self.now
+            site, ScriptedRecognizer(()), ToneSynthesizer(), self.bus, Fetcher(), MemoryJournal(), lambda: self.now
         )
         self.calls = Calls(services)
-        self.app = Starlette(routes=routes(database, Vault(["the tests' key"]), self.calls, lambda: self.now, limits))
+        vault, settings = Vault(["the tests' key"]), Settings(PUBLIC_URL, tokens or {PLATFORM: PLATFORM_TOKEN})
+        rest = Rest(twilio, seconds=2.0, pauses=(0.01,))
+        self.registrar = Registrar(Desk(settings, database, vault, self.bus, lambda: self.now, rest))
+        registrar = self.registrar if twilio else None
+        self.app = Starlette(routes=routes(database, vault, self.calls, lambda: self.now, limits, registrar))
 
     async def platform(self, tenant=""):
         """A client with a platform key of its own."""

@@ -24,8 +24,10 @@ from tests.integration.api.world import (
     flow,
     ring,
     sound,
+    twilio,
 )
 from vocelio.gateway.api.routes import OPERATIONS
+from vocelio.gateway.simulator.rest import RestApi
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.schema import metadata
 
@@ -83,6 +85,11 @@ TABLE = """
     PUT    /v1/numbers/{number}/assignment             403     403       403       200    200       404    401   401
     DELETE /v1/numbers/{number}/assignment             403     403       403       200    200       404    401   401
     GET    /v1/numbers/{number}/assignments            200     200       200       200    200       404    401   401
+    POST   /v1/numbers/{number}/registration           403     403       403       202    202       404    401   401
+    GET    /v1/registrations                           200     200       200       200    200       200    401   401
+    POST   /v1/registrations/repair                    403     403       403       202    202       202    401   401
+    GET    /v1/twilio/numbers                          403     403       403       200    200       200    401   401
+    POST   /v1/numbers/import                          403     403       403       200    200       200    401   401
     GET    /v1/calls                                   200     200       200       200    200       200    401   401
     GET    /v1/calls/{call}                            200     200       200       200    200       404    401   401
     GET    /v1/calls/{call}/log                        200     200       200       200    200       404    401   401
@@ -116,6 +123,7 @@ BODIES = {
     "POST /v1/numbers": {"number": "+13072249670"},
     "PATCH /v1/numbers/{number}": {"label": "Renamed"},
     "PUT /v1/numbers/{number}/assignment": {"flow": "plain"},
+    "POST /v1/numbers/import": {"all": True},
     "POST /v1/calls/{call}/transfer": {"department": "plain"},
     "POST /v1/calls/{call}/say": {"text": "Hello."},
 }
@@ -167,12 +175,15 @@ async def copy(filled, tmp_path):
     def fresh():
         file = tmp_path / f"{len(opened)}.db"
         shutil.copy(filled.file, file)
-        opened.append(Database(f"sqlite+aiosqlite:///{file}"))
-        return Api(opened[-1])
+        opened.append(Api(Database(f"sqlite+aiosqlite:///{file}"), twilio=emulator.origin))
+        return opened[-1]
 
-    yield fresh
-    for database in opened:
-        await database.aclose()
+    async with RestApi() as emulator:
+        twilio(emulator)
+        yield fresh
+        for api in opened:
+            await api.registrar.aclose()
+            await api.database.aclose()
 
 
 async def ask(api, filled, who, method, path):

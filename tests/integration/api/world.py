@@ -87,6 +87,14 @@ async def _of(api, name, word, number, account):
     return key
 
 
+def twilio(emulator):
+    """What both tenants' accounts have at Twilio."""
+    for account, number, word in ((ACCOUNT, NUMBER, "plain"), (OTHER_ACCOUNT, OTHER_NUMBER, CANARY)):
+        there = emulator.account(account, TOKEN)
+        there.add(number, friendly_name=word)
+        there.add(f"{number}1", friendly_name=word)
+
+
 def ring(api):
     """The first tenant's call is on the line."""
     departments = {"plain": Department(("+13105550111",))}

@@ -20,6 +20,7 @@ from vocelio.gateway.api.authentication import Gate
 from vocelio.gateway.api.decoding import NOT_GIVEN, Signature
 from vocelio.gateway.api.operation import Answer, Context, Operation
 from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.errors import NotFound, Refused
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
@@ -37,10 +38,19 @@ _PLAIN = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 class Endpoint:
     """One operation."""
 
-    def __init__(self, operation: Operation, database: Database, vault: Vault, calls: Calls, gate: Gate) -> None:
+    def __init__(
+        self,
+        operation: Operation,
+        database: Database,
+        vault: Vault,
+        calls: Calls,
+        gate: Gate,
+        registrar: Registrar | None = None,
+    ) -> None:
         self.operation = operation
         self._signature = Signature(operation.handler)
         self._database, self._vault, self._calls, self._gate = database, vault, calls, gate
+        self._registrar = registrar
 
     async def answer(self, request: Request, identifier: str) -> Response:
         """The answer to a request. Raises Refused."""
@@ -54,6 +64,7 @@ class Endpoint:
             actor=actor,
             if_match=decoding.if_match(request.headers.getlist("If-Match")) if self.operation.conditional else None,
             accept=request.headers.get("Accept", "application/json"),
+            registrar=self._registrar,
         )
         arguments = await self._arguments(request)
         async with self._gate.places:

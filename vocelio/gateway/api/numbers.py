@@ -34,15 +34,22 @@ async def remove(context: Context, *, number: PhoneNumber) -> None:
 
 
 async def assign(context: Context, *, number: PhoneNumber, body: NewAssignment) -> Number:
-    """Let a flow answer the number, from the next call on."""
-    return await numbers.assign(context.database, context.actor, number, body.flow)
+    """Let a flow answer the number, from the next call on. In the background it is set so at Twilio, too."""
+    return _set(context, await numbers.assign(context.database, context.actor, number, body.flow))
 
 
 async def unassign(context: Context, *, number: PhoneNumber) -> Number:
-    """Let the number lead to no flow."""
-    return await numbers.unassign(context.database, context.actor, number)
+    """Let the number lead to no flow. In the background it is set at Twilio to what it was before it led to one."""
+    return _set(context, await numbers.unassign(context.database, context.actor, number))
 
 
 async def assignments(context: Context, *, number: PhoneNumber, query: Page) -> Items[Assigned]:
     """What the number led to, the newest first, with who made it so and when."""
     return await numbers.history(context.database, context.tenant, number, query.limit, query.cursor)
+
+
+def _set(context: Context, number: Number) -> Number:
+    """Let it be set at Twilio at once."""
+    if context.registrar is not None:
+        context.registrar.wake()
+    return number

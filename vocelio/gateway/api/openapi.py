@@ -195,6 +195,8 @@ def _refusals(row: Operation, signature: Signature) -> set[int]:
         statuses |= {400, 413, 415}
     if row.conditional:
         statuses |= {412, 428}
+    if row.twilio:
+        statuses |= {409, 502}
     return statuses
 
 

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.pages import LONGEST_CURSOR
@@ -35,6 +36,7 @@ class Context:
     actor: Actor
     if_match: int | None = None
     accept: str = "application/json"
+    registrar: Registrar | None = None
 
     @property
     def tenant(self) -> str:
@@ -67,7 +69,8 @@ class Operation:
     If-Match when there is something to overwrite. ``raw`` is the media type of a body that is no JSON, or is to be
     taken as it is: the handler gets bytes. ``limit`` is what a body may have at most, in bytes. ``statuses`` are those
     of success, where it is not 200, or 204 of a handler that returns nothing. ``media`` is what the answer can be
-    besides JSON, or instead of it if the handler returns bytes only.
+    besides JSON, or instead of it if the handler returns bytes only. ``twilio`` says that it is
+    about what Twilio has, which may refuse.
     """
 
     method: str
@@ -80,6 +83,7 @@ class Operation:
     limit: int = 65_536
     statuses: tuple[int, ...] = ()
     media: tuple[str, ...] = ()
+    twilio: bool = False
 
 
 class Page(msgspec.Struct, frozen=True):

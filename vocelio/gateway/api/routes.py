@@ -17,6 +17,7 @@ from vocelio.gateway.api import (
     numbers,
     openapi,
     rates,
+    registrations,
     secrets,
     sounds,
     tenants,
@@ -27,6 +28,7 @@ from vocelio.gateway.api.endpoint import Endpoint, Nowhere, Resource
 from vocelio.gateway.api.limits import Limits
 from vocelio.gateway.api.operation import Answer, Context, Operation
 from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.folder import MAX_SOUND
@@ -105,6 +107,13 @@ OPERATIONS = (
     Operation("PUT", "/v1/numbers/{number}/assignment", "administer", numbers.assign),
     Operation("DELETE", "/v1/numbers/{number}/assignment", "administer", numbers.unassign),
     Operation("GET", "/v1/numbers/{number}/assignments", "read", numbers.assignments),
+    Operation(
+        "POST", "/v1/numbers/{number}/registration", "administer", registrations.again, statuses=TOLD, twilio=True
+    ),
+    Operation("GET", "/v1/registrations", "read", registrations.every, twilio=True),
+    Operation("POST", "/v1/registrations/repair", "administer", registrations.repair, statuses=TOLD, twilio=True),
+    Operation("GET", "/v1/twilio/numbers", "administer", registrations.offered, twilio=True),
+    Operation("POST", "/v1/numbers/import", "administer", registrations.import_numbers, twilio=True),
     # Calls
     Operation("GET", "/v1/calls", "read", calls.every),
     Operation("GET", "/v1/calls/{call}", "read", calls.show),
@@ -118,13 +127,18 @@ OPERATIONS = (
 
 
 def routes(
-    database: Database, vault: Vault, registry: Calls, wall: WallClock, limits: Limits | None = None
+    database: Database,
+    vault: Vault,
+    registry: Calls,
+    wall: WallClock,
+    limits: Limits | None = None,
+    registrar: Registrar | None = None,
 ) -> list[Route]:
-    """The routes of the API, for the application."""
+    """The routes of the API, for the application. Without a ``registrar`` nothing is set at Twilio."""
     gate = Gate(database, wall, limits or Limits())
     made = []
     for path, rows in groupby(sorted(OPERATIONS, key=_place), key=lambda row: row.path):
-        endpoints = {row.method: Endpoint(row, database, vault, registry, gate) for row in rows}
+        endpoints = {row.method: Endpoint(row, database, vault, registry, gate, registrar) for row in rows}
         made.append(Route(path, Resource(endpoints)))
     return [*made, Route("/v1/{rest:path}", Nowhere())]
 

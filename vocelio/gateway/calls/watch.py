@@ -27,7 +27,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
         self._not_before = 0.0
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin, with a sweep."""
         self._task = asyncio.create_task(self._run(), name="watch")
 

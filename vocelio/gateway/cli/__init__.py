@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-COMMANDS = ("serve", "demo", "call", "flow", "replay", "key")
+COMMANDS = ("serve", "demo", "call", "flow", "replay", "key", "doctor")
 
 
 class _Commands(TyperGroup):

@@ -14,6 +14,9 @@ from vocelio.gateway.app import build
 from vocelio.gateway.calls.handover import hand_over
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.carrier.desk import Desk
+from vocelio.gateway.carrier.registration import Registrar
+from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.cli import common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
@@ -88,8 +91,9 @@ async def run(
             wall_clock,
         )
         calls = Calls(services, settings.secret_keys)
-        api = routes(database, vault, calls, wall_clock)
-        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api)
+        registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
+        api = routes(database, vault, calls, wall_clock, registrar=registrar)
+        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar])
         await Server(config(app, host, port), lambda: hand_over(calls, drain_seconds)).serve()
     finally:
         await database.aclose()

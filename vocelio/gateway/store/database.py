@@ -83,6 +83,16 @@ class Database:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"))
             await connection.run_sync(migration.migrate, revision)
 
+    async def revision(self) -> str:
+        """The revision of the tables, empty when there are none. A file that is not there is not made."""
+        if self._has_no_file():
+            return ""
+        async with self.reading() as connection:
+            return await connection.run_sync(migration.revision)
+
+    def _has_no_file(self) -> bool:
+        return self.sqlite and not Path(self._url.database or "").exists()
+
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """A connection to read with, outside of any transaction. Raises StoreUnavailable."""

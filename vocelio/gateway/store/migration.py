@@ -4,6 +4,8 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 FOLDER = Path(__file__).with_name("migrations")
@@ -11,10 +13,25 @@ FOLDER = Path(__file__).with_name("migrations")
 
 def migrate(connection: Connection, revision: str = "head") -> None:
     """Up, or down, to a revision, in the connection's transaction."""
-    config = Config()
-    config.set_main_option("script_location", str(FOLDER))
+    config = _config()
     config.attributes["connection"] = connection
     if revision == "base" or revision.startswith("-"):
         command.downgrade(config, revision)
     else:
         command.upgrade(config, revision)
+
+
+def head() -> str:
+    """The newest revision."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def revision(connection: Connection) -> str:
+    """The revision that the tables have, empty when there are none."""
+    return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    return config

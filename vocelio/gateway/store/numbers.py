@@ -3,6 +3,7 @@
 A number has one owner in the whole system. Who that is, another tenant does not learn.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.problems import Problem
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.store import flows, pages
+from vocelio.gateway.store import flows, pages, registrations
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.pages import Items
@@ -21,6 +22,7 @@ from vocelio.gateway.store.schema import assignments, numbers
 from vocelio.gateway.store.site import Name, PhoneNumber
 
 MAX_NUMBERS = 10_000  # of a tenant
+AT_ONCE = 500  # numbers that one query asks for: SQLite takes 999 parameters at least
 MAX_PLACE = 2_147_483_647  # what its column holds
 
 Label = Annotated[str, Meta(max_length=200)]
@@ -144,6 +146,17 @@ async def unassign(database: Database, actor: Actor, number: str) -> Number:
         return await _lead(connection, actor, await _held(connection, actor.tenant, number), None)
 
 
+async def owners(database: Database, wanted: Sequence[str]) -> dict[str, str]:
+    """Whose numbers these are, of those that are anybody's."""
+    found = dict[str, str]()
+    async with database.reading() as connection:
+        for start in range(0, len(wanted), AT_ONCE):
+            some = numbers.c.number.in_(wanted[start : start + AT_ONCE])
+            rows = await connection.execute(select(numbers.c.number, numbers.c.tenant_id).where(some))
+            found |= {row.number: row.tenant_id for row in rows}
+    return found
+
+
 async def history(database: Database, tenant: str, number: str, limit: int, cursor: str) -> Items[Assigned]:
     """What a number led to, the newest first, also when it is no longer there. Raises NotFound, Invalid."""
     last = pages.after(cursor, int)
@@ -168,6 +181,8 @@ async def _lead(connection: AsyncConnection, actor: Actor, row: Row[Any], flow: 
     place = 1 + (await connection.scalar(select(func.max(assignments.c.place)).where(*mine)) or 0)
     line = {"tenant_id": actor.tenant, "number": row.number, "place": place, "flow_id": flow}
     await connection.execute(insert(assignments).values(by=actor.key, at=actor.at, **line))
+    if bool(flow) != bool(before.flow):
+        await (registrations.want if flow else registrations.unwant)(connection, actor.tenant, row.number, actor.at)
     action = "number.assigned" if flow else "number.unassigned"
     await actor.record(connection, action, row.number, {"flow": before.flow}, {"flow": flow})
     return msgspec.structs.replace(before, flow=flow)

@@ -126,6 +126,28 @@ assignments = Table(
     _at("at"),
 )
 
+registrations = Table(
+    "registrations",
+    metadata,
+    _tenant(),
+    Column("number", String(16), primary_key=True),  # no reference: it outlives the number until all is put back
+    Column("wanted", Boolean, nullable=False),  # our webhooks; or else what was there before
+    Column("revision", Integer, nullable=False),  # raised whenever something is wanted anew
+    Column("state", String(12), nullable=False),
+    Column("problem", Text, nullable=False),
+    Column("account", String(34)),  # of Twilio, where the number was found; none: nothing was touched there
+    Column("former", Text),  # JSON: what was there before us
+    Column("made", Text),  # JSON: what we have put there
+    _at("since", optional=True),  # when ours were last certain to be there
+    Column("attempts", Integer, nullable=False),  # that failed, one after the other
+    _at("due", optional=True),  # none: nothing is to be done
+    Column("holder", String(32)),  # who is at it
+    _at("lease", optional=True),  # until when nobody else may
+    _at("changed"),
+    Index(None, "due"),
+    Index(None, "number"),
+)
+
 departments = Table(
     "departments",
     metadata,

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.problems import Report
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.store import pages
+from vocelio.gateway.store import pages, registrations
 from vocelio.gateway.store.actor import Actor, to_json
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.departments import touch
@@ -153,6 +153,14 @@ async def token(database: Database, vault: Vault, account: str) -> str | None:
     return vault.open(row.auth_token, _purpose(row.id)) if row else None
 
 
+async def own_account(database: Database, vault: Vault, tenant: str) -> Account | None:
+    """A tenant's own Twilio account with its token, if it has one. Raises VaultError."""
+    query = select(tenants.c.account, tenants.c.auth_token).where(tenants.c.id == tenant)
+    async with database.reading() as connection:
+        row = (await connection.execute(query)).first()
+    return Account(row.account, vault.open(row.auth_token, _purpose(tenant))) if row and row.account else None
+
+
 async def exists(database: Database, tenant: str) -> bool:
     """Whether there is such a tenant."""
     async with database.reading() as connection:
@@ -171,6 +179,7 @@ async def _set_account(connection: AsyncConnection, actor: Actor, values: dict[s
     before = (await _row(connection, actor.tenant, lock=True)).account
     await connection.execute(update(tenants).where(tenants.c.id == actor.tenant).values(values))
     await touch(connection, actor.tenant)
+    await registrations.look_again(connection, actor.tenant, actor.at)
     shown = {"account": before}, {"account": values["account"]}
     await actor.record(connection, "tenant.account_changed", actor.tenant, *shown)
 

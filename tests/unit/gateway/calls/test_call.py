@@ -381,7 +381,7 @@ async def test_a_status_before_the_end_of_a_transfer_waits_for_it():
 async def test_a_stream_that_never_comes_is_not_waited_for_for_ever():
     world = World(ASK)
     watch = Watch(world.calls)
-    watch.start()
+    await watch.start()
     await asyncio.sleep(70)
     assert world.of("call.ended") == []
     await asyncio.sleep(25)

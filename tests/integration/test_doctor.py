@@ -1,0 +1,108 @@
+"""`vocelio doctor` at a running gateway whose Twilio is emulated."""
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.acceptance.test_commands import vocelio
+from tests.integration.api.client import PLATFORM, PLATFORM_TOKEN, Api
+from tests.integration.api.test_registrations import NUMBER, OLD, assign, made
+from vocelio.gateway.app import build
+from vocelio.gateway.config import Settings
+from vocelio.gateway.server import listen, running
+from vocelio.gateway.simulator.rest import RestApi
+from vocelio.gateway.store.database import Database
+
+
+@pytest.fixture
+async def gateway(tmp_path):
+    """A gateway with an assigned number, in a folder; what the command needs to reach it, and its Twilio."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/vocelio.db"
+    database = Database(url)
+    await database.migrate()
+    async with RestApi() as twilio:
+        twilio.account(PLATFORM, PLATFORM_TOKEN).add(NUMBER, voice_url=OLD)
+        api = Api(database, twilio=twilio.origin)
+        await assign(await made(api))
+        await api.registrar.run_due()
+        key = (await api.platform()).key
+        settings = Settings("https://voice.example", {PLATFORM: PLATFORM_TOKEN})
+        async with _served(api, settings) as origin:
+            environment = {
+                "VOCELIO_KEY": key,
+                "VOCELIO_DATABASE_URL": url,
+                "VOCELIO_PUBLIC_URL": "https://voice.example",
+                "TWILIO_ACCOUNT_SID": PLATFORM,
+                "TWILIO_AUTH_TOKEN": PLATFORM_TOKEN,
+            }
+            yield twilio, origin, environment
+    await database.aclose()
+
+
+@asynccontextmanager
+async def _served(api, settings):
+    app = build(settings, api.calls, api=api.app.routes, workers=[api.registrar])
+    async with running(app, listen()) as origin:
+        yield origin
+
+
+async def doctor(tmp_path, environment, *options):
+    """Exit code and what was found, by what was looked at."""
+    code, out, err = await vocelio("doctor", "--json", *options, cwd=tmp_path, environment=environment)
+    assert err == ""
+    found = json.loads(out)
+    return code, {one["what"]: (one["verdict"], one["said"]) for one in found["findings"]}
+
+
+async def test_drift_is_found_and_repaired(gateway, tmp_path):
+    twilio, origin, environment = gateway
+    there = twilio.account(PLATFORM, PLATFORM_TOKEN)
+    code, found = await doctor(tmp_path, environment, "--server", origin)
+    assert (code, {verdict for verdict, _ in found.values()}) == (0, {"fine"}), found
+    assert set(found) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER}
+    there.number(NUMBER)["voice_url"] = OLD
+    code, found = await doctor(tmp_path, environment, "--server", origin, "--tenant", "harbour")
+    assert (code, found[NUMBER][0]) == (1, "wrong")
+    assert "voice_url" in found[NUMBER][1]
+    code, found = await doctor(tmp_path, environment, "--server", origin, "--repair")
+    assert (code, found[NUMBER][0]) == (0, "fine"), found
+    assert NUMBER in found["repair of harbour"][1]
+    assert there.number(NUMBER)["voice_url"] == "https://voice.example/twilio/voice"
+
+
+async def test_wrong_credentials_and_a_table_to_read(gateway, tmp_path):
+    twilio, origin, environment = gateway
+    twilio.account(PLATFORM, "another token")
+    code, found = await doctor(tmp_path, environment, "--server", origin)
+    assert (code, found["Twilio account of harbour"][0], found[NUMBER][0]) == (1, "wrong", "unknown")
+    code, out, err = await vocelio("doctor", "--server", origin, cwd=tmp_path, environment=environment)
+    assert (code, err) == (1, "")
+    assert "refuses the account's credentials" in " ".join(out.split())
+    assert PLATFORM_TOKEN not in out
+
+
+async def test_what_cannot_be_checked_is_said(gateway, tmp_path):
+    _, origin, environment = gateway
+    code, found = await doctor(tmp_path, environment, "--server", "http://127.0.0.1:9")
+    assert (code, found["gateway"][0], found["database"][0]) == (2, "unknown", "fine")
+    code, found = await doctor(tmp_path, {**environment, "VOCELIO_KEY": ""}, "--server", origin)
+    assert (code, found["gateway"][0]) == (2, "unknown")
+    assert "VOCELIO_KEY" in found["gateway"][1]
+
+
+async def test_what_is_wrong_here_is_said(gateway, tmp_path):
+    _, origin, environment = gateway
+    wrong = {**environment, "VOCELIO_KEY": "voc_0_0", "VOCELIO_PUBLIC_URL": "http://voice.example"}
+    wrong["VOCELIO_DATABASE_URL"] = f"sqlite+aiosqlite:///{tmp_path}/none.db"
+    code, found = await doctor(tmp_path, wrong, "--server", origin)
+    assert code == 1
+    assert {what: verdict for what, (verdict, _) in found.items()} == {
+        "settings": "fine",
+        "database": "wrong",
+        "public URL": "wrong",
+        "gateway": "wrong",
+    }
+    assert not (tmp_path / "none.db").exists()
+    code, found = await doctor(tmp_path, {**environment, "VOCELIO_NONSENSE": "1"}, "--server", origin)
+    assert (code, found["settings"][0]) == (1, "wrong")

@@ -1,0 +1,56 @@
+"""What everything needs that has to do with numbers at Twilio, in one place."""
+
+import asyncio
+from typing import Any
+
+from vocelio.gateway.carrier.credentials import Credential, Credentials
+from vocelio.gateway.carrier.rest import Account, Rest
+from vocelio.gateway.clock import WallClock
+from vocelio.gateway.config import Settings
+from vocelio.gateway.errors import TooMany
+from vocelio.gateway.events import Event, EventBus
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.registrations import Webhooks
+from vocelio.gateway.store.vault import Vault
+
+AT_ONCE = 3  # questions of the API's that wait for Twilio: whoever comes on top of them is sent away, not kept waiting
+NO_REST = (
+    "No Twilio account is set up (TWILIO_ACCOUNT_SID, or the tenant's own): "
+    "the simulator's has no API, so nothing is set there."
+)
+
+
+class Desk:
+    """One process's. ``webhooks`` are ours, as each number is to have them."""
+
+    def __init__(
+        self, settings: Settings, database: Database, vault: Vault, bus: EventBus, wall: WallClock, rest: Rest
+    ) -> None:
+        self.credentials = Credentials(settings.tokens, database, vault)
+        self.webhooks = webhooks(settings.public_url)
+        self.database, self.wall, self.rest = database, wall, rest
+        self._bus, self._turns = bus, asyncio.Semaphore(AT_ONCE)
+
+    def account(self, credential: Credential) -> Account:
+        """The account at Twilio."""
+        return self.rest.account(credential.account, credential.token)
+
+    def turn(self) -> asyncio.Semaphore:
+        """A turn to ask Twilio while somebody waits for it. Raises TooMany."""
+        if self._turns.locked():
+            raise TooMany("Twilio is being asked too much at present. Try again in a few seconds.", 5.0)
+        return self._turns
+
+    def publish(self, kind: str, tenant: str, **data: Any) -> None:
+        """Tell the tenant's watchers; it is about no call."""
+        event = Event(tenant=tenant, call="", generation=0, seq=0, type=kind, at=self.wall(), data=data)
+        self._bus.publish(event)
+
+
+def webhooks(public_url: str) -> Webhooks:
+    """Where a number's calls, their status, and what goes wrong with them are to go."""
+    return Webhooks(
+        voice_url=f"{public_url}/twilio/voice",
+        voice_fallback_url=f"{public_url}/twilio/fallback",
+        status_callback=f"{public_url}/twilio/status",
+    )

@@ -34,7 +34,8 @@ DEPARTMENTS = {
 def assignment(flow, **parts):
     """What NUMBER leads to."""
     version = load(json.dumps(flow).encode())
-    return Assignment(number=NUMBER, tenant=TENANT, flow="flow", version=version, departments=DEPARTMENTS, **parts)
+    facts = {"tenant": TENANT, "departments": DEPARTMENTS, **parts}
+    return Assignment(number=NUMBER, flow="flow", version=version, **facts)
 
 
 class CollectingBus(EventBus):
@@ -71,7 +72,8 @@ class Gateway:
 async def gateway(flow, recognizer, synthesizer, *, site=None, journal=None, accounts=no_tokens, **carrier_options):
     """A gateway with that flow behind NUMBER, or with another site."""
     bus = CollectingBus()
-    site, journal = site or MemorySite([assignment(flow)]), journal or MemoryJournal()
+    journal = journal or MemoryJournal()
+    site = site or MemorySite([assignment(flow)], journal=journal)
     calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock))
     app = build(Settings(PUBLIC_URL, {ACCOUNT: TOKEN}), calls, accounts=accounts)
     async with (

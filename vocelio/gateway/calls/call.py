@@ -14,6 +14,8 @@ import msgspec
 
 from vocelio.codecs.activity import SpeechStarted
 from vocelio.engine import actions, events
+from vocelio.gateway.calls.clearance import Clearing, Decision
+from vocelio.gateway.calls.dialing import Refusal
 from vocelio.gateway.calls.leaving import STORE_SECONDS, Intent, Leaving
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
@@ -56,6 +58,7 @@ class Call:
         self._speaking = Speaking(services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken)
         self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
         self._requests = Requests(services.fetcher, services.site, record.assignment.tenant.id, self._replied)
+        self._clearing = Clearing(calls.clearance, self._decided)
         self._leaving = Leaving(self._hold, self._without_the_store)
 
     # The stream's side
@@ -125,6 +128,7 @@ class Call:
         """Everything of this stream ends."""
         self._closed = True
         self._leaving.stop()
+        self._clearing.close()
         self._speaking.close()
         self._listening.stop()
         for timer in self._timers.values():
@@ -139,6 +143,7 @@ class Call:
         """Until nothing of it is left."""
         await self._speaking.wait_closed()
         await self._requests.wait_closed()
+        await self._clearing.wait_closed()
 
     def supersede(self) -> None:
         """A newer stream takes the call over, from where it is now."""
@@ -212,7 +217,9 @@ class Call:
                 self._echoing = action.on
             case actions.Note():
                 self._publish(action.type, **action.data)
-            case actions.Transfer() | actions.HangUp():
+            case actions.Transfer():
+                self._ask_to_transfer(action)
+            case actions.HangUp():
                 self._leave(action)
             case actions.Request():
                 self._requests.send(action)
@@ -243,6 +250,26 @@ class Call:
         del self._timers[event.id]
         self._step(msgspec.structs.replace(event, at=self._at()))
 
+    def _ask_to_transfer(self, transfer: actions.Transfer) -> None:
+        """Whether it may begin is decided while the stream is open: a refused caller goes on in the flow."""
+        self._leaving.begin(transfer)
+        self._clearing.begin(self._record.assignment, transfer, self._record.caller)
+
+    def _decided(self, transfer: actions.Transfer, decision: Decision) -> None:
+        if not self._leaving.waits_for(transfer) or not self._may_act():
+            return
+        whom = {"department": transfer.department, "number": transfer.number}
+        if isinstance(decision, Refusal):
+            self._leaving.stop()
+            self._publish("transfer.refused", **whom, reason=decision.reason)
+            self._step(events.TransferEnded(self._at(), transfer.id, decision.exit))
+            return
+        for change in decision.changes:
+            self._publish("transfer.changed", **whom, **msgspec.structs.asdict(change))
+        cleared = msgspec.structs.replace(transfer, caller_id=decision.caller_id)
+        self._leaving.go_on_as(cleared)
+        self._leave(cleared)
+
     def _leave(self, intent: Intent) -> None:
         """Twilio is to do something else with the call. What, is certain in the store before the socket is closed."""
         record = self._record
@@ -252,7 +279,8 @@ class Call:
             record.outcome, record.disposition = intent.outcome, intent.disposition
         else:
             record.department = intent.department
-        self._leaving.begin(intent)
+        if not self._leaving.waits_for(intent):
+            self._leaving.begin(intent)
         self._calls.save(record, lambda: self._left(intent))
 
     def _left(self, intent: Intent) -> None:
@@ -279,6 +307,7 @@ class Call:
             self._left(intent)
             return
         self._leaving.stop()
+        self._clearing.close()
         self._record.intent = None
         self._calls.save(self._record)
         self._publish("store.unavailable", seconds=STORE_SECONDS)

@@ -30,6 +30,10 @@ class Leaving:
         if is_transfer:
             self._timers.append(loop.call_later(HOLD_AFTER, self._hold))
 
+    def go_on_as(self, intent: Intent) -> None:
+        """What is waited for has taken another form; the time runs on."""
+        self._intent = intent
+
     def waits_for(self, intent: Intent) -> bool:
         """Whether that is still what the call is to do."""
         return self._intent is intent

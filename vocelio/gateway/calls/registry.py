@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from vocelio.engine.actions import Transfer
+from vocelio.gateway.calls.clearance import Clearance
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.events import Event
@@ -65,6 +66,7 @@ class Calls:
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        self.clearance = Clearance(services.site, services.wall)
         self.live: dict[str, LiveCall] = {}
         self._records: OrderedDict[str, CallRecord] = OrderedDict()
         self._tokens: dict[str, _Token] = {}

@@ -11,12 +11,14 @@ import msgspec
 
 from vocelio.engine import actions, events
 from vocelio.engine.facts import E164
+from vocelio.gateway.calls import dialing
+from vocelio.gateway.calls.dialing import Plan, Refusal
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.registry import Calls, Visit
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Closed, Department
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, Closed
 from vocelio.gateway.webhooks.signed import SignedForm
 
 How = Literal["answered", "busy", "no_answer", "failed"]
@@ -58,7 +60,9 @@ class Voice:
         visit = Visit(form.call, form.account, number, caller)
         if isinstance(found, Closed):
             self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
-            return twiml.forward(found.forward) if found.forward else twiml.apologise(found.text)
+            if not found.forward:
+                return twiml.apologise(found.text)
+            return twiml.forward(found.forward, caller_id=caller or number, time_limit=found.longest)
         if caller and caller in found.tenant.blocked:
             self._calls.turn_away(visit, found.tenant.id, found.flow, "blocked")
             return twiml.reject()
@@ -99,7 +103,8 @@ class Voice:
         how = DIAL_STATUS.get(form.get("DialCallStatus"), "failed")
         turn = form.query.get("n", "0")
         tried = int(turn) if turn.isdecimal() and len(turn) < 3 else 0
-        if how != "answered" and tried + 1 < len(self._rounds(record, record.intent)):
+        plan = self._plan(record, record.intent)
+        if how != "answered" and isinstance(plan, Plan) and tried + 1 < len(plan.rounds):
             return self._dial(record, record.intent, tried + 1)
         return self._transferred(record, record.intent, how, form.get("DialCallDuration"))
 
@@ -108,7 +113,8 @@ class Voice:
         record = self._calls.find(form.query.get("call", ""), form.account)
         if record is None or not isinstance(record.intent, actions.Transfer):
             return twiml.say("")
-        return twiml.say(self._whisper(record, record.intent))
+        plan = self._plan(record, record.intent)
+        return twiml.say(plan.whisper if isinstance(plan, Plan) else "")
 
     def status(self, form: SignedForm) -> None:
         """Twilio says how the call stands; once it is over, nothing of it goes on."""
@@ -134,37 +140,23 @@ class Voice:
 
     # Transfers
 
-    def _department(self, record: CallRecord, transfer: actions.Transfer) -> Department | None:
-        return record.assignment.departments.get(transfer.department)
-
-    def _rounds(self, record: CallRecord, transfer: actions.Transfer) -> list[tuple[str, ...]]:
-        """The numbers of each round of ringing: one each in turn, or all together; a SIP address is a round, too."""
-        if transfer.sip or transfer.number:
-            return [(transfer.number,) if transfer.number else ()]
-        department = self._department(record, transfer)
-        if department is None:
-            return []
-        together = (transfer.ring or department.ring) == "together"
-        return [department.numbers] if together else [(number,) for number in department.numbers]
+    def _plan(self, record: CallRecord, transfer: actions.Transfer) -> Plan | Refusal:
+        """That of a transfer that was cleared: whether the department is open is not asked again."""
+        return dialing.plan(record.assignment, transfer, record.caller)
 
     def _dial(self, record: CallRecord, transfer: actions.Transfer, turn: int) -> str:
-        rounds = self._rounds(record, transfer)
-        if turn >= len(rounds):
-            return self._transferred(record, transfer, "failed", "")
-        department = self._department(record, transfer)
+        plan = self._plan(record, transfer)
+        if isinstance(plan, Refusal):
+            return self._transferred(record, transfer, plan.exit, "")
         url = self._signatures.url
         return twiml.dial(
-            rounds[turn],
-            sip=transfer.sip,
-            timeout=transfer.timeout or (department.timeout if department else RINGING),
+            plan.rounds[turn],
+            timeout=plan.ringing,
+            time_limit=plan.time_limit,
+            caller_id=plan.caller_id,
             action=url(f"/twilio/dialed?n={turn}&t={transfer.id}"),
-            whisper=url(f"/twilio/whisper?call={record.call}") if self._whisper(record, transfer) else "",
-            caller_id=transfer.caller_id,
+            whisper=url(f"/twilio/whisper?call={record.call}") if plan.whisper else "",
         )
-
-    def _whisper(self, record: CallRecord, transfer: actions.Transfer) -> str:
-        department = self._department(record, transfer)
-        return transfer.whisper or (department.whisper if department else "")
 
     def _transferred(self, record: CallRecord, transfer: actions.Transfer, how: How, seconds: str) -> str:
         """The flow goes on with how ringing ended: on a new stream, unless it is over with that."""

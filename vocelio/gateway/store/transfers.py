@@ -5,8 +5,9 @@ begun. What another process began within the last fraction of a second may not b
 top of a limit, and no more.
 """
 
-from sqlalchemy import and_, case, func, literal, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.schema import call_events, calls, numbers
@@ -21,20 +22,20 @@ async def count(database: Database, tenant: str, since: int, now: int) -> Transf
     By the index of a tenant's events by type and time: what is read grows with six hours of transfers.
     """
     async with database.reading() as connection:
-        return await _count(connection, tenant, since, now)
+        begun, under_way = (await connection.execute(_counts(tenant, since, now))).one()
+    return Transfers(int(begun), int(under_way))
 
 
-async def _count(connection: AsyncConnection, tenant: str, since: int, now: int) -> Transfers:
+def _counts(tenant: str, since: int, now: int) -> Select[Any]:
     event, call = call_events.c, calls.c
     joined = call_events.join(calls, and_(call.tenant_id == event.tenant_id, call.id == event.call_id))
     going = and_(call.ended.is_(None), call.generation == event.generation)
-    columns = (
-        func.coalesce(func.sum(case((event.at >= literal(since, event.at.type), 1), else_=0)), 0),
-        func.coalesce(func.sum(case((going, 1), else_=0)), 0),
-    )
     where = (event.tenant_id == tenant, event.type == "transfer.started", event.at >= min(since, now - LONGEST))
-    row = (await connection.execute(select(*columns).select_from(joined).where(*where))).one()
-    return Transfers(int(row[0]), int(row[1]))
+    return select(_number(event.at >= since), _number(going)).select_from(joined).where(*where)
+
+
+def _number(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
 async def owns(database: Database, tenant: str, number: str) -> bool:

@@ -1,11 +1,9 @@
 """How many transfers a tenant has, counted from what all processes have kept: a restart forgets none.
 
 A transfer is its event ``transfer.started``; it is under way while its call has not ended and no later stream has
-begun. What another process began within the last fraction of a second may not be kept yet, so that many can come on
-top of a limit, and no more.
+begun. What was begun within the last fraction of a second may not be kept yet, so a limit can be passed by as many as
+begin at the same moment, and by no more.
 """
-
-from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
@@ -26,7 +24,7 @@ async def count(database: Database, tenant: str, since: int, now: int) -> Transf
     return Transfers(int(begun), int(under_way))
 
 
-def _counts(tenant: str, since: int, now: int) -> Select[Any]:
+def _counts(tenant: str, since: int, now: int) -> Select[int, int]:
     event, call = call_events.c, calls.c
     joined = call_events.join(calls, and_(call.tenant_id == event.tenant_id, call.id == event.call_id))
     going = and_(call.ended.is_(None), call.generation == event.generation)

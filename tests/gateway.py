@@ -36,7 +36,8 @@ DEPARTMENTS = {
 def assignment(flow, **parts):
     """What NUMBER leads to."""
     version = load(json.dumps(flow).encode())
-    return Assignment(number=NUMBER, tenant=TENANT, flow="flow", version=version, departments=DEPARTMENTS, **parts)
+    facts = {"tenant": TENANT, "departments": DEPARTMENTS, **parts}
+    return Assignment(number=NUMBER, flow="flow", version=version, **facts)
 
 
 class CollectingBus(EventBus):
@@ -83,7 +84,8 @@ async def gateway(
 ):
     """A gateway with that flow behind NUMBER, or with another site."""
     bus = CollectingBus()
-    site, journal = site or MemorySite([assignment(flow)]), journal or MemoryJournal()
+    journal = journal or MemoryJournal()
+    site = site or MemorySite([assignment(flow)], journal=journal)
     calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock))
     settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
     app = build(settings, calls, accounts=accounts)

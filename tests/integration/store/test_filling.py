@@ -40,10 +40,10 @@ async def test_the_example_is_all_there(database, actor, site):
         version = await versions.load(connection, "harbour", "front-desk", 1)
     assert version.id == folder.flows["front-desk"].id
     assert [action for action, _ in await actions(database)] == [
+        "number.created",
         *["department.changed"] * 4,
         "flow.drafted",
         "flow.promoted",
-        "number.created",
         "number.assigned",
     ]
 

@@ -56,7 +56,11 @@ async def hang_up(context: Context, *, call: CallId) -> Answer[Accepted]:
 
 
 async def transfer(context: Context, *, call: CallId, body: Transfer) -> Answer[Accepted]:
-    """Put the caller of a live call through to a department."""
+    """Put the caller of a live call through to a department.
+
+    Its hours and the tenant's rules and limits count here, too: refused, the caller stays where they were, and the
+    timeline has `transfer.refused` with the reason.
+    """
     known = await departments.every(context.database, context.tenant)
     if body.department not in known:
         problem = Problem("department", "unknown-department", f"there is no department `{body.department}`")

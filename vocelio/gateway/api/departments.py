@@ -22,7 +22,10 @@ async def show(context: Context, *, name: Name) -> NamedDepartment:
 
 
 async def put(context: Context, *, name: Name, body: Department) -> NamedDepartment:
-    """Make a department, or change one as a whole."""
+    """Make a department, or change one as a whole. Its numbers must be such as the tenant's transfers may ring.
+
+    `whisper` is a Liquid template that reads `caller.number`, `number`, `department` and `tenant.name`.
+    """
     await departments.put(context.database, context.actor, name, body)
     return _named(name, body)
 

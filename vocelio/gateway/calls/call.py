@@ -16,6 +16,8 @@ import msgspec
 
 from vocelio.codecs.activity import SpeechStarted
 from vocelio.engine import actions, events
+from vocelio.gateway.calls.clearance import Clearing, Decision
+from vocelio.gateway.calls.dialing import Refusal
 from vocelio.gateway.calls.held import STORE_SECONDS, Held, Outward
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
@@ -62,6 +64,7 @@ class Call:
         self._speaking = Speaking(services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken)
         self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
         self._requests = Requests(services.fetcher, services.site, record.assignment.tenant.id, self._replied)
+        self._clearing = Clearing(calls.clearance, self._decided)
         self._held = Held(self._hold, self._without_the_store)
         self._adrift = False  # the store was waited for in vain, and has not answered since
         self._handing_over = False
@@ -144,13 +147,14 @@ class Call:
     def hand_over(self, *, now: bool = False) -> None:
         """Another process shall go on with it: from its next prompt on, or from wherever it is ``now``."""
         self._handing_over = True
-        if now and self._may_act() and self._record.intent is None:
+        if now and self._may_act() and self._record.intent is None and not self._held.transfer:
             self._hand_over("amid")
 
     def close(self) -> None:
         """Everything of this stream ends."""
         self._closed = True
         self._held.stop()
+        self._clearing.close()
         for timer in self._ages:
             timer.cancel()
         self._speaking.close()
@@ -167,6 +171,7 @@ class Call:
         """Until nothing of it is left."""
         await self._speaking.wait_closed()
         await self._requests.wait_closed()
+        await self._clearing.wait_closed()
 
     def supersede(self) -> None:
         """Another stream has the call."""
@@ -238,7 +243,7 @@ class Call:
         if not self._may_act():
             return
         for action in outward:
-            if isinstance(action, actions.Transfer | actions.HangUp):
+            if isinstance(action, actions.HangUp):
                 self._intend(action)
         if self._adrift:
             self._save(self._ashore)
@@ -247,14 +252,18 @@ class Call:
             self._hand_over("between")
         elif outward:
             ticket = self._held.wait(outward)
-            self._save(lambda: self._committed(ticket))
+            transfer = next((action for action in outward if isinstance(action, actions.Transfer)), None)
+            if transfer:
+                self._clearing.begin(self._record.assignment, transfer, self._record.caller)
+            else:
+                self._save(lambda: self._committed(ticket))
         elif any(isinstance(action, actions.Note) and action.type == "node.entered" for action in happened):
             self._save()
 
     def _is_between(self, outward: Sequence[Outward]) -> bool:
         """Whether the next thing that the caller would notice is a prompt: a good moment for another stream."""
         speaks = any(isinstance(action, actions.Speak) for action in outward)
-        return speaks and not self._session.closing and self._record.intent is None
+        return speaks and not self._session.closing and self._record.intent is None and not self._held.transfer
 
     def _committed(self, ticket: int) -> None:
         self._guarded(lambda: self._release(ticket))
@@ -334,6 +343,23 @@ class Call:
 
     # Leaving, with and without the store
 
+    def _decided(self, transfer: actions.Transfer, decision: Decision) -> None:
+        """Whether a transfer may begin. Nothing was saved before: refused, its caller is still here and goes on."""
+        if self._held.transfer is not transfer or not self._may_act():
+            return
+        whom = {"department": transfer.department, "number": transfer.number}
+        if isinstance(decision, Refusal):
+            self._held.withdraw(transfer.id)
+            self._publish("transfer.refused", **whom, reason=decision.reason)
+            self._step(events.TransferEnded(self._at(), transfer.id, decision.exit))
+            return
+        for change in decision.changes:
+            self._publish("transfer.changed", **whom, **msgspec.structs.asdict(change))
+        cleared = msgspec.structs.replace(transfer, caller_id=decision.caller_id)
+        ticket = self._held.exchange(transfer, cleared)
+        self._intend(cleared)
+        self._save(lambda: self._committed(ticket))
+
     def _intend(self, intent: actions.Transfer | actions.HangUp) -> None:
         """Twilio is to do something else with the call. What, is certain in the store before the socket is closed."""
         record = self._record
@@ -366,11 +392,12 @@ class Call:
     def _without_the_store(self) -> None:
         """The caller has waited long enough: until the store answers again, the call goes on without it."""
         outward = self._held.take()
+        self._clearing.close()
         self._adrift = True
         if not any(isinstance(action, actions.HangUp) for action in outward):
             self._publish("store.unavailable", seconds=STORE_SECONDS)
-            self._save(self._ashore)
         self._guarded(lambda: self._go_without(outward))
+        self._save(self._ashore)
 
     def _ashore(self) -> None:
         self._adrift = False
@@ -381,12 +408,11 @@ class Call:
             match action:
                 case actions.Request():
                     self._fail_later(events.ReplyArrived(0.0, action.id, "error"))
-                case actions.Transfer() if action is self._record.intent:
-                    self._record.intent = None
-                    self._record.meter.stay()
-                    self._fail_later(events.TransferEnded(0.0, action.id, "failed"))
                 case actions.Transfer():
-                    pass
+                    if action is self._record.intent:
+                        self._record.intent = None
+                        self._record.meter.stay()
+                    self._fail_later(events.TransferEnded(0.0, action.id, "failed"))
                 case _ if self._may_act():
                     self._carry_out(action)
                 case _:

@@ -41,10 +41,22 @@ class Held:
         self._watch()
         return taken
 
-    def withdraw(self, prompt: str) -> bool:
-        """A prompt that is not to be spoken any more; False when it does not wait here."""
+    @property
+    def transfer(self) -> Transfer | None:
+        """The newest transfer that waits here."""
+        return next((action for _, action in reversed(self._waiting) if isinstance(action, Transfer)), None)
+
+    def exchange(self, transfer: Transfer, cleared: Transfer) -> int:
+        """The transfer as it is really to be, with a ticket of its own; it has waited as long as it has."""
+        self._tickets += 1
+        kept = [item for item in self._waiting if item[1] is not transfer]
+        self._waiting = deque([*kept, (self._tickets, cleared)])
+        return self._tickets
+
+    def withdraw(self, identifier: str) -> bool:
+        """A prompt or a transfer that is not wanted any more; False when it does not wait here."""
         for item in self._waiting:
-            if isinstance(item[1], Speak) and item[1].id == prompt:
+            if isinstance(item[1], Speak | Transfer) and item[1].id == identifier:
                 self._waiting.remove(item)
                 self._watch()
                 return True

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from vocelio.engine.actions import HangUp, Transfer
+from vocelio.gateway.calls.clearance import Clearance
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord, state
 from vocelio.gateway.calls.tickets import Ticket, Tickets
@@ -82,6 +83,7 @@ class Calls:
 
     def __init__(self, services: Services, keys: Sequence[str] = ()) -> None:
         self.services = services
+        self.clearance = Clearance(services.site, services.wall)
         self.live: dict[str, LiveCall] = {}
         self.draining = False
         self._tickets = Tickets(keys)

@@ -6,12 +6,15 @@ queues, recordings, operators) has no audio form and is left out by name.
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 
 from vocelio.codecs import mulaw
 from vocelio.engine.flow import FlowVersion
+from vocelio.engine.nodes.transfer import Transfer as TransferNode
 from vocelio.engine.scenario import script
 from vocelio.engine.scenario.expect import plain
 from vocelio.engine.scenario.run import as_given, facts
@@ -96,6 +99,14 @@ async def speak(version: FlowVersion, scenario: Scenario) -> Spoken:
     return Spoken(scenario.name, wrong)
 
 
+def _reach(version: FlowVersion) -> dict[str, Any]:
+    """Whom the flow's transfers name may be rung here: a scenario is about the flow, not about a tenant's rules."""
+    transfers = [node for node in version.flow.nodes.values() if isinstance(node, TransferNode)]
+    hosts = {re.split("[:;?]", node.sip.partition("@")[2].lower())[0] for node in transfers if node.sip}
+    named = {node.number for node in transfers if node.number}
+    return {"sip_hosts": tuple(hosts), "destinations": ("+13105550", *named)}
+
+
 def _assignment(version: FlowVersion, scenario: Scenario) -> Assignment:
     """The scenario's number, flow and departments; every department has one telephone, every sound is silence."""
     given, version = scenario.given, as_given(version, scenario.given)
@@ -107,7 +118,9 @@ def _assignment(version: FlowVersion, scenario: Scenario) -> Assignment:
     tenant = given.tenant
     return Assignment(
         number=given.number,
-        tenant=Tenant(id=tenant.id, name=tenant.name, time_zone=tenant.time_zone, variables=tenant.variables),
+        tenant=Tenant(
+            id=tenant.id, name=tenant.name, time_zone=tenant.time_zone, variables=tenant.variables, **_reach(version)
+        ),
         flow="flow",
         version=version,
         departments=departments,

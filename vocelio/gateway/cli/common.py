@@ -18,7 +18,8 @@ from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.ports import SpeechError
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.folder import Folder
+from vocelio.gateway.store.memory import MemoryJournal
 
 Server = Annotated[str, typer.Option(help="Where the gateway listens; otherwise localhost at PORT, or 8080.")]
 
@@ -55,6 +56,8 @@ def address(server: str) -> str:
     return server.rstrip("/") or f"http://localhost:{settings().port}"
 
 
-def local_services(site: MemorySite) -> Services:
-    """Services with offline speech that keep nothing."""
-    return Services(site, LocalRecognizer(), LocalSynthesizer(), EventBus(), Fetcher(), MemoryJournal(), wall_clock)
+def local_services(folder: Folder) -> Services:
+    """Services with offline speech for a folder's site, kept in memory."""
+    journal = MemoryJournal()
+    site = folder.site(journal)
+    return Services(site, LocalRecognizer(), LocalSynthesizer(), EventBus(), Fetcher(), journal, wall_clock)

@@ -48,7 +48,7 @@ def demo(
 
 async def _run(conversation: Conversation, wav: Path | None) -> CallReport:
     folder = Folder(common.SITE)
-    services = common.local_services(folder.site())
+    services = common.local_services(folder)
     async with services.bus.watch(folder.tenant.id) as watcher, stage(services) as carrier:
         shown = asyncio.create_task(_show(watcher, conversation))
         async with aclosing(LocalSynthesizer()) as voice:

@@ -1,6 +1,7 @@
 """``<Dial>``: the people who are rung, by script, and what Twilio reports of them.
 
-The time limit of a ring is the verb's ``timeout``; how long a callee lets it ring, and then talks, is the script's.
+The time limit of a ring is the verb's ``timeout``; how long a callee lets it ring, and then talks, is the
+script's, within the verb's ``timeLimit``.
 """
 
 import asyncio
@@ -88,8 +89,9 @@ class Dialer:
             self._record.fault(error)
             return self._note(target, "failed", verb)
         self._record.tell(Bridged(self._record.now(), target.address))
-        await asyncio.sleep(callee.talk)
-        return self._note(target, "answered", verb, whisper, callee.talk)
+        talk = min(callee.talk, verb.time_limit)
+        await asyncio.sleep(talk)
+        return self._note(target, "answered", verb, whisper, talk)
 
     async def _whisper(self, target: Target, verb: Dial) -> str | None:
         """What the callee is told before the caller is put through; read while the caller hears the ringing."""

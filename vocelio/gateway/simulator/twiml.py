@@ -17,6 +17,8 @@ PARAMETERS_LIMIT = 500
 MAX_PAUSE_SECONDS = 600
 MAX_DIAL_SECONDS = 600
 """Twilio's own limit of ``<Dial timeout>``."""
+MAX_TALK_SECONDS = 14_400
+"""Twilio's own ``<Dial timeLimit>`` when there is none; it takes at most a day."""
 
 MAX_RECORD_SECONDS = 14_400
 """Twilio's own limit of ``<Record maxLength>``, but for accounts that may have longer calls."""
@@ -52,13 +54,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Rings its targets together, or in turn when ``sequential``; each at most ``timeout`` seconds."""
+    """Rings its targets together, or in turn when ``sequential``; each at most ``timeout`` seconds.
+
+    Whoever answers talks for at most ``time_limit`` seconds.
+    """
 
     targets: tuple[Target, ...]
     action: str | None = None
     timeout: int = 30
     caller_id: str | None = None
     sequential: bool = False
+    time_limit: int = MAX_TALK_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +206,7 @@ def _dial(element: ElementTree.Element) -> Dial:
         _number(element, "timeout", 30, MAX_DIAL_SECONDS),
         element.get("callerId"),
         element.get("sequential") == "true",
+        _number(element, "timeLimit", MAX_TALK_SECONDS, 86_400),
     )
 
 

@@ -6,6 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.problems import Problem
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
+from vocelio.gateway.store import targets
 from vocelio.gateway.store.actor import Actor, to_json
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.schema import departments, tenants
@@ -40,6 +41,8 @@ async def put(database: Database, actor: Actor, name: str, department: Departmen
         there = await read(connection, actor.tenant)
         if there.get(name) == department:
             return
+        if problems := targets.of_department(await targets.read(connection, actor.tenant), department):
+            raise Invalid("The department has errors.", problems)
         if name not in there and len(there) >= MAX_DEPARTMENTS:
             raise Conflict(f"There are {MAX_DEPARTMENTS} departments, which is all there can be. Remove one first.")
         kept = {"settings": to_json(department), "changed": actor.at}

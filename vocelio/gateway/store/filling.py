@@ -31,6 +31,8 @@ async def fill(database: Database, folder: Folder, actor: Actor) -> None:
 
 async def _fill(database: Database, folder: Folder, actor: Actor) -> None:
     await _settings(database, folder, actor)
+    for number in folder.numbers:  # before what is checked by where they are, and may show them
+        await _number(database, actor, number)
     for name, department in folder.departments.items():
         await departments.put(database, actor, name, department)
     for name, mulaw in folder.sounds.items():
@@ -38,7 +40,7 @@ async def _fill(database: Database, folder: Folder, actor: Actor) -> None:
     for name in sorted(folder.flows, key=lambda name: nesting(folder.flows[name])):  # whoever is called comes first
         await _flow(database, actor, name, folder.documents[name])
     for number, flow in folder.numbers.items():
-        await _number(database, actor, number, flow)
+        await numbers.assign(database, actor, number, flow)
 
 
 async def _settings(database: Database, folder: Folder, actor: Actor) -> None:
@@ -58,12 +60,11 @@ async def _flow(database: Database, actor: Actor, name: str, document: bytes) ->
     await promotion.promote(database, actor, name, NOTE)
 
 
-async def _number(database: Database, actor: Actor, number: str, flow: str) -> None:
+async def _number(database: Database, actor: Actor, number: str) -> None:
     try:
         await numbers.show(database, actor.tenant, number)
     except NotFound:
         await numbers.create(database, actor, NewNumber(number))
-    await numbers.assign(database, actor, number, flow)
 
 
 def _check_names(folder: Folder) -> None:

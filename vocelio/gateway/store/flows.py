@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.document import MAX_BYTES
 from vocelio.engine.problems import Problem
 from vocelio.gateway.errors import BadRequest, Conflict, Invalid, NotFound, Stale, TooLarge, Unconditional
-from vocelio.gateway.store import pages
+from vocelio.gateway.store import pages, targets
 from vocelio.gateway.store.actor import Actor, to_json
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.pages import Items
@@ -164,9 +164,17 @@ async def _set_pause(database: Database, actor: Actor, flow: str, how: Pause | N
             raise Conflict("The flow answers no calls: it was never promoted.")
         if before == how:
             return told(row)
+        if how and how.forward:
+            await _check_forward(connection, actor.tenant, how.forward)
         await set_parts(connection, actor, flow, pause=None if how is None else to_json(how))
         await actor.record(connection, "flow.paused" if how else "flow.resumed", flow, before, how)
         return told(await found(connection, actor.tenant, flow))
+
+
+async def _check_forward(connection: AsyncConnection, tenant: str, number: str) -> None:
+    rules = await targets.read(connection, tenant)
+    if problems := list(targets.of_number(rules, "forward", number)):
+        raise Invalid("Callers cannot be forwarded there.", problems)
 
 
 # For those who change flows otherwise

@@ -5,7 +5,7 @@ The folder has ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any
 """
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -15,8 +15,10 @@ from vocelio.codecs.resample import Resampler
 from vocelio.engine.flow import FlowVersion, Known
 from vocelio.engine.library import check_all
 from vocelio.gateway.errors import SiteError
-from vocelio.gateway.store.memory import MemorySite
+from vocelio.gateway.store import targets
+from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Department, PhoneNumber, Tenant
+from vocelio.gateway.store.targets import Rules
 
 MAX_SOUND = 30_000_000  # bytes of a WAV: five minutes at 48 kHz
 
@@ -52,12 +54,23 @@ class Folder:
                 there = ", ".join(sorted(self.flows)) or "none"
                 problems.append(f"site.json: numbers.{number}.flow: no flow `{flow}` (there are: {there})")
         self.sounds = _sounds(folder / "sounds", problems)
+        problems.extend(self._unreachable())
         if problems:
             raise SiteError("\n".join(problems))
 
-    def site(self) -> MemorySite:
-        """The same, to be asked by calls."""
-        return MemorySite(
+    def _unreachable(self) -> Iterator[str]:
+        """Whom departments and flows name and calls would not ring."""
+        rules = Rules(self.tenant, targets.home_of(self.numbers), frozenset(self.numbers))
+        for name, department in self.departments.items():
+            for problem in targets.of_department(rules, department):
+                yield f"site.json: departments.{name}.{problem}"
+        for name, document in self.documents.items():
+            for problem in targets.of_flow(rules, {}, targets.named(document)):
+                yield f"flows/{name}.json: {problem}"
+
+    def site(self, journal: MemoryJournal | None = None) -> MemorySite:
+        """The same, to be asked by calls; ``journal`` is where their transfers are counted."""
+        assignments = [
             Assignment(
                 number=number,
                 tenant=self.tenant,
@@ -67,7 +80,8 @@ class Folder:
                 sounds=self.sounds,
             )
             for number, flow in self.numbers.items()
-        )
+        ]
+        return MemorySite(assignments, journal=journal)
 
 
 def _sounds(folder: Path, problems: list[str]) -> dict[str, bytes]:

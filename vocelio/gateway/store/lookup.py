@@ -20,13 +20,13 @@ from vocelio.engine.flow import FlowVersion
 from vocelio.engine.sounds import sounds
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.store import departments, rates, secrets, tenants, versions
+from vocelio.gateway.store import departments, destinations, rates, secrets, tenants, transfers, versions
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.flows import Pause
 from vocelio.gateway.store.schema import flow_versions, flows, numbers
 from vocelio.gateway.store.schema import sounds as sound_table
 from vocelio.gateway.store.schema import tenants as tenant_table
-from vocelio.gateway.store.site import DEFAULT_APOLOGY, Assignment, Closed, Department, Tenant
+from vocelio.gateway.store.site import DEFAULT_APOLOGY, Assignment, Closed, Department, Tenant, Transfers
 from vocelio.gateway.store.standing import StandingQuery
 from vocelio.gateway.store.vault import Vault
 
@@ -123,6 +123,15 @@ class DatabaseSite:
         """See Site."""
         return await self._database.in_time(secrets.reveal(self._database, self._vault, tenant, name), LOOKUP_SECONDS)
 
+    async def transfers(self, tenant: str, since: int) -> Transfers:
+        """See Site."""
+        counting = transfers.count(self._database, tenant, since, self._wall())
+        return await self._database.in_time(counting, LOOKUP_SECONDS)
+
+    async def owns(self, tenant: str, number: str) -> bool:
+        """See Site."""
+        return await self._database.in_time(transfers.owns(self._database, tenant, number), LOOKUP_SECONDS)
+
     async def _find(self, number: str) -> Assignment | Closed | None:
         row = await self._query.first(number=number)
         if row is None:
@@ -163,7 +172,7 @@ class DatabaseSite:
             sounds=await self._played(row, version),
             rates=rates.in_force(tenant.rates, at),
             account=tenant.account,
-            fallback=row.fallback or "",
+            fallback=_forward(number, row.fallback, tenant),
         )
 
     async def _tenant(self, row: Any) -> _Tenant:
@@ -219,8 +228,9 @@ class DatabaseSite:
             flow=row.flow_id or "",
             outcome="unavailable",
             text=tenant.tenant.apology,
-            forward=row.fallback or "",
+            forward=_forward(number, row.fallback, tenant),
             account=tenant.account,
+            longest=tenant.tenant.max_transfer_seconds,
         )
 
 
@@ -232,8 +242,9 @@ def _closed(number: str, row: _Found, tenant: _Tenant) -> Closed | None:
         flow=row.flow_id or "",
         outcome="unassigned",
         text=DEFAULT_APOLOGY,
-        forward=row.fallback or "",
+        forward=_forward(number, row.fallback, tenant),
         account=tenant.account,
+        longest=tenant.tenant.max_transfer_seconds,
     )
     if row.suspended:
         return msgspec.structs.replace(closed, outcome="suspended", forward="")
@@ -242,9 +253,15 @@ def _closed(number: str, row: _Found, tenant: _Tenant) -> Closed | None:
     if row.pause is None:
         return None
     pause = msgspec.json.decode(row.pause, type=Pause)
-    return msgspec.structs.replace(
-        closed, outcome="paused", text=pause.text or tenant.tenant.pause, forward=pause.forward or ""
-    )
+    text, forward = pause.text or tenant.tenant.pause, _forward(number, pause.forward, tenant)
+    return msgspec.structs.replace(closed, outcome="paused", text=text, forward=forward)
+
+
+def _forward(number: str, to: str | None, tenant: _Tenant) -> str:
+    """Where calls of a number are put through to, if that may be rung: settings may have become stricter since."""
+    if not to or destinations.refused(tenant.tenant, to, frozenset({destinations.region(number)}) - {""}):
+        return ""
+    return to
 
 
 def _nodes(version: FlowVersion) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.problems import Problem
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.store import flows, pages, registrations
+from vocelio.gateway.store import destinations, flows, pages, registrations, targets
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.pages import Items
@@ -95,6 +95,7 @@ async def create(database: Database, actor: Actor, new: NewNumber) -> Number:
             if (await connection.scalar(query) or 0) >= MAX_NUMBERS:
                 raise Conflict(f"There are {MAX_NUMBERS:,} numbers, which is all there can be. Remove one first.")
             await _check_fallback(connection, actor.tenant, new.number, new.fallback)
+            await _check_destination(connection, actor.tenant, new.number, new.fallback)
             await connection.execute(insert(numbers).values(flow_id=None, created=actor.at, **row))
             await actor.record(connection, "number.created", new.number, None, made)
     except IntegrityError:
@@ -109,6 +110,8 @@ async def change(database: Database, actor: Actor, number: str, wanted: NumberCh
         parts = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
         after = msgspec.structs.replace(before, **parts)
         await _check_fallback(connection, actor.tenant, number, after.fallback)
+        if after.fallback != before.fallback:  # the rules may have become stricter: a label can still be changed
+            await _check_destination(connection, actor.tenant, number, after.fallback)
         if after != before:
             await _update(connection, actor.tenant, number, label=after.label, fallback=after.fallback)
             await actor.record(connection, "number.changed", number, before, after)
@@ -215,6 +218,14 @@ async def _check_fallback(connection: AsyncConnection, tenant: str, number: str,
     if fallback == number or (fallback and await connection.scalar(select(numbers.c.number).where(*where))):
         problem = Problem("fallback", "own-number", "calls would come back here", "name a number outside the gateway")
         raise Invalid("A number that this gateway answers cannot be a fallback.", [problem])
+
+
+async def _check_destination(connection: AsyncConnection, tenant: str, number: str, fallback: str | None) -> None:
+    """Where the tenant's rules do not let calls go, they do not go in trouble either."""
+    if fallback:
+        rules = (await targets.read(connection, tenant))._replace(home=frozenset({destinations.region(number)}))
+        if problems := list(targets.of_number(rules, "fallback", fallback)):
+            raise Invalid("Calls cannot be put through to that fallback.", problems)
 
 
 def _told(row: Row[Any]) -> Number:

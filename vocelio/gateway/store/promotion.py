@@ -4,7 +4,7 @@ Checking takes a while, so it is done between two transactions: one that reads a
 finds the draft as it was and makes the version. What was promoted meanwhile of the flows that it calls is not seen.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -14,15 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.document import check as check_document
 from vocelio.engine.flow import FlowVersion, Known
-from vocelio.engine.problems import Problem, did_you_mean, short
+from vocelio.engine.problems import Problem, Report, did_you_mean, short
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.store import departments, flows, versions
+from vocelio.gateway.store import departments, flows, targets, versions
 from vocelio.gateway.store.actor import Actor, to_json
 from vocelio.gateway.store.aside import ASIDE
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.schema import flow_versions, tenants
 from vocelio.gateway.store.schema import flows as flow_table
+from vocelio.gateway.store.site import Department
+from vocelio.gateway.store.targets import Named, Rules
 from vocelio.gateway.store.versions import Pin, Shape, UnusableVersion, Version, VersionNumber
 
 Note = Annotated[str, Meta(max_length=1_000)]
@@ -63,7 +65,9 @@ class _Ground(NamedTuple):
     flow: str
     revision: int
     document: bytes  # with the tenant's voice, where it has none of its own
-    departments: frozenset[str]
+    departments: Mapping[str, Department]
+    rules: Rules
+    rung: Sequence[Named]  # whom its transfers name
     called: Mapping[str, Pin]  # as the draft names them
     shapes: Mapping[Pin, Shape]
     documents: Mapping[Pin, bytes] | None  # None: they are too many, or too large
@@ -174,7 +178,9 @@ async def _survey(database: Database, tenant: str, flow: str, seen: int | None =
         row = await flows.found(connection, tenant, flow)
         voice = await voice_of(connection, tenant)
     flows.must_match(row, seen)
-    document, names = await ASIDE.run(lambda: (with_voice(row.draft, voice), _named(row.draft)))
+    document, names, rung = await ASIDE.run(
+        lambda: (with_voice(row.draft, voice), _named(row.draft), targets.named(row.draft))
+    )
     async with database.reading() as connection:
         query = select(flow_table.c.id, flow_table.c.active).where(flow_table.c.tenant_id == tenant)
         active = {row.id: row.active for row in await connection.execute(query)}
@@ -183,9 +189,10 @@ async def _survey(database: Database, tenant: str, flow: str, seen: int | None =
         there = {name: pin for name, pin in called.items() if pin in shapes}
         enough = not versions.too_much(shapes, there.values())
         documents = await versions.read(connection, tenant, shapes) if enough else None
-        theirs = frozenset(await departments.read(connection, tenant))
+        theirs = await departments.read(connection, tenant)
+        rules = await targets.read(connection, tenant, rung)
     hints = {f"there is no flow `{short(name)}`": _hint(name, active) for name in names - there.keys()}
-    return _Ground(flow, row.revision, document, theirs, there, shapes, documents, hints)
+    return _Ground(flow, row.revision, document, theirs, rules, rung, there, shapes, documents, hints)
 
 
 def _named(document: bytes) -> set[str]:
@@ -228,7 +235,17 @@ def _look(ground: _Ground) -> tuple[FlowVersion | None, list[Problem]]:
     called = {name: made[pin] for name, pin in ground.called.items()}
     known = Known(departments=ground.departments, flows=called, name=ground.flow)
     version, problems = check_document(ground.document, known)
-    return version, [_helped(problem, ground.hints) for problem in problems]
+    found = [_helped(problem, ground.hints) for problem in problems]
+    return _with(version, found, list(targets.of_flow(ground.rules, ground.departments, ground.rung)))
+
+
+def _with(
+    version: FlowVersion | None, found: list[Problem], more: list[Problem]
+) -> tuple[FlowVersion | None, list[Problem]]:
+    """What the engine found, and what the gateway did: at most as many as anybody reads."""
+    report = Report()
+    report.extend([*more, *found])
+    return None if more else version, report.problems
 
 
 def _helped(problem: Problem, hints: Mapping[str, str]) -> Problem:

@@ -20,19 +20,56 @@ TimeZone = Annotated[
     str, Meta(pattern=f"^[A-Za-z0-9_+/-]{{0,64}}{END}", description="a time zone such as Europe/Berlin")
 ]
 Sentence = Annotated[str, Meta(min_length=1, max_length=1_000)]
+Countries = Annotated[
+    tuple[Annotated[str, Meta(pattern=f"^[A-Z]{{2}}{END}", description="a country such as US (ISO 3166)")], ...],
+    Meta(max_length=250),
+]
+Prefixes = Annotated[
+    tuple[Annotated[str, Meta(pattern=rf"^\+[1-9][0-9]{{0,14}}{END}", description="how numbers begin: +44207")], ...],
+    Meta(max_length=1_000),
+]
+Hosts = Annotated[
+    tuple[
+        Annotated[
+            str, Meta(pattern=f"^[a-z0-9][a-z0-9.-]{{0,252}}{END}", description="a host such as pbx.example.com")
+        ],
+        ...,
+    ],
+    Meta(max_length=100),
+]
+PerHour = Annotated[int, Meta(ge=0, le=100_000)]
+AtOnce = Annotated[int, Meta(ge=0, le=10_000)]
+BridgeSeconds = Annotated[int, Meta(ge=60, le=14_400)]
 
 DEFAULT_APOLOGY = "Sorry, this number is not in service. Please check it and call again. Goodbye."
 DEFAULT_RATES: dict[Tier, int] = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
 """Micro-USD a minute, where nobody has set others."""
 RINGING = 20.0  # seconds: about four rings
+LONGEST_BRIDGE = 14_400  # seconds: Twilio's own default, and well within what a process waits for a transfer's end
 
 
-class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Reach(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom a tenant's calls may be put through to; see destinations.
+
+    ``countries`` none: that of the number that was called. ``destinations`` are prefixes of numbers that are always
+    allowed. A SIP address is rung only on one of ``sip_hosts``.
+    """
+
+    countries: Countries = ()
+    destinations: Prefixes = ()
+    sip_hosts: Hosts = ()
+
+
+class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The client company, and what its callers get where a flow does not say otherwise.
 
     ``time_zone`` is an IANA name; empty is UTC. ``voice`` is what a flow that names none is promoted with.
     ``apology``, ``hold`` and ``pause`` are what a caller is told when something went wrong, has to wait a moment, or
     calls a flow that is paused. ``max_calls`` limits the calls at once; ``blocked`` callers are not answered.
+
+    Against toll fraud there are bounds that cannot be taken away, only set otherwise: whom transfers may ring
+    (``countries``, ``destinations``, ``sip_hosts``), how many begin within an hour and are under way at once, and
+    how many seconds a caller may talk to whoever answered.
     """
 
     id: TenantId
@@ -45,10 +82,16 @@ class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     pause: Sentence = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
     max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] = ()
+    max_transfers_per_hour: PerHour = 600
+    max_transfers_at_once: AtOnce = 100
+    max_transfer_seconds: BridgeSeconds = LONGEST_BRIDGE
 
 
 class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom a transfer rings: ``timeout`` seconds each in turn, or all together; who answers hears ``whisper``."""
+    """Whom a transfer rings: ``timeout`` seconds each in turn, or all together; who answers hears ``whisper``.
+
+    Rung together, whoever answers first has the call. ``whisper`` is a Liquid template; see whispers.
+    """
 
     numbers: Annotated[tuple[PhoneNumber, ...], Meta(min_length=1, max_length=10)]
     timeout: Annotated[float, Meta(ge=5, le=600)] = RINGING
@@ -79,7 +122,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Closed(msgspec.Struct, frozen=True, kw_only=True):
-    """A number that leads to no flow at present: the caller hears ``text``, or is forwarded to another number."""
+    """A number that leads to no flow at present: the caller hears ``text``, or is forwarded to another number.
+
+    ``longest`` is how many seconds a forwarded call may take.
+    """
 
     number: str
     tenant: str
@@ -88,6 +134,14 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     forward: str = ""
     account: str = ""
+    longest: int = LONGEST_BRIDGE
+
+
+class Transfers(msgspec.Struct, frozen=True):
+    """A tenant's transfers, in all processes: ``begun`` since an instant, and ``under_way`` now."""
+
+    begun: int = 0
+    under_way: int = 0
 
 
 class Site(Protocol):
@@ -106,4 +160,12 @@ class Site(Protocol):
 
     async def secret(self, tenant: str, name: str) -> str:
         """A secret of the tenant's, for a request's header. Raises NotFound, StoreUnavailable."""
+        ...
+
+    async def transfers(self, tenant: str, since: int) -> Transfers:
+        """How many transfers there are, since an instant (microseconds UTC). Raises StoreUnavailable."""
+        ...
+
+    async def owns(self, tenant: str, number: str) -> bool:
+        """Whether the number is one of the tenant's. Raises StoreUnavailable."""
         ...

@@ -17,13 +17,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.problems import Report
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.store import pages, registrations
+from vocelio.gateway.store import destinations, pages, registrations
 from vocelio.gateway.store.actor import Actor, to_json
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.departments import touch
 from vocelio.gateway.store.pages import Items
 from vocelio.gateway.store.schema import tenants
-from vocelio.gateway.store.site import END, PhoneNumber, Sentence, Tenant, TimeZone
+from vocelio.gateway.store.site import (
+    END,
+    AtOnce,
+    BridgeSeconds,
+    Countries,
+    Hosts,
+    PerHour,
+    PhoneNumber,
+    Prefixes,
+    Sentence,
+    Tenant,
+    TimeZone,
+)
 from vocelio.gateway.store.vault import Vault
 
 AccountSid = Annotated[str, Meta(pattern=f"^AC[0-9a-f]{{32}}{END}", description="a Twilio account: AC...")]
@@ -49,6 +61,12 @@ class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pause: Sentence | UnsetType = UNSET
     max_calls: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType | None = UNSET
     blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] | UnsetType = UNSET
+    countries: Countries | UnsetType = UNSET
+    destinations: Prefixes | UnsetType = UNSET
+    sip_hosts: Hosts | UnsetType = UNSET
+    max_transfers_per_hour: PerHour | UnsetType = UNSET
+    max_transfers_at_once: AtOnce | UnsetType = UNSET
+    max_transfer_seconds: BridgeSeconds | UnsetType = UNSET
 
 
 class PlatformChange(TenantChange, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -194,6 +212,7 @@ def _check(tenant: Tenant) -> None:
     for name, value in tenant.variables.items():
         if len(name) > 64 or len(value) > 1_000:
             report.error("variables", "too-long", "a name has at most 64 characters, a value at most 1000")
+    destinations.check(tenant, report)
     if report.failed:
         raise Invalid("The tenant's settings have errors.", report.problems)
 

@@ -10,7 +10,7 @@ from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.store.journal import SavedCall
-from vocelio.gateway.store.site import Closed, Tenant
+from vocelio.gateway.store.site import Assignment, Closed, Tenant
 from vocelio.gateway.webhooks.signed import SignedForm
 
 TROUBLE = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
@@ -45,30 +45,33 @@ class Answers:
 
     async def wait(self, form: SignedForm, path: str, **more: str) -> str:
         """The store is away: ask again soon, with ``more`` of the form, but not for ever."""
-        tenant_text, forward = await self._of_number(form.get("To"))
+        found = await self._of_number(form.get("To"))
         waits = form.number("w")
-        if waits >= WAITS:
-            return twiml.forward(forward) if forward else twiml.apologise(TROUBLE)
-        query = {**form.query, **more, "w": str(waits + 1)}
-        return twiml.wait(tenant_text, WAIT_SECONDS, self.url(f"{path}?{urlencode(query)}"))
+        if waits < WAITS:
+            text = found.tenant.hold if isinstance(found, Assignment) else HOLD
+            query = {**form.query, **more, "w": str(waits + 1)}
+            return twiml.wait(text, WAIT_SECONDS, self.url(f"{path}?{urlencode(query)}"))
+        match found:
+            case Assignment(fallback=number) if number:
+                return twiml.forward(number, caller_id=found.number, time_limit=found.tenant.max_transfer_seconds)
+            case Closed(forward=number) if number:
+                return twiml.forward(number, caller_id=found.number, time_limit=found.longest)
+            case _:
+                return twiml.apologise(TROUBLE)
 
     async def give_up(self, kept: SavedCall) -> str:
         """Nothing helps any more: a plain transfer, where the number has a fallback, or a goodbye. It only reads."""
         found = await self._calls.services.site.pinned(kept.tenant, kept.number, kept.flow, kept.version, kept.started)
         if found is None:
             return twiml.apologise(TROUBLE)
-        return twiml.forward(found.fallback) if found.fallback else twiml.apologise(found.tenant.apology)
+        if not found.fallback:
+            return twiml.apologise(found.tenant.apology)
+        shown, longest = kept.caller or kept.number, found.tenant.max_transfer_seconds
+        return twiml.forward(found.fallback, caller_id=shown, time_limit=longest)
 
-    async def _of_number(self, number: str) -> tuple[str, str]:
-        """What callers of the number hear while they wait, and where they go at last, as far as that is known."""
+    async def _of_number(self, number: str) -> Assignment | Closed | None:
+        """What is known of the number without the store."""
         try:
-            found = await self._calls.services.site.assignment(number)
+            return await self._calls.services.site.assignment(number)
         except StoreUnavailable:
-            found = None
-        match found:
-            case None:
-                return HOLD, ""
-            case Closed():
-                return HOLD, found.forward
-            case _:
-                return found.tenant.hold, found.fallback
+            return None

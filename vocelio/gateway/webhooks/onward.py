@@ -8,12 +8,14 @@ came to.
 from typing import Literal
 
 from vocelio.engine import actions, events
+from vocelio.gateway.calls import dialing
+from vocelio.gateway.calls.dialing import Plan
 from vocelio.gateway.calls.record import RESUMES, CallRecord, may_resume, state
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.store.journal import SavedCall
-from vocelio.gateway.store.site import DEFAULT_APOLOGY, RINGING, Department
+from vocelio.gateway.store.site import DEFAULT_APOLOGY
 from vocelio.gateway.webhooks.answers import TROUBLE, Answers
 from vocelio.gateway.webhooks.signed import SignedForm
 
@@ -51,7 +53,7 @@ class Onward:
         held = state(kept)
         match held.intent:
             case actions.Transfer() if held.pending is None:
-                return await self._dial(kept, held.intent, 0)
+                return await self._dial(kept, held.intent)
             case actions.HangUp():
                 return twiml.hang_up()
             case _:
@@ -91,8 +93,9 @@ class Onward:
         record = await self._calls.record(kept)
         if record is None:
             return twiml.apologise(TROUBLE)
-        if how != "answered" and turn < len(_rounds(record, intent)):
-            return self._dial_round(record, intent, turn)
+        plan = dialing.plan(record.assignment, intent, record.caller)
+        if how != "answered" and isinstance(plan, Plan) and turn < len(plan.rounds):
+            return self._ring(record, intent, plan, turn)
         return await self._transferred(kept, record, intent, how, form.told("DialCallDuration"))
 
     async def _transferred(
@@ -125,46 +128,28 @@ class Onward:
             record = None  # a talk without a whisper is better than none
         if record is None or not isinstance(record.intent, actions.Transfer):
             return twiml.say("")
-        return twiml.say(_whisper(record, record.intent))
+        plan = dialing.plan(record.assignment, record.intent, record.caller)
+        return twiml.say(plan.whisper if isinstance(plan, Plan) else "")
 
     # Ringing
 
-    async def _dial(self, kept: SavedCall, transfer: actions.Transfer, turn: int) -> str:
+    async def _dial(self, kept: SavedCall, transfer: actions.Transfer) -> str:
+        """It was cleared before it was put on record: whether the department is open is not asked again."""
         record = await self._calls.record(kept)
         if record is None:
             return twiml.apologise(TROUBLE)
-        if turn >= len(_rounds(record, transfer)):
-            return await self._transferred(kept, record, transfer, "failed", "")
-        return self._dial_round(record, transfer, turn)
+        plan = dialing.plan(record.assignment, transfer, record.caller)
+        if isinstance(plan, Plan):
+            return self._ring(record, transfer, plan, 0)
+        return await self._transferred(kept, record, transfer, plan.exit, "")
 
-    def _dial_round(self, record: CallRecord, transfer: actions.Transfer, turn: int) -> str:
-        department = _department(record, transfer)
+    def _ring(self, record: CallRecord, transfer: actions.Transfer, plan: Plan, turn: int) -> str:
         url = self._answers.url
         return twiml.dial(
-            _rounds(record, transfer)[turn],
-            sip=transfer.sip,
-            timeout=transfer.timeout or (department.timeout if department else RINGING),
+            plan.rounds[turn],
+            timeout=plan.ringing,
+            time_limit=plan.time_limit,
+            caller_id=plan.caller_id,
             action=url(f"/twilio/dialed?n={turn}&t={transfer.id}"),
-            whisper=url(f"/twilio/whisper?call={record.call}") if _whisper(record, transfer) else "",
-            caller_id=transfer.caller_id,
+            whisper=url(f"/twilio/whisper?call={record.call}") if plan.whisper else "",
         )
-
-
-def _department(record: CallRecord, transfer: actions.Transfer) -> Department | None:
-    return record.assignment.departments.get(transfer.department)
-
-
-def _rounds(record: CallRecord, transfer: actions.Transfer) -> list[tuple[str, ...]]:
-    """The numbers of each round of ringing: one each in turn, or all together; a SIP address is a round, too."""
-    if transfer.sip or transfer.number:
-        return [(transfer.number,) if transfer.number else ()]
-    department = _department(record, transfer)
-    if department is None:
-        return []
-    together = (transfer.ring or department.ring) == "together"
-    return [department.numbers] if together else [(number,) for number in department.numbers]
-
-
-def _whisper(record: CallRecord, transfer: actions.Transfer) -> str:
-    department = _department(record, transfer)
-    return transfer.whisper or (department.whisper if department else "")

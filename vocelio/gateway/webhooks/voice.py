@@ -51,7 +51,7 @@ class Voice:
         if isinstance(found, Closed):
             if kept is None:
                 self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
-            return _closed(found)
+            return _closed(found, visit)
         return await self._admit(visit, found, asked_before=kept is not None)
 
     async def _admit(self, visit: Visit, found: Assignment, *, asked_before: bool) -> str:
@@ -70,7 +70,7 @@ class Voice:
                 return twiml.apologise(tenant.pause)
             record = await self._calls.begin(visit, found)
         except StoreUnavailable:
-            return _unavailable(found)
+            return _unavailable(found, visit)
         return self._answers.connect(tenant.id, record.account, record.call, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:
@@ -82,8 +82,9 @@ class Voice:
         if found is None or isinstance(found, StoreUnavailable) or not self._may_call(form.account, found.account):
             return twiml.apologise(TROUBLE)
         tenant = found.tenant if isinstance(found, Closed) else found.tenant.id
-        self._calls.turn_away(_visit(form), tenant, found.flow, "unavailable")
-        return _closed(found) if isinstance(found, Closed) else _unavailable(found)
+        visit = _visit(form)
+        self._calls.turn_away(visit, tenant, found.flow, "unavailable")
+        return _closed(found, visit) if isinstance(found, Closed) else _unavailable(found, visit)
 
     async def fallback(self, form: SignedForm) -> str:
         """Another of our URLs could not be fetched, or what it answered could not be carried out: answer in its place.
@@ -124,12 +125,17 @@ def _visit(form: SignedForm) -> Visit:
     return Visit(form.call, form.account, form.required("To"), _caller(form.get("From")))
 
 
-def _unavailable(found: Assignment) -> str:
-    return twiml.forward(found.fallback) if found.fallback else twiml.apologise(found.tenant.apology)
+def _unavailable(found: Assignment, visit: Visit) -> str:
+    if not found.fallback:
+        return twiml.apologise(found.tenant.apology)
+    longest = found.tenant.max_transfer_seconds
+    return twiml.forward(found.fallback, caller_id=visit.caller or visit.number, time_limit=longest)
 
 
-def _closed(found: Closed) -> str:
-    return twiml.forward(found.forward) if found.forward else twiml.apologise(found.text)
+def _closed(found: Closed, visit: Visit) -> str:
+    if not found.forward:
+        return twiml.apologise(found.text)
+    return twiml.forward(found.forward, caller_id=visit.caller or visit.number, time_limit=found.longest)
 
 
 def _caller(number: str) -> str:

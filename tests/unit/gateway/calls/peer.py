@@ -26,7 +26,7 @@ SILENT = base64.b64encode(b"\xff" * 160).decode()
 class World:
     """A registry with one flow, scripted ears, a tone for a voice, and everything that was published."""
 
-    def __init__(self, flow, *texts, recognizer=None, synthesizer=None, journal=None, **parts):
+    def __init__(self, flow, *texts, recognizer=None, synthesizer=None, journal=None, site=MemorySite, **parts):
         loop = asyncio.get_running_loop()
         self.events = []
         self.clock_set_by = 0.0
@@ -34,19 +34,13 @@ class World:
         bus.publish = self.events.append  # the bus's port: whoever publishes calls just this
         self.journal = journal or MemoryJournal()
         departments = {"sales": Department(("+13105550111",)), "desk": Department(("+13105550110",))}
-        self.assignment = Assignment(
-            number=NUMBER,
-            tenant=TENANT,
-            flow="flow",
-            version=load(json.dumps(flow).encode()),
-            departments=departments,
-            sounds={"jingle": b"\x7e" * 8000},
-            **parts,
-        )
+        facts = {"tenant": TENANT, "departments": departments, "sounds": {"jingle": b"\x7e" * 8000}, **parts}
+        version = load(json.dumps(flow).encode())
+        self.assignment = Assignment(number=NUMBER, flow="flow", version=version, **facts)
         self.recognizer = recognizer or ScriptedRecognizer(texts)
         self.calls = Calls(
             Services(
-                MemorySite([self.assignment], {("harbour", "token"): "hush"}),
+                site([self.assignment], {("harbour", "token"): "hush"}, self.journal),
                 self.recognizer,
                 synthesizer or ToneSynthesizer(),
                 bus,

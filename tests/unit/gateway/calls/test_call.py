@@ -70,6 +70,7 @@ async def test_a_key_instead():
     peer = started(world)
     await peer.run(6)
     peer.press("1")
+    await peer.run(0.1)
     assert peer.code == 1000
     assert world.record.department == "sales"
     await peer.gone()

@@ -128,6 +128,7 @@ async def test_commands_reach_the_tenants_own_live_calls_only():
     await peer.run(4)
     assert texts(world) == ["Your table is ready."]
     assert world.calls.command("harbour", CALL, "transfer", "desk")
+    await peer.run(0.1)
     assert peer.code == 1000
     assert world.record.department == "desk"
     assert not world.calls.command("harbour", CALL, "hang_up"), "it is on no stream any more"

@@ -1,0 +1,119 @@
+"""The plan of a transfer: whom to ring in which order, what is shown and said, and why nobody is rung."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.gateway import CALLER, NUMBER, assignment
+from vocelio.engine.actions import Transfer
+from vocelio.engine.hours import OpeningHours
+from vocelio.gateway.calls import dialing
+from vocelio.gateway.calls.dialing import Change, Plan, Refusal
+from vocelio.gateway.store.site import Department, Tenant
+
+FLOW = {"name": "F", "start": "a", "nodes": {"a": {"type": "hangup"}}}
+BUSINESS = OpeningHours("America/Los_Angeles", {"mon": (("09:00", "17:00"),)}, ("2026-03-09",))
+DEPARTMENTS = {
+    "support": Department(("+13105550113", "+13105550114"), timeout=15.4, whisper="From {{ caller.number }}."),
+    "all": Department(("+13105550111", "+13105550112"), ring="together"),
+    "hours": Department(("+13105550111",), hours=BUSINESS),
+    "tenants_hours": Department(("+13105550111",), hours=OpeningHours("", BUSINESS.weekly)),
+    "half": Department(("+18765550123", "+13105550111")),
+    "abroad": Department(("+18765550123", "+19005550123")),
+}
+
+
+def plan(at=None, own=True, caller=CALLER, tenant=None, **parts):
+    tenant = Tenant(id="harbour", name="Harbour Tools", time_zone="Europe/Berlin", **(tenant or {}))
+    found = assignment(FLOW, tenant=tenant, departments=DEPARTMENTS)
+    return dialing.plan(found, Transfer("t1", **parts), caller, at=at, own=own)
+
+
+def instant(*when):
+    return round(datetime(*when, tzinfo=UTC).timestamp() * 1e6)
+
+
+def test_in_turn_is_one_number_a_round():
+    assert plan(department="support") == Plan(
+        rounds=(("+13105550113",), ("+13105550114",)),
+        ringing=15,
+        caller_id=CALLER,
+        time_limit=14_400,
+        whisper="From 3 1 0, 5 5 5, 0 1 4 2.",
+    )
+
+
+def test_together_is_one_round():
+    assert plan(department="all").rounds == (("+13105550111", "+13105550112"),)
+    assert plan(department="all", ring="in_turn").rounds == (("+13105550111",), ("+13105550112",))
+    assert plan(department="support", ring="together").rounds == (("+13105550113", "+13105550114"),)
+
+
+def test_a_number_and_an_address():
+    assert plan(number="+13105550111").rounds == (("+13105550111",),)
+    address = "sip:desk@pbx.example.com"
+    assert plan(sip=address) == Refusal("sip")
+    assert plan(sip=address, tenant={"sip_hosts": ("pbx.example.com",)}).rounds == ((address,),)
+
+
+def test_the_transfers_own_words_and_times_win():
+    found = plan(department="support", timeout=0.2, whisper="About \0 a saw.", tenant={"max_transfer_seconds": 60})
+    assert (found.ringing, found.whisper, found.time_limit) == (1, "About   a saw.", 60)
+    assert plan(number="+13105550111", whisper="W").whisper == "W"
+
+
+@pytest.mark.parametrize(
+    ("when", "department", "rung"),
+    [
+        ((2026, 3, 2, 18, 0), "hours", True),  # Monday, 10 in Los Angeles
+        ((2026, 3, 2, 10, 0), "hours", False),  # 2 in Los Angeles
+        ((2026, 3, 9, 18, 0), "hours", False),  # a holiday
+        ((2026, 3, 2, 10, 0), "tenants_hours", True),  # 11 in Berlin, where the tenant is
+        ((2026, 3, 2, 18, 0), "tenants_hours", False),
+        ((2026, 3, 2, 3, 0), "support", True),  # it has no hours
+    ],
+)
+def test_a_closed_department_is_not_rung(when, department, rung):
+    found = plan(at=instant(*when), department=department)
+    assert isinstance(found, Plan) if rung else found == Refusal("closed")
+    assert isinstance(plan(department=department), Plan), "once it was begun, nobody asks again"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "own", "caller", "shown", "changes"),
+    [
+        ("", True, CALLER, CALLER, ()),
+        ("", True, "", NUMBER, ()),
+        ("+13072249664", True, CALLER, "+13072249664", ()),
+        ("+13072249664", False, CALLER, CALLER, (Change("caller_id", "+13072249664", "foreign"),)),
+        ("+13072249664", False, "", NUMBER, (Change("caller_id", "+13072249664", "foreign"),)),
+        (CALLER, False, CALLER, CALLER, ()),
+        (NUMBER, False, CALLER, NUMBER, ()),
+    ],
+)
+def test_what_is_shown_to_whom_is_rung(wanted, own, caller, shown, changes):
+    found = plan(number="+13105550111", caller_id=wanted, own=own, caller=caller)
+    assert (found.caller_id, found.changes) == (shown, changes)
+
+
+def test_of_a_departments_numbers_only_those_allowed_are_rung():
+    found = plan(department="half")
+    assert (found.rounds, found.changes) == ((("+13105550111",),), (Change("number", "+18765550123", "country"),))
+    assert plan(department="abroad") == Refusal("country"), "the first number's reason"
+    assert plan(department="abroad", tenant={"countries": ("US", "JM")}).rounds == (("+18765550123",),)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "exit_name"),
+    [
+        (plan(number="+19005550123"), "failed"),
+        (plan(number="+1900"), "failed"),
+        (plan(department="nobody"), "failed"),
+        (plan(), "failed"),
+        (Refusal("closed"), "no_answer"),
+        (Refusal("limit"), "busy"),
+    ],
+)
+def test_the_exit_of_a_refusal(refusal, exit_name):
+    assert isinstance(refusal, Refusal)
+    assert refusal.exit == exit_name

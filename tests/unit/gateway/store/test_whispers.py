@@ -1,0 +1,50 @@
+"""What a department is told of the caller: understandable, and never something that cannot be said."""
+
+import pytest
+
+from vocelio.gateway.store import whispers
+
+FACTS = {"caller": "+13105550142", "number": "+13072249663", "department": "front-desk", "tenant": "Harbour Tools"}
+
+
+@pytest.mark.parametrize(
+    ("whisper", "said"),
+    [
+        ("A sales call.", "A sales call."),
+        ("A call from {{ caller.number }}.", "A call from 3 1 0, 5 5 5, 0 1 4 2."),
+        ("{{ department }} call for {{ tenant.name }}", "front desk call for Harbour Tools"),
+        ("They called {{ number }}", "They called 3 0 7, 2 2 4, 9 6 6 3"),
+        ("a \0 b", "a   b"),
+        ("{{ broken", ""),
+        ("", ""),
+    ],
+)
+def test_what_is_said(whisper, said):
+    assert whispers.text(whisper, **FACTS) == said
+
+
+def test_a_withheld_number_and_one_from_abroad():
+    say = "From {{ caller.number }}"
+    assert whispers.text(say, **FACTS | {"caller": ""}) == "From a withheld number"
+    assert whispers.text(say, **FACTS | {"caller": "+442079460123"}) == "From plus 4 4, 2 0, 7 9 4 6, 0 1 2 3"
+    assert whispers.text(say, **FACTS | {"caller": "+999123456789"}) == "From plus 9 9 9 1 2 3 4 5 6 7 8 9"
+
+
+def test_nobody_listens_for_minutes():
+    assert len(whispers.text("{% for i in (1..100) %}a rather long word, {% endfor %}", **FACTS)) == 1_000
+
+
+@pytest.mark.parametrize(
+    ("whisper", "codes"),
+    [
+        ("A call from {{ caller.number }} for {{ department }}, {{ tenant.name }}, {{ number }}", []),
+        ("{{ caller.name }}", ["unknown-variable"]),
+        ("{{ caller }} {{ tries }}", ["unknown-variable", "unknown-variable"]),
+        ("{{ caller.number", ["template"]),
+        ("{% include 'x' %}", ["template"]),
+    ],
+)
+def test_what_is_wrong_with_a_whisper(whisper, codes):
+    found = list(whispers.problems(whisper))
+    assert [problem.code for problem in found] == codes
+    assert {problem.path for problem in found} <= {"whisper"}

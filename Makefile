@@ -7,7 +7,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve bench bench-lookup fuzz check fix constraints clean
+.PHONY: help demo test serve bench bench-lookup fuzz faults check fix constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -19,7 +19,9 @@ test: check ## everything needed, then lint, types and all tests
 	$(STEP) "services"
 	@tests/services.sh
 	$(STEP) "tests"
-	@$(BIN)/pytest -n 4 --dist worksteal
+	@$(BIN)/pytest -n 4 --dist worksteal --ignore tests/faults
+	$(STEP) "processes killed and replaced under live calls"
+	@$(BIN)/pytest -n 2 --dist worksteal tests/faults
 
 serve: $(VENV)/.run ## the gateway on http://localhost:8080, answering the example's number
 	@$(BIN)/vocelio serve --site examples/site
@@ -32,6 +34,10 @@ bench-lookup: $(VENV)/.run ## from a number to its flow with 100, 1,000 and 10,0
 
 fuzz: $(VENV)/.dev ## random flows, calls and documents, many more than in the tests: about 6 minutes
 	@FUZZ=12000 $(BIN)/pytest --timeout 0 -n 4 tests/fuzz
+
+faults: $(VENV)/.dev ## kill, replace and pause what live calls depend on, with figures: about 40 minutes
+	@tests/services.sh
+	@$(BIN)/python -m tests.faults
 
 check: $(VENV)/.dev ## lint, types and the import directions only
 	$(STEP) "lint and types"

@@ -13,7 +13,12 @@ async def every(context: Context, *, query: Page) -> Items[Number]:
 
 
 async def create(context: Context, *, body: NewNumber) -> Answer[Number]:
-    """Make a number that Twilio sends calls of. It leads nowhere until it is assigned."""
+    """Make a number that Twilio sends calls of. It leads nowhere until it is assigned.
+
+    One of the platform's Twilio account takes a platform key.
+    """
+    if context.registrar is not None:
+        await context.registrar.desk.check_claim(context.actor)
     made = await numbers.create(context.database, context.actor, body)
     return Answer(made, status=201, location=f"/v1/numbers/{made.number}")
 

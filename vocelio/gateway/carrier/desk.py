@@ -7,8 +7,9 @@ from vocelio.gateway.carrier.credentials import Credential, Credentials
 from vocelio.gateway.carrier.rest import Account, Rest
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.config import Settings
-from vocelio.gateway.errors import TooMany
+from vocelio.gateway.errors import Forbidden, TooMany
 from vocelio.gateway.events import Event, EventBus
+from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.registrations import Webhooks
 from vocelio.gateway.store.vault import Vault
@@ -17,6 +18,12 @@ AT_ONCE = 3  # questions of the API's that wait for Twilio: whoever comes on top
 NO_REST = (
     "No Twilio account is set up (TWILIO_ACCOUNT_SID, or the tenant's own): "
     "the simulator's has no API, so nothing is set there."
+)
+
+
+CLAIM = (
+    "Numbers of the platform's Twilio account are given to tenants with a platform key. "
+    "A tenant with an account of its own (PUT /v1/tenant/twilio) makes its own."
 )
 
 
@@ -34,6 +41,16 @@ class Desk:
     def account(self, credential: Credential) -> Account:
         """The account at Twilio."""
         return self.rest.account(credential.account, credential.token)
+
+    async def check_claim(self, actor: Actor) -> None:
+        """Whether the actor may make numbers of the account that they would be in. Raises Forbidden.
+
+        The platform's account has many clients' numbers: which of them is whose, is not for a tenant to say.
+        """
+        if actor.role != "platform":
+            credential = await self.credentials.of(actor.tenant)
+            if credential.has_rest and not credential.own:
+                raise Forbidden(CLAIM)
 
     def turn(self) -> asyncio.Semaphore:
         """A turn to ask Twilio while somebody waits for it. Raises TooMany."""

@@ -1,0 +1,94 @@
+"""The long proofs: python -m tests.faults [kill|hang-up|rolling|database]... [--rounds N] [--calls N]
+
+Kills, replaces and pauses what live calls depend on, many times, and says at the end what callers noticed. The exit
+code is 1 when anything was worse than it may be.
+"""
+
+import argparse
+import asyncio
+import sys
+
+from rich.console import Console
+from rich.progress import Progress
+
+from tests.faults.cluster import cluster
+from tests.faults.measuring import Tally, percentile
+from tests.faults.outage import outage_round
+from tests.faults.rounds import kill_round, rolling_round, source
+from tests.postgres import Postgres
+from vocelio.gateway.simulator.switches import Switches
+
+KINDS = ("kill", "hang-up", "rolling", "database")
+ROUNDS = {"kill": 50, "hang-up": 5, "rolling": 20, "database": 1}
+out = Console(highlight=False)
+
+
+async def kills(postgres, progress, rounds, calls):
+    """A process killed in each round: at least 99.5 % of the calls that it had go on and come out right."""
+    tally = await _killed(postgres, progress, "kill -9", rounds, calls)
+    fine = tally.kept >= 0.995 and not tally.unaffected_wrong
+    return tally, fine and percentile(tally.gaps, 0.5) <= 1.0 and percentile(tally.gaps, 0.95) <= 2.0
+
+
+async def hang_ups(postgres, progress, rounds, calls):
+    """The same where Twilio hangs up on a loss: nothing can be kept, nothing may stay behind."""
+    tally = await _killed(
+        postgres, progress, "kill -9, Twilio hangs up", rounds, calls, switches=Switches(after_loss="hang_up")
+    )
+    return tally, not tally.unaffected_wrong
+
+
+async def _killed(postgres, progress, name, rounds, calls, **options):
+    tally, rng, task = Tally(), source(), progress.add_task(name, total=rounds)
+    async with cluster(postgres, **options) as running:
+        for _ in range(rounds):
+            await kill_round(running, tally, rng, calls)
+            progress.advance(task)
+            progress.print(f"[dim]{tally}[/dim]")
+    return tally
+
+
+async def rolling(postgres, progress, rounds, calls):
+    """All processes replaced in each round: no call is refused or lost, and none takes longer than ten seconds."""
+    tally, rng, task, took = Tally(), source(), progress.add_task("rolling restart", total=rounds), []
+    async with cluster(postgres) as running:
+        for _ in range(rounds):
+            took += await rolling_round(running, tally, rng, calls // 3)
+            progress.advance(task)
+            progress.print(f"[dim]{tally}; a process left within {max(took):.1f} s[/dim]")
+        refused = running.balancer.refused
+    fine = not (tally.wrong or tally.unaffected_wrong or tally.cut or refused)
+    return tally, fine and max(took) < 10 and percentile(tally.gaps, 0.95) <= 1.5
+
+
+async def database(postgres, progress, rounds, calls):
+    """The database stands still for half a minute under live calls."""
+    task = progress.add_task("database away for 30 s", total=rounds)
+    for _ in range(rounds):
+        report = await outage_round(postgres, calls // 3)
+        progress.advance(task)
+        progress.print(f"[dim]{report}[/dim]")
+    return report, report.fine
+
+
+async def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], default=[])
+    parser.add_argument("--rounds", type=int, help="of each kind; otherwise " + str(ROUNDS))
+    parser.add_argument("--calls", type=int, default=60, help="at once")
+    wanted = parser.parse_args()
+    run = {"kill": kills, "hang-up": hang_ups, "rolling": rolling, "database": database}
+    results = []
+    with Postgres() as postgres, Progress(console=out) as progress:
+        for kind in wanted.kinds or KINDS:
+            found, fine = await run[kind](postgres, progress, wanted.rounds or ROUNDS[kind], wanted.calls)
+            results.append((kind, found, fine))
+    for kind, found, fine in results:
+        out.print(
+            f"[bold]{kind}[/bold]: {found} [{'green' if fine else 'red'}]{'as it should be' if fine else 'NOT GOOD'}"
+        )
+    return all(fine for _, _, fine in results)
+
+
+if __name__ == "__main__":
+    sys.exit(0 if asyncio.run(main()) else 1)

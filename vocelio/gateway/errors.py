@@ -16,6 +16,7 @@ GatewayError
     ├── Unconditional     428  a change of what others may be changing, too, needs If-Match
     ├── TooMany           429
     └── StoreUnavailable  503  the database does not answer
+        └── StorageUnavailable  503  what keeps the recordings does not
 """
 
 from collections.abc import Sequence
@@ -128,3 +129,13 @@ class StoreUnavailable(Refused):
 
     def __init__(self) -> None:
         super().__init__("The database does not answer at present. Try again in a few seconds.")
+
+
+class StorageUnavailable(StoreUnavailable):
+    """The storage of recordings does not answer, or not in time. The log has the ``problem``, the answer has not."""
+
+    title = "The storage is not available"
+
+    def __init__(self, problem: str = "") -> None:
+        Refused.__init__(self, "The storage of recordings does not answer at present. Try again in a few seconds.")
+        self.problem = problem

@@ -33,6 +33,7 @@ class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ``time_zone`` is an IANA name; empty is UTC. ``voice`` is what a flow that names none is promoted with.
     ``apology``, ``hold`` and ``pause`` are what a caller is told when something went wrong, has to wait a moment, or
     calls a flow that is paused. ``max_calls`` limits the calls at once; ``blocked`` callers are not answered.
+    ``record_calls`` records every call, both sides: callers must be told.
     """
 
     id: TenantId
@@ -45,6 +46,7 @@ class Tenant(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     pause: Sentence = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
     max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] = ()
+    record_calls: bool = False
 
 
 class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -49,6 +49,7 @@ class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     pause: Sentence | UnsetType = UNSET
     max_calls: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType | None = UNSET
     blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] | UnsetType = UNSET
+    record_calls: bool | UnsetType = UNSET
 
 
 class PlatformChange(TenantChange, frozen=True, forbid_unknown_fields=True, kw_only=True):

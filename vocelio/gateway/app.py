@@ -62,6 +62,7 @@ def build(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await services.journal.start()
         await services.recognizer.start()
+        await services.recordings.start()
         try:
             yield
         finally:
@@ -69,6 +70,7 @@ def build(
             await services.recognizer.aclose()
             await services.synthesizer.aclose()
             await services.fetcher.aclose()
+            await services.recordings.aclose()
             await services.journal.aclose()
 
     return Starlette(

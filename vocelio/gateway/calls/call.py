@@ -17,12 +17,14 @@ from vocelio.engine import actions, events
 from vocelio.gateway.calls.leaving import STORE_SECONDS, Intent, Leaving
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
+from vocelio.gateway.calls.recorder import Recorder
+from vocelio.gateway.calls.reel import Reels
 from vocelio.gateway.calls.registry import Calls, Command
 from vocelio.gateway.calls.requests import Requests
 from vocelio.gateway.calls.speaking import Speaking
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.listening import Edge, Listening
-from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent
+from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent, Send
 from vocelio.gateway.media.stream import CLOSE_NORMAL, CLOSE_TROUBLE
 from vocelio.gateway.outbound.fetch import Reply, shown
 from vocelio.gateway.speech.ports import Heard, SpeechError
@@ -53,8 +55,12 @@ class Call:
         self._deadline: asyncio.TimerHandle | None = None
         self._echoing = self._closed = False
         self._silent_since: float | None = None  # when the caller fell silent, until the answer is heard
-        self._speaking = Speaking(services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken)
+        self._speaking = Speaking(
+            services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken, self._sent
+        )
         self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
+        reels = Reels(services.recordings, record.assignment.tenant.id, record.call, self._publish)
+        self._recorder = Recorder(reels, self._speaking, self._listening, self._is_secret, self._recorded)
         self._requests = Requests(services.fetcher, services.site, record.assignment.tenant.id, self._replied)
         self._leaving = Leaving(self._hold, self._without_the_store)
 
@@ -66,6 +72,8 @@ class Call:
         self._calls.live[record.call] = self
         record.meter.begin(self._now())
         self._calls.save(record)
+        if record.assignment.tenant.record_calls:
+            self._recorder.begin()
         pending, record.pending = record.pending, None
         if pending is not None:
             self._publish("transfer.ended", how=pending.how, seconds=pending.seconds)
@@ -84,7 +92,10 @@ class Call:
             return
         if self._echoing:
             self._transport.send(messages.media(self._stream_sid, sound))
+            self._recorder.echoed(sound)
         self._listening.hear(sound)
+        if self._recorder.on:
+            self._recorder.hear(sound)
 
     def key(self, digit: str) -> None:
         """The caller pressed a key."""
@@ -101,6 +112,7 @@ class Call:
         """Twilio says that the caller hung up: by the stream's stop, or by the call's status."""
         if self._may_act():
             self._step(events.CallEnded(self._at()))
+            self._recorder.close()
             self._stream_ended()
             self._record.disposition = self._session.disposition
             self._calls.end(self._record, self._session.outcome or "abandoned")
@@ -125,6 +137,7 @@ class Call:
         """Everything of this stream ends."""
         self._closed = True
         self._leaving.stop()
+        self._recorder.close()
         self._speaking.close()
         self._listening.stop()
         for timer in self._timers.values():
@@ -190,6 +203,7 @@ class Call:
             for action in self._record.step(self._session, self._mailbox.popleft()):
                 if self._may_act():
                     self._carry_out(action)
+            self._recorder.confide(self._session.confidential)
 
     def _carry_out(self, action: actions.AnyAction) -> None:
         match action:
@@ -217,9 +231,9 @@ class Call:
             case actions.Request():
                 self._requests.send(action)
             case actions.Record():
-                self._later(events.RecordingEnded(0.0, action.id, 0.0))
+                self._recorder.record(action)
             case actions.StopRecording():
-                pass  # recording comes with the storage of its sound
+                self._recorder.stop()
             case actions.Queue():
                 self._later(events.QueueEnded(0.0, action.id, "failed"))
             case _:
@@ -235,11 +249,11 @@ class Call:
             self._publish("prompt.failed", prompt=prompt.id, problem=f"there is no sound {prompt.audio!r}")
         self._speaking.speak(prompt.id, prompt.text, prompt.voice)
 
-    def _later(self, event: events.RecordingEnded | events.QueueEnded) -> None:
+    def _later(self, event: events.QueueEnded) -> None:
         """What this release cannot do ends after a while: never at once, or a flow could go in circles for ever."""
         self._timers[event.id] = self._loop.call_later(NOT_DONE_SECONDS, self._not_done, event)
 
-    def _not_done(self, event: events.RecordingEnded | events.QueueEnded) -> None:
+    def _not_done(self, event: events.QueueEnded) -> None:
         del self._timers[event.id]
         self._step(msgspec.structs.replace(event, at=self._at()))
 
@@ -295,9 +309,23 @@ class Call:
         del self._timers[timer]
         self._step(events.TimerFired(self._at(), timer))
 
+    # What is recorded
+
+    def _sent(self, item: Send) -> None:
+        self._recorder.sent(item)
+
+    def _is_secret(self, prompt: str) -> bool:
+        held = self._prompts.get(prompt)
+        return held is not None and held.sensitive
+
+    def _recorded(self, recording: str, seconds: float, url: str) -> None:
+        self._step(events.RecordingEnded(self._at(), recording, seconds, url))
+
     # The mouth and the ear
 
     def _played(self, event: PlayoutEvent) -> None:
+        if self._recorder.takes(event):
+            return
         match event:
             case Began():
                 self._began(event)
@@ -324,6 +352,7 @@ class Call:
         self._publish("prompt.failed", prompt=prompt, problem=str(error))
 
     def _turned(self, edge: Edge) -> None:
+        self._recorder.turned(edge)
         if isinstance(edge, SpeechStarted):
             self._silent_since = None
             self._step(events.SpeechStarted(self._at()))

@@ -18,15 +18,18 @@ from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.server import config, loop_factory
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.storage.objects import ObjectStorage
 from vocelio.gateway.store.accounts import Accounts
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.filling import fill
 from vocelio.gateway.store.folder import Folder
 from vocelio.gateway.store.lookup import DatabaseSite
+from vocelio.gateway.store.recordings import DatabaseCatalogue
 from vocelio.gateway.store.renewal import renew
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
@@ -57,6 +60,7 @@ async def _serve(settings: Settings, folder: Folder | None, host: str, port: int
         await renew(database, vault)
         if folder:
             await _fill(database, folder)
+        storage = ObjectStorage(settings.storage_url)
         _welcome(settings, folder, host, port)
         services = Services(
             DatabaseSite(database, vault, wall_clock),
@@ -66,6 +70,7 @@ async def _serve(settings: Settings, folder: Folder | None, host: str, port: int
             Fetcher(),
             DatabaseJournal(database),
             wall_clock,
+            Recordings(storage, DatabaseCatalogue(database), wall_clock, settings.public_url),
         )
         calls = Calls(services)
         api = routes(database, vault, calls, wall_clock)

@@ -13,6 +13,7 @@ from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.recordings.recordings import in_memory
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
@@ -68,11 +69,22 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(flow, recognizer, synthesizer, *, site=None, journal=None, accounts=no_tokens, **carrier_options):
+async def gateway(
+    flow,
+    recognizer,
+    synthesizer,
+    *,
+    site=None,
+    journal=None,
+    accounts=no_tokens,
+    recordings=None,
+    **carrier_options,
+):
     """A gateway with that flow behind NUMBER, or with another site."""
     bus = CollectingBus()
     site, journal = site or MemorySite([assignment(flow)]), journal or MemoryJournal()
-    calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock))
+    recordings = recordings or in_memory()
+    calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock, recordings))
     app = build(Settings(PUBLIC_URL, {ACCOUNT: TOKEN}), calls, accounts=accounts)
     async with (
         running(app, listen()) as origin,

@@ -86,7 +86,7 @@ async def test_a_step_down_and_up_keeps_what_it_does_not_touch(database):
     async with database.writing() as connection:
         await connection.execute(insert(tenants), TENANT)
     await database.migrate("-1")
-    assert "calls" not in await tables(database)
+    assert "recordings" not in await tables(database)
     await database.migrate()
     assert len(await rows(database, tenants)) == 1
 

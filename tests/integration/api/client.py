@@ -1,5 +1,6 @@
 """The API's routes as a client meets them, without a server: one request, one answer."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -12,9 +13,12 @@ from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls, Visit
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.recordings import DatabaseCatalogue
 from vocelio.gateway.store.vault import Vault
 
 START = 1_700_000_000_000_000  # microseconds UTC
@@ -70,10 +74,12 @@ class Client:
             "server": ("localhost", 80),
             "scheme": "http",
         }
-        waiting, sent = list(pieces), []
+        waiting, sent = list(pieces) or [b""], []
 
         async def receive():
-            piece = waiting.pop(0) if waiting else b""
+            if not waiting:
+                await asyncio.Event().wait()  # the client stays until it has its answer
+            piece = waiting.pop(0)
             return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
 
         async def send(message):
@@ -105,11 +111,19 @@ class Telephone:
 class Api:
     """The routes on a database, a clock that stands still until it is moved, and keys as they are asked for."""
 
-    def __init__(self, database, limits=GENEROUS):
+    def __init__(self, database, limits=GENEROUS, storage=None):
         self.database, self.now = database, START
         site = MemorySite([])
+        self.storage = storage or MemoryStorage(lambda: self.now)
         services = Services(
-            site, ScriptedRecognizer(()), ToneSynthesizer(), EventBus(), Fetcher(), MemoryJournal(), lambda: self.now
+            site,
+            ScriptedRecognizer(()),
+            ToneSynthesizer(),
+            EventBus(),
+            Fetcher(),
+            MemoryJournal(),
+            lambda: self.now,
+            Recordings(self.storage, DatabaseCatalogue(database), lambda: self.now),
         )
         self.calls = Calls(services)
         self.app = Starlette(routes=routes(database, Vault(["the tests' key"]), self.calls, lambda: self.now, limits))

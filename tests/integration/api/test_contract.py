@@ -15,7 +15,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from tests.integration.api.client import Api
-from tests.integration.api.world import CANARY, ENDED, NUMBER, fill, ring
+from tests.integration.api.world import CANARY, ENDED, MESSAGE, NUMBER, fill, hold, ring
 from vocelio.gateway.api.routes import OPERATIONS, description
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.store.database import Database
@@ -34,7 +34,7 @@ CONFIG = SchemathesisConfig.from_dict(
 )
 SCHEMA = schemathesis.openapi.from_dict(json.loads(asyncio.run(description(None)).body), config=CONFIG)
 
-PARTS = {"tenant": CANARY, "flow": "plain", "name": "plain", "number": NUMBER, "call": ENDED}
+PARTS = {"tenant": CANARY, "flow": "plain", "name": "plain", "number": NUMBER, "call": ENDED, "recording": MESSAGE}
 PLATFORM = {(row.method, row.path) for row in OPERATIONS if row.permission == "platform"}
 
 
@@ -70,6 +70,7 @@ class Served:
             self.keys, self.victim, _ = await fill(database)
             api = Api(database)
             ring(api)
+            await hold(api)
             async with running(api.app, listen()) as self.origin:
                 self._ready.set()
                 await self._done.wait()

@@ -35,12 +35,22 @@ CHANNELS: dict[Kind, int] = {"voicemail": 1, "call": 2}
 
 
 class Recordings:
-    """What makes and keeps recordings. ``origin`` is where the API is for the world."""
+    """What makes and keeps recordings. ``origin`` is where the API is for the world.
 
-    def __init__(self, storage: Storage, catalogue: Catalogue, wall: WallClock = wall_clock, origin: str = "") -> None:
+    ``held`` bytes may wait for the storage.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        catalogue: Catalogue,
+        wall: WallClock = wall_clock,
+        origin: str = "",
+        held: int = HELD,
+    ) -> None:
         self.storage, self.catalogue = storage, catalogue
         self.rows = Lane("rows", ROW_WRITERS)
-        self.pieces = Lane("pieces", WRITERS, HELD)
+        self.pieces = Lane("pieces", WRITERS, held)
         self._joins = Lane("joins", JOINERS)
         self._wall, self._origin = wall, origin
         self._tapes: dict[str, Tape] = {}

@@ -4,19 +4,32 @@ import stat
 
 import pytest
 
+from tests.s3 import Bucket
 from vocelio.gateway.errors import SettingsError, StorageUnavailable
 from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.storage.objects import ObjectStorage
 from vocelio.gateway.storage.ports import Missing
 
 
-@pytest.fixture(params=["folder", "file url", "memory"])
-def storage(request, tmp_path):
-    """Each kind that needs no network."""
+@pytest.fixture
+async def bucket(monkeypatch):
+    """A bucket, and an environment that leads to it."""
+    async with Bucket().serving() as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{bucket.port}")
+        monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of the test")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the test")
+        yield bucket
+
+
+@pytest.fixture(params=["folder", "file url", "s3", "memory"])
+def storage(request, tmp_path, bucket):
+    """Each kind that can be had on one machine."""
     where = tmp_path / "deep" / "storage"
     return {
         "folder": lambda: ObjectStorage(str(where)),
         "file url": lambda: ObjectStorage(f"file://{where}"),
+        "s3": lambda: ObjectStorage("s3://recordings/of/ours"),
         "memory": MemoryStorage,
     }[request.param]()
 
@@ -50,6 +63,26 @@ async def test_what_is_removed_is_gone_and_what_was_not_there_is_no_trouble(stor
     assert await storage.within("a") == []
     with pytest.raises(Missing):
         await storage.get("a/2", 0, 1)
+
+
+async def test_a_bucket_gets_what_it_is_to_have(bucket):
+    storage = ObjectStorage("s3://recordings/of/ours")
+    await storage.put("a/1", b"x" * 100)
+    await storage.put("a/2", large())
+    assert {key: len(body) for key, body in bucket.objects.items()} == {"of/ours/a/1": 100, "of/ours/a/2": 12_000_000}
+
+
+async def test_a_bucket_that_is_away_is_said_to_be(bucket):
+    bucket.away = True
+    storage = ObjectStorage("s3://recordings")
+    for ask in (storage.put("a/1", b"x"), storage.get("a/1", 0, 1), storage.within("a"), storage.delete(["a/1"])):
+        with pytest.raises(StorageUnavailable):
+            await ask
+
+
+async def large():
+    for _ in range(3):
+        yield b"x" * 4_000_000
 
 
 async def test_a_broken_off_object_is_not_there(tmp_path):

@@ -90,7 +90,11 @@ def _opened(url: str) -> Store:
     patience = timedelta(seconds=TRY_SECONDS)
     return _STORES[scheme].from_url(
         url,
-        client_options={"timeout": patience, "connect_timeout": timedelta(seconds=CONNECT_SECONDS)},
+        client_options={
+            "timeout": patience,
+            "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+            "allow_http": True,  # only where AWS_ENDPOINT_URL or its like says http: a storage of one's own
+        },
         retry_config={"max_retries": 2, "retry_timeout": patience},
     )
 

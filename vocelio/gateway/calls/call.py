@@ -200,10 +200,11 @@ class Call:
 
     def _work_off(self) -> None:
         while self._mailbox and self._may_act():
-            for action in self._record.step(self._session, self._mailbox.popleft()):
+            wanted = self._record.step(self._session, self._mailbox.popleft())
+            self._recorder.confide(self._session.confidential)
+            for action in wanted:
                 if self._may_act():
                     self._carry_out(action)
-            self._recorder.confide(self._session.confidential)
 
     def _carry_out(self, action: actions.AnyAction) -> None:
         match action:

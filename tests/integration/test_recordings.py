@@ -118,7 +118,11 @@ async def test_a_caller_who_hangs_up_at_once_leaves_the_message(database, catalo
 
 
 async def test_both_sides_as_the_caller_had_them_cut_where_it_was_cut(database, catalogue, storage):
-    steps = [Sound(audio=SPEECH[:8000], interrupt=1.0), StaySilent(seconds=1), HangUp()]
+    steps = [
+        Sound(audio=SPEECH[:8000], interrupt=1.0),
+        StaySilent(seconds=1, longest_wait=0.0),
+        HangUp(longest_wait=0.0),
+    ]
     async with serving(TALK, Recordings(storage, catalogue), RECORDED) as running:
         report = await running.call(steps)
     assert report.errors == ()
@@ -127,9 +131,10 @@ async def test_both_sides_as_the_caller_had_them_cut_where_it_was_cut(database, 
     shown, (caller, gateway) = await only(database, storage)
     assert (shown.kind, shown.channels, shown.state) == ("call", 2, "complete")
     assert SPEECH[:8000] in caller
-    heard = report.heard
-    assert gateway.strip(HUSH) == heard.strip(HUSH)[: len(gateway.strip(HUSH))]
-    assert len(gateway.strip(HUSH)) == pytest.approx(len(heard.strip(HUSH)), abs=8000 * 0.06)
+    kept, heard = gateway.strip(HUSH), report.heard.strip(HUSH)
+    common = min(len(kept), len(heard))
+    assert kept[:common] == heard[:common]
+    assert len(kept) == pytest.approx(len(heard), abs=8000 * 0.1), "but for the way there"
     spoken, cut = caller.index(SPEECH[:8000]), len(gateway.rstrip(HUSH))
     assert cut - spoken == pytest.approx(report.turns[0].silenced_ms * 8, abs=8000 * 0.1), "the same in both"
 

@@ -13,6 +13,7 @@ from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.recordings.recordings import in_memory
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.signing import SharedKey
@@ -80,13 +81,14 @@ async def gateway(
     journal=None,
     accounts=no_tokens,
     public_url=PUBLIC_URL,
+    recordings=None,
     **carrier_options,
 ):
     """A gateway with that flow behind NUMBER, or with another site."""
     bus = CollectingBus()
-    journal = journal or MemoryJournal()
+    journal, recordings = journal or MemoryJournal(), recordings or in_memory()
     site = site or MemorySite([assignment(flow)], journal=journal)
-    calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock))
+    calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock, recordings))
     settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
     app = build(settings, calls, accounts=accounts)
     async with (

@@ -91,6 +91,7 @@ def build(
         await services.recognizer.start()
         for worker in everybody:
             await worker.start()
+        await services.recordings.start()
         try:
             yield
         finally:
@@ -100,6 +101,7 @@ def build(
             await services.recognizer.aclose()
             await services.synthesizer.aclose()
             await services.fetcher.aclose()
+            await services.recordings.aclose()
             await services.journal.aclose()
 
     return Starlette(

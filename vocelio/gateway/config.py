@@ -21,9 +21,16 @@ SIMULATOR_ACCOUNT = "AC" + "0" * 32  # the account of `vocelio call`; no real on
 SECRET_FILE = Path(".vocelio/secret")
 
 _KUBERNETES = re.compile(r"VOCELIO_(.*_)?(SERVICE_.*|PORT|PORT_.*)")
-_KNOWN = {"VOCELIO_DATABASE_URL", "VOCELIO_KEY", "VOCELIO_PUBLIC_URL", "VOCELIO_SECRET_KEY"}
+_KNOWN = {
+    "VOCELIO_DATABASE_URL",
+    "VOCELIO_KEY",
+    "VOCELIO_PUBLIC_URL",
+    "VOCELIO_SECRET_KEY",
+    "VOCELIO_STORAGE_URL",
+}
 
 DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
+STORAGE_URL = ".vocelio/storage"
 SHORTEST_KEY = 16  # characters: a random text of that length cannot be guessed
 
 _WEBHOOK_KEY = re.compile(rf"(?P<id>[\w-]+):(?P<secret>[!-~]{{{SHORTEST_KEY},}})", re.ASCII)
@@ -43,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True):
     database_url: str = DATABASE_URL
     key: str = ""
     webhook_keys: dict[str, str] = {}
+    storage_url: str = STORAGE_URL
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"
@@ -72,6 +80,7 @@ def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Set
         environment.get("VOCELIO_DATABASE_URL") or DATABASE_URL,
         environment.get("VOCELIO_KEY", ""),
         _webhook_keys(environment),
+        environment.get("VOCELIO_STORAGE_URL") or STORAGE_URL,
     )
 
 

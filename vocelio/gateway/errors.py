@@ -17,6 +17,7 @@ GatewayError
     ├── TooMany           429
     ├── TwilioError       502  Twilio's REST API refused something, or did not answer
     └── StoreUnavailable  503  the database does not answer
+        └── StorageUnavailable  503  what keeps the recordings does not
 """
 
 from collections.abc import Sequence
@@ -143,3 +144,13 @@ class StoreUnavailable(Refused):
 
     def __init__(self) -> None:
         super().__init__("The database does not answer at present. Try again in a few seconds.")
+
+
+class StorageUnavailable(StoreUnavailable):
+    """The storage of recordings does not answer, or not in time. The log has the ``problem``, the answer has not."""
+
+    title = "The storage is not available"
+
+    def __init__(self, problem: str = "") -> None:
+        Refused.__init__(self, "The storage of recordings does not answer at present. Try again in a few seconds.")
+        self.problem = problem

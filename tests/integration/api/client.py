@@ -1,5 +1,6 @@
 """The API's routes as a client meets them, without a server: one request, one answer."""
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from urllib.parse import quote
@@ -16,9 +17,12 @@ from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.config import Settings
 from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.recordings import DatabaseCatalogue
 from vocelio.gateway.store.vault import Vault
 
 PUBLIC_URL = "https://voice.example"
@@ -76,10 +80,12 @@ class Client:
             "server": ("localhost", 80),
             "scheme": "http",
         }
-        waiting, sent = list(pieces), []
+        waiting, sent = list(pieces) or [b""], []
 
         async def receive():
-            piece = waiting.pop(0) if waiting else b""
+            if not waiting:
+                await asyncio.Event().wait()  # the client stays until it has its answer
+            piece = waiting.pop(0)
             return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
 
         async def send(message):
@@ -114,12 +120,20 @@ class Telephone:
 class Api:
     """The routes on a database, a clock that stands still until it is moved, and keys as they are asked for."""
 
-    def __init__(self, database, limits=GENEROUS, twilio="", tokens=None):
+    def __init__(self, database, limits=GENEROUS, twilio="", tokens=None, storage=None):
         """``twilio`` is where Twilio's API is emulated."""
         self.database, self.now, self.bus = database, START, CollectingBus()
         site = MemorySite([])
+        self.storage = storage or MemoryStorage(lambda: self.now)
         services = Services(
-            site, ScriptedRecognizer(()), ToneSynthesizer(), self.bus, Fetcher(), MemoryJournal(), lambda: self.now
+            site,
+            ScriptedRecognizer(()),
+            ToneSynthesizer(),
+            self.bus,
+            Fetcher(),
+            MemoryJournal(),
+            lambda: self.now,
+            Recordings(self.storage, DatabaseCatalogue(database), lambda: self.now),
         )
         self.calls = Calls(services)
         vault, settings = Vault(["the tests' key"]), Settings(PUBLIC_URL, tokens or {PLATFORM: PLATFORM_TOKEN})

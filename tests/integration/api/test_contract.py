@@ -15,7 +15,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from tests.integration.api.client import Api
-from tests.integration.api.world import CANARY, ENDED, NUMBER, fill, ring, twilio
+from tests.integration.api.world import CANARY, ENDED, MESSAGE, NUMBER, fill, hold, ring, twilio
 from vocelio.gateway.api.routes import OPERATIONS, description
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.rest import RestApi
@@ -38,7 +38,7 @@ CONFIG = SchemathesisConfig.from_dict(
 )
 SCHEMA = schemathesis.openapi.from_dict(json.loads(asyncio.run(description(None)).body), config=CONFIG)
 
-PARTS = {"tenant": CANARY, "flow": "plain", "name": "plain", "number": NUMBER, "call": ENDED}
+PARTS = {"tenant": CANARY, "flow": "plain", "name": "plain", "number": NUMBER, "call": ENDED, "recording": MESSAGE}
 PLATFORM = {(row.method, row.path) for row in OPERATIONS if row.permission == "platform"}
 
 
@@ -81,6 +81,7 @@ class Served:
 
     async def _serve_api(self, api):
         ring(api)
+        await hold(api)
         try:
             async with running(api.app, listen()) as self.origin:
                 self._ready.set()

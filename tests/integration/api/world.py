@@ -6,7 +6,9 @@ import wave
 
 from tests.integration.api.client import START, Api, Client, tenant
 from tests.integration.store.history import keep, made
+from vocelio.codecs.wav import mulaw_header
 from vocelio.engine.document import load
+from vocelio.gateway.store.recordings import DatabaseCatalogue, Kept
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 CANARY = "canary"
@@ -15,6 +17,8 @@ NUMBER, OTHER_NUMBER = "+13072249663", "+13072249664"
 CALL, ENDED, OTHER_CALL = f"CA{1:032x}", f"CA{2:032x}", f"CA{3:032x}"
 ACCOUNT, OTHER_ACCOUNT = "AC" + "1" * 32, "AC" + "2" * 32
 TOKEN = "0123456789abcdef-token"
+MESSAGE, OTHER_MESSAGE = "a1", "b2"  # recordings
+MESSAGES = (("harbour", MESSAGE, CALL), (CANARY, OTHER_MESSAGE, OTHER_CALL))
 
 
 def flow(text="Good day."):
@@ -43,6 +47,8 @@ async def fill(database):
     victim = await _of(api, "harbour", "plain", NUMBER, ACCOUNT)
     theirs = await _of(api, CANARY, CANARY, OTHER_NUMBER, OTHER_ACCOUNT)
     await keep(database, *_calls(), known=("harbour", CANARY))
+    for message in MESSAGES:
+        await DatabaseCatalogue(database).add(recorded(*message))
     found = {role: (await api.client("harbour", role)).key for role in ("viewer", "operator", "designer", "admin")}
     found["revoked"] = (await api.client("harbour")).key
     admin = Client(api.app, found["admin"])
@@ -93,6 +99,27 @@ def twilio(emulator):
         there = emulator.account(account, TOKEN)
         there.add(number, friendly_name=word)
         there.add(f"{number}1", friendly_name=word)
+
+
+def recorded(whose, name, call, **parts):
+    """A message that a caller left, of half a second."""
+    facts = {
+        "kind": "voicemail",
+        "channels": 1,
+        "started": EARLIER,
+        "seconds": 0.5,
+        "state": "complete",
+        "bytes": 4058,
+        "object": f"recordings/{whose}/{call}/{name}/audio.wav",
+    }
+    return Kept(tenant=whose, id=name, call=call, **facts | parts)
+
+
+async def hold(api):
+    """The sound of the recordings is in the storage; the second tenant's is full of its word."""
+    for whose, name, call in MESSAGES:
+        sound = (whose.encode() * 4000)[:4000]
+        await api.storage.put(recorded(whose, name, call).object, mulaw_header(4000, 1, 8000) + sound)
 
 
 def ring(api):

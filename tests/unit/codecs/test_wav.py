@@ -1,5 +1,6 @@
 import contextlib
 import io
+import struct
 import wave
 from pathlib import Path
 
@@ -87,3 +88,21 @@ def test_a_damaged_file_is_a_wav_error_or_a_sound(at: int, damage: bytes):
     whole[at : at + len(damage)] = damage
     with contextlib.suppress(wav.WavError):
         wav.read(io.BytesIO(bytes(whole)))
+
+
+def test_the_header_of_a_mulaw_wav():
+    header = wav.mulaw_header(7, 1, 8000)
+    assert len(header) == wav.MULAW_HEADER
+    chunk, size, form, kind, length, tag, channels, rate, byte_rate, align, bits, extension = struct.unpack(
+        "<4sI4s4sIHHIIHHH", header[:38]
+    )
+    assert (chunk, size, form) == (b"RIFF", 58 + 7 + 1 - 8, b"WAVE"), "an odd number of bytes is padded"
+    assert (kind, length, tag, channels, rate) == (b"fmt ", 18, 7, 1, 8000)
+    assert (byte_rate, align, bits, extension) == (8000, 1, 8, 0)
+    assert struct.unpack("<4sII4sI", header[38:]) == (b"fact", 4, 7, b"data", 7)
+
+
+def test_the_header_of_two_sides():
+    header = wav.mulaw_header(16_000, 2, 8000)
+    assert struct.unpack("<HIIH", header[22:34]) == (2, 8000, 16_000, 2)
+    assert struct.unpack("<I", header[46:50]) == (8000,), "samples of each side"

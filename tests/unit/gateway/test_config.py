@@ -13,6 +13,7 @@ ACCOUNT = "AC" + "a1" * 16
 def test_defaults_answer_the_simulator_only(tmp_path):
     settings = read({}, tmp_path / "folder" / "secret")
     assert settings.public_url == "http://localhost:8080"
+    assert settings.storage_url == ".vocelio/storage"
     assert list(settings.tokens) == [SIMULATOR_ACCOUNT]
     assert len(settings.tokens[SIMULATOR_ACCOUNT]) == 64
     assert read({}, tmp_path / "folder" / "secret") == settings, "both processes read the same secret"

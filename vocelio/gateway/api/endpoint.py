@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from vocelio.gateway.api import decoding, problems
@@ -65,6 +65,7 @@ class Endpoint:
             if_match=decoding.if_match(request.headers.getlist("If-Match")) if self.operation.conditional else None,
             accept=request.headers.get("Accept", "application/json"),
             registrar=self._registrar,
+            range=request.headers.get("Range", ""),
         )
         arguments = await self._arguments(request)
         async with self._gate.places:
@@ -147,11 +148,15 @@ def _identifier(given: list[str]) -> str:
 
 def _response(result: Any, actor: Actor) -> Response:
     answer = result if isinstance(result, Answer) else Answer(result, 204 if result is None else 200)
-    headers = {} if actor.key else {"Cache-Control": "no-cache"}  # what everybody may see may be kept, too
+    headers = dict(answer.headers)
+    if not actor.key:
+        headers["Cache-Control"] = "no-cache"  # what everybody may see may be kept, too
     if answer.etag is not None:
         headers["ETag"] = f'"{answer.etag}"'
     if answer.location:
         headers["Location"] = answer.location
+    if answer.stream is not None:
+        return StreamingResponse(answer.stream, answer.status, headers, answer.media)
     if answer.body is None:
         return Response(status_code=answer.status, headers=headers)
     body = answer.body if isinstance(answer.body, bytes) else msgspec.json.encode(answer.body)

@@ -22,7 +22,13 @@ from vocelio.gateway.store.site import END
 
 JSON = "application/json"
 REFUSALS = {kind.status: kind for kind in Refused.__subclasses__()}
-MEANINGS = {200: "It is done, or here it is.", 201: "It was made.", 202: "It will be done.", 204: "It is done."}
+MEANINGS = {
+    200: "It is done, or here it is.",
+    201: "It was made.",
+    202: "It will be done.",
+    204: "It is done.",
+    206: "Here is a part of it.",
+}
 
 _REF = "#/components/schemas/{name}"
 _SUMMARIES = {"routes": "documents"}  # tags, where they are not the module's name

@@ -8,8 +8,8 @@ say everything there is to say, to the request's decoding and to ``/openapi.json
     async def assign(context: Context, *, number: PhoneNumber, body: NewAssignment) -> Number:
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ from msgspec import Meta
 
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
+from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.pages import LONGEST_CURSOR
@@ -28,7 +29,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Context:
-    """What a handler works with. ``if_match`` is the revision that the client has seen, where it says so."""
+    """What a handler works with. ``if_match`` is the revision that the client has seen, where it says so.
+
+    ``range`` is the header of that name: a handler may give a part only.
+    """
 
     database: Database
     vault: Vault
@@ -37,6 +41,12 @@ class Context:
     if_match: int | None = None
     accept: str = "application/json"
     registrar: Registrar | None = None
+    range: str = ""
+
+    @property
+    def recordings(self) -> Recordings:
+        """Where recorded sound is."""
+        return self.calls.services.recordings
 
     @property
     def tenant(self) -> str:
@@ -48,7 +58,8 @@ class Context:
 class Answer(Generic[T]):
     """An answer with a status of its own, the ETag of a revision, or the place of what was made.
 
-    A body of bytes goes out as it is, and is of the type ``media``.
+    A body of bytes goes out as it is, and is of the type ``media``. ``stream`` goes out in its place, bit by bit: what
+    is too long for one piece. Then ``headers`` say how long it is.
     """
 
     body: T
@@ -56,6 +67,8 @@ class Answer(Generic[T]):
     etag: int | None = None
     location: str = ""
     media: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    stream: AsyncIterator[bytes] | None = None
 
 
 Handler = Callable[..., Awaitable[Any]]

@@ -17,6 +17,7 @@ from vocelio.gateway.api import (
     numbers,
     openapi,
     rates,
+    recordings,
     registrations,
     secrets,
     sounds,
@@ -35,7 +36,7 @@ from vocelio.gateway.store.folder import MAX_SOUND
 from vocelio.gateway.store.vault import Vault
 
 JSON, JSON_SCHEMA, WAV = "application/json", "application/schema+json", "audio/wav"
-MADE, MADE_OR_NOT, TOLD = (201,), (200, 201), (202,)
+MADE, MADE_OR_NOT, TOLD, PARTLY = (201,), (200, 201), (202,), (200, 206)
 SETTINGS = 300_000  # bytes: ten thousand blocked callers have 200,000
 
 
@@ -121,6 +122,10 @@ OPERATIONS = (
     Operation("POST", "/v1/calls/{call}/hangup", "operate", calls.hang_up, statuses=TOLD),
     Operation("POST", "/v1/calls/{call}/transfer", "operate", calls.transfer, statuses=TOLD),
     Operation("POST", "/v1/calls/{call}/say", "operate", calls.say, statuses=TOLD),
+    Operation("GET", "/v1/recordings", "read", recordings.every),
+    Operation("GET", "/v1/recordings/{recording}", "read", recordings.show),
+    Operation("GET", "/v1/recordings/{recording}/audio", "read", recordings.audio, media=(WAV,), statuses=PARTLY),
+    Operation("DELETE", "/v1/recordings/{recording}", "administer", recordings.remove),
     Operation("GET", "/v1/usage", "read", usage.usage, tenant=False, media=(usage.CSV,)),
     Operation("GET", "/v1/analytics", "read", analytics.analytics),
 )

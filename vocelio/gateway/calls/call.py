@@ -21,12 +21,14 @@ from vocelio.gateway.calls.dialing import Refusal
 from vocelio.gateway.calls.held import STORE_SECONDS, Held, Outward
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
+from vocelio.gateway.calls.recorder import Recorder
+from vocelio.gateway.calls.reel import Reels
 from vocelio.gateway.calls.registry import LIVE_SECONDS, TRANSFER_SECONDS, Calls, Command
 from vocelio.gateway.calls.requests import Requests
 from vocelio.gateway.calls.speaking import Speaking
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.listening import Edge, Listening
-from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent
+from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent, Send
 from vocelio.gateway.media.stream import CLOSE_NORMAL, CLOSE_TROUBLE
 from vocelio.gateway.outbound.fetch import Reply, shown
 from vocelio.gateway.speech.ports import Heard, SpeechError
@@ -40,7 +42,7 @@ NOT_DONE_SECONDS = 1.0
 FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
 HIDDEN = "***"
 
-Failed = events.RecordingEnded | events.QueueEnded | events.ReplyArrived | events.TransferEnded
+Failed = events.QueueEnded | events.ReplyArrived | events.TransferEnded
 
 
 class Call:
@@ -61,8 +63,12 @@ class Call:
         self._deadline: asyncio.TimerHandle | None = None
         self._echoing = self._closed = False
         self._silent_since: float | None = None  # when the caller fell silent, until the answer is heard
-        self._speaking = Speaking(services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken)
+        self._speaking = Speaking(
+            services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken, self._sent
+        )
         self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
+        reels = Reels(services.recordings, record.assignment.tenant.id, record.call, self._publish)
+        self._recorder = Recorder(reels, self._speaking, self._listening, self._is_secret, self._recorded)
         self._requests = Requests(services.fetcher, services.site, record.assignment.tenant.id, self._replied)
         self._clearing = Clearing(calls.clearance, self._decided)
         self._held = Held(self._hold, self._without_the_store)
@@ -79,6 +85,8 @@ class Call:
         record.meter.begin(self._now())
         pending, record.pending, record.intent = record.pending, None, None
         handed_over, record.handed_over = record.handed_over, ""
+        if record.assignment.tenant.record_calls:
+            self._recorder.begin()
         if pending is not None:
             self._publish("transfer.ended", how=pending.how, seconds=pending.seconds)
             self._step(pending)
@@ -100,7 +108,10 @@ class Call:
             return
         if self._echoing:
             self._transport.send(messages.media(self._stream_sid, sound))
+            self._recorder.echoed(sound)
         self._listening.hear(sound)
+        if self._recorder.on:
+            self._recorder.hear(sound)
 
     def key(self, digit: str) -> None:
         """The caller pressed a key."""
@@ -122,6 +133,7 @@ class Call:
         """Twilio says that the caller hung up: by the stream's stop, or by the call's status."""
         if self._may_act():
             self._step(events.CallEnded(self._at()))
+            self._recorder.close()
             self._keep()
             self._record.disposition = self._session.disposition
             self._calls.end(self._record, self._session.outcome or "abandoned")
@@ -155,6 +167,7 @@ class Call:
         self._closed = True
         self._held.stop()
         self._clearing.close()
+        self._recorder.close()
         for timer in self._ages:
             timer.cancel()
         self._speaking.close()
@@ -232,7 +245,9 @@ class Call:
 
     def _work_off(self) -> None:
         while self._mailbox and self._may_act():
-            self._carry_out_all(self._record.step(self._session, self._mailbox.popleft()))
+            happened = self._record.step(self._session, self._mailbox.popleft())
+            self._recorder.confide(self._session.confidential)  # confidence begins before anything is done about it
+            self._carry_out_all(happened)
 
     def _carry_out_all(self, happened: Sequence[actions.AnyAction]) -> None:
         """At once what only this process notices; the rest when the store has what led to it."""
@@ -308,9 +323,9 @@ class Call:
             case actions.Request():
                 self._requests.send(action)
             case actions.Record():
-                self._fail_later(events.RecordingEnded(0.0, action.id, 0.0))
+                self._recorder.record(action)
             case actions.StopRecording():
-                pass  # recording comes with the storage of its sound
+                self._stop_recording(action.id)
             case actions.Queue():
                 self._fail_later(events.QueueEnded(0.0, action.id, "failed"))
             case _:
@@ -332,6 +347,12 @@ class Call:
             self._step(events.PromptInterrupted(self._at(), prompt))
         else:
             self._speaking.stop(prompt)
+
+    def _stop_recording(self, recording: str) -> None:
+        if self._held.withdraw(recording):
+            self._step(events.RecordingEnded(self._at(), recording, 0.0))
+        else:
+            self._recorder.stop()
 
     def _fail_later(self, event: Failed) -> None:
         """What cannot be done ends after a while: never at once, or a flow could go in circles for ever."""
@@ -429,9 +450,23 @@ class Call:
         del self._timers[timer]
         self._step(events.TimerFired(self._at(), timer))
 
+    # What is recorded
+
+    def _sent(self, item: Send) -> None:
+        self._recorder.sent(item)
+
+    def _is_secret(self, prompt: str) -> bool:
+        held = self._prompts.get(prompt)
+        return held is not None and held.sensitive
+
+    def _recorded(self, recording: str, seconds: float, url: str) -> None:
+        self._step(events.RecordingEnded(self._at(), recording, seconds, url))
+
     # The mouth and the ear
 
     def _played(self, event: PlayoutEvent) -> None:
+        if self._recorder.takes(event):
+            return
         match event:
             case Began():
                 self._began(event)
@@ -458,6 +493,7 @@ class Call:
         self._publish("prompt.failed", prompt=prompt, problem=str(error))
 
     def _turned(self, edge: Edge) -> None:
+        self._recorder.turned(edge)
         if isinstance(edge, SpeechStarted):
             self._silent_since = None
             self._step(events.SpeechStarted(self._at()))

@@ -29,8 +29,11 @@ class Held:
     def wait(self, outward: Iterable[Outward]) -> int:
         """They wait behind those that wait already; what is given to ``take`` when the state is certain."""
         self._tickets += 1
+        if not self._waiting:
+            self._watch()
         self._waiting.extend((self._tickets, action) for action in outward)
-        self._watch()
+        if any(isinstance(action, HangUp) for _, action in self._waiting):
+            self._timers.append(asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._give_up))
         return self._tickets
 
     def take(self, ticket: int | None = None) -> list[AnyAction]:
@@ -38,7 +41,7 @@ class Held:
         taken: list[AnyAction] = []
         while self._waiting and (ticket is None or self._waiting[0][0] <= ticket):
             taken.append(self._waiting.popleft()[1])
-        self._watch()
+        self._unwatch()
         return taken
 
     @property
@@ -54,28 +57,26 @@ class Held:
         return self._tickets
 
     def withdraw(self, identifier: str) -> bool:
-        """A prompt or a transfer that is not wanted any more; False when it does not wait here."""
+        """A prompt, a transfer or a recording that is not wanted any more; False when it does not wait here."""
         for item in self._waiting:
-            if isinstance(item[1], Speak | Transfer) and item[1].id == identifier:
+            if isinstance(item[1], Speak | Transfer | Record) and item[1].id == identifier:
                 self._waiting.remove(item)
-                self._watch()
+                self._unwatch()
                 return True
         return False
 
     def stop(self) -> None:
         """Nothing is waited for any more."""
         self._waiting.clear()
-        self._watch()
+        self._unwatch()
 
     def _watch(self) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        self._timers.clear()
-        if not self._waiting:
-            return
+        """From the first that waits: what joins it does not prolong the caller's patience."""
         loop = asyncio.get_running_loop()
-        if any(isinstance(action, HangUp) for _, action in self._waiting):
-            self._timers = [loop.call_later(HANG_UP_SECONDS, self._give_up)]
-        else:
-            hold, end = loop.call_later(HOLD_AFTER, self._hold), loop.call_later(STORE_SECONDS, self._give_up)
-            self._timers = [hold, end]
+        self._timers = [loop.call_later(HOLD_AFTER, self._hold), loop.call_later(STORE_SECONDS, self._give_up)]
+
+    def _unwatch(self) -> None:
+        if not self._waiting:
+            for timer in self._timers:
+                timer.cancel()
+            self._timers.clear()

@@ -1,11 +1,12 @@
 """What a live call needs of the world around it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.recordings.recordings import Recordings, in_memory
 from vocelio.gateway.speech.ports import Recognizer, Synthesizer
 from vocelio.gateway.store.journal import Journal
 from vocelio.gateway.store.site import Site
@@ -32,3 +33,4 @@ class Services:
     fetcher: Fetcher
     journal: Journal
     wall: WallClock
+    recordings: Recordings = field(default_factory=in_memory)

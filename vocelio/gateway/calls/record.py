@@ -26,7 +26,10 @@ HandedOver = Literal["", "between", "amid"]
 
 
 class State(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What another owner needs to go on. ``logged`` is how many bytes of log were saved."""
+    """What another owner needs to go on.
+
+    ``logged`` is how many bytes of log were saved, ``begun`` the generation that saved: a later one came to nothing.
+    """
 
     checkpoint: dict[str, Any] | None = None
     intent: Transfer | HangUp | None = None
@@ -36,6 +39,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     rates: dict[Tier, int] | None = None
     handed_over: HandedOver = ""
     logged: int = 0
+    begun: int = 0
 
 
 def state(kept: SavedCall) -> State:
@@ -190,4 +194,5 @@ class CallRecord:
             self.assignment.rates,
             self.handed_over,
             self.logged,
+            self.generation,
         )

@@ -17,6 +17,7 @@ import msgspec
 
 from vocelio.engine.actions import HangUp, Transfer
 from vocelio.gateway.calls.clearance import Clearance
+from vocelio.gateway.calls.meter import Meter
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord, state
 from vocelio.gateway.calls.tickets import Ticket, Tickets
@@ -272,7 +273,7 @@ class Calls:
         if not await self.claim(kept):
             return
         if record is None:
-            LOG.error("call %s: its flow cannot be run any more, it ends without a bill", kept.id)
+            LOG.error("call %s: its flow cannot be run any more", kept.id)
             self.services.journal.save(_without_flow(kept, self.services.wall()))
             return
         record.revision = kept.revision + 1
@@ -316,7 +317,9 @@ class Calls:
         """The process ends: what still waits is left to the store, where any other finds it."""
         for call in list(self._timers):
             self._stop_waiting(call)
-        await asyncio.gather(*self._tasks)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # Events
 
@@ -350,8 +353,10 @@ def _outcome(kept: SavedCall) -> str:
 
 
 def _without_flow(kept: SavedCall, now: int) -> SavedCall:
+    held = state(kept)
+    bill = Meter(held.rates, "local", held.meter).segments if held.rates and held.meter else ()
     ended = {"ended": max(kept.started, now), "outcome": "failed", "state": None}
-    return msgspec.structs.replace(kept, revision=kept.revision + 2, **ended)
+    return msgspec.structs.replace(kept, revision=kept.revision + 2, segments=bill, **ended)
 
 
 async def _in_peace(work: Coroutine[Any, Any, None]) -> None:

@@ -1,7 +1,8 @@
 """Speaking to one caller: synthesis and playout brought together on the event loop.
 
 Each prompt has one task that takes its sound from the synthesizer no faster than playout has room for; one
-timer at a time wakes playout up. ``told`` hears of every prompt's begin and end, never from inside ``speak``.
+timer at a time wakes playout up. ``told`` hears of every prompt's begin and end, never from inside ``speak``; ``sent``
+of all that goes out.
 """
 
 import asyncio
@@ -29,10 +30,11 @@ class Speaking:
         send: Callable[[str], None],
         told: Callable[[PlayoutEvent], None],
         failed: Callable[[str, SpeechError], None],
+        sent: Callable[[Send], None] = lambda _: None,
     ) -> None:
         self._synthesizer = synthesizer
         self._stream_sid = stream_sid
-        self._send, self._told, self._failed = send, told, failed
+        self._send, self._told, self._failed, self._sent = send, told, failed, sent
         self._loop = asyncio.get_running_loop()
         self._playout = Playout()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -127,6 +129,7 @@ class Speaking:
 
     def _out(self, due: list[Send]) -> None:
         for item in due:
+            self._sent(item)
             match item:
                 case SendAudio(mulaw):
                     self._send(messages.media(self._stream_sid, mulaw))

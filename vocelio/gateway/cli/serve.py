@@ -22,9 +22,11 @@ from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.server import Server, config, loop_factory
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.storage.objects import ObjectStorage
 from vocelio.gateway.store.accounts import Accounts
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
@@ -32,6 +34,7 @@ from vocelio.gateway.store.filling import fill
 from vocelio.gateway.store.folder import Folder
 from vocelio.gateway.store.journal import Journal
 from vocelio.gateway.store.lookup import DatabaseSite
+from vocelio.gateway.store.recordings import DatabaseCatalogue
 from vocelio.gateway.store.renewal import renew
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
@@ -80,6 +83,7 @@ async def run(
         await renew(database, vault)
         if folder:
             await _fill(database, folder)
+        storage = ObjectStorage(settings.storage_url)
         _welcome(settings, folder, host, port)
         services = Services(
             DatabaseSite(database, vault, wall_clock),
@@ -89,6 +93,7 @@ async def run(
             fetcher or Fetcher(),
             journal(database, vault),
             wall_clock,
+            Recordings(storage, DatabaseCatalogue(database), wall_clock, settings.public_url),
         )
         calls = Calls(services, settings.secret_keys)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))

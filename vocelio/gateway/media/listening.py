@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from vocelio.codecs import mulaw
-from vocelio.codecs.activity import SpeechEnded, SpeechStarted, VoiceActivity
+from vocelio.codecs.activity import DEFAULT_SILENCE, SpeechEnded, SpeechStarted, VoiceActivity
 from vocelio.engine.actions import Listen
 from vocelio.gateway.speech.ports import Expectation, Heard, Recognition, Recognizer, SpeechError
 
@@ -53,6 +53,11 @@ class Listening:
         self._activity.silence = wanted.silence
         if self._activity.speaking and not wanted.fresh:
             self._open(wanted)
+
+    def attend(self, silence: float) -> bool:
+        """Tell silences of so many seconds, or the usual ones if those are shorter; whether the caller speaks now."""
+        self._activity.silence = min(silence, DEFAULT_SILENCE)
+        return self._activity.speaking
 
     def stop(self) -> None:
         """Nothing more is wanted of the present recognition."""

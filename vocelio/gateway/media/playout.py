@@ -21,9 +21,11 @@ ROOM = 80_000  # bytes, 10 s: how far a synthesizer may run ahead of what has be
 
 @dataclass(frozen=True, slots=True)
 class SendAudio:
-    """Sound to send now."""
+    """Sound to send now: part of the prompt, to be heard from ``starts`` on, by the computed buffer."""
 
     mulaw: bytes
+    prompt: str = field(default="", compare=False)
+    starts: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +196,13 @@ class Playout:
         sound = bytes(prompt.pending[:count])
         del prompt.pending[:count]
         prompt.sent += count
-        self._empty_at = max(now, self._empty_at) + count / SAMPLE_RATE
+        starts = max(now, self._empty_at)
+        self._empty_at = starts + count / SAMPLE_RATE
         step = 2 * self._piece
-        due.extend(SendAudio(sound[start : start + step]) for start in range(0, count, step))
+        due.extend(
+            SendAudio(sound[place : place + step], prompt.name, starts + place / SAMPLE_RATE)
+            for place in range(0, count, step)
+        )
 
     def _began(self, prompt: _Prompt, at: float) -> None:
         prompt.began = at

@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -268,6 +269,29 @@ call_logs = Table(
     Column("revision", Integer, primary_key=True, autoincrement=False),
     Column("log", LargeBinary, nullable=False),  # JSON lines, compressed, as they were saved: for replay
     ForeignKeyConstraint(["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], ondelete="CASCADE"),
+)
+
+recordings = Table(
+    "recordings",
+    metadata,
+    _tenant(),
+    Column("id", String(32), primary_key=True),
+    Column("call_id", String(34), nullable=False),  # no reference: the call may be written later
+    Column("kind", String(10), nullable=False),
+    Column("channels", Integer, nullable=False),
+    _at("started"),
+    Column("seconds", Float, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("object", String(300), nullable=False),  # the path of the whole; empty while there are only pieces
+    Index(None, "tenant_id", "started"),
+    Index(None, "tenant_id", "call_id"),
+)
+Index(
+    "ix_recordings_writing",
+    recordings.c.started,
+    sqlite_where=recordings.c.state == "writing",
+    postgresql_where=recordings.c.state == "writing",
 )
 
 audit = Table(

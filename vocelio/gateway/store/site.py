@@ -70,6 +70,8 @@ class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
     Against toll fraud there are bounds that cannot be taken away, only set otherwise: whom transfers may ring
     (``countries``, ``destinations``, ``sip_hosts``), how many begin within an hour and are under way at once, and
     how many seconds a caller may talk to whoever answered.
+
+    ``record_calls`` records every call, both sides: callers must be told.
     """
 
     id: TenantId
@@ -85,6 +87,7 @@ class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_transfers_per_hour: PerHour = 600
     max_transfers_at_once: AtOnce = 100
     max_transfer_seconds: BridgeSeconds = LONGEST_BRIDGE
+    record_calls: bool = False
 
 
 class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -60,11 +60,11 @@ class Onward:
                 return await self._resume(kept, form)
 
     async def _resume(self, kept: SavedCall, form: SignedForm) -> str:
-        """Another stream, if the call has not had too many; one that never began counts by its URL."""
-        never_came = form.query.get("g") == str(kept.generation)
-        tries = form.number("n") + 1 if never_came else 0
-        elapsed = (self._calls.services.wall() - kept.started) / 1e6
+        """Another stream, if the call has not had too many; one that came to nothing counts by its URL."""
         held = state(kept)
+        came_to_nothing = form.query.get("g") == str(kept.generation) or held.begun != kept.generation
+        tries = form.number("n") + 1 if came_to_nothing else 0
+        elapsed = (self._calls.services.wall() - kept.started) / 1e6
         if tries < RESUMES and (held.handed_over or held.pending or may_resume(held.resumed, elapsed)):
             return self._answers.connect_kept(kept, tries)
         await self._calls.given_up(kept)

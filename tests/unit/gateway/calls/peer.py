@@ -5,6 +5,7 @@ import base64
 import json
 from collections import deque
 
+from vocelio.codecs.wav import MULAW_HEADER
 from vocelio.engine.document import load
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord
@@ -12,8 +13,11 @@ from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.calls.socket import MediaSocket
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
+from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.recordings import MemoryCatalogue
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 ACCOUNT, CALL, STREAM = "AC" + "0" * 32, "CA" + "1" * 32, "MZ" + "2" * 32
@@ -23,10 +27,18 @@ START = 1_700_000_000_000_000  # microseconds UTC
 SILENT = base64.b64encode(b"\xff" * 160).decode()
 
 
+def sides(file, recording):
+    """The sides of a recording's WAV file, in mu-law."""
+    sound = file[MULAW_HEADER : MULAW_HEADER + int.from_bytes(file[54:58], "little")]
+    return tuple(sound[side :: recording.channels] for side in range(recording.channels))
+
+
 class World:
     """A registry with one flow, scripted ears, a tone for a voice, and everything that was published."""
 
-    def __init__(self, flow, *texts, recognizer=None, synthesizer=None, journal=None, site=MemorySite, **parts):
+    def __init__(
+        self, flow, *texts, recognizer=None, synthesizer=None, journal=None, site=MemorySite, tenant=TENANT, **parts
+    ):
         loop = asyncio.get_running_loop()
         self.events = []
         self.clock_set_by = 0.0
@@ -34,10 +46,15 @@ class World:
         bus.publish = self.events.append  # the bus's port: whoever publishes calls just this
         self.journal = journal or MemoryJournal()
         departments = {"sales": Department(("+13105550111",)), "desk": Department(("+13105550110",))}
-        facts = {"tenant": TENANT, "departments": departments, "sounds": {"jingle": b"\x7e" * 8000}, **parts}
+        facts = {"tenant": tenant, "departments": departments, "sounds": {"jingle": b"\x7e" * 8000}, **parts}
         version = load(json.dumps(flow).encode())
         self.assignment = Assignment(number=NUMBER, flow="flow", version=version, **facts)
         self.recognizer = recognizer or ScriptedRecognizer(texts)
+
+        def wall():
+            return START + round((loop.time() + self.clock_set_by) * 1e6)
+
+        self.storage, self.catalogue = MemoryStorage(wall), MemoryCatalogue()
         self.calls = Calls(
             Services(
                 site([self.assignment], {("harbour", "token"): "hush"}, self.journal),
@@ -46,7 +63,8 @@ class World:
                 bus,
                 Fetcher(),
                 self.journal,
-                lambda: START + round((loop.time() + self.clock_set_by) * 1e6),
+                wall,
+                Recordings(self.storage, self.catalogue, wall, "https://gateway.example"),
             )
         )
         record = CallRecord(CALL, ACCOUNT, "+13105550142", self.assignment, self.calls.services.wall())
@@ -78,6 +96,11 @@ class World:
     def set_clock(self, seconds):
         """Somebody sets the wall clock, forward or back."""
         self.clock_set_by += seconds
+
+    async def recorded(self):
+        """Every recording, once all are whole, with its sides."""
+        await self.calls.services.recordings.aclose()
+        return [(one, sides(self.storage.objects[one.object], one)) for one in self.catalogue.recordings.values()]
 
     def of(self, kind):
         return [event.data for event in self.events if event.type == kind]

@@ -1,0 +1,87 @@
+"""A gateway that is killed in the middle of a call: what was recorded is there, up to the last second."""
+
+import asyncio
+import json
+import random
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+from tests.acceptance.test_commands import NUMBER, VOCELIO, _answers, _free_port, _plain_environment, vocelio
+from tests.gateway import CALLER
+from vocelio.codecs.wav import MULAW_HEADER
+from vocelio.gateway import config
+from vocelio.gateway.simulator.babble import babble
+from vocelio.gateway.simulator.caller import Sound
+from vocelio.gateway.simulator.carrier import Carrier
+
+SPEECH = babble(12.0, random.Random(3))  # noqa: S311 (a sound, no secret)
+WAIT = {
+    "name": "Wait",
+    "start": "wait",
+    "nodes": {"wait": {"type": "wait", "seconds": 60, "exits": {"next": "bye"}}, "bye": {"type": "hangup"}},
+}
+
+
+@asynccontextmanager
+async def serving(folder, environment):
+    server = await asyncio.create_subprocess_exec(
+        str(VOCELIO),
+        "serve",
+        "--site",
+        str(folder / "site"),
+        cwd=folder,
+        env={**_plain_environment(), **environment},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await asyncio.wait_for(_answers(environment["PORT"]), 30)
+        yield server
+    finally:
+        if server.returncode is None:
+            server.kill()
+        await server.wait()
+
+
+def make_site(folder):
+    (folder / "site" / "flows").mkdir(parents=True)
+    site = {
+        "tenant": {"id": "harbour", "name": "Harbour Tools", "record_calls": True},
+        "numbers": {NUMBER: {"flow": "wait"}},
+        "departments": {},
+    }
+    (folder / "site" / "site.json").write_text(json.dumps(site))
+    (folder / "site" / "flows" / "wait.json").write_text(json.dumps(WAIT))
+
+
+async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
+    make_site(tmp_path)
+    environment = {"PORT": str(_free_port()), "VOCELIO_SECRET_KEY": "a-secret-key-of-this-test"}
+    settings = config.read(environment)
+    token = settings.tokens[config.SIMULATOR_ACCOUNT]
+    origin = f"http://127.0.0.1:{environment['PORT']}"
+    async with (
+        serving(tmp_path, environment) as server,
+        Carrier(origin, settings.public_url, config.SIMULATOR_ACCOUNT, token) as carrier,
+    ):
+        step = Sound(audio=SPEECH, longest_wait=0.0)
+        calling = asyncio.create_task(carrier.call(NUMBER, CALLER, [step], longest=20))
+        await asyncio.sleep(4.2)
+        server.kill()
+        report = await calling
+    (stream,) = report.streams
+    assert stream.closed_by == "lost"
+    async with serving(tmp_path, environment):
+        code, key, _ = await vocelio("key", "create", "--role", "platform", cwd=tmp_path, environment=environment)
+        assert code == 0
+        headers = {"Authorization": f"Bearer {key.strip()}", "Vocelio-Tenant": "harbour"}
+        async with aiohttp.ClientSession(origin, headers=headers) as client:
+            (shown,) = (await (await client.get("/v1/recordings")).json())["items"]
+            assert (shown["state"], shown["call"]) == ("writing", report.call_sid)
+            answer = await client.get(f"/v1/recordings/{shown['id']}/audio")
+            file = await answer.read()
+    caller = file[MULAW_HEADER::2]
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
+    assert len(caller) / 8000 >= stream.closed - stream.opened - 1.0
+    assert caller.lstrip(b"\xff") in SPEECH

@@ -1,0 +1,133 @@
+"""Both sides of a call on one clock: where each sound lies, what a barge-in cuts, what is lost on the way."""
+
+import random
+
+import pytest
+
+from vocelio.gateway.media.recording import BothSides
+
+HUSH = b"\xff"
+FRAME = 160
+
+
+def sides(recording, until=None):
+    both = recording.take(until)
+    return both[0::2], both[1::2]
+
+
+def talk(recording, seconds, since=0.0, byte=b"c", late=0.0):
+    """The caller's frames, each of which has ended when it comes."""
+    for index in range(round(seconds / 0.02)):
+        recording.caller(byte * FRAME, since + 0.02 * (index + 1) + late)
+
+
+def at(seconds):
+    return round(seconds * 8000)
+
+
+def test_the_caller_is_laid_end_to_end():
+    recording = BothSides(10.0)
+    talk(recording, 1.0, since=10.0)
+    assert recording.waiting == 8000
+    assert sides(recording) == (b"c" * 8000, HUSH * 8000)
+    assert recording.waiting == 0
+
+
+def test_the_gateway_is_laid_where_it_is_heard_and_only_when_that_is_certain():
+    recording = BothSides(0.0)
+    recording.gateway(b"g" * 1600, starts=0.1)
+    recording.gateway(b"h" * 1600, starts=0.3)
+    talk(recording, 0.2)
+    assert sides(recording)[1] == HUSH * at(0.1) + b"g" * at(0.1)
+    talk(recording, 0.6, since=0.2)
+    assert sides(recording)[1] == b"g" * at(0.1) + b"h" * at(0.2) + HUSH * at(0.3)
+
+
+def test_what_a_clear_threw_away_is_not_there():
+    recording = BothSides(0.0)
+    recording.gateway(b"g" * 16_000, starts=0.0)
+    talk(recording, 0.5)
+    recording.cleared(0.7)
+    recording.gateway(b"h" * 800, starts=0.9)
+    talk(recording, 0.7, since=0.5)
+    assert sides(recording)[1] == b"g" * at(0.7) + HUSH * at(0.2) + b"h" * at(0.1) + HUSH * at(0.2)
+
+
+def test_a_clear_of_what_was_heard_already_changes_nothing():
+    recording = BothSides(0.0)
+    recording.gateway(b"g" * 1600, starts=0.0)
+    talk(recording, 0.5)
+    recording.take()
+    recording.cleared(0.3)
+    assert sides(recording, 0.6)[1] == HUSH * at(0.1)
+
+
+def test_rounding_leaves_no_gap_between_pieces():
+    recording, starts = BothSides(0.1234567), 0.2
+    for _ in range(20):
+        recording.gateway(b"g" * 333, starts)
+        starts += 333 / 8000
+    talk(recording, 1.2, since=0.1234567)
+    assert sides(recording)[1].strip(HUSH) == b"g" * 333 * 20
+
+
+def test_jitter_and_a_busy_event_loop_neither_shift_nor_split_the_caller():
+    random.seed(4)
+    recording, sent = BothSides(0.0), 0
+    for index in range(500):
+        due = 0.02 * (index + 1)
+        late = 0.3 if 200 <= index < 215 else random.random() * 0.04  # noqa: S311
+        recording.caller(b"c" * FRAME, max(due + late, sent))
+        sent = max(due + late, sent)
+    caller = recording.take()[0::2]
+    assert caller.lstrip(HUSH) == b"c" * 500 * FRAME
+    assert len(caller) <= at(10.05)
+
+
+def test_a_stall_of_seconds_after_which_all_comes_at_once_splits_nothing():
+    recording = BothSides(0.0)
+    talk(recording, 2.0)
+    for _ in range(150):
+        recording.caller(b"d" * FRAME, 5.0)
+    talk(recording, 2.0, since=5.0, byte=b"e")
+    assert recording.take()[0::2] == b"c" * at(2) + b"d" * at(3) + b"e" * at(2)
+
+
+def test_sound_that_never_came_is_silence():
+    recording = BothSides(0.0)
+    talk(recording, 2.0)
+    talk(recording, 4.0, since=3.0)  # a second of it was lost
+    caller = recording.take()[0::2]
+    assert len(caller) == pytest.approx(at(7), abs=at(0.05))
+    assert caller.count(HUSH) == pytest.approx(at(1), abs=at(0.05))
+    assert caller.endswith(b"c" * at(2)), "from a second after the loss on, it is in its place"
+
+
+def test_a_stream_whose_first_sound_comes_late_is_in_its_place():
+    recording = BothSides(0.0)
+    talk(recording, 1.0, since=0.5)
+    assert recording.take()[0::2] == HUSH * at(0.5) + b"c" * at(1)
+
+
+def test_a_peer_whose_clock_is_fast_does_not_run_away():
+    recording = BothSides(0.0)
+    for index in range(5000):
+        recording.caller(b"c" * FRAME, 0.0199 * (index + 1))
+    assert recording.waiting == pytest.approx(0.0199 * 5000 * 8000, abs=at(0.13))
+
+
+def test_what_was_said_lately_can_be_hushed_and_its_time_stays():
+    recording = BothSides(0.0)
+    talk(recording, 0.3)
+    recording.hush()
+    talk(recording, 0.1, since=0.3)
+    assert sides(recording)[0] == HUSH * at(0.3) + b"c" * at(0.1)
+
+
+def test_at_the_end_all_is_taken_until_then():
+    recording = BothSides(0.0)
+    recording.gateway(b"g" * 8000, starts=0.0)
+    talk(recording, 0.2)
+    caller, gateway = sides(recording, until=0.5)
+    assert caller == b"c" * at(0.2) + HUSH * at(0.3)
+    assert gateway == b"g" * at(0.5)

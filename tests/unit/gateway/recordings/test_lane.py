@@ -1,0 +1,81 @@
+"""Jobs beside the calls: again until they are done, never more than the bound, gone when there is nothing to do."""
+
+import asyncio
+
+from tests.virtual_time import in_virtual_time
+from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.recordings.lane import Lane
+
+
+class Job:
+    """Takes a second; fails as often as it is told."""
+
+    def __init__(self, size=1, failures=0, defect=False):
+        self.size, self.failures, self.defect = size, failures, defect
+        self.done, self.problem = 0, ""
+
+    async def run(self):
+        await asyncio.sleep(1)
+        if self.defect:
+            raise KeyError("a defect")
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailable
+        self.done += 1
+
+    def dropped(self, problem):
+        self.problem = problem
+
+
+@in_virtual_time
+async def test_so_many_at_once_and_no_more():
+    lane, jobs = Lane("test", 2, 100), [Job() for _ in range(6)]
+    for job in jobs:
+        lane.put(job)
+    await asyncio.sleep(1.5)
+    assert [job.done for job in jobs] == [1, 1, 0, 0, 0, 0]
+    await asyncio.sleep(2)
+    assert [job.done for job in jobs] == [1] * 6
+    assert lane.held == 0
+
+
+@in_virtual_time
+async def test_what_fails_is_done_later_once():
+    lane, jobs = Lane("test", 2, 100), [Job(failures=3), Job(), Job()]
+    for job in jobs:
+        lane.put(job)
+    await asyncio.sleep(20)
+    assert [job.done for job in jobs] == [1, 1, 1]
+
+
+@in_virtual_time
+async def test_past_the_bound_the_oldest_is_dropped():
+    lane, jobs = Lane("test", 1, 3), [Job(failures=100) for _ in range(6)]
+    for job in jobs:
+        lane.put(job)
+        await asyncio.sleep(0)
+    assert lane.held == 3
+    assert lane.dropped == 3
+    assert [bool(job.problem) for job in jobs[1:4]] == [True] * 3, "the first is being tried"
+    await lane.aclose(0)
+    assert all(job.problem for job in jobs)
+
+
+@in_virtual_time
+async def test_a_defect_drops_one_job(caplog):
+    lane, jobs = Lane("test", 1, 100), [Job(defect=True), Job()]
+    for job in jobs:
+        lane.put(job)
+    await asyncio.sleep(3)
+    assert (jobs[0].problem, jobs[1].done) == ("the log says why", 1)
+    assert "a defect" in caplog.text
+
+
+@in_virtual_time
+async def test_the_end_waits_for_what_can_be_done_in_time():
+    lane, jobs = Lane("test", 1, 100), [Job() for _ in range(4)]
+    for job in jobs:
+        lane.put(job)
+    await lane.aclose(2.5)
+    assert [job.done for job in jobs] == [1, 1, 0, 0]
+    assert [bool(job.problem) for job in jobs] == [False, False, True, True]

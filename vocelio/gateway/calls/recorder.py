@@ -1,0 +1,121 @@
+"""All that is recorded of one stream: the whole call, if the tenant wants that, and messages, as the flow wants them.
+
+The call tells what it hears and sends. Nothing here waits; while nothing is recorded (``on`` is false) nothing is done.
+"""
+
+from collections.abc import Callable
+
+from vocelio.codecs.tones import BEEP
+from vocelio.engine.actions import Record
+from vocelio.gateway.calls.call_tape import CallTape
+from vocelio.gateway.calls.message_tape import MessageTape
+from vocelio.gateway.calls.reel import Reels
+from vocelio.gateway.calls.speaking import Speaking
+from vocelio.gateway.media.listening import Edge, Listening
+from vocelio.gateway.media.playout import Began, PlayoutEvent, Send
+
+_BEEP = ".beep"
+
+
+class Recorder:
+    """The recorder of one stream. ``secret`` knows whether a prompt says something confidential.
+
+    ``recorded`` hears of a message's end: the action's id, seconds, and where the message can be heard, if anywhere.
+    """
+
+    def __init__(
+        self,
+        reels: Reels,
+        speaking: Speaking,
+        listening: Listening,
+        secret: Callable[[str], bool],
+        recorded: Callable[[str, float, str], None],
+    ) -> None:
+        self._reels, self._speaking, self._listening = reels, speaking, listening
+        self._secret, self._recorded = secret, recorded
+        self._call: CallTape | None = None
+        self._wanted: Record | None = None  # the message that is being taken, or waits for its beep
+        self._message: MessageTape | None = None
+        self.on = False
+
+    def begin(self) -> None:
+        """Record the whole call, from now on."""
+        self._call = CallTape(self._reels, self._secret)
+        self.on = True
+
+    def record(self, wanted: Record) -> None:
+        """Take a message, behind the beep if there is to be one."""
+        self.stop()
+        self._wanted = wanted
+        if wanted.beep:
+            self._speaking.play(_beep(wanted), BEEP)
+        else:
+            self._start(wanted)
+
+    def stop(self) -> None:
+        """The message is complete, or not wanted any more."""
+        wanted, self._wanted = self._wanted, None
+        message, self._message = self._message, None
+        self.on = self._call is not None
+        if message and wanted:
+            self._recorded(wanted.id, *message.end())
+        elif wanted:
+            self._speaking.stop(_beep(wanted))
+            self._recorded(wanted.id, 0.0, "")
+
+    def takes(self, event: PlayoutEvent) -> bool:
+        """What became of a prompt, if it was a beep: when that is over the message begins."""
+        if not event.prompt.endswith(_BEEP):
+            return False
+        wanted = self._wanted
+        if wanted and self._message is None and event.prompt == _beep(wanted) and not isinstance(event, Began):
+            self._start(wanted)
+        return True
+
+    def hear(self, sound: bytes) -> None:
+        """The caller's next sound."""
+        if self._call:
+            self._call.hear(sound)
+        if self._message and self._message.hear(sound):
+            self.stop()
+
+    def turned(self, edge: Edge) -> None:
+        """The caller begins to speak, or has fallen silent."""
+        if self._call:
+            self._call.turned(edge)
+        if self._message:
+            self._message.turned(edge)
+
+    def sent(self, item: Send) -> None:
+        """What the gateway sends."""
+        if self._call:
+            self._call.sent(item)
+
+    def echoed(self, sound: bytes) -> None:
+        """The caller's own sound goes back."""
+        if self._call:
+            self._call.echoed(sound)
+
+    def confide(self, confidential: bool) -> None:
+        """Whether what the caller says is confidential from now on."""
+        if self._call:
+            self._call.confide(confidential)
+
+    def close(self) -> None:
+        """The stream ends: what there is of a message is kept."""
+        if self._message:
+            self._message.end()
+        if self._call:
+            self._call.close()
+        self._call = self._message = self._wanted = None
+        self.on = False
+
+    def _start(self, wanted: Record) -> None:
+        speaking = self._listening.attend(wanted.silence)
+        self._message = MessageTape(self._reels, wanted, speaking=speaking)
+        self.on = True
+
+
+def _beep(wanted: Record) -> str:
+    """The name by which the beep is played."""
+    return f"{wanted.id}{_BEEP}"

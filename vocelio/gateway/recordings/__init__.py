@@ -1,0 +1,1 @@
+"""Recordings while and after they are made: written in pieces beside the calls, joined, read."""

@@ -34,8 +34,9 @@ async def made(api, name="harbour", number=NUMBER):
     admin = await tenant(api, name)
     await ok(admin, "PUT", "/v1/flows/desk", flow())
     await ok(admin, "POST", "/v1/flows/desk/promote", {"note": ""})
-    if number:
-        await ok(admin, "POST", "/v1/numbers", {"number": number})
+    if number:  # of the platform's account: it is not for a tenant to say whose it is
+        assert (await admin.ask("POST", "/v1/numbers", {"number": number})).status == 403
+        await ok(await api.platform(name), "POST", "/v1/numbers", {"number": number})
     return admin
 
 

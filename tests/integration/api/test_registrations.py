@@ -34,8 +34,7 @@ async def made(api, name="harbour", number=NUMBER):
     admin = await tenant(api, name)
     await ok(admin, "PUT", "/v1/flows/desk", flow())
     await ok(admin, "POST", "/v1/flows/desk/promote", {"note": ""})
-    if number:  # of the platform's account: it is not for a tenant to say whose it is
-        assert (await admin.ask("POST", "/v1/numbers", {"number": number})).status == 403
+    if number:
         await ok(await api.platform(name), "POST", "/v1/numbers", {"number": number})
     return admin
 
@@ -45,6 +44,12 @@ async def ok(client, method, path, body=None):
     answer = await client.ask(method, path, body)
     assert answer.status < 300, answer.body
     return answer.json if answer.body else None
+
+
+async def test_of_the_platforms_account_a_tenant_takes_no_number(api):
+    admin = await made(api, number=None)
+    refused = await admin.ask("POST", "/v1/numbers", {"number": NUMBER})
+    assert (refused.status, "platform key" in refused.json["detail"]) == (403, True)
 
 
 async def assign(client, number=NUMBER):

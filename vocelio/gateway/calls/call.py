@@ -39,6 +39,9 @@ LOG = logging.getLogger(__name__)
 AGE = 55 * 60.0  # seconds of one stream, after which it is handed over at its next prompt
 OLD_AGE = 58 * 60.0  # and after which it is handed over wherever it is: Cloud Run ends a connection after 60 minutes
 NOT_DONE_SECONDS = 1.0
+OF_BEFORE_SECONDS = (
+    1.5  # after a break: keys pressed then are the rest of an answer that was lost, as it is asked again
+)
 FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
 HIDDEN = "***"
 
@@ -74,6 +77,7 @@ class Call:
         self._held = Held(self._hold, self._without_the_store)
         self._adrift = False  # the store was waited for in vain, and has not answered since
         self._handing_over = False
+        self._keys_from = 0.0  # by the loop's clock
         self._ages = [self._loop.call_later(AGE, self.hand_over), self._loop.call_later(OLD_AGE, self._too_old)]
 
     # The stream's side
@@ -93,6 +97,8 @@ class Call:
         elif record.checkpoint is not None:
             if not handed_over:
                 record.resumed.append(self._at())
+            if handed_over != "between":
+                self._keys_from = self._loop.time() + OF_BEFORE_SECONDS
             self._publish("call.resumed", planned=bool(handed_over))
             self._step(events.CallResumed(self._at(), between=handed_over == "between"))
         else:
@@ -116,6 +122,9 @@ class Call:
     def key(self, digit: str) -> None:
         """The caller pressed a key."""
         if self._closed:
+            return
+        if self._loop.time() < self._keys_from:
+            self._publish("key.ignored", node=self._session.node)
             return
         self._silent_since = self._loop.time()
         self._step(events.KeyPressed(self._at(), digit))

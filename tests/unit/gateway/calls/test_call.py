@@ -198,6 +198,32 @@ async def test_a_call_goes_on_where_its_stream_broke_off():
 
 
 @in_virtual_time
+async def test_keys_of_an_answer_that_was_lost_are_not_the_next_one():
+    digits = {"type": "collect", "prompt": "Your code?", "expect": "digits", "min_digits": 4, "max_digits": 4}
+    world = World(
+        flow(ask=digits | {"save_as": "code", "exits": {"done": "bye"}}, bye={"type": "hangup", "text": "Bye."})
+    )
+    peer = started(world)
+    await peer.run(3)
+    peer.press("1")
+    peer.press("2")
+    await peer.gone()
+    await asyncio.sleep(0.7)
+    again = started(world)
+    await again.run(0.2)
+    again.press("3")
+    again.press("4")
+    await again.run(5)
+    assert len(world.of("key.ignored")) == 2
+    for key in "1234":
+        again.press(key)
+    await again.run(3)
+    assert world.of("node.left")[0] == {"node": "ask", "exit": "done"}
+    assert world.record.outcome == "completed"
+    await again.gone()
+
+
+@in_virtual_time
 async def test_the_newer_stream_owns_the_call():
     world = World(ASK)
     old = started(world)

@@ -35,7 +35,7 @@ async def hang_ups(postgres, progress, rounds, calls):
     tally = await _killed(
         postgres, progress, "kill -9, Twilio hangs up", rounds, calls, switches=Switches(after_loss="hang_up")
     )
-    return tally, not tally.unaffected_wrong
+    return tally, not tally.unaffected_wrong and tally.cut > 0
 
 
 async def _killed(postgres, progress, name, rounds, calls, **options):

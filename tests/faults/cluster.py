@@ -190,6 +190,7 @@ class Cluster:
         if row is None:
             yield "not kept at all"
             return
+        yield from self._wrong_bill(report, row, spent[call])
         if (row.outcome, row.department) != ("transferred", "sales"):
             yield f"outcome {row.outcome!r}, department {row.department!r}, {report.ended}, {report.errors}"
             return
@@ -197,16 +198,20 @@ class Cluster:
             yield f"dialed {len(report.dialed)} times"
         for question in QUESTIONS:
             times, code = self.crm.told[call, question], self.crm.codes.get((call, question))
-            if times > 1:
+            if times > 1 or (times == 0 and len(report.streams) == 1):  # one that broke off may not have been sent
                 yield f"{question} told {times} times"
             if code not in (None, self.codes[call]):
                 yield f"{question} was answered {self.codes[call]}, told {code}"
             if asked[call, question] != 1:
                 yield f"{question} was left {asked[call, question]} times"
-        if spent[call] != row.micro_usd:
-            yield f"costs {row.micro_usd}, by segments {spent[call]}"
-        if row.billed / 1e6 > report.seconds + 0.5:
-            yield f"billed {row.billed / 1e6:.1f} s of {report.seconds:.1f} s"
+
+    def _wrong_bill(self, report, row, spent):
+        """From the first stream's begin to the last one's end, what passes between them included."""
+        if spent != row.micro_usd:
+            yield f"costs {row.micro_usd}, by segments {spent}"
+        streamed = report.streams[-1].closed - report.streams[0].opened if report.streams else 0.0
+        if report.streams and not -1.5 < row.billed / 1e6 - streamed < 0.5:
+            yield f"billed {row.billed / 1e6:.1f} s of {streamed:.1f} s"
 
 
 @contextlib.asynccontextmanager

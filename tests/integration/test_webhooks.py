@@ -44,7 +44,7 @@ async def test_a_call_gets_a_stream_with_a_token(served):
     assert status == 200
     assert stream.get("url") == f"wss://gateway.example/twilio/media/{ACCOUNT}"
     assert len(stream.find("Parameter").get("value")) >= 32
-    assert ElementTree.fromstring(text).find("Redirect").text == f"{PUBLIC_URL}/twilio/continue?g=0&n=0"
+    assert ElementTree.fromstring(text).find("Redirect").text == f"{PUBLIC_URL}/twilio/continue?g=0&k=0"
 
 
 async def test_asked_twice_it_is_one_call(served):

@@ -1,9 +1,10 @@
 """The gateway as one ASGI application: every route, and how everything is wired, on one page."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -95,13 +96,9 @@ def build(
         try:
             yield
         finally:
-            for worker in everybody:
-                await worker.aclose()
-            await calls.aclose()
-            await services.recognizer.aclose()
-            await services.synthesizer.aclose()
-            await services.fetcher.aclose()
-            await services.recordings.aclose()
+            await _close(*(worker.aclose() for worker in everybody), calls.aclose(), seconds=0.5)
+            parts = (services.recognizer, services.synthesizer, services.fetcher, services.recordings)
+            await _close(*(part.aclose() for part in parts), seconds=1.0)
             await services.journal.aclose()
 
     return Starlette(
@@ -121,6 +118,20 @@ def build(
         exception_handlers={Refused: _problem},
         lifespan=lifespan,
     )
+
+
+async def _close(*closings: Coroutine[Any, Any, None], seconds: float) -> None:
+    """All of them at once, and within that time: a process that is told to leave has ten seconds in all."""
+    tasks = [asyncio.ensure_future(closing) for closing in closings]
+    done, late = await asyncio.wait(tasks, timeout=seconds)
+    for task in late:
+        LOG.warning("something did not end in time: %s", task.get_coro())
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=seconds)
+    for task in done:
+        if error := task.exception():
+            LOG.error("something ended badly", exc_info=error)
 
 
 def _problem(request: Request, error: Exception) -> Response:

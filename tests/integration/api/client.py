@@ -101,7 +101,10 @@ class Telephone:
     """A live call as the registry sees it: takes down what it is told."""
 
     def __init__(self, tenant):
-        self.told, self.stream = [], (tenant, "", 1)
+        self.told, self.tenant, self.account = [], tenant, "AC" + "0" * 32
+
+    def beat(self):
+        """See LiveCall."""
 
     def hand_over(self, *, now=False):
         """See LiveCall."""

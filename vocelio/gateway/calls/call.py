@@ -23,7 +23,7 @@ from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.recorder import Recorder
 from vocelio.gateway.calls.reel import Reels
-from vocelio.gateway.calls.registry import LIVE_SECONDS, TRANSFER_SECONDS, Calls, Command
+from vocelio.gateway.calls.registry import LIVE_SECONDS, TRANSFER_MARGIN, Calls, Command
 from vocelio.gateway.calls.requests import Requests
 from vocelio.gateway.calls.speaking import Speaking
 from vocelio.gateway.media import messages
@@ -32,7 +32,7 @@ from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEven
 from vocelio.gateway.media.stream import CLOSE_NORMAL, CLOSE_TROUBLE
 from vocelio.gateway.outbound.fetch import Reply, shown
 from vocelio.gateway.speech.ports import Heard, SpeechError
-from vocelio.gateway.store.journal import Live, nothing
+from vocelio.gateway.store.journal import nothing
 
 LOG = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ OF_BEFORE_SECONDS = (
 )
 FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
 HIDDEN = "***"
+HOLD = "hold"  # and a number: the names of prompts that ask to wait
 
 Failed = events.QueueEnded | events.ReplyArrived | events.TransferEnded
 
@@ -78,6 +79,8 @@ class Call:
         self._adrift = False  # the store was waited for in vain, and has not answered since
         self._handing_over = False
         self._keys_from = 0.0  # by the loop's clock
+        self._transfer_seconds = 0.0  # within which one that began must be over
+        self._holds = 0
         self._ages = [self._loop.call_later(AGE, self.hand_over), self._loop.call_later(OLD_AGE, self._too_old)]
 
     # The stream's side
@@ -85,6 +88,9 @@ class Call:
     def begin(self) -> None:
         """The stream has started: the flow begins, or goes on."""
         record = self._record
+        if isinstance(record.intent, actions.HangUp) or self._session.ended:
+            self._was_over()
+            return
         self._calls.live[record.call] = self
         record.meter.begin(self._now())
         pending, record.pending, record.intent = record.pending, None, None
@@ -107,6 +113,15 @@ class Call:
             self._step(events.CallStarted(self._at()))
         if self._may_act():
             self._save()
+
+    def _was_over(self) -> None:
+        """All that was left of it when its last stream ended was to hang up."""
+        record = self._record
+        outcome = record.intent.outcome if isinstance(record.intent, actions.HangUp) else self._session.outcome
+        record.disposition = self._session.disposition
+        self.close()
+        self._transport.close(CLOSE_NORMAL, "the call has ended")
+        self._calls.end(record, outcome or "completed")
 
     def hear(self, sound: bytes) -> None:
         """The caller's next sound: mu-law, usually 20 ms."""
@@ -134,9 +149,19 @@ class Call:
         self._speaking.marked(name)
 
     @property
-    def stream(self) -> Live:
-        """Whose it is, and which of its streams."""
-        return self._record.assignment.tenant.id, self._record.call, self._record.generation
+    def tenant(self) -> str:
+        """Whose it is."""
+        return self._record.assignment.tenant.id
+
+    @property
+    def account(self) -> str:
+        """By which it came."""
+        return self._record.account
+
+    def beat(self) -> None:
+        """A sign of life: the call, and what it has cost, is kept as it is now."""
+        if self._record.intent is None and not self._held.transfer:
+            self._save()
 
     def caller_left(self) -> None:
         """Twilio says that the caller hung up: by the stream's stop, or by the call's status."""
@@ -209,13 +234,13 @@ class Call:
         self._record.meter.run(self._now())
 
     def _save(self, committed: Callable[[], None] = nothing) -> None:
-        """Keep the call as it is now. Should another have ended it for want of news, it is kept again."""
+        """Keep the call as it is now."""
         if self._closed:
             return
         self._keep()
-        self._record.patience = TRANSFER_SECONDS if isinstance(self._record.intent, actions.Transfer) else LIVE_SECONDS
-        again = lambda: self._save(committed)  # noqa: E731
-        self._calls.save(self._record, committed, lambda: self._calls.overtaken(self, self._record, again))
+        is_transfer = isinstance(self._record.intent, actions.Transfer)
+        self._record.patience = self._transfer_seconds if is_transfer else LIVE_SECONDS
+        self._calls.save(self._record, committed, self.supersede)
 
     def _hand_over(self, how: Literal["between", "amid"]) -> None:
         self._record.handed_over = how
@@ -385,6 +410,7 @@ class Call:
             return
         for change in decision.changes:
             self._publish("transfer.changed", **whom, **msgspec.structs.asdict(change))
+        self._transfer_seconds = len(decision.rounds) * decision.ringing + decision.time_limit + TRANSFER_MARGIN
         cleared = msgspec.structs.replace(transfer, caller_id=decision.caller_id)
         ticket = self._held.exchange(transfer, cleared)
         self._intend(cleared)
@@ -416,12 +442,16 @@ class Call:
         self._publish("transfer.started", department=intent.department, number=intent.number)
 
     def _hold(self) -> None:
+        """One at a time: on a caller who is being told to wait nothing is heaped."""
+        if any(prompt.startswith(HOLD) for prompt in self._prompts):
+            return
+        self._holds += 1
         assignment = self._record.assignment
-        self._speak(actions.Speak("hold", assignment.tenant.hold, assignment.version.flow.voice))
+        self._speak(actions.Speak(f"{HOLD}{self._holds}", assignment.tenant.hold, assignment.version.flow.voice))
 
     def _without_the_store(self) -> None:
         """The caller has waited long enough: until the store answers again, the call goes on without it."""
-        outward = self._held.take()
+        outward = self._held.take_all()
         self._clearing.close()
         self._adrift = True
         if not any(isinstance(action, actions.HangUp) for action in outward):

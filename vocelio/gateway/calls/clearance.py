@@ -24,9 +24,9 @@ HOUR = 3_600_000_000  # microseconds
 TELL_EVERY = 60_000_000  # microseconds, of one tenant in the log: a robot may try a hundred times a second
 TENANTS_TOLD = 1_000
 ASK_AGAIN_SECONDS = 0.5
-REFUSE_EVERY_SECONDS = (
-    1.0  # a flow whose exit leads back to the transfer goes round once a second, not for ever at once
-)
+# A flow whose exit leads back to the transfer goes round that often, not for ever at once; sooner than a caller is
+# asked to wait a moment.
+REFUSE_EVERY_SECONDS = 0.7
 
 Decision = Plan | Refusal
 

@@ -184,6 +184,12 @@ class CallRecord:
             due=now + round(self.patience * 1e6),
         )
 
+    def restore(self, saved: SavedCall, kept: SavedCall) -> None:
+        """What was ``saved`` was not kept, since another has ``kept`` something later: the next will be later still."""
+        self.log[:0] = saved.log
+        self.logged -= len(saved.log)
+        self.revision, self.sequence = max(self.revision, kept.revision), max(self.sequence, kept.sequence)
+
     def _state(self) -> State:
         return State(
             self.checkpoint,

@@ -17,20 +17,20 @@ import msgspec
 
 from vocelio.engine.actions import HangUp, Transfer
 from vocelio.gateway.calls.clearance import Clearance
-from vocelio.gateway.calls.meter import Meter
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord, state
 from vocelio.gateway.calls.tickets import Ticket, Tickets
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.journal import Live, SavedCall, Told, nothing
+from vocelio.gateway.store.journal import SavedCall, Told, nothing
 from vocelio.gateway.store.site import Assignment, Tenant
 
 LOG = logging.getLogger(__name__)
 
 KEEP_SECONDS = 2.0  # for the store to take a new call; a caller hears nothing before
 LIVE_SECONDS = 90.0  # from one sign of life of a stream to its end: four of its heartbeats
-TRANSFER_SECONDS = 6 * 3_600.0  # of ringing and talking: past it nobody will tell us how it ended
+TRANSFER_MARGIN = 300.0  # seconds after its longest talk: past them nobody will tell us how a transfer ended
+GIVEN_UP_SECONDS = 6 * 3_600.0  # of a call that was put through to its number's fallback
 STATUS_SECONDS = 5.0  # from a call's end by its status to the end of its transfer, which may be told later
 LOST_AFTER = 3.0  # seconds without a new stream after one broke off: Twilio's next request comes in under one
 BEHIND = 0.05  # seconds after an instant from which on it has passed on any clock
@@ -62,9 +62,17 @@ class LiveCall(Protocol):
     """A call while its stream is open here."""
 
     @property
-    def stream(self) -> Live:
-        """Whose it is, and which of its streams."""
+    def tenant(self) -> str:
+        """Whose it is."""
         ...
+
+    @property
+    def account(self) -> str:
+        """By which it came, of Twilio's."""
+        ...
+
+    def beat(self) -> None:
+        """Say that it is alive: it is kept as it is now."""
 
     def supersede(self) -> None:
         """Another stream has the call: this one ends."""
@@ -89,7 +97,9 @@ class Calls:
         self.draining = False
         self._tickets = Tickets(keys)
         self._news: deque[tuple[_News, float]] = deque(maxlen=MAX_NEWS)
-        self._timers: dict[str, asyncio.TimerHandle] = {}  # of calls that may be over then
+        self._timers: dict[
+            tuple[str, str], asyncio.TimerHandle
+        ] = {}  # by account and name, of calls that may be over then
         self._tasks: set[asyncio.Task[None]] = set()  # what a timer or a refused save has set off; each is short
 
     # Calls
@@ -143,10 +153,32 @@ class Calls:
         return tenant.max_calls is not None and await self.services.journal.count(tenant.id) >= tenant.max_calls
 
     def save(
-        self, record: CallRecord, committed: Callable[[], None] = nothing, overtaken: Callable[[], None] = nothing
+        self, record: CallRecord, committed: Callable[[], None] = nothing, superseded: Callable[[], None] = nothing
     ) -> None:
-        """Keep the record as it is now. See Journal."""
-        self.services.journal.save(record.saved(self.services.wall()), committed, overtaken)
+        """Keep the record as it is now. ``superseded``: another owns the call, and it is not kept.
+
+        Should another have ended it, for want of news, it is kept again.
+        """
+        saved = record.saved(self.services.wall())
+
+        def overtaken() -> None:
+            self._start(self._overtaken(record, saved, committed, superseded))
+
+        self.services.journal.save(saved, committed, overtaken)
+
+    async def _overtaken(
+        self,
+        record: CallRecord,
+        saved: SavedCall,
+        committed: Callable[[], None],
+        superseded: Callable[[], None],
+    ) -> None:
+        kept = await self.find(record.call, record.account)
+        if kept is None or kept.generation != record.generation or kept.over:
+            superseded()
+            return
+        record.restore(saved, kept)
+        self.save(record, committed, superseded)
 
     async def keep(self, record: CallRecord) -> None:
         """Save, and wait until that, or a later state of the call, is certain. Raises StoreUnavailable."""
@@ -164,7 +196,7 @@ class Calls:
 
     def end(self, record: CallRecord, outcome: str) -> None:
         """The call is over; only the first end counts."""
-        self._stop_waiting(record.call)
+        self._stop_waiting(record.account, record.call)
         if record.ended:
             return
         record.ended = max(record.started, self.services.wall())  # the wall clock may be set back
@@ -205,40 +237,31 @@ class Calls:
         """
         now = self.services.wall()
         ticket = self._tickets.check(token, account, call, now)
-        if ticket is None:
+        earlier = self.live.get(call)
+        if ticket is None or (earlier and earlier.account != account):  # Twilio's names are unique: somebody made it up
             return None
         due = now + round(LIVE_SECONDS * 1e6)
         kept = await self.services.journal.take_over(ticket.tenant, call, account, ticket.generation, due)
         if kept is None:
             return None
-        self._stop_waiting(call)
+        self._stop_waiting(account, call)
         if earlier := self.live.pop(call, None):
             earlier.supersede()
         return await self.record(kept)
 
     def lost(self, record: CallRecord) -> None:
         """The call's stream broke off: Twilio may come back for it, or rings whom it was to be transferred to."""
-        record.patience = TRANSFER_SECONDS if isinstance(record.intent, Transfer) else LOST_AFTER
+        if not isinstance(record.intent, Transfer):
+            record.patience = LOST_AFTER
         self.save(record)
         self._look_after(record.call, record.account, record.patience)
-
-    def overtaken(self, live: LiveCall, record: CallRecord, again: Callable[[], None]) -> None:
-        """What a stream saved was refused: another owns the call, or has at most ended it for want of news."""
-        self._start(self._overtaken(live, record, again))
-
-    async def _overtaken(self, live: LiveCall, record: CallRecord, again: Callable[[], None]) -> None:
-        kept = await self.find(record.call, record.account)
-        if kept is None or kept.generation != record.generation or kept.over:
-            live.supersede()
-            return
-        record.revision, record.sequence = kept.revision, max(kept.sequence, record.sequence)
-        again()
 
     # Their ends
 
     async def over(self, account: str, call: str) -> None:
         """Twilio says that the call is over. How a transfer ended may still be told."""
-        if live := self.live.get(call):
+        live = self.live.get(call)
+        if live and live.account == account:
             live.caller_left()
         await self._heard(_News(account, call, "hung_up", None), STATUS_SECONDS)
 
@@ -248,47 +271,66 @@ class Calls:
 
     async def given_up(self, kept: SavedCall) -> None:
         """Twilio was told to go elsewhere with the call: it does not come back."""
-        await self._heard(_News(kept.account, kept.id, "given_up", kept.generation), TRANSFER_SECONDS)
+        await self._heard(_News(kept.account, kept.id, "given_up", kept.generation), GIVEN_UP_SECONDS)
 
-    async def _heard(self, news: _News, seconds: float) -> None:
+    async def _heard(self, news: _News, seconds: float) -> bool:
         """Twilio says things once: while the store is away they wait, the newest of them."""
         due = self.services.wall() + round(seconds * 1e6)
         try:
             await self.services.journal.hear(news.account, news.call, news.told, due, news.generation)
         except StoreUnavailable:
             self._news.append((news, seconds))
-        else:
-            self._look_after(news.call, news.account, seconds)
+            return False
+        self._look_after(news.call, news.account, seconds)
+        return True
 
     async def tell_news(self) -> None:
-        """What could not be written before. Raises StoreUnavailable."""
+        """What could not be written before, as far as it can be now."""
         for _ in range(len(self._news)):
-            await self._heard(*self._news.popleft())
+            if not await self._heard(*self._news.popleft()):
+                break
 
     async def settle(self, kept: SavedCall) -> None:
         """End a call that is due, unless somebody has heard of it meanwhile. Raises StoreUnavailable."""
         if kept.ended or kept.due > self.services.wall() or kept.id in self.live:
             return
-        record = await self.record(kept)
-        if not await self.claim(kept):
-            return
+        try:
+            record = await self.record(kept) if kept.state else None
+        except (msgspec.ValidationError, KeyError, TypeError, ValueError):  # of a release that kept it otherwise
+            LOG.exception("call %s: what was kept of it cannot be read", kept.id)
+            record = None
         if record is None:
-            LOG.error("call %s: its flow cannot be run any more", kept.id)
-            self.services.journal.save(_without_flow(kept, self.services.wall()))
-            return
-        record.revision = kept.revision + 1
-        if isinstance(record.intent, HangUp):
-            record.disposition = record.intent.disposition
-        self.end(record, _outcome(kept))
+            await self._finish(kept)
+        elif await self.claim(kept):
+            record.revision = kept.revision + 1
+            if isinstance(record.intent, HangUp):
+                record.disposition = record.intent.disposition
+            self.end(record, _outcome(kept))
+
+    async def _finish(self, kept: SavedCall) -> None:
+        """End a call of which nothing can be made any more but an end, with the bill that it has."""
+        ended = max(kept.started, self.services.wall())
+        outcome = "abandoned" if kept.told == "hung_up" or not kept.generation else "failed"
+        if await self.services.journal.finish(kept, ended, outcome):
+            event = Event(
+                tenant=kept.tenant,
+                call=kept.id,
+                generation=kept.generation,
+                seq=kept.sequence + 1,
+                type="call.ended",
+                at=ended,
+                data={"outcome": outcome, "department": kept.department, "disposition": kept.disposition},
+            )
+            self._tell(event, kept.flow)
 
     def _look_after(self, call: str, account: str, seconds: float) -> None:
         """After so long the call may be over."""
-        self._stop_waiting(call)
+        self._stop_waiting(account, call)
         loop = asyncio.get_running_loop()
-        self._timers[call] = loop.call_later(seconds + BEHIND, self._due, call, account)
+        self._timers[account, call] = loop.call_later(seconds + BEHIND, self._due, call, account)
 
     def _due(self, call: str, account: str) -> None:
-        self._timers.pop(call, None)
+        self._timers.pop((account, call), None)
         self._start(self._settle(call, account))
 
     async def _settle(self, call: str, account: str) -> None:
@@ -296,8 +338,8 @@ class Calls:
         if kept is not None:
             await self.settle(kept)
 
-    def _stop_waiting(self, call: str) -> None:
-        if handle := self._timers.pop(call, None):
+    def _stop_waiting(self, account: str, call: str) -> None:
+        if handle := self._timers.pop((account, call), None):
             handle.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -308,15 +350,15 @@ class Calls:
     def command(self, tenant: str, call: str, command: Command, value: str = "") -> bool:
         """Pass an operator's command on; False when the tenant has no such call on a stream of this process."""
         live = self.live.get(call)
-        if live is None or live.stream[0] != tenant:
+        if live is None or live.tenant != tenant:
             return False
         live.commanded(command, value)
         return True
 
     async def aclose(self) -> None:
         """The process ends: what still waits is left to the store, where any other finds it."""
-        for call in list(self._timers):
-            self._stop_waiting(call)
+        for account, call in list(self._timers):
+            self._stop_waiting(account, call)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -350,13 +392,6 @@ def _outcome(kept: SavedCall) -> str:
     if kept.told == "given_up":
         return "failed"
     return "abandoned" if kept.told == "hung_up" or not kept.generation else "lost"
-
-
-def _without_flow(kept: SavedCall, now: int) -> SavedCall:
-    held = state(kept)
-    bill = Meter(held.rates, "local", held.meter).segments if held.rates and held.meter else ()
-    ended = {"ended": max(kept.started, now), "outcome": "failed", "state": None}
-    return msgspec.structs.replace(kept, revision=kept.revision + 2, segments=bill, **ended)
 
 
 async def _in_peace(work: Coroutine[Any, Any, None]) -> None:

@@ -88,19 +88,22 @@ class MediaSocket:
             if start.account_sid == self._account:
                 token = start.custom_parameters.get("token", "")
                 record = await self._calls.redeem(token, start.account_sid, start.call_sid)
+            self._admitted(record, start.stream_sid)
         except StoreUnavailable:
             self._refuse(CLOSE_TROUBLE, "the store does not answer")
-            return
         except Exception:  # our own defect: Twilio comes back, at most a few times
             LOG.exception("call %s could not be gone on with", start.call_sid)
+            if record is not None:
+                self._calls.lost(record)
             self._refuse(CLOSE_TROUBLE, "trouble in the gateway")
-            return
+
+    def _admitted(self, record: CallRecord | None, stream_sid: str) -> None:
         if record is None:
             self._refuse(CLOSE_POLICY, "no good token for this call")
         elif self._closed:
             self._calls.lost(record)
         else:
-            self._begin(record, start.stream_sid)
+            self._begin(record, stream_sid)
 
     def _begin(self, record: CallRecord, stream_sid: str) -> None:
         call = self._call = Call(self._calls, record, stream_sid, self._transport)

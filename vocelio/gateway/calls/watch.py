@@ -7,16 +7,18 @@ heartbeat: those that could not be written are no sign of death.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
-from vocelio.gateway.calls.registry import LIVE_SECONDS, Calls
+from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.store.journal import SavedCall
 
 LOG = logging.getLogger(__name__)
 
 HEARTBEAT = 20.0  # seconds
 AT_ONCE = 200  # calls that one sweep ends; the next ends more
 FORGET_AFTER = 600.0  # seconds after its end: nobody comes back for a call that was lost then
-PATIENCE = 2 * HEARTBEAT  # seconds after the store was away
+PATIENCE = 2 * HEARTBEAT  # seconds since the store answers
 
 
 class Watch:
@@ -25,10 +27,10 @@ class Watch:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._task: asyncio.Task[None] | None = None
-        self._not_before = 0.0
+        self._since: float | None = None  # since when the store answers, by the loop's clock
 
     async def start(self) -> None:
-        """Begin, with a sweep."""
+        """Begin."""
         self._task = asyncio.create_task(self._run(), name="watch")
 
     async def aclose(self) -> None:
@@ -40,24 +42,21 @@ class Watch:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            for live in list(self._calls.live.values()):
+                live.beat()
             try:
-                await self._beat()
-                if loop.time() >= self._not_before:
-                    await self._sweep()
+                overdue = await self._calls.services.journal.overdue(self._calls.services.wall(), AT_ONCE)
+                self._since = loop.time() if self._since is None else self._since
+                await self._calls.tell_news()
+                if loop.time() >= self._since + PATIENCE:
+                    await self._sweep(overdue)
             except StoreUnavailable:
-                self._not_before = loop.time() + PATIENCE
+                self._since = None
             except Exception:  # our own defect: the next round may do better, and calls do not depend on this one
                 LOG.exception("the sweep failed")
             await asyncio.sleep(HEARTBEAT)
 
-    async def _beat(self) -> None:
-        await self._calls.tell_news()
-        due = self._calls.services.wall() + round(LIVE_SECONDS * 1e6)
-        await self._calls.services.journal.stay([live.stream for live in self._calls.live.values()], due)
-
-    async def _sweep(self) -> None:
-        now = self._calls.services.wall()
-        journal = self._calls.services.journal
-        for kept in await journal.overdue(now, AT_ONCE):
+    async def _sweep(self, overdue: Sequence[SavedCall]) -> None:
+        for kept in overdue:
             await self._calls.settle(kept)
-        await journal.forget(now - round(FORGET_AFTER * 1e6))
+        await self._calls.services.journal.forget(self._calls.services.wall() - round(FORGET_AFTER * 1e6))

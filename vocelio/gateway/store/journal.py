@@ -5,7 +5,7 @@ says so by a callback, which comes when it is committed. What was saved is the a
 it there and can go on with it, and ``take_over`` alone makes a stream the call's own.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -31,9 +31,6 @@ Told = Literal["", "hung_up", "broken", "given_up"]
 """What is known of a call's end without its stream: Twilio says that it is over, or that its stream broke off; or
 Twilio was told to go elsewhere with it.
 """
-
-Live = tuple[str, str, int]
-"""A stream of this process: tenant, call, generation."""
 
 
 class SavedCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,8 +111,9 @@ class Journal(Protocol):
         """Raise a call's revision by one, if it is as it was ``kept`` and is not over: one of several gets it."""
         ...
 
-    async def stay(self, live: Collection[Live], due: int) -> None:
-        """These streams are alive: their calls are not over before ``due``."""
+    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> bool:
+        """End a call as it was ``kept``, with the bill that it has, if nobody has changed it since."""
+        ...
 
     async def hear(self, account: str, call: str, told: Told, due: int, generation: int | None = None) -> None:
         """Twilio tells of a call's end (of that ``generation`` only, if it is given): by ``due`` it is over."""

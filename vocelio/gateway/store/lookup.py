@@ -114,6 +114,10 @@ class DatabaseSite:
             raise
         return found
 
+    def remembered(self, number: str) -> Closed | None:
+        """See Site."""
+        return self._remembered.get(number)
+
     async def pinned(self, tenant: str, number: str, flow: str, version: int, started: int) -> Assignment | None:
         """See Site."""
         found = self._find_pinned(started, tenant=tenant, number=number, flow=flow, version=version)

@@ -1,12 +1,12 @@
 """A site and a journal in memory: what the demo and spoken scenarios run on, and the tests of calls."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
 from vocelio.gateway.errors import NotFound
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.journal import Live, SavedCall, Told, nothing
+from vocelio.gateway.store.journal import SavedCall, Told, nothing
 from vocelio.gateway.store.site import Assignment, Closed, Transfers
 
 
@@ -58,12 +58,13 @@ class MemoryJournal:
         self.calls[kept.id] = msgspec.structs.replace(found, revision=found.revision + 1)
         return True
 
-    async def stay(self, live: Collection[Live], due: int) -> None:
+    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> bool:
         """See Journal."""
-        for _, call, generation in live:
-            found = self.calls.get(call)
-            if found and found.generation == generation and not found.ended:
-                self.calls[call] = msgspec.structs.replace(found, due=due)
+        if not await self.claim(kept):
+            return False
+        over = {"ended": ended, "outcome": outcome, "state": None}
+        self.calls[kept.id] = msgspec.structs.replace(self.calls[kept.id], **over)
+        return True
 
     async def hear(self, account: str, call: str, told: Told, due: int, generation: int | None = None) -> None:
         """See Journal."""
@@ -126,6 +127,10 @@ class MemorySite:
         if secret is None:
             raise NotFound
         return secret
+
+    def remembered(self, number: str) -> Closed | None:
+        """See Site."""
+        return None
 
     async def pinned(self, tenant: str, number: str, flow: str, version: int, started: int) -> Assignment | None:
         """See Site: here nothing ever changes."""

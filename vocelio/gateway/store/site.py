@@ -154,6 +154,10 @@ class Site(Protocol):
         """What is behind a number (E.164); None when it is nobody's. Raises StoreUnavailable."""
         ...
 
+    def remembered(self, number: str) -> Closed | None:
+        """What this process knows of a number without asking: what its callers get when the store is away."""
+        ...
+
     async def pinned(self, tenant: str, number: str, flow: str, version: int, started: int) -> Assignment | None:
         """What a call that ``started`` then goes on with: its version, and the tenant's things as they are now.
 

@@ -5,14 +5,16 @@ what it was: of two that try, one does. States are encrypted: they hold what cal
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, and_, bindparam, case, func, or_, select, update
+from sqlalchemy import Row, Select, and_, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.gateway.store.journal import Live, SavedCall, Told
+from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.store.journal import SavedCall, Told
 from vocelio.gateway.store.schema import call_events, calls
 from vocelio.gateway.store.vault import Vault, VaultError
 
@@ -61,12 +63,13 @@ class Underway:
         statement = update(calls).where(mine, unchanged, _GOES_ON).values(revision=kept.revision + 1)
         return (await connection.execute(statement.returning(calls.c.id))).first() is not None
 
-    async def stay(self, connection: AsyncConnection, live: Collection[Live], due: int) -> None:
-        """See Journal. In the order of their keys, so that two processes cannot wait for each other."""
-        mine = [calls.c[name] == bindparam(f"its_{name}") for name in ("tenant_id", "id", "generation")]
-        statement = update(calls).where(*mine, calls.c.ended.is_(None)).values(due=due)
-        rows = [{"its_tenant_id": tenant, "its_id": call, "its_generation": number} for tenant, call, number in live]
-        await connection.execute(statement, sorted(rows, key=lambda row: tuple(row.values())))
+    async def finish(self, connection: AsyncConnection, kept: SavedCall, ended: int, outcome: str) -> bool:
+        """See Journal."""
+        mine = and_(calls.c.tenant_id == kept.tenant, calls.c.id == kept.id)
+        unchanged = and_(calls.c.generation == kept.generation, calls.c.revision == kept.revision)
+        over = {"revision": kept.revision + 1, "ended": ended, "outcome": outcome, "due": None, "state": None}
+        statement = update(calls).where(mine, unchanged, _GOES_ON).values(over)
+        return (await connection.execute(statement.returning(calls.c.id))).first() is not None
 
     async def hear(
         self, connection: AsyncConnection, account: str, call: str, told: Told, due: int, generation: int | None
@@ -82,7 +85,7 @@ class Underway:
     async def overdue(self, connection: AsyncConnection, now: int, limit: int) -> Sequence[SavedCall]:
         """See Journal."""
         query = _whole().where(calls.c.ended.is_(None), calls.c.due < now).order_by(calls.c.due).limit(limit)
-        return [self._saved(row) for row in (await connection.execute(query)).all()]
+        return list(self._readable((await connection.execute(query)).all()))
 
     async def forget(self, connection: AsyncConnection, before: int) -> None:
         """See Journal."""
@@ -99,6 +102,11 @@ class Underway:
         if call.state is None:
             return None
         return self._vault.lock(msgspec.json.encode(call.state).decode(), _purpose(call.tenant, call.id))
+
+    def _readable(self, rows: Iterable[Row[Any]]) -> Iterator[SavedCall]:
+        for row in rows:
+            with suppress(StoreUnavailable):
+                yield self._saved(row)
 
     def _saved(self, row: Row[Any]) -> SavedCall:
         return SavedCall(
@@ -123,14 +131,14 @@ class Underway:
         )
 
     def _opened(self, row: Row[Any]) -> dict[str, Any] | None:
-        """A state that no key opens is gone: its call begins anew."""
+        """Raises StoreUnavailable: a key of VOCELIO_SECRET_KEY may be on its way to us, and others may have it."""
         if row.state is None:
             return None
         try:
             state: dict[str, Any] = msgspec.json.decode(self._vault.open(row.state, _purpose(row.tenant_id, row.id)))
-        except VaultError:
-            LOG.exception("call %s: its state cannot be read", row.id)
-            return None
+        except VaultError as error:
+            LOG.error("call %s: its state cannot be read: %s", row.id, error)
+            raise StoreUnavailable from error
         return state
 
 

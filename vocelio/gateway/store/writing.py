@@ -11,7 +11,7 @@ import asyncio
 import logging
 import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Table, and_, or_
@@ -22,7 +22,7 @@ from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
 from vocelio.gateway.store.actor import to_json
 from vocelio.gateway.store.database import Database, is_bad_data
-from vocelio.gateway.store.journal import Live, SavedCall, Told, nothing
+from vocelio.gateway.store.journal import SavedCall, Told, nothing
 from vocelio.gateway.store.schema import call_events, call_logs, calls, usage
 from vocelio.gateway.store.underway import Underway
 from vocelio.gateway.store.vault import Vault
@@ -34,7 +34,7 @@ COMMIT_SECONDS = 6.0  # longer than a statement may take: past it the commit is 
 RETRY_SECONDS = 0.5
 CALLS_AT_ONCE, EVENTS_AT_ONCE = 1_000, 500  # in one commit, so that none takes long
 MAX_EVENTS = 100_000  # some 50 MB: half an hour of 50 calls
-CLOSING_SECONDS = 2.0  # a process has ten to be gone, and its calls take the most of them
+CLOSING_SECONDS = 1.5  # a process has ten to be gone, and its calls take the most of them
 ASK_SECONDS = 2.0  # for the database to answer a question about a call: Twilio waits for it, and a caller with it
 
 T = TypeVar("T")
@@ -183,7 +183,7 @@ class DatabaseJournal:
     async def _commit(self, saved: list[_Rows], logs: dict[Key, Row], events: list[Row]) -> set[Key]:
         """In the order of their keys, so that two processes cannot wait for each other. Gives what is kept."""
         async with self._database.writing() as connection:
-            kept = await self._put_calls(connection, sorted((rows.call for rows in saved), key=lambda row: row["id"]))
+            kept = await self._put_calls(connection, [rows.call for rows in sorted(saved, key=lambda rows: rows.key)])
             await self._put_usage(connection, [row for rows in saved if rows.key in kept for row in rows.usage])
             await self._add(connection, call_logs, (row for key, row in logs.items() if key in kept))
             await self._add(connection, call_events, events)
@@ -231,10 +231,9 @@ class DatabaseJournal:
         """See Journal."""
         return await self._asked(self._changed(self._underway.claim, kept))
 
-    async def stay(self, live: Collection[Live], due: int) -> None:
+    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> bool:
         """See Journal."""
-        if live:
-            await self._asked(self._changed(self._underway.stay, live, due))
+        return await self._asked(self._changed(self._underway.finish, kept, ended, outcome))
 
     async def hear(self, account: str, call: str, told: Told, due: int, generation: int | None = None) -> None:
         """See Journal."""

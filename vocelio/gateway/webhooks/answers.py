@@ -8,14 +8,13 @@ from urllib.parse import urlencode
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
-from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.store.journal import SavedCall
-from vocelio.gateway.store.site import Assignment, Closed, Tenant
+from vocelio.gateway.store.site import Tenant
 from vocelio.gateway.webhooks.signed import SignedForm
 
 TROUBLE = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
-WAITS = 3  # times that a caller is asked to wait for the store: with its own patience about ten seconds
-WAIT_SECONDS = 2
+WAITS = 2  # times that a caller is asked to wait for the store: with its own patience about ten seconds
+WAIT_SECONDS = 1
 HOLD = Tenant(id="nobody", name="nobody").hold
 
 
@@ -31,7 +30,7 @@ class Answers:
         return twiml.connect(
             self._signatures.stream_url(f"/twilio/media/{account}"),
             self._calls.token(tenant, account, call, generation),
-            then=self.url(f"/twilio/continue?{which}&n={tries}"),
+            then=self.url(f"/twilio/continue?{which}&k={tries}"),
             told=self.url(f"/twilio/stream?g={generation + 1}"),
         )
 
@@ -43,21 +42,16 @@ class Answers:
         """The public URL of a path."""
         return self._signatures.url(path)
 
-    async def wait(self, form: SignedForm, path: str, **more: str) -> str:
+    def wait(self, form: SignedForm, path: str, **more: str) -> str:
         """The store is away: ask again soon, with ``more`` of the form, but not for ever."""
-        found = await self._of_number(form.get("To"))
         waits = form.number("w")
         if waits < WAITS:
-            text = found.tenant.hold if isinstance(found, Assignment) else HOLD
             query = {**form.query, **more, "w": str(waits + 1)}
-            return twiml.wait(text, WAIT_SECONDS, self.url(f"{path}?{urlencode(query)}"))
-        match found:
-            case Assignment(fallback=number) if number:
-                return twiml.forward(number, caller_id=found.number, time_limit=found.tenant.max_transfer_seconds)
-            case Closed(forward=number) if number:
-                return twiml.forward(number, caller_id=found.number, time_limit=found.longest)
-            case _:
-                return twiml.apologise(TROUBLE)
+            return twiml.wait(HOLD, WAIT_SECONDS, self.url(f"{path}?{urlencode(query)}"))
+        found = self._calls.services.site.remembered(form.get("To"))
+        if found is None or not found.forward:
+            return twiml.apologise(found.text if found else TROUBLE)
+        return twiml.forward(found.forward, caller_id=found.number, time_limit=found.longest)
 
     async def give_up(self, kept: SavedCall) -> str:
         """Nothing helps any more: a plain transfer, where the number has a fallback, or a goodbye. It only reads."""
@@ -68,10 +62,3 @@ class Answers:
             return twiml.apologise(found.tenant.apology)
         shown, longest = kept.caller or kept.number, found.tenant.max_transfer_seconds
         return twiml.forward(found.fallback, caller_id=shown, time_limit=longest)
-
-    async def _of_number(self, number: str) -> Assignment | Closed | None:
-        """What is known of the number without the store."""
-        try:
-            return await self._calls.services.site.assignment(number)
-        except StoreUnavailable:
-            return None

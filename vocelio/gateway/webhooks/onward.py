@@ -45,11 +45,12 @@ class Onward:
                 return twiml.apologise(DEFAULT_APOLOGY)
             if kept.over:
                 return twiml.hang_up()
-            return await self._go_on(kept, form)
+            return await self.go_on_with(kept, form)
         except StoreUnavailable:
-            return await self._answers.wait(form, "/twilio/continue")
+            return self._answers.wait(form, "/twilio/continue")
 
-    async def _go_on(self, kept: SavedCall, form: SignedForm) -> str:
+    async def go_on_with(self, kept: SavedCall, form: SignedForm) -> str:
+        """The same, of a call that is not over. Raises StoreUnavailable."""
         held = state(kept)
         match held.intent:
             case actions.Transfer() if held.pending is None:
@@ -63,7 +64,7 @@ class Onward:
         """Another stream, if the call has not had too many; one that came to nothing counts by its URL."""
         held = state(kept)
         came_to_nothing = form.query.get("g") == str(kept.generation) or held.begun != kept.generation
-        tries = form.number("n") + 1 if came_to_nothing else 0
+        tries = form.number("k") + 1 if came_to_nothing else 0
         elapsed = (self._calls.services.wall() - kept.started) / 1e6
         if tries < RESUMES and (held.handed_over or held.pending or may_resume(held.resumed, elapsed)):
             return self._answers.connect_kept(kept, tries)
@@ -76,7 +77,7 @@ class Onward:
             return await self._dialed(form)
         except StoreUnavailable:
             told = {name: form.get(name) for name in ("DialCallStatus", "DialCallDuration")}
-            return await self._answers.wait(form, "/twilio/dialed", **told)
+            return self._answers.wait(form, "/twilio/dialed", **told)
 
     async def _dialed(self, form: SignedForm) -> str:
         kept = await self._calls.find(form.call, form.account)
@@ -85,7 +86,7 @@ class Onward:
         held = state(kept)
         intent = held.intent
         if not isinstance(intent, actions.Transfer) or form.query.get("t", intent.id) != intent.id:
-            return await self._go_on(kept, form)  # told again, or of an earlier transfer: the call is past it
+            return await self.go_on_with(kept, form)  # told again, or of an earlier transfer: the call is past it
         if held.pending is not None:
             return self._answers.connect_kept(kept)
         how = DIAL_STATUS.get(form.told("DialCallStatus"), "failed")

@@ -7,13 +7,14 @@ done once.
 import asyncio
 import logging
 from typing import TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from vocelio.engine.facts import E164
 from vocelio.gateway.calls.registry import Calls, Visit
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
 from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.store.journal import SavedCall
 from vocelio.gateway.store.site import DEFAULT_APOLOGY, Assignment, Closed
 from vocelio.gateway.webhooks.answers import TROUBLE, Answers
 from vocelio.gateway.webhooks.onward import Onward
@@ -44,7 +45,7 @@ class Voice:
         if isinstance(found, StoreUnavailable) or isinstance(kept, StoreUnavailable):
             return self._without_the_store(form, found)
         if kept is not None and not kept.turned_away:  # asked again
-            return twiml.hang_up() if kept.over else self._answers.connect_kept(kept)
+            return twiml.hang_up() if kept.over else await self._again(kept, form)
         if found is None or not self._may_call(form.account, found.account):
             return twiml.apologise(DEFAULT_APOLOGY)
         visit = _visit(form)
@@ -52,20 +53,27 @@ class Voice:
             if kept is None:
                 self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
             return _closed(found, visit)
-        return await self._admit(visit, found, asked_before=kept is not None)
+        return await self._admit(visit, found, kept.outcome if kept else "")
 
-    async def _admit(self, visit: Visit, found: Assignment, *, asked_before: bool) -> str:
+    async def _again(self, kept: SavedCall, form: SignedForm) -> str:
+        """A call that has had a stream is past its begin, whatever Twilio asks."""
+        return await self._onward.go_on_with(kept, form) if kept.generation else self._answers.connect_kept(kept)
+
+    async def _admit(self, visit: Visit, found: Assignment, before: str) -> str:
+        """``before`` is why it was turned away, if Twilio has asked before: then it is for the same reason now."""
         tenant = found.tenant
 
         def turn_away(outcome: str) -> None:
-            if not asked_before:
+            if not before:
                 self._calls.turn_away(visit, tenant.id, found.flow, outcome)
 
+        if before == "unavailable":
+            return _unavailable(found, visit)
         if visit.caller and visit.caller in tenant.blocked:
             turn_away("blocked")
             return twiml.reject()
         try:
-            if asked_before or await self._calls.full(tenant):  # turned away then is turned away now
+            if before or await self._calls.full(tenant):  # turned away then is turned away now
                 turn_away("busy")
                 return twiml.apologise(tenant.pause)
             record = await self._calls.begin(visit, found)
@@ -91,16 +99,25 @@ class Voice:
 
         Twilio names that URL in ErrorUrl and sends what it had sent there.
         """
-        failed = urlsplit(form.get("ErrorUrl"))
+        failed = _split(form.get("ErrorUrl"))
         LOG.warning("call %s: Twilio's error %s at %s", form.call, form.get("ErrorCode")[:10], failed.path[:100])
         again = form.again(dict(parse_qsl(failed.query)))
-        match failed.path:
+        try:
+            return await self._in_place_of(failed.path, again)
+        except StoreUnavailable:
+            raise
+        except Exception:  # our own defect, most likely the one that brought us here: nobody else would say anything
+            LOG.exception("call %s: nothing helps", form.call)
+            return twiml.apologise(TROUBLE)
+
+    async def _in_place_of(self, path: str, form: SignedForm) -> str:
+        match path:
             case "/twilio/continue":
-                return await self._onward.go_on(again)
+                return await self._onward.go_on(form)
             case "/twilio/dialed":
-                return await self._onward.dialed(again)
+                return await self._onward.dialed(form)
             case _:
-                return await self.voice(again)
+                return await self.voice(form)
 
     async def status(self, form: SignedForm) -> None:
         """Twilio says how the call stands; once it is over, nothing of it goes on."""
@@ -119,6 +136,13 @@ def _known(answer: T | BaseException) -> T | StoreUnavailable:
     if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable):
         raise answer
     return answer
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")
 
 
 def _visit(form: SignedForm) -> Visit:

@@ -1,7 +1,7 @@
-"""A TCP balancer: each connection goes to the next of its servers that takes it, and ends as that server ends it."""
+"""A TCP balancer: each connection goes to the server that has the fewest, and ends as that server ends it."""
 
 import asyncio
-import itertools
+from collections import Counter
 
 from tests.proxy import Proxy
 
@@ -13,14 +13,16 @@ class Balancer(Proxy):
         super().__init__(None)
         self.ports = list(ports)
         self.refused = 0  # connections that no server took
-        self._turns = itertools.count()
+        self._open = Counter()
 
     async def _connected(self):
-        first = next(self._turns)
-        for offset in range(len(self.ports)):
+        for port in sorted(self.ports, key=self._open.__getitem__):
             try:
-                return await asyncio.open_connection("127.0.0.1", self.ports[(first + offset) % len(self.ports)])
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
             except ConnectionRefusedError:
                 continue
+            self._open[port] += 1
+            asyncio.current_task().add_done_callback(lambda _, port=port: self._open.subtract([port]))
+            return reader, writer
         self.refused += 1
         raise ConnectionRefusedError("no server is there")

@@ -12,7 +12,7 @@ an IntegrityError, stays SQLAlchemy's: it is the caller's to explain.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +106,13 @@ class Database:
         with self.translated():
             async with self._writing.begin() as connection:
                 yield connection
+
+    def changing(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """For one statement that changes something and is a transaction of its own. Raises StoreUnavailable.
+
+        On PostgreSQL that saves the two messages around it.
+        """
+        return self.writing() if self.sqlite else self.reading()
 
     async def lasting(self) -> AsyncConnection:
         """A connection to read with that stays open until it is discarded. Raises as the driver does.

@@ -103,6 +103,7 @@ class DatabaseSite:
         self._remembered: LRUCache[str, Closed] = LRUCache(REMEMBERED)
         self._loading: dict[str, asyncio.Future[FlowVersion]] = {}  # one for each version under way
         self._query = StandingQuery(database, _FIND)
+        self._pinned = StandingQuery(database, _PINNED)
 
     async def assignment(self, number: str) -> Assignment | Closed | None:
         """See Site."""
@@ -153,8 +154,7 @@ class DatabaseSite:
             return self._remembered[number]
 
     async def _find_pinned(self, started: int, **which: Any) -> Assignment | None:
-        async with self._database.reading() as connection:
-            row = (await connection.execute(_PINNED, which)).first()
+        row = await self._pinned.first(**which)
         if row is None:
             return None
         try:

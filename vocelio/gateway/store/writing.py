@@ -272,7 +272,7 @@ class DatabaseJournal:
             return await question(connection, *about)
 
     async def _changed(self, change: Callable[..., Coroutine[Any, Any, T]], *about: Any) -> T:
-        async with self._database.writing() as connection:
+        async with self._database.changing() as connection:
             return await change(connection, *about)
 
     def _call(self, call: SavedCall) -> Row:

@@ -241,7 +241,7 @@ async def _end(members):
 
 async def _fill(database, crm):
     actor = Actor("tests", "admin", "harbour", "", wall_clock())
-    await tenants.create(database, actor, Tenant(id="harbour", name="Harbour Tools"))
+    await tenants.create(database, actor, Tenant(id="harbour", name="Harbour Tools", max_transfers_per_hour=100_000))
     await departments.put(database, actor, "sales", Department(("+13105550111",)))
     await flows.put(database, actor, "codes", json.dumps(flow(crm)).encode(), None)
     await promotion.promote(database, actor, "codes", "")

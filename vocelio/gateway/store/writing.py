@@ -1,6 +1,6 @@
 """The journal that writes to the database: many calls in one commit.
 
-What calls want kept waits here for a few milliseconds and is then committed together, once for all of them. A call
+What calls want kept is committed at most fifty times a second, so under load many calls share a commit. A call
 that is saved again meanwhile is written once, as it is last. When the database does not answer, everything stays here
 and is tried again until it does; written twice it is still counted once, since every row has its own key and a call's
 later revision replaces an earlier one. What grows without bound in such a time is the timelines, so of these only the
@@ -29,7 +29,7 @@ from vocelio.gateway.store.vault import Vault
 
 LOG = logging.getLogger(__name__)
 
-GATHER_SECONDS = 0.02  # a caller does not notice, and a busy process commits at most fifty times a second
+GATHER_SECONDS = 0.02  # from one commit to the next: what comes alone is written at once, what comes together, together
 COMMIT_SECONDS = 6.0  # longer than a statement may take: past it the commit is taken for lost, and tried again
 RETRY_SECONDS = 0.5
 CALLS_AT_ONCE, EVENTS_AT_ONCE = 1_000, 500  # in one commit, so that none takes long
@@ -73,6 +73,7 @@ class DatabaseJournal:
         self._written = asyncio.Event()  # set, and made anew, when a commit is over
         self._events: deque[Row] = deque()
         self._wakeup = asyncio.Event()
+        self._next = 0.0  # when there may be another commit, by the loop's clock
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.lost = 0
@@ -112,9 +113,11 @@ class DatabaseJournal:
             await asyncio.wait(late)
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while not (self._closing and not self._calls and not self._events):
             await self._wakeup.wait()
-            await asyncio.sleep(0 if self._closing else GATHER_SECONDS)
+            await asyncio.sleep(0 if self._closing else max(0.0, self._next - loop.time()))
+            self._next = loop.time() + GATHER_SECONDS
             if not await self._write():
                 await asyncio.sleep(RETRY_SECONDS)
             elif not self._calls and not self._events and not self._closing:

@@ -118,6 +118,7 @@ class Onward:
         record.step(record.session(), ended)
         self._calls.publish(record, "transfer.ended", how=how, seconds=ended.seconds)
         self._calls.end(record, session.outcome)
+        await self._calls.keep(record)  # that somebody answered is told once, and to nobody else
         return twiml.hang_up()
 
     async def whisper(self, form: SignedForm) -> str:

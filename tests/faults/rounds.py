@@ -66,7 +66,8 @@ async def _note(cluster, tally, reports):
     for report in reports:
         heard = gaps(report)
         tally.gaps += [gap for gap in heard if gap is not None]
-        tally.wrong += [f"{report.call_sid}: nothing was heard any more"] * heard.count(None)
+        if not report.dialed:  # else it went on straight to the department, which is heard, and not by us
+            tally.wrong += [f"{report.call_sid}: nothing was heard any more"] * heard.count(None)
     tally.late_ms += [report.streams[0].underrun_ms for report in others if len(report.streams) == 1]
 
 

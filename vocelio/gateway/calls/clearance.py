@@ -14,6 +14,7 @@ from cachetools import LRUCache
 from vocelio.engine.actions import Transfer
 from vocelio.gateway.calls import dialing
 from vocelio.gateway.calls.dialing import Plan, Refusal
+from vocelio.gateway.calls.tasks import Tasks
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.store.site import Assignment, Site, Tenant
@@ -65,24 +66,20 @@ class Clearing:
 
     def __init__(self, clearance: Clearance, decided: Callable[[Transfer, Decision], None]) -> None:
         self._clearance, self._decided = clearance, decided
-        self._tasks: set[asyncio.Task[None]] = set()  # one at a time, but for what an operator left behind
+        self._tasks = Tasks()  # one at a time, but for what an operator left behind
         self._refused_at: float | None = None
 
     def begin(self, assignment: Assignment, transfer: Transfer, caller: str) -> None:
         """Ask whether it may begin."""
-        name = f"transfer {transfer.id}"
-        task = asyncio.get_running_loop().create_task(self._decide(assignment, transfer, caller), name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(self._decide(assignment, transfer, caller), f"transfer {transfer.id}")
 
     def close(self) -> None:
         """Nobody wants to know any more."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.close()
 
     async def wait_closed(self) -> None:
         """Until nothing of it is left."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.wait_closed()
 
     async def _decide(self, assignment: Assignment, transfer: Transfer, caller: str) -> None:
         decision = await self._asked(assignment, transfer, caller)

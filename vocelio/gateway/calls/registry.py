@@ -19,6 +19,7 @@ from vocelio.engine.actions import HangUp, Transfer
 from vocelio.gateway.calls.clearance import Clearance
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord, state
+from vocelio.gateway.calls.tasks import Tasks
 from vocelio.gateway.calls.tickets import Ticket, Tickets
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
@@ -97,10 +98,8 @@ class Calls:
         self.draining = False
         self._tickets = Tickets(keys)
         self._news: deque[tuple[_News, float]] = deque(maxlen=MAX_NEWS)
-        self._timers: dict[
-            tuple[str, str], asyncio.TimerHandle
-        ] = {}  # by account and name, of calls that may be over then
-        self._tasks: set[asyncio.Task[None]] = set()  # what a timer or a refused save has set off; each is short
+        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}  # of calls, by account and name
+        self._tasks = Tasks()  # what a timer or a refused save has set off; each is short
 
     # Calls
 
@@ -201,13 +200,10 @@ class Calls:
             return
         record.ended = max(record.started, self.services.wall())  # the wall clock may be set back
         record.outcome = record.outcome or outcome
-        generation = record.generation
-        self.save(record, lambda: self._tell_end(record, generation))
+        self.save(record, lambda: self._tell_end(record))
 
-    def _tell_end(self, record: CallRecord, generation: int) -> None:
-        """The end is certain. Should the call have come back meanwhile, there will be another."""
-        if not record.ended or record.generation != generation:
-            return
+    def _tell_end(self, record: CallRecord) -> None:
+        """The end is certain. Should the call come back, there will be another, of a higher generation."""
         bill = {"seconds": record.meter.billed / 1e6, "micro_usd": record.meter.micro_usd}
         segments = [
             {"tier": segment.tier, "seconds": segment.billed / 1e6, "micro_usd": segment.micro_usd}
@@ -343,9 +339,7 @@ class Calls:
             handle.cancel()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(_in_peace(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(_in_peace(work), "a call is looked after")
 
     def command(self, tenant: str, call: str, command: Command, value: str = "") -> bool:
         """Pass an operator's command on; False when the tenant has no such call on a stream of this process."""
@@ -359,9 +353,8 @@ class Calls:
         """The process ends: what still waits is left to the store, where any other finds it."""
         for account, call in list(self._timers):
             self._stop_waiting(account, call)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.close()
+        await self._tasks.wait_closed()
 
     # Events
 

@@ -1,10 +1,10 @@
 """The HTTP requests of one call's flow, each a task; headers get the tenant's secrets only here."""
 
-import asyncio
 import re
 from collections.abc import Callable
 
 from vocelio.engine.actions import Request
+from vocelio.gateway.calls.tasks import Tasks
 from vocelio.gateway.errors import GatewayError
 from vocelio.gateway.outbound.fetch import Fetcher, Reply
 from vocelio.gateway.store.site import Site
@@ -17,22 +17,19 @@ class Requests:
 
     def __init__(self, fetcher: Fetcher, site: Site, tenant: str, ended: Callable[[Request, Reply], None]) -> None:
         self._fetcher, self._site, self._tenant, self._ended = fetcher, site, tenant, ended
-        self._tasks: set[asyncio.Task[None]] = set()  # one at a time, but for those that an operator left behind
+        self._tasks = Tasks()  # one at a time, but for those that an operator left behind
 
     def send(self, request: Request) -> None:
         """Carry it out."""
-        task = asyncio.get_running_loop().create_task(self._send(request), name=f"request {request.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.begin(self._send(request), f"request {request.id}")
 
     def close(self) -> None:
         """Break all off."""
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.close()
 
     async def wait_closed(self) -> None:
         """Until nothing of them is left."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.wait_closed()
 
     async def _send(self, request: Request) -> None:
         try:

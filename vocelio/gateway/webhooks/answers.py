@@ -9,7 +9,7 @@ from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
 from vocelio.gateway.store.journal import SavedCall
-from vocelio.gateway.store.site import Tenant
+from vocelio.gateway.store.site import Assignment, Tenant
 from vocelio.gateway.webhooks.signed import SignedForm
 
 TROUBLE = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
@@ -26,11 +26,10 @@ class Answers:
 
     def connect(self, tenant: str, account: str, call: str, generation: int, tries: int = 0) -> str:
         """A stream for the call, which is at that generation; ``tries`` have come to none before."""
-        which = f"g={generation}"
         return twiml.connect(
             self._signatures.stream_url(f"/twilio/media/{account}"),
             self._calls.token(tenant, account, call, generation),
-            then=self.url(f"/twilio/continue?{which}&k={tries}"),
+            then=self.url(f"/twilio/continue?g={generation}&k={tries}"),
             told=self.url(f"/twilio/stream?g={generation + 1}"),
         )
 
@@ -56,9 +55,12 @@ class Answers:
     async def give_up(self, kept: SavedCall) -> str:
         """Nothing helps any more: a plain transfer, where the number has a fallback, or a goodbye. It only reads."""
         found = await self._calls.services.site.pinned(kept.tenant, kept.number, kept.flow, kept.version, kept.started)
-        if found is None:
-            return twiml.apologise(TROUBLE)
-        if not found.fallback:
-            return twiml.apologise(found.tenant.apology)
-        shown, longest = kept.caller or kept.number, found.tenant.max_transfer_seconds
-        return twiml.forward(found.fallback, caller_id=shown, time_limit=longest)
+        return unavailable(found, kept.caller) if found else twiml.apologise(TROUBLE)
+
+
+def unavailable(found: Assignment, caller: str) -> str:
+    """What a caller (E.164, empty when withheld) gets whom the number's flow cannot serve."""
+    if not found.fallback:
+        return twiml.apologise(found.tenant.apology)
+    longest = found.tenant.max_transfer_seconds
+    return twiml.forward(found.fallback, caller_id=caller or found.number, time_limit=longest)

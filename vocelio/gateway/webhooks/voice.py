@@ -16,7 +16,7 @@ from vocelio.gateway.carrier.signatures import Signatures
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.store.journal import SavedCall
 from vocelio.gateway.store.site import DEFAULT_APOLOGY, Assignment, Closed
-from vocelio.gateway.webhooks.answers import TROUBLE, Answers
+from vocelio.gateway.webhooks.answers import TROUBLE, Answers, unavailable
 from vocelio.gateway.webhooks.onward import Onward
 from vocelio.gateway.webhooks.signed import SignedForm
 
@@ -68,7 +68,7 @@ class Voice:
                 self._calls.turn_away(visit, tenant.id, found.flow, outcome)
 
         if before == "unavailable":
-            return _unavailable(found, visit)
+            return unavailable(found, visit.caller)
         if visit.caller and visit.caller in tenant.blocked:
             turn_away("blocked")
             return twiml.reject()
@@ -78,7 +78,7 @@ class Voice:
                 return twiml.apologise(tenant.pause)
             record = await self._calls.begin(visit, found)
         except StoreUnavailable:
-            return _unavailable(found, visit)
+            return unavailable(found, visit.caller)
         return self._answers.connect(tenant.id, record.account, record.call, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:
@@ -92,7 +92,7 @@ class Voice:
         tenant = found.tenant if isinstance(found, Closed) else found.tenant.id
         visit = _visit(form)
         self._calls.turn_away(visit, tenant, found.flow, "unavailable")
-        return _closed(found, visit) if isinstance(found, Closed) else _unavailable(found, visit)
+        return _closed(found, visit) if isinstance(found, Closed) else unavailable(found, visit.caller)
 
     async def fallback(self, form: SignedForm) -> str:
         """Another of our URLs could not be fetched, or what it answered could not be carried out: answer in its place.
@@ -147,13 +147,6 @@ def _split(url: str) -> SplitResult:
 
 def _visit(form: SignedForm) -> Visit:
     return Visit(form.call, form.account, form.required("To"), _caller(form.get("From")))
-
-
-def _unavailable(found: Assignment, visit: Visit) -> str:
-    if not found.fallback:
-        return twiml.apologise(found.tenant.apology)
-    longest = found.tenant.max_transfer_seconds
-    return twiml.forward(found.fallback, caller_id=visit.caller or visit.number, time_limit=longest)
 
 
 def _closed(found: Closed, visit: Visit) -> str:

@@ -103,8 +103,7 @@ class Call:
         elif record.checkpoint is not None:
             if not handed_over:
                 record.resumed.append(self._at())
-            if handed_over != "between":
-                self._keys_from = self._loop.time() + OF_BEFORE_SECONDS
+            self._keys_from = self._loop.time() + OF_BEFORE_SECONDS
             self._publish("call.resumed", planned=bool(handed_over))
             self._step(events.CallResumed(self._at(), between=handed_over == "between"))
         else:

@@ -90,6 +90,7 @@ def build(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await services.journal.start()
         await services.recognizer.start()
+        await services.synthesizer.start()
         for worker in everybody:
             await worker.start()
         await services.recordings.start()

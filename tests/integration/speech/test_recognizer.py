@@ -230,12 +230,21 @@ async def test_many_utterances_at_once(recognizer: LocalRecognizer):
 
 async def test_too_many_utterances_are_refused(recognizer: LocalRecognizer):
     ears = [Ear(recognizer, YES_NO) for _ in range(module.MAX_STREAMS + 1)]
+    for ear in ears:
+        ear.feed(PAUSE)
     assert not ears[-1].outcome.done()  # never from inside the call
     with pytest.raises(SpeechError, match="full"):
         await ears[-1].result()
     for ear in ears:
         ear.recognition.close()
     assert (await hear(recognizer, await say("yes"), YES_NO)).text == "yes"
+
+
+async def test_listening_to_silence_takes_no_place(recognizer: LocalRecognizer):
+    waiting = [Ear(recognizer, YES_NO) for _ in range(module.MAX_STREAMS + 1)]
+    assert (await hear(recognizer, await say("yes"), YES_NO)).text == "yes"
+    for ear in waiting:
+        ear.recognition.close()
 
 
 async def test_an_endless_utterance_fails(recognizer: LocalRecognizer):
@@ -254,11 +263,14 @@ async def test_expecting_too_much_fails(recognizer: LocalRecognizer, phrases: tu
 async def test_a_killed_worker_fails_its_streams_and_is_replaced(recognizer: LocalRecognizer):
     (victim,) = children()
     ear = Ear(recognizer, MENU)
+    ear.feed(PAUSE)
     os.kill(victim, signal.SIGKILL)
     with pytest.raises(SpeechError, match="died"):
         await ear.result()
+    late = Ear(recognizer, MENU)
+    late.feed(PAUSE)
     with pytest.raises(SpeechError, match="no recognition worker"):
-        await Ear(recognizer, MENU).result()
+        await late.result()
     await recognizer.settled()
     assert (await hear(recognizer, await say("billing"), MENU)).text == "billing"
 
@@ -282,13 +294,16 @@ async def test_workers_that_keep_dying_are_given_up():
     await recognizer.start()
     for _ in range(module.RESTARTS + 1):
         ear = Ear(recognizer, MENU)
+        ear.feed(PAUSE)
         os.kill(recognizer.pids[0], signal.SIGKILL)
         with pytest.raises(SpeechError, match="died"):
             await ear.result()
         await recognizer.settled()
     assert children() == set()
+    ear = Ear(recognizer, MENU)
+    ear.feed(PAUSE)
     with pytest.raises(SpeechError, match="no recognition worker"):
-        await Ear(recognizer, MENU).result()
+        await ear.result()
     await recognizer.aclose()
 
 
@@ -296,6 +311,7 @@ async def test_closing_fails_what_is_open():
     recognizer = LocalRecognizer(workers=2)
     await recognizer.start()
     ear = Ear(recognizer, MENU)
+    ear.feed(PAUSE)
     await recognizer.aclose()
     with pytest.raises(SpeechError):
         await ear.result()

@@ -17,16 +17,26 @@ class SpeechError(Exception):
     """A provider refused, stalled or died. The message says which and why; it is safe to log."""
 
 
+class CredentialsRefused(SpeechError):
+    """The key is missing, wrong, expired or used up: every request will fail until somebody acts."""
+
+
+class Unsuitable(SpeechError):
+    """This request is none for this provider (no such voice, a text too long): nothing is wrong with the provider."""
+
+
 class Expectation(msgspec.Struct, frozen=True):
     """What a recogniser may expect to hear.
 
     ``phrases`` are the texts that the flow knows how to answer (a recogniser with a grammar hears only these, one
-    with a language model prefers them). ``repeat`` says that they may follow one another, as digits do.
+    with a language model prefers them). ``repeat`` says that they may follow one another, as digits do. ``silence``
+    seconds are to end the utterance, for a service that looks for its end by itself.
     """
 
     phrases: tuple[str, ...]
     language: str = "en-US"
     repeat: bool = False
+    silence: float = 0.6
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -38,7 +48,10 @@ class Heard(msgspec.Struct, frozen=True):
 
 
 class Recognition(Protocol):
-    """One utterance being recognised, from its first audio to its final text."""
+    """One utterance being recognised, from its first audio to its final text.
+
+    A service that looks for the utterance's end by itself may give the final before ``finish``.
+    """
 
     def feed(self, mulaw: bytes) -> None:
         """Take the next audio. Never blocks; past the provider's bound the recognition fails instead of growing."""
@@ -62,7 +75,11 @@ class Recognizer(Protocol):
         heard: Callable[[Heard], None],
         failed: Callable[[SpeechError], None],
     ) -> Recognition:
-        """Begin one recognition. ``heard`` gets partials and then one final, or ``failed`` is called once."""
+        """Begin one recognition. ``heard`` gets partials and then one final, or ``failed`` is called once.
+
+        It is opened when somebody begins to listen, mostly while the prompt still plays: time to connect. Sound
+        follows when the caller speaks, which may be never: until then it should cost next to nothing.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -71,6 +88,9 @@ class Recognizer(Protocol):
 
 class Synthesizer(Protocol):
     """A provider of speech."""
+
+    async def start(self) -> None:
+        """Get ready (connections), so that the first ``speak`` is quick. Raises SpeechError."""
 
     def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """Mu-law audio of ``text``, chunk by chunk, as it is made.

@@ -70,6 +70,9 @@ class ScriptedRecognition:
 class ToneSynthesizer:
     """Speaks every text as a 440 Hz tone, about as long as speech; all of it at once, in 100 ms chunks."""
 
+    async def start(self) -> None:
+        """See Synthesizer."""
+
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """See Synthesizer."""
         left = round(len(text) * SECONDS_A_CHARACTER / voice.speed * mulaw.SAMPLE_RATE)

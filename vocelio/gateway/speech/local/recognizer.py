@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from vocelio.gateway.speech.local import wire
 from vocelio.gateway.speech.local.process import WorkerProcess
-from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError
+from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
 
 DEFAULT_WORKERS = 2
 
@@ -77,13 +77,12 @@ class LocalRecognizer:
         heard: Callable[[Heard], None],
         failed: Callable[[SpeechError], None],
     ) -> "LocalRecognition":
-        """See ``Recognizer.open``. A text is lower-case words, as ``grammar.normal`` writes them."""
-        recognition = LocalRecognition(next(self._numbers), heard, failed)
-        try:
-            recognition.begin(self._least_busy(), _request(recognition.number, expectation))
-        except SpeechError as error:
-            recognition.fail_soon(error)
-        return recognition
+        """See ``Recognizer.open``. A text is lower-case words, as ``grammar.normal`` writes them.
+
+        Raises Unsuitable when the phrases are too many or too long.
+        """
+        request = _request(next(self._numbers), expectation)
+        return LocalRecognition(request, self._least_busy, heard, failed)
 
     async def aclose(self) -> None:
         """End every recognition and every worker."""
@@ -128,40 +127,43 @@ class LocalRecognizer:
 
 
 class LocalRecognition:
-    """One utterance. It is open until its final, its failure or ``close``."""
+    """One utterance, open until its final, its failure or ``close``. It has a worker from its first sound on."""
 
-    def __init__(self, number: int, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None]) -> None:
-        self.number = number
+    def __init__(
+        self,
+        request: wire.Open,
+        find: Callable[[], WorkerProcess],
+        heard: Callable[[Heard], None],
+        failed: Callable[[SpeechError], None],
+    ) -> None:
+        self.number = request.stream
+        self._request, self._find = request, find
         self._heard, self._failed = heard, failed
         self._worker: WorkerProcess | None = None
         self._unsent = bytearray()  # under SEND_BYTES
         self._room = MAX_UTTERANCE
-        self._finished = self._ended = False
+        self._finished = self._ended = self._failing = False
         self._deadline: asyncio.TimerHandle | None = None
-
-    def begin(self, worker: WorkerProcess, request: wire.Open) -> None:
-        self._worker = worker
-        worker.open(request, self)
 
     def feed(self, mulaw: bytes) -> None:
         """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
-        if self._ended or self._finished or self._worker is None:
+        if self._ended or self._finished or not (worker := self._begun()):
             return
         self._unsent += mulaw
         self._room -= len(mulaw)
         if self._room < 0:
-            self.fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
+            self._fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
         elif len(self._unsent) >= SEND_BYTES:
-            self._send(self._worker)
+            self._send(worker)
 
     def finish(self) -> None:
         """See ``Recognition.finish``."""
-        if self._ended or self._finished or self._worker is None:
+        if self._ended or self._finished or not (worker := self._begun()):
             return
         self._finished = True
-        self._send(self._worker)
-        self._worker.finish(self.number)
-        self._deadline = asyncio.get_running_loop().call_later(FINAL_SECONDS, self._worker.end, "does not answer")
+        self._send(worker)
+        worker.finish(self.number)
+        self._deadline = asyncio.get_running_loop().call_later(FINAL_SECONDS, worker.end, "does not answer")
 
     def close(self) -> None:
         """See ``Recognition.close``: the worker drops the utterance at once."""
@@ -169,6 +171,18 @@ class LocalRecognition:
         self._unsent.clear()
         if self._worker is not None:
             self._worker.close(self.number)
+
+    def _begun(self) -> WorkerProcess | None:
+        """Its worker; None when it has failed, or is about to."""
+        if self._worker is None and not self._failing:
+            try:
+                worker = self._find()
+            except SpeechError as error:
+                self._fail_soon(error)
+                return None
+            worker.open(self._request, self)
+            self._worker = worker
+        return self._worker
 
     def _send(self, worker: WorkerProcess) -> None:
         if self._unsent:
@@ -180,8 +194,9 @@ class LocalRecognition:
         if self._deadline is not None:
             self._deadline.cancel()
 
-    def fail_soon(self, error: SpeechError) -> None:
+    def _fail_soon(self, error: SpeechError) -> None:
         """Fail on the loop's next turn: a caller is never called back from inside its own call."""
+        self._failing = True
         if self._worker is not None:
             self._worker.close(self.number)
             self._worker = None
@@ -197,7 +212,7 @@ class LocalRecognition:
         self._heard(Heard(report.text, report.confidence, final))
 
     def fail(self, error: SpeechError) -> None:
-        """From the worker, or from ``fail_soon``."""
+        """From the worker, or from ``_fail_soon``."""
         if not self._ended:
             self._end()
             self._failed(error)
@@ -205,7 +220,7 @@ class LocalRecognition:
 
 def _request(number: int, expectation: Expectation) -> wire.Open:
     if len(expectation.phrases) > MAX_PHRASES:
-        raise SpeechError(f"{len(expectation.phrases)} phrases: local recognition takes {MAX_PHRASES}")
+        raise Unsuitable(f"{len(expectation.phrases)} phrases: local recognition takes {MAX_PHRASES}")
     if any(len(phrase) > MAX_PHRASE for phrase in expectation.phrases):
-        raise SpeechError(f"a phrase of more than {MAX_PHRASE} characters")
+        raise Unsuitable(f"a phrase of more than {MAX_PHRASE} characters")
     return wire.Open(number, expectation.phrases, expectation.language, expectation.repeat)

@@ -48,6 +48,9 @@ class LocalSynthesizer:
         self._pieces: set[_Piece] = set()
         self._closed = False
 
+    async def start(self) -> None:
+        """See ``Synthesizer.start``: the thread starts with the first text."""
+
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """See ``Synthesizer.speak``. Raises SpeechError for a text over MAX_TEXT or an unknown voice."""
         if len(text) > MAX_TEXT:

@@ -1,0 +1,1 @@
+"""Speech services on loopback, written from their protocols, and wrong to order."""

@@ -14,24 +14,17 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from vocelio.codecs.activity import SpeechStarted
 from vocelio.engine import actions, events
 from vocelio.gateway.calls.clearance import Clearing, Decision
+from vocelio.gateway.calls.conversation import HIDDEN, Conversation
 from vocelio.gateway.calls.dialing import Refusal
 from vocelio.gateway.calls.held import STORE_SECONDS, Held, Outward
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
-from vocelio.gateway.calls.recorder import Recorder
-from vocelio.gateway.calls.reel import Reels
 from vocelio.gateway.calls.registry import LIVE_SECONDS, TRANSFER_MARGIN, Calls, Command
 from vocelio.gateway.calls.requests import Requests
-from vocelio.gateway.calls.speaking import Speaking
-from vocelio.gateway.media import messages
-from vocelio.gateway.media.listening import Edge, Listening
-from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent, Send
 from vocelio.gateway.media.stream import CLOSE_NORMAL, CLOSE_TROUBLE
 from vocelio.gateway.outbound.fetch import Reply, shown
-from vocelio.gateway.speech.ports import Heard, SpeechError
 from vocelio.gateway.store.journal import nothing
 
 LOG = logging.getLogger(__name__)
@@ -42,8 +35,6 @@ NOT_DONE_SECONDS = 1.0
 OF_BEFORE_SECONDS = (
     1.5  # after a break: keys pressed then are the rest of an answer that was lost, as it is asked again
 )
-FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
-HIDDEN = "***"
 HOLD = "hold"  # and a number: the names of prompts that ask to wait
 
 Failed = events.QueueEnded | events.ReplyArrived | events.TransferEnded
@@ -55,24 +46,14 @@ class Call:
     def __init__(self, calls: Calls, record: CallRecord, stream_sid: str, transport: Transport) -> None:
         services = calls.services
         self._calls, self._record, self._transport = calls, record, transport
-        self._stream_sid = stream_sid
         self._loop = asyncio.get_running_loop()
         self._origin = record.elapsed(services.wall()) - self._loop.time()
         self._session = record.session()
         self._mailbox: deque[events.AnyEvent] = deque()  # filled by the call's own doing: a handful at a time
         self._stepping = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._prompts: dict[str, actions.Speak] = {}
-        self._partial: tuple[actions.Listen, Heard] | None = None  # the newest text of the present listening
-        self._deadline: asyncio.TimerHandle | None = None
-        self._echoing = self._closed = False
-        self._silent_since: float | None = None  # when the caller fell silent, until the answer is heard
-        self._speaking = Speaking(
-            services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken, self._sent
-        )
-        self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
-        reels = Reels(services.recordings, record.assignment.tenant.id, record.call, self._publish)
-        self._recorder = Recorder(reels, self._speaking, self._listening, self._is_secret, self._recorded)
+        self._closed = False
+        self._conversation = Conversation(self, services, record, stream_sid, transport)
         self._requests = Requests(services.fetcher, services.site, record.assignment.tenant.id, self._replied)
         self._clearing = Clearing(calls.clearance, self._decided)
         self._held = Held(self._hold, self._without_the_store)
@@ -96,20 +77,20 @@ class Call:
         pending, record.pending, record.intent = record.pending, None, None
         handed_over, record.handed_over = record.handed_over, ""
         if record.assignment.tenant.record_calls:
-            self._recorder.begin()
+            self._conversation.recorder.begin()
         if pending is not None:
-            self._publish("transfer.ended", how=pending.how, seconds=pending.seconds)
-            self._step(pending)
+            self.publish("transfer.ended", how=pending.how, seconds=pending.seconds)
+            self.step(pending)
         elif record.checkpoint is not None:
             if not handed_over:
-                record.resumed.append(self._at())
+                record.resumed.append(self.at())
             self._keys_from = self._loop.time() + OF_BEFORE_SECONDS
-            self._publish("call.resumed", planned=bool(handed_over))
-            self._step(events.CallResumed(self._at(), between=handed_over == "between"))
+            self.publish("call.resumed", planned=bool(handed_over))
+            self.step(events.CallResumed(self.at(), between=handed_over == "between"))
         else:
             number, flow = record.assignment.number, record.assignment.flow
-            self._publish("call.started", caller=record.caller, number=number, flow=flow)
-            self._step(events.CallStarted(self._at()))
+            self.publish("call.started", caller=record.caller, number=number, flow=flow)
+            self.step(events.CallStarted(self.at()))
         if self._may_act():
             self._save()
 
@@ -124,28 +105,22 @@ class Call:
 
     def hear(self, sound: bytes) -> None:
         """The caller's next sound: mu-law, usually 20 ms."""
-        if self._closed:
-            return
-        if self._echoing:
-            self._transport.send(messages.media(self._stream_sid, sound))
-            self._recorder.echoed(sound)
-        self._listening.hear(sound)
-        if self._recorder.on:
-            self._recorder.hear(sound)
+        if not self._closed:
+            self._conversation.hear(sound)
 
     def key(self, digit: str) -> None:
         """The caller pressed a key."""
         if self._closed:
             return
         if self._loop.time() < self._keys_from:
-            self._publish("key.ignored", node=self._session.node)
+            self.publish("key.ignored", node=self.node)
             return
-        self._silent_since = self._loop.time()
-        self._step(events.KeyPressed(self._at(), digit))
+        self._conversation.key()
+        self.step(events.KeyPressed(self.at(), digit))
 
     def marked(self, name: str) -> None:
         """Twilio gave a mark back."""
-        self._speaking.marked(name)
+        self._conversation.marked(name)
 
     @property
     def tenant(self) -> str:
@@ -165,8 +140,8 @@ class Call:
     def caller_left(self) -> None:
         """Twilio says that the caller hung up: by the stream's stop, or by the call's status."""
         if self._may_act():
-            self._step(events.CallEnded(self._at()))
-            self._recorder.close()
+            self.step(events.CallEnded(self.at()))
+            self._conversation.recorder.close()
             self._keep()
             self._record.disposition = self._session.disposition
             self._calls.end(self._record, self._session.outcome or "abandoned")
@@ -177,7 +152,7 @@ class Call:
         """The socket broke off without a word. Harmless after any other end."""
         if self._may_act():
             self._keep()
-            self._publish("stream.lost")
+            self.publish("stream.lost")
             if isinstance(self._record.intent, actions.Transfer):
                 self._tell_transfer(self._record.intent)  # Twilio goes on with it, as soon as it is in the store
             self._calls.lost(self._record)
@@ -186,8 +161,8 @@ class Call:
     def commanded(self, command: Command, value: str) -> None:
         """An operator wants something of the call."""
         if self._may_act():
-            self._publish("operator.commanded", command=command, value=value)
-            self._step(events.Commanded(self._at(), command, value))
+            self.publish("operator.commanded", command=command, value=value)
+            self.step(events.Commanded(self.at(), command, value))
 
     def hand_over(self, *, now: bool = False) -> None:
         """Another process shall go on with it: from its next prompt on, or from wherever it is ``now``."""
@@ -200,22 +175,19 @@ class Call:
         self._closed = True
         self._held.stop()
         self._clearing.close()
-        self._recorder.close()
+        self._conversation.close()
         for timer in self._ages:
             timer.cancel()
-        self._speaking.close()
-        self._listening.stop()
         for timer in self._timers.values():
             timer.cancel()
         self._requests.close()
         self._timers.clear()
-        self._watch_final()
         if self._calls.live.get(self._record.call) is self:
             del self._calls.live[self._record.call]
 
     async def wait_closed(self) -> None:
         """Until nothing of it is left."""
-        await self._speaking.wait_closed()
+        await self._conversation.wait_closed()
         await self._requests.wait_closed()
         await self._clearing.wait_closed()
 
@@ -248,7 +220,7 @@ class Call:
 
     def _handed_over(self) -> None:
         if self._may_act():
-            self._publish("call.handed_over", between=self._record.handed_over == "between")
+            self.publish("call.handed_over", between=self._record.handed_over == "between")
             self.close()
             self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
 
@@ -257,17 +229,24 @@ class Call:
 
     def _now(self) -> int:
         """Microseconds UTC as the loop's clock has them: the wall's may be set while the call is billed."""
-        return self._record.started + round(self._at() * 1e6)
+        return self._record.started + round(self.at() * 1e6)
 
-    def _at(self) -> float:
+    def at(self) -> float:
+        """See Shell."""
         return self._origin + self._loop.time()
 
-    def _publish(self, kind: str, **data: object) -> None:
+    @property
+    def node(self) -> str:
+        """See Shell."""
+        return self._session.node
+
+    def publish(self, kind: str, **data: object) -> None:
+        """See Shell."""
         self._calls.publish(self._record, kind, **data)
 
     # The engine
 
-    def _step(self, event: events.AnyEvent) -> None:
+    def step(self, event: events.AnyEvent) -> None:
         """Feed the session; what the actions cause meanwhile waits its turn."""
         self._mailbox.append(event)
         if self._stepping:
@@ -279,7 +258,8 @@ class Call:
     def _work_off(self) -> None:
         while self._mailbox and self._may_act():
             happened = self._record.step(self._session, self._mailbox.popleft())
-            self._recorder.confide(self._session.confidential)  # confidence begins before anything is done about it
+            # Confidence begins before anything is done about it.
+            self._conversation.recorder.confide(self._session.confidential)
             self._carry_out_all(happened)
 
     def _carry_out_all(self, happened: Sequence[actions.AnyAction]) -> None:
@@ -333,30 +313,28 @@ class Call:
     def _carry_out(self, action: actions.AnyAction) -> None:
         match action:
             case actions.Speak():
-                self._speak(action)
+                self._conversation.speak(action)
             case actions.StopSpeaking():
                 self._stop_speaking(action.id)
             case actions.Listen():
-                self._partial = None
-                self._listening.listen(action)
+                self._conversation.listen(action)
             case actions.StopListening():
-                self._answered_early()
-                self._listening.stop()
+                self._conversation.stop_listening()
             case actions.StartTimer():
                 self._timers[action.id] = self._loop.call_later(action.seconds, self._timer_fired, action.id)
             case actions.CancelTimer():
                 if timer := self._timers.pop(action.id, None):
                     timer.cancel()
             case actions.Echo():
-                self._echoing = action.on
+                self._conversation.echo(action.on)
             case actions.Note():
-                self._publish(action.type, **action.data)
+                self.publish(action.type, **action.data)
             case actions.Transfer() | actions.HangUp():
                 self._left(action)
             case actions.Request():
                 self._requests.send(action)
             case actions.Record():
-                self._recorder.record(action)
+                self._conversation.recorder.record(action)
             case actions.StopRecording():
                 self._stop_recording(action.id)
             case actions.Queue():
@@ -364,28 +342,18 @@ class Call:
             case _:
                 assert_never(action)
 
-    def _speak(self, prompt: actions.Speak) -> None:
-        self._prompts[prompt.id] = prompt
-        sound = self._record.assignment.sounds.get(prompt.audio)
-        if sound is not None:
-            self._speaking.play(prompt.id, sound)
-            return
-        if prompt.audio:
-            self._publish("prompt.failed", prompt=prompt.id, problem=f"there is no sound {prompt.audio!r}")
-        self._speaking.speak(prompt.id, prompt.text, prompt.voice)
-
     def _stop_speaking(self, prompt: str) -> None:
         """One that has not begun, since its state is not certain yet, never begins."""
         if self._held.withdraw(prompt):
-            self._step(events.PromptInterrupted(self._at(), prompt))
+            self.step(events.PromptInterrupted(self.at(), prompt))
         else:
-            self._speaking.stop(prompt)
+            self._conversation.stop_speaking(prompt)
 
     def _stop_recording(self, recording: str) -> None:
         if self._held.withdraw(recording):
-            self._step(events.RecordingEnded(self._at(), recording, 0.0))
+            self.step(events.RecordingEnded(self.at(), recording, 0.0))
         else:
-            self._recorder.stop()
+            self._conversation.recorder.stop()
 
     def _fail_later(self, event: Failed) -> None:
         """What cannot be done ends after a while: never at once, or a flow could go in circles for ever."""
@@ -393,7 +361,7 @@ class Call:
 
     def _not_done(self, event: Failed) -> None:
         del self._timers[event.id]
-        self._step(msgspec.structs.replace(event, at=self._at()))
+        self.step(msgspec.structs.replace(event, at=self.at()))
 
     # Leaving, with and without the store
 
@@ -404,11 +372,11 @@ class Call:
         whom = {"department": transfer.department, "number": transfer.number}
         if isinstance(decision, Refusal):
             self._held.withdraw(transfer.id)
-            self._publish("transfer.refused", **whom, reason=decision.reason)
-            self._step(events.TransferEnded(self._at(), transfer.id, decision.exit))
+            self.publish("transfer.refused", **whom, reason=decision.reason)
+            self.step(events.TransferEnded(self.at(), transfer.id, decision.exit))
             return
         for change in decision.changes:
-            self._publish("transfer.changed", **whom, **msgspec.structs.asdict(change))
+            self.publish("transfer.changed", **whom, **msgspec.structs.asdict(change))
         self._transfer_seconds = len(decision.rounds) * decision.ringing + decision.time_limit + TRANSFER_MARGIN
         cleared = msgspec.structs.replace(transfer, caller_id=decision.caller_id)
         ticket = self._held.exchange(transfer, cleared)
@@ -438,15 +406,16 @@ class Call:
             self._calls.end(record, intent.outcome)
 
     def _tell_transfer(self, intent: actions.Transfer) -> None:
-        self._publish("transfer.started", department=intent.department, number=intent.number)
+        self.publish("transfer.started", department=intent.department, number=intent.number)
 
     def _hold(self) -> None:
         """One at a time: on a caller who is being told to wait nothing is heaped."""
-        if any(prompt.startswith(HOLD) for prompt in self._prompts):
+        if self._conversation.is_saying(HOLD):
             return
         self._holds += 1
         assignment = self._record.assignment
-        self._speak(actions.Speak(f"{HOLD}{self._holds}", assignment.tenant.hold, assignment.version.flow.voice))
+        voice = assignment.version.flow.voice
+        self._conversation.speak(actions.Speak(f"{HOLD}{self._holds}", assignment.tenant.hold, voice))
 
     def _without_the_store(self) -> None:
         """The caller has waited long enough: until the store answers again, the call goes on without it."""
@@ -454,7 +423,7 @@ class Call:
         self._clearing.close()
         self._adrift = True
         if not any(isinstance(action, actions.HangUp) for action in outward):
-            self._publish("store.unavailable", seconds=STORE_SECONDS)
+            self.publish("store.unavailable", seconds=STORE_SECONDS)
         self._guarded(lambda: self._go_without(outward))
         self._save(self._ashore)
 
@@ -479,93 +448,11 @@ class Call:
 
     def _replied(self, request: actions.Request, reply: Reply) -> None:
         url = HIDDEN if request.sensitive else shown(request.url)
-        self._publish(
-            "request.ended", node=self._session.node, url=url, how=reply.how, status=reply.status, problem=reply.problem
+        self.publish(
+            "request.ended", node=self.node, url=url, how=reply.how, status=reply.status, problem=reply.problem
         )
-        self._step(events.ReplyArrived(self._at(), request.id, reply.how, reply.status, reply.body))
+        self.step(events.ReplyArrived(self.at(), request.id, reply.how, reply.status, reply.body))
 
     def _timer_fired(self, timer: str) -> None:
         del self._timers[timer]
-        self._step(events.TimerFired(self._at(), timer))
-
-    # What is recorded
-
-    def _sent(self, item: Send) -> None:
-        self._recorder.sent(item)
-
-    def _is_secret(self, prompt: str) -> bool:
-        held = self._prompts.get(prompt)
-        return held is not None and held.sensitive
-
-    def _recorded(self, recording: str, seconds: float, url: str) -> None:
-        self._step(events.RecordingEnded(self._at(), recording, seconds, url))
-
-    # The mouth and the ear
-
-    def _played(self, event: PlayoutEvent) -> None:
-        if self._recorder.takes(event):
-            return
-        match event:
-            case Began():
-                self._began(event)
-            case Ended():
-                self._prompts.pop(event.prompt, None)
-                self._publish("prompt.finished", prompt=event.prompt, late_ms=round(event.late * 1000))
-                self._step(events.PromptFinished(self._at(), event.prompt))
-            case Interrupted():
-                self._prompts.pop(event.prompt, None)
-                heard = round(event.heard, 3)
-                self._publish("caller.interrupted", prompt=event.prompt, heard_seconds=heard)
-                self._step(events.PromptInterrupted(self._at(), event.prompt, heard))
-            case _:
-                assert_never(event)
-
-    def _began(self, event: Began) -> None:
-        since, self._silent_since = self._silent_since, None
-        latency = {} if since is None else {"latency_ms": round((event.at - since) * 1000)}
-        prompt = self._prompts.get(event.prompt)
-        text = "" if prompt is None else HIDDEN if prompt.sensitive else prompt.text
-        self._publish("prompt.started", prompt=event.prompt, node=self._session.node, text=text, **latency)
-
-    def _not_spoken(self, prompt: str, error: SpeechError) -> None:
-        self._publish("prompt.failed", prompt=prompt, problem=str(error))
-
-    def _turned(self, edge: Edge) -> None:
-        self._recorder.turned(edge)
-        if isinstance(edge, SpeechStarted):
-            self._silent_since = None
-            self._step(events.SpeechStarted(self._at()))
-        else:
-            self._silent_since = self._loop.time() - (edge.at - edge.ended)
-            self._step(events.SpeechEnded(self._at()))
-            self._watch_final(FINAL_DEADLINE)
-
-    def _heard(self, wanted: actions.Listen, heard: Heard) -> None:
-        if heard.final:
-            self._watch_final()
-        self._partial = None if heard.final else (wanted, heard)
-        if heard.final:
-            self._tell_heard(wanted, heard)
-        self._step(events.Heard(self._at(), wanted.id, heard.text, heard.final, heard.confidence))
-
-    def _answered_early(self) -> None:
-        """Listening was stopped by a partial text: that was the answer."""
-        if self._partial:
-            self._tell_heard(*self._partial)
-            self._partial = None
-
-    def _tell_heard(self, wanted: actions.Listen, heard: Heard) -> None:
-        text = HIDDEN if wanted.sensitive else heard.text
-        self._publish("caller.heard", node=self._session.node, text=text, confidence=round(heard.confidence, 2))
-
-    def _not_heard(self, wanted: actions.Listen, error: SpeechError) -> None:
-        self._publish("listening.failed", node=self._session.node, problem=str(error))
-        self._step(events.ListeningFailed(self._at(), wanted.id))
-
-    def _watch_final(self, seconds: float | None = None) -> None:
-        """Wait so long for the final text; None stops waiting."""
-        if self._deadline:
-            self._deadline.cancel()
-            self._deadline = None
-        if seconds is not None and not self._closed:
-            self._deadline = self._loop.call_later(seconds, self._listening.give_up)
+        self.step(events.TimerFired(self.at(), timer))

@@ -23,6 +23,7 @@ from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.server import config
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.speech import only
 from vocelio.gateway.store import tenants
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
@@ -77,8 +78,8 @@ def application(kind: str, port: int) -> Starlette:
         version=load(msgspec.json.encode(flow)),
     )
     journal = _journal() if kind == "stored" else MemoryJournal()
-    ear, mouth = ScriptedRecognizer(), ToneSynthesizer()
-    services = Services(MemorySite([assignment]), ear, mouth, EventBus(), Fetcher(), journal, wall_clock)
+    speech = only(ScriptedRecognizer(), ToneSynthesizer())
+    services = Services(MemorySite([assignment]), speech, EventBus(), Fetcher(), journal, wall_clock)
     return build(Settings(f"http://127.0.0.1:{port}", {ACCOUNT: TOKEN}), Calls(services))
 
 

@@ -17,6 +17,7 @@ from vocelio.gateway.recordings.recordings import in_memory
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.signing import SharedKey
+from vocelio.gateway.speech.speech import only
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
@@ -74,21 +75,24 @@ class Gateway:
 @asynccontextmanager
 async def gateway(
     flow,
-    recognizer,
-    synthesizer,
+    recognizer=None,
+    synthesizer=None,
     *,
     site=None,
     journal=None,
     accounts=no_tokens,
     public_url=PUBLIC_URL,
     recordings=None,
+    speech=None,
     **carrier_options,
 ):
     """A gateway with that flow behind NUMBER, or with another site."""
     bus = CollectingBus()
     journal, recordings = journal or MemoryJournal(), recordings or in_memory()
     site = site or MemorySite([assignment(flow)], journal=journal)
-    calls = Calls(Services(site, recognizer, synthesizer, bus, Fetcher(), journal, wall_clock, recordings))
+    calls = Calls(
+        Services(site, speech or only(recognizer, synthesizer), bus, Fetcher(), journal, wall_clock, recordings)
+    )
     settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
     app = build(settings, calls, accounts=accounts)
     async with (

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from vocelio.engine.voice import Voice
+from vocelio.engine.voice import Tier, Voice
 
 
 class Action(msgspec.Struct, frozen=True, tag=True, tag_field="action", omit_defaults=True):
@@ -36,7 +36,8 @@ class Listen(Action, frozen=True, tag="listen"):
     """Recognise the next utterance: partials and one final as Heard, or ListeningFailed.
 
     ``phrases`` are what the flow can answer; ``repeat`` says that they may follow one another (digits);
-    ``silence`` seconds end the utterance; ``fresh`` ignores an utterance that is already under way.
+    ``silence`` seconds end the utterance; ``fresh`` ignores an utterance that is already under way. ``tier`` is that of
+    the voice in which the flow speaks: it is heard by the same provider.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Listen(Action, frozen=True, tag="listen"):
     silence: float = 0.6
     fresh: bool = False
     sensitive: bool = False
+    tier: Tier = "local"
 
 
 class StopListening(Action, frozen=True, tag="stop_listening"):

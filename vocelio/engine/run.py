@@ -170,8 +170,9 @@ class Run(Reading):
         self.stop_listening()
         self.state.listening = self._id("l")
         fresh = self.state.speech and self.state.answered
-        language = self.voice.language
-        self.actions.append(actions.Listen(self.state.listening, phrases, language, repeat, silence, fresh, sensitive))
+        voice, wanted = self.voice, self.state.listening
+        heard = actions.Listen(wanted, phrases, voice.language, repeat, silence, fresh, sensitive, voice.tier)
+        self.actions.append(heard)
 
     def stop_listening(self) -> None:
         """Nothing more is wanted of the recogniser."""

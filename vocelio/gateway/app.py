@@ -89,8 +89,7 @@ def build(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await services.journal.start()
-        await services.recognizer.start()
-        await services.synthesizer.start()
+        await services.speech.start()
         for worker in everybody:
             await worker.start()
         await services.recordings.start()
@@ -98,7 +97,7 @@ def build(
             yield
         finally:
             await _close(*(worker.aclose() for worker in everybody), calls.aclose(), seconds=0.5)
-            parts = (services.recognizer, services.synthesizer, services.fetcher, services.recordings)
+            parts = (services.speech, services.fetcher, services.recordings)
             await _close(*(part.aclose() for part in parts), seconds=1.0)
             await services.journal.aclose()
 

@@ -19,6 +19,7 @@ from vocelio.gateway.config import Settings
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.speech import only
 from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
@@ -130,8 +131,7 @@ class Api:
         self.storage = storage or MemoryStorage(lambda: self.now)
         services = Services(
             site,
-            ScriptedRecognizer(()),
-            ToneSynthesizer(),
+            only(ScriptedRecognizer(()), ToneSynthesizer()),
             self.bus,
             Fetcher(),
             MemoryJournal(),

@@ -4,7 +4,7 @@ It brings mouth, ear and recorder together. The call tells it what to do; what c
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, assert_never
 
 from vocelio.codecs.activity import SpeechStarted
@@ -14,10 +14,13 @@ from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.recorder import Recorder
 from vocelio.gateway.calls.reel import Reels
 from vocelio.gateway.calls.speaking import Speaking
+from vocelio.gateway.calls.turn import Turn
+from vocelio.gateway.calls.vendor import measure
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.listening import Edge, Listening
 from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent, Send
-from vocelio.gateway.speech.ports import Heard, SpeechError
+from vocelio.gateway.speech.facts import Fact, Sounded, Troubled
+from vocelio.gateway.speech.ports import Expectation, Heard, Recognition, SpeechError
 
 FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
 HIDDEN = "***"
@@ -54,13 +57,22 @@ class Conversation:
         self._prompts: dict[str, actions.Speak] = {}
         self._partial: tuple[actions.Listen, Heard] | None = None  # the newest text of the present listening
         self._deadline: asyncio.TimerHandle | None = None
-        self._silent_since: float | None = None  # when the caller fell silent, until the answer is heard
+        self._turn = Turn()
         self._echoing = self._closed = False
+        self._record, self._ears, self._metrics = record, services.speech.ears, services.metrics
+        tenant = record.assignment.tenant.id
         self._speaking = Speaking(
-            services.synthesizer, stream_sid, transport.send, self._played, self._not_spoken, self._sent
+            services.speech.voices,
+            tenant,
+            stream_sid,
+            transport.send,
+            self._played,
+            self._not_spoken,
+            self._spoken_so,
+            self._sent,
         )
-        self._listening = Listening(services.recognizer, self._turned, self._heard, self._not_heard)
-        reels = Reels(services.recordings, record.assignment.tenant.id, record.call, shell.publish)
+        self._listening = Listening(self._open_ear, self._turned, self._heard, self._not_heard)
+        reels = Reels(services.recordings, tenant, record.call, shell.publish)
         self.recorder = Recorder(reels, self._speaking, self._listening, self._is_secret, self._recorded)
 
     # What Twilio sends
@@ -76,7 +88,9 @@ class Conversation:
 
     def key(self) -> None:
         """The caller pressed a key."""
-        self._silent_since = self._loop.time()
+        now = self._loop.time()
+        self._turn.silent(now, now)
+        self._turn.understood(now)
 
     def marked(self, name: str) -> None:
         """Twilio gave a mark back."""
@@ -87,8 +101,10 @@ class Conversation:
     def speak(self, prompt: actions.Speak) -> None:
         """Say it behind what is being said."""
         self._prompts[prompt.id] = prompt
+        self._turn.speaks(prompt.id, self._loop.time())
         sound = self._sounds.get(prompt.audio)
         if sound is not None:
+            self._turn.sounds(prompt.id, self._loop.time())
             self._speaking.play(prompt.id, sound)
             return
         if prompt.audio:
@@ -164,11 +180,36 @@ class Conversation:
                 assert_never(event)
 
     def _began(self, event: Began) -> None:
-        since, self._silent_since = self._silent_since, None
-        latency = {} if since is None else {"latency_ms": round((event.at - since) * 1000)}
+        parts = self._turn.heard(event.prompt, event.at)
+        latency: dict[str, object] = {}
+        if parts:
+            latency = {"latency_ms": round(sum(parts.values()) * 1000)}
+            latency["latency"] = {f"{part}_ms": round(seconds * 1000) for part, seconds in parts.items()}
+            self._metrics.answered(parts)
         prompt = self._prompts.get(event.prompt)
         text = "" if prompt is None else HIDDEN if prompt.sensitive else prompt.text
         self._shell.publish("prompt.started", prompt=event.prompt, node=self._shell.node, text=text, **latency)
+
+    def _spoken_so(self, prompt: str, fact: Fact) -> None:
+        if isinstance(fact, Sounded):
+            self._turn.sounds(prompt, self._loop.time())
+            if spoken := self._prompts.get(prompt):
+                self._record.sounded(self._shell.at(), spoken.voice.tier, fact.provider)
+        else:
+            self._served(fact)
+
+    def _served(self, fact: Fact) -> None:
+        self._record.vendors.add(fact)
+        measure(self._metrics, fact)
+        if isinstance(fact, Troubled):
+            problem = {"provider": fact.provider, "service": fact.service, "problem": fact.problem}
+            self._shell.publish("speech.troubled", **problem)
+
+    def _open_ear(
+        self, wanted: actions.Listen, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None]
+    ) -> Recognition:
+        expectation = Expectation(wanted.phrases, wanted.language, wanted.repeat, wanted.silence)
+        return self._ears.open(wanted.tier, expectation, heard, failed, self._served)
 
     def _not_spoken(self, prompt: str, error: SpeechError) -> None:
         self._shell.publish("prompt.failed", prompt=prompt, problem=str(error))
@@ -176,18 +217,19 @@ class Conversation:
     def _turned(self, edge: Edge) -> None:
         self.recorder.turned(edge)
         if isinstance(edge, SpeechStarted):
-            self._silent_since = None
+            self._turn.forget()
             self._shell.step(events.SpeechStarted(self._shell.at()))
         else:
-            self._silent_since = self._loop.time() - (edge.at - edge.ended)
+            now = self._loop.time()
+            self._turn.silent(now - (edge.at - edge.ended), now)
             self._shell.step(events.SpeechEnded(self._shell.at()))
             self._watch_final(FINAL_DEADLINE)
 
     def _heard(self, wanted: actions.Listen, heard: Heard) -> None:
-        if heard.final:
-            self._watch_final()
         self._partial = None if heard.final else (wanted, heard)
         if heard.final:
+            self._watch_final()
+            self._turn.understood(self._loop.time())
             self._tell_heard(wanted, heard)
         self._shell.step(events.Heard(self._shell.at(), wanted.id, heard.text, heard.final, heard.confidence))
 
@@ -196,6 +238,7 @@ class Conversation:
         self._shell.publish("caller.heard", node=self._shell.node, text=text, confidence=round(heard.confidence, 2))
 
     def _not_heard(self, wanted: actions.Listen, error: SpeechError) -> None:
+        self._turn.understood(self._loop.time())
         self._shell.publish("listening.failed", node=self._shell.node, problem=str(error))
         self._shell.step(events.ListeningFailed(self._shell.at(), wanted.id))
 

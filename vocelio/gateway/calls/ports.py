@@ -5,9 +5,10 @@ from typing import Protocol
 
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.events import EventBus
+from vocelio.gateway.metrics import Metrics
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings, in_memory
-from vocelio.gateway.speech.ports import Recognizer, Synthesizer
+from vocelio.gateway.speech.speech import Speech
 from vocelio.gateway.store.journal import Journal
 from vocelio.gateway.store.site import Site
 
@@ -27,10 +28,10 @@ class Services:
     """What all calls of a process share."""
 
     site: Site
-    recognizer: Recognizer
-    synthesizer: Synthesizer
+    speech: Speech
     bus: EventBus
     fetcher: Fetcher
     journal: Journal
     wall: WallClock
     recordings: Recordings = field(default_factory=in_memory)
+    metrics: Metrics = field(default_factory=Metrics)

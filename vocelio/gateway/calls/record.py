@@ -13,6 +13,7 @@ from vocelio.engine.replay import exchange, log
 from vocelio.engine.session import Session
 from vocelio.engine.voice import Tier
 from vocelio.gateway.calls.meter import Meter
+from vocelio.gateway.calls.vendor import Tally, Vendors
 from vocelio.gateway.store.journal import SavedCall
 from vocelio.gateway.store.site import Assignment
 
@@ -40,6 +41,7 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     handed_over: HandedOver = ""
     logged: int = 0
     begun: int = 0
+    vendors: dict[Tier, Tally] = {}
 
 
 def state(kept: SavedCall) -> State:
@@ -83,6 +85,7 @@ class CallRecord:
     revision: int = 0
     patience: float = CONNECT_SECONDS
     asked_in_confidence: bool = False
+    vendors: Vendors = field(default_factory=Vendors)
     meter: Meter = field(init=False)
 
     def __post_init__(self) -> None:
@@ -108,6 +111,7 @@ class CallRecord:
             logged=held.logged,
             sequence=kept.sequence,
             revision=kept.revision,
+            vendors=Vendors(held.vendors),
         )
         record.meter = Meter(record.assignment.rates, assignment.version.flow.voice.tier, held.meter)
         return record
@@ -148,6 +152,15 @@ class CallRecord:
         if self.logged + len(self.log) < MAX_LOG:
             self.log += log.line(exchange.kept(happened, confidential))
         return happened.actions
+
+    def sounded(self, at: float, asked: Tier, provider: Tier) -> None:
+        """A prompt is spoken by that provider, so many seconds into the call.
+
+        Another than the one that was ``asked`` for is billed at its own tier, if that is not the dearer.
+        """
+        rates = self.assignment.rates
+        tier = provider if rates[provider] < rates[asked] else asked
+        self.meter.change(self.started + round(at * 1e6), tier)
 
     def elapsed(self, now: int) -> float:
         """Seconds since the call began."""
@@ -201,4 +214,5 @@ class CallRecord:
             self.handed_over,
             self.logged,
             self.generation,
+            self.vendors.tallies,
         )

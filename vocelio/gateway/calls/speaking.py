@@ -1,23 +1,24 @@
 """Speaking to one caller: synthesis and playout brought together on the event loop.
 
-Each prompt has one task that takes its sound from the synthesizer no faster than playout has room for; one
-timer at a time wakes playout up. ``told`` hears of every prompt's begin and end, never from inside ``speak``; ``sent``
-of all that goes out.
+A prompt whose sound stands on the shelf is played at once. Each other has one task that takes its sound from the
+voices no faster than playout has room for. One timer at a time wakes playout up. ``told`` hears of every prompt's begin
+and end, never from inside ``speak``; ``facts`` of how it is spoken; ``sent`` of all that goes out.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
+from functools import partial
 
 from vocelio.engine.voice import Voice
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.playout import Playout, PlayoutEvent, Send, SendAudio, SendMark
-from vocelio.gateway.speech.ports import SpeechError, Synthesizer
+from vocelio.gateway.speech.facts import Fact, Sounded
+from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.voices import Voices
 
 LOG = logging.getLogger(__name__)
-
-LONGEST_GAP = 4.0  # seconds of nothing from a synthesizer: longer than that nobody waits on a telephone
 
 
 class Speaking:
@@ -25,16 +26,18 @@ class Speaking:
 
     def __init__(
         self,
-        synthesizer: Synthesizer,
+        voices: Voices,
+        tenant: str,
         stream_sid: str,
         send: Callable[[str], None],
         told: Callable[[PlayoutEvent], None],
         failed: Callable[[str, SpeechError], None],
-        sent: Callable[[Send], None] = lambda _: None,
+        facts: Callable[[str, Fact], None],
+        sent: Callable[[Send], None],
     ) -> None:
-        self._synthesizer = synthesizer
+        self._voices, self._tenant = voices, tenant
         self._stream_sid = stream_sid
-        self._send, self._told, self._failed, self._sent = send, told, failed, sent
+        self._send, self._told, self._failed, self._facts, self._sent = send, told, failed, facts, sent
         self._loop = asyncio.get_running_loop()
         self._playout = Playout()
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -44,6 +47,10 @@ class Speaking:
 
     def speak(self, prompt: str, text: str, voice: Voice) -> None:
         """Play the text behind what is being played."""
+        if sound := self._voices.ready(self._tenant, text, voice):
+            self._facts(prompt, Sounded(self._voices.chain(voice)[0].tier))
+            self.play(prompt, sound)
+            return
         self._playout.begin(prompt)
         task = self._loop.create_task(self._synthesise(prompt, text, voice), name=f"prompt {prompt}")
         self._tasks[prompt] = task
@@ -82,8 +89,9 @@ class Speaking:
 
     async def _synthesise(self, prompt: str, text: str, voice: Voice) -> None:
         try:
-            async with aclosing(self._synthesizer.speak(text, voice)) as sound:
-                while mulaw := await self._next(sound):
+            told = partial(self._facts, prompt)
+            async with aclosing(self._voices.speak(self._tenant, text, voice, told)) as sound:
+                async for mulaw in sound:
                     self._playout.feed(prompt, mulaw)
                     self._pump()
                     await self._wait_for_room(prompt)
@@ -94,14 +102,6 @@ class Speaking:
             self._failed(prompt, SpeechError("the synthesizer failed; the log says how"))
         self._playout.finish(prompt)
         self._pump()
-
-    async def _next(self, sound: AsyncGenerator[bytes, None]) -> bytes:
-        """The next of the sound; nothing at its end. Raises SpeechError when it does not come in time."""
-        try:
-            async with asyncio.timeout(LONGEST_GAP):
-                return await anext(sound, b"")
-        except TimeoutError as error:
-            raise SpeechError(f"the synthesizer gave nothing for {LONGEST_GAP:g} s") from error
 
     async def _wait_for_room(self, prompt: str) -> None:
         while not self._playout.has_room(prompt):

@@ -31,6 +31,7 @@ from vocelio.gateway.simulator.dialing import Callee, Dials
 from vocelio.gateway.simulator.report import Outcome
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.speech import only
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
@@ -84,8 +85,7 @@ async def speak(version: FlowVersion, scenario: Scenario) -> Spoken:
     started, now = facts(scenario.given).started, wall_clock()
     services = Services(
         MemorySite([assignment]),
-        LocalRecognizer(workers=1),
-        LocalSynthesizer(),
+        only(LocalRecognizer(workers=1), LocalSynthesizer()),
         bus,
         Fetcher(),
         MemoryJournal(),

@@ -18,6 +18,7 @@ from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.speech import only
 from vocelio.gateway.store.folder import Folder
 from vocelio.gateway.store.memory import MemoryJournal
 
@@ -60,4 +61,4 @@ def local_services(folder: Folder) -> Services:
     """Services with offline speech for a folder's site, kept in memory."""
     journal = MemoryJournal()
     site = folder.site(journal)
-    return Services(site, LocalRecognizer(), LocalSynthesizer(), EventBus(), Fetcher(), journal, wall_clock)
+    return Services(site, only(LocalRecognizer(), LocalSynthesizer()), EventBus(), Fetcher(), journal, wall_clock)

@@ -26,6 +26,7 @@ from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.server import Server, config, loop_factory
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.speech import only
 from vocelio.gateway.storage.objects import ObjectStorage
 from vocelio.gateway.store.accounts import Accounts
 from vocelio.gateway.store.actor import Actor
@@ -87,8 +88,7 @@ async def run(
         _welcome(settings, folder, host, port)
         services = Services(
             DatabaseSite(database, vault, wall_clock),
-            LocalRecognizer(),
-            LocalSynthesizer(),
+            only(LocalRecognizer(), LocalSynthesizer()),
             EventBus(),
             fetcher or Fetcher(),
             journal(database, vault),

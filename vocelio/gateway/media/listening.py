@@ -1,8 +1,9 @@
 """Listening, sans-IO but for its recogniser: the caller's sound, frame by frame, to edges of speech and texts.
 
-Every frame goes through the voice activity detector; to the recogniser goes only speech that somebody listens
-for, from ``PREROLL`` before its first voice, so that no first syllable is cut. A listening that begins while
-the caller is already speaking hears the utterance from its start, as far as it is remembered.
+Every frame goes through the voice activity detector. A recogniser is opened as soon as somebody listens, which gives it
+the length of a prompt to connect; it is fed only speech, from ``PREROLL`` before its first voice, so that no first
+syllable is cut. A listening that begins while the caller is already speaking hears the utterance from its start, as far
+as it is remembered.
 """
 
 from collections import deque
@@ -11,37 +12,41 @@ from collections.abc import Callable
 from vocelio.codecs import mulaw
 from vocelio.codecs.activity import DEFAULT_SILENCE, SpeechEnded, SpeechStarted, VoiceActivity
 from vocelio.engine.actions import Listen
-from vocelio.gateway.speech.ports import Expectation, Heard, Recognition, Recognizer, SpeechError
+from vocelio.gateway.speech.ports import Heard, Recognition, SpeechError
 
 PREROLL = 4_000  # bytes, 0.5 s: 0.3 s before the first voiced frame, and the frames that it took to notice
 MEMORY = 24_000  # bytes, 3 s: how much of an utterance is kept that nobody listens for yet
 
 Edge = SpeechStarted | SpeechEnded
+Open = Callable[[Listen, Callable[[Heard], None], Callable[[SpeechError], None]], Recognition]
 
 
 class Listening:
-    """The ear of one call. ``edge``, ``heard`` and ``failed`` are told what happens, on the event loop."""
+    """The ear of one call. ``edge``, ``heard`` and ``failed`` are told what happens, on the event loop.
+
+    ``open_`` begins a recognition of what is listened for.
+    """
 
     def __init__(
         self,
-        recognizer: Recognizer,
+        open_: Open,
         edge: Callable[[Edge], None],
         heard: Callable[[Listen, Heard], None],
         failed: Callable[[Listen, SpeechError], None],
     ) -> None:
-        self._recognizer = recognizer
+        self._open = open_
         self._edge, self._heard, self._failed = edge, heard, failed
         self._activity = VoiceActivity()
         self._recent: deque[bytes] = deque()
         self._held = 0
         self._wanted: Listen | None = None
         self._recognition: Recognition | None = None
-        self._finishing = False
+        self._feeding = self._finishing = False
 
     def hear(self, sound: bytes) -> None:
         """The next sound of the caller: mu-law, usually 20 ms."""
         self._remember(sound)
-        if self._recognition and not self._finishing:
+        if self._recognition and self._feeding:
             self._recognition.feed(sound)
         for edge in self._activity.feed(mulaw.decode(sound)):
             self._turn(edge)
@@ -51,8 +56,14 @@ class Listening:
         self.stop()
         self._wanted = wanted
         self._activity.silence = wanted.silence
+        try:
+            self._recognition = self._open(
+                wanted, lambda heard: self._recognised(wanted, heard), lambda error: self._fail(wanted, error)
+            )
+        except SpeechError as error:
+            self._fail(wanted, error)
         if self._activity.speaking and not wanted.fresh:
-            self._open(wanted)
+            self._feed()
 
     def attend(self, silence: float) -> bool:
         """Tell silences of so many seconds, or the usual ones if those are shorter; whether the caller speaks now."""
@@ -61,7 +72,7 @@ class Listening:
 
     def stop(self) -> None:
         """Nothing more is wanted of the present recognition."""
-        self._wanted, self._finishing = None, False
+        self._wanted, self._feeding, self._finishing = None, False, False
         if self._recognition:
             self._recognition.close()
             self._recognition = None
@@ -86,22 +97,16 @@ class Listening:
     def _turn(self, edge: Edge) -> None:
         self._edge(edge)
         if isinstance(edge, SpeechStarted):
-            if self._wanted and not self._recognition:
-                self._open(self._wanted)
-        elif self._recognition and not self._finishing:
-            self._finishing = True
+            self._feed()
+        elif self._recognition and self._feeding:
+            self._feeding, self._finishing = False, True
             self._recognition.finish()
 
-    def _open(self, wanted: Listen) -> None:
-        expectation = Expectation(wanted.phrases, wanted.language, wanted.repeat)
-        try:
-            self._recognition = self._recognizer.open(
-                expectation, lambda heard: self._recognised(wanted, heard), lambda error: self._fail(wanted, error)
-            )
-        except SpeechError as error:
-            self._fail(wanted, error)
-            return
-        self._recognition.feed(b"".join(self._recent))
+    def _feed(self) -> None:
+        """From here on the recogniser hears; what came just before, too."""
+        if self._recognition and not self._feeding and not self._finishing:
+            self._feeding = True
+            self._recognition.feed(b"".join(self._recent))
 
     def _recognised(self, wanted: Listen, heard: Heard) -> None:
         if heard.final:

@@ -15,6 +15,7 @@ from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.speech import only
 from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.recordings import MemoryCatalogue
@@ -37,7 +38,16 @@ class World:
     """A registry with one flow, scripted ears, a tone for a voice, and everything that was published."""
 
     def __init__(
-        self, flow, *texts, recognizer=None, synthesizer=None, journal=None, site=MemorySite, tenant=TENANT, **parts
+        self,
+        flow,
+        *texts,
+        recognizer=None,
+        synthesizer=None,
+        speech=None,
+        journal=None,
+        site=MemorySite,
+        tenant=TENANT,
+        **parts,
     ):
         loop = asyncio.get_running_loop()
         self.events = []
@@ -58,8 +68,7 @@ class World:
         self.calls = Calls(
             Services(
                 site([self.assignment], {("harbour", "token"): "hush"}, self.journal),
-                self.recognizer,
-                synthesizer or ToneSynthesizer(),
+                speech or only(self.recognizer, synthesizer or ToneSynthesizer()),
                 bus,
                 Fetcher(),
                 self.journal,

@@ -11,7 +11,7 @@ from tests.virtual_time import in_virtual_time
 from vocelio.engine.events import TransferEnded
 from vocelio.gateway.calls.watch import Watch
 from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.scripted import ScriptedRecognition, ScriptedRecognizer, ToneSynthesizer
 
 SPEECH = babble(1.0, random.Random(2))  # noqa: S311 (a sound, no secret)
 GREETING = "Thank you for calling. How may we help you today?"
@@ -357,11 +357,15 @@ async def test_a_call_ends_whatever_its_synthesizer_does(synthesizer):
 
 @in_virtual_time
 async def test_a_defect_of_ours_ends_the_stream_and_not_the_call(caplog):
-    class Defective(ScriptedRecognizer):
-        def open(self, expectation, heard, failed):
+    class Defective(ScriptedRecognition):
+        def feed(self, mulaw):
             raise KeyError("a defect")
 
-    world = World(ASK, recognizer=Defective())
+    class Opening(ScriptedRecognizer):
+        def open(self, expectation, heard, failed):
+            return Defective(expectation, str, heard)
+
+    world = World(ASK, recognizer=Opening())
     peer = started(world)
     await peer.run(6)
     with pytest.raises(KeyError):

@@ -6,6 +6,10 @@ import pytest
 
 from tests.unit.gateway.calls.peer import CALL, Peer, World
 from tests.virtual_time import in_virtual_time
+from vocelio.gateway.speech.ears import Ears
+from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.speech import Speech
+from vocelio.gateway.speech.voices import Voices
 from vocelio.gateway.store.memory import MemoryJournal
 
 
@@ -159,7 +163,9 @@ async def test_a_change_of_voice_is_a_segment_of_its_own():
         two={"type": "say", "text": "This is said at the second tier.", "exits": {"next": "bye"}},
         bye={"type": "hangup"},
     )
-    world = World(talk | {"voice": {"tier": "azure", "name": "en-US-AvaNeural"}})
+    voices = Voices({"azure": ToneSynthesizer(), "elevenlabs": ToneSynthesizer()})
+    speech = Speech(Ears({"local": ScriptedRecognizer()}), voices)
+    world = World(talk | {"voice": {"tier": "azure", "name": "en-US-AvaNeural"}}, speech=speech)
     peer = started(world)
     await peer.run(20)
     (ended,) = world.of("cost.updated")

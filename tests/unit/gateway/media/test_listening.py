@@ -8,7 +8,7 @@ from vocelio.codecs.activity import SpeechEnded, SpeechStarted
 from vocelio.engine.actions import Listen
 from vocelio.gateway.media.listening import Listening
 from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.ports import Expectation, SpeechError
 from vocelio.gateway.speech.scripted import ScriptedRecognizer
 
 FRAME = 160
@@ -21,7 +21,7 @@ class Ear:
         self.recognizer = recognizer or ScriptedRecognizer(texts)
         self.edges, self.texts, self.errors = [], [], []
         self.listening = Listening(
-            self.recognizer,
+            lambda wanted, heard, failed: self.recognizer.open(Expectation(wanted.phrases), heard, failed),
             self.edges.append,
             lambda wanted, heard: self.texts.append((wanted.id, heard.text)),
             lambda wanted, error: self.errors.append((wanted.id, str(error))),

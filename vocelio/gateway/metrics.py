@@ -1,0 +1,84 @@
+"""The process's figures for Prometheus, in a registry of their own.
+
+Labels are few and known beforehand: no tenant, flow or call is one.
+"""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+PartName = TypeVar("PartName", bound=str)
+
+
+class Metrics:
+    """One process's."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._latency = Histogram(
+            "vocelio_answer_seconds",
+            "From the caller's last sound to the answer's first in the caller's ear, by part",
+            ("part",),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._first = Histogram(
+            "vocelio_speech_seconds",
+            "Synthesis: from the request to its first sound. Recognition: from the utterance's end to its text",
+            ("provider", "service"),
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._characters = self._counter("vocelio_synthesised_characters", "Characters that were to be spoken")
+        self._heard = self._counter("vocelio_recognised_seconds", "Seconds of sound sent to be recognised")
+        self._failures = Counter(
+            "vocelio_speech_failures",
+            "Requests that a provider did not serve",
+            ("provider", "service"),
+            registry=self._registry,
+        )
+        self._usable = Gauge(
+            "vocelio_speech_usable",
+            "1 while calls use the service, 0 while its breaker is open",
+            ("provider", "service"),
+            registry=self._registry,
+        )
+        self._live = Gauge("vocelio_live_calls", "Calls with an open stream", registry=self._registry)
+
+    def answered(self, parts: Mapping[PartName, float]) -> None:
+        """A turn was answered; seconds by part."""
+        for part, seconds in parts.items():
+            self._latency.labels(part).observe(seconds)
+        self._latency.labels("whole").observe(sum(parts.values()))
+
+    def synthesised(self, provider: str, characters: int, seconds: float | None) -> None:
+        """A provider spoke."""
+        self._characters.labels(provider).inc(characters)
+        if seconds is not None:
+            self._first.labels(provider, "synthesis").observe(seconds)
+
+    def recognised(self, provider: str, seconds: float, after: float | None) -> None:
+        """A provider listened."""
+        self._heard.labels(provider).inc(seconds)
+        if after is not None:
+            self._first.labels(provider, "recognition").observe(after)
+
+    def failed(self, provider: str, service: str) -> None:
+        """A provider did not serve."""
+        self._failures.labels(provider, service).inc()
+
+    def text(self, live: int, usable: Mapping[tuple[str, str], bool]) -> bytes:
+        """All of it, in Prometheus' text format, with how many calls are live and which services are usable now."""
+        self._live.set(live)
+        for (provider, service), good in usable.items():
+            self._usable.labels(provider, service).set(good)
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, what: str) -> Counter:
+        return Counter(name, what, ("provider",), registry=self._registry)

@@ -95,6 +95,13 @@ class Answers(msgspec.Struct, frozen=True):
                 pass
         return self._wish_key(keys) if answer is None else answer
 
+    def ways_by_key(self) -> tuple[str, ...] | None:
+        """What the keys mean, in sentences (none where they are the answer itself); None if there is no way by key."""
+        if self.expect in ("digits", "number"):
+            return ()
+        ways = tuple(f"For {name.replace('_', ' ')} press {_spoken(key)}." for key, name in self.keys.items())
+        return ways or None
+
     def _everything(self) -> dict[str, tuple[str, ...]]:
         """The phrases of the answers and, under names that no answer has, of the wishes."""
         return {**self.phrases, **{f"@{name}": wish.phrases for name, wish in self.wishes.items()}}
@@ -111,6 +118,10 @@ class Answers(msgspec.Struct, frozen=True):
         if len(key) != 1 or (not self.single_key and key.isdecimal()):
             return None
         return next((wish for wish in self.wishes.values() if wish.key == key), None)
+
+
+def _spoken(key: str) -> str:
+    return {"*": "the star key", "#": "the pound key"}.get(key, key)
 
 
 def yes_no(wishes: Mapping[str, Wish]) -> Answers:

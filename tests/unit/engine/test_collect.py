@@ -139,13 +139,61 @@ def test_a_question_that_cannot_be_interrupted_is_asked_to_its_end() -> None:
     assert left(phone) == "sales"
 
 
-def test_speech_that_cannot_be_heard_leaves_the_keys() -> None:
+def test_speech_that_cannot_be_heard_leaves_the_keys_and_the_caller_is_told_which() -> None:
     phone = ask()
     phone.played()
     phone.step(events.ListeningFailed, phone.state.listening)
+    assert phone.spoken[-1] == (
+        "Sorry, I cannot hear you at the moment. Please use the keys of your telephone. "
+        "For sales press 1. For billing press 2."
+    )
+    assert "silence" not in phone.timers, "not before it has been said"
+    phone.played()
     assert "silence" in phone.timers
     phone.press("1")
     assert left(phone) == "sales"
+
+
+def test_the_keys_are_offered_behind_a_question_that_is_still_being_asked() -> None:
+    phone = ask()
+    phone.step(events.ListeningFailed, phone.state.listening)
+    assert len(phone.spoken) == 1
+    phone.played()
+    assert "keys of your telephone" in phone.spoken[-1]
+    phone.played()
+    assert len(phone.spoken) == 2, "once an attempt"
+    phone.fire("silence")
+    assert phone.spoken[-1] == "Sales or billing?"
+    assert phone.one(actions.Listen), "the next attempt listens again"
+
+
+def test_a_question_that_cannot_be_interrupted_offers_the_keys_once() -> None:
+    phone = ask(barge_in=False, expect="digits")
+    phone.played()
+    phone.step(events.ListeningFailed, phone.state.listening)
+    assert phone.spoken[-1].endswith("Please use the keys of your telephone.")
+    phone.played()
+    assert not phone.state.listening
+    assert "silence" in phone.timers
+
+
+def test_where_only_speech_answers_a_question_that_nobody_can_hear_is_left() -> None:
+    phone = ask(input=["speech"], retries=1)
+    phone.played()
+    phone.step(events.ListeningFailed, phone.state.listening)
+    phone.played()
+    phone.step(events.ListeningFailed, phone.state.listening)
+    assert left(phone) == "no_match"
+
+
+def test_who_is_already_typing_is_not_told_about_keys() -> None:
+    phone = ask(expect="digits", max_digits=4)
+    phone.played()
+    listening = phone.state.listening
+    phone.press("1")
+    phone.step(events.ListeningFailed, listening)
+    phone.press("234")
+    assert left(phone) == "done"
 
 
 def test_keys_only_hears_nothing_and_speech_does_not_stop_the_clock() -> None:

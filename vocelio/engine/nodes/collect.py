@@ -33,6 +33,7 @@ EARLY = 0.25  # seconds that a partial result must stand: shorter than the silen
 LONGEST_SHOWN = 500  # characters of what was said: results are in every checkpoint
 RESERVED_CHOICES = ("no_input", "no_match", "else", "done")
 NOT_UNDERSTOOD = "Sorry, I did not understand. "
+KEYS_ONLY = "Sorry, I cannot hear you at the moment. Please use the keys of your telephone."
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -43,7 +44,10 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Memory(msgspec.Struct, omit_defaults=True):
-    """This visit: attempts made, keys of the answer so far, the answer being confirmed, what partials lean to."""
+    """This visit: attempts made, keys of the answer so far, the answer being confirmed, what partials lean to.
+
+    ``deaf``: in this attempt no recogniser can be had, which the caller does not know yet, or was told.
+    """
 
     attempt: int = 0
     keys: str = ""
@@ -53,6 +57,7 @@ class Memory(msgspec.Struct, omit_defaults=True):
     said: str = ""
     leaning: str = ""
     partial: str = ""
+    deaf: Literal["", "unknown", "told"] = ""
 
 
 class Collect(Node, frozen=True, kw_only=True):
@@ -114,6 +119,7 @@ class Collect(Node, frozen=True, kw_only=True):
         self._ask(run)
 
     def _ask(self, run: Run) -> None:
+        run.memory(Memory).deaf = ""
         if self.barge_in:
             self._listen(run)
             if run.caller_is_speaking and run.state.listening:
@@ -162,8 +168,8 @@ class Collect(Node, frozen=True, kw_only=True):
                 self._meant(run, self._answers(run).spoken(event.text), event.text)
             case events.Heard():
                 self._partly_heard(run, event.text)
-            case events.ListeningFailed() if not run.speaking:
-                run.start_timer("silence", self.timeout)
+            case events.ListeningFailed():
+                self._not_heard(run)
             case events.KeyPressed():
                 self._take_keys(run)
             case events.TimerFired():
@@ -188,9 +194,34 @@ class Collect(Node, frozen=True, kw_only=True):
                 run.take_utterance()
                 self._meant(run, self._answers(run).named(memory.leaning), memory.partial)
 
+    def _not_heard(self, run: Run) -> None:
+        """Nobody can hear the caller: the keys are left. Who is already typing need not be told."""
+        memory = run.memory(Memory)
+        run.cancel_timer("utterance")
+        run.cancel_timer("early")
+        memory.leaning = ""
+        if memory.deaf or memory.keys:
+            return
+        memory.deaf = "unknown"
+        if not run.speaking:
+            self._offer_keys(run)
+
+    def _offer_keys(self, run: Run) -> None:
+        run.memory(Memory).deaf = "told"
+        ways = self._answers(run).ways_by_key() if "keys" in self.input else None
+        if ways is None:
+            self._again(run, "no_match")
+        else:
+            run.cancel_timer("silence")
+            run.speak(" ".join((KEYS_ONLY, *ways)), barge_in=self.barge_in)
+
     def _prompt_over(self, run: Run) -> None:
+        if run.memory(Memory).deaf == "unknown":
+            self._offer_keys(run)
+            return
         if not self.barge_in:
-            self._listen(run)
+            if not run.memory(Memory).deaf:
+                self._listen(run)
             if self._take_keys(run):
                 return
         if run.memory(Memory).keys:

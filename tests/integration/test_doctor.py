@@ -60,7 +60,8 @@ async def test_drift_is_found_and_repaired(gateway, tmp_path):
     there = twilio.account(PLATFORM, PLATFORM_TOKEN)
     code, found = await doctor(tmp_path, environment, "--server", origin)
     assert (code, {verdict for verdict, _ in found.values()}) == (0, {"fine"}), found
-    assert set(found) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER}
+    speech = {"recognition of local", "synthesis of local", "speech of azure", "speech of elevenlabs"}
+    assert set(found) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER} | speech
     there.number(NUMBER)["voice_url"] = OLD
     code, found = await doctor(tmp_path, environment, "--server", origin, "--tenant", "harbour")
     assert (code, found[NUMBER][0]) == (1, "wrong")

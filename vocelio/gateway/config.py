@@ -33,7 +33,30 @@ DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
 STORAGE_URL = ".vocelio/storage"
 SHORTEST_KEY = 16  # characters: a random text of that length cannot be guessed
 
+ELEVENLABS_URL = "https://api.elevenlabs.io"
+
 _WEBHOOK_KEY = re.compile(rf"(?P<id>[\w-]+):(?P<secret>[!-~]{{{SHORTEST_KEY},}})", re.ASCII)
+
+
+class Azure(msgspec.Struct, frozen=True):
+    """An Azure speech resource: its ``region``, or a ``host`` of one's own (wss://speech.example.com)."""
+
+    key: str
+    region: str = ""
+    host: str = ""
+
+    def __repr__(self) -> str:
+        return f"Azure({self.region or self.host})"
+
+
+class ElevenLabs(msgspec.Struct, frozen=True):
+    """An ElevenLabs account."""
+
+    key: str
+    url: str = ELEVENLABS_URL
+
+    def __repr__(self) -> str:
+        return f"ElevenLabs({self.url})"
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -51,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True):
     key: str = ""
     webhook_keys: dict[str, str] = {}
     storage_url: str = STORAGE_URL
+    azure: Azure | None = None
+    elevenlabs: ElevenLabs | None = None
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"
@@ -81,7 +106,34 @@ def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Set
         environment.get("VOCELIO_KEY", ""),
         _webhook_keys(environment),
         environment.get("VOCELIO_STORAGE_URL") or STORAGE_URL,
+        _azure(environment),
+        _elevenlabs(environment),
     )
+
+
+def _azure(environment: Mapping[str, str]) -> Azure | None:
+    names = ("AZURE_SPEECH_KEY", "AZURE_SPEECH_REGION", "AZURE_SPEECH_HOST")
+    key, region, host = (environment.get(name, "").strip() for name in names)
+    if not key and not region and not host:
+        return None
+    if not key:
+        raise SettingsError("AZURE_SPEECH_KEY is missing: a region or a host alone is of no use")
+    if bool(region) == bool(host):
+        raise SettingsError("AZURE_SPEECH_KEY needs either AZURE_SPEECH_REGION (westeurope) or AZURE_SPEECH_HOST")
+    if region and not re.fullmatch(r"[a-z0-9]+", region):
+        raise SettingsError(f"AZURE_SPEECH_REGION is a region's short name such as westeurope, not {region!r}")
+    if host and (urlsplit(host).scheme not in ("wss", "ws") or not urlsplit(host).hostname):
+        raise SettingsError(f"AZURE_SPEECH_HOST is a host such as wss://speech.example.com, not {host!r}")
+    return Azure(key, region, host.rstrip("/"))
+
+
+def _elevenlabs(environment: Mapping[str, str]) -> ElevenLabs | None:
+    key, url = environment.get("ELEVENLABS_API_KEY", "").strip(), environment.get("ELEVENLABS_BASE_URL", "").strip()
+    if not key and url:
+        raise SettingsError("ELEVENLABS_API_KEY is missing: ELEVENLABS_BASE_URL alone is of no use")
+    if url and (urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname):
+        raise SettingsError(f"ELEVENLABS_BASE_URL is an address such as {ELEVENLABS_URL}, not {url!r}")
+    return ElevenLabs(key, url.rstrip("/") or ELEVENLABS_URL) if key else None
 
 
 def _secret_keys(text: str) -> tuple[str, ...]:

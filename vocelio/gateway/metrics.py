@@ -3,7 +3,7 @@
 Labels are few and known beforehand: no tenant, flow or call is one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -73,10 +73,10 @@ class Metrics:
         """A provider did not serve."""
         self._failures.labels(provider, service).inc()
 
-    def text(self, live: int, usable: Mapping[tuple[str, str], bool]) -> bytes:
+    def text(self, live: int, usable: Iterable[tuple[str, str, bool]]) -> bytes:
         """All of it, in Prometheus' text format, with how many calls are live and which services are usable now."""
         self._live.set(live)
-        for (provider, service), good in usable.items():
+        for provider, service, good in usable:
             self._usable.labels(provider, service).set(good)
         return generate_latest(self._registry)
 

@@ -41,6 +41,8 @@ TABLE = """
     GET    /openapi.json                               200     200       200       200    200       200    200   200
     GET    /v1/flows/schema                            200     200       200       200    200       200    200   200
     GET    /v1/me                                      200     200       200       200    200       200    401   401
+    GET    /v1/speech                                  200     200       200       200    200       200    401   401
+    GET    /metrics                                    403     403       403       403    200       403    401   401
     GET    /v1/tenants                                 403     403       403       403    200       403    401   401
     POST   /v1/tenants                                 403     403       403       403    201       403    401   401
     GET    /v1/tenants/{tenant}                        403     403       403       403    200       403    401   401
@@ -153,6 +155,8 @@ QUERIES = {
     "GET /v1/usage": "?by=tenant,flow",
 }
 WORDLESS = (
+    "/metrics",
+    "/v1/speech",
     "/v1/rates",
     "/v1/rates/defaults",
     "/v1/flows/{flow}/difference",
@@ -250,7 +254,7 @@ async def test_the_canary_is_there_to_be_seen(copy, filled, path):
     parts |= {"number": "1" if "versions" in path else OTHER_NUMBER, "call": OTHER_CALL, "key": filled.theirs}
     parts["recording"] = OTHER_MESSAGE
     await hold(api)
-    who = "platform" if path in ("/v1/tenants", "/v1/tenants/{tenant}", "/v1/rates/defaults") else "other"
+    who = "platform" if path in ("/metrics", "/v1/tenants", "/v1/tenants/{tenant}", "/v1/rates/defaults") else "other"
     answer = await filled.client(api, who).ask("GET", path.format(**parts) + QUERIES.get(f"GET {path}", ""))
     assert answer.status == 200, answer.body
     assert (CANARY in answer.body.decode(errors="replace")) == (path not in WORDLESS)

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from vocelio.gateway.config import SIMULATOR_ACCOUNT, read
+from vocelio.gateway.config import SIMULATOR_ACCOUNT, Azure, ElevenLabs, read
 from vocelio.gateway.errors import SettingsError
 
 ACCOUNT = "AC" + "a1" * 16
@@ -49,6 +49,13 @@ def test_a_twilio_account(tmp_path):
         ({"VOCELIO_SECRET_KEY": "a-key-that-is-long-enough, hush"}, "at least 16"),
         ({"VOCELIO_SECRET_KEY": " , "}, "at least 16"),
         ({"TWILIO_ACCOUNT_SID": ACCOUNT}, "go together"),
+        ({"AZURE_SPEECH_KEY": "hush"}, "AZURE_SPEECH_REGION"),
+        ({"AZURE_SPEECH_KEY": "hush", "AZURE_SPEECH_REGION": "West Europe"}, "short name"),
+        ({"AZURE_SPEECH_KEY": "hush", "AZURE_SPEECH_HOST": "speech.example.com"}, "wss://"),
+        ({"AZURE_SPEECH_KEY": "hush", "AZURE_SPEECH_HOST": "wss://x.example", "AZURE_SPEECH_REGION": "x"}, "either"),
+        ({"AZURE_SPEECH_REGION": "westeurope"}, "AZURE_SPEECH_KEY is missing"),
+        ({"ELEVENLABS_BASE_URL": "https://x.example"}, "ELEVENLABS_API_KEY is missing"),
+        ({"ELEVENLABS_API_KEY": "hush", "ELEVENLABS_BASE_URL": "x.example"}, "https://"),
         ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hush"}, "32 hexadecimal"),
     ],
 )
@@ -116,3 +123,17 @@ def test_shared_keys_that_are_wrong_are_named_by_their_place(keys, says, tmp_pat
 def test_shared_keys_belong_to_an_account(tmp_path):
     with pytest.raises(SettingsError, match="TWILIO_ACCOUNT_SID is missing"):
         read({"TWILIO_WEBHOOK_KEYS": "a:hush-hush-hush-hush"}, tmp_path / "secret")
+
+
+def test_providers_of_speech(tmp_path):
+    environment = {
+        "AZURE_SPEECH_KEY": "hush",
+        "AZURE_SPEECH_REGION": "westeurope",
+        "ELEVENLABS_API_KEY": "hush",
+        "ELEVENLABS_BASE_URL": "https://speech.example.com/",
+    }
+    settings = read(environment, tmp_path / "secret")
+    assert settings.azure == Azure("hush", "westeurope")
+    assert settings.elevenlabs == ElevenLabs("hush", "https://speech.example.com")
+    assert "hush" not in f"{settings!r} {settings.azure!r} {settings.elevenlabs!r}"
+    assert read({}, tmp_path / "secret").azure is None

@@ -21,6 +21,7 @@ from vocelio.gateway.api import (
     registrations,
     secrets,
     sounds,
+    speech,
     tenants,
     usage,
 )
@@ -31,6 +32,7 @@ from vocelio.gateway.api.operation import Answer, Context, Operation
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.clock import WallClock
+from vocelio.gateway.metrics import CONTENT_TYPE
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.folder import MAX_SOUND
 from vocelio.gateway.store.vault import Vault
@@ -53,7 +55,9 @@ async def description(_: Context) -> Answer[bytes]:
 OPERATIONS = (
     Operation("GET", "/openapi.json", None, description, media=(JSON,)),
     Operation("GET", "/v1/me", "read", keys.me, tenant=False),
+    Operation("GET", "/v1/speech", "read", speech.providers, tenant=False),
     # The platform
+    Operation("GET", "/metrics", "platform", speech.metrics, tenant=False, media=(CONTENT_TYPE,)),
     Operation("GET", "/v1/tenants", "platform", tenants.every, tenant=False),
     Operation("POST", "/v1/tenants", "platform", tenants.create, tenant=False, statuses=MADE, limit=SETTINGS),
     Operation("GET", "/v1/tenants/{tenant}", "platform", tenants.show, tenant=False),

@@ -127,10 +127,28 @@ def _gateway(tenant: str, server: str, repair: bool) -> Iterator[Finding]:
             yield Finding("gateway", "wrong", str(answer.json()["detail"]))
             return
         yield Finding("gateway", "fine", f"answers at {common.address(server)}")
+        yield from _speech(api)
         for name in _tenants(api, answer.json()["tenant"]):
             yield from _tenant(Api(server, name), name, repair)
     except (GatewayError, KeyError, msgspec.DecodeError) as error:
         yield Finding("gateway", "unknown", f"{error}. So what Twilio has was not looked at")
+
+
+def _speech(api: Api) -> Iterator[Finding]:
+    for provider in api.ask("GET", "/v1/speech").json()["providers"]:
+        if not provider["configured"]:
+            yield Finding(f"speech of {provider['name']}", "fine", "is not configured: others stand in for it")
+        for service in provider["services"]:
+            yield _service(service)
+
+
+def _service(one: dict[str, Any]) -> Finding:
+    what = f"{one['service']} of {one['provider']}"
+    last = f" {one['last_error_seconds']} s ago: {one['last_error']}" if one["last_error"] else ""
+    if one["state"] != "closed":
+        return Finding(what, "wrong", f"is not used, others stand in;{last}")
+    speed = f", {one['p50_ms']} ms (p95 {one['p95_ms']} ms)" if one["p50_ms"] is not None else ""
+    return Finding(what, "fine", f"can be had{speed}" + (f"; failed{last}" if last else ""))
 
 
 def _tenants(api: Api, own: str) -> list[str]:

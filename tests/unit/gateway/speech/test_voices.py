@@ -1,0 +1,218 @@
+"""Voices: who speaks when somebody fails, from where, how soon, and what is told of it."""
+
+import asyncio
+from contextlib import aclosing
+from itertools import pairwise
+
+import pytest
+
+from tests.unit.gateway.speech.providers import Speaker
+from tests.virtual_time import in_virtual_time
+from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.facts import Sounded, Synthesised, Troubled, untold
+from vocelio.gateway.speech.health import FIRST_PAUSE
+from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
+from vocelio.gateway.speech.voices import DEADLINE, Voices
+
+DOWN = SpeechError("it is down")
+RACHEL = Voice("elevenlabs", "rachel", "en-US", 1.1, (Voice("azure", "ava"), Voice("local", "en-gb")))
+TEXT = "This is one. And this is two. Here is three."
+
+
+class Shelf:
+    def __init__(self, **sounds):
+        self.sounds = sounds
+
+    def get(self, tenant, voice, sentence):
+        return self.sounds.get(sentence.split()[0]) if (tenant, voice.tier) == ("harbour", "elevenlabs") else None
+
+
+def voices(*speakers, shelf=None, tiers=("elevenlabs", "azure", "local")):
+    return Voices(dict(zip(tiers, speakers, strict=False)), shelf)
+
+
+async def spoken(made, text=TEXT, voice=RACHEL):
+    """The sound, what was told, and when the first sound came, and the longest time without any."""
+    loop, told, sound, at = asyncio.get_running_loop(), [], b"", [asyncio.get_running_loop().time()]
+    async with aclosing(made.speak("harbour", text, voice, told.append)) as chunks:
+        async for chunk in chunks:
+            at.append(loop.time())
+            sound += chunk
+    return sound, told, max(later - earlier for earlier, later in pairwise(at))
+
+
+def of(told, kind):
+    return [fact for fact in told if isinstance(fact, kind)]
+
+
+@in_virtual_time
+async def test_sentence_by_sentence_with_the_voice_that_was_asked_for():
+    best, other = Speaker(), Speaker()
+    sound, told, _ = await spoken(voices(best, other))
+    assert len(sound) == 3 * 8000
+    assert best.texts == ["This is one.", "And this is two.", "Here is three."]
+    assert {voice.name for voice in best.voices} == {"rachel"}
+    assert other.texts == []
+    assert of(told, Sounded) == [Sounded("elevenlabs")]
+    assert [(fact.provider, fact.characters) for fact in of(told, Synthesised)] == [
+        ("elevenlabs", 12),
+        ("elevenlabs", 16),
+        ("elevenlabs", 14),
+    ]
+
+
+@pytest.mark.parametrize(
+    "fault", [DOWN, (3, DOWN), "silent", (3, "silent"), "drip", CredentialsRefused("expired"), Unsuitable("no voice")]
+)
+@in_virtual_time
+async def test_another_voice_goes_on_from_the_sentence_that_broke(fault):
+    best, other = Speaker("well", fault, byte=b"\x01"), Speaker(byte=b"\x02")
+    sound, told, gap = await spoken(voices(best, other))
+    assert other.texts == ["And this is two.", "Here is three."]
+    assert {voice.name for voice in other.voices} == {"ava"}
+    assert sound.startswith(b"\x01" * 8000)
+    assert sound.endswith(b"\x02" * 16000)
+    assert gap <= DEADLINE + 0.01
+    assert [fact.provider for fact in of(told, Sounded)] == ["elevenlabs", "azure"]
+    assert [(fact.provider, fact.service) for fact in of(told, Troubled)] == [("elevenlabs", "synthesis")]
+    assert best.open == other.open == 0
+
+
+@in_virtual_time
+async def test_two_that_are_silent_leave_less_than_four_seconds_of_nothing():
+    local = Speaker(byte=b"\x03")
+    sound, told, gap = await spoken(voices(Speaker("silent"), Speaker("silent"), local))
+    assert sound == b"\x03" * 24_000
+    assert {voice.name for voice in local.voices} == {"en-gb"}
+    assert gap <= 2 * DEADLINE + 0.01
+    assert len(of(told, Troubled)) == 2
+
+
+@in_virtual_time
+async def test_when_nobody_can_speak_the_last_error_says_why():
+    with pytest.raises(SpeechError, match="down"):
+        await spoken(voices(Speaker(DOWN), Speaker(DOWN)))
+
+
+class Mute(Speaker):
+    async def speak(self, text, voice):
+        self.texts.append(text)
+        return
+        yield
+
+
+@in_virtual_time
+async def test_silence_for_words_is_a_failure_of_the_request_only():
+    mute, other = Mute(), Speaker()
+    made = voices(mute, other)
+    for _ in range(5):
+        await spoken(made, "Hello.")
+    assert len(mute.texts) == len(other.texts) == 5, "the breaker stays closed"
+
+
+@in_virtual_time
+async def test_a_slow_listener_is_not_the_providers_fault():
+    best = Speaker()
+    made = voices(best, Speaker())
+    async with aclosing(made.speak("harbour", TEXT, RACHEL, untold)) as chunks:
+        async for _ in chunks:
+            await asyncio.sleep(5)
+    assert len(best.texts) == 3
+
+
+@in_virtual_time
+async def test_a_provider_that_fails_again_and_again_is_left_alone_until_a_probe_goes_well():
+    best, other = Speaker(DOWN), Speaker()
+    made = voices(best, other)
+    for _ in range(5):
+        await spoken(made, "Hello there.")
+    assert len(best.texts) == 3
+    assert made.report()[0].state == "open"
+    assert (made.report()[0].failures, made.report()[0].last_error) == (3, "it is down")
+    await asyncio.sleep(FIRST_PAUSE + 0.1)
+    assert best.texts[3:] == ["Hello."], "the probe"
+    best.does = ["well"]
+    await asyncio.sleep(FIRST_PAUSE + 0.1)
+    assert len(best.texts) == 4, "the pause has doubled"
+    await asyncio.sleep(FIRST_PAUSE + 0.1)
+    assert len(best.texts) == 5
+    await spoken(made, "Hello there.")
+    assert best.texts[-1] == "Hello there."
+    assert made.report()[0].state == "closed"
+    await made.aclose()
+
+
+@in_virtual_time
+async def test_credentials_that_are_refused_are_not_tried_on_callers():
+    best, other = Speaker(CredentialsRefused("the key has expired")), Speaker()
+    best.started = CredentialsRefused("the key has expired")
+    made = voices(best, other)
+    await made.start()
+    await spoken(made, "Hello there.")
+    assert best.texts == []
+    assert made.report()[0].last_error == "the key has expired"
+    await made.aclose()
+
+
+@in_virtual_time
+async def test_local_speech_alone_that_cannot_be_had_is_an_error_at_the_start():
+    only = Speaker()
+    only.started = DOWN
+    with pytest.raises(SpeechError, match="down"):
+        await voices(only, tiers=("local",)).start()
+
+
+@in_virtual_time
+async def test_a_start_that_hangs_is_not_waited_for():
+    class Hanging(Speaker):
+        async def start(self):
+            await asyncio.sleep(1000)
+
+    made = voices(Hanging(), Speaker())
+    await made.start()
+    assert asyncio.get_running_loop().time() < 4
+    assert "not ready" in made.report()[0].last_error
+
+
+@in_virtual_time
+async def test_what_stands_on_the_shelf_is_asked_of_nobody():
+    best = Speaker()
+    made = voices(best, shelf=Shelf(This=b"\x05" * 10, And=b"\x06" * 10, Here=b"\x07" * 10))
+    assert made.ready("harbour", TEXT, RACHEL) == b"\x05" * 10 + b"\x06" * 10 + b"\x07" * 10
+    assert made.ready("other", TEXT, RACHEL) is None
+    sound, told, _ = await spoken(made, TEXT)
+    assert (len(sound), best.texts) == (30, [])
+    assert told == [Sounded("elevenlabs")]
+
+
+@in_virtual_time
+async def test_what_is_not_on_the_shelf_is_spoken_between_what_is():
+    best = Speaker(byte=b"\x01")
+    made = voices(best, shelf=Shelf(This=b"\x05" * 10, Here=b"\x07" * 10))
+    assert made.ready("harbour", TEXT, RACHEL) is None
+    sound, _, _ = await spoken(made)
+    assert sound == b"\x05" * 10 + b"\x01" * 8000 + b"\x07" * 10
+    assert best.texts == ["And this is two."]
+
+
+@in_virtual_time
+async def test_without_the_provider_of_a_tier_its_fallbacks_speak():
+    azure = Speaker()
+    made = voices(azure, tiers=("azure",))
+    assert made.chain(RACHEL) == [Voice("azure", "ava")]
+    assert made.chain(Voice("azure", "ava", "en-US", 1.0, (Voice(),)))[0].name == "ava"
+    (stand_in,) = made.chain(Voice("local", "en-us", "de-DE", 1.2))
+    assert (stand_in.tier, stand_in.language, stand_in.speed) == ("azure", "de-DE", 1.2)
+
+
+@in_virtual_time
+async def test_rendering_uses_that_voice_or_fails():
+    best, other = Speaker(byte=b"\x01"), Speaker(byte=b"\x02")
+    made = voices(best, other)
+    assert await made.render("Hello.", RACHEL) == b"\x01" * 8000
+    best.does = [DOWN]
+    with pytest.raises(SpeechError):
+        await made.render("Hello.", RACHEL)
+    assert other.texts == []
+    with pytest.raises(SpeechError, match="not configured"):
+        await made.render("Hello.", Voice())

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks import calls, engine_step
+from benchmarks import barge_in, calls, engine_step
 
 
 def main() -> None:
@@ -26,6 +26,12 @@ def main() -> None:
                 str(row.received),
                 str(row.errors),
             )
+    console.print(table)
+    console.print()
+    row = barge_in.measure()
+    figures = (f"{row.p50:.0f}", f"{row.p95:.0f}", f"{row.largest:.0f}", str(row.errors))
+    table = Table("calls", "interruptions", "p50 ms", "p95 ms", "largest", "errors", box=None)
+    table.add_row(str(row.calls), str(row.interruptions), *figures)
     console.print(table)
     console.print()
     engine_step.main()

@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True):
 
 def measure(kind: str, calls: int, baseline: float | None = None, seconds: float = SECONDS) -> Row:
     """One server under so many calls."""
-    with _serving(kind) as (process, port):
+    with serving(kind) as (process, port):
         cpu, reports = uvloop.run(_load(kind, port, process.pid, calls, seconds))
     cpu_ms = cpu * 1000 / (calls * seconds)
     return Row(
@@ -93,7 +93,8 @@ async def _ticket(carrier: Carrier, kind: str, port: int) -> Ticket:
 
 
 @contextmanager
-def _serving(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def serving(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A server of that kind: its process and its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import calls, engine_step, lookup
+from benchmarks import barge_in, calls, engine_step, lookup
 
 
 @pytest.mark.parametrize("kind", calls.KINDS)
@@ -12,6 +12,13 @@ def test_calls(kind):
     assert row.sent >= 2 * 50 * 3
     assert row.received > (row.sent * 0.95 if kind in ("bare", "echo") else 0)
     assert row.cpu_ms > 0
+
+
+def test_barge_in():
+    row = barge_in.measure(2, seconds=8.0)
+    assert (row.calls, row.errors) == (2, 0)
+    assert row.interruptions >= 1
+    assert 40 <= row.p50 <= row.p95 <= row.largest < 1000
 
 
 def test_engine_step():

@@ -30,13 +30,18 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """A stream under load: frames sent, media messages that came back, marks returned, and the socket's own report."""
+    """A stream under load: frames sent, media messages that came back, marks returned, and the socket's own report.
+
+    ``cleared`` is when the server wanted the buffer cleared, ``began`` when the first frame was sent: seconds.
+    """
 
     sent: int
     messages: int
     marks: int
     stream: StreamReport
     errors: tuple[Fault, ...]
+    began: float = 0.0
+    cleared: tuple[float, ...] = ()
 
 
 async def ring(account: Account, to: str, from_: str) -> Ticket:
@@ -62,10 +67,12 @@ async def stream(account: Account, ticket: Ticket, audio: bytes, seconds: float)
     opened = Stream(connection, line, lambda: loop.time() - placed, account.switches)
     try:
         await opened.open()
+        began = loop.time() - placed
         sent = await _pump(opened, _payloads(audio), placed, seconds)
     finally:
         await opened.hang_up()
-    return LoadReport(sent, line.messages, len(line.marks), opened.report(1, stream_sid), tuple(line.faults))
+    report, cleared = opened.report(1, stream_sid), tuple(clear.at for clear in line.clears)
+    return LoadReport(sent, line.messages, len(line.marks), report, tuple(line.faults), began, cleared)
 
 
 async def _pump(stream: Stream, payloads: tuple[str, ...], placed: float, seconds: float) -> int:

@@ -13,8 +13,8 @@ from vocelio.engine.replay import exchange, log
 from vocelio.engine.session import Session
 from vocelio.engine.voice import Tier
 from vocelio.gateway.calls.meter import Meter
-from vocelio.gateway.calls.vendor import Tally, Vendors
-from vocelio.gateway.store.journal import SavedCall
+from vocelio.gateway.calls.vendor import Vendors
+from vocelio.gateway.store.journal import SavedCall, Tally
 from vocelio.gateway.store.site import Assignment
 
 RESUMES = 3  # within RESUME_WINDOW: a call that is lost more often is in worse trouble than a goodbye
@@ -192,6 +192,7 @@ class CallRecord:
             disposition=self.disposition,
             department=self.department,
             segments=self.meter.segments,
+            speech=self.vendors.copy(),
             state=None if self.over else msgspec.to_builtins(self._state()),
             log=added,
             due=now + round(self.patience * 1e6),
@@ -214,5 +215,5 @@ class CallRecord:
             self.handed_over,
             self.logged,
             self.generation,
-            self.vendors.tallies,
+            self.vendors.copy(),
         )

@@ -1,44 +1,29 @@
 """What the providers of speech did for one call: what they will ask money for, and how fast they were."""
 
+from copy import copy
 from typing import assert_never
-
-import msgspec
 
 from vocelio.engine.voice import Tier
 from vocelio.gateway.metrics import Metrics
 from vocelio.gateway.speech.facts import Fact, Recognised, Sounded, Synthesised, Troubled
-
-
-class Tally(msgspec.Struct, omit_defaults=True):
-    """One provider's. ``characters`` were to be spoken, ``recognised_ms`` of sound were sent to be recognised.
-
-    ``first_byte_ms`` is the sum over ``sounded`` syntheses, ``first_byte_max_ms`` the slowest; ``text_ms`` the sum over
-    ``understood`` utterances of what passed from their end to their text.
-    """
-
-    syntheses: int = 0
-    characters: int = 0
-    sounded: int = 0
-    first_byte_ms: int = 0
-    first_byte_max_ms: int = 0
-    recognitions: int = 0
-    recognised_ms: int = 0
-    understood: int = 0
-    text_ms: int = 0
-    failures: int = 0
+from vocelio.gateway.store.journal import Tally
 
 
 class Vendors:
     """All of a call's, through all of its streams."""
 
     def __init__(self, tallies: dict[Tier, Tally] | None = None) -> None:
-        self.tallies = tallies or {}
+        self._tallies = tallies or {}
+
+    def copy(self) -> dict[Tier, Tally]:
+        """As it is now."""
+        return {provider: copy(tally) for provider, tally in self._tallies.items()}
 
     def add(self, fact: Fact) -> None:
         """Take it into account."""
         if isinstance(fact, Sounded):
             return
-        tally = self.tallies.setdefault(fact.provider, Tally())
+        tally = self._tallies.setdefault(fact.provider, Tally())
         match fact:
             case Synthesised(characters=characters, seconds=seconds):
                 tally.syntheses += 1

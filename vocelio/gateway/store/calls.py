@@ -12,10 +12,11 @@ from msgspec import Meta
 from sqlalchemy import BigInteger, ColumnElement, Row, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vocelio.engine.voice import Tier
 from vocelio.gateway.errors import NotFound
 from vocelio.gateway.store import pages
 from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.journal import Segment
+from vocelio.gateway.store.journal import Segment, Tally
 from vocelio.gateway.store.pages import LONGEST_CURSOR, Items
 from vocelio.gateway.store.schema import call_events, call_logs, calls, usage
 from vocelio.gateway.store.site import END, Name, PhoneNumber
@@ -101,10 +102,12 @@ class Happened(msgspec.Struct, frozen=True):
 class Timeline(Call, frozen=True, kw_only=True):
     """A call with its bill, a segment for each voice tier in turn, and what happened, in order.
 
+    ``speech`` is what each provider of speech did for it.
     ``next`` is the cursor of the events behind these; empty when there are no more.
     """
 
     segments: list[Segment]
+    speech: dict[Tier, Tally]
     events: list[Happened]
     next: str
 
@@ -139,7 +142,8 @@ async def timeline(database: Database, tenant: str, call: str, page: TimelinePag
     if segments:  # a live call's may have been saved again since: what is shown must add up
         billed = sum(segment.billed for segment in segments)
         call_facts |= {"billed": billed, "seconds": billed / 1e6, "micro_usd": sum(part.micro_usd for part in segments)}
-    return Timeline(**call_facts, segments=segments, events=happened.items, next=happened.next)
+    speech = msgspec.json.decode(row.speech or "{}", type=dict[Tier, Tally])
+    return Timeline(**call_facts, segments=segments, speech=speech, events=happened.items, next=happened.next)
 
 
 async def log(database: Database, tenant: str, call: str) -> bytes:

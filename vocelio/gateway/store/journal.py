@@ -27,6 +27,26 @@ class Segment(msgspec.Struct, frozen=True):
     micro_usd: int
 
 
+class Tally(msgspec.Struct):
+    """What one provider of speech did for a call.
+
+    ``characters`` were to be spoken, ``recognised_ms`` of sound were sent to be recognised. ``first_byte_ms`` is the
+    sum over ``sounded`` syntheses, ``first_byte_max_ms`` the slowest; ``text_ms`` the sum over ``understood``
+    utterances of what passed from their end to their text.
+    """
+
+    syntheses: int = 0
+    characters: int = 0
+    sounded: int = 0
+    first_byte_ms: int = 0
+    first_byte_max_ms: int = 0
+    recognitions: int = 0
+    recognised_ms: int = 0
+    understood: int = 0
+    text_ms: int = 0
+    failures: int = 0
+
+
 Told = Literal["", "hung_up", "broken", "given_up"]
 """What is known of a call's end without its stream: Twilio says that it is over, or that its stream broke off; or
 Twilio was told to go elsewhere with it.
@@ -57,6 +77,7 @@ class SavedCall(msgspec.Struct, frozen=True, kw_only=True):
     disposition: str = ""
     department: str = ""
     segments: tuple[Segment, ...] = ()
+    speech: dict[Tier, Tally] = {}
     state: dict[str, Any] | None = None
     log: bytes = b""
     due: int = 0

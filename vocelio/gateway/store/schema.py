@@ -211,6 +211,7 @@ calls = Table(
     Column("billed", BigInteger, nullable=False),  # microseconds
     Column("micro_usd", BigInteger, nullable=False),
     Column("state", Text),  # encrypted JSON: what another stream needs to go on; none once it has ended
+    Column("speech", Text),  # JSON: what each provider of speech did for it
     Index(None, "tenant_id", "started"),
     Index(None, "tenant_id", "flow_id", "started"),
     Index(None, "tenant_id", "number", "started"),

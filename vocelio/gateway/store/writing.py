@@ -297,6 +297,7 @@ class DatabaseJournal:
             "department": _text(call.department, 64),
             "billed": call.billed,
             "micro_usd": call.micro_usd,
+            "speech": to_json(call.speech) if call.speech else None,
             "state": self._underway.locked(call),
         }
 

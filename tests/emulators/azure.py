@@ -1,0 +1,169 @@
+"""Azure's speech service on a port of this machine: its WebSocket protocol, with offline speech behind it.
+
+What is said to it is truly recognised and what it says is truly spoken, so that a test compares words with words.
+"""
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from tests.emulators import azure_hearing as hearing
+from tests.emulators import azure_speaking as speaking
+from tests.emulators import azure_wire as wire
+from tests.emulators.azure_connection import Connection
+from tests.emulators.orders import Orders
+
+RECOGNITION = "/speech/recognition/conversation/cognitiveservices/v1"
+SYNTHESIS = "/cognitiveservices/websocket/v1"
+STATUS = {"401": 401, "429": 429, "500": 500}
+PACE = 50  # seconds of sound that are spoken in a second
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """One synthesis that was asked for."""
+
+    text: str
+    voice: str
+    ssml: str
+
+
+class AzureEmulator:
+    """``ear`` and ``mouth`` are started by the test. A ``vocabulary`` is what can be heard beside phrase lists."""
+
+    def __init__(self, ear, mouth, vocabulary=(), key="a key", voice="en-us", orders=None):
+        self._ear, self._mouth, self._vocabulary, self._voice = ear, mouth, tuple(vocabulary), voice
+        self.key = key
+        self.orders = orders or Orders()
+        self.heard = []  # the text of every phrase, empty where nothing was understood
+        self.spoken = []
+        self.cancelled = 0  # syntheses that the client broke off
+        self.contexts = []  # of recognition, as the client sent them
+        self.sounds = []  # of every turn of recognition that has ended
+        self.opened = 0  # sockets, since the start
+        self._handlers = set()
+
+    async def __aenter__(self):
+        app = web.Application()
+        app.router.add_get(RECOGNITION, self._recognition)
+        app.router.add_get(SYNTHESIS, self._synthesis)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.host = f"ws://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_):
+        for handler in self._handlers:
+            handler.cancel()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
+        await self._runner.cleanup()
+
+    @property
+    def sockets(self):
+        """How many are open now."""
+        return len(self._handlers)
+
+    async def _recognition(self, request):
+        return await self._serve(request, self.orders.recognition, self._recognise)
+
+    async def _synthesis(self, request):
+        return await self._serve(request, self.orders.synthesis, self._speak)
+
+    async def _serve(self, request, fault, conversation):
+        if fault == "refuse":
+            request.transport.abort()
+            return web.Response()
+        if fault in STATUS:
+            return web.Response(status=STATUS[fault])
+        if request.headers.get("Ocp-Apim-Subscription-Key") != self.key:
+            return web.Response(status=401)
+        socket = web.WebSocketResponse(autoclose=False, protocols=("USP",))
+        await socket.prepare(request)
+        self.opened += 1
+        self._handlers.add(handler := asyncio.current_task())
+        connection = Connection(request, socket)
+        try:
+            await conversation(request, connection, _messages(socket))
+            await connection.aclose()
+        finally:
+            self._handlers.discard(handler)
+            connection.abort()
+        return socket
+
+    async def _recognise(self, request, connection, messages):
+        turn, contexts, ended = None, {}, ""
+        async for message in messages:
+            if message.path == "speech.context":
+                contexts[message.request] = message.json()
+                self.contexts.append(message.json())
+            elif message.path != "audio" or message.request == ended:
+                continue
+            elif turn is None:
+                context = hearing.Context(contexts.get(message.request, {}), request.query)
+                turn = self._start_turn(connection, message, context)
+            elif message.body:
+                turn.feed(message.body)
+            else:
+                await self._end_turn(turn, connection, message.request)
+                turn, ended = None, message.request
+        if turn:
+            turn.close()
+
+    def _start_turn(self, connection, message, context):
+        if not connection.begin(self.orders.recognition):
+            return None
+
+        def say(path, body):
+            connection.say(wire.text(path, message.request, body))
+
+        say("turn.start", {"context": {"serviceTag": secrets.token_hex(16)}})
+        turn = hearing.Turn(self._ear, self._vocabulary, context, say, self.heard.append)
+        turn.feed(wire.mulaw_of(message.body))
+        return turn
+
+    async def _end_turn(self, turn, connection, request):
+        await turn.end()
+        self.sounds.append(turn.sound)
+        end = {"Offset": round(len(turn.sound) / 8000 * hearing.TICKS)}
+        connection.say(wire.text("speech.endDetected", request, end))
+        last = {"RecognitionStatus": "EndOfDictation", "Duration": 0, **end}
+        connection.say(wire.text("speech.phrase", request, last))
+        connection.say(wire.text("turn.end", request, {}))
+
+    async def _speak(self, request, connection, messages):
+        speech = None
+        async for message in messages:
+            if message.path == "ssml" and connection.begin(self.orders.synthesis):
+                speech = asyncio.create_task(self._say(connection, message))
+        if speech and not speech.done():
+            self.cancelled += 1
+            speech.cancel()
+
+    async def _say(self, connection, message):
+        ssml, stream = message.body.decode(), secrets.token_hex(16)
+        connection.say(wire.text("turn.start", message.request, {"context": {"serviceTag": stream}}))
+        try:
+            text, name, voice = speaking.read(ssml, self._voice)
+        except speaking.Refused as refused:
+            connection.close(WSCloseCode.INVALID_TEXT, str(refused))
+            return
+        self.spoken.append(Spoken(text, name, ssml))
+        response = {"context": {"serviceTag": stream}, "audio": {"type": "inline", "streamId": stream}}
+        connection.say(wire.text("response", message.request, response))
+        async for chunk in self._mouth.speak(text, voice):
+            connection.say(wire.binary("audio", message.request, stream, chunk))
+            await asyncio.sleep(len(chunk) / 8000 / PACE)
+        connection.say(wire.binary("audio", message.request, stream, b""))
+        connection.say(wire.text("turn.end", message.request, {}))
+
+
+async def _messages(socket):
+    """What the client sends, until it closes or breaks off."""
+    while True:
+        frame = await socket.receive()
+        if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+            return
+        yield wire.parse(frame)

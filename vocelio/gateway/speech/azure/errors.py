@@ -1,0 +1,36 @@
+"""What the SDK says went wrong, as an error of the port.
+
+The service's own words are never passed on: they may quote the request, which holds what a caller said or is told.
+What is kept of them is a number.
+"""
+
+import re
+
+from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
+
+_MEANINGS: dict[str, tuple[type[SpeechError], str]] = {
+    "AuthenticationFailure": (CredentialsRefused, "refused the key"),
+    "Forbidden": (CredentialsRefused, "forbids it: the subscription's quota is used up"),
+    "BadRequest": (Unsuitable, "does not take the request"),
+    "TooManyRequests": (SpeechError, "has too many requests at once"),
+    "ConnectionFailure": (SpeechError, "cannot be reached, or broke the connection off"),
+    "ServiceTimeout": (SpeechError, "did not answer in time"),
+    "ServiceError": (SpeechError, "failed"),
+    "ServiceUnavailable": (SpeechError, "is not available"),
+}
+"""By the name of the SDK's ``CancellationErrorCode``."""
+
+_NUMBER = re.compile(r"(?:Error code: |\()(\d{3,4})\b")
+"""The close code of a WebSocket (``Error code: 1007.``) or an HTTP status (``(401)``)."""
+
+_TOO_MUCH = re.compile(r"quota|throttl", re.IGNORECASE)
+"""The service also closes with 1007, "bad request", when there are too many: "Quota exceeded", "Throttled"."""
+
+
+def speech_error(code: str, details: str) -> SpeechError:
+    """The error for a cancellation with that code's name and those details."""
+    if _TOO_MUCH.search(details) and code in ("BadRequest", "ConnectionFailure"):
+        code = "TooManyRequests"
+    kind, meaning = _MEANINGS.get(code, (SpeechError, "failed"))
+    number = _NUMBER.search(details)
+    return kind(f"Azure speech {meaning} ({number[1] if number else code})")

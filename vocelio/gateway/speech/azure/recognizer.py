@@ -1,0 +1,124 @@
+"""Recognition by Azure: it hears anything, and what a flow expects better than the rest.
+
+A recognition connects when it is opened, and what it is fed goes to the SDK, which keeps it until it is connected.
+The service looks for the end of the utterance by itself, and may find it before ``finish`` says so.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.speech.azure.events import RecognitionEvent
+from vocelio.gateway.speech.azure.recognition import AzureRecognition
+from vocelio.gateway.speech.azure.upkeep import Upkeep
+from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
+
+if TYPE_CHECKING:
+    from vocelio.gateway.speech.azure.session import Session
+
+DEFAULT_LIMIT = 100
+"""Recognitions at once: what the service allows a subscription unless more is asked for."""
+
+MAX_PHRASES = 500
+"""Phrases in one expectation: what the service takes."""
+
+MAX_PHRASE = 200
+"""Characters in a phrase."""
+
+START_SECONDS = 5.0
+"""For the first connection: name, TLS and key take 0.3 s, and the SDK tries again after a second."""
+
+
+class AzureRecognizer:
+    """A Recognizer on the real SDK, with at most ``limit`` recognitions at once. Used on one event loop."""
+
+    def __init__(self, account: AzureAccount, limit: int = DEFAULT_LIMIT) -> None:
+        self._account = account
+        self._upkeep = Upkeep("azure-recognition", limit)
+        self._recognitions: set[AzureRecognition] = set()  # at most ``limit``
+
+    @property
+    def sessions(self) -> int:
+        """Recognitions that are open."""
+        return self._upkeep.present
+
+    @property
+    def stuck(self) -> int:
+        """Sessions that the SDK has not let go of in ``upkeep.STUCK_SECONDS``."""
+        return self._upkeep.stuck
+
+    async def start(self) -> None:
+        """Load the SDK and connect once. Raises CredentialsRefused or SpeechError; it may work later all the same."""
+        told = asyncio.Event()
+        failures: list[SpeechError] = []
+
+        def failed(error: SpeechError) -> None:
+            failures.append(error)
+            told.set()
+
+        recognition = self._open(Expectation(()), lambda _: None, failed, connected=told.set)
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await told.wait()
+        except TimeoutError:
+            raise SpeechError(f"Azure speech cannot be reached in {START_SECONDS:.0f} s") from None
+        finally:
+            recognition.close()
+        if failures:
+            raise failures[0]
+
+    def open(
+        self,
+        expectation: Expectation,
+        heard: Callable[[Heard], None],
+        failed: Callable[[SpeechError], None],
+    ) -> AzureRecognition:
+        """See ``Recognizer.open``. A text is written as for reading: "Sales, please." or "1234.".
+
+        Raises Unsuitable when the phrases are too many or too long, SpeechError when too many are open.
+        """
+        if len(expectation.phrases) > MAX_PHRASES:
+            raise Unsuitable(f"{len(expectation.phrases)} phrases: Azure speech takes {MAX_PHRASES}")
+        if any(len(phrase) > MAX_PHRASE for phrase in expectation.phrases):
+            raise Unsuitable(f"a phrase of more than {MAX_PHRASE} characters")
+        return self._open(expectation, heard, failed, connected=lambda: None)
+
+    async def aclose(self) -> None:
+        """End every recognition with a failure; see ``Recognizer.aclose``. Takes a second when the SDK hangs."""
+        for recognition in self._recognitions.copy():
+            recognition.fail(SpeechError("Azure speech has been closed"))
+        await self._upkeep.aclose()
+
+    def _open(
+        self,
+        expectation: Expectation,
+        heard: Callable[[Heard], None],
+        failed: Callable[[SpeechError], None],
+        connected: Callable[[], None],
+    ) -> AzureRecognition:
+        account, loop = self._account, asyncio.get_running_loop()
+
+        def build(happened: Callable[[RecognitionEvent], None]) -> "Session":
+            return _build(account, expectation, happened, loop)
+
+        recognition = AzureRecognition(self._upkeep, build, heard, failed, connected, self._recognitions.discard)
+        self._recognitions.add(recognition)
+        return recognition
+
+
+def _build(
+    account: AzureAccount,
+    expectation: Expectation,
+    happened: Callable[[RecognitionEvent], None],
+    loop: asyncio.AbstractEventLoop,
+) -> "Session":
+    from vocelio.gateway.speech.azure.session import Session  # here, on a thread: the SDK takes 0.25 s to import
+
+    session = Session(happened, loop)
+    try:
+        session.open(account, expectation)
+    except BaseException:
+        session.tear_down()
+        raise
+    return session

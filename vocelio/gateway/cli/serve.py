@@ -24,9 +24,7 @@ from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.server import Server, config, loop_factory
-from vocelio.gateway.speech.local.recognizer import LocalRecognizer
-from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.speech import only
+from vocelio.gateway.speech.providers import speech
 from vocelio.gateway.storage.objects import ObjectStorage
 from vocelio.gateway.store.accounts import Accounts
 from vocelio.gateway.store.actor import Actor
@@ -88,7 +86,7 @@ async def run(
         _welcome(settings, folder, host, port)
         services = Services(
             DatabaseSite(database, vault, wall_clock),
-            only(LocalRecognizer(), LocalSynthesizer()),
+            speech(settings),
             EventBus(),
             fetcher or Fetcher(),
             journal(database, vault),

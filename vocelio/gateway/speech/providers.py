@@ -1,0 +1,29 @@
+"""The providers that the settings name. To add one: its package behind the ports, and a line here."""
+
+import importlib.util
+
+from vocelio.engine.voice import Tier
+from vocelio.gateway.config import Settings
+from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
+from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
+from vocelio.gateway.speech.ears import Ears
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.ports import Recognizer, Synthesizer
+from vocelio.gateway.speech.speech import Speech
+from vocelio.gateway.speech.voices import Shelf, Voices
+
+LOCAL = ("pocketsphinx", "espeakng_loader")  # what the extra `local` installs
+
+
+def speech(settings: Settings, shelf: Shelf | None = None) -> Speech:
+    """Speech with all providers that are configured; local speech is one where it is installed, or nothing else is."""
+    recognizers: dict[Tier, Recognizer] = {}
+    synthesizers: dict[Tier, Synthesizer] = {}
+    if settings.azure:
+        azure = AzureAccount(key=settings.azure.key, region=settings.azure.region, host=settings.azure.host)
+        recognizers["azure"], synthesizers["azure"] = AzureRecognizer(azure), AzureSynthesizer(azure)
+    if not recognizers or all(map(importlib.util.find_spec, LOCAL)):
+        recognizers["local"], synthesizers["local"] = LocalRecognizer(), LocalSynthesizer()
+    return Speech(Ears(recognizers), Voices(synthesizers, shelf))

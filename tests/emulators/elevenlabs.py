@@ -1,0 +1,139 @@
+"""ElevenLabs on one port of this machine: text to speech over HTTP, realtime speech to text over a WebSocket.
+
+Written from the service's API reference and from the SDK's types, not from what our client sends: what the service
+refuses is refused here. It truly speaks (espeak-ng) and truly hears (pocketsphinx, a given vocabulary).
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+
+from tests.emulators.elevenlabs_answers import FAULT, refusal, reset
+from tests.emulators.elevenlabs_realtime import Realtime, Session
+from tests.emulators.elevenlabs_speech import Speech, Spoken
+from tests.emulators.orders import Fault, Orders
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+
+VOICE, OTHER_VOICE = "21m00Tcm4TlvDq8ikWAM", "EXAVITQu4vr4xnSDxMaL"
+"""Ids of voices that it has."""
+
+_REFUSED = {
+    "401": (401, "invalid_api_key", "Invalid API key"),
+    "429": (429, "too_many_concurrent_requests", "Too many concurrent requests for your subscription"),
+    "500": (500, "internal_server_error", "Something went wrong"),
+}
+
+
+class ElevenLabsEmulator:
+    """Between ``async with``, the service. ``ear`` and ``mouth`` have been started by whoever gives them.
+
+    ``orders`` say what it is to do wrong. As both halves share a port, "refuse" of one of them resets its
+    connections; ``closed`` is a port at which nobody listens. ``idle`` seconds without sound end a session.
+    """
+
+    def __init__(
+        self,
+        ear: LocalRecognizer,
+        mouth: LocalSynthesizer,
+        vocabulary: tuple[str, ...],
+        *,
+        key: str = "sk_emulated",
+        idle: float = 15.0,
+    ) -> None:
+        self.key = key
+        self.orders = Orders()
+        self.requests: Counter[str] = Counter()  # by path
+        self._realtime = Realtime(ear, vocabulary, idle)
+        self._speech = Speech(mouth, {VOICE: "en-us", OTHER_VOICE: "en-us+f3"})
+        app = web.Application(middlewares=[self._gate])
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/text-to-speech/{voice_id}/stream", self._speech.handle)
+        app.router.add_get("/v1/speech-to-text/realtime", self._realtime.handle)
+        # A handler is cancelled when its client goes away, as the service stops speaking to nobody.
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
+        self._port = 0
+
+    async def __aenter__(self) -> "ElevenLabsEmulator":
+        await self._runner.setup()
+        await self._listen()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._realtime.end()
+        await self._runner.cleanup()
+
+    @property
+    def base_url(self) -> str:
+        """As an account has it."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def spoken(self) -> list[Spoken]:
+        """Every text that was asked for, also those that were cancelled."""
+        return self._speech.spoken
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Every session of recognition that was opened."""
+        return self._realtime.sessions
+
+    @property
+    def heard(self) -> list[str]:
+        """Every text that was committed."""
+        return [text for session in self.sessions for text in session.heard]
+
+    @property
+    def sockets(self) -> int:
+        """Connections that are open now, idle ones too."""
+        return len(self._runner.server.connections) if self._runner.server else 0
+
+    @asynccontextmanager
+    async def closed(self) -> AsyncIterator[None]:
+        """Meanwhile nobody listens at the port."""
+        for site in list(self._runner.sites):
+            await site.stop()
+        for handler in list(self._runner.server.connections) if self._runner.server else []:
+            if handler.transport is not None:
+                handler.transport.abort()
+        try:
+            yield
+        finally:
+            await self._listen()
+
+    async def _listen(self) -> None:
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    @web.middleware
+    async def _gate(self, request: web.Request, handler) -> web.StreamResponse:
+        """What comes before any request: counting it, faults that need no answer of its own, and the key."""
+        self.requests[request.path] += 1
+        fault: Fault = self.orders.synthesis if request.method == "POST" else self.orders.recognition
+        if request.path == "/v1/models":
+            fault = self.orders.synthesis or self.orders.recognition
+        if fault in _REFUSED:
+            return refusal(*_REFUSED[fault])
+        if fault == "refuse":
+            reset(request)
+        if "xi-api-key" not in request.headers:
+            return refusal(401, "needs_authorization", "Neither authorization header nor xi-api-key received")
+        if request.headers["xi-api-key"] != self.key:
+            return refusal(401, "invalid_api_key", "Invalid API key")
+        request[FAULT] = fault
+        return await handler(request)
+
+    async def _models(self, request: web.Request) -> web.StreamResponse:
+        match request[FAULT]:
+            case "silent" | "stall" | "drip":
+                await asyncio.Event().wait()
+            case "garbage":
+                return web.Response(body=b"\xff\xfe{[", content_type="application/json")
+            case "abrupt":
+                reset(request)
+        models = [{"model_id": name, "name": name, "can_do_text_to_speech": True} for name in self._speech.models]
+        return web.json_response(models)

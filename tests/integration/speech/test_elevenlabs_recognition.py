@@ -1,0 +1,402 @@
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.emulators.elevenlabs import ElevenLabsEmulator
+from tests.emulators.orders import Fault
+from vocelio.codecs import mulaw
+from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.elevenlabs import recognition
+from vocelio.gateway.speech.elevenlabs import recognizer as module
+from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
+from vocelio.gateway.speech.local.grammar import normal
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, Heard, SpeechError, Unsuitable
+
+PHRASES = ("billing", "technical help", "buy something", "my invoice")
+MENU = Expectation(PHRASES)
+FRAME = 160
+PAUSE = bytes([mulaw.SILENCE]) * (FRAME * 15)
+LONG_PAUSE = PAUSE * 5  # 1.5 s
+PATIENCE = 1.5
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+class Ear:
+    """One recognition and everything that it called back."""
+
+    def __init__(self, recognizer: ElevenLabsRecognizer, expectation: Expectation = MENU) -> None:
+        self.partials: list[Heard] = []
+        self.any_partial = asyncio.Event()
+        self.calls = 0
+        self.outcome: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
+        self.recognition = recognizer.open(expectation, self._heard, self._failed)
+
+    def _heard(self, heard: Heard) -> None:
+        self.calls += 1
+        if heard.final:
+            self.outcome.set_result(heard)
+            self.recognition.close()  # as whoever listens does
+        else:
+            self.partials.append(heard)
+            self.any_partial.set()
+
+    def _failed(self, error: SpeechError) -> None:
+        self.calls += 1
+        self.outcome.set_exception(error)
+        self.recognition.close()
+
+    def feed(self, audio: bytes) -> None:
+        for start in range(0, len(audio), FRAME):
+            self.recognition.feed(audio[start : start + FRAME])
+
+    async def result(self) -> Heard:
+        async with asyncio.timeout(10):
+            return await self.outcome
+
+
+async def hear(recognizer: ElevenLabsRecognizer, audio: bytes) -> Heard:
+    ear = Ear(recognizer)
+    ear.feed(PAUSE + audio + PAUSE)
+    ear.recognition.finish()
+    return await ear.result()
+
+
+async def become(what, value, seconds: float = 2.0) -> None:
+    async with asyncio.timeout(seconds):
+        while what() != value:
+            await asyncio.sleep(0.01)
+
+
+class Lateness:
+    """How late the event loop was at the worst, in seconds, between ``async with``."""
+
+    async def __aenter__(self) -> "Lateness":
+        self.worst = 0.0
+        self._task = asyncio.create_task(self._measure())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+
+    async def _measure(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            self.worst = max(self.worst, time.monotonic() - began - 0.01)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def ear() -> AsyncIterator[LocalRecognizer]:
+    ear = LocalRecognizer(workers=1)
+    await ear.start()
+    yield ear
+    await ear.aclose()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sounds() -> dict[str, bytes]:
+    mouth = LocalSynthesizer()
+    said = {text: b"".join([chunk async for chunk in mouth.speak(text, Voice())]) for text in PHRASES}
+    await mouth.aclose()
+    return said
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def emulator(ear: LocalRecognizer) -> AsyncIterator[ElevenLabsEmulator]:
+    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES) as emulator:
+        yield emulator
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def recognizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsRecognizer]:
+    recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=PATIENCE)
+    yield recognizer
+    await recognizer.aclose()
+    assert recognizer.sessions == 0
+    await become(lambda: emulator.sockets, 0)
+
+
+async def test_what_was_said_is_what_is_heard(emulator, recognizer, sounds):
+    await recognizer.start()
+    for text, sound in sounds.items():
+        heard = await hear(recognizer, sound)
+        assert normal(heard.text) == text
+        assert heard.confidence > 0.5
+    assert emulator.heard == list(PHRASES)
+    await become(lambda: recognizer.sessions, 0, 1)
+
+
+async def test_it_is_connected_before_there_is_sound(emulator, recognizer, sounds):
+    ear = Ear(recognizer)
+    await become(lambda: len(emulator.sessions), 1)
+    await asyncio.sleep(0.05)
+    assert emulator.sessions[0].received == 0
+    ear.feed(PAUSE + sounds["billing"] + PAUSE)
+    ear.recognition.finish()
+    assert (await ear.result()).text == "Billing."
+    assert len(emulator.sessions) == 1
+
+
+async def test_partials_come_before_the_end_and_are_less_sure(recognizer, sounds):
+    ear = Ear(recognizer)
+    ear.feed(PAUSE + sounds["technical help"] + PAUSE)
+    async with asyncio.timeout(5):
+        await ear.any_partial.wait()
+    assert not ear.outcome.done()
+    ear.recognition.finish()
+    final = await ear.result()
+    assert final.text == "Technical help."
+    assert ear.partials[-1].confidence < final.confidence
+
+
+async def test_the_service_may_end_the_utterance_first(recognizer, sounds):
+    ear = Ear(recognizer)
+    ear.feed(PAUSE + sounds["billing"] + LONG_PAUSE)
+    assert (await ear.result()).text == "Billing."
+    ear.recognition.finish()
+    await asyncio.sleep(0.1)
+    assert ear.calls == len(ear.partials) + 1
+
+
+async def test_a_noise_before_the_speech_ends_nothing(recognizer, sounds):
+    ear = Ear(recognizer)
+    noise = bytes(range(0, 256, 8)) * 200  # loud, and no word
+    ear.feed(PAUSE + noise + LONG_PAUSE)
+    await asyncio.sleep(0.5)
+    assert not ear.outcome.done()
+    ear.feed(sounds["my invoice"] + PAUSE)
+    ear.recognition.finish()
+    assert (await ear.result()).text == "My invoice."
+
+
+@pytest.mark.parametrize("audio", [b"", PAUSE[:80], PAUSE[: FRAME * 14], LONG_PAUSE], ids=len)
+async def test_nothing_understood_is_an_empty_final(emulator, recognizer, audio: bytes):
+    ear = Ear(recognizer)
+    ear.feed(audio)
+    ear.recognition.finish()
+    ear.recognition.finish()
+    assert await ear.result() == Heard("", 0.0, final=True)
+    await become(lambda: recognizer.sessions, 0, 1)
+    assert ear.calls == 1
+
+
+@pytest.mark.parametrize("after", [0, 0.002, 0.01, 0.1])
+async def test_closing_at_once_leaves_nothing(emulator, recognizer, sounds, after: float):
+    ears = [Ear(recognizer) for _ in range(5)]
+    for ear in ears:
+        ear.feed(PAUSE + sounds["billing"] + PAUSE)
+        ear.recognition.finish()
+    await asyncio.sleep(after)
+    calls = [ear.calls for ear in ears]
+    for ear in ears:
+        ear.recognition.close()
+        ear.recognition.close()
+        ear.recognition.feed(PAUSE)
+        ear.recognition.finish()
+    await become(lambda: (recognizer.sessions, emulator.sockets), (0, 0), 1)
+    assert [ear.calls for ear in ears] == calls
+
+
+async def test_twenty_side_by_side(recognizer, sounds):
+    said = [PHRASES[number % len(PHRASES)] for number in range(20)]
+    async with Lateness() as lateness:
+        heard = await asyncio.gather(*(hear(recognizer, sounds[text]) for text in said))
+    assert [normal(one.text) for one in heard] == said
+    assert lateness.worst < 0.25  # with the emulator on the same loop
+
+
+FAULTS: dict[Fault, type[SpeechError] | None] = {
+    "refuse": SpeechError,
+    "401": CredentialsRefused,
+    "429": SpeechError,
+    "500": SpeechError,
+    "silent": SpeechError,
+    "stall": SpeechError,
+    "drip": SpeechError,
+    "garbage": SpeechError,
+    "abrupt": SpeechError,
+    "slow_close": None,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_every_fault_ends_in_time(emulator, recognizer, sounds, fault: Fault):
+    assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+    emulator.orders.recognition = fault
+    began = time.monotonic()
+    if expected := FAULTS[fault]:
+        with pytest.raises(SpeechError) as raised:
+            await hear(recognizer, sounds["billing"])
+        assert type(raised.value) is expected
+        assert "illing" not in str(raised.value)
+    else:
+        assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+    assert time.monotonic() - began < PATIENCE + 0.5
+    await become(lambda: recognizer.sessions, 0, 1)
+    emulator.orders.recognition = ""
+    assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+
+
+async def test_a_service_that_nobody_runs(emulator, recognizer, sounds):
+    async with emulator.closed():
+        with pytest.raises(SpeechError, match="lost"):
+            await Ear(recognizer).result()
+    assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+
+
+async def test_a_wrong_key_is_told_at_the_start_and_to_every_recognition(emulator, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    recognizer = ElevenLabsRecognizer(ElevenLabsAccount("sk_wrong", emulator.base_url))
+    with pytest.raises(CredentialsRefused):
+        await recognizer.start()
+    with pytest.raises(CredentialsRefused) as raised:
+        await Ear(recognizer).result()
+    await recognizer.aclose()
+    assert "sk_wrong" not in f"{raised.value} {caplog.text}"
+
+
+async def test_a_failed_start_is_no_end(emulator, recognizer, sounds):
+    emulator.orders.recognition = "500"
+    with pytest.raises(SpeechError):
+        await recognizer.start()
+    emulator.orders.recognition = ""
+    assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+
+
+async def test_a_language_that_is_none_is_unsuitable(recognizer):
+    with pytest.raises(Unsuitable, match="invalid_request"):
+        await Ear(recognizer, Expectation(("yes",), language="english-US")).result()
+
+
+async def test_the_service_is_told_what_it_may_know(emulator, recognizer):
+    phrases = ("yes", "yes", " a phrase of too many letters", "a b c d e f", "<yes>", "", *map(str, range(60)))
+    for silence in (0.1, 0.6, 9.0):
+        Ear(recognizer, Expectation(phrases, language="de-DE", silence=silence))
+    await become(lambda: len(emulator.sessions), 3)
+    told = [session.query["vad_silence_threshold_secs"] for session in emulator.sessions]
+    assert sorted(told) == ["0.35", "0.60", "3.00"]
+    assert emulator.sessions[0].query["language_code"] == "de"
+    assert emulator.sessions[0].keyterms == ["yes", *map(str, range(49))]
+
+
+async def test_phrases_are_told_only_if_wanted(emulator):
+    account = ElevenLabsAccount(emulator.key, emulator.base_url)
+    recognizer = ElevenLabsRecognizer(account, prefer_phrases=False)
+    Ear(recognizer)
+    await become(lambda: len(emulator.sessions), 1)
+    assert emulator.sessions[0].keyterms == []
+    await recognizer.aclose()
+
+
+async def test_an_idle_session_is_opened_again_when_there_is_sound(ear, sounds):
+    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.2) as emulator:
+        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        listening = Ear(recognizer)
+        await become(lambda: [session.open for session in emulator.sessions], [False])
+        await asyncio.sleep(0.3)
+        assert len(emulator.sessions) == 1
+        listening.feed(PAUSE + sounds["billing"] + PAUSE)
+        listening.recognition.finish()
+        assert (await listening.result()).text == "Billing."
+        await recognizer.aclose()
+
+
+async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(ear, sounds):
+    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.4) as emulator:
+        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        listening = Ear(recognizer)
+        middle = len(sounds["billing"]) // 2
+        listening.feed(PAUSE + sounds["billing"][:middle])
+        await become(lambda: [session.open for session in emulator.sessions][:1], [False])
+        listening.feed(sounds["billing"][middle:] + PAUSE)
+        listening.recognition.finish()
+        assert (await listening.result()).text == "Billing."
+        assert len(emulator.sessions) == 2
+        await recognizer.aclose()
+
+
+async def test_an_endless_utterance_fails(recognizer):
+    ear = Ear(recognizer)
+    ear.recognition.feed(bytes(recognition.MAX_UTTERANCE + 1))
+    assert ear.calls == 0  # never from inside the call
+    with pytest.raises(SpeechError, match="60 s"):
+        await ear.result()
+
+
+async def test_too_many_are_refused(recognizer):
+    ears = [Ear(recognizer) for _ in range(module.MAX_SESSIONS)]
+    with pytest.raises(SpeechError, match="full"):
+        Ear(recognizer)
+    for ear in ears:
+        ear.recognition.close()
+    await become(lambda: recognizer.sessions, 0, 1)
+
+
+async def test_a_service_that_reads_nothing_holds_nobody(emulator, recognizer):
+    emulator.orders.recognition = "stall"
+    ear = Ear(recognizer)
+    ear.feed(LONG_PAUSE * 30)
+    await asyncio.sleep(0.3)
+    ear.recognition.close()
+    await become(lambda: recognizer.sessions, 0, 1)
+
+
+async def test_slow_ends_delay_no_other_session(emulator, recognizer, sounds):
+    emulator.orders.recognition = "slow_close"
+    for text in PHRASES:
+        assert normal((await hear(recognizer, sounds[text])).text) == text
+    emulator.orders.recognition = ""
+    async with Lateness() as lateness:
+        began = time.monotonic()
+        assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+        assert time.monotonic() - began < 0.5
+        await become(lambda: recognizer.sessions, 0, 1)
+    assert lateness.worst < 0.15
+
+
+@pytest.mark.parametrize("fault", ["", "silent", "stall", "drip", "slow_close"])
+async def test_closing_fails_what_is_open_and_waits_for_nobody(emulator, sounds, fault: Fault):
+    recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=30)
+    emulator.orders.recognition = fault
+    ears = [Ear(recognizer) for _ in range(5)]
+    for ear in ears:
+        ear.feed(PAUSE + sounds["billing"])
+    await become(lambda: len(emulator.sessions), 5)
+    began = time.monotonic()
+    await recognizer.aclose()
+    assert time.monotonic() - began < 1
+    assert recognizer.sessions == 0
+    for ear in ears:
+        with pytest.raises(SpeechError, match="closed"):
+            await ear.result()
+    with pytest.raises(SpeechError, match="closed"):
+        Ear(recognizer)
+    await become(lambda: emulator.sockets, 0)
+
+
+async def test_nothing_is_left_of_many_sessions(emulator, sounds):
+    async def hear_some() -> tuple[int, int, int]:
+        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        await recognizer.start()
+        for _ in range(2):
+            for heard in await asyncio.gather(*(hear(recognizer, sounds["billing"]) for _ in range(15))):
+                assert heard.text == "Billing."
+        await become(lambda: recognizer.sessions, 0)
+        await recognizer.aclose()
+        await become(lambda: emulator.sockets, 0)
+        return len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    before, after = await hear_some(), await hear_some()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1] + 1  # a thread of the loop's own pool
+    assert after[2] <= before[2]

@@ -1,0 +1,268 @@
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from rich.pretty import pretty_repr
+
+from tests.emulators.elevenlabs import OTHER_VOICE, VOICE, ElevenLabsEmulator
+from tests.emulators.orders import Fault
+from vocelio.codecs import mulaw
+from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.elevenlabs import synthesizer as module
+from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
+
+GREETING = "Thank you for calling Example. Say sales, billing or support."
+LONG = "This sentence is one of very many. " * 20
+PATIENCE = 1.0
+
+
+def voice(name: str = VOICE, **changes) -> Voice:
+    return Voice(tier="elevenlabs", name=name, **changes)
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[ElevenLabsEmulator]:
+    mouth = LocalSynthesizer()
+    async with ElevenLabsEmulator(LocalRecognizer(), mouth, ()) as emulator:
+        yield emulator
+    await mouth.aclose()
+
+
+@pytest.fixture
+async def synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsSynthesizer]:
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=PATIENCE)
+    yield synthesizer
+    await synthesizer.aclose()
+    assert synthesizer.requests == 0
+
+
+async def spoken(synthesizer: ElevenLabsSynthesizer, text: str, wanted: Voice | None = None) -> bytes:
+    return b"".join([chunk async for chunk in synthesizer.speak(text, wanted or voice())])
+
+
+async def become(what, value, seconds: float = 2.0) -> None:
+    async with asyncio.timeout(seconds):
+        while what() != value:
+            await asyncio.sleep(0.01)
+
+
+async def test_what_the_service_says_is_what_comes(emulator: ElevenLabsEmulator, synthesizer: ElevenLabsSynthesizer):
+    mouth = LocalSynthesizer()
+    truth = b"".join([chunk async for chunk in mouth.speak(GREETING, Voice())])
+    await mouth.aclose()
+    assert await spoken(synthesizer, GREETING) == truth
+    (asked,) = emulator.spoken
+    assert (asked.text, asked.voice_id, asked.model) == (GREETING, VOICE, "eleven_flash_v2_5")
+    assert asked.language == "en"
+    assert not asked.cancelled
+
+
+async def test_the_first_audio_comes_long_before_the_last(synthesizer: ElevenLabsSynthesizer):
+    await synthesizer.start()
+    began, times = time.monotonic(), []
+    async for chunk in synthesizer.speak(GREETING, voice()):
+        assert len(chunk) <= 400
+        times.append(time.monotonic() - began)
+    assert times[0] < times[-1] / 2
+
+
+@pytest.mark.parametrize(("speed", "sent"), [(0.25, 0.7), (1.0, 1.0), (4.0, 1.2)])
+async def test_a_speed_is_limited_to_what_the_service_takes(emulator, synthesizer, speed: float, sent: float):
+    await spoken(synthesizer, "yes", voice(speed=speed))
+    assert emulator.spoken[-1].speed == sent
+
+
+async def test_a_model_without_languages_is_told_none(emulator: ElevenLabsEmulator):
+    account = ElevenLabsAccount(emulator.key, emulator.base_url)
+    synthesizer = ElevenLabsSynthesizer(account, model="eleven_multilingual_v2")
+    assert await spoken(synthesizer, "yes", voice(OTHER_VOICE, language="de-DE"))
+    assert (emulator.spoken[-1].model, emulator.spoken[-1].language) == ("eleven_multilingual_v2", None)
+    await synthesizer.aclose()
+
+
+async def test_one_connection_serves_one_text_after_the_other(emulator, synthesizer):
+    await synthesizer.start()
+    for number in range(5):
+        await spoken(synthesizer, f"number {number}")
+        assert emulator.sockets == 1
+
+
+async def test_cancelling_reaches_the_service(emulator, synthesizer):
+    speech = synthesizer.speak(LONG, voice())
+    assert await anext(speech)
+    began = time.monotonic()
+    await speech.aclose()
+    assert time.monotonic() - began < 0.1
+    assert synthesizer.requests == 0
+    await become(lambda: emulator.spoken[-1].cancelled, True, 0.5)
+    await become(lambda: emulator.sockets, 0, 0.5)
+    assert await spoken(synthesizer, "yes")
+
+
+async def test_cancelling_the_task_that_waits_reaches_the_service(emulator, synthesizer):
+    emulator.orders.synthesis = "stall"
+    task = asyncio.create_task(spoken(synthesizer, GREETING))
+    await become(lambda: bool(emulator.spoken), True)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await become(lambda: emulator.sockets, 0, 0.5)
+
+
+FAULTS: dict[Fault, type[SpeechError]] = {
+    "refuse": SpeechError,
+    "401": CredentialsRefused,
+    "429": SpeechError,
+    "500": SpeechError,
+    "silent": SpeechError,
+    "stall": SpeechError,
+    "drip": SpeechError,
+    "garbage": SpeechError,
+    "abrupt": SpeechError,
+    "slow_close": SpeechError,
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_every_fault_ends_in_an_error_in_time(emulator, synthesizer, fault: Fault):
+    await spoken(synthesizer, "yes")
+    emulator.orders.synthesis = fault
+    began = time.monotonic()
+    with pytest.raises(SpeechError) as raised:
+        await spoken(synthesizer, "secret words")
+    assert type(raised.value) is FAULTS[fault]
+    sound = 0.9 if fault == "slow_close" else 0.25  # seconds that had come and prolonged the patience
+    assert time.monotonic() - began < PATIENCE + sound + 0.5
+    assert "secret" not in str(raised.value)
+    assert emulator.key not in str(raised.value)
+    emulator.orders.synthesis = ""
+    assert await spoken(synthesizer, "yes")
+
+
+async def test_a_service_that_nobody_runs(emulator, synthesizer):
+    async with emulator.closed():
+        with pytest.raises(SpeechError, match="reached"):
+            await spoken(synthesizer, "yes")
+    assert await spoken(synthesizer, "yes")
+
+
+async def test_a_used_up_quota_is_a_matter_of_the_account(synthesizer):
+    with pytest.raises(CredentialsRefused, match="quota_exceeded"):
+        await spoken(synthesizer, "quota secret")
+
+
+async def test_a_wrong_key_is_told_at_the_start(emulator, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.DEBUG)
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount("sk_wrong", emulator.base_url))
+    with pytest.raises(CredentialsRefused) as raised:
+        await synthesizer.start()
+    assert "sk_wrong" not in f"{raised.value} {caplog.text}"
+    await synthesizer.aclose()
+
+
+@pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\nbreak"])
+async def test_what_can_be_no_key_is_never_sent(emulator, key: str):
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(key, emulator.base_url))
+    with pytest.raises(CredentialsRefused):
+        await synthesizer.start()
+    with pytest.raises(CredentialsRefused):
+        await spoken(synthesizer, "yes")
+    assert not emulator.requests
+    await synthesizer.aclose()
+
+
+@pytest.mark.parametrize("fault", ["refuse", "429", "500", "silent", "drip", "garbage", "abrupt"])
+async def test_a_failed_start_is_no_end(emulator, synthesizer, fault: Fault):
+    emulator.orders.synthesis = fault
+    began = time.monotonic()
+    with pytest.raises(SpeechError):
+        await synthesizer.start()
+    assert time.monotonic() - began < PATIENCE + 1.5  # with the import of the SDK
+    emulator.orders.synthesis = ""
+    await synthesizer.start()
+    assert await spoken(synthesizer, "yes")
+
+
+async def test_what_the_service_has_not_is_unsuitable(emulator, synthesizer):
+    with pytest.raises(Unsuitable, match="voice_not_found"):
+        await spoken(synthesizer, "yes", voice("a" * 20))
+    with pytest.raises(Unsuitable, match="unsupported_language"):
+        await spoken(synthesizer, "yes", voice(language="tlh-QO"))
+
+
+@pytest.mark.parametrize("name", ["", "../../v1/models?", "a/b", "a b", "ä"])
+async def test_what_can_be_no_voice_is_never_sent(emulator, synthesizer, name: str):
+    with pytest.raises(Unsuitable, match="voice"):
+        await spoken(synthesizer, "yes", voice(name))
+    with pytest.raises(Unsuitable, match=str(module.MAX_TEXT)):
+        await spoken(synthesizer, "a" * (module.MAX_TEXT + 1))
+    assert await spoken(synthesizer, " \n") == b""
+    assert not emulator.requests
+
+
+async def test_odd_characters_are_only_text(emulator, synthesizer):
+    assert await spoken(synthesizer, "<speak> \0 \x07 &amp; \udcff ☎ 你好 done")
+
+
+async def test_more_than_the_bound_is_refused_at_once(emulator, synthesizer):
+    speeches = [synthesizer.speak("one two three", voice()) for _ in range(module.MAX_REQUESTS)]
+    await asyncio.gather(*(anext(speech) for speech in speeches))
+    assert synthesizer.requests == module.MAX_REQUESTS
+    with pytest.raises(SpeechError, match="full"):
+        await spoken(synthesizer, "yes")
+    await asyncio.gather(*(speech.aclose() for speech in speeches))
+    assert await spoken(synthesizer, "yes")
+
+
+@pytest.mark.parametrize("fault", ["silent", "stall", "drip", "slow_close"])
+async def test_closing_waits_for_nobody(emulator, fault: Fault):
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=30)
+    await synthesizer.start()
+    emulator.orders.synthesis = fault
+    tasks = [asyncio.create_task(spoken(synthesizer, GREETING)) for _ in range(5)]
+    paused = synthesizer.speak("hello there", voice())
+    await become(lambda: emulator.requests.total() - emulator.requests["/v1/models"], 5)
+    if fault != "silent":
+        await anext(paused)
+    began = time.monotonic()
+    await synthesizer.aclose()
+    assert time.monotonic() - began < 1
+    for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(outcome, SpeechError)
+    with pytest.raises(SpeechError):
+        await anext(paused)
+    await become(lambda: emulator.sockets, 0, 0.5)
+
+
+async def test_nothing_is_left_of_many_texts(emulator):
+    async def settled() -> tuple[int, int, int]:
+        return len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    async def speak_some() -> None:
+        synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        await synthesizer.start()
+        outcomes = await asyncio.gather(*(spoken(synthesizer, f"number {number}") for number in range(30)))
+        assert all(len(sound) > mulaw.SAMPLE_RATE / 4 for sound in outcomes)
+        await synthesizer.aclose()
+        await become(lambda: emulator.sockets, 0, 0.5)
+
+    await speak_some()
+    before = await settled()
+    await speak_some()
+    after = await settled()
+    assert after[0] <= before[0]
+    assert after[1] <= before[1] + 1  # a thread of the loop's own pool
+    assert after[2] <= before[2]
+
+
+def test_no_representation_shows_the_key():
+    account = ElevenLabsAccount("sk_secret")
+    assert "sk_secret" not in f"{account} {account!r} {pretty_repr(account)}"

@@ -1,0 +1,179 @@
+"""One utterance heard by Scribe: its sound goes out as it comes, partials come back, and one final.
+
+Both sides may end the utterance: ``finish`` commits it, and the service commits it after the silence that it was
+told; whichever final with a text comes first is the utterance's. (The service's own was measured to come half a
+second behind that silence, so ours mostly is the first.) An empty one before ``finish`` ends nothing: it was a noise.
+
+The service closes a session that gets no sound for some 15 s. That is no failure: the session is opened again
+when there is sound, and all of the utterance is sent again, in case the end crossed its beginning on the way.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import assert_never
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from vocelio.codecs import mulaw
+from vocelio.gateway.speech.elevenlabs import errors, wire
+from vocelio.gateway.speech.ports import Heard, SpeechError
+
+SEND = 800
+"""Bytes of mu-law gathered before they are sent, 100 ms, as the service recommends at the least."""
+
+MAX_SEND = 8000
+"""Bytes in one message, 1 s: as it recommends at the most."""
+
+MAX_UTTERANCE = 60 * mulaw.SAMPLE_RATE
+"""Bytes of mu-law in one utterance, all kept until its end: a minute, half a MB."""
+
+MAX_REPEATS = 1
+"""How often an utterance is sent again, to a service that ends its sessions in mid-speech."""
+
+SURE, HALF_SURE = 0.9, 0.5
+"""The confidence of a final and of a partial: the service tells none for what it commits."""
+
+Opened = Callable[[], AbstractAsyncContextManager[ClientConnection]]
+
+
+class ElevenLabsRecognition:
+    """One utterance, open until its final, its failure or ``close``. ``task`` ends when its socket is closed."""
+
+    def __init__(
+        self, opened: Opened, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None], patience: float
+    ) -> None:
+        self._opened, self._heard, self._failed, self._patience = opened, heard, failed, patience
+        self._sound = bytearray()
+        self._sent = 0  # of it, in the present session
+        self._committed = False  # in the present session
+        self._partial = ""
+        self._finished = self._ended = False
+        self._changed = asyncio.Event()
+        self._deadline: asyncio.TimerHandle | None = None
+        self.task = asyncio.get_running_loop().create_task(self._run())
+
+    def feed(self, mulaw: bytes) -> None:
+        """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
+        if self._ended or self._finished:
+            return
+        self._sound += mulaw
+        if len(self._sound) > MAX_UTTERANCE:
+            self.fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
+        elif len(self._sound) - self._sent >= SEND:
+            self._changed.set()
+
+    def finish(self) -> None:
+        """See ``Recognition.finish``."""
+        if self._ended or self._finished:
+            return
+        self._finished = True
+        self._changed.set()
+        loop = asyncio.get_running_loop()
+        if not self._sound:
+            loop.call_soon(self._give_nothing)
+        late = SpeechError(f"ElevenLabs gave no text within {self._patience:g} s")
+        self._deadline = loop.call_later(self._patience, self._fail, late)
+
+    def close(self) -> None:
+        """See ``Recognition.close``."""
+        if not self._ended:
+            self._end()
+            self.task.cancel()
+
+    def fail_soon(self, error: SpeechError) -> None:
+        """Fail on the loop's next turn, unless something else happens first."""
+        self._finished = True
+        asyncio.get_running_loop().call_soon(self._fail, error)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._sound.clear()
+        if self._deadline is not None:
+            self._deadline.cancel()
+
+    def _fail(self, error: SpeechError) -> None:
+        if not self._ended:
+            self._end()
+            self.task.cancel()
+            self._failed(error)
+
+    def _give(self, text: str) -> None:
+        """The final."""
+        if not self._ended:
+            self._end()
+            self._heard(Heard(text, SURE if text else 0.0, final=True))
+
+    def _give_nothing(self) -> None:
+        self._give("")
+        self.task.cancel()
+
+    async def _run(self) -> None:
+        repeats = 0
+        try:
+            while not self._ended and repeats <= MAX_REPEATS:
+                self._sent, self._committed = 0, False
+                async with self._opened() as socket:
+                    await self._converse(socket)
+                repeats += bool(self._sent)
+                if not self._sent:
+                    await self._changed.wait()
+            self._fail(SpeechError("ElevenLabs ended the recognition in mid-speech"))
+        except SpeechError as error:
+            self._fail(error)
+
+    async def _converse(self, socket: ClientConnection) -> None:
+        """Until the final, or until the service has ended the session without anything being wrong."""
+        sending = asyncio.create_task(self._send(socket))
+        try:
+            async for received in socket:
+                if self._take(wire.parse(received)):
+                    return
+        except ConnectionClosed:
+            if self._sent:
+                raise  # in mid-speech; an idle connection may be cut on its way by anybody
+        finally:
+            sending.cancel()
+
+    def _take(self, message: wire.Message | None) -> bool:
+        """Whether the session is over."""
+        match message:
+            case wire.Transcript(text, committed=False):
+                if text and text != self._partial:
+                    self._partial = text
+                    self._heard(Heard(text, HALF_SURE, final=False))
+            case wire.Transcript(text):
+                if text or self._committed:
+                    self._give(text)
+            case wire.Throttled() | wire.Over() if self._committed:
+                self._give("")  # the service had just committed all there was, or found no speech in it
+            case wire.Over():
+                return True
+            case wire.Failed(name):
+                raise errors.from_message(name)
+            case wire.Throttled() | wire.Started() | None:
+                pass
+            case _ as never:
+                assert_never(never)
+        return self._ended
+
+    async def _send(self, socket: ClientConnection) -> None:
+        """What has been fed and what will be. A socket that is closed is the reader's affair."""
+        try:
+            while True:
+                self._changed.clear()
+                while len(self._sound) - self._sent >= SEND or (self._finished and not self._committed):
+                    await socket.send(self._next(), text=True)
+                await self._changed.wait()
+        except ConnectionClosed:
+            return
+
+    def _next(self) -> bytes:
+        """The next message; the last one commits."""
+        audio = bytes(self._sound[self._sent : self._sent + MAX_SEND])
+        self._sent += len(audio)
+        if self._finished and self._sent == len(self._sound):
+            self._committed = True
+            audio += bytes([mulaw.SILENCE]) * max(0, wire.MIN_COMMIT - self._sent)
+        return wire.sound(audio, self._committed)

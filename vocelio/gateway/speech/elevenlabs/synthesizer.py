@@ -1,0 +1,117 @@
+"""Speaking with an ElevenLabs voice: one streaming request for each text, over connections that are kept.
+
+The service's plans bound how many requests there may be at once; it answers 429 past that. Nothing here queues:
+who cannot be served now is told so, and has other voices to fall back on.
+"""
+
+import re
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.speech.elevenlabs.patience import Patience
+from vocelio.gateway.speech.elevenlabs.service import Service
+from vocelio.gateway.speech.ports import SpeechError, Unsuitable
+
+if TYPE_CHECKING:
+    from vocelio.gateway.speech.elevenlabs.sdk import Request
+
+FLASH = "eleven_flash_v2_5"
+"""The model with the lowest latency (about 75 ms at the service), in 32 languages."""
+
+TAKING_LANGUAGES = frozenset({FLASH, "eleven_turbo_v2_5"})
+"""Models that can be told a language; the others refuse a request that names one."""
+
+SLOWEST, FASTEST = 0.7, 1.2
+"""Speeds that the service takes; others are limited to them."""
+
+MAX_TEXT = 4096
+"""Characters in one text, about five minutes of speech, as for the other voices: Flash itself takes 40,000."""
+
+MAX_REQUESTS = 64
+"""At once, and so many connections: more than any but an enterprise's plan allows."""
+
+PATIENCE = 5.0
+"""Seconds that the first audio may take, and that the audio may fall behind its own sound."""
+
+_VOICE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
+"""The service's have 20 of these characters. The SDK puts them into the path as they are."""
+
+
+class ElevenLabsSynthesizer:
+    """A Synthesizer of one account. A voice's ``name`` is the service's voice id."""
+
+    def __init__(self, account: ElevenLabsAccount, *, model: str = FLASH, patience: float = PATIENCE) -> None:
+        self._service = Service(account, MAX_REQUESTS, patience)
+        self._model, self._patience = model, patience
+        self._open: set[Patience] = set()  # bounded by _place: past MAX_REQUESTS a speak is refused
+        self._closed = False
+
+    @property
+    def requests(self) -> int:
+        """How many texts are being spoken now."""
+        return len(self._open)
+
+    async def start(self) -> None:
+        """See ``Synthesizer.start``: load the SDK, connect, and see whether the key is known.
+
+        Raises CredentialsRefused or SpeechError; the object works all the same once the reason has gone.
+        """
+        await self._service.check()
+
+    async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
+        """See ``Synthesizer.speak``. Raises Unsuitable for a text over MAX_TEXT and a voice that it has not."""
+        if not text.strip():
+            return
+        self._examine(text, voice)
+        with self._place() as patience:
+            client = await self._service.client()  # importing is no fault of the service
+            async with AsyncExitStack() as stack:
+                speech = client.speech(self._request(text, voice))
+                audio = await patience.wait_for(stack.enter_async_context(speech))
+                chunk = await patience.wait_for(anext(audio, b""))
+                if not chunk:
+                    raise SpeechError("ElevenLabs answered without any audio")
+                while chunk:
+                    patience.reward(chunk)
+                    yield chunk
+                    chunk = await patience.wait_for(anext(audio, b""))
+
+    async def aclose(self) -> None:
+        """End every speak with a SpeechError, and every connection."""
+        self._closed = True
+        for patience in self._open:
+            patience.end()
+        await self._service.aclose()
+
+    def _examine(self, text: str, voice: Voice) -> None:
+        if len(text) > MAX_TEXT:
+            raise Unsuitable(f"a text of {len(text)} characters: at most {MAX_TEXT} can be spoken")
+        if not _VOICE_ID.fullmatch(voice.name):
+            raise Unsuitable("the voice's name is no ElevenLabs voice id")
+
+    @contextmanager
+    def _place(self) -> Iterator[Patience]:
+        if self._closed:
+            raise SpeechError("ElevenLabs speech has been closed")
+        if len(self._open) >= MAX_REQUESTS:
+            raise SpeechError(f"ElevenLabs speech is full: {MAX_REQUESTS} texts at once")
+        patience = Patience(self._patience)
+        self._open.add(patience)
+        try:
+            yield patience
+        finally:
+            self._open.discard(patience)
+
+    def _request(self, text: str, voice: Voice) -> "Request":
+        from vocelio.gateway.speech.elevenlabs.sdk import Request  # loaded by now
+
+        return Request(
+            text=text.encode(errors="replace").decode(),  # half a surrogate pair cannot be sent
+            voice_id=voice.name,
+            model=self._model,
+            speed=min(FASTEST, max(SLOWEST, voice.speed)),
+            language=voice.language.partition("-")[0].lower() if self._model in TAKING_LANGUAGES else None,
+        )

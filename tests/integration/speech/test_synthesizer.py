@@ -1,5 +1,7 @@
 import asyncio
 import math
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -126,3 +128,20 @@ def test_a_long_text_is_split_behind_sentences():
 
 def test_a_long_sentence_and_a_long_word_are_split_too():
     assert all(0 < len(piece) <= MAX_PIECE for piece in split("word, " * 100 + "x" * 1000))
+
+
+def test_two_threads_may_load_the_library_at_once():
+    """It crashed the process: the script's children would end by a signal."""
+    script = (
+        "import threading\n"
+        "from vocelio.gateway.speech.local import espeak\n"
+        "gate = threading.Barrier(8)\n"
+        "def load():\n"
+        "    gate.wait()\n"
+        "    espeak.load().render('Hello.', 'en-us', 175, False, lambda pcm: True)\n"
+        "threads = [threading.Thread(target=load) for _ in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=30)  # noqa: S603 (our own)

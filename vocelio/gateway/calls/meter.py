@@ -1,7 +1,8 @@
 """What a call costs the client, by segments of time at one voice tier.
 
 Billed is from the first stream's begin to the last one's end, with what passes between a stream that was lost and
-the one that went on, and without transfers. The tier in force is that of the voice that spoke last.
+the one that went on, and without transfers. The tier in force is that of the voice that spoke last; before anybody
+has spoken, of the first one that will.
 """
 
 from collections.abc import Mapping
@@ -26,14 +27,15 @@ class Meter:
 
     def __init__(self, rates: Mapping[Tier, int], tier: Tier, held: Mapping[str, Any] | None = None) -> None:
         self._rates = rates
-        state = held or {"spent": [[tier, 0]], "until": 0, "away": False}
+        state = held or {"spent": [[tier, 0]], "until": 0, "away": False, "silent": True}
         self._spent: list[tuple[Tier, int]] = [(kind, microseconds) for kind, microseconds in state["spent"]]
         self._until: int = state["until"]
         self._away: bool = state["away"]
+        self._silent: bool = state.get("silent", False)  # nobody has spoken yet: the tier is only supposed
 
     def state(self) -> dict[str, Any]:
         """All of it, JSON-able."""
-        return {"spent": self._spent, "until": self._until, "away": self._away}
+        return {"spent": self._spent, "until": self._until, "away": self._away, "silent": self._silent}
 
     def begin(self, now: int) -> None:
         """A stream begins: the call's first, or one that goes on with it."""
@@ -49,10 +51,12 @@ class Meter:
             self._spent[-1] = (tier, microseconds + now - self._until)
             self._until = now
 
-    def change(self, now: int, tier: Tier) -> None:
-        """From now on it is at that tier."""
+    def sound(self, now: int, tier: Tier) -> None:
+        """A voice of that tier speaks: from now on it is in force; from the beginning, if it is the first."""
         self.run(now)
-        if tier != self._spent[-1][0]:
+        if self._silent:
+            self._silent, self._spent = False, [(tier, self._spent[-1][1])]
+        elif tier != self._spent[-1][0]:
             self._spent.append((tier, 0))
 
     def leave(self) -> None:

@@ -145,8 +145,6 @@ class CallRecord:
         for action in happened.actions:
             if isinstance(action, actions.Request):
                 self.asked_in_confidence = action.sensitive
-            elif isinstance(action, actions.Speak) and not action.audio:
-                self.meter.change(self.started + round(event.at * 1e6), action.voice.tier)
         if not self.log and not self.logged:
             self.log += log.line(log.header(self.assignment.version, self.facts()))
         if self.logged + len(self.log) < MAX_LOG:
@@ -160,7 +158,7 @@ class CallRecord:
         """
         rates = self.assignment.rates
         tier = provider if rates[provider] < rates[asked] else asked
-        self.meter.change(self.started + round(at * 1e6), tier)
+        self.meter.sound(self.started + round(at * 1e6), tier)
 
     def elapsed(self, now: int) -> float:
         """Seconds since the call began."""

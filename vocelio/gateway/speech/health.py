@@ -22,7 +22,7 @@ FAILURES = 3
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until a probe
 LATENCIES = 200  # of the newest successes
 PROBE_SECONDS = 10.0
-START_SECONDS = 3.0  # that a provider's being far away may delay the start of the gateway
+START_SECONDS = 8.0  # that a provider's being far away may delay the start of the gateway; loading an SDK takes 1 or 2
 
 Service = Literal["recognition", "synthesis"]
 State = Literal["closed", "open", "half_open"]

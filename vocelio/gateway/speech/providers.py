@@ -8,6 +8,9 @@ from vocelio.gateway.speech.azure.account import AzureAccount
 from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
 from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
 from vocelio.gateway.speech.ears import Ears
+from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
+from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.ports import Recognizer, Synthesizer
@@ -24,6 +27,12 @@ def speech(settings: Settings, shelf: Shelf | None = None) -> Speech:
     if settings.azure:
         azure = AzureAccount(key=settings.azure.key, region=settings.azure.region, host=settings.azure.host)
         recognizers["azure"], synthesizers["azure"] = AzureRecognizer(azure), AzureSynthesizer(azure)
+    if settings.elevenlabs:
+        account = ElevenLabsAccount(settings.elevenlabs.key, settings.elevenlabs.url)
+        recognizers["elevenlabs"], synthesizers["elevenlabs"] = (
+            ElevenLabsRecognizer(account),
+            ElevenLabsSynthesizer(account),
+        )
     if not recognizers or all(map(importlib.util.find_spec, LOCAL)):
         recognizers["local"], synthesizers["local"] = LocalRecognizer(), LocalSynthesizer()
     return Speech(Ears(recognizers), Voices(synthesizers, shelf))

@@ -23,6 +23,7 @@ from vocelio.gateway.speech.ports import SpeechError, Synthesizer, Unsuitable
 
 LOG = logging.getLogger(__name__)
 
+SECONDS_A_CHARACTER = 0.06  # of ordinary speech: a sentence of which so much has sounded has been said
 DEADLINE = 1.2  # seconds: three providers one after the other stay below the 4 s that nobody waits on a telephone
 PLAN: Mapping[Tier, tuple[Tier, ...]] = {
     "elevenlabs": ("elevenlabs", "azure", "local"),

@@ -36,9 +36,10 @@ def at(seconds):
 def test_a_call_that_changes_tier_is_costed_by_segment():
     meter = Meter(RATES, "azure")
     meter.begin(at(0))
-    meter.change(at(30), "elevenlabs")
-    meter.change(at(40), "elevenlabs")
-    meter.change(at(60), "azure")
+    meter.sound(at(1), "azure")
+    meter.sound(at(30), "elevenlabs")
+    meter.sound(at(40), "elevenlabs")
+    meter.sound(at(60), "azure")
     meter.run(at(61))
     assert shown(meter) == [("azure", 30, 40_000), ("elevenlabs", 30, 175_000), ("azure", 1, 1_333)]
     assert (meter.billed, meter.micro_usd) == (61 * SECOND, 216_333)
@@ -67,9 +68,10 @@ def test_a_transfer_is_not_billed():
 def test_a_clock_that_is_set_back_adds_nothing_and_takes_nothing():
     meter = Meter(RATES, "azure")
     meter.begin(at(10))
+    meter.sound(at(10), "azure")
     meter.run(at(20))
     meter.run(at(5))
-    meter.change(at(15), "local")
+    meter.sound(at(15), "local")
     meter.run(at(25))
     assert shown(meter) == [("azure", 10, 13_333), ("local", 5, 0)]
 
@@ -81,8 +83,19 @@ def test_a_call_without_a_stream_has_a_segment_without_time():
 def test_another_process_goes_on_with_the_same_meter():
     meter = Meter(RATES, "azure")
     meter.begin(at(0))
-    meter.change(at(7), "local")
+    meter.sound(at(0), "azure")
+    meter.sound(at(7), "local")
     meter.run(at(9))
     other = Meter(RATES, "azure", meter.state())
     other.begin(at(11))
     assert shown(other) == [("azure", 7, 9_333), ("local", 4, 0)]
+
+
+def test_what_passed_before_anybody_spoke_is_at_the_tier_of_the_first_who_did():
+    meter = Meter(RATES, "elevenlabs")
+    meter.begin(at(0))
+    meter.run(at(2))
+    other = Meter(RATES, "elevenlabs", meter.state())
+    other.sound(at(3), "local")
+    other.run(at(9))
+    assert shown(other) == [("local", 9, 0)]

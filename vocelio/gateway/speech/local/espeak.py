@@ -29,9 +29,17 @@ _VOICE_NAME = re.compile(r"[a-zA-Z]{2,8}(-[a-zA-Z0-9]{1,8})*(\+[A-Za-z0-9 ]{1,20
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
 
-@functools.cache
+_loading = threading.Lock()  # the cache alone would let two threads set the library up at once, which crashes it
+
+
 def load() -> "Espeak":
     """The process's espeak-ng. Raises SpeechError if it is not installed or does not work."""
+    with _loading:
+        return _load()
+
+
+@functools.cache
+def _load() -> "Espeak":
     try:
         import espeakng_loader
     except ImportError as error:

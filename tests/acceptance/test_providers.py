@@ -1,0 +1,173 @@
+"""Whole calls through the real SDKs of the providers of speech, against services that are wrong to order."""
+
+import asyncio
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+
+import pytest
+
+from tests.emulators.azure import AzureEmulator
+from tests.emulators.elevenlabs import ElevenLabsEmulator
+from tests.emulators.orders import Orders
+from tests.gateway import gateway
+from vocelio.engine.voice import Voice
+from vocelio.gateway.simulator.caller import Caller, Speak
+from vocelio.gateway.speech import voices
+from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
+from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
+from vocelio.gateway.speech.ears import Ears
+from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
+from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.speech import Speech
+from vocelio.gateway.speech.voices import Voices
+
+RATES = {"azure": 80_000, "elevenlabs": 350_000, "local": 0}  # micro-USD a minute
+FAULTS = ("refuse", "401", "429", "500", "silent", "stall", "drip", "garbage", "abrupt", "slow_close")
+VOICES = {
+    "azure": {"tier": "azure", "name": "en-US-AvaNeural", "fallbacks": [{"tier": "local", "name": "en-us"}]},
+    "elevenlabs": {"tier": "elevenlabs", "name": "21m00Tcm4TlvDq8ikWAM", "fallbacks": [{"tier": "local"}]},
+}
+CALLERS_VOICE = Voice(name="en-us+f3")
+
+
+def flow(tier):
+    """Asks, and says what it understood."""
+    return {
+        "name": "Short",
+        "voice": VOICES[tier],
+        "start": "ask",
+        "nodes": {
+            "ask": {
+                "type": "collect",
+                "prompt": "Sales or billing?",
+                "expect": "choice",
+                "choices": {
+                    "sales": {"phrases": ["sales please"], "key": "1"},
+                    "billing": {"phrases": ["my invoice"], "key": "2"},
+                },
+                "save_as": "wish",
+                "retries": 0,
+                "exits": {"sales": "bye", "billing": "bye", "no_input": "bye", "no_match": "bye"},
+            },
+            "bye": {"type": "hangup", "text": "You want {{ wish }}. Thank you for calling, and goodbye."},
+        },
+    }
+
+
+@asynccontextmanager
+async def emulated(tier, ear, mouth, orders=None, key="a-key"):
+    """The service of a tier, and its recogniser and synthesizer with that key."""
+    if tier == "azure":
+        async with AzureEmulator(ear, mouth, key="a-key", orders=orders) as emulator:
+            account = AzureAccount(key=key, host=emulator.host)
+            yield emulator, AzureRecognizer(account), AzureSynthesizer(account)
+    else:
+        async with ElevenLabsEmulator(ear, mouth, ("sales please", "my invoice"), key="a-key") as emulator:
+            emulator.orders = orders or Orders()
+            account = ElevenLabsAccount(key, emulator.base_url)
+            yield emulator, ElevenLabsRecognizer(account), ElevenLabsSynthesizer(account)
+
+
+@pytest.fixture
+async def offline():
+    """What the services hear and speak with, and what stands in for them."""
+    ear, mouth = LocalRecognizer(workers=1), LocalSynthesizer()
+    await ear.start()
+    yield ear, mouth
+    await ear.aclose()
+    await mouth.aclose()
+
+
+class Shared:
+    """A recogniser or synthesizer that many gateways use, and none ends."""
+
+    def __init__(self, shared):
+        self.open, self.speak = getattr(shared, "open", None), getattr(shared, "speak", None)
+
+    async def start(self):
+        """It has been started."""
+
+    async def aclose(self):
+        """It is not this gateway's."""
+
+
+@asynccontextmanager
+async def served(tier, offline, orders=None, key="a-key"):
+    """A gateway whose calls are at that tier; local speech stands in."""
+    async with AsyncExitStack() as stack:
+        emulator, recognizer, synthesizer = await stack.enter_async_context(emulated(tier, *offline, orders, key))
+        speech = Speech(
+            Ears({tier: recognizer, "local": Shared(offline[0])}),
+            Voices({tier: synthesizer, "local": Shared(offline[1])}),
+        )
+        running = await stack.enter_async_context(gateway(flow(tier), speech=speech))
+        yield emulator, running
+
+
+def silences(running):
+    """Every stretch, in seconds, in which the caller waited and heard nothing."""
+    begun = [event.at for event in running.bus.events if event.type == "call.started"]
+    first = next(event.at for event in running.bus.events if event.type == "prompt.started")
+    answers = [event["latency_ms"] / 1000 for event in running.bus.of("prompt.started") if "latency_ms" in event]
+    late = [event["late_ms"] / 1000 for event in running.bus.of("prompt.finished")]
+    return [(first - begun[0]) / 1e6, *answers, *late]
+
+
+async def say(running, text="sales please"):
+    async with aclosing(LocalSynthesizer()) as voice:
+        return await running.call(Caller([Speak(text)], voice, CALLERS_VOICE))
+
+
+@pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
+async def test_what_was_said_was_heard_at_its_price(tier, offline):
+    async with served(tier, offline) as (emulator, running):
+        report = await say(running)
+    assert running.bus.of("caller.heard")[0]["text"].lower().startswith("sales please")
+    assert [spoken.text for spoken in emulator.spoken] == [
+        "Sales or billing?",
+        "You want sales.",
+        "Thank you for calling, and goodbye.",
+    ]
+    (ended,) = running.bus.of("call.ended")
+    assert (ended["outcome"], ended["tier"], report.errors) == ("completed", tier, ())
+    assert ended["micro_usd"] == pytest.approx(ended["seconds"] / 60 * RATES[tier], abs=1)
+    assert [part["tier"] for part in running.bus.of("cost.updated")[0]["segments"]] == [tier]
+    (kept,) = running.journal.calls.values()
+    tally = kept.speech[tier]
+    assert (tally.syntheses, tally.characters) == (3, 17 + 15 + 35)
+    assert (tally.sounded, tally.recognitions, tally.failures) == (3, 1, 0)
+    assert 500 < tally.recognised_ms < 4000
+
+
+@pytest.mark.parametrize("service", ["recognition", "synthesis"])
+@pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
+async def test_every_fault_is_stood_in_for(tier, service, offline):
+    async def one(fault):
+        async with served(tier, offline, Orders(**{service: fault})) as (_, running):
+            report = await say(running)
+        return fault, running, report
+
+    for fault, running, report in await asyncio.gather(*map(one, FAULTS)):
+        (ended,) = running.bus.of("call.ended")
+        assert (ended["outcome"], report.errors) == ("completed", ()), fault
+        assert max(silences(running)) < min(4.0, voices.DEADLINE + 0.7 + 1.5), (fault, silences(running))
+        heard = [event["text"].lower().rstrip(".") for event in running.bus.of("caller.heard")]
+        assert heard == ["sales please"], fault
+        assert running.bus.of("prompt.started")[-1]["text"].startswith("You want sales."), fault
+        troubled = {(event["provider"], event["service"]) for event in running.bus.of("speech.troubled")}
+        assert troubled <= {(tier, service)}, fault
+        assert (troubled != set()) == (fault != "slow_close"), fault
+
+
+@pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
+async def test_a_wrong_key_is_told_and_stood_in_for(tier, offline, caplog):
+    async with served(tier, offline, key="another-key") as (emulator, running):
+        await say(running)
+    assert emulator.spoken == []
+    assert running.bus.of("call.ended")[0]["outcome"] == "completed"
+    assert [part["tier"] for part in running.bus.of("cost.updated")[0]["segments"]] == ["local"]
+    assert "another-key" not in caplog.text
+    assert "key" in caplog.text

@@ -1,9 +1,9 @@
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -71,9 +71,14 @@ async def hear(recognizer: ElevenLabsRecognizer, audio: bytes) -> Heard:
     return await ear.result()
 
 
+def in_use() -> tuple[int, int, int]:
+    """Tasks, threads and open files of this process."""
+    return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+
 async def become(what, value, seconds: float = 2.0) -> None:
     async with asyncio.timeout(seconds):
-        while what() != value:
+        while what() != value:  # noqa: ASYNC110 (of another task's doing, which tells nobody)
             await asyncio.sleep(0.01)
 
 
@@ -97,7 +102,7 @@ class Lateness:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ear() -> AsyncIterator[LocalRecognizer]:
-    ear = LocalRecognizer(workers=1)
+    ear = LocalRecognizer(workers=2)
     await ear.start()
     yield ear
     await ear.aclose()
@@ -208,9 +213,17 @@ async def test_closing_at_once_leaves_nothing(emulator, recognizer, sounds, afte
 
 
 async def test_twenty_side_by_side(recognizer, sounds):
+    async def hear_in_real_time(text: str) -> Heard:
+        ear, sound = Ear(recognizer), PAUSE + sounds[text] + PAUSE
+        for start in range(0, len(sound), FRAME):
+            ear.recognition.feed(sound[start : start + FRAME])
+            await asyncio.sleep(0.02)
+        ear.recognition.finish()
+        return await ear.result()
+
     said = [PHRASES[number % len(PHRASES)] for number in range(20)]
     async with Lateness() as lateness:
-        heard = await asyncio.gather(*(hear(recognizer, sounds[text]) for text in said))
+        heard = await asyncio.gather(*map(hear_in_real_time, said))
     assert [normal(one.text) for one in heard] == said
     assert lateness.worst < 0.25  # with the emulator on the same loop
 
@@ -325,6 +338,17 @@ async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(ear, sounds
         await recognizer.aclose()
 
 
+async def test_a_service_that_ends_again_and_again_in_mid_speech_has_failed(ear, sounds):
+    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.1) as emulator:
+        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        listening = Ear(recognizer)
+        listening.feed(PAUSE + sounds["billing"])
+        with pytest.raises(SpeechError, match="mid-speech"):
+            await listening.result()
+        assert len(emulator.sessions) == 2
+        await recognizer.aclose()
+
+
 async def test_an_endless_utterance_fails(recognizer):
     ear = Ear(recognizer)
     ear.recognition.feed(bytes(recognition.MAX_UTTERANCE + 1))
@@ -388,13 +412,13 @@ async def test_nothing_is_left_of_many_sessions(emulator, sounds):
     async def hear_some() -> tuple[int, int, int]:
         recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
         await recognizer.start()
-        for _ in range(2):
-            for heard in await asyncio.gather(*(hear(recognizer, sounds["billing"]) for _ in range(15))):
+        for _ in range(6):
+            for heard in await asyncio.gather(*(hear(recognizer, sounds["billing"]) for _ in range(5))):
                 assert heard.text == "Billing."
         await become(lambda: recognizer.sessions, 0)
         await recognizer.aclose()
         await become(lambda: emulator.sockets, 0)
-        return len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd"))
+        return in_use()
 
     before, after = await hear_some(), await hear_some()
     assert after[0] <= before[0]

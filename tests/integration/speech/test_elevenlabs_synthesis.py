@@ -1,9 +1,9 @@
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from rich.pretty import pretty_repr
@@ -48,18 +48,22 @@ async def spoken(synthesizer: ElevenLabsSynthesizer, text: str, wanted: Voice | 
     return b"".join([chunk async for chunk in synthesizer.speak(text, wanted or voice())])
 
 
+def in_use() -> tuple[int, int, int]:
+    """Tasks, threads and open files of this process."""
+    return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+
 async def become(what, value, seconds: float = 2.0) -> None:
     async with asyncio.timeout(seconds):
-        while what() != value:
+        while what() != value:  # noqa: ASYNC110 (of another task's doing, which tells nobody)
             await asyncio.sleep(0.01)
 
 
 async def test_what_the_service_says_is_what_comes(emulator: ElevenLabsEmulator, synthesizer: ElevenLabsSynthesizer):
-    mouth = LocalSynthesizer()
-    truth = b"".join([chunk async for chunk in mouth.speak(GREETING, Voice())])
-    await mouth.aclose()
-    assert await spoken(synthesizer, GREETING) == truth
+    sound = await spoken(synthesizer, GREETING)
     (asked,) = emulator.spoken
+    assert sound == asked.sound
+    assert 3 < len(sound) / mulaw.SAMPLE_RATE < 5
     assert (asked.text, asked.voice_id, asked.model) == (GREETING, VOICE, "eleven_flash_v2_5")
     assert asked.language == "en"
     assert not asked.cancelled
@@ -243,9 +247,6 @@ async def test_closing_waits_for_nobody(emulator, fault: Fault):
 
 
 async def test_nothing_is_left_of_many_texts(emulator):
-    async def settled() -> tuple[int, int, int]:
-        return len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd"))
-
     async def speak_some() -> None:
         synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(emulator.key, emulator.base_url))
         await synthesizer.start()
@@ -255,9 +256,9 @@ async def test_nothing_is_left_of_many_texts(emulator):
         await become(lambda: emulator.sockets, 0, 0.5)
 
     await speak_some()
-    before = await settled()
+    before = in_use()
     await speak_some()
-    after = await settled()
+    after = in_use()
     assert after[0] <= before[0]
     assert after[1] <= before[1] + 1  # a thread of the loop's own pool
     assert after[2] <= before[2]

@@ -104,10 +104,10 @@ async def test_cancelling_reaches_the_service(emulator, synthesizer):
     assert await anext(speech)
     began = time.monotonic()
     await speech.aclose()
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 0.5
     assert synthesizer.requests == 0
-    await become(lambda: emulator.spoken[-1].cancelled, True, 0.5)
-    await become(lambda: emulator.sockets, 0, 0.5)
+    await become(lambda: emulator.spoken[-1].cancelled, True)
+    await become(lambda: emulator.sockets, 0)
     assert await spoken(synthesizer, "yes")
 
 
@@ -118,7 +118,7 @@ async def test_cancelling_the_task_that_waits_reaches_the_service(emulator, synt
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await become(lambda: emulator.sockets, 0, 0.5)
+    await become(lambda: emulator.sockets, 0)
 
 
 FAULTS: dict[Fault, type[SpeechError]] = {
@@ -144,7 +144,7 @@ async def test_every_fault_ends_in_an_error_in_time(emulator, synthesizer, fault
         await spoken(synthesizer, "secret words")
     assert type(raised.value) is FAULTS[fault]
     sound = 0.9 if fault == "slow_close" else 0.25  # seconds that had come and prolonged the patience
-    assert time.monotonic() - began < PATIENCE + sound + 0.5
+    assert time.monotonic() - began < PATIENCE + sound + 1
     assert "secret" not in str(raised.value)
     assert emulator.key not in str(raised.value)
     emulator.orders.synthesis = ""
@@ -189,7 +189,7 @@ async def test_a_failed_start_is_no_end(emulator, synthesizer, fault: Fault):
     began = time.monotonic()
     with pytest.raises(SpeechError):
         await synthesizer.start()
-    assert time.monotonic() - began < PATIENCE + 1.5  # with the import of the SDK
+    assert time.monotonic() - began < PATIENCE + 2.5  # with the import of the SDK
     emulator.orders.synthesis = ""
     await synthesizer.start()
     assert await spoken(synthesizer, "yes")
@@ -238,12 +238,12 @@ async def test_closing_waits_for_nobody(emulator, fault: Fault):
         await anext(paused)
     began = time.monotonic()
     await synthesizer.aclose()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.5
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, SpeechError)
     with pytest.raises(SpeechError):
         await anext(paused)
-    await become(lambda: emulator.sockets, 0, 0.5)
+    await become(lambda: emulator.sockets, 0)
 
 
 async def test_nothing_is_left_of_many_texts(emulator):
@@ -253,7 +253,7 @@ async def test_nothing_is_left_of_many_texts(emulator):
         outcomes = await asyncio.gather(*(spoken(synthesizer, f"number {number}") for number in range(30)))
         assert all(len(sound) > mulaw.SAMPLE_RATE / 4 for sound in outcomes)
         await synthesizer.aclose()
-        await become(lambda: emulator.sockets, 0, 0.5)
+        await become(lambda: emulator.sockets, 0)
 
     await speak_some()
     before = in_use()

@@ -9,6 +9,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
@@ -89,6 +90,8 @@ class Conversation:
         self._segment: Segment | None = None
         self._frames = b""
         self._uncommitted = 0
+        self._partials: asyncio.Queue[str] = asyncio.Queue()
+        self._telling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Until one side closes it."""
@@ -96,6 +99,7 @@ class Conversation:
             if self._fault == "silent":
                 await asyncio.Event().wait()
             await self._send("session_started", session_id="s", config=self._configure())
+            self._telling = asyncio.create_task(self._tell_partials())
             while (message := await self._receive()) is not None:
                 await self._take(message)
         except Refused as error:
@@ -110,6 +114,8 @@ class Conversation:
 
     def end(self) -> None:
         """Forget what is being heard."""
+        if self._telling:
+            self._telling.cancel()
         if self._segment:
             self._segment.recognition.close()
             self._segment = None
@@ -168,22 +174,19 @@ class Conversation:
             frame, self._frames = self._frames[:FRAME], self._frames[FRAME:]
             self._uncommitted += len(frame)
             if self._segment is None:
-                self._segment = Segment(self._ear, self._vocabulary)
+                self._segment = Segment(self._ear, self._vocabulary, self._partials.put_nowait)
             self._segment.recognition.feed(frame)
             if self._activity and any(isinstance(edge, SpeechEnded) for edge in self._edges(frame)):
                 await self._commit()
-        await asyncio.sleep(0)  # the ear answers meanwhile
-        await self._tell_partials()
 
     def _edges(self, frame: bytes) -> list[object]:
         assert self._activity is not None
         return list(self._activity.feed(mulaw.decode(frame)))
 
     async def _tell_partials(self) -> None:
-        if self._segment:
-            partials, self._segment.partials = self._segment.partials, []
-            for text in partials:
-                await self._send("partial_transcript", text=written(text))
+        while True:
+            text = await self._partials.get()
+            await self._send("partial_transcript", text=written(text))
 
     async def _commit(self) -> None:
         seconds, self._uncommitted = self._uncommitted / 8000, 0
@@ -191,7 +194,6 @@ class Conversation:
         if self._segment:
             self._segment.recognition.finish()
             text = await self._segment.final
-            await self._tell_partials()
             self._segment = None
         if self._fault == "drip":
             await asyncio.sleep(seconds * DRIP)
@@ -205,20 +207,20 @@ class Conversation:
 class Segment:
     """What was said since the last commit."""
 
-    def __init__(self, ear: LocalRecognizer, vocabulary: tuple[str, ...]) -> None:
-        self.partials: list[str] = []
+    def __init__(self, ear: LocalRecognizer, vocabulary: tuple[str, ...], partial: Callable[[str], None]) -> None:
+        self._partial = partial
         self.final: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.recognition: LocalRecognition = ear.open(Expectation(vocabulary), self._heard, self._failed)
 
     def _heard(self, heard: Heard) -> None:
         if not heard.final:
-            self.partials.append(heard.text)
+            self._partial(heard.text)
         elif not self.final.done():
             self.final.set_result(heard.text)
 
     def _failed(self, error: SpeechError) -> None:
         if not self.final.done():
-            self.final.set_result("")
+            self.final.set_exception(Refused(f"transcriber_error: {error}"))
 
 
 def written(text: str) -> str:

@@ -31,7 +31,7 @@ class Spoken:
     model: str
     language: str | None
     speed: float
-    sent: int = 0  # bytes of sound
+    sound: bytes = b""  # as far as it has been sent
     cancelled: bool = False
 
 
@@ -75,7 +75,7 @@ class Speech:
         for start in range(0, len(sound), CHUNK):
             chunk = sound[start : start + CHUNK]
             await response.write(chunk)
-            asked.sent += len(chunk)
+            asked.sound += chunk
             if fault == "stall":
                 await asyncio.Event().wait()
             if fault == "abrupt":

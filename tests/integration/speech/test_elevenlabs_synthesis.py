@@ -1,9 +1,9 @@
 import asyncio
 import logging
-import os
 import threading
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from rich.pretty import pretty_repr
@@ -48,18 +48,22 @@ async def spoken(synthesizer: ElevenLabsSynthesizer, text: str, wanted: Voice | 
     return b"".join([chunk async for chunk in synthesizer.speak(text, wanted or voice())])
 
 
+def in_use() -> tuple[int, int, int]:
+    """Tasks, threads and open files of this process."""
+    return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+
 async def become(what, value, seconds: float = 2.0) -> None:
     async with asyncio.timeout(seconds):
-        while what() != value:
+        while what() != value:  # noqa: ASYNC110 (of another task's doing, which tells nobody)
             await asyncio.sleep(0.01)
 
 
 async def test_what_the_service_says_is_what_comes(emulator: ElevenLabsEmulator, synthesizer: ElevenLabsSynthesizer):
-    mouth = LocalSynthesizer()
-    truth = b"".join([chunk async for chunk in mouth.speak(GREETING, Voice())])
-    await mouth.aclose()
-    assert await spoken(synthesizer, GREETING) == truth
+    sound = await spoken(synthesizer, GREETING)
     (asked,) = emulator.spoken
+    assert sound == asked.sound
+    assert 3 < len(sound) / mulaw.SAMPLE_RATE < 5
     assert (asked.text, asked.voice_id, asked.model) == (GREETING, VOICE, "eleven_flash_v2_5")
     assert asked.language == "en"
     assert not asked.cancelled
@@ -100,10 +104,10 @@ async def test_cancelling_reaches_the_service(emulator, synthesizer):
     assert await anext(speech)
     began = time.monotonic()
     await speech.aclose()
-    assert time.monotonic() - began < 0.1
+    assert time.monotonic() - began < 0.5
     assert synthesizer.requests == 0
-    await become(lambda: emulator.spoken[-1].cancelled, True, 0.5)
-    await become(lambda: emulator.sockets, 0, 0.5)
+    await become(lambda: emulator.spoken[-1].cancelled, True)
+    await become(lambda: emulator.sockets, 0)
     assert await spoken(synthesizer, "yes")
 
 
@@ -114,7 +118,7 @@ async def test_cancelling_the_task_that_waits_reaches_the_service(emulator, synt
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await become(lambda: emulator.sockets, 0, 0.5)
+    await become(lambda: emulator.sockets, 0)
 
 
 FAULTS: dict[Fault, type[SpeechError]] = {
@@ -140,7 +144,7 @@ async def test_every_fault_ends_in_an_error_in_time(emulator, synthesizer, fault
         await spoken(synthesizer, "secret words")
     assert type(raised.value) is FAULTS[fault]
     sound = 0.9 if fault == "slow_close" else 0.25  # seconds that had come and prolonged the patience
-    assert time.monotonic() - began < PATIENCE + sound + 0.5
+    assert time.monotonic() - began < PATIENCE + sound + 1
     assert "secret" not in str(raised.value)
     assert emulator.key not in str(raised.value)
     emulator.orders.synthesis = ""
@@ -185,7 +189,7 @@ async def test_a_failed_start_is_no_end(emulator, synthesizer, fault: Fault):
     began = time.monotonic()
     with pytest.raises(SpeechError):
         await synthesizer.start()
-    assert time.monotonic() - began < PATIENCE + 1.5  # with the import of the SDK
+    assert time.monotonic() - began < PATIENCE + 2.5  # with the import of the SDK
     emulator.orders.synthesis = ""
     await synthesizer.start()
     assert await spoken(synthesizer, "yes")
@@ -234,30 +238,27 @@ async def test_closing_waits_for_nobody(emulator, fault: Fault):
         await anext(paused)
     began = time.monotonic()
     await synthesizer.aclose()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 1.5
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, SpeechError)
     with pytest.raises(SpeechError):
         await anext(paused)
-    await become(lambda: emulator.sockets, 0, 0.5)
+    await become(lambda: emulator.sockets, 0)
 
 
 async def test_nothing_is_left_of_many_texts(emulator):
-    async def settled() -> tuple[int, int, int]:
-        return len(asyncio.all_tasks()), threading.active_count(), len(os.listdir("/proc/self/fd"))
-
     async def speak_some() -> None:
         synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(emulator.key, emulator.base_url))
         await synthesizer.start()
         outcomes = await asyncio.gather(*(spoken(synthesizer, f"number {number}") for number in range(30)))
         assert all(len(sound) > mulaw.SAMPLE_RATE / 4 for sound in outcomes)
         await synthesizer.aclose()
-        await become(lambda: emulator.sockets, 0, 0.5)
+        await become(lambda: emulator.sockets, 0)
 
     await speak_some()
-    before = await settled()
+    before = in_use()
     await speak_some()
-    after = await settled()
+    after = in_use()
     assert after[0] <= before[0]
     assert after[1] <= before[1] + 1  # a thread of the loop's own pool
     assert after[2] <= before[2]

@@ -29,15 +29,15 @@ class Patience:
         try:
             async with asyncio.timeout(0 if self._ended else self._left) as self._deadline:
                 outcome = await step
+                if not self._ended:
+                    return outcome
         except TimeoutError:
             if not self._ended:
                 raise SpeechError("ElevenLabs is too slow") from None
         finally:
             self._deadline = None
             self._left -= loop.time() - began
-        if self._ended:
-            raise SpeechError("ElevenLabs speech has been closed")
-        return outcome
+        raise SpeechError("ElevenLabs speech has been closed")
 
     def reward(self, audio: bytes) -> None:
         """Some audio has come."""

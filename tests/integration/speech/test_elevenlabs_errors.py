@@ -1,0 +1,127 @@
+"""What the service answers instead of speech, and what becomes of it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from tests.emulators.elevenlabs import VOICE, ElevenLabsEmulator
+from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.elevenlabs import errors, wire
+from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
+from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, SpeechError, Unsuitable
+
+
+def named(name: str) -> dict[str, object]:
+    return {"detail": {"status": name, "message": "what was said: secret"}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (401, named("invalid_api_key"), CredentialsRefused),
+        (401, named("quota_exceeded"), CredentialsRefused),
+        (402, {"detail": {"type": "payment_required", "code": "paid_plan_required"}}, CredentialsRefused),
+        (403, None, CredentialsRefused),
+        (429, named("quota_exceeded"), CredentialsRefused),
+        (429, named("too_many_concurrent_requests"), SpeechError),
+        (429, named("system_busy"), SpeechError),
+        (500, "<html>secret</html>", SpeechError),
+        (307, None, SpeechError),
+        (None, None, SpeechError),
+        (404, named("voice_not_found"), Unsuitable),
+        (400, named("max_character_limit_exceeded"), Unsuitable),
+        (422, {"detail": [{"loc": ["body", "text"], "input": "secret"}]}, Unsuitable),
+        (400, named("a secret\nline"), Unsuitable),
+    ],
+)
+def test_an_answer_is_the_account_the_request_or_the_service(status, body, expected: type[SpeechError]):
+    error = errors.from_status(status, body)
+    assert type(error) is expected
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("auth_error", CredentialsRefused),
+        ("quota_exceeded", CredentialsRefused),
+        ("unaccepted_terms", CredentialsRefused),
+        ("rate_limited", SpeechError),
+        ("queue_overflow", SpeechError),
+        ("resource_exhausted", SpeechError),
+        ("transcriber_error", SpeechError),
+        ("error", SpeechError),
+        ("something_new", SpeechError),
+        ("input_error", Unsuitable),
+        ("invalid_request", Unsuitable),
+        ("chunk_size_exceeded", Unsuitable),
+    ],
+)
+def test_an_error_message_is_the_account_the_request_or_the_service(name: str, expected: type[SpeechError]):
+    match wire.parse(f'{{"message_type": "{name}", "error": "what was said: secret"}}'):
+        case wire.Failed(told):
+            assert type(errors.from_message(told)) is expected
+            assert "secret" not in str(errors.from_message(told))
+        case other:
+            pytest.fail(f"{other}")
+
+
+@pytest.mark.parametrize("received", ["", "no json", b"\xff\xfe", "[]", '{"text": "a"}', '{"message_type": 5}'])
+def test_what_is_no_message_is_an_error(received):
+    with pytest.raises(SpeechError, match="no message"):
+        wire.parse(received)
+
+
+@pytest.mark.parametrize("kind", ["warning", "committed_transcript_with_timestamps", "edited_transcript", "new"])
+def test_what_does_not_matter_is_passed_over(kind: str):
+    assert wire.parse(f'{{"message_type": "{kind}", "warning": "w", "text": "t"}}') is None
+
+
+@pytest.fixture
+async def elsewhere() -> AsyncIterator[ElevenLabsEmulator]:
+    async with ElevenLabsEmulator(LocalRecognizer(), LocalSynthesizer(), ()) as emulator:
+        yield emulator
+
+
+async def test_a_redirect_takes_the_key_nowhere(elsewhere: ElevenLabsEmulator):
+    async def redirect(request: web.Request) -> web.Response:
+        raise web.HTTPTemporaryRedirect(elsewhere.base_url + request.path_qs)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", redirect)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    account = ElevenLabsAccount(elsewhere.key, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    synthesizer, recognizer = ElevenLabsSynthesizer(account), ElevenLabsRecognizer(account)
+    with pytest.raises(SpeechError, match="307"):
+        await anext(synthesizer.speak("yes", Voice(tier="elevenlabs", name=VOICE)))
+    outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    recognizer.open(Expectation(("yes",)), lambda _: None, outcome.set_exception)
+    with pytest.raises(SpeechError, match="307"):
+        await outcome
+    assert not elsewhere.requests
+    await synthesizer.aclose()
+    await recognizer.aclose()
+    await runner.cleanup()
+
+
+async def test_a_key_for_speech_alone_is_a_good_key():
+    async def refuse(_: web.Request) -> web.Response:
+        return web.json_response(named("missing_permissions"), status=401)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", refuse)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount("sk", f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    await synthesizer.start()
+    await synthesizer.aclose()
+    await runner.cleanup()

@@ -55,6 +55,7 @@ class Connection:
 
     def abort(self):
         """Break the connection off, with a reset."""
+        self._pump.cancel()
         self._transport.abort()
 
     async def aclose(self):
@@ -83,7 +84,7 @@ class Connection:
             case "stall" if self._sent > GOOD_MESSAGES:
                 return
             case "abrupt" if self._sent > GOOD_MESSAGES:
-                self.abort()
+                self._transport.abort()
                 return
             case "garbage" if self._sent > 1:
                 message = GARBAGE[self._sent % len(GARBAGE)]

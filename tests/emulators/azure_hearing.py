@@ -102,8 +102,8 @@ class Turn:
 
     def _told(self, phrase):
         self._finals.discard(phrase)
-        if phrase.cancelled():
-            return
+        if phrase.cancelled() or phrase.exception():
+            return  # ``end`` tells
         heard = phrase.result()
         self._heard(heard.text)
         self._say("speech.phrase", self._body(phrase, heard))

@@ -1,7 +1,5 @@
 """How far the rendering of a flow is: for the API, and whoever has promoted it."""
 
-from typing import NamedTuple
-
 import msgspec
 
 from vocelio.engine.voice import Voice
@@ -51,32 +49,24 @@ class Retried(msgspec.Struct, frozen=True):
     retried: int
 
 
-class _Counted(NamedTuple):
-    """Sentences, and their characters."""
-
-    sentences: int
-    characters: int
-
-
 async def progress(database: Database, plans: Plans, tenant: str, flow: str, now: int) -> Progress:
     """How far a flow's active version is. Raises NotFound, Conflict, TooMany."""
     active = await _active(database, plans, tenant, flow)
-    wanted = {one.id: one.sentence for one in active.plan.wanted}
-    held = await prompts.standing(database, tenant, list(wanted))
-    ready = _counted([one.sentence for one in held if one.state == "ready"])
+    characters = {one.id: len(one.sentence) for one in active.plan.wanted}
+    held = await prompts.standing(database, tenant, list(characters))
+    ready = [one.id for one in held if one.state == "ready"]
     failed = [one for one in held if one.state == "failed"]
-    every = _counted(list(wanted.values()))
-    pending = every.sentences - ready.sentences - len(failed)
-    hoped_for = every.characters - ready.characters - _counted([one.sentence for one in failed]).characters
+    left = sum(characters.values()) - sum(characters[one] for one in ready)
+    pending = left - sum(characters[one.id] for one in failed)
     return Progress(
         version=active.version,
-        total=every.sentences,
-        ready=ready.sentences,
-        pending=pending,
+        total=len(characters),
+        ready=len(ready),
+        pending=len(characters) - len(ready) - len(failed),
         failed=len(failed),
-        characters=every.characters,
-        characters_left=every.characters - ready.characters,
-        seconds_left=_seconds(hoped_for, await prompts.pace(database, tenant, now)),
+        characters=sum(characters.values()),
+        characters_left=left,
+        seconds_left=_seconds(pending, await prompts.pace(database, tenant, now)),
         problems=[_trouble(one) for one in failed[:MAX_PROBLEMS]],
     )
 
@@ -95,10 +85,6 @@ async def _active(database: Database, plans: Plans, tenant: str, flow: str) -> A
     if active is None:
         raise Conflict("The flow answers no calls: it was never promoted.")
     return active
-
-
-def _counted(sentences: list[str]) -> _Counted:
-    return _Counted(len(sentences), sum(map(len, sentences)))
 
 
 def _seconds(characters: int, pace: float | None) -> float | None:

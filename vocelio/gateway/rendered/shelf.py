@@ -31,13 +31,23 @@ Key = tuple[str, str]
 
 
 class Shelf:
-    """All tenants' sentences; ``held`` bytes at most are in memory."""
+    """All tenants' sentences; ``held`` bytes at most are in memory. A call's are waited for ``load_seconds``, and what
+    is not rendered is looked for again after ``absent_seconds``.
+    """
 
-    def __init__(self, storage: Storage, database: Database, wall: WallClock = wall_clock, held: int = HELD) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        database: Database,
+        wall: WallClock = wall_clock,
+        held: int = HELD,
+        load_seconds: float = LOAD_SECONDS,
+        absent_seconds: float = ABSENT_SECONDS,
+    ) -> None:
         self.storage = storage
-        self._database, self._wall = database, wall
+        self._database, self._wall, self._load_seconds = database, wall, load_seconds
         self._held: LRUCache[Key, bytes] = LRUCache(held, getsizeof=len)
-        self._absent: TTLCache[Key, bool] = TTLCache(ABSENT, ABSENT_SECONDS, timer=_now)
+        self._absent: TTLCache[Key, bool] = TTLCache(ABSENT, absent_seconds, timer=_now)
         self._fetching: dict[Key, asyncio.Task[None]] = {}  # one for each, at work or waiting for its turn
         self._readers = asyncio.Semaphore(READERS)
         self._away_until = 0.0
@@ -55,10 +65,11 @@ class Shelf:
         if not missing or _now() < self._away_until:
             return
         try:
-            async with asyncio.timeout(LOAD_SECONDS):
+            async with asyncio.timeout(self._load_seconds):
                 there = await prompts.ready(self._database, tenant, missing)
                 self._absent.update({(tenant, one): True for one in missing if one not in there})
-                wanted = self._fitting([one for one in missing if one in there], there)
+                still = [one for one in missing if one in there and (tenant, one) not in self._held]
+                wanted = self._fitting(still, there)
                 if tasks := [self._fetched(tenant, one, there[one]) for one in wanted]:
                     await asyncio.wait(tasks)
         except (StoreUnavailable, TimeoutError):

@@ -11,7 +11,7 @@ from vocelio.engine.sentences import split
 from vocelio.engine.voice import Voice
 from vocelio.gateway.rendered.addresses import address, fingerprint, path
 from vocelio.gateway.rendered.plans import Plans
-from vocelio.gateway.rendered.ports import as_written
+from vocelio.gateway.rendered.ports import as_written, whole
 from vocelio.gateway.rendered.rendered import Rendered
 from vocelio.gateway.rendered.renderer import Renderer
 from vocelio.gateway.rendered.shelf import Shelf
@@ -158,13 +158,9 @@ async def test_a_real_voice_in_a_real_folder_from_promotion_to_call(world, tmp_p
     text = "Thank you for calling. {{ tenant.name }} is closed."
     await world.promote(text)
     synthesizer = LocalSynthesizer()
-
-    async def synthesise(sentence, voice):
-        return b"".join([chunk async for chunk in synthesizer.speak(sentence, voice)])
-
     storage, plans = ObjectStorage(str(tmp_path / "storage")), Plans(as_written)
     shelf = Shelf(storage, world.database, world.wall)
-    renderer = Renderer(world.database, shelf, plans, synthesise, world.wall)
+    renderer = Renderer(world.database, shelf, plans, whole(synthesizer), world.wall)
     await renderer.start()
 
     async def done():

@@ -5,6 +5,7 @@ too early, a tenant's new name) it finds every ten minutes; each flow is looked 
 have changed, and once a day, so that what is wanted is known to be.
 """
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from vocelio.gateway.store.versions import UnusableVersion
 LOG = logging.getLogger(__name__)
 
 DAY = 86_400_000_000  # microseconds
+REST = 3  # times as long as it took to look at a flow: there may be thousands, and calls come first
 KEPT = 7 * DAY  # what nobody says any more: a version that is promoted again by then is there at once
 
 
@@ -59,12 +61,14 @@ class Keeper:
 
     async def reconcile(self) -> bool:
         """Enter what active versions say and is not there. False when not all could be looked at."""
-        complete = True
+        complete, clock = True, asyncio.get_running_loop().time
         found = await prompts.active(self._database)
         for one in found:
             await self.enter_promoted()
             if not self._known(one):
+                began = clock()
                 complete &= await self._look(one)
+                await asyncio.sleep(REST * (clock() - began))
         there = {(one.tenant, one.flow) for one in found}
         self._seen = {key: seen for key, seen in self._seen.items() if key in there}
         return complete

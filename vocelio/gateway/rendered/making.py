@@ -76,8 +76,11 @@ class Making:
         self._unkept.pop(key, None)
 
     async def _keep(self, tenant: str, one: str, sound: bytes) -> None:
-        self._away = True
-        await self._shelf.keep(tenant, one, sound)
+        try:
+            await self._shelf.keep(tenant, one, sound)
+        except StorageUnavailable:
+            self._away = True
+            raise
         self._away = False
 
     async def _knock(self, task: Task) -> None:

@@ -16,7 +16,7 @@ from vocelio.engine.utterable import Utterance, utterable
 from vocelio.engine.voice import Voice
 from vocelio.gateway.rendered.addresses import address, fingerprint
 from vocelio.gateway.rendered.ports import Renders
-from vocelio.gateway.store import flows, prompts, tenants, versions
+from vocelio.gateway.store import prompts, tenants, versions
 from vocelio.gateway.store.aside import ASIDE
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.prompts import Wanted
@@ -65,11 +65,11 @@ class Plans:
         Raises NotFound, UnusableVersion, TooMany, StoreUnavailable.
         """
         async with database.reading() as connection:
-            number = (await flows.found(connection, tenant, flow)).active
-            if number is None:
+            found = await prompts.active_of(connection, tenant, flow)
+            if found is None:
                 return None
+            number, content = found
             whose, _ = await tenants.read(connection, tenant)
-            content = await prompts.content_of(connection, tenant, flow, number)
             plan = self._remembered(whose, content)
             version = None if plan else await versions.load(connection, tenant, flow, number)
         if version is not None:

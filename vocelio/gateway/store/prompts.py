@@ -10,10 +10,11 @@ from itertools import islice, pairwise
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.voice import Voice
+from vocelio.gateway.errors import NotFound
 from vocelio.gateway.store.actor import Actor, to_json
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.schema import flow_versions, flows, prompts, tenants
@@ -64,10 +65,15 @@ async def active(database: Database) -> list[Active]:
         return [Active(*row) for row in await connection.execute(query)]
 
 
-async def content_of(connection: AsyncConnection, tenant: str, flow: str, version: int) -> str:
-    """What a version is known by in logs, and in memory; empty when there is none."""
-    where = (flow_versions.c.tenant_id == tenant, flow_versions.c.flow_id == flow, flow_versions.c.number == version)
-    return str(await connection.scalar(select(flow_versions.c.content).where(*where)) or "")
+async def active_of(connection: AsyncConnection, tenant: str, flow: str) -> tuple[int, str] | None:
+    """A flow's active version: its number, and what it is known by in logs and in memory. Raises NotFound."""
+    pinned = (flow_versions.c.tenant_id == tenant, flow_versions.c.flow_id == flow)
+    query = select(flows.c.active, flow_versions.c.content)
+    query = query.outerjoin(flow_versions, and_(*pinned, flow_versions.c.number == flows.c.active))
+    row = (await connection.execute(query.where(flows.c.tenant_id == tenant, flows.c.id == flow))).first()
+    if row is None:
+        raise NotFound
+    return None if row.active is None else (row.active, row.content)
 
 
 async def enter(database: Database, tenant: str, wanted: Sequence[Wanted], at: int) -> None:

@@ -55,6 +55,11 @@ class Template:
         """True when the text has no variables."""
         return self._bound is None
 
+    @property
+    def bound(self) -> BoundTemplate | None:
+        """The text as the library has it, for who looks into its parts; None for one without variables."""
+        return self._bound
+
     def render(self, scope: Mapping[str, Any], missing: list[str] | None = None) -> str:
         """The text. Raises RenderError."""
         if self._bound is None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from starlette.applications import Starlette
 
 from tests.gateway import CollectingBus
+from tests.speaker import Speaker
 from vocelio.gateway.api.limits import Limits
 from vocelio.gateway.api.routes import routes
 from vocelio.gateway.calls.ports import Services
@@ -18,6 +19,10 @@ from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.config import Settings
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
+from vocelio.gateway.rendered.plans import Plans
+from vocelio.gateway.rendered.ports import as_written
+from vocelio.gateway.rendered.renderer import Renderer
+from vocelio.gateway.rendered.shelf import Shelf
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.speech import only
 from vocelio.gateway.storage.memory import MemoryStorage
@@ -124,7 +129,7 @@ class Telephone:
 class Api:
     """The routes on a database, a clock that stands still until it is moved, and keys as they are asked for."""
 
-    def __init__(self, database, limits=GENEROUS, twilio="", tokens=None, storage=None):
+    def __init__(self, database, limits=GENEROUS, twilio="", tokens=None, storage=None, renders=True):
         """``twilio`` is where Twilio's API is emulated."""
         self.database, self.now, self.bus = database, START, CollectingBus()
         site = MemorySite([])
@@ -143,7 +148,12 @@ class Api:
         rest = Rest(twilio, seconds=2.0, pauses=(0.01,))
         self.registrar = Registrar(Desk(settings, database, vault, self.bus, lambda: self.now, rest))
         registrar = self.registrar if twilio else None
-        self.app = Starlette(routes=routes(database, vault, self.calls, lambda: self.now, limits, registrar))
+        self.speaker = Speaker()
+        shelf = Shelf(self.storage, database, lambda: self.now)
+        self.renderer = Renderer(database, shelf, Plans(as_written), self.speaker, lambda: self.now)
+        renderer = self.renderer if renders else None
+        made = routes(database, vault, self.calls, lambda: self.now, limits, registrar, renderer)
+        self.app = Starlette(routes=made)
 
     async def platform(self, tenant=""):
         """A client with a platform key of its own."""

@@ -70,6 +70,8 @@ TABLE = """
     GET    /v1/flows/{flow}/versions/{number}          200     200       200       200    200       404    401   401
     GET    /v1/flows/{flow}/difference                 200     200       200       200    200       404    401   401
     POST   /v1/flows/{flow}/rollback                   403     403       200       200    200       404    401   401
+    GET    /v1/flows/{flow}/prompts                    200     200       200       200    200       404    401   401
+    POST   /v1/flows/{flow}/prompts/retry              403     403       202       202    202       404    401   401
     POST   /v1/flows/{flow}/pause                      403     200       403       200    200       404    401   401
     POST   /v1/flows/{flow}/resume                     403     200       403       200    200       404    401   401
     GET    /v1/departments                             200     200       200       200    200       200    401   401

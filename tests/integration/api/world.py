@@ -8,6 +8,7 @@ from tests.integration.api.client import START, Api, Client, tenant
 from tests.integration.store.history import keep, made
 from vocelio.codecs.wav import mulaw_header
 from vocelio.engine.document import load
+from vocelio.gateway.speech.ports import SpeechError
 from vocelio.gateway.store.recordings import DatabaseCatalogue, Kept
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
@@ -46,6 +47,9 @@ async def fill(database):
     api = Api(database)
     victim = await _of(api, "harbour", "plain", NUMBER, ACCOUNT)
     theirs = await _of(api, CANARY, CANARY, OTHER_NUMBER, OTHER_ACCOUNT)
+    api.speaker.failing = {word: SpeechError(word) for word in ("plain", CANARY)}
+    await api.renderer.keeper.reconcile()
+    await api.renderer.run_due()
     await keep(database, *_calls(), known=("harbour", CANARY))
     for message in MESSAGES:
         await DatabaseCatalogue(database).add(recorded(*message))

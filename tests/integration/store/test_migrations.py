@@ -88,7 +88,7 @@ async def test_steps_down_and_up_keep_what_they_do_not_touch(database):
     async with database.writing() as connection:
         await connection.execute(insert(tenants), TENANT)
     await database.migrate(f"-{steps - 1}")
-    assert not {"calls", "recordings", "registrations"} & await tables(database)
+    assert not {"calls", "prompts", "recordings", "registrations"} & await tables(database)
     await database.migrate()
     assert len(await rows(database, tenants)) == 1
 

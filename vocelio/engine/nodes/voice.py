@@ -27,8 +27,12 @@ class ChangeVoice(Node, frozen=True, kw_only=True):
         fields = {name: getattr(self, name) for name in ("tier", "name", "language", "speed", "fallbacks")}
         return {name: value for name, value in fields.items() if value is not None}
 
+    def changed(self, voice: Voice) -> Voice:
+        """The voice that another becomes here."""
+        return msgspec.structs.replace(voice, **self._changes())
+
     def enter(self, run: Run) -> None:
-        run.state.voice = msgspec.structs.replace(run.voice, **self._changes())
+        run.state.voice = self.changed(run.voice)
         run.leave("next")
 
     def problems(self, path: str) -> Iterable[Problem]:

@@ -22,6 +22,7 @@ from vocelio.gateway.api.operation import Answer, Context, Operation
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.errors import NotFound, Refused
+from vocelio.gateway.rendered.renderer import Renderer
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.vault import Vault
@@ -46,11 +47,12 @@ class Endpoint:
         calls: Calls,
         gate: Gate,
         registrar: Registrar | None = None,
+        renderer: Renderer | None = None,
     ) -> None:
         self.operation = operation
         self._signature = Signature(operation.handler)
         self._database, self._vault, self._calls, self._gate = database, vault, calls, gate
-        self._registrar = registrar
+        self._registrar, self._renderer = registrar, renderer
 
     async def answer(self, request: Request, identifier: str) -> Response:
         """The answer to a request. Raises Refused."""
@@ -66,6 +68,7 @@ class Endpoint:
             accept=request.headers.get("Accept", "application/json"),
             registrar=self._registrar,
             range=request.headers.get("Range", ""),
+            renderer=self._renderer,
         )
         arguments = await self._arguments(request)
         async with self._gate.places:

@@ -58,6 +58,7 @@ async def promote(context: Context, *, flow: Name, body: NewVersion = NO_NOTE) -
     A draft that is what the active version was made of makes no other.
     """
     made = await promotion.promote(context.database, context.actor, flow, body.note, context.if_match)
+    _tell(context, flow)
     if made.new:
         return Answer(made, status=201, location=f"/v1/flows/{flow}/versions/{made.version.number}")
     return Answer(made)
@@ -80,7 +81,9 @@ async def difference(context: Context, *, flow: Name, query: Between) -> Compari
 
 async def rollback(context: Context, *, flow: Name, body: Return) -> Version:
     """Let calls get another version again; the draft stays as it is."""
-    return await promotion.roll_back(context.database, context.actor, flow, body)
+    version = await promotion.roll_back(context.database, context.actor, flow, body)
+    _tell(context, flow)
+    return version
 
 
 async def pause(context: Context, *, flow: Name, body: Pause = DEFAULT_PAUSE) -> Flow:
@@ -91,3 +94,9 @@ async def pause(context: Context, *, flow: Name, body: Pause = DEFAULT_PAUSE) ->
 async def resume(context: Context, *, flow: Name) -> Flow:
     """Let new calls in again."""
     return await flows.resume(context.database, context.actor, flow)
+
+
+def _tell(context: Context, flow: str) -> None:
+    """What calls may say now is rendered, beside the answer."""
+    if context.renderer:
+        context.renderer.promoted(context.tenant, flow)

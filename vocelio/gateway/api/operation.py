@@ -18,6 +18,7 @@ from msgspec import Meta
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.recordings.recordings import Recordings
+from vocelio.gateway.rendered.renderer import Renderer
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.pages import LONGEST_CURSOR
@@ -31,7 +32,8 @@ T = TypeVar("T")
 class Context:
     """What a handler works with. ``if_match`` is the revision that the client has seen, where it says so.
 
-    ``range`` is the header of that name: a handler may give a part only.
+    ``range`` is the header of that name: a handler may give a part only. Without a ``renderer`` nothing is rendered
+    beforehand.
     """
 
     database: Database
@@ -42,6 +44,7 @@ class Context:
     accept: str = "application/json"
     registrar: Registrar | None = None
     range: str = ""
+    renderer: Renderer | None = None
 
     @property
     def recordings(self) -> Recordings:

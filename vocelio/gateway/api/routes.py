@@ -16,6 +16,7 @@ from vocelio.gateway.api import (
     keys,
     numbers,
     openapi,
+    prompts,
     rates,
     recordings,
     registrations,
@@ -33,6 +34,7 @@ from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.metrics import CONTENT_TYPE
+from vocelio.gateway.rendered.renderer import Renderer
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.folder import MAX_SOUND
 from vocelio.gateway.store.vault import Vault
@@ -90,6 +92,8 @@ OPERATIONS = (
     Operation("GET", "/v1/flows/{flow}/versions/{number}", "read", flows.version),
     Operation("GET", "/v1/flows/{flow}/difference", "read", flows.difference),
     Operation("POST", "/v1/flows/{flow}/rollback", "design", flows.rollback),
+    Operation("GET", "/v1/flows/{flow}/prompts", "read", prompts.show),
+    Operation("POST", "/v1/flows/{flow}/prompts/retry", "design", prompts.retry, statuses=TOLD),
     Operation("POST", "/v1/flows/{flow}/pause", "operate", flows.pause),
     Operation("POST", "/v1/flows/{flow}/resume", "operate", flows.resume),
     # What flows use
@@ -142,12 +146,16 @@ def routes(
     wall: WallClock,
     limits: Limits | None = None,
     registrar: Registrar | None = None,
+    renderer: Renderer | None = None,
 ) -> list[Route]:
-    """The routes of the API, for the application. Without a ``registrar`` nothing is set at Twilio."""
+    """The routes of the API, for the application.
+
+    Without a ``registrar`` nothing is set at Twilio, without a ``renderer`` nothing is rendered beforehand.
+    """
     gate = Gate(database, wall, limits or Limits())
     made = []
     for path, rows in groupby(sorted(OPERATIONS, key=_place), key=lambda row: row.path):
-        endpoints = {row.method: Endpoint(row, database, vault, registry, gate, registrar) for row in rows}
+        endpoints = {row.method: Endpoint(row, database, vault, registry, gate, registrar, renderer) for row in rows}
         made.append(Route(path, Resource(endpoints)))
     return [*made, Route("/v1/{rest:path}", Nowhere())]
 

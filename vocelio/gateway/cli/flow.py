@@ -18,7 +18,7 @@ from vocelio.engine.problems import Problem
 from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario import report as scenarios_report
 from vocelio.engine.scenario.steps import Scenario
-from vocelio.gateway.cli import client, common
+from vocelio.gateway.cli import client, common, rendering
 from vocelio.gateway.cli.audio import speak_all
 
 app = typer.Typer(help="Validate, test, show and promote flows.", no_args_is_help=True, add_completion=False)
@@ -88,8 +88,9 @@ def promote(
     tenant: client.TenantName = "",
     note: Annotated[str, typer.Option(help="What has changed, for whoever reads the list of versions.")] = "",
     server: common.Server = "",
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch its prompts being rendered.")] = True,
 ) -> None:
-    """Put a flow onto a running gateway as the draft of the file's name, and promote it: new calls get it."""
+    """Put a flow onto a running gateway as the draft of the file's name, and promote it: new calls get it at once."""
     flow = quote(file.stem, safe="")
     with common.explained():
         api = client.Api(server, tenant)
@@ -99,6 +100,8 @@ def promote(
     for problem in promoted["warnings"]:
         common.out.print(f"{file}: {problem['path']}: {problem['message']}", markup=False, soft_wrap=True)
     common.out.print(f"{file.stem}: version {promoted['version']['number']} is active")
+    if wait:
+        rendering.follow(api, flow)
 
 
 def read(file: Path) -> tuple[FlowVersion | None, list[Problem]]:

@@ -295,6 +295,33 @@ Index(
     postgresql_where=recordings.c.state == "writing",
 )
 
+prompts = Table(
+    "prompts",
+    metadata,
+    _tenant(),
+    Column("id", String(64), primary_key=True),  # the address of its content
+    Column("tier", String(12), nullable=False),
+    Column("voice", Text, nullable=False),  # JSON
+    Column("sentence", Text, nullable=False),
+    Column("characters", Integer, nullable=False),
+    Column("state", String(10), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("attempts", Integer, nullable=False),  # that failed, since the last that did not
+    Column("problem", Text, nullable=False),
+    _at("due", optional=True),  # when it may be rendered; none: it is
+    _at("claimed_until", optional=True),  # until when nobody else renders it
+    _at("wanted"),  # when an active version was last seen to say it
+    _at("made", optional=True),
+    Index(None, "wanted"),
+)
+Index(
+    "ix_prompts_due",
+    prompts.c.tenant_id,
+    prompts.c.due,
+    sqlite_where=prompts.c.due.is_not(None),
+    postgresql_where=prompts.c.due.is_not(None),
+)
+
 audit = Table(
     "audit",
     metadata,

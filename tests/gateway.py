@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vocelio.engine.document import load
 from vocelio.gateway.app import build
-from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.ports import NoPrompts, Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.signatures import no_tokens
 from vocelio.gateway.clock import wall_clock
@@ -84,15 +84,16 @@ async def gateway(
     public_url=PUBLIC_URL,
     recordings=None,
     speech=None,
+    prompts=None,
     **carrier_options,
 ):
     """A gateway with that flow behind NUMBER, or with another site."""
     bus = CollectingBus()
     journal, recordings = journal or MemoryJournal(), recordings or in_memory()
     site = site or MemorySite([assignment(flow)], journal=journal)
-    calls = Calls(
-        Services(site, speech or only(recognizer, synthesizer), bus, Fetcher(), journal, wall_clock, recordings)
-    )
+    speech, prompts = speech or only(recognizer, synthesizer), prompts or NoPrompts()
+    services = Services(site, speech, bus, Fetcher(), journal, wall_clock, recordings, prompts=prompts)
+    calls = Calls(services)
     settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
     app = build(settings, calls, accounts=accounts)
     async with (

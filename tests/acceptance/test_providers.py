@@ -58,14 +58,14 @@ def flow(tier):
 
 
 @asynccontextmanager
-async def emulated(tier, ear, mouth, orders=None, key="a-key"):
+async def emulated(tier, ear, mouth, orders=None, key="a-key", vocabulary=("sales please", "my invoice")):
     """The service of a tier, and its recogniser and synthesizer with that key."""
     if tier == "azure":
-        async with AzureEmulator(ear, mouth, key="a-key", orders=orders) as emulator:
+        async with AzureEmulator(ear, mouth, vocabulary, key="a-key", orders=orders) as emulator:
             account = AzureAccount(key=key, host=emulator.host)
             yield emulator, AzureRecognizer(account), AzureSynthesizer(account)
     else:
-        async with ElevenLabsEmulator(ear, mouth, ("sales please", "my invoice"), key="a-key") as emulator:
+        async with ElevenLabsEmulator(ear, mouth, vocabulary, key="a-key") as emulator:
             emulator.orders = orders or Orders()
             account = ElevenLabsAccount(key, emulator.base_url)
             yield emulator, ElevenLabsRecognizer(account), ElevenLabsSynthesizer(account)

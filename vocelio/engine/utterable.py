@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from vocelio.engine.answers import yes_no
 from vocelio.engine.facts import TenantFacts
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.foresight import Facts, Foresight, Seen
@@ -113,6 +114,10 @@ def _by_collect(node: Collect, known: Known) -> Iterator[str]:
         yield NOT_UNDERSTOOD
     if node.confirm:
         yield from variants(node.confirm, {**known, **_answers(node)})
+    if "speech" in node.input:
+        yield " ".join(node.offer(node.answers({})))
+        if node.confirm:
+            yield " ".join(node.offer(yes_no({})))
 
 
 def _answers(node: Collect) -> Mapping[tuple[str, ...], frozenset[str]]:

@@ -16,7 +16,7 @@ from vocelio.engine.foresight import Foresight
 from vocelio.engine.library import check_all
 from vocelio.engine.naming import readables
 from vocelio.engine.nodes import TYPES
-from vocelio.engine.nodes.collect import NOT_UNDERSTOOD
+from vocelio.engine.nodes.collect import KEYS_ONLY, NOT_UNDERSTOOD
 from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario.run import as_given, run
 from vocelio.engine.scenario.run import facts as given_facts
@@ -66,8 +66,22 @@ def said(version, tenant=TENANT, **options):
 
 
 def of_nodes(nodes, known=NOTHING_KNOWN, **parts):
-    """The sentences of a flow without the engine's own."""
-    return [one for one in said(load(flow(nodes, **parts), known)) if one not in {*ENGINE, *split(GOODBYE)}]
+    """The sentences of a flow without the engine's own, and without what is said when nobody can hear."""
+    every = said(load(flow(nodes, **parts), known))
+    return [one for one in every if one not in {*ENGINE, *split(GOODBYE), *split(KEYS_ONLY)} and " press " not in one]
+
+
+def test_the_ways_by_key_are_known_where_nobody_can_hear():
+    ask = {**ASK, "choices": CHOICES, "confirm": "Is it {{ answer }}?", "sensitive": False}
+    every = said(load(flow({"ask": ask})))
+    assert [one for one in every if "press" in one] == [
+        "For the first press 1.",
+        "For second press 2.",
+        "For yes press 1.",
+        "For no press 2.",
+    ]
+    assert {*split(KEYS_ONLY)} < {*every}
+    assert not {*split(KEYS_ONLY)} & {*said(load(flow({"ask": {**ask, "input": ["keys"]}})))}
 
 
 def spoken(exchanges):

@@ -12,7 +12,7 @@ A ``sensitive`` answer is kept in the node's private memory and in the private v
 Results and notes show asterisks; what later nodes make of the variable is marked sensitive.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -145,14 +145,16 @@ class Collect(Node, frozen=True, kw_only=True):
             run.listen(expected.grammar(), repeat=expected.repeat, silence=self.silence, sensitive=self.sensitive)
 
     def _answers(self, run: Run) -> Answers:
-        if run.memory(Memory).confirming:
-            return answers.yes_no(run.wishes)
+        return answers.yes_no(run.wishes) if run.memory(Memory).confirming else self.answers(run.wishes)
+
+    def answers(self, wishes: Mapping[str, Wish]) -> Answers:
+        """What the question itself expects, beside ``wishes``."""
         if self.expect == "yes_no":
-            return answers.yes_no(run.wishes)
+            return answers.yes_no(wishes)
         phrases = {name: choice.phrases for name, choice in self.choices.items()}
         keys: dict[str, str] = {choice.key: name for name, choice in self.choices.items() if choice.key}
         limits = (self.min_digits, self.max_digits, self.terminator)
-        return Answers(self.expect, phrases, keys, run.wishes, *limits)
+        return Answers(self.expect, phrases, keys, wishes, *limits)
 
     # What happens meanwhile
 
@@ -208,12 +210,17 @@ class Collect(Node, frozen=True, kw_only=True):
 
     def _offer_keys(self, run: Run) -> None:
         run.memory(Memory).deaf = "told"
-        ways = self._answers(run).ways_by_key() if "keys" in self.input else None
-        if ways is None:
-            self._again(run, "no_match")
-        else:
+        offer = self.offer(self._answers(run))
+        if offer:
             run.cancel_timer("silence")
-            run.speak(" ".join((KEYS_ONLY, *ways)), barge_in=self.barge_in)
+            run.speak(" ".join(offer), barge_in=self.barge_in)
+        else:
+            self._again(run, "no_match")
+
+    def offer(self, expected: Answers) -> tuple[str, ...]:
+        """What is said, sentence by sentence, where only keys can answer; nothing if they cannot."""
+        ways = expected.ways_by_key() if "keys" in self.input else None
+        return () if ways is None else (KEYS_ONLY, *ways)
 
     def _prompt_over(self, run: Run) -> None:
         if run.memory(Memory).deaf == "unknown":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from vocelio.engine.flow import FlowVersion
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.metrics import Metrics
@@ -10,7 +11,7 @@ from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings, in_memory
 from vocelio.gateway.speech.speech import Speech
 from vocelio.gateway.store.journal import Journal
-from vocelio.gateway.store.site import Site
+from vocelio.gateway.store.site import Site, Tenant
 
 
 class Transport(Protocol):
@@ -21,6 +22,20 @@ class Transport(Protocol):
 
     def close(self, code: int, reason: str = "") -> None:
         """Close once everything sent before has gone out. Harmless when closed already."""
+
+
+class Prompts(Protocol):
+    """What was rendered of flows' prompts."""
+
+    async def prepare(self, tenant: Tenant, version: FlowVersion) -> None:
+        """A call begins: have what it may say at hand. Raises nothing."""
+
+
+class NoPrompts:
+    """Nothing was."""
+
+    async def prepare(self, tenant: Tenant, version: FlowVersion) -> None:
+        """See Prompts."""
 
 
 @dataclass(frozen=True)
@@ -35,3 +50,4 @@ class Services:
     wall: WallClock
     recordings: Recordings = field(default_factory=in_memory)
     metrics: Metrics = field(default_factory=Metrics)
+    prompts: Prompts = field(default_factory=NoPrompts)

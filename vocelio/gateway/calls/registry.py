@@ -106,12 +106,18 @@ class Calls:
     async def begin(self, visit: Visit, assignment: Assignment) -> CallRecord:
         """A new call, for certain in the store. Raises StoreUnavailable: the store hears of its end when it is back."""
         record = CallRecord(visit.call, visit.account, visit.caller, assignment, self.services.wall())
+        self._prepare(assignment)
         try:
             await self.keep(record)
         except StoreUnavailable:
             self.end(record, "unavailable")
             raise
         return record
+
+    def _prepare(self, assignment: Assignment) -> None:
+        """Its prompts are fetched while Twilio opens the stream."""
+        work = self.services.prompts.prepare(assignment.tenant, assignment.version)
+        self._tasks.begin(_in_peace(work), "a call's prompts")
 
     async def find(self, call: str, account: str) -> SavedCall | None:
         """The account's call, as anybody saved it last. Raises StoreUnavailable."""
@@ -243,7 +249,10 @@ class Calls:
         self._stop_waiting(account, call)
         if earlier := self.live.pop(call, None):
             earlier.supersede()
-        return await self.record(kept)
+        record = await self.record(kept)
+        if record:
+            self._prepare(record.assignment)
+        return record
 
     def lost(self, record: CallRecord) -> None:
         """The call's stream broke off: Twilio may come back for it, or rings whom it was to be transferred to."""

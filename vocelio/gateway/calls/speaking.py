@@ -47,8 +47,9 @@ class Speaking:
 
     def speak(self, prompt: str, text: str, voice: Voice) -> None:
         """Play the text behind what is being played."""
-        if sound := self._voices.ready(self._tenant, text, voice):
-            self._facts(prompt, Sounded(self._voices.chain(voice)[0].tier))
+        if ready := self._voices.ready(self._tenant, text, voice):
+            provider, sound = ready
+            self._facts(prompt, Sounded(provider))
             self.play(prompt, sound)
             return
         self._playout.begin(prompt)

@@ -23,8 +23,13 @@ from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
+from vocelio.gateway.rendered.plans import Plans
+from vocelio.gateway.rendered.rendered import Rendered
+from vocelio.gateway.rendered.renderer import Renderer
+from vocelio.gateway.rendered.shelf import Shelf
 from vocelio.gateway.server import Server, config, loop_factory
-from vocelio.gateway.speech.providers import speech
+from vocelio.gateway.speech.providers import configured, speech
+from vocelio.gateway.speech.voices import chain
 from vocelio.gateway.storage.objects import ObjectStorage
 from vocelio.gateway.store.accounts import Accounts
 from vocelio.gateway.store.actor import Actor
@@ -84,20 +89,28 @@ async def run(
             await _fill(database, folder)
         storage = ObjectStorage(settings.storage_url)
         _welcome(settings, folder, host, port)
+        tiers = configured(settings)
+        plans = Plans(lambda voice: chain(voice, tiers)[0])
+        shelf = Shelf(storage, database, wall_clock)
+        prompts = Rendered(shelf, plans)
+        speaking = speech(settings, prompts)
         services = Services(
             DatabaseSite(database, vault, wall_clock),
-            speech(settings),
+            speaking,
             EventBus(),
             fetcher or Fetcher(),
             journal(database, vault),
             wall_clock,
             Recordings(storage, DatabaseCatalogue(database), wall_clock, settings.public_url),
+            prompts=prompts,
         )
+        renderer = Renderer(database, shelf, plans, speaking.voices.render, wall_clock)
         calls = Calls(services, settings.secret_keys)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
-        api = routes(database, vault, calls, wall_clock, registrar=registrar)
-        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar])
+        api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer)
+        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar, renderer])
         await Server(config(app, host, port), lambda: hand_over(calls, drain_seconds)).serve()
+        await shelf.aclose()
     finally:
         await database.aclose()
 

@@ -20,8 +20,20 @@ from vocelio.gateway.speech.voices import Shelf, Voices
 LOCAL = ("pocketsphinx", "espeakng_loader")  # what the extra `local` installs
 
 
+def configured(settings: Settings) -> tuple[Tier, ...]:
+    """The tiers that can be had. Local speech can where it is installed, or where nothing else is configured."""
+    tiers: list[Tier] = []
+    if settings.elevenlabs:
+        tiers.append("elevenlabs")
+    if settings.azure:
+        tiers.append("azure")
+    if not tiers or all(map(importlib.util.find_spec, LOCAL)):
+        tiers.append("local")
+    return tuple(tiers)
+
+
 def speech(settings: Settings, shelf: Shelf | None = None) -> Speech:
-    """Speech with all providers that are configured; local speech is one where it is installed, or nothing else is."""
+    """Speech with all providers that are configured."""
     recognizers: dict[Tier, Recognizer] = {}
     synthesizers: dict[Tier, Synthesizer] = {}
     if settings.azure:
@@ -29,10 +41,8 @@ def speech(settings: Settings, shelf: Shelf | None = None) -> Speech:
         recognizers["azure"], synthesizers["azure"] = AzureRecognizer(azure), AzureSynthesizer(azure)
     if settings.elevenlabs:
         account = ElevenLabsAccount(settings.elevenlabs.key, settings.elevenlabs.url)
-        recognizers["elevenlabs"], synthesizers["elevenlabs"] = (
-            ElevenLabsRecognizer(account),
-            ElevenLabsSynthesizer(account),
-        )
-    if not recognizers or all(map(importlib.util.find_spec, LOCAL)):
+        recognizers["elevenlabs"] = ElevenLabsRecognizer(account)
+        synthesizers["elevenlabs"] = ElevenLabsSynthesizer(account)
+    if "local" in configured(settings):
         recognizers["local"], synthesizers["local"] = LocalRecognizer(), LocalSynthesizer()
     return Speech(Ears(recognizers), Voices(synthesizers, shelf))

@@ -8,13 +8,13 @@ anew, and stays for the rest of the prompt.
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 import msgspec
 
-from vocelio.codecs.mulaw import SAMPLE_RATE
+from vocelio.codecs.mulaw import SAMPLE_RATE, SILENCE
 from vocelio.engine.sentences import split
 from vocelio.engine.voice import Tier, Voice
 from vocelio.gateway.speech.facts import Sounded, Synthesised, Told, Troubled
@@ -32,6 +32,7 @@ PLAN: Mapping[Tier, tuple[Tier, ...]] = {
 }
 STANDARD: Mapping[Tier, str] = {"azure": "en-US-AvaMultilingualNeural", "elevenlabs": "21m00Tcm4TlvDq8ikWAM"}
 PROBE = "Hello."
+PAUSE = bytes([SILENCE]) * (SAMPLE_RATE // 5)  # between two sentences: services are told to leave none
 
 
 class Shelf(Protocol):
@@ -50,6 +51,19 @@ class EmptyShelf:
         return None
 
 
+def chain(voice: Voice, configured: Collection[Tier]) -> list[Voice]:
+    """The voices to speak with, best first, of the tiers that are ``configured``; at least one is."""
+    own = {voice.tier: voice, **{one.tier: one for one in voice.fallbacks}}
+    tiers = [tier for tier in PLAN[voice.tier] if tier in configured] or list(configured)
+    return [own.get(tier) or _standing_in(tier, voice) for tier in tiers]
+
+
+def _standing_in(tier: Tier, voice: Voice) -> Voice:
+    """The plain voice of another tier, for one that names none there."""
+    name = voice.language.lower() if tier == "local" else STANDARD[tier]
+    return msgspec.structs.replace(voice, tier=tier, name=name, fallbacks=())
+
+
 class _Mouth(NamedTuple):
     synthesizer: Synthesizer
     health: Health
@@ -66,31 +80,29 @@ class Voices:
             for tier, synthesizer in synthesizers.items()
         }
 
-    def chain(self, voice: Voice) -> list[Voice]:
-        """The voices to speak with, best first, of the providers that are configured."""
-        own = {voice.tier: voice, **{one.tier: one for one in voice.fallbacks}}
-        found = [own.get(tier) or self._standing_in(tier, voice) for tier in PLAN[voice.tier] if tier in self._mouths]
-        return found or [self._standing_in(tier, voice) for tier in self._mouths]
-
-    def ready(self, tenant: str, text: str, voice: Voice) -> bytes | None:
-        """The whole sound of the text, if all of it stands on the shelf."""
-        voice = self.chain(voice)[0]
-        sounds = [self._shelf.get(tenant, voice, sentence) for sentence in split(text)]
-        return b"".join(sound for sound in sounds if sound) if sounds and None not in sounds else None
+    def ready(self, tenant: str, text: str, voice: Voice) -> tuple[Tier, bytes] | None:
+        """Whose voice it is and the whole sound of the text, if all of it stands on the shelf."""
+        first = chain(voice, self._mouths)[0]
+        sounds = [self._shelf.get(tenant, first, sentence) for sentence in split(text)]
+        if not sounds or None in sounds:
+            return None
+        return first.tier, PAUSE.join(sound for sound in sounds if sound)
 
     async def speak(self, tenant: str, text: str, voice: Voice, told: Told) -> AsyncGenerator[bytes, None]:
         """Mu-law sound, as it is made. Raises SpeechError when no voice can be had any more."""
-        chain = self.chain(voice)
-        first = chain[0]
+        left = chain(voice, self._mouths)
+        first = left[0]
         speaking: Tier | None = None
         for sentence in split(text):
+            if speaking:
+                yield PAUSE
             if sound := self._shelf.get(tenant, first, sentence):
                 if speaking is None:
                     told(Sounded(first.tier))
                     speaking = first.tier
                 yield sound
                 continue
-            async with aclosing(self._sentence(sentence, chain, told)) as sounds:
+            async with aclosing(self._sentence(sentence, left, told)) as sounds:
                 async for tier, chunk in sounds:
                     if tier != speaking:
                         told(Sounded(tier))
@@ -118,28 +130,25 @@ class Voices:
         async with aclosing(self._asked(sentence, voice, lambda _: None)) as sounds:
             return b"".join([chunk async for chunk in sounds])
 
-    def _standing_in(self, tier: Tier, voice: Voice) -> Voice:
-        """The plain voice of another tier, for one that names none there."""
-        name = voice.language.lower() if tier == "local" else STANDARD[tier]
-        return msgspec.structs.replace(voice, tier=tier, name=name, fallbacks=())
-
-    async def _sentence(
-        self, sentence: str, chain: list[Voice], told: Told
-    ) -> AsyncGenerator[tuple[Tier, bytes], None]:
-        """With the first of the chain that can; those that could not are taken from it."""
-        problem = SpeechError("no voice can be had")
-        while chain:
-            voice = chain[0]
-            if self._mouths[voice.tier].health.usable or len(chain) == 1:
+    async def _sentence(self, sentence: str, left: list[Voice], told: Told) -> AsyncGenerator[tuple[Tier, bytes], None]:
+        """With the first of those ``left`` that can; those that could not are taken from them."""
+        problem, enough = SpeechError("no voice can be had"), len(sentence) * SECONDS_A_CHARACTER * SAMPLE_RATE
+        while left:
+            voice, sounded = left[0], 0
+            if self._mouths[voice.tier].health.usable or len(left) == 1:
                 try:
                     async with aclosing(self._asked(sentence, voice, told)) as sounds:
                         async for chunk in sounds:
+                            sounded += len(chunk)
                             yield voice.tier, chunk
                     return
                 except SpeechError as error:
                     problem = error
                     told(Troubled(voice.tier, "synthesis", str(error)))
-            del chain[0]
+                    if sounded >= enough / voice.speed:  # only its end did not come: nobody wants to hear it twice
+                        del left[: len(left) > 1]
+                        return
+            del left[0]
         raise problem
 
     async def _asked(self, sentence: str, voice: Voice, told: Told) -> AsyncGenerator[bytes, None]:
@@ -176,7 +185,7 @@ class Voices:
             told(Synthesised(voice.tier, len(sentence), first))
 
     async def _try(self, tier: Tier) -> None:
-        voice = self._spoken.get(tier) or self._standing_in(tier, Voice())
+        voice = self._spoken.get(tier) or _standing_in(tier, Voice())
         async with aclosing(self._mouths[tier].synthesizer.speak(PROBE, voice)) as sounds:
             async for _ in sounds:
                 pass

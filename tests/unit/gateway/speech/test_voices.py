@@ -12,7 +12,7 @@ from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.facts import Sounded, Synthesised, Troubled, untold
 from vocelio.gateway.speech.health import FIRST_PAUSE
 from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
-from vocelio.gateway.speech.voices import DEADLINE, Voices
+from vocelio.gateway.speech.voices import DEADLINE, PAUSE, Voices, chain
 
 DOWN = SpeechError("it is down")
 RACHEL = Voice("elevenlabs", "rachel", "en-US", 1.1, (Voice("azure", "ava"), Voice("local", "en-gb")))
@@ -49,7 +49,7 @@ def of(told, kind):
 async def test_sentence_by_sentence_with_the_voice_that_was_asked_for():
     best, other = Speaker(), Speaker()
     sound, told, _ = await spoken(voices(best, other))
-    assert len(sound) == 3 * 8000
+    assert sound == PAUSE.join([b"\x7e" * 8000] * 3)
     assert best.texts == ["This is one.", "And this is two.", "Here is three."]
     assert {voice.name for voice in best.voices} == {"rachel"}
     assert other.texts == []
@@ -71,7 +71,7 @@ async def test_another_voice_goes_on_from_the_sentence_that_broke(fault):
     assert other.texts == ["And this is two.", "Here is three."]
     assert {voice.name for voice in other.voices} == {"ava"}
     assert sound.startswith(b"\x01" * 8000)
-    assert sound.endswith(b"\x02" * 16000)
+    assert sound.endswith(b"\x02" * 8000 + PAUSE + b"\x02" * 8000)
     assert gap <= DEADLINE + 0.01
     assert [fact.provider for fact in of(told, Sounded)] == ["elevenlabs", "azure"]
     assert [(fact.provider, fact.service) for fact in of(told, Troubled)] == [("elevenlabs", "synthesis")]
@@ -82,7 +82,7 @@ async def test_another_voice_goes_on_from_the_sentence_that_broke(fault):
 async def test_two_that_are_silent_leave_less_than_four_seconds_of_nothing():
     local = Speaker(byte=b"\x03")
     sound, told, gap = await spoken(voices(Speaker("silent"), Speaker("silent"), local))
-    assert sound == b"\x03" * 24_000
+    assert sound == PAUSE.join([b"\x03" * 8000] * 3)
     assert {voice.name for voice in local.voices} == {"en-gb"}
     assert gap <= 2 * DEADLINE + 0.01
     assert len(of(told, Troubled)) == 2
@@ -108,6 +108,14 @@ async def test_silence_for_words_is_a_failure_of_the_request_only():
     for _ in range(5):
         await spoken(made, "Hello.")
     assert len(mute.texts) == len(other.texts) == 5, "the breaker stays closed"
+
+
+@in_virtual_time
+async def test_a_sentence_of_which_only_the_end_does_not_come_is_not_said_twice():
+    best, other = Speaker((10, "silent")), Speaker()
+    _, told, _ = await spoken(voices(best, other), "This is one. And two.")
+    assert (best.texts, other.texts) == (["This is one."], ["And two."])
+    assert len(of(told, Troubled)) == 1
 
 
 @in_virtual_time
@@ -178,10 +186,10 @@ async def test_a_start_that_hangs_is_not_waited_for():
 async def test_what_stands_on_the_shelf_is_asked_of_nobody():
     best = Speaker()
     made = voices(best, shelf=Shelf(This=b"\x05" * 10, And=b"\x06" * 10, Here=b"\x07" * 10))
-    assert made.ready("harbour", TEXT, RACHEL) == b"\x05" * 10 + b"\x06" * 10 + b"\x07" * 10
+    assert made.ready("harbour", TEXT, RACHEL) == ("elevenlabs", PAUSE.join(bytes([at]) * 10 for at in (5, 6, 7)))
     assert made.ready("other", TEXT, RACHEL) is None
     sound, told, _ = await spoken(made, TEXT)
-    assert (len(sound), best.texts) == (30, [])
+    assert (len(sound), best.texts) == (30 + 2 * len(PAUSE), [])
     assert told == [Sounded("elevenlabs")]
 
 
@@ -191,7 +199,7 @@ async def test_what_is_not_on_the_shelf_is_spoken_between_what_is():
     made = voices(best, shelf=Shelf(This=b"\x05" * 10, Here=b"\x07" * 10))
     assert made.ready("harbour", TEXT, RACHEL) is None
     sound, _, _ = await spoken(made)
-    assert sound == b"\x05" * 10 + b"\x01" * 8000 + b"\x07" * 10
+    assert sound == b"\x05" * 10 + PAUSE + b"\x01" * 8000 + PAUSE + b"\x07" * 10
     assert best.texts == ["And this is two."]
 
 
@@ -199,9 +207,10 @@ async def test_what_is_not_on_the_shelf_is_spoken_between_what_is():
 async def test_without_the_provider_of_a_tier_its_fallbacks_speak():
     azure = Speaker()
     made = voices(azure, tiers=("azure",))
-    assert made.chain(RACHEL) == [Voice("azure", "ava")]
-    assert made.chain(Voice("azure", "ava", "en-US", 1.0, (Voice(),)))[0].name == "ava"
-    (stand_in,) = made.chain(Voice("local", "en-us", "de-DE", 1.2))
+    await spoken(made, "Hello.")
+    assert azure.voices == [Voice("azure", "ava")]
+    assert chain(Voice("azure", "ava", "en-US", 1.0, (Voice(),)), ["azure"])[0].name == "ava"
+    (stand_in,) = chain(Voice("local", "en-us", "de-DE", 1.2), ["azure"])
     assert (stand_in.tier, stand_in.language, stand_in.speed) == ("azure", "de-DE", 1.2)
 
 

@@ -1,0 +1,64 @@
+"""Calls whose prompts were rendered at promotion: no provider speaks in them, and nobody waits for one."""
+
+import statistics
+from contextlib import aclosing
+
+from tests.acceptance.test_providers import CALLERS_VOICE, VOICES, Shared, emulated, offline
+from tests.gateway import NUMBER, gateway
+from tests.integration.test_stored_calls import fill, lead, promote
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.rendered.plans import Plans
+from vocelio.gateway.rendered.rendered import Rendered
+from vocelio.gateway.rendered.renderer import Renderer
+from vocelio.gateway.rendered.shelf import Shelf
+from vocelio.gateway.simulator.caller import Caller, Press, Speak
+from vocelio.gateway.speech.ears import Ears
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.speech import Speech
+from vocelio.gateway.speech.voices import Voices, chain
+from vocelio.gateway.storage.objects import ObjectStorage
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.lookup import DatabaseSite
+from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.store.writing import DatabaseJournal
+
+__all__ = ["offline"]  # a fixture
+
+
+async def test_the_front_desk_asks_no_provider_to_speak(front_desk, offline, tmp_path):
+    ear, mouth = offline
+    database, vault = Database(f"sqlite+aiosqlite:///{tmp_path}/calls.db"), Vault(["a key of the test"])
+    await database.migrate()
+    await fill(database)
+    await promote(database, "front-desk", {**front_desk, "voice": VOICES["azure"]})
+    await lead(database, NUMBER, "front-desk")
+    vocabulary = ("sales please", "sales")
+    async with emulated("azure", ear, mouth, vocabulary=vocabulary) as (azure, recognizer, synthesizer):
+        plans = Plans(lambda voice: chain(voice, ["azure", "local"])[0])
+        shelf = Shelf(ObjectStorage(str(tmp_path / "storage")), database, wall_clock)
+        rendered = Rendered(shelf, plans)
+        voices = Voices({"azure": synthesizer, "local": Shared(mouth)}, rendered)
+        renderer = Renderer(database, shelf, plans, voices.render, wall_clock)
+        await renderer.keeper.reconcile()
+        await renderer.run_due()
+        once = [spoken.text for spoken in azure.spoken]
+        assert len(once) == len(set(once)) > 5
+        assert "One moment, I am connecting you to sales." in once
+        site, journal = DatabaseSite(database, vault, wall_clock), DatabaseJournal(database, vault)
+        speech = Speech(Ears({"azure": recognizer, "local": Shared(ear)}), voices)
+        async with (
+            gateway(None, site=site, journal=journal, speech=speech, prompts=rendered) as running,
+            aclosing(LocalSynthesizer()) as voice,
+        ):
+            for step in (Speak("sales please"), Press("1"), Press("1")):
+                await running.call(Caller([step], voice, CALLERS_VOICE))
+        assert [spoken.text for spoken in azure.spoken] == once, "nothing was spoken for a call"
+        await shelf.aclose()
+    await database.aclose()
+    outcomes = [event["outcome"] for event in running.bus.of("call.ended")]
+    assert outcomes == ["transferred"] * 3
+    assert running.bus.of("prompt.failed") == []
+    spoken = [event["latency"]["synthesis_ms"] for event in running.bus.of("prompt.started") if "latency" in event]
+    assert len(spoken) >= 2
+    assert statistics.median(spoken) <= 5
+    assert all(event["late_ms"] == 0 for event in running.bus.of("prompt.finished"))

@@ -23,11 +23,12 @@ PACE = 50  # seconds of sound that are spoken in a second
 
 @dataclass(frozen=True)
 class Spoken:
-    """One synthesis that was asked for."""
+    """One synthesis that was asked for, and the sound of it that was made."""
 
     text: str
     voice: str
     ssml: str
+    sound: bytearray
 
 
 class AzureEmulator:
@@ -150,10 +151,11 @@ class AzureEmulator:
         except speaking.Refused as refused:
             connection.close(WSCloseCode.INVALID_TEXT, str(refused))
             return
-        self.spoken.append(Spoken(text, name, ssml))
+        self.spoken.append(spoken := Spoken(text, name, ssml, bytearray()))
         response = {"context": {"serviceTag": stream}, "audio": {"type": "inline", "streamId": stream}}
         connection.say(wire.text("response", message.request, response))
         async for chunk in self._mouth.speak(text, voice):
+            spoken.sound.extend(chunk)
             connection.say(wire.binary("audio", message.request, stream, chunk))
             await asyncio.sleep(len(chunk) / 8000 / PACE)
         connection.say(wire.binary("audio", message.request, stream, b""))

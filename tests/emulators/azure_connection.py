@@ -9,13 +9,9 @@ from tests.emulators import azure_wire as wire
 SLOW_CLOSE = 5.0  # seconds
 DRIP = 1.0  # seconds before each message, which is mostly 100 ms of sound
 GOOD_MESSAGES = 2  # until a stall or an abrupt end
-GARBAGE = (
-    "no header at all",
-    "Path:speech.phrase\r\n\r\n{broken",
-    b"\xff",
-    b"\x7f\xff short",
-    "Path:unknown\r\n\r\n{}",
-)
+# Not among it: a binary message whose header is said to be longer than the message. The SDK (1.53) reads past the
+# message's end then, and the process dies of it; nothing here can keep it from that.
+GARBAGE = ("no header at all", "Path:speech.phrase\r\n\r\n{broken", b"\xff", "Path:unknown\r\n\r\n{}")
 # What the service closes an open connection with when it will not serve another request on it.
 CLOSES = {
     "401": (WSCloseCode.POLICY_VIOLATION, "Authentication error."),

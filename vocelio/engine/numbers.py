@@ -45,7 +45,7 @@ def digits(text: str) -> str | None:
 
 def number(text: str) -> int | float | None:
     """A number in words or figures ("minus two hundred and five", "3.5"), below a billion either way."""
-    plain = text.strip().replace(",", "")
+    plain = text.strip().rstrip(".?!").replace(",", "")  # recognisers end what they write like a sentence
     if re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,6})?", plain):
         return float(plain) if "." in plain else int(plain)
     said = [word for word in words(text) if word not in _FILLERS]

@@ -96,6 +96,10 @@ def test_digits(said: str, meant: str | None) -> None:
         ("point five", None),
         ("", None),
         ("hundred hundred", None),
+        ("1,234.", 1234),
+        ("3.5.", 3.5),
+        ("-5.", -5),
+        ("Minus five.", -5),
     ],
 )
 def test_numbers(said: str, meant: float | None) -> None:

@@ -27,10 +27,16 @@ _TOO_MUCH = re.compile(r"quota|throttl", re.IGNORECASE)
 """The service also closes with 1007, "bad request", when there are too many: "Quota exceeded", "Throttled"."""
 
 
+_NO_SUCH_VOICE = re.compile(r"\bvoices?\b", re.IGNORECASE)
+"""In a refusal: "Unsupported voice x.", "Standard voices will no longer be supported"."""
+
+
 def speech_error(code: str, details: str) -> SpeechError:
     """The error for a cancellation with that code's name and those details."""
     if _TOO_MUCH.search(details) and code in ("BadRequest", "ConnectionFailure"):
         code = "TooManyRequests"
+    elif _NO_SUCH_VOICE.search(details) and code == "BadRequest":
+        return Unsuitable("Azure speech has no such voice, or not for this subscription")
     kind, meaning = _MEANINGS.get(code, (SpeechError, "failed"))
     number = _NUMBER.search(details)
     return kind(f"Azure speech {meaning} ({number[1] if number else code})")

@@ -62,12 +62,12 @@ class Line:
 
         The service learns of the stop by the end of the connection, so that a line is of no use after one.
         """
+        self._signals.disconnect()
         with self._lock:
             synthesizer, self._synthesizer = self._synthesizer, None
         if synthesizer and self._speaking:
             synthesizer.stop_speaking_async().get()
             self.settle()
-        self._signals.disconnect()
         self._connection = None
 
 

@@ -64,7 +64,10 @@ class Slot:
 
 
 class Pool:
-    """``warm`` lines wait; no more than the upkeep allows are there altogether."""
+    """At least ``warm`` lines wait, as far as the upkeep has room, and at most twice as many.
+
+    With one limit instead of two, each text would leave a line too many, and the next one a line too few.
+    """
 
     def __init__(self, upkeep: Upkeep, account: AzureAccount, warm: int) -> None:
         self._upkeep, self._account, self._warm = upkeep, account, warm
@@ -80,7 +83,7 @@ class Pool:
 
     def give_back(self, slot: Slot, clean: bool) -> None:
         """It is used no more. It is ``clean`` when all that was asked of it has been done."""
-        if clean and not self._closed and slot.connected.is_set() and len(self._idle) < self._warm:
+        if clean and not self._closed and slot.connected.is_set() and len(self._idle) < 2 * self._warm:
             self._idle.append(slot)
         else:
             slot.place.leave()

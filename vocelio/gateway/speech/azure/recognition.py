@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 MAX_UTTERANCE = 60 * 8000
 """Bytes of mu-law in one utterance: a minute."""
 
+WRITE_BYTES = 800
+"""Mu-law handed to the SDK at a time: the 100 ms that it sends at a time. Each call gives the interpreter's lock
+away and has to get it back, which takes milliseconds when other threads are busy: too long for every 20 ms frame."""
+
 CONNECT_SECONDS = 5.0
 """For the connection, from the first sound on: the SDK itself never gives up on a service that does not answer."""
 
@@ -45,7 +49,7 @@ class AzureRecognition:
         self._upkeep = upkeep
         self._loop = asyncio.get_running_loop()
         self._session: Session | None = None
-        self._kept = bytearray()  # sound until there is a session, within MAX_UTTERANCE
+        self._unwritten = bytearray()  # under WRITE_BYTES, or until there is a session within MAX_UTTERANCE
         self._room = MAX_UTTERANCE
         self._fed = self._reached = self._finished = self._ended = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -64,10 +68,10 @@ class AzureRecognition:
         if self._room < 0:
             self._finished = True
             self._loop.call_soon(self.fail, SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
-        elif self._session:
-            self._session.write(mulaw)
         else:
-            self._kept += mulaw
+            self._unwritten += mulaw
+            if self._session and len(self._unwritten) >= WRITE_BYTES:
+                self._write(self._session)
 
     def finish(self) -> None:
         """See ``Recognition.finish``."""
@@ -84,7 +88,7 @@ class AzureRecognition:
             return
         self._ended = True
         self._cancel_deadline()
-        self._kept.clear()
+        self._unwritten.clear()
         self._session = None
         self._place.leave()
         self._gone(self)
@@ -102,12 +106,16 @@ class AzureRecognition:
             self.fail(error if isinstance(error, SpeechError) else SpeechError(f"Azure's SDK: {type(error).__name__}"))
             return
         self._session = made.result()
-        self._session.write(bytes(self._kept))
-        self._kept.clear()
+        self._write(self._session)
         if self._finished:
             self._finish(self._session)
 
+    def _write(self, session: "Session") -> None:
+        session.write(bytes(self._unwritten))
+        self._unwritten.clear()
+
     def _finish(self, session: "Session") -> None:
+        self._write(session)
         self._upkeep.begin(session.finish)
 
     def _fail_after(self, seconds: float, problem: str) -> None:

@@ -45,7 +45,7 @@ class Session:
         self._recognizer.start_continuous_recognition_async().get()
 
     def write(self, mulaw: bytes) -> None:
-        """More sound: copied, in 5 us. The one call that the event loop makes."""
+        """More sound: copied, in 10 us. The one call that the event loop makes."""
         if mulaw and self._stream:  # nothing written is to the SDK the end of all sound
             self._stream.write(mulaw)
 
@@ -59,10 +59,10 @@ class Session:
 
         The last references to the SDK's objects are dropped here, for that can block as well.
         """
+        self._signals.disconnect()
         recognizer, self._recognizer = self._recognizer, None
         if recognizer:
             recognizer.stop_continuous_recognition_async().get()
-        self._signals.disconnect()
         self._connection = self._stream = None
 
     def _connect_signals(self, recognizer: sdk.SpeechRecognizer) -> None:

@@ -33,6 +33,10 @@ class Signals:
         self._connected.append(signal)
 
     def disconnect(self) -> None:
-        """Nothing more is told; waits for what is just being told."""
+        """Nothing more is told; waits for what is just being told. The first thing of a teardown, which may hang.
+
+        A thread of the SDK that wants to tell something while the interpreter ends makes the process abort: Python
+        ends that thread, which the SDK's C++ does not survive.
+        """
         while self._connected:
             self._connected.pop().disconnect_all()

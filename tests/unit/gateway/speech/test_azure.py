@@ -1,0 +1,96 @@
+import asyncio
+import threading
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.azure import ssml
+from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.speech.azure.errors import speech_error
+from vocelio.gateway.speech.azure.threads import Threads
+from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
+
+
+def test_a_key_is_in_no_representation_of_its_account():
+    account = AzureAccount(key="secret", region="westeurope")
+    assert "secret" not in f"{account} {account!r} {account.__rich_repr__()}"
+    assert "westeurope" in repr(account)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"key": "k"}, {"key": "", "region": "r"}, {"key": "k", "region": "r", "host": "wss://h"}]
+)
+def test_an_account_has_a_key_and_one_place(fields):
+    with pytest.raises(ValueError, match="Azure account"):
+        AzureAccount(**fields)
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind", "number"),
+    [
+        ("AuthenticationFailure", "WebSocket upgrade failed: Authentication error (401).", CredentialsRefused, "401"),
+        ("Forbidden", "", CredentialsRefused, "Forbidden"),
+        ("TooManyRequests", "WebSocket upgrade failed: Too many requests (429).", SpeechError, "429"),
+        ("BadRequest", "Error code: 1007. Error details: Quota exceeded.", SpeechError, "1007"),
+        ("ConnectionFailure", "Error code: 4429. Error details: The request is throttled.", SpeechError, "4429"),
+        ("BadRequest", "Error code: 1007. Error details: Unsupported voice x.", Unsuitable, "voice"),
+        ("BadRequest", "Error code: 1007. Error details: Ssml parse error: secret.", Unsuitable, "1007"),
+        ("ServiceTimeout", "secret", SpeechError, "ServiceTimeout"),
+        ("a new one", "secret", SpeechError, "a new one"),
+    ],
+)
+def test_what_went_wrong_is_an_error_without_the_services_words(code, details, kind, number):
+    error = speech_error(code, details)
+    assert type(error) is kind
+    assert number in str(error)
+    assert "secret" not in str(error)
+
+
+@given(st.text(), st.text(max_size=100), st.floats(0.25, 4.0))
+def test_any_text_is_a_document_that_says_just_that(text, name, speed):
+    text = ssml.plain(text)
+    root = ElementTree.fromstring(ssml.markup(text, Voice(tier="azure", name=name, speed=speed)))
+    assert "".join(root.itertext()) == text.replace("\r\n", "\n").replace("\r", "\n")  # as XML reads line ends
+
+
+async def test_threads_are_as_many_as_are_needed_and_no_more():
+    threads, release = Threads("test", limit=2), threading.Event()
+    jobs = [threads.run(lambda: release.wait(5)) for _ in range(3)]
+    assert threads.unfinished == 3
+    assert sum(thread.name == "test" for thread in threading.enumerate()) == 2
+    assert threads.older_than(60) == 0
+    release.set()
+    assert await asyncio.gather(*jobs) == [True] * 3
+    assert await threads.aclose(1) == threads.unfinished == 0
+    assert not any(thread.name == "test" for thread in threading.enumerate())
+    with pytest.raises(RuntimeError, match="closed"):
+        threads.run(release.wait)
+
+
+async def test_a_thread_that_hangs_is_left_behind(caplog):
+    threads, release = Threads("test", limit=2), threading.Event()
+    hanging, done = threads.run(release.wait), threads.run(lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        await done
+    assert await threads.aclose(0.05) == 1
+    assert "1 test threads hang" in caplog.text
+    assert threads.older_than(0) == 1
+    release.set()
+    assert await hanging
+
+
+def test_a_thread_outlives_the_event_loop():
+    release = threading.Event()
+
+    async def begin():
+        Threads("outliving", limit=1).run(release.wait)
+
+    asyncio.run(begin())
+    release.set()
+    for thread in threading.enumerate():
+        if thread.name == "outliving":
+            thread.join(0.5)  # it waits for more, as a daemon does
+            assert thread.is_alive()

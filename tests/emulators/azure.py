@@ -45,6 +45,7 @@ class AzureEmulator:
         self.sounds = []  # of every turn of recognition that has ended
         self.opened = 0  # sockets, since the start
         self._handlers = set()
+        self._connections = set()
 
     async def __aenter__(self):
         app = web.Application()
@@ -67,6 +68,11 @@ class AzureEmulator:
         """How many are open now."""
         return len(self._handlers)
 
+    def hang_up(self):
+        """End every connection, as the service does when nothing has been asked for in minutes."""
+        for connection in self._connections:
+            connection.close(WSCloseCode.OK, "idle")
+
     async def _recognition(self, request):
         return await self._serve(request, self.orders.recognition, self._recognise)
 
@@ -86,11 +92,13 @@ class AzureEmulator:
         self.opened += 1
         self._handlers.add(handler := asyncio.current_task())
         connection = Connection(request, socket)
+        self._connections.add(connection)
         try:
             await conversation(request, connection, _messages(socket))
             await connection.aclose()
         finally:
             self._handlers.discard(handler)
+            self._connections.discard(connection)
             connection.abort()
         return socket
 

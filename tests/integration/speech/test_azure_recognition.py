@@ -154,6 +154,16 @@ async def test_nothing_is_called_back_after_closing(azure, emulator, billing):
     assert azure.sessions == azure.stuck == 0
 
 
+async def test_the_service_may_hang_up_before_anybody_speaks(azure, emulator, billing):
+    ear = Ear(azure)
+    await settles(lambda: -emulator.opened, -2)  # one was the start's
+    emulator.hang_up()
+    await settles(lambda: -emulator.opened, -3)  # the SDK has connected anew
+    ear.feed(PAUSE + billing + PAUSE)
+    ear.recognition.finish()
+    assert (await ear.result()).text == "Billing, please."
+
+
 async def test_many_at_once(azure, billing):
     heard = await asyncio.gather(*(hear(azure, billing, pace=4) for _ in range(20)))
     assert {one.text for one in heard} == {"Billing, please."}

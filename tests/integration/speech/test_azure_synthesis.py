@@ -12,6 +12,7 @@ from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.azure import speech as module
 from vocelio.gateway.speech.azure import upkeep
 from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.speech.azure.pool import RENEW_SECONDS
 from vocelio.gateway.speech.azure.synthesizer import MAX_TEXT, AzureSynthesizer
 from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
 
@@ -110,6 +111,14 @@ async def test_texts_one_after_the_other_use_warm_lines(azure, emulator):
         await spoken(azure, "yes")
     await settles(lambda: -emulator.sockets, -5)
     assert emulator.opened == emulator.sockets == azure.sessions == 5  # four wait while one speaks
+
+
+async def test_lines_that_the_service_hung_up_on_are_replaced(azure, emulator):
+    await settles(lambda: -emulator.sockets, -4)
+    emulator.hang_up()
+    await settles(lambda: azure.sessions, 0)
+    await settles(lambda: -emulator.sockets, -4, seconds=RENEW_SECONDS + 1)
+    assert await spoken(azure, "yes")
 
 
 async def test_many_at_once(azure):

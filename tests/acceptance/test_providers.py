@@ -26,6 +26,7 @@ from vocelio.gateway.speech.voices import Voices
 
 RATES = {"azure": 80_000, "elevenlabs": 350_000, "local": 0}  # micro-USD a minute
 FAULTS = ("refuse", "401", "429", "500", "silent", "stall", "drip", "garbage", "abrupt", "slow_close")
+BORNE = ("stall", "drip", "slow_close")  # may be over before anybody waits for what does not come
 VOICES = {
     "azure": {"tier": "azure", "name": "en-US-AvaNeural", "fallbacks": [{"tier": "local", "name": "en-us"}]},
     "elevenlabs": {"tier": "elevenlabs", "name": "21m00Tcm4TlvDq8ikWAM", "fallbacks": [{"tier": "local"}]},
@@ -104,7 +105,7 @@ async def served(tier, offline, orders=None, key="a-key"):
             Voices({tier: synthesizer, "local": Shared(offline[1])}),
         )
         running = await stack.enter_async_context(gateway(flow(tier), speech=speech))
-        yield emulator, running
+        yield emulator, running, speech
 
 
 def silences(running):
@@ -123,7 +124,7 @@ async def say(running, text="sales please"):
 
 @pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
 async def test_what_was_said_was_heard_at_its_price(tier, offline):
-    async with served(tier, offline) as (emulator, running):
+    async with served(tier, offline) as (emulator, running, _):
         report = await say(running)
     assert running.bus.of("caller.heard")[0]["text"].lower().startswith("sales please")
     assert [spoken.text for spoken in emulator.spoken] == [
@@ -146,11 +147,12 @@ async def test_what_was_said_was_heard_at_its_price(tier, offline):
 @pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
 async def test_every_fault_is_stood_in_for(tier, service, offline):
     async def one(fault):
-        async with served(tier, offline, Orders(**{service: fault})) as (_, running):
+        async with served(tier, offline, Orders(**{service: fault})) as (_, running, speech):
             report = await say(running)
-        return fault, running, report
+            (seen,) = [one for one in speech.report() if (one.provider, one.service) == (tier, service)]
+        return fault, running, report, seen
 
-    for fault, running, report in await asyncio.gather(*map(one, FAULTS)):
+    for fault, running, report, seen in await asyncio.gather(*map(one, FAULTS)):
         (ended,) = running.bus.of("call.ended")
         assert (ended["outcome"], report.errors) == ("completed", ()), fault
         assert max(silences(running)) < min(4.0, voices.DEADLINE + 0.7 + 1.5), (fault, silences(running))
@@ -159,12 +161,12 @@ async def test_every_fault_is_stood_in_for(tier, service, offline):
         assert running.bus.of("prompt.started")[-1]["text"].startswith("You want sales."), fault
         troubled = {(event["provider"], event["service"]) for event in running.bus.of("speech.troubled")}
         assert troubled <= {(tier, service)}, fault
-        assert (troubled != set()) == (fault != "slow_close"), fault
+        assert seen.failures or fault in BORNE, (fault, seen)
 
 
 @pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
 async def test_a_wrong_key_is_told_and_stood_in_for(tier, offline, caplog):
-    async with served(tier, offline, key="another-key") as (emulator, running):
+    async with served(tier, offline, key="another-key") as (emulator, running, _):
         await say(running)
     assert emulator.spoken == []
     assert running.bus.of("call.ended")[0]["outcome"] == "completed"

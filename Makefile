@@ -7,7 +7,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve bench bench-lookup fuzz faults check fix constraints clean
+.PHONY: help demo test serve bench bench-lookup fuzz faults soak-speech check fix constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -38,6 +38,9 @@ fuzz: $(VENV)/.dev ## random flows, calls and documents, many more than in the t
 faults: $(VENV)/.dev ## kill, replace and pause what live calls depend on, with figures: about 40 minutes
 	@tests/services.sh
 	@$(BIN)/python -m tests.faults
+
+soak-speech: $(VENV)/.dev ## 500 recognitions and 2,000 syntheses by each SDK, and what is left of them: about 5 minutes
+	@$(BIN)/python -m tests.soak
 
 check: $(VENV)/.dev ## lint, types and the import directions only
 	$(STEP) "lint and types"

@@ -10,13 +10,12 @@ from tests.emulators.elevenlabs import ElevenLabsEmulator
 from tests.emulators.orders import Orders
 from tests.gateway import gateway
 from vocelio.engine.voice import Voice
+from vocelio.gateway.config import Azure, ElevenLabs
 from vocelio.gateway.simulator.caller import Caller, Speak
 from vocelio.gateway.speech import voices
-from vocelio.gateway.speech.azure.account import AzureAccount
 from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
 from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
 from vocelio.gateway.speech.ears import Ears
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
@@ -63,12 +62,12 @@ async def emulated(tier, ear, mouth, orders=None, key="a-key", vocabulary=("sale
     """The service of a tier, and its recogniser and synthesizer with that key."""
     if tier == "azure":
         async with AzureEmulator(ear, mouth, vocabulary, key="a-key", orders=orders) as emulator:
-            account = AzureAccount(key=key, host=emulator.host)
+            account = Azure(key=key, host=emulator.host)
             yield emulator, AzureRecognizer(account), AzureSynthesizer(account)
     else:
         async with ElevenLabsEmulator(ear, mouth, vocabulary, key="a-key") as emulator:
             emulator.orders = orders or Orders()
-            account = ElevenLabsAccount(key, emulator.base_url)
+            account = ElevenLabs(key, emulator.base_url)
             yield emulator, ElevenLabsRecognizer(account), ElevenLabsSynthesizer(account)
 
 

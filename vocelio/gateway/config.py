@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -39,24 +40,33 @@ _WEBHOOK_KEY = re.compile(rf"(?P<id>[\w-]+):(?P<secret>[!-~]{{{SHORTEST_KEY},}})
 
 
 class Azure(msgspec.Struct, frozen=True):
-    """An Azure speech resource: its ``region``, or a ``host`` of one's own (wss://speech.example.com)."""
+    """An Azure speech resource: its ``region``, or a ``host`` of one's own (wss://speech.example.com).
+
+    The key is in no representation of it.
+    """
 
     key: str
     region: str = ""
     host: str = ""
 
     def __repr__(self) -> str:
-        return f"Azure({self.region or self.host})"
+        return f"Azure({self.region or self.host!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("where", self.region or self.host)]
 
 
 class ElevenLabs(msgspec.Struct, frozen=True):
-    """An ElevenLabs account."""
+    """An ElevenLabs account. The key is in no representation of it."""
 
     key: str
-    url: str = ELEVENLABS_URL
+    base_url: str = ELEVENLABS_URL
 
     def __repr__(self) -> str:
-        return f"ElevenLabs({self.url})"
+        return f"ElevenLabs({self.base_url!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("base_url", self.base_url)]
 
 
 class Settings(msgspec.Struct, frozen=True):

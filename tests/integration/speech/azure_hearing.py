@@ -4,7 +4,7 @@ import asyncio
 
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
-from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.ports import Expectation
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -17,7 +17,7 @@ PAUSE = bytes([mulaw.SILENCE]) * (FRAME * 15)
 
 
 def account(emulator, key=KEY):
-    return AzureAccount(key=key, host=emulator.host)
+    return Azure(key=key, host=emulator.host)
 
 
 class Ear:

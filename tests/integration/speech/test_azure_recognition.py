@@ -8,8 +8,8 @@ from tests.emulators.azure_offline import offline
 from tests.integration.speech.azure_hearing import DIGITS, KEY, MENU, PAUSE, Ear, account, hear, say
 from tests.integration.speech.azure_machine import black_hole, lateness, settles, sockets, threads
 from vocelio.engine import understanding
+from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure import recognition, recognizer, upkeep
-from vocelio.gateway.speech.azure.account import AzureAccount
 from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
 from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, Heard, SpeechError, Unsuitable
 
@@ -233,7 +233,7 @@ async def test_every_fault_is_an_error_in_time(ear, mouth, billing):
 
 
 async def test_nobody_there_is_an_error_at_once(unused_tcp_port):
-    azure = AzureRecognizer(AzureAccount(key=KEY, host=f"ws://127.0.0.1:{unused_tcp_port}"))
+    azure = AzureRecognizer(Azure(key=KEY, host=f"ws://127.0.0.1:{unused_tcp_port}"))
     with pytest.raises(SpeechError, match="cannot be reached"):
         await Ear(azure).result(2)
     await azure.aclose()
@@ -241,7 +241,7 @@ async def test_nobody_there_is_an_error_at_once(unused_tcp_port):
 
 async def test_a_connection_that_is_never_answered_is_an_error_in_time(billing):
     async with black_hole() as host:
-        azure = AzureRecognizer(AzureAccount(key=KEY, host=host))
+        azure = AzureRecognizer(Azure(key=KEY, host=host))
         silent, speaking = Ear(azure), Ear(azure)
         speaking.feed(billing)
         with pytest.raises(SpeechError, match="cannot be reached in time"):

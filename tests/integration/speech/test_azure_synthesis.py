@@ -9,9 +9,9 @@ from tests.emulators.azure_offline import offline
 from tests.integration.speech.azure_hearing import KEY, account
 from tests.integration.speech.azure_machine import black_hole, lateness, settles, sockets, threads
 from vocelio.engine.voice import Voice
+from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure import speech as module
 from vocelio.gateway.speech.azure import upkeep
-from vocelio.gateway.speech.azure.account import AzureAccount
 from vocelio.gateway.speech.azure.pool import RENEW_SECONDS
 from vocelio.gateway.speech.azure.synthesizer import MAX_TEXT, AzureSynthesizer
 from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
@@ -198,7 +198,7 @@ async def test_every_fault_is_an_error_in_time(speech, warm):
 
 
 async def test_nobody_there_is_an_error_at_once(unused_tcp_port):
-    azure = AzureSynthesizer(AzureAccount(key=KEY, host=f"ws://127.0.0.1:{unused_tcp_port}"))
+    azure = AzureSynthesizer(Azure(key=KEY, host=f"ws://127.0.0.1:{unused_tcp_port}"))
     with pytest.raises(SpeechError, match="cannot be reached"):
         await asyncio.wait_for(spoken(azure, GREETING), 1)
     await azure.aclose()
@@ -206,7 +206,7 @@ async def test_nobody_there_is_an_error_at_once(unused_tcp_port):
 
 async def test_a_connection_that_is_never_answered_is_an_error_in_time():
     async with black_hole() as host:
-        azure = AzureSynthesizer(AzureAccount(key=KEY, host=host))
+        azure = AzureSynthesizer(Azure(key=KEY, host=host))
         with pytest.raises(SpeechError, match="behind"):
             await asyncio.wait_for(spoken(azure, GREETING), module.PATIENCE_SECONDS + 0.5)
         async with asyncio.timeout(2 * upkeep.CLOSE_SECONDS):

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from tests.emulators.elevenlabs import VOICE, ElevenLabsEmulator
 from vocelio.engine.voice import Voice
+from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import errors, wire
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
@@ -98,7 +98,7 @@ async def test_a_redirect_takes_the_key_nowhere(elsewhere: ElevenLabsEmulator):
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    account = ElevenLabsAccount(elsewhere.key, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    account = ElevenLabs(elsewhere.key, f"http://127.0.0.1:{runner.addresses[0][1]}")
     synthesizer, recognizer = ElevenLabsSynthesizer(account), ElevenLabsRecognizer(account)
     with pytest.raises(SpeechError, match="307"):
         await anext(synthesizer.speak("yes", Voice(tier="elevenlabs", name=VOICE)))
@@ -121,7 +121,7 @@ async def test_a_key_for_speech_alone_is_a_good_key():
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount("sk", f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    synthesizer = ElevenLabsSynthesizer(ElevenLabs("sk", f"http://127.0.0.1:{runner.addresses[0][1]}"))
     await synthesizer.start()
     await synthesizer.aclose()
     await runner.cleanup()

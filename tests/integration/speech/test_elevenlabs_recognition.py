@@ -12,9 +12,9 @@ from tests.emulators.elevenlabs import ElevenLabsEmulator
 from tests.emulators.orders import Fault
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
+from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import recognition
 from vocelio.gateway.speech.elevenlabs import recognizer as module
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.local.grammar import normal
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
@@ -124,7 +124,7 @@ async def emulator(ear: LocalRecognizer) -> AsyncIterator[ElevenLabsEmulator]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def recognizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsRecognizer]:
-    recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+    recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
     yield recognizer
     await recognizer.aclose()
     assert recognizer.sessions == 0
@@ -246,7 +246,7 @@ FAULTS: dict[Fault, type[SpeechError] | None] = {
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_every_fault_ends_in_time(emulator, recognizer, sounds, fault: Fault):
     assert (await hear(recognizer, sounds["billing"])).text == "Billing."
-    hasty = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=PATIENCE)
+    hasty = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url), patience=PATIENCE)
     await hasty.start()
     emulator.orders.recognition = fault
     began = time.monotonic()
@@ -273,7 +273,7 @@ async def test_a_service_that_nobody_runs(emulator, recognizer, sounds):
 
 async def test_a_wrong_key_is_told_at_the_start_and_to_every_recognition(emulator, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
-    recognizer = ElevenLabsRecognizer(ElevenLabsAccount("sk_wrong", emulator.base_url))
+    recognizer = ElevenLabsRecognizer(ElevenLabs("sk_wrong", emulator.base_url))
     with pytest.raises(CredentialsRefused):
         await recognizer.start()
     with pytest.raises(CredentialsRefused) as raised:
@@ -306,18 +306,9 @@ async def test_the_service_is_told_what_it_may_know(emulator, recognizer):
     assert emulator.sessions[0].keyterms == ["yes", *map(str, range(49))]
 
 
-async def test_phrases_are_told_only_if_wanted(emulator):
-    account = ElevenLabsAccount(emulator.key, emulator.base_url)
-    recognizer = ElevenLabsRecognizer(account, prefer_phrases=False)
-    Ear(recognizer)
-    await become(lambda: len(emulator.sessions), 1)
-    assert emulator.sessions[0].keyterms == []
-    await recognizer.aclose()
-
-
 async def test_an_idle_session_is_opened_again_when_there_is_sound(ear, sounds):
     async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.2) as emulator:
-        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
         listening = Ear(recognizer)
         await become(lambda: [session.open for session in emulator.sessions], [False])
         await asyncio.sleep(0.3)
@@ -330,7 +321,7 @@ async def test_an_idle_session_is_opened_again_when_there_is_sound(ear, sounds):
 
 async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(ear, sounds):
     async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.4) as emulator:
-        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
         listening = Ear(recognizer)
         middle = len(sounds["billing"]) // 2
         listening.feed(PAUSE + sounds["billing"][:middle])
@@ -344,7 +335,7 @@ async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(ear, sounds
 
 async def test_a_service_that_ends_again_and_again_in_mid_speech_has_failed(ear, sounds):
     async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.1) as emulator:
-        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
         listening = Ear(recognizer)
         listening.feed(PAUSE + sounds["billing"])
         with pytest.raises(SpeechError, match="mid-speech"):
@@ -394,7 +385,7 @@ async def test_slow_ends_delay_no_other_session(emulator, recognizer, sounds):
 
 @pytest.mark.parametrize("fault", ["", "silent", "stall", "drip", "slow_close"])
 async def test_closing_fails_what_is_open_and_waits_for_nobody(emulator, sounds, fault: Fault):
-    recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=30)
+    recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url), patience=30)
     emulator.orders.recognition = fault
     ears = [Ear(recognizer) for _ in range(5)]
     for ear in ears:
@@ -414,7 +405,7 @@ async def test_closing_fails_what_is_open_and_waits_for_nobody(emulator, sounds,
 
 async def test_nothing_is_left_of_many_sessions(emulator, sounds):
     async def hear_some() -> tuple[int, int, int]:
-        recognizer = ElevenLabsRecognizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
         await recognizer.start()
         for _ in range(6):
             for heard in await asyncio.gather(*(hear(recognizer, sounds["billing"]) for _ in range(5))):

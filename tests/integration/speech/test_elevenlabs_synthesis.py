@@ -12,8 +12,8 @@ from tests.emulators.elevenlabs import OTHER_VOICE, VOICE, ElevenLabsEmulator
 from tests.emulators.orders import Fault
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
+from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import synthesizer as module
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
@@ -38,7 +38,7 @@ async def emulator() -> AsyncIterator[ElevenLabsEmulator]:
 
 @pytest.fixture
 async def synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsSynthesizer]:
-    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=PATIENCE)
+    synthesizer = ElevenLabsSynthesizer(ElevenLabs(emulator.key, emulator.base_url), patience=PATIENCE)
     yield synthesizer
     await synthesizer.aclose()
     assert synthesizer.requests == 0
@@ -85,7 +85,7 @@ async def test_a_speed_is_limited_to_what_the_service_takes(emulator, synthesize
 
 
 async def test_a_model_without_languages_is_told_none(emulator: ElevenLabsEmulator):
-    account = ElevenLabsAccount(emulator.key, emulator.base_url)
+    account = ElevenLabs(emulator.key, emulator.base_url)
     synthesizer = ElevenLabsSynthesizer(account, model="eleven_multilingual_v2")
     assert await spoken(synthesizer, "yes", voice(OTHER_VOICE, language="de-DE"))
     assert (emulator.spoken[-1].model, emulator.spoken[-1].language) == ("eleven_multilingual_v2", None)
@@ -165,7 +165,7 @@ async def test_a_used_up_quota_is_a_matter_of_the_account(synthesizer):
 
 async def test_a_wrong_key_is_told_at_the_start(emulator, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
-    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount("sk_wrong", emulator.base_url))
+    synthesizer = ElevenLabsSynthesizer(ElevenLabs("sk_wrong", emulator.base_url))
     with pytest.raises(CredentialsRefused) as raised:
         await synthesizer.start()
     assert "sk_wrong" not in f"{raised.value} {caplog.text}"
@@ -174,7 +174,7 @@ async def test_a_wrong_key_is_told_at_the_start(emulator, caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\nbreak"])
 async def test_what_can_be_no_key_is_never_sent(emulator, key: str):
-    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(key, emulator.base_url))
+    synthesizer = ElevenLabsSynthesizer(ElevenLabs(key, emulator.base_url))
     with pytest.raises(CredentialsRefused):
         await synthesizer.start()
     with pytest.raises(CredentialsRefused):
@@ -228,7 +228,7 @@ async def test_more_than_the_bound_is_refused_at_once(emulator, synthesizer):
 
 @pytest.mark.parametrize("fault", ["silent", "stall", "drip", "slow_close"])
 async def test_closing_waits_for_nobody(emulator, fault: Fault):
-    synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(emulator.key, emulator.base_url), patience=30)
+    synthesizer = ElevenLabsSynthesizer(ElevenLabs(emulator.key, emulator.base_url), patience=30)
     await synthesizer.start()
     emulator.orders.synthesis = fault
     tasks = [asyncio.create_task(spoken(synthesizer, GREETING)) for _ in range(5)]
@@ -248,7 +248,7 @@ async def test_closing_waits_for_nobody(emulator, fault: Fault):
 
 async def test_nothing_is_left_of_many_texts(emulator):
     async def speak_some() -> None:
-        synthesizer = ElevenLabsSynthesizer(ElevenLabsAccount(emulator.key, emulator.base_url))
+        synthesizer = ElevenLabsSynthesizer(ElevenLabs(emulator.key, emulator.base_url))
         await synthesizer.start()
         outcomes = await asyncio.gather(*(spoken(synthesizer, f"number {number}") for number in range(30)))
         assert all(len(sound) > mulaw.SAMPLE_RATE / 4 for sound in outcomes)
@@ -265,5 +265,5 @@ async def test_nothing_is_left_of_many_texts(emulator):
 
 
 def test_no_representation_shows_the_key():
-    account = ElevenLabsAccount("sk_secret")
+    account = ElevenLabs("sk_secret")
     assert "sk_secret" not in f"{account} {account!r} {pretty_repr(account)}"

@@ -22,7 +22,10 @@ class CredentialsRefused(SpeechError):
 
 
 class Unsuitable(SpeechError):
-    """This request is none for this provider (no such voice, a text too long): nothing is wrong with the provider."""
+    """This request is none for this provider (no such voice, a text too long, no room for more at present).
+
+    It says nothing about how the provider does.
+    """
 
 
 class Expectation(msgspec.Struct, frozen=True):

@@ -4,11 +4,9 @@ import importlib.util
 
 from vocelio.engine.voice import Tier
 from vocelio.gateway.config import Settings
-from vocelio.gateway.speech.azure.account import AzureAccount
 from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
 from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
 from vocelio.gateway.speech.ears import Ears
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
@@ -37,12 +35,11 @@ def speech(settings: Settings, shelf: Shelf | None = None) -> Speech:
     recognizers: dict[Tier, Recognizer] = {}
     synthesizers: dict[Tier, Synthesizer] = {}
     if settings.azure:
-        azure = AzureAccount(key=settings.azure.key, region=settings.azure.region, host=settings.azure.host)
-        recognizers["azure"], synthesizers["azure"] = AzureRecognizer(azure), AzureSynthesizer(azure)
+        recognizers["azure"] = AzureRecognizer(settings.azure)
+        synthesizers["azure"] = AzureSynthesizer(settings.azure)
     if settings.elevenlabs:
-        account = ElevenLabsAccount(settings.elevenlabs.key, settings.elevenlabs.url)
-        recognizers["elevenlabs"] = ElevenLabsRecognizer(account)
-        synthesizers["elevenlabs"] = ElevenLabsSynthesizer(account)
+        recognizers["elevenlabs"] = ElevenLabsRecognizer(settings.elevenlabs)
+        synthesizers["elevenlabs"] = ElevenLabsSynthesizer(settings.elevenlabs)
     if "local" in configured(settings):
         recognizers["local"], synthesizers["local"] = LocalRecognizer(), LocalSynthesizer()
     return Speech(Ears(recognizers), Voices(synthesizers, shelf))

@@ -11,7 +11,7 @@ from typing import Any
 
 import azure.cognitiveservices.speech as sdk
 
-from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure.errors import speech_error
 from vocelio.gateway.speech.azure.events import Connected, Disconnected, Ended, Failed, LineEvent, Sound
 from vocelio.gateway.speech.azure.session import config
@@ -30,7 +30,7 @@ class Line:
         self._connection: sdk.Connection | None = None  # held, for it tells nothing once it is gone
         self._speaking: sdk.ResultFuture | None = None
 
-    def open(self, account: AzureAccount) -> None:
+    def open(self, account: Azure) -> None:
         """Takes milliseconds: the SDK connects on a thread of its own."""
         made = config(account)
         made.set_speech_synthesis_output_format(sdk.SpeechSynthesisOutputFormat.Raw8Khz8BitMonoMULaw)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
-from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure.events import Connected, Disconnected, Ended, Failed, LineEvent, Sound
 from vocelio.gateway.speech.azure.speech import Speech
 from vocelio.gateway.speech.azure.upkeep import Place, Upkeep
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 class Slot:
     """A line, and what is known of its connection."""
 
-    def __init__(self, upkeep: Upkeep, account: AzureAccount, pool: "Pool") -> None:
+    def __init__(self, upkeep: Upkeep, account: Azure, pool: "Pool") -> None:
         """Raises SpeechError when there is no room."""
         loop = asyncio.get_running_loop()
         self.connected = asyncio.Event()
@@ -69,7 +69,7 @@ class Pool:
     With one limit instead of two, each text would leave a line too many, and the next one a line too few.
     """
 
-    def __init__(self, upkeep: Upkeep, account: AzureAccount, warm: int) -> None:
+    def __init__(self, upkeep: Upkeep, account: Azure, warm: int) -> None:
         self._upkeep, self._account, self._warm = upkeep, account, warm
         self._idle: list[Slot] = []
         self._renewing: asyncio.TimerHandle | None = None
@@ -121,7 +121,7 @@ class Pool:
         return Slot(self._upkeep, self._account, self)
 
 
-def _build(account: AzureAccount, happened: Callable[[LineEvent], None], loop: asyncio.AbstractEventLoop) -> "Line":
+def _build(account: Azure, happened: Callable[[LineEvent], None], loop: asyncio.AbstractEventLoop) -> "Line":
     from vocelio.gateway.speech.azure.line import Line  # here, on a thread: the SDK takes 0.25 s to import
 
     line = Line(happened, loop)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure.events import RecognitionEvent
 from vocelio.gateway.speech.azure.recognition import AzureRecognition
 from vocelio.gateway.speech.azure.upkeep import Upkeep
@@ -33,7 +33,7 @@ START_SECONDS = 5.0
 class AzureRecognizer:
     """A Recognizer on the real SDK, with at most ``limit`` recognitions at once. Used on one event loop."""
 
-    def __init__(self, account: AzureAccount, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, account: Azure, limit: int = DEFAULT_LIMIT) -> None:
         self._account = account
         self._upkeep = Upkeep("azure-recognition", limit)
         self._recognitions: set[AzureRecognition] = set()  # at most ``limit``
@@ -108,7 +108,7 @@ class AzureRecognizer:
 
 
 def _build(
-    account: AzureAccount,
+    account: Azure,
     expectation: Expectation,
     happened: Callable[[RecognitionEvent], None],
     loop: asyncio.AbstractEventLoop,

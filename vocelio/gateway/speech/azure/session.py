@@ -10,7 +10,7 @@ from typing import Any
 
 import azure.cognitiveservices.speech as sdk
 
-from vocelio.gateway.speech.azure.account import AzureAccount
+from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure.errors import speech_error
 from vocelio.gateway.speech.azure.events import Connected, Ended, Failed, Hypothesis, Phrase, RecognitionEvent
 from vocelio.gateway.speech.azure.signals import Signals
@@ -34,7 +34,7 @@ class Session:
         self._recognizer: sdk.SpeechRecognizer | None = None
         self._connection: sdk.Connection | None = None  # held, for it tells nothing once it is gone
 
-    def open(self, account: AzureAccount, expectation: Expectation) -> None:
+    def open(self, account: Azure, expectation: Expectation) -> None:
         """Takes milliseconds: the SDK connects on a thread of its own, and tries again by itself."""
         sound = sdk.audio.AudioStreamFormat(8000, 8, 1, wave_stream_format=sdk.AudioStreamWaveFormat.MULAW)
         self._stream = sdk.audio.PushAudioInputStream(sound)
@@ -75,14 +75,14 @@ class Session:
         connect(recognizer.session_stopped, lambda _: Ended(), happened)
 
 
-def config(account: AzureAccount) -> sdk.SpeechConfig:
+def config(account: Azure) -> sdk.SpeechConfig:
     """The SDK's idea of an account."""
     if account.host:
         return sdk.SpeechConfig(subscription=account.key, host=account.host)
     return sdk.SpeechConfig(subscription=account.key, region=account.region)
 
 
-def _config(account: AzureAccount, expectation: Expectation) -> sdk.SpeechConfig:
+def _config(account: Azure, expectation: Expectation) -> sdk.SpeechConfig:
     made = config(account)
     silence = min(max(expectation.silence, SHORTEST_SILENCE), LONGEST_SILENCE)
     made.set_property(sdk.PropertyId.Speech_SegmentationSilenceTimeoutMs, str(round(silence * 1000)))

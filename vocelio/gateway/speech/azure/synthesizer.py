@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from vocelio.engine.voice import Voice
+from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure import ssml
-from vocelio.gateway.speech.azure.account import AzureAccount
 from vocelio.gateway.speech.azure.pool import Pool
 from vocelio.gateway.speech.azure.speech import Speech
 from vocelio.gateway.speech.azure.upkeep import Upkeep
@@ -33,7 +33,7 @@ class AzureSynthesizer:
     At most ``limit`` texts are spoken at once, and ``warm`` lines wait. Used on one event loop.
     """
 
-    def __init__(self, account: AzureAccount, limit: int = DEFAULT_LIMIT, warm: int = DEFAULT_WARM) -> None:
+    def __init__(self, account: Azure, limit: int = DEFAULT_LIMIT, warm: int = DEFAULT_WARM) -> None:
         self._upkeep = Upkeep("azure-synthesis", limit)
         self._pool = Pool(self._upkeep, account, warm)
         self._speaking: set[Speech] = set()  # at most ``limit``

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from vocelio.gateway.speech.azure.threads import Threads
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.ports import SpeechError, Unsuitable
 
 MAKERS = 2
 
@@ -55,11 +55,11 @@ class Upkeep:
         return self._breakers.older_than(STUCK_SECONDS)
 
     def make(self, build: Callable[[], M]) -> "Place[M]":
-        """Have it built on a thread. Raises SpeechError when there is no room for it."""
+        """Have it built on a thread. Raises Unsuitable when there is no room for it, SpeechError if none gets free."""
         if self._closed:
             raise SpeechError("Azure speech has been closed")
         if self._present >= self._limit:
-            raise SpeechError(f"{self._limit} connections to Azure speech are in use")
+            raise Unsuitable(f"{self._limit} connections to Azure speech are in use")
         if self._breakers.unfinished >= self._limit:
             raise SpeechError(f"Azure speech does not let go of {self._breakers.unfinished} connections")
         self._present += 1

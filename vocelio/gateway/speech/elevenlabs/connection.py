@@ -15,8 +15,9 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import errors, wire
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.speech.elevenlabs.key import sendable
 from vocelio.gateway.speech.ports import SpeechError
 
 CLOSE_SECONDS = 0.4
@@ -35,11 +36,9 @@ class _Connect(connect):
 
 
 @asynccontextmanager
-async def opened(
-    account: ElevenLabsAccount, url: str, tls: ssl.SSLContext, wait: float
-) -> AsyncIterator[ClientConnection]:
+async def opened(account: ElevenLabs, url: str, tls: ssl.SSLContext, wait: float) -> AsyncIterator[ClientConnection]:
     """A socket whose session has started, within ``wait`` seconds. Raises SpeechError, also from its use."""
-    key = account.sendable_key()
+    key = sendable(account.key)
     socket: ClientConnection | None = None
     try:
         async with asyncio.timeout(wait):

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 from websockets.asyncio.client import ClientConnection
 
+from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import connection, wire
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
 from vocelio.gateway.speech.elevenlabs.recognition import ElevenLabsRecognition
 from vocelio.gateway.speech.elevenlabs.service import Service
-from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError
+from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
 
 MAX_SESSIONS = 256
 """At once, with those that are being closed: more than any but an enterprise's plan allows; 120 MB at worst."""
@@ -25,12 +25,12 @@ _log = logging.getLogger(__name__)
 class ElevenLabsRecognizer:
     """A Recognizer of one account.
 
-    ``prefer_phrases`` sends the expected phrases along as keyterms, which the service charges extra for; a phrase
-    that is none for it (over 20 characters) is only not preferred.
+    The expected phrases go along as keyterms, which the service charges extra for; a phrase that is none for it (over
+    20 characters) is only not preferred.
     """
 
-    def __init__(self, account: ElevenLabsAccount, *, prefer_phrases: bool = True, patience: float = PATIENCE) -> None:
-        self._account, self._prefer_phrases, self._patience = account, prefer_phrases, patience
+    def __init__(self, account: ElevenLabs, *, patience: float = PATIENCE) -> None:
+        self._account, self._patience = account, patience
         self._service = Service(account, connections=1, wait=patience)
         self._open: dict[asyncio.Task[None], ElevenLabsRecognition] = {}  # bounded by open(): refused past MAX_SESSIONS
         self._closed = False
@@ -53,12 +53,12 @@ class ElevenLabsRecognizer:
         heard: Callable[[Heard], None],
         failed: Callable[[SpeechError], None],
     ) -> ElevenLabsRecognition:
-        """See ``Recognizer.open``. A text is as Scribe writes it. Raises SpeechError when there are too many."""
+        """See ``Recognizer.open``. A text is as Scribe writes it. Raises Unsuitable when there are too many."""
         if self._closed:
             raise SpeechError("ElevenLabs recognition has been closed")
         if len(self._open) >= MAX_SESSIONS:
-            raise SpeechError(f"ElevenLabs recognition is full: {MAX_SESSIONS} sessions")
-        url = wire.url(self._account.base_url, expectation, self._prefer_phrases)
+            raise Unsuitable(f"ElevenLabs recognition is full: {MAX_SESSIONS} sessions")
+        url = wire.url(self._account.base_url, expectation)
         recognition = ElevenLabsRecognition(lambda: self._session(url), heard, failed, self._patience)
         self._open[recognition.task] = recognition
         recognition.task.add_done_callback(self._on_done)

@@ -15,8 +15,9 @@ from elevenlabs.core.parse_error import ParsingError
 from elevenlabs.core.request_options import RequestOptions
 from elevenlabs.types import VoiceSettings
 
+from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import errors
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.speech.elevenlabs.key import sendable
 from vocelio.gateway.speech.ports import SpeechError
 
 CHUNK = 400
@@ -47,13 +48,13 @@ class Request(msgspec.Struct, frozen=True):
 class Client:
     """One AsyncElevenLabs with its pool of ``connections``; ``wait`` seconds bound each step of a request."""
 
-    def __init__(self, account: ElevenLabsAccount, connections: int, wait: float) -> None:
+    def __init__(self, account: ElevenLabs, connections: int, wait: float) -> None:
         self.tls = httpx.create_ssl_context()
         limits = httpx.Limits(
             max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
         )
         self._http = httpx.AsyncClient(verify=self.tls, limits=limits, timeout=wait, follow_redirects=False)
-        sdk = AsyncElevenLabs(base_url=account.base_url, api_key=account.sendable_key(), httpx_client=self._http)
+        sdk = AsyncElevenLabs(base_url=account.base_url, api_key=sendable(account.key), httpx_client=self._http)
         self._models, self._speech = sdk.models, sdk.text_to_speech.with_raw_response  # imported by being asked for
 
     async def check(self) -> None:

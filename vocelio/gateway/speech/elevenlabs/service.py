@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.ports import SpeechError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ CLOSE_SECONDS = 0.5
 class Service:
     """Gives out the one Client. ``wait`` seconds bound each step of a request, and ``check`` as a whole."""
 
-    def __init__(self, account: ElevenLabsAccount, connections: int, wait: float) -> None:
+    def __init__(self, account: ElevenLabs, connections: int, wait: float) -> None:
         self._account, self._connections, self._wait = account, connections, wait
         self._loading: asyncio.Task[Client] | None = None
         self._closed = False
@@ -52,7 +52,7 @@ class Service:
             return
 
 
-def _load(account: ElevenLabsAccount, connections: int, wait: float) -> "Client":
+def _load(account: ElevenLabs, connections: int, wait: float) -> "Client":
     try:
         from vocelio.gateway.speech.elevenlabs.sdk import Client
     except ImportError as error:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from vocelio.engine.voice import Voice
-from vocelio.gateway.speech.elevenlabs.account import ElevenLabsAccount
+from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs.patience import Patience
 from vocelio.gateway.speech.elevenlabs.service import Service
 from vocelio.gateway.speech.ports import SpeechError, Unsuitable
@@ -43,7 +43,7 @@ _VOICE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 class ElevenLabsSynthesizer:
     """A Synthesizer of one account. A voice's ``name`` is the service's voice id."""
 
-    def __init__(self, account: ElevenLabsAccount, *, model: str = FLASH, patience: float = PATIENCE) -> None:
+    def __init__(self, account: ElevenLabs, *, model: str = FLASH, patience: float = PATIENCE) -> None:
         self._service = Service(account, MAX_REQUESTS, patience)
         self._model, self._patience = model, patience
         self._open: set[Patience] = set()  # bounded by _place: past MAX_REQUESTS a speak is refused
@@ -97,7 +97,7 @@ class ElevenLabsSynthesizer:
         if self._closed:
             raise SpeechError("ElevenLabs speech has been closed")
         if len(self._open) >= MAX_REQUESTS:
-            raise SpeechError(f"ElevenLabs speech is full: {MAX_REQUESTS} texts at once")
+            raise Unsuitable(f"ElevenLabs speech is full: {MAX_REQUESTS} texts at once")
         patience = Patience(self._patience)
         self._open.add(patience)
         try:

@@ -97,7 +97,7 @@ def sound(audio: bytes, commit: bool) -> bytes:
     return _encoder.encode(_InputAudioChunk(base64.b64encode(audio).decode(), commit))
 
 
-def url(base_url: str, expectation: Expectation, prefer_phrases: bool) -> str:
+def url(base_url: str, expectation: Expectation) -> str:
     """Where a session for ``expectation`` is opened."""
     query = [
         ("model_id", MODEL),
@@ -106,8 +106,7 @@ def url(base_url: str, expectation: Expectation, prefer_phrases: bool) -> str:
         ("vad_silence_threshold_secs", f"{min(LONGEST_SILENCE, max(SHORTEST_SILENCE, expectation.silence)):.2f}"),
         ("language_code", expectation.language.partition("-")[0].lower()),
     ]
-    if prefer_phrases:
-        query += [("keyterms", phrase) for phrase in keyterms(expectation.phrases)]
+    query += [("keyterms", phrase) for phrase in keyterms(expectation.phrases)]
     address = "ws" + base_url.removeprefix("http").rstrip("/")
     return f"{address}/v1/speech-to-text/realtime?{urlencode(query, quote_via=quote)}"
 

@@ -1,0 +1,10 @@
+"""The soak runs, in short; `make soak-speech` is the long one."""
+
+from tests.soak import flat, soak
+
+
+async def test_nothing_is_left_of_many_sessions():
+    async for name, batches in soak(20, 40, batches=2):
+        counts = [count async for count in batches]
+        assert len(counts) == 2
+        assert flat(counts), (name, counts)

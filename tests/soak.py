@@ -1,0 +1,161 @@
+"""Many recognitions and syntheses, one batch after another, and what is left of them: python -m tests.soak.
+
+Threads, sockets and memory of this process are counted after each batch; the services are emulated in it, too. What the
+first batch leaves (SDKs loaded, lines that wait, allocators' own) is the base; the rest must stay flat.
+"""
+
+import argparse
+import asyncio
+import gc
+import os
+import sys
+import threading
+from contextlib import aclosing
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from tests.emulators.azure import AzureEmulator
+from tests.emulators.elevenlabs import VOICE, ElevenLabsEmulator
+from vocelio.codecs.mulaw import SILENCE
+from vocelio.engine.voice import Voice
+from vocelio.gateway.config import Azure, ElevenLabs
+from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
+from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
+from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
+from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.ports import Expectation
+
+AT_ONCE = 10
+BATCHES = 10
+KEY = "a-key"
+MENU = Expectation(("sales please", "my invoice"))
+VOICES = {"azure": Voice("azure", "en-US-AvaNeural"), "elevenlabs": Voice("elevenlabs", VOICE)}
+GROWTH = {"threads": 8, "sockets": 8, "MB": 30}  # what the last batch may have more than the first
+
+
+async def soak(recognitions, syntheses, batches=BATCHES, advance=lambda: None):
+    """The counts after each batch, for each provider: so many sessions of each kind altogether."""
+    ear, mouth = LocalRecognizer(workers=1), LocalSynthesizer()
+    await ear.start()
+    async with aclosing(mouth), aclosing(ear):
+        async with aclosing(mouth.speak("sales please", Voice(name="en-us+f3"))) as made:
+            said = b"".join([chunk async for chunk in made]) + bytes([SILENCE]) * 1600
+        yield "azure", _counted(_azure(ear, mouth), "azure", said, recognitions, syntheses, batches, advance)
+        yield "elevenlabs", _counted(_eleven(ear, mouth), "elevenlabs", said, recognitions, syntheses, batches, advance)
+
+
+def _azure(ear, mouth):
+    emulator = AzureEmulator(ear, mouth, key=KEY)
+    return emulator, lambda: (AzureRecognizer(_account(emulator)), AzureSynthesizer(_account(emulator)))
+
+
+def _account(emulator):
+    return Azure(KEY, host=emulator.host)
+
+
+def _eleven(ear, mouth):
+    emulator = ElevenLabsEmulator(ear, mouth, MENU.phrases, key=KEY)
+
+    def made():
+        account = ElevenLabs(KEY, emulator.base_url)
+        return ElevenLabsRecognizer(account), ElevenLabsSynthesizer(account)
+
+    return emulator, made
+
+
+async def _counted(service, tier, said, recognitions, syntheses, batches, advance):
+    emulator, make = service
+    async with emulator:
+        recognizer, synthesizer = make()
+        await asyncio.gather(recognizer.start(), synthesizer.start())
+        async with aclosing(recognizer), aclosing(synthesizer):
+            for _ in range(batches):
+                jobs = [
+                    *(lambda: _hear(recognizer, said) for _ in range(recognitions // batches)),
+                    *(lambda: _speak(synthesizer, VOICES[tier]) for _ in range(syntheses // batches)),
+                ]
+                places = asyncio.Semaphore(AT_ONCE)
+                failures = sum(await asyncio.gather(*(_placed(job, places) for job in jobs)))
+                await _settled(recognizer, emulator)
+                yield {**_process(), "open": recognizer.sessions, "failures": failures}
+                advance()
+
+
+async def _placed(job, places):
+    async with places:
+        return not await job()
+
+
+async def _hear(recognizer, said):
+    done = asyncio.get_running_loop().create_future()
+
+    def ended(result):
+        if not done.done():
+            done.set_result(result)
+
+    recognition = recognizer.open(MENU, lambda heard: heard.final and ended(heard.text), lambda error: ended(""))
+    try:
+        for place in range(0, len(said), 160):
+            recognition.feed(said[place : place + 160])
+        recognition.finish()
+        return "sales" in (await done).lower()
+    finally:
+        recognition.close()
+
+
+async def _speak(synthesizer, voice):
+    async with aclosing(synthesizer.speak("Good day, this is a short sentence.", voice)) as sounds:
+        return sum([len(chunk) async for chunk in sounds]) > 8000
+
+
+async def _settled(recognizer, emulator, seconds=20.0):
+    """Until what was ended is gone, as far as it goes in that time."""
+    end = asyncio.get_running_loop().time() + seconds
+    while recognizer.sessions and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110 (it tells nobody)
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(1.0)
+    gc.collect()
+
+
+def _process():
+    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {
+        "threads": int(fields["Threads"]),
+        "python threads": threading.active_count(),
+        "sockets": len(os.listdir("/proc/self/fd")),  # noqa: PTH208 (names only)
+        "MB": int(fields["VmRSS"].split()[0]) // 1024,
+    }
+
+
+def flat(counts):
+    """Whether the last batch left no more than the first, but for what is allowed; and nothing failed."""
+    first, last = counts[0], counts[-1]
+    grown = all(last[what] - first[what] <= most for what, most in GROWTH.items())
+    return grown and not any(count["failures"] for count in counts)
+
+
+async def _main(recognitions, syntheses):
+    console, good = Console(), True
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("soak", total=2 * BATCHES)
+        async for name, batches in soak(recognitions, syntheses, advance=lambda: progress.advance(task)):
+            counts = [one async for one in batches]
+            table = Table(name, *counts[0], box=None)
+            for number, count in enumerate(counts, 1):
+                table.add_row(f"batch {number}", *map(str, count.values()))
+            console.print(table)
+            good = good and flat(counts)
+    return good
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recognitions", type=int, default=500)
+    parser.add_argument("--syntheses", type=int, default=2_000)
+    given = parser.parse_args()
+    sys.exit(not asyncio.run(_main(given.recognitions, given.syntheses)))

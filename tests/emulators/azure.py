@@ -63,6 +63,11 @@ class AzureEmulator:
         await asyncio.gather(*self._handlers, return_exceptions=True)
         await self._runner.cleanup()
 
+    def forget(self):
+        """Remember nothing of what there was."""
+        for kept in (self.heard, self.spoken, self.contexts, self.sounds):
+            kept.clear()
+
     @property
     def sockets(self):
         """How many are open now."""

@@ -71,6 +71,11 @@ class ElevenLabsEmulator:
         """As an account has it."""
         return f"http://127.0.0.1:{self._port}"
 
+    def forget(self) -> None:
+        """Remember nothing of what there was."""
+        self._realtime.sessions.clear()
+        self._speech.spoken.clear()
+
     @property
     def spoken(self) -> list[Spoken]:
         """Every text that was asked for, also those that were cancelled."""

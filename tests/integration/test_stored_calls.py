@@ -14,7 +14,10 @@ from tests.proxy import Proxy
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.errors import NotFound
 from vocelio.gateway.simulator.caller import HangUp, StaySilent
+from vocelio.gateway.speech.ears import Ears
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.speech import Speech
+from vocelio.gateway.speech.voices import Voices
 from vocelio.gateway.store import departments, flows, numbers, promotion, secrets, tenants
 from vocelio.gateway.store.accounts import Accounts
 from vocelio.gateway.store.actor import Actor
@@ -82,8 +85,9 @@ async def serving(database, **options):
     vault = Vault(["a key of the test"])
     site, journal = DatabaseSite(database, vault, wall_clock), DatabaseJournal(database, vault)
     accounts = Accounts(database, vault).token
-    recognizer, synthesizer = ScriptedRecognizer(), ToneSynthesizer()
-    async with gateway(None, recognizer, synthesizer, site=site, journal=journal, accounts=accounts) as running:
+    voices = Voices({"azure": ToneSynthesizer(), "local": ToneSynthesizer()})
+    speech = Speech(Ears({"local": ScriptedRecognizer()}), voices)
+    async with gateway(None, speech=speech, site=site, journal=journal, accounts=accounts) as running:
         yield running
 
 

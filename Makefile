@@ -45,8 +45,9 @@ soak-speech: $(VENV)/.dev ## 500 recognitions and 2,000 syntheses by each SDK, a
 check: $(VENV)/.dev ## lint, types and the import directions only
 	$(STEP) "lint and types"
 	@$(BIN)/ruff format --quiet --check . && $(BIN)/ruff check --quiet .
-	@$(BIN)/mypy --no-error-summary && $(BIN)/mypy --no-error-summary --exclude '^$$' benchmarks
-	@$(BIN)/pyright --warnings > $(VENV)/pyright.txt || { cat $(VENV)/pyright.txt; exit 1; }
+	@$(BIN)/pyright --warnings > $(VENV)/pyright.txt & pyright=$$!; \
+	  $(BIN)/mypy --no-error-summary && $(BIN)/mypy --no-error-summary --exclude '^$$' benchmarks; mypy=$$?; \
+	  wait $$pyright || { cat $(VENV)/pyright.txt; exit 1; }; exit $$mypy
 	@$(BIN)/lint-imports > $(VENV)/imports.txt || { cat $(VENV)/imports.txt; exit 1; }
 
 fix: $(VENV)/.dev ## mend what ruff can mend

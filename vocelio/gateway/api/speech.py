@@ -27,7 +27,7 @@ class Providers(msgspec.Struct, frozen=True):
 async def providers(context: Context) -> Providers:
     """Who speaks and listens: what is configured, whether it can be had, how fast it is, and its last error."""
     reports = context.calls.services.speech.report()
-    found = {tier: [report for report in reports if report.provider == tier] for tier in PLAN}
+    found: dict[Tier, list[Report]] = {tier: [report for report in reports if report.provider == tier] for tier in PLAN}
     return Providers([Provider(tier, bool(services), services) for tier, services in found.items()], dict(PLAN))
 
 

@@ -45,7 +45,9 @@ class Turn:
         """The prompt is in the caller's ear: the seconds of each part, if it was this turn's answer."""
         if prompt != self._prompt or not self._end("playout", now):
             return {}
-        seconds = {part: end - begin for part, begin, end in zip(PARTS, self._at, self._at[1:], strict=False)}
+        seconds: dict[Part, float] = {
+            part: end - begin for part, begin, end in zip(PARTS, self._at, self._at[1:], strict=False)
+        }
         self._at = []
         return seconds
 

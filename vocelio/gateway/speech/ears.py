@@ -33,7 +33,7 @@ class Ears:
     """The recognisers of a process. ``recognizers`` are those that are configured; there is at least one."""
 
     def __init__(self, recognizers: Mapping[Tier, Recognizer]) -> None:
-        self._ears = {
+        self._ears: dict[Tier, _Ear] = {
             tier: _Ear(recognizer, Health(tier, "recognition", lambda tier=tier: self._try(tier)))  # type: ignore[misc]
             for tier, recognizer in recognizers.items()
         }
@@ -63,8 +63,10 @@ class Ears:
         return [ear.health.report() for ear in self._ears.values()]
 
     def _chain(self, tier: Tier, expectation: Expectation) -> list[Tier]:
-        found = [one for one in PLAN[tier] if one in self._ears] or list(self._ears)
-        able = [one for one in found if one != "local" or expectation.phrases] or found  # it hears no free text
+        found: list[Tier] = [one for one in PLAN[tier] if one in self._ears] or list(self._ears)
+        able: list[Tier] = [
+            one for one in found if one != "local" or expectation.phrases
+        ] or found  # it hears no free text
         return [one for one in able if self._ears[one].health.usable] or able[-1:]
 
     async def _try(self, tier: Tier) -> None:

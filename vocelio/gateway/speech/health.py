@@ -57,7 +57,8 @@ class Health:
     """One service's. ``probe`` tries it, and raises SpeechError; it runs when the breaker has been open for a while."""
 
     def __init__(self, provider: Tier, service: Service, probe: Callable[[], Awaitable[None]]) -> None:
-        self.provider, self.service = provider, service
+        self.provider: Tier = provider
+        self.service: Service = service
         self._probe = probe
         self._state: State = "closed"
         self._in_a_row = self._successes = self._failures = 0

@@ -54,7 +54,7 @@ class EmptyShelf:
 def chain(voice: Voice, configured: Collection[Tier]) -> list[Voice]:
     """The voices to speak with, best first, of the tiers that are ``configured``; at least one is."""
     own = {voice.tier: voice, **{one.tier: one for one in voice.fallbacks}}
-    tiers = [tier for tier in PLAN[voice.tier] if tier in configured] or list(configured)
+    tiers: list[Tier] = [tier for tier in PLAN[voice.tier] if tier in configured] or list(configured)
     return [own.get(tier) or _standing_in(tier, voice) for tier in tiers]
 
 
@@ -75,7 +75,7 @@ class Voices:
     def __init__(self, synthesizers: Mapping[Tier, Synthesizer], shelf: Shelf | None = None) -> None:
         self._shelf = shelf or EmptyShelf()
         self._spoken: dict[Tier, Voice] = {}  # the newest voice of each, for probes
-        self._mouths = {
+        self._mouths: dict[Tier, _Mouth] = {
             tier: _Mouth(synthesizer, Health(tier, "synthesis", lambda tier=tier: self._try(tier)))  # type: ignore[misc]
             for tier, synthesizer in synthesizers.items()
         }

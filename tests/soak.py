@@ -139,7 +139,7 @@ def flat(counts):
     """Whether the last batch left no more than the first, but for what is allowed; and nothing failed."""
     first, last = counts[0], counts[-1]
     grown = all(last[what] - first[what] <= most for what, most in GROWTH.items())
-    return grown and not any(count["failures"] for count in counts)
+    return grown and not any(count["failures"] or count["open"] for count in counts)
 
 
 async def _main(recognitions, syntheses):

@@ -7,11 +7,13 @@ from msgspec import Meta
 
 Tier = Literal["local", "azure", "elevenlabs"]
 Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", description="a language such as en-US")]
+Style = Annotated[str, Meta(pattern=r"^[A-Za-z-]{0,40}$", description="a voice's style such as cheerful")]
 
 
 class Voice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One voice: the tier it is bought at, its name there, and how fast it speaks (1.0 is its normal speed).
 
+    ``style`` is how it speaks where a provider's voice can (Azure's "cheerful", "customerservice"); others ignore it.
     ``fallbacks`` are the voices to use on other tiers when this one cannot be had, best first; they have none
     of their own.
     """
@@ -21,3 +23,4 @@ class Voice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: Language = "en-US"
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] = 1.0
     fallbacks: Annotated[tuple["Voice", ...], Meta(max_length=2)] = ()
+    style: Style = ""

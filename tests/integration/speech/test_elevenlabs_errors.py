@@ -26,7 +26,8 @@ def named(name: str) -> dict[str, object]:
     [
         (401, named("invalid_api_key"), CredentialsRefused),
         (401, named("quota_exceeded"), CredentialsRefused),
-        (402, {"detail": {"type": "payment_required", "code": "paid_plan_required"}}, CredentialsRefused),
+        (402, {"detail": {"type": "payment_required", "code": "paid_plan_required"}}, Unsuitable),
+        (402, None, CredentialsRefused),
         (403, None, CredentialsRefused),
         (429, named("quota_exceeded"), CredentialsRefused),
         (429, named("too_many_concurrent_requests"), SpeechError),

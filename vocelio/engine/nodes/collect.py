@@ -173,6 +173,8 @@ class Collect(Node, frozen=True, kw_only=True):
             case events.ListeningFailed():
                 self._not_heard(run)
             case events.KeyPressed():
+                if run.memory(Memory).deaf == "told" and "keys" in self.input:
+                    run.drop_all("node")
                 self._take_keys(run)
             case events.TimerFired():
                 self._timer_fired(run, event.id)
@@ -213,7 +215,7 @@ class Collect(Node, frozen=True, kw_only=True):
         offer = self.offer(self._answers(run))
         if offer:
             run.cancel_timer("silence")
-            run.speak(" ".join(offer), barge_in=self.barge_in)
+            run.speak(" ".join(offer), barge_in=False)  # to the caller's voice, which nobody hears; a key ends it
         else:
             self._again(run, "no_match")
 

@@ -9,7 +9,7 @@ from msgspec import Meta
 from vocelio.engine.node import Node
 from vocelio.engine.problems import Problem
 from vocelio.engine.run import Run
-from vocelio.engine.voice import Language, Tier, Voice
+from vocelio.engine.voice import Language, Style, Tier, Voice
 
 
 class ChangeVoice(Node, frozen=True, kw_only=True):
@@ -21,10 +21,11 @@ class ChangeVoice(Node, frozen=True, kw_only=True):
     name: Annotated[str, Meta(min_length=1, max_length=100)] | None = None
     language: Language | None = None
     speed: Annotated[float, Meta(ge=0.25, le=4.0)] | None = None
+    style: Style | None = None
     fallbacks: Annotated[tuple[Voice, ...], Meta(max_length=2)] | None = None
 
     def _changes(self) -> dict[str, object]:
-        fields = {name: getattr(self, name) for name in ("tier", "name", "language", "speed", "fallbacks")}
+        fields = {name: getattr(self, name) for name in ("tier", "name", "language", "speed", "style", "fallbacks")}
         return {name: value for name, value in fields.items() if value is not None}
 
     def changed(self, voice: Voice) -> Voice:

@@ -142,6 +142,7 @@ class Call:
         if self._may_act():
             self.step(events.CallEnded(self.at()))
             self._conversation.recorder.close()
+            self._conversation.deafen()
             self._keep()
             self._record.disposition = self._session.disposition
             self._calls.end(self._record, self._session.outcome or "abandoned")
@@ -151,6 +152,7 @@ class Call:
     def lost(self) -> None:
         """The socket broke off without a word. Harmless after any other end."""
         if self._may_act():
+            self._conversation.deafen()
             self._keep()
             self.publish("stream.lost")
             if isinstance(self._record.intent, actions.Transfer):
@@ -216,6 +218,7 @@ class Call:
     def _hand_over(self, how: Literal["between", "amid"]) -> None:
         self._record.handed_over = how
         self._held.stop()
+        self._conversation.deafen()
         self._save(self._handed_over)
 
     def _handed_over(self) -> None:

@@ -88,9 +88,8 @@ class Conversation:
 
     def key(self) -> None:
         """The caller pressed a key."""
-        now = self._loop.time()
-        self._turn.silent(now, now)
-        self._turn.understood(now)
+        self._turn.forget()
+        self._turn.understood(self._loop.time())
 
     def marked(self, name: str) -> None:
         """Twilio gave a mark back."""
@@ -127,8 +126,13 @@ class Conversation:
     def stop_listening(self) -> None:
         """Nothing more is wanted of the recogniser: what it had understood so far was the answer."""
         if self._partial:
+            self._turn.understood(self._loop.time())
             self._tell_heard(*self._partial)
             self._partial = None
+        self._listening.stop()
+
+    def deafen(self) -> None:
+        """The stream ends: what is being recognised is of no more use, and is accounted for."""
         self._listening.stop()
 
     def echo(self, on: bool) -> None:

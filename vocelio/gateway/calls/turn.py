@@ -11,8 +11,8 @@ sound is made; until that is heard."""
 class Turn:
     """The present turn of one call. Instants are seconds of any one clock.
 
-    Each part ends where the next begins, so that together they are the whole. An answer that began before the caller
-    was silent has no latency.
+    Each part ends where the next begins, so that together they are the whole. When it is known what was said before the
+    caller is silent (a key, a partial text that decides, a service that is quicker), the turn begins there.
     """
 
     def __init__(self) -> None:
@@ -20,15 +20,18 @@ class Turn:
         self._prompt = ""
 
     def silent(self, ended: float, noticed: float) -> None:
-        """The caller's last sound was at ``ended``."""
-        self._at, self._prompt = [ended, noticed], ""
+        """The caller's last sound was at ``ended``. Nothing new, if it is known already what was said."""
+        if len(self._at) < 3:
+            self._at, self._prompt = [ended, noticed], ""
 
     def forget(self) -> None:
         """The caller speaks again."""
-        self._at = []
+        self._at, self._prompt = [], ""
 
     def understood(self, now: float) -> None:
         """It is known what was said, or that it is not."""
+        if not self._at:
+            self._at = [now, now]
         self._end("recognition", now)
 
     def speaks(self, prompt: str, now: float) -> None:

@@ -13,13 +13,14 @@ from typing import NamedTuple
 from vocelio.codecs.mulaw import SAMPLE_RATE, SILENCE
 from vocelio.engine.voice import Tier
 from vocelio.gateway.speech.facts import Recognised, Told, Troubled
-from vocelio.gateway.speech.health import Health, Report, start_all
+from vocelio.gateway.speech.health import Health, Late, Report, start_all
 from vocelio.gateway.speech.ports import Expectation, Heard, Recognition, Recognizer, SpeechError
 from vocelio.gateway.speech.voices import PLAN
 
 LOG = logging.getLogger(__name__)
 
 DEADLINE = 1.2  # seconds from the end of an utterance to its text
+CONNECT_SECONDS = 1.0
 MOST = 30 * SAMPLE_RATE  # bytes kept of an utterance: the engine waits for none that is longer than 20 s
 PROBE = bytes([SILENCE]) * (SAMPLE_RATE // 2)
 
@@ -58,6 +59,10 @@ class Ears:
         await asyncio.gather(*(ear.health.aclose() for ear in self._ears.values()))
         await asyncio.gather(*(ear.recognizer.aclose() for ear in self._ears.values()))
 
+    def health(self, tier: Tier) -> Health | None:
+        """Of the provider of that tier, if it is configured."""
+        return self._ears[tier].health if tier in self._ears else None
+
     def report(self) -> list[Report]:
         """What is known of each provider."""
         return [ear.health.report() for ear in self._ears.values()]
@@ -84,8 +89,12 @@ class Ears:
         recognition = self._ears[tier].recognizer.open(Expectation(("yes", "no")), heard, failed)
         try:
             recognition.feed(PROBE)
+            await asyncio.sleep(CONNECT_SECONDS)  # which a prompt would give it
             recognition.finish()
-            await done
+            async with asyncio.timeout(DEADLINE):
+                await done
+        except TimeoutError:
+            raise Late(f"{tier} had no text {DEADLINE:g} s after the probe's end") from None
         finally:
             recognition.close()
 
@@ -111,7 +120,7 @@ class _Listener:
         self._turn = 0  # which one it is: what an earlier one still says is not heard
         self._finished_at: float | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._ended = False
+        self._ended = self._partly = False
         self._open_next(SpeechError("no recogniser is configured"))
 
     def feed(self, mulaw: bytes) -> None:
@@ -135,6 +144,8 @@ class _Listener:
 
     def close(self) -> None:
         """See Recognition."""
+        if self._partly and not self._ended and self._ear:
+            self._ear.health.succeeded()  # what it had understood so far was enough, or keys were quicker
         self._ended = True
         self._leave(None)
         self._sound.clear()
@@ -168,7 +179,7 @@ class _Listener:
 
     def _finish(self) -> None:
         if self._recognition and self._ear:
-            late = SpeechError(f"{self._ear.health.provider} had no text {DEADLINE:g} s after the utterance's end")
+            late = Late(f"{self._ear.health.provider} had no text {DEADLINE:g} s after the utterance's end")
             self._deadline = self._loop.call_later(DEADLINE, self._broken, self._turn, late)
             self._recognition.finish()
 
@@ -180,6 +191,7 @@ class _Listener:
             self._ear.health.succeeded(after)
             self._ended = True
             self._leave(after)
+        self._partly = True
         self._heard(heard)
 
     def _broken(self, turn: int, error: SpeechError) -> None:

@@ -22,6 +22,7 @@ FAILURES = 3
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until a probe
 LATENCIES = 200  # of the newest successes
 PROBE_SECONDS = 10.0
+SUSPECT_SECONDS = 5.0  # after the other service of a provider was late: one silence a turn is enough
 START_SECONDS = 8.0  # that a provider's being far away may delay the start of the gateway; loading an SDK takes 1 or 2
 
 Service = Literal["recognition", "synthesis"]
@@ -46,6 +47,10 @@ class Report(msgspec.Struct, frozen=True):
     last_error_seconds: int | None = None
 
 
+class Late(SpeechError):
+    """A provider did not come with what it should in time: that it is away is likely, and true of all that it does."""
+
+
 class Startable(Protocol):
     """A provider's recogniser or synthesizer."""
 
@@ -62,35 +67,48 @@ class Health:
         self._probe = probe
         self._state: State = "closed"
         self._in_a_row = self._successes = self._failures = 0
+        self._good = 0  # successes since the last failure
         self._pause = FIRST_PAUSE
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
         self._error: tuple[float, str] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._probing: asyncio.Task[None] | None = None
         self._closed = False
+        self._suspect_until = 0.0
+        self.peer: Health | None = None  # the provider's other service
 
     @property
     def usable(self) -> bool:
-        """Whether calls may use it now."""
-        return self._state == "closed"
+        """Whether calls should use it now, if they can use another."""
+        return self._state == "closed" and asyncio.get_running_loop().time() >= self._suspect_until
 
     def succeeded(self, seconds: float | None = None) -> None:
         """A request went well, and took so long."""
         self._successes += 1
         self._in_a_row = 0
+        self._good += 1
+        if self._good >= FAILURES:
+            self._pause = FIRST_PAUSE
         if seconds is not None:
             self._latencies.append(seconds)
 
-    def failed(self, error: SpeechError) -> None:
-        """A request did not. One that was none for this provider says nothing about its health."""
+    def failed(self, error: SpeechError, *, surely: bool = False) -> None:
+        """A request did not. One that was none for this provider says nothing about its health.
+
+        ``surely``: one is enough to know that others would not either.
+        """
         if isinstance(error, Unsuitable):
             return
+        now = asyncio.get_running_loop().time()
         self._failures += 1
         self._in_a_row += 1
-        self._error = (asyncio.get_running_loop().time(), str(error))
-        if self._state == "closed" and (self._in_a_row >= FAILURES or isinstance(error, CredentialsRefused)):
+        self._good = 0
+        self._error = (now, str(error))
+        if isinstance(error, Late) and self.peer:
+            self.peer._suspect_until = now + SUSPECT_SECONDS  # noqa: SLF001 (of our own kind)
+        surely = surely or self._in_a_row >= FAILURES or isinstance(error, CredentialsRefused)
+        if self._state == "closed" and surely:
             LOG.warning("%s of %s is not used for now: %s", self.service, self.provider, error)
-            self._pause = FIRST_PAUSE
             self._open()
 
     def report(self) -> Report:
@@ -119,9 +137,11 @@ class Health:
             await asyncio.gather(self._probing, return_exceptions=True)
 
     def _open(self) -> None:
+        """It stays so for longer from time to time, until it has been well for a while."""
         self._state = "open"
         if not self._closed:
             self._timer = asyncio.get_running_loop().call_later(self._pause, self._begin_probe)
+        self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _begin_probe(self) -> None:
         self._state = "half_open"
@@ -131,19 +151,23 @@ class Health:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._probe()
+        except Unsuitable:
+            self._well()  # it answers: that it does not like this request is another matter
         except (SpeechError, TimeoutError) as error:
             self._again(str(error) or f"nothing came for {PROBE_SECONDS:g} s")
         except Exception:  # a provider's defect
             LOG.exception("the probe of %s of %s failed", self.service, self.provider)
             self._again("the probe failed; the log says how")
         else:
-            LOG.info("%s of %s is used again", self.service, self.provider)
-            self._in_a_row = 0
-            self._state = "closed"
+            self._well()
+
+    def _well(self) -> None:
+        LOG.info("%s of %s is used again", self.service, self.provider)
+        self._in_a_row = 0
+        self._state = "closed"
 
     def _again(self, problem: str) -> None:
         self._error = (asyncio.get_running_loop().time(), problem)
-        self._pause = min(2 * self._pause, LONGEST_PAUSE)
         self._open()
 
 
@@ -167,8 +191,7 @@ async def _start(service: Startable, health: Health) -> SpeechError | None:
         problem = SpeechError(f"{health.provider} was not ready within {START_SECONDS:g} s")
     else:
         return None
-    LOG.warning("%s of %s cannot be had at the start: %s", health.service, health.provider, problem)
-    health.failed(problem)
+    health.failed(problem, surely=True)
     return problem
 
 

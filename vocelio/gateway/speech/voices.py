@@ -18,19 +18,21 @@ from vocelio.codecs.mulaw import SAMPLE_RATE, SILENCE
 from vocelio.engine.sentences import split
 from vocelio.engine.voice import Tier, Voice
 from vocelio.gateway.speech.facts import Sounded, Synthesised, Told, Troubled
-from vocelio.gateway.speech.health import Health, Report, start_all
-from vocelio.gateway.speech.ports import SpeechError, Synthesizer, Unsuitable
+from vocelio.gateway.speech.health import Health, Late, Report, start_all
+from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Synthesizer, Unsuitable
 
 LOG = logging.getLogger(__name__)
 
 SECONDS_A_CHARACTER = 0.06  # of ordinary speech: a sentence of which so much has sounded has been said
+SECONDS_A_DIGIT = 0.5
+RENDER_SECONDS = 5.0  # that rendering, for which nobody waits, may be behind
 DEADLINE = 1.2  # seconds: three providers one after the other stay below the 4 s that nobody waits on a telephone
 PLAN: Mapping[Tier, tuple[Tier, ...]] = {
     "elevenlabs": ("elevenlabs", "azure", "local"),
     "azure": ("azure", "local"),
     "local": ("local",),
 }
-STANDARD: Mapping[Tier, str] = {"azure": "en-US-AvaMultilingualNeural", "elevenlabs": "21m00Tcm4TlvDq8ikWAM"}
+STANDARD: Mapping[Tier, str] = {"azure": "en-US-AvaMultilingualNeural", "elevenlabs": "EXAVITQu4vr4xnSDxMaL"}
 PROBE = "Hello."
 PAUSE = bytes([SILENCE]) * (SAMPLE_RATE // 5)  # between two sentences: services are told to leave none
 
@@ -74,7 +76,7 @@ class Voices:
 
     def __init__(self, synthesizers: Mapping[Tier, Synthesizer], shelf: Shelf | None = None) -> None:
         self._shelf = shelf or EmptyShelf()
-        self._spoken: dict[Tier, Voice] = {}  # the newest voice of each, for probes
+        self._good: dict[Tier, Voice] = {}  # the newest voice of each that spoke, for probes
         self._mouths: dict[Tier, _Mouth] = {
             tier: _Mouth(synthesizer, Health(tier, "synthesis", lambda tier=tier: self._try(tier)))  # type: ignore[misc]
             for tier, synthesizer in synthesizers.items()
@@ -91,15 +93,14 @@ class Voices:
     async def speak(self, tenant: str, text: str, voice: Voice, told: Told) -> AsyncGenerator[bytes, None]:
         """Mu-law sound, as it is made. Raises SpeechError when no voice can be had any more."""
         left = chain(voice, self._mouths)
-        first = left[0]
         speaking: Tier | None = None
         for sentence in split(text):
             if speaking:
                 yield PAUSE
-            if sound := self._shelf.get(tenant, first, sentence):
-                if speaking is None:
-                    told(Sounded(first.tier))
-                    speaking = first.tier
+            if sound := self._shelf.get(tenant, left[0], sentence):
+                if left[0].tier != speaking:
+                    told(Sounded(left[0].tier))
+                    speaking = left[0].tier
                 yield sound
                 continue
             async with aclosing(self._sentence(sentence, left, told)) as sounds:
@@ -118,6 +119,10 @@ class Voices:
         await asyncio.gather(*(mouth.health.aclose() for mouth in self._mouths.values()))
         await asyncio.gather(*(mouth.synthesizer.aclose() for mouth in self._mouths.values()))
 
+    def health(self, tier: Tier) -> Health | None:
+        """Of the provider of that tier, if it is configured."""
+        return self._mouths[tier].health if tier in self._mouths else None
+
     def report(self) -> list[Report]:
         """What is known of each provider."""
         return [mouth.health.report() for mouth in self._mouths.values()]
@@ -127,12 +132,18 @@ class Voices:
         mouth = self._mouths.get(voice.tier)
         if mouth is None:
             raise SpeechError(f"{voice.tier} is not configured")
-        async with aclosing(self._asked(sentence, voice, lambda _: None)) as sounds:
-            return b"".join([chunk async for chunk in sounds])
+        if not mouth.health.usable:
+            raise SpeechError(f"{voice.tier} is left alone for now")
+        try:
+            async with aclosing(_paced(mouth.synthesizer, sentence, voice, RENDER_SECONDS)) as sounds:
+                return b"".join([chunk async for chunk in sounds])
+        except CredentialsRefused as error:
+            mouth.health.failed(error)  # of other failures calls have their own: many renderings at once cause some
+            raise
 
     async def _sentence(self, sentence: str, left: list[Voice], told: Told) -> AsyncGenerator[tuple[Tier, bytes], None]:
         """With the first of those ``left`` that can; those that could not are taken from them."""
-        problem, enough = SpeechError("no voice can be had"), len(sentence) * SECONDS_A_CHARACTER * SAMPLE_RATE
+        problem, enough = SpeechError("no voice can be had"), _usual(sentence) * SAMPLE_RATE
         while left:
             voice, sounded = left[0], 0
             if self._mouths[voice.tier].health.usable or len(left) == 1:
@@ -145,56 +156,77 @@ class Voices:
                 except SpeechError as error:
                     problem = error
                     told(Troubled(voice.tier, "synthesis", str(error)))
-                    if sounded >= enough / voice.speed:  # only its end did not come: nobody wants to hear it twice
+                    if sounded >= enough / min(
+                        1.0, voice.speed
+                    ):  # only its end did not come: nobody wants to hear it twice
                         del left[: len(left) > 1]
                         return
             del left[0]
         raise problem
 
     async def _asked(self, sentence: str, voice: Voice, told: Told) -> AsyncGenerator[bytes, None]:
-        """One provider's sound, while it keeps up."""
+        """One provider's sound, while it keeps up; what that says of its health, and what it costs."""
         synthesizer, health = self._mouths[voice.tier]
-        self._spoken[voice.tier] = voice
         loop = asyncio.get_running_loop()
-        begun, waited, sounded = loop.time(), 0.0, 0.0
+        begun = loop.time()
         first: float | None = None
         try:
-            async with aclosing(synthesizer.speak(sentence, voice)) as sounds:
-                while True:
-                    before = loop.time()
-                    chunk = await _in_time(sounds, DEADLINE - max(0.0, waited - sounded), voice.tier)
-                    waited += loop.time() - before
-                    if not chunk:
-                        break
+            async with aclosing(_paced(synthesizer, sentence, voice, DEADLINE)) as sounds:
+                async for chunk in sounds:
                     if first is None:
                         first = loop.time() - begun
-                    sounded += len(chunk) / SAMPLE_RATE
+                        told(Synthesised(voice.tier, len(sentence), first))
                     yield chunk
-            if first is None and any(map(str.isalnum, sentence)):
-                raise Unsuitable(f"{voice.tier} made no sound of the text")
-            health.succeeded(first)
         except SpeechError as error:
             health.failed(error)
+            raise
+        except (GeneratorExit, asyncio.CancelledError):
+            if first is not None:  # nobody wants the rest: it was well as far as it went
+                health.succeeded(first)
             raise
         except Exception as error:
             LOG.exception("a synthesis failed")
             failure = SpeechError(f"{voice.tier}: speaking failed; the log says how")
             health.failed(failure)
             raise failure from error
-        finally:
-            told(Synthesised(voice.tier, len(sentence), first))
+        else:
+            health.succeeded(first)
+            self._good[voice.tier] = voice
 
     async def _try(self, tier: Tier) -> None:
-        voice = self._spoken.get(tier) or _standing_in(tier, Voice())
-        async with aclosing(self._mouths[tier].synthesizer.speak(PROBE, voice)) as sounds:
+        """As a caller would, with a voice that was good before."""
+        voice = self._good.get(tier) or _standing_in(tier, Voice())
+        async with aclosing(_paced(self._mouths[tier].synthesizer, PROBE, voice, DEADLINE)) as sounds:
             async for _ in sounds:
                 pass
 
 
-async def _in_time(sounds: AsyncGenerator[bytes, None], seconds: float, tier: Tier) -> bytes:
-    """The next sound, nothing at the end. Raises SpeechError when it does not come in time."""
+async def _paced(synthesizer: Synthesizer, sentence: str, voice: Voice, deadline: float) -> AsyncGenerator[bytes, None]:
+    """The sound, while it is never ``deadline`` seconds behind. Raises SpeechError."""
+    loop = asyncio.get_running_loop()
+    waited = sounded = 0.0
+    async with aclosing(synthesizer.speak(sentence, voice)) as sounds:
+        while True:
+            before = loop.time()
+            chunk = await _in_time(sounds, deadline - max(0.0, waited - sounded), voice.tier, deadline)
+            waited += loop.time() - before
+            if not chunk:
+                break
+            sounded += len(chunk) / SAMPLE_RATE
+            yield chunk
+    if not sounded and any(map(str.isalnum, sentence)):
+        raise Unsuitable(f"{voice.tier} made no sound of the text")
+
+
+def _usual(sentence: str) -> float:
+    """About how many seconds it sounds, at ordinary speed: rather too many than too few."""
+    return sum(SECONDS_A_DIGIT if one.isdigit() or one in "$%" else SECONDS_A_CHARACTER for one in sentence)
+
+
+async def _in_time(sounds: AsyncGenerator[bytes, None], seconds: float, tier: Tier, deadline: float) -> bytes:
+    """The next sound, nothing at the end. Raises Late when it does not come in time."""
     try:
         async with asyncio.timeout(seconds):
             return await anext(sounds, b"")
     except TimeoutError:
-        raise SpeechError(f"{tier} is {DEADLINE:g} s behind with its sound") from None
+        raise Late(f"{tier} is {deadline:g} s behind with its sound") from None

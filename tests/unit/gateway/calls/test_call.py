@@ -447,3 +447,16 @@ async def test_a_stored_sound_is_played_and_one_that_is_not_there_is_passed_over
     assert (peer.code, peer.spoken()) == (1000, 1.0)
     assert world.of("prompt.failed") == [{"prompt": "p3", "problem": "there is no sound 'lost'"}]
     await peer.gone()
+
+
+@in_virtual_time
+async def test_what_was_spoken_and_heard_of_a_caller_who_left_is_kept():
+    world = World(ASK)
+    peer = started(world)
+    await peer.run(4)
+    await peer.run(0.5, SPEECH)
+    peer.numbered("stop", stop={})
+    await peer.gone()
+    tally = world.kept.speech["local"]
+    assert tally.characters > 0
+    assert (tally.recognitions, tally.recognised_ms > 100) == (1, True)

@@ -16,19 +16,20 @@ def test_the_parts_are_the_whole():
     assert turn.heard("p1", 12.0) == {}, "once"
 
 
-def test_an_answer_before_the_caller_was_silent_has_no_latency():
+def test_what_is_known_before_the_caller_is_silent_begins_the_turn():
     turn = Turn()
     turn.understood(1.0)
     turn.speaks("p1", 1.0)
-    turn.sounds("p1", 1.1)
-    assert turn.heard("p1", 1.2) == {}
+    turn.silent(1.05, 1.65)
+    turn.sounds("p1", 1.75)
+    parts = turn.heard("p1", 2.0)
+    assert (parts["endpointing"], parts["recognition"], sum(parts.values())) == (0, 0, 1.0)
 
 
 def test_a_caller_who_goes_on_speaking_is_not_answered_yet():
     turn = Turn()
     turn.silent(1.0, 1.6)
     turn.forget()
-    turn.understood(1.8)
     turn.speaks("p1", 1.8)
     turn.sounds("p1", 1.8)
     assert turn.heard("p1", 1.9) == {}

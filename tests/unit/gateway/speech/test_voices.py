@@ -225,3 +225,67 @@ async def test_rendering_uses_that_voice_or_fails():
     assert other.texts == []
     with pytest.raises(SpeechError, match="not configured"):
         await made.render("Hello.", Voice())
+
+
+@in_virtual_time
+async def test_rendering_that_fails_takes_no_voice_from_callers():
+    best = Speaker(DOWN)
+    made = voices(best, Speaker())
+    for _ in range(5):
+        with pytest.raises(SpeechError):
+            await made.render("Hello.", RACHEL)
+    assert made.report()[0].state == "closed"
+    best.does = [CredentialsRefused("expired")]
+    with pytest.raises(CredentialsRefused):
+        await made.render("Hello.", RACHEL)
+    with pytest.raises(SpeechError, match="left alone"):
+        await made.render("Hello.", RACHEL)
+    await made.aclose()
+
+
+@in_virtual_time
+async def test_a_voice_that_nobody_has_does_not_keep_a_provider_away():
+    best = Speaker(DOWN)
+    made = voices(best, Speaker())
+    for _ in range(3):
+        await spoken(made, "Hello there.")
+    best.does = [Unsuitable("no such voice")]
+    await asyncio.sleep(FIRST_PAUSE + 0.1)
+    assert made.report()[0].state == "closed"
+    await made.aclose()
+
+
+@in_virtual_time
+async def test_a_provider_that_is_too_slow_for_callers_is_too_slow_for_the_probe():
+    class Slow(Speaker):
+        async def speak(self, text, voice):
+            self.texts.append(text)
+            await asyncio.sleep(2.5)
+            yield b"\x7e" * 8000
+
+    slow = Slow()
+    made = voices(slow, Speaker())
+    for _ in range(60):
+        await spoken(made, "Hello there.")
+        await asyncio.sleep(5)
+    assert slow.texts.count("Hello there.") == 3
+    assert slow.texts.count("Hello.") <= 9
+    await made.aclose()
+
+
+@in_virtual_time
+async def test_a_number_that_broke_off_is_said_again():
+    best, other = Speaker((14, "silent")), Speaker()
+    await spoken(voices(best, other), "Did you say 4155550123?")
+    assert other.texts == ["Did you say 4155550123?"]
+
+
+@in_virtual_time
+async def test_a_prompt_that_nobody_wants_to_hear_to_its_end_was_well():
+    best = Speaker()
+    made = voices(best, Speaker())
+    told = []
+    async with aclosing(made.speak("harbour", "This is one.", RACHEL, told.append)) as chunks:
+        await anext(chunks)
+    assert made.report()[0].successes == 1
+    assert of(told, Synthesised)

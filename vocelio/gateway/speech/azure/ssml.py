@@ -32,5 +32,6 @@ def markup(text: str, voice: Voice) -> str:
     SubElement(spoken, "mstts:silence", {"type": "Leading-exact", "value": LEADING})
     SubElement(spoken, "mstts:silence", {"type": "Tailing-exact", "value": TAILING})
     speed = min(max(voice.speed, SLOWEST), FASTEST)
-    SubElement(spoken, "prosody", {"rate": f"{(speed - 1) * 100:+.0f}%"}).text = text
+    styled = SubElement(spoken, "mstts:express-as", {"style": voice.style}) if voice.style else spoken
+    SubElement(styled, "prosody", {"rate": f"{(speed - 1) * 100:+.0f}%"}).text = text
     return tostring(speak, encoding="unicode")

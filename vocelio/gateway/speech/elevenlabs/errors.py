@@ -13,8 +13,10 @@ _NAME = re.compile(r"[a-z_]{1,60}")
 _ACCOUNT = frozenset({"quota_exceeded", "insufficient_credits", "auth_error", "unaccepted_terms"})
 """Names that mean the account, whatever the status: a used-up quota came with 401 and with 429."""
 
-_REQUEST = frozenset({"input_error", "invalid_request", "chunk_size_exceeded"})
-"""Names of realtime errors that mean the request; a WebSocket message has no status."""
+_REQUEST = frozenset(
+    {"input_error", "invalid_request", "chunk_size_exceeded", "paid_plan_required", "voice_access_denied"}
+)
+"""Names that mean the request: of realtime errors, which have no status; of a voice that the account may not use."""
 
 
 def name_in(body: Any) -> str:
@@ -28,6 +30,8 @@ def from_status(status: int | None, body: Any) -> SpeechError:
     """The error for an HTTP answer."""
     name = name_in(body)
     said = f"ElevenLabs answered {status}{f' ({name})' if name else ''}"
+    if name in _REQUEST:
+        return Unsuitable(said)
     if status in {401, 402, 403} or name in _ACCOUNT:
         return CredentialsRefused(said)
     if status in {400, 404, 422}:

@@ -21,6 +21,7 @@ from vocelio.gateway.cli import common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
+from vocelio.gateway.events.line import connect
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.server import Server, config, loop_factory
@@ -89,7 +90,7 @@ async def run(
         services = Services(
             DatabaseSite(database, vault, wall_clock),
             only(LocalRecognizer(), LocalSynthesizer()),
-            EventBus(),
+            EventBus(connect(settings.redis_url)),
             fetcher or Fetcher(),
             journal(database, vault),
             wall_clock,

@@ -63,9 +63,8 @@ class ElevenLabs(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """What the environment says. ``tokens`` has the auth token of each Twilio account of the platform's.
 
-    ``secret_keys`` are texts, newest first; ``database_url`` and ``redis_url`` may hold a password; ``key`` is the API's,
-    for commands.
-    ``webhook_keys`` are the secrets of Twilio's shared keys, by the key's id.
+    ``secret_keys`` are texts, newest first; ``database_url`` and ``redis_url`` may hold a password; ``key`` is the
+    API's, for commands. ``webhook_keys`` are the secrets of Twilio's shared keys, by the key's id.
     """
 
     public_url: str

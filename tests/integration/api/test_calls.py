@@ -16,6 +16,7 @@ COMMANDS = [
     ("hangup", None, ("hang_up", "")),
     ("transfer", {"department": "sales"}, ("transfer", "sales")),
     ("say", {"text": "Just a second."}, ("say", "Just a second.")),
+    ("jump", {"node": "bye"}, ("jump", "bye")),
 ]
 
 
@@ -53,7 +54,7 @@ async def trail(api):
 async def test_a_live_call_is_told_and_the_trail_has_it(api, line, path, body, told):
     operator = await api.client("harbour", "operator")
     answer = await operator.ask("POST", f"/v1/calls/{LIVE}/{path}", body)
-    assert (answer.status, answer.json) == (202, {"status": "accepted"})
+    assert (answer.status, answer.json) == (202, {"status": "accepted", "node": "greet"})
     assert line[LIVE].told == [told]
     assert await trail(api) == [(LIVE, {"command": told[0], "value": told[1]})]
 
@@ -79,6 +80,8 @@ async def test_a_call_that_is_not_on_the_line_is_not_told_and_the_trail_has_noth
         ("say", {"text": ""}, "text"),
         ("say", {"text": "x" * 1_001}, "text"),
         ("say", {"text": "a\0b"}, "text"),
+        ("jump", {"node": ""}, "node"),
+        ("jump", {"node": "nowhere"}, "node"),
     ],
 )
 async def test_what_cannot_be_told(api, line, path, body, field):

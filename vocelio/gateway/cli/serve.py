@@ -10,6 +10,7 @@ import typer
 
 from vocelio.gateway import config as configuration
 from vocelio.gateway.api.routes import routes
+from vocelio.gateway.api.sockets import Watching
 from vocelio.gateway.app import build
 from vocelio.gateway.calls.handover import hand_over
 from vocelio.gateway.calls.ports import Services
@@ -22,6 +23,7 @@ from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.events.line import connect
+from vocelio.gateway.monitors.monitors import Monitors
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.server import Server, config, loop_factory
@@ -98,8 +100,10 @@ async def run(
         )
         calls = Calls(services, settings.secret_keys)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
-        api = routes(database, vault, calls, wall_clock, registrar=registrar)
-        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar])
+        monitors = Monitors(services.bus, database, wall_clock)
+        watching = Watching(monitors, settings.secret_keys, settings.public_url)
+        api = routes(database, vault, calls, wall_clock, registrar=registrar, watching=watching)
+        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar, monitors])
         await Server(config(app, host, port), lambda: hand_over(calls, drain_seconds)).serve()
     finally:
         await database.aclose()

@@ -159,6 +159,7 @@ QUERIES = {
     "GET /v1/usage": "?by=tenant,flow",
 }
 WORDLESS = (
+    "/v1/live",
     "/metrics",
     "/v1/speech",
     "/v1/rates",

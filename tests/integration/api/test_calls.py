@@ -27,10 +27,11 @@ async def line(api):
     await tenant(api, "depot")
     assert (await admin.ask("PUT", "/v1/departments/sales", {"numbers": ["+13105550111"]})).status == 200
     goes_on = {"ended": None, "outcome": ""}
+    entered = [("node.entered", START - 4, {"node": node, "type": "say"}) for node in ("greet", "bye")]
     await keep(
         api.database,
-        made(1, started=START - 5, **goes_on),
-        made(2, started=START - DAY, segments=[("azure", 60_000_000)], log=b'{"log":1}\n'),
+        made(1, started=START - 5, events=entered, **goes_on),
+        made(2, started=START - DAY, segments=[("azure", 60_000_000)], events=entered, log=b'{"log":1}\n'),
         made(3, started=START - 3, **goes_on),
         made(4, tenant="depot", started=START - 2, segments=[("azure", 1)], **goes_on),
         known=("harbour", "depot"),
@@ -101,10 +102,12 @@ async def test_calls_are_listed_and_shown_and_their_log_is_json_lines(api, line)
     viewer = await api.client("harbour", "viewer")
     page = (await viewer.ask("GET", "/v1/calls?limit=2&state=live")).json
     assert ([call["id"] for call in page["items"]], page["next"]) == ([AWAY, LIVE], "")
+    assert [call["node"] for call in page["items"]] == ["", "bye"]
     first = (await viewer.ask("GET", "/v1/calls?limit=1")).json
     second = (await viewer.ask("GET", f"/v1/calls?limit=2&cursor={first['next']}")).json
     assert [call["id"] for call in second["items"]] == [LIVE, ENDED]
     shown = (await viewer.ask("GET", f"/v1/calls/{ENDED}")).json
+    assert shown["node"] == "", "it is nowhere any more"
     assert (shown["micro_usd"], shown["seconds"], shown["segments"][0]["tier"]) == (80_000, 60.0, "azure")
     log = await viewer.ask("GET", f"/v1/calls/{ENDED}/log")
     assert (log.body, log.headers["content-type"]) == (b'{"log":1}\n', "application/x-ndjson")

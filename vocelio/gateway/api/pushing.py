@@ -14,14 +14,13 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 GONE, SLOW, SILENT, OVER = 4001, 4002, 4003, 4004
 """Close codes: the key is no good any more; what was sent was not read; no sign of life; there is no more to come."""
 
-POLICY, LATER = 1008, 1013
+POLICY = 1008
 REASONS = {
     GONE: "the key is not good any more",
     SLOW: "what is sent is not read in time",
     SILENT: "there was no sign of life",
     OVER: "the call has ended",
     POLICY: "too many messages",
-    LATER: "the store does not answer",
 }
 
 CLOSING_SECONDS = 1.0

@@ -3,6 +3,8 @@
 The call tells what it hears and sends. Nothing here waits; while nothing is recorded (``on`` is false) nothing is done.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Callable
 
 from vocelio.codecs.activity import SpeechStarted
@@ -15,9 +17,10 @@ from vocelio.gateway.calls.message_tape import MessageTape
 from vocelio.gateway.calls.reel import Reels
 from vocelio.gateway.calls.speaking import Speaking
 from vocelio.gateway.media.listening import Edge, Listening
-from vocelio.gateway.media.playout import Began, PlayoutEvent, Send
+from vocelio.gateway.media.playout import Began, PlayoutEvent, Send, SendAudio, SendClear
 
 _BEEP = ".beep"
+MAX_AHEAD = 32  # messages: two seconds, as playout sends ahead, in the shortest that it sends
 OVERHEARD = SAMPLE_RATE // 10
 """Samples of a piece that is given to whoever listens in: a tenth of a second."""
 
@@ -40,6 +43,7 @@ class Recorder:
         self._secret, self._recorded = secret, recorded
         self._tapes: list[CallTape] = []  # the call's recording, and one for whoever listens in
         self._speaks = self._confidential = False
+        self._ahead: deque[SendAudio] = deque(maxlen=MAX_AHEAD)  # what Twilio may still be playing
         self._wanted: Record | None = None  # the message that is being taken, or waits for its beep
         self._message: MessageTape | None = None
         self.on = False
@@ -53,6 +57,11 @@ class Recorder:
         """Let somebody hear all of it from now on; what is returned ends that."""
         tape = CallTape(_Overheard(sink), self._secret, OVERHEARD)
         tape.begin_amid(speaking=self._speaks, confidential=self._confidential)
+        now = asyncio.get_running_loop().time()
+        for item in self._ahead:
+            played = max(0, round((now - item.starts) * SAMPLE_RATE))
+            if played < len(item.mulaw):
+                tape.sent(SendAudio(item.mulaw[played:], item.prompt, max(now, item.starts)))
         self._tapes.append(tape)
         self.on = True
         return lambda: self._leave(tape)
@@ -108,6 +117,10 @@ class Recorder:
 
     def sent(self, item: Send) -> None:
         """What the gateway sends."""
+        if isinstance(item, SendAudio):
+            self._ahead.append(item)
+        elif isinstance(item, SendClear):
+            self._ahead.clear()
         for tape in self._tapes:
             tape.sent(item)
 

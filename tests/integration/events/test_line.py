@@ -45,6 +45,22 @@ async def test_a_channel_is_listened_to_only_while_somebody_does(redis):
         assert first.heard == second.heard == again.heard == []
 
 
+async def test_who_leaves_and_comes_back_at_once_disturbs_nobody(redis):
+    async with lines(redis.url, redis.url) as (here, there):
+        stays = Ear(here, "a")
+        await stays.ready()
+        for _ in range(50):
+            ear = Ear(here, "b")
+            await asyncio.sleep(0)
+            ear.end()
+            await asyncio.sleep(0)
+        last = Ear(here, "b")
+        await last.ready()
+        there.send("b", b"heard")
+        await last.until(lambda ear: ear.heard)
+        assert stays.gaps == 1
+
+
 async def test_after_a_cut_the_subscription_is_fresh_and_told_of_a_gap(redis):
     async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
         ear = Ear(near, "a")

@@ -8,6 +8,7 @@ a subscription stands anew.
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ class Receiving:
         self._server, self._own, self._beat = server, process.encode(), beat
         self._wanted: dict[str, list[Subscriber]] = {}
         self._asked: set[str] = set()  # channels that the present connection was asked for
+        self._left: Counter[str] = Counter()  # those whose end was asked for, and has not been confirmed
         self._changed = asyncio.Event()
         self._last = 0.0  # when something came, by the loop's clock
         self._failures = 0
@@ -82,6 +84,7 @@ class Receiving:
         """On one connection, as long as it lives and anybody listens."""
         async with asyncio.timeout(SECONDS):
             connection = await self._server.listener(next(iter(self._wanted)))
+        self._left.clear()
         self._asked, self._last = set(), asyncio.get_running_loop().time()
         tasks = [asyncio.ensure_future(part(connection)) for part in (self._read, self._keep)]
         try:
@@ -112,7 +115,9 @@ class Receiving:
             self._failures = 0
             for subscriber in list(subscribers):
                 subscriber.gap()
-        elif subscribers and channel in self._asked:
+        elif self._left[channel]:
+            self._left[channel] -= 1
+        else:
             raise RedisError("a subscription was ended")
 
     def _pass_on(self, body: bytes, subscribers: list[Subscriber]) -> None:
@@ -142,11 +147,9 @@ class Receiving:
                 due = loop.time() + self._beat
 
     async def _ask(self, connection: AbstractConnection) -> None:
-        wanted = set(self._wanted)
-        for word, channels in (
-            (self._unsubscribe, self._asked - wanted),
-            (self._subscribe, wanted - self._asked),
-        ):
-            self._asked = self._asked - channels if word is self._unsubscribe else self._asked | channels
+        wanted, asked = set(self._wanted), self._asked
+        self._asked = wanted
+        self._left.update(asked - wanted)
+        for word, channels in ((self._unsubscribe, asked - wanted), (self._subscribe, wanted - asked)):
             if channels:
                 await connection.send_command(word, *sorted(channels), check_health=False)

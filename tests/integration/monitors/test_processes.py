@@ -147,7 +147,8 @@ async def test_what_is_no_event_on_a_channel_harms_nobody(shared, redis):
             for where in ("events:harbour", "operators", "listeners"):
                 redis.ask("PUBLISH", f"vocelio:{where}", body)
         other = '{"tenant":"canary","call":"CA1","generation":1,"seq":1,"type":"x.y","at":1,"data":{}}'
-        redis.ask("PUBLISH", channel("harbour"), f"mxxxxxxxx{other}")
+        for strange in (other, other.replace("canary", "harbour").replace("x.y", "node.entered")):
+            redis.ask("PUBLISH", channel("harbour"), f"mxxxxxxxx{strange}")
         Played(there).begin()
         await shown.until(lambda shown: any(event["type"] == "call.started" for event in shown.events))
         assert all(event["tenant"] == "harbour" for event in shown.events)

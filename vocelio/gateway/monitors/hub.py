@@ -81,7 +81,11 @@ class Hub:
         events, lost = await watcher.take()
         done = 0
         for event in events:
-            self._happened(event)
+            try:
+                self._happened(event)
+            except Exception:  # a process of another release may tell things differently: the store is the authority
+                LOG.exception("an event of the type %s could not be shown", event.type[:40])
+                self._hurry.set()
             done += len(self.audience)
             if done > AT_ONCE:
                 done = 0

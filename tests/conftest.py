@@ -3,6 +3,7 @@
 import pytest
 
 from tests.postgres import Postgres
+from tests.redis import Redis
 from vocelio.gateway.store.database import Database
 
 
@@ -11,6 +12,19 @@ def postgres():
     """A PostgreSQL of this test process alone."""
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _redis():
+    with Redis() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(_redis):
+    """A Redis of this test process alone, running whatever the test before did to it."""
+    _redis.start()
+    return _redis
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

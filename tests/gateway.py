@@ -11,7 +11,7 @@ from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.signatures import no_tokens
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
-from vocelio.gateway.events import EventBus
+from vocelio.gateway.events import PASSING, EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import in_memory
 from vocelio.gateway.server import listen, running
@@ -43,14 +43,15 @@ def assignment(flow, **parts):
 
 
 class CollectingBus(EventBus):
-    """Keeps every event, too."""
+    """Keeps every event that is more than of the moment, too."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, line=None):
+        super().__init__(line)
         self.events = []
 
     def publish(self, event):
-        self.events.append(event)
+        if event.type not in PASSING:
+            self.events.append(event)
         super().publish(event)
 
     def of(self, kind):
@@ -66,6 +67,7 @@ class Gateway:
     carrier: Carrier
     bus: CollectingBus
     journal: MemoryJournal
+    calls: Calls
 
     async def call(self, steps=(), **options):
         """A call to the one number."""
@@ -85,19 +87,22 @@ async def gateway(
     recordings=None,
     speech=None,
     prompts=None,
+    line=None,
+    beside=lambda calls: ((), ()),
     **carrier_options,
 ):
-    """A gateway with that flow behind NUMBER, or with another site."""
-    bus = CollectingBus()
+    """A gateway with that flow behind NUMBER, or with another site; ``beside`` gives routes of an API and workers."""
+    bus = CollectingBus(line)
     journal, recordings = journal or MemoryJournal(), recordings or in_memory()
     site = site or MemorySite([assignment(flow)], journal=journal)
     speech, prompts = speech or only(recognizer, synthesizer), prompts or NoPrompts()
     services = Services(site, speech, bus, Fetcher(), journal, wall_clock, recordings, prompts=prompts)
     calls = Calls(services)
     settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
-    app = build(settings, calls, accounts=accounts)
+    api, workers = beside(calls)
+    app = build(settings, calls, accounts=accounts, api=api, workers=workers)
     async with (
         running(app, listen()) as origin,
         Carrier(origin, public_url, ACCOUNT, TOKEN, **carrier_options) as carrier,
     ):
-        yield Gateway(origin, carrier, bus, journal)
+        yield Gateway(origin, carrier, bus, journal, calls)

@@ -45,5 +45,6 @@ quietly() {
 
 need curl curl
 need postgresql initdb postgres
+need redis-server redis-server
 
 [ ${#missing[@]} -eq 0 ] || install_missing

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks import barge_in, calls, engine_step, lookup
+from benchmarks import barge_in, calls, engine_step, fanout, lookup
+from vocelio.gateway.events.line import connect
 
 
 @pytest.mark.parametrize("kind", calls.KINDS)
@@ -31,3 +32,13 @@ async def test_lookup(database):
     assert (row.tenants, row.lookups) == (20, 50)
     assert 0 < row.warm_p50 <= row.warm_p99
     assert row.memory > 10
+
+
+@pytest.mark.parametrize("through", ["the process", "redis"])
+async def test_fanout(redis, through):
+    row = await fanout.measure(3, 50, seconds=1.0, redis=redis.url if through == "redis" else "")
+    assert (row.through, row.monitors, row.arrived) == (through, 3, 1.0)
+    assert row.events >= 45
+    assert 0 < row.p50 <= row.p99
+    p50, p99 = await fanout.cost(connect(redis.url), watched=True)
+    assert 0 < p50 <= p99

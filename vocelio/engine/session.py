@@ -95,6 +95,10 @@ class Session:
         """True from when the flow has decided to hang up: what is left is to be heard, and no more."""
         return self._state.closing is not None
 
+    def has_node(self, name: str) -> bool:
+        """Whether an operator can let it jump to a node of that name."""
+        return self._travel.knows(name)
+
     @property
     def confidential(self) -> bool:
         """True while what the caller says or presses must not be kept or shown."""

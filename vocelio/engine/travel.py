@@ -46,6 +46,10 @@ class Travel:
         """Enter the call's own flow."""
         self._enter(self._versions[-1].flow.start)
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a node of that name to jump to."""
+        return any(name in version.flow.nodes for version in self._versions)
+
     def jump_to(self, name: str) -> None:
         """Go to the node of that name: in the flow within or, failing that, in the flows around it."""
         for depth in range(len(self._versions) - 1, -1, -1):

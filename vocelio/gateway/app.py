@@ -57,7 +57,7 @@ def build(
     answers = Answers(calls, signatures)
     onward = Onward(calls, answers)
     twilio = Voice(calls, signatures, answers, onward)
-    everybody: Sequence[Worker] = (Watch(calls), *workers)
+    everybody: Sequence[Worker] = (services.bus.line, Watch(calls), calls.dispatch, calls.audience, *workers)
 
     def document(answer: Callable[[SignedForm], Awaitable[str]]) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:

@@ -26,6 +26,7 @@ _KNOWN = {
     "VOCELIO_DATABASE_URL",
     "VOCELIO_KEY",
     "VOCELIO_PUBLIC_URL",
+    "VOCELIO_REDIS_URL",
     "VOCELIO_SECRET_KEY",
     "VOCELIO_STORAGE_URL",
 }
@@ -72,8 +73,8 @@ class ElevenLabs(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True):
     """What the environment says. ``tokens`` has the auth token of each Twilio account of the platform's.
 
-    ``secret_keys`` are texts, newest first; ``database_url`` may hold a password; ``key`` is the API's, for commands.
-    ``webhook_keys`` are the secrets of Twilio's shared keys, by the key's id.
+    ``secret_keys`` are texts, newest first; ``database_url`` and ``redis_url`` may hold a password; ``key`` is the
+    API's, for commands. ``webhook_keys`` are the secrets of Twilio's shared keys, by the key's id.
     """
 
     public_url: str
@@ -86,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True):
     storage_url: str = STORAGE_URL
     azure: Azure | None = None
     elevenlabs: ElevenLabs | None = None
+    redis_url: str = ""
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"
@@ -118,6 +120,7 @@ def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Set
         environment.get("VOCELIO_STORAGE_URL") or STORAGE_URL,
         _azure(environment),
         _elevenlabs(environment),
+        _redis_url(environment.get("VOCELIO_REDIS_URL", "").strip()),
     )
 
 
@@ -144,6 +147,19 @@ def _elevenlabs(environment: Mapping[str, str]) -> ElevenLabs | None:
     if url and (urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname):
         raise SettingsError(f"ELEVENLABS_BASE_URL is an address such as {ELEVENLABS_URL}, not {url!r}")
     return ElevenLabs(key, url.rstrip("/") or ELEVENLABS_URL) if key else None
+
+
+def _redis_url(url: str) -> str:
+    """No message shows it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        wrong = parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path)
+        _ = parts.port
+    except ValueError:
+        wrong = True
+    if url and wrong:
+        raise SettingsError("VOCELIO_REDIS_URL is an address such as redis://:PASSWORD@redis.example.com:6379/0")
+    return url
 
 
 def _secret_keys(text: str) -> tuple[str, ...]:

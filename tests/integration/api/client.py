@@ -11,6 +11,7 @@ from tests.gateway import CollectingBus
 from tests.speaker import Speaker
 from vocelio.gateway.api.limits import Limits
 from vocelio.gateway.api.routes import routes
+from vocelio.gateway.calls.dispatch import Reaction
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.desk import Desk
@@ -121,9 +122,18 @@ class Telephone:
     def caller_left(self):
         """See LiveCall."""
 
+    def listen_in(self, sink):
+        """See LiveCall."""
+        return lambda: None
+
+    def could(self, command, value):
+        """See LiveCall."""
+        return Reaction("unknown_node" if (command, value) == ("jump", "nowhere") else "accepted", "greet")
+
     def commanded(self, command, value):
         """See LiveCall."""
         self.told.append((command, value))
+        return self.could(command, value)
 
 
 class Api:

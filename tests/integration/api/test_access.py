@@ -103,6 +103,9 @@ TABLE = """
     POST   /v1/calls/{call}/hangup                     403     202       403       202    202       404    401   401
     POST   /v1/calls/{call}/transfer                   403     202       403       202    202       404    401   401
     POST   /v1/calls/{call}/say                        403     202       403       202    202       404    401   401
+    POST   /v1/calls/{call}/jump                       403     202       403       202    202       404    401   401
+    GET    /v1/live                                    200     200       200       200    200       200    401   401
+    POST   /v1/events/tickets                          201     201       201       201    201       201    401   401
     GET    /v1/recordings                              200     200       200       200    200       200    401   401
     GET    /v1/recordings/{recording}                  200     200       200       200    200       404    401   401
     GET    /v1/recordings/{recording}/audio            200     200       200       200    200       404    401   401
@@ -144,6 +147,7 @@ BODIES = {
     "POST /v1/numbers/import": {"all": True},
     "POST /v1/calls/{call}/transfer": {"department": "plain"},
     "POST /v1/calls/{call}/say": {"text": "Hello."},
+    "POST /v1/calls/{call}/jump": {"node": "greet"},
 }
 INSTEAD = {  # where the usual one would not do
     "DELETE /v1/flows/{flow}": {"flow": "plain-draft"},
@@ -157,6 +161,7 @@ QUERIES = {
     "GET /v1/usage": "?by=tenant,flow",
 }
 WORDLESS = (
+    "/v1/live",
     "/metrics",
     "/v1/speech",
     "/v1/rates",

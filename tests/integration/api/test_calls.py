@@ -16,6 +16,7 @@ COMMANDS = [
     ("hangup", None, ("hang_up", "")),
     ("transfer", {"department": "sales"}, ("transfer", "sales")),
     ("say", {"text": "Just a second."}, ("say", "Just a second.")),
+    ("jump", {"node": "bye"}, ("jump", "bye")),
 ]
 
 
@@ -26,10 +27,11 @@ async def line(api):
     await tenant(api, "depot")
     assert (await admin.ask("PUT", "/v1/departments/sales", {"numbers": ["+13105550111"]})).status == 200
     goes_on = {"ended": None, "outcome": ""}
+    entered = [("node.entered", START - 4, {"node": node, "type": "say"}) for node in ("greet", "bye")]
     await keep(
         api.database,
-        made(1, started=START - 5, **goes_on),
-        made(2, started=START - DAY, segments=[("azure", 60_000_000)], log=b'{"log":1}\n'),
+        made(1, started=START - 5, events=entered, **goes_on),
+        made(2, started=START - DAY, segments=[("azure", 60_000_000)], events=entered, log=b'{"log":1}\n'),
         made(3, started=START - 3, **goes_on),
         made(4, tenant="depot", started=START - 2, segments=[("azure", 1)], **goes_on),
         known=("harbour", "depot"),
@@ -53,7 +55,7 @@ async def trail(api):
 async def test_a_live_call_is_told_and_the_trail_has_it(api, line, path, body, told):
     operator = await api.client("harbour", "operator")
     answer = await operator.ask("POST", f"/v1/calls/{LIVE}/{path}", body)
-    assert (answer.status, answer.json) == (202, {"status": "accepted"})
+    assert (answer.status, answer.json) == (202, {"status": "accepted", "node": "greet"})
     assert line[LIVE].told == [told]
     assert await trail(api) == [(LIVE, {"command": told[0], "value": told[1]})]
 
@@ -79,6 +81,8 @@ async def test_a_call_that_is_not_on_the_line_is_not_told_and_the_trail_has_noth
         ("say", {"text": ""}, "text"),
         ("say", {"text": "x" * 1_001}, "text"),
         ("say", {"text": "a\0b"}, "text"),
+        ("jump", {"node": ""}, "node"),
+        ("jump", {"node": "nowhere"}, "node"),
     ],
 )
 async def test_what_cannot_be_told(api, line, path, body, field):
@@ -98,10 +102,12 @@ async def test_calls_are_listed_and_shown_and_their_log_is_json_lines(api, line)
     viewer = await api.client("harbour", "viewer")
     page = (await viewer.ask("GET", "/v1/calls?limit=2&state=live")).json
     assert ([call["id"] for call in page["items"]], page["next"]) == ([AWAY, LIVE], "")
+    assert [call["node"] for call in page["items"]] == ["", "bye"]
     first = (await viewer.ask("GET", "/v1/calls?limit=1")).json
     second = (await viewer.ask("GET", f"/v1/calls?limit=2&cursor={first['next']}")).json
     assert [call["id"] for call in second["items"]] == [LIVE, ENDED]
     shown = (await viewer.ask("GET", f"/v1/calls/{ENDED}")).json
+    assert shown["node"] == "", "it is nowhere any more"
     assert (shown["micro_usd"], shown["seconds"], shown["segments"][0]["tier"]) == (80_000, 60.0, "azure")
     log = await viewer.ask("GET", f"/v1/calls/{ENDED}/log")
     assert (log.body, log.headers["content-type"]) == (b'{"log":1}\n', "application/x-ndjson")

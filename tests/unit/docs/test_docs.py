@@ -13,7 +13,9 @@ from vocelio.engine.flow import Flow
 from vocelio.engine.nodes import TYPES
 from vocelio.engine.schema import document as schema_document
 from vocelio.gateway import config
+from vocelio.gateway.api import pushing
 from vocelio.gateway.cli import app
+from vocelio.gateway.monitors.picture import Picture
 from vocelio.gateway.simulator.switches import Switches
 
 ROOT = Path(__file__).parents[3]
@@ -49,6 +51,13 @@ def test_every_event_is_described():
     described = (ROOT / "docs" / "events.md").read_text()
     assert len(types) > 15
     assert {name for name in types if f"`{name}`" not in described} == set()
+
+
+def test_what_monitors_are_sent_is_described():
+    described = (ROOT / "docs" / "monitors.md").read_text()
+    names = {field.name for field in msgspec.structs.fields(Picture)} | {str(code) for code in pushing.REASONS}
+    names |= {"snapshot", "event", "changes", "gap", "beat", "format"}
+    assert {name for name in names if name not in described} == set()
 
 
 def test_every_command_of_the_readme_exists():

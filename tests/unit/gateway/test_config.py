@@ -56,6 +56,8 @@ def test_a_twilio_account(tmp_path):
         ({"AZURE_SPEECH_REGION": "westeurope"}, "AZURE_SPEECH_KEY is missing"),
         ({"ELEVENLABS_BASE_URL": "https://x.example"}, "ELEVENLABS_API_KEY is missing"),
         ({"ELEVENLABS_API_KEY": "hush", "ELEVENLABS_BASE_URL": "x.example"}, "https://"),
+        ({"VOCELIO_REDIS_URL": "hush@redis.example.com"}, "VOCELIO_REDIS_URL is an address"),
+        ({"VOCELIO_REDIS_URL": "redis://:hush@redis.example.com:port"}, "VOCELIO_REDIS_URL is an address"),
         ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hush"}, "32 hexadecimal"),
     ],
 )
@@ -63,6 +65,13 @@ def test_what_is_wrong_is_named(environment, says, tmp_path):
     with pytest.raises(SettingsError, match=says) as caught:
         read(environment, tmp_path / "secret")
     assert "hush" not in str(caught.value)
+
+
+def test_the_redis_url_is_not_shown(tmp_path):
+    settings = read({"VOCELIO_REDIS_URL": "rediss://:hush@redis.example.com:6380/1"}, tmp_path / "secret")
+    assert settings.redis_url == "rediss://:hush@redis.example.com:6380/1"
+    assert "hush" not in repr(settings)
+    assert read({}, tmp_path / "secret").redis_url == ""
 
 
 def test_several_secret_keys_newest_first(tmp_path):

@@ -8,17 +8,17 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
-from starlette.requests import Request
+import msgspec
+from starlette.requests import HTTPConnection
 
 from vocelio.gateway.api.limits import Buckets, Limits
-from vocelio.gateway.api.operation import Operation
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import BadRequest, Forbidden, NotFound, StoreUnavailable, Unauthorized
 from vocelio.gateway.store import keys, tenants
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.keys import Holder
-from vocelio.gateway.store.roles import PERMISSIONS
+from vocelio.gateway.store.roles import PERMISSIONS, Permission
 
 TENANT = "Vocelio-Tenant"
 SCHEME = "bearer"
@@ -26,18 +26,25 @@ AT_ONCE = 8  # of the pool's 20 connections: however slow the API's questions ar
 LAST_USED_SECONDS = 1.0  # that the key was used is nice to know, and nothing waits longer for it
 
 
+class Entrance(msgspec.Struct, frozen=True):
+    """What a key's role must allow; ``tenant`` says that it is about one tenant's things. See Operation."""
+
+    permission: Permission | None
+    tenant: bool = True
+
+
 class Gate:
     """Lets good keys in, each as often as it may. ``places`` are those that may ask the database at a time."""
 
     def __init__(self, database: Database, wall: WallClock, limits: Limits) -> None:
-        self._database, self._wall = database, wall
+        self._database, self.wall = database, wall
         self.places = asyncio.Semaphore(AT_ONCE)
         self._requests = Buckets(limits.requests, limits.at_once, wall)
         self._failures = Buckets(limits.failures, limits.failures_at_once, wall)
 
-    async def admit(self, operation: Operation, request: Request, identifier: str) -> Actor:
+    async def admit(self, operation: Entrance, request: HTTPConnection, identifier: str) -> Actor:
         """Who asks for the operation. Raises Unauthorized, Forbidden, TooMany, BadRequest, NotFound."""
-        now = self._wall()
+        now = self.wall()
         if operation.permission is None:
             return Actor("", "viewer", "", identifier, now)
         holder = await self._holder(request, now)
@@ -47,17 +54,30 @@ class Gate:
         tenant = await self._tenant(operation, holder, request.headers.getlist(TENANT))
         return Actor(holder.key, holder.role, tenant, identifier, now)
 
-    async def _holder(self, request: Request, now: int) -> Holder:
+    async def named(self, key: str, tenant: str, identifier: str) -> Actor:
+        """The key of that id, which somebody has vouched for, with what it may do now. Raises Unauthorized."""
+        now = self.wall()
+        holder = await keys.named(self._database, key, now)
+        if holder is None or holder.tenant not in ("", tenant):
+            raise Unauthorized("The ticket's key is not good any more.")
+        self._requests.take(holder.key)
+        return Actor(holder.key, holder.role, tenant, identifier, now)
+
+    async def _holder(self, request: HTTPConnection, now: int) -> Holder:
         """A good key passes even where others fail all the time: both may come through the same proxy."""
         holder = await keys.holder(self._database, _bearer(request.headers.getlist("Authorization")), now)
         if holder is None:
-            self._failures.take(request.client.host if request.client else "")
-            raise Unauthorized("This needs a key that is good: Authorization: Bearer voc_...")
+            raise self.unauthorized(request, "This needs a key that is good: Authorization: Bearer voc_...")
         with suppress(StoreUnavailable):  # what the request is about may still be read
             await self._database.in_time(keys.used(self._database, holder, now), LAST_USED_SECONDS)
         return holder
 
-    async def _tenant(self, operation: Operation, holder: Holder, named: Sequence[str]) -> str:
+    def unauthorized(self, request: HTTPConnection, why: str) -> Unauthorized:
+        """The answer to whoever has nothing that is good. Raises TooMany when that comes too often."""
+        self._failures.take(request.client.host if request.client else "")
+        return Unauthorized(why)
+
+    async def _tenant(self, operation: Entrance, holder: Holder, named: Sequence[str]) -> str:
         if holder.tenant:
             return holder.tenant
         if not named and not operation.tenant:

@@ -1,13 +1,13 @@
 """/v1/calls."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 import msgspec
 from msgspec import Meta
 
 from vocelio.engine.problems import Problem
 from vocelio.gateway.api.operation import Answer, Context
-from vocelio.gateway.calls.registry import Command
+from vocelio.gateway.calls.dispatch import Command, Reaction
 from vocelio.gateway.errors import Conflict, Invalid
 from vocelio.gateway.store import calls, departments
 from vocelio.gateway.store.calls import Call, CallId, Search, Timeline, TimelinePage
@@ -29,9 +29,16 @@ class Say(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     text: Sentence
 
 
-class Accepted(msgspec.Struct, frozen=True):
-    """The call has been told. What comes of it is in its timeline."""
+class Jump(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The node to go on with: of the flow that the call is in, or of one around it."""
 
+    node: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The call has been told, and the flow is at ``node`` now. What else comes of it is in its timeline."""
+
+    node: str = ""
     status: Annotated[Literal["accepted"], Meta(description="always the same")] = "accepted"
 
 
@@ -74,19 +81,35 @@ async def say(context: Context, *, call: CallId, body: Say) -> Answer[Accepted]:
     return await _command(context, call, "say", body.text)
 
 
+async def jump(context: Context, *, call: CallId, body: Jump) -> Answer[Accepted]:
+    """Let a live call go on with another node of its flow."""
+    return await _command(context, call, "jump", body.node)
+
+
 async def _command(context: Context, call: str, command: Command, value: str = "") -> Answer[Accepted]:
     """The trail has it before the call hears of it: what an operator did to a caller is never unknown."""
     found = await calls.find(context.database, context.tenant, call)
     if found.ended is not None:
         raise Conflict("The call has ended.")
-    if call not in context.calls.live:
-        raise _not_live()
+    dispatch = context.calls.dispatch
+    _check(await dispatch.could(context.tenant, call, command, value), value)
     async with context.database.writing() as connection:
         await context.actor.record(connection, "call.commanded", call, after={"command": command, "value": value})
-    if not context.calls.command(context.tenant, call, command, value):
-        raise _not_live()
-    return Answer(Accepted(), status=202)
+    reaction = _check(await dispatch.command(context.tenant, call, command, value), value)
+    return Answer(Accepted(reaction.node), status=202)
 
 
-def _not_live() -> Conflict:
-    return Conflict("The call cannot be reached at present: it is between two streams. Try again in a second.")
+def _check(reaction: Reaction, value: str) -> Reaction:
+    """Raises Conflict, Invalid."""
+    match reaction.verdict:
+        case "accepted":
+            return reaction
+        case "ending":
+            raise Conflict("The call is ending: nothing but its end can be hurried.")
+        case "unknown_node":
+            problem = Problem("node", "unknown-node", f"the flow has no node `{value}`")
+            raise Invalid("The call cannot jump there.", [problem])
+        case "not_here":
+            raise Conflict("No process has the call at present: it is between two streams. Try again in a second.")
+        case _:
+            assert_never(reaction.verdict)

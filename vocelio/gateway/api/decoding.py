@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, get_args, get_origin, get_type_hints
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from vocelio.engine import convert
 from vocelio.engine.problems import Report, short
@@ -77,7 +77,7 @@ def path_part(hint: Any, text: str) -> Any:
         raise NotFound from None
 
 
-def query(kind: type[msgspec.Struct], request: Request) -> Any:
+def query(kind: type[msgspec.Struct], request: HTTPConnection) -> Any:
     """What stands behind the question mark. Raises Invalid."""
     if len(request.url.query) > LONGEST_QUERY:
         raise Invalid(f"What stands behind the question mark has more than {LONGEST_QUERY} characters.")

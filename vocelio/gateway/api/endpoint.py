@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -19,6 +19,7 @@ from vocelio.gateway.api import decoding, problems
 from vocelio.gateway.api.authentication import Gate
 from vocelio.gateway.api.decoding import NOT_GIVEN, Signature
 from vocelio.gateway.api.operation import Answer, Context, Operation
+from vocelio.gateway.api.tickets import Tickets
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.errors import NotFound, Refused
@@ -48,16 +49,17 @@ class Endpoint:
         gate: Gate,
         registrar: Registrar | None = None,
         renderer: Renderer | None = None,
+        tickets: Tickets | None = None,
     ) -> None:
         self.operation = operation
         self._signature = Signature(operation.handler)
         self._database, self._vault, self._calls, self._gate = database, vault, calls, gate
-        self._registrar, self._renderer = registrar, renderer
+        self._registrar, self._renderer, self._tickets = registrar, renderer, tickets or Tickets()
 
     async def answer(self, request: Request, identifier: str) -> Response:
         """The answer to a request. Raises Refused."""
         async with self._gate.places:
-            admission = self._gate.admit(self.operation, request, identifier)
+            admission = self._gate.admit(self.operation.entrance, request, identifier)
             actor = await self._database.in_time(admission, ADMISSION_SECONDS)
         context = Context(
             database=self._database,
@@ -69,6 +71,7 @@ class Endpoint:
             registrar=self._registrar,
             range=request.headers.get("Range", ""),
             renderer=self._renderer,
+            tickets=self._tickets,
         )
         arguments = await self._arguments(request)
         async with self._gate.places:
@@ -106,7 +109,7 @@ class Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        response = await self._answered(request, _identifier(request.headers.getlist(REQUEST)))
+        response = await self._answered(request, identified(request))
         await response(scope, receive, send)
 
     async def _answered(self, request: Request, identifier: str) -> Response:
@@ -144,8 +147,9 @@ class Nowhere(Resource):
         raise NotFound
 
 
-def _identifier(given: list[str]) -> str:
+def identified(request: HTTPConnection) -> str:
     """The client's identifier of the request, where it is one that can go into a log; else a new one."""
+    given = request.headers.getlist(REQUEST)
     return given[0] if len(given) == 1 and _PLAIN.fullmatch(given[0]) else secrets.token_hex(8)
 
 

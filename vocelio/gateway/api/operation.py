@@ -15,6 +15,8 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
+from vocelio.gateway.api.authentication import Entrance
+from vocelio.gateway.api.tickets import Tickets
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.recordings.recordings import Recordings
@@ -45,6 +47,7 @@ class Context:
     registrar: Registrar | None = None
     range: str = ""
     renderer: Renderer | None = None
+    tickets: Tickets = field(default_factory=Tickets)
 
     @property
     def recordings(self) -> Recordings:
@@ -100,6 +103,11 @@ class Operation:
     statuses: tuple[int, ...] = ()
     media: tuple[str, ...] = ()
     twilio: bool = False
+
+    @property
+    def entrance(self) -> Entrance:
+        """What the gate has to know of it."""
+        return Entrance(self.permission, self.tenant)
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -3,7 +3,7 @@
 from functools import cache
 from itertools import groupby
 
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from vocelio.engine import schema
 from vocelio.engine.document import MAX_BYTES as MAX_FLOW
@@ -14,6 +14,7 @@ from vocelio.gateway.api import (
     departments,
     flows,
     keys,
+    live,
     numbers,
     openapi,
     prompts,
@@ -30,6 +31,8 @@ from vocelio.gateway.api.authentication import Gate
 from vocelio.gateway.api.endpoint import Endpoint, Nowhere, Resource
 from vocelio.gateway.api.limits import Limits
 from vocelio.gateway.api.operation import Answer, Context, Operation
+from vocelio.gateway.api.sockets import Sockets, Watching
+from vocelio.gateway.api.tickets import Tickets
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.clock import WallClock
@@ -130,6 +133,9 @@ OPERATIONS = (
     Operation("POST", "/v1/calls/{call}/hangup", "operate", calls.hang_up, statuses=TOLD),
     Operation("POST", "/v1/calls/{call}/transfer", "operate", calls.transfer, statuses=TOLD),
     Operation("POST", "/v1/calls/{call}/say", "operate", calls.say, statuses=TOLD),
+    Operation("POST", "/v1/calls/{call}/jump", "operate", calls.jump, statuses=TOLD),
+    Operation("GET", "/v1/live", "read", live.totals, tenant=False),
+    Operation("POST", "/v1/events/tickets", "read", live.ticket, tenant=False, statuses=MADE),
     Operation("GET", "/v1/recordings", "read", recordings.every),
     Operation("GET", "/v1/recordings/{recording}", "read", recordings.show),
     Operation("GET", "/v1/recordings/{recording}/audio", "read", recordings.audio, media=(WAV,), statuses=PARTLY),
@@ -147,16 +153,24 @@ def routes(
     limits: Limits | None = None,
     registrar: Registrar | None = None,
     renderer: Renderer | None = None,
-) -> list[Route]:
+    watching: Watching | None = None,
+) -> list[BaseRoute]:
     """The routes of the API, for the application.
 
-    Without a ``registrar`` nothing is set at Twilio, without a ``renderer`` nothing is rendered beforehand.
+    Without a ``registrar`` nothing is set at Twilio, without a ``renderer`` nothing is rendered beforehand; without
+    ``watching`` nobody can watch.
     """
     gate = Gate(database, wall, limits or Limits())
-    made = []
+    tickets = Tickets(watching.keys if watching else ())
+    made: list[BaseRoute] = []
     for path, rows in groupby(sorted(OPERATIONS, key=_place), key=lambda row: row.path):
-        endpoints = {row.method: Endpoint(row, database, vault, registry, gate, registrar, renderer) for row in rows}
+        endpoints = {
+            row.method: Endpoint(row, database, vault, registry, gate, registrar, renderer, tickets) for row in rows
+        }
         made.append(Route(path, Resource(endpoints)))
+    if watching:
+        sockets = Sockets(database, registry, gate, watching.monitors, tickets, watching.origin, watching.pace)
+        made += sockets.routes()
     return [*made, Route("/v1/{rest:path}", Nowhere())]
 
 

@@ -15,13 +15,15 @@ from typing import Literal, assert_never
 import msgspec
 
 from vocelio.engine import actions, events
+from vocelio.gateway.calls.audience import Sink
 from vocelio.gateway.calls.clearance import Clearing, Decision
 from vocelio.gateway.calls.conversation import HIDDEN, Conversation
 from vocelio.gateway.calls.dialing import Refusal
+from vocelio.gateway.calls.dispatch import Command, Reaction
 from vocelio.gateway.calls.held import STORE_SECONDS, Held, Outward
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
-from vocelio.gateway.calls.registry import LIVE_SECONDS, TRANSFER_MARGIN, Calls, Command
+from vocelio.gateway.calls.registry import LIVE_SECONDS, TRANSFER_MARGIN, Calls
 from vocelio.gateway.calls.requests import Requests
 from vocelio.gateway.media.stream import CLOSE_NORMAL, CLOSE_TROUBLE
 from vocelio.gateway.outbound.fetch import Reply, shown
@@ -160,11 +162,25 @@ class Call:
             self._calls.lost(self._record)
         self.close()
 
-    def commanded(self, command: Command, value: str) -> None:
+    def could(self, command: Command, value: str) -> Reaction:
+        """What it would make of an operator's command: one that is ending can only be cut off."""
+        if not self._may_act() or (command != "hang_up" and self._session.closing):
+            return Reaction("ending", self.node)
+        if command == "jump" and not self._session.has_node(value):
+            return Reaction("unknown_node", self.node)
+        return Reaction("accepted", self.node)
+
+    def commanded(self, command: Command, value: str) -> Reaction:
         """An operator wants something of the call."""
-        if self._may_act():
+        reaction = self.could(command, value)
+        if reaction.verdict == "accepted":
             self.publish("operator.commanded", command=command, value=value)
             self.step(events.Commanded(self.at(), command, value))
+        return Reaction(reaction.verdict, self.node)
+
+    def listen_in(self, sink: Sink) -> Callable[[], None]:
+        """Somebody listens in, until the stream ends or what is returned is called."""
+        return self._conversation.recorder.listen_in(sink)
 
     def hand_over(self, *, now: bool = False) -> None:
         """Another process shall go on with it: from its next prompt on, or from wherever it is ``now``."""
@@ -246,6 +262,10 @@ class Call:
     def publish(self, kind: str, **data: object) -> None:
         """See Shell."""
         self._calls.publish(self._record, kind, **data)
+
+    def glimpse(self, kind: str, **data: object) -> None:
+        """See Shell."""
+        self._calls.glimpse(self._record, kind, **data)
 
     # The engine
 

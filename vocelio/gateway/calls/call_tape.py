@@ -6,10 +6,10 @@ has fallen silent; so is a prompt that says it again.
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal, Protocol
 
 from vocelio.codecs.activity import SpeechStarted
 from vocelio.codecs.mulaw import SILENCE
-from vocelio.gateway.calls.reel import Reel, Reels
 from vocelio.gateway.media.listening import Edge
 from vocelio.gateway.media.playout import Send, SendAudio, SendClear
 from vocelio.gateway.media.recording import BothSides
@@ -21,14 +21,35 @@ LINGER = 0.5
 _HUSH = bytes([SILENCE])
 
 
-class CallTape:
-    """It runs from the stream's begin to its end. ``secret`` knows whether a prompt is to be silent in it."""
+class Maker(Protocol):
+    """Makes what the sound goes to."""
 
-    def __init__(self, reels: Reels, secret: Callable[[str], bool]) -> None:
-        self._reels, self._secret = reels, secret
+    def begin(self, kind: Literal["call"]) -> "Taker":
+        """There is sound."""
+        ...
+
+
+class Taker(Protocol):
+    """Takes both sides' sound, a byte of each in turn."""
+
+    def add(self, sound: bytes) -> None:
+        """The next piece."""
+
+    def end(self) -> None:
+        """There is no more."""
+
+
+class CallTape:
+    """It runs from the stream's begin to its end. ``secret`` knows whether a prompt is to be silent in it.
+
+    Sound is given in pieces of ``piece`` samples of each side.
+    """
+
+    def __init__(self, reels: Maker, secret: Callable[[str], bool], piece: int = PIECE_SAMPLES) -> None:
+        self._reels, self._secret, self._piece = reels, secret, piece
         self._now = asyncio.get_running_loop().time
         self._sides = BothSides(self._now())
-        self._reel: Reel | None = None  # from the first piece on: what is shorter is no call
+        self._reel: Taker | None = None  # from the first piece on: what is shorter is no call
         self._speaking = self._asked = self._hidden = False
         self._hidden_until = 0.0
 
@@ -38,7 +59,7 @@ class CallTape:
         if self._hidden:
             sound = self._hushed(sound, now)
         self._sides.caller(sound, now)
-        if self._sides.waiting >= PIECE_SAMPLES:
+        if self._sides.waiting >= self._piece:
             self._keep(self._sides.take())
 
     def sent(self, item: Send) -> None:
@@ -52,6 +73,12 @@ class CallTape:
     def echoed(self, sound: bytes) -> None:
         """The caller's own sound goes back, and is heard at once."""
         self._sides.gateway(_HUSH * len(sound) if self._hidden else sound, self._now())
+
+    def begin_amid(self, *, speaking: bool, confidential: bool) -> None:
+        """It begins in the middle of a call: what was said in confidence just now may not be over."""
+        self._speaking = speaking
+        self.confide(confidential=True)
+        self.confide(confidential)
 
     def turned(self, edge: Edge) -> None:
         """The caller begins to speak, or has fallen silent."""

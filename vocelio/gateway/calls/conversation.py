@@ -42,7 +42,10 @@ class Shell(Protocol):
         """Something happened: the engine's next event."""
 
     def publish(self, kind: str, **data: object) -> None:
-        """Tell those who watch."""
+        """Tell those who watch, and the timeline."""
+
+    def glimpse(self, kind: str, **data: object) -> None:
+        """Tell those who watch just now."""
 
 
 class Conversation:
@@ -220,6 +223,7 @@ class Conversation:
 
     def _turned(self, edge: Edge) -> None:
         self.recorder.turned(edge)
+        self._shell.glimpse("caller.speaking", on=isinstance(edge, SpeechStarted))
         if isinstance(edge, SpeechStarted):
             self._turn.forget()
             self._shell.step(events.SpeechStarted(self._shell.at()))
@@ -230,12 +234,19 @@ class Conversation:
             self._watch_final(FINAL_DEADLINE)
 
     def _heard(self, wanted: actions.Listen, heard: Heard) -> None:
+        self._glimpsed(wanted, heard)
         self._partial = None if heard.final else (wanted, heard)
         if heard.final:
             self._watch_final()
             self._turn.understood(self._loop.time())
             self._tell_heard(wanted, heard)
         self._shell.step(events.Heard(self._shell.at(), wanted.id, heard.text, heard.final, heard.confidence))
+
+    def _glimpsed(self, wanted: actions.Listen, heard: Heard) -> None:
+        """A recogniser says the same again and again; and the final text is told for good."""
+        before = self._partial[1].text if self._partial else ""
+        if not heard.final and heard.text != before:
+            self._shell.glimpse("caller.partial", text=HIDDEN if wanted.sensitive else heard.text)
 
     def _tell_heard(self, wanted: actions.Listen, heard: Heard) -> None:
         text = HIDDEN if wanted.sensitive else heard.text

@@ -11,12 +11,14 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from vocelio.engine.actions import HangUp, Transfer
+from vocelio.gateway.calls.audience import Audience, Overheard
 from vocelio.gateway.calls.clearance import Clearance
+from vocelio.gateway.calls.dispatch import Commanded, Dispatch
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord, state
 from vocelio.gateway.calls.tasks import Tasks
@@ -36,7 +38,6 @@ STATUS_SECONDS = 5.0  # from a call's end by its status to the end of its transf
 LOST_AFTER = 3.0  # seconds without a new stream after one broke off: Twilio's next request comes in under one
 BEHIND = 0.05  # seconds after an instant from which on it has passed on any clock
 MAX_NEWS = 10_000  # of calls that ended while the store was away; what is dropped is found by the sweep, hours later
-Command = Literal["hang_up", "transfer", "say", "jump"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,8 @@ class _News:
     generation: int | None
 
 
-class LiveCall(Protocol):
+class LiveCall(Commanded, Overheard, Protocol):
     """A call while its stream is open here."""
-
-    @property
-    def tenant(self) -> str:
-        """Whose it is."""
-        ...
 
     @property
     def account(self) -> str:
@@ -81,9 +77,6 @@ class LiveCall(Protocol):
     def caller_left(self) -> None:
         """The call is over."""
 
-    def commanded(self, command: Command, value: str) -> None:
-        """An operator wants something of it."""
-
     def hand_over(self, *, now: bool = False) -> None:
         """Another process shall go on with it: from its next prompt on, or from wherever it is ``now``."""
 
@@ -95,6 +88,8 @@ class Calls:
         self.services = services
         self.clearance = Clearance(services.site, services.wall)
         self.live: dict[str, LiveCall] = {}
+        self.dispatch = Dispatch(self.live, services.bus.line)
+        self.audience = Audience(self.live, services.bus.line)
         self.draining = False
         self._tickets = Tickets(keys)
         self._news: deque[tuple[_News, float]] = deque(maxlen=MAX_NEWS)
@@ -350,14 +345,6 @@ class Calls:
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.begin(_in_peace(work), "a call is looked after")
 
-    def command(self, tenant: str, call: str, command: Command, value: str = "") -> bool:
-        """Pass an operator's command on; False when the tenant has no such call on a stream of this process."""
-        live = self.live.get(call)
-        if live is None or live.tenant != tenant:
-            return False
-        live.commanded(command, value)
-        return True
-
     async def aclose(self) -> None:
         """The process ends: what still waits is left to the store, where any other finds it."""
         for account, call in list(self._timers):
@@ -380,6 +367,20 @@ class Calls:
             data=data,
         )
         self._tell(event, record.assignment.flow)
+
+    def glimpse(self, record: CallRecord, kind: str, **data: Any) -> None:
+        """Tell whoever watches just now: no timeline has it. Never waits."""
+        self.services.bus.publish(
+            Event(
+                tenant=record.assignment.tenant.id,
+                call=record.call,
+                generation=record.generation,
+                seq=record.sequence,
+                type=kind,
+                at=self.services.wall(),
+                data=data,
+            )
+        )
 
     def _tell(self, event: Event, flow: str) -> None:
         self.services.journal.tell(event, flow)

@@ -10,7 +10,8 @@ import typer
 
 from vocelio.gateway import config as configuration
 from vocelio.gateway.api.routes import routes
-from vocelio.gateway.app import build
+from vocelio.gateway.api.sockets import Watching
+from vocelio.gateway.app import Worker, build
 from vocelio.gateway.calls.handover import hand_over
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.registry import Calls
@@ -21,6 +22,8 @@ from vocelio.gateway.cli import common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.events import EventBus
+from vocelio.gateway.events.line import connect
+from vocelio.gateway.monitors.monitors import Monitors
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.rendered.plans import Plans
@@ -97,7 +100,7 @@ async def run(
         services = Services(
             DatabaseSite(database, vault, wall_clock),
             speaking,
-            EventBus(),
+            EventBus(connect(settings.redis_url)),
             fetcher or Fetcher(),
             journal(database, vault),
             wall_clock,
@@ -107,8 +110,11 @@ async def run(
         renderer = Renderer(database, shelf, plans, speaking.voices.render, wall_clock)
         calls = Calls(services, settings.secret_keys)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
-        api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer)
-        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar, renderer])
+        monitors = Monitors(services.bus, database, wall_clock)
+        watching = Watching(monitors, settings.secret_keys, settings.public_url)
+        api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer, watching=watching)
+        workers: list[Worker] = [registrar, renderer, monitors]
+        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=workers)
         await Server(config(app, host, port), lambda: hand_over(calls, drain_seconds)).serve()
         await shelf.aclose()
     finally:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import BigInteger, ColumnElement, Row, literal, select, tuple_
+from sqlalchemy import BigInteger, ColumnElement, Row, Select, case, func, literal, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.voice import Tier
@@ -17,6 +17,7 @@ from vocelio.gateway.errors import NotFound
 from vocelio.gateway.store import pages
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.journal import Segment, Tally
+from vocelio.gateway.store.live import current_node
 from vocelio.gateway.store.pages import LONGEST_CURSOR, Items
 from vocelio.gateway.store.schema import call_events, call_logs, calls, usage
 from vocelio.gateway.store.site import END, Name, PhoneNumber
@@ -63,7 +64,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     ``caller`` is empty when it was withheld. ``version`` is none, and ``flow`` may be empty, when the call was turned
     away before a flow began. ``ended`` is none and ``outcome`` empty while it goes on. ``department`` is the last that
     was rung. ``billed`` is in microseconds, ``seconds`` the same in seconds; ``micro_usd`` is what it costs so far.
-    ``generation`` counts its streams.
+    ``generation`` counts its streams. ``node`` is where the flow is, while the call goes on.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     micro_usd: int
     generation: int
+    node: str = ""
 
 
 class TimelinePage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,7 +118,7 @@ async def every(database: Database, tenant: str, search: Search) -> Items[Call]:
     """A tenant's calls, the newest first. Raises Invalid when the cursor is none of theirs."""
     behind = pages.after(search.cursor, int, str)
     newest = (calls.c.started.desc(), calls.c.id.desc())
-    query = select(calls).where(*_matching(tenant, search)).order_by(*newest).limit(search.limit + 1)
+    query = _shown().where(*_matching(tenant, search)).order_by(*newest).limit(search.limit + 1)
     if behind:
         query = query.where(tuple_(calls.c.started, calls.c.id) < behind)
     async with database.reading() as connection:
@@ -158,6 +160,12 @@ async def log(database: Database, tenant: str, call: str) -> bytes:
     return await asyncio.to_thread(lambda: b"".join(map(zlib.decompress, pieces)))  # a long call's has 4 MB
 
 
+def _shown() -> Select[Any]:
+    """Rows of calls, with the node that a live one is at: of others nobody looks for it."""
+    node = case((calls.c.ended.is_(None), func.coalesce(current_node(), "")), else_="")
+    return select(calls, node.label("node"))
+
+
 def _matching(tenant: str, search: Search) -> list[ColumnElement[bool]]:
     wanted = {
         calls.c.flow_id: search.flow,
@@ -176,8 +184,8 @@ def _matching(tenant: str, search: Search) -> list[ColumnElement[bool]]:
 
 
 async def _row(connection: AsyncConnection, tenant: str, call: str) -> Row[Any]:
-    found = await connection.execute(select(calls).where(calls.c.tenant_id == tenant, calls.c.id == call))
-    row = found.first()
+    found = await connection.execute(_shown().where(calls.c.tenant_id == tenant, calls.c.id == call))
+    row: Row[Any] | None = found.first()
     if row is None:
         raise NotFound
     return row
@@ -215,6 +223,7 @@ def _call(row: Row[Any]) -> dict[str, Any]:
         "seconds": row.billed / 1e6,
         "micro_usd": row.micro_usd,
         "generation": row.generation,
+        "node": row.node,
     }
 
 

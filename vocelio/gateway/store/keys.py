@@ -9,6 +9,7 @@ import hmac
 import re
 import secrets
 import string
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import msgspec
@@ -132,6 +133,24 @@ async def holder(database: Database, text: str, at: int) -> Holder | None:
     if row is None or not genuine or row.suspended or not _is_live(row, at):
         return None
     return Holder(row.id, row.tenant_id or "", row.role, row.last_used or 0)
+
+
+async def named(database: Database, key: str, at: int) -> Holder | None:
+    """Whose key has that id, if it is good now: for what was vouched for by whoever had its secret."""
+    query = select(keys, tenants.c.suspended).outerjoin(tenants, tenants.c.id == keys.c.tenant_id)
+    async with database.reading() as connection:
+        row = (await connection.execute(query.where(keys.c.id == key))).first()
+    if row is None or row.suspended or not _is_live(row, at):
+        return None
+    return Holder(row.id, row.tenant_id or "", row.role, row.last_used or 0)
+
+
+async def good(database: Database, ids: Collection[str], at: int) -> set[str]:
+    """Those of these keys that are good now; see ``holder``."""
+    query = select(keys, tenants.c.suspended).outerjoin(tenants, tenants.c.id == keys.c.tenant_id)
+    async with database.reading() as connection:
+        rows = (await connection.execute(query.where(keys.c.id.in_(ids)))).all()
+    return {row.id for row in rows if not row.suspended and _is_live(row, at)}
 
 
 async def used(database: Database, holder: Holder, at: int) -> None:

@@ -65,4 +65,4 @@ def test_nobody_but_the_platform_is_open_to_everything():
 
 def test_changes_need_more_than_reading():
     reading = {(row.method, row.path) for row in OPERATIONS if row.method != "GET" and row.permission in (None, "read")}
-    assert reading == {("POST", "/v1/flows/{flow}/validate")}
+    assert reading == {("POST", "/v1/flows/{flow}/validate"), ("POST", "/v1/events/tickets")}

@@ -11,7 +11,7 @@ from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.calls.socket import MediaSocket
-from vocelio.gateway.events import EventBus
+from vocelio.gateway.events import PASSING, EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
@@ -53,7 +53,9 @@ class World:
         self.events = []
         self.clock_set_by = 0.0
         bus = EventBus()
-        bus.publish = self.events.append  # the bus's port: whoever publishes calls just this
+        self.glimpses = []
+        # The bus's port: whoever publishes calls just this.
+        bus.publish = lambda event: (self.glimpses if event.type in PASSING else self.events).append(event)
         self.journal = journal or MemoryJournal()
         departments = {"sales": Department(("+13105550111",)), "desk": Department(("+13105550110",))}
         facts = {"tenant": tenant, "departments": departments, "sounds": {"jingle": b"\x7e" * 8000}, **parts}

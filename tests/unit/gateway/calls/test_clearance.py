@@ -128,7 +128,7 @@ async def test_an_operators_transfer_is_asked_about_too():
     )
     peer = started(world)
     await peer.run(1)
-    assert world.calls.command("harbour", CALL, "transfer", "night")
+    assert (await world.calls.dispatch.command("harbour", CALL, "transfer", "night")).verdict == "accepted"
     await peer.run(1)
     assert [event["reason"] for event in world.of("transfer.refused")] == ["closed"]
     assert peer.code is None, "the caller is where they were"

@@ -112,7 +112,7 @@ async def test_an_operator_can_hang_up_while_a_transfer_waits():
     world = World(RING, journal=SlowJournal(until=9))
     peer = started(world)
     await peer.run(4)
-    assert world.calls.command("harbour", CALL, "hang_up")
+    assert (await world.calls.dispatch.command("harbour", CALL, "hang_up")).verdict == "accepted"
     await peer.run(10)
     assert peer.code == 1000
     await asyncio.sleep(5)
@@ -126,16 +126,18 @@ async def test_commands_reach_the_tenants_own_live_calls_only():
     world = World(flow(wait={"type": "wait", "seconds": 60, "exits": {}}))
     peer = started(world)
     await peer.run(1)
-    assert not world.calls.command("another", CALL, "say", "Hello.")
-    assert not world.calls.command("harbour", "CA" + "9" * 32, "say", "Hello.")
-    assert world.calls.command("harbour", CALL, "say", "Your table is ready.")
+    assert (await world.calls.dispatch.command("another", CALL, "say", "Hello.")).verdict == "not_here"
+    assert (await world.calls.dispatch.command("harbour", "CA" + "9" * 32, "say", "Hello.")).verdict == "not_here"
+    assert (await world.calls.dispatch.command("harbour", CALL, "say", "Your table is ready.")).verdict == "accepted"
     await peer.run(4)
     assert texts(world) == ["Your table is ready."]
-    assert world.calls.command("harbour", CALL, "transfer", "desk")
+    assert (await world.calls.dispatch.command("harbour", CALL, "transfer", "desk")).verdict == "accepted"
     await peer.run(0.1)
     assert peer.code == 1000
     assert world.record.department == "desk"
-    assert not world.calls.command("harbour", CALL, "hang_up"), "it is on no stream any more"
+    assert (await world.calls.dispatch.command("harbour", CALL, "hang_up")).verdict == "not_here", (
+        "it is on no stream any more"
+    )
     await peer.gone()
 
 

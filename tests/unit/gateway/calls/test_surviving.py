@@ -66,7 +66,7 @@ async def test_an_older_stream_can_do_nothing_when_another_process_has_the_call(
     peer = started(world)
     await peer.run(1)
     assert await another_process(world).redeem(world.token(), ACCOUNT, CALL)
-    assert world.calls.command("harbour", CALL, "say", "Hello.")
+    assert (await world.calls.dispatch.command("harbour", CALL, "say", "Hello.")).verdict == "accepted"
     await peer.run(2)
     assert peer.code == 1000
     assert peer.spoken() == 0

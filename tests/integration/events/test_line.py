@@ -1,0 +1,168 @@
+"""The line by a real Redis: what is sent arrives once and in order, and whoever may have missed something is told."""
+
+import asyncio
+import logging
+
+import pytest
+
+from tests.integration.events.conftest import Ear, lines
+from tests.proxy import Proxy
+from tests.redis import Redis
+from vocelio.gateway.events.redis_line import RedisLine
+from vocelio.gateway.events.redis_sending import MAX_UNSENT
+
+
+async def test_messages_go_to_the_others_once_and_in_order(redis):
+    async with lines(redis.url, redis.url) as (here, there):
+        ears = Ear(here, "a"), Ear(there, "a"), Ear(there, "a"), Ear(there, "b")
+        for ear in ears:
+            await ear.ready()
+        sent = [b"%d" % number for number in range(1_000)]
+        for message in sent:
+            here.send("a", message)
+        there.send("b", b"not to oneself")
+        for ear in ears[1:3]:
+            await ear.until(lambda ear: len(ear.heard) >= len(sent))
+            assert ear.heard == sent
+        assert ears[0].heard == ears[3].heard == []
+
+
+async def test_a_channel_is_listened_to_only_while_somebody_does(redis):
+    async with lines(redis.url) as (line,):
+        first, second = Ear(line, "only-here"), Ear(line, "only-here")
+        await first.ready()
+        await second.ready()
+        assert b":1\r" in redis.ask("PUBSUB", "NUMSUB", "only-here")
+        first.end()
+        await asyncio.sleep(0.05)
+        assert b":1\r" in redis.ask("PUBSUB", "NUMSUB", "only-here")
+        second.end()
+        async with asyncio.timeout(5):
+            while b":0\r" not in redis.ask("PUBSUB", "NUMSUB", "only-here"):  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.01)
+        again = Ear(line, "only-here")
+        await again.ready()
+        assert first.heard == second.heard == again.heard == []
+
+
+async def test_who_leaves_and_comes_back_at_once_disturbs_nobody(redis):
+    async with lines(redis.url, redis.url) as (here, there):
+        stays = Ear(here, "a")
+        await stays.ready()
+        for _ in range(50):
+            ear = Ear(here, "b")
+            await asyncio.sleep(0)
+            ear.end()
+            await asyncio.sleep(0)
+        last = Ear(here, "b")
+        await last.ready()
+        there.send("b", b"heard")
+        await last.until(lambda ear: ear.heard)
+        assert stays.gaps == 1
+
+
+async def test_after_a_cut_the_subscription_is_fresh_and_told_of_a_gap(redis):
+    async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
+        ear = Ear(near, "a")
+        await ear.ready()
+        await proxy.cut()
+        far.send("a", b"lost")
+        await asyncio.sleep(0.1)
+        await proxy.mend()
+        await ear.until(lambda ear: ear.gaps == 2)
+        far.send("a", b"heard")
+        await ear.until(lambda ear: ear.heard)
+        assert ear.heard == [b"heard"]
+
+
+async def test_silence_is_noticed_by_two_beats_that_do_not_come(redis):
+    """Connections stay open and nothing comes: without beats nobody would ever know."""
+    async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
+        ear = Ear(near, "a")
+        await ear.ready()
+        await proxy.stall()
+        far.send("a", b"swallowed")
+        await asyncio.sleep(0.5)
+        await proxy.cut()  # what was swallowed is gone for good, as behind a router that has forgotten the connection
+        await proxy.mend()
+        await ear.until(lambda ear: ear.gaps >= 2)
+        far.send("a", b"heard")
+        await ear.until(lambda ear: ear.heard)
+        assert ear.heard == [b"heard"]
+
+
+async def test_a_connection_on_which_nothing_comes_back_is_given_up(redis):
+    async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}") as (line,):
+        ear = Ear(line, "a")
+        await ear.ready()
+        await proxy.stall()
+        async with asyncio.timeout(5):
+            while line._receiving[""]._asked:  # noqa: ASYNC110 (no event says so)
+                await asyncio.sleep(0.01)
+        await proxy.mend()
+        await ear.until(lambda ear: ear.gaps >= 2)
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+async def test_a_server_that_is_killed_or_stopped(redis, fault):
+    async with lines(redis.url, redis.url) as (here, there):
+        ear = Ear(there, "a")
+        await ear.ready()
+        getattr(redis, fault)()
+        began = asyncio.get_running_loop().time()
+        for number in range(MAX_UNSENT + 500):
+            here.send("a", b"%d" % number)
+        assert asyncio.get_running_loop().time() - began < 0.5, "to send never waits"
+        assert here.lost >= 500
+        await asyncio.sleep(0.5)
+        redis.start()
+        await ear.until(lambda ear: ear.gaps >= 2)
+        here.send("a", b"last")
+        await ear.until(lambda ear: ear.heard and ear.heard[-1] == b"last")
+
+
+async def test_a_server_that_is_not_there_yet(redis, caplog):
+    redis.kill()
+    async with lines(redis.url) as (line,):
+        ear = Ear(line, "a")
+        gone = Ear(line, "a")
+        gone.end()
+        await asyncio.sleep(0.1)
+        redis.start()
+        await ear.ready()
+        assert gone.gaps == 0
+
+
+async def test_a_password_is_in_no_log(redis, caplog):
+    caplog.set_level(logging.DEBUG)
+    async with Proxy(redis.socket) as proxy:
+        line = RedisLine(f"redis://somebody:hush-hush@127.0.0.1:{proxy.port}", 0.1)
+        await line.start()
+        Ear(line, "a")
+        line.send("a", b"1")
+        await asyncio.sleep(0.2)
+        await proxy.cut()
+        await asyncio.sleep(0.2)
+        await line.aclose()
+    assert "redis" in caplog.text
+    assert "hush" not in caplog.text
+
+
+async def test_a_cluster_has_sharded_channels():
+    with Redis(cluster=True) as server:
+        async with lines(server.url, server.url) as (here, there):
+            ears = [Ear(there, f"vocelio:events:{name}") for name in ("a", "b", "c")]
+            for ear in ears:
+                await ear.ready()
+            for number in range(100):
+                for name in ("a", "b", "c"):
+                    here.send(f"vocelio:events:{name}", b"%s %d" % (name.encode(), number))
+            for ear, name in zip(ears, (b"a", b"b", b"c"), strict=True):
+                await ear.until(lambda ear: len(ear.heard) == 100)
+                assert ear.heard == [b"%s %d" % (name, number) for number in range(100)]
+            assert b"vocelio:events:a" in server.ask("PUBSUB", "SHARDCHANNELS")
+            ears[0].end()
+            server.ask("CLIENT", "KILL", "TYPE", "pubsub")
+            await ears[1].until(lambda ear: ear.gaps >= 2)
+            here.send("vocelio:events:b", b"again")
+            await ears[1].until(lambda ear: ear.heard[-1] == b"again")

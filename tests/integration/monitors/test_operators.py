@@ -1,0 +1,181 @@
+"""Operators in one process, calls in another: commands are confirmed, sound is heard, nobody else's call is touched."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+
+from tests.gateway import CALLER, NUMBER
+from tests.integration.monitors.stage import Played, _actor, member
+from vocelio.gateway.api.pushing import OVER
+from vocelio.gateway.simulator.caller import HangUp, StaySilent
+from vocelio.gateway.store import flows, numbers, promotion
+from vocelio.gateway.store.numbers import NewNumber
+from vocelio.gateway.store.schema import audit
+
+TALK = {
+    "name": "Talk",
+    "start": "wait",
+    "nodes": {
+        "wait": {"type": "wait", "seconds": 1, "exits": {"next": "say"}},
+        "say": {"type": "say", "text": "Please stay on the line.", "exits": {"next": "wait"}},
+        "bye": {"type": "hangup", "text": "Goodbye."},
+    },
+}
+
+
+@pytest.fixture
+async def line(shared):
+    """A number that leads to the flow."""
+    database = shared.database
+    await flows.put(database, _actor("harbour"), "talk", json.dumps(TALK).encode(), None)
+    await promotion.promote(database, _actor("harbour"), "talk", "")
+    await numbers.create(database, _actor("harbour"), NewNumber(NUMBER))
+    await numbers.assign(database, _actor("harbour"), NUMBER, "talk")
+    return shared
+
+
+@asynccontextmanager
+async def calling(here, seconds=20):
+    """A call that is live in that process: Twilio's name of it, and its report when it is over."""
+    call = asyncio.create_task(here.carrier.call(NUMBER, CALLER, [StaySilent(seconds), HangUp()]))
+    async with asyncio.timeout(10):
+        while not here.calls.live:  # noqa: ASYNC110 (the call comes by a socket)
+            await asyncio.sleep(0.02)
+    (name,) = here.calls.live
+    yield name, call
+    call.cancel()
+    await asyncio.gather(call, return_exceptions=True)
+
+
+async def trail(database, action):
+    """The targets of that action."""
+    async with database.reading() as connection:
+        return [row.target for row in await connection.execute(audit.select().where(audit.c.action == action))]
+
+
+async def test_commands_reach_a_call_of_the_other_process(line, redis):
+    async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
+        await asyncio.sleep(0.3)
+        async with calling(here) as (call, report):
+            path = f"/v1/calls/{call}"
+            assert (await there.ask("POST", f"{path}/say", line.operator, {"text": "One moment."}))[0] == 202
+            assert (await there.ask("POST", f"{path}/jump", line.operator, {"node": "nowhere"}))[0] == 422
+            assert (await there.ask("POST", f"{path}/say", line.other, {"text": "Hello."}))[0] == 404
+            assert (await there.ask("POST", f"{path}/say", line.viewer, {"text": "Hello."}))[0] == 403
+            status, answer = await there.ask("POST", f"{path}/jump", line.operator, {"node": "bye"})
+            assert (status, answer) == (202, {"status": "accepted", "node": "bye"})
+            status, problem = await there.ask("POST", f"{path}/say", line.operator, {"text": "Too late."})
+            assert (status, problem["title"]) == (409, "Conflict")
+            done = await report
+            assert done.errors == ()
+        assert await trail(line.database, "call.commanded") == [call, call]
+        _, found = await there.ask("GET", path, line.viewer)
+        commands = [event["data"]["command"] for event in found["events"] if event["type"] == "operator.commanded"]
+        assert commands == ["say", "jump"]
+        assert (await there.ask("POST", f"{path}/hangup", line.operator))[0] == 409
+
+
+async def test_nobody_answers_in_time(line, redis):
+    async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
+        await asyncio.sleep(0.3)
+        async with calling(here) as (call, _):
+            redis.pause()
+            began = asyncio.get_running_loop().time()
+            assert (await there.ask("POST", f"/v1/calls/{call}/hangup", line.operator))[0] == 409
+            assert asyncio.get_running_loop().time() - began < 2.5
+            assert (await here.ask("POST", f"/v1/calls/{call}/hangup", line.operator))[0] == 202, (
+                "its own, without Redis"
+            )
+            redis.go_on()
+        assert await trail(line.database, "call.commanded") == [call]
+
+
+async def test_live_totals_name_every_process(line, redis):
+    async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
+        await asyncio.sleep(0.3)
+        async with calling(here):
+            _, found = await there.ask("GET", "/v1/live", line.viewer)
+            assert sorted(one["calls"] for one in found["processes"]) == [0, 1]
+            assert {one["name"] for one in found["processes"]} == {
+                one.calls.services.bus.line.process for one in (here, there)
+            }
+
+
+@asynccontextmanager
+async def listening(there, call, key):
+    """Somebody who listens in."""
+    headers = {"Authorization": f"Bearer {key}"}
+    async with (
+        ClientSession() as session,
+        session.ws_connect(f"{there.origin}/v1/calls/{call}/audio", headers=headers) as socket,
+    ):
+        yield socket
+
+
+async def test_listening_in_from_either_process(line, redis):
+    async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
+        await asyncio.sleep(0.3)
+        async with calling(here, 6) as (call, report):
+            async with listening(there, call, line.operator) as far, listening(here, call, line.operator) as near:
+                heard = await asyncio.gather(_heard(far), _heard(near))
+            assert (await report).errors == ()
+        for first, sound, code in heard:
+            assert first == {
+                "message": "format",
+                "encoding": "audio/x-mulaw",
+                "rate": 8000,
+                "channels": ["caller", "gateway"],
+            }
+            caller, gateway = sound[0::2], sound[1::2]
+            assert len(caller) == len(gateway) > 8_000 * 3
+            assert len(set(gateway)) > 10, "the prompts"
+            assert set(caller) <= {0xFF}, "a caller who stays silent"
+            assert code == OVER
+        assert await trail(line.database, "call.listened") == [call, call]
+        assert here.calls.audience._taps == {}
+        assert redis.ask("PUBSUB", "CHANNELS", "vocelio:audio*") == b"*0\r\n"
+
+
+async def _heard(socket):
+    first, sound = None, b""
+    async for message in socket:
+        if message.type is WSMsgType.TEXT:
+            first = first or json.loads(message.data)
+        elif message.type is WSMsgType.BINARY:
+            sound += message.data
+    return first, sound, socket.close_code
+
+
+async def test_sound_is_sent_only_while_somebody_listens(line, redis):
+    async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
+        await asyncio.sleep(0.3)
+        async with calling(here) as (call, _):
+            assert not here.calls.live[call]._conversation.recorder.on
+            async with listening(there, call, line.operator) as socket:
+                while (await socket.receive()).type is not WSMsgType.BINARY:
+                    pass
+                assert here.calls.live[call]._conversation.recorder.on
+            async with asyncio.timeout(10):
+                while here.calls.live[call]._conversation.recorder.on:  # noqa: ASYNC110 (it notices by a lease)
+                    await asyncio.sleep(0.1)
+
+
+async def test_who_may_not_listen_in(line, redis):
+    async with member(line.url, redis.url) as here:
+        async with calling(here) as (call, _):
+            for key, status in ((line.viewer, 403), (line.other, 404), (line.platform, 400)):
+                with pytest.raises(WSServerHandshakeError) as caught:
+                    async with listening(here, call, key):
+                        pass
+                assert caught.value.status == status
+        ended = Played(here, 7).begin()
+        ended.end()
+        await asyncio.sleep(0.3)
+        with pytest.raises(WSServerHandshakeError) as caught:
+            async with listening(here, ended.id, line.operator):
+                pass
+        assert caught.value.status == 409
+        assert await trail(line.database, "call.listened") == []

@@ -1,0 +1,146 @@
+"""A Redis of the tests' own: a private server in a fresh directory, gone with it.
+
+It listens on a unix socket in that directory; one that is a cluster (of one node) on free ports of 127.0.0.1, since
+clusters know no sockets. Nothing survives the process that made it, even if that is killed: a guard waits for its end.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+PATIENCE = 20  # seconds, for a start or a stop
+SLOTS = "16383"  # the last one of a cluster
+
+# Reads until its input ends, as it does when the owner is gone, however it went. The server may be paused then.
+GUARD = """
+read -r _
+if read -r pid < "$1/pid"; then
+    kill -CONT "$pid"; kill -KILL "$pid"
+fi
+rm -rf "$1"
+"""
+
+
+class Redis:
+    """A server that runs from `with` to its end."""
+
+    def __init__(self, *, cluster=False):
+        self.directory = None
+        self._program, self._cluster = program(), cluster
+        self._ports = _ports(2) if cluster else [0, 0]
+        self._server = self._guard = None
+
+    def __enter__(self):
+        self.directory = Path(tempfile.mkdtemp(prefix="vocelio-redis-"))  # mode 0700
+        self._guard = subprocess.Popen(  # noqa: S603 (our own words)
+            ["/bin/sh", "-c", GUARD, "guard", self.directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # whatever kills the owner's process group must not reach it
+        )
+        try:
+            self.start()
+            if self._cluster:
+                self.ask("CLUSTER", "ADDSLOTSRANGE", "0", SLOTS)
+                self._until(lambda: b"cluster_state:ok" in self.ask("CLUSTER", "INFO"))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        self._guard.communicate(timeout=PATIENCE)
+
+    @property
+    def socket(self):
+        """The path of the unix socket, or the address of a cluster."""
+        return ("127.0.0.1", self._ports[0]) if self._cluster else str(self.directory / "socket")
+
+    @property
+    def url(self):
+        """Where it is reached."""
+        return f"redis://127.0.0.1:{self._ports[0]}" if self._cluster else f"unix://{self.socket}"
+
+    def start(self):
+        """Start the server, or let it go on; returns when it answers."""
+        if self._server is not None and self._server.poll() is None:
+            self.go_on()
+            return
+        options = {
+            "dir": self.directory,
+            "pidfile": self.directory / "pid",
+            "port": self._ports[0],
+            "bind": "127.0.0.1",
+            "unixsocket": self.directory / "socket",
+            "save": "",
+            "appendonly": "no",
+            "logfile": self.directory / "log",
+        }
+        if self._cluster:
+            options |= {"cluster-enabled": "yes", "cluster-port": self._ports[1]}
+        self._server = subprocess.Popen(  # noqa: S603 (Redis's own program)
+            [self._program, *(part for name, value in options.items() for part in (f"--{name}", str(value)))],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        (self.directory / "pid").write_text(f"{self._server.pid}\n")
+        self._until(lambda: self.ask("PING") == b"+PONG\r\n")
+
+    def kill(self):
+        """As if the machine were gone; what it had is lost."""
+        if self._server is not None and self._server.poll() is None:
+            self._server.send_signal(signal.SIGKILL)
+            self._server.wait(PATIENCE)
+
+    def pause(self):
+        """Freeze it: connections stay open, nothing is answered."""
+        self._server.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        """The end of `pause`."""
+        self._server.send_signal(signal.SIGCONT)
+
+    def ask(self, *words):
+        """The raw answer to a command, empty when there is no server."""
+        try:
+            with socket.socket(socket.AF_UNIX) as line:
+                line.settimeout(PATIENCE)
+                line.connect(str(self.directory / "socket"))
+                line.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in words))
+                return line.recv(65_536)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return b""
+
+    def _until(self, happened):
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"Redis did not start:\n{(self.directory / 'log').read_text()}")
+            time.sleep(0.01)
+
+
+def program():
+    """The path of redis-server."""
+    found = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin")
+    if found is None:
+        raise FileNotFoundError(
+            "The tests start a Redis of their own, and redis-server is not on the PATH. `make test` installs Debian's "
+            "package redis-server; elsewhere, install Redis 7 or newer."
+        )
+    return found
+
+
+def _ports(count):
+    with ExitStack() as stack:
+        places = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [place.getsockname()[1] for place in places]

@@ -1,0 +1,46 @@
+"""What waits for a monitor is bounded, and what was thrown away is told."""
+
+import json
+
+from vocelio.gateway.monitors.outbox import MAX_UNSENT, Outbox
+from vocelio.gateway.monitors.picture import Picture
+from vocelio.gateway.monitors.wanted import Wanted
+
+CALLS = [Picture(tenant="harbour", call=f"CA{number}") for number in range(3)]
+
+
+async def test_first_a_snapshot_then_what_came():
+    outbox = Outbox(Wanted(call="CA1"), lambda: CALLS, lambda: 5)
+    outbox.put("one")
+    first = json.loads(await outbox.take())
+    assert (first["message"], first["at"], first["first"], first["last"]) == ("snapshot", 5, True, True)
+    assert [call["call"] for call in first["calls"]] == ["CA1"]
+    assert await outbox.take() == "one"
+
+
+async def test_a_snapshot_of_nothing_is_one_too():
+    outbox = Outbox(Wanted(), list, lambda: 5)
+    assert json.loads(await outbox.take())["calls"] == []
+
+
+async def test_too_much_is_a_gap_and_a_snapshot():
+    outbox = Outbox(Wanted(), lambda: CALLS, lambda: 5)
+    await outbox.take()
+    for _ in range(3):
+        outbox.put("x" * (MAX_UNSENT // 2))
+    outbox.put("what comes behind a gap is in the snapshot")
+    assert outbox.behind is not None
+    assert await outbox.take() == '{"message":"gap"}'
+    outbox.put("later")
+    assert json.loads(await outbox.take())["first"] is True
+    assert await outbox.take() == "later"
+
+
+async def test_a_gap_in_the_midst_of_a_snapshot_begins_a_new_one():
+    many = [Picture(tenant="harbour", call=f"CA{number}") for number in range(150)]
+    outbox = Outbox(Wanted(), lambda: many, lambda: 5)
+    assert json.loads(await outbox.take())["last"] is False
+    outbox.lose()
+    assert await outbox.take() == '{"message":"gap"}'
+    assert json.loads(await outbox.take())["first"] is True
+    assert json.loads(await outbox.take())["last"] is True

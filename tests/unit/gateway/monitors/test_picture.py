@@ -1,0 +1,130 @@
+"""Whatever is lost, doubled or late on the way, a picture ends up as the store is."""
+
+import random
+
+import msgspec
+import pytest
+
+from vocelio.gateway.events import Event
+from vocelio.gateway.monitors.picture import DOUBT_SECONDS, Tracked
+from vocelio.gateway.store.live import KeptCall
+
+KEPT = KeptCall(
+    tenant="harbour",
+    call="CA1",
+    number="+13072249663",
+    caller="",
+    flow="front-desk",
+    version=1,
+    started=10,
+    ended=None,
+    outcome="",
+    disposition="",
+    department="",
+    billed=0,
+    micro_usd=0,
+    generation=1,
+    seq=0,
+    node="",
+)
+
+
+def event(seq, kind, generation=1, **data):
+    return Event(tenant="harbour", call="CA1", generation=generation, seq=seq, type=kind, at=20, data=data)
+
+
+def row(**parts):
+    return msgspec.structs.replace(KEPT, **parts)
+
+
+def test_an_event_that_follows_the_last_needs_no_look_into_the_store():
+    tracked = Tracked("harbour", "CA1")
+    assert tracked.happened(event(1, "call.started", caller="", number="+13072249663", flow="front-desk"))
+    assert tracked.happened(event(2, "node.entered", node="greet"))
+    assert tracked.kept(row(seq=2, node="greet"), 0.0) == {"version": 1, "started": 10}
+
+
+@pytest.mark.parametrize(
+    "hole", [event(4, "node.entered", node="bye"), event(3, "node.entered", generation=2, node="bye")]
+)
+def test_a_hole_is_noticed(hole):
+    tracked = Tracked("harbour", "CA1")
+    tracked.kept(row(seq=2, node="greet"), 0.0)
+    assert not tracked.happened(hole)
+
+
+def test_events_of_a_call_that_nobody_knows_need_the_store():
+    tracked = Tracked("harbour", "CA1")
+    assert not tracked.happened(event(7, "node.entered", node="bye"))
+    changed = tracked.kept(row(seq=6, node="greet"), 0.0)
+    assert (changed["flow"], tracked.picture.node, tracked.whole) == ("front-desk", "greet", True)
+
+
+def test_events_are_ahead_of_the_store_for_a_while_and_then_it_is_right():
+    tracked = Tracked("harbour", "CA1")
+    tracked.kept(row(seq=2, node="greet"), 0.0)
+    tracked.happened(event(3, "node.entered", node="bye"))
+    assert tracked.kept(row(seq=2, node="greet", micro_usd=5), 1.0) == {"micro_usd": 5}
+    assert tracked.kept(row(seq=2, node="greet", micro_usd=5), 1.0 + DOUBT_SECONDS / 2) == {}
+    assert tracked.kept(row(seq=2, node="greet", micro_usd=5), 1.0 + DOUBT_SECONDS) == {"node": "greet", "seq": 2}
+
+
+def test_what_an_old_look_says_does_not_bring_a_call_back():
+    tracked = Tracked("harbour", "CA1")
+    tracked.kept(row(seq=2, node="greet"), 0.0)
+    over = {"outcome": "completed", "department": "", "disposition": "", "seconds": 1.0, "micro_usd": 9}
+    tracked.happened(event(3, "call.ended", **over))
+    assert tracked.kept(row(seq=2, node="greet"), 0.1) == {}
+    assert (tracked.picture.status, tracked.picture.micro_usd) == ("ended", 9)
+
+
+def test_a_call_that_was_lost_comes_back():
+    tracked = Tracked("harbour", "CA1")
+    tracked.kept(row(seq=2, ended=30, outcome="lost"), 0.0)
+    assert tracked.settled
+    assert tracked.happened(event(1, "call.resumed", generation=2, planned=False))
+    assert (tracked.picture.status, tracked.picture.outcome, tracked.settled) == ("live", "", False)
+
+
+def test_events_of_the_moment_move_nothing():
+    tracked = Tracked("harbour", "CA1")
+    tracked.kept(row(seq=2, node="greet"), 0.0)
+    assert tracked.happened(event(2, "caller.partial", text="sal"))
+    assert tracked.happened(event(2, "caller.speaking", on=True))
+    assert (tracked.picture.partial, tracked.picture.speaking, tracked.picture.seq) == ("sal", "caller", 2)
+    assert tracked.happened(event(3, "caller.heard", text="sales"))
+    assert (tracked.picture.heard, tracked.picture.partial) == ("sales", "")
+
+
+def test_a_look_that_overtakes_an_event_does_not_hide_what_was_said():
+    tracked = Tracked("harbour", "CA1")
+    tracked.kept(row(seq=5), 0.0)
+    tracked.happened(event(4, "caller.heard", text="sales"))
+    assert (tracked.picture.heard, tracked.picture.seq) == ("sales", 5)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_any_loss_any_order(seed):
+    rng = random.Random(seed)  # noqa: S311 (nothing is guarded)
+    told, node, seq, generation = [], "", 0, 1
+    for _ in range(rng.randrange(1, 40)):
+        if rng.random() < 0.1:
+            generation, seq = generation + 1, 0
+        seq += 1
+        if rng.random() < 0.5:
+            node = rng.choice("abc")
+            told.append(event(seq, "node.entered", generation, node=node))
+        else:
+            told.append(event(seq, "key.pressed", generation, node=node))
+    final = row(generation=generation, seq=seq, node=node)
+    arrived = [one for one in told for _ in range(rng.choice((0, 1, 1, 1, 2)))]
+    for _ in range(rng.randrange(3)):
+        rng.shuffle(arrived)
+    tracked, now = Tracked("harbour", "CA1"), 0.0
+    for one in arrived:
+        tracked.happened(one)
+        if rng.random() < 0.2:
+            tracked.kept(final, now)
+    tracked.kept(final, now)
+    picture = tracked.picture
+    assert (picture.generation, picture.seq, picture.node) == (generation, seq, node)

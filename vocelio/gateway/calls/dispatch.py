@@ -1,0 +1,182 @@
+"""From any process to the one that has a call: what an operator wants of it, and what came of that.
+
+Who has a call is known to nobody but who has it, and changes with each of its streams. So all processes are on one
+channel, a question goes to all of them, and the one that has the call answers. Operators are few and people are slow:
+the channel is silent nearly always. In a process that is alone there is nobody to ask.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, assert_never
+
+import msgspec
+
+from vocelio.gateway.events import Line
+
+LOG = logging.getLogger(__name__)
+
+CHANNEL = "vocelio:operators"
+ANSWER_SECONDS = 1.0  # a second person would ask again; the answer takes some milliseconds
+ROLL_SECONDS = 0.25  # that processes have to say how many calls they have
+MAX_ROLLS = 20  # at a time
+MAX_WAITING = 1_000  # questions without an answer yet: past it the process does not ask
+
+Command = Literal["hang_up", "transfer", "say", "jump"]
+Verdict = Literal["accepted", "ending", "unknown_node", "not_here"]
+
+
+class Reaction(msgspec.Struct, frozen=True):
+    """What a call makes of a command. ``node`` is where the flow is then."""
+
+    verdict: Verdict
+    node: str = ""
+
+
+NOT_HERE = Reaction("not_here")
+
+
+class Commanded(Protocol):
+    """A live call, to an operator."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        ...
+
+    def could(self, command: Command, value: str) -> Reaction:
+        """What it would make of the command."""
+        ...
+
+    def commanded(self, command: Command, value: str) -> Reaction:
+        """An operator wants something of it."""
+        ...
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
+    """``seriously``: do it; else say what would come of it."""
+
+    id: str
+    tenant: str
+    call: str
+    command: Command
+    value: str
+    seriously: bool
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply"):
+    """The answer to the question with that id."""
+
+    id: str
+    reaction: Reaction
+
+
+class Roll(msgspec.Struct, frozen=True, kw_only=True, tag="roll"):
+    """How many calls of the tenant's, or with none of everybody's, has each process?"""
+
+    id: str
+    tenant: str
+
+
+class Present(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
+    """The answer of one."""
+
+    id: str
+    process: str
+    calls: int
+
+
+_decoder = msgspec.json.Decoder(Question | Reply | Roll | Present)
+
+
+class Dispatch:
+    """One process's. ``live`` are its calls, by Twilio's name."""
+
+    def __init__(self, live: Mapping[str, Commanded], line: Line, seconds: float = ANSWER_SECONDS) -> None:
+        self._live, self._line, self._seconds = live, line, seconds
+        self._waiting: dict[str, asyncio.Future[Reaction]] = {}
+        self._rolls: dict[str, dict[str, int]] = {}
+        self._end: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        """Answer the others from now on."""
+        self._end = self._line.subscribe(CHANNEL, self._heard, _no_matter)
+
+    async def aclose(self) -> None:
+        """Answer nobody any more."""
+        if self._end:
+            self._end()
+
+    async def could(self, tenant: str, call: str, command: Command, value: str = "") -> Reaction:
+        """What the call would make of it, wherever it is; ``not_here``: no process has it at the moment."""
+        return await self._ask(tenant, call, command, value, seriously=False)
+
+    async def command(self, tenant: str, call: str, command: Command, value: str = "") -> Reaction:
+        """Pass it on to the call, wherever it is; ``not_here``: nobody has confirmed it in time."""
+        return await self._ask(tenant, call, command, value, seriously=True)
+
+    async def _ask(self, tenant: str, call: str, command: Command, value: str, *, seriously: bool) -> Reaction:
+        question = Question(
+            id=secrets.token_hex(8), tenant=tenant, call=call, command=command, value=value, seriously=seriously
+        )
+        reaction = self._react(question)
+        if reaction is not NOT_HERE or self._line.alone or len(self._waiting) >= MAX_WAITING:
+            return reaction
+        answer = self._waiting[question.id] = asyncio.get_running_loop().create_future()
+        try:
+            self._line.send(CHANNEL, question)
+            return await asyncio.wait_for(answer, self._seconds)
+        except TimeoutError:
+            return NOT_HERE
+        finally:
+            del self._waiting[question.id]
+
+    async def census(self, tenant: str) -> dict[str, int]:
+        """How many live calls of the tenant's, or of everybody's, each process has that answers in time."""
+        found = {self._line.process: self._count(tenant)}
+        if self._line.alone or len(self._rolls) >= MAX_ROLLS:
+            return found
+        roll = Roll(id=secrets.token_hex(8), tenant=tenant)
+        self._rolls[roll.id] = found
+        try:
+            self._line.send(CHANNEL, roll)
+            await asyncio.sleep(ROLL_SECONDS)
+        finally:
+            del self._rolls[roll.id]
+        return found
+
+    def _count(self, tenant: str) -> int:
+        return sum(tenant in ("", live.tenant) for live in self._live.values())
+
+    def _react(self, question: Question) -> Reaction:
+        live = self._live.get(question.call)
+        if live is None or live.tenant != question.tenant:
+            return NOT_HERE
+        return (live.commanded if question.seriously else live.could)(question.command, question.value)
+
+    def _heard(self, message: bytes) -> None:
+        try:
+            heard = _decoder.decode(message)
+        except msgspec.DecodeError:
+            return  # of another release: it is not for us
+        match heard:
+            case Reply():
+                waiting = self._waiting.get(heard.id)
+                if waiting and not waiting.done():
+                    waiting.set_result(heard.reaction)
+            case Question():
+                if (reaction := self._react(heard)) is not NOT_HERE:
+                    self._line.send(CHANNEL, Reply(id=heard.id, reaction=reaction))
+            case Roll():
+                calls = self._count(heard.tenant)
+                self._line.send(CHANNEL, Present(id=heard.id, process=self._line.process, calls=calls))
+            case Present():
+                if heard.id in self._rolls:
+                    self._rolls[heard.id][heard.process] = heard.calls
+            case _:
+                assert_never(heard)
+
+
+def _no_matter() -> None:
+    """A question that was lost has no answer, and whoever asked is told so."""

@@ -1,0 +1,25 @@
+"""One thing that happened to a call; docs/events.md has the types."""
+
+from typing import Any
+
+import msgspec
+
+PASSING = frozenset({"caller.speaking", "caller.partial"})
+"""Types that count for the moment only: they are in no timeline, and their ``seq`` is that of the event before."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """``seq`` counts within a call and generation; ``at`` is whole microseconds UTC."""
+
+    tenant: str
+    call: str
+    generation: int
+    seq: int
+    type: str
+    at: int
+    data: dict[str, Any] = {}
+
+    @property
+    def id(self) -> str:
+        """Unique for ever."""
+        return f"{self.call}-{self.generation}-{self.seq}"

@@ -1,0 +1,72 @@
+"""The way to the gateway's other processes: the ``Line`` port, and the line of a process that is alone.
+
+Messages go to whoever is on a channel at the moment, each at most once and in the order they were sent. Some may be
+lost, and then the channel's subscribers are told of a gap. Nothing here is the authority on anything: the store is.
+"""
+
+import secrets
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+Message = bytes | msgspec.Struct
+"""Of a struct, its JSON goes out; it is made when it is sent, not while a call waits."""
+
+
+class Line(Protocol):
+    """``process`` is this process's name on it, different at each start. ``alone``: there are no others."""
+
+    process: str
+    alone: bool
+
+    def send(self, channel: str, message: Message) -> None:
+        """Tell the others. Never waits, never raises; past a bound the oldest messages are dropped."""
+
+    def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
+        """Hear what others send, from soon on; what is returned ends it.
+
+        ``gap`` is called when the subscription stands, and again whenever messages may have been lost.
+        """
+        ...
+
+    async def start(self) -> None:
+        """Begin. Does not wait for a server."""
+
+    async def aclose(self) -> None:
+        """End, in bounded time."""
+
+
+class Alone:
+    """The Line port where there is nobody else."""
+
+    def __init__(self) -> None:
+        self.process = secrets.token_hex(4)
+        self.alone = True
+
+    def send(self, channel: str, message: Message) -> None:
+        """See Line."""
+
+    def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
+        """See Line."""
+        return _nothing
+
+    async def start(self) -> None:
+        """See Line."""
+
+    async def aclose(self) -> None:
+        """See Line."""
+
+
+def _nothing() -> None:
+    """There is nothing to end."""
+
+
+def connect(url: str) -> Line:
+    """The line that the settings ask for: through Redis, or with no URL none."""
+    if not url:
+        return Alone()
+    # The client takes a third of a second to import, which a process without a Redis need not pay.
+    from vocelio.gateway.events.redis_line import RedisLine
+
+    return RedisLine(url)

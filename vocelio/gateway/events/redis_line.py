@@ -1,0 +1,112 @@
+"""The Line port by Redis: publish and subscribe.
+
+One connection listens to all channels; in a cluster each channel has its own, since it lives on one of the nodes.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from vocelio.gateway.events.line import Message
+from vocelio.gateway.events.redis_receiving import Receiving, Subscriber
+from vocelio.gateway.events.redis_sending import RETRY_SECONDS, Sending
+from vocelio.gateway.events.redis_server import SECONDS, TROUBLE, Server, reach
+
+LOG = logging.getLogger(__name__)
+
+BEAT = 1.0  # seconds between two signs of life: a dead connection is noticed after two, a new one stands at once
+CLOSING_SECONDS = 0.5
+
+
+class RedisLine:
+    """One process's. ``beat`` is the time in seconds between two signs of life of a connection that listens."""
+
+    def __init__(self, url: str, beat: float = BEAT) -> None:
+        self.process = secrets.token_hex(4)
+        self.alone = False
+        self._url, self._beat = url, beat
+        self._sending = Sending(self.process)
+        self._early: list[tuple[str, Subscriber]] = []  # who subscribed before the server was reached
+        self._server: Server | None = None
+        self._receiving: dict[str, Receiving] = {}  # by channel, in a cluster; else there is one
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def lost(self) -> int:
+        """Messages that were dropped."""
+        return self._sending.lost
+
+    def send(self, channel: str, message: Message) -> None:
+        """See Line."""
+        self._sending.send(channel, message)
+
+    def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
+        """See Line."""
+        entry = channel, Subscriber(heard, gap)
+        if self._server is None:
+            self._early.append(entry)
+        else:
+            self._add(self._server, *entry)
+        return lambda: self._remove(*entry)
+
+    async def start(self) -> None:
+        """See Line."""
+        self._begin("reach", self._reach())
+
+    async def aclose(self) -> None:
+        """See Line."""
+        for task in self._tasks.values():
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=CLOSING_SECONDS)
+        if self._server is not None:
+            await self._server.aclose()
+
+    async def _reach(self) -> None:
+        """Whether it is a cluster only the server itself knows, so nothing begins before it answers."""
+        failures = 0
+        while True:
+            try:
+                async with asyncio.timeout(SECONDS):
+                    server = await reach(self._url)
+                break
+            except TROUBLE as error:
+                if not failures:
+                    LOG.warning("redis does not answer: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                failures += 1
+        self._server = server
+        self._begin("send", self._sending.run(server))
+        early, self._early = self._early, []
+        for channel, subscriber in early:
+            self._add(server, channel, subscriber)
+
+    def _add(self, server: Server, channel: str, subscriber: Subscriber) -> None:
+        key = channel if server.sharded else ""
+        if key not in self._receiving:
+            receiving = self._receiving[key] = Receiving(server, self.process, self._beat)
+            self._begin(f"hear {key}", receiving.run())
+        self._receiving[key].add(channel, subscriber)
+
+    def _remove(self, channel: str, subscriber: Subscriber) -> None:
+        if (channel, subscriber) in self._early:
+            self._early.remove((channel, subscriber))
+            return
+        key = channel if self._server and self._server.sharded else ""
+        if receiving := self._receiving.get(key):
+            receiving.remove(channel, subscriber)
+            if key and not receiving.wanted:
+                del self._receiving[key]
+                self._tasks.pop(f"hear {key}").cancel()
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        task = self._tasks[name] = asyncio.get_running_loop().create_task(work, name=f"redis: {name}")
+        task.add_done_callback(_ended)
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """Our own defect, if it did not end as it should: the store still mends every picture."""
+    if not task.cancelled() and (error := task.exception()):
+        LOG.error("the line ended badly", exc_info=error)

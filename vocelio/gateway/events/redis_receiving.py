@@ -1,0 +1,155 @@
+"""What a process hears by Redis: one connection with its channels, and a new one whenever that may be dead.
+
+A connection that was cut somewhere on the way is silent like one on which nothing happens, so it is asked for a sign
+of life every few seconds, and after two that did not come it is thrown away. Whoever listens is told of a gap each time
+a subscription stands anew.
+"""
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import RedisError
+
+from vocelio.gateway.events.redis_sending import MESSAGE
+from vocelio.gateway.events.redis_server import SECONDS, TROUBLE, Server
+
+LOG = logging.getLogger(__name__)
+
+MISSED = 2  # beats that did not come back: then the connection is dead
+RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
+
+
+class Subscriber(NamedTuple):
+    """Who listens to a channel; see Line."""
+
+    heard: Callable[[bytes], None]
+    gap: Callable[[], None]
+
+
+class Receiving:
+    """The channels of one connection. ``beat`` is in seconds."""
+
+    def __init__(self, server: Server, process: str, beat: float) -> None:
+        self._server, self._own, self._beat = server, process.encode(), beat
+        self._wanted: dict[str, list[Subscriber]] = {}
+        self._asked: set[str] = set()  # channels that the present connection was asked for
+        self._left: Counter[str] = Counter()  # those whose end was asked for, and has not been confirmed
+        self._changed = asyncio.Event()
+        self._last = 0.0  # when something came, by the loop's clock
+        self._failures = 0
+        word = "S" if server.sharded else ""
+        self._subscribe, self._unsubscribe = f"{word}SUBSCRIBE", f"{word}UNSUBSCRIBE"
+
+    def add(self, channel: str, subscriber: Subscriber) -> None:
+        """One more who listens."""
+        others = self._wanted.setdefault(channel, [])
+        others.append(subscriber)
+        if len(others) > 1 and channel in self._asked:
+            subscriber.gap()
+        self._changed.set()
+
+    def remove(self, channel: str, subscriber: Subscriber) -> None:
+        """One less."""
+        self._wanted[channel].remove(subscriber)
+        if not self._wanted[channel]:
+            del self._wanted[channel]
+            self._changed.set()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._wanted)
+
+    async def run(self) -> None:
+        """Listen for ever."""
+        while True:
+            while not self._wanted:
+                self._changed.clear()
+                await self._changed.wait()
+            try:
+                await self._listen()
+                continue
+            except TROUBLE as error:
+                if not self._failures:
+                    LOG.warning("redis is not heard: %s", type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)])
+            self._failures += 1
+
+    async def _listen(self) -> None:
+        """On one connection, as long as it lives and anybody listens."""
+        async with asyncio.timeout(SECONDS):
+            connection = await self._server.listener(next(iter(self._wanted)))
+        self._left.clear()
+        self._asked, self._last = set(), asyncio.get_running_loop().time()
+        tasks = [asyncio.ensure_future(part(connection)) for part in (self._read, self._keep)]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._asked = set()
+            await connection.disconnect(nowait=True)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        while True:
+            self._take(await connection.read_response(timeout=math.inf, disconnect_on_error=False))
+            self._last = asyncio.get_running_loop().time()
+
+    def _take(self, answer: Any) -> None:
+        """Raises RedisError when the server ends a subscription by itself, as it does when a channel moves."""
+        if not isinstance(answer, list) or len(answer) < 3:
+            return  # a sign of life
+        kind, channel, body = answer[0], answer[1].decode(), answer[2]
+        subscribers = self._wanted.get(channel, ())
+        if kind in (b"message", b"smessage"):
+            self._pass_on(body, list(subscribers))
+        elif kind in (b"subscribe", b"ssubscribe"):
+            self._failures = 0
+            for subscriber in list(subscribers):
+                subscriber.gap()
+        elif self._left[channel]:
+            self._left[channel] -= 1
+        else:
+            raise RedisError("a subscription was ended")
+
+    def _pass_on(self, body: bytes, subscribers: list[Subscriber]) -> None:
+        kind, sender = body[:1], body[1:9]
+        if sender == self._own:
+            return
+        for subscriber in subscribers:
+            if kind == MESSAGE:
+                subscriber.heard(body[9:])
+            else:
+                subscriber.gap()
+
+    async def _keep(self, connection: AbstractConnection) -> None:
+        """Ask for channels, and for signs of life. Raises TimeoutError when there are none."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._beat
+        while self._wanted:
+            await self._ask(connection)
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(max(0.0, due - loop.time())):
+                    await self._changed.wait()
+            except TimeoutError:
+                if loop.time() - self._last > MISSED * self._beat:
+                    raise
+                await connection.send_command("PING", check_health=False)
+                due = loop.time() + self._beat
+
+    async def _ask(self, connection: AbstractConnection) -> None:
+        wanted, asked = set(self._wanted), self._asked
+        self._asked = wanted
+        self._left.update(asked - wanted)
+        for word, channels in ((self._unsubscribe, asked - wanted), (self._subscribe, wanted - asked)):
+            if channels:
+                await connection.send_command(word, *sorted(channels), check_health=False)

@@ -1,0 +1,85 @@
+"""What a process sends by Redis: a bounded queue, and one task that empties it, many messages in one go.
+
+When Redis is away the oldest messages are dropped; as soon as it is back, the channels that lost some are told so
+before anything else.
+"""
+
+import asyncio
+import logging
+from collections import deque
+
+import msgspec
+
+from vocelio.gateway.events.line import Message
+from vocelio.gateway.events.redis_server import SECONDS, TROUBLE, Batch, Server
+
+LOG = logging.getLogger(__name__)
+
+MAX_UNSENT = 10_000  # messages: ten seconds of 500 busy calls, some 5 MB; past it the oldest are dropped
+AT_ONCE = 250  # in one go, so that a process that has much to say still answers in between
+MAX_CHANNELS = 10_000  # that are known to have lost something; who watches any further looks into the store, as always
+RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
+
+MESSAGE, GAP = b"m", b"g"
+
+
+class Sending:
+    """One process's. ``lost`` counts messages that were dropped."""
+
+    def __init__(self, process: str) -> None:
+        self._prefix = {kind: kind + process.encode() for kind in (MESSAGE, GAP)}
+        self._unsent: deque[tuple[str, Message]] = deque()
+        self._holed: dict[str, None] = {}
+        self._wakeup = asyncio.Event()
+        self.lost = 0
+
+    def send(self, channel: str, message: Message) -> None:
+        """See Line. This is all that a call pays."""
+        if len(self._unsent) >= MAX_UNSENT:
+            self._lose(self._unsent.popleft()[0])
+        self._unsent.append((channel, message))
+        self._wakeup.set()
+
+    async def run(self, server: Server) -> None:
+        """Send for ever."""
+        failures = 0
+        while True:
+            await self._wakeup.wait()
+            gaps, batch = list(self._holed)[:AT_ONCE], self._next()
+            try:
+                async with asyncio.timeout(SECONDS):
+                    await server.publish([(channel, self._prefix[GAP]) for channel in gaps] + self._encoded(batch))
+            except TROUBLE as error:
+                for channel, _ in batch:
+                    self._lose(channel)
+                if not failures:
+                    LOG.warning("redis takes no messages: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+                failures += 1
+                continue
+            if failures:
+                LOG.warning("redis takes messages again; %d were lost so far", self.lost)
+            failures = 0
+            for channel in gaps:
+                self._holed.pop(channel, None)
+            if not self._unsent and not self._holed:
+                self._wakeup.clear()
+
+    def _next(self) -> list[tuple[str, Message]]:
+        return [self._unsent.popleft() for _ in range(min(AT_ONCE, len(self._unsent)))]
+
+    def _encoded(self, batch: list[tuple[str, Message]]) -> Batch:
+        """An event that goes to two channels is encoded once."""
+        made: Batch = []
+        before, raw = None, b""
+        for channel, message in batch:
+            if message is not before:
+                body = message if isinstance(message, bytes) else msgspec.json.encode(message)
+                before, raw = message, self._prefix[MESSAGE] + body
+            made.append((channel, raw))
+        return made
+
+    def _lose(self, channel: str) -> None:
+        self.lost += 1
+        if len(self._holed) < MAX_CHANNELS:
+            self._holed[channel] = None

@@ -1,0 +1,114 @@
+"""Redis as the line uses it: one server, or a cluster, whose channels live on one node each (sharded, since Redis 7).
+
+No error that leaves this module shows the URL, which may hold a password.
+"""
+
+from typing import Any, Protocol
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+SECONDS = 2.0  # for a connection, a command or an answer
+CONNECTIONS = 4  # besides those that listen
+
+Batch = list[tuple[str, bytes]]
+"""Channels and messages, oldest first."""
+
+# Nothing is tried again behind our back: whoever listens must learn of every break.
+_ONCE: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": SECONDS, "socket_timeout": SECONDS}
+TROUBLE = (RedisError, OSError, TimeoutError)
+
+
+class Server(Protocol):
+    """Where messages go through. All that waits raises one of TROUBLE."""
+
+    sharded: bool
+
+    async def publish(self, batch: Batch) -> None:
+        """Send them all, each channel's in order."""
+
+    async def listener(self, channel: str) -> AbstractConnection:
+        """A connected connection to listen to that channel on."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what was opened here, but no listener."""
+
+
+async def reach(url: str) -> Server:
+    """The server behind the URL, once it answers. Raises one of TROUBLE."""
+    single = Redis.from_url(url, max_connections=CONNECTIONS, retry=Retry(NoBackoff(), 0), **_ONCE)
+    try:
+        facts = await single.info("cluster")
+        if not facts.get("cluster_enabled"):
+            return Single(single, url)
+        cluster = RedisCluster.from_url(url, max_connections=CONNECTIONS, **_ONCE)
+        await cluster.initialize()
+    except BaseException:
+        await single.aclose()
+        raise
+    await single.aclose()
+    return Cluster(cluster, url)
+
+
+class Single:
+    """The Server port on one server."""
+
+    sharded = False
+
+    def __init__(self, redis: Redis, url: str) -> None:
+        self._redis = redis
+        self._pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **_ONCE)
+
+    async def publish(self, batch: Batch) -> None:
+        """See Server."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for channel, message in batch:
+            pipeline.execute_command("PUBLISH", channel, message)
+        await pipeline.execute()
+
+    async def listener(self, channel: str) -> AbstractConnection:
+        """See Server."""
+        return await _connected(self._pool.connection_class(**self._pool.connection_kwargs))
+
+    async def aclose(self) -> None:
+        """See Server."""
+        await self._redis.aclose()
+
+
+class Cluster:
+    """The Server port on a cluster."""
+
+    sharded = True
+
+    def __init__(self, cluster: RedisCluster, url: str) -> None:
+        self._cluster, self._url = cluster, url
+
+    async def publish(self, batch: Batch) -> None:
+        """See Server."""
+        pipeline = self._cluster.pipeline()
+        for channel, message in batch:
+            pipeline.execute_command("SPUBLISH", channel, message)
+        await pipeline.execute()
+
+    async def listener(self, channel: str) -> AbstractConnection:
+        """See Server. Where the channel is, is asked each time: the last break may have come of its move."""
+        await self._cluster.nodes_manager.initialize()
+        node = self._cluster.get_node_from_key(channel)
+        if node is None:
+            raise RedisError("no node of the cluster has the channel")
+        settings = {**ConnectionPool.from_url(self._url, **_ONCE).connection_kwargs, "retry": Retry(NoBackoff(), 0)}
+        return await _connected(node.connection_class(**{**settings, "host": node.host, "port": node.port}))
+
+    async def aclose(self) -> None:
+        """See Server."""
+        await self._cluster.aclose()
+
+
+async def _connected(connection: Any) -> AbstractConnection:
+    await connection.connect()
+    made: AbstractConnection = connection
+    return made

@@ -1,0 +1,48 @@
+"""One watcher's events: a bounded backlog, and the knowledge of what is missing from it."""
+
+from asyncio import Event as Wakeup
+from collections import deque
+
+from vocelio.gateway.events.event import Event
+
+WATCHER_BACKLOG = 1_000  # events: some minutes of a busy tenant; past it the oldest are dropped
+
+
+class Watcher:
+    """Oldest first. ``missed`` counts the events that it was too slow for, ``gaps`` the times that others were lost."""
+
+    def __init__(self) -> None:
+        self.missed = self.gaps = 0
+        self._backlog: deque[Event] = deque()
+        self._wakeup = Wakeup()
+        self._told = (0, 0)
+
+    def put(self, event: Event) -> None:
+        """Take an event; past the bound the oldest is dropped."""
+        if len(self._backlog) >= WATCHER_BACKLOG:
+            self._backlog.popleft()
+            self.missed += 1
+        self._backlog.append(event)
+        self._wakeup.set()
+
+    def gap(self) -> None:
+        """Some events did not come, nobody knows how many."""
+        self.gaps += 1
+        self._wakeup.set()
+
+    async def get(self) -> Event:
+        """The next event, when there is one."""
+        while not self._backlog:
+            self._wakeup.clear()
+            await self._wakeup.wait()
+        return self._backlog.popleft()
+
+    async def take(self) -> tuple[list[Event], bool]:
+        """All events that there are, and whether some were lost since the last time. Waits for either."""
+        while not self._backlog and self._told == (self.missed, self.gaps):
+            self._wakeup.clear()
+            await self._wakeup.wait()
+        events, lost = list(self._backlog), self._told != (self.missed, self.gaps)
+        self._backlog.clear()
+        self._told = (self.missed, self.gaps)
+        return events, lost

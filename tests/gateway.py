@@ -10,7 +10,7 @@ from vocelio.gateway.calls.ports import NoPrompts, Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.signatures import no_tokens
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.config import Settings
+from vocelio.gateway.config import CAPACITY, Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import in_memory
@@ -66,6 +66,7 @@ class Gateway:
     carrier: Carrier
     bus: CollectingBus
     journal: MemoryJournal
+    calls: Calls
 
     async def call(self, steps=(), **options):
         """A call to the one number."""
@@ -85,6 +86,7 @@ async def gateway(
     recordings=None,
     speech=None,
     prompts=None,
+    capacity=CAPACITY,
     **carrier_options,
 ):
     """A gateway with that flow behind NUMBER, or with another site."""
@@ -93,11 +95,11 @@ async def gateway(
     site = site or MemorySite([assignment(flow)], journal=journal)
     speech, prompts = speech or only(recognizer, synthesizer), prompts or NoPrompts()
     services = Services(site, speech, bus, Fetcher(), journal, wall_clock, recordings, prompts=prompts)
-    calls = Calls(services)
+    calls = Calls(services, capacity=capacity)
     settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
     app = build(settings, calls, accounts=accounts)
     async with (
         running(app, listen()) as origin,
         Carrier(origin, public_url, ACCOUNT, TOKEN, **carrier_options) as carrier,
     ):
-        yield Gateway(origin, carrier, bus, journal)
+        yield Gateway(origin, carrier, bus, journal, calls)

@@ -21,6 +21,7 @@ from vocelio.gateway.errors import Refused, StoreUnavailable
 from vocelio.gateway.webhooks.answers import TROUBLE, Answers
 from vocelio.gateway.webhooks.media import media_socket
 from vocelio.gateway.webhooks.onward import Onward
+from vocelio.gateway.webhooks.overflow import Overflowing
 from vocelio.gateway.webhooks.signed import SignedForm, read_signed
 from vocelio.gateway.webhooks.voice import Voice
 
@@ -56,8 +57,9 @@ def build(
     signatures = Signatures(settings.public_url, settings.tokens, accounts, settings.webhook_keys)
     answers = Answers(calls, signatures)
     onward = Onward(calls, answers)
-    twilio = Voice(calls, signatures, answers, onward)
-    everybody: Sequence[Worker] = (Watch(calls), *workers)
+    overflow = Overflowing(calls, answers)
+    twilio = Voice(calls, signatures, answers, onward, overflow)
+    everybody: Sequence[Worker] = (calls.load, Watch(calls), *workers)
 
     def document(answer: Callable[[SignedForm], Awaitable[str]]) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
@@ -83,8 +85,8 @@ def build(
         return JSONResponse({"status": "ok", "live_calls": len(calls.live)})
 
     async def ready(_: Request) -> Response:
-        status = "draining" if calls.draining else "ok"
-        return JSONResponse({"status": status}, status_code=503 if calls.draining else 200)
+        status = "draining" if calls.draining else "full" if calls.full_up else "ok"
+        return JSONResponse({"status": status}, status_code=200 if status == "ok" else 503)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -104,6 +106,7 @@ def build(
     return Starlette(
         routes=[
             Route("/twilio/voice", document(twilio.voice), methods=["POST"]),
+            Route("/twilio/overflow", document(overflow.wait), methods=["POST"]),
             Route("/twilio/fallback", document(twilio.fallback), methods=["POST"]),
             Route("/twilio/continue", document(onward.go_on), methods=["POST"]),
             Route("/twilio/dialed", document(onward.dialed), methods=["POST"]),

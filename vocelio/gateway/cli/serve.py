@@ -105,7 +105,7 @@ async def run(
             prompts=prompts,
         )
         renderer = Renderer(database, shelf, plans, speaking.voices.render, wall_clock)
-        calls = Calls(services, settings.secret_keys)
+        calls = Calls(services, settings.secret_keys, settings.capacity)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
         api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer)
         app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar, renderer])

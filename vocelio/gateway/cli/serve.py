@@ -20,6 +20,7 @@ from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.cli import common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
+from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
@@ -27,7 +28,7 @@ from vocelio.gateway.rendered.plans import Plans
 from vocelio.gateway.rendered.rendered import Rendered
 from vocelio.gateway.rendered.renderer import Renderer
 from vocelio.gateway.rendered.shelf import Shelf
-from vocelio.gateway.server import Server, config, loop_factory
+from vocelio.gateway.server import Server, config, listen, loop_factory, reserve
 from vocelio.gateway.speech.providers import configured, speech
 from vocelio.gateway.speech.voices import chain
 from vocelio.gateway.storage.objects import ObjectStorage
@@ -42,6 +43,7 @@ from vocelio.gateway.store.recordings import DatabaseCatalogue
 from vocelio.gateway.store.renewal import renew
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.supervisor import Parent, Supervisor
 
 app = typer.Typer(add_completion=False)
 
@@ -61,13 +63,72 @@ def serve(
             help="When told to stop, let live calls end by themselves for so long; then hand them over.",
         ),
     ] = 0.0,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Processes on the port; more than one need PostgreSQL and VOCELIO_REDIS_URL."),
+    ] = 1,
 ) -> None:
     """Run the gateway until it is told to stop; its live calls go on with another process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with common.explained(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+    log_to_standard_error()
+    with common.explained():
         settings = common.settings()
         folder = Folder(site) if site else None
-        runner.run(run(settings, folder, host, port or settings.port, drain_seconds))
+        where = host, settings.port if port is None else port
+        if workers > 1:
+            raise typer.Exit(supervise(settings, folder, *where, drain_seconds, workers))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run(settings, folder, *where, drain_seconds))
+
+
+def log_to_standard_error() -> None:
+    """What this process has to tell."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def supervise(
+    settings: Settings,
+    folder: Folder | None,
+    host: str,
+    port: int,
+    drain_seconds: float,
+    workers: int,
+    module: str = "vocelio.gateway.cli.worker",
+) -> int:
+    """Serve by that many processes until a signal comes: the exit code. Raises SettingsError.
+
+    ``module`` is what a worker runs: tests have another.
+    """
+    check_shared(settings)
+    asyncio.run(_prepare(settings, folder))
+
+    def command(channel: int) -> list[str]:
+        return ["-m", module, str(channel), host, str(holder.getsockname()[1]), str(drain_seconds)]
+
+    with reserve(host, port) as holder:
+        _welcome(settings, folder, host, holder.getsockname()[1])
+        return Supervisor(command, workers, drain_seconds).run()
+
+
+def check_shared(settings: Settings) -> None:
+    """Whether several processes can work together. Raises SettingsError."""
+    if not settings.database_url.startswith("postgresql"):
+        raise SettingsError(
+            "--workers needs a database that processes share: VOCELIO_DATABASE_URL=postgresql+asyncpg://"
+        )
+    if not settings.redis_url:
+        raise SettingsError("--workers needs VOCELIO_REDIS_URL: it is how processes tell each other of events")
+
+
+async def _prepare(settings: Settings, folder: Folder | None) -> None:
+    """What is done once, before anybody serves. Raises SettingsError, SiteError, StoreUnavailable."""
+    database = Database(settings.database_url)
+    try:
+        await database.migrate()
+        await renew(database, Vault(settings.secret_keys))
+        if folder:
+            await _fill(database, folder)
+    finally:
+        await database.aclose()
 
 
 async def run(
@@ -79,16 +140,19 @@ async def run(
     *,
     fetcher: Fetcher | None = None,
     journal: Callable[[Database, Vault], Journal] = DatabaseJournal,
+    parent: Parent | None = None,
 ) -> None:
-    """Serve until a signal comes. ``fetcher`` and ``journal`` are what tests have others of."""
+    """Serve until a signal comes. ``fetcher`` and ``journal`` are what tests have others of.
+
+    One of several has a ``parent``, which has prepared everything and holds the port.
+    """
+    if parent is None:
+        await _prepare(settings, folder)
     database, vault = Database(settings.database_url), Vault(settings.secret_keys)
     try:
-        await database.migrate()
-        await renew(database, vault)
-        if folder:
-            await _fill(database, folder)
         storage = ObjectStorage(settings.storage_url)
-        _welcome(settings, folder, host, port)
+        if parent is None:
+            _welcome(settings, folder, host, port)
         tiers = configured(settings)
         plans = Plans(lambda voice: chain(voice, tiers)[0])
         shelf = Shelf(storage, database, wall_clock)
@@ -109,7 +173,8 @@ async def run(
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
         api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer)
         app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar, renderer])
-        await Server(config(app, host, port), lambda: hand_over(calls, drain_seconds)).serve()
+        server = Server(config(app, host, port), lambda: hand_over(calls, drain_seconds), parent)
+        await server.serve([listen(host, port, shared=True)] if parent else None)
         await shelf.aclose()
     finally:
         await database.aclose()

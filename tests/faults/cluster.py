@@ -32,6 +32,7 @@ from vocelio.gateway.store.site import Department, Tenant
 
 ACCOUNT, TOKEN = SIMULATOR_ACCOUNT, "the auth token of the cluster"
 SECRET, PUBLIC_URL = "a-secret-of-the-processes", "https://gateway.example"
+REDIS_URL = "redis://127.0.0.1:1/0"  # several workers want one to be named
 NUMBER = "+13072249663"
 QUESTIONS = ("first", "second", "third")
 START_SECONDS = 60
@@ -255,6 +256,7 @@ def _environment(url):
     return plain | {
         "VOCELIO_DATABASE_URL": url,
         "VOCELIO_PUBLIC_URL": PUBLIC_URL,
+        "VOCELIO_REDIS_URL": REDIS_URL,
         "VOCELIO_SECRET_KEY": SECRET,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,

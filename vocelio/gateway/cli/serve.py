@@ -13,6 +13,7 @@ from vocelio.gateway.api.routes import routes
 from vocelio.gateway.app import build
 from vocelio.gateway.calls.handover import hand_over
 from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.presence import Presence
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.desk import Desk
 from vocelio.gateway.carrier.registration import Registrar
@@ -172,7 +173,8 @@ async def run(
         calls = Calls(services, settings.secret_keys, settings.capacity)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
         api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer)
-        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=[registrar, renderer])
+        workers = registrar, renderer, Presence(database, calls)
+        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=workers)
         server = Server(config(app, host, port), lambda: hand_over(calls, drain_seconds), parent)
         await server.serve([listen(host, port, shared=True)] if parent else None)
         await shelf.aclose()

@@ -30,6 +30,7 @@ asyncio.run(main())
 """
 DEAF = SERVES.replace("signal.SIGTERM, told.set", "signal.SIGTERM, lambda: None")
 ENDS = "import sys; sys.exit(2)"
+FAILS = "import sys; sys.exit(3)"
 DIES_SOON = SERVES.replace("await told.wait()", "await asyncio.wait_for(told.wait(), 0.2)")
 
 
@@ -123,7 +124,14 @@ async def test_who_dies_again_and_again_is_replaced_more_and_more_slowly():
 async def test_what_is_wrong_with_the_first_is_wrong_with_all():
     async with family(ENDS) as running:
         assert await running.ended() == 2
-        assert "before it served" in running.told[-1]
+        assert "none has ever served" in running.told[-1]
+        assert "another follows" not in running.told[-1]
+
+
+async def test_who_cannot_start_is_tried_three_times():
+    async with family(FAILS, 1) as running:
+        assert await running.ended() == 3
+        assert running.told[-1].count("another follows") == 2
 
 
 async def test_when_the_parent_is_killed_the_others_leave():

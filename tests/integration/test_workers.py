@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -67,8 +68,9 @@ async def serving(process):
     told = []
     while line := (await process.stderr.readline()).decode():
         told.append(line)
-        if line.rstrip().endswith("serves"):
-            return int(line.split()[-2])
+        message = json.loads(line)["message"]
+        if message.endswith("serves"):
+            return int(message.split()[1])
     raise AssertionError(f"the parent has ended: {told}")
 
 

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from vocelio.gateway import logs
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.calls.watch import Watch
 from vocelio.gateway.carrier import twiml
@@ -61,10 +62,15 @@ def build(
     twilio = Voice(calls, signatures, answers, onward, overflow)
     everybody: Sequence[Worker] = (calls.load, Watch(calls), *workers)
 
+    async def signed(request: Request) -> SignedForm:
+        form = await read_signed(request, signatures)
+        logs.about(call=form.call)
+        return form
+
     def document(answer: Callable[[SignedForm], Awaitable[str]]) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
             try:
-                text = await answer(await read_signed(request, signatures))
+                text = await answer(await signed(request))
             except StoreUnavailable:  # not even who calls is known: a caller should hear something, and learns nothing
                 text = twiml.apologise(TROUBLE)
             return Response(text, media_type="application/xml")
@@ -73,7 +79,7 @@ def build(
 
     def notice(take: Callable[[SignedForm], Awaitable[None]]) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
-            await take(await read_signed(request, signatures))
+            await take(await signed(request))
             return Response(status_code=204)
 
         return endpoint

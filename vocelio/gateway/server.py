@@ -37,6 +37,7 @@ def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.C
         ws_max_size=MAX_MESSAGE,
         ws_ping_interval=None,
         access_log=False,
+        log_config=None,  # what it has to say goes the way of everything else
         log_level="warning",
         server_header=False,
         lifespan="on",
@@ -46,7 +47,7 @@ def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.C
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """The fastest event loop that is installed, as uvicorn would choose it."""
-    return uvicorn.Config("").get_loop_factory() or asyncio.new_event_loop
+    return uvicorn.Config("", log_config=None).get_loop_factory() or asyncio.new_event_loop
 
 
 class Server(uvicorn.Server):

@@ -28,6 +28,8 @@ STEADY_SECONDS = 60.0  # a worker that has lived for so long is replaced at once
 PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before another try: doubled with each that dies young
 LEAVING_SECONDS = 15.0  # beside draining: a worker takes ten at most
 READY = b"."
+BAD_SETTINGS = 2  # a worker's exit code: another try is of no use
+TRIES = 3  # of a place, while none has ever served: a crowded machine may be too slow for the first
 
 
 class Parent:
@@ -83,8 +85,8 @@ class Supervisor:
     def run(self) -> int:
         """Until a signal has come and all are gone: the exit code.
 
-        0 when all left in good order, 1 when one had to be killed or ended otherwise. A worker that ends before any has
-        ever served ends all, with its code: what is wrong with it is wrong with all.
+        0 when all left in good order, 1 when one had to be killed or ended otherwise. While none has ever served, what
+        is wrong with one is wrong with all: its settings, or a third failure, end all, with that one's code.
         """
         with _signals() as news:
             self._start_due()
@@ -98,9 +100,9 @@ class Supervisor:
     def _wait(self, news: socket.socket) -> None:
         """For a signal, a word of a worker, or the next thing that is due."""
         channels = {worker.channel: worker for worker in self._workers if worker.channel}
-        due = [worker.due for worker in self._workers if worker.due is not None and self._deadline is None]
-        next_due = min([*due, *([self._deadline] if self._deadline else [])], default=None)
-        seconds = None if next_due is None else max(0.0, next_due - time.monotonic())
+        due = [worker.due for worker in self._workers if worker.due is not None]
+        instants = due if self._deadline is None else [self._deadline]
+        seconds = max(0.0, min(instants) - time.monotonic()) if instants else None
         readable, _, _ = select.select([news, *channels], [], [], seconds)
         for one in readable:
             if one is news:
@@ -138,14 +140,15 @@ class Supervisor:
             if code not in (0, -signal.SIGTERM):
                 LOG.error("worker %d ended with %d", pid, code)
                 self._code = self._code or 1
-        elif not self._served:
-            LOG.error("worker %d ended with %d before it served", pid, code)
+            return
+        worker.failures = 0 if lived >= STEADY_SECONDS else worker.failures + 1
+        if not self._served and (code == BAD_SETTINGS or worker.failures >= TRIES):
+            LOG.error("worker %d ended with %d, and none has ever served", pid, code)
             self._leave(code if code > 0 else 1)
-        else:
-            worker.failures = 0 if lived >= STEADY_SECONDS else worker.failures + 1
-            pause = min(LONGEST_PAUSE, PAUSE * 2 ** (worker.failures - 1)) if worker.failures else 0.0
-            worker.due = time.monotonic() + pause
-            LOG.error("worker %d ended with %d after %.0f s: another follows in %g s", pid, code, lived, pause)
+            return
+        pause = min(LONGEST_PAUSE, PAUSE * 2 ** (worker.failures - 1)) if worker.failures else 0.0
+        worker.due = time.monotonic() + pause
+        LOG.error("worker %d ended with %d after %.0f s: another follows in %g s", pid, code, lived, pause)
 
     def _start_due(self) -> None:
         for worker in self._workers:

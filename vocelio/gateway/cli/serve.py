@@ -1,7 +1,6 @@
 """vocelio serve: the gateway."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from vocelio.gateway import config as configuration
+from vocelio.gateway import logs
 from vocelio.gateway.api.routes import routes
 from vocelio.gateway.app import build
 from vocelio.gateway.calls.handover import hand_over
@@ -70,7 +70,7 @@ def serve(
     ] = 1,
 ) -> None:
     """Run the gateway until it is told to stop; its live calls go on with another process."""
-    log_to_standard_error()
+    logs.begin()
     with common.explained():
         settings = common.settings()
         folder = Folder(site) if site else None
@@ -79,11 +79,6 @@ def serve(
             raise typer.Exit(supervise(settings, folder, *where, drain_seconds, workers))
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(run(settings, folder, *where, drain_seconds))
-
-
-def log_to_standard_error() -> None:
-    """What this process has to tell."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 def supervise(

@@ -7,8 +7,9 @@ import asyncio
 import sys
 from collections.abc import Sequence
 
+from vocelio.gateway import logs
 from vocelio.gateway.cli import common
-from vocelio.gateway.cli.serve import log_to_standard_error, run
+from vocelio.gateway.cli.serve import run
 from vocelio.gateway.server import loop_factory
 from vocelio.gateway.supervisor import Parent
 
@@ -16,7 +17,7 @@ from vocelio.gateway.supervisor import Parent
 def main(arguments: Sequence[str]) -> None:
     """Serve until the supervisor says otherwise, or is gone."""
     channel, host, port, drain_seconds = arguments
-    log_to_standard_error()
+    logs.begin()
     with common.explained(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         parent = Parent(int(channel))
         runner.run(run(common.settings(), None, host, int(port), float(drain_seconds), parent=parent))

@@ -87,7 +87,8 @@ class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
     (``countries``, ``destinations``, ``sip_hosts``), how many begin within an hour and are under way at once, and
     how many seconds a caller may talk to whoever answered.
 
-    ``record_calls`` records every call, both sides: callers must be told.
+    ``record_calls`` records every call, both sides: callers must be told. ``redact`` keeps numbers, cards and e-mail
+    addresses out of what is logged about the tenant's calls.
     """
 
     id: TenantId
@@ -105,6 +106,7 @@ class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
     max_transfers_at_once: AtOnce = 100
     max_transfer_seconds: BridgeSeconds = LONGEST_BRIDGE
     record_calls: bool = False
+    redact: bool = True
 
 
 class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

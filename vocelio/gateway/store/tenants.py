@@ -70,6 +70,7 @@ class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_transfers_at_once: AtOnce | UnsetType = UNSET
     max_transfer_seconds: BridgeSeconds | UnsetType = UNSET
     record_calls: bool | UnsetType = UNSET
+    redact: bool | UnsetType = UNSET
 
 
 class PlatformChange(TenantChange, frozen=True, forbid_unknown_fields=True, kw_only=True):

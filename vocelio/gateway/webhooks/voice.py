@@ -11,6 +11,7 @@ from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from vocelio.engine.facts import E164
+from vocelio.gateway import logs
 from vocelio.gateway.calls.registry import Calls, Visit
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
@@ -49,6 +50,8 @@ class Voice:
         found, kept = _known(answers[0]), _known(answers[1])
         if isinstance(found, StoreUnavailable) or isinstance(kept, StoreUnavailable):
             return self._without_the_store(form, found)
+        if isinstance(found, Assignment):
+            logs.about(tenant=found.tenant.id, redacted=found.tenant.redact)
         if kept is not None and not kept.turned_away:  # asked again
             return twiml.hang_up() if kept.over else await self._again(kept, form)
         if found is None or not self._may_call(form.account, found.account):

@@ -10,7 +10,7 @@ from vocelio.gateway.calls.ports import NoPrompts, Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.signatures import no_tokens
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.config import Settings
+from vocelio.gateway.config import CAPACITY, Settings
 from vocelio.gateway.events import PASSING, EventBus
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import in_memory
@@ -89,6 +89,7 @@ async def gateway(
     prompts=None,
     line=None,
     beside=lambda calls: ((), ()),
+    capacity=CAPACITY,
     **carrier_options,
 ):
     """A gateway with that flow behind NUMBER, or with another site; ``beside`` gives routes of an API and workers."""
@@ -97,7 +98,7 @@ async def gateway(
     site = site or MemorySite([assignment(flow)], journal=journal)
     speech, prompts = speech or only(recognizer, synthesizer), prompts or NoPrompts()
     services = Services(site, speech, bus, Fetcher(), journal, wall_clock, recordings, prompts=prompts)
-    calls = Calls(services)
+    calls = Calls(services, capacity=capacity)
     settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
     api, workers = beside(calls)
     app = build(settings, calls, accounts=accounts, api=api, workers=workers)

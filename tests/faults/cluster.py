@@ -19,6 +19,7 @@ from aiohttp import ClientSession, web
 from sqlalchemy import select
 
 from tests.balancer import Balancer
+from tests.redis import Redis
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT
 from vocelio.gateway.simulator.caller import Caller, Press
@@ -224,7 +225,9 @@ async def cluster(postgres, count=3, *options, drain=0, **carrier_options):
         stack.push_async_callback(database.aclose)
         await database.migrate()
         await _fill(database, crm.url)
-        members = [Member(port, _environment(url), str(drain), *options) for port in _ports(count)]
+        redis = stack.enter_context(Redis())
+        environment = _environment(url, redis.url)
+        members = [Member(port, environment, str(drain), *options) for port in _ports(count)]
         balancer = await stack.enter_async_context(Balancer([member.port for member in members]))
         stack.push_async_callback(_end, members)
         await asyncio.gather(*(member.start() for member in members))
@@ -249,12 +252,13 @@ async def _fill(database, crm):
     await numbers.assign(database, actor, NUMBER, "codes")
 
 
-def _environment(url):
+def _environment(url, redis_url):
     ours = ("VOCELIO_", "TWILIO_", "PORT")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return plain | {
         "VOCELIO_DATABASE_URL": url,
         "VOCELIO_PUBLIC_URL": PUBLIC_URL,
+        "VOCELIO_REDIS_URL": redis_url,
         "VOCELIO_SECRET_KEY": SECRET,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,

@@ -1,8 +1,9 @@
 """One process of a cluster: `vocelio serve` as it is, but that its flows may ask servers on this machine.
 
-python -m tests.faults.server PORT DRAIN_SECONDS [--forgetful]
+python -m tests.faults.server PORT DRAIN_SECONDS [--forgetful | --workers N]
 
-``--forgetful`` is the control: a gateway that cannot go on with a call whose stream it has lost.
+``--forgetful`` is the control: a gateway that cannot go on with a call whose stream it has lost. ``--workers`` makes it
+the parent of so many.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import os
 import sys
 
 from vocelio.gateway import config
-from vocelio.gateway.cli.serve import run
+from vocelio.gateway.cli.serve import run, supervise
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.server import loop_factory
 from vocelio.gateway.store.writing import DatabaseJournal
@@ -27,6 +28,10 @@ class Forgetful(DatabaseJournal):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    port, drain_seconds = int(sys.argv[1]), float(sys.argv[2])
+    if "--workers" in sys.argv:
+        workers, settings = int(sys.argv[4]), config.read(os.environ)
+        sys.exit(supervise(settings, None, "127.0.0.1", port, drain_seconds, workers, "tests.faults.worker"))
     journal = Forgetful if "--forgetful" in sys.argv else DatabaseJournal
     fetcher = Fetcher(lambda address: True)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
@@ -34,8 +39,8 @@ if __name__ == "__main__":
             config.read(os.environ),
             None,
             "127.0.0.1",
-            int(sys.argv[1]),
-            float(sys.argv[2]),
+            port,
+            drain_seconds,
             fetcher=fetcher,
             journal=journal,
         )

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from vocelio.gateway import logs
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.calls.watch import Watch
 from vocelio.gateway.carrier import twiml
@@ -21,6 +22,7 @@ from vocelio.gateway.errors import Refused, StoreUnavailable
 from vocelio.gateway.webhooks.answers import TROUBLE, Answers
 from vocelio.gateway.webhooks.media import media_socket
 from vocelio.gateway.webhooks.onward import Onward
+from vocelio.gateway.webhooks.overflow import Overflowing
 from vocelio.gateway.webhooks.signed import SignedForm, read_signed
 from vocelio.gateway.webhooks.voice import Voice
 
@@ -56,13 +58,20 @@ def build(
     signatures = Signatures(settings.public_url, settings.tokens, accounts, settings.webhook_keys)
     answers = Answers(calls, signatures)
     onward = Onward(calls, answers)
-    twilio = Voice(calls, signatures, answers, onward)
-    everybody: Sequence[Worker] = (services.bus.line, Watch(calls), calls.dispatch, calls.audience, *workers)
+    overflow = Overflowing(calls, answers)
+    twilio = Voice(calls, signatures, answers, onward, overflow)
+    ours: Sequence[Worker] = (services.bus.line, calls.load, Watch(calls), calls.dispatch, calls.audience)
+    everybody = (*ours, *workers)
+
+    async def signed(request: Request) -> SignedForm:
+        form = await read_signed(request, signatures)
+        logs.about(call=form.call)
+        return form
 
     def document(answer: Callable[[SignedForm], Awaitable[str]]) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
             try:
-                text = await answer(await read_signed(request, signatures))
+                text = await answer(await signed(request))
             except StoreUnavailable:  # not even who calls is known: a caller should hear something, and learns nothing
                 text = twiml.apologise(TROUBLE)
             return Response(text, media_type="application/xml")
@@ -71,7 +80,7 @@ def build(
 
     def notice(take: Callable[[SignedForm], Awaitable[None]]) -> Callable[[Request], object]:
         async def endpoint(request: Request) -> Response:
-            await take(await read_signed(request, signatures))
+            await take(await signed(request))
             return Response(status_code=204)
 
         return endpoint
@@ -83,8 +92,8 @@ def build(
         return JSONResponse({"status": "ok", "live_calls": len(calls.live)})
 
     async def ready(_: Request) -> Response:
-        status = "draining" if calls.draining else "ok"
-        return JSONResponse({"status": status}, status_code=503 if calls.draining else 200)
+        status = "draining" if calls.draining else "full" if calls.full_up else "ok"
+        return JSONResponse({"status": status}, status_code=200 if status == "ok" else 503)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -104,6 +113,7 @@ def build(
     return Starlette(
         routes=[
             Route("/twilio/voice", document(twilio.voice), methods=["POST"]),
+            Route("/twilio/overflow", document(overflow.wait), methods=["POST"]),
             Route("/twilio/fallback", document(twilio.fallback), methods=["POST"]),
             Route("/twilio/continue", document(onward.go_on), methods=["POST"]),
             Route("/twilio/dialed", document(onward.dialed), methods=["POST"]),

@@ -23,6 +23,7 @@ SECRET_FILE = Path(".vocelio/secret")
 
 _KUBERNETES = re.compile(r"VOCELIO_(.*_)?(SERVICE_.*|PORT|PORT_.*)")
 _KNOWN = {
+    "VOCELIO_CAPACITY",
     "VOCELIO_DATABASE_URL",
     "VOCELIO_KEY",
     "VOCELIO_PUBLIC_URL",
@@ -33,7 +34,10 @@ _KNOWN = {
 
 DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
 STORAGE_URL = ".vocelio/storage"
+MOST_CALLS = 100_000
 SHORTEST_KEY = 16  # characters: a random text of that length cannot be guessed
+
+CAPACITY = 200  # calls: by benchmarks/README.md each costs 4.3 ms of CPU a second, so these are 86% of a core
 
 ELEVENLABS_URL = "https://api.elevenlabs.io"
 
@@ -74,7 +78,8 @@ class Settings(msgspec.Struct, frozen=True):
     """What the environment says. ``tokens`` has the auth token of each Twilio account of the platform's.
 
     ``secret_keys`` are texts, newest first; ``database_url`` and ``redis_url`` may hold a password; ``key`` is the
-    API's, for commands. ``webhook_keys`` are the secrets of Twilio's shared keys, by the key's id.
+    API's, for commands. ``webhook_keys`` are the secrets of Twilio's shared keys, by the key's id. ``capacity`` is how
+    many calls one process takes at once.
     """
 
     public_url: str
@@ -88,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True):
     azure: Azure | None = None
     elevenlabs: ElevenLabs | None = None
     redis_url: str = ""
+    capacity: int = CAPACITY
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"
@@ -121,6 +127,7 @@ def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Set
         _azure(environment),
         _elevenlabs(environment),
         _redis_url(environment.get("VOCELIO_REDIS_URL", "").strip()),
+        _capacity(environment.get("VOCELIO_CAPACITY") or str(CAPACITY)),
     )
 
 
@@ -225,6 +232,12 @@ def _make_secret(file: Path) -> None:
         pass  # another process was first: its secret is the one
     finally:
         made.unlink()
+
+
+def _capacity(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MOST_CALLS:
+        raise SettingsError(f"VOCELIO_CAPACITY is a number of calls from 1 to {MOST_CALLS}, not {text!r}")
+    return int(text)
 
 
 def _port(text: str) -> int:

@@ -50,6 +50,13 @@ class Metrics:
             registry=self._registry,
         )
         self._live = Gauge("vocelio_live_calls", "Calls with an open stream", registry=self._registry)
+        self._begun = Counter("vocelio_calls_begun", "Calls that came to a flow", registry=self._registry)
+        self._refused = Counter(
+            "vocelio_calls_refused", "Calls that came to no flow, by why", ("outcome",), registry=self._registry
+        )
+        self._capacity = Gauge("vocelio_capacity", "Calls that the process takes at once", registry=self._registry)
+        self._lag = Gauge("vocelio_loop_lag_seconds", "How late the event loop is, p99 of 5 s", registry=self._registry)
+        self._draining = Gauge("vocelio_draining", "1 while the process leaves, else 0", registry=self._registry)
 
     def answered(self, parts: Mapping[PartName, float]) -> None:
         """A turn was answered; seconds by part."""
@@ -72,6 +79,20 @@ class Metrics:
     def failed(self, provider: str, service: str) -> None:
         """A provider did not serve."""
         self._failures.labels(provider, service).inc()
+
+    def begun(self) -> None:
+        """A call came to a flow."""
+        self._begun.inc()
+
+    def refused(self, outcome: str) -> None:
+        """A call came to none."""
+        self._refused.labels(outcome).inc()
+
+    def load(self, capacity: int, lag: float, draining: bool) -> None:
+        """How the process stands: calls that it takes, seconds that its event loop is late, whether it leaves."""
+        self._capacity.set(capacity)
+        self._lag.set(lag)
+        self._draining.set(draining)
 
     def text(self, live: int, usable: Iterable[tuple[str, str, bool]]) -> bytes:
         """All of it, in Prometheus' text format, with how many calls are live and which services are usable now."""

@@ -5,6 +5,7 @@ over, and only then lets uvicorn go.
 """
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,6 +15,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from vocelio.gateway.app import MAX_MESSAGE
+from vocelio.gateway.errors import SettingsError
+from vocelio.gateway.supervisor import Parent
 
 QUIT_SECONDS = 1  # for requests that are under way when all calls are gone
 
@@ -34,6 +37,7 @@ def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.C
         ws_max_size=MAX_MESSAGE,
         ws_ping_interval=None,
         access_log=False,
+        log_config=None,  # what it has to say goes the way of everything else
         log_level="warning",
         server_header=False,
         lifespan="on",
@@ -43,18 +47,20 @@ def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.C
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     """The fastest event loop that is installed, as uvicorn would choose it."""
-    return uvicorn.Config("").get_loop_factory() or asyncio.new_event_loop
+    return uvicorn.Config("", log_config=None).get_loop_factory() or asyncio.new_event_loop
 
 
 class Server(uvicorn.Server):
     """A server that leaves in two steps: ``leave`` is awaited before connections are closed.
 
-    A second signal does not wait for it.
+    A second signal does not wait for it. With a ``parent`` its end is a signal, too.
     """
 
-    def __init__(self, settings: uvicorn.Config, leave: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self, settings: uvicorn.Config, leave: Callable[[], Awaitable[object]], parent: Parent | None = None
+    ) -> None:
         super().__init__(settings)
-        self._leave = leave
+        self._leave, self._parent = leave, parent
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving: asyncio.Task[None] | None = None
 
@@ -62,6 +68,8 @@ class Server(uvicorn.Server):
         """See uvicorn."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if self._parent:
+            self._parent.ready(lambda: self.handle_exit(signal.SIGTERM, None))
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See uvicorn. It comes as a signal does, between any two instructions."""
@@ -101,9 +109,27 @@ class _Embedded(uvicorn.Server):
             self.ready.set()
 
 
-def listen(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
-    """A bound socket, so that the port is known before the application is built."""
-    return socket.create_server((host, port), backlog=512)
+def listen(host: str = "127.0.0.1", port: int = 0, *, shared: bool = False) -> socket.socket:
+    """A bound socket, so that the port is known before the application is built; ``shared`` with other processes."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+    return socket.create_server((host, port), family=family, backlog=512, reuse_port=shared)
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """A port for processes that share it: a socket that is bound but gets no connections. Raises SettingsError.
+
+    With SO_REUSEPORT alone a second gateway would be let in beside the first, and get half of its calls.
+    """
+    try:
+        with listen(host, port) as alone:
+            address, family = alone.getsockname(), alone.family
+        holder = socket.socket(family, socket.SOCK_STREAM)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(address)
+    except OSError as error:
+        raise SettingsError(f"{host}, port {port} cannot be listened on: {error.strerror}") from None
+    return holder
 
 
 @asynccontextmanager

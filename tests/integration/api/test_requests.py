@@ -9,6 +9,7 @@ import pytest
 from tests.integration.api.client import Api, Client, tenant
 from tests.integration.api.world import flow
 from vocelio.gateway.api.endpoint import Resource
+from vocelio.gateway.logs import AsJson
 from vocelio.gateway.store.database import Database
 
 
@@ -181,12 +182,14 @@ async def test_our_mistakes_tell_the_client_nothing(api, caplog):
         async def answer(self, request, identifier):
             raise RuntimeError("the password is swordfish")
 
+    caplog.handler.setFormatter(AsJson())
     with caplog.at_level(logging.ERROR):
         answer = await Client(Resource({"GET": Broken()})).ask("GET", "/v1/me", X_Request_Id="this-one")
     assert answer.status == 500
     assert "swordfish" not in answer.body.decode()
-    assert "swordfish" in caplog.text
-    assert "this-one" in caplog.text
+    logged = json.loads(caplog.text)
+    assert "swordfish" in logged["error"]
+    assert logged["request"] == "this-one"
 
 
 async def test_without_a_database_the_answer_is_503_and_when_to_ask_again(admin, tmp_path):

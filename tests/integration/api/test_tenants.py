@@ -60,6 +60,11 @@ async def test_a_change_of_nothing_leaves_no_trail(api):
         ({"voice": None}, "voice"),
         ({"blocked": ["+13105550142", "me"]}, "blocked[1]"),
         ({"max_calls": 0}, "max_calls"),
+        ({"overflow": {"do": "sing"}}, "overflow.do"),
+        ({"overflow": {"do": "forward"}}, "overflow.number"),
+        ({"overflow": {"do": "forward", "number": "911"}}, "overflow.number"),
+        ({"overflow": {"do": "forward", "number": "+19005550123"}}, "overflow.number"),
+        ({"overflow": {"do": "queue", "seconds": 5}}, "overflow.seconds"),
         ({"apology": ""}, "apology"),
         ({"suspended": True}, "suspended"),
         ({"id": "other"}, "id"),
@@ -70,6 +75,15 @@ async def test_a_change_that_cannot_be(api, change, path):
     admin = await tenant(api, "harbour")
     answer = await admin.ask("PATCH", "/v1/tenant", change)
     assert (answer.status, answer.json["errors"][0]["path"]) == (422, path)
+
+
+async def test_what_callers_get_when_the_gateway_is_full(api):
+    admin = await tenant(api, "harbour")
+    assert (await admin.ask("GET", "/v1/tenant")).json["overflow"]["do"] == "message"
+    forward = {"do": "forward", "number": "+13105550199"}
+    assert (await admin.ask("PATCH", "/v1/tenant", {"overflow": forward})).json["overflow"]["number"] == "+13105550199"
+    again = await admin.ask("PATCH", "/v1/tenant", {"overflow": {"do": "queue"}})
+    assert (again.json["overflow"]["do"], again.json["overflow"]["seconds"]) == ("queue", 300)
 
 
 async def test_a_misspelt_time_zone_is_hinted_at(api):

@@ -58,6 +58,9 @@ def test_a_twilio_account(tmp_path):
         ({"ELEVENLABS_API_KEY": "hush", "ELEVENLABS_BASE_URL": "x.example"}, "https://"),
         ({"VOCELIO_REDIS_URL": "hush@redis.example.com"}, "VOCELIO_REDIS_URL is an address"),
         ({"VOCELIO_REDIS_URL": "redis://:hush@redis.example.com:port"}, "VOCELIO_REDIS_URL is an address"),
+        ({"VOCELIO_CAPACITY": "many"}, "VOCELIO_CAPACITY is a number"),
+        ({"VOCELIO_CAPACITY": "0"}, "VOCELIO_CAPACITY is a number"),
+        ({"VOCELIO_CAPACITY": "200000"}, "VOCELIO_CAPACITY is a number"),
         ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hush"}, "32 hexadecimal"),
     ],
 )
@@ -132,6 +135,15 @@ def test_shared_keys_that_are_wrong_are_named_by_their_place(keys, says, tmp_pat
 def test_shared_keys_belong_to_an_account(tmp_path):
     with pytest.raises(SettingsError, match="TWILIO_ACCOUNT_SID is missing"):
         read({"TWILIO_WEBHOOK_KEYS": "a:hush-hush-hush-hush"}, tmp_path / "secret")
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
+def test_redis_and_how_many_calls_a_process_takes(tmp_path, scheme):
+    environment = {"VOCELIO_REDIS_URL": f"{scheme}://:hush@localhost:6379/0", "VOCELIO_CAPACITY": "350"}
+    settings = read(environment, tmp_path / "secret")
+    assert (settings.redis_url, settings.capacity) == (environment["VOCELIO_REDIS_URL"], 350)
+    assert "hush" not in repr(settings)
+    assert (read({}, tmp_path / "secret").redis_url, read({}, tmp_path / "secret").capacity) == ("", 200)
 
 
 def test_providers_of_speech(tmp_path):

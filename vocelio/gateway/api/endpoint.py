@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from vocelio.gateway import logs
 from vocelio.gateway.api import decoding, problems
 from vocelio.gateway.api.authentication import Gate
 from vocelio.gateway.api.decoding import NOT_GIVEN, Signature
@@ -61,6 +62,7 @@ class Endpoint:
         async with self._gate.places:
             admission = self._gate.admit(self.operation.entrance, request, identifier)
             actor = await self._database.in_time(admission, ADMISSION_SECONDS)
+        logs.about(tenant=actor.tenant)
         context = Context(
             database=self._database,
             vault=self._vault,
@@ -109,19 +111,21 @@ class Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        response = await self._answered(request, identified(request))
+        identifier = identified(request)
+        logs.about(request=identifier)
+        response = await self._answered(request, identifier)
         await response(scope, receive, send)
 
     async def _answered(self, request: Request, identifier: str) -> Response:
         try:
             response = await self._answer(request, identifier)
         except Refused as error:
-            LOG.info("%s %s: %s (request %s)", request.method, request.url.path, error, identifier)
+            LOG.info("%s %s: %s", request.method, request.url.path, error)
             response = problems.refusal(error, identifier)
         except ClientDisconnect:
             response = Response(status_code=400)  # nobody reads it
         except Exception:
-            LOG.exception("%s %s failed (request %s)", request.method, request.url.path, identifier)
+            LOG.exception("%s %s failed", request.method, request.url.path)
             detail = "This is our mistake. The log has it by the request's id."
             response = problems.problem(500, "Internal error", detail, identifier)
         response.headers[REQUEST] = identifier

@@ -17,6 +17,7 @@ from vocelio.gateway.api import (
     live,
     numbers,
     openapi,
+    processes,
     prompts,
     rates,
     recordings,
@@ -63,6 +64,7 @@ OPERATIONS = (
     Operation("GET", "/v1/speech", "read", speech.providers, tenant=False),
     # The platform
     Operation("GET", "/metrics", "platform", speech.metrics, tenant=False, media=(CONTENT_TYPE,)),
+    Operation("GET", "/v1/processes", "platform", processes.every, tenant=False),
     Operation("GET", "/v1/tenants", "platform", tenants.every, tenant=False),
     Operation("POST", "/v1/tenants", "platform", tenants.create, tenant=False, statuses=MADE, limit=SETTINGS),
     Operation("GET", "/v1/tenants/{tenant}", "platform", tenants.show, tenant=False),

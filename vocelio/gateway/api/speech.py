@@ -32,7 +32,8 @@ async def providers(context: Context) -> Providers:
 
 
 async def metrics(context: Context) -> Answer[bytes]:
-    """This process's figures, for Prometheus: latencies by part, speech by provider, live calls."""
-    services = context.calls.services
+    """This process's figures, for Prometheus: latencies by part, speech by provider, calls and room for more."""
+    calls, services = context.calls, context.calls.services
+    services.metrics.load(calls.load.capacity, calls.load.lag, calls.draining)
     usable = [(one.provider, one.service, one.state == "closed") for one in services.speech.report()]
-    return Answer(services.metrics.text(len(context.calls.live), usable), media=CONTENT_TYPE)
+    return Answer(services.metrics.text(len(calls.live), usable), media=CONTENT_TYPE)

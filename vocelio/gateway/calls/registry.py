@@ -19,10 +19,12 @@ from vocelio.engine.actions import HangUp, Transfer
 from vocelio.gateway.calls.audience import Audience, Overheard
 from vocelio.gateway.calls.clearance import Clearance
 from vocelio.gateway.calls.dispatch import Commanded, Dispatch
+from vocelio.gateway.calls.load import Load
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.calls.record import CallRecord, state
 from vocelio.gateway.calls.tasks import Tasks
 from vocelio.gateway.calls.tickets import Ticket, Tickets
+from vocelio.gateway.config import CAPACITY
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
 from vocelio.gateway.store.journal import SavedCall, Told, nothing
@@ -82,14 +84,15 @@ class LiveCall(Commanded, Overheard, Protocol):
 
 
 class Calls:
-    """The registry. ``keys`` are the secret texts that processes share, newest first."""
+    """The registry. ``keys`` are the secret texts that processes share, newest first; ``capacity``: see Load."""
 
-    def __init__(self, services: Services, keys: Sequence[str] = ()) -> None:
+    def __init__(self, services: Services, keys: Sequence[str] = (), capacity: int = CAPACITY) -> None:
         self.services = services
         self.clearance = Clearance(services.site, services.wall)
         self.live: dict[str, LiveCall] = {}
         self.dispatch = Dispatch(self.live, services.bus.line)
         self.audience = Audience(self.live, services.bus.line)
+        self.load = Load(capacity)
         self.draining = False
         self._tickets = Tickets(keys)
         self._news: deque[tuple[_News, float]] = deque(maxlen=MAX_NEWS)
@@ -107,12 +110,19 @@ class Calls:
         except StoreUnavailable:
             self.end(record, "unavailable")
             raise
+        self.load.begins(record.call)
+        self.services.metrics.begun()
         return record
 
     def _prepare(self, assignment: Assignment) -> None:
         """Its prompts are fetched while Twilio opens the stream."""
         work = self.services.prompts.prepare(assignment.tenant, assignment.version)
         self._tasks.begin(_in_peace(work), "a call's prompts")
+
+    @property
+    def full_up(self) -> bool:
+        """Whether this process takes no new calls; those in progress are always welcome."""
+        return self.load.full(len(self.live))
 
     async def find(self, call: str, account: str) -> SavedCall | None:
         """The account's call, as anybody saved it last. Raises StoreUnavailable."""
@@ -146,6 +156,7 @@ class Calls:
         )
         data = {"caller": visit.caller, "number": visit.number, "flow": flow, "outcome": outcome}
         event = Event(tenant=tenant, call=visit.call, generation=0, seq=1, type="call.refused", at=now, data=data)
+        self.services.metrics.refused(outcome)
         self.services.journal.save(saved, lambda: self._tell(event, flow))
 
     async def full(self, tenant: Tenant) -> bool:
@@ -241,6 +252,7 @@ class Calls:
         kept = await self.services.journal.take_over(ticket.tenant, call, account, ticket.generation, due)
         if kept is None:
             return None
+        self.load.arrived(call)
         self._stop_waiting(account, call)
         if earlier := self.live.pop(call, None):
             earlier.supersede()

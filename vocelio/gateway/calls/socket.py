@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 
+from vocelio.gateway import logs
 from vocelio.gateway.calls.call import Call
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
@@ -76,6 +77,7 @@ class MediaSocket:
             if message is not None:
                 self._early.append(message)
         elif isinstance(message, messages.Start):
+            logs.about(call=message.start.call_sid)
             self._admission = self._loop.create_task(self._admit(message), name="admission")
         elif self._count > GREETING_MESSAGES:
             raise StreamError(CLOSE_POLICY, "too many messages before the stream started")
@@ -106,6 +108,8 @@ class MediaSocket:
             self._begin(record, stream_sid)
 
     def _begin(self, record: CallRecord, stream_sid: str) -> None:
+        tenant = record.assignment.tenant
+        logs.about(tenant=tenant.id, redacted=tenant.redact)
         call = self._call = Call(self._calls, record, stream_sid, self._transport)
         call.begin()
         while self._early:

@@ -41,6 +41,28 @@ def hang_up() -> str:
     return str(response)
 
 
+def enqueue(queue: str, *, wait: str, action: str) -> str:
+    """Let the caller wait in a queue of Twilio's, with what ``wait`` says, over and over; then go on at ``action``."""
+    response = VoiceResponse()
+    response.enqueue(queue, wait_url=wait, wait_url_method="POST", action=action, method="POST")
+    return str(response)
+
+
+def hold(text: str, seconds: int) -> str:
+    """For a caller in a queue: say it, and be silent for so long."""
+    response = VoiceResponse()
+    response.say(text)
+    response.pause(length=seconds)
+    return str(response)
+
+
+def leave() -> str:
+    """For a caller in a queue: out of it, to its action."""
+    response = VoiceResponse()
+    response.leave()
+    return str(response)
+
+
 def reject() -> str:
     """Do not answer; it costs nothing."""
     response = VoiceResponse()

@@ -1,7 +1,6 @@
 """vocelio serve: the gateway."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +8,13 @@ from typing import Annotated
 import typer
 
 from vocelio.gateway import config as configuration
+from vocelio.gateway import logs
 from vocelio.gateway.api.routes import routes
 from vocelio.gateway.api.sockets import Watching
 from vocelio.gateway.app import Worker, build
 from vocelio.gateway.calls.handover import hand_over
 from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.presence import Presence
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.desk import Desk
 from vocelio.gateway.carrier.registration import Registrar
@@ -21,6 +22,7 @@ from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.cli import common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
+from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.events.line import connect
 from vocelio.gateway.monitors.monitors import Monitors
@@ -30,7 +32,7 @@ from vocelio.gateway.rendered.plans import Plans
 from vocelio.gateway.rendered.rendered import Rendered
 from vocelio.gateway.rendered.renderer import Renderer
 from vocelio.gateway.rendered.shelf import Shelf
-from vocelio.gateway.server import Server, config, loop_factory
+from vocelio.gateway.server import Server, config, listen, loop_factory, reserve
 from vocelio.gateway.speech.providers import configured, speech
 from vocelio.gateway.speech.voices import chain
 from vocelio.gateway.storage.objects import ObjectStorage
@@ -45,6 +47,7 @@ from vocelio.gateway.store.recordings import DatabaseCatalogue
 from vocelio.gateway.store.renewal import renew
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.supervisor import Parent, Supervisor
 
 app = typer.Typer(add_completion=False)
 
@@ -64,13 +67,67 @@ def serve(
             help="When told to stop, let live calls end by themselves for so long; then hand them over.",
         ),
     ] = 0.0,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Processes on the port; more than one need PostgreSQL and VOCELIO_REDIS_URL."),
+    ] = 1,
 ) -> None:
     """Run the gateway until it is told to stop; its live calls go on with another process."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    with common.explained(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+    logs.begin()
+    with common.explained():
         settings = common.settings()
         folder = Folder(site) if site else None
-        runner.run(run(settings, folder, host, port or settings.port, drain_seconds))
+        where = host, settings.port if port is None else port
+        if workers > 1:
+            raise typer.Exit(supervise(settings, folder, *where, drain_seconds, workers))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(run(settings, folder, *where, drain_seconds))
+
+
+def supervise(
+    settings: Settings,
+    folder: Folder | None,
+    host: str,
+    port: int,
+    drain_seconds: float,
+    workers: int,
+    module: str = "vocelio.gateway.cli.worker",
+) -> int:
+    """Serve by that many processes until a signal comes: the exit code. Raises SettingsError.
+
+    ``module`` is what a worker runs: tests have another.
+    """
+    check_shared(settings)
+    asyncio.run(_prepare(settings, folder))
+
+    def command(channel: int) -> list[str]:
+        return ["-m", module, str(channel), host, str(holder.getsockname()[1]), str(drain_seconds)]
+
+    with reserve(host, port) as holder:
+        _welcome(settings, folder, host, holder.getsockname()[1])
+        return Supervisor(command, workers, drain_seconds).run()
+
+
+def check_shared(settings: Settings) -> None:
+    """Whether several processes can work together. Raises SettingsError."""
+    if not settings.database_url.startswith("postgresql"):
+        raise SettingsError(
+            "--workers needs a database that processes share: VOCELIO_DATABASE_URL=postgresql+asyncpg://"
+        )
+    if not settings.redis_url:
+        raise SettingsError("--workers needs VOCELIO_REDIS_URL: it is how processes tell each other of events")
+
+
+async def _prepare(settings: Settings, folder: Folder | None) -> None:
+    """What is done once, before anybody serves. Raises SettingsError, SiteError, StoreUnavailable."""
+    database = Database(settings.database_url)
+    try:
+        await database.migrate()
+        await renew(database, Vault(settings.secret_keys))
+        if folder:
+            await _fill(database, folder)
+    finally:
+        await database.aclose()
 
 
 async def run(
@@ -82,16 +139,19 @@ async def run(
     *,
     fetcher: Fetcher | None = None,
     journal: Callable[[Database, Vault], Journal] = DatabaseJournal,
+    parent: Parent | None = None,
 ) -> None:
-    """Serve until a signal comes. ``fetcher`` and ``journal`` are what tests have others of."""
+    """Serve until a signal comes. ``fetcher`` and ``journal`` are what tests have others of.
+
+    One of several has a ``parent``, which has prepared everything and holds the port.
+    """
+    if parent is None:
+        await _prepare(settings, folder)
     database, vault = Database(settings.database_url), Vault(settings.secret_keys)
     try:
-        await database.migrate()
-        await renew(database, vault)
-        if folder:
-            await _fill(database, folder)
         storage = ObjectStorage(settings.storage_url)
-        _welcome(settings, folder, host, port)
+        if parent is None:
+            _welcome(settings, folder, host, port)
         tiers = configured(settings)
         plans = Plans(lambda voice: chain(voice, tiers)[0])
         shelf = Shelf(storage, database, wall_clock)
@@ -108,14 +168,15 @@ async def run(
             prompts=prompts,
         )
         renderer = Renderer(database, shelf, plans, speaking.voices.render, wall_clock)
-        calls = Calls(services, settings.secret_keys)
+        calls = Calls(services, settings.secret_keys, settings.capacity)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
         monitors = Monitors(services.bus, database, wall_clock)
         watching = Watching(monitors, settings.secret_keys, settings.public_url)
         api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer, watching=watching)
-        workers: list[Worker] = [registrar, renderer, monitors]
+        workers: list[Worker] = [registrar, renderer, monitors, Presence(database, calls)]
         app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=workers)
-        await Server(config(app, host, port), lambda: hand_over(calls, drain_seconds)).serve()
+        server = Server(config(app, host, port), lambda: hand_over(calls, drain_seconds), parent)
+        await server.serve([listen(host, port, shared=True)] if parent else None)
         await shelf.aclose()
     finally:
         await database.aclose()

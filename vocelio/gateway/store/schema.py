@@ -322,6 +322,22 @@ Index(
     postgresql_where=prompts.c.due.is_not(None),
 )
 
+processes = Table(
+    "processes",
+    metadata,
+    Column("id", String(24), primary_key=True),
+    Column("host", String(255), nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", String(40), nullable=False),
+    _at("started"),
+    _at("seen"),
+    Column("capacity", Integer, nullable=False),
+    Column("live_calls", Integer, nullable=False),
+    Column("calls_per_second", Float, nullable=False),
+    Column("lag_ms", Float, nullable=False),
+    Column("draining", Boolean, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,

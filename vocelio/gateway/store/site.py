@@ -48,6 +48,21 @@ RINGING = 20.0  # seconds: about four rings
 LONGEST_BRIDGE = 14_400  # seconds: Twilio's own default, and well within what a process waits for a transfer's end
 
 
+class Overflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a new caller gets while the gateway has as many calls as it can carry.
+
+    ``message``: hears ``text``, or else the tenant's ``pause``. ``queue``: waits until there is room, for at most
+    ``seconds``, and hears the message then. ``forward``: is put through to ``number``, if transfers may ring it.
+    """
+
+    do: Literal["message", "queue", "forward"] = "message"
+    text: Annotated[str, Meta(max_length=1_000)] = ""
+    number: Annotated[
+        str, Meta(pattern=f"^({E164.pattern})?{END}", description="a telephone number such as +13072249663")
+    ] = ""
+    seconds: Annotated[int, Meta(ge=10, le=3_600)] = 300
+
+
 class Reach(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a tenant's calls may be put through to; see destinations.
 
@@ -65,13 +80,15 @@ class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     ``time_zone`` is an IANA name; empty is UTC. ``voice`` is what a flow that names none is promoted with.
     ``apology``, ``hold`` and ``pause`` are what a caller is told when something went wrong, has to wait a moment, or
-    calls a flow that is paused. ``max_calls`` limits the calls at once; ``blocked`` callers are not answered.
+    calls a flow that is paused; ``overflow`` is what a new caller gets when the gateway is full. ``max_calls`` limits
+    the calls at once; ``blocked`` callers are not answered.
 
     Against toll fraud there are bounds that cannot be taken away, only set otherwise: whom transfers may ring
     (``countries``, ``destinations``, ``sip_hosts``), how many begin within an hour and are under way at once, and
     how many seconds a caller may talk to whoever answered.
 
-    ``record_calls`` records every call, both sides: callers must be told.
+    ``record_calls`` records every call, both sides: callers must be told. ``redact`` keeps numbers, cards and e-mail
+    addresses out of what is logged about the tenant's calls.
     """
 
     id: TenantId
@@ -82,12 +99,14 @@ class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
     apology: Sentence = "Sorry, something went wrong. Please call again later. Goodbye."
     hold: Sentence = "One moment, please."
     pause: Sentence = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
+    overflow: Overflow = Overflow()
     max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] = ()
     max_transfers_per_hour: PerHour = 600
     max_transfers_at_once: AtOnce = 100
     max_transfer_seconds: BridgeSeconds = LONGEST_BRIDGE
     record_calls: bool = False
+    redact: bool = True
 
 
 class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.problems import Report
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.store import destinations, pages, registrations
+from vocelio.gateway.store import destinations, pages, registrations, targets
 from vocelio.gateway.store.actor import Actor, to_json
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.departments import touch
@@ -29,6 +29,7 @@ from vocelio.gateway.store.site import (
     BridgeSeconds,
     Countries,
     Hosts,
+    Overflow,
     PerHour,
     PhoneNumber,
     Prefixes,
@@ -59,6 +60,7 @@ class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     apology: Sentence | UnsetType = UNSET
     hold: Sentence | UnsetType = UNSET
     pause: Sentence | UnsetType = UNSET
+    overflow: Overflow | UnsetType = UNSET
     max_calls: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType | None = UNSET
     blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] | UnsetType = UNSET
     countries: Countries | UnsetType = UNSET
@@ -68,6 +70,7 @@ class TenantChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     max_transfers_at_once: AtOnce | UnsetType = UNSET
     max_transfer_seconds: BridgeSeconds | UnsetType = UNSET
     record_calls: bool | UnsetType = UNSET
+    redact: bool | UnsetType = UNSET
 
 
 class PlatformChange(TenantChange, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -121,6 +124,7 @@ async def create(database: Database, actor: Actor, new: Tenant) -> KnownTenant:
     try:
         async with database.writing() as connection:
             await connection.execute(insert(tenants), row)
+            await _check_overflow(connection, new)
             await _as_of(actor, new.id).record(connection, "tenant.created", new.id, after=new)
             return _known(await _row(connection, new.id))
     except IntegrityError:
@@ -135,6 +139,8 @@ async def change(database: Database, actor: Actor, tenant: str, wanted: TenantCh
         after = msgspec.structs.replace(before, **fields)
         if after != before:
             _check(after)
+            if wanted.overflow is not UNSET:
+                await _check_overflow(connection, after)
             values = {**_columns(after), "suspended": after.suspended}
             await connection.execute(update(tenants).where(tenants.c.id == tenant).values(values))
             await touch(connection, tenant)
@@ -213,9 +219,19 @@ def _check(tenant: Tenant) -> None:
     for name, value in tenant.variables.items():
         if len(name) > 64 or len(value) > 1_000:
             report.error("variables", "too-long", "a name has at most 64 characters, a value at most 1000")
+    if tenant.overflow.do == "forward" and not tenant.overflow.number:
+        report.error("overflow.number", "missing", "a forward needs a number")
     destinations.check(tenant, report)
     if report.failed:
         raise Invalid("The tenant's settings have errors.", report.problems)
+
+
+async def _check_overflow(connection: AsyncConnection, tenant: Tenant) -> None:
+    """Whether calls may be forwarded there. Raises Invalid."""
+    if tenant.overflow.do == "forward":
+        rules = (await targets.read(connection, tenant.id))._replace(reach=tenant)
+        if problems := list(targets.of_number(rules, "overflow.number", tenant.overflow.number)):
+            raise Invalid("The tenant's settings have errors.", problems)
 
 
 @cache

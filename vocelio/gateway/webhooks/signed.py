@@ -33,8 +33,11 @@ class SignedForm:
 
     def number(self, name: str) -> int:
         """A small count in the query; 0 for what is none."""
-        text = self.query.get(name, "0")
-        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+        return _count(self.query.get(name, ""))
+
+    def seconds(self, name: str) -> int:
+        """A field that is a time; 0 for what is none."""
+        return _count(self.get(name))
 
     def again(self, query: dict[str, str]) -> "SignedForm":
         """The same, as if it had come with another query."""
@@ -78,6 +81,10 @@ def signature(connection: HTTPConnection) -> tuple[str, str | None]:
     headers = connection.headers
     settings = headers.getlist(SETTINGS_HEADER)
     return ",".join(headers.getlist(HEADER)), ",".join(settings) if settings else None
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
 
 
 async def _body(request: Request) -> bytes:

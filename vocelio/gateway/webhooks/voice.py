@@ -6,10 +6,12 @@ done once.
 
 import asyncio
 import logging
+import math
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from vocelio.engine.facts import E164
+from vocelio.gateway import logs
 from vocelio.gateway.calls.registry import Calls, Visit
 from vocelio.gateway.carrier import twiml
 from vocelio.gateway.carrier.signatures import Signatures
@@ -18,6 +20,7 @@ from vocelio.gateway.store.journal import SavedCall
 from vocelio.gateway.store.site import DEFAULT_APOLOGY, Assignment, Closed
 from vocelio.gateway.webhooks.answers import TROUBLE, Answers, unavailable
 from vocelio.gateway.webhooks.onward import Onward
+from vocelio.gateway.webhooks.overflow import OUTCOME, UNQUEUED, Overflowing
 from vocelio.gateway.webhooks.signed import SignedForm
 
 T = TypeVar("T")
@@ -32,11 +35,14 @@ OVER = ("completed", "busy", "failed", "no-answer", "canceled")
 class Voice:
     """One method for each webhook."""
 
-    def __init__(self, calls: Calls, signatures: Signatures, answers: Answers, onward: Onward) -> None:
-        self._calls, self._signatures, self._answers, self._onward = calls, signatures, answers, onward
+    def __init__(
+        self, calls: Calls, signatures: Signatures, answers: Answers, onward: Onward, overflow: Overflowing
+    ) -> None:
+        self._calls, self._signatures, self._answers = calls, signatures, answers
+        self._onward, self._overflow = onward, overflow
 
     async def voice(self, form: SignedForm) -> str:
-        """A call comes in."""
+        """A call comes in; or comes out of the queue in which it waited for room, or hung up."""
         number = form.required("To")
         site = self._calls.services.site
         asked = (site.assignment(number), self._calls.find(form.call, form.account))
@@ -44,6 +50,8 @@ class Voice:
         found, kept = _known(answers[0]), _known(answers[1])
         if isinstance(found, StoreUnavailable) or isinstance(kept, StoreUnavailable):
             return self._without_the_store(form, found)
+        if isinstance(found, Assignment):
+            logs.about(tenant=found.tenant.id, redacted=found.tenant.redact)
         if kept is not None and not kept.turned_away:  # asked again
             return twiml.hang_up() if kept.over else await self._again(kept, form)
         if found is None or not self._may_call(form.account, found.account):
@@ -53,14 +61,20 @@ class Voice:
             if kept is None:
                 self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
             return _closed(found, visit)
-        return await self._admit(visit, found, kept.outcome if kept else "")
+        if form.get("QueueResult") == "hangup":
+            self._overflow.refuse(visit, found)
+            return twiml.hang_up()
+        return await self._admit(visit, found, kept.outcome if kept else "", _waited(form))
 
     async def _again(self, kept: SavedCall, form: SignedForm) -> str:
         """A call that has had a stream is past its begin, whatever Twilio asks."""
         return await self._onward.go_on_with(kept, form) if kept.generation else self._answers.connect_kept(kept)
 
-    async def _admit(self, visit: Visit, found: Assignment, before: str) -> str:
-        """``before`` is why it was turned away, if Twilio has asked before: then it is for the same reason now."""
+    async def _admit(self, visit: Visit, found: Assignment, before: str, waited: float) -> str:
+        """``before`` is why it was turned away, if Twilio has asked before: then it is for the same reason now.
+
+        ``waited`` is how many seconds it was in the queue.
+        """
         tenant = found.tenant
 
         def turn_away(outcome: str) -> None:
@@ -72,6 +86,8 @@ class Voice:
         if visit.caller and visit.caller in tenant.blocked:
             turn_away("blocked")
             return twiml.reject()
+        if before == OUTCOME or (not before and self._calls.full_up):
+            return await self._overflow.answer(visit, found, waited, before)
         try:
             if before or await self._calls.full(tenant):  # turned away then is turned away now
                 turn_away("busy")
@@ -147,6 +163,13 @@ def _split(url: str) -> SplitResult:
 
 def _visit(form: SignedForm) -> Visit:
     return Visit(form.call, form.account, form.required("To"), _caller(form.get("From")))
+
+
+def _waited(form: SignedForm) -> float:
+    """Seconds in the queue, over all its stays there; for ever, where there is no use in another."""
+    if form.get("QueueResult") in UNQUEUED:
+        return math.inf
+    return form.number("w") + form.seconds("QueueTime")
 
 
 def _closed(found: Closed, visit: Visit) -> str:

@@ -1,0 +1,76 @@
+"""Redaction: what must go is gone, what is needed stays."""
+
+import re
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocelio.gateway.redaction import is_card, redact
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("calls of +13072249663 get the apology", "calls of +***9663 get the apology"),
+        ("GET /v1/numbers/%2B13072249663/assignment: no", "GET /v1/numbers/%2B***9663/assignment: no"),
+        ("rings +493012345", "rings +***45"),
+        ("+1 307 224-9663.", "+***9663."),
+        ("3072249663", "***"),
+        ("paid with 4111 1111 1111 1111, thanks", "paid with ***, thanks"),
+        ("card +4111111111111111", "card ***"),
+        ("378282246310005", "***"),
+        ("code 1234567", "code ***"),
+        ("write to jane.doe+x@mail.example.com!", "write to ***!"),
+        ("sip:desk@pbx.example.com", "sip:***"),
+        ("1,2,3 of 200000 in 5000 ms at 10.0.0.12:8080", "1,2,3 of 200000 in 5000 ms at 10.0.0.12:8080"),
+        (f"call CA{'7' * 32}: lost", f"call CA{'7' * 32}: lost"),
+        ("request 0123456789abcdef", "request 0123456789abcdef"),
+        ("", ""),
+    ],
+)
+def test_what_goes_and_what_stays(text, redacted):
+    assert redact(text) == redacted
+
+
+WORDS = st.text(alphabet=string.ascii_lowercase + string.digits + " -+@.,:%/é", max_size=60)
+CARDS = st.integers(10**11, 10**18 - 1).map(
+    lambda body: next(f"{body}{check}" for check in range(10) if is_card(f"{body}{check}"))
+)
+
+
+@given(WORDS)
+def test_no_long_number_is_left(text):
+    assert not re.search(r"(?<![0-9A-Za-z])[0-9]{7,}(?![0-9A-Za-z])", redact(text))
+
+
+@given(st.text())
+def test_what_was_redacted_stays_as_it_is(text):
+    assert redact(redact(text)) == redact(text)
+
+
+@given(st.text(alphabet=string.ascii_letters + " .,:!?-", max_size=60))
+def test_words_stay(text):
+    assert redact(text) == text
+
+
+@given(CARDS, st.sampled_from(["", " ", "-"]), st.sampled_from(["", "+", "card: ", "(", "é"]))
+def test_no_card_is_left(card, between, before):
+    written = between.join(card[place : place + 4] for place in range(0, len(card), 4))
+    left = redact(f"{before}{written} is mine")
+    assert not re.search("[0-9]", left)
+
+
+@given(st.integers(1_000_000, 10**15 - 1))
+def test_of_a_telephone_number_four_digits_are_left_at_most(number):
+    left = redact(f"+{number}")
+    assert re.fullmatch(r"\+\*\*\*([0-9]{2}|[0-9]{4})|\*\*\*", left)
+
+
+def test_luhn():
+    assert is_card("4111111111111111")
+    assert is_card("378282246310005")
+    assert not is_card("4111111111111112")
+    assert not is_card("411111111111")
+    assert not is_card("0" * 20)

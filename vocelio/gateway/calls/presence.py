@@ -1,0 +1,74 @@
+"""This process tells all others, by the database, that it is there and how it stands."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+from importlib.metadata import version
+
+from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.store import processes
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.processes import Process
+
+LOG = logging.getLogger(__name__)
+
+BEAT_SECONDS = 3.0  # from one word to the next: a tenth of what it takes to be taken for gone
+STORE_SECONDS = 2.0  # for the database to take one
+GOODBYE_SECONDS = 0.4  # a process that leaves has no time
+
+
+class Presence:
+    """Runs from ``start`` to ``aclose``."""
+
+    def __init__(self, database: Database, calls: Calls) -> None:
+        self.id = secrets.token_hex(6)
+        self._database, self._calls = database, calls
+        self._started = self._seen = calls.services.wall()
+        self._begun = 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin."""
+        self._task = asyncio.create_task(self._run(), name="presence")
+
+    async def aclose(self) -> None:
+        """End, and be gone for the others."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait({self._task})
+        try:
+            await self._database.in_time(processes.forget(self._database, self.id), GOODBYE_SECONDS)
+        except StoreUnavailable:
+            LOG.info("the other processes will miss this one in a while")
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self._database.in_time(processes.tell(self._database, self._standing()), STORE_SECONDS)
+            except StoreUnavailable:
+                pass  # the database has logged it, and the next word is soon
+            except Exception:  # our own defect: calls do not depend on this
+                LOG.exception("this process could not tell how it stands")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    def _standing(self) -> Process:
+        calls, load, now = self._calls, self._calls.load, self._calls.services.wall()
+        begun, seconds = load.begun - self._begun, max(now - self._seen, 1) / 1e6
+        self._begun, self._seen = load.begun, now
+        return Process(
+            id=self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=version("vocelio"),
+            started=self._started,
+            seen=now,
+            capacity=load.capacity,
+            live_calls=len(calls.live),
+            calls_per_second=round(begun / seconds, 3),
+            lag_ms=round(load.lag * 1_000, 1),
+            draining=calls.draining,
+        )

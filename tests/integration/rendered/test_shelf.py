@@ -56,9 +56,10 @@ async def test_what_is_loaded_is_there_at_once(made):
 async def test_the_address_is_that_of_everything_that_is_heard():
     one = of("Hello.")
     assert len(one) == 64
-    assert fingerprint(AVA) == "azure/en-US-AvaNeural/en-US/1.0"
-    others = [Voice(name="de"), Voice(language="de-DE"), Voice(speed=1.1), Voice("azure")]
-    assert len({one, of("Hello"), *(of("Hello.", voice) for voice in others)}) == 6
+    assert fingerprint(AVA) == "azure/en-US-AvaNeural/en-US/1.0//"
+    assert fingerprint(Voice("elevenlabs", "x")) == "elevenlabs/x/en-US/1.0//eleven_flash_v2_5"
+    others = [Voice(name="de"), Voice(language="de-DE"), Voice(speed=1.1), Voice("azure"), Voice(style="cheerful")]
+    assert len({one, of("Hello"), *(of("Hello.", voice) for voice in others)}) == 7
     assert of("Hello.", Voice(fallbacks=(AVA,))) == one
 
 

@@ -19,7 +19,7 @@ test: check ## everything needed, then lint, types and all tests
 	$(STEP) "services"
 	@tests/services.sh
 	$(STEP) "tests"
-	@$(BIN)/pytest -n 4 --dist worksteal --ignore tests/faults
+	@$(BIN)/pytest -n 6 --dist worksteal --ignore tests/faults
 	$(STEP) "processes killed and replaced under live calls"
 	@$(BIN)/pytest -n 2 --dist worksteal tests/faults
 

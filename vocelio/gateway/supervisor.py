@@ -1,7 +1,7 @@
 """Several processes on one port: a parent that starts them, replaces what dies, and passes on what it is told.
 
 The parent serves nobody and knows nothing of calls, so there is little in it that could fail. Each worker listens on a
-socket of its own with SO_REUSEPORT, and the kernel spreads the connections: of 200 to 4 workers each got 42 to 58,
+socket of its own with SO_REUSEPORT, and the kernel spreads the connections: of 200 to 4 workers each got 38 to 60,
 while of one inherited socket they took 31 to 87, and whoever is full before the others refuses calls. What waits in the
 queue of a worker that dies is lost with it, but then that is some milliseconds' worth.
 

@@ -165,8 +165,17 @@ class Outage:
         if self._proxy:
             await self._proxy.stall()
         else:
-            self._lock = sqlite3.connect(self._url.removeprefix("sqlite+aiosqlite:///"), isolation_level=None)
+            place = self._url.removeprefix("sqlite+aiosqlite:///")
+            self._lock = sqlite3.connect(place, isolation_level=None, timeout=0)
+            while not self._locked():
+                await asyncio.sleep(0.01)  # the gateway's own transaction ends on this very loop
+
+    def _locked(self):
+        try:
             self._lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError:
+            return False
+        return True
 
     async def end(self):
         if self._proxy:

@@ -167,7 +167,7 @@ class Outage:
         else:
             place = self._url.removeprefix("sqlite+aiosqlite:///")
             self._lock = sqlite3.connect(place, isolation_level=None, timeout=0)
-            while not self._locked():
+            while not self._locked():  # noqa: ASYNC110 (nobody tells)
                 await asyncio.sleep(0.01)  # the gateway's own transaction ends on this very loop
 
     def _locked(self):

@@ -79,7 +79,7 @@ async def test_a_caller_who_says_nothing_is_asked_again_and_put_through_to_the_d
 
 async def test_what_nobody_understands_is_no_match(front_desk, serving, speak):
     async with serving(front_desk) as served:
-        await served.call(speak(MakeNoise(), Speak("turn the music down")))
+        await served.call(speak(MakeNoise(), MakeNoise()))
     assert [event["exit"] for event in served.bus.of("node.left") if event["node"] == "ask"] == ["no_match"]
     assert department(served) == ["desk"]
 

@@ -1,7 +1,7 @@
 """The front desk, called: by voice, by key, interrupting, silent, unintelligible, busy."""
 
 from vocelio.codecs import wav
-from vocelio.gateway.simulator.caller import MakeNoise, Press, Speak
+from vocelio.gateway.simulator.caller import Press, Speak
 
 ASKED = "Say sales, billing or support, or press 1, 2 or 3."
 
@@ -79,7 +79,7 @@ async def test_a_caller_who_says_nothing_is_asked_again_and_put_through_to_the_d
 
 async def test_what_nobody_understands_is_no_match(front_desk, serving, speak):
     async with serving(front_desk) as served:
-        await served.call(speak(MakeNoise(), MakeNoise()))
+        await served.call(speak(Speak("elephants like bananas"), Speak("elephants like bananas")))
     assert [event["exit"] for event in served.bus.of("node.left") if event["node"] == "ask"] == ["no_match"]
     assert department(served) == ["desk"]
 

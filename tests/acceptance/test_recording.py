@@ -84,4 +84,4 @@ async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
     caller = file[MULAW_HEADER::2]
     assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
     assert len(caller) / 8000 >= stream.closed - stream.opened - 1.0
-    assert caller[-8_000:].strip(b"\xff") in SPEECH, "the last second of it is what was said"
+    assert caller.lstrip(b"\xff") in SPEECH

@@ -29,6 +29,7 @@ class BothSides:
         self._gateway = bytearray()
         self._least = 0.0  # samples that the timeliest sound of this window was late
         self._judged: float | None = None  # when the window began; None before the first sound
+        self._led = 0  # samples of silence here before the first sound, which had not come yet, or was only late
 
     @property
     def waiting(self) -> int:
@@ -40,6 +41,8 @@ class BothSides:
         late = (at - self._began) * SAMPLE_RATE - (self._taken + len(self._caller) + len(sound))
         if self._judged is None or at >= self._judged + WINDOW:
             late = self._judge(late, at)
+        if late < 0 and self._led:
+            late += self._lead_in(-late)
         if late < self._least:
             self._least = late
         if late >= -SLACK:  # what is said cannot be heard before: one sound too many is left out
@@ -50,8 +53,17 @@ class BothSides:
         lost = late if self._judged is None else self._least
         filled = round(lost) if lost > (0 if self._judged is None else SLACK) else 0
         self._caller += _HUSH * filled
+        if self._judged is None:
+            self._led = filled
         self._judged, self._least = at, late - filled
         return late - filled
+
+    def _lead_in(self, early: float) -> int:
+        """Sound comes in a row behind a first one that was late: so much of the silence before that was none."""
+        undone = min(self._led, round(early))
+        del self._caller[:undone]
+        self._led -= undone
+        return undone
 
     def gateway(self, sound: bytes, starts: float) -> None:
         """Sound that the caller hears from ``starts`` on, if nothing clears it."""
@@ -76,6 +88,7 @@ class BothSides:
         both[1::2] = bytes(self._gateway[:count]).ljust(count, _HUSH)
         del self._caller[:count], self._gateway[:count]
         self._taken += count
+        self._led = max(0, self._led - count)
         return bytes(both)
 
     def _place(self, at: float) -> int:

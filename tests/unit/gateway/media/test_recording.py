@@ -131,3 +131,18 @@ def test_at_the_end_all_is_taken_until_then():
     caller, gateway = sides(recording, until=0.5)
     assert caller == b"c" * at(0.2) + HUSH * at(0.3)
     assert gateway == b"g" * at(0.5)
+
+
+def test_a_first_sound_that_was_late_costs_none_of_those_that_follow_at_once():
+    """The event loop was busy when the stream began: 0.3 s of frames, all at the same moment."""
+    recording = BothSides(0.0)
+    for index in range(15):
+        recording.caller(bytes([index]) * FRAME, 0.3)
+    talk(recording, 0.5, since=0.3)
+    assert sides(recording)[0] == b"".join(bytes([index]) * FRAME for index in range(15)) + b"c" * 4000
+
+
+def test_silence_before_a_first_sound_that_really_came_late_stays():
+    recording = BothSides(0.0)
+    talk(recording, 1.0, since=0.5)
+    assert sides(recording)[0] == HUSH * at(0.5) + b"c" * 8000

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.emulators.offline import offline as ear_and_mouth
 from tests.gateway import gateway
 from vocelio.engine.voice import Voice
 from vocelio.gateway.simulator.caller import Caller
@@ -27,6 +28,13 @@ async def speak():
     synthesizer = LocalSynthesizer()
     yield lambda *steps: Caller(steps, synthesizer, Voice(name="en-us+f3"))
     await synthesizer.aclose()
+
+
+@pytest.fixture
+async def offline():
+    """What emulated services hear and speak with, and what stands in for them."""
+    async with ear_and_mouth() as both:
+        yield both
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
 from vocelio.gateway.speech.ears import Ears
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
-from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.speech import Speech
 from vocelio.gateway.speech.voices import Voices
@@ -69,16 +68,6 @@ async def emulated(tier, ear, mouth, orders=None, key="a-key", vocabulary=("sale
             emulator.orders = orders or Orders()
             account = ElevenLabs(key, emulator.base_url)
             yield emulator, ElevenLabsRecognizer(account), ElevenLabsSynthesizer(account)
-
-
-@pytest.fixture
-async def offline():
-    """What the services hear and speak with, and what stands in for them."""
-    ear, mouth = LocalRecognizer(workers=1), LocalSynthesizer()
-    await ear.start()
-    yield ear, mouth
-    await ear.aclose()
-    await mouth.aclose()
 
 
 class Shared:

@@ -5,7 +5,7 @@ import statistics
 import time
 from contextlib import aclosing
 
-from tests.acceptance.test_providers import CALLERS_VOICE, VOICES, Shared, emulated, offline
+from tests.acceptance.test_providers import CALLERS_VOICE, VOICES, Shared, emulated
 from tests.gateway import NUMBER, gateway
 from tests.integration.test_stored_calls import fill, lead, promote
 from vocelio.engine.voice import Voice
@@ -26,8 +26,6 @@ from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.lookup import DatabaseSite
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
-
-__all__ = ["offline"]  # a fixture
 
 
 async def test_the_front_desk_asks_no_provider_to_speak(front_desk, offline, tmp_path):

@@ -4,18 +4,18 @@ import asyncio
 
 import pytest
 
-from tests.integration.rendered.world import AVA, HARBOUR, SECOND, Storage
+from tests.integration.rendered.world import AVA, HARBOUR, SECOND, Storage, as_written
 from tests.integration.store.things import document
 from vocelio.engine.document import load
 from vocelio.engine.sentences import split
 from vocelio.engine.voice import Voice
 from vocelio.gateway.rendered.addresses import address, fingerprint, path
 from vocelio.gateway.rendered.plans import Plans
-from vocelio.gateway.rendered.ports import as_written, whole
 from vocelio.gateway.rendered.rendered import Rendered
 from vocelio.gateway.rendered.renderer import Renderer
 from vocelio.gateway.rendered.shelf import Shelf
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.voices import Voices
 from vocelio.gateway.storage.objects import ObjectStorage
 from vocelio.gateway.store import prompts, tenants
 from vocelio.gateway.store.database import Database
@@ -161,7 +161,7 @@ async def test_a_real_voice_in_a_real_folder_from_promotion_to_call(world, tmp_p
     synthesizer = LocalSynthesizer()
     storage, plans = ObjectStorage(str(tmp_path / "storage")), Plans(as_written)
     shelf = Shelf(storage, world.database, world.wall)
-    renderer = Renderer(world.database, shelf, plans, whole(synthesizer), world.wall)
+    renderer = Renderer(world.database, shelf, plans, Voices({"local": synthesizer}).render, world.wall)
     await renderer.start()
 
     async def done():

@@ -4,7 +4,6 @@ import pytest
 import pytest_asyncio
 
 from tests.emulators.azure import AzureEmulator
-from tests.emulators.azure_offline import offline
 from tests.integration.speech.azure_hearing import DIGITS, KEY, MENU, PAUSE, Ear, account, hear, say
 from tests.integration.speech.azure_machine import black_hole, lateness, settles, sockets, threads
 from vocelio.engine import understanding
@@ -15,12 +14,6 @@ from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, Heard,
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NOTHING = Heard("", 0.0, final=True)
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def speech():
-    async with offline() as both:
-        yield both
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import pytest
 import pytest_asyncio
 
 from tests.emulators.azure import AzureEmulator
-from tests.emulators.azure_offline import offline
 from tests.integration.speech.azure_hearing import KEY, account
 from tests.integration.speech.azure_machine import black_hole, lateness, settles, sockets, threads
 from vocelio.engine.voice import Voice
@@ -20,12 +19,6 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 GREETING = "Thank you for calling Example."
 LONG = "This sentence is one of very many. " * 60
 JENNY = Voice(tier="azure", name="en-US-JennyNeural")
-
-
-@pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def speech():
-    async with offline() as both:
-        yield both
 
 
 @pytest_asyncio.fixture(loop_scope="module")

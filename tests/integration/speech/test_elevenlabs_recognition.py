@@ -1,15 +1,14 @@
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.emulators.elevenlabs import ElevenLabsEmulator
 from tests.emulators.orders import Fault
+from tests.integration.speech.elevenlabs_machine import become, in_use
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import ElevenLabs
@@ -69,17 +68,6 @@ async def hear(recognizer: ElevenLabsRecognizer, audio: bytes) -> Heard:
     ear.feed(PAUSE + audio + PAUSE)
     ear.recognition.finish()
     return await ear.result()
-
-
-def in_use() -> tuple[int, int, int]:
-    """Tasks, threads and open files of this process."""
-    return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
-
-
-async def become(what, value, seconds: float = 2.0) -> None:
-    async with asyncio.timeout(seconds):
-        while what() != value:  # noqa: ASYNC110 (of another task's doing, which tells nobody)
-            await asyncio.sleep(0.01)
 
 
 class Lateness:

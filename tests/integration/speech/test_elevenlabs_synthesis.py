@@ -1,15 +1,14 @@
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from rich.pretty import pretty_repr
 
 from tests.emulators.elevenlabs import OTHER_VOICE, VOICE, ElevenLabsEmulator
 from tests.emulators.orders import Fault
+from tests.integration.speech.elevenlabs_machine import become, in_use
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import ElevenLabs
@@ -46,17 +45,6 @@ async def synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsS
 
 async def spoken(synthesizer: ElevenLabsSynthesizer, text: str, wanted: Voice | None = None) -> bytes:
     return b"".join([chunk async for chunk in synthesizer.speak(text, wanted or voice())])
-
-
-def in_use() -> tuple[int, int, int]:
-    """Tasks, threads and open files of this process."""
-    return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
-
-
-async def become(what, value, seconds: float = 2.0) -> None:
-    async with asyncio.timeout(seconds):
-        while what() != value:  # noqa: ASYNC110 (of another task's doing, which tells nobody)
-            await asyncio.sleep(0.01)
 
 
 async def test_what_the_service_says_is_what_comes(emulator: ElevenLabsEmulator, synthesizer: ElevenLabsSynthesizer):

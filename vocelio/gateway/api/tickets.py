@@ -4,15 +4,12 @@ Made by any process and checked by any other, under a MAC of a key that they sha
 see store/admissions.py.
 """
 
-import hashlib
-import hmac
 import re
-import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 
 import msgspec
 
+from vocelio.gateway.seals import Seal
 from vocelio.gateway.store.actor import Actor, unique
 
 SECONDS = 30
@@ -32,23 +29,18 @@ class Tickets:
     """Makes and checks them. ``keys`` are secret texts, newest first; with none, one of this process alone."""
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
-        texts = tuple(keys) or (secrets.token_hex(32),)
-        self._keys = [hmac.digest(text.encode(), b"vocelio: monitors' tickets", hashlib.sha256) for text in texts]
+        self._seal = Seal(keys, "monitors' tickets")
 
     def issue(self, actor: Actor) -> str:
         """A ticket for whoever asks."""
         claims = f"{unique(actor.at)}.{actor.at:x}.{actor.key}.{actor.tenant}"
-        return f"{claims}.{_mac(self._keys[0], claims)}"
+        return f"{claims}.{self._seal.of(claims)}"
 
     def check(self, ticket: str, now: int) -> Claims | None:
         """What the ticket says; None when it is not ours or too old. Whether it was used before, the store knows."""
         match = _FORM.fullmatch(ticket)
         claims, _, mac = ticket.rpartition(".")
-        if match is None or not any(hmac.compare_digest(mac, _mac(key, claims)) for key in self._keys):
+        if match is None or not self._seal.fits(claims, mac):
             return None
         age = (now - int(match[2], 16)) / 1e6
         return Claims(match[1], match[3], match[4]) if -AHEAD_SECONDS <= age <= SECONDS else None
-
-
-def _mac(key: bytes, claims: str) -> str:
-    return urlsafe_b64encode(hmac.digest(key, claims.encode(), hashlib.sha256)).decode().rstrip("=")

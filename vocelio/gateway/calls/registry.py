@@ -369,7 +369,14 @@ class Calls:
     def publish(self, record: CallRecord, kind: str, **data: Any) -> None:
         """Tell whoever watches. Never waits."""
         record.sequence += 1
-        event = Event(
+        self._tell(self._event(record, kind, data), record.assignment.flow)
+
+    def glimpse(self, record: CallRecord, kind: str, **data: Any) -> None:
+        """Tell whoever watches just now: no timeline has it. Never waits."""
+        self.services.bus.publish(self._event(record, kind, data))
+
+    def _event(self, record: CallRecord, kind: str, data: dict[str, Any]) -> Event:
+        return Event(
             tenant=record.assignment.tenant.id,
             call=record.call,
             generation=record.generation,
@@ -377,21 +384,6 @@ class Calls:
             type=kind,
             at=self.services.wall(),
             data=data,
-        )
-        self._tell(event, record.assignment.flow)
-
-    def glimpse(self, record: CallRecord, kind: str, **data: Any) -> None:
-        """Tell whoever watches just now: no timeline has it. Never waits."""
-        self.services.bus.publish(
-            Event(
-                tenant=record.assignment.tenant.id,
-                call=record.call,
-                generation=record.generation,
-                seq=record.sequence,
-                type=kind,
-                at=self.services.wall(),
-                data=data,
-            )
         )
 
     def _tell(self, event: Event, flow: str) -> None:

@@ -6,12 +6,10 @@ is bound to account and call without naming them. So to hand one out changes not
 names, can be done once.
 """
 
-import hashlib
-import hmac
-import secrets
-from base64 import urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from vocelio.gateway.seals import Seal
 
 TOKEN_SECONDS = 60  # Twilio connects within a second; a late one is not Twilio's
 AHEAD_SECONDS = 5  # how far the clocks of two processes may differ
@@ -30,27 +28,24 @@ class Tickets:
     """Makes and checks tokens. ``keys`` are secret texts, newest first; with none, one of this process alone."""
 
     def __init__(self, keys: Sequence[str] = ()) -> None:
-        texts = tuple(keys) or (secrets.token_hex(32),)
-        self._keys = [hmac.digest(text.encode(), b"vocelio: stream tokens", hashlib.sha256) for text in texts]
+        self._seal = Seal(keys, "stream tokens")
 
     def issue(self, ticket: Ticket, account: str, call: str, now: int) -> str:
         """A token, made ``now`` (microseconds UTC)."""
         claims = f"{now // 1_000:x}.{ticket.generation}.{ticket.tenant}"
-        return f"{claims}.{_mac(self._keys[0], claims, account, call)}"
+        return f"{claims}.{self._seal.of(_bound(claims, account, call))}"
 
     def check(self, token: str, account: str, call: str, now: int) -> Ticket | None:
         """What the token admits that account's call to; None when it is not ours, or too old."""
         claims, _, mac = token.rpartition(".")
         if len(token) > LONGEST or not token.isascii():
             return None
-        expected = [_mac(key, claims, account, call) for key in self._keys]
-        if not any(hmac.compare_digest(mac, one) for one in expected):
+        if not self._seal.fits(_bound(claims, account, call), mac):
             return None
         made, generation, tenant = claims.split(".")
         age = now / 1e6 - int(made, 16) / 1e3
         return Ticket(tenant, int(generation)) if -AHEAD_SECONDS <= age <= TOKEN_SECONDS else None
 
 
-def _mac(key: bytes, claims: str, account: str, call: str) -> str:
-    digest = hmac.digest(key, f"{claims}\0{account}\0{call}".encode(), hashlib.sha256)
-    return urlsafe_b64encode(digest).decode().rstrip("=")
+def _bound(claims: str, account: str, call: str) -> str:
+    return f"{claims}\0{account}\0{call}"

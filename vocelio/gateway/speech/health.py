@@ -105,11 +105,15 @@ class Health:
         self._good = 0
         self._error = (now, str(error))
         if isinstance(error, Late) and self.peer:
-            self.peer._suspect_until = now + SUSPECT_SECONDS  # noqa: SLF001 (of our own kind)
+            self.peer.suspect()
         surely = surely or self._in_a_row >= FAILURES or isinstance(error, CredentialsRefused)
         if self._state == "closed" and surely:
             LOG.warning("%s of %s is not used for now: %s", self.service, self.provider, error)
             self._open()
+
+    def suspect(self) -> None:
+        """The provider's other service was late."""
+        self._suspect_until = asyncio.get_running_loop().time() + SUSPECT_SECONDS
 
     def report(self) -> Report:
         """What is known."""

@@ -21,7 +21,6 @@ from vocelio.gateway.config import Settings
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
 from vocelio.gateway.rendered.plans import Plans
-from vocelio.gateway.rendered.ports import as_written
 from vocelio.gateway.rendered.renderer import Renderer
 from vocelio.gateway.rendered.shelf import Shelf
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
@@ -160,7 +159,7 @@ class Api:
         registrar = self.registrar if twilio else None
         self.speaker = Speaker()
         shelf = Shelf(self.storage, database, lambda: self.now)
-        self.renderer = Renderer(database, shelf, Plans(as_written), self.speaker, lambda: self.now)
+        self.renderer = Renderer(database, shelf, Plans(lambda voice: voice), self.speaker, lambda: self.now)
         renderer = self.renderer if renders else None
         made = routes(database, vault, self.calls, lambda: self.now, limits, registrar, renderer)
         self.app = Starlette(routes=made)

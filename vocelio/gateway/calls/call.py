@@ -68,8 +68,8 @@ class Call:
 
     # The stream's side
 
-    def begin(self) -> None:
-        """The stream has started: the flow begins, or goes on."""
+    def begin(self, started: float) -> None:
+        """The stream has started, at that time of the loop's clock: the flow begins, or goes on."""
         record = self._record
         if isinstance(record.intent, actions.HangUp) or self._session.ended:
             self._was_over()
@@ -79,7 +79,7 @@ class Call:
         pending, record.pending, record.intent = record.pending, None, None
         handed_over, record.handed_over = record.handed_over, ""
         if record.assignment.tenant.record_calls:
-            self._conversation.recorder.begin()
+            self._conversation.recorder.begin(started)
         if pending is not None:
             self.publish("transfer.ended", how=pending.how, seconds=pending.seconds)
             self.step(pending)

@@ -40,15 +40,16 @@ class Taker(Protocol):
 
 
 class CallTape:
-    """It runs from the stream's begin to its end. ``secret`` knows whether a prompt is to be silent in it.
+    """It runs from when the stream ``began`` to its end. ``secret`` knows whether a prompt is to be silent in it.
 
-    Sound is given in pieces of ``piece`` samples of each side.
+    What came before the call was admitted is fed at once, late, and lies where it belongs. Sound is given in pieces of
+    ``piece`` samples of each side.
     """
 
-    def __init__(self, reels: Maker, secret: Callable[[str], bool], piece: int = PIECE_SAMPLES) -> None:
+    def __init__(self, reels: Maker, secret: Callable[[str], bool], began: float, piece: int = PIECE_SAMPLES) -> None:
         self._reels, self._secret, self._piece = reels, secret, piece
         self._now = asyncio.get_running_loop().time
-        self._sides = BothSides(self._now())
+        self._sides = BothSides(began)
         self._reel: Taker | None = None  # from the first piece on: what is shorter is no call
         self._speaking = self._asked = self._hidden = False
         self._hidden_until = 0.0

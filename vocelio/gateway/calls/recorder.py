@@ -48,14 +48,14 @@ class Recorder:
         self._message: MessageTape | None = None
         self.on = False
 
-    def begin(self) -> None:
-        """Record the whole call, from now on."""
-        self._tapes.append(CallTape(self._reels, self._secret))
+    def begin(self, started: float) -> None:
+        """Record the whole call, with what the caller has said since the stream ``started``."""
+        self._tapes.append(CallTape(self._reels, self._secret, started))
         self.on = True
 
     def listen_in(self, sink: Sink) -> Callable[[], None]:
         """Let somebody hear all of it from now on; what is returned ends that."""
-        tape = CallTape(_Overheard(sink), self._secret, OVERHEARD)
+        tape = CallTape(_Overheard(sink), self._secret, asyncio.get_running_loop().time(), OVERHEARD)
         tape.begin_amid(speaking=self._speaks, confidential=self._confidential)
         now = asyncio.get_running_loop().time()
         for item in self._ahead:

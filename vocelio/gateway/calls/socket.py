@@ -39,6 +39,7 @@ class MediaSocket:
         self._seen = 0
         self._closed = False
         self._loop = asyncio.get_running_loop()
+        self._started = 0.0  # when the stream did, by the loop's clock
         self._watch = self._loop.call_later(GREETING_SECONDS, self._check_alive)
 
     def received(self, text: str | bytes) -> None:
@@ -78,6 +79,7 @@ class MediaSocket:
                 self._early.append(message)
         elif isinstance(message, messages.Start):
             logs.about(call=message.start.call_sid)
+            self._started = self._loop.time()
             self._admission = self._loop.create_task(self._admit(message), name="admission")
         elif self._count > GREETING_MESSAGES:
             raise StreamError(CLOSE_POLICY, "too many messages before the stream started")
@@ -111,7 +113,7 @@ class MediaSocket:
         tenant = record.assignment.tenant
         logs.about(tenant=tenant.id, redacted=tenant.redact)
         call = self._call = Call(self._calls, record, stream_sid, self._transport)
-        call.begin()
+        call.begin(self._started)
         while self._early:
             self._pass_on(call, self._early.popleft())
 

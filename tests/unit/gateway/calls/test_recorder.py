@@ -1,5 +1,6 @@
 """What is recorded of a call, on a virtual clock: messages, both sides, and what must not be in it."""
 
+import asyncio
 import base64
 import random
 
@@ -10,6 +11,7 @@ from tests.unit.gateway.calls.peer import TENANT, Peer, World
 from tests.virtual_time import in_virtual_time
 from vocelio.codecs.tones import BEEP
 from vocelio.gateway.simulator.babble import babble
+from vocelio.gateway.store.memory import MemoryJournal
 
 SPEECH = babble(4.0, random.Random(2))  # noqa: S311 (a sound, no secret)
 HUSH = b"\xff"
@@ -271,3 +273,20 @@ async def test_each_stream_of_a_call_has_its_own_recording():
     peer.numbered("stop", stop={})
     await peer.gone()
     assert [recording.call for recording, _ in await world.recorded()] == [world.record.call] * 2
+
+
+@in_virtual_time
+async def test_what_was_said_while_the_store_was_slow_to_admit_the_call_is_recorded():
+    class Slow(MemoryJournal):
+        async def take_over(self, *call):
+            await asyncio.sleep(0.4)
+            return await super().take_over(*call)
+
+    world = World(TALK, tenant=RECORDED, journal=Slow())
+    peer = Peer(world)
+    peer.start(world.token())
+    await peer.run(2, SPEECH)
+    peer.numbered("stop", stop={})
+    await peer.gone()
+    ((_, (caller, _)),) = await world.recorded()
+    assert caller.lstrip(HUSH).startswith(SPEECH[: 2 * 8000 - 160].lstrip(HUSH))

@@ -201,7 +201,7 @@ class Screen:
                 await self._changed.wait()
 
     async def right(self, database, tenant="harbour", seconds=10):
-        """Until the picture is the store's; gives the seconds that took."""
+        """Until the picture is the store's, which knows of a call; gives the seconds that took."""
         began = asyncio.get_running_loop().time()
         async with asyncio.timeout(seconds):
             while True:
@@ -211,7 +211,7 @@ class Screen:
                     for call, facts in self.picture.items()
                     if call in wanted or facts["status"] == "live"
                 }
-                if shown == {
+                if wanted and shown == {
                     call: facts for call, facts in wanted.items() if call in shown or facts["status"] == "live"
                 }:
                     return asyncio.get_running_loop().time() - began

@@ -254,8 +254,8 @@ async def test_a_large_snapshot_comes_in_parts(site):
         for place in range(1, 252):
             Played(here, place).begin()
         async with screen(here, site.viewer) as shown:
+            await shown.until(lambda shown: len(shown.picture) == 251)
             await shown.right(site.database)
-        assert len(shown.picture) == 251
         async with screen(here, site.viewer) as again:
             parts = [message for message in again.messages if message["message"] == "snapshot"]
             assert [(len(part["calls"]), part["first"], part["last"]) for part in parts] == [

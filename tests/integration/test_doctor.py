@@ -8,6 +8,7 @@ import pytest
 from tests.acceptance.test_commands import vocelio
 from tests.integration.api.client import PLATFORM, PLATFORM_TOKEN, Api
 from tests.integration.api.test_registrations import NUMBER, OLD, assign, made
+from tests.redis import Redis
 from vocelio.gateway.app import build
 from vocelio.gateway.config import Settings
 from vocelio.gateway.server import listen, running
@@ -90,6 +91,22 @@ async def test_what_cannot_be_checked_is_said(gateway, tmp_path):
     code, found = await doctor(tmp_path, {**environment, "VOCELIO_KEY": ""}, "--server", origin)
     assert (code, found["gateway"][0]) == (2, "unknown")
     assert "VOCELIO_KEY" in found["gateway"][1]
+
+
+async def test_redis_is_looked_at_where_there_should_be_one(gateway, tmp_path):
+    _, origin, environment = gateway
+    with Redis() as redis:
+        at_redis = {**environment, "VOCELIO_REDIS_URL": redis.url}
+        code, found = await doctor(tmp_path, at_redis, "--server", origin)
+        assert (code, found["redis"]) == (0, ("fine", "answers"))
+        redis.pause()
+        code, found = await doctor(tmp_path, at_redis, "--server", origin)
+        assert (code, found["redis"][0]) == (1, "wrong")
+    nowhere = {**environment, "VOCELIO_REDIS_URL": "redis://:hunter2@127.0.0.1:9/0"}
+    code, found = await doctor(tmp_path, nowhere, "--server", origin)
+    assert (code, found["redis"][0]) == (1, "wrong")
+    assert "does not answer" in found["redis"][1]
+    assert "hunter2" not in str(found)
 
 
 async def test_what_is_wrong_here_is_said(gateway, tmp_path):

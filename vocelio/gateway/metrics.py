@@ -57,6 +57,10 @@ class Metrics:
         self._capacity = Gauge("vocelio_capacity", "Calls that the process takes at once", registry=self._registry)
         self._lag = Gauge("vocelio_loop_lag_seconds", "How late the event loop is, p99 of 5 s", registry=self._registry)
         self._draining = Gauge("vocelio_draining", "1 while the process leaves, else 0", registry=self._registry)
+        self._lost = Counter(
+            "vocelio_messages_lost", "Messages to other processes that Redis did not take", registry=self._registry
+        )
+        self._lost_before = 0
 
     def answered(self, parts: Mapping[PartName, float]) -> None:
         """A turn was answered; seconds by part."""
@@ -93,6 +97,11 @@ class Metrics:
         self._capacity.set(capacity)
         self._lag.set(lag)
         self._draining.set(draining)
+
+    def lost(self, messages: int) -> None:
+        """How many messages to other processes were dropped, since the start."""
+        self._lost.inc(messages - self._lost_before)
+        self._lost_before = messages
 
     def text(self, live: int, usable: Iterable[tuple[str, str, bool]]) -> bytes:
         """All of it, in Prometheus' text format, with how many calls are live and which services are usable now."""

@@ -14,6 +14,7 @@ from vocelio.gateway.api.limits import Limits
 from vocelio.gateway.api.pushing import Pace
 from vocelio.gateway.api.routes import routes
 from vocelio.gateway.api.sockets import Watching
+from vocelio.gateway.calls.presence import Presence
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events.redis_line import RedisLine
@@ -76,7 +77,10 @@ async def member(url, redis_url="", *, pace=None, guard=None, look=LOOK):
         keeper = Guard(database, wall_clock, LOOK, **(guard or {}))
         monitors = made["monitors"] = Monitors(calls.services.bus, database, wall_clock, keeper, look)
         watching = Watching(monitors, (SECRET,), ORIGIN, pace or Pace())
-        return routes(database, vault, calls, wall_clock, GENEROUS, watching=watching), [monitors]
+        return routes(database, vault, calls, wall_clock, GENEROUS, watching=watching), [
+            monitors,
+            Presence(database, calls),
+        ]
 
     parts = {"site": DatabaseSite(database, vault, wall_clock), "journal": DatabaseJournal(database, vault)}
     line = RedisLine(redis_url, BEAT) if redis_url else None

@@ -8,7 +8,7 @@ from msgspec import Meta
 from vocelio.gateway.api.operation import Answer, Context
 from vocelio.gateway.api.tickets import SECONDS
 from vocelio.gateway.monitors.wanted import Wanted
-from vocelio.gateway.store import live
+from vocelio.gateway.store import live, processes
 from vocelio.gateway.store.calls import CallId, Instant
 from vocelio.gateway.store.live import Count
 from vocelio.gateway.store.site import END, Name, PhoneNumber
@@ -51,7 +51,7 @@ class Ticket(msgspec.Struct, frozen=True):
 class Totals(msgspec.Struct, frozen=True):
     """How many calls go on, by the store; and how many have a stream open, in each process that answered in time.
 
-    A call between two streams, or transferred, is with no process.
+    Processes are named as in /v1/processes. A call between two streams, or transferred, is with no process.
     """
 
     calls: int
@@ -70,7 +70,8 @@ async def ticket(context: Context) -> Answer[Ticket]:
 async def totals(context: Context) -> Totals:
     """How many calls go on: by tenant, flow, number and process. A platform key that names no tenant sees all."""
     counts = await live.count(context.database, context.tenant)
-    found = await context.calls.dispatch.census(context.tenant)
-    processes = [Count(name, calls) for name, calls in sorted(found.items())]
+    known = {process.id for process in await processes.every(context.database, context.actor.at)}
+    found = await context.calls.dispatch.census(context.tenant, known)
+    streams = [Count(name, calls) for name, calls in sorted(found.items())]
     total = sum(one.calls for one in counts["tenant"])
-    return Totals(total, counts["tenant"], counts["flow"], counts["number"], processes)
+    return Totals(total, counts["tenant"], counts["flow"], counts["number"], streams)

@@ -35,5 +35,6 @@ async def metrics(context: Context) -> Answer[bytes]:
     """This process's figures, for Prometheus: latencies by part, speech by provider, calls and room for more."""
     calls, services = context.calls, context.calls.services
     services.metrics.load(calls.load.capacity, calls.load.lag, calls.draining)
+    services.metrics.lost(services.bus.line.lost)
     usable = [(one.provider, one.service, one.state == "closed") for one in services.speech.report()]
     return Answer(services.metrics.text(len(calls.live), usable), media=CONTENT_TYPE)

@@ -8,7 +8,7 @@ the channel is silent nearly always. In a process that is alone there is nobody 
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Literal, Protocol, assert_never
 
 import msgspec
@@ -19,7 +19,6 @@ LOG = logging.getLogger(__name__)
 
 CHANNEL = "vocelio:operators"
 ANSWER_SECONDS = 1.0  # a second person would ask again; the answer takes some milliseconds
-ROLL_SECONDS = 0.25  # that processes have to say how many calls they have
 MAX_ROLLS = 20  # at a time
 MAX_WAITING = 1_000  # questions without an answer yet: past it the process does not ask
 
@@ -90,13 +89,29 @@ class Present(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
 _decoder = msgspec.json.Decoder(Question | Reply | Roll | Present)
 
 
+class _Census:
+    """What came in of a roll: calls by process, until all that are ``missing`` have answered."""
+
+    def __init__(self, own: Mapping[str, int], missing: set[str]) -> None:
+        self.found = dict(own)
+        self._missing = missing
+        self.complete = asyncio.Event()
+
+    def add(self, process: str, calls: int) -> None:
+        """One has answered."""
+        self.found[process] = calls
+        self._missing.discard(process)
+        if not self._missing:
+            self.complete.set()
+
+
 class Dispatch:
     """One process's. ``live`` are its calls, by Twilio's name."""
 
     def __init__(self, live: Mapping[str, Commanded], line: Line, seconds: float = ANSWER_SECONDS) -> None:
         self._live, self._line, self._seconds = live, line, seconds
         self._waiting: dict[str, asyncio.Future[Reaction]] = {}
-        self._rolls: dict[str, dict[str, int]] = {}
+        self._rolls: dict[str, _Census] = {}
         self._end: Callable[[], None] | None = None
 
     async def start(self) -> None:
@@ -132,19 +147,23 @@ class Dispatch:
         finally:
             del self._waiting[question.id]
 
-    async def census(self, tenant: str) -> dict[str, int]:
-        """How many live calls of the tenant's, or of everybody's, each process has that answers in time."""
-        found = {self._line.process: self._count(tenant)}
+    async def census(self, tenant: str, processes: Set[str]) -> dict[str, int]:
+        """How many live calls of the tenant's, or of everybody's, each process has: of those that answer in time."""
+        own = self._line.process
+        count = _Census({own: self._count(tenant)}, set(processes) - {own})
         if self._line.alone or len(self._rolls) >= MAX_ROLLS:
-            return found
+            return count.found
         roll = Roll(id=secrets.token_hex(8), tenant=tenant)
-        self._rolls[roll.id] = found
+        self._rolls[roll.id] = count
         try:
             self._line.send(CHANNEL, roll)
-            await asyncio.sleep(ROLL_SECONDS)
+            async with asyncio.timeout(self._seconds):
+                await count.complete.wait()
+        except TimeoutError:
+            pass  # one that is gone is known for a while
         finally:
             del self._rolls[roll.id]
-        return found
+        return count.found
 
     def _count(self, tenant: str) -> int:
         return sum(tenant in ("", live.tenant) for live in self._live.values())
@@ -172,8 +191,8 @@ class Dispatch:
                 calls = self._count(heard.tenant)
                 self._line.send(CHANNEL, Present(id=heard.id, process=self._line.process, calls=calls))
             case Present():
-                if heard.id in self._rolls:
-                    self._rolls[heard.id][heard.process] = heard.calls
+                if count := self._rolls.get(heard.id):
+                    count.add(heard.process, heard.calls)
             case _:
                 assert_never(heard)
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import secrets
 import socket
 from importlib.metadata import version
 
@@ -24,7 +23,7 @@ class Presence:
     """Runs from ``start`` to ``aclose``."""
 
     def __init__(self, database: Database, calls: Calls) -> None:
-        self.id = secrets.token_hex(6)
+        self.id = calls.services.bus.line.process
         self._database, self._calls = database, calls
         self._started = self._seen = calls.services.wall()
         self._begun = 0

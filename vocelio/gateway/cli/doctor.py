@@ -17,6 +17,7 @@ from vocelio.gateway.cli import client, common
 from vocelio.gateway.cli.client import Api, ApiError
 from vocelio.gateway.config import SIMULATOR_ACCOUNT, Settings
 from vocelio.gateway.errors import GatewayError, SettingsError
+from vocelio.gateway.events.redis_server import SECONDS, TROUBLE, reach
 from vocelio.gateway.store import migration
 from vocelio.gateway.store.database import Database
 
@@ -83,6 +84,8 @@ def _here() -> Iterator[Finding]:
         return
     yield Finding("settings", "fine", "can be read")
     yield _database(settings)
+    if settings.redis_url:
+        yield _redis(settings.redis_url)
     yield _public_url(settings)
 
 
@@ -103,6 +106,22 @@ async def _revision(url: str) -> str:
         return await database.revision()
     finally:
         await database.aclose()
+
+
+def _redis(url: str) -> Finding:
+    try:
+        sharded = asyncio.run(_reached(url))
+    except TROUBLE as error:  # its text may show the address, which may hold a password
+        problem = f"does not answer ({type(error).__name__}): monitors see events of one process only, and late"
+        return Finding("redis", "wrong", problem)
+    return Finding("redis", "fine", f"answers{', and is a cluster' if sharded else ''}")
+
+
+async def _reached(url: str) -> bool:
+    async with asyncio.timeout(SECONDS):
+        server = await reach(url)
+    await server.aclose()
+    return server.sharded
 
 
 def _public_url(settings: Settings) -> Finding:

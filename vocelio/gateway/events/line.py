@@ -15,10 +15,15 @@ Message = bytes | msgspec.Struct
 
 
 class Line(Protocol):
-    """``process`` is this process's name on it, different at each start. ``alone``: there are no others."""
+    """``process`` is this process's id, different at each start. ``alone``: there are no others."""
 
     process: str
     alone: bool
+
+    @property
+    def lost(self) -> int:
+        """Messages that were dropped, since the start."""
+        ...
 
     def send(self, channel: str, message: Message) -> None:
         """Tell the others. Never waits, never raises; past a bound the oldest messages are dropped."""
@@ -43,6 +48,7 @@ class Alone:
     def __init__(self) -> None:
         self.process = secrets.token_hex(4)
         self.alone = True
+        self.lost = 0
 
     def send(self, channel: str, message: Message) -> None:
         """See Line."""

@@ -35,7 +35,7 @@ class RedisLine:
 
     @property
     def lost(self) -> int:
-        """Messages that were dropped."""
+        """See Line."""
         return self._sending.lost
 
     def send(self, channel: str, message: Message) -> None:

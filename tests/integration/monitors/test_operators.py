@@ -95,8 +95,8 @@ async def test_nobody_answers_in_time(line, redis):
 
 async def test_live_totals_name_every_process(line, redis):
     async with member(line.url, redis.url) as here, member(line.url, redis.url) as there, calling(here):
-        while len((await there.ask("GET", "/v1/processes", line.platform))[1]["items"]) < 2:
-            await asyncio.sleep(0.1)  # until each has said that it is there
+        while len((await there.ask("GET", "/v1/processes", line.platform))[1]["items"]) < 2:  # noqa: ASYNC110 (each says that it is there)
+            await asyncio.sleep(0.1)
         _, found = await there.ask("GET", "/v1/live", line.viewer)
         assert sorted(one["calls"] for one in found["processes"]) == [0, 1]
         assert {one["name"] for one in found["processes"]} == {

@@ -1,6 +1,5 @@
 """This process tells all others, by the database, that it is there and how it stands."""
 
-import asyncio
 import logging
 import os
 import socket
@@ -8,6 +7,7 @@ from importlib.metadata import version
 
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.periodic import Periodic
 from vocelio.gateway.store import processes
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.processes import Process
@@ -27,32 +27,22 @@ class Presence:
         self._database, self._calls = database, calls
         self._started = self._seen = calls.services.wall()
         self._begun = 0
-        self._task: asyncio.Task[None] | None = None
+        self._telling = Periodic("word of this process", BEAT_SECONDS, self._tell)
 
     async def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run(), name="presence")
+        await self._telling.start()
 
     async def aclose(self) -> None:
         """End, and be gone for the others."""
-        if self._task is None:
-            return
-        self._task.cancel()
-        await asyncio.wait({self._task})
+        await self._telling.aclose()
         try:
             await self._database.in_time(processes.forget(self._database, self.id), GOODBYE_SECONDS)
         except StoreUnavailable:
             LOG.info("the other processes will miss this one in a while")
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._database.in_time(processes.tell(self._database, self._standing()), STORE_SECONDS)
-            except StoreUnavailable:
-                pass  # the database has logged it, and the next word is soon
-            except Exception:  # our own defect: calls do not depend on this
-                LOG.exception("this process could not tell how it stands")
-            await asyncio.sleep(BEAT_SECONDS)
+    async def _tell(self) -> None:
+        await self._database.in_time(processes.tell(self._database, self._standing()), STORE_SECONDS)
 
     def _standing(self) -> Process:
         calls, load, now = self._calls, self._calls.load, self._calls.services.wall()

@@ -6,14 +6,12 @@ heartbeat: those that could not be written are no sign of death.
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.periodic import Periodic
 from vocelio.gateway.store.journal import SavedCall
-
-LOG = logging.getLogger(__name__)
 
 HEARTBEAT = 20.0  # seconds
 AT_ONCE = 200  # calls that one sweep ends; the next ends more
@@ -26,35 +24,30 @@ class Watch:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._task: asyncio.Task[None] | None = None
+        self._beating = Periodic("sweep of calls", HEARTBEAT, self._beat)
         self._since: float | None = None  # since when the store answers, by the loop's clock
 
     async def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run(), name="watch")
+        await self._beating.start()
 
     async def aclose(self) -> None:
         """End at once."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+        await self._beating.aclose()
 
-    async def _run(self) -> None:
+    async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            for live in list(self._calls.live.values()):
-                live.beat()
-            try:
-                overdue = await self._calls.services.journal.overdue(self._calls.services.wall(), AT_ONCE)
-                self._since = loop.time() if self._since is None else self._since
-                await self._calls.tell_news()
-                if loop.time() >= self._since + PATIENCE:
-                    await self._sweep(overdue)
-            except StoreUnavailable:
-                self._since = None
-            except Exception:  # our own defect: the next round may do better, and calls do not depend on this one
-                LOG.exception("the sweep failed")
-            await asyncio.sleep(HEARTBEAT)
+        for live in list(self._calls.live.values()):
+            live.beat()
+        try:
+            overdue = await self._calls.services.journal.overdue(self._calls.services.wall(), AT_ONCE)
+            self._since = loop.time() if self._since is None else self._since
+            await self._calls.tell_news()
+            if loop.time() >= self._since + PATIENCE:
+                await self._sweep(overdue)
+        except StoreUnavailable:
+            self._since = None
+            raise
 
     async def _sweep(self, overdue: Sequence[SavedCall]) -> None:
         for kept in overdue:

@@ -4,13 +4,13 @@ A key that is no good any more ends its sockets within seconds, in every process
 go on: they were let in by a good key.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.errors import StoreUnavailable, TooMany
+from vocelio.gateway.errors import TooMany
+from vocelio.gateway.periodic import Periodic
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.database import Database
 
@@ -33,10 +33,10 @@ class Guard:
         per_key: int = PER_KEY,
         per_process: int = PER_PROCESS,
     ) -> None:
-        self._database, self._wall, self._look = database, wall, look
+        self._database, self._wall = database, wall
         self._per_key, self._per_process = per_key, per_process
         self._open: dict[str, list[Callable[[], None]]] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._looking = Periodic("look at the keys of sockets", look, self.look)
 
     @contextmanager
     def admitted(self, key: str, end: Callable[[], None]) -> Iterator[None]:
@@ -56,19 +56,11 @@ class Guard:
 
     async def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._run(), name="guard")
+        await self._looking.start()
 
     async def aclose(self) -> None:
         """End at once."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._look)
-            with suppress(StoreUnavailable):
-                await self.look()
+        await self._looking.aclose()
 
     async def look(self) -> None:
         """End the sockets of keys that are no good any more. Raises StoreUnavailable."""

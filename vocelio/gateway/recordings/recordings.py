@@ -5,7 +5,6 @@ says "writing", of which no new piece has come for a while. Both do the same: th
 removed, then the catalogue says so. Broken off anywhere in between, it is done again from where it was.
 """
 
-import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from vocelio.gateway.clock import WallClock, wall_clock
-from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.periodic import Periodic
 from vocelio.gateway.recordings.lane import Lane
 from vocelio.gateway.recordings.sound import Sound, folder, seconds, sound, whole_path
 from vocelio.gateway.recordings.tape import Tape
@@ -54,7 +53,7 @@ class Recordings:
         self._joins = Lane("joins", JOINERS)
         self._wall, self._origin = wall, origin
         self._tapes: dict[str, Tape] = {}
-        self._sweeping: asyncio.Task[None] | None = None
+        self._sweeping = Periodic("sweep of recordings", SWEEP_SECONDS, self.sweep)
 
     def begin(self, tenant: str, call: str, kind: Kind, failed: Callable[[str], None]) -> Tape:
         """A recording begins. ``failed`` is told, once, when part of it is lost."""
@@ -122,23 +121,11 @@ class Recordings:
 
     async def start(self) -> None:
         """Begin to sweep."""
-        self._sweeping = asyncio.create_task(self._sweep_always(), name="sweep of recordings")
-
-    async def _sweep_always(self) -> None:
-        while True:
-            try:
-                await self.sweep()
-            except StoreUnavailable:
-                LOG.warning("recordings were not swept: the store is away")
-            except Exception:  # the next sweep may do better
-                LOG.exception("the sweep of recordings failed")
-            await asyncio.sleep(SWEEP_SECONDS)
+        await self._sweeping.start()
 
     async def aclose(self) -> None:
         """Until everything is written, or cannot be in time."""
-        if self._sweeping:
-            self._sweeping.cancel()
-            await asyncio.wait({self._sweeping})
+        await self._sweeping.aclose()
         for lane in (self.pieces, self.rows, self._joins):
             await lane.aclose(CLOSING_SECONDS)
 

@@ -1,0 +1,33 @@
+"""Work that is done again and again, whatever becomes of one turn."""
+
+import asyncio
+
+import pytest
+
+from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.periodic import Periodic
+
+
+@pytest.mark.parametrize("trouble", [StoreUnavailable(), ZeroDivisionError()])
+async def test_what_fails_is_tried_again_until_the_end(trouble):
+    turns, third = [], asyncio.Event()
+
+    async def work():
+        turns.append(len(turns))
+        if len(turns) == 3:
+            third.set()
+        raise trouble
+
+    periodic = Periodic("work", 0.001, work)
+    await periodic.start()
+    async with asyncio.timeout(5):
+        await third.wait()
+    await periodic.aclose()
+    done = len(turns)
+    await asyncio.sleep(0.01)
+    assert len(turns) == done >= 3
+    assert "work" not in {task.get_name() for task in asyncio.all_tasks()}
+
+
+async def test_one_that_never_began_ends_as_well():
+    await Periodic("work", 1.0, asyncio.Event().wait).aclose()

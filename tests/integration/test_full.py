@@ -12,17 +12,18 @@ from vocelio.gateway.simulator.caller import HangUp
 from vocelio.gateway.simulator.events import Connected
 from vocelio.gateway.simulator.queueing import Waiting
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.store.memory import MemorySite
+from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Overflow
 
 WAITS = {"name": "Waits", "start": "wait", "nodes": {"wait": {"type": "wait", "seconds": 600, "exits": {}}}}
 BYE = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text": "Goodbye."}}}
 
 
-def served(flow=WAITS, *, capacity=1, countries=(), **overflow):
-    tenant = msgspec.structs.replace(TENANT, overflow=Overflow(**overflow), countries=countries, pause="We are busy.")
-    site = MemorySite([assignment(flow, tenant=tenant)])
-    return gateway(flow, ScriptedRecognizer(), ToneSynthesizer(), site=site, capacity=capacity)
+def served(flow=WAITS, *, capacity=1, limits=None, **overflow):
+    tenant = msgspec.structs.replace(TENANT, overflow=Overflow(**overflow), pause="We are busy.", **limits or {})
+    journal = MemoryJournal()
+    site = MemorySite([assignment(flow, tenant=tenant)], journal=journal)
+    return gateway(flow, ScriptedRecognizer(), ToneSynthesizer(), site=site, journal=journal, capacity=capacity)
 
 
 @dataclass
@@ -82,12 +83,23 @@ async def test_calls_are_forwarded_where_a_transfer_would_be():
         report = await running.call()
         assert [dialed.target for dialed in report.dialed] == ["+13105550199"]
         assert running.bus.of("call.refused")[0]["outcome"] == "full"
+        assert running.bus.of("transfer.started") == [{"department": "", "number": "+13105550199"}]
+        await first.hang_up()
+
+
+async def test_as_often_as_a_tenant_may_transfer():
+    limits = {"max_transfers_per_hour": 2}
+    async with served(do="forward", number="+13105550199", limits=limits) as running:
+        first = await talk(running)
+        reports = [await running.call() for _ in range(3)]
+        assert [len(report.dialed) for report in reports] == [1, 1, 0]
+        assert reports[2].spoken == ("We are busy.",)
         await first.hang_up()
 
 
 @pytest.mark.parametrize("number", ["+19005550123", "+442079460123"])
 async def test_and_nowhere_else(number):
-    async with served(do="forward", number=number, countries=("US",)) as running:
+    async with served(do="forward", number=number, limits={"countries": ("US",)}) as running:
         first = await talk(running)
         report = await running.call()
         assert (report.dialed, report.spoken) == ((), ("We are busy.",))

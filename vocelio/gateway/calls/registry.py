@@ -137,8 +137,11 @@ class Calls:
         """Make the next change of a call without a stream ours; False when it is not as it was found any more."""
         return await self.services.journal.claim(kept)
 
-    def turn_away(self, visit: Visit, tenant: str, flow: str, outcome: str) -> None:
-        """The call comes to no flow: why, is all that is kept of it. The same again changes nothing."""
+    def turn_away(self, visit: Visit, tenant: str, flow: str, outcome: str, rung: str = "") -> None:
+        """The call comes to no flow: why, is all that is kept of it, and the number that is rung instead, if any.
+
+        The same again changes nothing.
+        """
         now = self.services.wall()
         saved = SavedCall(
             tenant=tenant,
@@ -155,9 +158,20 @@ class Calls:
             outcome=outcome,
         )
         data = {"caller": visit.caller, "number": visit.number, "flow": flow, "outcome": outcome}
-        event = Event(tenant=tenant, call=visit.call, generation=0, seq=1, type="call.refused", at=now, data=data)
+        happened: list[tuple[str, dict[str, Any]]] = [("call.refused", data)]
+        if rung:
+            happened.append(("transfer.started", {"department": "", "number": rung}))
+        events = [
+            Event(tenant=tenant, call=visit.call, generation=0, seq=seq, type=kind, at=now, data=facts)
+            for seq, (kind, facts) in enumerate(happened, 1)
+        ]
+
+        def told() -> None:
+            for event in events:
+                self._tell(event, flow)
+
         self.services.metrics.refused(outcome)
-        self.services.journal.save(saved, lambda: self._tell(event, flow))
+        self.services.journal.save(saved, told)
 
     async def full(self, tenant: Tenant) -> bool:
         """Whether the tenant has as many calls as it may have, in all processes. Raises StoreUnavailable."""

@@ -36,15 +36,16 @@ class Overflowing:
         overflow = found.tenant.overflow
         if overflow.do == "queue" and waited < overflow.seconds and not before:
             return self._queue(found.tenant, overflow, waited)
+        plan = await self._plan(visit, found) if overflow.do == "forward" else None
         if not before:
-            self.refuse(visit, found)
-        if overflow.do == "forward":
-            return await self._forward(visit, found, overflow.number)
-        return _message(found.tenant)
+            self.refuse(visit, found, overflow.number if plan else "")
+        if plan is None:
+            return _message(found.tenant)
+        return twiml.forward(overflow.number, caller_id=plan.caller_id, time_limit=plan.time_limit)
 
-    def refuse(self, visit: Visit, found: Assignment) -> None:
-        """It comes to no flow."""
-        self._calls.turn_away(visit, found.tenant.id, found.flow, OUTCOME)
+    def refuse(self, visit: Visit, found: Assignment, rung: str = "") -> None:
+        """It comes to no flow; ``rung`` is the number that it is put through to."""
+        self._calls.turn_away(visit, found.tenant.id, found.flow, OUTCOME, rung)
 
     def _queue(self, tenant: Tenant, overflow: Overflow, waited: float) -> str:
         seconds = round(waited)
@@ -61,15 +62,17 @@ class Overflowing:
             return twiml.leave()
         return twiml.hold(form.query.get("text") or HOLD, ASK_SECONDS)
 
-    async def _forward(self, visit: Visit, found: Assignment, number: str) -> str:
+    async def _plan(self, visit: Visit, found: Assignment) -> Plan | None:
+        """It counts as a transfer, and is bounded like one."""
+        transfer = Transfer("overflow", number=found.tenant.overflow.number)
         try:
-            decision = await self._calls.clearance.decide(found, Transfer("overflow", number=number), visit.caller)
+            decision = await self._calls.clearance.decide(found, transfer, visit.caller)
         except StoreUnavailable:
-            return _message(found.tenant)
+            return None
         if not isinstance(decision, Plan):
             LOG.warning("calls of %s are not forwarded when it is full: %s", found.tenant.id, decision.reason)
-            return _message(found.tenant)
-        return twiml.forward(number, caller_id=decision.caller_id, time_limit=decision.time_limit)
+            return None
+        return decision
 
 
 def _message(tenant: Tenant) -> str:

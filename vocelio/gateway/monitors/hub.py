@@ -1,32 +1,26 @@
-"""What all monitors of one tenant in this process share: its events, its calls' pictures, and one look into the store.
+"""What all monitors of one tenant in this process share: its events, and its calls' pictures.
 
-Events may be lost: with a process that is killed, with Redis, with a watcher that is too slow. So the store is read
-again and again, and whatever the pictures show differently is set right and told. An event is encoded once, however
-many watch.
+Events may be lost: with a process that is killed, with Redis, with a watcher that is too slow. So the store is looked
+into again and again (see look), and whatever the pictures show differently is set right and told. An event is encoded
+once, however many watch.
 """
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event, EventBus, Watcher
 from vocelio.gateway.monitors.outbox import Outbox
 from vocelio.gateway.monitors.picture import MOVING, Picture, Tracked
 from vocelio.gateway.monitors.wanted import Wanted
-from vocelio.gateway.store import live
-from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.live import CallKey, KeptCall
 
 LOG = logging.getLogger(__name__)
 
-LOOK_SECONDS = 1.0  # between two looks into the store
-SOON_SECONDS = 0.1  # from a hole in a call's events to the look that mends it: what is on its way has come by then
-STORE_SECONDS = 5.0
 CHUNK = 100  # calls whose pictures are set right, and told, in one go
 MAX_ABSENCES = 60  # looks that do not find a call in the store
 ENDED_SECONDS = 60.0  # that calls are shown after their end
@@ -34,31 +28,29 @@ AT_ONCE = 2_000  # messages put into outboxes, a millisecond's work: then calls 
 
 
 class Hub:
-    """One tenant's, or everybody's. Runs from ``start`` to ``aclose``; ``look`` is in seconds."""
+    """One tenant's, or everybody's. Runs from ``start`` to ``aclose``; ``hurry`` asks for a look into the store."""
 
-    def __init__(
-        self, tenant: str, bus: EventBus, database: Database, wall: WallClock, look: float = LOOK_SECONDS
-    ) -> None:
+    def __init__(self, tenant: str, bus: EventBus, wall: WallClock, hurry: Callable[[], None]) -> None:
         self.tenant = tenant
         self.audience: set[Outbox] = set()
         self.ready = asyncio.Event()  # the store has been read
-        self._bus, self._database, self._wall, self._look = bus, database, wall, look
+        self._bus, self._wall, self._ask = bus, wall, hurry
+        self.hurried = False  # a look is asked for
+        self.gaps = 0  # that monitors have not been told of
         self._calls: dict[CallKey, Tracked] = {}
-        self._hurry = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
-        self._gaps = 0  # that monitors have not been told of
+        self._task: asyncio.Task[None] | None = None
         self._stands = bus.line.alone  # what other processes tell is heard
 
     def start(self) -> None:
         """Begin."""
-        for work in (self._follow(), self._keep_right()):
-            self._tasks.append(asyncio.get_running_loop().create_task(work, name=f"monitors of {self.tenant}"))
+        self._task = asyncio.get_running_loop().create_task(self._follow(), name=f"monitors of {self.tenant}")
+        self._hurry()
 
     async def aclose(self) -> None:
         """End at once."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     def pictures(self) -> list[Picture]:
         """Of the calls that go on, and of those that have ended just now."""
@@ -69,6 +61,10 @@ class Hub:
         made = Outbox(wanted, self.pictures, self._wall)
         self.audience.add(made)
         return made
+
+    def _hurry(self) -> None:
+        self.hurried = True
+        self._ask()
 
     # Events
 
@@ -85,15 +81,15 @@ class Hub:
                 self._happened(event)
             except Exception:  # a process of another release may tell things differently: the store is the authority
                 LOG.exception("an event of the type %s could not be shown", event.type[:40])
-                self._hurry.set()
+                self._hurry()
             done += len(self.audience)
             if done > AT_ONCE:
                 done = 0
                 await asyncio.sleep(0)
         if lost:
-            self._gaps += self._stands  # the first is no gap: from here on nothing should be missing
+            self.gaps += self._stands  # the first is no gap: from here on nothing should be missing
             self._stands = True
-            self._hurry.set()
+            self._hurry()
 
     def _happened(self, event: Event) -> None:
         picture = None
@@ -101,7 +97,7 @@ class Hub:
             tracked = self._tracked(event.tenant, event.call)
             picture = tracked.picture
             if not tracked.happened(event):
-                self._hurry.set()
+                self._hurry()
         message = f'{{"message":"event",{msgspec.json.encode(event).decode()[1:]}'
         instead = ""
         for outbox in self.audience:
@@ -119,52 +115,27 @@ class Hub:
 
     # The store
 
-    async def _keep_right(self) -> None:
-        while True:
-            gaps = self._gaps
-            try:
-                await self._compare()
-            except StoreUnavailable:
-                pass  # the pictures are as events have them until it is back
-            except Exception:  # our own defect: the next look may do better, and calls do not depend on this
-                LOG.exception("the pictures of %s's calls could not be set right", self.tenant or "everybody")
-            else:
-                if gaps:
-                    self._gaps -= gaps
-                    self._mend()
-                self.ready.set()
-            await self._wait()
+    def missing(self, found: Sequence[KeptCall]) -> list[CallKey]:
+        """Calls that go on as far as is known here, and are not among those ``found`` to."""
+        there = {row.key for row in found}
+        return [key for key, tracked in self._calls.items() if key not in there and not tracked.settled]
 
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._look):
-                await self._hurry.wait()
-                await asyncio.sleep(SOON_SECONDS)
-        except TimeoutError:
-            pass
-        self._hurry.clear()
+    async def looked(self, rows: Sequence[KeptCall], gaps: int) -> None:
+        """The store was read: all calls that go on, and those that were ``missing``.
 
-    def _mend(self) -> None:
-        """Events were lost: each monitor is told so, and sees where things are."""
-        for outbox in self.audience:
-            outbox.lose()
-
-    async def _compare(self) -> None:
-        """Raises StoreUnavailable."""
-        rows = await self._read(live.live(self._database, self.tenant))
-        found = {row.key for row in rows}
-        others = [key for key, tracked in self._calls.items() if key not in found and not tracked.settled]
-        if others:
-            rows += await self._read(live.these(self._database, others))
+        ``gaps`` is how many there were before that: monitors are told of them now, and see where things are.
+        """
         for place in range(0, len(rows), CHUNK):
             self._set_right(rows[place : place + CHUNK])
             await asyncio.sleep(0)
         self._forget({row.key for row in rows})
+        if gaps:
+            self.gaps -= gaps
+            for outbox in self.audience:
+                outbox.lose()
+        self.ready.set()
 
-    async def _read(self, question: Coroutine[Any, Any, list[KeptCall]]) -> list[KeptCall]:
-        return await self._database.in_time(question, STORE_SECONDS)
-
-    def _set_right(self, rows: list[KeptCall]) -> None:
+    def _set_right(self, rows: Iterable[KeptCall]) -> None:
         now, made = asyncio.get_running_loop().time(), list[tuple[Picture, Any]]()
         for row in rows:
             tracked = self._tracked(row.tenant, row.call)

@@ -8,7 +8,8 @@ from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.monitors.guard import Guard
-from vocelio.gateway.monitors.hub import LOOK_SECONDS, Hub
+from vocelio.gateway.monitors.hub import Hub
+from vocelio.gateway.monitors.look import LOOK_SECONDS, Look
 from vocelio.gateway.monitors.outbox import Outbox
 from vocelio.gateway.monitors.wanted import Wanted
 from vocelio.gateway.store.database import Database
@@ -23,8 +24,9 @@ class Monitors:
         self, bus: EventBus, database: Database, wall: WallClock, guard: Guard | None = None, look: float = LOOK_SECONDS
     ) -> None:
         self.guard = guard or Guard(database, wall)
-        self._bus, self._database, self._wall, self._look = bus, database, wall, look
+        self._bus, self._wall = bus, wall
         self._hubs: dict[str, Hub] = {}
+        self._look = Look(self._hubs, database, look)
         self._visitors: dict[str, int] = {}
 
     @asynccontextmanager
@@ -48,7 +50,7 @@ class Monitors:
     def _enter(self, tenant: str) -> Hub:
         hub = self._hubs.get(tenant)
         if hub is None:
-            hub = self._hubs[tenant] = Hub(tenant, self._bus, self._database, self._wall, self._look)
+            hub = self._hubs[tenant] = Hub(tenant, self._bus, self._wall, self._look.soon)
             hub.start()
         self._visitors[tenant] = self._visitors.get(tenant, 0) + 1
         return hub
@@ -61,13 +63,15 @@ class Monitors:
 
     async def pause(self) -> None:
         """From one look into the store to the next."""
-        await asyncio.sleep(self._look)
+        await asyncio.sleep(self._look.seconds)
 
     async def start(self) -> None:
-        """Begin to look after the keys of whoever watches."""
+        """Begin to look after the pictures, and the keys of whoever watches."""
         await self.guard.start()
+        await self._look.start()
 
     async def aclose(self) -> None:
         """End; feeds that are open get nothing more."""
         await self.guard.aclose()
+        await self._look.aclose()
         await asyncio.gather(*(hub.aclose() for hub in self._hubs.values()))

@@ -4,7 +4,7 @@ A call's row and its timeline are written in one commit, and each of these queri
 call belongs together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -68,12 +68,12 @@ def _whole() -> Select[Any]:
     return select(calls, seq.label("seq"), node.label("node"))
 
 
-async def live(database: Database, tenant: str) -> list[KeptCall]:
-    """The tenant's calls that go on, or with no tenant everybody's. Raises StoreUnavailable."""
+async def live(database: Database, tenants: Collection[str] | None) -> list[KeptCall]:
+    """The calls of those tenants that go on, or everybody's. Raises StoreUnavailable."""
     order = tuple_(calls.c.tenant_id, calls.c.id)
     query = _whole().where(calls.c.ended.is_(None)).order_by(calls.c.tenant_id, calls.c.id).limit(PAGE)
-    if tenant:
-        query = query.where(calls.c.tenant_id == tenant)
+    if tenants is not None:
+        query = query.where(calls.c.tenant_id.in_(tenants))
     found: list[KeptCall] = []
     async with database.reading() as connection:
         while len(found) < MAX_LIVE:

@@ -32,6 +32,7 @@ from vocelio.gateway.store.site import Assignment, Tenant
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
 
+SHOWN = 40_000_000  # microseconds since its end that a call is in every picture
 BEAT, LOOK = 0.1, 0.2  # seconds: of the line, and between two looks into the store
 SECRET, ORIGIN = "a secret of the processes", "https://gateway.example"
 ACCOUNT = "AC" + "5" * 32
@@ -205,24 +206,36 @@ class Screen:
                 await self._changed.wait()
 
     async def right(self, database, tenant="harbour", seconds=10):
-        """Until the picture is the store's, which knows of a call; gives the seconds that took."""
+        """Until the picture is the store's, which knows of a call; gives the seconds that took.
+
+        Calls that ended a while ago need not be in it.
+        """
         began = asyncio.get_running_loop().time()
         async with asyncio.timeout(seconds):
             while True:
-                wanted = await truth(database, tenant)
+                wanted, ended = await truth(database, tenant), wall_clock() - SHOWN
                 shown = {
                     call: {name: facts.get(name, "") for name in COMPARED}
                     for call, facts in self.picture.items()
                     if call in wanted or facts["status"] == "live"
                 }
                 if wanted and shown == {
-                    call: facts for call, facts in wanted.items() if call in shown or facts["status"] == "live"
+                    call: {name: facts[name] for name in COMPARED}
+                    for call, facts in wanted.items()
+                    if call in shown or not facts["ended"] or facts["ended"] > ended
                 }:
                     return asyncio.get_running_loop().time() - began
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.1):
                         self._changed.clear()
                         await self._changed.wait()
+
+
+async def subscribed(redis, where, count=1):
+    """Until so many processes listen to that channel."""
+    async with asyncio.timeout(10):
+        while int(redis.ask("PUBSUB", "NUMSUB", where).rpartition(b":")[2]) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 async def truth(database, tenant):
@@ -235,6 +248,7 @@ async def truth(database, tenant):
     return {
         row.id: {
             "status": "live" if row.ended is None else "ended",
+            "ended": row.ended,
             "outcome": row.outcome,
             "department": row.department,
             "node": row.node or "",

@@ -5,10 +5,11 @@ import json
 import socket as sockets
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
 
-from tests.integration.monitors.stage import ORIGIN, Played, member, revoke, screen
+from tests.integration.monitors.stage import ACCOUNT, ORIGIN, Played, member, revoke, screen, truth
 from vocelio.gateway.api.pushing import GONE, SILENT, Pace
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event
@@ -55,7 +56,7 @@ async def test_live_details_come_from_events(site):
             glimpse(call.record, "caller.speaking", on=True)
             glimpse(call.record, "caller.partial", text="sales pl")
             async with screen(here, site.viewer) as second:
-                await second.until(lambda shown: shown.picture[call.id].get("partial"))
+                await second.until(lambda shown: shown.picture.get(call.id, {}).get("partial"))
                 facts = second.picture[call.id]
                 wanted = {"said": "Good day.", "latency_ms": 420, "late_ms": 30, "speaking": "caller"}
                 assert {name: facts[name] for name in wanted} == wanted
@@ -247,6 +248,45 @@ async def test_events_that_the_store_will_never_have_are_taken_back(site):
         here.calls.services.bus.publish(Event(type="node.entered", at=wall_clock(), data={"node": "bye"}, **lost))
         await shown.until(lambda shown: shown.picture[call.id]["node"] == "bye")
         assert await shown.right(site.database) < 4
+
+
+async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(site):
+    async with member(site.url) as here, screen(here, site.viewer) as shown:
+        call = Played(here).begin()
+        call.enter("greet")
+        await shown.right(site.database)
+        kept = await here.calls.find(call.id, ACCOUNT)
+        await here.calls.settle(msgspec.structs.replace(kept, state=None, due=0))
+        await shown.until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)
+        ended = shown.events[-1]["data"]
+        assert (ended["outcome"], ended["tier"]) == ("failed", "local")
+        assert ended["micro_usd"] == shown.picture[call.id]["micro_usd"]
+        await shown.right(site.database)
+
+
+async def test_an_event_that_cannot_be_shown_is_mended_from_the_store(site):
+    """As one of another release may be."""
+    async with member(site.url) as here, screen(here, site.viewer) as shown:
+        call = Played(here).begin()
+        call.enter("greet")
+        await shown.right(site.database)
+        here.calls.publish(call.record, "call.ended", outcome="completed", department="", disposition="")
+        call.end()
+        await shown.until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)
+        await shown.right(site.database)
+
+
+async def test_calls_that_have_ended_of_late_are_shown_to_who_comes_later(site):
+    async with member(site.url) as here:
+        call = Played(here).begin()
+        call.enter("greet")
+        call.end("transferred")
+        async with asyncio.timeout(5):
+            while (await truth(site.database, "harbour")).get(call.id, {}).get("status") != "ended":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        async with screen(here, site.viewer) as shown:
+            assert shown.picture[call.id]["outcome"] == "transferred"
+            assert not shown.events
 
 
 async def test_a_large_snapshot_comes_in_parts(site):

@@ -8,8 +8,10 @@ import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
 from tests.gateway import CALLER, NUMBER
-from tests.integration.monitors.stage import Played, _actor, member
+from tests.integration.monitors.stage import Played, _actor, member, subscribed
 from vocelio.gateway.api.pushing import OVER
+from vocelio.gateway.calls.audience import CHANNEL as LISTENERS
+from vocelio.gateway.calls.dispatch import CHANNEL as OPERATORS
 from vocelio.gateway.simulator.caller import HangUp, StaySilent
 from vocelio.gateway.store import flows, numbers, promotion
 from vocelio.gateway.store.numbers import NewNumber
@@ -58,7 +60,7 @@ async def trail(database, action):
 
 async def test_commands_reach_a_call_of_the_other_process(line, redis):
     async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
-        await asyncio.sleep(0.3)
+        await subscribed(redis, OPERATORS, 2)
         async with calling(here) as (call, report):
             path = f"/v1/calls/{call}"
             assert (await there.ask("POST", f"{path}/say", line.operator, {"text": "One moment."}))[0] == 202
@@ -80,7 +82,7 @@ async def test_commands_reach_a_call_of_the_other_process(line, redis):
 
 async def test_nobody_answers_in_time(line, redis):
     async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
-        await asyncio.sleep(0.3)
+        await subscribed(redis, OPERATORS, 2)
         async with calling(here) as (call, _):
             redis.pause()
             began = asyncio.get_running_loop().time()
@@ -95,6 +97,7 @@ async def test_nobody_answers_in_time(line, redis):
 
 async def test_live_totals_name_every_process(line, redis):
     async with member(line.url, redis.url) as here, member(line.url, redis.url) as there, calling(here):
+        await subscribed(redis, OPERATORS, 2)
         while len((await there.ask("GET", "/v1/processes", line.platform))[1]["items"]) < 2:  # noqa: ASYNC110 (each says that it is there)
             await asyncio.sleep(0.1)
         _, found = await there.ask("GET", "/v1/live", line.viewer)
@@ -117,7 +120,7 @@ async def listening(there, call, key):
 
 async def test_listening_in_from_either_process(line, redis):
     async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
-        await asyncio.sleep(0.3)
+        await subscribed(redis, LISTENERS, 2)
         async with calling(here, 6) as (call, report):
             async with listening(there, call, line.operator) as far, listening(here, call, line.operator) as near:
                 heard = await asyncio.gather(_heard(far), _heard(near))
@@ -151,7 +154,7 @@ async def _heard(socket):
 
 async def test_sound_is_sent_only_while_somebody_listens(line, redis):
     async with member(line.url, redis.url) as here, member(line.url, redis.url) as there:
-        await asyncio.sleep(0.3)
+        await subscribed(redis, LISTENERS, 2)
         async with calling(here) as (call, _):
             assert not here.calls.live[call]._conversation.recorder.on
             async with listening(there, call, line.operator) as socket:

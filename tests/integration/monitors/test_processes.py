@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from tests.integration.monitors.stage import Played, member, revoke, screen
+from tests.integration.monitors.stage import Played, member, revoke, screen, subscribed
 from tests.proxy import Proxy
 from vocelio.gateway.api.pushing import GONE
 from vocelio.gateway.clock import wall_clock
@@ -36,7 +36,8 @@ async def test_a_monitor_sees_the_calls_of_the_other_process(shared, redis):
         screen(there, shared.viewer, "") as shown,
         screen(there, shared.platform) as every,
     ):
-        await asyncio.sleep(0.3)  # for the subscription
+        await subscribed(redis, channel("harbour"))
+        await subscribed(redis, channel(""))
         call = Played(here).begin()
         call.enter("greet")
         await shown.until(lambda shown: shown.picture.get(call.id, {}).get("node") == "greet", 2)
@@ -79,13 +80,31 @@ async def test_after_any_fault_the_picture_is_right_within_seconds(shared, redis
             assert shown.code is near.code is None
 
 
+async def test_calls_that_came_and_went_while_redis_was_away_are_shown(shared, redis):
+    async with (
+        member(shared.url, redis.url) as here,
+        member(shared.url, redis.url) as there,
+        screen(there, shared.viewer) as shown,
+    ):
+        await subscribed(redis, channel("harbour"))
+        redis.kill()
+        for place in range(1, 9):
+            call = Played(here, place).begin()
+            call.enter("greet")
+            call.end()
+        await asyncio.sleep(1)
+        redis.start()
+        assert await shown.right(shared.database) < RECOVERED
+        assert len(shown.picture) == 8
+
+
 async def test_the_store_away_and_back(shared, redis, postgres):
     async with (
         member(shared.url, redis.url) as here,
         member(shared.url, redis.url) as there,
         screen(there, shared.viewer) as shown,
     ):
-        await asyncio.sleep(0.3)
+        await subscribed(redis, channel("harbour"))
         call = Played(here).begin()
         call.enter("greet")
         await shown.right(shared.database)
@@ -118,7 +137,7 @@ async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(shared, re
         screen(there, shared.viewer) as ours,
         screen(there, shared.other) as theirs,
     ):
-        await asyncio.sleep(0.3)
+        await subscribed(redis, channel("harbour"))
         for number in range(300):
             for tenant in ("harbour", "canary", f"tenant-{number}", f"harbour-{number}"):
                 event = Event(
@@ -142,7 +161,7 @@ async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(shared, re
 
 async def test_what_is_no_event_on_a_channel_harms_nobody(shared, redis):
     async with member(shared.url, redis.url) as there, screen(there, shared.viewer) as shown:
-        await asyncio.sleep(0.3)
+        await subscribed(redis, channel("harbour"))
         for body in ("", "m", "mxxxxxxxx{", "mxxxxxxxx{}", 'mxxxxxxxx{"tenant":"canary"}', "?"):
             for where in ("events:harbour", "operators", "listeners"):
                 redis.ask("PUBLISH", f"vocelio:{where}", body)

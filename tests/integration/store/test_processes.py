@@ -56,7 +56,7 @@ async def test_a_process_tells_how_it_stands_until_it_ends(database):
     calls = Calls(services, capacity=7)
     presence = Presence(database, calls)
     now += 2_000_000
-    calls.load.begins("a")
+    calls.begun += 1
     calls.draining = True
     await presence.start()
     async with asyncio.timeout(10):

@@ -96,6 +96,8 @@ class _Census:
         self.found = dict(own)
         self._missing = missing
         self.complete = asyncio.Event()
+        if not missing:
+            self.complete.set()
 
     def add(self, process: str, calls: int) -> None:
         """One has answered."""
@@ -151,7 +153,7 @@ class Dispatch:
         """How many live calls of the tenant's, or of everybody's, each process has: of those that answer in time."""
         own = self._line.process
         count = _Census({own: self._count(tenant)}, set(processes) - {own})
-        if self._line.alone or len(self._rolls) >= MAX_ROLLS:
+        if self._line.alone or count.complete.is_set() or len(self._rolls) >= MAX_ROLLS:
             return count.found
         roll = Roll(id=secrets.token_hex(8), tenant=tenant)
         self._rolls[roll.id] = count

@@ -24,11 +24,10 @@ LASTING = 3.0  # seconds of lateness until no call is taken, and of punctuality 
 
 
 class Load:
-    """Runs from ``start`` to ``aclose``. ``begun`` counts the calls that were taken."""
+    """Runs from ``start`` to ``aclose``."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.capacity = capacity
-        self.begun = 0
         self.late = False  # for seconds
         self._coming: dict[str, float] = {}  # by call, when it began; bounded by the capacity
         self._ticks: deque[float] = deque(maxlen=TICKS)
@@ -52,12 +51,12 @@ class Load:
         return sorted(self._ticks)[math.ceil(0.99 * len(self._ticks)) - 1] if self._ticks else 0.0
 
     def begins(self, call: str) -> None:
-        """A call was taken: its stream is to come."""
-        self.begun += 1
+        """A call is being taken: its stream is to come."""
+        self._coming.pop(call, None)
         self._coming[call] = asyncio.get_running_loop().time()
 
     def arrived(self, call: str) -> None:
-        """The call's stream has come; or nobody waits for it any more."""
+        """The call's stream has come, or will not."""
         self._coming.pop(call, None)
 
     def full(self, live: int) -> bool:

@@ -46,8 +46,8 @@ class Presence:
 
     def _standing(self) -> Process:
         calls, load, now = self._calls, self._calls.load, self._calls.services.wall()
-        begun, seconds = load.begun - self._begun, max(now - self._seen, 1) / 1e6
-        self._begun, self._seen = load.begun, now
+        begun, seconds = calls.begun - self._begun, max(now - self._seen, 1) / 1e6
+        self._begun, self._seen = calls.begun, now
         return Process(
             id=self.id,
             host=socket.gethostname(),

@@ -8,7 +8,7 @@ Should Twilio come back for one that was lost, it goes on; its later ``call.ende
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from vocelio.engine.actions import HangUp, Transfer
+from vocelio.engine.voice import Voice
 from vocelio.gateway.calls.audience import Audience, Overheard
 from vocelio.gateway.calls.clearance import Clearance
 from vocelio.gateway.calls.dispatch import Commanded, Dispatch
@@ -93,6 +94,8 @@ class Calls:
         self.dispatch = Dispatch(self.live, services.bus.line)
         self.audience = Audience(self.live, services.bus.line)
         self.load = Load(capacity)
+        self.begun = 0  # calls, since the start
+        self._beginning: Counter[str] = Counter()  # calls that are not in the store yet, by tenant
         self.draining = False
         self._tickets = Tickets(keys)
         self._news: deque[tuple[_News, float]] = deque(maxlen=MAX_NEWS)
@@ -101,8 +104,33 @@ class Calls:
 
     # Calls
 
-    async def begin(self, visit: Visit, assignment: Assignment) -> CallRecord:
-        """A new call, for certain in the store. Raises StoreUnavailable: the store hears of its end when it is back."""
+    async def begin(self, visit: Visit, assignment: Assignment) -> CallRecord | None:
+        """A new call, for certain in the store; None when its tenant has as many as it may have, in all processes.
+
+        It has its place here before anything is waited for: others come meanwhile. Raises StoreUnavailable: the store
+        hears of its end when it is back.
+        """
+        tenant, record = assignment.tenant, None
+        self.load.begins(visit.call)
+        before = self._beginning[tenant.id]
+        self._beginning[tenant.id] += 1
+        try:
+            if not await self._has_enough(tenant, before):
+                record = await self._begun(visit, assignment)
+        finally:
+            self._beginning[tenant.id] -= 1
+            self._beginning += Counter()  # forgets those at zero
+            if record is None:
+                self.load.arrived(visit.call)
+        return record
+
+    async def _has_enough(self, tenant: Tenant, beginning: int) -> bool:
+        """Raises StoreUnavailable."""
+        if tenant.max_calls is None:
+            return False
+        return await self.services.journal.count(tenant.id) + beginning >= tenant.max_calls
+
+    async def _begun(self, visit: Visit, assignment: Assignment) -> CallRecord:
         record = CallRecord(visit.call, visit.account, visit.caller, assignment, self.services.wall())
         self._prepare(assignment)
         try:
@@ -110,7 +138,7 @@ class Calls:
         except StoreUnavailable:
             self.end(record, "unavailable")
             raise
-        self.load.begins(record.call)
+        self.begun += 1
         self.services.metrics.begun()
         return record
 
@@ -172,10 +200,6 @@ class Calls:
 
         self.services.metrics.refused(outcome)
         self.services.journal.save(saved, told)
-
-    async def full(self, tenant: Tenant) -> bool:
-        """Whether the tenant has as many calls as it may have, in all processes. Raises StoreUnavailable."""
-        return tenant.max_calls is not None and await self.services.journal.count(tenant.id) >= tenant.max_calls
 
     def save(
         self, record: CallRecord, committed: Callable[[], None] = nothing, superseded: Callable[[], None] = nothing
@@ -337,7 +361,8 @@ class Calls:
         """End a call of which nothing can be made any more but an end, with the bill that it has."""
         ended = max(kept.started, self.services.wall())
         outcome = "abandoned" if kept.told == "hung_up" or not kept.generation else "failed"
-        if await self.services.journal.finish(kept, ended, outcome):
+        segments = await self.services.journal.finish(kept, ended, outcome)
+        if segments is not None:
             event = Event(
                 tenant=kept.tenant,
                 call=kept.id,
@@ -345,7 +370,14 @@ class Calls:
                 seq=kept.sequence + 1,
                 type="call.ended",
                 at=ended,
-                data={"outcome": outcome, "department": kept.department, "disposition": kept.disposition},
+                data={
+                    "outcome": outcome,
+                    "department": kept.department,
+                    "disposition": kept.disposition,
+                    "seconds": sum(segment.billed for segment in segments) / 1e6,
+                    "micro_usd": sum(segment.micro_usd for segment in segments),
+                    "tier": segments[-1].tier if segments else Voice().tier,
+                },
             )
             self._tell(event, kept.flow)
 

@@ -23,14 +23,17 @@ LOG = logging.getLogger(__name__)
 
 CHUNK = 100  # calls whose pictures are set right, and told, in one go
 MAX_ABSENCES = 60  # looks that do not find a call in the store
-ENDED_SECONDS = 60.0  # that calls are shown after their end
+ENDED_SECONDS = 60.0  # that calls are shown after their end, some seconds more or less
 AT_ONCE = 2_000  # messages put into outboxes, a millisecond's work: then calls have their turn
 
 
 class Hub:
-    """One tenant's, or everybody's. Runs from ``start`` to ``aclose``; ``hurry`` asks for a look into the store."""
+    """One tenant's, or everybody's. Runs from ``start`` to ``aclose``.
 
-    def __init__(self, tenant: str, bus: EventBus, wall: WallClock, hurry: Callable[[], None]) -> None:
+    ``hurry`` asks for a look into the store: at once or soon.
+    """
+
+    def __init__(self, tenant: str, bus: EventBus, wall: WallClock, hurry: Callable[[bool], None]) -> None:
         self.tenant = tenant
         self.audience: set[Outbox] = set()
         self.ready = asyncio.Event()  # the store has been read
@@ -44,7 +47,7 @@ class Hub:
     def start(self) -> None:
         """Begin."""
         self._task = asyncio.get_running_loop().create_task(self._follow(), name=f"monitors of {self.tenant}")
-        self._hurry()
+        self._hurry(at_once=True)
 
     async def aclose(self) -> None:
         """End at once."""
@@ -62,9 +65,9 @@ class Hub:
         self.audience.add(made)
         return made
 
-    def _hurry(self) -> None:
+    def _hurry(self, *, at_once: bool = False) -> None:
         self.hurried = True
-        self._ask()
+        self._ask(at_once)
 
     # Events
 
@@ -81,6 +84,8 @@ class Hub:
                 self._happened(event)
             except Exception:  # a process of another release may tell things differently: the store is the authority
                 LOG.exception("an event of the type %s could not be shown", event.type[:40])
+                # What has half moved is not known any more: the next look tells all of it.
+                self._calls[event.tenant, event.call] = Tracked(event.tenant, event.call)
                 self._hurry()
             done += len(self.audience)
             if done > AT_ONCE:
@@ -121,7 +126,7 @@ class Hub:
         return [key for key, tracked in self._calls.items() if key not in there and not tracked.settled]
 
     async def looked(self, rows: Sequence[KeptCall], gaps: int) -> None:
-        """The store was read: all calls that go on, and those that were ``missing``.
+        """The store was read: all calls that go on, those that were ``missing``, and maybe some that have ended.
 
         ``gaps`` is how many there were before that: monitors are told of them now, and see where things are.
         """

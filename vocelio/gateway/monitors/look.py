@@ -1,14 +1,18 @@
 """One look into the store for all hubs of a process, every second: a query for each would cost more than the calls do.
 
-A hub that knows that it misses something is looked after sooner, together with whichever others do.
+A hub that knows that it misses something is looked after sooner, together with whichever others do. Which calls have
+ended of late is asked for a hub that has just begun or lost events, and now and then for all: a process that was killed
+may have told nobody of a short one.
 """
 
 import asyncio
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Collection, Coroutine, Sequence
 from typing import Any
 
+from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events.bus import EVERYBODY
 from vocelio.gateway.monitors.hub import Hub
@@ -20,6 +24,9 @@ LOG = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks
 SOON_SECONDS = 0.1  # from a hole in a call's events to the look that mends it: what is on its way has come by then
+REST_SECONDS = 0.5  # between two looks at least, however many holes there are
+ALL_SECONDS = 10.0  # between two looks at calls that have ended
+RECENT_SECONDS = 50.0  # since they have: of those that are shown, but for the ones that are forgotten soon
 STORE_SECONDS = 5.0
 TENANTS = 100  # of one query
 
@@ -27,10 +34,13 @@ TENANTS = 100  # of one query
 class Look:
     """Looks for those in ``hubs``, by tenant, from ``start`` to ``aclose``. ``seconds`` lie between two looks."""
 
-    def __init__(self, hubs: dict[str, Hub], database: Database, seconds: float = LOOK_SECONDS) -> None:
+    def __init__(
+        self, hubs: dict[str, Hub], database: Database, wall: WallClock, seconds: float = LOOK_SECONDS
+    ) -> None:
         self.seconds = seconds
-        self._hubs, self._database = hubs, database
-        self._wakeup = asyncio.Event()
+        self._hubs, self._database, self._wall = hubs, database, wall
+        self._wakeup = asyncio.Event()  # the next look is due sooner
+        self._due = self._rested = 0.0  # by the loop's clock: the next look, and the first one to which holes may lead
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -43,37 +53,44 @@ class Look:
             self._task.cancel()
             await asyncio.wait({self._task})
 
-    def soon(self) -> None:
-        """A hub is ``hurried``."""
-        self._wakeup.set()
+    def soon(self, at_once: bool) -> None:
+        """A hub is hurried: it has just begun, or misses what may be on its way."""
+        now = asyncio.get_running_loop().time()
+        due = now if at_once else max(now + SOON_SECONDS, self._rested)
+        if due < self._due:
+            self._due = due
+            self._wakeup.set()
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time()
+        regular = whole = loop.time()
         while True:
-            if loop.time() >= due:
-                hubs, due = list(self._hubs.values()), loop.time() + self.seconds
+            now, hubs = loop.time(), list(self._hubs.values())
+            self._due, self._rested = math.inf, now + REST_SECONDS
+            if now < regular:
+                await self._carefully([hub for hub in hubs if hub.hurried], whole=False)
             else:
-                hubs = [hub for hub in self._hubs.values() if hub.hurried]
-            if hubs:
-                await self._carefully(hubs)
-            await self._wait(due)
+                await self._carefully(hubs, whole=now >= whole)
+                whole = now + ALL_SECONDS if now >= whole else whole
+                regular = loop.time() + self.seconds
+            self._due = min(self._due, regular)
+            while loop.time() < self._due:
+                await self._wait()
 
-    async def _wait(self, due: float) -> None:
+    async def _wait(self) -> None:
+        self._wakeup.clear()
         try:
-            async with asyncio.timeout_at(due):
+            async with asyncio.timeout_at(self._due):
                 await self._wakeup.wait()
-                await asyncio.sleep(SOON_SECONDS)
         except TimeoutError:
             pass
-        self._wakeup.clear()
 
-    async def _carefully(self, hubs: Sequence[Hub]) -> None:
+    async def _carefully(self, hubs: Sequence[Hub], *, whole: bool) -> None:
         gaps = {hub: hub.gaps for hub in hubs}
         for hub in hubs:
             hub.hurried = False
         try:
-            found = await self._found(hubs)
+            found = await self._found(hubs, whole=whole)
         except StoreUnavailable:
             return  # the pictures are as events have them until it is back
         except Exception:  # our own defect: the next look may do better, and calls do not depend on this
@@ -85,13 +102,14 @@ class Look:
             except Exception:  # as above, and neither do other tenants
                 LOG.exception("the pictures of %s's calls could not be set right", hub.tenant or "everybody")
 
-    async def _found(self, hubs: Sequence[Hub]) -> dict[Hub, list[KeptCall]]:
-        """What the store has for each. Raises StoreUnavailable."""
-        tenants = sorted(hub.tenant for hub in hubs)
-        groups = [tenants[place : place + TENANTS] for place in range(0, len(tenants), TENANTS)]
+    async def _found(self, hubs: Sequence[Hub], *, whole: bool) -> dict[Hub, list[KeptCall]]:
+        """What the store has for each, with the ``whole`` of what has ended of late. Raises StoreUnavailable."""
         rows: list[KeptCall] = []
-        for group in [None] if EVERYBODY in tenants else groups:
+        for group in _groups(hubs):
             rows += await self._read(live.live(self._database, group))
+        since = self._wall() - round(RECENT_SECONDS * 1e6)
+        for group in _groups([hub for hub in hubs if whole or hub.gaps or not hub.ready.is_set()]):
+            rows += await self._read(live.recent(self._database, group, since))
         found = _by_hub(hubs, rows)
         if missing := {key for hub in hubs for key in hub.missing(found[hub])}:
             others = _by_hub(hubs, await self._read(live.these(self._database, sorted(missing))))
@@ -100,6 +118,14 @@ class Look:
 
     async def _read(self, question: Coroutine[Any, Any, list[KeptCall]]) -> list[KeptCall]:
         return await self._database.in_time(question, STORE_SECONDS)
+
+
+def _groups(hubs: Sequence[Hub]) -> list[list[str] | None]:
+    """Their tenants, as many at a time as one query takes; None: everybody's."""
+    tenants = sorted(hub.tenant for hub in hubs)
+    if EVERYBODY in tenants:
+        return [None]
+    return [tenants[place : place + TENANTS] for place in range(0, len(tenants), TENANTS)]
 
 
 def _by_hub(hubs: Sequence[Hub], rows: Collection[KeptCall]) -> dict[Hub, list[KeptCall]]:

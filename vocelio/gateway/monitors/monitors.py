@@ -26,7 +26,7 @@ class Monitors:
         self.guard = guard or Guard(database, wall)
         self._bus, self._wall = bus, wall
         self._hubs: dict[str, Hub] = {}
-        self._look = Look(self._hubs, database, look)
+        self._look = Look(self._hubs, database, wall, look)
         self._visitors: dict[str, int] = {}
 
     @asynccontextmanager

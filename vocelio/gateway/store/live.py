@@ -13,9 +13,10 @@ from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, func, select, t
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.schema import call_events, calls
 
-PAGE = 500  # rows of a query
+PAGE = 200  # rows of a query: what is made of them takes some milliseconds, and then calls have their turn
 MAX_COUNTS = 1_000  # names of each kind, those with the most calls
 MAX_LIVE = 20_000  # calls of one picture; of more, the rest comes with its events only
+MAX_RECENT = 5_000  # calls that have ended of late, the newest
 
 CallKey = tuple[str, str]
 """Tenant and call."""
@@ -83,6 +84,16 @@ async def live(database: Database, tenants: Collection[str] | None) -> list[Kept
             if len(rows) < PAGE:
                 break
     return found
+
+
+async def recent(database: Database, tenants: Collection[str] | None, since: int) -> list[KeptCall]:
+    """Their calls that have ended ``since`` that instant (microseconds UTC), the newest. Raises StoreUnavailable."""
+    query = select(calls.c.tenant_id, calls.c.id).where(calls.c.ended >= since).order_by(calls.c.ended.desc())
+    if tenants is not None:
+        query = query.where(calls.c.tenant_id.in_(tenants))
+    async with database.reading() as connection:
+        keys = (await connection.execute(query.limit(MAX_RECENT))).all()
+    return await these(database, [(row.tenant_id, row.id) for row in keys])
 
 
 async def these(database: Database, keys: Sequence[CallKey]) -> list[KeptCall]:

@@ -220,6 +220,7 @@ calls = Table(
 Index(
     "ix_calls_live", calls.c.tenant_id, sqlite_where=calls.c.ended.is_(None), postgresql_where=calls.c.ended.is_(None)
 )
+Index("ix_calls_ended", calls.c.ended)
 Index("ix_calls_due", calls.c.due, sqlite_where=calls.c.ended.is_(None), postgresql_where=calls.c.ended.is_(None))
 Index(
     "ix_calls_kept", calls.c.ended, sqlite_where=calls.c.state.is_not(None), postgresql_where=calls.c.state.is_not(None)

@@ -14,8 +14,8 @@ from sqlalchemy import Row, Select, and_, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.store.journal import SavedCall, Told
-from vocelio.gateway.store.schema import call_events, calls
+from vocelio.gateway.store.journal import SavedCall, Segment, Told
+from vocelio.gateway.store.schema import call_events, calls, usage
 from vocelio.gateway.store.vault import Vault, VaultError
 
 LOG = logging.getLogger(__name__)
@@ -63,13 +63,19 @@ class Underway:
         statement = update(calls).where(mine, unchanged, _GOES_ON).values(revision=kept.revision + 1)
         return (await connection.execute(statement.returning(calls.c.id))).first() is not None
 
-    async def finish(self, connection: AsyncConnection, kept: SavedCall, ended: int, outcome: str) -> bool:
+    async def finish(
+        self, connection: AsyncConnection, kept: SavedCall, ended: int, outcome: str
+    ) -> tuple[Segment, ...] | None:
         """See Journal."""
         mine = and_(calls.c.tenant_id == kept.tenant, calls.c.id == kept.id)
         unchanged = and_(calls.c.generation == kept.generation, calls.c.revision == kept.revision)
         over = {"revision": kept.revision + 1, "ended": ended, "outcome": outcome, "due": None, "state": None}
         statement = update(calls).where(mine, unchanged, _GOES_ON).values(over)
-        return (await connection.execute(statement.returning(calls.c.id))).first() is not None
+        if (await connection.execute(statement.returning(calls.c.id))).first() is None:
+            return None
+        bill = select(usage.c.tier, usage.c.billed, usage.c.rate, usage.c.micro_usd)
+        of_it = bill.where(usage.c.tenant_id == kept.tenant, usage.c.call_id == kept.id).order_by(usage.c.segment)
+        return tuple(Segment(*row) for row in (await connection.execute(of_it)).all())
 
     async def hear(
         self, connection: AsyncConnection, account: str, call: str, told: Told, due: int, generation: int | None

@@ -89,12 +89,12 @@ class Voice:
         if before == OUTCOME or (not before and self._calls.full_up):
             return await self._overflow.answer(visit, found, waited, before)
         try:
-            if before or await self._calls.full(tenant):  # turned away then is turned away now
-                turn_away("busy")
-                return twiml.apologise(tenant.pause)
-            record = await self._calls.begin(visit, found)
+            record = None if before else await self._calls.begin(visit, found)
         except StoreUnavailable:
             return unavailable(found, visit.caller)
+        if record is None:
+            turn_away("busy")
+            return twiml.apologise(tenant.pause)
         return self._answers.connect(tenant.id, record.account, record.call, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:

@@ -2,10 +2,13 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
-from tests.unit.gateway.calls.peer import CALL, Peer, World
+from tests.unit.gateway.calls.peer import ACCOUNT, CALL, NUMBER, TENANT, Peer, World
 from tests.virtual_time import in_virtual_time
+from vocelio.gateway.calls.registry import Visit
+from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.speech.ears import Ears
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.speech import Speech
@@ -44,6 +47,11 @@ class SlowJournal(MemoryJournal):
     def flush(self):
         for waiting in self.waiting:
             super().save(*waiting)
+
+
+def visits(count):
+    """So many callers."""
+    return [Visit(f"CA{place:032x}", ACCOUNT, NUMBER, "+13105550142") for place in range(count)]
 
 
 def started(world):
@@ -179,15 +187,41 @@ async def test_a_change_of_voice_is_a_segment_of_its_own():
 
 @in_virtual_time
 async def test_a_tenant_can_limit_its_calls():
-    world = World(BYE)
-    tenant = world.assignment.tenant
-    limited = type(tenant)(id=tenant.id, name=tenant.name, max_calls=1)
-    assert await world.calls.full(limited)
-    assert not await world.calls.full(tenant)
+    world = World(BYE, journal=SlowJournal(until=1.0), tenant=msgspec.structs.replace(TENANT, max_calls=3))
+    (one, *more) = visits(4)
+    asked = [world.calls.begin(visit, world.assignment) for visit in more]
+    await asyncio.sleep(0.1)
+    begun = await asyncio.gather(*asked)
+    assert [record is not None for record in begun] == [True, True, False], "also those that come at once"
+    assert await world.calls.begin(one, world.assignment) is None
     peer = started(world)
     await peer.run(5)
-    assert not await world.calls.full(limited), "the call has ended"
+    assert await world.calls.begin(one, world.assignment), "a call has ended"
     await peer.gone()
+
+
+@in_virtual_time
+async def test_a_call_has_its_place_before_it_is_in_the_store():
+    world = World(BYE, journal=SlowJournal(until=1.0))
+    world.calls.load.capacity = 1
+    await asyncio.sleep(0.1)
+    (visit,) = visits(1)
+    task = asyncio.create_task(world.calls.begin(visit, world.assignment))
+    await asyncio.sleep(0.1)
+    assert world.calls.full_up
+    assert await task
+    assert world.calls.full_up, "its stream is to come"
+
+
+@in_virtual_time
+async def test_a_call_that_could_not_be_kept_gives_its_place_back():
+    world = World(BYE, journal=SlowJournal(until=1_000))
+    world.calls.load.capacity = 1
+    await asyncio.sleep(0.1)
+    (visit,) = visits(1)
+    with pytest.raises(StoreUnavailable):
+        await world.calls.begin(visit, world.assignment)
+    assert not world.calls.full_up
 
 
 @in_virtual_time

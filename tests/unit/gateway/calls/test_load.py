@@ -29,7 +29,6 @@ async def test_a_call_has_its_place_from_its_begin():
     load.arrived("b")
     assert load.full(2)
     assert not load.full(1)
-    assert load.begun == 2
 
 
 @in_virtual_time

@@ -7,7 +7,7 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test serve bench bench-lookup bench-fanout fuzz faults soak-speech check fix constraints clean
+.PHONY: help demo test serve bench bench-lookup bench-fanout bench-crowd fuzz faults soak-speech check fix constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -34,6 +34,9 @@ bench-lookup: $(VENV)/.run ## from a number to its flow with 100, 1,000 and 10,0
 
 bench-fanout: $(VENV)/.run ## from a call to 1, 100 and 1,000 monitors, in the process and through Redis: about 2 minutes
 	@$(BIN)/python -m benchmarks.fanout
+
+bench-crowd: $(VENV)/.run ## 500 monitors of which 50 never read: who is cut off when, and who notices: about 2 minutes
+	@$(BIN)/python -m benchmarks.crowd
 
 fuzz: $(VENV)/.dev ## random flows, calls and documents, many more than in the tests: about 6 minutes
 	@FUZZ=12000 $(BIN)/pytest --timeout 0 -n 4 tests/fuzz

@@ -36,15 +36,16 @@ class Row(msgspec.Struct, frozen=True):
 def measure(calls: int = CALLS, seconds: float = SECONDS) -> Row:
     """So many callers at once."""
     with serving("listening") as (_, port):
-        reports = uvloop.run(_load(port, calls, seconds))
-    found = sorted(late for report in reports for late in _latencies(report))
+        reports = uvloop.run(load(port, calls, seconds))
+    found = sorted(late for report in reports for late in latencies(report))
     percentiles = statistics.quantiles(found, n=20, method="inclusive")
     errors = sum(len(report.errors) for report in reports)
     return Row(calls, len(found), percentiles[9], percentiles[18], found[-1], errors)
 
 
-async def _load(port: int, calls: int, seconds: float) -> list[LoadReport]:
-    origin, rng = f"http://127.0.0.1:{port}", random.Random(3)
+async def load(port: int, calls: int, seconds: float, seed: int = 3) -> list[LoadReport]:
+    """The callers: a report of each. With the same seed their calls have the same names."""
+    origin, rng = f"http://127.0.0.1:{port}", random.Random(seed)
     async with Carrier(origin, origin, ACCOUNT, TOKEN, rng=rng) as carrier, asyncio.TaskGroup() as group:
         tasks = []
         for _ in range(calls):
@@ -54,7 +55,7 @@ async def _load(port: int, calls: int, seconds: float) -> list[LoadReport]:
     return [task.result() for task in tasks]
 
 
-def _latencies(report: LoadReport) -> list[float]:
+def latencies(report: LoadReport) -> list[float]:
     """Milliseconds from each beginning of speech to the clear that followed it."""
     since = [(at - report.began - ONSET) % PERIOD for at in report.cleared]
     return [seconds * 1000 for seconds in since if seconds < LATEST]

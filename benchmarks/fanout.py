@@ -13,7 +13,8 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
@@ -24,8 +25,10 @@ from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.servers import ACCOUNT, TOKEN
 from vocelio.engine.document import load
 from vocelio.gateway.api.limits import Limits
+from vocelio.gateway.api.pushing import Pace
 from vocelio.gateway.api.routes import routes
 from vocelio.gateway.api.sockets import Watching
 from vocelio.gateway.app import build
@@ -38,6 +41,7 @@ from vocelio.gateway.events import Event, EventBus
 from vocelio.gateway.events.line import Alone, Line, connect
 from vocelio.gateway.monitors.guard import Guard
 from vocelio.gateway.monitors.monitors import Monitors
+from vocelio.gateway.monitors.outbox import GAP
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
@@ -46,7 +50,7 @@ from vocelio.gateway.store import keys, tenants
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.lookup import DatabaseSite
-from vocelio.gateway.store.site import Assignment, Tenant
+from vocelio.gateway.store.site import Assignment, Site, Tenant
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
 
@@ -56,6 +60,7 @@ CALLS = 20
 SECRET, TENANT = "a secret of the bench", Tenant(id="bench", name="Bench")
 FLOW = b'{"name":"Bench","start":"bye","nodes":{"bye":{"type":"hangup"}}}'
 PROBES = 5_000
+BEAT = '{"message":"beat"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,32 +81,34 @@ def actor() -> Actor:
     return Actor("bench", "platform", "", "", wall_clock())
 
 
-def _calls(database: Database, line: Line) -> Calls:
+def _calls(database: Database, line: Line, site: Site | None = None) -> Calls:
     vault = Vault([SECRET])
     speech = only(ScriptedRecognizer(()), ToneSynthesizer())
-    site, journal = DatabaseSite(database, vault, wall_clock), DatabaseJournal(database, vault)
+    site, journal = site or DatabaseSite(database, vault, wall_clock), DatabaseJournal(database, vault)
     return Calls(Services(site, speech, EventBus(line), Fetcher(), journal, wall_clock))
 
 
 @asynccontextmanager
-async def serving(url: str, line: Line) -> AsyncIterator[tuple[str, Calls]]:
-    """A gateway with monitors, and where it is."""
-    database = Database(url)
+async def serving(
+    url: str, line: Line, site: Site | None = None, pace: Pace | None = None, **limits: int
+) -> AsyncIterator[tuple[str, Calls]]:
+    """A gateway with monitors, and where it is. ``limits`` are those of Guard."""
+    database, listener = Database(url), listen()
+    origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        calls = _calls(database, line)
-        guard = Guard(database, wall_clock, per_key=10_000, per_process=10_000)
-        monitors = Monitors(calls.services.bus, database, wall_clock, guard)
-        watching = Watching(monitors, (SECRET,), "https://gateway.example")
+        calls = _calls(database, line, site)
+        monitors = Monitors(calls.services.bus, database, wall_clock, Guard(database, wall_clock, **limits))
+        watching = Watching(monitors, (SECRET,), origin, pace or Pace())
         generous = Limits(requests=1e6, at_once=1_000_000)
         api = routes(database, Vault([SECRET]), calls, wall_clock, generous, watching=watching)
-        app = build(Settings("https://gateway.example", {}), calls, api=api, workers=[monitors])
-        async with running(app, listen()) as origin:
+        app = build(Settings(origin, {ACCOUNT: TOKEN}), calls, api=api, workers=[monitors])
+        async with running(app, listener):
             yield origin, calls
     finally:
         await database.aclose()
 
 
-async def publish(calls: Calls, rate: int, seconds: float) -> int:
+async def publish(calls: Calls, rate: int, seconds: float, text: str = "") -> int:
     """Tell so many events a second, of several calls in turn: how many."""
     version = load(FLOW)
     assignment = Assignment(number="+13072249663", tenant=TENANT, flow="bench", version=version)
@@ -113,7 +120,7 @@ async def publish(calls: Calls, rate: int, seconds: float) -> int:
     began, told = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:
         while told < passed * rate:
-            calls.publish(records[told % CALLS], "key.pressed", node="bench")
+            calls.publish(records[told % CALLS], "key.pressed", node="bench", text=text)
             told += 1
         await asyncio.sleep(0.001)
     await asyncio.sleep(1)
@@ -125,64 +132,94 @@ async def measure(monitors: int, rate: int, seconds: float = SECONDS, redis: str
     async with AsyncExitStack() as stack:
         folder = stack.enter_context(TemporaryDirectory())
         url = f"sqlite+aiosqlite:///{folder}/bench.db"
-        key = await _fill(url)
-        origin, calls = await stack.enter_async_context(serving(url, connect(redis)))
-        watching = await _started("watch", origin, key, str(monitors))
-        assert watching.stdout
-        assert await watching.stdout.readline() == b"ready\n"
+        keys = await fill(url)
+        gateway = serving(url, connect(redis), per_key=10_000, per_process=10_000)
+        origin, calls = await stack.enter_async_context(gateway)
+        watching = await started("fanout", "watch", origin, keys, str(monitors))
+        await said(watching)
         if redis:
-            telling = await _started("tell", url, redis, str(rate), str(seconds))
+            telling = await started("fanout", "tell", url, redis, str(rate), str(seconds))
             told = int((await telling.communicate())[0])
         else:
             told = await publish(calls, rate, seconds)
         out, _ = await watching.communicate(b"\n")
-        latencies = json.loads(out)
+        latencies = json.loads(out)["latencies"]
     percent = quantiles(latencies, n=100)
     arrived = len(latencies) / (told * monitors)
     return Row("redis" if redis else "the process", monitors, rate, told, arrived, median(latencies), percent[98])
 
 
-async def _fill(url: str) -> str:
+async def fill(url: str, count: int = 1) -> str:
+    """The database with a tenant, and so many keys, with commas between them."""
     database = Database(url)
     try:
         await database.migrate()
         await tenants.create(database, actor(), TENANT)
-        return await keys.first(database, "bench", wall_clock())
+        return ",".join([await keys.first(database, "bench", wall_clock()) for _ in range(count)])
     finally:
         await database.aclose()
 
 
-async def _started(*arguments: str) -> asyncio.subprocess.Process:
+async def started(bench: str, *arguments: str) -> asyncio.subprocess.Process:
+    """One of a bench's other processes."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.fanout", *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        sys.executable, "-m", f"benchmarks.{bench}", *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
+
+
+async def said(process: asyncio.subprocess.Process) -> None:
+    """Once the other process is ready."""
+    assert process.stdout
+    assert await process.stdout.readline() == b"ready\n"
 
 
 # The other processes
 
 
-async def watch(origin: str, key: str, monitors: int) -> None:
-    """Be all the monitors, until a line is read; prints the latencies in ms."""
-    latencies: list[float] = []
-    headers = {"Authorization": f"Bearer {key}", "Vocelio-Tenant": TENANT.id}
-    async with ClientSession(connector=TCPConnector(limit=0), headers=headers) as session:
-        sockets = [await session.ws_connect(f"{origin}/v1/events") for _ in range(monitors)]
-        readers = [asyncio.create_task(_read(socket, latencies)) for socket in sockets]
+def headers(key: str) -> dict[str, str]:
+    """Who watches what."""
+    return {"Authorization": f"Bearer {key}", "Vocelio-Tenant": TENANT.id}
+
+
+@dataclass(slots=True)
+class Seen:
+    """What monitors were sent: milliseconds of each event on its way, gaps, and sockets that were ended."""
+
+    latencies: list[float] = field(default_factory=list)
+    gaps: int = 0
+    ended: int = 0
+
+
+async def watch(origin: str, keys: list[str], monitors: int) -> None:
+    """Be all the monitors, by the keys in turn, until a line is read; prints what they have seen."""
+    seen = Seen()
+    async with ClientSession(connector=TCPConnector(limit=0)) as session:
+        ways = [
+            session.ws_connect(f"{origin}/v1/events", headers=headers(key)) for key in islice(cycle(keys), monitors)
+        ]
+        readers = [asyncio.create_task(_read(await way, seen)) for way in ways]
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-    print(json.dumps(latencies))
+    print(json.dumps(asdict(seen)))
 
 
-async def _read(socket: ClientWebSocketResponse, latencies: list[float]) -> None:
+async def _read(socket: ClientWebSocketResponse, seen: Seen) -> None:
     async for message in socket:
         now = wall_clock()
         text = message.data
-        if isinstance(text, str) and '"type":"key.pressed"' in text:
+        if not isinstance(text, str):
+            continue
+        if '"type":"key.pressed"' in text:
             place = text.index('"at":') + 5
-            latencies.append((now - int(text[place : text.index(",", place)])) / 1e3)
+            seen.latencies.append((now - int(text[place : text.index(",", place)])) / 1e3)
+        elif text == BEAT:
+            await socket.send_str("beat")
+        elif text == GAP:
+            seen.gaps += 1
+    seen.ended += 1
 
 
 async def tell(url: str, redis: str, rate: int, seconds: float) -> None:
@@ -254,8 +291,8 @@ def main() -> None:
     """Print the tables, or be one of the other processes."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         match sys.argv[1:]:
-            case ["watch", origin, key, monitors]:
-                runner.run(watch(origin, key, int(monitors)))
+            case ["watch", origin, keys, monitors]:
+                runner.run(watch(origin, keys.split(","), int(monitors)))
             case ["tell", url, redis, rate, seconds]:
                 runner.run(tell(url, redis, int(rate), float(seconds)))
             case _:

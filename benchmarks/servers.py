@@ -6,6 +6,7 @@ python -m benchmarks.servers bare|echo|listening|stored PORT
 import asyncio
 import sys
 from tempfile import mkdtemp
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -66,20 +67,21 @@ async def _bare(socket: WebSocket) -> None:
         return
 
 
+def site(flow: dict[str, Any]) -> MemorySite:
+    """Where the number leads to the flow."""
+    version = load(msgspec.json.encode(flow))
+    return MemorySite(
+        [Assignment(number=NUMBER, tenant=Tenant(id="bench", name="Bench"), flow="flow", version=version)]
+    )
+
+
 def application(kind: str, port: int) -> Starlette:
     """The application under load."""
     if kind == "bare":
         return Starlette(routes=[WebSocketRoute("/twilio/media/{account}", _bare)])
-    flow = ECHO if kind == "echo" else LISTENING
-    assignment = Assignment(
-        number=NUMBER,
-        tenant=Tenant(id="bench", name="Bench"),
-        flow="flow",
-        version=load(msgspec.json.encode(flow)),
-    )
     journal = _journal() if kind == "stored" else MemoryJournal()
     speech = only(ScriptedRecognizer(), ToneSynthesizer())
-    services = Services(MemorySite([assignment]), speech, EventBus(), Fetcher(), journal, wall_clock)
+    services = Services(site(ECHO if kind == "echo" else LISTENING), speech, EventBus(), Fetcher(), journal, wall_clock)
     return build(Settings(f"http://127.0.0.1:{port}", {ACCOUNT: TOKEN}), Calls(services))
 
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks import barge_in, calls, engine_step, fanout, lookup
+from benchmarks import barge_in, calls, crowd, engine_step, fanout, lookup
+from vocelio.gateway.api.pushing import Pace
 from vocelio.gateway.events.line import connect
 
 
@@ -42,3 +43,11 @@ async def test_fanout(redis, through):
     assert 0 < row.p50 <= row.p99
     p50, p99 = await fanout.cost(connect(redis.url), watched=True)
     assert 0 < p50 <= p99
+
+
+async def test_crowd():
+    """What callers notice of it is for the bench itself to say."""
+    result = await crowd.measure(20, 5, 2, seconds=3.0, rate=50, pace=Pace(slow=0.5), whole=False)
+    assert (len(result.cut_off), max(result.cut_off) <= crowd.CUT_OFF) == (5, True)
+    assert (result.arrived, result.gaps, result.ended) == (1.0, 0, 0)
+    assert [(one.calls, one.errors) for one in result.sound] == [(2, 0)]

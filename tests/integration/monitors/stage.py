@@ -46,6 +46,7 @@ FLOW = {
         "bye": {"type": "hangup"},
     },
 }
+VERSION = load(json.dumps(FLOW).encode())
 
 
 @dataclass
@@ -69,7 +70,7 @@ class Member:
 
 
 @asynccontextmanager
-async def member(url, redis_url="", *, pace=None, guard=None, look=LOOK):
+async def member(url, redis_url="", *, pace=None, guard=None, look=LOOK, beat=BEAT):
     """A gateway with its API."""
     database, vault = Database(url), Vault([SECRET])
     made = {}
@@ -84,7 +85,7 @@ async def member(url, redis_url="", *, pace=None, guard=None, look=LOOK):
         ]
 
     parts = {"site": DatabaseSite(database, vault, wall_clock), "journal": DatabaseJournal(database, vault)}
-    line = RedisLine(redis_url, BEAT) if redis_url else None
+    line = RedisLine(redis_url, beat) if redis_url else None
     try:
         async with gateway(None, ScriptedRecognizer(), ToneSynthesizer(), line=line, beside=beside, **parts) as running:
             yield Member(running.origin, running.calls, running.carrier, database, made["monitors"])
@@ -111,8 +112,7 @@ class Played:
     """A call without a stream: what happens to it is said by the test."""
 
     def __init__(self, member, place=1, tenant="harbour", flow="front-desk", number="+13072249663"):
-        version = load(json.dumps(FLOW).encode())
-        assignment = Assignment(number=number, tenant=Tenant(id=tenant, name=tenant), flow=flow, version=version)
+        assignment = Assignment(number=number, tenant=Tenant(id=tenant, name=tenant), flow=flow, version=VERSION)
         self.calls = member.calls
         self.record = CallRecord(f"CA{place:032x}", ACCOUNT, "+13105550142", assignment, wall_clock(), generation=1)
         self.record.meter.begin(wall_clock())
@@ -148,7 +148,7 @@ class Screen:
     """A monitor: keeps a picture of calls as docs/monitors.md says one should."""
 
     def __init__(self, socket):
-        self.socket, self.picture, self.events, self.messages = socket, {}, [], []
+        self.socket, self.picture, self.events, self.messages, self.texts = socket, {}, [], [], []
         self.gaps, self.code, self.snapshots = 0, None, 0
         self._changed = asyncio.Event()
 
@@ -156,6 +156,7 @@ class Screen:
         """Take everything in, to the end."""
         async for message in self.socket:
             if message.type is WSMsgType.TEXT:
+                self.texts.append(message.data)
                 self._take(json.loads(message.data))
                 self._changed.set()
         self.code = self.socket.close_code

@@ -32,7 +32,7 @@ class Pace(msgspec.Struct, frozen=True):
 
     beat: float = 15.0
     silent: float = 45.0
-    slow: float = 10.0
+    slow: float = 8.0  # and one to close: within ten it is gone
 
 
 class Pushing:

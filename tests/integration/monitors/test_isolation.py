@@ -1,0 +1,291 @@
+"""A thousand tenants with a live call each, in two processes: whoever asks, or watches, finds nothing of another's.
+
+All that is a tenant's says whose it is: its names, its number, its call, every text and sound. So what a key receives,
+as it came by the wire, is searched for anybody else's mark; and its own must be there, or else that would show nothing.
+"""
+
+import asyncio
+import json
+import re
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import ClientSession, WSMsgType
+from sqlalchemy import func, insert, select
+
+from tests.integration.monitors.stage import Played, _actor, member, screen
+from vocelio.gateway.calls.dispatch import NOT_HERE, Reaction
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.events.bus import channel
+from vocelio.gateway.store import keys, tenants
+from vocelio.gateway.store.actor import to_json
+from vocelio.gateway.store.keys import NewKey
+from vocelio.gateway.store.schema import audit, call_events, departments
+from vocelio.gateway.store.schema import calls as call_rows
+from vocelio.gateway.store.schema import tenants as tenant_rows
+from vocelio.gateway.store.site import Department, Tenant
+
+TENANTS, SAMPLED, LISTENERS = 1_000, 60, 12
+MARK = re.compile(rb"(?:canary-|CA\d{28}|\+1307224)(\d{4})")
+TALK = ("node.entered", "prompt.started", "caller.partial", "caller.heard")
+WRITTEN = TENANTS * 4  # events of timelines before calls end: their starts, and of TALK all but what is passing
+COMMANDS = (
+    ("hangup", None),
+    ("transfer", {"department": "desk"}),
+    ("say", {"text": "Hello."}),
+    ("jump", {"node": "greet"}),
+)
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+ASKED = (
+    *(("POST", f"/v1/calls/{{}}/{command}", body, {}, 202) for command, body in COMMANDS),
+    ("GET", "/v1/calls/{}", None, {}, 200),
+    ("GET", "/v1/calls/{}/audio", None, UPGRADE, None),  # one's own is heard below
+)
+NOBODYS = f"CA{9999:032}"
+GENTLY = asyncio.Semaphore(8)  # requests at a time
+
+
+class Canary:
+    """One of the tenants, and its live call: what it is told to do, and who listens in to it."""
+
+    def __init__(self, number, processes):
+        self.number, self.mark, self.tenant = number, f"{number:04}".encode(), f"canary-{number:04}"
+        self.at, self.watched = processes[number % 2], processes[number // 2 % 2]
+        self.account, self.key, self.commands, self.sinks = "", "", [], []
+        place = int(str(number), 16)  # its name has the number in decimal
+        self.played = Played(self.at, place, self.tenant, f"{self.tenant}-flow", f"+1307224{number:04}")
+        self.call = self.played.id
+
+    def begin(self):
+        """It is live in its process."""
+        self.played.begin()
+        self.at.calls.live[self.call] = self
+
+    def talk(self):
+        """Something of everything happens."""
+        calls, record = self.at.calls, self.played.record
+        self.played.enter(self.tenant)
+        calls.publish(record, "prompt.started", prompt="1", node=self.tenant, text=f"Good day, {self.tenant}.")
+        calls.glimpse(record, "caller.partial", text=f"I am {self.tenant}")
+        calls.publish(record, "caller.heard", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9)
+
+    def end(self):
+        """It is over."""
+        self.played.end("completed")
+
+    def sound(self):
+        """A tenth of a second of it."""
+        for sink in list(self.sinks):
+            sink(self.tenant.encode())
+
+    def could(self, command, value):
+        """See Commanded."""
+        return Reaction("accepted", self.tenant)
+
+    def commanded(self, command, value):
+        """See Commanded."""
+        self.commands.append(command)
+        return self.could(command, value)
+
+    def listen_in(self, sink):
+        """See Overheard."""
+        self.sinks.append(sink)
+        return lambda: self.sinks.remove(sink)
+
+    def beat(self):
+        """See LiveCall."""
+
+
+@pytest.fixture
+async def world(shared, redis):
+    """All tenants with their calls in two processes, and those of them who have a key."""
+    await fill(shared.database)
+    pace = {"look": 1.0, "beat": 1.0}  # the product's: both processes are on one event loop here, and busy
+    async with member(shared.url, redis.url, **pace) as here, member(shared.url, redis.url, **pace) as there:
+        everybody = [Canary(number, (here, there)) for number in range(1, TENANTS + 1)]
+        await each(everybody, Canary.begin)
+        sampled = everybody[:: TENANTS // SAMPLED + 1]
+        for one in sampled:
+            one.key = (await keys.create(shared.database, _actor(one.tenant), NewKey("operator"))).secret
+        await until(lambda: counted(shared.database, call_rows, TENANTS))
+        yield everybody, sampled
+
+
+async def fill(database):
+    """The tenants, each with a department."""
+    now = wall_clock()
+    same = {"account": None, "auth_token": None, "revision": 1, "suspended": False, "created": now}
+    names = [f"canary-{number:04}" for number in range(1, TENANTS + 1)]
+    rows = [{"id": name, **same, **tenants._columns(Tenant(id=name, name=name))} for name in names]
+    desk = {"name": "desk", "settings": to_json(Department(("+13105550110",))), "changed": now}
+    async with database.writing() as connection:
+        await connection.execute(insert(tenant_rows), rows)
+        await connection.execute(insert(departments), [{"tenant_id": name, **desk} for name in names])
+
+
+async def each(everybody, happens):
+    """It happens to all, with room for what else there is to do."""
+    for place, one in enumerate(everybody):
+        happens(one)
+        if place % 20 == 0:
+            await asyncio.sleep(0.002)
+
+
+async def until(so):
+    """Until that is so."""
+    async with asyncio.timeout(20):
+        while not await so():  # noqa: ASYNC110 (it is so in a server)
+            await asyncio.sleep(0.1)
+
+
+async def counted(database, table, wanted):
+    """Whether there are as many rows."""
+    async with database.reading() as connection:
+        return await connection.scalar(select(func.count()).select_from(table)) == wanted
+
+
+def others(raw, one):
+    """The marks that are not the tenant's; its own has to be there."""
+    found = set(MARK.findall(raw))
+    assert one.mark in found, (one.tenant, raw[:500])
+    return found - {one.mark}
+
+
+async def test_nothing_crosses_tenants(world, shared, redis):
+    everybody, sampled = world
+    platforms = sampled[1]  # whom the platform's key names, too
+    async with AsyncExitStack() as stack, ClientSession() as session:
+        every = await stack.enter_async_context(screen(everybody[0].at, shared.platform))
+        ways = [(one, screen(one.watched, one.key)) for one in sampled]
+        ways.append((platforms, screen(platforms.watched, shared.platform, Vocelio_Tenant=platforms.tenant)))
+        opened = await asyncio.gather(*(stack.enter_async_context(way) for _, way in ways))
+        shown = [(one, watches) for (one, _), watches in zip(ways, opened, strict=True)]
+        try:
+            await subscribed(redis, everybody, sampled)
+            await each(everybody, Canary.talk)
+            await seen(shown, *TALK)
+            await refused(session, shared.database, everybody, sampled)
+            await heard(session, everybody, sampled[:LISTENERS])
+            await asyncio.gather(*(read(session, one) for one in sampled))
+            for one in sampled:
+                redis.ask("PUBLISH", channel(one.tenant), "gxxxxxxxx")  # as if a message had been lost
+            await asyncio.gather(*(watches.until(lambda watches: watches.snapshots > 1, 20) for _, watches in shown))
+            await each(everybody, Canary.end)
+            await seen(shown, "call.ended")
+        finally:  # whoever sees too much may not see the rest in time
+            for one, watches in shown:
+                assert others("\n".join(watches.texts).encode(), one) == set()
+    for _, watches in shown:
+        assert {message["message"] for message in watches.messages} >= {"snapshot", "event", "changes", "gap"}
+    assert len(set(MARK.findall("\n".join(every.texts).encode()))) == TENANTS
+
+
+async def subscribed(redis, everybody, sampled):
+    """Each process is on the channels of the tenants that are watched there, and on no other."""
+    channels = sorted(channel(one.tenant).encode() for one in sampled)
+
+    async def stand():
+        found = redis.ask("PUBSUB", "CHANNELS", "vocelio:events:*")
+        return sorted(re.findall(rb"vocelio:events:[\w-]+", found)) == channels
+
+    await until(stand)
+    counts = redis.ask("PUBSUB", "NUMSUB", *(name.decode() for name in channels))
+    assert re.findall(rb":(\d+)\r", counts) == [b"1"] * len(sampled), "of the two processes one"
+    for process in (everybody[0].at, everybody[1].at):
+        wanted = {one.tenant for one in sampled if one.watched is process}
+        assert set(process.calls.services.bus._subscriptions) - {""} == wanted
+
+
+async def seen(shown, *kinds):
+    """Until every monitor has been told all that of its tenant's call."""
+    for _, watches in shown:
+        await watches.until(lambda watches: {event["type"] for event in watches.events} >= set(kinds), 20)
+
+
+async def refused(session, database, everybody, sampled):
+    """Another's call is answered as one that does not exist is, and nothing comes of it."""
+    await until(lambda: counted(database, call_events, WRITTEN))
+    await asyncio.gather(*(try_all(session, one, victims(everybody, one)) for one in sampled))
+    strays = [
+        one.watched.calls.dispatch.command(one.tenant, victim.call, "hang_up")  # past the API, too
+        for one in sampled[:LISTENERS]
+        for victim in victims(everybody, one)
+    ]
+    assert set(await asyncio.gather(*strays)) == {NOT_HERE}
+    for one in everybody:
+        assert one.commands == (["hang_up", "transfer", "say", "jump"] if one in sampled else [])
+    assert await counted(database, call_events, WRITTEN)
+    async with database.reading() as connection:
+        rows = (await connection.execute(select(audit).where(audit.c.action.like("call.%")))).all()
+    assert len(rows) == len(COMMANDS) * len(sampled)
+    assert all(row.tenant_id[-4:] == row.target[-4:] for row in rows)
+
+
+def victims(everybody, one):
+    """Two others: one's call is in the process that is asked, the other's is not."""
+    return [everybody[(one.number + step) % TENANTS] for step in (0, 1)]
+
+
+async def try_all(session, one, victims):
+    """Everything that can be asked of a call."""
+    for method, path, body, headers, own in ASKED:
+        if own:
+            assert (await ask(session, one, method, path.format(one.call), body))[0] == own
+        nothing = await ask(session, one, method, path.format(NOBODYS), body, headers)
+        assert nothing[0] == 404, nothing
+        for victim in victims:
+            status, raw = await ask(session, one, method, path.format(victim.call), body, headers)
+            assert (status, raw.replace(victim.call, NOBODYS)) == nothing
+
+
+async def ask(session, one, method, path, body=None, headers=()):
+    """Status and text of an answer to the tenant's key."""
+    sent = {"Authorization": f"Bearer {one.key}", "X-Request-Id": "one", **dict(headers)}
+    async with GENTLY, session.request(method, f"{one.watched.origin}{path}", json=body, headers=sent) as answer:
+        return answer.status, await answer.text()
+
+
+async def heard(session, everybody, listeners):
+    """Whoever listens in hears their own call, wherever it is, and nothing of another's."""
+    stray = []
+    async with AsyncExitStack() as stack:
+        ears = []
+        for one in listeners:
+            url, headers = f"{one.watched.origin}/v1/calls/{one.call}/audio", {"Authorization": f"Bearer {one.key}"}
+            ears.append(await stack.enter_async_context(session.ws_connect(url, headers=headers)))
+            for victim in victims(everybody, one):
+                stack.enter_context(one.watched.calls.audience.listening(one.tenant, victim.call, stray.append))
+        sounds = asyncio.gather(*(hear(ear) for ear in ears))
+        while not sounds.done():
+            for one in everybody:
+                one.sound()
+            await asyncio.sleep(0.1)
+        for one, sound in zip(listeners, await sounds, strict=True):
+            assert others(sound, one) == set()
+    assert stray == []
+
+
+async def hear(ear):
+    """Some sound."""
+    pieces = []
+    async with asyncio.timeout(20):
+        while len(pieces) < 10:
+            message = await ear.receive()
+            if message.type is WSMsgType.BINARY:
+                pieces.append(message.data)
+    return b" ".join(pieces)
+
+
+async def read(session, one):
+    """What can be asked of all calls, and of one's own."""
+    for path in ("/v1/live", "/v1/calls?limit=200", f"/v1/calls/{one.call}", "/v1/usage?by=tenant,flow", "/v1/me"):
+        status, raw = await ask(session, one, "GET", path)
+        assert (status, others(raw.encode(), one)) == (200, set())
+        if path == "/v1/live":  # a number has no mark
+            totals = json.loads(raw)
+            assert [totals["calls"], *sorted(one["calls"] for one in totals["processes"])] == [1, 0, 1]

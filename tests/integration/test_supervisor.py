@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ logging.basicConfig(level=logging.INFO, format="%(message)s")
 worker, count, drain = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 sys.exit(Supervisor(lambda channel: ["-c", worker, str(channel)], count, drain).run())
 """
+NOT_STARTED = PARENT.replace("worker, count", "sys.executable = '/nothing/is/here'\nworker, count")
 SERVES = """
 import asyncio, os, signal, sys
 from vocelio.gateway.supervisor import Parent
@@ -66,9 +68,9 @@ class Family:
 
 
 @contextlib.asynccontextmanager
-async def family(worker, count=2, drain=0):
+async def family(worker, count=2, drain=0, parent=PARENT):
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PARENT, worker, str(count), str(drain)),
+        *(sys.executable, "-c", parent, worker, str(count), str(drain)),
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
@@ -132,6 +134,28 @@ async def test_who_cannot_start_is_tried_three_times():
     async with family(FAILS, 1) as running:
         assert await running.ended() == 3
         assert running.told[-1].count("another follows") == 2
+
+
+async def test_when_another_cannot_be_started_those_who_serve_stay_and_it_is_tried_again():
+    async with family(SERVES) as running:
+        first, other = await running.serving(2)
+        limits = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (0, limits[1]))  # no descriptor is to be had
+        os.kill(first, signal.SIGKILL)
+        assert "another follows in 1 s" in await running.says("could not be started")
+        assert _is_there(other)
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, limits)
+        (new,) = await running.serving(1)
+        running.send(signal.SIGTERM)
+        assert await running.ended() == 0
+        await gone(new, other)
+
+
+async def test_when_none_can_be_started_it_is_tried_three_times():
+    async with family(SERVES, 1, parent=NOT_STARTED) as running:
+        assert await running.ended() == 1
+        assert running.told[-1].count("could not be started") == 3
+        assert "none has ever served" in running.told[-1]
 
 
 async def test_when_the_parent_is_killed_the_others_leave():

@@ -136,19 +136,21 @@ class Supervisor:
     def _ended(self, worker: _Worker, code: int) -> None:
         pid, lived = worker.pid, time.monotonic() - worker.began
         worker.forget()
-        if self._deadline is not None:
-            if code not in (0, -signal.SIGTERM):
-                LOG.error("worker %d ended with %d", pid, code)
-                self._code = self._code or 1
-            return
+        if self._deadline is None:
+            self._failed(worker, f"worker {pid} ended with {code} after {lived:.0f} s", code, lived)
+        elif code not in (0, -signal.SIGTERM):
+            LOG.error("worker %d ended with %d", pid, code)
+            self._code = self._code or 1
+
+    def _failed(self, worker: _Worker, what: str, code: int, lived: float = 0.0) -> None:
         worker.failures = 0 if lived >= STEADY_SECONDS else worker.failures + 1
         if not self._served and (code == BAD_SETTINGS or worker.failures >= TRIES):
-            LOG.error("worker %d ended with %d, and none has ever served", pid, code)
+            LOG.error("%s, and none has ever served", what)
             self._leave(code if code > 0 else 1)
             return
         pause = min(LONGEST_PAUSE, PAUSE * 2 ** (worker.failures - 1)) if worker.failures else 0.0
         worker.due = time.monotonic() + pause
-        LOG.error("worker %d ended with %d after %.0f s: another follows in %g s", pid, code, lived, pause)
+        LOG.error("%s: another follows in %g s", what, pause)
 
     def _start_due(self) -> None:
         for worker in self._workers:
@@ -156,12 +158,23 @@ class Supervisor:
                 self._start(worker)
 
     def _start(self, worker: _Worker) -> None:
+        worker.began, worker.due = time.monotonic(), None
+        try:
+            worker.channel, worker.pid = self._spawn()
+        except OSError as error:  # no memory or descriptors, as when a worker was killed for its memory: it passes
+            self._failed(worker, f"a worker could not be started ({error})", 1)
+
+    def _spawn(self) -> tuple[socket.socket, int]:
+        """Our end of the way to a new worker, and its process id. Raises OSError."""
         ours, theirs = socket.socketpair()
         with theirs:
-            os.set_inheritable(theirs.fileno(), True)
-            arguments = [sys.executable, *self._command(theirs.fileno())]
-            worker.pid = os.posix_spawn(sys.executable, arguments, os.environ, setpgroup=0)
-        worker.channel, worker.began, worker.due = ours, time.monotonic(), None
+            try:
+                os.set_inheritable(theirs.fileno(), True)
+                arguments = [sys.executable, *self._command(theirs.fileno())]
+                return ours, os.posix_spawn(sys.executable, arguments, os.environ, setpgroup=0)
+            except OSError:
+                ours.close()
+                raise
 
     def _leave(self, code: int) -> None:
         """Tell everybody; whoever is told again leaves at once."""

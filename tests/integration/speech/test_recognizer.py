@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import select
 import signal
@@ -13,6 +14,8 @@ import pytest
 
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
+from vocelio.gateway import logs
+from vocelio.gateway.logs import AsJson
 from vocelio.gateway.speech.local import recognizer as module
 from vocelio.gateway.speech.local.grammar import normal
 from vocelio.gateway.speech.local.recognizer import LocalRecognition, LocalRecognizer
@@ -287,6 +290,26 @@ async def test_a_worker_that_does_not_keep_up_is_ended(recognizer: LocalRecogniz
             await ear.result()
     await recognizer.settled()
     assert victim not in children()
+
+
+async def test_what_follows_is_not_logged_as_that_calls_by_which_a_worker_ended(recognizer: LocalRecognizer, caplog):
+    caplog.handler.setFormatter(AsJson())
+
+    async def call() -> None:
+        logs.about(call="CA1", tenant="harbour", redacted=False)
+        ears = [Ear(recognizer, MENU) for _ in range(2)]
+        os.kill(victim, signal.SIGSTOP)
+        for ear in ears:
+            ear.recognition.feed(bytes(module.MAX_UTTERANCE))
+        for ear in ears:
+            with pytest.raises(SpeechError, match="died"):
+                await ear.result()
+
+    (victim,) = children()
+    await asyncio.create_task(call())
+    await recognizer.settled()
+    told = {line["message"].split(maxsplit=3)[3]: line.get("call") for line in map(json.loads, caplog.text.splitlines())}
+    assert told == {"does not keep up and is ended": "CA1", "died and is replaced": None}
 
 
 async def test_workers_that_keep_dying_are_given_up():

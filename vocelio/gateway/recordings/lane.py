@@ -1,12 +1,14 @@
 """Jobs done beside the calls: a few at once, in order, each tried again until the store takes it.
 
 Whoever puts a job never waits. While the store is away one job alone knocks, and the others wait; past the bound the
-oldest are dropped. A task lives only while there is something to do.
+oldest are dropped. A task lives only while there is something to do. It works on everybody's jobs, so each job has the
+context of whoever put it: what it logs is about that call, and redacted as that tenant wants it.
 """
 
 import asyncio
 import logging
 from collections import deque
+from contextvars import Context, copy_context
 from typing import Protocol
 
 from vocelio.gateway.errors import StoreUnavailable
@@ -36,7 +38,7 @@ class Lane:
 
     def __init__(self, name: str, workers: int, most: int = 0) -> None:
         self._name, self._workers, self._most = name, workers, most
-        self._jobs: deque[Job] = deque()
+        self._jobs: deque[tuple[Job, Context]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._knocking = asyncio.Lock()
         self._away = False
@@ -45,10 +47,10 @@ class Lane:
 
     def put(self, job: Job) -> None:
         """Have it done soon."""
-        self._jobs.append(job)
+        self._jobs.append((job, copy_context()))
         self.held += job.size
         while self.held > self._most and self._jobs and job.size:
-            self._drop(self._jobs.popleft(), "the storage has not taken it in time")
+            self._drop(*self._jobs.popleft(), "the storage has not taken it in time")
         if len(self._tasks) < min(self._workers, len(self._jobs)):
             task = asyncio.get_running_loop().create_task(self._work(), name=f"{self._name} of recordings")
             self._tasks.add(task)
@@ -62,7 +64,7 @@ class Lane:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         while self._jobs:
-            self._drop(self._jobs.popleft(), "the process has ended")
+            self._drop(*self._jobs.popleft(), "the process has ended")
 
     async def _work(self) -> None:
         while self._jobs:
@@ -78,23 +80,23 @@ class Lane:
         """The next job, if another worker has not taken it."""
         if not self._jobs:
             return
-        job = self._jobs.popleft()
+        job, context = self._jobs.popleft()
         try:
-            await job.run()
+            await asyncio.get_running_loop().create_task(job.run(), context=context)
         except StoreUnavailable:
             self._away = True
-            self._jobs.appendleft(job)
+            self._jobs.appendleft((job, context))
         except asyncio.CancelledError:
-            self._jobs.appendleft(job)
+            self._jobs.appendleft((job, context))
             raise
         except Exception:  # whatever it is, the other recordings go on
-            LOG.exception("a job of the %s failed", self._name)
-            self._drop(job, "the log says why")
+            context.run(LOG.exception, "a job of the %s failed", self._name)
+            self._drop(job, context, "the log says why")
         else:
             self._away = False
             self.held -= job.size
 
-    def _drop(self, job: Job, problem: str) -> None:
+    def _drop(self, job: Job, context: Context, problem: str) -> None:
         self.held -= job.size
         self.dropped += 1
-        job.dropped(problem)
+        context.run(job.dropped, problem)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Context
 from typing import Literal, Protocol
 
 import msgspec
@@ -144,7 +145,8 @@ class Health:
         """It stays so for longer from time to time, until it has been well for a while."""
         self._state = "open"
         if not self._closed:
-            self._timer = asyncio.get_running_loop().call_later(self._pause, self._begin_probe)
+            loop = asyncio.get_running_loop()  # the probe is nobody's: what it logs is not the call's that failed
+            self._timer = loop.call_later(self._pause, self._begin_probe, context=Context())
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _begin_probe(self) -> None:

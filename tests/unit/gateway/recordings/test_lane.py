@@ -1,8 +1,11 @@
 """Jobs beside the calls: again until they are done, never more than the bound, gone when there is nothing to do."""
 
 import asyncio
+import json
+import logging
 
 from tests.virtual_time import in_virtual_time
+from vocelio.gateway import logs
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.recordings.lane import Lane
 
@@ -25,6 +28,17 @@ class Job:
 
     def dropped(self, problem):
         self.problem = problem
+
+
+class Talking(Job):
+    """Says what becomes of it, with a number in it."""
+
+    async def run(self):
+        logging.warning("%s runs for +13072249663", self.size)
+        await super().run()
+
+    def dropped(self, problem):
+        logging.warning("%s is dropped for +13072249663", self.size)
 
 
 @in_virtual_time
@@ -79,3 +93,31 @@ async def test_the_end_waits_for_what_can_be_done_in_time():
     await lane.aclose(2.5)
     assert [job.done for job in jobs] == [1, 1, 0, 0]
     assert [bool(job.problem) for job in jobs] == [False, False, True, True]
+
+
+@in_virtual_time
+async def test_what_a_job_logs_is_that_calls_whose_job_it_is(caplog):
+    caplog.handler.setFormatter(logs.AsJson())
+    lane = Lane("test", 1, 10)
+
+    async def call(name, redacted, job):
+        logs.about(call=name, tenant=f"of {name}", redacted=redacted)
+        lane.put(job)
+
+    for name, redacted, job in (
+        ("CA1", False, Talking(1)),
+        ("CA2", True, Talking(2)),
+        ("CA3", False, Talking(3, defect=True)),
+        ("CA4", True, Talking(6)),
+    ):
+        await asyncio.create_task(call(name, redacted, job))
+    await asyncio.sleep(10)
+    told = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [(line["call"], line["tenant"], line["message"]) for line in told] == [
+        ("CA1", "of CA1", "1 runs for +13072249663"),
+        ("CA2", "of CA2", "2 is dropped for +***9663"),
+        ("CA3", "of CA3", "3 runs for +13072249663"),
+        ("CA3", "of CA3", "a job of the test failed"),
+        ("CA3", "of CA3", "3 is dropped for +13072249663"),
+        ("CA4", "of CA4", "6 runs for +***9663"),
+    ]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextvars import Context
 from typing import Protocol
 
 from vocelio.gateway.speech.local import wire
@@ -120,6 +121,9 @@ class WorkerProcess(asyncio.Protocol):
             self.end(f"talks nonsense ({error})")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        Context().run(self._end)  # whoever's sound or timer brought it about: it is every call's that was heard here
+
+    def _end(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()  # a few milliseconds

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 
 import pytest
 
 from tests.integration.events.conftest import Ear, lines
 from tests.proxy import Proxy
-from tests.redis import Redis
+from tests.redis import SLOTS, Redis
 from vocelio.gateway.events.redis_line import RedisLine
 from vocelio.gateway.events.redis_sending import MAX_UNSENT
 
@@ -166,3 +167,69 @@ async def test_a_cluster_has_sharded_channels():
             await ears[1].until(lambda ear: ear.gaps >= 2)
             here.send("vocelio:events:b", b"again")
             await ears[1].until(lambda ear: ear.heard[-1] == b"again")
+
+
+async def test_a_cluster_is_incomplete_at_first_and_later_and_then_gone_for_a_moment(caplog):
+    with Redis(cluster=True) as server:
+        server.ask("CLUSTER", "DELSLOTSRANGE", "0", SLOTS)
+        async with lines(server.url, server.url) as (here, there):
+            ear = Ear(there, "a")
+            for fault in ("incomplete at first", "incomplete", "gone"):
+                before = ear.gaps
+                if fault == "gone":
+                    server.kill()
+                else:
+                    server.ask("CLUSTER", "DELSLOTSRANGE", "0", SLOTS)
+                here.send("a", b"lost")
+                await asyncio.sleep(0.3)
+                if fault == "gone":
+                    server.start()
+                else:
+                    server.ask("CLUSTER", "ADDSLOTSRANGE", "0", SLOTS)
+                await ear.until(lambda ear, before=before: ear.gaps > before)
+                here.send("a", fault.encode())
+                await ear.until(lambda ear, fault=fault: fault.encode() in ear.heard)
+    assert not [record for record in caplog.records if record.exc_info], "an outage is no defect of ours"
+
+
+async def test_what_nobody_expected_ends_nothing(redis, caplog):
+    """The client cannot read that answer, and says so by a ValueError."""
+    async with await asyncio.start_unix_server(_nonsense, redis.directory / "nonsense") as nonsense:
+        async with Proxy(redis.directory / "nonsense") as proxy, lines(f"redis://127.0.0.1:{proxy.port}") as (line,):
+            ear, other = Ear(line, "a"), None
+            for _ in range(2):
+                await asyncio.sleep(0.2)
+                lost = line.lost
+                proxy.target = redis.socket
+                await proxy.cut()
+                await proxy.mend()
+                await ear.until(lambda ear: ear.gaps)
+                async with lines(redis.url) as (far,):
+                    other = Ear(far, "a")
+                    await other.ready()
+                    far.send("a", b"heard")
+                    line.send("a", b"heard")
+                    await ear.until(lambda ear: ear.heard)
+                    await other.until(lambda ear: ear.heard)
+                ear.heard.clear()
+                ear.gaps = 0
+                proxy.target = redis.directory / "nonsense"
+                await proxy.cut()
+                await proxy.mend()
+                line.send("a", b"lost")
+            assert lost == 1
+        nonsense.close()
+    defects = [record.getMessage() for record in caplog.records if record.exc_info]
+    assert sorted(defects) == [
+        "redis does not answer: ValueError",
+        "redis is not heard: ValueError",
+        "redis takes no messages: ValueError",
+    ]
+
+
+async def _nonsense(reader, writer):
+    with suppress(ConnectionError):
+        while await reader.read(1_000):
+            writer.write(b"-MOVED\r\n")
+            await writer.drain()
+    writer.close()

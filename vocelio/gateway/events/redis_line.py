@@ -10,9 +10,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from vocelio.gateway.events.line import Message
+from vocelio.gateway.events.redis_patience import Patience
 from vocelio.gateway.events.redis_receiving import Receiving, Subscriber
-from vocelio.gateway.events.redis_sending import RETRY_SECONDS, Sending
-from vocelio.gateway.events.redis_server import SECONDS, TROUBLE, Server, reach
+from vocelio.gateway.events.redis_sending import Sending
+from vocelio.gateway.events.redis_server import SECONDS, Server, reach
 
 LOG = logging.getLogger(__name__)
 
@@ -66,17 +67,11 @@ class RedisLine:
 
     async def _reach(self) -> None:
         """Whether it is a cluster only the server itself knows, so nothing begins before it answers."""
-        failures = 0
+        patience = Patience("redis does not answer")
         while True:
-            try:
-                async with asyncio.timeout(SECONDS):
-                    server = await reach(self._url)
+            async with patience, asyncio.timeout(SECONDS):
+                server = await reach(self._url)
                 break
-            except TROUBLE as error:
-                if not failures:
-                    LOG.warning("redis does not answer: %s", type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
-                failures += 1
         self._server = server
         self._begin("send", self._sending.run(server))
         early, self._early = self._early, []

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
 
+from vocelio.gateway.events.redis_patience import Patience
 from vocelio.gateway.events.redis_sending import MESSAGE
-from vocelio.gateway.events.redis_server import SECONDS, TROUBLE, Server
+from vocelio.gateway.events.redis_server import SECONDS, Server
 
 LOG = logging.getLogger(__name__)
 
 MISSED = 2  # beats that did not come back: then the connection is dead
-RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
 
 
 class Subscriber(NamedTuple):
@@ -41,7 +41,7 @@ class Receiving:
         self._left: Counter[str] = Counter()  # those whose end was asked for, and has not been confirmed
         self._changed = asyncio.Event()
         self._last = 0.0  # when something came, by the loop's clock
-        self._failures = 0
+        self._patience = Patience("redis is not heard")
         word = "S" if server.sharded else ""
         self._subscribe, self._unsubscribe = f"{word}SUBSCRIBE", f"{word}UNSUBSCRIBE"
 
@@ -71,14 +71,8 @@ class Receiving:
             while not self._wanted:
                 self._changed.clear()
                 await self._changed.wait()
-            try:
+            async with self._patience:
                 await self._listen()
-                continue
-            except TROUBLE as error:
-                if not self._failures:
-                    LOG.warning("redis is not heard: %s", type(error).__name__)
-            await asyncio.sleep(RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)])
-            self._failures += 1
 
     async def _listen(self) -> None:
         """On one connection, as long as it lives and anybody listens."""
@@ -112,7 +106,7 @@ class Receiving:
         if kind in (b"message", b"smessage"):
             self._pass_on(body, list(subscribers))
         elif kind in (b"subscribe", b"ssubscribe"):
-            self._failures = 0
+            self._patience.rewarded()
             for subscriber in list(subscribers):
                 subscriber.gap()
         elif self._left[channel]:

@@ -11,14 +11,14 @@ from collections import deque
 import msgspec
 
 from vocelio.gateway.events.line import Message
-from vocelio.gateway.events.redis_server import SECONDS, TROUBLE, Batch, Server
+from vocelio.gateway.events.redis_patience import Patience
+from vocelio.gateway.events.redis_server import SECONDS, Batch, Server
 
 LOG = logging.getLogger(__name__)
 
 MAX_UNSENT = 10_000  # messages: ten seconds of 500 busy calls, some 5 MB; past it the oldest are dropped
 AT_ONCE = 250  # in one go, so that a process that has much to say still answers in between
 MAX_CHANNELS = 10_000  # that are known to have lost something; who watches any further looks into the store, as always
-RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
 
 MESSAGE, GAP = b"m", b"g"
 
@@ -31,6 +31,7 @@ class Sending:
         self._unsent: deque[tuple[str, Message]] = deque()
         self._holed: dict[str, None] = {}
         self._wakeup = asyncio.Event()
+        self._patience = Patience("redis takes no messages")
         self.lost = 0
 
     def send(self, channel: str, message: Message) -> None:
@@ -42,28 +43,27 @@ class Sending:
 
     async def run(self, server: Server) -> None:
         """Send for ever."""
-        failures = 0
         while True:
             await self._wakeup.wait()
-            gaps, batch = list(self._holed)[:AT_ONCE], self._next()
-            try:
-                async with asyncio.timeout(SECONDS):
-                    await server.publish([(channel, self._prefix[GAP]) for channel in gaps] + self._encoded(batch))
-            except TROUBLE as error:
-                for channel, _ in batch:
-                    self._lose(channel)
-                if not failures:
-                    LOG.warning("redis takes no messages: %s", type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
-                failures += 1
-                continue
-            if failures:
-                LOG.warning("redis takes messages again; %d were lost so far", self.lost)
-            failures = 0
-            for channel in gaps:
-                self._holed.pop(channel, None)
+            async with self._patience:
+                await self._send(server)
             if not self._unsent and not self._holed:
                 self._wakeup.clear()
+
+    async def _send(self, server: Server) -> None:
+        gaps, batch = list(self._holed)[:AT_ONCE], self._next()
+        try:
+            async with asyncio.timeout(SECONDS):
+                await server.publish([(channel, self._prefix[GAP]) for channel in gaps] + self._encoded(batch))
+        except BaseException:
+            for channel, _ in batch:
+                self._lose(channel)
+            raise
+        for channel in gaps:
+            self._holed.pop(channel, None)
+        if self._patience.failures:
+            LOG.warning("redis takes messages again; %d were lost so far", self.lost)
+            self._patience.rewarded()
 
     def _next(self) -> list[tuple[str, Message]]:
         return [self._unsent.popleft() for _ in range(min(AT_ONCE, len(self._unsent)))]

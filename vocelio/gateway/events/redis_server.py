@@ -9,7 +9,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 SECONDS = 2.0  # for a connection, a command or an answer
 CONNECTIONS = 4  # besides those that listen
@@ -19,7 +19,7 @@ Batch = list[tuple[str, bytes]]
 
 # Nothing is tried again behind our back: whoever listens must learn of every break.
 _ONCE: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": SECONDS, "socket_timeout": SECONDS}
-TROUBLE = (RedisError, OSError, TimeoutError)
+TROUBLE = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
 class Server(Protocol):

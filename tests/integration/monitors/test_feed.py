@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
 
-from tests.integration.monitors.stage import ORIGIN, Played, member, revoke, screen
+from tests.integration.monitors.stage import ORIGIN, Played, member, revoke
+from tests.screen import screen
 from vocelio.gateway.api.pushing import GONE, SILENT, Pace
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event

@@ -74,25 +74,33 @@ class Screen:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def right(self, database, tenant="harbour", seconds=10):
-        """Until the picture is the store's, which knows of a call; gives the seconds that took."""
+    async def right(self, database, tenant="harbour", seconds=10, *, moving=False):
+        """Until the picture is the store's, which knows of a call; gives the seconds that took.
+
+        With ``moving`` calls, until each one that was shown wrongly was once seen to be right.
+        """
         began = asyncio.get_running_loop().time()
         async with asyncio.timeout(seconds):
-            while True:
-                wanted = await truth(database, tenant)
-                shown = {
-                    call: {name: facts.get(name, "") for name in COMPARED}
-                    for call, facts in self.picture.items()
-                    if call in wanted or facts["status"] == "live"
-                }
-                if wanted and shown == {
-                    call: facts for call, facts in wanted.items() if call in shown or facts["status"] == "live"
-                }:
-                    return asyncio.get_running_loop().time() - began
+            wanted = await truth(database, tenant)
+            wrong = self._wrong(wanted)
+            while wrong or not wanted:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.1):
                         self._changed.clear()
                         await self._changed.wait()
+                wanted = await truth(database, tenant)
+                wrong = self._wrong(wanted) & wrong if moving else self._wrong(wanted)
+        return asyncio.get_running_loop().time() - began
+
+    def _wrong(self, wanted):
+        """The calls that are not shown as they should be; one that has ended need not be shown."""
+        shown = {
+            call: {name: facts.get(name, "") for name in COMPARED}
+            for call, facts in self.picture.items()
+            if call in wanted or facts["status"] == "live"
+        }
+        due = shown.keys() | {call for call, facts in wanted.items() if facts["status"] == "live"}
+        return {call for call in due if shown.get(call) != wanted.get(call)}
 
 
 async def truth(database, tenant):

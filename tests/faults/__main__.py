@@ -75,7 +75,7 @@ async def database(postgres, progress, rounds, calls):
 
 async def redis(postgres, progress, rounds, calls):
     """Redis and maybe a process away in each round, of two and of four: no call is lost, every monitor soon right."""
-    task = progress.add_task("Redis away for 30 s", total=len(PROCESSES) * (rounds + 1))
+    task = progress.add_task("Redis away for 30 s", total=len(PROCESSES) * rounds)
 
     def done(report):
         progress.advance(task)

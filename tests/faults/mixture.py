@@ -1,23 +1,26 @@
 """Redis stands still or is killed under live calls and monitors, and maybe a process with it; and it comes back.
 
 Each process is watched by a monitor, which connects again when its process is back. Calls go on all the while, and the
-pictures are compared with the store while they do: that can only make the time until they are equal look longer.
+pictures are compared with the store while they do, call by call, and as a whole when all calls have ended.
 """
 
 import asyncio
 import contextlib
+import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from aiohttp import ClientError
 
 from tests.faults import pacing
 from tests.faults.cluster import cluster
-from tests.faults.measuring import Tally, percentile
+from tests.faults.measuring import Tally
 from tests.faults.rounds import RECOVERY, load, source
 from tests.screen import screen
 from vocelio.gateway.clock import wall_clock
 
 SECONDS = 30.0  # that Redis is away
+WARM_UP = 8.0  # seconds until those who listen have all begun to
 RECOVERED = 3.0  # seconds from when all is well again until every picture is right
 CHANGED_MS = 5.0  # by which the p99 of the pacing may differ
 PATIENCE = 30.0  # seconds, for pictures that are not right in time
@@ -43,11 +46,11 @@ class Monitor:
                 await self._watch()
             await asyncio.sleep(AGAIN)
 
-    async def right(self, database):
-        """Seconds until it is connected and its picture is the store's."""
+    async def right(self, database, *, moving):
+        """Seconds until it is connected and its picture is the store's; see Screen.right."""
         began = asyncio.get_running_loop().time()
         await asyncio.wait_for(self._stands.wait(), PATIENCE)
-        await self.shown.right(database, seconds=PATIENCE)
+        await self.shown.right(database, seconds=PATIENCE, moving=moving)
         return asyncio.get_running_loop().time() - began
 
     async def _watch(self):
@@ -74,9 +77,9 @@ async def monitors(running):
             task.cancel()
 
 
-async def right(watching, database):
+async def right(watching, database, *, moving=True):
     """Seconds until every monitor's picture is the store's."""
-    return max(await asyncio.gather(*(monitor.right(database) for monitor in watching)))
+    return max(await asyncio.gather(*(monitor.right(database, moving=moving) for monitor in watching)))
 
 
 def heard(watching, since):
@@ -106,6 +109,22 @@ async def worker_killed(running, rng, after, recovery=RECOVERY):
     await victim.start()
 
 
+class Paced(NamedTuple):
+    """The p99 in ms before Redis was away in that way, and meanwhile; the same of all messages, starved ones, too."""
+
+    redis: str
+    before: float
+    away: float
+    all_before: float
+    all_away: float
+
+    def __str__(self):
+        return (
+            f"{self.redis} {self.before:.1f} to {self.away:.1f} ms "
+            f"(with what was starved {self.all_before:.0f} to {self.all_away:.0f} ms)"
+        )
+
+
 @dataclass
 class Mixture:
     """What came of all rounds with so many processes. ``disturbed`` are those in which a process was killed."""
@@ -117,7 +136,7 @@ class Mixture:
     still: list = field(default_factory=list)  # and again when they had ended
     told: int = 0  # events that a monitor of each process should have had once Redis was back
     untold: int = 0  # those that one had not
-    pacing: dict = field(default_factory=dict)  # by what was done to Redis: ms of each message
+    pacing: list = field(default_factory=list)
     refused: int = 0
     torn: int = 0  # monitors' connections that ended though their process had not
 
@@ -126,36 +145,30 @@ class Mixture:
         """Nothing was lost, every picture was right in time, and the pacing as it is without a fault."""
         calm = not (self.alone.cut or self.alone.wrong or self.alone.unaffected_wrong)
         kept = self.disturbed.kept >= 0.995 and not self.disturbed.unaffected_wrong
-        paced = all(abs(self._p99(fault) - self._p99("")) <= CHANGED_MS for fault in self.pacing)
+        paced = all(abs(one.away - one.before) <= CHANGED_MS for one in self.pacing)
         soon = max(self.right + self.still) < RECOVERED
         return calm and kept and paced and soon and self.told > 0 and not (self.untold or self.torn or self.refused)
 
-    def _p99(self, fault):
-        return percentile(self.pacing[fault], 0.99)
-
     def __str__(self):
         took = ", ".join(f"{seconds:.2f} s" for seconds in self.right)
-        paced = ", ".join(
-            f"{fault or 'quiet'} {self._p99(fault):.1f} ms of {len(late)}" for fault, late in self.pacing.items()
-        )
+        paced = ", ".join(map(str, self.pacing))
         wrong = [text for tally in (self.alone, self.disturbed) for text in tally.wrong + tally.unaffected_wrong]
         return (
             f"{self.processes} processes: pictures right after {took}, without calls {max(self.still):.2f} s; "
-            f"{self.told} events told since, {self.untold} not to all; Redis alone: {self.alone.calls} calls, "
-            f"{self.alone.cut} cut; with killed processes: {self.disturbed}; wrong: {wrong}; "
-            f"{self.torn} monitors torn off, {self.refused} connections refused; late messages p99: {paced}"
+            f"{self.told} events told since, {self.untold} not to all; {self.torn} monitors torn off, {self.refused} "
+            f"connections refused; late messages p99: {paced}; Redis alone: {self.alone}; with killed processes: "
+            f"{self.disturbed}; wrong: {wrong}"
         )
 
 
 async def mixture(postgres, processes, rounds, calls, done):
-    """So many rounds, after one in which nothing happens; ``done`` is told of each."""
-    made, rng = Mixture(processes), source(processes)
-    faults = [("", False)]
-    while len(faults) <= rounds:
+    """So many rounds; ``done`` is told of each."""
+    made, rng, faults = Mixture(processes), source(processes), []
+    while len(faults) < rounds:
         faults += rng.sample(DECK, len(DECK))
     async with cluster(postgres, processes) as running, monitors(running) as watching:
         await pacing.prepare(running.database)
-        for redis, worker in faults[: rounds + 1]:
+        for redis, worker in faults[:rounds]:
             await _round(running, watching, made, rng, calls, redis, worker)
             made.torn = sum(monitor.connected for monitor in watching) - processes - made.disturbed.rounds
             made.refused = running.balancer.refused
@@ -164,20 +177,29 @@ async def mixture(postgres, processes, rounds, calls, done):
 
 
 async def _round(running, watching, made, rng, calls, redis, worker):
-    async with load(running, made.disturbed if worker else made.alone, rng, calls):
-        async with asyncio.TaskGroup() as group:
+    async with load(running, made.disturbed if worker else made.alone, rng, calls), asyncio.TaskGroup() as group:
+        if not worker:
+            messages = group.create_task(pacing.measure(running.members, WARM_UP + 2 * SECONDS))
+            await asyncio.sleep(WARM_UP + SECONDS)
+        began = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as faults:
             if redis:
-                group.create_task(redis_away(running.redis, redis, SECONDS))
+                faults.create_task(redis_away(running.redis, redis, SECONDS))
             if worker:
-                group.create_task(worker_killed(running, rng, rng.uniform(0, SECONDS)))
-            else:
-                late = group.create_task(pacing.measure(running.members, SECONDS))
+                faults.create_task(worker_killed(running, rng, rng.uniform(0, SECONDS)))
         made.right.append(await right(watching, running.database))
         if not worker:
-            made.pacing.setdefault(redis, []).extend(late.result())
+            made.pacing.append(_paced(redis, await messages, began))
         await asyncio.sleep(RECOVERED)
         since = wall_clock()
-    made.still.append(await right(watching, running.database))
+    made.still.append(await right(watching, running.database, moving=False))
     told, untold = heard(watching, since)
     made.told += told
     made.untold += untold
+
+
+def _paced(redis, messages, began):
+    """Before Redis went away, and while it was."""
+    stretches = (began - SECONDS, began), (began, began + SECONDS)
+    before, away = ([message for message in messages if begin <= message[0] < end] for begin, end in stretches)
+    return Paced(redis, pacing.p99(before), pacing.p99(away), pacing.p99(before, math.inf), pacing.p99(away, math.inf))

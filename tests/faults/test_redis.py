@@ -25,7 +25,7 @@ async def test_redis_and_a_process_away_under_calls_and_monitors(postgres, capsy
                 faults.create_task(worker_killed(running, rng, 0.5, recovery=0.0))
             took.append(await right(watching, running.database))
             since = wall_clock() + round(RECOVERED * 1e6)
-        took.append(await right(watching, running.database))
+        took.append(await right(watching, running.database, moving=False))
         told, untold = heard(watching, since)
         assert sum(monitor.connected for monitor in watching) == 3, "that of the killed process came back"
         assert running.balancer.refused == 0

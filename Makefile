@@ -41,7 +41,7 @@ bench-crowd: $(VENV)/.run ## 500 monitors of which 50 never read: who is cut off
 fuzz: $(VENV)/.dev ## random flows, calls and documents, many more than in the tests: about 6 minutes
 	@FUZZ=12000 $(BIN)/pytest --timeout 0 -n 4 tests/fuzz
 
-faults: $(VENV)/.dev ## kill, replace and pause what live calls depend on, with figures: about 40 minutes
+faults: $(VENV)/.dev ## kill, replace and pause what live calls depend on, with figures: about 50 minutes
 	@tests/services.sh
 	@$(BIN)/python -m tests.faults
 

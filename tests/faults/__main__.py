@@ -1,4 +1,4 @@
-"""The long proofs: python -m tests.faults [kill|hang-up|rolling|database]... [--rounds N] [--calls N]
+"""The long proofs: python -m tests.faults [kill|hang-up|rolling|database|redis]... [--rounds N] [--calls N]
 
 Kills, replaces and pauses what live calls depend on, many times, and says at the end what callers noticed. The exit
 code is 1 when anything was worse than it may be.
@@ -13,13 +13,15 @@ from rich.progress import Progress
 
 from tests.faults.cluster import cluster
 from tests.faults.measuring import Tally, percentile
+from tests.faults.mixture import mixture
 from tests.faults.outage import outage_round
 from tests.faults.rounds import kill_round, rolling_round, source
 from tests.postgres import Postgres
 from vocelio.gateway.simulator.switches import Switches
 
-KINDS = ("kill", "hang-up", "rolling", "database")
-ROUNDS = {"kill": 50, "hang-up": 5, "rolling": 20, "database": 1}
+KINDS = ("kill", "hang-up", "rolling", "database", "redis")
+ROUNDS = {"kill": 50, "hang-up": 5, "rolling": 20, "database": 1, "redis": 5}
+PROCESSES = (2, 4)  # of the rounds with Redis
 out = Console(highlight=False)
 
 
@@ -71,13 +73,25 @@ async def database(postgres, progress, rounds, calls):
     return report, report.fine
 
 
+async def redis(postgres, progress, rounds, calls):
+    """Redis and maybe a process away in each round, of two and of four: no call is lost, every monitor soon right."""
+    task = progress.add_task("Redis away for 30 s", total=len(PROCESSES) * rounds)
+
+    def done(report):
+        progress.advance(task)
+        progress.print(f"[dim]{report}[/dim]")
+
+    reports = [await mixture(postgres, processes, rounds, calls // 3, done) for processes in PROCESSES]
+    return "; ".join(map(str, reports)), all(report.fine for report in reports)
+
+
 async def main():
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("kinds", nargs="*", choices=[*KINDS, []], default=[])
     parser.add_argument("--rounds", type=int, help="of each kind; otherwise " + str(ROUNDS))
     parser.add_argument("--calls", type=int, default=60, help="at once")
     wanted = parser.parse_args()
-    run = {"kill": kills, "hang-up": hang_ups, "rolling": rolling, "database": database}
+    run = {"kill": kills, "hang-up": hang_ups, "rolling": rolling, "database": database, "redis": redis}
     results = []
     with Postgres() as postgres, Progress(console=out) as progress:
         for kind in wanted.kinds or KINDS:

@@ -24,9 +24,10 @@ from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT
 from vocelio.gateway.simulator.caller import Caller, Press
 from vocelio.gateway.simulator.carrier import Carrier
-from vocelio.gateway.store import departments, flows, numbers, promotion, tenants
+from vocelio.gateway.store import departments, flows, keys, numbers, promotion, tenants
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.keys import NewKey
 from vocelio.gateway.store.numbers import NewNumber
 from vocelio.gateway.store.schema import call_events, calls, usage
 from vocelio.gateway.store.site import Department, Tenant
@@ -113,6 +114,11 @@ class Member:
         self.port, self._environment, self._options = port, environment, options
         self.process = None
 
+    @property
+    def origin(self):
+        """Where it serves, past the balancer."""
+        return f"http://127.0.0.1:{self.port}"
+
     async def start(self):
         """Start it, and wait until it answers."""
         self.process = await asyncio.create_subprocess_exec(
@@ -126,7 +132,7 @@ class Member:
 
     async def live_calls(self):
         """How many streams it has."""
-        async with ClientSession() as session, session.get(f"http://127.0.0.1:{self.port}/healthz") as answer:
+        async with ClientSession() as session, session.get(f"{self.origin}/healthz") as answer:
             return (await answer.json())["live_calls"]
 
     async def kill(self):
@@ -151,6 +157,8 @@ class Cluster:
     crm: Crm
     database: Database
     carrier: Carrier
+    redis: Redis
+    key: str  # of who may watch
     codes: dict = field(default_factory=dict)  # by call
 
     async def call(self, code, steps=10, **options):
@@ -224,7 +232,7 @@ async def cluster(postgres, count=3, *options, drain=0, **carrier_options):
         database = Database(url)
         stack.push_async_callback(database.aclose)
         await database.migrate()
-        await _fill(database, crm.url)
+        key = await _fill(database, crm.url)
         redis = stack.enter_context(Redis())
         environment = _environment(url, redis.url)
         members = [Member(port, environment, str(drain), *options) for port in _ports(count)]
@@ -233,7 +241,7 @@ async def cluster(postgres, count=3, *options, drain=0, **carrier_options):
         await asyncio.gather(*(member.start() for member in members))
         origin = f"http://127.0.0.1:{balancer.port}"
         carrier = await stack.enter_async_context(Carrier(origin, PUBLIC_URL, ACCOUNT, TOKEN, **carrier_options))
-        yield Cluster(members, balancer, crm, database, carrier)
+        yield Cluster(members, balancer, crm, database, carrier, redis, key)
 
 
 async def _end(members):
@@ -250,6 +258,7 @@ async def _fill(database, crm):
     await promotion.promote(database, actor, "codes", "")
     await numbers.create(database, actor, NewNumber(NUMBER))
     await numbers.assign(database, actor, NUMBER, "codes")
+    return (await keys.create(database, actor, NewKey("viewer"))).secret
 
 
 def _environment(url, redis_url):

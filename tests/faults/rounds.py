@@ -5,6 +5,7 @@
 
 import asyncio
 import random
+from contextlib import asynccontextmanager
 
 from tests.faults.cluster import START_SECONDS
 from tests.faults.measuring import gaps, was_cut
@@ -30,22 +31,30 @@ async def kill_round(cluster, tally, rng, count):
 
 async def rolling_round(cluster, tally, rng, count):
     """Under calls that keep coming, every process is told to leave and replaced. Gives how long each took to leave."""
-    stop, reports = asyncio.Event(), []
-    load = [asyncio.create_task(_keep_calling(cluster, rng, stop, reports)) for _ in range(count)]
-    await asyncio.sleep(SPREAD)
     took = []
-    for member in cluster.members:
-        took.append(await member.stop())
-        await member.start()
-    stop.set()
-    await asyncio.gather(*load)
-    await cluster.settled()
-    await _note(cluster, tally, reports)
+    async with load(cluster, tally, rng, count):
+        for member in cluster.members:
+            took.append(await member.stop())
+            await member.start()
     return took
 
 
-async def _keep_calling(cluster, rng, stop, reports):
-    await asyncio.sleep(rng.uniform(0, SPREAD))
+@asynccontextmanager
+async def load(cluster, tally, rng, count, spread=SPREAD):
+    """So many callers at once, who call again until the block ends; then what became of their calls is noted."""
+    stop, reports = asyncio.Event(), []
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(_keep_calling(cluster, rng, stop, reports, spread))
+        await asyncio.sleep(spread)
+        yield
+        stop.set()
+    await cluster.settled()
+    await _note(cluster, tally, reports)
+
+
+async def _keep_calling(cluster, rng, stop, reports, spread):
+    await asyncio.sleep(rng.uniform(0, spread))
     while not stop.is_set():
         reports.append(await _call(cluster, rng, 0))
 

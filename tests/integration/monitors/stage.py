@@ -1,12 +1,11 @@
-"""Gateways with monitors on one database, and maybe one Redis; calls that are played to them; screens that watch."""
+"""Gateways with monitors on one database, and maybe one Redis; calls that are played to them."""
 
 import asyncio
 import json
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import ClientSession, WSMsgType
-from sqlalchemy import select
+from aiohttp import ClientSession
 
 from tests.gateway import gateway
 from vocelio.engine.document import load
@@ -25,19 +24,15 @@ from vocelio.gateway.store import keys, tenants
 from vocelio.gateway.store.actor import Actor
 from vocelio.gateway.store.database import Database
 from vocelio.gateway.store.keys import NewKey
-from vocelio.gateway.store.live import current_node
 from vocelio.gateway.store.lookup import DatabaseSite
-from vocelio.gateway.store.schema import calls as call_rows
 from vocelio.gateway.store.site import Assignment, Tenant
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
 
-SHOWN = 40_000_000  # microseconds since its end that a call is in every picture
 BEAT, LOOK = 0.1, 0.2  # seconds: of the line, and between two looks into the store
 SECRET, ORIGIN = "a secret of the processes", "https://gateway.example"
 ACCOUNT = "AC" + "5" * 32
 GENEROUS = Limits(requests=1e6, at_once=1_000_000, failures=1e6, failures_at_once=1_000_000)
-COMPARED = ("status", "outcome", "department", "node", "micro_usd", "generation", "flow", "number")
 FLOW = {
     "name": "A flow",
     "start": "greet",
@@ -144,139 +139,8 @@ class Played:
         self.calls.save(self.record)
 
 
-class Screen:
-    """A monitor: keeps a picture of calls as docs/monitors.md says one should."""
-
-    def __init__(self, socket):
-        self.socket, self.picture, self.events, self.messages, self.texts = socket, {}, [], [], []
-        self.gaps, self.code, self.snapshots = 0, None, 0
-        self._changed = asyncio.Event()
-
-    async def watch(self):
-        """Take everything in, to the end."""
-        async for message in self.socket:
-            if message.type is WSMsgType.TEXT:
-                self.texts.append(message.data)
-                self._take(json.loads(message.data))
-                self._changed.set()
-        self.code = self.socket.close_code
-        self._changed.set()
-
-    def _take(self, message):
-        self.messages.append(message)
-        match message["message"]:
-            case "snapshot":
-                if message["first"]:
-                    self.picture = {}
-                self.snapshots += message["last"]
-                self.picture |= {call["call"]: call for call in message["calls"]}
-            case "changes":
-                for call in message["calls"]:
-                    self.picture.setdefault(call["call"], {}).update(call)
-            case "event":
-                self.events.append(message)
-                self._happened(message)
-            case "gap":
-                self.gaps += 1
-
-    def _happened(self, event):
-        call = self.picture.setdefault(event["call"], {"generation": 0, "seq": 0, "status": "live", "micro_usd": 0})
-        if (event["generation"], event["seq"]) <= (call["generation"], call["seq"]):
-            return
-        call |= {"generation": event["generation"], "seq": event["seq"]}
-        data = event["data"]
-        match event["type"]:
-            case "call.started":
-                call |= {"flow": data["flow"], "number": data["number"], "status": "live", "outcome": ""}
-            case "call.resumed":
-                call |= {"status": "live", "outcome": ""}
-            case "node.entered":
-                call["node"] = data["node"]
-            case "transfer.started":
-                call["department"] = data["department"]
-            case "call.ended":
-                call |= {"status": "ended"} | {
-                    name: data[name] for name in ("outcome", "department", "disposition", "micro_usd")
-                }
-
-    async def until(self, happened, seconds=10):
-        """Until that is so."""
-        async with asyncio.timeout(seconds):
-            while not happened(self):
-                self._changed.clear()
-                await self._changed.wait()
-
-    async def right(self, database, tenant="harbour", seconds=10):
-        """Until the picture is the store's, which knows of a call; gives the seconds that took.
-
-        Calls that ended a while ago need not be in it.
-        """
-        began = asyncio.get_running_loop().time()
-        async with asyncio.timeout(seconds):
-            while True:
-                wanted, ended = await truth(database, tenant), wall_clock() - SHOWN
-                shown = {
-                    call: {name: facts.get(name, "") for name in COMPARED}
-                    for call, facts in self.picture.items()
-                    if call in wanted or facts["status"] == "live"
-                }
-                if wanted and shown == {
-                    call: {name: facts[name] for name in COMPARED}
-                    for call, facts in wanted.items()
-                    if call in shown or not facts["ended"] or facts["ended"] > ended
-                }:
-                    return asyncio.get_running_loop().time() - began
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(0.1):
-                        self._changed.clear()
-                        await self._changed.wait()
-
-
 async def subscribed(redis, where, count=1):
     """Until so many processes listen to that channel."""
     async with asyncio.timeout(10):
         while int(redis.ask("PUBSUB", "NUMSUB", where).rpartition(b":")[2]) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-
-
-async def truth(database, tenant):
-    """The tenant's calls, as the store has them."""
-    query = select(call_rows, current_node().label("node"))
-    if tenant:
-        query = query.where(call_rows.c.tenant_id == tenant)
-    async with database.reading() as connection:
-        rows = (await connection.execute(query)).all()
-    return {
-        row.id: {
-            "status": "live" if row.ended is None else "ended",
-            "ended": row.ended,
-            "outcome": row.outcome,
-            "department": row.department,
-            "node": row.node or "",
-            "micro_usd": row.micro_usd,
-            "generation": row.generation,
-            "flow": row.flow_id,
-            "number": row.number,
-        }
-        for row in rows
-    }
-
-
-@asynccontextmanager
-async def screen(member, key="", query="", **headers):
-    """A monitor that watches, once it has its first snapshot."""
-    sent = {name.replace("_", "-"): text for name, text in headers.items()}
-    if key:
-        sent["Authorization"] = f"Bearer {key}"
-    async with (
-        ClientSession() as session,
-        session.ws_connect(f"{member.origin}/v1/events{query}", headers=sent) as socket,
-    ):
-        made = Screen(socket)
-        task = asyncio.create_task(made.watch())
-        try:
-            await made.until(lambda screen: screen.snapshots or screen.code)
-            yield made
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)

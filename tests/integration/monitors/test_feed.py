@@ -8,7 +8,8 @@ import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
 
 from tests.deaf import cut_off, deaf
-from tests.integration.monitors.stage import ACCOUNT, ORIGIN, Played, member, revoke, screen, truth
+from tests.integration.monitors.stage import ACCOUNT, ORIGIN, Played, member, revoke
+from tests.screen import screen, truth
 from vocelio.gateway.api.pushing import GONE, SILENT, Pace
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event

@@ -13,7 +13,8 @@ import pytest
 from aiohttp import ClientSession, WSMsgType
 from sqlalchemy import func, insert, select
 
-from tests.integration.monitors.stage import Played, _actor, member, screen
+from tests.integration.monitors.stage import Played, _actor, member
+from tests.screen import screen
 from vocelio.gateway.calls.dispatch import NOT_HERE, Reaction
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events.bus import channel

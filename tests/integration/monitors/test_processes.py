@@ -5,8 +5,9 @@ import itertools
 
 import pytest
 
-from tests.integration.monitors.stage import Played, member, revoke, screen, subscribed
+from tests.integration.monitors.stage import Played, member, revoke, subscribed
 from tests.proxy import Proxy
+from tests.screen import screen
 from vocelio.gateway.api.pushing import GONE
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event

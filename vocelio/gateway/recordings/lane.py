@@ -89,7 +89,7 @@ class Lane:
         except asyncio.CancelledError:
             self._jobs.appendleft((job, context))
             raise
-        except Exception:  # whatever it is, the other recordings go on
+        except Exception:  # noqa: BLE001 (whatever it is, the other recordings go on; the log has it)
             context.run(LOG.exception, "a job of the %s failed", self._name)
             self._drop(job, context, "the log says why")
         else:

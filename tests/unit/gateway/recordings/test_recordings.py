@@ -28,8 +28,8 @@ async def test_a_recording_is_in_pieces_while_it_is_made_and_one_object_then():
     tape = desk.begin()
     for byte in (b"a", b"b", b"c"):
         tape.add(second(byte)[:6000])
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    for _ in range(5):  # steps of the loop, until what is full is stored
+        await asyncio.sleep(0)
     names = [path.rpartition("/")[2] for path in sorted(desk.storage.objects)]
     assert names == [f"{number:06}.ulaw" for number in range(4)]
     assert desk.kept().state == "writing"

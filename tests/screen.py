@@ -1,0 +1,151 @@
+"""Screens: monitors of a gateway that keep a picture of its calls, which is compared with what the store has."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager, suppress
+
+from aiohttp import ClientSession, WSMsgType
+from sqlalchemy import select
+
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.store.live import current_node
+from vocelio.gateway.store.schema import calls as call_rows
+
+SHOWN = 40_000_000  # microseconds since its end that a call is in every picture
+COMPARED = ("status", "outcome", "department", "node", "micro_usd", "generation", "flow", "number")
+
+
+class Screen:
+    """A monitor: keeps a picture of calls as docs/monitors.md says one should."""
+
+    def __init__(self, socket):
+        self.socket, self.picture, self.events, self.messages, self.texts = socket, {}, [], [], []
+        self.gaps, self.code, self.snapshots = 0, None, 0
+        self._changed = asyncio.Event()
+
+    async def watch(self):
+        """Take everything in, to the end."""
+        async for message in self.socket:
+            if message.type is WSMsgType.TEXT:
+                self.texts.append(message.data)
+                self._take(json.loads(message.data))
+                self._changed.set()
+        self.code = self.socket.close_code
+        self._changed.set()
+
+    def _take(self, message):
+        self.messages.append(message)
+        match message["message"]:
+            case "snapshot":
+                if message["first"]:
+                    self.picture = {}
+                self.snapshots += message["last"]
+                self.picture |= {call["call"]: call for call in message["calls"]}
+            case "changes":
+                for call in message["calls"]:
+                    self.picture.setdefault(call["call"], {}).update(call)
+            case "event":
+                self.events.append(message)
+                self._happened(message)
+            case "gap":
+                self.gaps += 1
+
+    def _happened(self, event):
+        call = self.picture.setdefault(event["call"], {"generation": 0, "seq": 0, "status": "live", "micro_usd": 0})
+        if (event["generation"], event["seq"]) <= (call["generation"], call["seq"]):
+            return
+        call |= {"generation": event["generation"], "seq": event["seq"]}
+        data = event["data"]
+        match event["type"]:
+            case "call.started":
+                call |= {"flow": data["flow"], "number": data["number"], "status": "live", "outcome": ""}
+            case "call.resumed":
+                call |= {"status": "live", "outcome": ""}
+            case "node.entered":
+                call["node"] = data["node"]
+            case "transfer.started":
+                call["department"] = data["department"]
+            case "call.ended":
+                call |= {"status": "ended"} | {
+                    name: data[name] for name in ("outcome", "department", "disposition", "micro_usd")
+                }
+
+    async def until(self, happened, seconds=10):
+        """Until that is so."""
+        async with asyncio.timeout(seconds):
+            while not happened(self):
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def right(self, database, tenant="harbour", seconds=10, *, moving=False):
+        """Until the picture is the store's, which knows of a call; gives the seconds that took.
+
+        With ``moving`` calls, until each one that was shown wrongly was once seen to be right.
+        """
+        began = asyncio.get_running_loop().time()
+        async with asyncio.timeout(seconds):
+            wanted = await truth(database, tenant)
+            wrong = self._wrong(wanted)
+            while wrong or not wanted:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        self._changed.clear()
+                        await self._changed.wait()
+                wanted = await truth(database, tenant)
+                wrong = self._wrong(wanted) & wrong if moving else self._wrong(wanted)
+        return asyncio.get_running_loop().time() - began
+
+    def _wrong(self, wanted):
+        """The calls that are not shown as they should be; one that ended a while ago need not be shown."""
+        recent = wall_clock() - SHOWN
+        kept = {call: {name: facts[name] for name in COMPARED} for call, facts in wanted.items()}
+        shown = {
+            call: {name: facts.get(name, "") for name in COMPARED}
+            for call, facts in self.picture.items()
+            if call in wanted or facts["status"] == "live"
+        }
+        due = shown.keys() | {call for call, facts in wanted.items() if not facts["ended"] or facts["ended"] > recent}
+        return {call for call in due if shown.get(call) != kept.get(call)}
+
+
+async def truth(database, tenant):
+    """The tenant's calls, as the store has them."""
+    query = select(call_rows, current_node().label("node"))
+    if tenant:
+        query = query.where(call_rows.c.tenant_id == tenant)
+    async with database.reading() as connection:
+        rows = (await connection.execute(query)).all()
+    return {
+        row.id: {
+            "status": "live" if row.ended is None else "ended",
+            "ended": row.ended,
+            "outcome": row.outcome,
+            "department": row.department,
+            "node": row.node or "",
+            "micro_usd": row.micro_usd,
+            "generation": row.generation,
+            "flow": row.flow_id,
+            "number": row.number,
+        }
+        for row in rows
+    }
+
+
+@asynccontextmanager
+async def screen(member, key="", query="", **headers):
+    """A monitor that watches, once it has its first snapshot."""
+    sent = {name.replace("_", "-"): text for name, text in headers.items()}
+    if key:
+        sent["Authorization"] = f"Bearer {key}"
+    async with (
+        ClientSession() as session,
+        session.ws_connect(f"{member.origin}/v1/events{query}", headers=sent) as socket,
+    ):
+        made = Screen(socket)
+        task = asyncio.create_task(made.watch())
+        try:
+            await made.until(lambda screen: screen.snapshots or screen.code)
+            yield made
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)

@@ -37,6 +37,15 @@ class Ear:
         await self.until(lambda ear: ear.gaps)
 
 
+class Choosy(Ear):
+    """Some messages are too much for it."""
+
+    def _hear(self, message):
+        if message == b"bad":
+            raise RecursionError
+        super()._hear(message)
+
+
 @asynccontextmanager
 async def lines(*urls):
     """A line for each URL."""

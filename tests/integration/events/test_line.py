@@ -4,11 +4,13 @@ import asyncio
 import logging
 from contextlib import suppress
 
+import msgspec
 import pytest
 
-from tests.integration.events.conftest import Ear, lines
+from tests.integration.events.conftest import Choosy, Ear, lines
 from tests.proxy import Proxy
 from tests.redis import SLOTS, Redis
+from vocelio.gateway.events import Event
 from vocelio.gateway.events.redis_line import RedisLine
 from vocelio.gateway.events.redis_sending import MAX_UNSENT
 
@@ -60,6 +62,34 @@ async def test_who_leaves_and_comes_back_at_once_disturbs_nobody(redis):
         there.send("b", b"heard")
         await last.until(lambda ear: ear.heard)
         assert stays.gaps == 1
+
+
+async def test_who_cannot_take_a_message_has_a_gap_and_nobody_else_does(redis, caplog):
+    async with lines(redis.url, redis.url) as (here, there):
+        bad, good, other = Choosy(there, "a"), Ear(there, "a"), Ear(there, "b")
+        for ear in (bad, good, other):
+            await ear.ready()
+        for message in (b"1", b"bad", b"bad", b"2"):
+            here.send("a", message)
+        here.send("b", b"3")
+        await other.until(lambda ear: ear.heard)
+        assert (bad.heard, bad.gaps) == ([b"1", b"2"], 3)
+        assert (good.heard, good.gaps, other.gaps) == ([b"1", b"bad", b"bad", b"2"], 1, 1)
+    assert [record.exc_info[0] for record in caplog.records] == [RecursionError], "not of each"
+
+
+async def test_what_cannot_be_sent_is_lost_alone(redis, caplog):
+    async with lines(redis.url, redis.url) as (here, there):
+        ear = Ear(there, "a")
+        await ear.ready()
+        for number in range(3):
+            said = "hush \ud800" if number == 1 else ""
+            here.send("a", Event(tenant="t", call="c", generation=1, seq=number, type="x.y", at=1, data={"said": said}))
+        await ear.until(lambda ear: len(ear.heard) == 2 and ear.gaps == 2)
+        assert [msgspec.json.decode(message)["seq"] for message in ear.heard] == [0, 2]
+        assert here.lost == 1
+    assert "UnicodeEncodeError" in caplog.text
+    assert "hush" not in caplog.text
 
 
 async def test_after_a_cut_the_subscription_is_fresh_and_told_of_a_gap(redis):

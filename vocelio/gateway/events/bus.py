@@ -66,7 +66,7 @@ class EventBus:
         def heard(message: bytes) -> None:
             try:
                 event = _decoder.decode(message)
-            except msgspec.DecodeError:  # of another release, or nobody's: what it was is not known
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # of another release, or nobody's
                 gap()
                 return
             if tenant in (event.tenant, EVERYBODY):

@@ -31,7 +31,8 @@ class Line(Protocol):
     def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
         """Hear what others send, from soon on; what is returned ends it.
 
-        ``gap`` is called when the subscription stands, and again whenever messages may have been lost.
+        ``gap`` is called when the subscription stands, and again whenever messages may have been lost, as is one for
+        which ``heard`` raises an error.
         """
         ...
 

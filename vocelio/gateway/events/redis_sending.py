@@ -69,12 +69,17 @@ class Sending:
         return [self._unsent.popleft() for _ in range(min(AT_ONCE, len(self._unsent)))]
 
     def _encoded(self, batch: list[tuple[str, Message]]) -> Batch:
-        """An event that goes to two channels is encoded once."""
+        """An event that goes to two channels is encoded once; what cannot be encoded at all is lost."""
         made: Batch = []
         before, raw = None, b""
         for channel, message in batch:
             if message is not before:
-                body = message if isinstance(message, bytes) else msgspec.json.encode(message)
+                try:
+                    body = message if isinstance(message, bytes) else msgspec.json.encode(message)
+                except Exception as error:  # noqa: BLE001  its text may show what a caller has said
+                    LOG.warning("a message was not sent: %s", type(error).__name__)
+                    self._lose(channel)
+                    continue
                 before, raw = message, self._prefix[MESSAGE] + body
             made.append((channel, raw))
         return made

@@ -47,9 +47,9 @@ class Choosy(Ear):
 
 
 @asynccontextmanager
-async def lines(*urls):
+async def lines(*urls, beat=BEAT):
     """A line for each URL."""
-    made = [RedisLine(url, BEAT) for url in urls]
+    made = [RedisLine(url, beat) for url in urls]
     for line in made:
         await line.start()
     try:

@@ -92,6 +92,18 @@ async def test_what_cannot_be_sent_is_lost_alone(redis, caplog):
     assert "hush" not in caplog.text
 
 
+async def test_who_comes_while_others_are_asked_for_waits_for_no_beat(redis):
+    async with lines(redis.url, beat=3_600) as (line,):
+        await Ear(line, "first").ready()
+        for turns in range(10):
+            one = Ear(line, f"{turns}")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            another = Ear(line, f"{turns} and later")
+            await one.ready()
+            await another.ready()
+
+
 async def test_after_a_cut_the_subscription_is_fresh_and_told_of_a_gap(redis):
     async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
         ear = Ear(near, "a")

@@ -141,8 +141,8 @@ class Receiving:
         loop = asyncio.get_running_loop()
         due = loop.time() + self._beat
         while self._wanted:
-            await self._ask(connection)
             self._changed.clear()
+            await self._ask(connection)
             try:
                 async with asyncio.timeout(max(0.0, due - loop.time())):
                     await self._changed.wait()

@@ -109,8 +109,9 @@ class Receiving:
             self._pass_on(body, list(subscribers))
         elif kind in (b"subscribe", b"ssubscribe"):
             self._patience.rewarded()
-            for subscriber in list(subscribers):
-                self._tell(subscriber.gap)
+            if not self._left[channel]:  # else it ends at once, and another one is on its way
+                for subscriber in list(subscribers):
+                    self._tell(subscriber.gap)
         elif self._left[channel]:
             self._left[channel] -= 1
         else:

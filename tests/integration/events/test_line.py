@@ -12,7 +12,7 @@ from tests.proxy import Proxy
 from tests.redis import SLOTS, Redis
 from vocelio.gateway.events import Event
 from vocelio.gateway.events.redis_line import RedisLine
-from vocelio.gateway.events.redis_sending import MAX_UNSENT
+from vocelio.gateway.events.redis_sending import AT_ONCE, MAX_UNSENT
 
 
 async def test_messages_go_to_the_others_once_and_in_order(redis):
@@ -144,6 +144,58 @@ async def test_a_connection_on_which_nothing_comes_back_is_given_up(redis):
                 await asyncio.sleep(0.01)
         await proxy.mend()
         await ear.until(lambda ear: ear.gaps >= 2)
+
+
+async def test_what_is_lasting_waits_for_a_server_that_is_away(redis):
+    async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
+        reached, ear, other = Ear(near, "a"), Ear(far, "a"), Ear(far, "b")
+        for one in (reached, ear, other):
+            await one.ready()
+        await proxy.cut()
+        for number in range(1_000):
+            near.send("a", b"%d" % number, lasting=True)
+        for _ in range(4):
+            near.send("b", b"now or never")
+            await asyncio.sleep(0.2)
+        near.send("a", b"1000", lasting=True)
+        await proxy.mend()
+        await ear.until(lambda ear: ear.heard and ear.heard[-1] == b"1000")
+        assert ear.heard == [b"%d" % number for number in range(AT_ONCE, 1_001)], "a single go is lost, however long"
+        assert (other.heard, ear.gaps, other.gaps) == ([], 2, 2)
+        assert near.lost == AT_ONCE + 4
+
+
+async def test_only_what_is_lasting_waits_for_a_server_that_was_not_there_yet(redis):
+    async with Proxy(redis.socket) as proxy:
+        await proxy.cut()
+        async with lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
+            ear = Ear(far, "a")
+            await ear.ready()
+            near.send("a", b"now or never")
+            near.send("a", b"lasting", lasting=True)
+            await asyncio.sleep(0.1)
+            await proxy.mend()
+            await ear.until(lambda ear: ear.heard)
+            assert (ear.heard, ear.gaps) == ([b"lasting"], 2)
+
+
+async def test_a_hole_that_opens_while_another_is_told_is_told_too(redis):
+    async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
+        reached, ear = Ear(near, "a"), Ear(far, "a")
+        await reached.ready()
+        await ear.ready()
+        await proxy.cut()
+        near.send("a", b"lost", lasting=True)
+        await asyncio.sleep(0.1)
+        await proxy.stall()
+        await asyncio.sleep(0.4)  # by now the gap is on its way
+        for number in range(MAX_UNSENT + 100):
+            near.send("a", b"%d" % number, lasting=True)
+        assert near.lost == 101
+        await proxy.mend()
+        await ear.until(lambda ear: ear.heard and ear.heard[-1] == b"%d" % (MAX_UNSENT + 99))
+        assert ear.gaps == 3
+        assert ear.heard[0] == b"100"
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])

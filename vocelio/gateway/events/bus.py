@@ -42,7 +42,7 @@ class EventBus:
             for watcher in self._watchers.get(audience, ()):
                 watcher.put(event)
             if not self.line.alone:
-                self.line.send(channel(audience), event)
+                self.line.send(channel(audience), event, lasting=True)
 
     @asynccontextmanager
     async def watch(self, tenant: str) -> AsyncIterator[Watcher]:

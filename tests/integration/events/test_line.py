@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.integration.events.conftest import Choosy, Ear, lines
-from tests.proxy import Proxy
+from tests.proxy import CHUNK, Proxy
 from tests.redis import SLOTS, Redis
 from vocelio.gateway.events import Event
 from vocelio.gateway.events.redis_line import RedisLine
@@ -321,3 +321,30 @@ async def _answer_strangely(reader, writer):
         while await reader.read(1_000):
             writer.write(b"-MOVED\r\n")
     writer.close()
+
+
+async def test_nothing_is_sent_twice_to_a_cluster():
+    with Redis(cluster=True) as server:
+        async with _Swallowing(server.socket) as proxy:
+            server.ask("CONFIG", "SET", "cluster-announce-port", str(proxy.port))
+            async with lines(f"redis://127.0.0.1:{proxy.port}") as (line,):
+                await Ear(line, "a").ready()
+                proxy.swallow = b"SPUBLISH"
+                line.send("a", b"once")
+                await asyncio.sleep(0.8)
+                assert line.lost == 1
+                assert b"cmdstat_spublish:calls=2," in server.ask("INFO", "commandstats"), "the message, and the gap"
+
+
+class _Swallowing(Proxy):
+    """Once, what was asked with that word arrives, and the connection breaks before the answer is back."""
+
+    swallow = b"\0"
+
+    async def _pump(self, reader, writer):
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+            if self.swallow in data:
+                self.swallow = b"\0"
+                raise ConnectionResetError

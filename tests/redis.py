@@ -112,11 +112,12 @@ class Redis:
 
     def ask(self, *words):
         """The raw answer to a command, empty when there is no server."""
+        words = [word if isinstance(word, bytes) else word.encode() for word in words]
         try:
             with socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(PATIENCE)
                 line.connect(str(self.directory / "socket"))
-                line.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w.encode()) for w in words))
+                line.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
                 return line.recv(65_536)
         except (FileNotFoundError, ConnectionRefusedError):
             return b""

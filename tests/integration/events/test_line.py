@@ -4,13 +4,15 @@ import asyncio
 import logging
 from contextlib import suppress
 
+import msgspec
 import pytest
 
-from tests.integration.events.conftest import Ear, lines
-from tests.proxy import Proxy
+from tests.integration.events.conftest import Choosy, Ear, lines
+from tests.proxy import CHUNK, Proxy
 from tests.redis import SLOTS, Redis
+from vocelio.gateway.events import Event
 from vocelio.gateway.events.redis_line import RedisLine
-from vocelio.gateway.events.redis_sending import MAX_UNSENT
+from vocelio.gateway.events.redis_sending import AT_ONCE, MAX_UNSENT
 
 
 async def test_messages_go_to_the_others_once_and_in_order(redis):
@@ -62,6 +64,46 @@ async def test_who_leaves_and_comes_back_at_once_disturbs_nobody(redis):
         assert stays.gaps == 1
 
 
+async def test_who_cannot_take_a_message_has_a_gap_and_nobody_else_does(redis, caplog):
+    async with lines(redis.url, redis.url) as (here, there):
+        bad, good, other = Choosy(there, "a"), Ear(there, "a"), Ear(there, "b")
+        for ear in (bad, good, other):
+            await ear.ready()
+        for message in (b"1", b"bad", b"bad", b"2"):
+            here.send("a", message)
+        here.send("b", b"3")
+        await other.until(lambda ear: ear.heard)
+        assert (bad.heard, bad.gaps) == ([b"1", b"2"], 3)
+        assert (good.heard, good.gaps, other.gaps) == ([b"1", b"bad", b"bad", b"2"], 1, 1)
+    assert [record.exc_info[0] for record in caplog.records] == [RecursionError], "not of each"
+
+
+async def test_what_cannot_be_sent_is_lost_alone(redis, caplog):
+    async with lines(redis.url, redis.url) as (here, there):
+        ear = Ear(there, "a")
+        await ear.ready()
+        for number in range(3):
+            said = "hush \ud800" if number == 1 else ""
+            here.send("a", Event(tenant="t", call="c", generation=1, seq=number, type="x.y", at=1, data={"said": said}))
+        await ear.until(lambda ear: len(ear.heard) == 2 and ear.gaps == 2)
+        assert [msgspec.json.decode(message)["seq"] for message in ear.heard] == [0, 2]
+        assert here.lost == 1
+    assert "UnicodeEncodeError" in caplog.text
+    assert "hush" not in caplog.text
+
+
+async def test_who_comes_while_others_are_asked_for_waits_for_no_beat(redis):
+    async with lines(redis.url, beat=3_600) as (line,):
+        await Ear(line, "first").ready()
+        for turns in range(10):
+            one = Ear(line, f"{turns}")
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            another = Ear(line, f"{turns} and later")
+            await one.ready()
+            await another.ready()
+
+
 async def test_after_a_cut_the_subscription_is_fresh_and_told_of_a_gap(redis):
     async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
         ear = Ear(near, "a")
@@ -102,6 +144,58 @@ async def test_a_connection_on_which_nothing_comes_back_is_given_up(redis):
                 await asyncio.sleep(0.01)
         await proxy.mend()
         await ear.until(lambda ear: ear.gaps >= 2)
+
+
+async def test_what_is_lasting_waits_for_a_server_that_is_away(redis):
+    async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
+        reached, ear, other = Ear(near, "a"), Ear(far, "a"), Ear(far, "b")
+        for one in (reached, ear, other):
+            await one.ready()
+        await proxy.cut()
+        for number in range(1_000):
+            near.send("a", b"%d" % number, lasting=True)
+        for _ in range(4):
+            near.send("b", b"now or never")
+            await asyncio.sleep(0.2)
+        near.send("a", b"1000", lasting=True)
+        await proxy.mend()
+        await ear.until(lambda ear: ear.heard and ear.heard[-1] == b"1000")
+        assert ear.heard == [b"%d" % number for number in range(AT_ONCE, 1_001)], "a single go is lost, however long"
+        assert (other.heard, ear.gaps, other.gaps) == ([], 2, 2)
+        assert near.lost == AT_ONCE + 4
+
+
+async def test_only_what_is_lasting_waits_for_a_server_that_was_not_there_yet(redis):
+    async with Proxy(redis.socket) as proxy:
+        await proxy.cut()
+        async with lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
+            ear = Ear(far, "a")
+            await ear.ready()
+            near.send("a", b"now or never")
+            near.send("a", b"lasting", lasting=True)
+            await asyncio.sleep(0.1)
+            await proxy.mend()
+            await ear.until(lambda ear: ear.heard)
+            assert (ear.heard, ear.gaps) == ([b"lasting"], 2)
+
+
+async def test_a_hole_that_opens_while_another_is_told_is_told_too(redis):
+    async with Proxy(redis.socket) as proxy, lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
+        reached, ear = Ear(near, "a"), Ear(far, "a")
+        await reached.ready()
+        await ear.ready()
+        await proxy.cut()
+        near.send("a", b"lost", lasting=True)
+        await asyncio.sleep(0.1)
+        await proxy.stall()
+        await asyncio.sleep(0.4)  # by now the gap is on its way
+        for number in range(MAX_UNSENT + 100):
+            near.send("a", b"%d" % number, lasting=True)
+        assert near.lost == 101
+        await proxy.mend()
+        await ear.until(lambda ear: ear.heard and ear.heard[-1] == b"%d" % (MAX_UNSENT + 99))
+        assert ear.gaps == 3
+        assert ear.heard[0] == b"100"
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])
@@ -193,43 +287,64 @@ async def test_a_cluster_is_incomplete_at_first_and_later_and_then_gone_for_a_mo
 
 
 async def test_what_nobody_expected_ends_nothing(redis, caplog):
-    """The client cannot read that answer, and says so by a ValueError."""
-    async with await asyncio.start_unix_server(_nonsense, redis.directory / "nonsense") as nonsense:
-        async with Proxy(redis.directory / "nonsense") as proxy, lines(f"redis://127.0.0.1:{proxy.port}") as (line,):
-            ear, other = Ear(line, "a"), None
-            for _ in range(2):
+    """The client cannot read an answer, and says so by a ValueError: to reach, to hear and to send go on."""
+    strange = redis.directory / "strange"
+    async with (
+        await asyncio.start_unix_server(_answer_strangely, strange),
+        Proxy(strange) as proxy,
+        lines(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far),
+    ):
+        ears = Ear(near, "a"), Ear(far, "a")
+        for where in (strange, redis.socket, strange, redis.socket):
+            proxy.target = where
+            await proxy.cut()
+            await proxy.mend()
+            if where == strange:
+                near.send("a", b"lost")
                 await asyncio.sleep(0.2)
-                lost = line.lost
-                proxy.target = redis.socket
-                await proxy.cut()
-                await proxy.mend()
-                await ear.until(lambda ear: ear.gaps)
-                async with lines(redis.url) as (far,):
-                    other = Ear(far, "a")
-                    await other.ready()
-                    far.send("a", b"heard")
-                    line.send("a", b"heard")
-                    await ear.until(lambda ear: ear.heard)
-                    await other.until(lambda ear: ear.heard)
-                ear.heard.clear()
-                ear.gaps = 0
-                proxy.target = redis.directory / "nonsense"
-                await proxy.cut()
-                await proxy.mend()
-                line.send("a", b"lost")
-            assert lost == 1
-        nonsense.close()
-    defects = [record.getMessage() for record in caplog.records if record.exc_info]
-    assert sorted(defects) == [
+                continue
+            before = ears[0].gaps
+            await ears[0].until(lambda ear, before=before: ear.gaps > before)
+            near.send("a", b"heard")
+            far.send("a", b"heard")
+            for ear in ears:
+                await ear.until(lambda ear: ear.heard and ear.heard.pop() == b"heard")
+    assert sorted(record.getMessage() for record in caplog.records if record.exc_info) == [
         "redis does not answer: ValueError",
         "redis is not heard: ValueError",
         "redis takes no messages: ValueError",
     ]
 
 
-async def _nonsense(reader, writer):
+async def _answer_strangely(reader, writer):
     with suppress(ConnectionError):
         while await reader.read(1_000):
             writer.write(b"-MOVED\r\n")
-            await writer.drain()
     writer.close()
+
+
+async def test_nothing_is_sent_twice_to_a_cluster():
+    with Redis(cluster=True) as server:
+        async with _Swallowing(server.socket) as proxy:
+            server.ask("CONFIG", "SET", "cluster-announce-port", str(proxy.port))
+            async with lines(f"redis://127.0.0.1:{proxy.port}") as (line,):
+                await Ear(line, "a").ready()
+                proxy.swallow = b"SPUBLISH"
+                line.send("a", b"once")
+                await asyncio.sleep(0.8)
+                assert line.lost == 1
+                assert b"cmdstat_spublish:calls=2," in server.ask("INFO", "commandstats"), "the message, and the gap"
+
+
+class _Swallowing(Proxy):
+    """Once, what was asked with that word arrives, and the connection breaks before the answer is back."""
+
+    swallow = b"\0"
+
+    async def _pump(self, reader, writer):
+        while data := await reader.read(CHUNK):
+            writer.write(data)
+            await writer.drain()
+            if self.swallow in data:
+                self.swallow = b"\0"
+                raise ConnectionResetError

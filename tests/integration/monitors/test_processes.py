@@ -161,15 +161,20 @@ async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(shared, re
 
 
 async def test_what_is_no_event_on_a_channel_harms_nobody(shared, redis):
-    async with member(shared.url, redis.url) as there, screen(there, shared.viewer) as shown:
+    async with (
+        member(shared.url, redis.url) as here,
+        member(shared.url, redis.url) as there,
+        screen(there, shared.viewer) as shown,
+    ):
         await subscribed(redis, channel("harbour"))
-        for body in ("", "m", "mxxxxxxxx{", "mxxxxxxxx{}", 'mxxxxxxxx{"tenant":"canary"}', "?"):
+        strange = (b"", b"{", b"{}", b'{"tenant":"canary"}', b'{"tenant":"\xff"}', b'{"a":' * 100_000)
+        for body in ("", "m", "?", *(b"mxxxxxxxx" + body for body in strange)):
             for where in ("events:harbour", "operators", "listeners"):
                 redis.ask("PUBLISH", f"vocelio:{where}", body)
         other = '{"tenant":"canary","call":"CA1","generation":1,"seq":1,"type":"x.y","at":1,"data":{}}'
-        for strange in (other, other.replace("canary", "harbour").replace("x.y", "node.entered")):
-            redis.ask("PUBLISH", channel("harbour"), f"mxxxxxxxx{strange}")
-        Played(there).begin()
+        for event in (other, other.replace("canary", "harbour").replace("x.y", "node.entered")):
+            redis.ask("PUBLISH", channel("harbour"), f"mxxxxxxxx{event}")
+        Played(here).begin()
         await shown.until(lambda shown: any(event["type"] == "call.started" for event in shown.events))
         assert all(event["tenant"] == "harbour" for event in shown.events)
         assert await shown.right(shared.database) < RECOVERED

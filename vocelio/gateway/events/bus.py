@@ -42,7 +42,7 @@ class EventBus:
             for watcher in self._watchers.get(audience, ()):
                 watcher.put(event)
             if not self.line.alone:
-                self.line.send(channel(audience), event)
+                self.line.send(channel(audience), event, lasting=True)
 
     @asynccontextmanager
     async def watch(self, tenant: str) -> AsyncIterator[Watcher]:
@@ -66,7 +66,7 @@ class EventBus:
         def heard(message: bytes) -> None:
             try:
                 event = _decoder.decode(message)
-            except msgspec.DecodeError:  # of another release, or nobody's: what it was is not known
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # of another release, or nobody's
                 gap()
                 return
             if tenant in (event.tenant, EVERYBODY):

@@ -25,13 +25,18 @@ class Line(Protocol):
         """Messages that were dropped, since the start."""
         ...
 
-    def send(self, channel: str, message: Message) -> None:
-        """Tell the others. Never waits, never raises; past a bound the oldest messages are dropped."""
+    def send(self, channel: str, message: Message, *, lasting: bool = False) -> None:
+        """Tell the others. Never waits, never raises; past a bound the oldest messages are dropped.
+
+        While the others cannot be reached only what is ``lasting`` waits: a command, say, would be carried out when
+        whoever gave it has long been told that it was not.
+        """
 
     def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
         """Hear what others send, from soon on; what is returned ends it.
 
-        ``gap`` is called when the subscription stands, and again whenever messages may have been lost.
+        ``gap`` is called when the subscription stands, and again whenever messages may have been lost, as is one for
+        which ``heard`` raises an error.
         """
         ...
 
@@ -50,7 +55,7 @@ class Alone:
         self.alone = True
         self.lost = 0
 
-    def send(self, channel: str, message: Message) -> None:
+    def send(self, channel: str, message: Message, *, lasting: bool = False) -> None:
         """See Line."""
 
     def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:

@@ -39,9 +39,9 @@ class RedisLine:
         """See Line."""
         return self._sending.lost
 
-    def send(self, channel: str, message: Message) -> None:
+    def send(self, channel: str, message: Message, *, lasting: bool = False) -> None:
         """See Line."""
-        self._sending.send(channel, message)
+        self._sending.send(channel, message, lasting=lasting)
 
     def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
         """See Line."""
@@ -72,6 +72,8 @@ class RedisLine:
             async with patience, asyncio.timeout(SECONDS):
                 server = await reach(self._url)
                 break
+        if patience.failures:
+            self._sending.sift()
         self._server = server
         self._begin("send", self._sending.run(server))
         early, self._early = self._early, []

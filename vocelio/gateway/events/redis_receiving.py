@@ -22,6 +22,7 @@ from vocelio.gateway.events.redis_server import SECONDS, Server
 LOG = logging.getLogger(__name__)
 
 MISSED = 2  # beats that did not come back: then the connection is dead
+COMPLAINT_SECONDS = 60.0  # between two: a defect may show itself with each of a thousand messages a second
 
 
 class Subscriber(NamedTuple):
@@ -42,6 +43,7 @@ class Receiving:
         self._changed = asyncio.Event()
         self._last = 0.0  # when something came, by the loop's clock
         self._patience = Patience("redis is not heard")
+        self._complain_from = 0.0  # by the loop's clock
         word = "S" if server.sharded else ""
         self._subscribe, self._unsubscribe = f"{word}SUBSCRIBE", f"{word}UNSUBSCRIBE"
 
@@ -107,8 +109,9 @@ class Receiving:
             self._pass_on(body, list(subscribers))
         elif kind in (b"subscribe", b"ssubscribe"):
             self._patience.rewarded()
-            for subscriber in list(subscribers):
-                subscriber.gap()
+            if not self._left[channel]:  # else it ends at once, and another one is on its way
+                for subscriber in list(subscribers):
+                    self._tell(subscriber.gap)
         elif self._left[channel]:
             self._left[channel] -= 1
         else:
@@ -119,18 +122,28 @@ class Receiving:
         if sender == self._own:
             return
         for subscriber in subscribers:
-            if kind == MESSAGE:
-                subscriber.heard(body[9:])
-            else:
-                subscriber.gap()
+            if kind != MESSAGE or not self._tell(subscriber.heard, body[9:]):
+                self._tell(subscriber.gap)
+
+    def _tell(self, what: Callable[..., None], *message: bytes) -> bool:
+        """Whether the subscriber took it: an error is its own, and nobody else hears less for it."""
+        try:
+            what(*message)
+        except Exception:
+            now = asyncio.get_running_loop().time()
+            if now >= self._complain_from:
+                self._complain_from = now + COMPLAINT_SECONDS
+                LOG.exception("a message was not taken")
+            return False
+        return True
 
     async def _keep(self, connection: AbstractConnection) -> None:
         """Ask for channels, and for signs of life. Raises TimeoutError when there are none."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self._beat
         while self._wanted:
-            await self._ask(connection)
             self._changed.clear()
+            await self._ask(connection)
             try:
                 async with asyncio.timeout(max(0.0, due - loop.time())):
                     await self._changed.wait()

@@ -1,12 +1,14 @@
 """What a process sends by Redis: a bounded queue, and one task that empties it, many messages in one go.
 
-When Redis is away the oldest messages are dropped; as soon as it is back, the channels that lost some are told so
-before anything else.
+When a go fails, nobody knows what of it has arrived: it counts as lost, so that nothing arrives twice. What is lasting
+waits until Redis is back, of which the channels that lost something are told first; only if that works the next
+messages are risked. When the queue is full, the oldest are dropped.
 """
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 
 import msgspec
 
@@ -22,24 +24,32 @@ MAX_CHANNELS = 10_000  # that are known to have lost something; who watches any 
 
 MESSAGE, GAP = b"m", b"g"
 
+Unsent = tuple[str, Message, bool]
+"""Channel, message, and whether it is lasting."""
+
 
 class Sending:
     """One process's. ``lost`` counts messages that were dropped."""
 
     def __init__(self, process: str) -> None:
         self._prefix = {kind: kind + process.encode() for kind in (MESSAGE, GAP)}
-        self._unsent: deque[tuple[str, Message]] = deque()
+        self._unsent: deque[Unsent] = deque()
         self._holed: dict[str, None] = {}
         self._wakeup = asyncio.Event()
         self._patience = Patience("redis takes no messages")
         self.lost = 0
 
-    def send(self, channel: str, message: Message) -> None:
+    def send(self, channel: str, message: Message, *, lasting: bool) -> None:
         """See Line. This is all that a call pays."""
         if len(self._unsent) >= MAX_UNSENT:
-            self._lose(self._unsent.popleft()[0])
-        self._unsent.append((channel, message))
+            self._lose([self._unsent.popleft()])
+        self._unsent.append((channel, message, lasting))
         self._wakeup.set()
+
+    def sift(self) -> None:
+        """Redis was away: keep what is lasting."""
+        before, self._unsent = self._unsent, deque(unsent for unsent in self._unsent if unsent[2])
+        self._lose(unsent for unsent in before if not unsent[2])
 
     async def run(self, server: Server) -> None:
         """Send for ever."""
@@ -51,35 +61,44 @@ class Sending:
                 self._wakeup.clear()
 
     async def _send(self, server: Server) -> None:
-        gaps, batch = list(self._holed)[:AT_ONCE], self._next()
+        gaps = list(self._holed)[:AT_ONCE]
+        for channel in gaps:  # before they are told: what is lost meanwhile is another hole
+            del self._holed[channel]
+        batch = [] if self._patience.failures else self._next()
         try:
             async with asyncio.timeout(SECONDS):
                 await server.publish([(channel, self._prefix[GAP]) for channel in gaps] + self._encoded(batch))
         except BaseException:
-            for channel, _ in batch:
-                self._lose(channel)
+            self._holed = dict.fromkeys(gaps) | self._holed
+            self._lose(batch)
+            self.sift()
             raise
-        for channel in gaps:
-            self._holed.pop(channel, None)
         if self._patience.failures:
             LOG.warning("redis takes messages again; %d were lost so far", self.lost)
             self._patience.rewarded()
 
-    def _next(self) -> list[tuple[str, Message]]:
+    def _next(self) -> list[Unsent]:
         return [self._unsent.popleft() for _ in range(min(AT_ONCE, len(self._unsent)))]
 
-    def _encoded(self, batch: list[tuple[str, Message]]) -> Batch:
-        """An event that goes to two channels is encoded once."""
+    def _encoded(self, batch: list[Unsent]) -> Batch:
+        """An event that goes to two channels is encoded once; what cannot be encoded at all is lost."""
         made: Batch = []
         before, raw = None, b""
-        for channel, message in batch:
+        for unsent in batch:
+            channel, message, _ = unsent
             if message is not before:
-                body = message if isinstance(message, bytes) else msgspec.json.encode(message)
+                try:
+                    body = message if isinstance(message, bytes) else msgspec.json.encode(message)
+                except Exception as error:  # noqa: BLE001  its text may show what a caller has said
+                    LOG.warning("a message was not sent: %s", type(error).__name__)
+                    self._lose([unsent])
+                    continue
                 before, raw = message, self._prefix[MESSAGE] + body
             made.append((channel, raw))
         return made
 
-    def _lose(self, channel: str) -> None:
-        self.lost += 1
-        if len(self._holed) < MAX_CHANNELS:
-            self._holed[channel] = None
+    def _lose(self, messages: Iterable[Unsent]) -> None:
+        for channel, _, _ in messages:
+            self.lost += 1
+            if len(self._holed) < MAX_CHANNELS:
+                self._holed[channel] = None

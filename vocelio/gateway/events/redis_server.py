@@ -45,7 +45,7 @@ async def reach(url: str) -> Server:
         facts = await single.info("cluster")
         if not facts.get("cluster_enabled"):
             return Single(single, url)
-        cluster = RedisCluster.from_url(url, max_connections=CONNECTIONS, **_ONCE)
+        cluster = RedisCluster.from_url(url, max_connections=CONNECTIONS, retry=Retry(NoBackoff(), 0), **_ONCE)
         await cluster.initialize()
     except BaseException:
         await single.aclose()
@@ -92,7 +92,11 @@ class Cluster:
         pipeline = self._cluster.pipeline()
         for channel, message in batch:
             pipeline.execute_command("SPUBLISH", channel, message)
-        await pipeline.execute()
+        try:
+            await pipeline.execute()
+        except BaseException:
+            await self._cluster.aclose()  # the next one asks anew where the channels are
+            raise
 
     async def listener(self, channel: str) -> AbstractConnection:
         """See Server. Where the channel is, is asked each time: the last break may have come of its move."""

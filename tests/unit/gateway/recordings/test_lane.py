@@ -9,6 +9,8 @@ from vocelio.gateway import logs
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.recordings.lane import Lane
 
+LOG = logging.getLogger(__name__)
+
 
 class Job:
     """Takes a second; fails as often as it is told."""
@@ -34,11 +36,11 @@ class Talking(Job):
     """Says what becomes of it, with a number in it."""
 
     async def run(self):
-        logging.warning("%s runs for +13072249663", self.size)
+        LOG.warning("%s runs for +13072249663", self.size)
         await super().run()
 
     def dropped(self, problem):
-        logging.warning("%s is dropped for +13072249663", self.size)
+        LOG.warning("%s is dropped for +13072249663", self.size)
 
 
 @in_virtual_time

@@ -308,7 +308,9 @@ async def test_what_follows_is_not_logged_as_that_calls_by_which_a_worker_ended(
     (victim,) = children()
     await asyncio.create_task(call())
     await recognizer.settled()
-    told = {line["message"].split(maxsplit=3)[3]: line.get("call") for line in map(json.loads, caplog.text.splitlines())}
+    told = {
+        line["message"].split(maxsplit=3)[3]: line.get("call") for line in map(json.loads, caplog.text.splitlines())
+    }
     assert told == {"does not keep up and is ended": "CA1", "died and is replaced": None}
 
 

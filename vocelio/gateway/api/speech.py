@@ -36,8 +36,9 @@ async def providers(context: Context) -> Providers:
 
 
 async def metrics(context: Context) -> Answer[bytes]:
-    """For Prometheus, this process's figures: latencies by part, speech by provider, calls and room for more; each has
-    the label `process`. Those whose names begin with `vocelio_gateway_` are of all processes together.
+    """This process's figures, for Prometheus: latencies by part, speech by provider, calls and room for more.
+
+    Each has the process's id as the label `process`. `vocelio_gateway_...` are those of all processes together.
     """
     calls, services = context.calls, context.calls.services
     services.metrics.load(calls.load.capacity, calls.load.lag, calls.draining)

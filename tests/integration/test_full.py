@@ -63,9 +63,9 @@ async def test_one_call_too_many_hears_a_message_and_is_kept():
         (refused,) = running.bus.of("call.refused")
         assert refused == {"caller": CALLER, "number": NUMBER, "flow": "flow", "outcome": "full"}
         assert running.journal.calls[report.call_sid].outcome == "full"
-        text = running.calls.services.metrics.text(1, ()).decode()
-        assert 'vocelio_calls_refused_total{outcome="full"} 1.0' in text
-        assert "vocelio_calls_begun_total 1.0" in text
+        text = running.calls.services.metrics.text("a1", 1, (), {}).decode()
+        assert 'vocelio_calls_refused_total{outcome="full",process="a1"} 1.0' in text
+        assert 'vocelio_calls_begun_total{process="a1"} 1.0' in text
         assert len(running.calls.live) == 1
         await first.hang_up()
 

@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -18,7 +20,7 @@ from vocelio.gateway.redaction import redact
 
 
 @dataclass(slots=True)
-class _About:
+class About:
     """Shared by all tasks that work on the same: what one finds out, the others log, too."""
 
     call: str = ""
@@ -28,19 +30,34 @@ class _About:
 
 
 _FIELDS = ("call", "tenant", "request")
-_ABOUT: contextvars.ContextVar[_About | None] = contextvars.ContextVar("about", default=None)
+_ABOUT: contextvars.ContextVar[About | None] = contextvars.ContextVar("about", default=None)
 
 
 def about(*, call: str = "", tenant: str = "", request: str = "", redacted: bool | None = None) -> None:
     """What this task works on; what is left out stays as it is. ``redacted`` is the tenant's setting."""
     current = _ABOUT.get()
     if current is None:
-        current = _About()
+        current = About()
         _ABOUT.set(current)
     current.call = call or current.call
     current.tenant = tenant or current.tenant
     current.request = request or current.request
     current.redacted = current.redacted if redacted is None else redacted
+
+
+def whose() -> About | None:
+    """What this task works on: for ``on_behalf`` of whoever does part of it later."""
+    return _ABOUT.get()
+
+
+@contextmanager
+def on_behalf(of: About | None) -> Iterator[None]:
+    """Log as that task does, from which ``of`` is."""
+    before = _ABOUT.set(of)
+    try:
+        yield
+    finally:
+        _ABOUT.reset(before)
 
 
 def begin(stream: TextIO | None = None) -> None:

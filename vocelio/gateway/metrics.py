@@ -1,16 +1,30 @@
-"""The process's figures for Prometheus, in a registry of their own.
+"""The process's figures for Prometheus, in a registry of their own; and, when it is asked, those of the whole gateway.
 
-Labels are few and known beforehand: no tenant, flow or call is one.
+Labels are few and known beforehand: no tenant, flow or call is one. Whoever asks a port that several processes share
+meets one of them by chance. So each figure of a process has that one's id as a label, lest one's counter seem to go on
+as another's; and those of the whole gateway are the same from all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_WHOLE = {
+    "processes": "Processes that there are, without those that leave",
+    "draining_processes": "Processes that leave",
+    "live_calls": "Calls with an open stream, in all processes",
+    "capacity": "Calls that all processes take at once, without those that leave",
+    "calls_per_second": "Calls that came to a flow, in all processes",
+    "loop_lag_seconds": "How late the event loop is in the process where it is latest, p99 of 5 s",
+}
 
 
 PartName = TypeVar("PartName", bound=str)
@@ -103,12 +117,35 @@ class Metrics:
         self._lost.inc(messages - self._lost_before)
         self._lost_before = messages
 
-    def text(self, live: int, usable: Iterable[tuple[str, str, bool]]) -> bytes:
-        """All of it, in Prometheus' text format, with how many calls are live and which services are usable now."""
+    def text(
+        self, process: str, live: int, usable: Iterable[tuple[str, str, bool]], whole: Mapping[str, float]
+    ) -> bytes:
+        """All of it, in Prometheus' text format.
+
+        ``process`` is this process's id; so many calls are ``live`` and these services ``usable`` now. ``whole`` has
+        what is known of the whole gateway, by the names of ``_WHOLE``.
+        """
         self._live.set(live)
         for provider, service, good in usable:
             self._usable.labels(provider, service).set(good)
-        return generate_latest(self._registry)
+        return generate_latest(_Told(self._registry, process, whole))
 
     def _counter(self, name: str, what: str) -> Counter:
         return Counter(name, what, ("provider",), registry=self._registry)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What is told at a time, as Prometheus' client collects it."""
+
+    registry: CollectorRegistry
+    process: str
+    whole: Mapping[str, float]
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self.registry.collect():
+            for place, sample in enumerate(metric.samples):
+                metric.samples[place] = sample._replace(labels={**sample.labels, "process": self.process})
+            yield metric
+        for name, value in self.whole.items():
+            yield GaugeMetricFamily(f"vocelio_gateway_{name}", _WHOLE[name], value)

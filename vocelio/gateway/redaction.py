@@ -1,7 +1,9 @@
 """What must not be in a log, taken out of any text: numbers of people and of cards, long digit strings, addresses.
 
-Identifiers stay: digits that touch a letter, as in a call's SID, are no number that anybody owns. A telephone number
-keeps its last digits, so that somebody who knows it finds it. Nothing here knows where a text comes from.
+Identifiers stay: digits that touch a letter, as in a call's SID, are no number that anybody owns; the letters of a
+%XX are none. So do IP addresses, dates, and numbers with a single dot, unless they have seven digits on one side of it
+or look like 224.9663; in doubt a text goes. A telephone number keeps its last digits, so that somebody who knows it
+finds it. Nothing here knows where a text comes from.
 """
 
 import re
@@ -11,16 +13,26 @@ FEWEST = 7  # digits of a number that is hidden: shorter ones are counts, ports 
 LONGEST_NUMBER = 15  # digits (E.164)
 SHOWN, SHOWN_OF = 4, 11  # last digits shown of a telephone number with so many; of a shorter one two
 
-_SUSPECT = re.compile(r"@|[0-9](?:[ -]?[0-9]){6}")  # most texts have neither, and cost only this
+_SUSPECT = re.compile(r"@|[0-9](?:[ .-]?[0-9]){6}")  # most texts have neither, and cost only this
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
-_DIGITS = re.compile(r"(?<![0-9A-Za-z])(%2[Bb](?=[0-9])|\+)?([0-9](?:[ -]?[0-9]){6,})(?![0-9A-Za-z])")
+_OCTET = "(?:1[0-9]{2}|2[0-5][0-9]|[1-9]?[0-9])"
+_YEAR, _MONTH, _DAY = "(?:19|20)[0-9]{2}", "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
+_ADDRESS = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
+_DATE = rf"{_YEAR}(?P<between>[.-]){_MONTH}(?P=between){_DAY}|{_DAY}\.{_MONTH}\.{_YEAR}"
+_DOTTED = r"(?=(?:\.?[0-9]){7})(?:[1-9][0-9]{0,3}|0[0-9]{1,3})(?:\.[0-9]{2,8}){2,}(?:\.[0-9])?|[0-9]{3}\.[0-9]{4}"
+_NUMBER = re.compile(
+    r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))"
+    rf"(?:(?:{_ADDRESS}|{_DATE})(?![.-]?[0-9A-Za-z])"
+    r"|(?:(?P<sign>\+|%(?:25)?2[Bb])(?P<signed>[0-9](?:[ .-]?[0-9]){6,})"
+    rf"|(?P<plain>{_DOTTED}|[0-9](?:[ -]?[0-9]){{6,}}))(?![0-9A-Za-z]))"
+)
 
 
 def redact(text: str) -> str:
     """The text without them. What was redacted once is left as it is."""
     if not _SUSPECT.search(text):
         return text
-    return _DIGITS.sub(_hidden, _EMAIL.sub(GONE, text))
+    return _NUMBER.sub(_hidden, _EMAIL.sub(GONE, text))
 
 
 def is_card(digits: str) -> bool:
@@ -32,7 +44,10 @@ def is_card(digits: str) -> bool:
 
 
 def _hidden(match: re.Match[str]) -> str:
-    sign, digits = match[1], re.sub("[ -]", "", match[2])
-    if not sign or len(digits) > LONGEST_NUMBER or is_card(digits):
+    sign, signed, plain = match["sign"], match["signed"], match["plain"]
+    if not signed:
+        return GONE if plain else match[0]
+    digits = re.sub("[ .-]", "", signed)
+    if len(digits) > LONGEST_NUMBER or is_card(digits):
         return GONE
     return f"{sign}{GONE}{digits[-SHOWN if len(digits) >= SHOWN_OF else -2 :]}"

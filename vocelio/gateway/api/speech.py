@@ -4,9 +4,13 @@ import msgspec
 
 from vocelio.engine.voice import Tier
 from vocelio.gateway.api.operation import Answer, Context
+from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.metrics import CONTENT_TYPE
 from vocelio.gateway.speech.health import Report
 from vocelio.gateway.speech.voices import PLAN
+from vocelio.gateway.store import processes
+
+STORE_SECONDS = 2.0  # for the figures of the whole gateway: the process's own do not wait longer for them
 
 
 class Provider(msgspec.Struct, frozen=True):
@@ -32,9 +36,33 @@ async def providers(context: Context) -> Providers:
 
 
 async def metrics(context: Context) -> Answer[bytes]:
-    """This process's figures, for Prometheus: latencies by part, speech by provider, calls and room for more."""
+    """This process's figures, for Prometheus: latencies by part, speech by provider, calls and room for more.
+
+    Each has the process's id as the label `process`. `vocelio_gateway_...` are those of all processes together.
+    """
     calls, services = context.calls, context.calls.services
     services.metrics.load(calls.load.capacity, calls.load.lag, calls.draining)
     services.metrics.lost(services.bus.line.lost)
     usable = [(one.provider, one.service, one.state == "closed") for one in services.speech.report()]
-    return Answer(services.metrics.text(len(calls.live), usable), media=CONTENT_TYPE)
+    text = services.metrics.text(services.bus.line.process, len(calls.live), usable, await _whole(context))
+    return Answer(text, media=CONTENT_TYPE)
+
+
+async def _whole(context: Context) -> dict[str, float]:
+    """Of the whole gateway, by its processes' own words; nothing without the database."""
+    try:
+        found = processes.every(context.database, context.actor.at)
+        known = await context.database.in_time(found, STORE_SECONDS)
+    except StoreUnavailable:
+        known = []
+    if not known:
+        return {}
+    staying = [one for one in known if not one.draining]
+    return {
+        "processes": len(staying),
+        "draining_processes": len(known) - len(staying),
+        "live_calls": sum(one.live_calls for one in known),
+        "capacity": sum(one.capacity for one in staying),
+        "calls_per_second": sum(one.calls_per_second for one in known),
+        "loop_lag_seconds": max(one.lag_ms for one in known) / 1_000,
+    }

@@ -1,16 +1,16 @@
 """Jobs done beside the calls: a few at once, in order, each tried again until the store takes it.
 
 Whoever puts a job never waits. While the store is away one job alone knocks, and the others wait; past the bound the
-oldest are dropped. A task lives only while there is something to do. It works on everybody's jobs, so each job has the
-context of whoever put it: what it logs is about that call, and redacted as that tenant wants it.
+oldest are dropped. A task lives only while there is something to do. It works on everybody's jobs, each on behalf
+of whoever put it: what is logged is about that call, and redacted as that tenant wants it.
 """
 
 import asyncio
 import logging
 from collections import deque
-from contextvars import Context, copy_context
 from typing import Protocol
 
+from vocelio.gateway import logs
 from vocelio.gateway.errors import StoreUnavailable
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Lane:
 
     def __init__(self, name: str, workers: int, most: int = 0) -> None:
         self._name, self._workers, self._most = name, workers, most
-        self._jobs: deque[tuple[Job, Context]] = deque()
+        self._jobs: deque[tuple[Job, logs.About | None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._knocking = asyncio.Lock()
         self._away = False
@@ -47,7 +47,7 @@ class Lane:
 
     def put(self, job: Job) -> None:
         """Have it done soon."""
-        self._jobs.append((job, copy_context()))
+        self._jobs.append((job, logs.whose()))
         self.held += job.size
         while self.held > self._most and self._jobs and job.size:
             self._drop(*self._jobs.popleft(), "the storage has not taken it in time")
@@ -80,23 +80,28 @@ class Lane:
         """The next job, if another worker has not taken it."""
         if not self._jobs:
             return
-        job, context = self._jobs.popleft()
+        job, whose = self._jobs.popleft()
+        with logs.on_behalf(whose):
+            await self._do(job, whose)
+
+    async def _do(self, job: Job, whose: logs.About | None) -> None:
         try:
-            await asyncio.get_running_loop().create_task(job.run(), context=context)
+            await job.run()
         except StoreUnavailable:
             self._away = True
-            self._jobs.appendleft((job, context))
+            self._jobs.appendleft((job, whose))
         except asyncio.CancelledError:
-            self._jobs.appendleft((job, context))
+            self._jobs.appendleft((job, whose))
             raise
-        except Exception:  # noqa: BLE001 (whatever it is, the other recordings go on; the log has it)
-            context.run(LOG.exception, "a job of the %s failed", self._name)
-            self._drop(job, context, "the log says why")
+        except Exception:  # whatever it is, the other recordings go on
+            LOG.exception("a job of the %s failed", self._name)
+            self._drop(job, whose, "the log says why")
         else:
             self._away = False
             self.held -= job.size
 
-    def _drop(self, job: Job, context: Context, problem: str) -> None:
+    def _drop(self, job: Job, whose: logs.About | None, problem: str) -> None:
         self.held -= job.size
         self.dropped += 1
-        context.run(job.dropped, problem)
+        with logs.on_behalf(whose):
+            job.dropped(problem)

@@ -1,0 +1,94 @@
+"""/metrics of several processes on one database: what each says of itself, and what all say of the whole."""
+
+import re
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.integration.api.client import START, Api
+from vocelio.gateway.api import speech
+from vocelio.gateway.api.operation import Context
+from vocelio.gateway.store import processes
+from vocelio.gateway.store.actor import Actor
+from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.processes import SILENT, Process
+from vocelio.gateway.store.vault import Vault
+
+README = Path(__file__).parents[3] / "README.md"
+LIVE, WHOLE = "vocelio_live_calls", "vocelio_gateway_"
+
+
+def standing(name, live, *, capacity=200, lag=1.5, draining=False, seen=START):
+    return Process(
+        id=name,
+        host="left",
+        pid=7,
+        version="1.2.3",
+        started=START,
+        seen=seen,
+        capacity=capacity,
+        live_calls=live,
+        calls_per_second=0.5,
+        lag_ms=lag,
+        draining=draining,
+    )
+
+
+def read(text):
+    """Every figure, by its name and the process that it is of."""
+    metrics = text_string_to_metric_families(text.decode())
+    return {(one.name, one.labels.get("process")): one.value for metric in metrics for one in metric.samples}
+
+
+async def asked(api):
+    answer = await (await api.platform()).ask("GET", "/metrics")
+    assert answer.status == 200
+    return read(answer.body)
+
+
+async def test_processes_do_not_mix_and_all_tell_the_same_of_the_whole(database):
+    first, second = Api(database), Api(database)
+    for process in (
+        standing("gone", 99, seen=START - SILENT - 1),
+        standing("a", 3, lag=1.5),
+        standing("b", 40, capacity=50, lag=250.0),
+        standing("c", 7, draining=True),
+    ):
+        await processes.tell(database, process)
+    figures = [await asked(api) for api in (first, second)]
+    names = [api.calls.services.bus.line.process for api in (first, second)]
+    assert [figure[LIVE, name] for figure, name in zip(figures, names, strict=True)] == [0, 0]
+    own = [{key for key in figure if not key[0].startswith(WHOLE)} for figure in figures]
+    assert own[0].isdisjoint(own[1])
+    whole = [{name: value for (name, _), value in figure.items() if name.startswith(WHOLE)} for figure in figures]
+    assert (
+        whole[0]
+        == whole[1]
+        == {
+            "vocelio_gateway_processes": 2,
+            "vocelio_gateway_draining_processes": 1,
+            "vocelio_gateway_live_calls": 50,
+            "vocelio_gateway_capacity": 250,
+            "vocelio_gateway_calls_per_second": 1.5,
+            "vocelio_gateway_loop_lag_seconds": 0.25,
+        }
+    )
+
+
+async def test_without_the_database_a_process_still_tells_of_itself(api):
+    away = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
+    actor = Actor("key", "platform", "", "request", START)
+    answer = await speech.metrics(Context(database=away, vault=Vault(["a key"]), calls=api.calls, actor=actor))
+    figures = read(answer.body)
+    assert figures[LIVE, api.calls.services.bus.line.process] == 0
+    assert not any(name.startswith(WHOLE) for name, _ in figures)
+    await away.aclose()
+
+
+async def test_the_readme_names_what_there_is(api):
+    await processes.tell(api.database, standing("a", 3))
+    answer = await (await api.platform()).ask("GET", "/metrics")
+    there = set(re.findall("^# TYPE (vocelio_[a-z_]+)", answer.body.decode(), re.MULTILINE))
+    named = set(re.findall(r"`(?:.*\()?(vocelio_[a-z_]+)", README.read_text()))
+    assert named - there == set()
+    assert {name for name in there if name.startswith(WHOLE)} <= named

@@ -2,12 +2,11 @@
 
 import asyncio
 import json
-import socket as sockets
-from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
 
+from tests.deaf import cut_off, deaf
 from tests.integration.monitors.stage import ORIGIN, Played, member, revoke, screen
 from vocelio.gateway.api.pushing import GONE, SILENT, Pace
 from vocelio.gateway.clock import wall_clock
@@ -193,20 +192,37 @@ async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(si
 
 async def _stuck(here, key):
     """A peer that opens a feed and never reads."""
-    place = urlsplit(here.origin)
-    line = sockets.socket()
-    line.setsockopt(sockets.SOL_SOCKET, sockets.SO_RCVBUF, 4096)
-    line.setblocking(False)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(line, (place.hostname, place.port))
-    request = (
-        f"GET /v1/events HTTP/1.1\r\nHost: {place.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
-        f"Authorization: Bearer {key}\r\n\r\n"
-    )
-    await loop.sock_sendall(line, request.encode())
-    assert b" 101 " in await loop.sock_recv(line, 64)
-    return line
+    return await deaf(here.origin, "/v1/events", Authorization=f"Bearer {key}")
+
+
+async def test_who_is_cut_off_holds_no_connection_beyond_its_limit(site):
+    async with member(site.url, pace=Pace(slow=0.5), guard={"per_key": 2}) as here:
+        call, before = Played(here).begin(), []
+        for _ in range(2):
+            now = [await _stuck(here, site.viewer) for _ in range(2)]
+            assert await refused(here, site.viewer) == 429
+            async with asyncio.timeout(10):
+                while here.monitors.guard._open:
+                    here.calls.glimpse(call.record, "caller.partial", text="x" * 2_000)
+                    await asyncio.sleep(0)
+            await asyncio.gather(*(cut_off(line, 0.5) for line in now))
+            before += now
+        for line in before:
+            line.close()
+
+
+async def test_a_megabyte_is_more_than_is_kept_for_who_does_not_read(site):
+    """In the outbox, the server's buffer and the kernel's together."""
+    async with member(site.url) as here, screen(here, site.operator):
+        call = Played(here).begin()
+        stuck = await _stuck(here, site.viewer)
+        (hub,) = here.monitors._hubs.values()
+        for _ in range(100):
+            for _ in range(5):
+                here.calls.glimpse(call.record, "caller.partial", text="x" * 1_900)
+            await asyncio.sleep(0.01)
+        assert [outbox.behind is not None for outbox in hub.audience].count(True) == 1
+        stuck.close()
 
 
 async def test_a_flood_costs_a_gap_and_a_snapshot_and_the_picture_is_right(site):

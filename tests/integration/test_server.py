@@ -1,0 +1,84 @@
+"""What becomes of a WebSocket when its application has ended: no peer can keep the connection."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
+
+from tests.deaf import CLOSE, cut_off, deaf
+from vocelio.gateway.server import LINGER_SECONDS, listen, running
+
+MUCH = 4_000_000  # bytes: more than a kernel holds by itself
+PREFIXES = ("/v1", "/twilio/media")
+
+
+async def fills(socket):
+    """Sends until that blocks, and a little longer; then ends without a word."""
+    await socket.accept()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            for _ in range(MUCH // 50_000):
+                await socket.send_bytes(bytes(50_000))
+
+
+async def fills_until_told(socket):
+    """Sends too much, and leaves when the peer has."""
+    await fills(socket)
+    with suppress(WebSocketDisconnect):
+        await socket.receive_text()
+
+
+async def closes(socket):
+    """Says goodbye."""
+    await socket.accept()
+    await socket.close(4004)
+
+
+async def speaks_last(socket):
+    """Has a lot to say, and closes behind it."""
+    await socket.accept()
+    await socket.send_bytes(bytes(60_000))
+    await socket.close(4004)
+
+
+@pytest.fixture
+async def origin():
+    """A server with these applications, each under its name."""
+    every = (fills, fills_until_told, closes, speaks_last)
+    app = Starlette(routes=[WebSocketRoute(f"{prefix}/{one.__name__}", one) for one in every for prefix in PREFIXES])
+    async with running(app, listen()) as origin:
+        yield origin
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_who_does_not_read_is_cut_off_at_once(origin, prefix):
+    with await deaf(origin, f"{prefix}/fills") as line:
+        assert await cut_off(line, 5) < LINGER_SECONDS
+
+
+async def test_who_leaves_and_does_not_read_is_cut_off(origin):
+    with await deaf(origin, "/v1/fills_until_told") as line:
+        await asyncio.sleep(0.5)
+        line.send(CLOSE)
+        assert await cut_off(line, 5) < LINGER_SECONDS + 0.5
+
+
+async def test_who_does_not_answer_a_close_is_not_waited_for(origin):
+    with await deaf(origin, "/v1/closes") as line:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(LINGER_SECONDS + 1):
+            while await loop.sock_recv(line, 4096):
+                pass
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_who_reads_slowly_gets_all_and_the_reason(origin, prefix):
+    with await deaf(origin, f"{prefix}/speaks_last") as line:
+        loop, heard = asyncio.get_running_loop(), b""
+        async with asyncio.timeout(5):
+            while (4004).to_bytes(2) not in heard[60_000:]:
+                heard += await loop.sock_recv(line, 4096)
+                await asyncio.sleep(0.01)

@@ -4,7 +4,9 @@ import asyncio
 from contextlib import suppress
 
 import pytest
+from aiohttp import ClientSession, WSServerHandshakeError
 from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
@@ -37,6 +39,11 @@ async def closes(socket):
     await socket.close(4004)
 
 
+async def refuses(socket):
+    """As the API does."""
+    await socket.send_denial_response(PlainTextResponse("no", status_code=401))
+
+
 async def speaks_last(socket):
     """Has a lot to say, and closes behind it."""
     await socket.accept()
@@ -47,7 +54,7 @@ async def speaks_last(socket):
 @pytest.fixture
 async def origin():
     """A server with these applications, each under its name."""
-    every = (fills, fills_until_told, closes, speaks_last)
+    every = (fills, fills_until_told, closes, refuses, speaks_last)
     app = Starlette(routes=[WebSocketRoute(f"{prefix}/{one.__name__}", one) for one in every for prefix in PREFIXES])
     async with running(app, listen()) as origin:
         yield origin
@@ -82,3 +89,12 @@ async def test_who_reads_slowly_gets_all_and_the_reason(origin, prefix):
             while (4004).to_bytes(2) not in heard[60_000:]:
                 heard += await loop.sock_recv(line, 4096)
                 await asyncio.sleep(0.01)
+
+
+async def test_a_refusal_is_no_error_in_the_log(origin, caplog):
+    async with ClientSession() as session:
+        with pytest.raises(WSServerHandshakeError) as caught:
+            await session.ws_connect(f"{origin}/v1/refuses")
+    assert caught.value.status == 401
+    await asyncio.sleep(0.1)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

@@ -14,6 +14,7 @@ from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.http11 import Request
 from websockets.protocol import State
@@ -43,6 +44,11 @@ class WebSockets(WebSocketsSansIOProtocol):
             line = self.transport.get_extra_info("socket")
             line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         super().handle_connect(event)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """See uvicorn, which forgets that a denial ends the handshake, and would log an error for each."""
+        await super().send(message)
+        self.handshake_complete = self.handshake_complete or self.close_sent
 
     def on_task_complete(self, task: asyncio.Task[None]) -> None:
         """See uvicorn. An application that ends without a word, or could not say it, has given the peer up."""

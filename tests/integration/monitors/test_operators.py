@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+from sqlalchemy import event
 
 from tests.gateway import CALLER, NUMBER
 from tests.integration.monitors.stage import Played, _actor, member
@@ -179,3 +180,19 @@ async def test_who_may_not_listen_in(line, redis):
                 pass
         assert caught.value.status == 409
         assert await trail(line.database, "call.listened") == []
+
+
+async def test_many_who_listen_ask_the_database_no_more_than_one_does(site):
+    asked = []
+    async with member(site.url) as here, AsyncExitStack() as stack:
+        call = Played(here).begin()
+        while (await here.ask("GET", f"/v1/calls/{call.id}", site.operator))[0] == 404:  # noqa: ASYNC110 (the journal writes)
+            await asyncio.sleep(0.05)
+        sockets = [await stack.enter_async_context(listening(here, call.id, site.operator)) for _ in range(20)]
+        engine = here.database._engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *facts: asked.append(facts[2]))
+        await asyncio.sleep(1.5)
+        assert 1 <= sum("FROM calls" in statement for statement in asked) <= 2
+        call.end()
+        heard = await asyncio.gather(*map(_heard, sockets))
+    assert {code for _, _, code in heard} == {OVER}

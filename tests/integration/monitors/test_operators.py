@@ -11,6 +11,7 @@ from sqlalchemy import event
 from tests.gateway import CALLER, NUMBER
 from tests.integration.monitors.stage import Played, _actor, member
 from vocelio.gateway.api.pushing import OVER
+from vocelio.gateway.logs import AsJson
 from vocelio.gateway.simulator.caller import HangUp, StaySilent
 from vocelio.gateway.store import flows, numbers, promotion
 from vocelio.gateway.store.numbers import NewNumber
@@ -180,6 +181,18 @@ async def test_who_may_not_listen_in(line, redis):
                 pass
         assert caught.value.status == 409
         assert await trail(line.database, "call.listened") == []
+
+
+async def test_what_is_logged_of_a_socket_names_its_request_tenant_and_call(site, caplog):
+    caplog.handler.setFormatter(AsJson())
+    caplog.set_level("INFO")
+    async with member(site.url) as here:
+        headers = {"Authorization": f"Bearer {site.operator}", "X-Request-Id": "one"}
+        async with ClientSession() as session:
+            with pytest.raises(WSServerHandshakeError):
+                await session.ws_connect(f"{here.origin}/v1/calls/CA1/audio", headers=headers)
+    (refusal,) = [line for line in map(json.loads, caplog.text.splitlines()) if line["logger"].endswith("sockets")]
+    assert (refusal["request"], refusal["tenant"], refusal["call"]) == ("one", "harbour", "CA1")
 
 
 async def test_many_who_listen_ask_the_database_no_more_than_one_does(site):

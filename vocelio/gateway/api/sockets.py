@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
+from vocelio.gateway import logs
 from vocelio.gateway.api import decoding, problems
 from vocelio.gateway.api.authentication import Entrance, Gate
 from vocelio.gateway.api.ear import Ear
@@ -71,10 +72,11 @@ class Sockets:
     def _answering(self, work: Callable[[WebSocket, str], Awaitable[None]]) -> Callable[[WebSocket], Awaitable[None]]:
         async def endpoint(socket: WebSocket) -> None:
             identifier = identified(socket)
+            logs.about(request=identifier)
             try:
                 await work(socket, identifier)
             except Refused as error:
-                LOG.info("%s: %s (request %s)", socket.url.path, error, identifier)
+                LOG.info("%s: %s", socket.url.path, error)
                 await _deny(socket, problems.refusal(error, identifier), identifier)
 
         return endpoint
@@ -92,6 +94,7 @@ class Sockets:
         query = decoding.query(ListenIn, socket)
         actor = await self._admitted(AUDIO, socket, query.ticket, identifier)
         call = decoding.path_part(CallId, socket.path_params["call"])
+        logs.about(call=call)
         ear = Ear()
         pushing = Pushing(socket, ear.take, lambda: ear.behind, self._pace)
         with self._monitors.guard.admitted(actor.key, lambda: pushing.end(GONE)):
@@ -116,7 +119,9 @@ class Sockets:
                 if ticket
                 else self._gate.admit(entrance, socket, identifier)
             )
-            return await self._database.in_time(admission, ADMISSION_SECONDS)
+            actor = await self._database.in_time(admission, ADMISSION_SECONDS)
+        logs.about(tenant=actor.tenant)
+        return actor
 
     async def _by_ticket(self, entrance: Entrance, socket: WebSocket, ticket: str, identifier: str) -> Actor:
         if socket.headers.get("Origin") != self._origin:

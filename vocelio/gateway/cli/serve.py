@@ -174,7 +174,7 @@ async def run(
         calls = Calls(services, settings.secret_keys, settings.capacity)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
         monitors = Monitors(services.bus, database, wall_clock)
-        watching = Watching(monitors, settings.secret_keys, settings.public_url)
+        watching = Watching(monitors, settings.secret_keys, settings.origin)
         api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer, watching=watching)
         workers: list[Worker] = [registrar, renderer, monitors, Presence(database, calls)]
         app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=workers)

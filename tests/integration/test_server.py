@@ -1,7 +1,8 @@
-"""What becomes of a WebSocket when its application has ended: no peer can keep the connection."""
+"""How connections end when their application has, so that no peer can keep one; and how the server itself ends."""
 
 import asyncio
-from contextlib import suppress
+import signal
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
@@ -11,7 +12,7 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
 from tests.deaf import CLOSE, cut_off, deaf
-from vocelio.gateway.server import LINGER_SECONDS, listen, running
+from vocelio.gateway.server import LINGER_SECONDS, Server, config, listen, running
 
 MUCH = 4_000_000  # bytes: more than a kernel holds by itself
 PREFIXES = ("/v1", "/twilio/media")
@@ -85,10 +86,10 @@ async def test_who_does_not_answer_a_close_is_not_waited_for(origin):
 async def test_who_reads_slowly_gets_all_and_the_reason(origin, prefix):
     with await deaf(origin, f"{prefix}/speaks_last") as line:
         loop, heard = asyncio.get_running_loop(), b""
-        while len(heard) < 60_000:
-            heard += await loop.sock_recv(line, 4096)
-            await asyncio.sleep(0.01)
-        assert (4004).to_bytes(2) in heard[-8:] + await loop.sock_recv(line, 8)
+        async with asyncio.timeout(5):
+            while (4004).to_bytes(2) not in heard[60_000:]:
+                heard += await loop.sock_recv(line, 4096)
+                await asyncio.sleep(0.01)
 
 
 async def test_a_refusal_is_no_error_in_the_log(origin, caplog):
@@ -98,3 +99,24 @@ async def test_a_refusal_is_no_error_in_the_log(origin, caplog):
     assert caught.value.status == 401
     await asyncio.sleep(0.1)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_signal_while_it_starts_ends_it_and_is_raised_again_when_all_is_closed():
+    order = []
+
+    async def noted(what):
+        order.append(what)
+
+    @asynccontextmanager
+    async def lifespan(_):
+        server.handle_exit(signal.SIGTERM, None)
+        await asyncio.sleep(0.1)
+        yield
+
+    before = signal.signal(signal.SIGTERM, lambda *_: order.append("raised"))
+    try:
+        server = Server(config(Starlette(lifespan=lifespan), port=0), lambda: noted("left"), lambda: noted("closed"))
+        await asyncio.wait_for(server.serve(), 5)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert order == ["left", "closed", "raised"]

@@ -41,6 +41,7 @@ CAPACITY = 200  # calls: by benchmarks/README.md each costs 4.3 ms of CPU a seco
 
 ELEVENLABS_URL = "https://api.elevenlabs.io"
 
+_OWN_PORTS = {"https": ":443", "http": ":80"}
 _WEBHOOK_KEY = re.compile(rf"(?P<id>[\w-]+):(?P<secret>[!-~]{{{SHORTEST_KEY},}})", re.ASCII)
 
 
@@ -94,6 +95,12 @@ class Settings(msgspec.Struct, frozen=True):
     elevenlabs: ElevenLabs | None = None
     redis_url: str = ""
     capacity: int = CAPACITY
+
+    @property
+    def origin(self) -> str:
+        """``public_url`` as browsers write it (RFC 6454, 6.2); Twilio signs it as it was set."""
+        scheme, _, place = self.public_url.lower().partition("://")
+        return f"{scheme}://{place.rpartition('@')[2].removesuffix(_OWN_PORTS[scheme])}"
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"

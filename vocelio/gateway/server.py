@@ -95,16 +95,21 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 class Server(uvicorn.Server):
-    """A server that leaves in two steps: ``leave`` is awaited before connections are closed.
+    """A server that leaves in two steps: ``leave`` is awaited before connections are closed, ``close`` at the very end.
 
-    A second signal does not wait for it. With a ``parent`` its end is a signal, too.
+    A second signal does not wait for ``leave``. With a ``parent`` its end is a signal, too.
     """
 
     def __init__(
-        self, settings: uvicorn.Config, leave: Callable[[], Awaitable[object]], parent: Parent | None = None
+        self,
+        settings: uvicorn.Config,
+        leave: Callable[[], Awaitable[object]],
+        close: Callable[[], Awaitable[object]],
+        parent: Parent | None = None,
     ) -> None:
         super().__init__(settings)
-        self._leave, self._parent = leave, parent
+        self._leave, self._close, self._parent = leave, close, parent
+        self.servers: list[asyncio.base_events.Server] = []  # a signal may come before uvicorn has any
         self._loop: asyncio.AbstractEventLoop | None = None
         self._leaving: asyncio.Task[None] | None = None
 
@@ -114,6 +119,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self._parent:
             self._parent.ready(lambda: self.handle_exit(signal.SIGTERM, None))
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn, which then raises the signal again that it has had: nothing behind ``serve`` would be run."""
+        await super().shutdown(sockets)
+        await self._close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See uvicorn. It comes as a signal does, between any two instructions."""

@@ -2,16 +2,18 @@
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+from sqlalchemy import event
 
 from tests.gateway import CALLER, NUMBER
 from tests.integration.monitors.stage import Played, _actor, member, subscribed
 from vocelio.gateway.api.pushing import OVER
 from vocelio.gateway.calls.audience import CHANNEL as LISTENERS
 from vocelio.gateway.calls.dispatch import CHANNEL as OPERATORS
+from vocelio.gateway.logs import AsJson
 from vocelio.gateway.simulator.caller import HangUp, StaySilent
 from vocelio.gateway.store import flows, numbers, promotion
 from vocelio.gateway.store.numbers import NewNumber
@@ -182,3 +184,31 @@ async def test_who_may_not_listen_in(line, redis):
                 pass
         assert caught.value.status == 409
         assert await trail(line.database, "call.listened") == []
+
+
+async def test_what_is_logged_of_a_socket_names_its_request_tenant_and_call(site, caplog):
+    caplog.handler.setFormatter(AsJson())
+    caplog.set_level("INFO")
+    async with member(site.url) as here:
+        headers = {"Authorization": f"Bearer {site.operator}", "X-Request-Id": "one"}
+        async with ClientSession() as session:
+            with pytest.raises(WSServerHandshakeError):
+                await session.ws_connect(f"{here.origin}/v1/calls/CA1/audio", headers=headers)
+    (refusal,) = [line for line in map(json.loads, caplog.text.splitlines()) if line["logger"].endswith("sockets")]
+    assert (refusal["request"], refusal["tenant"], refusal["call"]) == ("one", "harbour", "CA1")
+
+
+async def test_many_who_listen_ask_the_database_no_more_than_one_does(site):
+    asked = []
+    async with member(site.url) as here, AsyncExitStack() as stack:
+        call = Played(here).begin()
+        while (await here.ask("GET", f"/v1/calls/{call.id}", site.operator))[0] == 404:  # noqa: ASYNC110 (the journal writes)
+            await asyncio.sleep(0.05)
+        sockets = [await stack.enter_async_context(listening(here, call.id, site.operator)) for _ in range(20)]
+        engine = here.database._engine.sync_engine
+        event.listen(engine, "before_cursor_execute", lambda *facts: asked.append(facts[2]))
+        await asyncio.sleep(1.5)
+        assert 1 <= sum("FROM calls" in statement for statement in asked) <= 2
+        call.end()
+        heard = await asyncio.gather(*map(_heard, sockets))
+    assert {code for _, _, code in heard} == {OVER}

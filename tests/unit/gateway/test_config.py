@@ -37,6 +37,24 @@ def test_a_twilio_account(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://Voice.Example:443", "https://voice.example"),
+        ("http://Voice.Example:80/", "http://voice.example"),
+        ("HTTPS://voice.example:8443", "https://voice.example:8443"),
+        ("http://voice.example:443", "http://voice.example:443"),
+        ("https://name:Hush@voice.example", "https://voice.example"),
+        ("https://[2001:DB8::443]:443", "https://[2001:db8::443]"),
+    ],
+)
+def test_browsers_write_the_origin_in_their_own_way(tmp_path, url, origin):
+    settings = read({"VOCELIO_PUBLIC_URL": url}, tmp_path / "secret")
+    assert settings.origin == origin
+    scheme, _, place = url.rstrip("/").partition("://")
+    assert settings.public_url == f"{scheme.lower()}://{place}", "Twilio signs what was set"
+
+
+@pytest.mark.parametrize(
     ("environment", "says"),
     [
         ({"VOCELIO_PUBIC_URL": "https://x.example"}, "VOCELIO_PUBIC_URL"),

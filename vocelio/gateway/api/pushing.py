@@ -5,7 +5,7 @@ of an hour before the network says so.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -56,9 +56,9 @@ class Pushing:
         if not self._ending.done():
             self._ending.set_result(code)
 
-    async def run(self, *others: Coroutine[Any, Any, None]) -> None:
-        """Until either side ends it; ``others`` run beside it."""
-        work = [asyncio.ensure_future(one) for one in (self._send_all(), self._read(), self._beat(), *others)]
+    async def run(self) -> None:
+        """Until either side ends it."""
+        work = [asyncio.ensure_future(one) for one in (self._send_all(), self._read(), self._beat())]
         try:
             ends: list[asyncio.Future[Any]] = [self._ending, *work]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

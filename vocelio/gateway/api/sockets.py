@@ -12,15 +12,17 @@ from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
+from vocelio.gateway import logs
 from vocelio.gateway.api import decoding, problems
 from vocelio.gateway.api.authentication import Entrance, Gate
 from vocelio.gateway.api.ear import Ear
+from vocelio.gateway.api.endings import Endings
 from vocelio.gateway.api.endpoint import ADMISSION_SECONDS, REQUEST, identified
 from vocelio.gateway.api.live import ListenIn, Watch
 from vocelio.gateway.api.pushing import GONE, OVER, Pace, Pushing
 from vocelio.gateway.api.tickets import Tickets
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.errors import BadRequest, Conflict, Forbidden, Refused, StoreUnavailable, Unauthorized
+from vocelio.gateway.errors import BadRequest, Conflict, Forbidden, Refused, Unauthorized
 from vocelio.gateway.monitors.monitors import Monitors
 from vocelio.gateway.store import admissions, calls
 from vocelio.gateway.store.actor import Actor
@@ -58,6 +60,7 @@ class Sockets:
     ) -> None:
         self._database, self._calls, self._gate, self._monitors = database, registry, gate, monitors
         self._tickets, self._origin, self._pace = tickets, origin, pace
+        self._endings = Endings(database)
 
     def routes(self) -> list[WebSocketRoute]:
         """Where they are."""
@@ -69,10 +72,11 @@ class Sockets:
     def _answering(self, work: Callable[[WebSocket, str], Awaitable[None]]) -> Callable[[WebSocket], Awaitable[None]]:
         async def endpoint(socket: WebSocket) -> None:
             identifier = identified(socket)
+            logs.about(request=identifier)
             try:
                 await work(socket, identifier)
             except Refused as error:
-                LOG.info("%s: %s (request %s)", socket.url.path, error, identifier)
+                LOG.info("%s: %s", socket.url.path, error)
                 await _deny(socket, problems.refusal(error, identifier), identifier)
 
         return endpoint
@@ -90,26 +94,23 @@ class Sockets:
         query = decoding.query(ListenIn, socket)
         actor = await self._admitted(AUDIO, socket, query.ticket, identifier)
         call = decoding.path_part(CallId, socket.path_params["call"])
-        if (await calls.find(self._database, actor.tenant, call)).ended is not None:
-            raise Conflict("The call has ended.")
+        logs.about(call=call)
         ear = Ear()
         pushing = Pushing(socket, ear.take, lambda: ear.behind, self._pace)
         with self._monitors.guard.admitted(actor.key, lambda: pushing.end(GONE)):
-            async with self._database.writing() as connection:  # before anything is heard
-                await actor.record(connection, "call.listened", call)
+            async with self._gate.places:
+                await self._database.in_time(self._recorded(actor, call), ADMISSION_SECONDS)
             await socket.accept()
             with self._calls.audience.listening(actor.tenant, call, ear.put):
-                await pushing.run(self._until_over(actor.tenant, call, pushing))
+                async with self._endings.told((actor.tenant, call), lambda: pushing.end(OVER)):
+                    await pushing.run()
 
-    async def _until_over(self, tenant: str, call: str, pushing: Pushing) -> None:
-        while True:
-            await self._monitors.pause()
-            try:
-                found = await self._database.in_time(calls.find(self._database, tenant, call), ADMISSION_SECONDS)
-            except StoreUnavailable:
-                continue  # the call goes on without it, too
-            if found.ended is not None:
-                pushing.end(OVER)
+    async def _recorded(self, actor: Actor, call: str) -> None:
+        """That somebody listens is in the trail before anything is heard. Raises NotFound, Conflict."""
+        if (await calls.find(self._database, actor.tenant, call)).ended is not None:
+            raise Conflict("The call has ended.")
+        async with self._database.writing() as connection:
+            await actor.record(connection, "call.listened", call)
 
     async def _admitted(self, entrance: Entrance, socket: WebSocket, ticket: str, identifier: str) -> Actor:
         async with self._gate.places:
@@ -118,7 +119,9 @@ class Sockets:
                 if ticket
                 else self._gate.admit(entrance, socket, identifier)
             )
-            return await self._database.in_time(admission, ADMISSION_SECONDS)
+            actor = await self._database.in_time(admission, ADMISSION_SECONDS)
+        logs.about(tenant=actor.tenant)
+        return actor
 
     async def _by_ticket(self, entrance: Entrance, socket: WebSocket, ticket: str, identifier: str) -> Actor:
         if socket.headers.get("Origin") != self._origin:

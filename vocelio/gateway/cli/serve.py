@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -148,13 +149,15 @@ async def run(
     if parent is None:
         await _prepare(settings, folder)
     database, vault = Database(settings.database_url), Vault(settings.secret_keys)
-    try:
+    async with AsyncExitStack() as opened:
+        opened.push_async_callback(database.aclose)
         storage = ObjectStorage(settings.storage_url)
         if parent is None:
             _welcome(settings, folder, host, port)
         tiers = configured(settings)
         plans = Plans(lambda voice: chain(voice, tiers)[0])
         shelf = Shelf(storage, database, wall_clock)
+        opened.push_async_callback(shelf.aclose)
         prompts = Rendered(shelf, plans)
         speaking = speech(settings, prompts)
         services = Services(
@@ -171,15 +174,12 @@ async def run(
         calls = Calls(services, settings.secret_keys, settings.capacity)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
         monitors = Monitors(services.bus, database, wall_clock)
-        watching = Watching(monitors, settings.secret_keys, settings.public_url)
+        watching = Watching(monitors, settings.secret_keys, settings.origin)
         api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer, watching=watching)
         workers: list[Worker] = [registrar, renderer, monitors, Presence(database, calls)]
         app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=workers)
-        server = Server(config(app, host, port), lambda: hand_over(calls, drain_seconds), parent)
+        server = Server(config(app, host, port), lambda: hand_over(calls, drain_seconds), opened.aclose, parent)
         await server.serve([listen(host, port, shared=True)] if parent else None)
-        await shelf.aclose()
-    finally:
-        await database.aclose()
 
 
 async def _fill(database: Database, folder: Folder) -> None:

@@ -61,10 +61,6 @@ class Monitors:
             del self._visitors[tenant], self._hubs[tenant]
             await hub.aclose()
 
-    async def pause(self) -> None:
-        """From one look into the store to the next."""
-        await asyncio.sleep(self._look.seconds)
-
     async def start(self) -> None:
         """Begin to look after the pictures, and the keys of whoever watches."""
         await self.guard.start()

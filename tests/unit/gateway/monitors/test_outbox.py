@@ -1,6 +1,9 @@
 """What waits for a monitor is bounded, and what was thrown away is told."""
 
 import json
+import tracemalloc
+
+import pytest
 
 from vocelio.gateway.monitors.outbox import MAX_UNSENT, Outbox
 from vocelio.gateway.monitors.picture import Picture
@@ -34,6 +37,32 @@ async def test_too_much_is_a_gap_and_a_snapshot():
     outbox.put("later")
     assert json.loads(await outbox.take())["first"] is True
     assert await outbox.take() == "later"
+
+
+@pytest.mark.parametrize("letter", ["x", "ж", "漢", "😀"])
+async def test_what_waits_is_bounded_in_bytes_whatever_is_written(letter):
+    outbox = Outbox(Wanted(), list, lambda: 5)
+    await outbox.take()
+    tracemalloc.start()
+    try:
+        before, most = tracemalloc.get_traced_memory()[0], 0
+        for number in range(5_000):
+            outbox.put(f"{number:05}{letter}{'x' * 200}")
+            most = max(most, tracemalloc.get_traced_memory()[0] - before)
+    finally:
+        tracemalloc.stop()
+    assert outbox.behind is not None
+    assert MAX_UNSENT / 2 < most < MAX_UNSENT * 1.1
+
+
+async def test_calls_with_long_texts_make_smaller_parts():
+    many = [Picture(tenant="harbour", call=f"CA{number}", said="😀" * 5_000) for number in range(10)]
+    outbox = Outbox(Wanted(), lambda: many, lambda: 5)
+    parts = []
+    while not parts or not parts[-1]["last"]:
+        parts.append(json.loads(await outbox.take()))
+    assert [(part["first"], len(part["calls"])) for part in parts] == [(True, 3), (False, 3), (False, 3), (False, 1)]
+    assert [call["call"] for part in parts for call in part["calls"]] == [picture.call for picture in many]
 
 
 async def test_a_gap_in_the_midst_of_a_snapshot_begins_a_new_one():

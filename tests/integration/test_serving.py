@@ -1,0 +1,82 @@
+"""`vocelio serve` in one process, as it is."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.store import keys
+from vocelio.gateway.store.database import Database
+
+VOCELIO = Path(sys.executable).parent / "vocelio"
+
+
+@asynccontextmanager
+async def serving(folder, port, **settings):
+    """The process, once it uses its database: by then it minds signals."""
+    ours = ("VOCELIO_", "TWILIO_", "PORT", "AZURE_", "ELEVENLABS_")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    process = await asyncio.create_subprocess_exec(
+        *(str(VOCELIO), "serve", "--port", str(port)),
+        cwd=folder,
+        env=plain | settings | {"PYTHONUNBUFFERED": "1"},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            assert b"listening" in await process.stdout.readline()
+            while not _log(folder).exists():  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.02)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+def _log(folder):
+    """SQLite keeps it beside the file until the last connection is closed."""
+    return folder / ".vocelio" / "vocelio.db-wal"
+
+
+async def _answers(port):
+    while True:
+        with suppress(OSError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
+        await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+async def test_told_to_leave_it_closes_the_database(tmp_path, told):
+    async with serving(tmp_path, 0) as process:
+        process.send_signal(told)
+        _, said = await asyncio.wait_for(process.communicate(), 10)
+    assert not _log(tmp_path).exists()
+    assert b"Traceback" not in said
+
+
+async def test_a_ticket_is_good_for_a_page_of_ours_however_its_address_was_set(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with serving(tmp_path, port, VOCELIO_PUBLIC_URL="https://Voice.Example:443"):
+        await asyncio.wait_for(_answers(port), 10)
+        database = Database(f"sqlite+aiosqlite:///{tmp_path}/.vocelio/vocelio.db")
+        key = await keys.first(database, "tests", wall_clock())
+        await database.aclose()
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            headers = {"Authorization": f"Bearer {key}"}
+            async with session.post("/v1/events/tickets", headers=headers) as answer:
+                ticket = (await answer.json())["ticket"]
+            query, headers = {"ticket": ticket}, {"Origin": "https://voice.example"}
+            async with session.ws_connect("/v1/events", params=query, headers=headers) as feed:
+                assert (await feed.receive_json())["message"] == "snapshot"

@@ -95,7 +95,12 @@ async def _command(context: Context, call: str, command: Command, value: str = "
     _check(await dispatch.could(context.tenant, call, command, value), value)
     async with context.database.writing() as connection:
         await context.actor.record(connection, "call.commanded", call, after={"command": command, "value": value})
-    reaction = _check(await dispatch.command(context.tenant, call, command, value), value)
+    reaction = await dispatch.command(context.tenant, call, command, value)
+    if reaction.verdict == "not_here":  # it was there just now
+        raise Conflict(
+            "The call's process has not confirmed it in time: it may be done yet. See where the call is first."
+        )
+    _check(reaction, value)
     return Answer(Accepted(reaction.node), status=202)
 
 

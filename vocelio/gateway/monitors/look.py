@@ -37,7 +37,7 @@ class Look:
     def __init__(
         self, hubs: dict[str, Hub], database: Database, wall: WallClock, seconds: float = LOOK_SECONDS
     ) -> None:
-        self.seconds = seconds
+        self._seconds = seconds
         self._hubs, self._database, self._wall = hubs, database, wall
         self._wakeup = asyncio.Event()  # the next look is due sooner
         self._due = self._rested = 0.0  # by the loop's clock: the next look, and the first one to which holes may lead
@@ -72,7 +72,7 @@ class Look:
             else:
                 await self._carefully(hubs, whole=now >= whole)
                 whole = now + ALL_SECONDS if now >= whole else whole
-                regular = loop.time() + self.seconds
+                regular = loop.time() + self._seconds
             self._due = min(self._due, regular)
             while loop.time() < self._due:
                 await self._wait()

@@ -62,7 +62,8 @@ class Voice:
                 self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
             return _closed(found, visit)
         if form.get("QueueResult") == "hangup":
-            self._overflow.refuse(visit, found)
+            if kept is None:
+                self._overflow.refuse(visit, found)
             return twiml.hang_up()
         return await self._admit(visit, found, kept.outcome if kept else "", _waited(form))
 

@@ -95,11 +95,12 @@ async def _ticket(carrier: Carrier, kind: str, port: int) -> Ticket:
 @contextmanager
 def serving(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server of that kind: its process and its port."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.servers", kind, str(port)]
-        process = subprocess.Popen(command, env={**os.environ, "TMPDIR": folder})
+    with socket.socket() as place, TemporaryDirectory() as folder:
+        place.bind(("127.0.0.1", 0))  # and handed down, so that nobody else can take the port meanwhile
+        port = place.getsockname()[1]
+        command = [sys.executable, "-m", "benchmarks.servers", kind, str(place.fileno())]
+        process = subprocess.Popen(command, env={**os.environ, "TMPDIR": folder}, pass_fds=[place.fileno()])
+        place.close()
         try:
             _wait_until_it_listens(port)
             yield process, port

@@ -1,9 +1,10 @@
 """The servers under load, each in a process of its own: the gateway, and a bare Starlette echo to compare with.
 
-python -m benchmarks.servers bare|echo|listening|stored PORT
+python -m benchmarks.servers bare|echo|listening|stored DESCRIPTOR
 """
 
 import asyncio
+import socket
 import sys
 from tempfile import mkdtemp
 from typing import Any
@@ -55,14 +56,14 @@ LISTENING = {
 """Everything that is said is not understood and asked again: speech both ways, all the time."""
 
 
-async def _bare(socket: WebSocket) -> None:
+async def _bare(line: WebSocket) -> None:
     """What any gateway on this server must cost at least: each frame back as it came, nothing read of it."""
-    await socket.accept()
+    await line.accept()
     try:
         for _ in ("connected", "start"):
-            await socket.receive_text()
+            await line.receive_text()
         while True:
-            await socket.send_text(await socket.receive_text())
+            await line.send_text(await line.receive_text())
     except WebSocketDisconnect:
         return
 
@@ -100,4 +101,5 @@ async def _database() -> str:
 
 
 if __name__ == "__main__":
-    uvicorn.Server(config(application(sys.argv[1], int(sys.argv[2])), port=int(sys.argv[2]))).run()
+    place = socket.socket(fileno=int(sys.argv[2]))  # bound
+    uvicorn.Server(config(application(sys.argv[1], place.getsockname()[1]))).run([place])

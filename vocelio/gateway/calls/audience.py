@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from vocelio.gateway.events import Line
+from vocelio.gateway.events import Line, read
 
 CHANNEL = "vocelio:listeners"
 ASK_SECONDS = 1.0  # between two times that a listener says that it is there
@@ -47,6 +47,9 @@ class Listener(msgspec.Struct, frozen=True):
 
     tenant: str
     call: str
+
+
+_decoder = msgspec.json.Decoder(Listener)
 
 
 def channel(tenant: str, call: str) -> str:
@@ -119,11 +122,8 @@ class Audience:
                 pass
 
     def _asked(self, message: bytes) -> None:
-        try:
-            listener = msgspec.json.decode(message, type=Listener)
-        except msgspec.DecodeError:
-            return  # of another release
-        if self._tap(listener.tenant, listener.call):
+        listener = read(_decoder, message)
+        if listener and self._tap(listener.tenant, listener.call):
             tap = self._taps[listener.tenant, listener.call]
             tap.until = asyncio.get_running_loop().time() + LEASE_SECONDS
             self._wakeup.set()

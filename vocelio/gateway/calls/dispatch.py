@@ -13,7 +13,7 @@ from typing import Literal, Protocol, assert_never
 
 import msgspec
 
-from vocelio.gateway.events import Line
+from vocelio.gateway.events import Line, read
 
 LOG = logging.getLogger(__name__)
 
@@ -177,11 +177,10 @@ class Dispatch:
         return (live.commanded if question.seriously else live.could)(question.command, question.value)
 
     def _heard(self, message: bytes) -> None:
-        try:
-            heard = _decoder.decode(message)
-        except msgspec.DecodeError:
-            return  # of another release: it is not for us
+        heard = read(_decoder, message)
         match heard:
+            case None:
+                pass  # it is not for us
             case Reply():
                 waiting = self._waiting.get(heard.id)
                 if waiting and not waiting.done():

@@ -28,7 +28,7 @@ from vocelio.gateway.calls.tickets import Ticket, Tickets
 from vocelio.gateway.config import CAPACITY
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.journal import SavedCall, Told, nothing
+from vocelio.gateway.store.journal import SavedCall, Segment, Told, nothing
 from vocelio.gateway.store.site import Assignment, Tenant
 
 LOG = logging.getLogger(__name__)
@@ -254,21 +254,10 @@ class Calls:
 
     def _tell_end(self, record: CallRecord) -> None:
         """The end is certain. Should the call come back, there will be another, of a higher generation."""
-        bill = {"seconds": record.meter.billed / 1e6, "micro_usd": record.meter.micro_usd}
-        segments = [
-            {"tier": segment.tier, "seconds": segment.billed / 1e6, "micro_usd": segment.micro_usd}
-            for segment in record.meter.segments
-        ]
-        self.publish(record, "cost.updated", **bill, segments=segments)
-        self.publish(
-            record,
-            "call.ended",
-            outcome=record.outcome,
-            department=record.department,
-            disposition=record.disposition,
-            **bill,
-            tier=segments[-1]["tier"],
-        )
+        bill = record.meter.segments
+        segments = [{"tier": segment.tier, **_sum([segment])} for segment in bill]
+        self.publish(record, "cost.updated", **_sum(bill), segments=segments)
+        self.publish(record, "call.ended", **_ending(record, bill))
 
     # Streams
 
@@ -361,8 +350,8 @@ class Calls:
         """End a call of which nothing can be made any more but an end, with the bill that it has."""
         ended = max(kept.started, self.services.wall())
         outcome = "abandoned" if kept.told == "hung_up" or not kept.generation else "failed"
-        segments = await self.services.journal.finish(kept, ended, outcome)
-        if segments is not None:
+        finished = await self.services.journal.finish(kept, ended, outcome)
+        if finished is not None:
             event = Event(
                 tenant=kept.tenant,
                 call=kept.id,
@@ -370,14 +359,7 @@ class Calls:
                 seq=kept.sequence + 1,
                 type="call.ended",
                 at=ended,
-                data={
-                    "outcome": outcome,
-                    "department": kept.department,
-                    "disposition": kept.disposition,
-                    "seconds": sum(segment.billed for segment in segments) / 1e6,
-                    "micro_usd": sum(segment.micro_usd for segment in segments),
-                    "tier": segments[-1].tier if segments else Voice().tier,
-                },
+                data=_ending(finished, finished.segments),
             )
             self._tell(event, kept.flow)
 
@@ -435,6 +417,21 @@ class Calls:
     def _tell(self, event: Event, flow: str) -> None:
         self.services.journal.tell(event, flow)
         self.services.bus.publish(event)
+
+
+def _ending(call: CallRecord | SavedCall, bill: Sequence[Segment]) -> dict[str, Any]:
+    """What is told of the call's end."""
+    tier = bill[-1].tier if bill else Voice().tier
+    facts = {"outcome": call.outcome, "department": call.department, "disposition": call.disposition}
+    return {**facts, **_sum(bill), "tier": tier}
+
+
+def _sum(bill: Sequence[Segment]) -> dict[str, Any]:
+    """Seconds, and what they cost."""
+    return {
+        "seconds": sum(segment.billed for segment in bill) / 1e6,
+        "micro_usd": sum(segment.micro_usd for segment in bill),
+    }
 
 
 def _outcome(kept: SavedCall) -> str:

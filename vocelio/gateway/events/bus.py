@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from vocelio.gateway.events.event import Event
-from vocelio.gateway.events.line import Alone, Line
+from vocelio.gateway.events.line import Alone, Line, read
 from vocelio.gateway.events.watcher import Watcher
 
 EVERYBODY = ""
@@ -64,12 +64,10 @@ class EventBus:
 
     def _subscribe(self, tenant: str, watchers: set[Watcher]) -> Callable[[], None]:
         def heard(message: bytes) -> None:
-            try:
-                event = _decoder.decode(message)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):  # of another release, or nobody's
+            event = read(_decoder, message)
+            if event is None:
                 gap()
-                return
-            if tenant in (event.tenant, EVERYBODY):
+            elif tenant in (event.tenant, EVERYBODY):
                 for watcher in watchers:
                     watcher.put(event)
 

@@ -6,12 +6,22 @@ lost, and then the channel's subscribers are told of a gap. Nothing here is the 
 
 import secrets
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import msgspec
 
+T = TypeVar("T")
+
 Message = bytes | msgspec.Struct
 """Of a struct, its JSON goes out; it is made when it is sent, not while a call waits."""
+
+
+def read(decoder: msgspec.json.Decoder[T], message: bytes) -> T | None:
+    """What somebody has sent; None of what cannot be read: it comes from another release, or from nobody of ours."""
+    try:
+        return decoder.decode(message)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 class Line(Protocol):

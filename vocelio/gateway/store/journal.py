@@ -132,8 +132,8 @@ class Journal(Protocol):
         """Raise a call's revision by one, if it is as it was ``kept`` and is not over: one of several gets it."""
         ...
 
-    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> tuple[Segment, ...] | None:
-        """End a call as it was ``kept``, and give the bill that it has; None if somebody has changed it since."""
+    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> SavedCall | None:
+        """End a call as it was ``kept``, and give it with its segments; None if somebody has changed it since."""
         ...
 
     async def hear(self, account: str, call: str, told: Told, due: int, generation: int | None = None) -> None:

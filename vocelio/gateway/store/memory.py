@@ -6,7 +6,7 @@ import msgspec
 
 from vocelio.gateway.errors import NotFound
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.journal import SavedCall, Segment, Told, nothing
+from vocelio.gateway.store.journal import SavedCall, Told, nothing
 from vocelio.gateway.store.site import Assignment, Closed, Transfers
 
 
@@ -58,13 +58,13 @@ class MemoryJournal:
         self.calls[kept.id] = msgspec.structs.replace(found, revision=found.revision + 1)
         return True
 
-    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> tuple[Segment, ...] | None:
+    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> SavedCall | None:
         """See Journal."""
         if not await self.claim(kept):
             return None
         over = {"ended": ended, "outcome": outcome, "state": None}
         self.calls[kept.id] = msgspec.structs.replace(self.calls[kept.id], **over)
-        return self.calls[kept.id].segments
+        return self.calls[kept.id]
 
     async def hear(self, account: str, call: str, told: Told, due: int, generation: int | None = None) -> None:
         """See Journal."""

@@ -63,9 +63,7 @@ class Underway:
         statement = update(calls).where(mine, unchanged, _GOES_ON).values(revision=kept.revision + 1)
         return (await connection.execute(statement.returning(calls.c.id))).first() is not None
 
-    async def finish(
-        self, connection: AsyncConnection, kept: SavedCall, ended: int, outcome: str
-    ) -> tuple[Segment, ...] | None:
+    async def finish(self, connection: AsyncConnection, kept: SavedCall, ended: int, outcome: str) -> SavedCall | None:
         """See Journal."""
         mine = and_(calls.c.tenant_id == kept.tenant, calls.c.id == kept.id)
         unchanged = and_(calls.c.generation == kept.generation, calls.c.revision == kept.revision)
@@ -75,7 +73,8 @@ class Underway:
             return None
         bill = select(usage.c.tier, usage.c.billed, usage.c.rate, usage.c.micro_usd)
         of_it = bill.where(usage.c.tenant_id == kept.tenant, usage.c.call_id == kept.id).order_by(usage.c.segment)
-        return tuple(Segment(*row) for row in (await connection.execute(of_it)).all())
+        segments = tuple(Segment(*row) for row in (await connection.execute(of_it)).all())
+        return msgspec.structs.replace(kept, ended=ended, outcome=outcome, segments=segments)
 
     async def hear(
         self, connection: AsyncConnection, account: str, call: str, told: Told, due: int, generation: int | None

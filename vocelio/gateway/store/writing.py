@@ -22,7 +22,7 @@ from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
 from vocelio.gateway.store.actor import to_json
 from vocelio.gateway.store.database import Database, is_bad_data
-from vocelio.gateway.store.journal import SavedCall, Segment, Told, nothing
+from vocelio.gateway.store.journal import SavedCall, Told, nothing
 from vocelio.gateway.store.schema import call_events, call_logs, calls, usage
 from vocelio.gateway.store.underway import Underway
 from vocelio.gateway.store.vault import Vault
@@ -234,7 +234,7 @@ class DatabaseJournal:
         """See Journal."""
         return await self._asked(self._changed(self._underway.claim, kept))
 
-    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> tuple[Segment, ...] | None:
+    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> SavedCall | None:
         """See Journal."""
         return await self._asked(self._changed(self._underway.finish, kept, ended, outcome))
 

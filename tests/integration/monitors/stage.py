@@ -29,7 +29,7 @@ from vocelio.gateway.store.site import Assignment, Tenant
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
 
-BEAT, LOOK = 0.1, 0.2  # seconds: of the line, and between two looks into the store
+BEAT, LOOK = 0.4, 0.2  # seconds: of the line, and between two looks into the store
 SECRET, ORIGIN = "a secret of the processes", "https://gateway.example"
 ACCOUNT = "AC" + "5" * 32
 GENEROUS = Limits(requests=1e6, at_once=1_000_000, failures=1e6, failures_at_once=1_000_000)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import sys
@@ -10,6 +9,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+
+from tests.environment import plain
 
 ROOT = Path(__file__).parents[2]
 VOCELIO = Path(sys.executable).parent / "vocelio"
@@ -31,8 +32,7 @@ async def vocelio(*arguments, cwd=ROOT, environment=None):
 
 
 def _plain_environment():
-    names = ("VOCELIO_", "TWILIO_", "PORT")
-    return {name: value for name, value in os.environ.items() if not name.startswith(names)} | {"COLUMNS": "120"}
+    return plain() | {"COLUMNS": "120"}
 
 
 async def test_the_demo(tmp_path):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.environment import plain
+
 ROOT = Path(__file__).parents[2]
 TEMPORARY = "/tmp/"  # noqa: S108 (what the README writes, put elsewhere)
 
@@ -31,8 +33,7 @@ async def run(commands, folder, port):
     for name in (".venv", "examples"):
         (folder / name).symlink_to(ROOT / name)
     script = "\n".join(commands).replace("localhost:8080", f"localhost:{port}").replace(TEMPORARY, f"{folder}/")
-    names = ("VOCELIO_", "TWILIO_", "PORT")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(names)}
+    environment = plain()
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-c",

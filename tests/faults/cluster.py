@@ -7,7 +7,6 @@ they are asked, so one who is asked again answers again, and whatever was lost o
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ from aiohttp import ClientSession, web
 from sqlalchemy import select
 
 from tests.balancer import Balancer
+from tests.environment import plain
 from tests.redis import Redis
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT
@@ -254,17 +254,20 @@ async def _fill(database, crm):
     actor = Actor("tests", "admin", "harbour", "", wall_clock())
     await tenants.create(database, actor, Tenant(id="harbour", name="Harbour Tools", max_transfers_per_hour=100_000))
     await departments.put(database, actor, "sales", Department(("+13105550111",)))
-    await flows.put(database, actor, "codes", json.dumps(flow(crm)).encode(), None)
-    await promotion.promote(database, actor, "codes", "")
-    await numbers.create(database, actor, NewNumber(NUMBER))
-    await numbers.assign(database, actor, NUMBER, "codes")
+    await answer(database, actor, NUMBER, "codes", flow(crm))
     return (await keys.create(database, actor, NewKey("viewer"))).secret
 
 
+async def answer(database, actor, number, name, document):
+    """The number leads to the flow of that name."""
+    await flows.put(database, actor, name, json.dumps(document).encode(), None)
+    await promotion.promote(database, actor, name, "")
+    await numbers.create(database, actor, NewNumber(number))
+    await numbers.assign(database, actor, number, name)
+
+
 def _environment(url, redis_url):
-    ours = ("VOCELIO_", "TWILIO_", "PORT")
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return plain | {
+    return plain() | {
         "VOCELIO_DATABASE_URL": url,
         "VOCELIO_PUBLIC_URL": PUBLIC_URL,
         "VOCELIO_REDIS_URL": redis_url,

@@ -17,7 +17,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.faults.cluster import ACCOUNT, PUBLIC_URL, TOKEN
+from tests.faults.cluster import ACCOUNT, PUBLIC_URL, TOKEN, answer
 from tests.faults.measuring import percentile
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.media.playout import LEAD, PIECE
@@ -28,9 +28,7 @@ from vocelio.gateway.simulator.line import Line
 from vocelio.gateway.simulator.pace import Pace
 from vocelio.gateway.simulator.stream import Stream
 from vocelio.gateway.simulator.upgrade import open_socket
-from vocelio.gateway.store import flows, numbers, promotion
 from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.numbers import NewNumber
 
 NUMBER, CALLER = "+13072249664", "+13105550143"
 CALLERS = 4  # of each gateway
@@ -84,10 +82,7 @@ def p99(messages, starved=STARVED_MS):
 async def prepare(database):
     """Make the flow that is listened to, and its number."""
     actor = Actor("tests", "admin", "harbour", "", wall_clock())
-    await flows.put(database, actor, "recital", json.dumps(FLOW).encode(), None)
-    await promotion.promote(database, actor, "recital", "")
-    await numbers.create(database, actor, NewNumber(NUMBER))
-    await numbers.assign(database, actor, NUMBER, "recital")
+    await answer(database, actor, NUMBER, "recital", FLOW)
 
 
 async def measure(members, seconds):

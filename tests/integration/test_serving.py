@@ -1,7 +1,6 @@
 """`vocelio serve` in one process, as it is."""
 
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.environment import plain
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.database import Database
@@ -21,12 +21,10 @@ VOCELIO = Path(sys.executable).parent / "vocelio"
 @asynccontextmanager
 async def serving(folder, port, **settings):
     """The process, once it uses its database: by then it minds signals."""
-    ours = ("VOCELIO_", "TWILIO_", "PORT", "AZURE_", "ELEVENLABS_")
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     process = await asyncio.create_subprocess_exec(
         *(str(VOCELIO), "serve", "--port", str(port)),
         cwd=folder,
-        env=plain | settings | {"PYTHONUNBUFFERED": "1"},
+        env=plain() | settings | {"PYTHONUNBUFFERED": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.environment import plain
 from tests.gateway import ACCOUNT, TOKEN
 
 REDIS_URL = "redis://127.0.0.1:1/0"  # nobody listens there: calls are served all the same
@@ -18,9 +19,7 @@ VOCELIO = Path(sys.executable).parent / "vocelio"
 
 
 def environment(url, **more):
-    ours = ("VOCELIO_", "TWILIO_", "PORT")
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return plain | {
+    return plain() | {
         "VOCELIO_DATABASE_URL": url,
         "VOCELIO_REDIS_URL": REDIS_URL,
         "VOCELIO_SECRET_KEY": "a-secret-of-the-processes",

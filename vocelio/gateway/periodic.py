@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context
 
 from vocelio.gateway.errors import StoreUnavailable
 
@@ -22,7 +23,8 @@ class Periodic:
 
     async def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._run(), name=self._name)
+        loop = asyncio.get_running_loop()  # it works for everybody: what it logs is not about whoever began it
+        self._task = loop.create_task(self._run(), name=self._name, context=Context())
 
     async def aclose(self) -> None:
         """End at once."""

@@ -237,12 +237,18 @@ async def test_a_flood_costs_a_gap_and_a_snapshot_and_the_picture_is_right(site)
         await shown.right(site.database)
 
 
+async def greeted(here, shown):
+    """A call that is on the screen as it is in the store."""
+    call = Played(here).begin()
+    call.enter("greet")
+    await shown.right(here.database)
+    return call
+
+
 async def test_events_that_the_bus_lost_are_mended_from_the_store(site):
     """As when a process is killed: the store has what nobody was told."""
     async with member(site.url) as here, screen(here, site.viewer) as shown:
-        call = Played(here).begin()
-        call.enter("greet")
-        await shown.right(site.database)
+        call = await greeted(here, shown)
         journal, record = here.calls.services.journal, call.record
         record.sequence += 1
         silent = {"tenant": "harbour", "call": call.id, "generation": 1, "seq": record.sequence, "at": wall_clock()}
@@ -258,9 +264,7 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(site):
 async def test_events_that_the_store_will_never_have_are_taken_back(site):
     """As when a process is killed before it could write: the store is the authority."""
     async with member(site.url) as here, screen(here, site.viewer) as shown:
-        call = Played(here).begin()
-        call.enter("greet")
-        await shown.right(site.database)
+        call = await greeted(here, shown)
         lost = {"tenant": "harbour", "call": call.id, "generation": 1, "seq": call.record.sequence + 1}
         here.calls.services.bus.publish(Event(type="node.entered", at=wall_clock(), data={"node": "bye"}, **lost))
         await shown.until(lambda shown: shown.picture[call.id]["node"] == "bye")
@@ -269,9 +273,7 @@ async def test_events_that_the_store_will_never_have_are_taken_back(site):
 
 async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(site):
     async with member(site.url) as here, screen(here, site.viewer) as shown:
-        call = Played(here).begin()
-        call.enter("greet")
-        await shown.right(site.database)
+        call = await greeted(here, shown)
         kept = await here.calls.find(call.id, ACCOUNT)
         await here.calls.settle(msgspec.structs.replace(kept, state=None, due=0))
         await shown.until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)
@@ -284,9 +286,7 @@ async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(sit
 async def test_an_event_that_cannot_be_shown_is_mended_from_the_store(site):
     """As one of another release may be."""
     async with member(site.url) as here, screen(here, site.viewer) as shown:
-        call = Played(here).begin()
-        call.enter("greet")
-        await shown.right(site.database)
+        call = await greeted(here, shown)
         here.calls.publish(call.record, "call.ended", outcome="completed", department="", disposition="")
         call.end()
         await shown.until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)

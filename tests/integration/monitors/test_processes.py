@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -81,13 +82,20 @@ async def test_after_any_fault_the_picture_is_right_within_seconds(shared, redis
             assert shown.code is near.code is None
 
 
-async def test_calls_that_came_and_went_while_redis_was_away_are_shown(shared, redis):
+@asynccontextmanager
+async def watched(shared, redis):
+    """A process, and a screen at another one."""
     async with (
         member(shared.url, redis.url) as here,
         member(shared.url, redis.url) as there,
         screen(there, shared.viewer) as shown,
     ):
         await subscribed(redis, channel("harbour"))
+        yield here, shown
+
+
+async def test_calls_that_came_and_went_while_redis_was_away_are_shown(shared, redis):
+    async with watched(shared, redis) as (here, shown):
         redis.kill()
         for place in range(1, 9):
             call = Played(here, place).begin()
@@ -100,12 +108,7 @@ async def test_calls_that_came_and_went_while_redis_was_away_are_shown(shared, r
 
 
 async def test_the_store_away_and_back(shared, redis, postgres):
-    async with (
-        member(shared.url, redis.url) as here,
-        member(shared.url, redis.url) as there,
-        screen(there, shared.viewer) as shown,
-    ):
-        await subscribed(redis, channel("harbour"))
+    async with watched(shared, redis) as (here, shown):
         call = Played(here).begin()
         call.enter("greet")
         await shown.right(shared.database)
@@ -161,12 +164,7 @@ async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(shared, re
 
 
 async def test_what_is_no_event_on_a_channel_harms_nobody(shared, redis):
-    async with (
-        member(shared.url, redis.url) as here,
-        member(shared.url, redis.url) as there,
-        screen(there, shared.viewer) as shown,
-    ):
-        await subscribed(redis, channel("harbour"))
+    async with watched(shared, redis) as (here, shown):
         strange = (b"", b"{", b"{}", b'{"tenant":"canary"}', b'{"tenant":"\xff"}', b'{"a":' * 100_000)
         for body in ("", "m", "?", *(b"mxxxxxxxx" + body for body in strange)):
             for where in ("events:harbour", "operators", "listeners"):

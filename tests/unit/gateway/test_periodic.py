@@ -1,9 +1,11 @@
 """Work that is done again and again, whatever becomes of one turn."""
 
 import asyncio
+import json
 
 import pytest
 
+from vocelio.gateway import logs
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.periodic import Periodic
 
@@ -27,6 +29,24 @@ async def test_what_fails_is_tried_again_until_the_end(trouble):
     await asyncio.sleep(0.01)
     assert len(turns) == done >= 3
     assert "work" not in {task.get_name() for task in asyncio.all_tasks()}
+
+
+async def test_it_logs_on_behalf_of_nobody(caplog):
+    caplog.handler.setFormatter(logs.AsJson())
+    done = asyncio.Event()
+
+    async def work():
+        done.set()
+        raise ZeroDivisionError
+
+    logs.about(call="CA1", tenant="harbour")
+    periodic = Periodic("work", 60.0, work)
+    await periodic.start()
+    await done.wait()
+    await asyncio.sleep(0)
+    await periodic.aclose()
+    (line,) = map(json.loads, caplog.text.splitlines())
+    assert (line["message"], line.get("call"), line.get("tenant")) == ("the work failed", None, None)
 
 
 async def test_one_that_never_began_ends_as_well():

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any
 
 from vocelio.gateway.events.line import Message
@@ -99,7 +100,8 @@ class RedisLine:
                 self._tasks.pop(f"hear {key}").cancel()
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        task = self._tasks[name] = asyncio.get_running_loop().create_task(work, name=f"redis: {name}")
+        loop = asyncio.get_running_loop()  # what it logs is not about whoever subscribed first
+        task = self._tasks[name] = loop.create_task(work, name=f"redis: {name}", context=Context())
         task.add_done_callback(_ended)
 
 

@@ -8,6 +8,7 @@ once, however many watch.
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from contextvars import Context
 from typing import Any
 
 import msgspec
@@ -46,7 +47,8 @@ class Hub:
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._follow(), name=f"monitors of {self.tenant}")
+        loop = asyncio.get_running_loop()  # what it logs is not about the request of the first monitor
+        self._task = loop.create_task(self._follow(), name=f"monitors of {self.tenant}", context=Context())
         self._hurry(at_once=True)
 
     async def aclose(self) -> None:

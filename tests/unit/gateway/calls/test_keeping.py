@@ -54,6 +54,15 @@ def visits(count):
     return [Visit(f"CA{place:032x}", ACCOUNT, NUMBER, "+13105550142") for place in range(count)]
 
 
+async def narrow(until):
+    """A process with room for one call, whose store commits nothing until then; and who calls."""
+    world = World(BYE, journal=SlowJournal(until))
+    world.calls.load.capacity = 1
+    await asyncio.sleep(0.1)
+    (visit,) = visits(1)
+    return world, visit
+
+
 def started(world):
     return Peer(world, world.token())
 
@@ -202,10 +211,7 @@ async def test_a_tenant_can_limit_its_calls():
 
 @in_virtual_time
 async def test_a_call_has_its_place_before_it_is_in_the_store():
-    world = World(BYE, journal=SlowJournal(until=1.0))
-    world.calls.load.capacity = 1
-    await asyncio.sleep(0.1)
-    (visit,) = visits(1)
+    world, visit = await narrow(until=1.0)
     task = asyncio.create_task(world.calls.begin(visit, world.assignment))
     await asyncio.sleep(0.1)
     assert world.calls.full_up
@@ -215,10 +221,7 @@ async def test_a_call_has_its_place_before_it_is_in_the_store():
 
 @in_virtual_time
 async def test_a_call_that_could_not_be_kept_gives_its_place_back():
-    world = World(BYE, journal=SlowJournal(until=1_000))
-    world.calls.load.capacity = 1
-    await asyncio.sleep(0.1)
-    (visit,) = visits(1)
+    world, visit = await narrow(until=1_000)
     with pytest.raises(StoreUnavailable):
         await world.calls.begin(visit, world.assignment)
     assert not world.calls.full_up

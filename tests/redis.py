@@ -11,8 +11,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
+
+from tests.ports import unused
 
 PATIENCE = 20  # seconds, for a start or a stop
 SLOTS = "16383"  # the last one of a cluster
@@ -33,7 +34,7 @@ class Redis:
     def __init__(self, *, cluster=False):
         self.directory = None
         self._program, self._cluster = program(), cluster
-        self._ports = _ports(2) if cluster else [0, 0]
+        self._ports = unused(2) if cluster else [0, 0]
         self._server = self._guard = None
 
     def __enter__(self):
@@ -139,9 +140,3 @@ def program():
             "package redis-server; elsewhere, install Redis 7 or newer."
         )
     return found
-
-
-def _ports(count):
-    with ExitStack() as stack:
-        places = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [place.getsockname()[1] for place in places]

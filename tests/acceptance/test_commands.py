@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import socket
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.environment import plain
+from tests.ports import unused
 
 ROOT = Path(__file__).parents[2]
 VOCELIO = Path(sys.executable).parent / "vocelio"
@@ -48,7 +48,7 @@ async def test_the_demo(tmp_path):
 
 
 async def test_serve_call_replay_and_promote(tmp_path):
-    port = _free_port()
+    (port,) = unused()
     environment = {"PORT": str(port)}
     server = await asyncio.create_subprocess_exec(
         str(VOCELIO),
@@ -106,11 +106,6 @@ async def _answers(port):
         else:
             writer.close()
             return
-
-
-def _free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 @pytest.mark.parametrize(

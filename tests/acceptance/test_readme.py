@@ -5,12 +5,12 @@ import json
 import os
 import re
 import shutil
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.environment import plain
+from tests.ports import unused
 
 ROOT = Path(__file__).parents[2]
 TEMPORARY = "/tmp/"  # noqa: S108 (what the README writes, put elsewhere)
@@ -21,11 +21,6 @@ def lines(heading):
     text = (ROOT / "README.md").read_text()
     section = re.search(rf"^## {heading}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
     return [line[4:] for line in section.splitlines() if line.startswith("    ")]
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
 
 
 async def run(commands, folder, port):
@@ -62,7 +57,7 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
     if not shutil.which("curl"):
         pytest.fail("the README's walk needs curl, as `make test` would have installed it")
     (tmp_path / ".vocelio").mkdir()
-    said = await run(lines("With nothing but curl"), tmp_path, free_port())
+    said = await run(lines("With nothing but curl"), tmp_path, *unused())
     answers = documents(said)
     problems = [answer for answer in answers if answer.get("status") in range(400, 600)]
     assert [problem["status"] for problem in problems] == [422], said

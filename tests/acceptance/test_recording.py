@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from tests.acceptance.test_commands import NUMBER, VOCELIO, _answers, _free_port, _plain_environment, vocelio
+from tests.acceptance.test_commands import NUMBER, VOCELIO, _answers, _plain_environment, vocelio
 from tests.gateway import CALLER
+from tests.ports import unused
 from vocelio.codecs.wav import MULAW_HEADER
 from vocelio.gateway import config
 from vocelio.gateway.simulator.babble import babble
@@ -57,7 +58,7 @@ def make_site(folder):
 
 async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
     make_site(tmp_path)
-    environment = {"PORT": str(_free_port()), "VOCELIO_SECRET_KEY": "a-secret-key-of-this-test"}
+    environment = {"PORT": str(*unused()), "VOCELIO_SECRET_KEY": "a-secret-key-of-this-test"}
     settings = config.read(environment)
     token = settings.tokens[config.SIMULATOR_ACCOUNT]
     origin = f"http://127.0.0.1:{environment['PORT']}"

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import json
 import signal
-import socket
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from sqlalchemy import select
 
 from tests.balancer import Balancer
 from tests.environment import plain
+from tests.ports import unused
 from tests.redis import Redis
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT
@@ -235,7 +235,7 @@ async def cluster(postgres, count=3, *options, drain=0, **carrier_options):
         key = await _fill(database, crm.url)
         redis = stack.enter_context(Redis())
         environment = _environment(url, redis.url)
-        members = [Member(port, environment, str(drain), *options) for port in _ports(count)]
+        members = [Member(port, environment, str(drain), *options) for port in unused(count)]
         balancer = await stack.enter_async_context(Balancer([member.port for member in members]))
         stack.push_async_callback(_end, members)
         await asyncio.gather(*(member.start() for member in members))
@@ -276,12 +276,6 @@ def _environment(url, redis_url):
         "TWILIO_AUTH_TOKEN": TOKEN,
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-
-
-def _ports(count):
-    with contextlib.ExitStack() as stack:
-        places = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [place.getsockname()[1] for place in places]
 
 
 async def _answers(port):

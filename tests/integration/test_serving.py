@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.environment import plain
+from tests.ports import unused
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.database import Database
@@ -64,8 +64,7 @@ async def test_told_to_leave_it_closes_the_database(tmp_path, told):
 
 
 async def test_a_ticket_is_good_for_a_page_of_ours_however_its_address_was_set(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = unused()
     async with serving(tmp_path, port, VOCELIO_PUBLIC_URL="https://Voice.Example:443"):
         await asyncio.wait_for(_answers(port), 10)
         database = Database(f"sqlite+aiosqlite:///{tmp_path}/.vocelio/vocelio.db")

@@ -1,8 +1,18 @@
-"""What a test sees of the machine: threads, sockets, how late the event loop was; and a host that never answers."""
+"""What a test sees of the machine, and waits for: tasks, threads, sockets, how late the event loop was.
+
+The limits tell right from wrong on a machine that stands still for half a second, as one does that runs other tests.
+"""
 
 import asyncio
+import threading
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+SOON = 3.0
+"""Seconds that are right for what waits for nobody: a service that is slow to close takes five."""
+
+HELD = 1.0
+"""Seconds from which something held the event loop: one call of Azure's SDK that waits for the service takes them."""
 
 
 def threads():
@@ -21,6 +31,11 @@ def sockets():
     return found
 
 
+def in_use():
+    """Tasks, threads of Python and open files of this process."""
+    return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+
 async def settles(value, limit, seconds=5.0):
     """Wait until ``value()`` is at most ``limit``."""
     async with asyncio.timeout(seconds):
@@ -28,22 +43,32 @@ async def settles(value, limit, seconds=5.0):
             await asyncio.sleep(0.02)
 
 
+async def become(what, value):
+    """Wait until ``what()`` is that, which is to be SOON."""
+    async with asyncio.timeout(SOON):
+        while what() != value:  # noqa: ASYNC110 (of another task's doing, which tells nobody)
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
-async def lateness():
-    """How late the event loop was at worst, as the only item of a list, in seconds."""
-    loop, worst = asyncio.get_running_loop(), [0.0]
+async def not_held():
+    """The event loop is not held by what is done meanwhile."""
+    loop, worst = asyncio.get_running_loop(), 0.0
 
     async def watch():
+        nonlocal worst
         while True:
             due = loop.time() + 0.01
             await asyncio.sleep(0.01)
-            worst[0] = max(worst[0], loop.time() - due)
+            worst = max(worst, loop.time() - due)
 
     watching = asyncio.create_task(watch())
     try:
-        yield worst
+        yield
+        await asyncio.sleep(0.02)  # what holds it to the end shows only afterwards
     finally:
         watching.cancel()
+    assert worst < HELD
 
 
 @asynccontextmanager

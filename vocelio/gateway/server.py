@@ -7,62 +7,19 @@ over, and only then lets uvicorn go.
 import asyncio
 import signal
 import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn._types import ASGISendEvent
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.http11 import Request
-from websockets.protocol import State
 
 from vocelio.gateway.app import MAX_MESSAGE
+from vocelio.gateway.connections import Http, WebSockets
 from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.supervisor import Parent
 
 QUIT_SECONDS = 1  # for requests that are under way when all calls are gone
-LINGER_SECONDS = 1.0  # for a monitor to take what it was sent last, and to answer our close
-SEND_BUFFER = 65_536  # bytes, which the kernel doubles; left alone, it holds 2.8 MB for a peer that does not read
-UNSENT = 4_096  # bytes that wait for the kernel until a send has to: small messages still go out in one piece
-MEDIA = "/twilio/media/"
-RESET = struct.pack("ii", 1, 0)  # of SO_LINGER: what was not sent is dropped
-
-
-class WebSockets(WebSocketsSansIOProtocol):
-    """uvicorn's, but that no connection outlives its application for long.
-
-    uvicorn closes when all is sent, so it waits for ever for a peer that does not read: whoever was cut off for that
-    would keep its file descriptor, could come again, and in the end no call would find one.
-    """
-
-    def handle_connect(self, event: Request) -> None:
-        """See uvicorn. Calls keep the kernel's own buffer and uvicorn's patience: they are to outlast a bad line."""
-        if not event.path.startswith(MEDIA):
-            self.close_timeout = LINGER_SECONDS
-            line = self.transport.get_extra_info("socket")
-            line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-            self.transport.set_write_buffer_limits(UNSENT)
-        super().handle_connect(event)
-
-    async def send(self, message: ASGISendEvent) -> None:
-        """See uvicorn, which forgets that a denial ends the handshake, and would log an error for each."""
-        await super().send(message)
-        self.handshake_complete = self.handshake_complete or self.close_sent
-
-    def on_task_complete(self, task: asyncio.Task[None]) -> None:
-        """See uvicorn. An application that ends without a word, or could not say it, has given the peer up."""
-        super().on_task_complete(task)
-        self.loop.call_later(0 if self.conn.state is State.OPEN else self.close_timeout, self._cut)
-
-    def _cut(self) -> None:
-        if self.disconnected:
-            return  # its file descriptor may be another's by now
-        if self.transport.get_write_buffer_size():  # it does not read: what the kernel holds for it goes, too
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        self.transport.abort()
 
 
 def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
@@ -75,7 +32,7 @@ def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.C
         app,
         host=host,
         port=port,
-        http="httptools",
+        http=Http,
         ws=WebSockets,
         ws_per_message_deflate=False,
         ws_max_size=MAX_MESSAGE,

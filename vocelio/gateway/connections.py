@@ -1,0 +1,132 @@
+"""The connections of the server: uvicorn's, but that none is held for ever by a peer that does nothing.
+
+Each costs a file descriptor, and in the end no call would find one.
+"""
+
+import asyncio
+import socket
+import struct
+import sys
+
+from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
+from websockets.protocol import State
+
+REQUEST_SECONDS = 30.0  # for the head of a request to come in, and for each piece of its body
+PIECE = 1_000_000  # bytes: the largest sound may take fifteen minutes
+UNREAD_SECONDS = 30.0  # that a peer may take nothing of what it was sent
+
+MAX_HEAD = 65_536  # bytes: what websockets and h11 allow, too
+LINGER_SECONDS = 1.0  # for a monitor to take what it was sent last, and to answer our close
+SEND_BUFFER = 65_536  # bytes, which the kernel doubles; left alone, it holds 2.8 MB for a peer that does not read
+UNSENT = 4_096  # bytes that wait for the kernel until a send has to: small messages still go out in one piece
+MEDIA = "/twilio/media/"
+RESET = struct.pack("ii", 1, 0)  # of SO_LINGER: what was not sent is dropped
+
+
+class Http(HttpToolsProtocol):
+    """uvicorn's, with limits for what its parser takes without any: the size of a head, and the time of a request.
+
+    Between two requests uvicorn's own limit counts.
+    """
+
+    request_seconds, unread_seconds = REQUEST_SECONDS, UNREAD_SECONDS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """See asyncio. Of what a peer does not take the kernel keeps the time: also of what we have long forgotten."""
+        super().connection_made(transport)
+        if sys.platform == "linux":
+            line = transport.get_extra_info("socket")
+            line.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(self.unread_seconds * 1000))
+        self._whole = self._headed = True
+        self._received = 0  # bytes since the head began, or the last piece of the body
+        self._overdue: asyncio.TimerHandle | None = None
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio."""
+        self._unwatch()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See asyncio."""
+        self._received += len(data)
+        super().data_received(data)
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        if not self._headed and self._received > MAX_HEAD:
+            self.send_400_response(f"The head of a request has at most {MAX_HEAD:,} bytes.")
+            return
+        if self._received > PIECE:
+            self._received = 0
+            self._unwatch()
+        if self._whole and self.cycle and not self.cycle.response_complete:
+            self._unwatch()
+        else:
+            self._watch()
+
+    def on_message_begin(self) -> None:
+        """See httptools."""
+        self._whole = self._headed = False
+        self._received = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """See httptools."""
+        self._headed = True
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """See httptools."""
+        self._whole = True
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """See uvicorn."""
+        self._unwatch()
+        super().handle_websocket_upgrade()
+
+    def _watch(self) -> None:
+        if self._overdue is None:
+            self._overdue = self.loop.call_later(self.request_seconds, self.transport.abort)
+
+    def _unwatch(self) -> None:
+        if self._overdue:
+            self._overdue.cancel()
+            self._overdue = None
+
+
+class WebSockets(WebSocketsSansIOProtocol):
+    """uvicorn's, but that no connection outlives its application for long.
+
+    uvicorn closes when all is sent, so it waits for ever for a peer that does not read: whoever was cut off for that
+    would keep its file descriptor, and could come again.
+    """
+
+    def handle_connect(self, event: Request) -> None:
+        """See uvicorn. Calls keep the kernel's own buffer and uvicorn's patience: they are to outlast a bad line."""
+        if not event.path.startswith(MEDIA):
+            self.close_timeout = LINGER_SECONDS
+            line = self.transport.get_extra_info("socket")
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            self.transport.set_write_buffer_limits(UNSENT)
+        super().handle_connect(event)
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """See uvicorn, which forgets that a denial ends the handshake, and would log an error for each."""
+        await super().send(message)
+        self.handshake_complete = self.handshake_complete or self.close_sent
+
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        """See uvicorn. An application that ends without a word, or could not say it, has given the peer up."""
+        super().on_task_complete(task)
+        self.loop.call_later(0 if self.conn.state is State.OPEN else self.close_timeout, self._cut)
+
+    def _cut(self) -> None:
+        if self.disconnected:
+            return  # its file descriptor may be another's by now
+        if self.transport.get_write_buffer_size():  # it does not read: what the kernel holds for it goes, too
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self.transport.abort()

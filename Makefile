@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # A second try trusts the machine's own certificates, as a company's network may need.
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# Many processes import the same modules: each would compile them anew where the environment forbids to keep that.
+export PYTHONDONTWRITEBYTECODE :=
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help

@@ -370,10 +370,10 @@ LARGE = {  # about half a megabyte each
 
 @pytest.mark.parametrize("pair", LARGE.values(), ids=LARGE)
 def test_large_documents_take_no_time(pair: list[dict[str, Any]]) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     changes = difference(*pair)
     assert summary(changes)
-    assert time.perf_counter() - began < 3  # 0.3 s at most where it was measured
+    assert time.process_time() - began < 3  # 0.3 s at most where it was measured
     assert carry_out(changes, pair[0]) == pair[1]
 
 

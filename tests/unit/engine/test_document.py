@@ -198,9 +198,9 @@ HOSTILE: dict[str, bytes] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_what_is_hostile_is_refused_in_good_time(name: str) -> None:
     """Measured: the slowest takes 1.3 s alone on its machine."""
-    began = time.perf_counter()
+    began = time.process_time()
     version, problems = check(HOSTILE[name])
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     assert version is None
     assert problems
     assert all(len(str(problem)) < 1_000 for problem in problems)

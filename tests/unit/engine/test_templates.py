@@ -201,10 +201,10 @@ SLOW = [
 @pytest.mark.parametrize("source", SLOW, ids=range(len(SLOW)))
 def test_nothing_is_slow(source: str) -> None:
     """The worst we could think of: compiled and rendered each takes less than 0.1 s alone on its machine."""
-    began = time.perf_counter()
+    began = time.process_time()
     with suppress(ValueError, RenderError):
         Template(source).render({**SCOPE, "big": BIG})
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 @pytest.mark.parametrize(

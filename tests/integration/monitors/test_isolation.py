@@ -27,6 +27,8 @@ from vocelio.gateway.store.schema import tenants as tenant_rows
 from vocelio.gateway.store.site import Department, Tenant
 
 TENANTS, SAMPLED, LISTENERS = 1_000, 60, 12
+PATIENCE = 60  # seconds, for each step
+AT_EASE = 0.02  # seconds late at most: a loop that has little to do
 MARK = re.compile(rb"(?:canary-|CA\d{28}|\+1307224)(\d{4})")
 TALK = ("node.entered", "prompt.started", "caller.partial", "caller.heard")
 WRITTEN = TENANTS * 4  # events of timelines before calls end: their starts, and of TALK all but what is passing
@@ -106,7 +108,7 @@ class Canary:
 async def world(shared, redis):
     """All tenants with their calls in two processes, and those of them who have a key."""
     await fill(shared.database)
-    pace = {"look": 1.0, "beat": 1.0}  # the product's: both processes are on one event loop here, and busy
+    pace = {"look": 1.0, "beat": 2.0}  # calmer than others here: both processes are on one event loop, and busy
     async with member(shared.url, redis.url, **pace) as here, member(shared.url, redis.url, **pace) as there:
         everybody = [Canary(number, (here, there)) for number in range(1, TENANTS + 1)]
         await each(everybody, Canary.begin)
@@ -130,16 +132,20 @@ async def fill(database):
 
 
 async def each(everybody, happens):
-    """It happens to all, with room for what else there is to do."""
+    """It happens to all, as quickly as the machine has done with what comes of it: a crowded one would lose messages."""
+    loop = asyncio.get_running_loop()
     for place, one in enumerate(everybody):
         happens(one)
-        if place % 20 == 0:
+        while place % 20 == 0:
+            began = loop.time()
             await asyncio.sleep(0.002)
+            if loop.time() - began < AT_EASE:
+                break
 
 
 async def until(so):
     """Until that is so."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while not await so():  # noqa: ASYNC110 (it is so in a server)
             await asyncio.sleep(0.1)
 
@@ -157,6 +163,7 @@ def others(raw, one):
     return found - {one.mark}
 
 
+@pytest.mark.timeout(300)
 async def test_nothing_crosses_tenants(world, shared, redis):
     everybody, sampled = world
     platforms = sampled[1]  # whom the platform's key names, too
@@ -175,7 +182,7 @@ async def test_nothing_crosses_tenants(world, shared, redis):
             await asyncio.gather(*(read(session, one) for one in sampled))
             for one in sampled:
                 redis.ask("PUBLISH", channel(one.tenant), "gxxxxxxxx")  # as if a message had been lost
-            await asyncio.gather(*(watches.until(lambda watches: watches.snapshots > 1, 20) for _, watches in shown))
+            await asyncio.gather(*(watches.until(lambda watches: watches.snapshots > 1, PATIENCE) for _, watches in shown))
             await each(everybody, Canary.end)
             await seen(shown, "call.ended")
         finally:  # whoever sees too much may not see the rest in time
@@ -205,7 +212,7 @@ async def subscribed(redis, everybody, sampled):
 async def seen(shown, *kinds):
     """Until every monitor has been told all that of its tenant's call."""
     for _, watches in shown:
-        await watches.until(lambda watches: {event["type"] for event in watches.events} >= set(kinds), 20)
+        await watches.until(lambda watches: {event["type"] for event in watches.events} >= set(kinds), PATIENCE)
 
 
 async def refused(session, database, everybody, sampled):
@@ -274,7 +281,7 @@ async def heard(session, everybody, listeners):
 async def hear(ear):
     """Some sound."""
     pieces = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while len(pieces) < 10:
             message = await ear.receive()
             if message.type is WSMsgType.BINARY:

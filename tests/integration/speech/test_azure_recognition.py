@@ -305,8 +305,8 @@ async def test_nothing_is_left_of_many_sessions(emulator, billing):
     before, connections = threads(), sockets()
     azure = AzureRecognizer(account(emulator))
     await azure.start()
-    for _ in range(3):
-        await asyncio.gather(*(hear(azure, billing, pace=4) for _ in range(10)))
+    for _ in range(6):
+        await asyncio.gather(*(hear(azure, billing, pace=4) for _ in range(5)))
     await azure.aclose()
     assert azure.sessions == azure.stuck == emulator.sockets == 0
     await settles(threads, before)

@@ -132,7 +132,7 @@ async def fill(database):
 
 
 async def each(everybody, happens):
-    """It happens to all, as quickly as the machine has done with what comes of it: a crowded one would lose messages."""
+    """It happens to all, as quickly as the machine does what comes of it: a crowded one would lose messages."""
     loop = asyncio.get_running_loop()
     for place, one in enumerate(everybody):
         happens(one)
@@ -182,7 +182,7 @@ async def test_nothing_crosses_tenants(world, shared, redis):
             await asyncio.gather(*(read(session, one) for one in sampled))
             for one in sampled:
                 redis.ask("PUBLISH", channel(one.tenant), "gxxxxxxxx")  # as if a message had been lost
-            await asyncio.gather(*(watches.until(lambda watches: watches.snapshots > 1, PATIENCE) for _, watches in shown))
+            await asyncio.gather(*(watches.until(lambda one: one.snapshots > 1, PATIENCE) for _, watches in shown))
             await each(everybody, Canary.end)
             await seen(shown, "call.ended")
         finally:  # whoever sees too much may not see the rest in time

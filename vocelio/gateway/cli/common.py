@@ -1,34 +1,24 @@
-"""What the commands share: consoles, the site's folder, and leaving with a message instead of a traceback."""
+"""What the commands share: consoles, settings, and leaving with a message instead of a traceback.
+
+It imports little, for all of them wait for it.
+"""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from vocelio.gateway import config
-from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.errors import GatewayError
-from vocelio.gateway.events import EventBus
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.speech.local.recognizer import LocalRecognizer
-from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.ports import SpeechError
-from vocelio.gateway.speech.speech import only
-from vocelio.gateway.store.folder import Folder
-from vocelio.gateway.store.memory import MemoryJournal
 
 Server = Annotated[str, typer.Option(help="Where the gateway listens; otherwise localhost at PORT, or 8080.")]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
-
-EXAMPLES = Path(__file__).parents[3] / "examples"
-SITE = EXAMPLES / "site"
 
 
 def complain(text: str) -> None:
@@ -55,10 +45,3 @@ def settings() -> config.Settings:
 def address(server: str) -> str:
     """Where the gateway listens, if the user has not said otherwise."""
     return server.rstrip("/") or f"http://localhost:{settings().port}"
-
-
-def local_services(folder: Folder) -> Services:
-    """Services with offline speech for a folder's site, kept in memory."""
-    journal = MemoryJournal()
-    site = folder.site(journal)
-    return Services(site, only(LocalRecognizer(), LocalSynthesizer()), EventBus(), Fetcher(), journal, wall_clock)

@@ -9,18 +9,25 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.cli import common
 from vocelio.gateway.cli.audio import CALLERS_VOICE
 from vocelio.gateway.cli.conversation import Conversation
 from vocelio.gateway.cli.stage import stage
-from vocelio.gateway.events import Watcher
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.events import EventBus, Watcher
+from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.simulator.caller import Caller, Speak
 from vocelio.gateway.simulator.report import CallReport
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.speech import only
 from vocelio.gateway.store.folder import Folder
+from vocelio.gateway.store.memory import MemoryJournal
 
 app = typer.Typer(add_completion=False)
 
+SITE = Path(__file__).parents[3] / "examples" / "site"
 CALLER = "+13105550142"
 SAYS = "sales please"
 
@@ -47,8 +54,8 @@ def demo(
 
 
 async def _run(conversation: Conversation, wav: Path | None) -> CallReport:
-    folder = Folder(common.SITE)
-    services = common.local_services(folder)
+    folder = Folder(SITE)
+    services = _services(folder)
     async with services.bus.watch(folder.tenant.id) as watcher, stage(services) as carrier:
         shown = asyncio.create_task(_show(watcher, conversation))
         async with aclosing(LocalSynthesizer()) as voice:
@@ -60,6 +67,13 @@ async def _run(conversation: Conversation, wav: Path | None) -> CallReport:
         except TimeoutError:
             pass  # the summary says that the end is missing
     return report
+
+
+def _services(folder: Folder) -> Services:
+    """Services with offline speech for the folder's site, kept in memory."""
+    journal = MemoryJournal()
+    site = folder.site(journal)
+    return Services(site, only(LocalRecognizer(), LocalSynthesizer()), EventBus(), Fetcher(), journal, wall_clock)
 
 
 async def _show(watcher: Watcher, conversation: Conversation) -> None:

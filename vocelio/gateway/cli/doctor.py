@@ -17,7 +17,6 @@ from vocelio.gateway.cli import client, common
 from vocelio.gateway.cli.client import Api, ApiError
 from vocelio.gateway.config import SIMULATOR_ACCOUNT, Settings
 from vocelio.gateway.errors import GatewayError, SettingsError
-from vocelio.gateway.events.redis_server import SECONDS, TROUBLE, reach
 from vocelio.gateway.store import migration
 from vocelio.gateway.store.database import Database
 
@@ -109,19 +108,20 @@ async def _revision(url: str) -> str:
 
 
 def _redis(url: str) -> Finding:
+    from vocelio.gateway.events import redis_server  # here: most have none, and it takes half a second to import
+
+    async def reached() -> bool:
+        async with asyncio.timeout(redis_server.SECONDS):
+            server = await redis_server.reach(url)
+        await server.aclose()
+        return server.sharded
+
     try:
-        sharded = asyncio.run(_reached(url))
-    except TROUBLE as error:  # its text may show the address, which may hold a password
+        sharded = asyncio.run(reached())
+    except redis_server.TROUBLE as error:  # its text may show the address, which may hold a password
         problem = f"does not answer ({type(error).__name__}): monitors see events of one process only, and late"
         return Finding("redis", "wrong", problem)
     return Finding("redis", "fine", f"answers{', and is a cluster' if sharded else ''}")
-
-
-async def _reached(url: str) -> bool:
-    async with asyncio.timeout(SECONDS):
-        server = await reach(url)
-    await server.aclose()
-    return server.sharded
 
 
 def _public_url(settings: Settings) -> Finding:

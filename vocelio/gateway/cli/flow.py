@@ -19,7 +19,6 @@ from vocelio.engine.scenario import document as scenario
 from vocelio.engine.scenario import report as scenarios_report
 from vocelio.engine.scenario.steps import Scenario
 from vocelio.gateway.cli import client, common, rendering
-from vocelio.gateway.cli.audio import speak_all
 
 app = typer.Typer(help="Validate, test, show and promote flows.", no_args_is_help=True, add_completion=False)
 
@@ -121,6 +120,8 @@ def usable(file: Path) -> FlowVersion:
 
 def _speak(version: FlowVersion, scenarios: list[Scenario]) -> bool:
     """Each scenario as a call, four at a time; whether all went as they should."""
+    from vocelio.gateway.cli.audio import speak_all  # here: a whole gateway, which takes a second to import
+
     common.out.print()
     with common.explained(), Progress(console=common.out, transient=True) as progress:
         task = progress.add_task("calls", total=len(scenarios))

@@ -143,10 +143,8 @@ def _azure(environment: Mapping[str, str]) -> Azure | None:
     key, region, host = (environment.get(name, "").strip() for name in names)
     if not key and not region and not host:
         return None
-    if not key:
-        raise SettingsError("AZURE_SPEECH_KEY is missing: a region or a host alone is of no use")
     if bool(region) == bool(host):
-        raise SettingsError("AZURE_SPEECH_KEY needs either AZURE_SPEECH_REGION (westeurope) or AZURE_SPEECH_HOST")
+        raise SettingsError("AZURE_SPEECH_KEY goes with AZURE_SPEECH_REGION (westeurope) or else AZURE_SPEECH_HOST")
     if region and not re.fullmatch(r"[a-z0-9]+", region):
         raise SettingsError(f"AZURE_SPEECH_REGION is a region's short name such as westeurope, not {region!r}")
     if host and (urlsplit(host).scheme not in ("wss", "ws") or not urlsplit(host).hostname):
@@ -156,11 +154,9 @@ def _azure(environment: Mapping[str, str]) -> Azure | None:
 
 def _elevenlabs(environment: Mapping[str, str]) -> ElevenLabs | None:
     key, url = environment.get("ELEVENLABS_API_KEY", "").strip(), environment.get("ELEVENLABS_BASE_URL", "").strip()
-    if not key and url:
-        raise SettingsError("ELEVENLABS_API_KEY is missing: ELEVENLABS_BASE_URL alone is of no use")
     if url and (urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname):
         raise SettingsError(f"ELEVENLABS_BASE_URL is an address such as {ELEVENLABS_URL}, not {url!r}")
-    return ElevenLabs(key, url.rstrip("/") or ELEVENLABS_URL) if key else None
+    return ElevenLabs(key, url.rstrip("/") or ELEVENLABS_URL) if key or url else None
 
 
 def _redis_url(url: str) -> str:

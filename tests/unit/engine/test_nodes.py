@@ -10,6 +10,8 @@ from vocelio.engine.document import Known, load
 from vocelio.engine.facts import TenantFacts
 from vocelio.engine.hours import OpeningHours
 from vocelio.engine.nodes import TYPES
+from vocelio.engine.nodes.voice import ChangeVoice
+from vocelio.engine.voice import Voice
 
 REST = {"type": "wait", "seconds": 9}
 
@@ -140,6 +142,16 @@ def test_voice_changes_what_it_names_from_here_on() -> None:
     phone = at("voice", "next", speed=1.5, then={"type": "say", "text": "Hi"})
     spoken = phone.one(actions.Speak)
     assert (spoken.voice.speed, spoken.voice.name) == (1.5, "en-us")
+
+
+def test_a_change_of_voice_drops_the_fallbacks_that_do_not_go_with_it() -> None:
+    ava, george = Voice("azure", "ava"), Voice("local", "en-gb")
+    flow = Voice("elevenlabs", "rachel", fallbacks=(ava, george))
+    assert ChangeVoice(name="adam").changed(flow).fallbacks == (ava, george)
+    assert ChangeVoice(tier="azure", name="andrew").changed(flow).fallbacks == (george,)
+    assert ChangeVoice(name="lucia", language="es-ES").changed(flow).fallbacks == ()
+    alvaro = Voice("azure", "es-ES-AlvaroNeural", "es-ES")
+    assert ChangeVoice(name="lucia", language="es-ES", fallbacks=(alvaro,)).changed(flow).fallbacks == (alvaro,)
 
 
 # wait, echo

@@ -29,8 +29,12 @@ class ChangeVoice(Node, frozen=True, kw_only=True):
         return {name: value for name, value in fields.items() if value is not None}
 
     def changed(self, voice: Voice) -> Voice:
-        """The voice that another becomes here."""
-        return msgspec.structs.replace(voice, **self._changes())
+        """The voice that another becomes here. It loses fallbacks that do not go with it any more."""
+        made = msgspec.structs.replace(voice, **self._changes())
+        if self.fallbacks is not None:
+            return made
+        left = [one for one in made.fallbacks if one.tier != made.tier and self.language in (None, one.language)]
+        return msgspec.structs.replace(made, fallbacks=tuple(left))
 
     def enter(self, run: Run) -> None:
         run.state.voice = self.changed(run.voice)

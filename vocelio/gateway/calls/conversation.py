@@ -9,6 +9,7 @@ from typing import Protocol, assert_never
 
 from vocelio.codecs.activity import SpeechStarted
 from vocelio.engine import actions, events
+from vocelio.engine.voice import Tier
 from vocelio.gateway.calls.ports import Services, Transport
 from vocelio.gateway.calls.record import CallRecord
 from vocelio.gateway.calls.recorder import Recorder
@@ -61,6 +62,7 @@ class Conversation:
         self._partial: tuple[actions.Listen, Heard] | None = None  # the newest text of the present listening
         self._deadline: asyncio.TimerHandle | None = None
         self._turn = Turn()
+        self._late: set[Tier] = set()  # with the text of what the caller said last: one silence a turn is enough
         self._echoing = self._closed = False
         self._record, self._ears, self._metrics = record, services.speech.ears, services.metrics
         tenant = record.assignment.tenant.id
@@ -111,7 +113,7 @@ class Conversation:
             return
         if prompt.audio:
             self._shell.publish("prompt.failed", prompt=prompt.id, problem=f"there is no sound {prompt.audio!r}")
-        self._speaking.speak(prompt.id, prompt.text, prompt.voice)
+        self._speaking.speak(prompt.id, prompt.text, prompt.voice, self._late)
 
     def stop_speaking(self, prompt: str) -> None:
         """Stop at once."""
@@ -209,6 +211,8 @@ class Conversation:
         self._record.vendors.add(fact)
         measure(self._metrics, fact)
         if isinstance(fact, Troubled):
+            if fact.late and fact.service == "recognition":
+                self._late.add(fact.provider)
             problem = {"provider": fact.provider, "service": fact.service, "problem": fact.problem}
             self._shell.publish("speech.troubled", **problem)
 
@@ -226,6 +230,7 @@ class Conversation:
         self._shell.glimpse("caller.speaking", on=isinstance(edge, SpeechStarted))
         if isinstance(edge, SpeechStarted):
             self._turn.forget()
+            self._late.clear()
             self._shell.step(events.SpeechStarted(self._shell.at()))
         else:
             now = self._loop.time()

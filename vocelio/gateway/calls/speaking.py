@@ -7,11 +7,11 @@ and end, never from inside ``speak``; ``facts`` of how it is spoken; ``sent`` of
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import aclosing
 from functools import partial
 
-from vocelio.engine.voice import Voice
+from vocelio.engine.voice import Tier, Voice
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.playout import Playout, PlayoutEvent, Send, SendAudio, SendMark
 from vocelio.gateway.speech.facts import Fact, Sounded
@@ -45,15 +45,15 @@ class Speaking:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def speak(self, prompt: str, text: str, voice: Voice) -> None:
-        """Play the text behind what is being played."""
+    def speak(self, prompt: str, text: str, voice: Voice, late: Collection[Tier] = ()) -> None:
+        """Play the text behind what is being played; see ``Voices.speak``."""
         if ready := self._voices.ready(self._tenant, text, voice):
             provider, sound = ready
             self._facts(prompt, Sounded(provider))
             self.play(prompt, sound)
             return
         self._playout.begin(prompt)
-        task = self._loop.create_task(self._synthesise(prompt, text, voice), name=f"prompt {prompt}")
+        task = self._loop.create_task(self._synthesise(prompt, text, voice, tuple(late)), name=f"prompt {prompt}")
         self._tasks[prompt] = task
         task.add_done_callback(lambda _: self._tasks.pop(prompt, None))
 
@@ -88,10 +88,10 @@ class Speaking:
         """Until the cancelled tasks are gone."""
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _synthesise(self, prompt: str, text: str, voice: Voice) -> None:
+    async def _synthesise(self, prompt: str, text: str, voice: Voice, late: Collection[Tier]) -> None:
         try:
             told = partial(self._facts, prompt)
-            async with aclosing(self._voices.speak(self._tenant, text, voice, told)) as sound:
+            async with aclosing(self._voices.speak(self._tenant, text, voice, told, late)) as sound:
                 async for mulaw in sound:
                     self._playout.feed(prompt, mulaw)
                     self._pump()

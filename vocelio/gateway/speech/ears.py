@@ -59,19 +59,13 @@ class Ears:
         await asyncio.gather(*(ear.health.aclose() for ear in self._ears.values()))
         await asyncio.gather(*(ear.recognizer.aclose() for ear in self._ears.values()))
 
-    def health(self, tier: Tier) -> Health | None:
-        """Of the provider of that tier, if it is configured."""
-        return self._ears[tier].health if tier in self._ears else None
-
     def report(self) -> list[Report]:
         """What is known of each provider."""
         return [ear.health.report() for ear in self._ears.values()]
 
     def _chain(self, tier: Tier, expectation: Expectation) -> list[Tier]:
         found: list[Tier] = [one for one in PLAN[tier] if one in self._ears] or list(self._ears)
-        able: list[Tier] = [
-            one for one in found if one != "local" or expectation.phrases
-        ] or found  # it hears no free text
+        able: list[Tier] = [one for one in found if one != "local" or _is_for_local(expectation)] or found
         return [one for one in able if self._ears[one].health.usable] or able[-1:]
 
     async def _try(self, tier: Tier) -> None:
@@ -97,6 +91,11 @@ class Ears:
             raise Late(f"{tier} had no text {DEADLINE:g} s after the probe's end") from None
         finally:
             recognition.close()
+
+
+def _is_for_local(expectation: Expectation) -> bool:
+    """It hears no free text, and no language but English: that a caller is not understood would be all that it says."""
+    return bool(expectation.phrases) and expectation.language.lower().split("-")[0] == "en"
 
 
 class _Listener:
@@ -202,7 +201,7 @@ class _Listener:
 
     def _note(self, ear: _Ear, error: SpeechError) -> None:
         ear.health.failed(error)
-        self._told(Troubled(ear.health.provider, "recognition", str(error)))
+        self._told(Troubled(ear.health.provider, "recognition", str(error), isinstance(error, Late)))
 
     def _leave(self, after: float | None) -> None:
         """The present recogniser is done with."""

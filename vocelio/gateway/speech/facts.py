@@ -31,11 +31,15 @@ class Recognised(msgspec.Struct, frozen=True):
 
 
 class Troubled(msgspec.Struct, frozen=True):
-    """A provider failed in this call; ``problem`` is safe to show. Another goes on, if there is one."""
+    """A provider failed in this call; ``problem`` is safe to show. Another goes on, if there is one.
+
+    One that came too ``late`` is likely to be so again at once, with all that it does.
+    """
 
     provider: Tier
     service: Service
     problem: str
+    late: bool = False
 
 
 Fact = Sounded | Synthesised | Recognised | Troubled

@@ -23,7 +23,6 @@ FAILURES = 3
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds until a probe
 LATENCIES = 200  # of the newest successes
 PROBE_SECONDS = 10.0
-SUSPECT_SECONDS = 5.0  # after the other service of a provider was late: one silence a turn is enough
 START_SECONDS = 8.0  # that a provider's being far away may delay the start of the gateway; loading an SDK takes 1 or 2
 
 Service = Literal["recognition", "synthesis"]
@@ -75,13 +74,11 @@ class Health:
         self._timer: asyncio.TimerHandle | None = None
         self._probing: asyncio.Task[None] | None = None
         self._closed = False
-        self._suspect_until = 0.0
-        self.peer: Health | None = None  # the provider's other service
 
     @property
     def usable(self) -> bool:
         """Whether calls should use it now, if they can use another."""
-        return self._state == "closed" and asyncio.get_running_loop().time() >= self._suspect_until
+        return self._state == "closed"
 
     def succeeded(self, seconds: float | None = None) -> None:
         """A request went well, and took so long."""
@@ -105,16 +102,10 @@ class Health:
         self._in_a_row += 1
         self._good = 0
         self._error = (now, str(error))
-        if isinstance(error, Late) and self.peer:
-            self.peer.suspect()
         surely = surely or self._in_a_row >= FAILURES or isinstance(error, CredentialsRefused)
         if self._state == "closed" and surely:
             LOG.warning("%s of %s is not used for now: %s", self.service, self.provider, error)
             self._open()
-
-    def suspect(self) -> None:
-        """The provider's other service was late."""
-        self._suspect_until = asyncio.get_running_loop().time() + SUSPECT_SECONDS
 
     def report(self) -> Report:
         """What is known."""
@@ -195,6 +186,9 @@ async def _start(service: Startable, health: Health) -> SpeechError | None:
         problem = error
     except TimeoutError:
         problem = SpeechError(f"{health.provider} was not ready within {START_SECONDS:g} s")
+    except Exception:  # a provider's defect, or what its SDK makes of the environment: others can do without it
+        LOG.exception("%s of %s could not be started", health.service, health.provider)
+        problem = SpeechError(f"{health.provider} could not be started; the log says how")
     else:
         return None
     health.failed(problem, surely=True)

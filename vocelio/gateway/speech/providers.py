@@ -9,6 +9,7 @@ from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
 from vocelio.gateway.speech.ears import Ears
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
+from vocelio.gateway.speech.keyless import Keyless
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.ports import Recognizer, Synthesizer
@@ -34,12 +35,14 @@ def speech(settings: Settings, shelf: Shelf | None = None) -> Speech:
     """Speech with all providers that are configured."""
     recognizers: dict[Tier, Recognizer] = {}
     synthesizers: dict[Tier, Synthesizer] = {}
-    if settings.azure:
-        recognizers["azure"] = AzureRecognizer(settings.azure)
-        synthesizers["azure"] = AzureSynthesizer(settings.azure)
-    if settings.elevenlabs:
-        recognizers["elevenlabs"] = ElevenLabsRecognizer(settings.elevenlabs)
-        synthesizers["elevenlabs"] = ElevenLabsSynthesizer(settings.elevenlabs)
+    if azure := settings.azure:
+        missing = None if azure.key else Keyless("AZURE_SPEECH_KEY")
+        recognizers["azure"] = missing or AzureRecognizer(azure)
+        synthesizers["azure"] = missing or AzureSynthesizer(azure)
+    if elevenlabs := settings.elevenlabs:
+        missing = None if elevenlabs.key else Keyless("ELEVENLABS_API_KEY")
+        recognizers["elevenlabs"] = missing or ElevenLabsRecognizer(elevenlabs)
+        synthesizers["elevenlabs"] = missing or ElevenLabsSynthesizer(elevenlabs)
     if "local" in configured(settings):
         recognizers["local"], synthesizers["local"] = LocalRecognizer(), LocalSynthesizer()
     return Speech(Ears(recognizers), Voices(synthesizers, shelf))

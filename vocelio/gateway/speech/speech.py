@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vocelio.gateway.speech.ears import Ears
 from vocelio.gateway.speech.health import Report
 from vocelio.gateway.speech.ports import Recognizer, Synthesizer
-from vocelio.gateway.speech.voices import PLAN, Shelf, Voices
+from vocelio.gateway.speech.voices import Shelf, Voices
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,6 @@ class Speech:
 
     ears: Ears
     voices: Voices
-
-    def __post_init__(self) -> None:
-        for tier in PLAN:
-            ear, mouth = self.ears.health(tier), self.voices.health(tier)
-            if ear and mouth:
-                ear.peer, mouth.peer = mouth, ear
 
     async def start(self) -> None:
         """Get ready. Raises SpeechError when local speech is all there is, and cannot be had."""

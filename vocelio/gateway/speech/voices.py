@@ -55,7 +55,7 @@ class EmptyShelf:
 
 def chain(voice: Voice, configured: Collection[Tier]) -> list[Voice]:
     """The voices to speak with, best first, of the tiers that are ``configured``; at least one is."""
-    own = {voice.tier: voice, **{one.tier: one for one in voice.fallbacks}}
+    own = {**{one.tier: one for one in voice.fallbacks}, voice.tier: voice}
     tiers: list[Tier] = [tier for tier in PLAN[voice.tier] if tier in configured] or list(configured)
     return [own.get(tier) or _standing_in(tier, voice) for tier in tiers]
 
@@ -90,9 +90,15 @@ class Voices:
             return None
         return first.tier, PAUSE.join(sound for sound in sounds if sound)
 
-    async def speak(self, tenant: str, text: str, voice: Voice, told: Told) -> AsyncGenerator[bytes, None]:
-        """Mu-law sound, as it is made. Raises SpeechError when no voice can be had any more."""
-        left = chain(voice, self._mouths)
+    async def speak(
+        self, tenant: str, text: str, voice: Voice, told: Told, late: Collection[Tier] = ()
+    ) -> AsyncGenerator[bytes, None]:
+        """Mu-law sound, as it is made. Raises SpeechError when no voice can be had any more.
+
+        Providers that were ``late`` in the caller's present turn are not waited for again, if there is another.
+        """
+        every = chain(voice, self._mouths)
+        left = [one for one in every if one.tier not in late] or every
         speaking: Tier | None = None
         for sentence in split(text):
             if speaking:
@@ -118,10 +124,6 @@ class Voices:
         """Leave nothing behind."""
         await asyncio.gather(*(mouth.health.aclose() for mouth in self._mouths.values()))
         await asyncio.gather(*(mouth.synthesizer.aclose() for mouth in self._mouths.values()))
-
-    def health(self, tier: Tier) -> Health | None:
-        """Of the provider of that tier, if it is configured."""
-        return self._mouths[tier].health if tier in self._mouths else None
 
     def report(self) -> list[Report]:
         """What is known of each provider."""
@@ -155,7 +157,7 @@ class Voices:
                     return
                 except SpeechError as error:
                     problem = error
-                    told(Troubled(voice.tier, "synthesis", str(error)))
+                    told(Troubled(voice.tier, "synthesis", str(error), isinstance(error, Late)))
                     if sounded >= enough / min(
                         1.0, voice.speed
                     ):  # only its end did not come: nobody wants to hear it twice
@@ -179,9 +181,13 @@ class Voices:
                     yield chunk
         except SpeechError as error:
             health.failed(error)
+            if first is None and isinstance(error, Late):  # it has the text, and may well ask money for it
+                told(Synthesised(voice.tier, len(sentence), None))
             raise
         except (GeneratorExit, asyncio.CancelledError):
-            if first is not None:  # nobody wants the rest: it was well as far as it went
+            if first is None:
+                told(Synthesised(voice.tier, len(sentence), None))
+            else:  # nobody wants the rest: it was well as far as it went
                 health.succeeded(first)
             raise
         except Exception as error:

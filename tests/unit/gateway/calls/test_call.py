@@ -7,11 +7,15 @@ import random
 import pytest
 
 from tests.unit.gateway.calls.peer import Peer, World
+from tests.unit.gateway.speech.providers import Hearer
 from tests.virtual_time import in_virtual_time
 from vocelio.engine.events import TransferEnded
 from vocelio.gateway.calls.watch import Watch
 from vocelio.gateway.simulator.babble import babble
+from vocelio.gateway.speech.ears import Ears
 from vocelio.gateway.speech.scripted import ScriptedRecognition, ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.speech import Speech
+from vocelio.gateway.speech.voices import Voices
 
 SPEECH = babble(1.0, random.Random(2))  # noqa: S311 (a sound, no secret)
 GREETING = "Thank you for calling. How may we help you today?"
@@ -352,6 +356,21 @@ async def test_a_call_ends_whatever_its_synthesizer_does(synthesizer):
     await peer.run(10)
     assert (peer.code, world.record.outcome) == (1000, "completed")
     assert len(world.of("prompt.failed")) == 1
+    await peer.gone()
+
+
+@in_virtual_time
+async def test_a_provider_that_heard_too_late_does_not_speak_until_the_caller_has_spoken_again():
+    ears = Ears({"elevenlabs": Hearer("...", "billing"), "azure": Hearer("who knows")})
+    voices = Voices({"elevenlabs": ToneSynthesizer(), "azure": ToneSynthesizer()})
+    world = World({**ASK, "voice": {"tier": "elevenlabs", "name": "rachel"}}, speech=Speech(ears, voices))
+    peer = started(world)
+    await peer.run(6)
+    await peer.run(5, SPEECH)
+    await peer.run(5, SPEECH)
+    spoken = {name: tally.syntheses for name, tally in world.kept.speech.items()}
+    assert [event["text"] for event in world.of("caller.heard")] == ["who knows", "billing"]
+    assert spoken == {"elevenlabs": 4, "azure": 1}  # the greeting has two sentences
     await peer.gone()
 
 

@@ -1,14 +1,15 @@
 """Ears: who hears an utterance when somebody fails, and that all of it is heard."""
 
 import asyncio
+from contextlib import aclosing
 
 import pytest
 
 from tests.unit.gateway.speech.providers import Hearer, Speaker
 from tests.virtual_time import in_virtual_time
+from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.ears import DEADLINE, MOST, Ears
-from vocelio.gateway.speech.facts import Recognised, Troubled
-from vocelio.gateway.speech.health import SUSPECT_SECONDS
+from vocelio.gateway.speech.facts import Recognised, Sounded, Troubled
 from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, Heard, SpeechError
 from vocelio.gateway.speech.speech import Speech
 from vocelio.gateway.speech.voices import Voices
@@ -145,21 +146,45 @@ async def test_a_call_of_another_tier_asks_its_own_provider():
 
 
 @in_virtual_time
-async def test_a_provider_that_hears_too_late_is_not_asked_to_speak_in_the_same_turn():
-    ears_, voices = (
-        ears(Hearer("..."), Hearer("..."), Hearer("sales")),
-        Voices({"elevenlabs": Speaker(), "local": Speaker()}),
-    )
-    Speech(ears_, voices)
-    asker = Asker(ears_)
-    assert await asker.say() < 2 * DEADLINE + 0.2
-    asker = Asker(ears_)
-    for _ in range(10):
-        asker.recognition.feed(FRAME)
-    asker.recognition.finish()
-    await asyncio.sleep(DEADLINE + 0.1)
-    assert not voices.health("elevenlabs").usable
-    assert voices.report()[0].state == "closed", "only suspected"
-    await asyncio.sleep(SUSPECT_SECONDS)
-    assert voices.health("elevenlabs").usable
-    await ears_.aclose()
+async def test_one_that_is_late_is_told_and_its_voice_is_not_kept_from_other_calls():
+    made, voices = ears(Hearer("..."), Hearer("sales")), Voices({"elevenlabs": Speaker(), "azure": Speaker()})
+    speech = Speech(made, voices)
+    asker = Asker(made)
+    assert await asker.say() < DEADLINE + 0.2
+    (troubled,) = [fact for fact in asker.told if isinstance(fact, Troubled)]
+    assert (troubled.provider, troubled.late) == ("elevenlabs", True)
+    sounded = []
+    async with aclosing(voices.speak("harbour", "Hello.", Voice("elevenlabs", "rachel"), sounded.append)) as chunks:
+        assert [chunk async for chunk in chunks]
+    assert Sounded("elevenlabs") in sounded
+    await speech.aclose()
+
+
+@pytest.mark.parametrize(
+    ("expectation", "whose"),
+    [
+        (MENU, "local"),
+        (Expectation(("sales",), "en-GB"), "local"),
+        (Expectation(("Verkauf", "Rechnung"), "de-DE"), None),
+        (Expectation(("销售",), "zh-CN"), None),
+        (Expectation(()), None),
+    ],
+)
+@in_virtual_time
+async def test_local_speech_stands_in_only_for_what_it_can_hear(expectation, whose):
+    down = SpeechError("end")
+    made = ears(Hearer(down), Hearer(down), Hearer("local"))
+    asker = Asker(made, expectation)
+    await asker.say()
+    assert asker.texts == [whose] * bool(whose)
+    assert len(asker.errors) == (not whose), "so that the keys are offered"
+    await made.aclose()
+
+
+@in_virtual_time
+async def test_where_there_is_local_speech_alone_it_tries():
+    made = ears(Hearer("verkauf"), tiers=("local",))
+    asker = Asker(made, Expectation(("Verkauf",), "de-DE"))
+    await asker.say()
+    assert asker.texts == ["verkauf"]
+    await made.aclose()

@@ -11,6 +11,7 @@ from tests.virtual_time import in_virtual_time
 from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.facts import Sounded, Synthesised, Troubled, untold
 from vocelio.gateway.speech.health import FIRST_PAUSE
+from vocelio.gateway.speech.keyless import Keyless
 from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
 from vocelio.gateway.speech.voices import DEADLINE, PAUSE, Voices, chain
 
@@ -180,6 +181,64 @@ async def test_a_start_that_hangs_is_not_waited_for():
     await made.start()
     assert asyncio.get_running_loop().time() < 10
     assert "not ready" in made.report()[0].last_error
+
+
+@in_virtual_time
+async def test_a_provider_that_cannot_even_be_started_keeps_nobody_from_speaking(caplog):
+    best, other = Speaker(), Speaker()
+    best.started = ImportError("a proxy's library is not installed")
+    made = voices(best, other)
+    await made.start()
+    _, told, _ = await spoken(made)
+    assert of(told, Sounded) == [Sounded("azure")]
+    report = made.report()[0]
+    assert (report.state, report.last_error) == ("open", "elevenlabs could not be started; the log says how")
+    assert "proxy" in caplog.text
+    await made.aclose()
+
+
+@in_virtual_time
+async def test_without_its_key_a_provider_is_in_trouble_and_others_speak():
+    made = voices(Keyless("ELEVENLABS_API_KEY"), Speaker())
+    await made.start()
+    await asyncio.sleep(100)  # probes, too
+    _, told, silence = await spoken(made)
+    assert (of(told, Sounded), silence) == ([Sounded("azure")], 0)
+    assert (made.report()[0].state, made.report()[0].last_error) == ("open", "ELEVENLABS_API_KEY is missing")
+    await made.aclose()
+
+
+@in_virtual_time
+async def test_one_that_was_late_in_this_turn_is_not_waited_for_again():
+    best, other = Speaker(), Speaker()
+    made, told = voices(best, other), []
+    async with aclosing(made.speak("harbour", TEXT, RACHEL, told.append, ("elevenlabs",))) as chunks:
+        assert [chunk async for chunk in chunks]
+    assert (best.texts, len(other.texts)) == ([], 3)
+    async with aclosing(made.speak("harbour", TEXT, RACHEL, told.append, ("elevenlabs", "azure"))) as chunks:
+        assert [chunk async for chunk in chunks]
+    assert len(best.texts) == 3, "if there is another"
+
+
+@in_virtual_time
+async def test_what_was_asked_and_gave_no_sound_in_time_is_told_too():
+    made = voices(Speaker((0, "silent")), Speaker())
+    _, told, _ = await spoken(made, "This is one.")
+    assert of(told, Synthesised)[0] == Synthesised("elevenlabs", 12, None)
+    told = []
+    speaking = asyncio.ensure_future(anext(made.speak("harbour", "This is one.", RACHEL, told.append)))
+    await asyncio.sleep(0.5)
+    speaking.cancel()
+    await asyncio.gather(speaking, return_exceptions=True)
+    assert of(told, Synthesised) == [Synthesised("elevenlabs", 12, None)]
+    refused = voices(Speaker(DOWN), Speaker())
+    _, told, _ = await spoken(refused, "This is one.")
+    assert [fact.provider for fact in of(told, Synthesised)] == ["azure"]
+
+
+def test_a_voice_is_never_its_own_fallback():
+    spanish = Voice("azure", "es-ES-AlvaroNeural", "es-ES", fallbacks=(Voice("azure", "ava"), Voice("local")))
+    assert [voice.name for voice in chain(spanish, ("azure", "local"))] == ["es-ES-AlvaroNeural", "en-us"]
 
 
 @in_virtual_time

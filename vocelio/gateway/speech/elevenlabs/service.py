@@ -1,6 +1,7 @@
 """One account's connection pool, made when first needed, in a thread: importing the SDK would stop the loop for 1 s."""
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from vocelio.gateway.config import ElevenLabs
@@ -8,6 +9,8 @@ from vocelio.gateway.speech.ports import SpeechError
 
 if TYPE_CHECKING:
     from vocelio.gateway.speech.elevenlabs.sdk import Client
+
+LOG = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 0.5
 """For closing the connections, which waits for nobody; a bound all the same."""
@@ -57,4 +60,8 @@ def _load(account: ElevenLabs, connections: int, wait: float) -> "Client":
         from vocelio.gateway.speech.elevenlabs.sdk import Client
     except ImportError as error:
         raise SpeechError("the ElevenLabs SDK is not installed: pip install elevenlabs") from error
-    return Client(account, connections, wait)
+    try:
+        return Client(account, connections, wait)
+    except Exception as error:  # of what the machine is set to: a proxy, certificates
+        LOG.exception("the client of ElevenLabs cannot be made")
+        raise SpeechError("the client of ElevenLabs cannot be made; the log says why") from error

@@ -15,7 +15,7 @@ from contextvars import Context
 from typing import Protocol
 
 from vocelio.gateway.speech.local import wire
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.ports import SpeechError, Unsuitable
 
 START_SECONDS = 20
 """To start: 0.3 s alone, more on a busy machine."""
@@ -147,7 +147,7 @@ class WorkerProcess(asyncio.Protocol):
                     listener.report(report)
             case wire.Failed(stream=stream, reason=reason):
                 if listener := self._listeners.pop(stream, None):
-                    listener.fail(SpeechError(reason))
+                    listener.fail(Unsuitable(reason))
             case wire.LeftOut(phrase=phrase):
                 _warn_left_out(phrase)
             case wire.Ready():

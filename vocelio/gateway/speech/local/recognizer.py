@@ -97,7 +97,7 @@ class LocalRecognizer:
         if worker is None:
             raise SpeechError("no recognition worker is running")
         if worker.load >= MAX_STREAMS:
-            raise SpeechError(f"local recognition is full: {MAX_STREAMS} utterances in each worker")
+            raise Unsuitable(f"local recognition is full: {MAX_STREAMS} utterances in each worker")
         return worker
 
     async def _add_worker(self) -> None:
@@ -152,7 +152,7 @@ class LocalRecognition:
         self._unsent += mulaw
         self._room -= len(mulaw)
         if self._room < 0:
-            self._fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
+            self._fail_soon(Unsuitable(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
         elif len(self._unsent) >= SEND_BYTES:
             self._send(worker)
 

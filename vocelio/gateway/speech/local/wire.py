@@ -71,7 +71,7 @@ class Final(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The stream cannot be recognised."""
+    """The stream cannot be recognised, for what was asked of it: others can."""
 
     stream: int
     reason: str

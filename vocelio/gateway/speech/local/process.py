@@ -75,7 +75,7 @@ class WorkerProcess(asyncio.Protocol):
 
     @property
     def load(self) -> int:
-        """Streams that it hears."""
+        """Streams that it hears, or has yet to answer."""
         return len(self._listeners)
 
     @property
@@ -98,7 +98,7 @@ class WorkerProcess(asyncio.Protocol):
         self._transport.write(wire.pack(wire.Finish(stream)))
 
     def close(self, stream: int) -> None:
-        """Forget a stream. Harmless if it has ended."""
+        """Forget a stream that is not finished. Harmless if it has ended."""
         if self._listeners.pop(stream, None) is not None:
             self._transport.write(wire.pack(wire.Close(stream)))
 

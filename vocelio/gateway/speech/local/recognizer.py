@@ -33,7 +33,8 @@ SEND_BYTES = 800
 """Mu-law sent at a time, 100 ms: a system call per 20 ms frame would cost more than all else here."""
 
 FINAL_SECONDS = 5.0
-"""For the final, which takes milliseconds: a worker that needs longer is stuck, and is replaced."""
+"""For the final, which takes milliseconds: a worker that needs longer is stuck, and is replaced. That is found out
+also when nobody waits for the final any more: callers are less patient."""
 
 RESTARTS, RESTARTS_SECONDS = 5, 60.0
 """Workers that may be replaced in a while. Dying faster is a defect that starting more would only hide."""
@@ -166,10 +167,14 @@ class LocalRecognition:
         self._deadline = asyncio.get_running_loop().call_later(FINAL_SECONDS, worker.end, "does not answer")
 
     def close(self) -> None:
-        """See ``Recognition.close``: the worker drops the utterance at once."""
-        self._end()
+        """See ``Recognition.close``. An utterance that is not finished is dropped by the worker at once.
+
+        One that is finished counts as the worker's until it has answered, for nobody to hear: a worker that hangs
+        would otherwise always be the least busy, get every next utterance, and never be found out.
+        """
+        self._ended = True
         self._unsent.clear()
-        if self._worker is not None:
+        if self._worker is not None and not self._finished:
             self._worker.close(self.number)
 
     def _begun(self) -> WorkerProcess | None:
@@ -189,8 +194,7 @@ class LocalRecognition:
             worker.audio(self.number, bytes(self._unsent))
             self._unsent.clear()
 
-    def _end(self) -> None:
-        self._ended = True
+    def _answered(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -204,17 +208,18 @@ class LocalRecognition:
 
     def report(self, report: wire.Partial | wire.Final) -> None:
         """From the worker."""
-        if self._ended:
-            return
         final = isinstance(report, wire.Final)
         if final:
-            self._end()
-        self._heard(Heard(report.text, report.confidence, final))
+            self._answered()
+        if not self._ended:
+            self._ended = final
+            self._heard(Heard(report.text, report.confidence, final))
 
     def fail(self, error: SpeechError) -> None:
         """From the worker, or from ``_fail_soon``."""
+        self._answered()
         if not self._ended:
-            self._end()
+            self._ended = True
             self._failed(error)
 
 

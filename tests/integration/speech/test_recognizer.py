@@ -16,6 +16,7 @@ from vocelio.codecs import mulaw
 from vocelio.gateway import logs
 from vocelio.gateway.logs import AsJson
 from vocelio.gateway.speech.local import recognizer as module
+from vocelio.gateway.speech.local.crew import MAX_STREAMS
 from vocelio.gateway.speech.local.grammar import normal
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
@@ -186,7 +187,7 @@ async def test_many_utterances_at_once(recognizer: LocalRecognizer):
 
 
 async def test_too_many_utterances_are_refused(recognizer: LocalRecognizer):
-    ears = [Ear(recognizer, YES_NO) for _ in range(module.MAX_STREAMS + 1)]
+    ears = [Ear(recognizer, YES_NO) for _ in range(MAX_STREAMS + 1)]
     for ear in ears:
         ear.feed(PAUSE)
     assert not ears[-1].outcome.done()  # never from inside the call
@@ -198,7 +199,7 @@ async def test_too_many_utterances_are_refused(recognizer: LocalRecognizer):
 
 
 async def test_listening_to_silence_takes_no_place(recognizer: LocalRecognizer):
-    waiting = [Ear(recognizer, YES_NO) for _ in range(module.MAX_STREAMS + 1)]
+    waiting = [Ear(recognizer, YES_NO) for _ in range(MAX_STREAMS + 1)]
     assert (await hear(recognizer, await say("yes"), YES_NO)).text == "yes"
     for ear in waiting:
         ear.recognition.close()
@@ -266,24 +267,6 @@ async def test_what_follows_is_not_logged_as_that_calls_by_which_a_worker_ended(
         line["message"].split(maxsplit=3)[3]: line.get("call") for line in map(json.loads, caplog.text.splitlines())
     }
     assert told == {"does not keep up and is ended": "CA1", "died and is replaced": None}
-
-
-async def test_workers_that_keep_dying_are_given_up():
-    recognizer = LocalRecognizer(workers=1)
-    await recognizer.start()
-    for _ in range(module.RESTARTS + 1):
-        ear = Ear(recognizer, MENU)
-        ear.feed(PAUSE)
-        os.kill(recognizer.pids[0], signal.SIGKILL)
-        with pytest.raises(SpeechError, match="died"):
-            await ear.result()
-        await recognizer.settled()
-    assert children() == set()
-    ear = Ear(recognizer, MENU)
-    ear.feed(PAUSE)
-    with pytest.raises(SpeechError, match="no recognition worker"):
-        await ear.result()
-    await recognizer.aclose()
 
 
 async def test_closing_fails_what_is_open():

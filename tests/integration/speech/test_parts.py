@@ -1,4 +1,4 @@
-"""The local recogniser's parts that need no worker: messages, grammar, pronunciations."""
+"""The parts of local speech that need no worker: messages, grammar, pronunciations, espeak-ng's voices."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocelio.gateway.speech.local import wire
+from vocelio.gateway.speech.local import espeak, wire
 from vocelio.gateway.speech.local.dictionary import Dictionary
 from vocelio.gateway.speech.local.grammar import CONSONANTS, GARBAGE, VOWELS, Grammar, normal
 from vocelio.gateway.speech.local.phonemes import to_arpabet
@@ -123,7 +123,9 @@ def test_a_word_outside_is_spelled_with_the_models_phonemes(dictionary: Dictiona
     assert {phoneme for sound in sounds for phoneme in sound.split()} <= {*VOWELS, *CONSONANTS, *rest}
 
 
-@pytest.mark.parametrize(("word", "language"), [("sales", "xx-XX"), ("söhne", "de-DE"), ("", "en-US")])
+@pytest.mark.parametrize(
+    ("word", "language"), [("sales", "xx-XX"), ("söhne", "de-DE"), ("", "en-US"), ("销售", "zh-CN")]
+)
 def test_what_cannot_be_said_has_no_pronunciation(dictionary: Dictionary, word: str, language: str):
     assert dictionary.pronunciations(word, language) == ()
 
@@ -132,3 +134,30 @@ def test_an_unknown_phoneme_makes_a_word_unknown():
     assert to_arpabet(["v", "'oU", "I2"]) == "V OW IH"
     assert to_arpabet(["v", "qQ"]) is None
     assert to_arpabet([]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("en-us", "en-us"),
+        ("en-us+f3", "en-us+f3"),
+        ("de-at", "de"),
+        ("de-at+f3", "de+f3"),
+        ("zh", "cmn"),
+        ("zh-cn", "cmn"),
+        ("zh-TW+f3", "cmn+f3"),
+        ("zh-cn-sichuan", "cmn"),
+        ("zh-hk", "yue"),
+        ("no-no", "nb"),
+        ("fil-ph", "en-us"),
+        ("nope+f3", "en-us+f3"),
+        ("de+nope", "de"),
+        ("de+../x", "de"),
+        ("../../x", "en-us"),
+        ("de/../x", "en-us"),
+        ("de\0", "en-us"),
+        ("", "en-us"),
+    ],
+)
+def test_every_voice_has_a_nearest_one_that_there_is(name: str, nearest: str):
+    assert espeak.load().nearest(name) == nearest

@@ -7,23 +7,20 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 
 import numpy
 import pytest
 
+from tests.integration.speech.local_hearing import MENU, PAUSE, YES_NO, Ear, children, hear, say
 from vocelio.codecs import mulaw
-from vocelio.engine.voice import Voice
 from vocelio.gateway import logs
 from vocelio.gateway.logs import AsJson
 from vocelio.gateway.speech.local import recognizer as module
+from vocelio.gateway.speech.local.crew import MAX_STREAMS
 from vocelio.gateway.speech.local.grammar import normal
-from vocelio.gateway.speech.local.recognizer import LocalRecognition, LocalRecognizer
-from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
 
-MENU = Expectation(("sales", "buy something", "billing", "my invoice", "support", "technical help"))
-YES_NO = Expectation(("yes", "yeah", "yes please", "no", "no thanks"))
 DIGITS = Expectation(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), repeat=True)
 VOICES = ("en-us", "en-us+f3", "en-us+m3", "en-us+f2")
 OTHER = (
@@ -35,64 +32,6 @@ OTHER = (
     "flurgle bazoo mintrak",
     "turn the music down",
 )
-FRAME = 160
-PAUSE = bytes([mulaw.SILENCE]) * (FRAME * 15)
-
-
-class Ear:
-    """One recognition and everything that it called back."""
-
-    def __init__(self, recognizer: LocalRecognizer, expectation: Expectation) -> None:
-        self.partials: list[Heard] = []
-        self.any_partial = asyncio.Event()
-        self.outcome: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-        self.recognition: LocalRecognition = recognizer.open(expectation, self._heard, self._failed)
-
-    def _heard(self, heard: Heard) -> None:
-        if heard.final:
-            self.outcome.set_result(heard)
-        else:
-            self.partials.append(heard)
-            self.any_partial.set()
-
-    def _failed(self, error: SpeechError) -> None:
-        self.outcome.set_exception(error)
-
-    def feed(self, audio: bytes) -> None:
-        for start in range(0, len(audio), FRAME):
-            self.recognition.feed(audio[start : start + FRAME])
-
-    async def result(self) -> Heard:
-        async with asyncio.timeout(10):
-            return await self.outcome
-
-
-async def hear(recognizer: LocalRecognizer, audio: bytes, expectation: Expectation) -> Heard:
-    ear = Ear(recognizer, expectation)
-    ear.feed(PAUSE + audio + PAUSE)
-    ear.recognition.finish()
-    return await ear.result()
-
-
-async def say(text: str, voice: str = "en-us") -> bytes:
-    synthesizer = LocalSynthesizer()
-    try:
-        return b"".join([chunk async for chunk in synthesizer.speak(text, Voice(name=voice))])
-    finally:
-        await synthesizer.aclose()
-
-
-def children() -> set[int]:
-    """The Python processes that this one has started and not yet waited for: no servers of other tests."""
-    found = set()
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
-        except OSError:
-            continue  # it has just ended
-        if int(rest.split()[1]) == os.getpid() and name.startswith("python"):
-            found.add(int(stat.parent.name))
-    return found
 
 
 @pytest.fixture
@@ -200,6 +139,22 @@ async def test_a_phrase_that_cannot_be_said_is_left_out_and_logged_once(
     assert "☎" in caplog.records[0].getMessage()
 
 
+@pytest.mark.parametrize(
+    "expectation",
+    [
+        Expectation(("销售", "账单"), "zh-CN"),
+        Expectation(("営業", "請求"), "ja-JP"),
+        Expectation(("☎",)),
+        Expectation(("",)),
+    ],
+)
+async def test_phrases_of_which_none_can_be_heard_are_not_for_this_recogniser(
+    recognizer: LocalRecognizer, expectation: Expectation
+):
+    with pytest.raises(Unsuitable, match="none of the phrases"):
+        await hear(recognizer, PAUSE, expectation)
+
+
 async def test_expecting_nothing_hears_nothing(recognizer: LocalRecognizer):
     assert (await hear(recognizer, await say("billing"), Expectation(()))).text == ""
 
@@ -232,11 +187,11 @@ async def test_many_utterances_at_once(recognizer: LocalRecognizer):
 
 
 async def test_too_many_utterances_are_refused(recognizer: LocalRecognizer):
-    ears = [Ear(recognizer, YES_NO) for _ in range(module.MAX_STREAMS + 1)]
+    ears = [Ear(recognizer, YES_NO) for _ in range(MAX_STREAMS + 1)]
     for ear in ears:
         ear.feed(PAUSE)
     assert not ears[-1].outcome.done()  # never from inside the call
-    with pytest.raises(SpeechError, match="full"):
+    with pytest.raises(Unsuitable, match="full"):
         await ears[-1].result()
     for ear in ears:
         ear.recognition.close()
@@ -244,7 +199,7 @@ async def test_too_many_utterances_are_refused(recognizer: LocalRecognizer):
 
 
 async def test_listening_to_silence_takes_no_place(recognizer: LocalRecognizer):
-    waiting = [Ear(recognizer, YES_NO) for _ in range(module.MAX_STREAMS + 1)]
+    waiting = [Ear(recognizer, YES_NO) for _ in range(MAX_STREAMS + 1)]
     assert (await hear(recognizer, await say("yes"), YES_NO)).text == "yes"
     for ear in waiting:
         ear.recognition.close()
@@ -253,13 +208,13 @@ async def test_listening_to_silence_takes_no_place(recognizer: LocalRecognizer):
 async def test_an_endless_utterance_fails(recognizer: LocalRecognizer):
     ear = Ear(recognizer, MENU)
     ear.recognition.feed(bytes(module.MAX_UTTERANCE + 1))
-    with pytest.raises(SpeechError, match="60 s"):
+    with pytest.raises(Unsuitable, match="60 s"):
         await ear.result()
 
 
 @pytest.mark.parametrize("phrases", [("a",) * (module.MAX_PHRASES + 1), ("a" * (module.MAX_PHRASE + 1),)])
 async def test_expecting_too_much_fails(recognizer: LocalRecognizer, phrases: tuple[str, ...]):
-    with pytest.raises(SpeechError, match="phrase"):
+    with pytest.raises(Unsuitable, match="phrase"):
         await Ear(recognizer, Expectation(phrases)).result()
 
 
@@ -312,24 +267,6 @@ async def test_what_follows_is_not_logged_as_that_calls_by_which_a_worker_ended(
         line["message"].split(maxsplit=3)[3]: line.get("call") for line in map(json.loads, caplog.text.splitlines())
     }
     assert told == {"does not keep up and is ended": "CA1", "died and is replaced": None}
-
-
-async def test_workers_that_keep_dying_are_given_up():
-    recognizer = LocalRecognizer(workers=1)
-    await recognizer.start()
-    for _ in range(module.RESTARTS + 1):
-        ear = Ear(recognizer, MENU)
-        ear.feed(PAUSE)
-        os.kill(recognizer.pids[0], signal.SIGKILL)
-        with pytest.raises(SpeechError, match="died"):
-            await ear.result()
-        await recognizer.settled()
-    assert children() == set()
-    ear = Ear(recognizer, MENU)
-    ear.feed(PAUSE)
-    with pytest.raises(SpeechError, match="no recognition worker"):
-        await ear.result()
-    await recognizer.aclose()
 
 
 async def test_closing_fails_what_is_open():

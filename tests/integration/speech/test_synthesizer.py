@@ -9,8 +9,8 @@ import pytest
 from vocelio.codecs import mulaw
 from vocelio.codecs._audioop import audioop
 from vocelio.engine.voice import Voice
-from vocelio.gateway.speech.local.synthesizer import MAX_PIECE, MAX_TEXT, LocalSynthesizer, split
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.local.synthesizer import MAX_PIECE, MAX_TEXT, MAX_WAITING, LocalSynthesizer, split
+from vocelio.gateway.speech.ports import SpeechError, Unsuitable
 
 GREETING = "Thank you for calling Example. Say sales, billing or support."
 LONG = "This sentence is one of very many. " * 100
@@ -73,10 +73,24 @@ async def test_markup_and_odd_characters_are_only_text(synthesizer: LocalSynthes
     assert await spoken(synthesizer, "<speak> [[hello]] \0 \x07 &amp; \udcff ☎ 你好 done")
 
 
-@pytest.mark.parametrize("name", ["nope", "en-us+nope", "", "../../x", "en-us+../x", "en us\0"])
-async def test_an_unknown_voice_is_named(synthesizer: LocalSynthesizer, name: str):
-    with pytest.raises(SpeechError, match="voice"):
-        await spoken(synthesizer, GREETING, Voice(name=name))
+@pytest.mark.parametrize("name", ["nope", "en-us+nope", "", "../../x", "en-us+../x", "en us\0", "fil-ph", "zh-cn"])
+async def test_a_voice_that_there_is_not_is_better_than_silence(synthesizer: LocalSynthesizer, name: str):
+    assert len(await spoken(synthesizer, GREETING, Voice(name=name))) > 2 * mulaw.SAMPLE_RATE
+
+
+async def test_a_language_under_another_name_is_spoken_as_it_should(synthesizer: LocalSynthesizer):
+    """A voice that does not know the characters says "Chinese letter" for each of them."""
+    chinese = "你好 请稍等"
+    right = len(await spoken(synthesizer, chinese, Voice(name="cmn")))
+    assert len(await spoken(synthesizer, chinese, Voice(name="en-us"))) > 1.5 * right
+    assert len(await spoken(synthesizer, chinese, Voice(name="zh-cn"))) == pytest.approx(right, rel=0.1)
+
+
+async def test_an_unknown_voice_is_logged_once(synthesizer: LocalSynthesizer, caplog: pytest.LogCaptureFixture):
+    for name in ("unheard-of", "unheard-of", "de-de", "zh-cn"):
+        await spoken(synthesizer, "yes", Voice(name=name))
+    (record,) = caplog.records
+    assert "'unheard-of'" in record.getMessage()
 
 
 async def test_a_voice_of_another_tier_falls_back_on_its_language(synthesizer: LocalSynthesizer):
@@ -84,8 +98,15 @@ async def test_a_voice_of_another_tier_falls_back_on_its_language(synthesizer: L
 
 
 async def test_a_text_too_long_is_refused(synthesizer: LocalSynthesizer):
-    with pytest.raises(SpeechError, match=str(MAX_TEXT)):
+    with pytest.raises(Unsuitable, match=str(MAX_TEXT)):
         await spoken(synthesizer, "a" * (MAX_TEXT + 1))
+
+
+async def test_too_many_texts_at_once_are_refused(synthesizer: LocalSynthesizer):
+    together = [spoken(synthesizer, GREETING) for _ in range(2 * MAX_WAITING)]
+    outcomes = await asyncio.gather(*together, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {bytes, Unsuitable}
+    assert await spoken(synthesizer, "yes")
 
 
 async def test_closing_the_iterator_cancels(synthesizer: LocalSynthesizer):

@@ -80,7 +80,10 @@ class Models:
 
 
 class Utterance:
-    """One utterance: ``feed`` it, ask for a ``partial`` on the way, and ``finish`` it."""
+    """One utterance: ``feed`` it, ask for a ``partial`` on the way, and ``finish`` it.
+
+    Raises ValueError when there are phrases of which none can be heard: whatever is said would be none of them.
+    """
 
     def __init__(self, models: Models, phrases: tuple[str, ...], language: str, repeat: bool, seed: int) -> None:
         known = {normal(phrase): phrase for phrase in phrases}
@@ -90,6 +93,8 @@ class Utterance:
             if not text or not all(models.dictionary.pronunciations(word, language) for word in text.split())
         ]
         texts = [text for text, phrase in known.items() if phrase not in self.left_out]
+        if phrases and not texts:
+            raise ValueError(f"the pronunciation of none of the phrases is known in {language}")
         self._grammar = Grammar(texts, repeat, courtesies=language.lower().startswith("en"))
         self._leveller = Leveller()
         self._resampler = Resampler(mulaw.SAMPLE_RATE, MODEL_RATE)

@@ -7,6 +7,7 @@ meanwhile. Nothing here knows of calls, of telephones or of asyncio.
 
 import ctypes
 import functools
+import logging
 import re
 import threading
 from collections.abc import Callable
@@ -23,11 +24,22 @@ _UTF8 = 1  # espeakCHARS_UTF8; leaving out espeakSSML (0x10) and espeakPHONEMES 
 _END_PAUSE = 0x1000  # espeakENDPAUSE: a sentence's pause also behind the last one
 _PHONEMES_SPACED = ord(" ") << 8  # phoneme mode: mnemonics in ASCII, separated by this character
 
-_VOICE_NAME = re.compile(r"[a-zA-Z]{2,8}(-[a-zA-Z0-9]{1,8})*(\+[A-Za-z0-9 ]{1,20})?")
-"""A language and perhaps a variant; nothing that could be read as a path."""
+LAST_RESORT = "en-us"
+"""Speaks for every voice that there is not: a strange accent is better than silence."""
+
+MAX_REMEMBERED = 1000
+"""Names of voices whose nearest voice is kept. Looking for one that there is not takes 0.1 ms."""
+
+_LANGUAGE = re.compile(r"[a-zA-Z]{2,8}(-[a-zA-Z0-9]{1,8})*")
+"""Nothing that could be read as a path."""
+
+_OTHER_CODES = {"zh": "cmn", "zh-hk": "yue", "no": "nb"}
+"""Languages that espeak-ng has, and finds only under another code."""
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
 
+
+_log = logging.getLogger(__name__)
 
 _loading = threading.Lock()  # the cache alone would let two threads set the library up at once, which crashes it
 
@@ -61,6 +73,7 @@ class Espeak:
             raise SpeechError("espeak-ng does not accept its data folder")
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._variants = frozenset(path.name for path in (Path(data) / "voices" / "!v").iterdir())
+        self.nearest = functools.lru_cache(MAX_REMEMBERED)(self._nearest)
         self._take: Callable[[bytes], bool] = _refuse
         self._callback = _Callback(self._on_audio)  # kept: the library only holds its address
         self._library.espeak_SetSynthCallback(self._callback)
@@ -69,10 +82,11 @@ class Espeak:
         """Speak ``text`` at ``rate`` words a minute, giving PCM to ``take`` until it returns False.
 
         ``pause`` adds the silence that follows a sentence; without it the sound ends with the last word.
-        Raises SpeechError for an unknown voice. ``take`` must not raise.
+        A voice that there is not is replaced by the nearest. ``take`` must not raise.
         """
+        nearest = self.nearest(voice)
         with self._lock:
-            self._select(voice)
+            self._set_voice(nearest)
             self._library.espeak_SetParameter(_RATE_PARAMETER, rate, 0)
             self._take = take
             try:
@@ -82,10 +96,14 @@ class Espeak:
             finally:
                 self._take = _refuse
 
-    def phonemes(self, text: str, voice: str) -> list[str]:
-        """The phonemes of ``text``, as espeak's ASCII mnemonics with their stress marks."""
+    def phonemes(self, text: str, language: str) -> list[str]:
+        """The phonemes of ``text``, as espeak's ASCII mnemonics with their stress marks.
+
+        Raises SpeechError for a language that espeak-ng does not have under that code.
+        """
         with self._lock:
-            self._select(voice)
+            if not self._choose(_with_its_language(language)):
+                raise SpeechError(f"espeak-ng has no language {language!r}")
             found: list[str] = []
             rest = ctypes.c_char_p(_c_text(text))
             while rest.value:  # one clause at a time; the library moves the pointer
@@ -93,12 +111,20 @@ class Espeak:
                 found += (spoken or b"").decode(errors="replace").split()
             return found
 
-    def _select(self, voice: str) -> None:
-        _, _, variant = voice.partition("+")
-        if variant and variant not in self._variants:  # the library would ignore it
-            raise SpeechError(f"espeak-ng has no voice variant {variant!r}")
-        if not _VOICE_NAME.fullmatch(voice) or not any(map(self._set_voice, _names(voice))):
-            raise SpeechError(f"espeak-ng has no voice {voice!r}")
+    def _nearest(self, voice: str) -> str:
+        """``voice`` itself if there is such a one, else its language's, else LAST_RESORT; with its variant."""
+        name, _, variant = voice.partition("+")
+        with self._lock:
+            spoken = self._choose(_names(name))
+        known = variant in self._variants
+        found = (spoken or LAST_RESORT) + (f"+{variant}" if known else "")
+        if not spoken or (variant and not known):  # once for each name that is remembered
+            _log.warning("espeak-ng has no voice %r: %r speaks instead", voice, found)
+        return found
+
+    def _choose(self, names: list[str]) -> str | None:
+        """Set the first of the voices that there is."""
+        return next((name for name in names if _LANGUAGE.fullmatch(name) and self._set_voice(name)), None)
 
     def _set_voice(self, name: str) -> bool:
         return bool(self._library.espeak_SetVoiceByName(name.encode()) == 0)
@@ -114,10 +140,14 @@ def _refuse(_pcm: bytes) -> bool:
     return False
 
 
-def _names(voice: str) -> list[str]:
-    """A voice, or failing that its language without the region: there is no ``de-de``, but ``de``."""
-    place, plus, variant = voice.partition("+")
-    return [voice, place.partition("-")[0] + plus + variant]
+def _with_its_language(name: str) -> list[str]:
+    """A name, and failing that its language without the region: there is no ``de-de``, but ``de``."""
+    return [name, name.partition("-")[0]]
+
+
+def _names(name: str) -> list[str]:
+    """What a voice may be found as, best first."""
+    return [code for one in _with_its_language(name) for code in (one, _OTHER_CODES.get(one.lower(), one))]
 
 
 def _c_text(text: str) -> bytes:

@@ -15,7 +15,7 @@ from contextvars import Context
 from typing import Protocol
 
 from vocelio.gateway.speech.local import wire
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.ports import SpeechError, Unsuitable
 
 START_SECONDS = 20
 """To start: 0.3 s alone, more on a busy machine."""
@@ -53,20 +53,28 @@ class WorkerProcess(asyncio.Protocol):
     @classmethod
     async def spawn(cls, lost: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
         """Start a worker and wait until it is ready. Raises SpeechError."""
+        try:
+            return await cls._spawn(lost)
+        except TimeoutError:
+            raise SpeechError(f"a recognition worker was not ready within {START_SECONDS} s") from None
+        except OSError as error:  # too many processes or files, or no memory
+            raise SpeechError(f"a recognition worker cannot be started: {error.strerror}") from error
+
+    @classmethod
+    async def _spawn(cls, lost: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
         worker = cls(lost)
         ours, theirs = socket.socketpair()
         with theirs:
             loop = asyncio.get_running_loop()
             worker._transport, _ = await loop.create_unix_connection(lambda: worker, sock=ours)
-            worker._process = _start(theirs)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await worker._ready
-        except TimeoutError:
-            raise SpeechError(f"a recognition worker was not ready within {START_SECONDS} s") from None
-        finally:
-            if not worker._started:
-                await worker.aclose()
+            try:
+                worker._process = _start(theirs)
+                theirs.close()  # the worker alone has it now, so that it closes when the worker ends
+                async with asyncio.timeout(START_SECONDS):
+                    await worker._ready
+            finally:
+                if not worker._started:
+                    await worker.aclose()
         return worker
 
     @property
@@ -75,7 +83,7 @@ class WorkerProcess(asyncio.Protocol):
 
     @property
     def load(self) -> int:
-        """Streams that it hears."""
+        """Streams that it hears, or has yet to answer."""
         return len(self._listeners)
 
     @property
@@ -98,7 +106,7 @@ class WorkerProcess(asyncio.Protocol):
         self._transport.write(wire.pack(wire.Finish(stream)))
 
     def close(self, stream: int) -> None:
-        """Forget a stream. Harmless if it has ended."""
+        """Forget a stream that is not finished. Harmless if it has ended."""
         if self._listeners.pop(stream, None) is not None:
             self._transport.write(wire.pack(wire.Close(stream)))
 
@@ -132,6 +140,7 @@ class WorkerProcess(asyncio.Protocol):
         error = SpeechError("a recognition worker died")
         if not self._ready.done():
             self._ready.set_exception(error)
+            self._ready.exception()  # not to be complained of when nobody has waited for it
         for listener in listeners:
             listener.fail(error)
         self._gone.set_result(None)
@@ -147,9 +156,11 @@ class WorkerProcess(asyncio.Protocol):
                     listener.report(report)
             case wire.Failed(stream=stream, reason=reason):
                 if listener := self._listeners.pop(stream, None):
-                    listener.fail(SpeechError(reason))
+                    listener.fail(Unsuitable(reason))
             case wire.LeftOut(phrase=phrase):
                 _warn_left_out(phrase)
+            case wire.Ready() | wire.Broken() if self._ready.done():
+                pass  # too late: nobody waits any more
             case wire.Ready():
                 self._ready.set_result(None)
             case wire.Broken(reason=reason):

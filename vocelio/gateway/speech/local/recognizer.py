@@ -1,24 +1,20 @@
 """Recognition on pocketsphinx: it hears the phrases that it expects, in English and over the telephone.
 
 Each utterance goes to the worker process that has the fewest. A worker that dies fails what it was hearing,
-and another takes its place; one that keeps dying is given up. Everything here runs on the event loop, without
-waiting: an utterance's audio is gathered to a tenth of a second and written to the worker's socket.
+and another takes its place (``crew``). Everything here runs on the event loop, without waiting: an utterance's
+audio is gathered to a tenth of a second and written to the worker's socket.
 """
 
 import asyncio
 import itertools
-import logging
-from collections import deque
 from collections.abc import Callable
 
 from vocelio.gateway.speech.local import wire
+from vocelio.gateway.speech.local.crew import Crew
 from vocelio.gateway.speech.local.process import WorkerProcess
 from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
 
 DEFAULT_WORKERS = 2
-
-MAX_STREAMS = 24
-"""Utterances at once in one worker: 3 % of a core each, 5 MB each."""
 
 MAX_PHRASES = 500
 """Phrases in one expectation: a grammar of them costs 50 ms to build."""
@@ -33,43 +29,29 @@ SEND_BYTES = 800
 """Mu-law sent at a time, 100 ms: a system call per 20 ms frame would cost more than all else here."""
 
 FINAL_SECONDS = 5.0
-"""For the final, which takes milliseconds: a worker that needs longer is stuck, and is replaced."""
-
-RESTARTS, RESTARTS_SECONDS = 5, 60.0
-"""Workers that may be replaced in a while. Dying faster is a defect that starting more would only hide."""
-
-_log = logging.getLogger(__name__)
+"""For the final, which takes milliseconds: a worker that needs longer is stuck, and is replaced. That is found out
+also when nobody waits for the final any more: callers are less patient."""
 
 
 class LocalRecognizer:
     """A Recognizer with ``workers`` processes."""
 
     def __init__(self, workers: int = DEFAULT_WORKERS) -> None:
-        self._wanted = workers
-        self._workers: list[WorkerProcess] = []
+        self._crew = Crew(workers)
         self._numbers = itertools.count(1)
-        self._deaths: deque[float] = deque(maxlen=RESTARTS)
-        self._replacing: set[asyncio.Task[None]] = set()  # at most one for each worker
-        self._closing = False
 
     async def start(self) -> None:
-        """Start the workers. Raises SpeechError if one of them does not start; then none is left."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._wanted):
-                    group.create_task(self._add_worker())
-        except* SpeechError as errors:
-            await self.aclose()
-            raise errors.exceptions[0] from None
+        """Start the workers. Raises SpeechError if one of them does not start; ``open`` tries anew."""
+        await self._crew.start()
 
     @property
     def pids(self) -> list[int]:
         """The running workers' process ids."""
-        return [worker.pid for worker in self._workers if worker.pid is not None]
+        return self._crew.pids
 
     async def settled(self) -> None:
         """Wait until every worker that died has been replaced or given up."""
-        await asyncio.gather(*self._replacing)
+        await self._crew.settled()
 
     def open(
         self,
@@ -82,48 +64,12 @@ class LocalRecognizer:
         Raises Unsuitable when the phrases are too many or too long.
         """
         request = _request(next(self._numbers), expectation)
-        return LocalRecognition(request, self._least_busy, heard, failed)
+        self._crew.fill()
+        return LocalRecognition(request, self._crew.least_busy, heard, failed)
 
     async def aclose(self) -> None:
         """End every recognition and every worker."""
-        self._closing = True
-        for task in self._replacing:
-            task.cancel()
-        await asyncio.gather(*self._replacing, return_exceptions=True)
-        await asyncio.gather(*(worker.aclose() for worker in self._workers.copy()))
-
-    def _least_busy(self) -> WorkerProcess:
-        worker = min(self._workers, key=lambda worker: worker.load, default=None)
-        if worker is None:
-            raise SpeechError("no recognition worker is running")
-        if worker.load >= MAX_STREAMS:
-            raise SpeechError(f"local recognition is full: {MAX_STREAMS} utterances in each worker")
-        return worker
-
-    async def _add_worker(self) -> None:
-        self._workers.append(await WorkerProcess.spawn(self._on_lost))
-
-    def _on_lost(self, worker: WorkerProcess) -> None:
-        if worker not in self._workers:
-            return  # it never got ready, which ``spawn`` reports
-        self._workers.remove(worker)
-        if self._closing:
-            return
-        now = asyncio.get_running_loop().time()
-        if len(self._deaths) == RESTARTS and now - self._deaths[0] < RESTARTS_SECONDS:
-            _log.error("recognition workers keep dying: one is not replaced, %d are left", len(self._workers))
-            return
-        self._deaths.append(now)
-        _log.warning("recognition worker %s died and is replaced", worker.pid)
-        task = asyncio.get_running_loop().create_task(self._replace())
-        self._replacing.add(task)
-        task.add_done_callback(self._replacing.discard)
-
-    async def _replace(self) -> None:
-        try:
-            await self._add_worker()
-        except SpeechError as error:
-            _log.error("a recognition worker could not be replaced: %s", error)
+        await self._crew.aclose()
 
 
 class LocalRecognition:
@@ -152,7 +98,7 @@ class LocalRecognition:
         self._unsent += mulaw
         self._room -= len(mulaw)
         if self._room < 0:
-            self._fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
+            self._fail_soon(Unsuitable(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
         elif len(self._unsent) >= SEND_BYTES:
             self._send(worker)
 
@@ -166,10 +112,14 @@ class LocalRecognition:
         self._deadline = asyncio.get_running_loop().call_later(FINAL_SECONDS, worker.end, "does not answer")
 
     def close(self) -> None:
-        """See ``Recognition.close``: the worker drops the utterance at once."""
-        self._end()
+        """See ``Recognition.close``. An utterance that is not finished is dropped by the worker at once.
+
+        One that is finished counts as the worker's until it has answered, for nobody to hear: a worker that hangs
+        would otherwise always be the least busy, get every next utterance, and never be found out.
+        """
+        self._ended = True
         self._unsent.clear()
-        if self._worker is not None:
+        if self._worker is not None and not self._finished:
             self._worker.close(self.number)
 
     def _begun(self) -> WorkerProcess | None:
@@ -189,8 +139,7 @@ class LocalRecognition:
             worker.audio(self.number, bytes(self._unsent))
             self._unsent.clear()
 
-    def _end(self) -> None:
-        self._ended = True
+    def _answered(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -204,17 +153,18 @@ class LocalRecognition:
 
     def report(self, report: wire.Partial | wire.Final) -> None:
         """From the worker."""
-        if self._ended:
-            return
         final = isinstance(report, wire.Final)
         if final:
-            self._end()
-        self._heard(Heard(report.text, report.confidence, final))
+            self._answered()
+        if not self._ended:
+            self._ended = final
+            self._heard(Heard(report.text, report.confidence, final))
 
     def fail(self, error: SpeechError) -> None:
         """From the worker, or from ``_fail_soon``."""
+        self._answered()
         if not self._ended:
-            self._end()
+            self._ended = True
             self._failed(error)
 
 

@@ -17,7 +17,7 @@ from vocelio.codecs import mulaw
 from vocelio.codecs.resample import Resampler
 from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.local import espeak
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.ports import SpeechError, Unsuitable
 
 MAX_TEXT = 4096
 """Characters in one text: about five minutes of speech, and what Twilio's own ``<Say>`` takes."""
@@ -39,7 +39,10 @@ _AFTER_STOP = re.compile(rf"(?<=[{_STOPS}])\s+")
 
 
 class LocalSynthesizer:
-    """A Synthesizer on espeak-ng. A voice's ``name`` is espeak-ng's, such as ``en-us`` or ``en-us+f3``."""
+    """A Synthesizer on espeak-ng. A voice's ``name`` is espeak-ng's, such as ``en-us`` or ``en-us+f3``.
+
+    For a name that espeak-ng has not, the nearest voice that it has speaks.
+    """
 
     def __init__(self) -> None:
         # Bounded by _submit: at MAX_WAITING a speak is refused.
@@ -52,9 +55,9 @@ class LocalSynthesizer:
         """See ``Synthesizer.start``: the thread starts with the first text."""
 
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
-        """See ``Synthesizer.speak``. Raises SpeechError for a text over MAX_TEXT or an unknown voice."""
+        """See ``Synthesizer.speak``. Raises Unsuitable for a text over MAX_TEXT, or when too many are waiting."""
         if len(text) > MAX_TEXT:
-            raise SpeechError(f"a text of {len(text)} characters: at most {MAX_TEXT} can be spoken")
+            raise Unsuitable(f"a text of {len(text)} characters: at most {MAX_TEXT} can be spoken")
         texts = list(split(text))
         for number, part in enumerate(texts, start=1):
             pause = number < len(texts) and part[-1] in _STOPS
@@ -71,7 +74,7 @@ class LocalSynthesizer:
         if self._closed:
             raise SpeechError("local speech has been closed")
         if self._queue.qsize() >= MAX_WAITING:
-            raise SpeechError(f"local speech is overloaded: {MAX_WAITING} texts are waiting")
+            raise Unsuitable(f"local speech is overloaded: {MAX_WAITING} texts are waiting")
         if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=_render_all, args=(self._queue,), name="espeak-ng", daemon=True)
             self._thread.start()

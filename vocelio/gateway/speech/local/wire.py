@@ -1,7 +1,7 @@
 """What the gateway and a recognition worker say to each other, over a socket pair.
 
 A message is a 4-byte length (big-endian) and that many bytes of msgpack; both directions are here. Order is
-kept, and a stream's ``Audio``, ``Finish`` and ``Close`` follow its ``Open``. After a ``Final`` or ``Failed``
+kept, and a stream's ``Audio`` and ``Finish`` or ``Close`` follow its ``Open``. After a ``Final`` or ``Failed``
 the worker has forgotten the stream; so it has after a ``Close``, though reports may still be under way.
 """
 
@@ -39,7 +39,7 @@ class Finish(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Close(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Nobody wants to know any more."""
+    """Nobody wants to know any more. Nothing answers it, and none follows a ``Finish``, which is answered."""
 
     stream: int
 
@@ -71,7 +71,7 @@ class Final(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The stream cannot be recognised."""
+    """The stream cannot be recognised, for what was asked of it: others can."""
 
     stream: int
     reason: str

@@ -64,7 +64,7 @@ class Worker:
     def _open(self, request: wire.Open) -> None:
         try:
             utterance = Utterance(self._models, request.phrases, request.language, request.repeat, SEED)
-        except (RuntimeError, ValueError) as error:  # what pocketsphinx raises for a grammar it cannot use
+        except (RuntimeError, ValueError) as error:  # pocketsphinx raises them too, for a grammar it cannot use
             self._send(wire.Failed(request.stream, f"the phrases cannot be recognised: {error}"))
             return
         for phrase in utterance.left_out:

@@ -21,6 +21,7 @@ class Screen:
     def __init__(self, socket):
         self.socket, self.picture, self.events, self.messages, self.texts = socket, {}, [], [], []
         self.gaps, self.code, self.snapshots = 0, None, 0
+        self.answers = True  # beats, as who is alive does
         self._changed = asyncio.Event()
 
     async def watch(self):
@@ -30,6 +31,9 @@ class Screen:
                 self.texts.append(message.data)
                 self._take(json.loads(message.data))
                 self._changed.set()
+                if self.answers and self.messages[-1]["message"] == "beat":
+                    with suppress(ConnectionError):
+                        await self.socket.send_str("beat")
         self.code = self.socket.close_code
         self._changed.set()
 
@@ -74,6 +78,7 @@ class Screen:
         """Until that is so."""
         async with asyncio.timeout(seconds):
             while not happened(self):
+                assert self.code is None, f"cut off by {self.code}"
                 self._changed.clear()
                 await self._changed.wait()
 

@@ -59,7 +59,6 @@ class Monitor:
             self._stands.set()
             try:
                 while self.shown.code is None:
-                    await self.shown.socket.send_str("beat")
                     with contextlib.suppress(TimeoutError):
                         await self.shown.until(lambda shown: shown.code, BEAT)
             finally:

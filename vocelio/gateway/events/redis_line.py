@@ -33,7 +33,8 @@ class RedisLine:
         self._early: list[tuple[str, Subscriber]] = []  # who subscribed before the server was reached
         self._server: Server | None = None
         self._receiving: dict[str, Receiving] = {}  # by channel, in a cluster; else there is one
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._hearing: dict[str, asyncio.Task[None]] = {}  # by channel, too
+        self._tasks: set[asyncio.Task[None]] = set()  # all, until they have ended
 
     @property
     def lost(self) -> int:
@@ -59,10 +60,10 @@ class RedisLine:
 
     async def aclose(self) -> None:
         """See Line."""
-        for task in self._tasks.values():
+        for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=CLOSING_SECONDS)
+            await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
         if self._server is not None:
             await self._server.aclose()
 
@@ -85,7 +86,7 @@ class RedisLine:
         key = channel if server.sharded else ""
         if key not in self._receiving:
             receiving = self._receiving[key] = Receiving(server, self.process, self._beat)
-            self._begin(f"hear {key}", receiving.run())
+            self._hearing[key] = self._begin(f"hear {key}", receiving.run())
         self._receiving[key].add(channel, subscriber)
 
     def _remove(self, channel: str, subscriber: Subscriber) -> None:
@@ -97,12 +98,15 @@ class RedisLine:
             receiving.remove(channel, subscriber)
             if key and not receiving.wanted:
                 del self._receiving[key]
-                self._tasks.pop(f"hear {key}").cancel()
+                self._hearing.pop(key).cancel()
 
-    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         loop = asyncio.get_running_loop()  # what it logs is not about whoever subscribed first
-        task = self._tasks[name] = loop.create_task(work, name=f"redis: {name}", context=Context())
+        task = loop.create_task(work, name=f"redis: {name}", context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_ended)
+        return task
 
 
 def _ended(task: asyncio.Task[None]) -> None:

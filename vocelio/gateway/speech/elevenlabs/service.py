@@ -62,6 +62,8 @@ def _load(account: ElevenLabs, connections: int, wait: float) -> "Client":
         raise SpeechError("the ElevenLabs SDK is not installed: pip install elevenlabs") from error
     try:
         return Client(account, connections, wait)
+    except SpeechError:
+        raise
     except Exception as error:  # of what the machine is set to: a proxy, certificates
         LOG.exception("the client of ElevenLabs cannot be made")
         raise SpeechError("the client of ElevenLabs cannot be made; the log says why") from error

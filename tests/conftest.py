@@ -4,6 +4,7 @@ import pytest
 
 from tests.postgres import Postgres
 from tests.redis import Redis
+from tests.tables import Tables
 from vocelio.gateway.store.database import Database
 
 
@@ -27,22 +28,27 @@ def redis(_redis):
     return _redis
 
 
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory):
+    """Makes databases with the tables."""
+    return Tables(tmp_path_factory.mktemp("tables"))
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request, tmp_path):
-    """The URL of an empty database."""
+async def url(request, tables, tmp_path):
+    """The URL of a database with the tables and nothing in them."""
     if request.param == "sqlite":
-        yield f"sqlite+aiosqlite:///{tmp_path}/vocelio.db"
+        yield await tables.sqlite(tmp_path)
         return
     postgres = request.getfixturevalue("postgres")
-    made = await postgres.database()
+    made = await tables.postgresql(postgres)
     yield made
     await postgres.drop(made)
 
 
 @pytest.fixture
 async def database(url):
-    """The database, with its tables."""
+    """The database."""
     database = Database(url)
-    await database.migrate()
     yield database
     await database.aclose()

@@ -187,16 +187,14 @@ class Outage:
 
 @pytest.fixture
 async def outage(url, postgres):
-    """A migrated database and the power to take it away."""
+    """A database and the power to take it away."""
     if url.startswith("sqlite"):
         database = Database(url)
-        await database.migrate()
         yield Outage(database, url, None)
         await database.aclose()
         return
     async with Proxy(postgres.socket) as proxy:
         database = Database(over_tcp(url, proxy.port))
-        await database.migrate()
         yield Outage(database, url, proxy)
         await proxy.mend()
         await database.aclose()

@@ -7,16 +7,15 @@ from vocelio.gateway.store.database import Database
 
 
 @pytest.fixture
-async def database(request, tmp_path):
+async def database(request, tables, tmp_path):
     """The database, with its tables; "postgresql" by indirect parametrization."""
     postgresql = getattr(request, "param", "sqlite") == "postgresql"
     if postgresql:
         postgres = request.getfixturevalue("postgres")
-        url = await postgres.database()
+        url = await tables.postgresql(postgres)
     else:
-        url = f"sqlite+aiosqlite:///{tmp_path}/vocelio.db"
+        url = await tables.sqlite(tmp_path)
     database = Database(url)
-    await database.migrate()
     yield database
     await database.aclose()
     if postgresql:

@@ -36,12 +36,16 @@ VERSION = {
 }
 
 
-@pytest.fixture
-async def empty(url):
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def empty(request, tmp_path):
     """A database without tables."""
+    postgres = request.getfixturevalue("postgres") if request.param == "postgresql" else None
+    url = await postgres.database() if postgres else f"sqlite+aiosqlite:///{tmp_path}/empty.db"
     database = Database(url)
     yield database
     await database.aclose()
+    if postgres:
+        await postgres.drop(url)
 
 
 async def tables(database):

@@ -82,7 +82,7 @@ async def test_the_first_sound_goes_out_at_once():
     )
     for number in range(50):
         begun = clock()
-        speaking.speak(f"p{number}", "Thank you for calling. How can we help?", Voice())
+        speaking.speak(f"p{number}", "Thank you for calling. How can we help?", Voice(), ())
         await sent.wait()
         took.append((clock() - begun) * 1000)
         speaking.stop(f"p{number}")

@@ -24,7 +24,7 @@ WARM_UP = 8.0  # seconds until those who listen have all begun to
 RECOVERED = 3.0  # seconds from when all is well again until every picture is right
 CHANGED_MS = 5.0  # by which the p99 of the pacing may differ
 PATIENCE = 30.0  # seconds, for pictures that are not right in time
-BEAT, AGAIN = 15.0, 1.0  # seconds: a monitor's signs of life, and until it connects again
+AGAIN = 1.0  # seconds until a monitor that was cut off connects again
 
 REDIS = ("pause", "kill")
 DECK = tuple((redis, worker) for redis in (*REDIS, "") for worker in (False, True) if redis or worker)
@@ -58,9 +58,7 @@ class Monitor:
             self.connected += 1
             self._stands.set()
             try:
-                while self.shown.code is None:
-                    with contextlib.suppress(TimeoutError):
-                        await self.shown.until(lambda shown: shown.code, BEAT)
+                await self.shown.until(lambda shown: shown.code, seconds=None)
             finally:
                 self._stands.clear()
 

@@ -1,7 +1,9 @@
-"""What the tests of recognition by Azure have in common: a caller's sound, and an ear that remembers."""
+"""What the tests of recognition by Azure have in common."""
 
 import asyncio
 
+from tests.integration.speech import hearing
+from tests.integration.speech.hearing import FRAME, PAUSE
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import Azure
@@ -12,37 +14,17 @@ MENU = Expectation(("sales", "billing", "support", "technical help"))
 DIGITS = Expectation(
     ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "double", "triple"), repeat=True
 )
-FRAME = 160
-PAUSE = bytes([mulaw.SILENCE]) * (FRAME * 15)
 
 
 def account(emulator, key=KEY):
     return Azure(key=key, host=emulator.host)
 
 
-class Ear:
-    """One recognition and everything that it called back."""
+class Ear(hearing.Ear):
+    """One that expects the menu."""
 
     def __init__(self, recognizer, expectation=MENU):
-        self.partials = []
-        self.any_partial = asyncio.Event()
-        self.outcome = asyncio.get_running_loop().create_future()
-        self.recognition = recognizer.open(expectation, self._heard, self.outcome.set_exception)
-
-    def _heard(self, heard):
-        if heard.final:
-            self.outcome.set_result(heard)
-        else:
-            self.partials.append(heard)
-            self.any_partial.set()
-
-    def feed(self, audio):
-        for start in range(0, len(audio), FRAME):
-            self.recognition.feed(audio[start : start + FRAME])
-
-    async def result(self, seconds=10):
-        async with asyncio.timeout(seconds):
-            return await self.outcome
+        super().__init__(recognizer, expectation)
 
 
 async def hear(recognizer, audio, expectation=MENU, pace=0):

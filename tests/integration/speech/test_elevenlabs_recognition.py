@@ -8,8 +8,9 @@ import pytest_asyncio
 
 from tests.emulators.elevenlabs import ElevenLabsEmulator
 from tests.emulators.orders import Fault
+from tests.integration.speech import hearing
+from tests.integration.speech.hearing import FRAME, PAUSE
 from tests.integration.speech.machine import SOON, become, in_use, not_held
-from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import recognition
@@ -22,45 +23,29 @@ from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, Heard,
 
 PHRASES = ("billing", "technical help", "buy something", "my invoice")
 MENU = Expectation(PHRASES)
-FRAME = 160
-PAUSE = bytes([mulaw.SILENCE]) * (FRAME * 15)
 LONG_PAUSE = PAUSE * 5  # 1.5 s
 PATIENCE = 1.5
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class Ear:
-    """One recognition and everything that it called back."""
+class Ear(hearing.Ear):
+    """One that counts how often it was called back, and closes when it has heard, as whoever listens does."""
 
     def __init__(self, recognizer: ElevenLabsRecognizer, expectation: Expectation = MENU) -> None:
-        self.partials: list[Heard] = []
-        self.any_partial = asyncio.Event()
         self.calls = 0
-        self.outcome: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
-        self.recognition = recognizer.open(expectation, self._heard, self._failed)
+        super().__init__(recognizer, expectation)
 
     def _heard(self, heard: Heard) -> None:
         self.calls += 1
+        super()._heard(heard)
         if heard.final:
-            self.outcome.set_result(heard)
-            self.recognition.close()  # as whoever listens does
-        else:
-            self.partials.append(heard)
-            self.any_partial.set()
+            self.recognition.close()
 
     def _failed(self, error: SpeechError) -> None:
         self.calls += 1
-        self.outcome.set_exception(error)
+        super()._failed(error)
         self.recognition.close()
-
-    def feed(self, audio: bytes) -> None:
-        for start in range(0, len(audio), FRAME):
-            self.recognition.feed(audio[start : start + FRAME])
-
-    async def result(self) -> Heard:
-        async with asyncio.timeout(10):
-            return await self.outcome
 
 
 async def hear(recognizer: ElevenLabsRecognizer, audio: bytes) -> Heard:

@@ -45,7 +45,7 @@ class Speaking:
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def speak(self, prompt: str, text: str, voice: Voice, late: Collection[Tier] = ()) -> None:
+    def speak(self, prompt: str, text: str, voice: Voice, late: Collection[Tier]) -> None:
         """Play the text behind what is being played; see ``Voices.speak``."""
         if ready := self._voices.ready(self._tenant, text, voice):
             provider, sound = ready

@@ -26,7 +26,7 @@ from vocelio.gateway.store.schema import calls as call_rows
 from vocelio.gateway.store.schema import tenants as tenant_rows
 from vocelio.gateway.store.site import Department, Tenant
 
-TENANTS, SAMPLED, LISTENERS = 1_000, 60, 12
+TENANTS, SAMPLED, LISTENERS = 1_000, 30, 12
 PATIENCE = 60  # seconds, for each step
 AT_EASE = 0.02  # seconds late at most: a loop that has little to do
 MARK = re.compile(rb"(?:canary-|CA\d{28}|\+1307224)(\d{4})")

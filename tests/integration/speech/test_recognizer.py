@@ -12,6 +12,7 @@ import numpy
 import pytest
 
 from tests.integration.speech.local_hearing import MENU, PAUSE, YES_NO, Ear, children, hear, say
+from tests.integration.speech.machine import SOON
 from vocelio.codecs import mulaw
 from vocelio.gateway import logs
 from vocelio.gateway.logs import AsJson
@@ -107,7 +108,7 @@ async def test_courtesies_around_a_phrase_are_heard_too(recognizer: LocalRecogni
 async def test_partials_come_before_the_end_and_are_less_sure(recognizer: LocalRecognizer):
     ear = Ear(recognizer, MENU)
     ear.feed(PAUSE + await say("technical help") + PAUSE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(3 * SOON):
         await ear.any_partial.wait()
     assert not ear.outcome.done()
     ear.recognition.finish()

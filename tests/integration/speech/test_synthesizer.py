@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from tests.integration.speech.machine import SOON
 from vocelio.codecs import mulaw
 from vocelio.codecs._audioop import audioop
 from vocelio.engine.voice import Voice
@@ -114,13 +115,13 @@ async def test_closing_the_iterator_cancels(synthesizer: LocalSynthesizer):
     assert await anext(speech)
     await speech.aclose()
     # The thread is free for the next one at once.
-    assert await asyncio.wait_for(spoken(synthesizer, "yes"), timeout=1)
+    assert await asyncio.wait_for(spoken(synthesizer, "yes"), timeout=SOON)
 
 
 async def test_a_slow_listener_keeps_nobody_waiting(synthesizer: LocalSynthesizer):
     slow = synthesizer.speak(LONG, Voice())
     await anext(slow)
-    assert await asyncio.wait_for(spoken(synthesizer, "yes"), timeout=1)
+    assert await asyncio.wait_for(spoken(synthesizer, "yes"), timeout=SOON)
     await slow.aclose()
 
 

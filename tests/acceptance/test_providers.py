@@ -140,7 +140,7 @@ async def test_what_was_said_was_heard_at_its_price(tier, offline):
 @pytest.mark.parametrize("service", ["recognition", "synthesis"])
 @pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
 async def test_every_fault_is_stood_in_for(tier, service, offline):
-    places = asyncio.Semaphore(5)  # calls at once, which two cores can hear
+    places = asyncio.Semaphore(3)  # calls at once, which a core can hear
 
     async def one(fault):
         async with places, served(tier, offline, Orders(**{service: fault})) as (_, running, speech):

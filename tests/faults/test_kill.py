@@ -10,7 +10,7 @@ from tests.faults.rounds import kill_round, source
 from vocelio.gateway.simulator.switches import Switches
 from vocelio.gateway.store.schema import call_events, calls
 
-CALLS, ROUNDS = 40, 3
+CALLS, ROUNDS = 40, 2
 
 
 @pytest.mark.timeout(300)

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import time
 
 import pytest
@@ -193,3 +195,17 @@ async def test_who_reads_slowly_gets_it_all(address):
             await asyncio.sleep(0.02)
     assert got > MUCH
     writer.close()
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "allowed", "complains"), [(64, 1_000, 1_000, True), (1_024, 8_192, 8_192, False)]
+)
+def test_as_many_files_are_used_as_the_system_allows(soft, hard, allowed, complains):
+    script = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+from vocelio.gateway.connections import open_files
+assert (open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)) == ({allowed}, ({allowed}, {hard}))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=60)  # noqa: S603
+    assert (b"open files are allowed" in ended.stderr) == complains

@@ -1,6 +1,7 @@
 """How connections end when their application has, so that no peer can keep one; and how the server itself ends."""
 
 import asyncio
+import os
 import signal
 from contextlib import asynccontextmanager, suppress
 
@@ -13,7 +14,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from tests.deaf import CLOSE, cut_off, deaf
 from vocelio.gateway.connections import LINGER_SECONDS
-from vocelio.gateway.server import Server, config, listen, running
+from vocelio.gateway.server import AGAIN_SECONDS, Server, config, listen, running
 
 MUCH = 4_000_000  # bytes: more than a kernel holds by itself
 PREFIXES = ("/v1", "/twilio/media")
@@ -121,3 +122,32 @@ async def test_a_signal_while_it_starts_ends_it_and_is_raised_again_when_all_is_
     finally:
         signal.signal(signal.SIGTERM, before)
     assert order == ["left", "closed", "raised"]
+
+
+@pytest.mark.parametrize(("pause", "waits"), [(0.0, True), (AGAIN_SECONDS + 0.2, False)])
+async def test_a_signal_at_once_again_is_the_same_and_a_later_one_is_not_waited_with(pause, waits):
+    began, left, raised = asyncio.Event(), [], []
+
+    async def leave():
+        began.set()
+        await asyncio.sleep(AGAIN_SECONDS + 1)
+        left.append(True)
+
+    async def close():
+        """Nothing to do."""
+
+    before = signal.signal(signal.SIGTERM, lambda *_: raised.append(True))
+    try:
+        server = Server(config(Starlette(), port=0), leave, close)
+        serving = asyncio.create_task(server.serve())
+        async with asyncio.timeout(10):
+            while not server.started:  # noqa: ASYNC110 (uvicorn tells nobody)
+                await asyncio.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await began.wait()
+            await asyncio.sleep(pause)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await serving
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (left == [True], raised) == (waits, [True])

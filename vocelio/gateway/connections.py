@@ -4,6 +4,8 @@ Each costs a file descriptor, and in the end no call would find one.
 """
 
 import asyncio
+import logging
+import resource
 import socket
 import struct
 import sys
@@ -24,6 +26,26 @@ SEND_BUFFER = 65_536  # bytes, which the kernel doubles; left alone, it holds 2.
 UNSENT = 4_096  # bytes that wait for the kernel until a send has to: small messages still go out in one piece
 MEDIA = "/twilio/media/"
 RESET = struct.pack("ii", 1, 0)  # of SO_LINGER: what was not sent is dropped
+
+FEW_FILES = 4_096  # descriptors: 200 calls with all their lines to providers and databases, and 2,000 monitors
+MANY_FILES = 65_536
+
+_log = logging.getLogger(__name__)
+
+
+def open_files() -> int:
+    """How many files, sockets among them, the process may have open, from now on: as many as the system lets it.
+
+    Systems begin with 1,024, since programs that use ``select`` break with more; nothing of ours does.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
+    if resource.RLIM_INFINITY != soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = most
+    if resource.RLIM_INFINITY != soft < FEW_FILES:
+        _log.warning("only %d open files are allowed, less than %d: raise the limit (ulimit -Hn)", soft, FEW_FILES)
+    return MANY_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 class Http(HttpToolsProtocol):

@@ -20,6 +20,8 @@ from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.supervisor import Parent
 
 QUIT_SECONDS = 1  # for requests that are under way when all calls are gone
+AGAIN_SECONDS = 1.0
+"""From the first signal to one that means: at once. systemd tells all processes of a unit; then their parent does, too."""
 
 
 def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
@@ -54,7 +56,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 class Server(uvicorn.Server):
     """A server that leaves in two steps: ``leave`` is awaited before connections are closed, ``close`` at the very end.
 
-    A second signal does not wait for ``leave``. With a ``parent`` its end is a signal, too.
+    A signal again, after AGAIN_SECONDS, does not wait for ``leave``. With a ``parent`` its end is a first signal, too.
     """
 
     def __init__(
@@ -68,14 +70,15 @@ class Server(uvicorn.Server):
         self._leave, self._close, self._parent = leave, close, parent
         self.servers: list[asyncio.base_events.Server] = []  # a signal may come before uvicorn has any
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._leaving: asyncio.Task[None] | None = None
+        self._told: float | None = None  # when, by the loop's clock
+        self._leaving: asyncio.Task[None] | None = None  # held, or it might be collected
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self._parent:
-            self._parent.ready(lambda: self.handle_exit(signal.SIGTERM, None))
+            self._parent.ready(self._orphaned)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn, which then raises the signal again that it has had: nothing behind ``serve`` would be run."""
@@ -84,14 +87,20 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """See uvicorn. It comes as a signal does, between any two instructions."""
-        if self._loop is None or self._leaving is not None:
+        if self._loop is None:
             super().handle_exit(sig, frame)
-        else:
+        elif self._told is None:
+            self._told = self._loop.time()
             self._loop.call_soon_threadsafe(self._begin_to_leave, sig, frame)
+        elif self._loop.time() - self._told >= AGAIN_SECONDS:
+            super().handle_exit(sig, frame)
+
+    def _orphaned(self) -> None:
+        if self._told is None:
+            self.handle_exit(signal.SIGTERM, None)
 
     def _begin_to_leave(self, sig: int, frame: FrameType | None) -> None:
-        if self._leaving is None:
-            self._leaving = asyncio.get_running_loop().create_task(self._left(sig, frame), name="leaving")
+        self._leaving = asyncio.get_running_loop().create_task(self._left(sig, frame), name="leaving")
 
     async def _left(self, sig: int, frame: FrameType | None) -> None:
         for server in self.servers:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
@@ -17,6 +18,7 @@ from vocelio.gateway.api import pushing
 from vocelio.gateway.cli import app
 from vocelio.gateway.monitors.picture import Picture
 from vocelio.gateway.simulator.switches import Switches
+from vocelio.gateway.store.calls import Outcome
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
@@ -51,6 +53,12 @@ def test_every_event_is_described():
     described = (ROOT / "docs" / "events.md").read_text()
     assert len(types) > 15
     assert {name for name in types if f"`{name}`" not in described} == set()
+
+
+def test_a_refused_call_can_be_searched_for():
+    (described,) = re.findall(r"`outcome` is (.*?) \|", (ROOT / "docs" / "events.md").read_text())
+    assert len(outcomes := set(re.findall("`([a-z]+)`", described))) > 5
+    assert outcomes <= set(get_args(Outcome))
 
 
 def test_what_monitors_are_sent_is_described():

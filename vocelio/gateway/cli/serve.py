@@ -23,9 +23,11 @@ from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.cli import common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
+from vocelio.gateway.connections import open_files
 from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.events.line import connect
+from vocelio.gateway.monitors.guard import PER_PROCESS, Guard
 from vocelio.gateway.monitors.monitors import Monitors
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.recordings.recordings import Recordings
@@ -173,7 +175,8 @@ async def run(
         renderer = Renderer(database, shelf, plans, speaking.voices.render, wall_clock)
         calls = Calls(services, settings.secret_keys, settings.capacity)
         registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
-        monitors = Monitors(services.bus, database, wall_clock)
+        guard = Guard(database, wall_clock, per_process=min(PER_PROCESS, open_files() // 2))  # the other half for calls
+        monitors = Monitors(services.bus, database, wall_clock, guard)
         watching = Watching(monitors, settings.secret_keys, settings.origin)
         api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer, watching=watching)
         workers: list[Worker] = [registrar, renderer, monitors, Presence(database, calls)]

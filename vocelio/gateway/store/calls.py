@@ -40,6 +40,7 @@ Outcome = Literal[
     "suspended",
     "blocked",
     "busy",
+    "full",
     "unavailable",
 ]
 

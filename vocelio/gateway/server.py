@@ -21,7 +21,7 @@ from vocelio.gateway.supervisor import Parent
 
 QUIT_SECONDS = 1  # for requests that are under way when all calls are gone
 AGAIN_SECONDS = 1.0
-"""From the first signal to one that means: at once. systemd tells every process of a unit, then their parent does, too."""
+"""From a first signal to one that means: at once. systemd tells every process of a unit; then their parent does."""
 
 
 def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:

@@ -30,6 +30,8 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).parent / "vocelio"
 PATIENCE = 90  # seconds for a command that ends by itself
 LARGEST = 200_000  # bytes of an order, most of which is the environment
+LATE = ("aiohttp", "vocelio.gateway.store.migration", "vocelio.gateway.events.redis_server")
+"""What commands import when they come to it, but for those on a flow, which seldom do."""
 
 
 def surroundings(settings):
@@ -92,13 +94,15 @@ class Command:
 
     def send_signal(self, number):
         """Send it a signal, unless it has ended."""
-        with suppress(BrokenPipeError):
+        with suppress(ConnectionError):
             self._way.send(bytes([number]))
 
     async def ended(self):
         """Its exit code, once it has ended; of a signal, its number below zero."""
         if self._code is None:
-            self._code = int(await asyncio.get_running_loop().sock_recv(self._way, 16))
+            told = await asyncio.get_running_loop().sock_recv(self._way, 16)
+            assert told, "the server of the commands has ended"
+            self._code = int(told)
         return self._code
 
 
@@ -118,6 +122,7 @@ def _server():
         )
 
     def end():
+        ours.shutdown(socket.SHUT_RDWR)
         ours.close()
         server.wait()
 
@@ -135,15 +140,15 @@ class _Child:
         self.pid, self.way = pid, way
         self.end = os.pidfd_open(pid)  # readable when it has ended
 
-    def signal(self):
-        """Pass on what has come; nobody waits for it any more if that is nothing."""
+    def pass_on(self):
+        """The signal that has come; if it is the end, nobody waits for the command any more."""
         number = self.way.recv(1)
         os.kill(self.pid, number[0] if number else signal.SIGKILL)
 
     def reap(self):
         """Tell how it ended."""
         _, status = os.waitpid(self.pid, 0)
-        with suppress(BrokenPipeError):
+        with suppress(ConnectionError):
             self.way.send(str(os.waitstatus_to_exitcode(status)).encode())
         self.close()
 
@@ -164,7 +169,7 @@ def _serve(channel):
                 child.reap()
                 children.remove(child)
             elif child.way in readable:
-                child.signal()
+                child.pass_on()
         if channel in readable:
             content, descriptors, _, _ = socket.recv_fds(channel, LARGEST, 3)
             if not content:
@@ -205,7 +210,8 @@ def _prepare(command):
     from vocelio.gateway import cli
 
     if command in cli.COMMANDS:
-        import_module(f"{cli.__name__}.{command}")
+        for name in (f"{cli.__name__}.{command}", *(LATE if command != "flow" else ())):
+            import_module(name)
     for name in [name for name in sys.modules if name.startswith(cli.__name__)]:
         del sys.modules[name]
     gc.freeze()  # to collect garbage would be to copy it all

@@ -11,8 +11,8 @@ import statistics
 import msgspec
 import uvloop
 
+from benchmarks.account import ACCOUNT, NUMBER, TOKEN
 from benchmarks.calls import SOUND, serving
-from benchmarks.servers import ACCOUNT, NUMBER, TOKEN
 from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.load import LoadReport

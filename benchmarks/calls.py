@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import msgspec
 import uvloop
 
-from benchmarks.servers import ACCOUNT, NUMBER, TOKEN
+from benchmarks.account import ACCOUNT, NUMBER, TOKEN
 from vocelio.gateway.simulator.babble import babble
 from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.load import LoadReport, Ticket

@@ -9,20 +9,17 @@ fails when a bound is broken.
 import asyncio
 import json
 import os
-import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import quantiles
 from tempfile import TemporaryDirectory
-from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import barge_in, fanout
+from benchmarks import fanout
 from benchmarks.servers import LISTENING, site
 from vocelio.gateway.api.pushing import Pace
 from vocelio.gateway.calls.registry import Calls
@@ -114,16 +111,14 @@ async def measure(
     """All parts, or if not ``whole`` only that with all monitors."""
     async with AsyncExitStack() as stack:
         url = f"sqlite+aiosqlite:///{stack.enter_context(TemporaryDirectory())}/bench.db"
-        keys = (await fanout.fill(url, -(-readers // PER_KEY) + 1)).split(",")
+        keys = await fanout.fill(url, -(-readers // PER_KEY) + 1)
         gateway = fanout.serving(url, Alone(), site(LISTENING), pace)
         origin, registry = await stack.enter_async_context(gateway)
         port, sound = str(urlsplit(origin).port), list[Sound]()
         if whole:
             sound.append(await _called(port, calls, seconds))
-        watching = []
-        for begin in range(0, readers, AT_ONCE):
-            some = str(min(AT_ONCE, readers - begin))
-            watching.append(await fanout.started("fanout", "watch", origin, ",".join(keys[1:]), some))
+        shares = [min(AT_ONCE, readers - begin) for begin in range(0, readers, AT_ONCE)]
+        watching = [await fanout.readers(origin, keys[1:], share) for share in shares]
         for process in watching:
             await fanout.said(process)
         told = 0
@@ -159,35 +154,16 @@ async def _told_and_called(registry: Calls, rate: int, port: str, calls: int, se
 
 
 async def _called(port: str, calls: int, seconds: float) -> Sound:
-    process = await fanout.started("crowd", "call", port, str(calls), str(seconds))
+    process = await fanout.started("callers", port, str(calls), str(seconds))
     return Sound(**json.loads((await process.communicate())[0]))
 
 
-async def call(port: int, calls: int, seconds: float) -> dict[str, Any]:
-    """Be the callers, who speak over prompts again and again."""
-    reports = await barge_in.load(port, calls, seconds, os.getpid())
-    found = [late for report in reports for late in barge_in.latencies(report)]
-    percent = quantiles(found, n=100, method="inclusive") if len(found) > 1 else [0.0] * 99
-    return {
-        "calls": calls,
-        "late_ms": max(report.stream.underrun_ms for report in reports),
-        "interruptions": len(found),
-        "p50": percent[49],
-        "p99": percent[98],
-        "errors": sum(len(report.errors) for report in reports),
-    }
-
-
 def main() -> None:
-    """Print the tables, or be one of the other processes."""
-    match sys.argv[1:]:
-        case ["call", port, calls, seconds]:
-            print(json.dumps(uvloop.run(call(int(port), int(calls), float(seconds)))))
-        case _:
-            result = uvloop.run(measure())
-            _print(result)
-            if broken := result.broken():
-                raise SystemExit(f"not kept: {'; '.join(broken)}")
+    """Print the tables."""
+    result = uvloop.run(measure())
+    _print(result)
+    if broken := result.broken():
+        raise SystemExit(f"not kept: {'; '.join(broken)}")
 
 
 def _print(result: Result) -> None:

@@ -13,19 +13,17 @@ import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass, field
-from itertools import cycle, islice
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import uvloop
-from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.servers import ACCOUNT, TOKEN
+from benchmarks.account import ACCOUNT, TOKEN
 from vocelio.engine.document import load
 from vocelio.gateway.api.limits import Limits
 from vocelio.gateway.api.pushing import Pace
@@ -41,7 +39,6 @@ from vocelio.gateway.events import Event, EventBus
 from vocelio.gateway.events.line import Alone, Line, connect
 from vocelio.gateway.monitors.guard import Guard
 from vocelio.gateway.monitors.monitors import Monitors
-from vocelio.gateway.monitors.outbox import GAP
 from vocelio.gateway.outbound.fetch import Fetcher
 from vocelio.gateway.server import listen, running
 from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
@@ -60,7 +57,6 @@ CALLS = 20
 SECRET, TENANT = "a secret of the bench", Tenant(id="bench", name="Bench")
 FLOW = b'{"name":"Bench","start":"bye","nodes":{"bye":{"type":"hangup"}}}'
 PROBES = 5_000
-BEAT = '{"message":"beat"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +131,7 @@ async def measure(monitors: int, rate: int, seconds: float = SECONDS, redis: str
         keys = await fill(url)
         gateway = serving(url, connect(redis), per_key=10_000, per_process=10_000)
         origin, calls = await stack.enter_async_context(gateway)
-        watching = await started("fanout", "watch", origin, keys, str(monitors))
+        watching = await readers(origin, keys, monitors)
         await said(watching)
         if redis:
             telling = await started("fanout", "tell", url, redis, str(rate), str(seconds))
@@ -149,13 +145,13 @@ async def measure(monitors: int, rate: int, seconds: float = SECONDS, redis: str
     return Row("redis" if redis else "the process", monitors, rate, told, arrived, median(latencies), percent[98])
 
 
-async def fill(url: str, count: int = 1) -> str:
-    """The database with a tenant, and so many keys, with commas between them."""
+async def fill(url: str, count: int = 1) -> list[str]:
+    """The database with a tenant, and so many keys."""
     database = Database(url)
     try:
         await database.migrate()
         await tenants.create(database, actor(), TENANT)
-        return ",".join([await keys.first(database, "bench", wall_clock()) for _ in range(count)])
+        return [await keys.first(database, "bench", wall_clock()) for _ in range(count)]
     finally:
         await database.aclose()
 
@@ -167,13 +163,9 @@ async def started(bench: str, *arguments: str) -> asyncio.subprocess.Process:
     )
 
 
-async def said(process: asyncio.subprocess.Process) -> None:
-    """Once the other process is ready."""
-    assert process.stdout
-    assert await process.stdout.readline() == b"ready\n"
-
-
-# The other processes
+async def readers(origin: str, keys: list[str], count: int) -> asyncio.subprocess.Process:
+    """So many monitors that read, by the keys in turn."""
+    return await started("readers", origin, json.dumps([*map(headers, keys)]), str(count))
 
 
 def headers(key: str) -> dict[str, str]:
@@ -181,45 +173,13 @@ def headers(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}", "Vocelio-Tenant": TENANT.id}
 
 
-@dataclass(slots=True)
-class Seen:
-    """What monitors were sent: milliseconds of each event on its way, gaps, and sockets that were ended."""
-
-    latencies: list[float] = field(default_factory=list)
-    gaps: int = 0
-    ended: int = 0
+async def said(process: asyncio.subprocess.Process) -> None:
+    """Once the other process is ready."""
+    assert process.stdout
+    assert await process.stdout.readline() == b"ready\n"
 
 
-async def watch(origin: str, keys: list[str], monitors: int) -> None:
-    """Be all the monitors, by the keys in turn, until a line is read; prints what they have seen."""
-    seen = Seen()
-    async with ClientSession(connector=TCPConnector(limit=0)) as session:
-        ways = [
-            session.ws_connect(f"{origin}/v1/events", headers=headers(key)) for key in islice(cycle(keys), monitors)
-        ]
-        readers = [asyncio.create_task(_read(await way, seen)) for way in ways]
-        print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
-        for reader in readers:
-            reader.cancel()
-        await asyncio.gather(*readers, return_exceptions=True)
-    print(json.dumps(asdict(seen)))
-
-
-async def _read(socket: ClientWebSocketResponse, seen: Seen) -> None:
-    async for message in socket:
-        now = wall_clock()
-        text = message.data
-        if not isinstance(text, str):
-            continue
-        if '"type":"key.pressed"' in text:
-            place = text.index('"at":') + 5
-            seen.latencies.append((now - int(text[place : text.index(",", place)])) / 1e3)
-        elif text == BEAT:
-            await socket.send_str("beat")
-        elif text == GAP:
-            seen.gaps += 1
-    seen.ended += 1
+# The process that has the calls
 
 
 async def tell(url: str, redis: str, rate: int, seconds: float) -> None:
@@ -288,11 +248,9 @@ async def run(redis: str) -> tuple[list[Row], list[tuple[str, float, float]]]:
 
 
 def main() -> None:
-    """Print the tables, or be one of the other processes."""
+    """Print the tables, or be the process that has the calls."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         match sys.argv[1:]:
-            case ["watch", origin, keys, monitors]:
-                runner.run(watch(origin, keys.split(","), int(monitors)))
             case ["tell", url, redis, rate, seconds]:
                 runner.run(tell(url, redis, int(rate), float(seconds)))
             case _:

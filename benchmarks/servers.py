@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from benchmarks.account import ACCOUNT, NUMBER, TOKEN
 from vocelio.engine.document import load
 from vocelio.gateway.app import build
 from vocelio.gateway.calls.ports import Services
@@ -33,8 +34,6 @@ from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Tenant
 from vocelio.gateway.store.vault import Vault
 from vocelio.gateway.store.writing import DatabaseJournal
-
-ACCOUNT, TOKEN, NUMBER = "AC" + "b" * 32, "bench", "+13072249663"
 
 ECHO = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "seconds": 3600}}}
 

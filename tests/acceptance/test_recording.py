@@ -3,12 +3,13 @@
 import asyncio
 import json
 import random
+import signal
 from contextlib import asynccontextmanager
 
 import aiohttp
 
-from tests.acceptance.test_commands import NUMBER, VOCELIO, _answers, _plain_environment, vocelio
-from tests.gateway import CALLER
+from tests.commands import listens, started, vocelio
+from tests.gateway import CALLER, NUMBER
 from tests.ports import unused
 from vocelio.codecs.wav import MULAW_HEADER
 from vocelio.gateway import config
@@ -26,23 +27,9 @@ WAIT = {
 
 @asynccontextmanager
 async def serving(folder, environment):
-    server = await asyncio.create_subprocess_exec(
-        str(VOCELIO),
-        "serve",
-        "--site",
-        str(folder / "site"),
-        cwd=folder,
-        env={**_plain_environment(), **environment},
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        await asyncio.wait_for(_answers(environment["PORT"]), 30)
+    async with started("serve", "--site", str(folder / "site"), cwd=folder, environment=environment) as server:
+        await listens(environment["PORT"])
         yield server
-    finally:
-        if server.returncode is None:
-            server.kill()
-        await server.wait()
 
 
 def make_site(folder):
@@ -69,7 +56,7 @@ async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
         step = Sound(audio=SPEECH, longest_wait=0.0)
         calling = asyncio.create_task(carrier.call(NUMBER, CALLER, [step], longest=20))
         await asyncio.sleep(4.2)
-        server.kill()
+        server.send_signal(signal.SIGKILL)
         report = await calling
     (stream,) = report.streams
     assert stream.closed_by == "lost"

@@ -2,9 +2,10 @@
 
 import pytest
 
-from benchmarks import barge_in, calls, crowd, engine_step, fanout, lookup
+from benchmarks import barge_in, calls, crowd, engine_step, fanout, lookup, readers
 from vocelio.gateway.api.pushing import Pace
 from vocelio.gateway.events.line import connect
+from vocelio.gateway.monitors import outbox
 
 
 @pytest.mark.parametrize("kind", calls.KINDS)
@@ -41,8 +42,15 @@ async def test_fanout(redis, through):
     assert (row.through, row.monitors, row.arrived) == (through, 3, 1.0)
     assert row.events >= 45
     assert 0 < row.p50 <= row.p99
+
+
+async def test_publishing(redis):
     p50, p99 = await fanout.cost(connect(redis.url), watched=True)
     assert 0 < p50 <= p99
+
+
+def test_readers_know_what_a_gap_is():
+    assert readers.GAP == outbox.GAP
 
 
 async def test_crowd():

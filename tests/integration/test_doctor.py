@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.acceptance.test_commands import vocelio
+from tests.commands import vocelio
 from tests.integration.api.client import PLATFORM, PLATFORM_TOKEN, Api
 from tests.integration.api.test_registrations import NUMBER, OLD, assign, made
 from tests.redis import Redis

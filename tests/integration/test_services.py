@@ -1,6 +1,7 @@
 """The servers that the tests start for themselves, and their faults: nothing else here may be trusted before them."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from sqlalchemy import NullPool, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from tests.commands import started, vocelio
 from tests.postgres import over_tcp, programs
 from tests.proxy import Proxy
 
@@ -123,14 +125,23 @@ with Postgres() as postgres:
 
 
 def test_nothing_is_left_of_a_killed_owner():
-    owner = subprocess.run(  # noqa: S603 (the words above)
-        [sys.executable, "-c", OWNER], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+    directory, *pids = killed(OWNER)
+    assert len(pids) > 3
+    are_gone(pids, directory)
+
+
+def killed(words, *arguments):
+    """What a process of those words has said before it killed itself."""
+    owner = subprocess.run(  # noqa: S603 (words of this file)
+        [sys.executable, "-c", words, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
     )
     assert owner.returncode == -signal.SIGKILL
-    directory, *pids = owner.stdout.split()
-    assert len(pids) > 3
+    return owner.stdout.split()
+
+
+def are_gone(pids, *folders):
     deadline = time.monotonic() + 10
-    while left := [directory] * Path(directory).exists() + [pid for pid in pids if is_running(pid)]:
+    while left := [folder for folder in folders if Path(folder).exists()] + [*filter(is_running, pids)]:
         assert time.monotonic() < deadline, f"left behind: {left}"
         time.sleep(0.01)
 
@@ -156,6 +167,57 @@ def test_the_path_goes_before_debians_newest(tmp_path):
             program.touch(0o755)
     assert programs(path="", debian=tmp_path) == tmp_path / "17/bin"
     assert programs(path=f"{tmp_path}:{tmp_path}/own", debian=tmp_path) == tmp_path / "own"
+
+
+@pytest.fixture
+def unwritten(tmp_path):
+    """The file of a flow that whoever reads it waits for."""
+    os.mkfifo(tmp_path / "flow.json")
+    return tmp_path / "flow.json"
+
+
+async def test_commands_have_nothing_in_common(tmp_path):
+    (tmp_path / "other").mkdir()
+    commands = [
+        vocelio("flow", "validate", "flow.json", cwd=tmp_path, environment={"COLUMNS": "40"}),
+        vocelio("flow", "validate", "flow.json", cwd=tmp_path / "other"),
+        vocelio("flow", "validate", str(ROOT / "examples" / "front-desk.json"), cwd=tmp_path),
+    ]
+    (tmp_path / "other" / "flow.json").write_text("{}")
+    narrow, wide, fine = await asyncio.gather(*commands)
+    assert (narrow[0], wide[0], fine[0]) == (2, 1, 0)
+    assert max(map(len, narrow[2].splitlines())) <= 40
+    assert wide[1].startswith("flow.json: name: error")
+    assert fine[2] == ""
+
+
+async def test_a_command_that_is_left_alone_is_killed(unwritten):
+    async with started("flow", "validate", str(unwritten)) as command:
+        file = await asyncio.to_thread(unwritten.open, "wb", 0)  # once it reads
+    with file:
+        assert await command.ended() == -signal.SIGKILL
+
+
+# Stopped, the command does not see that there is nothing to read any more.
+COMMANDER = """
+import asyncio, os, signal, sys
+from tests.commands import started
+from tests.postgres import _children
+async def main():
+    async with started("flow", "validate", sys.argv[1]) as command:
+        file = open(sys.argv[1], "wb")
+        (server,) = _children(os.getpid())
+        print(server, *_children(server), flush=True)
+        command.send_signal(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+
+
+def test_no_command_is_left_of_a_killed_owner(unwritten):
+    pids = killed(COMMANDER, str(unwritten))
+    assert len(pids) == 2
+    are_gone(pids)
 
 
 class Echo:

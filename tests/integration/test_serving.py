@@ -2,42 +2,27 @@
 
 import asyncio
 import signal
-import sys
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from contextlib import asynccontextmanager
 
 import aiohttp
 import pytest
 
-from tests.environment import plain
+from tests.commands import listens, started
 from tests.ports import unused
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.store import keys
 from vocelio.gateway.store.database import Database
 
-VOCELIO = Path(sys.executable).parent / "vocelio"
-
 
 @asynccontextmanager
 async def serving(folder, port, **settings):
     """The process, once it uses its database: by then it minds signals."""
-    process = await asyncio.create_subprocess_exec(
-        *(str(VOCELIO), "serve", "--port", str(port)),
-        cwd=folder,
-        env=plain() | settings | {"PYTHONUNBUFFERED": "1"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
+    async with started("serve", "--port", str(port), cwd=folder, environment=settings) as process:
         async with asyncio.timeout(60):
-            assert b"listening" in await process.stdout.readline()
+            assert b"listening" in await process.out.readline()
             while not _log(folder).exists():  # noqa: ASYNC110 (another process)
                 await asyncio.sleep(0.02)
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
 
 
 def _log(folder):
@@ -45,20 +30,13 @@ def _log(folder):
     return folder / ".vocelio" / "vocelio.db-wal"
 
 
-async def _answers(port):
-    while True:
-        with suppress(OSError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
-        await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
 async def test_told_to_leave_it_closes_the_database(tmp_path, told):
     async with serving(tmp_path, 0) as process:
         process.send_signal(told)
-        _, said = await asyncio.wait_for(process.communicate(), 10)
+        async with asyncio.timeout(10):
+            said = await process.err.read()
+            await process.ended()
     assert not _log(tmp_path).exists()
     assert b"Traceback" not in said
 
@@ -66,7 +44,7 @@ async def test_told_to_leave_it_closes_the_database(tmp_path, told):
 async def test_a_ticket_is_good_for_a_page_of_ours_however_its_address_was_set(tmp_path):
     (port,) = unused()
     async with serving(tmp_path, port, VOCELIO_PUBLIC_URL="https://Voice.Example:443"):
-        await asyncio.wait_for(_answers(port), 10)
+        await listens(port)
         database = Database(f"sqlite+aiosqlite:///{tmp_path}/.vocelio/vocelio.db")
         key = await keys.first(database, "tests", wall_clock())
         await database.aclose()

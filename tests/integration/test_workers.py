@@ -5,67 +5,50 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.environment import plain
+from tests.commands import started, vocelio
 from tests.gateway import ACCOUNT, TOKEN
 
 REDIS_URL = "redis://127.0.0.1:1/0"  # nobody listens there: calls are served all the same
-VOCELIO = Path(sys.executable).parent / "vocelio"
+SERVE = ("serve", "--workers", "2")
 
 
 def environment(url, **more):
-    return plain() | {
+    return {
         "VOCELIO_DATABASE_URL": url,
         "VOCELIO_REDIS_URL": REDIS_URL,
         "VOCELIO_SECRET_KEY": "a-secret-of-the-processes",
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
         "COLUMNS": "200",
-        "PYTHONUNBUFFERED": "1",
         **more,
     }
 
 
-async def start(cwd, settings, *options):
-    return await asyncio.create_subprocess_exec(
-        *(str(VOCELIO), "serve", "--workers", "2", *options),
-        cwd=cwd,
-        env=settings,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-
-
 async def refused(cwd, settings, *options):
     """The exit code and what it complained of."""
-    process = await start(cwd, settings, *options)
-    _, complaint = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode, complaint.decode()
+    code, _, complaint = await vocelio(*SERVE, *options, cwd=cwd, environment=settings)
+    return code, complaint
 
 
 @contextlib.asynccontextmanager
 async def fleet(cwd, settings):
     """Two processes that serve: the parent, its origin, and their process ids."""
-    process = await start(cwd, settings, "--port", "0")
-    try:
+    async with started(*SERVE, "--port", "0", cwd=cwd, environment=settings) as parent:
         async with asyncio.timeout(60):
-            origin = (await process.stdout.readline()).decode().split()[2].rstrip(",")
-            yield process, origin, [await serving(process), await serving(process)]
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+            origin = (await parent.out.readline()).decode().split()[2].rstrip(",")
+            pids = [await serving(parent), await serving(parent)]
+        yield parent, origin, pids
 
 
-async def serving(process):
+async def serving(parent):
     """The process id of the next worker that says that it serves."""
     told = []
-    while line := (await process.stderr.readline()).decode():
+    while line := (await parent.err.readline()).decode():
         told.append(line)
         message = json.loads(line)["message"]
         if message.endswith("serves"):
@@ -97,31 +80,28 @@ async def test_several_processes_need_what_they_can_share(tmp_path, settings, sa
     assert "Traceback" not in complaint
 
 
-async def test_a_port_that_is_taken_is_told(tmp_path, postgres):
-    async with postgres.fresh() as url, fleet(tmp_path, environment(url)) as (_, origin, _):
+async def test_two_serve_one_port_and_who_dies_is_replaced(tmp_path, postgres):
+    """And another gateway is told that the port is taken."""
+    async with postgres.fresh() as url, fleet(tmp_path, environment(url)) as (parent, origin, pids):
         port = origin.rpartition(":")[2]
         code, complaint = await refused(tmp_path, environment(url), "--port", port)
         assert code == 2
         assert f"port {port} cannot be listened on" in complaint
-
-
-async def test_two_serve_one_port_and_who_dies_is_replaced(tmp_path, postgres):
-    async with postgres.fresh() as url, fleet(tmp_path, environment(url)) as (process, origin, pids):
         assert set(await statuses(origin, "/readyz", 20)) == {200}
         os.kill(pids[0], signal.SIGKILL)
         await asyncio.sleep(0.1)
         assert set(await statuses(origin, "/readyz", 20)) == {200}, "the other has all"
-        assert await serving(process) not in pids
-        process.send_signal(signal.SIGTERM)
-        assert await process.wait() == 0
+        assert await serving(parent) not in pids
+        parent.send_signal(signal.SIGTERM)
+        assert await parent.ended() == 0
         with pytest.raises(aiohttp.ClientConnectionError):
             await statuses(origin, "/readyz", 1)
 
 
 async def test_control_c_ends_all(tmp_path, postgres):
-    async with postgres.fresh() as url, fleet(tmp_path, environment(url)) as (process, _, pids):
-        process.send_signal(signal.SIGINT)
-        assert await process.wait() == 0
+    async with postgres.fresh() as url, fleet(tmp_path, environment(url)) as (parent, _, pids):
+        parent.send_signal(signal.SIGINT)
+        assert await parent.ended() == 0
         assert not any(map(_is_there, pids))
 
 

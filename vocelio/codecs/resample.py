@@ -1,14 +1,15 @@
 """Resampling of a stream of PCM: the output depends on the samples only, never on how they were cut.
 
-The work is soxr's, in 32-bit floats: its 16-bit output is dithered.
+The work is soxr's, in 32-bit floats: its 16-bit output is dithered. soxr and numpy take a fifth of a second to import,
+and what the cloud speaks is never resampled: so they are loaded with the first stream.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy
-import soxr
+if TYPE_CHECKING:
+    import numpy
 
-Samples = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
+    Samples = numpy.ndarray[Any, numpy.dtype[numpy.float32]]
 
 _FULL_SCALE = 32768.0
 
@@ -20,6 +21,8 @@ class Resampler:
     """
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
+        import soxr
+
         self._stream = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32", quality="HQ")
         self._half = b""
         self._ended = False
@@ -34,7 +37,9 @@ class Resampler:
         self._ended = last
         return _to_pcm(self._stream.resample_chunk(self._samples(pcm), last=last))
 
-    def _samples(self, pcm: bytes) -> Samples:
+    def _samples(self, pcm: bytes) -> "Samples":
+        import numpy
+
         if self._half:
             pcm = self._half + pcm
         whole = len(pcm) & ~1
@@ -42,6 +47,8 @@ class Resampler:
         return numpy.frombuffer(pcm, dtype="<i2", count=whole // 2).astype(numpy.float32) / _FULL_SCALE
 
 
-def _to_pcm(samples: Samples) -> bytes:
+def _to_pcm(samples: "Samples") -> bytes:
+    import numpy
+
     scaled = numpy.clip(numpy.rint(samples * _FULL_SCALE), -_FULL_SCALE, _FULL_SCALE - 1)
     return bytes(scaled.astype("<i2"))

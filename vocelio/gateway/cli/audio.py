@@ -20,8 +20,8 @@ from vocelio.engine.scenario.expect import plain
 from vocelio.engine.scenario.run import as_given, facts
 from vocelio.engine.scenario.steps import Expect, Hears, Scenario, Transfer
 from vocelio.engine.sounds import sounds
-from vocelio.engine.voice import Voice
 from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.cli.call import CALLERS_VOICE
 from vocelio.gateway.cli.stage import stage
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event, EventBus
@@ -35,7 +35,6 @@ from vocelio.gateway.speech.speech import only
 from vocelio.gateway.store.memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.site import Assignment, Department, Tenant
 
-CALLERS_VOICE = Voice(name="en-us+f3")
 AT_ONCE = 4  # calls; each has a recogniser process of its own
 OUTCOMES: dict[str, Outcome] = {"answered": "answered", "busy": "busy", "no_answer": "no-answer", "failed": "failed"}
 

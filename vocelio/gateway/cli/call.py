@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
+from vocelio.engine.voice import Voice
 from vocelio.gateway.cli import common
-from vocelio.gateway.cli.audio import CALLERS_VOICE
-from vocelio.gateway.cli.demo import CALLER
 from vocelio.gateway.config import Settings
 from vocelio.gateway.simulator import events
 from vocelio.gateway.simulator.caller import Caller, Play, Press, Speak, Step
@@ -19,6 +18,9 @@ from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 app = typer.Typer(add_completion=False)
+
+CALLER = "+13105550142"
+CALLERS_VOICE = Voice(name="en-us+f3")
 
 
 @app.command()

@@ -4,7 +4,6 @@ import asyncio
 from http import HTTPStatus
 from typing import Annotated, Any
 
-import aiohttp
 import msgspec
 import typer
 
@@ -51,6 +50,8 @@ class Api:
         return answer
 
     async def _send(self, method: str, path: str, body: bytes | None, etag: str) -> Answer:
+        import aiohttp  # here: a third of a second, and who validates a flow asks nobody
+
         headers = {**self._headers, **({"If-Match": etag} if etag else {})}
         if body is not None:
             headers["Content-Type"] = "application/json"

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from vocelio.gateway.calls.ports import Services
 from vocelio.gateway.cli import common
-from vocelio.gateway.cli.audio import CALLERS_VOICE
+from vocelio.gateway.cli.call import CALLER, CALLERS_VOICE
 from vocelio.gateway.cli.conversation import Conversation
 from vocelio.gateway.cli.stage import stage
 from vocelio.gateway.clock import wall_clock
@@ -28,7 +28,6 @@ from vocelio.gateway.store.memory import MemoryJournal
 app = typer.Typer(add_completion=False)
 
 SITE = Path(__file__).parents[3] / "examples" / "site"
-CALLER = "+13105550142"
 SAYS = "sales please"
 
 

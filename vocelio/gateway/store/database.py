@@ -11,8 +11,9 @@ an IntegrityError, stays SQLAlchemy's: it is the caller's to explain.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,6 @@ from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import Table
 
 from vocelio.gateway.errors import SettingsError, StoreUnavailable
-from vocelio.gateway.store import migration
 
 LOG = logging.getLogger(__name__)
 
@@ -60,31 +60,37 @@ class Database:
 
     async def migrate(self, revision: str = "head") -> None:
         """Bring the tables to a revision; processes that start together take turns, however long that takes."""
+        # Alembic takes a fifth of a second to import, which a worker need not pay: its parent has migrated.
+        from vocelio.gateway.store import migration
+
+        steps = partial(migration.migrate, revision=revision)
         engine = _sqlite(self._url, NO_POOL) if self.sqlite else _postgresql(self._url, NO_POOL, statement_seconds=None)
         try:
             with self.translated():
-                await (self._migrate_sqlite if self.sqlite else self._migrate_postgresql)(engine, revision)
+                await (self._migrate_sqlite if self.sqlite else self._migrate_postgresql)(engine, steps)
         finally:
             await engine.dispose()
 
-    async def _migrate_sqlite(self, engine: AsyncEngine, revision: str) -> None:
+    async def _migrate_sqlite(self, engine: AsyncEngine, steps: Callable[[Connection], None]) -> None:
         """To alter a table is to copy it and drop the old one: what refers to it must not be deleted with that."""
         async with engine.connect() as connection:
             await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # of no effect within a transaction
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
-            await connection.run_sync(migration.migrate, revision)
+            await connection.run_sync(steps)
             broken = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).all()
             if broken:
                 raise SettingsError(f"the migration would break {len(broken)} references: nothing was changed")
             await connection.exec_driver_sql("COMMIT")
 
-    async def _migrate_postgresql(self, engine: AsyncEngine, revision: str) -> None:
+    async def _migrate_postgresql(self, engine: AsyncEngine, steps: Callable[[Connection], None]) -> None:
         async with engine.begin() as connection:
             await connection.execute(text(f"SELECT pg_advisory_xact_lock({SCHEMA_LOCK})"))
-            await connection.run_sync(migration.migrate, revision)
+            await connection.run_sync(steps)
 
     async def revision(self) -> str:
         """The revision of the tables, empty when there are none. A file that is not there is not made."""
+        from vocelio.gateway.store import migration  # here: see migrate
+
         if self._has_no_file():
             return ""
         async with self.reading() as connection:

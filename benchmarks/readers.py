@@ -1,0 +1,61 @@
+"""Monitors that read all they are sent: when it arrives, and what does not.
+
+They give their headers in turn, are there until a line is read, and then print what they have seen. This needs next to
+nothing of ours, so that it is quick to start: python -m benchmarks.readers ORIGIN HEADERS COUNT
+"""
+
+import asyncio
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from itertools import cycle, islice
+
+import uvloop
+from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector
+
+from vocelio.gateway.clock import wall_clock
+
+BEAT, GAP = '{"message":"beat"}', '{"message":"gap"}'
+
+
+@dataclass(slots=True)
+class Seen:
+    """What monitors were sent: milliseconds of each event on its way, gaps, and sockets that were ended."""
+
+    latencies: list[float] = field(default_factory=list)
+    gaps: int = 0
+    ended: int = 0
+
+
+async def watch(origin: str, headers: list[dict[str, str]], count: int) -> None:
+    """Be so many."""
+    seen = Seen()
+    async with ClientSession(connector=TCPConnector(limit=0)) as session:
+        ways = [session.ws_connect(f"{origin}/v1/events", headers=one) for one in islice(cycle(headers), count)]
+        readers = [asyncio.create_task(_read(await way, seen)) for way in ways]
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        for reader in readers:
+            reader.cancel()
+        await asyncio.gather(*readers, return_exceptions=True)
+    print(json.dumps(asdict(seen)))
+
+
+async def _read(socket: ClientWebSocketResponse, seen: Seen) -> None:
+    async for message in socket:
+        now = wall_clock()
+        text = message.data
+        if not isinstance(text, str):
+            continue
+        if '"type":"key.pressed"' in text:
+            place = text.index('"at":') + 5
+            seen.latencies.append((now - int(text[place : text.index(",", place)])) / 1e3)
+        elif text == BEAT:
+            await socket.send_str("beat")
+        elif text == GAP:
+            seen.gaps += 1
+    seen.ended += 1
+
+
+if __name__ == "__main__":
+    uvloop.run(watch(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])))

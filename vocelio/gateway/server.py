@@ -5,6 +5,7 @@ over, and only then lets uvicorn go.
 """
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -77,6 +78,8 @@ class Server(uvicorn.Server):
         """See uvicorn."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        gc.collect()
+        gc.freeze()  # all that was imported: to look through it for garbage stops every call for a tenth of a second
         if self._parent:
             self._parent.ready(self._orphaned)
 

@@ -64,6 +64,29 @@ async def test_who_leaves_and_comes_back_at_once_disturbs_nobody(redis):
         assert stays.gaps == 1
 
 
+async def test_who_comes_back_before_the_line_has_noticed_is_told_that_the_subscription_stands(redis):
+    async with lines(redis.url, redis.url) as (here, there):
+        ear = Ear(here, "a")
+        await ear.ready()
+        ear.end()
+        again = Ear(here, "a")
+        await again.ready()
+        there.send("a", b"heard")
+        await again.until(lambda ear: ear.heard)
+        assert again.gaps == 1
+
+
+async def test_nothing_is_kept_of_channels_that_nobody_listens_to(redis):
+    async with lines(redis.url) as (line,):
+        for number in range(10):
+            ear = Ear(line, f"audio:{number}")
+            await ear.ready()
+            ear.end()
+        last = Ear(line, "last")
+        await last.ready()
+        assert len(line._receiving[""]._left) == 0
+
+
 async def test_who_cannot_take_a_message_has_a_gap_and_nobody_else_does(redis, caplog):
     async with lines(redis.url, redis.url) as (here, there):
         bad, good, other = Choosy(there, "a"), Ear(there, "a"), Ear(there, "b")

@@ -8,10 +8,12 @@ from aiohttp import ClientSession, WSMsgType
 from sqlalchemy import select
 
 from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.events import PASSING
 from vocelio.gateway.store.live import current_node
 from vocelio.gateway.store.schema import calls as call_rows
 
 SHOWN = 40_000_000  # microseconds since its end that a call is in every picture
+KEPT = 120_000_000  # and that it stays in a screen's
 COMPARED = ("status", "outcome", "department", "node", "micro_usd", "generation", "flow", "number")
 
 
@@ -22,6 +24,7 @@ class Screen:
         self.socket, self.picture, self.events, self.messages, self.texts = socket, {}, [], [], []
         self.gaps, self.code, self.snapshots = 0, None, 0
         self.answers = True  # beats, as who is alive does
+        self._now = 0  # of the newest message that has a time
         self._changed = asyncio.Event()
 
     async def watch(self):
@@ -29,7 +32,7 @@ class Screen:
         async for message in self.socket:
             if message.type is WSMsgType.TEXT:
                 self.texts.append(message.data)
-                self._take(json.loads(message.data))
+                self.take(json.loads(message.data))
                 self._changed.set()
                 if self.answers and self.messages[-1]["message"] == "beat":
                     with suppress(ConnectionError):
@@ -37,8 +40,10 @@ class Screen:
         self.code = self.socket.close_code
         self._changed.set()
 
-    def _take(self, message):
+    def take(self, message):
+        """Take one message in."""
         self.messages.append(message)
+        self._now = message.get("at", self._now)
         match message["message"]:
             case "snapshot":
                 if message["first"]:
@@ -53,10 +58,17 @@ class Screen:
                 self._happened(message)
             case "gap":
                 self.gaps += 1
+            case "beat":
+                over = self._now - KEPT
+                self.picture = {
+                    name: call for name, call in self.picture.items() if (call.get("ended") or self._now) >= over
+                }
 
     def _happened(self, event):
-        call = self.picture.setdefault(event["call"], {"generation": 0, "seq": 0, "status": "live", "micro_usd": 0})
-        if (event["generation"], event["seq"]) <= (call["generation"], call["seq"]):
+        new = {"generation": 0, "seq": 0, "status": "live", "micro_usd": 0, "late_ms": 0}
+        call = self.picture.setdefault(event["call"], new)
+        place, known = (event["generation"], event["seq"]), (call["generation"], call["seq"])
+        if place < known or (place == known and event["type"] not in PASSING):
             return
         call |= {"generation": event["generation"], "seq": event["seq"]}
         data = event["data"]
@@ -64,15 +76,21 @@ class Screen:
             case "call.started":
                 call |= {"flow": data["flow"], "number": data["number"], "status": "live", "outcome": ""}
             case "call.resumed":
-                call |= {"status": "live", "outcome": ""}
+                call |= {"status": "live", "outcome": "", "ended": None}
             case "node.entered":
                 call["node"] = data["node"]
             case "transfer.started":
                 call["department"] = data["department"]
             case "call.ended":
-                call |= {"status": "ended"} | {
-                    name: data[name] for name in ("outcome", "department", "disposition", "micro_usd")
+                call |= {"status": "ended", "ended": event["at"], "speaking": "", "partial": ""} | {
+                    name: data[name] for name in ("outcome", "department", "disposition", "seconds", "micro_usd")
                 }
+            case "caller.speaking":
+                call["speaking"] = "caller" if data["on"] else ""
+            case "prompt.started":
+                call |= {"speaking": "gateway", "said": data["text"]}
+            case "prompt.finished":
+                call |= {"speaking": "", "late_ms": call["late_ms"] + data["late_ms"]}
 
     async def until(self, happened, seconds=10):
         """Until that is so."""

@@ -1,12 +1,16 @@
 """Lines of two processes on one Redis, and ears that take down what they hear."""
 
 import asyncio
-from contextlib import asynccontextmanager
+import re
+import time
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
+from tests.redis import PATIENCE, Redis
 from vocelio.gateway.events.redis_line import RedisLine
 
+THIRDS = ("0", "5460"), ("5461", "10922"), ("10923", "16383")
 BEAT = 0.4  # seconds: two that are missed are noticed in one, and a crowded machine misses none
 
 
@@ -65,3 +69,24 @@ async def nothing_is_left():
     before = asyncio.all_tasks()
     yield
     assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
+
+
+@contextmanager
+def cluster(coverage):
+    """Three servers with a third of the slots each; ``coverage``: whether they want all to be there."""
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Redis(cluster=True)) for _ in range(3)]
+        for number, server in enumerate(servers):
+            for other, (first, last) in enumerate(THIRDS):
+                if other != number:
+                    server.ask("CLUSTER", "DELSLOTSRANGE", first, last)
+            server.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+            server.ask("CONFIG", "SET", "cluster-require-full-coverage", coverage, "cluster-node-timeout", "500")
+        for server in servers[1:]:
+            bus = re.search(rb":(\d+)@(\d+)", server.ask("CLUSTER", "NODES"))
+            servers[0].ask("CLUSTER", "MEET", "127.0.0.1", *bus.groups())
+        deadline = time.monotonic() + PATIENCE
+        while not all(server.ask("CLUSTER", "SLOTS").startswith(b"*3\r\n") for server in servers):
+            assert time.monotonic() < deadline, "the servers have not met"
+            time.sleep(0.01)
+        yield servers

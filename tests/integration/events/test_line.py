@@ -7,7 +7,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 
-from tests.integration.events.conftest import Choosy, Ear, lines
+from tests.integration.events.conftest import THIRDS, Choosy, Ear, cluster, lines
 from tests.proxy import CHUNK, Proxy
 from tests.redis import SLOTS, Redis
 from vocelio.gateway.events import Event
@@ -62,6 +62,29 @@ async def test_who_leaves_and_comes_back_at_once_disturbs_nobody(redis):
         there.send("b", b"heard")
         await last.until(lambda ear: ear.heard)
         assert stays.gaps == 1
+
+
+async def test_who_comes_back_before_the_line_has_noticed_is_told_that_the_subscription_stands(redis):
+    async with lines(redis.url, redis.url) as (here, there):
+        ear = Ear(here, "a")
+        await ear.ready()
+        ear.end()
+        again = Ear(here, "a")
+        await again.ready()
+        there.send("a", b"heard")
+        await again.until(lambda ear: ear.heard)
+        assert again.gaps == 1
+
+
+async def test_nothing_is_kept_of_channels_that_nobody_listens_to(redis):
+    async with lines(redis.url) as (line,):
+        for number in range(10):
+            ear = Ear(line, f"audio:{number}")
+            await ear.ready()
+            ear.end()
+        last = Ear(line, "last")
+        await last.ready()
+        assert len(line._receiving[""]._left) == 0
 
 
 async def test_who_cannot_take_a_message_has_a_gap_and_nobody_else_does(redis, caplog):
@@ -283,6 +306,44 @@ async def test_a_cluster_is_incomplete_at_first_and_later_and_then_gone_for_a_mo
                 await ear.until(lambda ear, before=before: ear.gaps > before)
                 here.send("a", fault.encode())
                 await ear.until(lambda ear, fault=fault: fault.encode() in ear.heard)
+    assert not [record for record in caplog.records if record.exc_info], "an outage is no defect of ours"
+
+
+@pytest.mark.parametrize(("fault", "coverage"), [("kill", "yes"), ("pause", "no")])
+async def test_what_a_part_of_a_cluster_suffers_the_others_do_not(fault, coverage, caplog):
+    """`b` is on the first third, `c` and `a` are on the others; the URL shows the way by the one that fails."""
+    with cluster(coverage) as servers:
+        async with lines(servers[0].url, servers[0].url) as (here, there):
+            ears = {name: Ear(there, name) for name in "abc"}
+            for ear in ears.values():
+                await ear.ready()
+            getattr(servers[0], fault)()
+            began = asyncio.get_running_loop().time()
+            for number in range(200):  # two seconds
+                for name in "abc":
+                    here.send(name, b"%d" % number, lasting=True)
+                await asyncio.sleep(0.01)
+            for name in "ac":
+                await ears[name].until(lambda ear: len(ear.heard) == 200)
+                assert ears[name].heard == [b"%d" % number for number in range(200)]
+            assert asyncio.get_running_loop().time() - began < 4, "at once"
+            late = Ear(there, "audio:a")
+            await late.ready()
+            here.send("audio:a", b"heard")
+            await late.until(lambda ear: ear.heard)
+            assert (ears["a"].gaps, ears["c"].gaps) == (1, 1)
+            if fault == "kill":
+                for server in servers[1:]:  # as when a replica takes over
+                    server.ask("CLUSTER", "DELSLOTSRANGE", *THIRDS[0])
+                servers[1].ask("CLUSTER", "ADDSLOTSRANGE", *THIRDS[0])
+                servers[1].ask("CLUSTER", "BUMPEPOCH")
+            else:
+                servers[0].start()
+            await ears["b"].until(lambda ear: ear.gaps >= 2)
+            here.send("b", b"last", lasting=True)
+            await ears["b"].until(lambda ear: ear.heard and ear.heard[-1] == b"last")
+            assert 0 < here.lost <= 200
+            assert (ears["a"].gaps, ears["c"].gaps) == (1, 1)
     assert not [record for record in caplog.records if record.exc_info], "an outage is no defect of ours"
 
 

@@ -1,6 +1,7 @@
 """The Line port by Redis: publish and subscribe.
 
-One connection listens to all channels; in a cluster each channel has its own, since it lives on one of the nodes.
+One connection listens to all channels, and one queue has all that is sent. In a cluster each channel has a connection
+of its own, since it lives on one of the nodes, and each of the parts that fail separately a queue.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Any
 from vocelio.gateway.events.line import Message
 from vocelio.gateway.events.redis_patience import Patience
 from vocelio.gateway.events.redis_receiving import Receiving, Subscriber
-from vocelio.gateway.events.redis_sending import Sending
+from vocelio.gateway.events.redis_sending import MAX_UNSENT, Sending
 from vocelio.gateway.events.redis_server import SECONDS, Server, reach
 
 LOG = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class RedisLine:
         self.process = secrets.token_hex(4)
         self.alone = False
         self._url, self._beat = url, beat
-        self._sending = Sending(self.process)
+        self._sending = {"": Sending(self.process)}  # by part of the server; until it is reached all is in this one
         self._early: list[tuple[str, Subscriber]] = []  # who subscribed before the server was reached
         self._server: Server | None = None
         self._receiving: dict[str, Receiving] = {}  # by channel, in a cluster; else there is one
@@ -39,11 +40,11 @@ class RedisLine:
     @property
     def lost(self) -> int:
         """See Line."""
-        return self._sending.lost
+        return sum(sending.lost for sending in self._sending.values())
 
     def send(self, channel: str, message: Message, *, lasting: bool = False) -> None:
         """See Line."""
-        self._sending.send(channel, message, lasting=lasting)
+        self._sending_of(channel).send(channel, message, lasting=lasting)
 
     def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
         """See Line."""
@@ -74,13 +75,22 @@ class RedisLine:
             async with patience, asyncio.timeout(SECONDS):
                 server = await reach(self._url)
                 break
+        early_sending = self._sending[""]
         if patience.failures:
-            self._sending.sift()
+            early_sending.sift()
         self._server = server
-        self._begin("send", self._sending.run(server))
+        for part in server.parts - {""}:
+            self._sending[part] = Sending(self.process, MAX_UNSENT // len(server.parts))
+        if server.sharded:
+            early_sending.pass_on(self._sending_of)
+        for part in server.parts:
+            self._begin(f"send {part}", self._sending[part].run(server))
         early, self._early = self._early, []
         for channel, subscriber in early:
             self._add(server, channel, subscriber)
+
+    def _sending_of(self, channel: str) -> Sending:
+        return self._sending[self._server.part(channel) if self._server else ""]
 
     def _add(self, server: Server, channel: str, subscriber: Subscriber) -> None:
         key = channel if server.sharded else ""

@@ -49,9 +49,8 @@ class Receiving:
 
     def add(self, channel: str, subscriber: Subscriber) -> None:
         """One more who listens."""
-        others = self._wanted.setdefault(channel, [])
-        others.append(subscriber)
-        if len(others) > 1 and channel in self._asked:
+        self._wanted.setdefault(channel, []).append(subscriber)
+        if channel in self._asked:  # for others, or for who has just left: no other confirmation may come
             subscriber.gap()
         self._changed.set()
 
@@ -113,7 +112,7 @@ class Receiving:
                 for subscriber in list(subscribers):
                     self._tell(subscriber.gap)
         elif self._left[channel]:
-            self._left[channel] -= 1
+            self._left -= Counter([channel])  # none are kept of which no more are due: there is a channel for each call
         else:
             raise RedisError("a subscription was ended")
 

@@ -1,4 +1,4 @@
-"""What a process sends by Redis: a bounded queue, and one task that empties it, many messages in one go.
+"""What a process sends by Redis, or a part of a cluster: a bounded queue, and a task that empties it, many in one go.
 
 When a go fails, nobody knows what of it has arrived: it counts as lost, so that nothing arrives twice. What is lasting
 waits until Redis is back, of which the channels that lost something are told first; only if that works the next
@@ -8,7 +8,7 @@ messages are risked. When the queue is full, the oldest are dropped.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -29,9 +29,10 @@ Unsent = tuple[str, Message, bool]
 
 
 class Sending:
-    """One process's. ``lost`` counts messages that were dropped."""
+    """One process's, ``most`` messages at a time. ``lost`` counts those that were dropped."""
 
-    def __init__(self, process: str) -> None:
+    def __init__(self, process: str, most: int = MAX_UNSENT) -> None:
+        self._most = most
         self._prefix = {kind: kind + process.encode() for kind in (MESSAGE, GAP)}
         self._unsent: deque[Unsent] = deque()
         self._holed: dict[str, None] = {}
@@ -41,7 +42,7 @@ class Sending:
 
     def send(self, channel: str, message: Message, *, lasting: bool) -> None:
         """See Line. This is all that a call pays."""
-        if len(self._unsent) >= MAX_UNSENT:
+        if len(self._unsent) >= self._most:
             self._lose([self._unsent.popleft()])
         self._unsent.append((channel, message, lasting))
         self._wakeup.set()
@@ -50,6 +51,21 @@ class Sending:
         """Redis was away: keep what is lasting."""
         before, self._unsent = self._unsent, deque(unsent for unsent in self._unsent if unsent[2])
         self._lose(unsent for unsent in before if not unsent[2])
+
+    def hole(self, channel: str) -> None:
+        """The channel lost something, and is to be told so."""
+        if len(self._holed) < MAX_CHANNELS:
+            self._holed[channel] = None
+            self._wakeup.set()
+
+    def pass_on(self, to: Callable[[str], "Sending"]) -> None:
+        """Leave what waits, and the channels that lost something, to those that send it from now on."""
+        for channel in self._holed:
+            to(channel).hole(channel)
+        for channel, message, lasting in self._unsent:
+            to(channel).send(channel, message, lasting=lasting)
+        self._holed.clear()
+        self._unsent.clear()
 
     async def run(self, server: Server) -> None:
         """Send for ever."""
@@ -100,5 +116,4 @@ class Sending:
     def _lose(self, messages: Iterable[Unsent]) -> None:
         for channel, _, _ in messages:
             self.lost += 1
-            if len(self._holed) < MAX_CHANNELS:
-                self._holed[channel] = None
+            self.hole(channel)

@@ -1,5 +1,8 @@
 """Redis as the line uses it: one server, or a cluster, whose channels live on one node each (sharded, since Redis 7).
 
+A cluster's nodes fail one by one, so its channels are in parts, by the node that had them at first: what one part
+suffers is no matter of the others'.
+
 No error that leaves this module shows the URL, which may hold a password.
 """
 
@@ -13,6 +16,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 SECONDS = 2.0  # for a connection, a command or an answer
 CONNECTIONS = 4  # besides those that listen
+CONNECTIONS_OF_NODE = 100  # at most; parts that have moved together may each need one
 
 Batch = list[tuple[str, bytes]]
 """Channels and messages, oldest first."""
@@ -23,12 +27,17 @@ TROUBLE = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
 class Server(Protocol):
-    """Where messages go through. All that waits raises one of TROUBLE."""
+    """Where messages go through, ``parts`` by name. All that waits raises one of TROUBLE."""
 
     sharded: bool
+    parts: frozenset[str]
+
+    def part(self, channel: str) -> str:
+        """The part that has the channel, always the same."""
+        ...
 
     async def publish(self, batch: Batch) -> None:
-        """Send them all, each channel's in order."""
+        """Send them all, each channel's in order; they are of one part."""
 
     async def listener(self, channel: str) -> AbstractConnection:
         """A connected connection to listen to that channel on."""
@@ -45,7 +54,7 @@ async def reach(url: str) -> Server:
         facts = await single.info("cluster")
         if not facts.get("cluster_enabled"):
             return Single(single, url)
-        cluster = RedisCluster.from_url(url, max_connections=CONNECTIONS, retry=Retry(NoBackoff(), 0), **_ONCE)
+        cluster = RedisCluster.from_url(url, max_connections=CONNECTIONS_OF_NODE, retry=Retry(NoBackoff(), 0), **_ONCE)
         await cluster.initialize()
     except BaseException:
         await single.aclose()
@@ -58,10 +67,15 @@ class Single:
     """The Server port on one server."""
 
     sharded = False
+    parts = frozenset({""})
 
     def __init__(self, redis: Redis, url: str) -> None:
         self._redis = redis
         self._pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **_ONCE)
+
+    def part(self, channel: str) -> str:
+        """See Server."""
+        return ""
 
     async def publish(self, batch: Batch) -> None:
         """See Server."""
@@ -86,17 +100,28 @@ class Cluster:
 
     def __init__(self, cluster: RedisCluster, url: str) -> None:
         self._cluster, self._url = cluster, url
+        self._part_of_slot = {slot: nodes[0].name for slot, nodes in cluster.nodes_manager.slots_cache.items()}
+        self.parts = frozenset(self._part_of_slot.values())
+        self._doubtful: set[str] = set()  # parts that failed: their channels may have moved
+
+    def part(self, channel: str) -> str:
+        """See Server. When slots move it stays, else a channel's messages might overtake each other: until the process
+        is started anew, what fails together may then be more than one node's."""
+        return self._part_of_slot[self._cluster.keyslot(channel)]
 
     async def publish(self, batch: Batch) -> None:
         """See Server."""
+        if not batch:
+            return
+        part = self.part(batch[0][0])
+        if part in self._doubtful:
+            await self._cluster.nodes_manager.initialize()
         pipeline = self._cluster.pipeline()
         for channel, message in batch:
             pipeline.execute_command("SPUBLISH", channel, message)
-        try:
-            await pipeline.execute()
-        except BaseException:
-            await self._cluster.aclose()  # the next one asks anew where the channels are
-            raise
+        self._doubtful.add(part)
+        await pipeline.execute()
+        self._doubtful.discard(part)
 
     async def listener(self, channel: str) -> AbstractConnection:
         """See Server. Where the channel is, is asked each time: the last break may have come of its move."""

@@ -16,7 +16,7 @@ import msgspec
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.events import Event, EventBus, Watcher
 from vocelio.gateway.monitors.outbox import Outbox
-from vocelio.gateway.monitors.picture import MOVING, Picture, Tracked
+from vocelio.gateway.monitors.picture import MOVING, Picture, Tracked, change
 from vocelio.gateway.monitors.wanted import Wanted
 from vocelio.gateway.store.live import CallKey, KeptCall
 
@@ -148,8 +148,8 @@ class Hub:
             tracked = self._tracked(row.tenant, row.call)
             is_new = not tracked.whole
             if changed := tracked.kept(row, now):
-                what = tracked.picture if is_new else {"tenant": row.tenant, "call": row.call, **changed}
-                made.append((tracked.picture, what))
+                picture = tracked.picture
+                made.append((picture, picture if is_new else change(picture, changed)))
         if not made:
             return
         everything = _changes(made)

@@ -1,7 +1,8 @@
 """What one monitor has still to be sent, bounded: whoever does not keep up gets a gap and a new snapshot instead.
 
 A snapshot is made part by part, as the monitor takes it, so that one of ten thousand calls costs no more memory than
-one of a hundred. What happens meanwhile waits behind it; each part shows its calls as they are when it is made.
+one of a hundred. What happens meanwhile waits behind it; each part shows its calls as they are when it is made. So what
+waits may be older than the part: the monitor goes back to it, and then through all that came in between once more.
 
 A monitor that does not read costs less than a megabyte: 300 kB wait here; one message is on its way, a snapshot's part
 at most, which is 90 kB and 360 kB as a text; the server's buffer has 64 kB and another message, the kernel's 130 kB.

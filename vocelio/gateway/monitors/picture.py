@@ -26,6 +26,10 @@ MOVING = frozenset(
 )
 """Types of events that change what the store will say of a call, too."""
 
+PLACE = ("tenant", "call", "generation", "seq", "late_ms")
+"""Fields that are told with every change of others. A change may wait behind a snapshot that is newer: a monitor goes
+back with it, and the events that wait there, too, are new to it once more; of what they tell ``late_ms`` is a sum."""
+
 Speaking = Literal["", "caller", "gateway"]
 
 
@@ -117,6 +121,11 @@ class Tracked:
         for name, value in changed.items():
             setattr(self.picture, name, value)
         return changed
+
+
+def change(picture: Picture, changed: dict[str, Any]) -> dict[str, Any]:
+    """What monitors are told of it."""
+    return {name: getattr(picture, name) for name in PLACE} | changed
 
 
 def _costs(row: KeptCall) -> dict[str, Any]:

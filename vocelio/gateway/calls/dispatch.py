@@ -3,6 +3,9 @@
 Who has a call is known to nobody but who has it, and changes with each of its streams. So all processes are on one
 channel, a question goes to all of them, and the one that has the call answers. Operators are few and people are slow:
 the channel is silent nearly always. In a process that is alone there is nobody to ask.
+
+A process may have a call without knowing that it has lost it: its stream's socket is half open, and the call goes on in
+another. So a question names the generation that the store has, and who has another one is not meant.
 """
 
 import asyncio
@@ -27,10 +30,11 @@ Verdict = Literal["accepted", "ending", "unknown_node", "not_here"]
 
 
 class Reaction(msgspec.Struct, frozen=True):
-    """What a call makes of a command. ``node`` is where the flow is then."""
+    """What a call makes of a command. ``node`` is where the flow is then, ``generation`` that of the call's stream."""
 
     verdict: Verdict
     node: str = ""
+    generation: int = 1
 
 
 NOT_HERE = Reaction("not_here")
@@ -54,7 +58,7 @@ class Commanded(Protocol):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
-    """``seriously``: do it; else say what would come of it."""
+    """``seriously``: do it; else say what would come of it. Of which ``generation``, older releases do not say."""
 
     id: str
     tenant: str
@@ -62,6 +66,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     command: Command
     value: str
     seriously: bool
+    generation: int | None = None
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply"):
@@ -125,17 +130,32 @@ class Dispatch:
         if self._end:
             self._end()
 
-    async def could(self, tenant: str, call: str, command: Command, value: str = "") -> Reaction:
-        """What the call would make of it, wherever it is; ``not_here``: no process has it at the moment."""
-        return await self._ask(tenant, call, command, value, seriously=False)
+    async def could(
+        self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
+    ) -> Reaction:
+        """What the call would make of it, wherever it is; ``not_here``: no process has it at the moment.
 
-    async def command(self, tenant: str, call: str, command: Command, value: str = "") -> Reaction:
-        """Pass it on to the call, wherever it is; ``not_here``: nobody has confirmed it in time."""
-        return await self._ask(tenant, call, command, value, seriously=True)
+        ``generation`` is that of the call's row: an older stream of it, should there be one still, is not asked.
+        """
+        return await self._ask(tenant, call, command, value, generation, seriously=False)
 
-    async def _ask(self, tenant: str, call: str, command: Command, value: str, *, seriously: bool) -> Reaction:
+    async def command(
+        self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
+    ) -> Reaction:
+        """Pass it on to the call, wherever it is; ``not_here``: nobody has confirmed it in time. See ``could``."""
+        return await self._ask(tenant, call, command, value, generation, seriously=True)
+
+    async def _ask(
+        self, tenant: str, call: str, command: Command, value: str, generation: int | None, *, seriously: bool
+    ) -> Reaction:
         question = Question(
-            id=secrets.token_hex(8), tenant=tenant, call=call, command=command, value=value, seriously=seriously
+            id=secrets.token_hex(8),
+            tenant=tenant,
+            call=call,
+            command=command,
+            value=value,
+            seriously=seriously,
+            generation=generation,
         )
         reaction = self._react(question)
         if reaction is not NOT_HERE or self._line.alone or len(self._waiting) >= MAX_WAITING:
@@ -174,7 +194,10 @@ class Dispatch:
         live = self._live.get(question.call)
         if live is None or live.tenant != question.tenant:
             return NOT_HERE
-        return (live.commanded if question.seriously else live.could)(question.command, question.value)
+        reaction = live.could(question.command, question.value)
+        if question.generation not in (None, reaction.generation):
+            return NOT_HERE
+        return live.commanded(question.command, question.value) if question.seriously else reaction
 
     def _heard(self, message: bytes) -> None:
         heard = read(_decoder, message)

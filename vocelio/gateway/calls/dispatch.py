@@ -22,7 +22,7 @@ LOG = logging.getLogger(__name__)
 
 CHANNEL = "vocelio:operators"
 ANSWER_SECONDS = 1.0  # a second person would ask again; the answer takes some milliseconds
-MAX_ROLLS = 20  # at a time
+MAX_ROLLS = 100  # tenants whose calls are counted at a time: past it the process knows of its own only
 MAX_WAITING = 1_000  # questions without an answer yet: past it the process does not ask
 
 Command = Literal["hang_up", "transfer", "say", "jump"]
@@ -95,21 +95,11 @@ _decoder = msgspec.json.Decoder(Question | Reply | Roll | Present)
 
 
 class _Census:
-    """What came in of a roll: calls by process, until all that are ``missing`` have answered."""
+    """What has come in of a roll: the tenant's calls by process. ``over`` once no process is ``missing`` any more."""
 
-    def __init__(self, own: Mapping[str, int], missing: set[str]) -> None:
-        self.found = dict(own)
-        self._missing = missing
-        self.complete = asyncio.Event()
-        if not missing:
-            self.complete.set()
-
-    def add(self, process: str, calls: int) -> None:
-        """One has answered."""
-        self.found[process] = calls
-        self._missing.discard(process)
-        if not self._missing:
-            self.complete.set()
+    def __init__(self, tenant: str, own: Mapping[str, int], missing: set[str]) -> None:
+        self.tenant, self.found, self.missing = tenant, dict(own), missing
+        self.over = asyncio.Event()
 
 
 class Dispatch:
@@ -118,7 +108,7 @@ class Dispatch:
     def __init__(self, live: Mapping[str, Commanded], line: Line, seconds: float = ANSWER_SECONDS) -> None:
         self._live, self._line, self._seconds = live, line, seconds
         self._waiting: dict[str, asyncio.Future[Reaction]] = {}
-        self._rolls: dict[str, _Census] = {}
+        self._rolls: dict[str, _Census] = {}  # one for each tenant at most, however many wait for it
         self._end: Callable[[], None] | None = None
 
     async def start(self) -> None:
@@ -129,6 +119,8 @@ class Dispatch:
         """Answer nobody any more."""
         if self._end:
             self._end()
+        for roll in list(self._rolls):
+            self._finish(roll)
 
     async def could(
         self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
@@ -169,23 +161,38 @@ class Dispatch:
         finally:
             del self._waiting[question.id]
 
-    async def census(self, tenant: str, processes: Set[str]) -> dict[str, int]:
-        """How many live calls of the tenant's, or of everybody's, each process has: of those that answer in time."""
-        own = self._line.process
-        count = _Census({own: self._count(tenant)}, set(processes) - {own})
-        if self._line.alone or count.complete.is_set() or len(self._rolls) >= MAX_ROLLS:
-            return count.found
-        roll = Roll(id=secrets.token_hex(8), tenant=tenant)
-        self._rolls[roll.id] = count
-        try:
-            self._line.send(CHANNEL, roll)
-            async with asyncio.timeout(self._seconds):
-                await count.complete.wait()
-        except TimeoutError:
-            pass  # one that is gone is known for a while
-        finally:
-            del self._rolls[roll.id]
-        return count.found
+    async def census(self, tenant: str, processes: Set[str]) -> Mapping[str, int]:
+        """How many live calls of the tenant's, or of everybody's, each process has: of those that answer in time.
+
+        Whoever asks for the same meanwhile shares what is found: one process that is gone, and is known for a while,
+        makes each census last its full time, and clients ask for totals several times a second.
+        """
+        census = next((one for one in self._rolls.values() if one.tenant == tenant), None)
+        if census is None:
+            own = self._line.process
+            census = _Census(tenant, {own: self._count(tenant)}, set(processes) - {own})
+            if self._line.alone or not census.missing or len(self._rolls) >= MAX_ROLLS:
+                return census.found
+            self._call(census)
+        await census.over.wait()
+        return census.found
+
+    def _call(self, census: _Census) -> None:
+        roll = Roll(id=secrets.token_hex(8), tenant=census.tenant)
+        self._rolls[roll.id] = census
+        asyncio.get_running_loop().call_later(self._seconds, self._finish, roll.id)
+        self._line.send(CHANNEL, roll)
+
+    def _finish(self, roll: str) -> None:
+        if census := self._rolls.pop(roll, None):
+            census.over.set()
+
+    def _answered(self, present: Present) -> None:
+        if census := self._rolls.get(present.id):
+            census.found[present.process] = present.calls
+            census.missing.discard(present.process)
+            if not census.missing:
+                self._finish(present.id)
 
     def _count(self, tenant: str) -> int:
         return sum(tenant in ("", live.tenant) for live in self._live.values())
@@ -215,8 +222,7 @@ class Dispatch:
                 calls = self._count(heard.tenant)
                 self._line.send(CHANNEL, Present(id=heard.id, process=self._line.process, calls=calls))
             case Present():
-                if count := self._rolls.get(heard.id):
-                    count.add(heard.process, heard.calls)
+                self._answered(heard)
             case _:
                 assert_never(heard)
 

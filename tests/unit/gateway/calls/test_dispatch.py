@@ -1,13 +1,14 @@
-"""What processes ask one another of their calls: who answers."""
+"""What processes ask one another of their calls: who answers, whom an answer is for, and what the asking costs."""
 
 import asyncio
 
 import msgspec
 
 from tests.virtual_time import in_virtual_time
-from vocelio.gateway.calls.dispatch import Dispatch, Reaction
+from vocelio.gateway.calls.dispatch import ANSWER_SECONDS, Dispatch, Reaction
 
 CALL = "CA" + "1" * 32
+DEAD = "killed just now"
 
 
 class Wire:
@@ -127,3 +128,49 @@ async def test_an_older_release_understands_what_is_asked_and_answered():
     await one.could("harbour", CALL, "hang_up", generation=1)
     asked, answered = (msgspec.convert(message, Question | Reply) for message in wire.sent)
     assert (asked.call, asked.seriously, answered.reaction) == (CALL, False, Told("accepted", "greet"))
+
+
+@in_virtual_time
+async def test_those_who_ask_for_the_same_totals_meanwhile_share_one_census():
+    wire, (one, _) = await processes({CALL: OnTheLine()}, {"CA2": OnTheLine(), "CA3": OnTheLine("canary")})
+    known, loop = {"process 0", "process 1", DEAD}, asyncio.get_running_loop()
+    began = loop.time()
+    first = asyncio.create_task(one.census("harbour", known))
+    await asyncio.sleep(ANSWER_SECONDS / 2)
+    later = [asyncio.create_task(one.census("harbour", known)) for _ in range(500)]
+    found = await asyncio.gather(first, *later)
+    assert loop.time() - began == ANSWER_SECONDS
+    assert others(wire) == ["roll", "present"]
+    assert found == [{"process 0": 1, "process 1": 1}] * 501
+    await one.census("harbour", known)
+    assert others(wire) == ["roll", "present"] * 2, "what was found is not kept"
+
+
+@in_virtual_time
+async def test_a_tenant_is_told_of_its_own_calls_only_however_many_ask():
+    near, far = {"1": OnTheLine(), "2": OnTheLine("canary")}, {"3": OnTheLine("canary"), "4": OnTheLine("canary")}
+    _, (one, _) = await processes(near, far)
+    known = {"process 1", DEAD}
+    asked = [asyncio.create_task(one.census(tenant, known)) for tenant in ("harbour", "canary", "", "harbour", "third")]
+    assert [tuple(found.values()) for found in await asyncio.gather(*asked)] == [(1, 0), (1, 2), (2, 2), (1, 0), (0, 0)]
+
+
+@in_virtual_time
+async def test_whoever_gives_up_takes_the_census_from_nobody():
+    _, (one, _) = await processes({}, {CALL: OnTheLine()})
+    known = {"process 1", DEAD}
+    first, second = (asyncio.create_task(one.census("harbour", known)) for _ in range(2))
+    await asyncio.sleep(ANSWER_SECONDS / 2)
+    first.cancel()
+    assert await second == {"process 0": 0, "process 1": 1}
+
+
+@in_virtual_time
+async def test_a_process_that_ends_waits_for_no_census():
+    _, (one,) = await processes({CALL: OnTheLine()})
+    asked, loop = asyncio.create_task(one.census("harbour", {DEAD})), asyncio.get_running_loop()
+    await asyncio.sleep(0)
+    began = loop.time()
+    await one.aclose()
+    assert await asked == {"process 0": 1}
+    assert loop.time() == began

@@ -92,9 +92,12 @@ async def _command(context: Context, call: str, command: Command, value: str = "
     if found.ended is not None:
         raise Conflict("The call has ended.")
     dispatch, generation = context.calls.dispatch, found.generation
+    context.place.leave()
     _check(await dispatch.could(context.tenant, call, command, value, generation), value)
+    await context.place.take()
     async with context.database.writing() as connection:
         await context.actor.record(connection, "call.commanded", call, after={"command": command, "value": value})
+    context.place.leave()
     reaction = await dispatch.command(context.tenant, call, command, value, generation)
     if reaction.verdict == "not_here":  # it was there just now
         raise Conflict(

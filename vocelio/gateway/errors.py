@@ -17,6 +17,7 @@ GatewayError
     ├── TooMany           429
     ├── TwilioError       502  Twilio's REST API refused something, or did not answer
     └── StoreUnavailable  503  the database does not answer
+        ├── Busy          503  others ask it, as many as may at a time
         └── StorageUnavailable  503  what keeps the recordings does not
 """
 
@@ -138,12 +139,24 @@ class TwilioError(Refused):
 
 
 class StoreUnavailable(Refused):
-    """The database does not answer, or not in time. Nothing of what was asked has been acknowledged."""
+    """The database does not answer, or not in time, or too many ask it. What was asked has not been acknowledged.
+
+    Retry-After says after how many seconds another try is worth it.
+    """
 
     status, title = 503, "The store is not available"
 
     def __init__(self) -> None:
         super().__init__("The database does not answer at present. Try again in a few seconds.")
+
+
+class Busy(StoreUnavailable):
+    """As many ask the database as may at a time, and went on doing so while this one waited."""
+
+    title = "Too busy"
+
+    def __init__(self) -> None:
+        Refused.__init__(self, "Too many requests are being answered at present. Try again in a few seconds.")
 
 
 class StorageUnavailable(StoreUnavailable):

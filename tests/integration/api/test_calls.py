@@ -7,6 +7,7 @@ import pytest
 from tests.integration.api.client import START, tenant
 from tests.integration.store.history import DAY, keep, made
 from vocelio.engine.document import load
+from vocelio.gateway.store.schema import calls
 from vocelio.gateway.store.site import Assignment, Tenant
 
 NUMBER = "+13072249663"
@@ -70,6 +71,16 @@ async def test_a_call_that_is_not_on_the_line_is_not_told_and_the_trail_has_noth
     operator = await api.client("harbour", "operator")
     assert (await operator.ask("POST", f"/v1/calls/{call}/{path}", body)).status == status
     assert [phone.told for phone in line.values()] == [[], []]
+    assert await trail(api) == []
+
+
+@pytest.mark.parametrize(("path", "body", "told"), COMMANDS)
+async def test_a_stream_whose_call_goes_on_with_another_is_not_told(api, line, path, body, told):
+    async with api.database.writing() as connection:
+        await connection.execute(calls.update().where(calls.c.id == LIVE).values(generation=2))
+    operator = await api.client("harbour", "operator")
+    assert (await operator.ask("POST", f"/v1/calls/{LIVE}/{path}", body)).status == 409
+    assert line[LIVE].told == []
     assert await trail(api) == []
 
 

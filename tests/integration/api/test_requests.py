@@ -6,11 +6,15 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.integration.api.client import Api, Client, tenant
+from tests.integration.api.client import GENEROUS, Api, Client, tenant
 from tests.integration.api.world import flow
-from vocelio.gateway.api.endpoint import Resource
+from vocelio.gateway.api.authentication import Gate
+from vocelio.gateway.api.endpoint import Endpoint, Resource
+from vocelio.gateway.api.places import Places
+from vocelio.gateway.api.routes import OPERATIONS
 from vocelio.gateway.logs import AsJson
 from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.vault import Vault
 
 
 @pytest.fixture
@@ -198,6 +202,17 @@ async def test_without_a_database_the_answer_is_503_and_when_to_ask_again(admin,
     await away.aclose()
     assert answer.status == 503
     assert answer.headers["retry-after"] == "5"
+
+
+async def test_with_no_place_the_answer_is_503_and_when_to_ask_again(api, admin):
+    places, (me,) = Places(1, 0.05), (row for row in OPERATIONS if row.path == "/v1/me")
+    gate = Gate(api.database, lambda: api.now, GENEROUS, places)
+    client = Client(Resource({"GET": Endpoint(me, api.database, Vault(["a key"]), api.calls, gate)}), admin.key)
+    async with places.one():
+        answer = await client.ask("GET", "/v1/me")
+    assert (answer.status, answer.json["title"]) == (503, "Too busy")
+    assert (answer.headers["retry-after"], answer.headers["content-type"]) == ("5", "application/problem+json")
+    assert (await client.ask("GET", "/v1/me")).status == 200
 
 
 async def test_two_designers_cannot_overwrite_each_other(api, admin):

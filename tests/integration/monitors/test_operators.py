@@ -4,6 +4,7 @@ import asyncio
 import json
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import msgspec
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 from sqlalchemy import event
@@ -13,9 +14,10 @@ from tests.integration.monitors.stage import Played, _actor, member, subscribed
 from vocelio.gateway.api.pushing import OVER
 from vocelio.gateway.calls.audience import CHANNEL as LISTENERS
 from vocelio.gateway.calls.dispatch import CHANNEL as OPERATORS
+from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.logs import AsJson
 from vocelio.gateway.simulator.caller import HangUp, StaySilent
-from vocelio.gateway.store import flows, numbers, promotion
+from vocelio.gateway.store import flows, numbers, processes, promotion
 from vocelio.gateway.store.numbers import NewNumber
 from vocelio.gateway.store.schema import audit
 
@@ -107,6 +109,32 @@ async def test_live_totals_name_every_process(line, redis):
         assert {one["name"] for one in found["processes"]} == {
             one.calls.services.bus.line.process for one in (here, there)
         }
+
+
+async def test_whoever_waits_for_other_processes_holds_up_nobody(shared, redis):
+    """A process was killed a moment ago, and calls are between two streams: nobody answers what is asked of them."""
+    async with member(shared.url, redis.url) as here:
+        while not (known := await processes.every(shared.database, wall_clock())):  # noqa: ASYNC110 (it says that it is there)
+            await asyncio.sleep(0.05)
+        await processes.tell(shared.database, msgspec.structs.replace(known[0], id="killed"))
+        calls = [Played(here, place).begin() for place in range(1, 17)]
+        while (await here.ask("GET", f"/v1/calls/{calls[-1].id}", shared.viewer))[0] == 404:  # noqa: ASYNC110 (the journal writes)
+            await asyncio.sleep(0.05)
+        totals = [asyncio.create_task(here.ask("GET", "/v1/live", shared.viewer)) for _ in range(24)]
+        commands = [
+            asyncio.create_task(here.ask("POST", f"/v1/calls/{call.id}/hangup", shared.operator)) for call in calls
+        ]
+        await asyncio.sleep(0.3)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert (await here.ask("GET", "/v1/me", shared.other))[0] == 200
+        assert loop.time() - began < 2.5, "eight at a time it would be five"
+        for status, found in await asyncio.gather(*totals):
+            assert (status, found["calls"]) == (200, 16)
+            assert [one["name"] for one in found["processes"]] == [here.calls.services.bus.line.process]
+        assert {status for status, _ in await asyncio.gather(*commands)} == {409}
+        assert loop.time() - began < 4.0
+    assert await trail(shared.database, "call.commanded") == []
 
 
 @asynccontextmanager

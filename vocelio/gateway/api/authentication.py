@@ -4,7 +4,6 @@ Every key that is no good gets the same answer, whatever it lacks. The key is re
 it counts at once.
 """
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -12,6 +11,7 @@ import msgspec
 from starlette.requests import HTTPConnection
 
 from vocelio.gateway.api.limits import Buckets, Limits
+from vocelio.gateway.api.places import Places
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import BadRequest, Forbidden, NotFound, StoreUnavailable, Unauthorized
 from vocelio.gateway.store import keys, tenants
@@ -22,7 +22,6 @@ from vocelio.gateway.store.roles import PERMISSIONS, Permission
 
 TENANT = "Vocelio-Tenant"
 SCHEME = "bearer"
-AT_ONCE = 8  # of the pool's 20 connections: however slow the API's questions are, calls must get theirs
 LAST_USED_SECONDS = 1.0  # that the key was used is nice to know, and nothing waits longer for it
 
 
@@ -36,9 +35,9 @@ class Entrance(msgspec.Struct, frozen=True):
 class Gate:
     """Lets good keys in, each as often as it may. ``places`` are those that may ask the database at a time."""
 
-    def __init__(self, database: Database, wall: WallClock, limits: Limits) -> None:
+    def __init__(self, database: Database, wall: WallClock, limits: Limits, places: Places | None = None) -> None:
         self._database, self.wall = database, wall
-        self.places = asyncio.Semaphore(AT_ONCE)
+        self.places = places or Places()
         self._requests = Buckets(limits.requests, limits.at_once, wall)
         self._failures = Buckets(limits.failures, limits.failures_at_once, wall)
 

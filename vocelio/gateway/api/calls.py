@@ -91,11 +91,14 @@ async def _command(context: Context, call: str, command: Command, value: str = "
     found = await calls.find(context.database, context.tenant, call)
     if found.ended is not None:
         raise Conflict("The call has ended.")
-    dispatch = context.calls.dispatch
-    _check(await dispatch.could(context.tenant, call, command, value), value)
+    dispatch, generation = context.calls.dispatch, found.generation
+    context.place.leave()
+    _check(await dispatch.could(context.tenant, call, command, value, generation), value)
+    await context.place.take()
     async with context.database.writing() as connection:
         await context.actor.record(connection, "call.commanded", call, after={"command": command, "value": value})
-    reaction = await dispatch.command(context.tenant, call, command, value)
+    context.place.leave()
+    reaction = await dispatch.command(context.tenant, call, command, value, generation)
     if reaction.verdict == "not_here":  # it was there just now
         raise Conflict(
             "The call's process has not confirmed it in time: it may be done yet. See where the call is first."

@@ -59,7 +59,8 @@ class Endpoint:
 
     async def answer(self, request: Request, identifier: str) -> Response:
         """The answer to a request. Raises Refused."""
-        async with self._gate.places:
+        place = self._gate.places.one()
+        async with place:
             admission = self._gate.admit(self.operation.entrance, request, identifier)
             actor = await self._database.in_time(admission, ADMISSION_SECONDS)
         logs.about(tenant=actor.tenant)
@@ -74,9 +75,10 @@ class Endpoint:
             range=request.headers.get("Range", ""),
             renderer=self._renderer,
             tickets=self._tickets,
+            place=place,
         )
         arguments = await self._arguments(request)
-        async with self._gate.places:
+        async with place:
             result = await self._database.in_time(self._handled(context, arguments), SECONDS)
         return _response(result, actor)
 

@@ -71,6 +71,7 @@ async def totals(context: Context) -> Totals:
     """How many calls go on: by tenant, flow, number and process. A platform key that names no tenant sees all."""
     counts = await live.count(context.database, context.tenant)
     known = {process.id for process in await processes.every(context.database, context.actor.at)}
+    context.place.leave()
     found = await context.calls.dispatch.census(context.tenant, known)
     streams = [Count(name, calls) for name, calls in sorted(found.items())]
     total = sum(one.calls for one in counts["tenant"])

@@ -192,11 +192,11 @@ def _statuses(row: Operation, signature: Signature) -> Sequence[int]:
 
 
 def _refusals(row: Operation, signature: Signature) -> set[int]:
-    statuses = {422}
+    statuses = {422, 503}  # every request waits for its place
     if row.method != "GET" or signature.path:  # of a thing that is there: its state may be against it
         statuses.add(409)
     if row.permission is not None:
-        statuses |= {400, 401, 403, 404, 429, 503}
+        statuses |= {400, 401, 403, 404, 429}
     if signature.body is not None:
         statuses |= {400, 413, 415}
     if row.conditional:

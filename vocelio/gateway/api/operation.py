@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from vocelio.gateway.api.authentication import Entrance
+from vocelio.gateway.api.places import Place, Places
 from vocelio.gateway.api.tickets import Tickets
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.carrier.registration import Registrar
@@ -35,7 +36,8 @@ class Context:
     """What a handler works with. ``if_match`` is the revision that the client has seen, where it says so.
 
     ``range`` is the header of that name: a handler may give a part only. Without a ``renderer`` nothing is rendered
-    beforehand.
+    beforehand. Its ``place`` is taken: a handler leaves it while it waits for anything but the database, and takes it
+    again before it goes on with that.
     """
 
     database: Database
@@ -48,6 +50,7 @@ class Context:
     range: str = ""
     renderer: Renderer | None = None
     tickets: Tickets = field(default_factory=Tickets)
+    place: Place = field(default_factory=Places().one)
 
     @property
     def recordings(self) -> Recordings:

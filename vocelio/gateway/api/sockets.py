@@ -98,7 +98,7 @@ class Sockets:
         ear = Ear()
         pushing = Pushing(socket, ear.take, lambda: ear.behind, self._pace)
         with self._monitors.guard.admitted(actor.key, lambda: pushing.end(GONE)):
-            async with self._gate.places:
+            async with self._gate.places.one():
                 await self._database.in_time(self._recorded(actor, call), ADMISSION_SECONDS)
             await socket.accept()
             with self._calls.audience.listening(actor.tenant, call, ear.put):
@@ -113,7 +113,7 @@ class Sockets:
             await actor.record(connection, "call.listened", call)
 
     async def _admitted(self, entrance: Entrance, socket: WebSocket, ticket: str, identifier: str) -> Actor:
-        async with self._gate.places:
+        async with self._gate.places.one():
             admission = (
                 self._by_ticket(entrance, socket, ticket, identifier)
                 if ticket

@@ -3,6 +3,9 @@
 Who has a call is known to nobody but who has it, and changes with each of its streams. So all processes are on one
 channel, a question goes to all of them, and the one that has the call answers. Operators are few and people are slow:
 the channel is silent nearly always. In a process that is alone there is nobody to ask.
+
+A process may have a call without knowing that it has lost it: its stream's socket is half open, and the call goes on in
+another. So a question names the generation that the store has, and who has another one is not meant.
 """
 
 import asyncio
@@ -19,7 +22,7 @@ LOG = logging.getLogger(__name__)
 
 CHANNEL = "vocelio:operators"
 ANSWER_SECONDS = 1.0  # a second person would ask again; the answer takes some milliseconds
-MAX_ROLLS = 20  # at a time
+MAX_ROLLS = 100  # tenants whose calls are counted at a time: past it the process knows of its own only
 MAX_WAITING = 1_000  # questions without an answer yet: past it the process does not ask
 
 Command = Literal["hang_up", "transfer", "say", "jump"]
@@ -27,10 +30,11 @@ Verdict = Literal["accepted", "ending", "unknown_node", "not_here"]
 
 
 class Reaction(msgspec.Struct, frozen=True):
-    """What a call makes of a command. ``node`` is where the flow is then."""
+    """What a call makes of a command. ``node`` is where the flow is then, ``generation`` that of the call's stream."""
 
     verdict: Verdict
     node: str = ""
+    generation: int = 1
 
 
 NOT_HERE = Reaction("not_here")
@@ -54,7 +58,7 @@ class Commanded(Protocol):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
-    """``seriously``: do it; else say what would come of it."""
+    """``seriously``: do it; else say what would come of it. Of which ``generation``, older releases do not say."""
 
     id: str
     tenant: str
@@ -62,6 +66,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     command: Command
     value: str
     seriously: bool
+    generation: int | None = None
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply"):
@@ -90,21 +95,11 @@ _decoder = msgspec.json.Decoder(Question | Reply | Roll | Present)
 
 
 class _Census:
-    """What came in of a roll: calls by process, until all that are ``missing`` have answered."""
+    """What has come in of a roll: the tenant's calls by process. ``over`` once no process is ``missing`` any more."""
 
-    def __init__(self, own: Mapping[str, int], missing: set[str]) -> None:
-        self.found = dict(own)
-        self._missing = missing
-        self.complete = asyncio.Event()
-        if not missing:
-            self.complete.set()
-
-    def add(self, process: str, calls: int) -> None:
-        """One has answered."""
-        self.found[process] = calls
-        self._missing.discard(process)
-        if not self._missing:
-            self.complete.set()
+    def __init__(self, tenant: str, own: Mapping[str, int], missing: set[str]) -> None:
+        self.tenant, self.found, self.missing = tenant, dict(own), missing
+        self.over = asyncio.Event()
 
 
 class Dispatch:
@@ -113,7 +108,7 @@ class Dispatch:
     def __init__(self, live: Mapping[str, Commanded], line: Line, seconds: float = ANSWER_SECONDS) -> None:
         self._live, self._line, self._seconds = live, line, seconds
         self._waiting: dict[str, asyncio.Future[Reaction]] = {}
-        self._rolls: dict[str, _Census] = {}
+        self._rolls: dict[str, _Census] = {}  # one for each tenant at most, however many wait for it
         self._end: Callable[[], None] | None = None
 
     async def start(self) -> None:
@@ -124,18 +119,35 @@ class Dispatch:
         """Answer nobody any more."""
         if self._end:
             self._end()
+        for roll in list(self._rolls):
+            self._finish(roll)
 
-    async def could(self, tenant: str, call: str, command: Command, value: str = "") -> Reaction:
-        """What the call would make of it, wherever it is; ``not_here``: no process has it at the moment."""
-        return await self._ask(tenant, call, command, value, seriously=False)
+    async def could(
+        self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
+    ) -> Reaction:
+        """What the call would make of it, wherever it is; ``not_here``: no process has it at the moment.
 
-    async def command(self, tenant: str, call: str, command: Command, value: str = "") -> Reaction:
-        """Pass it on to the call, wherever it is; ``not_here``: nobody has confirmed it in time."""
-        return await self._ask(tenant, call, command, value, seriously=True)
+        ``generation`` is that of the call's row: an older stream of it, should there be one still, is not asked.
+        """
+        return await self._ask(tenant, call, command, value, generation, seriously=False)
 
-    async def _ask(self, tenant: str, call: str, command: Command, value: str, *, seriously: bool) -> Reaction:
+    async def command(
+        self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
+    ) -> Reaction:
+        """Pass it on to the call, wherever it is; ``not_here``: nobody has confirmed it in time. See ``could``."""
+        return await self._ask(tenant, call, command, value, generation, seriously=True)
+
+    async def _ask(
+        self, tenant: str, call: str, command: Command, value: str, generation: int | None, *, seriously: bool
+    ) -> Reaction:
         question = Question(
-            id=secrets.token_hex(8), tenant=tenant, call=call, command=command, value=value, seriously=seriously
+            id=secrets.token_hex(8),
+            tenant=tenant,
+            call=call,
+            command=command,
+            value=value,
+            seriously=seriously,
+            generation=generation,
         )
         reaction = self._react(question)
         if reaction is not NOT_HERE or self._line.alone or len(self._waiting) >= MAX_WAITING:
@@ -149,23 +161,38 @@ class Dispatch:
         finally:
             del self._waiting[question.id]
 
-    async def census(self, tenant: str, processes: Set[str]) -> dict[str, int]:
-        """How many live calls of the tenant's, or of everybody's, each process has: of those that answer in time."""
-        own = self._line.process
-        count = _Census({own: self._count(tenant)}, set(processes) - {own})
-        if self._line.alone or count.complete.is_set() or len(self._rolls) >= MAX_ROLLS:
-            return count.found
-        roll = Roll(id=secrets.token_hex(8), tenant=tenant)
-        self._rolls[roll.id] = count
-        try:
-            self._line.send(CHANNEL, roll)
-            async with asyncio.timeout(self._seconds):
-                await count.complete.wait()
-        except TimeoutError:
-            pass  # one that is gone is known for a while
-        finally:
-            del self._rolls[roll.id]
-        return count.found
+    async def census(self, tenant: str, processes: Set[str]) -> Mapping[str, int]:
+        """How many live calls of the tenant's, or of everybody's, each process has: of those that answer in time.
+
+        Whoever asks for the same meanwhile shares what is found: one process that is gone, and is known for a while,
+        makes each census last its full time, and clients ask for totals several times a second.
+        """
+        census = next((one for one in self._rolls.values() if one.tenant == tenant), None)
+        if census is None:
+            own = self._line.process
+            census = _Census(tenant, {own: self._count(tenant)}, set(processes) - {own})
+            if self._line.alone or not census.missing or len(self._rolls) >= MAX_ROLLS:
+                return census.found
+            self._call(census)
+        await census.over.wait()
+        return census.found
+
+    def _call(self, census: _Census) -> None:
+        roll = Roll(id=secrets.token_hex(8), tenant=census.tenant)
+        self._rolls[roll.id] = census
+        asyncio.get_running_loop().call_later(self._seconds, self._finish, roll.id)
+        self._line.send(CHANNEL, roll)
+
+    def _finish(self, roll: str) -> None:
+        if census := self._rolls.pop(roll, None):
+            census.over.set()
+
+    def _answered(self, present: Present) -> None:
+        if census := self._rolls.get(present.id):
+            census.found[present.process] = present.calls
+            census.missing.discard(present.process)
+            if not census.missing:
+                self._finish(present.id)
 
     def _count(self, tenant: str) -> int:
         return sum(tenant in ("", live.tenant) for live in self._live.values())
@@ -174,7 +201,10 @@ class Dispatch:
         live = self._live.get(question.call)
         if live is None or live.tenant != question.tenant:
             return NOT_HERE
-        return (live.commanded if question.seriously else live.could)(question.command, question.value)
+        reaction = live.could(question.command, question.value)
+        if question.generation not in (None, reaction.generation):
+            return NOT_HERE
+        return live.commanded(question.command, question.value) if question.seriously else reaction
 
     def _heard(self, message: bytes) -> None:
         heard = read(_decoder, message)
@@ -192,8 +222,7 @@ class Dispatch:
                 calls = self._count(heard.tenant)
                 self._line.send(CHANNEL, Present(id=heard.id, process=self._line.process, calls=calls))
             case Present():
-                if count := self._rolls.get(heard.id):
-                    count.add(heard.process, heard.calls)
+                self._answered(heard)
             case _:
                 assert_never(heard)
 

@@ -3,6 +3,9 @@
 A hub that knows that it misses something is looked after sooner, together with whichever others do. Which calls have
 ended of late is asked for a hub that has just begun or lost events, and now and then for all: a process that was killed
 may have told nobody of a short one.
+
+A look at thousands of calls takes the time of those that live in the same process. So the pause after it is ten times
+as long as it was: pictures that nothing mends meanwhile are wrong for longer, and no caller hears anything of it.
 """
 
 import asyncio
@@ -25,6 +28,8 @@ LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # between two looks
 SOON_SECONDS = 0.1  # from a hole in a call's events to the look that mends it: what is on its way has come by then
 REST_SECONDS = 0.5  # between two looks at least, however many holes there are
+PAUSE = 10  # times what a look took, at least: from its end to the next
+LONGEST_SECONDS = 20.0  # of such a pause: what takes more than 2 s waits for the store, and does nothing meanwhile
 ALL_SECONDS = 10.0  # between two looks at calls that have ended
 RECENT_SECONDS = 50.0  # since they have: of those that are shown, but for the ones that are forgotten soon
 STORE_SECONDS = 5.0
@@ -63,16 +68,21 @@ class Look:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        regular = whole = loop.time()
+        regular = whole = latest = loop.time()
         while True:
             now, hubs = loop.time(), list(self._hubs.values())
-            self._due, self._rested = math.inf, now + REST_SECONDS
+            self._due = self._rested = math.inf
             if now < regular:
-                await self._carefully([hub for hub in hubs if hub.hurried], whole=False)
+                pause = await self._carefully([hub for hub in hubs if hub.hurried], whole=False)
+                regular = max(regular, min(loop.time() + pause, latest))
             else:
-                await self._carefully(hubs, whole=now >= whole)
+                pause = await self._carefully(hubs, whole=now >= whole)
                 whole = now + ALL_SECONDS if now >= whole else whole
-                regular = loop.time() + self._seconds
+                regular = loop.time() + max(pause, self._seconds)
+                latest = loop.time() + LONGEST_SECONDS  # however often hubs begin meanwhile
+            self._rested = max(now + REST_SECONDS, loop.time() + pause)
+            if any(hub.hurried for hub in self._hubs.values()):  # while this look was taken
+                self.soon(at_once=False)
             self._due = min(self._due, regular)
             while loop.time() < self._due:
                 await self._wait()
@@ -85,22 +95,25 @@ class Look:
         except TimeoutError:
             pass
 
-    async def _carefully(self, hubs: Sequence[Hub], *, whole: bool) -> None:
-        gaps = {hub: hub.gaps for hub in hubs}
+    async def _carefully(self, hubs: Sequence[Hub], *, whole: bool) -> float:
+        """Look for those; how many seconds have to pass then until the next look."""
+        loop = asyncio.get_running_loop()
+        began, gaps = loop.time(), {hub: hub.gaps for hub in hubs}
         for hub in hubs:
             hub.hurried = False
         try:
             found = await self._found(hubs, whole=whole)
         except StoreUnavailable:
-            return  # the pictures are as events have them until it is back
+            return 0.0  # the pictures are as events have them until it is back
         except Exception:  # our own defect: the next look may do better, and calls do not depend on this
             LOG.exception("what monitors should see could not be read")
-            return
+            return 0.0
         for hub in hubs:
             try:
                 await hub.looked(found[hub], gaps[hub])
             except Exception:  # as above, and neither do other tenants
                 LOG.exception("the pictures of %s's calls could not be set right", hub.tenant or "everybody")
+        return min(PAUSE * (loop.time() - began), LONGEST_SECONDS)
 
     async def _found(self, hubs: Sequence[Hub], *, whole: bool) -> dict[Hub, list[KeptCall]]:
         """What the store has for each, with the ``whole`` of what has ended of late. Raises StoreUnavailable."""

@@ -75,6 +75,22 @@ async def test_an_older_stream_can_do_nothing_when_another_process_has_the_call(
 
 
 @in_virtual_time
+async def test_an_older_stream_takes_no_command_when_another_process_has_the_call():
+    world = World(WAIT)
+    peer = started(world)
+    await peer.run(1)
+    for generation, verdict in ((1, "accepted"), (2, "not_here")):
+        if generation == 2:
+            assert await another_process(world).redeem(world.token(), ACCOUNT, CALL)
+        assert world.kept.generation == generation
+        reaction = await world.calls.dispatch.command("harbour", CALL, "say", "Hello.", generation=generation)
+        assert reaction.verdict == verdict
+    assert len(world.of("operator.commanded")) == 1
+    await peer.gone()
+    await asyncio.sleep(5)
+
+
+@in_virtual_time
 async def test_a_stream_of_a_call_that_was_about_to_end_ends_it():
     world = World(BYE)
     token = world.token()

@@ -4,8 +4,8 @@ A hub that knows that it misses something is looked after sooner, together with 
 ended of late is asked for a hub that has just begun or lost events, and now and then for all: a process that was killed
 may have told nobody of a short one.
 
-A look at thousands of calls takes the time of those that live in the same process. So the pause after it is ten times
-as long as it was: pictures that nothing mends meanwhile are wrong for longer, and no caller hears anything of it.
+A look at thousands of calls takes the time of those that live in the same process. So the pause after it grows with
+their number: pictures that nothing mends meanwhile are wrong for longer, and no caller hears anything of it.
 """
 
 import asyncio
@@ -28,8 +28,8 @@ LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0  # between two looks
 SOON_SECONDS = 0.1  # from a hole in a call's events to the look that mends it: what is on its way has come by then
 REST_SECONDS = 0.5  # between two looks at least, however many holes there are
-PAUSE = 10  # times what a look took, at least: from its end to the next
-LONGEST_SECONDS = 20.0  # of such a pause: what takes more than 2 s waits for the store, and does nothing meanwhile
+CALL_SECONDS = 0.0005  # of pause after a look, for each call that it found: ten times the CPU that it takes
+LONGEST_SECONDS = 15.0  # of such a pause
 ALL_SECONDS = 10.0  # between two looks at calls that have ended
 RECENT_SECONDS = 50.0  # since they have: of those that are shown, but for the ones that are forgotten soon
 STORE_SECONDS = 5.0
@@ -97,8 +97,7 @@ class Look:
 
     async def _carefully(self, hubs: Sequence[Hub], *, whole: bool) -> float:
         """Look for those; how many seconds have to pass then until the next look."""
-        loop = asyncio.get_running_loop()
-        began, gaps = loop.time(), {hub: hub.gaps for hub in hubs}
+        gaps = {hub: hub.gaps for hub in hubs}
         for hub in hubs:
             hub.hurried = False
         try:
@@ -113,7 +112,7 @@ class Look:
                 await hub.looked(found[hub], gaps[hub])
             except Exception:  # as above, and neither do other tenants
                 LOG.exception("the pictures of %s's calls could not be set right", hub.tenant or "everybody")
-        return min(PAUSE * (loop.time() - began), LONGEST_SECONDS)
+        return min(CALL_SECONDS * sum(map(len, found.values())), LONGEST_SECONDS)
 
     async def _found(self, hubs: Sequence[Hub], *, whole: bool) -> dict[Hub, list[KeptCall]]:
         """What the store has for each, with the ``whole`` of what has ended of late. Raises StoreUnavailable."""

@@ -1,4 +1,4 @@
-"""How often the store is looked into: every second, unless that would be most of what a process does."""
+"""How often the store is looked into: every second, unless there is so much to see that calls would suffer."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -10,14 +10,48 @@ from tests.virtual_time import in_virtual_time
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.monitors.hub import Hub
-from vocelio.gateway.monitors.look import LONGEST_SECONDS, LOOK_SECONDS, RECENT_SECONDS, Look
+from vocelio.gateway.monitors.look import (
+    ALL_SECONDS,
+    CALL_SECONDS,
+    LONGEST_SECONDS,
+    LOOK_SECONDS,
+    RECENT_SECONDS,
+    STORE_SECONDS,
+    Look,
+)
+from vocelio.gateway.store.live import KeptCall
+
+CALLS = [
+    KeptCall(
+        tenant="harbour",
+        call=f"CA{place:032x}",
+        number="+13072249663",
+        caller="+13105550142",
+        flow="front-desk",
+        version=1,
+        started=0,
+        ended=None,
+        outcome="",
+        disposition="",
+        department="",
+        billed=0,
+        micro_usd=0,
+        generation=1,
+        seq=1,
+        node="greet",
+    )
+    for place in range(6_000)
+]
 
 
-class SlowStore:
-    """A database that answers after so many seconds, or fails then. ``asked``: from when to when, each time."""
+class Store:
+    """A database that answers after so many seconds, with so many calls, or fails then.
 
-    def __init__(self, seconds, error=None):
-        self.seconds, self.error, self.asked = seconds, error, []
+    ``asked``: from when to when, each time.
+    """
+
+    def __init__(self, seconds=0.01, calls=0, error=None):
+        self.seconds, self.calls, self.error, self.asked = seconds, CALLS[:calls], error, []
 
     async def in_time(self, work, seconds):
         """See Database."""
@@ -27,7 +61,7 @@ class SlowStore:
         self.asked.append((began, asyncio.get_running_loop().time()))
         if self.error:
             raise self.error
-        return []
+        return [] if work.__name__ == "recent" else self.calls
 
     @property
     def looks(self):
@@ -42,8 +76,8 @@ class SlowStore:
 
     @property
     def pauses(self):
-        """After each look but the last: how long it took, and how long the next was waited for."""
-        return [(ended - began, after - ended) for (began, ended), (after, _) in pairwise(self.looks)]
+        """After each look but the last: how long the next was waited for."""
+        return [after - ended for (_, ended), (after, _) in pairwise(self.looks)]
 
 
 @asynccontextmanager
@@ -63,42 +97,41 @@ def hurry(look, hub):
     look.soon(at_once=False)
 
 
+@pytest.mark.parametrize("calls", [0, 2_000])
 @in_virtual_time
-async def test_a_quick_look_is_taken_every_second():
-    store = SlowStore(0.01)
+async def test_a_look_is_taken_every_second(calls):
+    store = Store(calls=calls)
     async with looking(store):
-        await asyncio.sleep(60)
-    assert [pause for _, pause in store.pauses] == pytest.approx([LOOK_SECONDS] * (len(store.looks) - 1))
+        await asyncio.sleep(60 if not calls else 10)
+    assert store.pauses == pytest.approx([LOOK_SECONDS] * (len(store.looks) - 1))
 
 
-@pytest.mark.parametrize("seconds", [0.06, 0.11, 0.5])
+@pytest.mark.parametrize("seconds", [0.01, 2.0])
 @in_virtual_time
-async def test_the_pause_is_ten_times_what_the_look_before_it_took(seconds):
-    store = SlowStore(seconds)
+async def test_the_pause_after_many_calls_is_longer_however_long_the_store_took(seconds):
+    store = Store(seconds, calls=6_000)
     async with looking(store):
-        await asyncio.sleep(100)
-    assert store.pauses
-    for took, pause in store.pauses:
-        assert pause == pytest.approx(max(LOOK_SECONDS, 10 * took))
+        await asyncio.sleep(20)
+    assert store.pauses == pytest.approx([6_000 * CALL_SECONDS] * (len(store.looks) - 1))
+    assert len(store.looks) > 2
 
 
-@pytest.mark.parametrize("seconds", [0.01, 0.06, 0.5])
+@pytest.mark.parametrize("calls", [0, 3_000])
 @in_virtual_time
-async def test_holes_hurry_no_look_before_its_pause_is_over(seconds):
-    store = SlowStore(seconds)
+async def test_holes_hurry_no_look_before_its_pause_is_over(calls):
+    store = Store(calls=calls)
     async with looking(store) as (look, hub):
         for _ in range(1_000):
             hurry(look, hub)
             await asyncio.sleep(0.05)
-    for took, pause in store.pauses:
-        assert pause >= 10 * took - 0.001
+    assert min(store.pauses) >= calls * CALL_SECONDS - 0.001
     looks = len(store.looks)
-    assert looks > 90 if seconds == 0.01 else looks < 50 / (seconds * 10), "each has its pause, and not more"
+    assert looks > 90 if not calls else 30 < looks < 35, "each has its pause, and not more"
 
 
 @in_virtual_time
 async def test_a_hole_is_looked_after_soon_also_when_it_came_during_a_look():
-    store = SlowStore(0.04)
+    store = Store(0.04)
     async with looking(store) as (look, hub):
         await asyncio.sleep(1.1)  # the first took two questions, 0.08 s; amid the second
         hurry(look, hub)
@@ -110,9 +143,9 @@ async def test_a_hole_is_looked_after_soon_also_when_it_came_during_a_look():
 
 @in_virtual_time
 async def test_a_hub_that_begins_waits_for_no_pause_and_keeps_no_other_waiting_for_ever():
-    store = SlowStore(0.5)
+    store = Store(0.5, calls=2_500)
     async with looking(store) as (look, hub):
-        for turn in range(100):
+        for turn in range(20):
             await asyncio.sleep(2)
             asked = len(store.asked)
             hub.hurried = True
@@ -125,16 +158,11 @@ async def test_a_hub_that_begins_waits_for_no_pause_and_keeps_no_other_waiting_f
 
 @in_virtual_time
 async def test_a_store_that_fails_late_is_asked_again_as_soon_as_ever():
-    store = SlowStore(5.0, StoreUnavailable())
+    store = Store(5.0, error=StoreUnavailable())
     async with looking(store):
         await asyncio.sleep(60)
-    assert [pause for _, pause in store.pauses] == pytest.approx([LOOK_SECONDS] * (len(store.looks) - 1))
+    assert store.pauses == pytest.approx([LOOK_SECONDS] * (len(store.looks) - 1))
 
 
-@in_virtual_time
-async def test_no_call_that_ends_between_two_looks_is_missed():
-    store = SlowStore(4.9)
-    async with looking(store):
-        await asyncio.sleep(300)
-    assert [pause for _, pause in store.pauses] == pytest.approx([LONGEST_SECONDS] * (len(store.looks) - 1))
-    assert max(took + pause for took, pause in store.pauses) < RECENT_SECONDS
+def test_no_call_that_ends_between_two_looks_is_missed():
+    assert LONGEST_SECONDS + ALL_SECONDS + 2 * STORE_SECONDS < RECENT_SECONDS

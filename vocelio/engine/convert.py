@@ -55,7 +55,7 @@ def fields(kind: type[msgspec.Struct], raw: Any, path: str, report: Report, what
     if not isinstance(raw, dict):
         return _not("an object", path, report)
     known, pieces, valid = hints(kind), dict[str, Any](), True
-    for field in msgspec.structs.fields(kind):
+    for field in _declared(kind):
         where = _join(path, field.name)
         if field.name == skip:
             continue
@@ -76,7 +76,13 @@ def fields(kind: type[msgspec.Struct], raw: Any, path: str, report: Report, what
 def hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The annotations of a struct's fields."""
     every = get_type_hints(kind, include_extras=True)
-    return {field.name: every[field.name] for field in msgspec.structs.fields(kind)}
+    return {field.name: every[field.name] for field in _declared(kind)}
+
+
+@cache
+def _declared(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """msgspec evaluates the annotations anew whenever it is asked, which takes longer than a node does."""
+    return msgspec.structs.fields(kind)
 
 
 def _limited(hint: Any, raw: Any, path: str, report: Report) -> Any:

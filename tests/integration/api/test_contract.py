@@ -5,49 +5,21 @@ own tests ask is asked of both.
 """
 
 import asyncio
-import json
 import os
 import threading
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, settings
-from schemathesis.config import SchemathesisConfig
-from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from tests.integration.api.client import Api
 from tests.integration.api.world import CANARY, ENDED, MESSAGE, NUMBER, fill, hold, ring, twilio
-from vocelio.gateway.api.routes import OPERATIONS, description
-from vocelio.gateway.server import listen, running
+from vocelio.gateway.api.routes import OPERATIONS
+from vocelio.gateway.server import listen, loop_factory, running
 from vocelio.gateway.simulator.rest import RestApi
 from vocelio.gateway.store.database import Database
 
 FUZZ = int(os.environ.get("FUZZ", "0"))
-EXAMPLES = FUZZ or 2  # of each operation, each asked twice
-REFUSED = ["400", "401", "403", "404", "405", "409", "412", "413", "415", "422", "428"]
-CONFIG = SchemathesisConfig.from_dict(
-    {
-        "generation": {"mode": "all", "allow-x00": True},
-        "checks": {
-            "negative_data_rejection": {"expected-statuses": REFUSED},
-            # What no schema can say is refused, too: a cursor of another list, a time zone that there is not.
-            "positive_data_acceptance": {"enabled": False},
-            "not_a_server_error": {
-                "expected-statuses": ["2xx", "3xx", "4xx", "502"]
-            },  # 502: an account that Twilio has not
-        },
-    }
-)
-SCHEMA = schemathesis.openapi.from_dict(json.loads(asyncio.run(description(None)).body), config=CONFIG)
-
+ROWS = {f"{row.method} {row.path}": row for row in OPERATIONS}
 PARTS = {"tenant": CANARY, "flow": "plain", "name": "plain", "number": NUMBER, "call": ENDED, "recording": MESSAGE}
-PLATFORM = {(row.method, row.path) for row in OPERATIONS if row.permission == "platform"}
-
-
-@schemathesis.serializer("audio/wav")
-def as_it_is(context, value):
-    """A body that is no JSON."""
-    return value if isinstance(value, bytes) else json.dumps(value).encode()
 
 
 class Served:
@@ -58,7 +30,7 @@ class Served:
         self.origin, self.keys, self.problem = "", {}, None
 
     def __enter__(self):
-        self._thread = threading.Thread(target=asyncio.run, args=(self._serve(),))
+        self._thread = threading.Thread(target=self._run)
         self._thread.start()
         self._ready.wait(30)
         assert self.origin, self.problem
@@ -67,6 +39,17 @@ class Served:
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._done.set)
         self._thread.join(30)
+
+    def _run(self):
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(self._serve())
+
+    def asking(self, row):
+        """Asks that operation, with a key that may, of whatever and of the things that there are."""
+        from tests.integration.api.contract import Asking
+
+        key = self.keys["platform" if row.permission == "platform" else "admin"]
+        return Asking(self.origin, key, {**PARTS, "key": self.victim})
 
     async def _serve(self):
         self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
@@ -106,19 +89,18 @@ def served(request, tmp_path_factory):
     asyncio.run(postgres.drop(url))
 
 
-@SCHEMA.parametrize()
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-    derandomize=EXAMPLES < 10,
-    database=None,
-)
-def test_no_answer_is_off_the_description(case, served):
-    role = "platform" if (case.method, case.path) in PLATFORM else "admin"
-    headers = {"Authorization": f"Bearer {served.keys[role]}"}
-    case.call_and_validate(base_url=served.origin, headers=headers)
-    if case.path_parameters:  # and of things that there are
-        known = {**PARTS, "key": served.victim}
-        case.path_parameters.update({name: known[name] for name in case.path_parameters})
-        case.call_and_validate(base_url=served.origin, headers=headers, excluded_checks=[negative_data_rejection])
+@pytest.fixture(scope="module")
+def contract():
+    """What the API describes; its module tells why it is not imported above."""
+    from tests.integration.api.contract import Contract
+
+    return Contract(FUZZ)
+
+
+def test_every_operation_is_described(contract):
+    assert contract.operations == set(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_no_answer_is_off_the_description(row, contract, served):
+    contract.try_out(row.method, row.path, served.asking(row))

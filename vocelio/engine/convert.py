@@ -55,7 +55,7 @@ def fields(kind: type[msgspec.Struct], raw: Any, path: str, report: Report, what
     if not isinstance(raw, dict):
         return _not("an object", path, report)
     known, pieces, valid = hints(kind), dict[str, Any](), True
-    for field in _declared(kind):
+    for field in declared(kind):
         where = _join(path, field.name)
         if field.name == skip:
             continue
@@ -76,12 +76,12 @@ def fields(kind: type[msgspec.Struct], raw: Any, path: str, report: Report, what
 def hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """The annotations of a struct's fields."""
     every = get_type_hints(kind, include_extras=True)
-    return {field.name: every[field.name] for field in _declared(kind)}
+    return {field.name: every[field.name] for field in declared(kind)}
 
 
 @cache
-def _declared(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """msgspec evaluates the annotations anew whenever it is asked, which takes longer than a node does."""
+def declared(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """A struct's fields. msgspec evaluates the annotations anew whenever it is asked, which takes as long as a node."""
     return msgspec.structs.fields(kind)
 
 

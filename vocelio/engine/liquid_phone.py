@@ -108,15 +108,18 @@ def _check_part(part: Expression) -> None:
 
 
 def _parts(expression: Expression) -> Iterator[Expression]:
-    if isinstance(expression, LoopExpression):
-        if expression.offset is not None:
-            raise ValueError("`for` takes no `offset`")
-        if isinstance(expression.iterable, RangeLiteral):
-            literal = expression.iterable
-            expression.iterable = _Range(literal.token, literal.start, literal.stop)
-    yield expression
-    for child in expression.children():
-        yield from _parts(child)
+    """All of it, from the left: without recursion, as a condition of n words is n deep and would take n * n steps."""
+    ahead = [expression]
+    while ahead:
+        part = ahead.pop()
+        if isinstance(part, LoopExpression):
+            if part.offset is not None:
+                raise ValueError("`for` takes no `offset`")
+            if isinstance(part.iterable, RangeLiteral):
+                literal = part.iterable
+                part.iterable = _Range(literal.token, literal.start, literal.stop)
+        yield part
+        ahead.extend(reversed([*part.children()]))
 
 
 class _Range(RangeLiteral):

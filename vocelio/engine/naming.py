@@ -27,9 +27,9 @@ def check_names(draft: Draft, report: Report) -> None:
     _declared(draft, report)
     _set(draft, report)
     for name, node in draft.nodes.items():
-        for field in msgspec.structs.fields(type(node)):
-            extra = node.field_names.get(field.name, "")
-            for path, readable in readables(getattr(node, field.name), f"nodes.{short(name)}.{field.name}"):
+        for field in node.__struct_fields__:
+            extra = node.field_names.get(field, "")
+            for path, readable in readables(getattr(node, field), f"nodes.{short(name)}.{field}"):
                 for read in dict.fromkeys(readable.paths):
                     if report.full:
                         return
@@ -48,8 +48,8 @@ def readables(value: Any, path: str) -> Iterator[tuple[str, Readable]]:
             for place, element in enumerate(value):
                 yield from readables(element, f"{path}[{place}]")
         case msgspec.Struct():
-            for field in msgspec.structs.fields(type(value)):
-                yield from readables(getattr(value, field.name), f"{path}.{field.name}")
+            for field in value.__struct_fields__:
+                yield from readables(getattr(value, field), f"{path}.{field}")
 
 
 def _check(read: tuple[str, ...], path: str, extra: str, variables: set[str], draft: Draft, report: Report) -> None:

@@ -1,7 +1,7 @@
 """What was found about a flow document, worded like a good compiler's."""
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from difflib import SequenceMatcher
 from itertools import islice
 from typing import Literal
 
@@ -10,6 +10,7 @@ import msgspec
 MAX_PROBLEMS = 100  # nobody reads more, and each hint costs a comparison with every known name
 MAX_COMPARED = 300
 MAX_WORD = 64
+ALIKE = 0.6  # of 1, as difflib has it
 
 
 class Problem(msgspec.Struct, frozen=True, order=True):
@@ -28,8 +29,13 @@ class Problem(msgspec.Struct, frozen=True, order=True):
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """A hint naming the likeliest correct word, or nothing."""
-    close = get_close_matches(wrong[:MAX_WORD], list(islice((w for w in known if w), MAX_COMPARED)), n=1)
-    return f"did you mean `{close[0]}`?" if close else ""
+    close, matcher = (ALIKE, ""), SequenceMatcher(b=wrong[:MAX_WORD])
+    for word in islice((word for word in known if word), MAX_COMPARED):
+        matcher.set_seq1(word)
+        # difflib.get_close_matches measures all that are alike at all; the bounds come cheaper.
+        if matcher.real_quick_ratio() >= close[0] and matcher.quick_ratio() >= close[0]:
+            close = max(close, (matcher.ratio(), word))
+    return f"did you mean `{close[1]}`?" if close[1] else ""
 
 
 def short(word: object) -> str:

@@ -104,12 +104,13 @@ async def test_what_fails_is_tried_again_ever_more_seldom_and_holds_nothing_up(w
     assert (there.ready, there.failed, there.pending, there.characters_left) == (7, 1, 0, len("Good day."))
     (trouble,) = there.problems
     assert (trouble.sentence, trouble.problem, trouble.attempts) == ("Good day.", "the line is bad", 1)
-    assert trouble.due == START + 10 * SECOND
-    tries = 0
+    pauses = []
     while world.now < START + HOUR:
-        world.now += 5 * SECOND
-        tries += await renderer.run_due()
-    assert 6 <= tries <= 10
+        (trouble,) = (await world.progress(renderer)).problems
+        pauses.append((trouble.due - world.now) / SECOND)
+        for world.now, tried in ((trouble.due - 1, 0), (trouble.due, 1)):
+            assert await renderer.run_due() == tried
+    assert pauses == [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560]
     world.speaker.failing = {}
     world.now += LONGEST_PAUSE * SECOND
     assert await renderer.run_due() == 1

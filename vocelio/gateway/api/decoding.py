@@ -83,7 +83,7 @@ def query(kind: type[msgspec.Struct], request: HTTPConnection) -> Any:
         raise Invalid(f"What stands behind the question mark has more than {LONGEST_QUERY} characters.")
     report, made = Report(), dict[str, Any]()
     hints = convert.hints(kind)
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    fields = {field.encode_name: field for field in convert.declared(kind)}
     given = request.query_params.multi_items()
     for name, text in given:
         if name not in fields:

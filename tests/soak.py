@@ -32,7 +32,7 @@ from vocelio.gateway.speech.ports import Expectation
 
 AT_ONCE = 10
 BATCHES = 10
-PACE = 0.005  # seconds a frame of 20 ms: the emulator's one ear hears ten callers at four times their speed
+PACE = 0.005  # seconds a frame of 20 ms: the emulator's one ear hears callers at four times their speed
 KEY = "a-key"
 MENU = Expectation(("sales please", "my invoice"))
 VOICES = {"azure": Voice("azure", "en-US-AvaNeural"), "elevenlabs": Voice("elevenlabs", VOICE)}
@@ -41,15 +41,16 @@ GROWTH = {"SDK threads": 8, "our threads": AT_ONCE, "sockets": 8, "MB": 30}
 STEADY = 2.0  # seconds in which nothing more has ended, when all has that will
 
 
-async def soak(recognitions, syntheses, batches=BATCHES, advance=lambda: None):
+async def soak(recognitions, syntheses, batches=BATCHES, at_once=AT_ONCE, advance=lambda: None):
     """The counts after each batch, for each provider: so many sessions of each kind altogether."""
+    jobs = recognitions, syntheses, batches, at_once, advance
     ear, mouth = LocalRecognizer(workers=1), LocalSynthesizer()
     await ear.start()
     async with aclosing(mouth), aclosing(ear):
         async with aclosing(mouth.speak("sales please", Voice(name="en-us+f3"))) as made:
             said = b"".join([chunk async for chunk in made]) + bytes([SILENCE]) * 1600
-        yield "azure", _counted(_azure(ear, mouth), "azure", said, recognitions, syntheses, batches, advance)
-        yield "elevenlabs", _counted(_eleven(ear, mouth), "elevenlabs", said, recognitions, syntheses, batches, advance)
+        yield "azure", _counted(_azure(ear, mouth), "azure", said, *jobs)
+        yield "elevenlabs", _counted(_eleven(ear, mouth), "elevenlabs", said, *jobs)
 
 
 def _azure(ear, mouth):
@@ -71,7 +72,7 @@ def _eleven(ear, mouth):
     return emulator, made
 
 
-async def _counted(service, tier, said, recognitions, syntheses, batches, advance):
+async def _counted(service, tier, said, recognitions, syntheses, batches, at_once, advance):
     emulator, make = service
     async with emulator:
         recognizer, synthesizer = make()
@@ -82,7 +83,7 @@ async def _counted(service, tier, said, recognitions, syntheses, batches, advanc
                     *(lambda: _hear(recognizer, said) for _ in range(recognitions // batches)),
                     *(lambda: _speak(synthesizer, VOICES[tier]) for _ in range(syntheses // batches)),
                 ]
-                places = asyncio.Semaphore(AT_ONCE)
+                places = asyncio.Semaphore(at_once)
                 failures = sum(await asyncio.gather(*(_placed(job, places) for job in jobs)))
                 await _settled(recognizer)
                 emulator.forget()  # what it remembers is not what is looked for

@@ -4,7 +4,7 @@ from tests.soak import flat, soak
 
 
 async def test_nothing_is_left_of_many_sessions():
-    async for name, batches in soak(20, 40, batches=2):
+    async for name, batches in soak(20, 40, batches=2, at_once=4):
         counts = [count async for count in batches]
         assert len(counts) == 2
         assert flat(counts), (name, counts)

@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 
 BEAT = 1.0  # seconds between two signs of life: a dead connection is noticed after two, a new one stands at once
 CLOSING_SECONDS = 0.5
+CANCEL_SECONDS = 0.1  # to end in, until it is told again
 
 
 class RedisLine:
@@ -61,10 +62,12 @@ class RedisLine:
 
     async def aclose(self) -> None:
         """See Line."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + CLOSING_SECONDS
+        while self._tasks and loop.time() < end:
+            for task in self._tasks:
+                task.cancel()  # again: redis-py's wait_for loses one that comes as it ends, before Python 3.12
+            await asyncio.wait(self._tasks, timeout=CANCEL_SECONDS)
         if self._server is not None:
             await self._server.aclose()
 

@@ -9,11 +9,10 @@ export PYTHONDONTWRITEBYTECODE :=
 # Tests that no clock judges. They run beside those of live calls, and leave them the processor.
 COMPUTING = tests/unit tests/fuzz $(addprefix tests/integration/,api carrier rendered store test_doctor.py \
   test_promoting.py test_services.py test_serving.py test_signatures.py test_storage.py test_workers.py)
-SAY = printf '\033[2m· %s\033[0m\n'
-STEP = @$(SAY)
+STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test .live .computing serve bench bench-lookup bench-fanout bench-crowd fuzz faults soak-speech check fix constraints clean
+.PHONY: help demo test .live .computing .faults serve bench bench-lookup bench-fanout bench-crowd fuzz faults soak-speech check fix constraints clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -24,18 +23,21 @@ demo: $(VENV)/.run ## one real spoken call through an example flow
 test: check ## everything needed, then lint, types and all tests
 	$(STEP) "services"
 	@tests/services.sh
-	@$(MAKE) --no-print-directory --jobs 2 --keep-going .live .computing
+	@$(MAKE) --no-print-directory --jobs 2 --keep-going .live .computing; others=$$?; \
+	  $(MAKE) --no-print-directory .faults && exit $$others
 
 .live:
 	$(STEP) "tests of live calls, and many others beside them"
-	@$(BIN)/pytest -n 4 --dist worksteal $(COMPUTING:%=--ignore=%) --ignore=tests/faults; live=$$?; \
-	  $(SAY) "processes killed and replaced under live calls"; \
-	  $(BIN)/pytest -n 2 --dist worksteal tests/faults && exit $$live
+	@$(BIN)/pytest -n 4 --dist worksteal $(COMPUTING:%=--ignore=%) --ignore=tests/faults
 
 .computing:
 	@nice $(BIN)/pytest -n 2 --dist worksteal --timeout 300 $(COMPUTING) > $(VENV)/computing.txt 2>&1 || \
 	  { cat $(VENV)/computing.txt; exit 1; }
 	$(STEP) "the many others: $$(tail -n 1 $(VENV)/computing.txt)"
+
+.faults:
+	$(STEP) "processes killed and replaced under live calls"
+	@$(BIN)/pytest -n 3 --dist worksteal tests/faults
 
 serve: $(VENV)/.run ## the gateway on http://localhost:8080, answering the example's number
 	@$(BIN)/vocelio serve --site examples/site

@@ -10,7 +10,7 @@ from tests.faults.rounds import kill_round, source
 from vocelio.gateway.simulator.switches import Switches
 from vocelio.gateway.store.schema import call_events, calls
 
-CALLS, ROUNDS = 40, 2
+CALLS, ROUNDS = 30, 2
 
 
 @pytest.mark.timeout(300)
@@ -22,7 +22,7 @@ async def test_calls_go_on_when_their_process_is_killed(postgres, capsys):
     with capsys.disabled():
         print(f"\n  {tally}")  # noqa: T201 (seen, not asserted: absolute times mean little on a shared machine)
     assert tally.unaffected_wrong == []
-    assert tally.cut >= 20
+    assert tally.cut >= 10
     assert tally.kept >= 0.995, tally.wrong
 
 

@@ -14,7 +14,7 @@ from vocelio.gateway.store.schema import call_events
 async def test_all_processes_are_replaced_under_load(postgres, capsys):
     tally, rng = Tally(), source(3)
     async with cluster(postgres) as running:
-        took = await rolling_round(running, tally, rng, 20)
+        took = await rolling_round(running, tally, rng, 15)
         assert running.balancer.refused == 0
         planned = await running.rows(call_events, call_events.c.type == "call.resumed")
     with capsys.disabled():

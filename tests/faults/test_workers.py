@@ -8,7 +8,7 @@ from tests.faults.cluster import cluster
 from tests.faults.measuring import was_cut
 from vocelio.gateway.store.schema import call_events, processes
 
-CALLS = 16
+CALLS = 12
 
 
 async def calling(running):

@@ -215,11 +215,15 @@ class Cluster:
                 yield f"{question} was left {asked[call, question]} times"
 
     def _wrong_bill(self, report, row, spent):
-        """From the first stream's begin to the last one's end, what passes between them included."""
+        """From the first stream's begin to the last one's end, what passes between them included.
+
+        The caller's clock is not the gateway's: beside other calls on two cores it begins up to two seconds sooner. A
+        stream that is not counted lasts longer.
+        """
         if spent != row.micro_usd:
             yield f"costs {row.micro_usd}, by segments {spent}"
         streamed = report.streams[-1].closed - report.streams[0].opened if report.streams else 0.0
-        if report.streams and not -1.5 < row.billed / 1e6 - streamed < 0.5:
+        if report.streams and not -3.0 < row.billed / 1e6 - streamed < 0.5:
             yield f"billed {row.billed / 1e6:.1f} s of {streamed:.1f} s"
 
 

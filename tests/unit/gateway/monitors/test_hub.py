@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.screen import Screen
+from tests.unit.gateway.monitors.kept import kept
 from tests.virtual_time import in_virtual_time
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event, EventBus
@@ -16,27 +17,8 @@ from vocelio.gateway.monitors.hub import Hub
 from vocelio.gateway.monitors.outbox import PART
 from vocelio.gateway.monitors.picture import DOUBT_SECONDS
 from vocelio.gateway.monitors.wanted import Wanted
-from vocelio.gateway.store.live import KeptCall
 
-KEPT = KeptCall(
-    tenant="harbour",
-    call="CA000",
-    number="+13072249663",
-    caller="",
-    flow="front-desk",
-    version=1,
-    started=10,
-    ended=None,
-    outcome="",
-    disposition="",
-    department="",
-    billed=0,
-    micro_usd=0,
-    generation=1,
-    seq=5,
-    node="greet",
-)
-CALLS = [msgspec.structs.replace(KEPT, call=f"CA{number:03}") for number in range(PART + 1)]  # the last is in part two
+CALLS = [kept(call=f"CA{number:03}", seq=5, node="greet") for number in range(PART + 1)]  # the last is in part two
 LAST = CALLS[-1]
 OVER = {"outcome": "completed", "department": "", "disposition": "", "seconds": 1.0, "micro_usd": 300}
 

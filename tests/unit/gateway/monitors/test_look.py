@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.unit.gateway.monitors.kept import kept
 from tests.virtual_time import in_virtual_time
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import EventBus
@@ -19,29 +20,8 @@ from vocelio.gateway.monitors.look import (
     STORE_SECONDS,
     Look,
 )
-from vocelio.gateway.store.live import KeptCall
 
-CALLS = [
-    KeptCall(
-        tenant="harbour",
-        call=f"CA{place:032x}",
-        number="+13072249663",
-        caller="+13105550142",
-        flow="front-desk",
-        version=1,
-        started=0,
-        ended=None,
-        outcome="",
-        disposition="",
-        department="",
-        billed=0,
-        micro_usd=0,
-        generation=1,
-        seq=1,
-        node="greet",
-    )
-    for place in range(6_000)
-]
+CALLS = [kept(call=f"CA{place:032x}") for place in range(6_000)]
 
 
 class Store:

@@ -2,31 +2,11 @@
 
 import random
 
-import msgspec
 import pytest
 
+from tests.unit.gateway.monitors.kept import kept
 from vocelio.gateway.events import Event
 from vocelio.gateway.monitors.picture import DOUBT_SECONDS, Tracked
-from vocelio.gateway.store.live import KeptCall
-
-KEPT = KeptCall(
-    tenant="harbour",
-    call="CA1",
-    number="+13072249663",
-    caller="",
-    flow="front-desk",
-    version=1,
-    started=10,
-    ended=None,
-    outcome="",
-    disposition="",
-    department="",
-    billed=0,
-    micro_usd=0,
-    generation=1,
-    seq=0,
-    node="",
-)
 
 
 def event(seq, kind, generation=1, **data):
@@ -34,7 +14,7 @@ def event(seq, kind, generation=1, **data):
 
 
 def row(**parts):
-    return msgspec.structs.replace(KEPT, **parts)
+    return kept(call="CA1", **parts)
 
 
 def test_an_event_that_follows_the_last_needs_no_look_into_the_store():

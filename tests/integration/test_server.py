@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -92,6 +93,13 @@ async def test_who_reads_slowly_gets_all_and_the_reason(origin, prefix):
             while (4004).to_bytes(2) not in heard[60_000:]:
                 heard += await loop.sock_recv(line, 4096)
                 await asyncio.sleep(0.01)
+
+
+def test_no_answer_waits_for_an_acknowledgement():
+    with listen() as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_refusal_is_no_error_in_the_log(origin, caplog):

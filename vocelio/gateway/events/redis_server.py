@@ -138,6 +138,10 @@ class Cluster:
 
 
 async def _connected(connection: Any) -> AbstractConnection:
-    await connection.connect()
+    try:
+        await connection.connect()
+    except BaseException:
+        await connection.disconnect(nowait=True)  # redis-py leaves it open when it is cancelled in its first words
+        raise
     made: AbstractConnection = connection
     return made

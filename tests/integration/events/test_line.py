@@ -326,7 +326,7 @@ async def test_what_a_part_of_a_cluster_suffers_the_others_do_not(fault, coverag
             for name in "ac":
                 await ears[name].until(lambda ear: len(ear.heard) == 200)
                 assert ears[name].heard == [b"%d" % number for number in range(200)]
-            assert asyncio.get_running_loop().time() - began < 4, "at once"
+            assert asyncio.get_running_loop().time() - began < 8, "the others do not wait"
             late = Ear(there, "audio:a")
             await late.ready()
             here.send("audio:a", b"heard")

@@ -89,9 +89,11 @@ class Receiving:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             self._asked = set()
-            await connection.disconnect(nowait=True)
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:  # whoever closes may be told so twice
+                await connection.disconnect(nowait=True)
 
     async def _read(self, connection: AbstractConnection) -> None:
         while True:

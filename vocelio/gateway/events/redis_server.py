@@ -6,9 +6,11 @@ suffers is no matter of the others'.
 No error that leaves this module shows the URL, which may hold a password.
 """
 
+import asyncio
 from typing import Any, Protocol
 
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -103,6 +105,7 @@ class Cluster:
         self._part_of_slot = {slot: nodes[0].name for slot, nodes in cluster.nodes_manager.slots_cache.items()}
         self.parts = frozenset(self._part_of_slot.values())
         self._doubtful: set[str] = set()  # parts that failed: their channels may have moved
+        self._seen: dict[int, ClusterNode] = {}  # by identity: all that there ever were, a few
 
     def part(self, channel: str) -> str:
         """See Server. When slots move it stays, else a channel's messages might overtake each other: until the process
@@ -115,7 +118,7 @@ class Cluster:
             return
         part = self.part(batch[0][0])
         if part in self._doubtful:
-            await self._cluster.nodes_manager.initialize()
+            await self._find()
         pipeline = self._cluster.pipeline()
         for channel, message in batch:
             pipeline.execute_command("SPUBLISH", channel, message)
@@ -125,7 +128,7 @@ class Cluster:
 
     async def listener(self, channel: str) -> AbstractConnection:
         """See Server. Where the channel is, is asked each time: the last break may have come of its move."""
-        await self._cluster.nodes_manager.initialize()
+        await self._find()
         node = self._cluster.get_node_from_key(channel)
         if node is None:
             raise RedisError("no node of the cluster has the channel")
@@ -134,7 +137,18 @@ class Cluster:
 
     async def aclose(self) -> None:
         """See Server."""
+        self._see()
         await self._cluster.aclose()
+        await asyncio.gather(*(node.disconnect() for node in self._seen.values()), return_exceptions=True)
+
+    async def _find(self) -> None:
+        """Where the channels are now. The client forgets nodes that are gone, and with them connections in use."""
+        self._see()
+        await self._cluster.nodes_manager.initialize()
+
+    def _see(self) -> None:
+        nodes = self._cluster.nodes_manager
+        self._seen |= {id(node): node for node in (*nodes.nodes_cache.values(), *nodes.startup_nodes.values())}
 
 
 async def _connected(connection: Any) -> AbstractConnection:

@@ -39,13 +39,13 @@ def open_files() -> int:
     Systems begin with 1,024, since programs that use ``select`` break with more; nothing of ours does.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = MANY_FILES if hard == resource.RLIM_INFINITY else min(hard, MANY_FILES)
-    if resource.RLIM_INFINITY != soft < most:
+    allowed, most = (MANY_FILES if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
+    if allowed < (most := min(most, MANY_FILES)):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        soft = most
-    if resource.RLIM_INFINITY != soft < FEW_FILES:
-        _log.warning("only %d open files are allowed, less than %d: raise the limit (ulimit -Hn)", soft, FEW_FILES)
-    return MANY_FILES if soft == resource.RLIM_INFINITY else soft
+        allowed = most
+    if allowed < FEW_FILES:
+        _log.warning("only %d open files are allowed, less than %d: raise the limit (ulimit -Hn)", allowed, FEW_FILES)
+    return allowed
 
 
 class Http(HttpToolsProtocol):

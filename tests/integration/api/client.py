@@ -107,7 +107,7 @@ class Telephone:
     """A live call as the registry sees it: takes down what it is told."""
 
     def __init__(self, tenant):
-        self.told, self.tenant, self.account = [], tenant, "AC" + "0" * 32
+        self.told, self.tenant, self.account, self.generation = [], tenant, "AC" + "0" * 32, 1
 
     def beat(self):
         """See LiveCall."""

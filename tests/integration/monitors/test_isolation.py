@@ -59,7 +59,7 @@ class Canary:
     def __init__(self, number, processes):
         self.number, self.mark, self.tenant = number, f"{number:04}".encode(), f"canary-{number:04}"
         self.at, self.watched = processes[number % 2], processes[number // 2 % 2]
-        self.account, self.key, self.commands, self.sinks = "", "", [], []
+        self.account, self.key, self.commands, self.sinks, self.generation = "", "", [], [], 1
         place = int(str(number), 16)  # its name has the number in decimal
         self.played = Played(self.at, place, self.tenant, f"{self.tenant}-flow", f"+1307224{number:04}")
         self.call = self.played.id

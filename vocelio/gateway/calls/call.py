@@ -19,7 +19,7 @@ from vocelio.gateway.calls.audience import Sink
 from vocelio.gateway.calls.clearance import Clearing, Decision
 from vocelio.gateway.calls.conversation import HIDDEN, Conversation
 from vocelio.gateway.calls.dialing import Refusal
-from vocelio.gateway.calls.dispatch import Command, Reaction, Verdict
+from vocelio.gateway.calls.dispatch import Command, Reaction
 from vocelio.gateway.calls.held import STORE_SECONDS, Held, Outward
 from vocelio.gateway.calls.ports import Transport
 from vocelio.gateway.calls.record import CallRecord
@@ -130,6 +130,11 @@ class Call:
         return self._record.assignment.tenant.id
 
     @property
+    def generation(self) -> int:
+        """See Commanded."""
+        return self._record.generation
+
+    @property
     def account(self) -> str:
         """By which it came."""
         return self._record.account
@@ -165,10 +170,10 @@ class Call:
     def could(self, command: Command, value: str) -> Reaction:
         """What it would make of an operator's command: one that is ending can only be cut off."""
         if not self._may_act() or (command != "hang_up" and self._session.closing):
-            return self._reaction("ending")
+            return Reaction("ending", self.node)
         if command == "jump" and not self._session.has_node(value):
-            return self._reaction("unknown_node")
-        return self._reaction("accepted")
+            return Reaction("unknown_node", self.node)
+        return Reaction("accepted", self.node)
 
     def commanded(self, command: Command, value: str) -> Reaction:
         """An operator wants something of the call."""
@@ -176,10 +181,7 @@ class Call:
         if reaction.verdict == "accepted":
             self.publish("operator.commanded", command=command, value=value)
             self.step(events.Commanded(self.at(), command, value))
-        return self._reaction(reaction.verdict)
-
-    def _reaction(self, verdict: Verdict) -> Reaction:
-        return Reaction(verdict, self.node, self._record.generation)
+        return Reaction(reaction.verdict, self.node)
 
     def listen_in(self, sink: Sink) -> Callable[[], None]:
         """Somebody listens in, until the stream ends or what is returned is called."""

@@ -30,11 +30,10 @@ Verdict = Literal["accepted", "ending", "unknown_node", "not_here"]
 
 
 class Reaction(msgspec.Struct, frozen=True):
-    """What a call makes of a command. ``node`` is where the flow is then, ``generation`` that of the call's stream."""
+    """What a call makes of a command. ``node`` is where the flow is then."""
 
     verdict: Verdict
     node: str = ""
-    generation: int = 1
 
 
 NOT_HERE = Reaction("not_here")
@@ -46,6 +45,11 @@ class Commanded(Protocol):
     @property
     def tenant(self) -> str:
         """Whose it is."""
+        ...
+
+    @property
+    def generation(self) -> int:
+        """Which of the call's streams it has."""
         ...
 
     def could(self, command: Command, value: str) -> Reaction:
@@ -199,12 +203,9 @@ class Dispatch:
 
     def _react(self, question: Question) -> Reaction:
         live = self._live.get(question.call)
-        if live is None or live.tenant != question.tenant:
+        if live is None or live.tenant != question.tenant or question.generation not in (None, live.generation):
             return NOT_HERE
-        reaction = live.could(question.command, question.value)
-        if question.generation not in (None, reaction.generation):
-            return NOT_HERE
-        return live.commanded(question.command, question.value) if question.seriously else reaction
+        return (live.commanded if question.seriously else live.could)(question.command, question.value)
 
     def _heard(self, message: bytes) -> None:
         heard = read(_decoder, message)

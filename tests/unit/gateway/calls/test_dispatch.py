@@ -54,7 +54,7 @@ class OnTheLine:
 
     def could(self, command, value):
         """See Commanded."""
-        return Reaction("accepted", "greet", self.generation)
+        return Reaction("accepted", "greet")
 
     def commanded(self, command, value):
         """See Commanded."""

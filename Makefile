@@ -37,7 +37,7 @@ test: check ## everything needed, then lint, types and all tests
 
 .faults:
 	$(STEP) "processes killed and replaced under live calls"
-	@$(BIN)/pytest -n 3 --dist worksteal tests/faults
+	@$(BIN)/pytest -n 2 --dist worksteal tests/faults
 
 serve: $(VENV)/.run ## the gateway on http://localhost:8080, answering the example's number
 	@$(BIN)/vocelio serve --site examples/site

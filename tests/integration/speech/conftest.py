@@ -1,8 +1,18 @@
 """What the services of these tests hear and speak with."""
 
+from importlib import import_module
+
+import pytest
 import pytest_asyncio
 
 from tests.emulators.offline import offline
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sdks():
+    """Import both SDKs: a second of work, three on a busy machine, that is in no test's time."""
+    for sdk in ("azure.cognitiveservices.speech", "vocelio.gateway.speech.elevenlabs.sdk"):
+        import_module(sdk)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")

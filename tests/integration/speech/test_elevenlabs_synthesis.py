@@ -191,7 +191,7 @@ async def test_a_failed_start_is_no_end(emulator, hasty, fault: Fault):
     began = time.monotonic()
     with pytest.raises(SpeechError):
         await hasty.start()
-    assert time.monotonic() - began < PATIENCE + SOON  # with the import of the SDK
+    assert time.monotonic() - began < PATIENCE + SOON
     emulator.orders.synthesis = ""
     await hasty.start()
     assert await spoken(hasty, "yes")

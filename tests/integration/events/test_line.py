@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 
 import msgspec
 import pytest
 
-from tests.integration.events.conftest import THIRDS, Choosy, Ear, cluster, lines
+from tests.integration.events.conftest import BEAT, THIRDS, Choosy, Ear, cluster, lines
 from tests.proxy import CHUNK, Proxy
 from tests.redis import SLOTS, Redis
 from vocelio.gateway.events import Event
@@ -155,6 +156,18 @@ async def test_silence_is_noticed_by_two_beats_that_do_not_come(redis):
         far.send("a", b"heard")
         await ear.until(lambda ear: ear.heard)
         assert ear.heard == [b"heard"]
+
+
+async def test_a_process_that_stood_still_itself_has_missed_nothing(redis):
+    async with lines(redis.url) as (line,):
+        ear = Ear(line, "a")
+        await ear.ready()
+        for number in range(3):
+            time.sleep(3 * BEAT)  # noqa: ASYNC251 (that is the trouble)
+            redis.ask("PUBLISH", "a", f"mxxxxxxxx{number}")
+            await ear.until(lambda ear: len(ear.heard) > number)  # noqa: B023
+        await asyncio.sleep(3 * BEAT)
+        assert (ear.heard, ear.gaps) == ([b"0", b"1", b"2"], 1)
 
 
 async def test_a_connection_on_which_nothing_comes_back_is_given_up(redis):

@@ -27,14 +27,14 @@ class Ear(hearing.Ear):
         super().__init__(recognizer, expectation)
 
 
-async def hear(recognizer, audio, expectation=MENU, pace=0):
-    """What is understood, ``pace`` times as fast as it is said; or as fast as can be, which many at once cannot be."""
+async def hear(recognizer, audio, expectation=MENU, live=False):
+    """What is understood of a sound that comes all at once, which many at a time cannot in time, or as it is said."""
     ear = Ear(recognizer, expectation)
     sound = PAUSE + audio + PAUSE
     for start in range(0, len(sound), FRAME):
         ear.recognition.feed(sound[start : start + FRAME])
-        if pace:
-            await asyncio.sleep(FRAME / mulaw.SAMPLE_RATE / pace)
+        if live:
+            await asyncio.sleep(FRAME / mulaw.SAMPLE_RATE)
     ear.recognition.finish()
     return await ear.result()
 

@@ -159,7 +159,7 @@ async def test_the_service_may_hang_up_before_anybody_speaks(azure, emulator, bi
 
 
 async def test_many_at_once(azure, billing):
-    heard = await asyncio.gather(*(hear(azure, billing, pace=4) for _ in range(12)))
+    heard = await asyncio.gather(*(hear(azure, billing, live=True) for _ in range(12)))
     assert {one.text for one in heard} == {"Billing, please."}
 
 
@@ -308,7 +308,7 @@ async def test_nothing_is_left_of_many_sessions(emulator, billing):
     azure = AzureRecognizer(account(emulator))
     await azure.start()
     for _ in range(6):
-        await asyncio.gather(*(hear(azure, billing, pace=4) for _ in range(5)))
+        await asyncio.gather(*(hear(azure, billing, live=True) for _ in range(5)))
     await azure.aclose()
     assert azure.sessions == azure.stuck == emulator.sockets == 0
     await settles(threads, before)

@@ -41,7 +41,7 @@ class Receiving:
         self._asked: set[str] = set()  # channels that the present connection was asked for
         self._left: Counter[str] = Counter()  # those whose end was asked for, and has not been confirmed
         self._changed = asyncio.Event()
-        self._last = 0.0  # when something came, by the loop's clock
+        self._missed = 0  # beats since something came
         self._patience = Patience("redis is not heard")
         self._complain_from = 0.0  # by the loop's clock
         word = "S" if server.sharded else ""
@@ -80,7 +80,7 @@ class Receiving:
         async with asyncio.timeout(SECONDS):
             connection = await self._server.listener(next(iter(self._wanted)))
         self._left.clear()
-        self._asked, self._last = set(), asyncio.get_running_loop().time()
+        self._asked, self._missed = set(), 0
         tasks = [asyncio.ensure_future(part(connection)) for part in (self._read, self._keep)]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +98,7 @@ class Receiving:
     async def _read(self, connection: AbstractConnection) -> None:
         while True:
             self._take(await connection.read_response(timeout=math.inf, disconnect_on_error=False))
-            self._last = asyncio.get_running_loop().time()
+            self._missed = 0
 
     def _take(self, answer: Any) -> None:
         """Raises RedisError when the server ends a subscription by itself, as it does when a channel moves."""
@@ -139,7 +139,10 @@ class Receiving:
         return True
 
     async def _keep(self, connection: AbstractConnection) -> None:
-        """Ask for channels, and for signs of life. Raises TimeoutError when there are none."""
+        """Ask for channels, and for signs of life. Raises TimeoutError when there are none.
+
+        They are counted, not timed: a process that stood still itself has its answers before it yet.
+        """
         loop = asyncio.get_running_loop()
         due = loop.time() + self._beat
         while self._wanted:
@@ -149,8 +152,9 @@ class Receiving:
                 async with asyncio.timeout(max(0.0, due - loop.time())):
                     await self._changed.wait()
             except TimeoutError:
-                if loop.time() - self._last > MISSED * self._beat:
+                if self._missed == MISSED:
                     raise
+                self._missed += 1
                 await connection.send_command("PING", check_health=False)
                 due = loop.time() + self._beat
 

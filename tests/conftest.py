@@ -1,11 +1,15 @@
 """What any test may ask for: the servers behind the gateway, each started by the first test that needs it."""
 
 import pytest
+from hypothesis import settings
 
 from tests.postgres import Postgres
 from tests.redis import Redis
 from tests.tables import Tables
 from vocelio.gateway.store.database import Database
+
+settings.register_profile("no clock", deadline=None)  # a busy machine stands still for longer than any example may take
+settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session")

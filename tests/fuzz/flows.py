@@ -12,7 +12,7 @@ from vocelio.engine.document import check
 from vocelio.engine.flow import NOTHING_KNOWN, FlowVersion, Known
 
 EXAMPLES = int(os.environ.get("FUZZ", "150"))  # FUZZ=20000 for the long run: about four minutes
-fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+fuzz = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 TEXTS = st.sampled_from(
     [

@@ -1,4 +1,5 @@
 import timeit
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -40,5 +41,5 @@ def test_half_a_sample_is_refused():
 
 def test_a_frame_costs_under_a_microsecond():
     frame = bytes(160)
-    seconds = min(timeit.repeat(lambda: mulaw.decode(frame), number=10_000, repeat=5)) / 10_000
+    seconds = min(timeit.repeat(lambda: mulaw.decode(frame), process_time, number=10_000)) / 10_000
     assert seconds < 1e-6

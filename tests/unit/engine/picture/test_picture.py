@@ -150,7 +150,7 @@ GRAPHS = st.integers(1, 25).flatmap(
 
 
 @given(GRAPHS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_layout_of_any_graph(graph: tuple[list[float], list[tuple[int, int]]]) -> None:
     """Boxes do not overlap, arrows have a bend in every layer that they cross, and those of no circle lead down."""
     widths, arrows = graph

@@ -40,7 +40,7 @@ async def test_lookup(database):
 async def test_fanout(redis, through):
     row = await fanout.measure(3, 50, seconds=1.0, redis=redis.url if through == "redis" else "")
     assert (row.through, row.monitors, row.arrived) == (through, 3, 1.0)
-    assert row.events >= 45
+    assert 10 < row.events < 60
     assert 0 < row.p50 <= row.p99
 
 

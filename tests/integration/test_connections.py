@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 from vocelio.gateway.connections import MAX_HEAD, REQUEST_SECONDS, UNREAD_SECONDS, Http
 from vocelio.gateway.server import config
 
-PATIENCE = 0.5  # seconds, for what has thirty
+PATIENCE = 1.2  # seconds, for what has thirty
 MUCH = 20_000_000  # bytes: more than both kernels hold
 GET = b"GET /echo HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"

@@ -40,6 +40,7 @@ class Lane:
         self._name, self._workers, self._most = name, workers, most
         self._jobs: deque[tuple[Job, logs.About | None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._working = 0  # not len(_tasks): a task that has found nothing more to do is there for a moment yet
         self._knocking = asyncio.Lock()
         self._away = False
         self.held = 0
@@ -51,30 +52,36 @@ class Lane:
         self.held += job.size
         while self.held > self._most and self._jobs and job.size:
             self._drop(*self._jobs.popleft(), "the storage has not taken it in time")
-        if len(self._tasks) < min(self._workers, len(self._jobs)):
+        if self._working < min(self._workers, len(self._jobs)):
+            self._working += 1
             task = asyncio.get_running_loop().create_task(self._work(), name=f"{self._name} of recordings")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def aclose(self, seconds: float) -> None:
         """Until all is done, or the time is over: then what is left is dropped."""
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=seconds)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        end = asyncio.get_running_loop().time() + seconds
+        while self._tasks and (left := end - asyncio.get_running_loop().time()) > 0:  # more may come meanwhile
+            await asyncio.wait(self._tasks, timeout=left)
+        late = list(self._tasks)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
         while self._jobs:
             self._drop(*self._jobs.popleft(), "the process has ended")
 
     async def _work(self) -> None:
-        while self._jobs:
-            if not self._away:
-                await self._try()
-                continue
-            async with self._knocking:
-                if self._away:
-                    await asyncio.sleep(RETRY_SECONDS)
+        try:
+            while self._jobs:
+                if not self._away:
                     await self._try()
+                    continue
+                async with self._knocking:
+                    if self._away:
+                        await asyncio.sleep(RETRY_SECONDS)
+                        await self._try()
+        finally:
+            self._working -= 1
 
     async def _try(self) -> None:
         """The next job, if another worker has not taken it."""

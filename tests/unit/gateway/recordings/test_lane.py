@@ -55,6 +55,28 @@ async def test_so_many_at_once_and_no_more():
     assert lane.held == 0
 
 
+class Held(Job):
+    """Is done when it is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told = asyncio.Event()
+
+    async def run(self):
+        await self.told.wait()
+
+
+@in_virtual_time
+async def test_what_comes_just_when_the_last_is_done_is_not_left_lying():
+    lane, held, job = Lane("test", 1, 100), Held(), Job()
+    lane.put(held)
+    await asyncio.sleep(1)
+    held.told.set()
+    asyncio.get_running_loop().call_soon(lane.put, job)
+    await asyncio.sleep(2)
+    assert job.done
+
+
 @in_virtual_time
 async def test_what_fails_is_done_later_once():
     lane, jobs = Lane("test", 2, 100), [Job(failures=3), Job(), Job()]

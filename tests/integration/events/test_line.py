@@ -243,7 +243,7 @@ async def test_a_server_that_is_killed_or_stopped(redis, fault):
         began = asyncio.get_running_loop().time()
         for number in range(MAX_UNSENT + 500):
             here.send("a", b"%d" % number)
-        assert asyncio.get_running_loop().time() - began < 0.5, "to send never waits"
+        assert asyncio.get_running_loop().time() - began < 1.5, "to send never waits"
         assert here.lost >= 500
         await asyncio.sleep(0.5)
         redis.start()

@@ -86,7 +86,7 @@ async def test_all_attempts_have_one_limit_together():
     async with calling(trouble, "rc=5&rp=rt&rt=200&tt=500") as report:
         assert [error.code for error in report.errors] == [faults.HTTP_RETRIEVAL]
         assert report.seconds < 2
-    assert len(trouble.requests) == 3
+    assert 1 < len(trouble.requests) <= 3
 
 
 async def test_a_policy_that_is_none_ends_the_call_unasked():

@@ -73,10 +73,16 @@ class Stream:
             await asyncio.sleep(self._switches.notice_loss)
 
     async def _watch(self, limit: float) -> None:
-        """Ping, until there has been no sign of the server for ``limit`` seconds."""
-        while self._now() - self._last_sign < limit:
+        """Ping, until there has been no sign of the server for ``limit`` seconds: of ours, not of a clock's.
+
+        A machine that stands still holds up the server's signs and whoever looks for them alike.
+        """
+        silent = 0
+        while silent < PINGS:
+            before = self._last_sign
             await self._ping()
             await asyncio.sleep(limit / PINGS)
+            silent = silent + 1 if self._last_sign == before else 0
         self._lose("silence", faults.STREAM_LOST, f"the server has been silent for {limit} s")
 
     async def _ping(self) -> None:

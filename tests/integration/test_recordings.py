@@ -146,7 +146,7 @@ async def test_what_a_process_that_dies_has_written_is_joined_by_the_next(databa
         await running.call([Sound(audio=SPEECH, interrupt=0.5), HangUp(longest_wait=0.0)])
     shown, (caller, _) = await only(database, storage)
     assert (shown.state, shown.seconds) == ("writing", 0.0)
-    assert len(caller) / 8000 == pytest.approx(3.0, abs=0.8)
+    assert 2.2 < len(caller) / 8000 < 5
     assert SPEECH[:16_000] in caller, "it can be heard before it is joined"
     other = Recordings(storage, catalogue, lambda: wall_clock() + 2 * SETTLED)
     await other.sweep()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import msgspec
 import pytest
@@ -167,6 +168,14 @@ async def test_who_gives_no_sign_of_life_is_cut_off(site):
             await silent.until(lambda shown: shown.code)
             assert silent.code == SILENT
             assert alive.code is None
+
+
+async def test_who_stands_still_itself_cuts_nobody_off(site):
+    async with member(site.url, pace=Pace(beat=0.1, silent=0.5)) as here, screen(here, site.viewer) as alive:
+        for _ in range(3):
+            time.sleep(1)  # noqa: ASYNC251 (that is the trouble)
+            await asyncio.sleep(0.3)
+        assert alive.code is None
 
 
 async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(site):

@@ -49,7 +49,7 @@ class Pushing:
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[int] = self._loop.create_future()
         self._sending = asyncio.Lock()
-        self._received, self._seen = 0, self._loop.time()
+        self._received = self._unanswered = 0  # beats, counted and not timed: while we stand still nobody is silent
 
     def end(self, code: int) -> None:
         """Close the socket soon; only the first time counts."""
@@ -101,7 +101,7 @@ class Pushing:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            self._seen = self._loop.time()
+            self._unanswered = 0
             self._received += 1
             if self._received > MAX_RECEIVED:
                 self.end(POLICY)
@@ -110,6 +110,7 @@ class Pushing:
         while True:
             await asyncio.sleep(self._pace.beat)
             self._received = 0
-            if self._loop.time() - self._seen > self._pace.silent:
+            if self._unanswered * self._pace.beat >= self._pace.silent:
                 self.end(SILENT)
+            self._unanswered += 1
             await self._send('{"message":"beat"}')

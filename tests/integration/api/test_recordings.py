@@ -7,6 +7,7 @@ import pytest
 from tests.integration.api.client import Api, tenant
 from tests.integration.api.world import EARLIER, recorded
 from vocelio.codecs.wav import mulaw_header
+from vocelio.gateway.api.places import AT_ONCE
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.store.recordings import DatabaseCatalogue
@@ -18,11 +19,12 @@ both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=Tr
 
 
 class Telling(MemoryStorage):
-    """Says when it has so many objects; and may be away."""
+    """Says when it has so many objects; and may be away, or stalled."""
 
     def __init__(self):
         super().__init__()
         self.away, self.wanted, self.there = False, 0, asyncio.Event()
+        self.stalled, self.asked = False, 0
 
     async def put(self, path, body):
         """See Storage."""
@@ -34,6 +36,9 @@ class Telling(MemoryStorage):
         """See Storage."""
         if self.away:
             raise StorageUnavailable("no route to host")
+        self.asked += 1
+        if self.stalled:
+            await asyncio.Event().wait()
         return await super().within(folder)
 
 
@@ -146,6 +151,18 @@ async def test_one_that_is_being_made_can_be_heard_so_far_and_not_be_removed(api
     await recordings.aclose()
     assert (await admin.ask("GET", f"/v1/recordings/{name}")).json["seconds"] == 1.125
     assert (await admin.ask("DELETE", f"/v1/recordings/{name}")).status == 204
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/recordings/a1/audio"), ("DELETE", "/v1/recordings/a1")])
+async def test_a_storage_that_has_stalled_holds_up_nobody_else(api, admin, method, path):
+    api.storage.stalled = True
+    waiting = [asyncio.create_task(admin.ask(method, path)) for _ in range(AT_ONCE)]
+    while api.storage.asked < AT_ONCE:  # noqa: ASYNC110 (nobody says so)
+        await asyncio.sleep(0.01)
+    assert (await admin.ask("GET", "/v1/recordings/a1")).status == 200
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
 
 
 @both

@@ -31,6 +31,7 @@ async def audio(context: Context, *, recording: RecordingId) -> Answer[bytes]:
     A header `Range: bytes=START-END` gets that part, or a first part of it.
     """
     kept = await recordings.listened(context.database, context.actor, recording)
+    context.place.leave()  # a storage that has stalled holds up its own readers only
     sound = await context.recordings.sound(kept)
     if sound is None:
         raise NotFound
@@ -40,7 +41,9 @@ async def audio(context: Context, *, recording: RecordingId) -> Answer[bytes]:
 async def remove(context: Context, *, recording: RecordingId) -> None:
     """Remove a recording and its sound, for ever."""
     kept = await recordings.removable(context.database, context.tenant, recording)
+    context.place.leave()
     await context.recordings.remove(kept)
+    await context.place.take()
     await recordings.remove(context.database, context.actor, recording)
 
 

@@ -49,19 +49,18 @@ async def test_marks_come_back_when_their_audio_has_been_played(place):
         await media.send("mark", mark={"name": "before"})
         began = await media.marked("before")
         await media.play(tone(0.4), "first")
-        await media.play(tone(0.3), "second")
+        await media.play(tone(2.0), "second")
         took["first"] = await media.marked("first") - began
         took["second"] = await media.marked("second") - began
         await media.close()
 
     report = await place(Peer({VOICE: STREAM}, script))
-    assert 0.4 <= took["first"] < 2
-    assert 0.7 <= took["second"] < 2
+    assert 0.4 <= took["first"] < 2 < 2.4 <= took["second"] < 4
     assert [mark.name for mark in report.marks] == ["before", "first", "second"]
     assert report.ended == "twiml"
     (stream,) = report.streams
     assert (stream.closed_by, stream.close_code) == ("server", 1000)
-    assert stream.received_ms == stream.played_ms == 700
+    assert stream.received_ms == stream.played_ms == 2400
     assert stream.underruns == 0
     assert report.heard.count(0xFF) < len(report.heard)
     assert report.errors == ()
@@ -96,10 +95,10 @@ async def test_latency_is_measured_from_the_end_of_the_voice(place):
         await media.play(tone(0.2))
         await media.until_closed()
 
-    word = Sound(audio=tone(0.3) + bytes([0xFF]) * 4000, text="hello")
+    word = Sound(audio=tone(1.5) + bytes([0xFF]) * 4000, text="hello")
     report = await place(Peer({VOICE: STREAM}, script), [word, HangUp()])
     # The server waits for 100 ms of silence; a frame's own 20 ms and up to one more until the next are the line's.
-    assert 100 <= report.turns[0].latency_ms < 2000
+    assert 100 <= report.turns[0].latency_ms < 1500
     assert report.latencies_ms == (report.turns[0].latency_ms,)
 
 

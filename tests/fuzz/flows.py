@@ -24,7 +24,7 @@ TEXTS = st.sampled_from(
         "{{ v1 | date }}",
         "{{ now | time }} {{ today | date }}",
         "{% if v0 > 2 %}many{% else %}{{ v0 }}{% endif %}",
-        "{% for x in v1 %}{{ x }}{% endfor %}",
+        "{% for x in v1 %}{{ x }}, {% endfor %}",  # with a comma, or a text's letters would be what is said elsewhere
         "{{ pin | digits }}",
         "{{ v0 | append: v0 | append: v0 }}",
     ]

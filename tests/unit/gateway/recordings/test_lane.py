@@ -78,6 +78,17 @@ async def test_what_comes_just_when_the_last_is_done_is_not_left_lying():
 
 
 @in_virtual_time
+async def test_what_comes_while_it_closes_is_done_in_the_time_that_is_left():
+    lane, job = Lane("test", 2, 100), Job()
+    lane.put(Job())
+    asyncio.get_running_loop().call_later(0.9, lane.put, job)
+    asyncio.get_running_loop().call_later(1.9, lane.put, late := Job())
+    await lane.aclose(2.5)
+    assert job.done
+    assert late.problem
+
+
+@in_virtual_time
 async def test_what_fails_is_done_later_once():
     lane, jobs = Lane("test", 2, 100), [Job(failures=3), Job(), Job()]
     for job in jobs:

@@ -90,6 +90,7 @@ class Conversation:
         self._segment: Segment | None = None
         self._frames = b""
         self._uncommitted = 0
+        self._untold: list[str] = []
         self._partials: asyncio.Queue[str] = asyncio.Queue()
         self._telling: asyncio.Task[None] | None = None
 
@@ -198,7 +199,11 @@ class Conversation:
         if self._fault == "drip":
             await asyncio.sleep(seconds * DRIP)
         self._session.heard.append(text)
-        await self._send("committed_transcript", text=written(text))
+        self._untold.append(text)
+        if text or self._fault != "tardy":
+            for one in self._untold:
+                await self._send("committed_transcript", text=written(one))
+            self._untold.clear()
 
     async def _send(self, kind: str, **fields: object) -> None:
         await self._socket.send_json({"message_type": kind, **fields})

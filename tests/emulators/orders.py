@@ -15,6 +15,7 @@ Fault = Literal[
     "garbage",  # answers with what the protocol does not know
     "abrupt",  # begins to answer, then breaks the connection off
     "slow_close",  # answers well, and takes 5 s to end
+    "tardy",  # tells that it has heard nothing only with the next text (ElevenLabs' recognition)
 ]
 
 

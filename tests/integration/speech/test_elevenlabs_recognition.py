@@ -135,7 +135,7 @@ async def test_a_noise_before_the_speech_ends_nothing(emulator, recognizer, soun
     noise = bytes(range(0, 256, 8)) * 200  # loud, and no word
     ear.feed(PAUSE + noise + LONG_PAUSE)
     await become(lambda: [session.heard for session in emulator.sessions], [[""]])
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(recognition.EMPTY_SECONDS + 0.1)
     assert not ear.outcome.done()
     ear.feed(sounds["my invoice"] + PAUSE)
     ear.recognition.finish()

@@ -49,7 +49,7 @@ class Pushing:
         self._loop = asyncio.get_running_loop()
         self._ending: asyncio.Future[int] = self._loop.create_future()
         self._sending = asyncio.Lock()
-        self._received = self._unanswered = 0  # beats, counted and not timed: while we stand still nobody is silent
+        self._received = 0  # since the last beat
 
     def end(self, code: int) -> None:
         """Close the socket soon; only the first time counts."""
@@ -101,16 +101,17 @@ class Pushing:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            self._unanswered = 0
             self._received += 1
             if self._received > MAX_RECEIVED:
                 self.end(POLICY)
 
     async def _beat(self) -> None:
+        """Beat. Those without an answer are counted, not timed: while we stand still ourselves nobody is silent."""
+        unanswered = 0
         while True:
             await asyncio.sleep(self._pace.beat)
+            unanswered = 0 if self._received else unanswered + 1
             self._received = 0
-            if self._unanswered * self._pace.beat >= self._pace.silent:
+            if unanswered * self._pace.beat >= self._pace.silent:
                 self.end(SILENT)
-            self._unanswered += 1
             await self._send('{"message":"beat"}')

@@ -8,6 +8,7 @@ of whoever put it: what is logged is about that call, and redacted as that tenan
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from typing import Protocol
 
 from vocelio.gateway import logs
@@ -60,9 +61,10 @@ class Lane:
 
     async def aclose(self, seconds: float) -> None:
         """Until all is done, or the time is over: then what is left is dropped."""
-        end = asyncio.get_running_loop().time() + seconds
-        while self._tasks and (left := end - asyncio.get_running_loop().time()) > 0:  # more may come meanwhile
-            await asyncio.wait(self._tasks, timeout=left)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._tasks:  # more may come meanwhile
+                    await asyncio.wait(self._tasks)
         late = list(self._tasks)
         for task in late:
             task.cancel()

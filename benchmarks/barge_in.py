@@ -14,8 +14,8 @@ import uvloop
 from benchmarks.account import ACCOUNT, NUMBER, TOKEN
 from benchmarks.calls import SOUND, serving
 from vocelio.codecs.mulaw import SAMPLE_RATE
-from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.load import LoadReport
+from vocelio.gateway.simulator.simulator import Carrier
 
 CALLS, SECONDS = 50, 20.0
 PERIOD, ONSET = len(SOUND) / SAMPLE_RATE, 3.0  # seconds: when in it somebody begins to speak

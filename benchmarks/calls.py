@@ -22,9 +22,9 @@ import msgspec
 import uvloop
 
 from benchmarks.account import ACCOUNT, NUMBER, TOKEN
-from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.simulator.caller.babble import babble
 from vocelio.gateway.simulator.load import LoadReport, Ticket
+from vocelio.gateway.simulator.simulator import Carrier
 
 KINDS = ("bare", "echo", "listening", "stored")
 SECONDS = 10.0

@@ -21,10 +21,10 @@ from rich.table import Table
 
 from benchmarks import fanout
 from benchmarks.servers import LISTENING, site
-from vocelio.gateway.api.pushing import Pace
+from vocelio.gateway.api.websockets.push_socket import Pace
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.events.line import Alone
-from vocelio.gateway.monitors.guard import PER_KEY
+from vocelio.gateway.events.pubsub import Alone
+from vocelio.gateway.monitors.key_revocation import PER_KEY
 
 READERS, DEAF, CALLS = 450, 50, 10
 SECONDS = 30.0  # of each part: the calls alone; with those who read; and with those who do not

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from time import perf_counter_ns
 
-from vocelio.engine import document, events
-from vocelio.engine.facts import CallFacts, TenantFacts
+from vocelio.engine import events
+from vocelio.engine.call_info import CallFacts, TenantFacts
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.session import Session
+from vocelio.engine.validation import loader
 
 CALLS = 3_000
 WARM_UP = 200
@@ -61,7 +62,7 @@ class Row:
 
 def rows(calls: int = CALLS) -> list[Row]:
     """Every figure of the table."""
-    version = document.load(json.dumps(FLOW).encode())
+    version = loader.load(json.dumps(FLOW).encode())
     for _ in range(WARM_UP):
         _call(version, {}, [], [])
     times: dict[str, list[int]] = {}

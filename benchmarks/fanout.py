@@ -24,32 +24,35 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.account import ACCOUNT, TOKEN
-from vocelio.engine.document import load
-from vocelio.gateway.api.limits import Limits
-from vocelio.gateway.api.pushing import Pace
+from vocelio.engine.validation.loader import load
+from vocelio.gateway.api.framework.rate_limit import Limits
 from vocelio.gateway.api.routes import routes
-from vocelio.gateway.api.sockets import Watching
+from vocelio.gateway.api.websockets.endpoints import Watching
+from vocelio.gateway.api.websockets.push_socket import Pace
 from vocelio.gateway.app import build
-from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.record import CallRecord
+from vocelio.gateway.calls.call_record import CallRecord
+from vocelio.gateway.calls.interfaces import Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
+from vocelio.gateway.crypto.encryption import Vault
 from vocelio.gateway.events import Event, EventBus
-from vocelio.gateway.events.line import Alone, Line, connect
-from vocelio.gateway.monitors.guard import Guard
-from vocelio.gateway.monitors.monitors import Monitors
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.server import listen, running
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.speech import only
-from vocelio.gateway.store import keys, tenants
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.lookup import DatabaseSite
-from vocelio.gateway.store.site import Assignment, Site, Tenant
-from vocelio.gateway.store.vault import Vault
-from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.events.factory import connect
+from vocelio.gateway.events.pubsub import Alone, Line
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.model.directory import Assignment, Site
+from vocelio.gateway.model.tenant import Tenant
+from vocelio.gateway.monitors.key_revocation import Guard
+from vocelio.gateway.monitors.service import Monitors
+from vocelio.gateway.server.server import listen, running
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.services import only
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.routing.database import DatabaseSite
+from vocelio.gateway.store.tenants import tenants
 
 LOADS = ((1, 1_000), (100, 100), (1_000, 10))  # monitors, and events a second: ten thousand messages a second
 SECONDS = 10.0
@@ -151,7 +154,7 @@ async def fill(url: str, count: int = 1) -> list[str]:
     try:
         await database.migrate()
         await tenants.create(database, actor(), TENANT)
-        return [await keys.first(database, "bench", wall_clock()) for _ in range(count)]
+        return [await api_keys.first(database, "bench", wall_clock()) for _ in range(count)]
     finally:
         await database.aclose()
 

@@ -26,13 +26,13 @@ from rich.table import Table
 from sqlalchemy import Table as SqlTable
 from sqlalchemy import insert, text
 
-from vocelio.engine.document import load
+from vocelio.engine.validation.loader import load
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.store import schema
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.lookup import DatabaseSite
-from vocelio.gateway.store.site import Assignment
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.store.db import schema
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.routing.database import DatabaseSite
 
 TENANTS = (100, 1_000, 10_000)
 LOOKUPS = 5_000

@@ -16,24 +16,25 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from benchmarks.account import ACCOUNT, NUMBER, TOKEN
-from vocelio.engine.document import load
+from vocelio.engine.validation.loader import load
 from vocelio.gateway.app import build
-from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.interfaces import Services
 from vocelio.gateway.calls.registry import Calls
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
+from vocelio.gateway.crypto.encryption import Vault
 from vocelio.gateway.events import EventBus
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.server import config
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.speech import only
-from vocelio.gateway.store import tenants
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
-from vocelio.gateway.store.site import Assignment, Tenant
-from vocelio.gateway.store.vault import Vault
-from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.tenant import Tenant
+from vocelio.gateway.server.server import config
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.services import only
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.tenants import tenants
 
 ECHO = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "seconds": 3600}}}
 

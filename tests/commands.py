@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = Path(sys.executable).parent / "vocelio"
 PATIENCE = 90  # seconds for a command that ends by itself
 LARGEST = 200_000  # bytes of an order, most of which is the environment
-LATE = ("aiohttp", "vocelio.gateway.store.migration", "vocelio.gateway.events.redis_server")
+LATE = ("aiohttp", "vocelio.gateway.store.db.migrate", "vocelio.gateway.events.redis.client")
 """What commands import when they come to it, but for those on a flow, which seldom do."""
 
 

@@ -6,7 +6,7 @@ from hypothesis import settings
 from tests.postgres import Postgres
 from tests.redis import Redis
 from tests.tables import Tables
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.db.database import Database
 
 settings.register_profile("no clock", deadline=None)  # a busy machine stands still for longer than any example may take
 settings.load_profile("no clock")

@@ -4,22 +4,23 @@ import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from vocelio.engine.document import load
+from vocelio.engine.validation.loader import load
 from vocelio.gateway.app import build
-from vocelio.gateway.calls.ports import NoPrompts, Services
+from vocelio.gateway.calls.interfaces import NoPrompts, Services
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.carrier.signatures import no_tokens
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import CAPACITY, Settings
 from vocelio.gateway.events import PASSING, EventBus
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.recordings.recordings import in_memory
-from vocelio.gateway.server import listen, running
-from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.recordings.service import in_memory
+from vocelio.gateway.server.server import listen, running
 from vocelio.gateway.simulator.signing import SharedKey
-from vocelio.gateway.speech.speech import only
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
-from vocelio.gateway.store.site import Assignment, Department, Tenant
+from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.speech.services import only
+from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
+from vocelio.gateway.twilio.signatures import no_tokens
 
 ACCOUNT, TOKEN = "AC" + "5" * 32, "the auth token of the test"
 PUBLIC_URL = "https://gateway.example"

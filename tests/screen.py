@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import PASSING
-from vocelio.gateway.store.live import current_node
-from vocelio.gateway.store.schema import calls as call_rows
+from vocelio.gateway.store.calls.live import current_node
+from vocelio.gateway.store.db.schema import calls as call_rows
 
 SHOWN = 40_000_000  # microseconds since its end that a call is in every picture
 KEPT = 120_000_000  # and that it stays in a screen's

@@ -2,7 +2,7 @@
 
 import shutil
 
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.db.database import Database
 
 
 class Tables:

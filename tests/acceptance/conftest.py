@@ -9,7 +9,7 @@ import pytest
 from tests.emulators.offline import offline as ear_and_mouth
 from tests.gateway import gateway
 from vocelio.engine.voice import Voice
-from vocelio.gateway.simulator.caller import Caller
+from vocelio.gateway.simulator.caller.script import Caller
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from vocelio.gateway.simulator.caller import HangUp, Speak
+from vocelio.gateway.simulator.caller.script import HangUp, Speak
 
 TALKING = {
     "name": "Talk",

@@ -1,7 +1,7 @@
 """The front desk, called: by voice, by key, interrupting, silent, unintelligible, busy."""
 
 from vocelio.codecs import wav
-from vocelio.gateway.simulator.caller import Press, Speak
+from vocelio.gateway.simulator.caller.script import Press, Speak
 
 ASKED = "Say sales, billing or support, or press 1, 2 or 3."
 

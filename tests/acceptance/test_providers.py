@@ -12,16 +12,16 @@ from tests.emulators.orders import Orders
 from tests.gateway import gateway
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import Azure, ElevenLabs
-from vocelio.gateway.simulator.caller import Caller, Speak
-from vocelio.gateway.speech import voices
+from vocelio.gateway.simulator.caller.script import Caller, Speak
+from vocelio.gateway.speech import fallback_synthesizer
 from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
 from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
-from vocelio.gateway.speech.ears import Ears
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
+from vocelio.gateway.speech.fallback_recognizer import Ears
+from vocelio.gateway.speech.fallback_synthesizer import Voices
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.speech import Speech
-from vocelio.gateway.speech.voices import Voices
+from vocelio.gateway.speech.services import Speech
 
 RATES = {"azure": 80_000, "elevenlabs": 350_000, "local": 0}  # micro-USD a minute
 FAULTS = ("refuse", "401", "429", "500", "silent", "stall", "drip", "garbage", "abrupt", "slow_close")
@@ -151,7 +151,7 @@ async def test_every_fault_is_stood_in_for(tier, service, offline):
     for fault, running, report, seen in await asyncio.gather(*map(one, FAULTS)):
         (ended,) = running.bus.of("call.ended")
         assert (ended["outcome"], report.errors) == ("completed", ()), fault
-        assert max(silences(running)) < min(4.0, voices.DEADLINE + 0.7 + 1.5), (fault, silences(running))
+        assert max(silences(running)) < min(4.0, fallback_synthesizer.DEADLINE + 0.7 + 1.5), (fault, silences(running))
         assert heard(running) == ["sales please"], fault
         assert running.bus.of("prompt.started")[-1]["text"].startswith("You want sales."), fault
         troubled = {(event["provider"], event["service"]) for event in running.bus.of("speech.troubled")}

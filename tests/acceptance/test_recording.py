@@ -13,9 +13,9 @@ from tests.gateway import CALLER, NUMBER
 from tests.ports import unused
 from vocelio.codecs.wav import MULAW_HEADER
 from vocelio.gateway import config
-from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.simulator.caller import Sound
-from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.simulator.caller.babble import babble
+from vocelio.gateway.simulator.caller.script import Sound
+from vocelio.gateway.simulator.simulator import Carrier
 
 SPEECH = babble(12.0, random.Random(3))  # noqa: S311 (a sound, no secret)
 WAIT = {

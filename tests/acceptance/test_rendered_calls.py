@@ -9,23 +9,22 @@ from tests.acceptance.test_providers import CALLERS_VOICE, VOICES, Shared, emula
 from tests.gateway import NUMBER, gateway
 from tests.integration.test_stored_calls import fill, lead, promote
 from vocelio.engine.voice import Voice
-from vocelio.gateway.calls.speaking import Speaking
+from vocelio.gateway.calls.media.prompt_player import Speaking
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.rendered.plans import Plans
-from vocelio.gateway.rendered.rendered import Rendered
-from vocelio.gateway.rendered.renderer import Renderer
-from vocelio.gateway.rendered.shelf import Shelf
-from vocelio.gateway.simulator.caller import Caller, Press, Speak
-from vocelio.gateway.speech.ears import Ears
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.prompts.cache import Rendered, Shelf
+from vocelio.gateway.prompts.manifest import Plans
+from vocelio.gateway.prompts.render_worker import Renderer
+from vocelio.gateway.simulator.caller.script import Caller, Press, Speak
+from vocelio.gateway.speech.fakes import ToneSynthesizer
+from vocelio.gateway.speech.fallback_recognizer import Ears
+from vocelio.gateway.speech.fallback_synthesizer import Voices, chain
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.scripted import ToneSynthesizer
-from vocelio.gateway.speech.speech import Speech
-from vocelio.gateway.speech.voices import Voices, chain
-from vocelio.gateway.storage.objects import ObjectStorage
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.lookup import DatabaseSite
-from vocelio.gateway.store.vault import Vault
-from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.speech.services import Speech
+from vocelio.gateway.storage.object_store import ObjectStorage
+from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.routing.database import DatabaseSite
 
 
 async def test_the_front_desk_asks_no_provider_to_speak(front_desk, offline, tmp_path):

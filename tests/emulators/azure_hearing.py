@@ -7,9 +7,9 @@ import asyncio
 from collections import deque
 
 from vocelio.codecs import mulaw
-from vocelio.codecs.activity import SpeechStarted, VoiceActivity
-from vocelio.engine.understanding import DIGITS
-from vocelio.gateway.speech.ports import Expectation
+from vocelio.codecs.vad import SpeechStarted, VoiceActivity
+from vocelio.engine.nlu.matching import DIGITS
+from vocelio.gateway.speech.interfaces import Expectation
 
 TICKS = 10_000_000  # of 100 ns, in a second
 DEFAULT_SILENCE = 0.5  # seconds that end a phrase unless the client says otherwise

@@ -16,9 +16,9 @@ from aiohttp import WSMsgType, web
 
 from tests.emulators.elevenlabs_answers import FAULT, reset
 from vocelio.codecs import mulaw
-from vocelio.codecs.activity import SpeechEnded, VoiceActivity
+from vocelio.codecs.vad import SpeechEnded, VoiceActivity
+from vocelio.gateway.speech.interfaces import Expectation, Heard, SpeechError
 from vocelio.gateway.speech.local.recognizer import LocalRecognition, LocalRecognizer
-from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError
 
 MIN_COMMIT = 2400  # bytes of mu-law, 0.3 s
 MAX_CHUNK = 80_000

@@ -17,7 +17,7 @@ from tests.faults.mixture import mixture
 from tests.faults.outage import outage_round
 from tests.faults.rounds import kill_round, rolling_round, source
 from tests.postgres import Postgres
-from vocelio.gateway.simulator.switches import Switches
+from vocelio.gateway.simulator.behavior import Switches
 
 KINDS = ("kill", "hang-up", "rolling", "database", "redis")
 ROUNDS = {"kill": 50, "hang-up": 5, "rolling": 20, "database": 1, "redis": 5}

@@ -22,15 +22,17 @@ from tests.ports import unused
 from tests.redis import Redis
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT
-from vocelio.gateway.simulator.caller import Caller, Press
-from vocelio.gateway.simulator.carrier import Carrier
-from vocelio.gateway.store import departments, flows, keys, numbers, promotion, tenants
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.keys import NewKey
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.simulator.caller.script import Caller, Press
+from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.store import api_keys, numbers
+from vocelio.gateway.store.api_keys import NewKey
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.schema import call_events, calls, usage
+from vocelio.gateway.store.flows import drafts, promotion
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.schema import call_events, calls, usage
-from vocelio.gateway.store.site import Department, Tenant
+from vocelio.gateway.store.tenants import departments, tenants
 
 ACCOUNT, TOKEN = SIMULATOR_ACCOUNT, "the auth token of the cluster"
 SECRET, PUBLIC_URL = "a-secret-of-the-processes", "https://gateway.example"
@@ -259,12 +261,12 @@ async def _fill(database, crm):
     await tenants.create(database, actor, Tenant(id="harbour", name="Harbour Tools", max_transfers_per_hour=100_000))
     await departments.put(database, actor, "sales", Department(("+13105550111",)))
     await answer(database, actor, NUMBER, "codes", flow(crm))
-    return (await keys.create(database, actor, NewKey("viewer"))).secret
+    return (await api_keys.create(database, actor, NewKey("viewer"))).secret
 
 
 async def answer(database, actor, number, name, document):
     """The number leads to the flow of that name."""
-    await flows.put(database, actor, name, json.dumps(document).encode(), None)
+    await drafts.put(database, actor, name, json.dumps(document).encode(), None)
     await promotion.promote(database, actor, name, "")
     await numbers.create(database, actor, NewNumber(number))
     await numbers.assign(database, actor, number, name)

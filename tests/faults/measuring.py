@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from vocelio.gateway.simulator.ear import voiced
+from vocelio.gateway.simulator.media.voice_detection import voiced
 
 
 def gaps(report):

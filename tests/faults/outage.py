@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from tests.faults.cluster import cluster
-from vocelio.gateway.store.schema import calls
+from vocelio.gateway.store.db.schema import calls
 
 SECONDS = 30.0
 

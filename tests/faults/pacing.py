@@ -21,19 +21,20 @@ from tests.faults.cluster import ACCOUNT, PUBLIC_URL, TOKEN, answer
 from tests.faults.measuring import percentile
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.media.playout import LEAD, PIECE
-from vocelio.gateway.server import loop_factory
-from vocelio.gateway.simulator import sids, wire
-from vocelio.gateway.simulator.carrier import Carrier
-from vocelio.gateway.simulator.line import Line
-from vocelio.gateway.simulator.pace import Pace
-from vocelio.gateway.simulator.stream import Stream
-from vocelio.gateway.simulator.upgrade import open_socket
-from vocelio.gateway.store.actor import Actor
+from vocelio.gateway.server.server import loop_factory
+from vocelio.gateway.simulator import sids
+from vocelio.gateway.simulator.media import messages as wire_messages
+from vocelio.gateway.simulator.media.client import Stream
+from vocelio.gateway.simulator.media.connect import open_socket
+from vocelio.gateway.simulator.media.frame_clock import Pace
+from vocelio.gateway.simulator.media.playback_buffer import Line
+from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.store.audit.actor import Actor
 
 NUMBER, CALLER = "+13072249664", "+13105550143"
 CALLERS = 4  # of each gateway
 STARVED_MS, ENOUGH = 20.0, 100  # between two messages, at most a tenth of the time; messages from which a p99 is taken
-HELD = LEAD - PIECE / wire.SAMPLE_RATE  # seconds of sound at Twilio when the next message is due
+HELD = LEAD - PIECE / wire_messages.SAMPLE_RATE  # seconds of sound at Twilio when the next message is due
 FLOW = {
     "name": "A recital",
     "start": "recite",
@@ -63,9 +64,9 @@ class Timed(Line):
         returned = super().receive(message, at)
         if self.received > before:
             before_that, self._waited = self._waited, self._starved()
-            if before >= LEAD * wire.SAMPLE_RATE:
+            if before >= LEAD * wire_messages.SAMPLE_RATE:
                 self.late.append((at, (at - self._empty_at + HELD) * 1e3, self._waited - before_that))
-            self._empty_at = max(self._empty_at, at) + (self.received - before) / wire.SAMPLE_RATE
+            self._empty_at = max(self._empty_at, at) + (self.received - before) / wire_messages.SAMPLE_RATE
         return returned
 
     def _starved(self):
@@ -106,12 +107,14 @@ async def _listen(carrier, gateway, seconds):
     ticket, account, loop = await carrier.ring(NUMBER, CALLER), carrier._account, asyncio.get_running_loop()
     connection = await open_socket(account.media_server, ticket.url, account.signer, account.switches.connect_seconds)
     stream_sid = sids.sid("MZ", account.rng)
-    line = Timed(gateway, stream_sid, wire.Outgoing(account.sid, ticket.call_sid, stream_sid, ticket.parameters))
+    line = Timed(
+        gateway, stream_sid, wire_messages.Outgoing(account.sid, ticket.call_sid, stream_sid, ticket.parameters)
+    )
     stream = Stream(connection, line, loop.time, account.switches)
     await stream.open()
     listening, pace, until = asyncio.create_task(stream.listen()), Pace(loop.time()), loop.time() + seconds
     while loop.time() < until and not listening.done():
-        await stream.send(line.play(await pace.tick()).returns, wire.SILENT_PAYLOAD)
+        await stream.send(line.play(await pace.tick()).returns, wire_messages.SILENT_PAYLOAD)
     await stream.hang_up()
     await listening
     fields = account.form(ticket.call_sid, NUMBER, CALLER) | {"CallStatus": "completed", "CallDuration": "1"}

@@ -13,9 +13,9 @@ import sys
 
 from vocelio.gateway import config
 from vocelio.gateway.cli.serve import run, supervise
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.server import loop_factory
-from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.server.server import loop_factory
+from vocelio.gateway.store.calls.write_behind import DatabaseJournal
 
 
 class Forgetful(DatabaseJournal):

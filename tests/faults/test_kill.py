@@ -7,8 +7,8 @@ import pytest
 from tests.faults.cluster import cluster
 from tests.faults.measuring import Tally
 from tests.faults.rounds import kill_round, source
-from vocelio.gateway.simulator.switches import Switches
-from vocelio.gateway.store.schema import call_events, calls
+from vocelio.gateway.simulator.behavior import Switches
+from vocelio.gateway.store.db.schema import call_events, calls
 
 CALLS, ROUNDS = 30, 2
 

@@ -7,7 +7,7 @@ import pytest
 from tests.faults.cluster import cluster
 from tests.faults.measuring import Tally
 from tests.faults.rounds import rolling_round, source
-from vocelio.gateway.store.schema import call_events
+from vocelio.gateway.store.db.schema import call_events
 
 
 @pytest.mark.timeout(240)

@@ -6,7 +6,7 @@ import signal
 
 from tests.faults.cluster import cluster
 from tests.faults.measuring import was_cut
-from vocelio.gateway.store.schema import call_events, processes
+from vocelio.gateway.store.db.schema import call_events, processes
 
 CALLS = 12
 

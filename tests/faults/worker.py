@@ -10,9 +10,9 @@ import sys
 
 from vocelio.gateway import config
 from vocelio.gateway.cli.serve import run
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.server import loop_factory
-from vocelio.gateway.supervisor import Parent
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.server.server import loop_factory
+from vocelio.gateway.server.supervisor import Parent
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

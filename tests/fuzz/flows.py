@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from vocelio.engine.document import check
 from vocelio.engine.flow import NOTHING_KNOWN, FlowVersion, Known
+from vocelio.engine.validation.loader import check
 
 EXAMPLES = int(os.environ.get("FUZZ", "150"))  # FUZZ=20000 for the long run: about four minutes
 fuzz = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))

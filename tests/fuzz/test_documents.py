@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.fuzz.flows import documents, fuzz
 from tests.unit.engine.phone import facts
 from vocelio.engine import events
-from vocelio.engine.document import check
 from vocelio.engine.session import Session
-from vocelio.engine.templates import Condition, RenderError, Template
+from vocelio.engine.templating.template import Condition, RenderError, Template
+from vocelio.engine.validation.loader import check
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),

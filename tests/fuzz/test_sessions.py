@@ -11,10 +11,10 @@ from tests.fuzz.flows import HAPPENINGS, Happening, fuzz, versions
 from tests.unit.engine.phone import facts
 from vocelio.engine import actions, events
 from vocelio.engine.flow import FlowVersion
+from vocelio.engine.flow_stack import MAX_STEPS
 from vocelio.engine.hours import OpeningHours
+from vocelio.engine.runtime.state import State
 from vocelio.engine.session import Session
-from vocelio.engine.state import State
-from vocelio.engine.travel import MAX_STEPS
 
 FACTS = facts(departments={"sales": ""}, hours={"sales": OpeningHours(weekly={"tue": (("14:00", "15:00"),)})})
 BODIES: list[Any] = [

@@ -6,8 +6,8 @@ from tests.fuzz.flows import HAPPENINGS, Happening, fuzz, versions
 from tests.fuzz.test_sessions import FACTS, follow
 from vocelio.engine import actions
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.sentences import split
-from vocelio.engine.utterable import Utterance, utterable
+from vocelio.engine.prompts.sentences import split
+from vocelio.engine.prompts.static_prompts import Utterance, utterable
 
 BY_OPERATORS = ("say", "jump")  # what they say or where they lead nobody knows
 PLAIN = {"Hello.", "many", "Sorry, I did not understand.", "Sorry, let's go on.", "Thank you for calling."}

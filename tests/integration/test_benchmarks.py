@@ -3,9 +3,9 @@
 import pytest
 
 from benchmarks import barge_in, calls, crowd, engine_step, fanout, lookup, readers
-from vocelio.gateway.api.pushing import Pace
-from vocelio.gateway.events.line import connect
-from vocelio.gateway.monitors import outbox
+from vocelio.gateway.api.websockets.push_socket import Pace
+from vocelio.gateway.events.factory import connect
+from vocelio.gateway.monitors import send_queue
 
 
 @pytest.mark.parametrize("kind", calls.KINDS)
@@ -50,7 +50,7 @@ async def test_publishing(redis):
 
 
 def test_readers_know_what_a_gap_is():
-    assert readers.GAP == outbox.GAP
+    assert readers.GAP == send_queue.GAP
 
 
 async def test_crowd():

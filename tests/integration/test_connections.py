@@ -13,8 +13,8 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from uvicorn.server import ServerState
 
-from vocelio.gateway.connections import MAX_HEAD, REQUEST_SECONDS, UNREAD_SECONDS, Http
-from vocelio.gateway.server import config
+from vocelio.gateway.server.protocols import MAX_HEAD, REQUEST_SECONDS, UNREAD_SECONDS, Http
+from vocelio.gateway.server.server import config
 
 PATIENCE = 1.2  # seconds, for what has thirty
 MUCH = 20_000_000  # bytes: more than both kernels hold
@@ -204,7 +204,7 @@ def test_as_many_files_are_used_as_the_system_allows(soft, hard, allowed, compla
     script = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-from vocelio.gateway.connections import open_files
+from vocelio.gateway.server.protocols import open_files
 assert (open_files(), resource.getrlimit(resource.RLIMIT_NOFILE)) == ({allowed}, ({allowed}, {hard}))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=60)  # noqa: S603

@@ -11,9 +11,9 @@ from tests.integration.api.test_registrations import NUMBER, OLD, assign, made
 from tests.redis import Redis
 from vocelio.gateway.app import build
 from vocelio.gateway.config import Settings
-from vocelio.gateway.server import listen, running
-from vocelio.gateway.simulator.rest import RestApi
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.server.server import listen, running
+from vocelio.gateway.simulator.rest_api.server import RestApi
+from vocelio.gateway.store.db.database import Database
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from vocelio.engine.actions import Request
-from vocelio.gateway.outbound.fetch import MAX_BODY, Fetcher
+from vocelio.gateway.http_client.client import MAX_BODY, Fetcher
 
 
 def only_home(address):

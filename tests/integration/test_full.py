@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from tests.gateway import CALLER, NUMBER, TENANT, assignment, gateway
-from vocelio.gateway.simulator.caller import HangUp
-from vocelio.gateway.simulator.events import Connected
-from vocelio.gateway.simulator.queueing import Waiting
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
-from vocelio.gateway.store.site import Overflow
+from vocelio.gateway.model.tenant import Overflow
+from vocelio.gateway.simulator.caller.script import HangUp
+from vocelio.gateway.simulator.report.events import Connected
+from vocelio.gateway.simulator.verbs.enqueue import Waiting
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
 
 WAITS = {"name": "Waits", "start": "wait", "nodes": {"wait": {"type": "wait", "seconds": 600, "exits": {}}}}
 BYE = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text": "Goodbye."}}}

@@ -4,7 +4,7 @@ import json
 
 from tests.gateway import CALLER, NUMBER, gateway
 from vocelio.gateway.logs import AsJson
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 
 BYE = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text": "Goodbye."}}}
 

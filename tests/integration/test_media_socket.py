@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.gateway import ACCOUNT, CALLER, NUMBER, PUBLIC_URL, TOKEN, gateway
 from vocelio.gateway.simulator.signing import Signer
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 
 TALKING = {
     "name": "Talk",

@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 
 from tests.integration.api.client import Api, tenant
 from tests.integration.api.world import flow
-from vocelio.gateway.cli.client import Api as ServersApi
+from vocelio.gateway.cli.api_client import Api as ServersApi
 from vocelio.gateway.cli.flow import app
-from vocelio.gateway.cli.rendering import follow
-from vocelio.gateway.server import listen, running
-from vocelio.gateway.speech.ports import SpeechError
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.cli.render_progress import follow
+from vocelio.gateway.server.server import listen, running
+from vocelio.gateway.speech.interfaces import SpeechError
+from vocelio.gateway.store.db.database import Database
 
 
 @pytest.fixture

@@ -11,22 +11,22 @@ import pytest
 from tests.gateway import DEPARTMENTS, NUMBER, TENANT, gateway
 from tests.integration.store.conftest import NOW
 from tests.unit.gateway.calls.peer import sides
-from vocelio.engine.document import load
+from vocelio.engine.validation.loader import load
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.errors import StorageUnavailable
-from vocelio.gateway.recordings.recordings import Recordings
-from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.simulator.caller import HangUp, Sound, StaySilent
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.recordings.service import Recordings
+from vocelio.gateway.simulator.caller.babble import babble
+from vocelio.gateway.simulator.caller.script import HangUp, Sound, StaySilent
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.storage.memory import MemoryStorage
-from vocelio.gateway.storage.objects import ObjectStorage
+from vocelio.gateway.storage.object_store import ObjectStorage
 from vocelio.gateway.store import recordings as rows
-from vocelio.gateway.store import tenants
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.memory import MemorySite
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.db.schema import recordings as table
+from vocelio.gateway.store.in_memory import MemorySite
 from vocelio.gateway.store.recordings import DatabaseCatalogue, Kept, MemoryCatalogue, Search
-from vocelio.gateway.store.schema import recordings as table
-from vocelio.gateway.store.site import Assignment
+from vocelio.gateway.store.tenants import tenants
 
 HUSH = b"\xff"
 SPEECH = babble(2.5, random.Random(7))  # noqa: S311 (a sound, no secret)

@@ -5,10 +5,11 @@ import pytest
 
 from tests.gateway import ACCOUNT, CALLER, NUMBER, PUBLIC_URL, TENANT, assignment, gateway
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.simulator.carrier import Carrier
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.store.memory import MemorySite
-from vocelio.gateway.store.site import DEFAULT_APOLOGY, Closed
+from vocelio.gateway.model.directory import Closed
+from vocelio.gateway.model.tenant import DEFAULT_APOLOGY
+from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store.in_memory import MemorySite
 
 BYE = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text": "Goodbye."}}}
 OWN_ACCOUNT, OWN_TOKEN = "AC" + "7" * 32, "the auth token of the tenant"

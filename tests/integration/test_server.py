@@ -14,8 +14,8 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
 from tests.deaf import CLOSE, cut_off, deaf
-from vocelio.gateway.connections import LINGER_SECONDS
-from vocelio.gateway.server import AGAIN_SECONDS, Server, config, listen, running
+from vocelio.gateway.server.protocols import LINGER_SECONDS
+from vocelio.gateway.server.server import AGAIN_SECONDS, Server, config, listen, running
 
 MUCH = 4_000_000  # bytes: more than a kernel holds by itself
 PREFIXES = ("/v1", "/twilio/media")

@@ -10,8 +10,8 @@ import pytest
 from tests.commands import listens, started
 from tests.ports import unused
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.store import keys
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.db.database import Database
 
 
 @asynccontextmanager
@@ -46,7 +46,7 @@ async def test_a_ticket_is_good_for_a_page_of_ours_however_its_address_was_set(t
     async with serving(tmp_path, port, VOCELIO_PUBLIC_URL="https://Voice.Example:443"):
         await listens(port)
         database = Database(f"sqlite+aiosqlite:///{tmp_path}/.vocelio/vocelio.db")
-        key = await keys.first(database, "tests", wall_clock())
+        key = await api_keys.first(database, "tests", wall_clock())
         await database.aclose()
         async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
             headers = {"Authorization": f"Bearer {key}"}

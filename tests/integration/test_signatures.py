@@ -12,9 +12,9 @@ from websockets.exceptions import InvalidStatus
 from yarl import URL
 
 from tests.gateway import ACCOUNT, CALLER, NUMBER, PUBLIC_URL, SHARED_KEY, TOKEN, gateway
-from vocelio.gateway.simulator.carrier import Carrier
-from vocelio.gateway.simulator.switches import Switches
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.simulator.behavior import Switches
+from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 
 FLOW = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text": "Bye."}}}
 TENANT, TENANT_TOKEN = "AC" + "7" * 32, "the token of a tenant"

@@ -6,9 +6,9 @@ import pytest
 
 from tests.s3 import Bucket
 from vocelio.gateway.errors import SettingsError, StorageUnavailable
+from vocelio.gateway.storage.interfaces import Missing
 from vocelio.gateway.storage.memory import MemoryStorage
-from vocelio.gateway.storage.objects import ObjectStorage
-from vocelio.gateway.storage.ports import Missing
+from vocelio.gateway.storage.object_store import ObjectStorage
 
 
 @pytest.fixture

@@ -12,23 +12,25 @@ from tests.gateway import CALLER, DEPARTMENTS, NUMBER, TENANT, gateway
 from tests.postgres import over_tcp
 from tests.proxy import Proxy
 from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.crypto.encryption import Vault
 from vocelio.gateway.errors import NotFound
-from vocelio.gateway.simulator.caller import HangUp, StaySilent
-from vocelio.gateway.speech.ears import Ears
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.speech import Speech
-from vocelio.gateway.speech.voices import Voices
-from vocelio.gateway.store import departments, flows, numbers, promotion, secrets, tenants
-from vocelio.gateway.store.accounts import Accounts
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.flows import Pause
-from vocelio.gateway.store.lookup import DatabaseSite
+from vocelio.gateway.simulator.caller.script import HangUp, StaySilent
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.fallback_recognizer import Ears
+from vocelio.gateway.speech.fallback_synthesizer import Voices
+from vocelio.gateway.speech.services import Speech
+from vocelio.gateway.store import numbers
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.schema import call_events, calls, usage
+from vocelio.gateway.store.flows import drafts, promotion
+from vocelio.gateway.store.flows.drafts import Pause
+from vocelio.gateway.store.flows.promotion import Return
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.promotion import Return
-from vocelio.gateway.store.schema import call_events, calls, usage
-from vocelio.gateway.store.vault import Vault
-from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.store.routing.database import DatabaseSite
+from vocelio.gateway.store.tenants import departments, secrets, tenants
+from vocelio.gateway.store.tenants.twilio_accounts import Accounts
 
 OTHER = "+13072249664"
 FALLBACK = "+13105550100"
@@ -65,7 +67,7 @@ def actor(tenant=TENANT.id):
 
 async def promote(database, flow, document, seen=None):
     """Put it onto the database, in place of the draft with that revision, and make it active."""
-    await flows.put(database, actor(), flow, json.dumps(document).encode(), seen)
+    await drafts.put(database, actor(), flow, json.dumps(document).encode(), seen)
     await promotion.promote(database, actor(), flow, "")
 
 
@@ -115,10 +117,10 @@ async def test_from_promotion_to_a_call_and_everything_that_changes_it(database)
             "This is the second version.",
             "This is the first version.",
         ]
-        await flows.pause(database, actor(), "front-desk", Pause(text="We are at lunch."))
+        await drafts.pause(database, actor(), "front-desk", Pause(text="We are at lunch."))
         paused = await running.call()
         assert paused.spoken == ("We are at lunch.",)
-        await flows.resume(database, actor(), "front-desk")
+        await drafts.resume(database, actor(), "front-desk")
         await running.call()
         assert len(said(running)) == 4
         await numbers.unassign(database, actor(), NUMBER)
@@ -146,7 +148,7 @@ async def test_a_live_call_stays_on_its_version(database):
         call = asyncio.create_task(running.call([StaySilent(4), HangUp()]))
         await asyncio.sleep(1)
         await promote(database, "front-desk", hangup("This is the second version."), seen=1)
-        await flows.pause(database, actor(), "front-desk", Pause())
+        await drafts.pause(database, actor(), "front-desk", Pause())
         report = await call
         assert report.errors == ()
         assert set(said(running)) == {"Please stay on the line."}

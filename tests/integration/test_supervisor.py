@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PARENT = """
 import logging, sys
-from vocelio.gateway.supervisor import Supervisor
+from vocelio.gateway.server.supervisor import Supervisor
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 worker, count, drain = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 sys.exit(Supervisor(lambda channel: ["-c", worker, str(channel)], count, drain).run())
@@ -22,7 +22,7 @@ sys.exit(Supervisor(lambda channel: ["-c", worker, str(channel)], count, drain).
 NOT_STARTED = PARENT.replace("worker, count", "sys.executable = '/nothing/is/here'\nworker, count")
 SERVES = """
 import asyncio, os, signal, sys
-from vocelio.gateway.supervisor import Parent
+from vocelio.gateway.server.supervisor import Parent
 async def main():
     told = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)

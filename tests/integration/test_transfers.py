@@ -7,10 +7,11 @@ import pytest
 from tests.gateway import CALLER, DEPARTMENTS, NUMBER, assignment, gateway
 from tests.integration.test_webhooks import post
 from vocelio.engine.hours import OpeningHours
-from vocelio.gateway.simulator.dialing import Callee
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
-from vocelio.gateway.store.site import Closed, Department, Tenant
+from vocelio.gateway.model.directory import Closed
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.simulator.verbs.dial import Callee
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
 
 OTHER = "+13072249664"
 NEVER = OpeningHours("UTC")

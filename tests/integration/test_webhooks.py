@@ -7,9 +7,9 @@ import aiohttp
 import pytest
 
 from tests.gateway import ACCOUNT, CALLER, NUMBER, PUBLIC_URL, TOKEN, gateway
-from vocelio.gateway.simulator.carrier import Carrier
 from vocelio.gateway.simulator.signing import Signer
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 
 FLOW = {
     "name": "Ring",

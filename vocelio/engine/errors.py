@@ -10,7 +10,7 @@ EngineError
 └── Restless           (scenario) a flow that never comes to wait for anybody
 """
 
-from vocelio.engine.problems import Problem
+from vocelio.engine.diagnostics import Problem
 
 
 class EngineError(Exception):

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import msgspec
 
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.events import AnyEvent
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
+from vocelio.engine.runtime.node_context import Run
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from vocelio.engine.flow import Flow
-from vocelio.engine.jsonpath import JsonPath
 from vocelio.engine.node import Node
 from vocelio.engine.nodes import TYPES
-from vocelio.engine.templates import Condition, Template, Value
+from vocelio.engine.templating.jsonpath import JsonPath
+from vocelio.engine.templating.template import Condition, Template, Value
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/$defs/{name}"

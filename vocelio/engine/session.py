@@ -17,13 +17,13 @@ import msgspec
 
 from vocelio.engine import events
 from vocelio.engine.actions import AnyAction
+from vocelio.engine.call_info import CallFacts
 from vocelio.engine.errors import CheckpointError, EventError
-from vocelio.engine.facts import CallFacts
 from vocelio.engine.flow import FlowVersion
+from vocelio.engine.flow_stack import Travel
 from vocelio.engine.node import Node
-from vocelio.engine.run import Run
-from vocelio.engine.state import State
-from vocelio.engine.travel import Travel
+from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.state import State
 
 LATEST = 1e7  # seconds: four months; what is later is no time of a call
 KEYS = frozenset("0123456789*#ABCD")

@@ -13,18 +13,18 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from vocelio.gateway import logs
+from vocelio.gateway.calls.background.reaper import Watch
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.calls.watch import Watch
-from vocelio.gateway.carrier import twiml
-from vocelio.gateway.carrier.signatures import Signatures, Tokens, no_tokens
 from vocelio.gateway.config import Settings
 from vocelio.gateway.errors import Refused, StoreUnavailable
-from vocelio.gateway.webhooks.answers import TROUBLE, Answers
-from vocelio.gateway.webhooks.media import media_socket
-from vocelio.gateway.webhooks.onward import Onward
+from vocelio.gateway.twilio import twiml
+from vocelio.gateway.twilio.signatures import Signatures, Tokens, no_tokens
+from vocelio.gateway.webhooks.continuation import Onward
+from vocelio.gateway.webhooks.incoming import Voice
+from vocelio.gateway.webhooks.media_stream import media_socket
 from vocelio.gateway.webhooks.overflow import Overflowing
-from vocelio.gateway.webhooks.signed import SignedForm, read_signed
-from vocelio.gateway.webhooks.voice import Voice
+from vocelio.gateway.webhooks.responses import TROUBLE, Answers
+from vocelio.gateway.webhooks.signed_form import SignedForm, read_signed
 
 LOG = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ GatewayError
 from collections.abc import Sequence
 from typing import ClassVar
 
-from vocelio.engine.problems import Problem
+from vocelio.engine.diagnostics import Problem
 
 
 class GatewayError(Exception):

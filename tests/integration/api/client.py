@@ -9,27 +9,27 @@ from starlette.applications import Starlette
 
 from tests.gateway import CollectingBus
 from tests.speaker import Speaker
-from vocelio.gateway.api.limits import Limits
+from vocelio.gateway.api.framework.rate_limit import Limits
 from vocelio.gateway.api.routes import routes
-from vocelio.gateway.calls.dispatch import Reaction
-from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.control.commands import Reaction
+from vocelio.gateway.calls.interfaces import Services
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.carrier.desk import Desk
-from vocelio.gateway.carrier.registration import Registrar
-from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.config import Settings
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.recordings.recordings import Recordings
-from vocelio.gateway.rendered.plans import Plans
-from vocelio.gateway.rendered.renderer import Renderer
-from vocelio.gateway.rendered.shelf import Shelf
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.speech import only
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.prompts.cache import Shelf
+from vocelio.gateway.prompts.manifest import Plans
+from vocelio.gateway.prompts.render_worker import Renderer
+from vocelio.gateway.recordings.service import Recordings
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.services import only
 from vocelio.gateway.storage.memory import MemoryStorage
-from vocelio.gateway.store import keys
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.recordings import DatabaseCatalogue
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.twilio.provisioning.context import Desk
+from vocelio.gateway.twilio.provisioning.worker import Registrar
+from vocelio.gateway.twilio.rest_client import Rest
 
 PUBLIC_URL = "https://voice.example"
 PLATFORM, PLATFORM_TOKEN = "AC" + "9" * 32, "the platform's auth token"
@@ -166,7 +166,7 @@ class Api:
 
     async def platform(self, tenant=""):
         """A client with a platform key of its own."""
-        return Client(self.app, await keys.first(self.database, "for a test", self.now), tenant)
+        return Client(self.app, await api_keys.first(self.database, "for a test", self.now), tenant)
 
     async def client(self, tenant, role="admin"):
         """A client with a tenant's key."""

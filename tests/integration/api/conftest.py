@@ -3,7 +3,7 @@
 import pytest
 
 from tests.integration.api.client import Api
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.db.database import Database
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ from tests.integration.api.world import (
     twilio,
 )
 from vocelio.gateway.api.routes import OPERATIONS
-from vocelio.gateway.simulator.rest import RestApi
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.schema import metadata
+from vocelio.gateway.simulator.rest_api.server import RestApi
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.schema import metadata
 
 ROLES = ("viewer", "operator", "designer", "admin", "platform")
 

@@ -6,9 +6,10 @@ import pytest
 
 from tests.integration.api.client import START, tenant
 from tests.integration.store.history import DAY, keep, made
-from vocelio.engine.document import load
-from vocelio.gateway.store.schema import calls
-from vocelio.gateway.store.site import Assignment, Tenant
+from vocelio.engine.validation.loader import load
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.tenant import Tenant
+from vocelio.gateway.store.db.schema import calls
 
 NUMBER = "+13072249663"
 LIVE, ENDED, AWAY, OTHERS = (f"CA{place:032x}" for place in range(1, 5))

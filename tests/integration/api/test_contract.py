@@ -13,9 +13,9 @@ import pytest
 from tests.integration.api.client import Api
 from tests.integration.api.world import CANARY, ENDED, MESSAGE, NUMBER, fill, hold, ring, twilio
 from vocelio.gateway.api.routes import OPERATIONS
-from vocelio.gateway.server import listen, loop_factory, running
-from vocelio.gateway.simulator.rest import RestApi
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.server.server import listen, loop_factory, running
+from vocelio.gateway.simulator.rest_api.server import RestApi
+from vocelio.gateway.store.db.database import Database
 
 FUZZ = int(os.environ.get("FUZZ", "0"))
 ROWS = {f"{row.method} {row.path}": row for row in OPERATIONS}

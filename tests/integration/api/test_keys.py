@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import select
 
 from tests.integration.api.client import Api, Client, tenant
-from vocelio.gateway.api.limits import Limits
-from vocelio.gateway.store.schema import audit
-from vocelio.gateway.store.schema import keys as table
+from vocelio.gateway.api.framework.rate_limit import Limits
+from vocelio.gateway.store.db.schema import audit
+from vocelio.gateway.store.db.schema import keys as table
 
 both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.api.client import START, Api
-from vocelio.gateway.api import speech
-from vocelio.gateway.api.operation import Context
-from vocelio.gateway.store import processes
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.processes import SILENT, Process
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.api.framework.operation import Context
+from vocelio.gateway.api.resources import speech
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.store import process_heartbeats
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.process_heartbeats import SILENT, Process
 
 README = Path(__file__).parents[3] / "README.md"
 LIVE, WHOLE = "vocelio_live_calls", "vocelio_gateway_"
@@ -54,7 +54,7 @@ async def test_processes_do_not_mix_and_all_tell_the_same_of_the_whole(database)
         standing("b", 40, capacity=50, lag=250.0),
         standing("c", 7, draining=True),
     ):
-        await processes.tell(database, process)
+        await process_heartbeats.tell(database, process)
     figures = [await asked(api) for api in (first, second)]
     names = [api.calls.services.bus.line.process for api in (first, second)]
     assert [figure[LIVE, name] for figure, name in zip(figures, names, strict=True)] == [0, 0]
@@ -86,7 +86,7 @@ async def test_without_the_database_a_process_still_tells_of_itself(api):
 
 
 async def test_the_readme_names_what_there_is(api):
-    await processes.tell(api.database, standing("a", 3))
+    await process_heartbeats.tell(api.database, standing("a", 3))
     answer = await (await api.platform()).ask("GET", "/metrics")
     there = set(re.findall("^# TYPE (vocelio_[a-z_]+)", answer.body.decode(), re.MULTILINE))
     named = set(re.findall(r"`(?:.*\()?(vocelio_[a-z_]+)", README.read_text()))

@@ -4,7 +4,7 @@ import pytest
 
 from tests.integration.api.client import Api, tenant
 from tests.integration.api.world import flow
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.interfaces import SpeechError
 
 PROMPTS = "/v1/flows/desk/prompts"
 

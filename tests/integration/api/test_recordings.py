@@ -7,7 +7,7 @@ import pytest
 from tests.integration.api.client import Api, tenant
 from tests.integration.api.world import EARLIER, recorded
 from vocelio.codecs.wav import mulaw_header
-from vocelio.gateway.api.places import AT_ONCE
+from vocelio.gateway.api.framework.concurrency_limit import AT_ONCE
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.store.recordings import DatabaseCatalogue

@@ -5,7 +5,7 @@ import pytest
 from tests.integration.api.client import PLATFORM, PLATFORM_TOKEN, PUBLIC_URL, Api, tenant
 from tests.integration.api.world import ACCOUNT, NUMBER, OTHER_NUMBER, TOKEN, flow
 from vocelio.gateway.config import SIMULATOR_ACCOUNT
-from vocelio.gateway.simulator.rest import RestApi, Trouble
+from vocelio.gateway.simulator.rest_api.server import RestApi, Trouble
 
 BOTH = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 OLD = "https://old.example/answer"

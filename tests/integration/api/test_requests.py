@@ -8,13 +8,13 @@ import pytest
 
 from tests.integration.api.client import GENEROUS, Api, Client, tenant
 from tests.integration.api.world import flow
-from vocelio.gateway.api.authentication import Gate
-from vocelio.gateway.api.endpoint import Endpoint, Resource
-from vocelio.gateway.api.places import Places
+from vocelio.gateway.api.framework.authentication import Gate
+from vocelio.gateway.api.framework.concurrency_limit import Places
+from vocelio.gateway.api.framework.endpoint import Endpoint, Resource
 from vocelio.gateway.api.routes import OPERATIONS
+from vocelio.gateway.crypto.encryption import Vault
 from vocelio.gateway.logs import AsJson
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.store.db.database import Database
 
 
 @pytest.fixture

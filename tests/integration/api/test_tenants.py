@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import select
 
 from tests.integration.api.client import tenant
-from vocelio.gateway.store import tenants
-from vocelio.gateway.store.schema import audit
-from vocelio.gateway.store.schema import tenants as table
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.store.db.schema import audit
+from vocelio.gateway.store.db.schema import tenants as table
+from vocelio.gateway.store.tenants import tenants
 
 both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 

@@ -7,10 +7,11 @@ import wave
 from tests.integration.api.client import START, Api, Client, tenant
 from tests.integration.store.history import keep, made
 from vocelio.codecs.wav import mulaw_header
-from vocelio.engine.document import load
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.engine.validation.loader import load
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.store.recordings import DatabaseCatalogue, Kept
-from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 CANARY = "canary"
 EARLIER = START - 3_600_000_000  # when the calls were

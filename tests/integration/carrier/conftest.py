@@ -2,8 +2,8 @@
 
 import pytest
 
-from vocelio.gateway.carrier.rest import Rest
-from vocelio.gateway.simulator.rest import RestApi
+from vocelio.gateway.simulator.rest_api.server import RestApi
+from vocelio.gateway.twilio.rest_client import Rest
 
 ACCOUNT, TOKEN = "AC" + "5" * 32, "the auth token of the test"
 NUMBER = "+13072249663"

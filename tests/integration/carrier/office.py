@@ -6,14 +6,15 @@ from tests.gateway import CollectingBus
 from tests.integration.carrier.conftest import ACCOUNT, NUMBER, TOKEN
 from tests.integration.store.test_flows import promoted
 from tests.integration.store.things import VAULT, tenant
-from vocelio.gateway.carrier import drift
-from vocelio.gateway.carrier.desk import Desk
-from vocelio.gateway.carrier.registration import Registrar
-from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.config import Settings
-from vocelio.gateway.store import numbers, registered
+from vocelio.gateway.store import numbers
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.registrations import Webhooks
+from vocelio.gateway.store.provisioning import views
+from vocelio.gateway.store.provisioning.queue import Webhooks
+from vocelio.gateway.twilio.provisioning import drift
+from vocelio.gateway.twilio.provisioning.context import Desk
+from vocelio.gateway.twilio.provisioning.worker import Registrar
+from vocelio.gateway.twilio.rest_client import Rest
 
 PUBLIC_URL = "https://voice.example"
 BEFORE = {
@@ -76,7 +77,7 @@ class Office:
 
     async def row(self, number=NUMBER, name="harbour"):
         """What is kept of the number, None when nothing is."""
-        page = await registered.every(self.database, name, 200, "")
+        page = await views.every(self.database, name, 200, "")
         return next((line.kept for line in page.items if line.number == number), None)
 
     async def look(self, registrar, name="harbour"):

@@ -9,14 +9,16 @@ from tests.integration.carrier.conftest import ACCOUNT, NUMBER, TOKEN
 from tests.integration.carrier.office import BEFORE, OURS, PUBLIC_URL, Office
 from tests.integration.store.conftest import actor  # noqa: F401 (a fixture)
 from tests.integration.store.things import VAULT
-from vocelio.gateway.carrier import drift
-from vocelio.gateway.carrier.registration import LEASE_SECONDS, LONGEST_PAUSE, backoff
 from vocelio.gateway.config import SIMULATOR_ACCOUNT
-from vocelio.gateway.simulator.rest import Trouble
-from vocelio.gateway.store import numbers, registrations, tenants
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.simulator.rest_api.server import Trouble
+from vocelio.gateway.store import numbers
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.tenants import Account
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.store.provisioning import queue
+from vocelio.gateway.store.tenants import tenants
+from vocelio.gateway.store.tenants.tenants import Account
+from vocelio.gateway.twilio.provisioning import drift
+from vocelio.gateway.twilio.provisioning.worker import LEASE_SECONDS, LONGEST_PAUSE, backoff
 
 OTHER = "AC" + "6" * 32
 
@@ -316,10 +318,10 @@ async def test_whoever_dies_in_the_middle_is_taken_over_from(office, method):
 
 async def test_whoever_has_lost_its_lease_sets_nothing(office):
     slow, other = office.registrar(), office.registrar()
-    (task,) = await registrations.take(office.database, "slow", office.now + 1, office.now + 2, 5) or [None]
+    (task,) = await queue.take(office.database, "slow", office.now + 1, office.now + 2, 5) or [None]
     assert task is None
     await office.assign()
-    (task,) = await registrations.take(office.database, "slow", office.now, office.now + 1_000_000, 5)
+    (task,) = await queue.take(office.database, "slow", office.now, office.now + 1_000_000, 5)
     office.later(1)
     assert await other.run_due() == 1
     await office.unassign()
@@ -378,7 +380,7 @@ async def test_drift_is_seen_told_once_and_repaired(office):
     assert await registrar.run_due() == 0
     assert office.told() == ["number.registered", "number.drifted"]
     async with office.database.writing() as connection:
-        await registrations.want(connection, "harbour", NUMBER, office.now)
+        await queue.want(connection, "harbour", NUMBER, office.now)
     await registrar.run_due()
     assert office.there() == OURS
     assert office.told()[2:] == ["number.repaired"]

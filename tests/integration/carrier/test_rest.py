@@ -6,10 +6,10 @@ import time
 import pytest
 
 from tests.integration.carrier.conftest import ACCOUNT, NUMBER, TOKEN
-from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.errors import TwilioError
-from vocelio.gateway.simulator.rest import Trouble
-from vocelio.gateway.store.registrations import Webhooks
+from vocelio.gateway.simulator.rest_api.server import Trouble
+from vocelio.gateway.store.provisioning.queue import Webhooks
+from vocelio.gateway.twilio.rest_client import Rest
 
 OURS = Webhooks(
     "https://v.example/voice", "POST", "https://v.example/fallback", "GET", "https://v.example/status", "POST"

@@ -8,7 +8,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 import pytest
 
 from tests.redis import PATIENCE, Redis
-from vocelio.gateway.events.redis_line import RedisLine
+from vocelio.gateway.events.redis.pubsub import RedisLine
 
 THIRDS = ("0", "5460"), ("5461", "10922"), ("10923", "16383")
 BEAT = 0.4  # seconds: two that are missed are noticed in one, and a crowded machine misses none

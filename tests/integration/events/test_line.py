@@ -12,8 +12,8 @@ from tests.integration.events.conftest import BEAT, THIRDS, Choosy, Ear, cluster
 from tests.proxy import CHUNK, Proxy
 from tests.redis import SLOTS, Redis
 from vocelio.gateway.events import Event
-from vocelio.gateway.events.redis_line import RedisLine
-from vocelio.gateway.events.redis_sending import AT_ONCE, MAX_UNSENT
+from vocelio.gateway.events.redis.publisher import AT_ONCE, MAX_UNSENT
+from vocelio.gateway.events.redis.pubsub import RedisLine
 
 
 async def test_messages_go_to_the_others_once_and_in_order(redis):

@@ -6,8 +6,8 @@ import pytest
 
 from tests.integration.monitors.stage import people
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.store import keys
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.db.database import Database
 
 
 @dataclass
@@ -27,7 +27,7 @@ async def _filled(url):
     await database.migrate()
     viewer, operator = await people(database, "harbour", "viewer", "operator")
     (other,) = await people(database, "canary", "operator")
-    return Site(url, database, viewer, operator, other, await keys.first(database, "tests", wall_clock()))
+    return Site(url, database, viewer, operator, other, await api_keys.first(database, "tests", wall_clock()))
 
 
 @pytest.fixture

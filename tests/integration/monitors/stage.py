@@ -8,26 +8,28 @@ from dataclasses import dataclass
 from aiohttp import ClientSession
 
 from tests.gateway import gateway
-from vocelio.engine.document import load
-from vocelio.gateway.api.limits import Limits
-from vocelio.gateway.api.pushing import Pace
+from vocelio.engine.validation.loader import load
+from vocelio.gateway.api.framework.rate_limit import Limits
 from vocelio.gateway.api.routes import routes
-from vocelio.gateway.api.sockets import Watching
-from vocelio.gateway.calls.presence import Presence
-from vocelio.gateway.calls.record import CallRecord
+from vocelio.gateway.api.websockets.endpoints import Watching
+from vocelio.gateway.api.websockets.push_socket import Pace
+from vocelio.gateway.calls.background.process_heartbeat import Presence
+from vocelio.gateway.calls.call_record import CallRecord
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.events.redis_line import RedisLine
-from vocelio.gateway.monitors.guard import Guard
-from vocelio.gateway.monitors.monitors import Monitors
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.store import keys, tenants
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.keys import NewKey
-from vocelio.gateway.store.lookup import DatabaseSite
-from vocelio.gateway.store.site import Assignment, Tenant
-from vocelio.gateway.store.vault import Vault
-from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.events.redis.pubsub import RedisLine
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.tenant import Tenant
+from vocelio.gateway.monitors.key_revocation import Guard
+from vocelio.gateway.monitors.service import Monitors
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.api_keys import NewKey
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.routing.database import DatabaseSite
+from vocelio.gateway.store.tenants import tenants
 
 BEAT, LOOK = 0.4, 0.2  # seconds: of the line, and between two looks into the store
 SECRET, ORIGIN = "a secret of the processes", "https://gateway.example"
@@ -91,12 +93,12 @@ async def member(url, redis_url="", *, pace=None, guard=None, look=LOOK, beat=BE
 async def people(database, tenant, *roles):
     """Make the tenant, and a key of each role."""
     await tenants.create(database, _actor(""), Tenant(id=tenant, name=tenant.title()))
-    return [(await keys.create(database, _actor(tenant), NewKey(role))).secret for role in roles]
+    return [(await api_keys.create(database, _actor(tenant), NewKey(role))).secret for role in roles]
 
 
 async def revoke(database, tenant, secret):
     """The key is no good any more."""
-    await keys.revoke(database, _actor(tenant), secret.split("_")[1])
+    await api_keys.revoke(database, _actor(tenant), secret.split("_")[1])
 
 
 def _actor(tenant):

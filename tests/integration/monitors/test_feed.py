@@ -11,10 +11,10 @@ from aiohttp import ClientSession, WSServerHandshakeError
 from tests.deaf import cut_off, deaf
 from tests.integration.monitors.stage import ACCOUNT, ORIGIN, Played, member, revoke
 from tests.screen import screen, truth
-from vocelio.gateway.api.pushing import GONE, SILENT, Pace
+from vocelio.gateway.api.websockets.push_socket import GONE, SILENT, Pace
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event
-from vocelio.gateway.monitors.outbox import MAX_UNSENT
+from vocelio.gateway.monitors.send_queue import MAX_UNSENT
 
 
 async def refused(here, key="", query="", **headers):

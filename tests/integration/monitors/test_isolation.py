@@ -15,16 +15,17 @@ from sqlalchemy import func, insert, select
 
 from tests.integration.monitors.stage import Played, _actor, member
 from tests.screen import screen
-from vocelio.gateway.calls.dispatch import NOT_HERE, Reaction
+from vocelio.gateway.calls.control.commands import NOT_HERE, Reaction
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events.bus import channel
-from vocelio.gateway.store import keys, tenants
-from vocelio.gateway.store.actor import to_json
-from vocelio.gateway.store.keys import NewKey
-from vocelio.gateway.store.schema import audit, call_events, departments
-from vocelio.gateway.store.schema import calls as call_rows
-from vocelio.gateway.store.schema import tenants as tenant_rows
-from vocelio.gateway.store.site import Department, Tenant
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.api_keys import NewKey
+from vocelio.gateway.store.audit.actor import to_json
+from vocelio.gateway.store.db.schema import audit, call_events, departments
+from vocelio.gateway.store.db.schema import calls as call_rows
+from vocelio.gateway.store.db.schema import tenants as tenant_rows
+from vocelio.gateway.store.tenants import tenants
 
 TENANTS, SAMPLED, LISTENERS = 1_000, 30, 12
 PATIENCE = 60  # seconds, for each step
@@ -114,7 +115,7 @@ async def world(shared, redis):
         await each(everybody, Canary.begin)
         sampled = everybody[:: TENANTS // SAMPLED + 1]
         for one in sampled:
-            one.key = (await keys.create(shared.database, _actor(one.tenant), NewKey("operator"))).secret
+            one.key = (await api_keys.create(shared.database, _actor(one.tenant), NewKey("operator"))).secret
         await until(lambda: counted(shared.database, call_rows, TENANTS))
         yield everybody, sampled
 

@@ -11,15 +11,16 @@ from sqlalchemy import event
 
 from tests.gateway import CALLER, NUMBER
 from tests.integration.monitors.stage import Played, _actor, member, subscribed
-from vocelio.gateway.api.pushing import OVER
-from vocelio.gateway.calls.audience import CHANNEL as LISTENERS
-from vocelio.gateway.calls.dispatch import CHANNEL as OPERATORS
+from vocelio.gateway.api.websockets.push_socket import OVER
+from vocelio.gateway.calls.control.commands import CHANNEL as OPERATORS
+from vocelio.gateway.calls.control.listen_in import CHANNEL as LISTENERS
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.logs import AsJson
-from vocelio.gateway.simulator.caller import HangUp, StaySilent
-from vocelio.gateway.store import flows, numbers, processes, promotion
+from vocelio.gateway.simulator.caller.script import HangUp, StaySilent
+from vocelio.gateway.store import numbers, process_heartbeats
+from vocelio.gateway.store.db.schema import audit
+from vocelio.gateway.store.flows import drafts, promotion
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.schema import audit
 
 TALK = {
     "name": "Talk",
@@ -36,7 +37,7 @@ TALK = {
 async def line(shared):
     """A number that leads to the flow."""
     database = shared.database
-    await flows.put(database, _actor("harbour"), "talk", json.dumps(TALK).encode(), None)
+    await drafts.put(database, _actor("harbour"), "talk", json.dumps(TALK).encode(), None)
     await promotion.promote(database, _actor("harbour"), "talk", "")
     await numbers.create(database, _actor("harbour"), NewNumber(NUMBER))
     await numbers.assign(database, _actor("harbour"), NUMBER, "talk")
@@ -114,9 +115,9 @@ async def test_live_totals_name_every_process(line, redis):
 async def test_whoever_waits_for_other_processes_holds_up_nobody(shared, redis):
     """A process was killed a moment ago, and calls are between two streams: nobody answers what is asked of them."""
     async with member(shared.url, redis.url) as here:
-        while not (known := await processes.every(shared.database, wall_clock())):  # noqa: ASYNC110 (it says that it is there)
+        while not (known := await process_heartbeats.every(shared.database, wall_clock())):  # noqa: ASYNC110 (it says that it is there)
             await asyncio.sleep(0.05)
-        await processes.tell(shared.database, msgspec.structs.replace(known[0], id="killed"))
+        await process_heartbeats.tell(shared.database, msgspec.structs.replace(known[0], id="killed"))
         calls = [Played(here, place).begin() for place in range(1, 17)]
         while (await here.ask("GET", f"/v1/calls/{calls[-1].id}", shared.viewer))[0] == 404:  # noqa: ASYNC110 (the journal writes)
             await asyncio.sleep(0.05)
@@ -222,7 +223,9 @@ async def test_what_is_logged_of_a_socket_names_its_request_tenant_and_call(site
         async with ClientSession() as session:
             with pytest.raises(WSServerHandshakeError):
                 await session.ws_connect(f"{here.origin}/v1/calls/CA1/audio", headers=headers)
-    (refusal,) = [line for line in map(json.loads, caplog.text.splitlines()) if line["logger"].endswith("sockets")]
+    (refusal,) = [
+        line for line in map(json.loads, caplog.text.splitlines()) if line["logger"].endswith("websockets.endpoints")
+    ]
     assert (refusal["request"], refusal["tenant"], refusal["call"]) == ("one", "harbour", "CA1")
 
 

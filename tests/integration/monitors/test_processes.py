@@ -9,7 +9,7 @@ import pytest
 from tests.integration.monitors.stage import Played, member, revoke, subscribed
 from tests.proxy import Proxy
 from tests.screen import screen
-from vocelio.gateway.api.pushing import GONE
+from vocelio.gateway.api.websockets.push_socket import GONE
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event
 from vocelio.gateway.events.bus import channel

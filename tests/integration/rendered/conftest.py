@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.integration.rendered.world import START, World
-from vocelio.gateway.store.actor import Actor
+from vocelio.gateway.store.audit.actor import Actor
 
 
 @pytest.fixture

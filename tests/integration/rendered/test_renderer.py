@@ -8,13 +8,14 @@ from tests.integration.rendered.world import AVA, DAY, HARBOUR, HOUR, SECOND, ST
 from tests.integration.store.things import fill_up
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import StorageUnavailable
-from vocelio.gateway.rendered.addresses import address, fingerprint, path
-from vocelio.gateway.rendered.making import LONGEST_PAUSE, NOBODY_SECONDS, backoff
-from vocelio.gateway.rendered.renderer import LEASE_SECONDS
-from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError
-from vocelio.gateway.store import prompts, tenants
-from vocelio.gateway.store.schema import flow_versions, flows
-from vocelio.gateway.store.tenants import TenantChange
+from vocelio.gateway.prompts.keys import address, fingerprint, path
+from vocelio.gateway.prompts.render_job import LONGEST_PAUSE, NOBODY_SECONDS, backoff
+from vocelio.gateway.prompts.render_worker import LEASE_SECONDS
+from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError
+from vocelio.gateway.store.db.schema import flow_versions, flows
+from vocelio.gateway.store.prompts import render_queue
+from vocelio.gateway.store.tenants import tenants
+from vocelio.gateway.store.tenants.tenants import TenantChange
 
 EVERY = [
     "Good day.",
@@ -187,7 +188,7 @@ async def test_what_another_voice_speaks_is_rendered_in_that_one(world):
     assert await world.rendered(renderer) == 8
     assert path(HARBOUR, address(fingerprint(AVA), "Good day.")) in world.storage.objects
     world.renders = lambda voice: Voice()
-    await prompts.enter(world.database, HARBOUR, [prompts.Wanted("a" * 64, "Hm.", AVA)], world.now)
+    await render_queue.enter(world.database, HARBOUR, [render_queue.Wanted("a" * 64, "Hm.", AVA)], world.now)
     assert await world.rendered(renderer) == 1
     assert "Hm." not in world.speaker.asked
 

@@ -6,19 +6,19 @@ import pytest
 
 from tests.integration.rendered.world import AVA, HARBOUR, SECOND, Storage, as_written
 from tests.integration.store.things import document
-from vocelio.engine.document import load
-from vocelio.engine.sentences import split
+from vocelio.engine.prompts.sentences import split
+from vocelio.engine.validation.loader import load
 from vocelio.engine.voice import Voice
-from vocelio.gateway.rendered.addresses import address, fingerprint, path
-from vocelio.gateway.rendered.plans import Plans
-from vocelio.gateway.rendered.rendered import Rendered
-from vocelio.gateway.rendered.renderer import Renderer
-from vocelio.gateway.rendered.shelf import Shelf
+from vocelio.gateway.prompts.cache import Rendered, Shelf
+from vocelio.gateway.prompts.keys import address, fingerprint, path
+from vocelio.gateway.prompts.manifest import Plans
+from vocelio.gateway.prompts.render_worker import Renderer
+from vocelio.gateway.speech.fallback_synthesizer import Voices
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.voices import Voices
-from vocelio.gateway.storage.objects import ObjectStorage
-from vocelio.gateway.store import prompts, tenants
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.storage.object_store import ObjectStorage
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.prompts import render_queue
+from vocelio.gateway.store.tenants import tenants
 
 VOICE = Voice()
 SENTENCES = ["Good day.", "How are you?"]
@@ -76,7 +76,7 @@ async def test_what_is_not_there_is_not_asked_for_by_every_call(made):
     patient, eager = made.shelf(), made.shelf(absent_seconds=0.01)
     for shelf in (patient, eager):
         await shelf.load(HARBOUR, [of("Later.")])
-    await prompts.enter(made.database, HARBOUR, [prompts.Wanted(of("Later."), "Later.", VOICE)], made.now)
+    await render_queue.enter(made.database, HARBOUR, [render_queue.Wanted(of("Later."), "Later.", VOICE)], made.now)
     await made.rendered(made.renderer())
     await asyncio.sleep(0.02)
     for shelf in (patient, eager):

@@ -7,12 +7,12 @@ from tests.integration.store.things import document, tenant
 from tests.speaker import Speaker
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import StorageUnavailable
-from vocelio.gateway.rendered.plans import Plans
-from vocelio.gateway.rendered.progress import progress
-from vocelio.gateway.rendered.renderer import Renderer
-from vocelio.gateway.rendered.shelf import Shelf
+from vocelio.gateway.prompts.cache import Shelf
+from vocelio.gateway.prompts.manifest import Plans
+from vocelio.gateway.prompts.progress import progress
+from vocelio.gateway.prompts.render_worker import Renderer
 from vocelio.gateway.storage.memory import MemoryStorage
-from vocelio.gateway.store import flows, promotion
+from vocelio.gateway.store.flows import drafts, promotion
 
 START = 1_700_000_000_000_000  # microseconds UTC
 SECOND, HOUR, DAY = 1_000_000, 3_600_000_000, 86_400_000_000
@@ -84,7 +84,7 @@ class World:
         who = self.actor(name)
         seen = 0 if (name, flow) in self.flows else None
         self.flows.add((name, flow))
-        await flows.put(self.database, who, flow, document(text, **parts), seen)
+        await drafts.put(self.database, who, flow, document(text, **parts), seen)
         return await promotion.promote(self.database, who, flow, "")
 
     async def progress(self, renderer, flow="desk", name=HARBOUR):

@@ -7,10 +7,10 @@ from dataclasses import fields
 import pytest
 
 from tests.integration.simulator.peer import ACCOUNT, PUBLIC, TOKEN, Peer, serving
-from vocelio.gateway.simulator.caller import Caller
-from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.simulator.behavior import Switches
+from vocelio.gateway.simulator.caller.script import Caller
 from vocelio.gateway.simulator.sids import source
-from vocelio.gateway.simulator.switches import Switches
+from vocelio.gateway.simulator.simulator import Carrier
 
 QUIET = 0.25
 """Seconds: the tones of these tests have no pauses, so the caller need not be patient."""

@@ -9,11 +9,11 @@ from starlette.responses import PlainTextResponse, Response
 from tests.integration.simulator.conftest import FROM, TO
 from tests.integration.simulator.peer import ACCOUNT, PUBLIC, STREAM, TOKEN, Media, Peer, serving, tone
 from vocelio.codecs import wav
-from vocelio.gateway.simulator import faults
-from vocelio.gateway.simulator.caller import HangUp, Sound
-from vocelio.gateway.simulator.carrier import Carrier
-from vocelio.gateway.simulator.dialing import Callee
-from vocelio.gateway.simulator.events import Bridged, Connected, Dialing, Ended, Ringing
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.caller.script import HangUp, Sound
+from vocelio.gateway.simulator.report.events import Bridged, Connected, Dialing, Ended, Ringing
+from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.simulator.verbs.dial import Callee
 
 VOICE, STATUS = "/twilio/voice", "/twilio/status"
 
@@ -113,7 +113,7 @@ async def test_a_whisper_that_cannot_be_played_fails_the_transfer(place):
     peer = Peer({VOICE: dial('<Number url="/whisper">+14155550101</Number>'), "/whisper": "<Whisper/>", "/dialed": ""})
     report = await place(peer)
     assert peer.form("/dialed")["DialCallStatus"] == "failed"
-    assert [error.code for error in report.errors] == [faults.SCHEMA]
+    assert [error.code for error in report.errors] == [error_codes.SCHEMA]
 
 
 async def test_targets_ring_together_or_in_turn(place):
@@ -143,19 +143,19 @@ async def test_without_an_action_the_next_verb_follows(place):
 async def test_a_dial_that_cannot_be_placed_ends_the_call(place, twiml):
     report = await place(Peer({VOICE: twiml}))
     assert report.ended == "error"
-    assert report.errors[0].code in (faults.DIAL_NUMBER, faults.DIAL_CALLER_ID)
+    assert report.errors[0].code in (error_codes.DIAL_NUMBER, error_codes.DIAL_CALLER_ID)
 
 
 @pytest.mark.parametrize(
     ("page", "code"),
     [
-        (Response("no", status_code=403), faults.HTTP_RETRIEVAL),
-        (Response(status_code=302, headers={"Location": "/elsewhere"}), faults.HTTP_RETRIEVAL),
-        (PlainTextResponse("hello"), faults.CONTENT_TYPE),
-        (Response("<Response>", media_type="text/xml"), faults.PARSE_FAILURE),
-        (Response(" " * 70_000, media_type="text/xml"), faults.BODY_TOO_LARGE),
-        ("<Connect><Stream url='ws://gateway.example/media'/></Connect>", faults.STREAM_SCHEME),
-        ("<Gather/>", faults.SCHEMA),
+        (Response("no", status_code=403), error_codes.HTTP_RETRIEVAL),
+        (Response(status_code=302, headers={"Location": "/elsewhere"}), error_codes.HTTP_RETRIEVAL),
+        (PlainTextResponse("hello"), error_codes.CONTENT_TYPE),
+        (Response("<Response>", media_type="text/xml"), error_codes.PARSE_FAILURE),
+        (Response(" " * 70_000, media_type="text/xml"), error_codes.BODY_TOO_LARGE),
+        ("<Connect><Stream url='ws://gateway.example/media'/></Connect>", error_codes.STREAM_SCHEME),
+        ("<Gather/>", error_codes.SCHEMA),
     ],
 )
 async def test_a_bad_answer_ends_the_call(place, page, code):
@@ -179,7 +179,7 @@ async def test_the_numbers_fallback_is_asked_when_the_webhook_fails(place):
 async def test_documents_that_lead_to_each_other_have_an_end(place):
     report = await place(Peer({VOICE: f"<Redirect>{VOICE}</Redirect>"}))
     assert report.ended == "error"
-    assert report.errors[0].code == faults.TOO_MANY_REDIRECTS
+    assert report.errors[0].code == error_codes.TOO_MANY_REDIRECTS
 
 
 async def test_a_server_that_is_not_there_is_tried_twice(unused_origin):
@@ -187,7 +187,7 @@ async def test_a_server_that_is_not_there_is_tried_twice(unused_origin):
         report = await carrier.call(TO, FROM)
     assert report.ended == "error"
     # the voice webhook and the status callback
-    assert [error.code for error in report.errors] == [faults.HTTP_CONNECTION] * 2
+    assert [error.code for error in report.errors] == [error_codes.HTTP_CONNECTION] * 2
 
 
 async def test_a_connection_that_breaks_is_retried_with_the_same_token():
@@ -221,9 +221,9 @@ async def test_a_refused_socket_is_told_from_a_failed_handshake():
     async with serving(peer), Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
         ticket = await carrier.ring(TO, FROM)
     async with Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
-        with pytest.raises(faults.CarrierError) as refused:
+        with pytest.raises(error_codes.CarrierError) as refused:
             await carrier.stream(ticket, b"", 1.0)
-    assert refused.value.code == faults.STREAM_REFUSED
+    assert refused.value.code == error_codes.STREAM_REFUSED
 
 
 async def test_a_cancelled_call_leaves_nothing():

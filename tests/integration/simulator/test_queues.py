@@ -3,10 +3,10 @@
 import pytest
 
 from tests.integration.simulator.peer import Peer
-from vocelio.gateway.simulator import faults
-from vocelio.gateway.simulator.caller import HangUp
-from vocelio.gateway.simulator.events import Bridged
-from vocelio.gateway.simulator.queueing import Waiting
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.caller.script import HangUp
+from vocelio.gateway.simulator.report.events import Bridged
+from vocelio.gateway.simulator.verbs.enqueue import Waiting
 
 VOICE = "/twilio/voice"
 ENQUEUE = '<Enqueue action="/left" waitUrl="/wait">sales</Enqueue><Say>Next.</Say>'
@@ -103,4 +103,4 @@ async def test_nobody_takes_the_call(place):
 async def test_what_is_out_of_its_place_ends_the_call(place, pages):
     report = await place(Peer(pages))
     assert report.ended == "error"
-    assert [error.code for error in report.errors] == [faults.SCHEMA]
+    assert [error.code for error in report.errors] == [error_codes.SCHEMA]

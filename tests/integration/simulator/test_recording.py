@@ -3,8 +3,8 @@
 import pytest
 
 from tests.integration.simulator.peer import ACCOUNT, STREAM, Media, Peer, tone
-from vocelio.gateway.simulator import faults
-from vocelio.gateway.simulator.caller import HangUp, Press, Sound
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.caller.script import HangUp, Press, Sound
 
 VOICE = "/twilio/voice"
 WORD = Sound(audio=tone(0.4), text="leave a word", longest_wait=1.5)
@@ -95,4 +95,4 @@ async def test_after_a_stream_a_message_is_left(place):
 async def test_an_action_that_fails_ends_the_call(place):
     report = await place(Peer({VOICE: record('timeout="1"'), "/recorded": "<Recorded/>"}), [WORD])
     assert report.ended == "error"
-    assert [error.code for error in report.errors] == [faults.SCHEMA]
+    assert [error.code for error in report.errors] == [error_codes.SCHEMA]

@@ -3,9 +3,9 @@
 import aiohttp
 import pytest
 
-from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.errors import TwilioError
-from vocelio.gateway.simulator.rest import RestApi, Trouble
+from vocelio.gateway.simulator.rest_api.server import RestApi, Trouble
+from vocelio.gateway.twilio.rest_client import Rest
 
 ACCOUNT, TOKEN, OTHER = "AC" + "5" * 32, "the auth token", "AC" + "6" * 32
 NUMBERS = f"/2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers.json"

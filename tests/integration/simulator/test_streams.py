@@ -4,8 +4,8 @@ import json
 from itertools import pairwise
 
 from tests.integration.simulator.peer import ACCOUNT, STREAM, Media, Peer, tone
-from vocelio.gateway.simulator import faults
-from vocelio.gateway.simulator.caller import HangUp, Press, Sound
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.caller.script import HangUp, Press, Sound
 
 VOICE = "/twilio/voice"
 
@@ -142,10 +142,10 @@ async def test_what_the_server_says_wrong_is_logged(place):
 
     report = await place(Peer({VOICE: STREAM}, script))
     assert [error.code for error in report.errors] == [
-        faults.STREAM_PROTOCOL,
-        faults.STREAM_MALFORMED,
-        faults.STREAM_BINARY,
-        faults.STREAM_CLOSED,
+        error_codes.STREAM_PROTOCOL,
+        error_codes.STREAM_MALFORMED,
+        error_codes.STREAM_BINARY,
+        error_codes.STREAM_CLOSED,
     ]
 
 
@@ -164,5 +164,5 @@ async def test_a_message_too_large_breaks_the_stream(place):
         await media.until_closed()
 
     report = await place(Peer({VOICE: STREAM}, script))
-    assert [error.code for error in report.errors] == [faults.STREAM_PROTOCOL]
+    assert [error.code for error in report.errors] == [error_codes.STREAM_PROTOCOL]
     assert report.streams[0].closed_by == "lost"

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.integration.simulator.peer import STREAM, Media, Peer, serving, tone
 from tests.proxy import Proxy
-from vocelio.gateway.simulator import faults
-from vocelio.gateway.simulator.caller import HangUp
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.caller.script import HangUp
 
 VOICE = "/twilio/voice"
 PAGES = {VOICE: STREAM + "<Redirect>/again</Redirect>", "/again": "<Say>Back again.</Say>"}
@@ -38,7 +38,7 @@ async def test_after_an_abrupt_loss(place, then, ended, spoken):
     assert (report.ended, report.spoken) == (ended, spoken)
     (stream,) = report.streams
     assert (stream.closed_by, stream.close_code, stream.noticed) == ("lost", None, "break")
-    assert [error.code for error in report.errors] == [faults.STREAM_LOST]
+    assert [error.code for error in report.errors] == [error_codes.STREAM_LOST]
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.4])
@@ -94,7 +94,7 @@ async def test_a_half_open_socket_that_is_noticed(place, then, ended, spoken):
     (stream,) = report.streams
     assert (stream.closed_by, stream.noticed) == ("lost", "silence")
     assert 0.5 <= stream.noticed_after < 2
-    assert [error.code for error in report.errors] == [faults.STREAM_LOST]
+    assert [error.code for error in report.errors] == [error_codes.STREAM_LOST]
 
 
 async def test_a_half_open_socket_that_is_never_noticed(place):
@@ -161,10 +161,10 @@ async def unknown_certificate(context):
 
 
 KINDS = {
-    "after_connect_timeout": faults.STREAM_TIMEOUT,
-    "after_refusal": faults.STREAM_REFUSED,
-    "after_tls_failure": faults.STREAM_TLS,
-    "after_failed_handshake": faults.STREAM_HANDSHAKE,
+    "after_connect_timeout": error_codes.STREAM_TIMEOUT,
+    "after_refusal": error_codes.STREAM_REFUSED,
+    "after_tls_failure": error_codes.STREAM_TLS,
+    "after_failed_handshake": error_codes.STREAM_HANDSHAKE,
 }
 
 

@@ -8,10 +8,10 @@ from twilio.request_validator import RequestValidator
 
 from tests.integration.simulator.conftest import FROM, TO
 from tests.integration.simulator.peer import ACCOUNT, PUBLIC, TOKEN
-from vocelio.gateway.simulator import faults
-from vocelio.gateway.simulator.carrier import Carrier
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.behavior import Switches
 from vocelio.gateway.simulator.signing import HEADER, SETTINGS_HEADER, SharedKey
-from vocelio.gateway.simulator.switches import Switches
+from vocelio.gateway.simulator.simulator import Carrier
 
 KEY = SharedKey("webhooks_sharedkey_1", "the secret")
 ANSWER = b"HTTP/1.1 %d x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
@@ -56,19 +56,19 @@ async def calling(trouble, fragment, **how):
     ("fragment", "answers", "code"),
     [
         ("", [0, 200], None),
-        ("", [0, 0], faults.HTTP_CONNECTION),
-        ("", [500], faults.HTTP_RETRIEVAL),
-        ("", [404], faults.HTTP_RETRIEVAL),
-        ("rc=0", [0], faults.HTTP_CONNECTION),
+        ("", [0, 0], error_codes.HTTP_CONNECTION),
+        ("", [500], error_codes.HTTP_RETRIEVAL),
+        ("", [404], error_codes.HTTP_RETRIEVAL),
+        ("rc=0", [0], error_codes.HTTP_CONNECTION),
         ("rc=3", [0, 0, 0, 200], None),
         ("rc=2&rp=5xx", [503, 500, 200], None),
-        ("rc=2&rp=5xx", [503, 500, 502], faults.HTTP_RETRIEVAL),
-        ("rc=2&rp=5xx", [404], faults.HTTP_RETRIEVAL),
-        ("rc=2&rp=5xx", [0], faults.HTTP_CONNECTION),
+        ("rc=2&rp=5xx", [503, 500, 502], error_codes.HTTP_RETRIEVAL),
+        ("rc=2&rp=5xx", [404], error_codes.HTTP_RETRIEVAL),
+        ("rc=2&rp=5xx", [0], error_codes.HTTP_CONNECTION),
         ("rc=2&rp=4xx", [429, 200], None),
         ("rc=5&rp=all", [0, 404, 500, None, 200], None),
         ("rc=1&rp=rt", [None, 200], None),
-        ("rc=1&rp=ct", [None], faults.HTTP_RETRIEVAL),
+        ("rc=1&rp=ct", [None], error_codes.HTTP_RETRIEVAL),
     ],
 )
 async def test_what_is_asked_again(fragment, answers, code):
@@ -84,7 +84,7 @@ async def test_what_is_asked_again(fragment, answers, code):
 async def test_all_attempts_have_one_limit_together():
     trouble = Trouble(*[None] * 6)
     async with calling(trouble, "rc=5&rp=rt&rt=200&tt=500") as report:
-        assert [error.code for error in report.errors] == [faults.HTTP_RETRIEVAL]
+        assert [error.code for error in report.errors] == [error_codes.HTTP_RETRIEVAL]
         assert report.seconds < 2
     assert 1 < len(trouble.requests) <= 3
 
@@ -92,7 +92,7 @@ async def test_all_attempts_have_one_limit_together():
 async def test_a_policy_that_is_none_ends_the_call_unasked():
     trouble = Trouble()
     async with calling(trouble, "rp=sometimes") as report:
-        assert [error.code for error in report.errors] == [faults.RETRY_POLICY]
+        assert [error.code for error in report.errors] == [error_codes.RETRY_POLICY]
     assert trouble.requests == []
 
 

@@ -7,7 +7,7 @@ from tests.integration.speech.hearing import FRAME, PAUSE
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import Azure
-from vocelio.gateway.speech.ports import Expectation
+from vocelio.gateway.speech.interfaces import Expectation
 
 KEY = "0123456789abcdef0123456789abcdef"
 MENU = Expectation(("sales", "billing", "support", "technical help"))

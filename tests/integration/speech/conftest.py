@@ -11,7 +11,7 @@ from tests.emulators.offline import offline
 @pytest.fixture(scope="session", autouse=True)
 def _sdks():
     """Import both SDKs: a second of work, three on a busy machine, that is in no test's time."""
-    for sdk in ("azure.cognitiveservices.speech", "vocelio.gateway.speech.elevenlabs.sdk"):
+    for sdk in ("azure.cognitiveservices.speech", "vocelio.gateway.speech.elevenlabs.client"):
         import_module(sdk)
 
 

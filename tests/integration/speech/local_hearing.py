@@ -5,9 +5,9 @@ from pathlib import Path
 
 from tests.integration.speech.hearing import PAUSE, Ear
 from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.interfaces import Expectation, Heard
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.ports import Expectation, Heard
 
 MENU = Expectation(("sales", "buy something", "billing", "my invoice", "support", "technical help"))
 YES_NO = Expectation(("yes", "yeah", "yes please", "no", "no thanks"))

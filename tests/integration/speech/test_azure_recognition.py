@@ -7,11 +7,11 @@ from tests.emulators.azure import AzureEmulator
 from tests.integration.speech.azure_hearing import DIGITS, KEY, MENU, PAUSE, Ear, account, hear, say
 from tests.integration.speech.machine import SOON, black_hole, not_held, settles, sockets, threads
 from tests.ports import unused
-from vocelio.engine import understanding
+from vocelio.engine.nlu import matching
 from vocelio.gateway.config import Azure
-from vocelio.gateway.speech.azure import recognition, recognizer, upkeep
+from vocelio.gateway.speech.azure import recognition, recognizer, sdk_resources
 from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
-from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, Heard, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import CredentialsRefused, Expectation, Heard, SpeechError, Unsuitable
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NOTHING = Heard("", 0.0, final=True)
@@ -55,7 +55,7 @@ async def test_what_is_said_is_heard_and_understood(azure, emulator, mouth, said
     assert heard.text == written
     assert 0 < heard.confidence <= 1
     assert emulator.heard == [said]
-    assert understanding.choice(heard.text, {"billing": ["billing"], "support": ["technical help"]}) == meant
+    assert matching.choice(heard.text, {"billing": ["billing"], "support": ["technical help"]}) == meant
 
 
 async def test_digits_are_heard_as_figures(azure, ear, mouth):
@@ -64,7 +64,7 @@ async def test_digits_are_heard_as_figures(azure, ear, mouth):
         heard = await hear(azure, await say(mouth, "four one three", "en-us+f2"), DIGITS)
         await azure.aclose()
     assert emulator.contexts[0].get("dgi") is None  # no list of phrases
-    assert understanding.digits(heard.text) == heard.text.rstrip(".")
+    assert matching.digits(heard.text) == heard.text.rstrip(".")
     assert len(heard.text) == len("413.")
 
 
@@ -222,7 +222,7 @@ async def test_every_fault_is_an_error_in_time(ear, mouth, billing):
             assert type(error) is kind, fault
             assert "billing" not in str(error).lower()
             assert KEY not in str(error)
-            async with asyncio.timeout(upkeep.CLOSE_SECONDS + SOON):
+            async with asyncio.timeout(sdk_resources.CLOSE_SECONDS + SOON):
                 await azure.aclose()
 
     await asyncio.gather(*(fail(fault, *expected) for fault, expected in FAULTS.items()))
@@ -294,7 +294,7 @@ async def test_closing_fails_what_is_open_and_leaves_behind_what_hangs(emulator,
         one.feed(billing)
     await settles(lambda: -emulator.sockets, -2)
     closed.recognition.close()
-    async with asyncio.timeout(upkeep.CLOSE_SECONDS + SOON):
+    async with asyncio.timeout(sdk_resources.CLOSE_SECONDS + SOON):
         await azure.aclose()
     with pytest.raises(SpeechError, match="closed"):
         await ear.result()

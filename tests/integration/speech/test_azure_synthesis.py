@@ -10,11 +10,11 @@ from tests.integration.speech.machine import SOON, black_hole, not_held, settles
 from tests.ports import unused
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import Azure
-from vocelio.gateway.speech.azure import speech as module
-from vocelio.gateway.speech.azure import upkeep
-from vocelio.gateway.speech.azure.pool import RENEW_SECONDS
+from vocelio.gateway.speech.azure import sdk_resources
+from vocelio.gateway.speech.azure import synthesis_stream as module
+from vocelio.gateway.speech.azure.connection_pool import RENEW_SECONDS
 from vocelio.gateway.speech.azure.synthesizer import MAX_TEXT, AzureSynthesizer
-from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError, Unsuitable
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 GREETING = "Thank you for calling Example."
@@ -187,7 +187,7 @@ async def test_every_fault_is_an_error_in_time(speech, warm):
             assert type(error.value) is kind, fault
             assert "calling" not in str(error.value)
             assert KEY not in str(error.value)
-            async with asyncio.timeout(upkeep.CLOSE_SECONDS + SOON):
+            async with asyncio.timeout(sdk_resources.CLOSE_SECONDS + SOON):
                 await azure.aclose()
 
     await asyncio.gather(*(fail(fault, *expected) for fault, expected in FAULTS.items()))
@@ -205,7 +205,7 @@ async def test_a_connection_that_is_never_answered_is_an_error_in_time():
         azure = AzureSynthesizer(Azure(key=KEY, host=host))
         with pytest.raises(SpeechError, match="behind"):
             await asyncio.wait_for(spoken(azure, GREETING), IN_TIME)
-        async with asyncio.timeout(upkeep.CLOSE_SECONDS + SOON):
+        async with asyncio.timeout(sdk_resources.CLOSE_SECONDS + SOON):
             await azure.aclose()
 
 

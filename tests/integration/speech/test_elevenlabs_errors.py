@@ -9,12 +9,12 @@ from aiohttp import web
 from tests.emulators.elevenlabs import VOICE, ElevenLabsEmulator
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import ElevenLabs
-from vocelio.gateway.speech.elevenlabs import errors, wire
+from vocelio.gateway.speech.elevenlabs import errors, realtime_protocol
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
+from vocelio.gateway.speech.interfaces import CredentialsRefused, Expectation, SpeechError, Unsuitable
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, SpeechError, Unsuitable
 
 
 def named(name: str) -> dict[str, object]:
@@ -65,8 +65,8 @@ def test_an_answer_is_the_account_the_request_or_the_service(status, body, expec
     ],
 )
 def test_an_error_message_is_the_account_the_request_or_the_service(name: str, expected: type[SpeechError]):
-    match wire.parse(f'{{"message_type": "{name}", "error": "what was said: secret"}}'):
-        case wire.Failed(told):
+    match realtime_protocol.parse(f'{{"message_type": "{name}", "error": "what was said: secret"}}'):
+        case realtime_protocol.Failed(told):
             assert type(errors.from_message(told)) is expected
             assert "secret" not in str(errors.from_message(told))
         case other:
@@ -76,12 +76,12 @@ def test_an_error_message_is_the_account_the_request_or_the_service(name: str, e
 @pytest.mark.parametrize("received", ["", "no json", b"\xff\xfe", "[]", '{"text": "a"}', '{"message_type": 5}'])
 def test_what_is_no_message_is_an_error(received):
     with pytest.raises(SpeechError, match="no message"):
-        wire.parse(received)
+        realtime_protocol.parse(received)
 
 
 @pytest.mark.parametrize("kind", ["warning", "committed_transcript_with_timestamps", "edited_transcript", "new"])
 def test_what_does_not_matter_is_passed_over(kind: str):
-    assert wire.parse(f'{{"message_type": "{kind}", "warning": "w", "text": "t"}}') is None
+    assert realtime_protocol.parse(f'{{"message_type": "{kind}", "warning": "w", "text": "t"}}') is None
 
 
 @pytest.fixture

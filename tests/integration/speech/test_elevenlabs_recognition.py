@@ -16,10 +16,10 @@ from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import recognition
 from vocelio.gateway.speech.elevenlabs import recognizer as module
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
+from vocelio.gateway.speech.interfaces import CredentialsRefused, Expectation, Heard, SpeechError, Unsuitable
 from vocelio.gateway.speech.local.grammar import normal
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, Heard, SpeechError, Unsuitable
 
 PHRASES = ("billing", "technical help", "buy something", "my invoice")
 MENU = Expectation(PHRASES)

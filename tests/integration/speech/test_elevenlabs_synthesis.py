@@ -15,9 +15,9 @@ from vocelio.engine.voice import Voice
 from vocelio.gateway.config import ElevenLabs
 from vocelio.gateway.speech.elevenlabs import synthesizer as module
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
+from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError, Unsuitable
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
 
 GREETING = "Thank you for calling Example. Say sales, billing or support."
 LONG = "This sentence is one of very many. " * 20

@@ -7,31 +7,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocelio.gateway.speech.local import espeak, wire
-from vocelio.gateway.speech.local.dictionary import Dictionary
+from vocelio.gateway.speech.local import espeak, ipc
 from vocelio.gateway.speech.local.grammar import CONSONANTS, GARBAGE, VOWELS, Grammar, normal
 from vocelio.gateway.speech.local.phonemes import to_arpabet
+from vocelio.gateway.speech.local.pronunciation import Dictionary
 
 REPORTS = st.one_of(
-    st.builds(wire.Ready),
-    st.builds(wire.Broken, st.text()),
-    st.builds(wire.Partial, st.integers(0, 2**32), st.text(), st.floats(0, 1)),
-    st.builds(wire.Final, st.integers(0, 2**32), st.text(), st.floats(0, 1)),
-    st.builds(wire.Failed, st.integers(0, 2**32), st.text()),
-    st.builds(wire.LeftOut, st.text()),
+    st.builds(ipc.Ready),
+    st.builds(ipc.Broken, st.text()),
+    st.builds(ipc.Partial, st.integers(0, 2**32), st.text(), st.floats(0, 1)),
+    st.builds(ipc.Final, st.integers(0, 2**32), st.text(), st.floats(0, 1)),
+    st.builds(ipc.Failed, st.integers(0, 2**32), st.text()),
+    st.builds(ipc.LeftOut, st.text()),
 )
 
 
 @given(st.lists(REPORTS, max_size=10), st.integers(1, 50))
-def test_messages_survive_any_cutting(reports: list[wire.Report], size: int):
-    data = b"".join(map(wire.pack, reports))
-    unpacker = wire.Unpacker(wire.REPORTS)
+def test_messages_survive_any_cutting(reports: list[ipc.Report], size: int):
+    data = b"".join(map(ipc.pack, reports))
+    unpacker = ipc.Unpacker(ipc.REPORTS)
     assert [r for at in range(0, len(data), size) for r in unpacker.feed(data[at : at + size])] == reports
 
 
 @given(st.lists(st.binary(max_size=200), max_size=10))
 def test_what_is_no_message_is_a_value_error(pieces: list[bytes]):
-    unpacker = wire.Unpacker(wire.REQUESTS)
+    unpacker = ipc.Unpacker(ipc.REQUESTS)
     try:
         for piece in pieces:
             list(unpacker.feed(piece))
@@ -41,7 +41,7 @@ def test_what_is_no_message_is_a_value_error(pieces: list[bytes]):
 
 def test_a_message_of_absurd_length_is_refused_at_once():
     with pytest.raises(ValueError, match="bytes"):
-        list(wire.Unpacker(wire.REQUESTS).feed(b"\xff\xff\xff\xff"))
+        list(ipc.Unpacker(ipc.REQUESTS).feed(b"\xff\xff\xff\xff"))
 
 
 @pytest.mark.parametrize(

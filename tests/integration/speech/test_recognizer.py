@@ -16,11 +16,11 @@ from tests.integration.speech.machine import SOON
 from vocelio.codecs import mulaw
 from vocelio.gateway import logs
 from vocelio.gateway.logs import AsJson
+from vocelio.gateway.speech.interfaces import Expectation, Heard, SpeechError, Unsuitable
 from vocelio.gateway.speech.local import recognizer as module
-from vocelio.gateway.speech.local.crew import MAX_STREAMS
 from vocelio.gateway.speech.local.grammar import normal
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
-from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
+from vocelio.gateway.speech.local.worker_pool import MAX_STREAMS
 
 DIGITS = Expectation(("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"), repeat=True)
 VOICES = ("en-us", "en-us+f3", "en-us+m3", "en-us+f2")

@@ -11,9 +11,9 @@ import pytest
 
 from tests.integration.speech.local_hearing import MENU, PAUSE, Ear, children, hear, say
 from tests.integration.speech.machine import SOON, become
-from vocelio.gateway.speech.local import crew
+from vocelio.gateway.speech.interfaces import SpeechError
+from vocelio.gateway.speech.local import worker_pool
 from vocelio.gateway.speech.local.recognizer import FINAL_SECONDS, LocalRecognizer
-from vocelio.gateway.speech.ports import SpeechError
 
 PATIENCE = 1.0
 """Seconds that a caller waits for a text. It takes milliseconds; a busy machine may stand still for a half."""
@@ -114,14 +114,14 @@ async def test_it_comes_back_after_a_worker_could_not_be_replaced(room):
 async def test_workers_that_keep_dying_are_given_up_for_a_while():
     async with aclosing(LocalRecognizer(workers=1)) as recognizer:
         await recognizer.start()
-        for _ in range(crew.RESTARTS + 1):
+        for _ in range(worker_pool.RESTARTS + 1):
             await kill_a_worker(recognizer)
         begin(recognizer)
         await recognizer.settled()
         assert children() == set()
         with pytest.raises(SpeechError, match="no recognition worker"):
             await hear(recognizer, PAUSE, MENU)
-        leap(crew.RESTARTS_SECONDS)
+        leap(worker_pool.RESTARTS_SECONDS)
         begin(recognizer)
         await recognizer.settled()
         assert await understands(recognizer)
@@ -130,10 +130,12 @@ async def test_workers_that_keep_dying_are_given_up_for_a_while():
 async def test_workers_that_cannot_be_started_are_tried_at_a_bounded_rate(caplog):
     async with aclosing(LocalRecognizer(workers=1)) as recognizer:
         with few_files(0):
-            for _ in range(2 * crew.RESTARTS):
+            for _ in range(2 * worker_pool.RESTARTS):
                 begin(recognizer)
                 await recognizer.settled()
-        assert ["could not be started" in record.getMessage() for record in caplog.records] == [True] * crew.RESTARTS
+        assert ["could not be started" in record.getMessage() for record in caplog.records] == [
+            True
+        ] * worker_pool.RESTARTS
 
 
 async def test_no_more_workers_are_started_than_are_missing():

@@ -10,8 +10,8 @@ from tests.integration.speech.machine import SOON
 from vocelio.codecs import mulaw
 from vocelio.codecs._audioop import audioop
 from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.interfaces import SpeechError, Unsuitable
 from vocelio.gateway.speech.local.synthesizer import MAX_PIECE, MAX_TEXT, MAX_WAITING, LocalSynthesizer, split
-from vocelio.gateway.speech.ports import SpeechError, Unsuitable
 
 GREETING = "Thank you for calling Example. Say sales, billing or support."
 LONG = "This sentence is one of very many. " * 100

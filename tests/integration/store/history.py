@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import insert
 
 from tests.integration.store.conftest import NOW
-from vocelio.gateway.calls.meter import cost
-from vocelio.gateway.store.actor import to_json
-from vocelio.gateway.store.schema import call_events, call_logs, calls, tenants, usage
+from vocelio.gateway.calls.billing import cost
+from vocelio.gateway.store.audit.actor import to_json
+from vocelio.gateway.store.db.schema import call_events, call_logs, calls, tenants, usage
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 TODAY = NOW // DAY * DAY

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.store.conftest import NOW
 from tests.integration.store.history import DAY, HOUR, TODAY, anything, chance, keep, made
 from vocelio.gateway.errors import Invalid
-from vocelio.gateway.store.analytics import Asked, ExitTaken, Handling, Latency, analysed
+from vocelio.gateway.store.calls.analytics import Asked, ExitTaken, Handling, Latency, analysed
 
 CONTAINED = ("completed", "abandoned")
 

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 from tests.integration.store.conftest import NOW
 from tests.integration.store.history import DAY, TODAY, anything, chance, keep, made
 from vocelio.gateway.errors import Invalid, NotFound
-from vocelio.gateway.store import calls, pages
-from vocelio.gateway.store.calls import Happened, Search, TimelinePage
-from vocelio.gateway.store.journal import Segment
+from vocelio.gateway.store.calls import history
+from vocelio.gateway.store.calls.history import Happened, Search, TimelinePage
+from vocelio.gateway.store.calls.interface import Segment
+from vocelio.gateway.store.db import pagination
 
 
 def name(place=1):
@@ -20,7 +21,7 @@ async def found(database, search, tenant="harbour"):
     """The calls on all pages, by name."""
     names = []
     while True:
-        page = await calls.every(database, tenant, search)
+        page = await history.every(database, tenant, search)
         names += [call.id for call in page.items]
         assert len(page.items) <= search.limit
         if not page.next:
@@ -63,17 +64,17 @@ async def test_every_search_finds_what_a_loop_finds_newest_first_on_pages_of_any
 
 async def test_a_call_that_comes_meanwhile_moves_no_page(database):
     await keep(database, *(made(place, started=NOW + place) for place in range(4)))
-    first = await calls.every(database, "harbour", Search(limit=2))
+    first = await history.every(database, "harbour", Search(limit=2))
     await keep(database, made(9, started=NOW + 9), known=["harbour"])
-    second = await calls.every(database, "harbour", Search(limit=2, cursor=first.next))
+    second = await history.every(database, "harbour", Search(limit=2, cursor=first.next))
     assert [call.id for call in (*first.items, *second.items)] == [name(3), name(2), name(1), name(0)]
 
 
 async def test_a_row_says_what_is_known_of_the_call(database):
     segments = [("azure", 61_500_000)]
     await keep(database, made(segments=segments, disposition="sold", department="sales", outcome="transferred"))
-    (call,) = (await calls.every(database, "harbour", Search())).items
-    assert call == calls.Call(
+    (call,) = (await history.every(database, "harbour", Search())).items
+    assert call == history.Call(
         id=name(),
         number="+13072249663",
         caller="+13105550142",
@@ -94,13 +95,13 @@ async def test_a_row_says_what_is_known_of_the_call(database):
 async def test_a_timeline_has_the_bill_and_everything_that_happened_in_order(database):
     events = [("caller.heard", NOW + at, {"node": "ask", "text": "sales", "confidence": 0.93}) for at in range(250)]
     await keep(database, made(events=events, segments=[("local", 7), ("azure", 60_000_000)]))
-    told = await calls.timeline(database, "harbour", name(), TimelinePage())
+    told = await history.timeline(database, "harbour", name(), TimelinePage())
     assert told.segments == [Segment("local", 7, 0, 0), Segment("azure", 60_000_000, 80_000, 80_000)]
     expected = [Happened(1 + at // 100, 1 + at % 100, kind, when, data) for at, (kind, when, data) in enumerate(events)]
     assert (told.events, told.next, told.id) == (expected, "", name())
     pieces, page = [], TimelinePage(limit=90)
     while True:
-        part = await calls.timeline(database, "harbour", name(), page)
+        part = await history.timeline(database, "harbour", name(), page)
         pieces.append(part.events)
         if not part.next:
             break
@@ -112,45 +113,45 @@ async def test_a_timeline_has_the_bill_and_everything_that_happened_in_order(dat
 async def test_a_log_is_what_the_call_wrote(database):
     log = b'{"log":"vocelio call 1"}\n' + chance(1).randbytes(200_000)
     await keep(database, made(log=log), made(2))
-    assert await calls.log(database, "harbour", name()) == log
+    assert await history.log(database, "harbour", name()) == log
     with pytest.raises(NotFound):
-        await calls.log(database, "harbour", name(2))
+        await history.log(database, "harbour", name(2))
 
 
 async def test_another_tenants_call_is_not_there(database):
     await keep(database, made(1), made(2, tenant="depot", log=b"canary\n", events=[("key.pressed", NOW, {})]))
     for call in (name(2), name(3)):
         with pytest.raises(NotFound):
-            await calls.find(database, "harbour", call)
+            await history.find(database, "harbour", call)
         with pytest.raises(NotFound):
-            await calls.timeline(database, "harbour", call, TimelinePage())
+            await history.timeline(database, "harbour", call, TimelinePage())
         with pytest.raises(NotFound):
-            await calls.log(database, "harbour", call)
+            await history.log(database, "harbour", call)
     assert await found(database, Search()) == [name(1)]
 
 
 async def test_a_call_of_the_same_name_at_another_tenant_lends_it_nothing(database):
     await keep(database, made(1), made(1, tenant="depot", log=b"x", segments=[("azure", 5)], events=[("x", NOW, {})]))
-    told = await calls.timeline(database, "harbour", name(), TimelinePage())
+    told = await history.timeline(database, "harbour", name(), TimelinePage())
     assert (told.segments, told.events) == ([], [])
 
 
-CURSORS = ["x", "é", "bm9uZQ", pages.cut([1, 2], 1, str, lambda row: ("a", "b")).next, "!" * 500]
+CURSORS = ["x", "é", "bm9uZQ", pagination.cut([1, 2], 1, str, lambda row: ("a", "b")).next, "!" * 500]
 
 
 @pytest.mark.parametrize("cursor", CURSORS)
 async def test_a_cursor_of_elsewhere_is_refused(database, cursor):
     await keep(database, made(1))
     with pytest.raises(Invalid):
-        await calls.every(database, "harbour", Search(cursor=cursor))
+        await history.every(database, "harbour", Search(cursor=cursor))
     with pytest.raises(Invalid):
-        await calls.timeline(database, "harbour", name(), TimelinePage(cursor=cursor))
+        await history.timeline(database, "harbour", name(), TimelinePage(cursor=cursor))
 
 
 async def test_a_cursor_past_everything_is_an_empty_page(database):
     await keep(database, made(1, events=[("key.pressed", NOW, {})]))
-    far = pages.cut([1, 2], 1, str, lambda row: (2**62, 2**62)).next
-    assert (await calls.timeline(database, "harbour", name(), TimelinePage(cursor=far))).events == []
+    far = pagination.cut([1, 2], 1, str, lambda row: (2**62, 2**62)).next
+    assert (await history.timeline(database, "harbour", name(), TimelinePage(cursor=far))).events == []
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ import pytest
 from tests.integration.store.things import actions, fill_up, revision, tenant, trail
 from vocelio.engine.hours import OpeningHours
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.store import departments
-from vocelio.gateway.store.actor import to_json
-from vocelio.gateway.store.schema import departments as table
-from vocelio.gateway.store.site import Department
+from vocelio.gateway.model.tenant import Department
+from vocelio.gateway.store.audit.actor import to_json
+from vocelio.gateway.store.db.schema import departments as table
+from vocelio.gateway.store.tenants import departments
 
 SALES = Department(("+13105550111",), whisper="A \0 sales call: ü")
 

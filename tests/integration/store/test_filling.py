@@ -9,9 +9,11 @@ import pytest
 from tests.integration.store.test_sounds import wav
 from tests.integration.store.things import actions, document, trail
 from vocelio.gateway.errors import SiteError
-from vocelio.gateway.store import departments, flows, numbers, sounds, tenants, versions
-from vocelio.gateway.store.filling import fill
-from vocelio.gateway.store.folder import Folder
+from vocelio.gateway.site.folder import Folder
+from vocelio.gateway.site.seed import fill
+from vocelio.gateway.store import numbers
+from vocelio.gateway.store.flows import drafts, versions
+from vocelio.gateway.store.tenants import departments, sounds, tenants
 
 SITE = Path(__file__).parents[3] / "examples" / "site"
 ONE = "+13072249663"
@@ -60,16 +62,16 @@ async def test_a_second_time_nothing_happens(database, actor, site):
 
 async def test_what_is_different_is_changed_and_what_the_folder_has_not_is_left_alone(database, actor, site):
     await fill(database, Folder(site), actor("", "platform"))
-    await flows.put(database, actor(), "extra", document(), None)
+    await drafts.put(database, actor(), "extra", document(), None)
     done = len(await trail(database))
     flow = site / "flows" / "front-desk.json"
     flow.write_text(flow.read_text().replace("Thank you for calling", "Welcome to"))
     change(site, tenant={"id": "harbour", "name": "Harbour", "time_zone": "Europe/Berlin"})
     await fill(database, Folder(site), actor("", "platform"))
     assert [line[0] for line in (await trail(database))[done:]] == ["tenant.changed", "flow.drafted", "flow.promoted"]
-    kept = await flows.show(database, "harbour", "front-desk")
+    kept = await drafts.show(database, "harbour", "front-desk")
     assert (kept.revision, kept.active) == (2, 2)
-    assert (await flows.show(database, "harbour", "extra")).revision == 1
+    assert (await drafts.show(database, "harbour", "extra")).revision == 1
 
 
 async def test_flows_are_promoted_in_the_order_in_which_they_need_each_other(database, actor, site):
@@ -80,7 +82,7 @@ async def test_flows_are_promoted_in_the_order_in_which_they_need_each_other(dat
     assert (await versions.show(database, "harbour", "a", 1)).subflows == {"b": ("b", 1)}
     (site / "flows" / "z.json").write_bytes(document("Changed"))
     await fill(database, Folder(site), actor("", "platform"))
-    active = {flow.flow: flow.active for flow in (await flows.every(database, "harbour", 50, "")).items}
+    active = {flow.flow: flow.active for flow in (await drafts.every(database, "harbour", 50, "")).items}
     assert active == {"a": 2, "b": 2, "c": 1, "front-desk": 1, "z": 2}
 
 

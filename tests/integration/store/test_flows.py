@@ -10,6 +10,8 @@ from sqlalchemy import func, select
 
 from tests.integration.store.things import actions, document, fill_up, tenant, trail
 from vocelio.engine.voice import Voice
+from vocelio.gateway.aio import cpu_executor
+from vocelio.gateway.aio.cpu_executor import ASIDE, Aside
 from vocelio.gateway.errors import (
     BadRequest,
     Conflict,
@@ -20,27 +22,26 @@ from vocelio.gateway.errors import (
     TooMany,
     Unconditional,
 )
-from vocelio.gateway.store import aside, comparison, flows, promotion, versions
-from vocelio.gateway.store.aside import ASIDE, Aside
-from vocelio.gateway.store.departments import put as put_department
-from vocelio.gateway.store.flows import Pause
+from vocelio.gateway.model.tenant import Department
+from vocelio.gateway.store.db.schema import flow_versions
+from vocelio.gateway.store.db.schema import flows as flow_table
+from vocelio.gateway.store.flows import diff, drafts, promotion, versions
+from vocelio.gateway.store.flows.drafts import Pause
+from vocelio.gateway.store.flows.promotion import Return
+from vocelio.gateway.store.flows.versions import Pin
 from vocelio.gateway.store.numbers import NewNumber, assign, create
-from vocelio.gateway.store.promotion import Return
-from vocelio.gateway.store.schema import flow_versions
-from vocelio.gateway.store.schema import flows as flow_table
-from vocelio.gateway.store.site import Department
-from vocelio.gateway.store.versions import Pin
+from vocelio.gateway.store.tenants.departments import put as put_department
 
 
 async def draft(database, actor, flow="front-desk", text="Good day.", seen=None, **parts):
     """Put a draft, whatever is there."""
-    return await flows.put(database, actor, flow, document(text, **parts), seen)
+    return await drafts.put(database, actor, flow, document(text, **parts), seen)
 
 
 async def promoted(database, actor, flow="front-desk", text="Good day.", **parts):
     """Put a draft and promote it."""
     try:
-        seen = (await flows.show(database, actor.tenant, flow)).revision
+        seen = (await drafts.show(database, actor.tenant, flow)).revision
     except NotFound:
         seen = None
     await draft(database, actor, flow, text, seen, **parts)
@@ -53,7 +54,7 @@ async def load(database, flow, number, of="harbour"):
 
 
 async def active(database, flow="front-desk", of="harbour"):
-    return (await flows.show(database, of, flow)).active
+    return (await drafts.show(database, of, flow)).active
 
 
 # Drafts
@@ -62,8 +63,8 @@ async def active(database, flow="front-desk", of="harbour"):
 async def test_a_draft_comes_back_byte_for_byte_with_its_errors(database, actor):
     harbour = await tenant(database, actor)
     sent = b'{ "name": "Fr\xc3\xbcher",\n\t"nodes": 3, "nodes": {}, "big": 123456789012345678901234567890}'
-    flow, new = await flows.put(database, harbour, "front-desk", sent, None)
-    kept = await flows.show(database, "harbour", "front-desk")
+    flow, new = await drafts.put(database, harbour, "front-desk", sent, None)
+    kept = await drafts.show(database, "harbour", "front-desk")
     assert new
     assert bytes(kept.document) == sent
     assert (flow.name, flow.revision, flow.active, flow.pause) == ("Früher", 1, None, None)
@@ -91,7 +92,7 @@ async def test_two_who_make_the_same_flow_at_once(database, actor):
     both = (draft(database, harbour, text=text) for text in ("One", "Two"))
     done = await asyncio.gather(*both, return_exceptions=True)
     assert {type(one) for one in done} in ({tuple, Unconditional}, {tuple, Conflict})
-    assert (await flows.show(database, "harbour", "front-desk")).revision == 1
+    assert (await drafts.show(database, "harbour", "front-desk")).revision == 1
 
 
 async def test_if_match_of_a_flow_that_is_not_there_is_stale(database, actor):
@@ -125,7 +126,7 @@ async def test_the_same_draft_again_changes_nothing(database, actor):
 async def test_what_is_no_draft(database, actor, sent, error):
     harbour = await tenant(database, actor)
     with pytest.raises(error):
-        await flows.put(database, harbour, "front-desk", sent, None)
+        await drafts.put(database, harbour, "front-desk", sent, None)
     assert await actions(database) == []
 
 
@@ -133,15 +134,15 @@ async def test_a_draft_as_deep_as_it_may_be_goes_everywhere(database, actor):
     harbour = await tenant(database, actor)
     await promoted(database, harbour)
     deep = b'{"a":' * 99 + b"{}" + b"}" * 99
-    await flows.put(database, harbour, "front-desk", deep, 1)
+    await drafts.put(database, harbour, "front-desk", deep, 1)
     assert not (await promotion.check(database, "harbour", "front-desk")).promotable
-    assert (await comparison.compare(database, "harbour", "front-desk", "active", "draft")).changes
+    assert (await diff.compare(database, "harbour", "front-desk", "active", "draft")).changes
 
 
 async def test_a_flows_name_may_be_anything(database, actor):
     harbour = await tenant(database, actor)
     for place, (name, told) in enumerate([("N\0UL", "NUL"), ("x" * 300, "x" * 200), (7, "f2"), ("", "f3"), ("ü", "ü")]):
-        flow, _ = await flows.put(database, harbour, f"f{place}", json.dumps({"name": name}).encode(), None)
+        flow, _ = await drafts.put(database, harbour, f"f{place}", json.dumps({"name": name}).encode(), None)
         assert flow.name == told
     with pytest.raises(Conflict):
         await draft(database, harbour, "schema")
@@ -153,7 +154,7 @@ async def test_flows_come_in_pages(database, actor):
         await draft(database, harbour, name)
     seen, cursor = [], ""
     for _ in range(3):
-        page = await flows.every(database, "harbour", 2, cursor)
+        page = await drafts.every(database, "harbour", 2, cursor)
         seen, cursor = [*seen, *(flow.flow for flow in page.items)], page.next
     assert (seen, cursor) == ([*"abcde"], "")
 
@@ -172,13 +173,13 @@ async def test_only_a_flow_that_was_never_promoted_can_be_removed(database, acto
     harbour = await tenant(database, actor)
     await draft(database, harbour)
     with pytest.raises(Stale):
-        await flows.remove(database, harbour, "front-desk", 2)
-    await flows.remove(database, harbour, "front-desk", 1)
+        await drafts.remove(database, harbour, "front-desk", 2)
+    await drafts.remove(database, harbour, "front-desk", 1)
     with pytest.raises(NotFound):
-        await flows.show(database, "harbour", "front-desk")
+        await drafts.show(database, "harbour", "front-desk")
     await promoted(database, harbour)
     with pytest.raises(Conflict, match="Pause it"):
-        await flows.remove(database, harbour, "front-desk", None)
+        await drafts.remove(database, harbour, "front-desk", None)
 
 
 # Promotion
@@ -263,7 +264,7 @@ async def test_promotions_of_changing_drafts_count_without_a_gap(database, actor
 
     async def designer(place):
         for turn in range(3):
-            seen = (await flows.show(database, "harbour", "front-desk")).revision
+            seen = (await drafts.show(database, "harbour", "front-desk")).revision
             await draft(database, harbour, text=f"{place} {turn}", seen=seen)
             await promotion.promote(database, harbour, "front-desk", "")
 
@@ -279,7 +280,7 @@ async def test_a_draft_that_changes_while_it_is_checked_is_not_promoted(database
     harbour = await tenant(database, actor)
     await draft(database, harbour)
     free = threading.Event()
-    busy = [asyncio.create_task(ASIDE.run(free.wait)) for _ in range(aside.AT_ONCE)]
+    busy = [asyncio.create_task(ASIDE.run(free.wait)) for _ in range(cpu_executor.AT_ONCE)]
     promotions = [asyncio.create_task(promotion.promote(database, harbour, "front-desk", "")) for _ in range(2)]
     async with asyncio.timeout(10):
         while ASIDE._threads._work_queue.qsize() < 2:  # noqa: ASYNC110 (until both have read the draft; nobody tells)
@@ -368,21 +369,21 @@ async def test_another_tenants_flows_are_not_there(database, actor):
     harbour, museum = await tenant(database, actor), await tenant(database, actor, "museum")
     await promoted(database, harbour)
     for refused in (
-        flows.show(database, "museum", "front-desk"),
-        flows.remove(database, museum, "front-desk", None),
-        flows.pause(database, museum, "front-desk", Pause()),
-        flows.resume(database, museum, "front-desk"),
+        drafts.show(database, "museum", "front-desk"),
+        drafts.remove(database, museum, "front-desk", None),
+        drafts.pause(database, museum, "front-desk", Pause()),
+        drafts.resume(database, museum, "front-desk"),
         promotion.check(database, "museum", "front-desk"),
         promotion.promote(database, museum, "front-desk", ""),
         promotion.roll_back(database, museum, "front-desk", Return(1)),
         versions.every(database, "museum", "front-desk", 50, ""),
         versions.show(database, "museum", "front-desk", 1),
         load(database, "front-desk", 1, "museum"),
-        comparison.compare(database, "museum", "front-desk", "active", "draft"),
+        diff.compare(database, "museum", "front-desk", "active", "draft"),
     ):
         with pytest.raises(NotFound):
             await refused
-    assert (await flows.every(database, "museum", 50, "")).items == []
+    assert (await drafts.every(database, "museum", 50, "")).items == []
     await draft(database, museum, "outer", calls=["front-desk"])
     (problem,) = (await promotion.check(database, "museum", "outer")).problems
     assert (problem.code, problem.hint) == ("no-such-flow", "")
@@ -423,18 +424,18 @@ async def test_what_a_promotion_would_change(database, actor):
     harbour = await tenant(database, actor)
     await draft(database, harbour, text="One")
     with pytest.raises(Conflict, match="never promoted"):
-        await comparison.compare(database, "harbour", "front-desk", "active", "draft")
+        await diff.compare(database, "harbour", "front-desk", "active", "draft")
     await promoted(database, harbour, text="One")
-    assert (await comparison.compare(database, "harbour", "front-desk", "active", "draft")).changes == []
+    assert (await diff.compare(database, "harbour", "front-desk", "active", "draft")).changes == []
     await promoted(database, harbour, text="Two")
     await draft(database, harbour, text="Three", seen=2)
     for sides, before, after in ((("1", "active"), "One", "Two"), (("2", "draft"), "Two", "Three")):
-        found = await comparison.compare(database, "harbour", "front-desk", *sides)
+        found = await diff.compare(database, "harbour", "front-desk", *sides)
         (change,) = found.changes
         assert (change.path, change.before, change.after) == ("nodes.greet.text", before, after)
         assert found.summary == f'nodes.greet.text: "{before}" -> "{after}"'
     with pytest.raises(NotFound):
-        await comparison.compare(database, "harbour", "front-desk", "1", "3")
+        await diff.compare(database, "harbour", "front-desk", "1", "3")
 
 
 async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(database, actor):
@@ -443,7 +444,7 @@ async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(dat
         await promoted(database, harbour, text=text)
     back = await promotion.roll_back(database, actor(), "front-desk", Return(1, "Two was wrong"))
     assert (back.number, back.active, await active(database)) == (1, True, 1)
-    assert b"Two" in bytes((await flows.show(database, "harbour", "front-desk")).document)
+    assert b"Two" in bytes((await drafts.show(database, "harbour", "front-desk")).document)
     action, _, before, after = (await trail(database))[-1]
     assert (action, before["active"], after["active"], after["note"]) == ("flow.rolled_back", 2, 1, "Two was wrong")
     await promotion.roll_back(database, actor(), "front-desk", Return(1))
@@ -473,17 +474,17 @@ async def test_pause_and_resume(database, actor):
     harbour = await tenant(database, actor)
     await draft(database, harbour)
     with pytest.raises(Conflict, match="never promoted"):
-        await flows.pause(database, harbour, "front-desk", Pause())
+        await drafts.pause(database, harbour, "front-desk", Pause())
     await promoted(database, harbour)
     for how in (Pause(), Pause("Back at nine."), Pause("Back at nine."), Pause(forward="+13105550110")):
-        assert (await flows.pause(database, actor(), "front-desk", how)).pause == how
+        assert (await drafts.pause(database, actor(), "front-desk", how)).pause == how
     for _ in range(2):
-        assert (await flows.resume(database, actor(), "front-desk")).pause is None
+        assert (await drafts.resume(database, actor(), "front-desk")).pause is None
     done = (await trail(database))[3:]
     assert [line[0] for line in done] == ["flow.paused"] * 3 + ["flow.resumed"]
     assert done[1][3]["text"] == "Back at nine."
     with pytest.raises(Invalid):
-        await flows.pause(database, harbour, "front-desk", Pause("Text", "+13105550110"))
+        await drafts.pause(database, harbour, "front-desk", Pause("Text", "+13105550110"))
 
 
 async def test_the_foreign_key_keeps_a_flow_whose_number_leads_to_it(database, actor):
@@ -492,6 +493,6 @@ async def test_the_foreign_key_keeps_a_flow_whose_number_leads_to_it(database, a
     await create(database, harbour, NewNumber("+13072249663"))
     await assign(database, harbour, "+13072249663", "front-desk")
     with pytest.raises(Conflict):
-        await flows.remove(database, harbour, "front-desk", None)
+        await drafts.remove(database, harbour, "front-desk", None)
     async with database.reading() as connection:
         assert await connection.scalar(select(func.count()).select_from(flow_versions)) == 1

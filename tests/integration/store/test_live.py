@@ -4,8 +4,8 @@ from sqlalchemy import event
 
 from tests.integration.store.conftest import NOW
 from tests.integration.store.history import keep, made
-from vocelio.gateway.store import live
-from vocelio.gateway.store.live import KeptCall
+from vocelio.gateway.store.calls import live
+from vocelio.gateway.store.calls.live import KeptCall
 
 STATE = "the encrypted state of a call, some kilobytes"
 

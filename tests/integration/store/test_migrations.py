@@ -6,10 +6,10 @@ from alembic.migration import MigrationContext
 from sqlalchemy import delete, insert, inspect, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from vocelio.gateway.store import migration
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.schema import audit, calls, flow_versions, flows, metadata, tenants
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.db import migrate
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.schema import audit, calls, flow_versions, flows, metadata, tenants
 
 NOW = 1_700_000_000_000_000
 TENANT = {"id": "harbour", "name": "Harbour Tools", "settings": "{}", "revision": 7, "suspended": False, "created": NOW}
@@ -88,7 +88,7 @@ async def test_what_the_first_release_kept_is_kept(empty):
 
 
 async def test_steps_down_and_up_keep_what_they_do_not_touch(database):
-    steps = len([*(migration.FOLDER / "versions").glob("[0-9]*.py")])
+    steps = len([*(migrate.FOLDER / "versions").glob("[0-9]*.py")])
     async with database.writing() as connection:
         await connection.execute(insert(tenants), TENANT)
     await database.migrate(f"-{steps - 1}")

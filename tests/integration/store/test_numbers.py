@@ -10,8 +10,8 @@ from tests.integration.store.test_flows import draft, promoted
 from tests.integration.store.things import actions, fill_up, tenant, trail
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
 from vocelio.gateway.store import numbers
+from vocelio.gateway.store.db.schema import numbers as table
 from vocelio.gateway.store.numbers import NewNumber, NumberChange
-from vocelio.gateway.store.schema import numbers as table
 
 ONE, TWO, THREE = "+13072249663", "+13072249664", "+13072249665"
 

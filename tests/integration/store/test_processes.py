@@ -5,15 +5,15 @@ import asyncio
 import msgspec
 
 from tests.gateway import CollectingBus
-from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.presence import Presence
+from vocelio.gateway.calls.background.process_heartbeat import Presence
+from vocelio.gateway.calls.interfaces import Services
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.speech import only
-from vocelio.gateway.store import processes
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
-from vocelio.gateway.store.processes import SILENT, Process
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.services import only
+from vocelio.gateway.store import process_heartbeats
+from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.process_heartbeats import SILENT, Process
 
 NOW = 1_700_000_000_000_000
 ONE = Process(
@@ -32,21 +32,21 @@ ONE = Process(
 
 
 async def test_what_was_told_last_is_what_is_known(database):
-    await processes.tell(database, ONE)
+    await process_heartbeats.tell(database, ONE)
     later = msgspec.structs.replace(ONE, seen=NOW + 5, live_calls=4, draining=True)
-    await processes.tell(database, later)
-    assert await processes.every(database, NOW + 10) == [later]
+    await process_heartbeats.tell(database, later)
+    assert await process_heartbeats.every(database, NOW + 10) == [later]
 
 
 async def test_one_that_is_silent_is_gone(database):
-    await processes.tell(database, ONE)
-    assert await processes.every(database, NOW + SILENT) == [ONE]
-    assert await processes.every(database, NOW + SILENT + 1) == []
+    await process_heartbeats.tell(database, ONE)
+    assert await process_heartbeats.every(database, NOW + SILENT) == [ONE]
+    assert await process_heartbeats.every(database, NOW + SILENT + 1) == []
     other = msgspec.structs.replace(ONE, id="two", started=NOW + 1, seen=NOW + SILENT + 1)
-    await processes.tell(database, other)
-    assert await processes.every(database, NOW) == [other], "and is forgotten"
-    await processes.forget(database, "two")
-    assert await processes.every(database, NOW) == []
+    await process_heartbeats.tell(database, other)
+    assert await process_heartbeats.every(database, NOW) == [other], "and is forgotten"
+    await process_heartbeats.forget(database, "two")
+    assert await process_heartbeats.every(database, NOW) == []
 
 
 async def test_a_process_tells_how_it_stands_until_it_ends(database):
@@ -60,10 +60,10 @@ async def test_a_process_tells_how_it_stands_until_it_ends(database):
     calls.draining = True
     await presence.start()
     async with asyncio.timeout(10):
-        while not (found := await processes.every(database, now)):  # noqa: ASYNC110 (another task tells it)
+        while not (found := await process_heartbeats.every(database, now)):  # noqa: ASYNC110 (another task tells it)
             await asyncio.sleep(0.01)
     (told,) = found
     assert (told.id, told.started, told.seen, told.capacity) == (presence.id, NOW, now, 7)
     assert (told.calls_per_second, told.draining) == (0.5, True)
     await presence.aclose()
-    assert await processes.every(database, now) == []
+    assert await process_heartbeats.every(database, now) == []

@@ -6,9 +6,9 @@ import pytest
 from tests.integration.store.conftest import NOW
 from tests.integration.store.things import actions, fill_up, revision, tenant, trail
 from vocelio.gateway.errors import Conflict, Invalid
-from vocelio.gateway.store import rates
-from vocelio.gateway.store.rates import NewRate
-from vocelio.gateway.store.schema import rates as table
+from vocelio.gateway.store.db.schema import rates as table
+from vocelio.gateway.store.tenants import rates
+from vocelio.gateway.store.tenants.rates import NewRate
 
 DAY = 86_400_000_000
 

@@ -3,10 +3,10 @@
 from sqlalchemy import text
 
 from tests.gateway import TENANT
-from vocelio.gateway.store import secrets, tenants
-from vocelio.gateway.store.renewal import renew
-from vocelio.gateway.store.tenants import Account
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.store.db.key_rotation import renew
+from vocelio.gateway.store.tenants import secrets, tenants
+from vocelio.gateway.store.tenants.tenants import Account
 
 ACCOUNT = "AC" + "1" * 32
 

@@ -6,9 +6,9 @@ from sqlalchemy import select, update
 
 from tests.integration.store.things import VAULT, actions, fill_up, revision, tenant, trail
 from vocelio.gateway.errors import Conflict, GatewayError, NotFound
-from vocelio.gateway.store import secrets
-from vocelio.gateway.store.schema import secrets as table
-from vocelio.gateway.store.secrets import NewSecret
+from vocelio.gateway.store.db.schema import secrets as table
+from vocelio.gateway.store.tenants import secrets
+from vocelio.gateway.store.tenants.secrets import NewSecret
 
 
 async def test_a_call_gets_the_secret_and_nobody_reads_it_anywhere_else(database, actor):

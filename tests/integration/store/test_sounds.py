@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from tests.integration.store.things import actions, fill_up, revision, tenant, trail
 from vocelio.gateway.errors import Conflict, Invalid, NotFound, TooLarge
-from vocelio.gateway.store import sounds
-from vocelio.gateway.store.schema import sounds as table
+from vocelio.gateway.store.db.schema import sounds as table
+from vocelio.gateway.store.tenants import sounds
 
 
 def wav(seconds=0.5, rate=16_000, channels=1, width=2, level=b"\x10"):

@@ -8,12 +8,16 @@ from tests.integration.store.conftest import NOW
 from tests.integration.store.history import HOUR, keep, made
 from tests.integration.store.things import VAULT, tenant
 from vocelio.gateway.errors import Invalid
-from vocelio.gateway.store import departments, flows, numbers, promotion, tenants, transfers
-from vocelio.gateway.store.flows import Pause
-from vocelio.gateway.store.lookup import DatabaseSite
+from vocelio.gateway.model.directory import Transfers
+from vocelio.gateway.model.tenant import Department
+from vocelio.gateway.store import numbers
+from vocelio.gateway.store.calls import transfer_counts
+from vocelio.gateway.store.flows import drafts, promotion
+from vocelio.gateway.store.flows.drafts import Pause
 from vocelio.gateway.store.numbers import NewNumber, NumberChange
-from vocelio.gateway.store.site import Department, Transfers
-from vocelio.gateway.store.tenants import TenantChange
+from vocelio.gateway.store.routing.database import DatabaseSite
+from vocelio.gateway.store.tenants import departments, tenants
+from vocelio.gateway.store.tenants.tenants import TenantChange
 
 US, OTHER_US, UK, JAMAICA = "+13072249663", "+13105550111", "+442079460123", "+18765550123"
 FALLBACK = "+13105550199"
@@ -44,9 +48,9 @@ async def test_transfers_are_counted_by_their_events_and_whether_their_calls_go_
         begun(7, NOW - minute, **going, tenant="museum"),
         made(8, started=NOW - minute, **going | {"department": "sales"}),
     )
-    assert await transfers.count(database, "harbour", NOW - HOUR, NOW) == Transfers(begun=4, under_way=3)
-    assert await transfers.count(database, "museum", NOW - HOUR, NOW) == Transfers(1, 1)
-    assert await transfers.count(database, "nobody", NOW - HOUR, NOW) == Transfers(0, 0)
+    assert await transfer_counts.count(database, "harbour", NOW - HOUR, NOW) == Transfers(begun=4, under_way=3)
+    assert await transfer_counts.count(database, "museum", NOW - HOUR, NOW) == Transfers(1, 1)
+    assert await transfer_counts.count(database, "nobody", NOW - HOUR, NOW) == Transfers(0, 0)
 
 
 async def test_the_site_answers_for_calls(database, actor):
@@ -62,7 +66,7 @@ async def test_the_count_takes_the_index(database):
     """However many events there are: a tenant's of that type, of the last hours only."""
     if not database.sqlite:
         return  # PostgreSQL reads tables that are empty as they are
-    query = transfers._counts("harbour", NOW - HOUR, NOW).compile(compile_kwargs={"literal_binds": True})
+    query = transfer_counts._counts("harbour", NOW - HOUR, NOW).compile(compile_kwargs={"literal_binds": True})
     async with database.reading() as connection:
         plan = str((await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")).all())
     assert "ix_call_events_tenant_id_type_at (tenant_id=? AND type=? AND at>?)" in plan
@@ -118,7 +122,7 @@ async def test_a_flow_that_rings_others_is_not_promoted(database, actor, fields,
     harbour = await tenant(database, actor)
     await departments.put(database, harbour, "old", Department((UK,)))
     await numbers.create(database, harbour, NewNumber(US))
-    await flows.put(database, harbour, "ring", ringing(**fields), None)
+    await drafts.put(database, harbour, "ring", ringing(**fields), None)
     checked = await promotion.check(database, "harbour", "ring")
     assert ([problem.path for problem in checked.problems], checked.promotable) == (wrong, not wrong)
     if wrong:
@@ -138,12 +142,12 @@ async def test_a_pause_and_a_fallback_lead_only_where_calls_may_go(database, act
     with pytest.raises(Invalid) as refused:
         await numbers.change(database, harbour, US, NumberChange(fallback="+881612345678"))
     assert paths(refused) == ["fallback"]
-    await flows.put(database, harbour, "ring", ringing(number=OTHER_US), None)
+    await drafts.put(database, harbour, "ring", ringing(number=OTHER_US), None)
     await promotion.promote(database, harbour, "ring", "")
     with pytest.raises(Invalid) as refused:
-        await flows.pause(database, harbour, "ring", Pause(forward=JAMAICA))
+        await drafts.pause(database, harbour, "ring", Pause(forward=JAMAICA))
     assert paths(refused) == ["forward"]
-    await flows.pause(database, harbour, "ring", Pause(forward=FALLBACK))
+    await drafts.pause(database, harbour, "ring", Pause(forward=FALLBACK))
 
 
 async def test_stricter_rules_count_for_what_was_saved_before(database, actor):

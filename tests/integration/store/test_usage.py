@@ -12,8 +12,8 @@ from msgspec import UNSET, ValidationError, convert
 from tests.integration.store.conftest import NOW
 from tests.integration.store.history import DAY, TODAY, anything, chance, keep, made
 from vocelio.gateway.errors import Invalid
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.usage import Asked, Sum, Usage, UsageRow, to_csv, used
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.calls.usage import Asked, Sum, Usage, UsageRow, to_csv, used
 
 KEYS = ("tenant", "flow", "number", "tier", "day")
 TODAYS_DATE = datetime.fromtimestamp(TODAY / 1e6, UTC).date()

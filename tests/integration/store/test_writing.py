@@ -12,10 +12,10 @@ from tests.integration.store.things import VAULT
 from tests.postgres import over_tcp
 from tests.proxy import Proxy
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.journal import SavedCall, Segment
-from vocelio.gateway.store.schema import call_events, call_logs, calls, tenants, usage
-from vocelio.gateway.store.writing import DatabaseJournal
+from vocelio.gateway.store.calls.interface import SavedCall, Segment
+from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.schema import call_events, call_logs, calls, tenants, usage
 
 
 async def tenant(database, name="harbour"):

@@ -4,11 +4,11 @@ import json
 
 from sqlalchemy import insert, select
 
-from vocelio.gateway.store import tenants
-from vocelio.gateway.store.schema import audit
-from vocelio.gateway.store.schema import tenants as tenant_table
-from vocelio.gateway.store.site import Tenant
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.model.tenant import Tenant
+from vocelio.gateway.store.db.schema import audit
+from vocelio.gateway.store.db.schema import tenants as tenant_table
+from vocelio.gateway.store.tenants import tenants
 
 VAULT = Vault(["the tests' key"])
 

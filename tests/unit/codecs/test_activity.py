@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocelio.codecs._audioop import audioop
-from vocelio.codecs.activity import FRAME_BYTES, Edge, SpeechEnded, SpeechStarted, VoiceActivity
+from vocelio.codecs.vad import FRAME_BYTES, Edge, SpeechEnded, SpeechStarted, VoiceActivity
 
 RATE = 8000
 

@@ -14,11 +14,11 @@ from vocelio.engine.flow import Flow
 from vocelio.engine.nodes import TYPES
 from vocelio.engine.schema import document as schema_document
 from vocelio.gateway import config
-from vocelio.gateway.api import pushing
+from vocelio.gateway.api.websockets import push_socket
 from vocelio.gateway.cli import app
-from vocelio.gateway.monitors.picture import Picture
-from vocelio.gateway.simulator.switches import Switches
-from vocelio.gateway.store.calls import Outcome
+from vocelio.gateway.monitors.call_view import Picture
+from vocelio.gateway.simulator.behavior import Switches
+from vocelio.gateway.store.calls.history import Outcome
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
@@ -63,7 +63,7 @@ def test_a_refused_call_can_be_searched_for():
 
 def test_what_monitors_are_sent_is_described():
     described = (ROOT / "docs" / "monitors.md").read_text()
-    names = {field.name for field in msgspec.structs.fields(Picture)} | {str(code) for code in pushing.REASONS}
+    names = {field.name for field in msgspec.structs.fields(Picture)} | {str(code) for code in push_socket.REASONS}
     names |= {"snapshot", "event", "changes", "gap", "beat", "format"}
     assert {name for name in names if name not in described} == set()
 

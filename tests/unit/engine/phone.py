@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine.document import Known, load
-from vocelio.engine.facts import CallFacts, TenantFacts
+from vocelio.engine.call_info import CallFacts, TenantFacts
 from vocelio.engine.flow import NOTHING_KNOWN, FlowVersion
+from vocelio.engine.runtime.state import State
 from vocelio.engine.session import Session
-from vocelio.engine.state import State
+from vocelio.engine.validation.loader import Known, load
 
 CALLER, NUMBER = "+13075550100", "+13072249663"
 STARTED = 1_772_548_200_000_000  # Tuesday, 2026-03-03 14:30 UTC

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from vocelio.engine.difference import IGNORED, MAX_CHANGES, MAX_KEY, MAX_LINES, MAX_RENAMED, Change, difference, summary
+from vocelio.engine.diff import IGNORED, MAX_CHANGES, MAX_KEY, MAX_LINES, MAX_RENAMED, Change, difference, summary
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.json"))
 BYE: dict[str, Any] = {"type": "hangup"}

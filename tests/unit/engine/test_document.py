@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from tests.unit.engine.phone import flow
-from vocelio.engine.document import Known, check, load
+from vocelio.engine.diagnostics import MAX_PROBLEMS
 from vocelio.engine.errors import DocumentError
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.library import check_all
-from vocelio.engine.problems import MAX_PROBLEMS
+from vocelio.engine.validation.flow_set import check_all
+from vocelio.engine.validation.loader import Known, check, load
 
 FLOWS = Path(__file__).parents[2] / "data" / "flows"
 BROKEN = sorted(path.stem for path in FLOWS.glob("*.json"))

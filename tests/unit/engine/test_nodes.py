@@ -6,11 +6,11 @@ import pytest
 
 from tests.unit.engine.phone import CALLER, NUMBER, Phone, facts
 from vocelio.engine import actions, events
-from vocelio.engine.document import Known, load
-from vocelio.engine.facts import TenantFacts
+from vocelio.engine.call_info import TenantFacts
 from vocelio.engine.hours import OpeningHours
 from vocelio.engine.nodes import TYPES
 from vocelio.engine.nodes.voice import ChangeVoice
+from vocelio.engine.validation.loader import Known, load
 from vocelio.engine.voice import Voice
 
 REST = {"type": "wait", "seconds": 9}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from vocelio.engine.document import check
 from vocelio.engine.nodes import TYPES
 from vocelio.engine.schema import DIALECT, flow_schema
+from vocelio.engine.validation.loader import check
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.json") if path.name != "site.json")

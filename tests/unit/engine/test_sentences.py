@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocelio.engine.sentences import MAX_SENTENCE, sentences, split
+from vocelio.engine.prompts.sentences import MAX_SENTENCE, sentences, split
 
 TEXTS = st.text() | st.text(alphabet="ab .!?\n…。", max_size=900) | st.lists(st.text("x", max_size=300)).map(" ".join)
 

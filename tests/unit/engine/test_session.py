@@ -7,9 +7,9 @@ import pytest
 
 from tests.unit.engine.phone import Phone, facts, flow
 from vocelio.engine import actions, events
-from vocelio.engine.document import load
 from vocelio.engine.errors import CheckpointError, EventError
 from vocelio.engine.session import APOLOGY, GOODBYE, TOO_LONG, Session
+from vocelio.engine.validation.loader import load
 
 SAY: dict[str, Any] = {"type": "say", "text": "Hello.", "exits": {"next": "rest"}}
 REST: dict[str, Any] = {"type": "wait", "seconds": 60}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from vocelio.engine.jsonpath import JsonPath
-from vocelio.engine.templates import Condition, RenderError, Template, Value
+from vocelio.engine.templating.jsonpath import JsonPath
+from vocelio.engine.templating.template import Condition, RenderError, Template, Value
 
 NOW = datetime(2026, 3, 3, 14, 30, tzinfo=UTC)
 SCOPE: dict[str, Any] = {

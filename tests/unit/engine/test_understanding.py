@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocelio.engine.phonetics import alike, sound
-from vocelio.engine.understanding import DIGITS, choice, could_become_another, digits, number, wavers, words, yes_no
+from vocelio.engine.nlu.matching import DIGITS, choice, could_become_another, digits, number, wavers, words, yes_no
+from vocelio.engine.nlu.phonetics import alike, sound
 
 CHOICES = {"sales": ("sales", "buy something"), "billing": ("billing", "my invoice"), "support": ("sales support",)}
 

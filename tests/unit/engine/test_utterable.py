@@ -9,21 +9,21 @@ import pytest
 
 from tests.unit.engine.phone import Phone, flow
 from vocelio.engine import actions
-from vocelio.engine.document import Known, check, load
-from vocelio.engine.facts import TenantFacts
+from vocelio.engine.call_info import TenantFacts
 from vocelio.engine.flow import NOTHING_KNOWN
-from vocelio.engine.foresight import Foresight
-from vocelio.engine.library import check_all
-from vocelio.engine.naming import readables
 from vocelio.engine.nodes import TYPES
 from vocelio.engine.nodes.collect import KEYS_ONLY, NOT_UNDERSTOOD
-from vocelio.engine.scenario import document as scenario
-from vocelio.engine.scenario.run import as_given, run
-from vocelio.engine.scenario.run import facts as given_facts
-from vocelio.engine.sentences import split
+from vocelio.engine.prompts.dataflow import Foresight
+from vocelio.engine.prompts.sentences import split
+from vocelio.engine.prompts.static_prompts import MAX_UTTERANCES, Utterance, utterable
+from vocelio.engine.scenario import loader as scenario
+from vocelio.engine.scenario.runner import as_given, run
+from vocelio.engine.scenario.runner import facts as given_facts
 from vocelio.engine.session import APOLOGY, GOODBYE, LETS_GO_ON, TOO_LONG
-from vocelio.engine.templates import Template
-from vocelio.engine.utterable import MAX_UTTERANCES, Utterance, utterable
+from vocelio.engine.templating.template import Template
+from vocelio.engine.validation.flow_set import check_all
+from vocelio.engine.validation.loader import Known, check, load
+from vocelio.engine.validation.names import readables
 from vocelio.engine.voice import Voice
 
 ROOT = Path(__file__).parents[3]

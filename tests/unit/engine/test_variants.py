@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from vocelio.engine.templates import Template
-from vocelio.engine.variants import MARK, MAX_VARIANTS, variants
+from vocelio.engine.prompts.expansion import MARK, MAX_VARIANTS, variants
+from vocelio.engine.templating.template import Template
 
 KNOWN = {
     ("tenant",): [json.dumps({"name": "Acme", "city": "Cody"})],

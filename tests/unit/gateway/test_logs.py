@@ -9,7 +9,7 @@ import logging
 import pytest
 
 from vocelio.gateway import logs
-from vocelio.gateway.server import config, loop_factory
+from vocelio.gateway.server.server import config, loop_factory
 
 LOG = logging.getLogger("vocelio.gateway.test")
 

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from vocelio.gateway import logs
+from vocelio.gateway.aio.periodic import Periodic
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.periodic import Periodic
 
 
 @pytest.mark.parametrize("trouble", [StoreUnavailable(), ZeroDivisionError()])

@@ -18,14 +18,15 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from vocelio.engine import answers, events
-from vocelio.engine.answers import Answer, Answers, Expect
+from vocelio.engine import events
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.flow import REPEAT, Key, Phrases
+from vocelio.engine.nlu import answer_grammar
+from vocelio.engine.nlu.answer_grammar import Answer, Answers, Expect
+from vocelio.engine.nlu.phonetics import alike
 from vocelio.engine.node import Node
-from vocelio.engine.phonetics import alike
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run, Wish
-from vocelio.engine.templates import Template
+from vocelio.engine.runtime.node_context import Run, Wish
+from vocelio.engine.templating.template import Template
 
 LONGEST_UTTERANCE = 20.0  # seconds: a recogniser that never comes to an end is not waited for
 BETWEEN_KEYS = 3.0  # seconds: how long a person takes to find the next digit
@@ -145,12 +146,12 @@ class Collect(Node, frozen=True, kw_only=True):
             run.listen(expected.grammar(), repeat=expected.repeat, silence=self.silence, sensitive=self.sensitive)
 
     def _answers(self, run: Run) -> Answers:
-        return answers.yes_no(run.wishes) if run.memory(Memory).confirming else self.answers(run.wishes)
+        return answer_grammar.yes_no(run.wishes) if run.memory(Memory).confirming else self.answers(run.wishes)
 
     def answers(self, wishes: Mapping[str, Wish]) -> Answers:
         """What the question itself expects, beside ``wishes``."""
         if self.expect == "yes_no":
-            return answers.yes_no(wishes)
+            return answer_grammar.yes_no(wishes)
         phrases = {name: choice.phrases for name, choice in self.choices.items()}
         keys: dict[str, str] = {choice.key: name for name, choice in self.choices.items() if choice.key}
         limits = (self.min_digits, self.max_digits, self.terminator)

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.node import Node
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
-from vocelio.engine.templates import Condition
+from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.templating.template import Condition
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

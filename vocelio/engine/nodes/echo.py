@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from vocelio.engine.events import AnyEvent, TimerFired
 from vocelio.engine.node import Node
-from vocelio.engine.run import Run
+from vocelio.engine.runtime.node_context import Run
 
 
 class Echo(Node, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from vocelio.engine.node import Node
-from vocelio.engine.run import Run
+from vocelio.engine.runtime.node_context import Run
 
 
 class End(Node, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from vocelio.engine.node import Node
-from vocelio.engine.run import Run
-from vocelio.engine.templates import Template
+from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.templating.template import Template
 
 
 class Hangup(Node, frozen=True, kw_only=True):

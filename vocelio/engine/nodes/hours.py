@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC
 from typing import ClassVar
 
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.hours import Holidays, OpeningHours, Special, Weekly, zone
 from vocelio.engine.node import Node
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
+from vocelio.engine.runtime.node_context import Run
 
 
 class Hours(Node, frozen=True, kw_only=True):

@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.events import AnyEvent, QueueEnded
 from vocelio.engine.node import Node
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
+from vocelio.engine.runtime.node_context import Run
 
 
 class Queue(Node, frozen=True, kw_only=True):

@@ -6,8 +6,8 @@ from msgspec import Meta
 
 from vocelio.engine.events import AnyEvent, KeyPressed, PromptFinished, PromptInterrupted, RecordingEnded, TimerFired
 from vocelio.engine.node import Node
-from vocelio.engine.run import Run
-from vocelio.engine.templates import Template
+from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.templating.template import Template
 
 SHORTEST = 1.0  # seconds: less is the click of somebody hanging up
 OVERDUE = 15.0  # seconds: a recording that never ends is not waited for

@@ -6,13 +6,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.events import AnyEvent, ReplyArrived, TimerFired
-from vocelio.engine.jsonpath import JsonPath
 from vocelio.engine.node import Node
-from vocelio.engine.problems import Problem
-from vocelio.engine.reading import Secrets
-from vocelio.engine.run import Run
-from vocelio.engine.templates import Template, Value
+from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.template_scope import Secrets
+from vocelio.engine.templating.jsonpath import JsonPath
+from vocelio.engine.templating.template import Template, Value
 
 BETWEEN_TRIES = 2.0  # seconds: what the shell may wait before it tries again
 OVERDUE = 5.0  # seconds: a reply that does not even fail in time is not waited for

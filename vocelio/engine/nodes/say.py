@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.events import AnyEvent, PromptFinished, PromptInterrupted
 from vocelio.engine.node import Node
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
-from vocelio.engine.templates import Template
+from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.templating.template import Template
 from vocelio.engine.voice import Voice
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.node import Node
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
-from vocelio.engine.templates import Value
+from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.templating.template import Value
 
 
 class Set(Node, frozen=True, kw_only=True):

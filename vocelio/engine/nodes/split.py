@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.node import Node
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
+from vocelio.engine.runtime.node_context import Run
 
 Weight = Annotated[float, Meta(ge=0, le=1_000_000)]
 

@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
+from vocelio.engine.call_info import E164
+from vocelio.engine.diagnostics import Problem
 from vocelio.engine.events import AnyEvent, TransferEnded
-from vocelio.engine.facts import E164
 from vocelio.engine.node import Node
-from vocelio.engine.problems import Problem
-from vocelio.engine.run import Run
-from vocelio.engine.templates import Template
+from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.templating.template import Template
 
 SIP = re.compile(r"sips?:[^\s@<>\"]{1,100}@[^\s@<>\"]{1,200}")
 

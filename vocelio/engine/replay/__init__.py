@@ -1,1 +1,1 @@
-"""Replay: a call's log, run again on its own version or on another, and where the conversation would differ."""
+"""Replay of a call log and comparison with the original run."""

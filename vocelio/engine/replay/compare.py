@@ -14,11 +14,11 @@ import msgspec
 
 from vocelio.engine import events
 from vocelio.engine.actions import AnyAction
+from vocelio.engine.call_log.exchange import Exchange, replay, same, step, without_secrets
+from vocelio.engine.call_log.log import CallLog
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay.exchange import Exchange, replay, same, step, without_secrets
-from vocelio.engine.replay.log import CallLog
-from vocelio.engine.replay.outstanding import Outstanding, Unmatched, too_early
-from vocelio.engine.replay.perceived import Change, changes
+from vocelio.engine.replay.action_diff import Change, changes
+from vocelio.engine.replay.pending import Outstanding, Unmatched, too_early
 from vocelio.engine.session import Session
 
 Ending = Literal["same", "differs", "masked"]

@@ -1,7 +1,7 @@
 """A comparison as text for a terminal: the verdict first, then the conversation and where it differs."""
 
+from vocelio.engine.call_log.log import CallLog
 from vocelio.engine.replay.compare import Comparison, Difference
-from vocelio.engine.replay.log import CallLog
 from vocelio.engine.replay.transcript import render, transcript
 
 

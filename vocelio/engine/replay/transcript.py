@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine.replay.exchange import Exchange
+from vocelio.engine.call_log.exchange import Exchange
 
 Who = Literal["flow", "caller", ""]
 

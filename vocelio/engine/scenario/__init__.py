@@ -1,1 +1,1 @@
-"""Scenario tests for flow authors: a YAML file of calls, run over a virtual telephone in milliseconds."""
+"""Scenario tests that flow authors write in YAML."""

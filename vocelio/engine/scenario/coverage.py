@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from vocelio.engine.actions import Note
+from vocelio.engine.call_log.exchange import Exchange
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.node import Node
 from vocelio.engine.nodes.end import End
 from vocelio.engine.nodes.subflow import Subflow
-from vocelio.engine.replay.exchange import Exchange
 
 Way = tuple[str, str]
 """A node and an exit of it; for a node without exits, such as hangup, the exit is empty: having been there."""

@@ -7,11 +7,11 @@ import msgspec
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.transcript import render as conversation
 from vocelio.engine.replay.transcript import transcript
-from vocelio.engine.scenario.check import check
 from vocelio.engine.scenario.coverage import Coverage, coverage
-from vocelio.engine.scenario.document import ScenarioError
-from vocelio.engine.scenario.run import Failure, Result, run
+from vocelio.engine.scenario.loader import ScenarioError
+from vocelio.engine.scenario.runner import Failure, Result, run
 from vocelio.engine.scenario.steps import Scenario
+from vocelio.engine.scenario.validation import check
 
 
 class Report(msgspec.Struct, frozen=True):

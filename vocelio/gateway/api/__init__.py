@@ -1,1 +1,1 @@
-"""The control API: JSON over HTTP, for admins, designers and operators. Tenants see their own things only."""
+"""The JSON control API. A credential's tenant is the only one it can see."""

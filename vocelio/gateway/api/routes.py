@@ -5,43 +5,43 @@ from itertools import groupby
 
 from starlette.routing import BaseRoute, Route
 
+from vocelio.codecs.telephony import MAX_SOUND
 from vocelio.engine import schema
-from vocelio.engine.document import MAX_BYTES as MAX_FLOW
-from vocelio.gateway.api import (
+from vocelio.engine.validation.loader import MAX_BYTES as MAX_FLOW
+from vocelio.gateway.api.framework import openapi
+from vocelio.gateway.api.framework.authentication import Gate
+from vocelio.gateway.api.framework.endpoint import Endpoint, Nowhere, Resource
+from vocelio.gateway.api.framework.operation import Answer, Context, Operation
+from vocelio.gateway.api.framework.rate_limit import Limits
+from vocelio.gateway.api.framework.websocket_tickets import Tickets
+from vocelio.gateway.api.resources import (
     analytics,
+    api_keys,
     audit,
     calls,
     departments,
     flows,
-    keys,
     live,
     numbers,
-    openapi,
     processes,
     prompts,
+    provisioning,
     rates,
     recordings,
-    registrations,
     secrets,
     sounds,
     speech,
     tenants,
     usage,
 )
-from vocelio.gateway.api.authentication import Gate
-from vocelio.gateway.api.endpoint import Endpoint, Nowhere, Resource
-from vocelio.gateway.api.limits import Limits
-from vocelio.gateway.api.operation import Answer, Context, Operation
-from vocelio.gateway.api.sockets import Sockets, Watching
-from vocelio.gateway.api.tickets import Tickets
+from vocelio.gateway.api.websockets.endpoints import Sockets, Watching
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.carrier.registration import Registrar
 from vocelio.gateway.clock import WallClock
+from vocelio.gateway.crypto.encryption import Vault
 from vocelio.gateway.metrics import CONTENT_TYPE
-from vocelio.gateway.rendered.renderer import Renderer
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.folder import MAX_SOUND
-from vocelio.gateway.store.vault import Vault
+from vocelio.gateway.prompts.render_worker import Renderer
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.twilio.provisioning.worker import Registrar
 
 JSON, JSON_SCHEMA, WAV = "application/json", "application/schema+json", "audio/wav"
 MADE, MADE_OR_NOT, TOLD, PARTLY = (201,), (200, 201), (202,), (200, 206)
@@ -60,7 +60,7 @@ async def description(_: Context) -> Answer[bytes]:
 
 OPERATIONS = (
     Operation("GET", "/openapi.json", None, description, media=(JSON,)),
-    Operation("GET", "/v1/me", "read", keys.me, tenant=False),
+    Operation("GET", "/v1/me", "read", api_keys.me, tenant=False),
     Operation("GET", "/v1/speech", "read", speech.providers, tenant=False),
     # The platform
     Operation("GET", "/metrics", "platform", speech.metrics, tenant=False, media=(CONTENT_TYPE,)),
@@ -76,10 +76,10 @@ OPERATIONS = (
     Operation("PATCH", "/v1/tenant", "administer", tenants.change_own, limit=SETTINGS),
     Operation("PUT", "/v1/tenant/twilio", "administer", tenants.set_account),
     Operation("DELETE", "/v1/tenant/twilio", "administer", tenants.remove_account),
-    Operation("GET", "/v1/keys", "administer", keys.every, tenant=False),
-    Operation("POST", "/v1/keys", "administer", keys.create, tenant=False, statuses=MADE),
-    Operation("GET", "/v1/keys/{key}", "administer", keys.show, tenant=False),
-    Operation("DELETE", "/v1/keys/{key}", "administer", keys.revoke, tenant=False),
+    Operation("GET", "/v1/keys", "administer", api_keys.every, tenant=False),
+    Operation("POST", "/v1/keys", "administer", api_keys.create, tenant=False, statuses=MADE),
+    Operation("GET", "/v1/keys/{key}", "administer", api_keys.show, tenant=False),
+    Operation("DELETE", "/v1/keys/{key}", "administer", api_keys.revoke, tenant=False),
     Operation("GET", "/v1/rates", "read", rates.every),
     Operation("POST", "/v1/rates", "administer", rates.set, statuses=MADE),
     Operation("GET", "/v1/audit", "administer", audit.every, tenant=False),
@@ -122,12 +122,12 @@ OPERATIONS = (
     Operation("DELETE", "/v1/numbers/{number}/assignment", "administer", numbers.unassign),
     Operation("GET", "/v1/numbers/{number}/assignments", "read", numbers.assignments),
     Operation(
-        "POST", "/v1/numbers/{number}/registration", "administer", registrations.again, statuses=TOLD, twilio=True
+        "POST", "/v1/numbers/{number}/registration", "administer", provisioning.again, statuses=TOLD, twilio=True
     ),
-    Operation("GET", "/v1/registrations", "read", registrations.every, twilio=True),
-    Operation("POST", "/v1/registrations/repair", "administer", registrations.repair, statuses=TOLD, twilio=True),
-    Operation("GET", "/v1/twilio/numbers", "administer", registrations.offered, twilio=True),
-    Operation("POST", "/v1/numbers/import", "administer", registrations.import_numbers, twilio=True),
+    Operation("GET", "/v1/registrations", "read", provisioning.every, twilio=True),
+    Operation("POST", "/v1/registrations/repair", "administer", provisioning.repair, statuses=TOLD, twilio=True),
+    Operation("GET", "/v1/twilio/numbers", "administer", provisioning.offered, twilio=True),
+    Operation("POST", "/v1/numbers/import", "administer", provisioning.import_numbers, twilio=True),
     # Calls
     Operation("GET", "/v1/calls", "read", calls.every),
     Operation("GET", "/v1/calls/{call}", "read", calls.show),

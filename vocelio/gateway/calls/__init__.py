@@ -1,1 +1,1 @@
-"""The live call: one per media stream, the record that outlives it, and the registry of both."""
+"""Live calls: the registry, the call record that outlives a stream, and the session of each stream."""

@@ -17,19 +17,20 @@ import msgspec
 
 from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.voice import Voice
-from vocelio.gateway.calls.audience import Audience, Overheard
-from vocelio.gateway.calls.clearance import Clearance
-from vocelio.gateway.calls.dispatch import Commanded, Dispatch
-from vocelio.gateway.calls.load import Load
-from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.record import CallRecord, state
-from vocelio.gateway.calls.tasks import Tasks
-from vocelio.gateway.calls.tickets import Ticket, Tickets
+from vocelio.gateway.aio.task_set import Tasks
+from vocelio.gateway.calls.admission import Load
+from vocelio.gateway.calls.call_record import CallRecord, state
+from vocelio.gateway.calls.control.commands import Commanded, Dispatch
+from vocelio.gateway.calls.control.listen_in import Audience, Overheard
+from vocelio.gateway.calls.interfaces import Services
+from vocelio.gateway.calls.stream_tokens import Ticket, Tickets
 from vocelio.gateway.config import CAPACITY
+from vocelio.gateway.dialing.authorization import Clearance
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.journal import SavedCall, Segment, Told, nothing
-from vocelio.gateway.store.site import Assignment, Tenant
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.tenant import Tenant
+from vocelio.gateway.store.calls.interface import SavedCall, Segment, Told, nothing
 
 LOG = logging.getLogger(__name__)
 

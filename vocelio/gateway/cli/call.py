@@ -11,10 +11,10 @@ import typer
 from vocelio.engine.voice import Voice
 from vocelio.gateway.cli import common
 from vocelio.gateway.config import Settings
-from vocelio.gateway.simulator import events
-from vocelio.gateway.simulator.caller import Caller, Play, Press, Speak, Step
-from vocelio.gateway.simulator.carrier import Carrier
-from vocelio.gateway.simulator.report import CallReport
+from vocelio.gateway.simulator.caller.script import Caller, Play, Press, Speak, Step
+from vocelio.gateway.simulator.report import events
+from vocelio.gateway.simulator.report.report import CallReport
+from vocelio.gateway.simulator.simulator import Carrier
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 app = typer.Typer(add_completion=False)

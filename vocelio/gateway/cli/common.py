@@ -13,7 +13,7 @@ from rich.console import Console
 
 from vocelio.gateway import config
 from vocelio.gateway.errors import GatewayError
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.interfaces import SpeechError
 
 Server = Annotated[str, typer.Option(help="Where the gateway listens; otherwise localhost at PORT, or 8080.")]
 

@@ -9,21 +9,21 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from vocelio.gateway.calls.ports import Services
+from vocelio.gateway.calls.interfaces import Services
 from vocelio.gateway.cli import common
 from vocelio.gateway.cli.call import CALLER, CALLERS_VOICE
-from vocelio.gateway.cli.conversation import Conversation
-from vocelio.gateway.cli.stage import stage
+from vocelio.gateway.cli.call_printer import Conversation
+from vocelio.gateway.cli.embedded_gateway import stage
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import EventBus, Watcher
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.simulator.caller import Caller, Speak
-from vocelio.gateway.simulator.report import CallReport
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.simulator.caller.script import Caller, Speak
+from vocelio.gateway.simulator.report.report import CallReport
+from vocelio.gateway.site.folder import Folder
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.speech import only
-from vocelio.gateway.store.folder import Folder
-from vocelio.gateway.store.memory import MemoryJournal
+from vocelio.gateway.speech.services import only
+from vocelio.gateway.store.in_memory import MemoryJournal
 
 app = typer.Typer(add_completion=False)
 

@@ -13,12 +13,12 @@ import msgspec
 import typer
 from rich.table import Table
 
-from vocelio.gateway.cli import client, common
-from vocelio.gateway.cli.client import Api, ApiError
+from vocelio.gateway.cli import api_client, common
+from vocelio.gateway.cli.api_client import Api, ApiError
 from vocelio.gateway.config import SIMULATOR_ACCOUNT, Settings
 from vocelio.gateway.errors import GatewayError, SettingsError
-from vocelio.gateway.store import migration
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.store.db import migrate
+from vocelio.gateway.store.db.database import Database
 
 app = typer.Typer(add_completion=False)
 
@@ -40,7 +40,7 @@ class Finding(msgspec.Struct, frozen=True):
 
 @app.command()
 def doctor(
-    tenant: client.TenantName = "",
+    tenant: api_client.TenantName = "",
     repair: Annotated[bool, typer.Option("--repair", help="Set numbers anew that are not as they should be.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     server: common.Server = "",
@@ -93,10 +93,10 @@ def _database(settings: Settings) -> Finding:
         revision = asyncio.run(_revision(settings.database_url))
     except GatewayError as error:
         return Finding("database", "wrong", str(error))
-    if revision == migration.head():
+    if revision == migrate.head():
         return Finding("database", "fine", f"answers, and has the tables of revision {revision}")
     found = f"has the tables of revision {revision}" if revision else "has no tables yet"
-    return Finding("database", "wrong", f"{found}: `vocelio serve` makes those of {migration.head()}")
+    return Finding("database", "wrong", f"{found}: `vocelio serve` makes those of {migrate.head()}")
 
 
 async def _revision(url: str) -> str:
@@ -108,17 +108,17 @@ async def _revision(url: str) -> str:
 
 
 def _redis(url: str) -> Finding:
-    from vocelio.gateway.events import redis_server  # here: most have none, and it takes half a second to import
+    from vocelio.gateway.events.redis import client  # here: most have none, and it takes half a second to import
 
     async def reached() -> bool:
-        async with asyncio.timeout(redis_server.SECONDS):
-            server = await redis_server.reach(url)
+        async with asyncio.timeout(client.SECONDS):
+            server = await client.reach(url)
         await server.aclose()
         return server.sharded
 
     try:
         sharded = asyncio.run(reached())
-    except redis_server.TROUBLE as error:  # its text may show the address, which may hold a password
+    except client.TROUBLE as error:  # its text may show the address, which may hold a password
         problem = f"does not answer ({type(error).__name__}): monitors see events of one process only, and late"
         return Finding("redis", "wrong", problem)
     return Finding("redis", "fine", f"answers{', and is a cluster' if sharded else ''}")

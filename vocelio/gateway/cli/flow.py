@@ -9,16 +9,16 @@ from urllib.parse import quote
 import typer
 from rich.progress import Progress
 
+from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagram import dot, svg, tree
+from vocelio.engine.diagram.model import picture
 from vocelio.engine.errors import EngineError
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.library import check_all
-from vocelio.engine.picture import dot, svg, tree
-from vocelio.engine.picture.model import picture
-from vocelio.engine.problems import Problem
-from vocelio.engine.scenario import document as scenario
+from vocelio.engine.scenario import loader as scenario
 from vocelio.engine.scenario import report as scenarios_report
 from vocelio.engine.scenario.steps import Scenario
-from vocelio.gateway.cli import client, common, rendering
+from vocelio.engine.validation.flow_set import check_all
+from vocelio.gateway.cli import api_client, common, render_progress
 
 app = typer.Typer(help="Validate, test, show and promote flows.", no_args_is_help=True, add_completion=False)
 
@@ -84,7 +84,7 @@ def show(
 @app.command()
 def promote(
     file: FlowFile,
-    tenant: client.TenantName = "",
+    tenant: api_client.TenantName = "",
     note: Annotated[str, typer.Option(help="What has changed, for whoever reads the list of versions.")] = "",
     server: common.Server = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch its prompts being rendered.")] = True,
@@ -92,7 +92,7 @@ def promote(
     """Put a flow onto a running gateway as the draft of the file's name, and promote it: new calls get it at once."""
     flow = quote(file.stem, safe="")
     with common.explained():
-        api = client.Api(server, tenant)
+        api = api_client.Api(server, tenant)
         there = api.ask("GET", f"/v1/flows/{flow}", accept=(404,))
         put = api.ask("PUT", f"/v1/flows/{flow}", file.read_bytes(), etag=there.etag)
         promoted = api.ask("POST", f"/v1/flows/{flow}/promote", {"note": note}, etag=put.etag).json()
@@ -100,7 +100,7 @@ def promote(
         common.out.print(f"{file}: {problem['path']}: {problem['message']}", markup=False, soft_wrap=True)
     common.out.print(f"{file.stem}: version {promoted['version']['number']} is active")
     if wait:
-        rendering.follow(api, flow)
+        render_progress.follow(api, flow)
 
 
 def read(file: Path) -> tuple[FlowVersion | None, list[Problem]]:
@@ -120,7 +120,7 @@ def usable(file: Path) -> FlowVersion:
 
 def _speak(version: FlowVersion, scenarios: list[Scenario]) -> bool:
     """Each scenario as a call, four at a time; whether all went as they should."""
-    from vocelio.gateway.cli.audio import speak_all  # here: a whole gateway, which takes a second to import
+    from vocelio.gateway.cli.spoken_scenarios import speak_all  # here: a whole gateway, which takes a second to import
 
     common.out.print()
     with common.explained(), Progress(console=common.out, transient=True) as progress:

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from vocelio.gateway.cli import client, common
+from vocelio.gateway.cli import api_client, common
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.store import keys
-from vocelio.gateway.store.database import Database
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.db.database import Database
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -41,7 +41,7 @@ def create(
         if role is Role.platform:
             secret = asyncio.run(_first(label))
         else:
-            made = client.Api(server, tenant).ask("POST", "/v1/keys", {"role": role.value, "label": label})
+            made = api_client.Api(server, tenant).ask("POST", "/v1/keys", {"role": role.value, "label": label})
             secret = made.json()["secret"]
     typer.echo(secret)
 
@@ -50,6 +50,6 @@ async def _first(label: str) -> str:
     database = Database(common.settings().database_url)
     try:
         await database.migrate()
-        return await keys.first(database, label, wall_clock())
+        return await api_keys.first(database, label, wall_clock())
     finally:
         await database.aclose()

@@ -7,11 +7,12 @@ from urllib.parse import quote
 import msgspec
 import typer
 
-from vocelio.engine.document import load
+from vocelio.engine.call_log import log
 from vocelio.engine.errors import EngineError
 from vocelio.engine.flow import FlowVersion, Known
-from vocelio.engine.replay import compare, log, report
-from vocelio.gateway.cli import client, common
+from vocelio.engine.replay import compare, report
+from vocelio.engine.validation.loader import load
+from vocelio.gateway.cli import api_client, common
 from vocelio.gateway.cli.flow import usable
 
 app = typer.Typer(add_completion=False)
@@ -21,7 +22,7 @@ app = typer.Typer(add_completion=False)
 def replay(
     call: Annotated[str, typer.Argument(help="The call's identifier (CA...), or the file of its log.")],
     flow: Annotated[Path | None, typer.Option(help="Another version of the flow to compare with.")] = None,
-    tenant: client.TenantName = "",
+    tenant: api_client.TenantName = "",
     server: common.Server = "",
 ) -> None:
     """Run a call's events again: on its own version the actions must be the same, else the difference is shown."""
@@ -31,7 +32,7 @@ def replay(
             if file.is_file():
                 kept, version = log.read(file.read_bytes()), _given(flow)
             else:
-                api = client.Api(server, tenant)
+                api = api_client.Api(server, tenant)
                 kept = log.read(api.ask("GET", f"/v1/calls/{quote(call, safe='')}/log").body)
                 version = usable(flow) if flow else _own(api, call)
             comparison = compare.compare(kept, version)
@@ -50,7 +51,7 @@ def _given(flow: Path | None) -> FlowVersion:
     return usable(flow)
 
 
-def _own(api: client.Api, call: str) -> FlowVersion:
+def _own(api: api_client.Api, call: str) -> FlowVersion:
     """The version that the call ran, with the versions that it calls."""
     ran = api.ask("GET", f"/v1/calls/{quote(call, safe='')}").json()
     return _version(api, ran["flow"], ran["version"])
@@ -63,7 +64,7 @@ class _Version(msgspec.Struct, frozen=True):
     subflows: dict[str, tuple[str, int]]
 
 
-def _version(api: client.Api, flow: str, number: int) -> FlowVersion:
+def _version(api: api_client.Api, flow: str, number: int) -> FlowVersion:
     answer = api.ask("GET", f"/v1/flows/{quote(flow, safe='')}/versions/{number}")
     version = msgspec.json.decode(answer.body, type=_Version)
     pinned = {reference: _version(api, *target) for reference, target in version.subflows.items()}

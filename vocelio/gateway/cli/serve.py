@@ -11,46 +11,45 @@ import typer
 from vocelio.gateway import config as configuration
 from vocelio.gateway import logs
 from vocelio.gateway.api.routes import routes
-from vocelio.gateway.api.sockets import Watching
+from vocelio.gateway.api.websockets.endpoints import Watching
 from vocelio.gateway.app import Worker, build
-from vocelio.gateway.calls.handover import hand_over
-from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.presence import Presence
+from vocelio.gateway.calls.background.drain import hand_over
+from vocelio.gateway.calls.background.process_heartbeat import Presence
+from vocelio.gateway.calls.interfaces import Services
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.carrier.desk import Desk
-from vocelio.gateway.carrier.registration import Registrar
-from vocelio.gateway.carrier.rest import Rest
 from vocelio.gateway.cli import common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
-from vocelio.gateway.connections import open_files
+from vocelio.gateway.crypto.encryption import Vault
 from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.events import EventBus
-from vocelio.gateway.events.line import connect
-from vocelio.gateway.monitors.guard import PER_PROCESS, Guard
-from vocelio.gateway.monitors.monitors import Monitors
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.recordings.recordings import Recordings
-from vocelio.gateway.rendered.plans import Plans
-from vocelio.gateway.rendered.rendered import Rendered
-from vocelio.gateway.rendered.renderer import Renderer
-from vocelio.gateway.rendered.shelf import Shelf
-from vocelio.gateway.server import Server, config, listen, loop_factory, reserve
+from vocelio.gateway.events.factory import connect
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.monitors.key_revocation import PER_PROCESS, Guard
+from vocelio.gateway.monitors.service import Monitors
+from vocelio.gateway.prompts.cache import Rendered, Shelf
+from vocelio.gateway.prompts.manifest import Plans
+from vocelio.gateway.prompts.render_worker import Renderer
+from vocelio.gateway.recordings.service import Recordings
+from vocelio.gateway.server.protocols import open_files
+from vocelio.gateway.server.server import Server, config, listen, loop_factory, reserve
+from vocelio.gateway.server.supervisor import Parent, Supervisor
+from vocelio.gateway.site.folder import Folder
+from vocelio.gateway.site.seed import fill
+from vocelio.gateway.speech.fallback_synthesizer import chain
 from vocelio.gateway.speech.providers import configured, speech
-from vocelio.gateway.speech.voices import chain
-from vocelio.gateway.storage.objects import ObjectStorage
-from vocelio.gateway.store.accounts import Accounts
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.filling import fill
-from vocelio.gateway.store.folder import Folder
-from vocelio.gateway.store.journal import Journal
-from vocelio.gateway.store.lookup import DatabaseSite
+from vocelio.gateway.storage.object_store import ObjectStorage
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.calls.interface import Journal
+from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.key_rotation import renew
 from vocelio.gateway.store.recordings import DatabaseCatalogue
-from vocelio.gateway.store.renewal import renew
-from vocelio.gateway.store.vault import Vault
-from vocelio.gateway.store.writing import DatabaseJournal
-from vocelio.gateway.supervisor import Parent, Supervisor
+from vocelio.gateway.store.routing.database import DatabaseSite
+from vocelio.gateway.store.tenants.twilio_accounts import Accounts
+from vocelio.gateway.twilio.provisioning.context import Desk
+from vocelio.gateway.twilio.provisioning.worker import Registrar
+from vocelio.gateway.twilio.rest_client import Rest
 
 app = typer.Typer(add_completion=False)
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from vocelio.gateway import logs
 from vocelio.gateway.cli import common
 from vocelio.gateway.cli.serve import run
-from vocelio.gateway.server import loop_factory
-from vocelio.gateway.supervisor import Parent
+from vocelio.gateway.server.server import loop_factory
+from vocelio.gateway.server.supervisor import Parent
 
 
 def main(arguments: Sequence[str]) -> None:

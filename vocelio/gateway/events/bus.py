@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from vocelio.gateway.events.event import Event
-from vocelio.gateway.events.line import Alone, Line, read
-from vocelio.gateway.events.watcher import Watcher
+from vocelio.gateway.events.pubsub import Alone, Line, read
+from vocelio.gateway.events.subscription import Watcher
 
 EVERYBODY = ""
 """In the place of a tenant: the events of all."""

@@ -1,1 +1,1 @@
-"""Twilio Media Streams, sans-IO: wire types, the stream, playout towards the caller, listening to the caller."""
+"""Twilio Media Streams, sans-IO: messages, stream protocol, playout, speech input."""

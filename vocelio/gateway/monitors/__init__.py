@@ -1,1 +1,1 @@
-"""Whoever watches: the picture of each tenant's calls, kept equal to the store's, and the feed to each monitor."""
+"""The event feed of monitors: one call view per live call, kept equal to the database."""

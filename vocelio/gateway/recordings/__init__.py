@@ -1,1 +1,1 @@
-"""Recordings while and after they are made: written in pieces beside the calls, joined, read."""
+"""Recordings: written in chunks during the call, finalized afterwards, read in ranges."""

@@ -1,1 +1,1 @@
-"""The carrier's side and the caller, simulated: for the demo, the tests, the benchmarks and whoever has no account."""
+"""A simulated Twilio with callers, for the demo, tests and benchmarks."""

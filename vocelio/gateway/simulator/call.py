@@ -8,21 +8,21 @@ import math
 from pathlib import Path
 from urllib.parse import urljoin
 
-from vocelio.gateway.simulator.account import Account
-from vocelio.gateway.simulator.caller import Caller, Cue
-from vocelio.gateway.simulator.dialing import Dialer, Dials
-from vocelio.gateway.simulator.documents import Documents
-from vocelio.gateway.simulator.events import Ended, Ringing
-from vocelio.gateway.simulator.faults import CarrierError
-from vocelio.gateway.simulator.handset import Handset
-from vocelio.gateway.simulator.performance import Performance
-from vocelio.gateway.simulator.queueing import Queue, Queues
-from vocelio.gateway.simulator.racing import first
-from vocelio.gateway.simulator.record import Record
-from vocelio.gateway.simulator.recording import Recording
-from vocelio.gateway.simulator.report import CallReport, Ending
-from vocelio.gateway.simulator.twiml import Verb
-from vocelio.gateway.simulator.verbs import Verbs
+from vocelio.gateway.aio.first_completed import first
+from vocelio.gateway.simulator.call_log import Record
+from vocelio.gateway.simulator.caller.handset import Handset
+from vocelio.gateway.simulator.caller.script import Caller, Cue
+from vocelio.gateway.simulator.caller.turn_taking import Performance
+from vocelio.gateway.simulator.error_codes import CarrierError
+from vocelio.gateway.simulator.media.stereo_recording import Recording
+from vocelio.gateway.simulator.report.events import Ended, Ringing
+from vocelio.gateway.simulator.report.report import CallReport, Ending
+from vocelio.gateway.simulator.twiml.parser import Verb
+from vocelio.gateway.simulator.verbs.dial import Dialer, Dials
+from vocelio.gateway.simulator.verbs.enqueue import Queue, Queues
+from vocelio.gateway.simulator.verbs.interpreter import Verbs
+from vocelio.gateway.simulator.webhooks.account import Account
+from vocelio.gateway.simulator.webhooks.call_webhooks import Documents
 
 
 class Call:

@@ -8,15 +8,17 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vocelio.gateway.simulator import faults, sids, twiml, wire
-from vocelio.gateway.simulator.account import Account
-from vocelio.gateway.simulator.faults import CarrierError, Fault
-from vocelio.gateway.simulator.line import Line
-from vocelio.gateway.simulator.pace import Pace
-from vocelio.gateway.simulator.report import StreamReport
-from vocelio.gateway.simulator.stream import Stream
-from vocelio.gateway.simulator.upgrade import open_socket
-from vocelio.gateway.simulator.wire import FRAME_SAMPLES, FRAME_SECONDS
+from vocelio.gateway.simulator import error_codes, sids
+from vocelio.gateway.simulator.error_codes import CarrierError, Fault
+from vocelio.gateway.simulator.media import messages as wire_messages
+from vocelio.gateway.simulator.media.client import Stream
+from vocelio.gateway.simulator.media.connect import open_socket
+from vocelio.gateway.simulator.media.frame_clock import Pace
+from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, FRAME_SECONDS
+from vocelio.gateway.simulator.media.playback_buffer import Line
+from vocelio.gateway.simulator.report.report import StreamReport
+from vocelio.gateway.simulator.twiml import parser
+from vocelio.gateway.simulator.webhooks.account import Account
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +51,18 @@ async def ring(account: Account, to: str, from_: str) -> Ticket:
     call_sid = sids.sid("CA", account.rng)
     fields = {**account.form(call_sid, to, from_), "CallStatus": "ringing"}
     answer = await account.poster.post(account.public_url + account.voice, fields)
-    verbs = twiml.parse(answer.twiml())
+    verbs = parser.parse(answer.twiml())
     for verb in verbs:
-        if isinstance(verb, twiml.Stream):
+        if isinstance(verb, parser.Stream):
             return Ticket(call_sid, verb.url, verb.parameters)
-    raise CarrierError(faults.SCHEMA, "the TwiML connects no stream")
+    raise CarrierError(error_codes.SCHEMA, "the TwiML connects no stream")
 
 
 async def stream(account: Account, ticket: Ticket, audio: bytes, seconds: float) -> LoadReport:
     """Send ``audio`` over and over for ``seconds``, or until the server closes the socket, then hang up."""
     stream_sid = sids.sid("MZ", account.rng)
     connection = await open_socket(account.media_server, ticket.url, account.signer, account.switches.connect_seconds)
-    outgoing = wire.Outgoing(account.sid, ticket.call_sid, stream_sid, ticket.parameters)
+    outgoing = wire_messages.Outgoing(account.sid, ticket.call_sid, stream_sid, ticket.parameters)
     loop = asyncio.get_running_loop()
     placed = loop.time()
     line = Line(stream_sid, outgoing)
@@ -93,6 +95,6 @@ async def _pump(stream: Stream, payloads: tuple[str, ...], placed: float, second
 def _payloads(audio: bytes) -> tuple[str, ...]:
     """``audio`` in frames, ready to send; the last one is filled up with silence."""
     if not audio:
-        return (wire.SILENT_PAYLOAD,)
+        return (wire_messages.SILENT_PAYLOAD,)
     frames = (audio[start : start + FRAME_SAMPLES] for start in range(0, len(audio), FRAME_SAMPLES))
-    return tuple(base64.b64encode(frame + wire.SILENT_FRAME[len(frame) :]).decode() for frame in frames)
+    return tuple(base64.b64encode(frame + wire_messages.SILENT_FRAME[len(frame) :]).decode() for frame in frames)

@@ -1,1 +1,1 @@
-"""Recognition and synthesis: the ports, and one package or module per provider."""
+"""Speech recognition and synthesis: interfaces, fallbacks, and one package per provider."""

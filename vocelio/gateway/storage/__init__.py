@@ -1,1 +1,1 @@
-"""Where sound is kept as objects: a folder, S3, Google's or Azure's storage, or memory."""
+"""Object storage: a folder, S3, Google Cloud Storage, Azure, or memory."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 
 from vocelio.gateway.clock import WallClock, wall_clock
-from vocelio.gateway.storage.ports import Missing, Stored
+from vocelio.gateway.storage.interfaces import Missing, Stored
 
 
 class MemoryStorage:

@@ -1,1 +1,1 @@
-"""What outlives a stream: the tenants' flows and numbers, and the calls under way."""
+"""The database: calls, flows, numbers, tenants, keys, recordings."""

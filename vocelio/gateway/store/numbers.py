@@ -12,14 +12,19 @@ from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.engine.problems import Problem
+from vocelio.engine.diagnostics import Problem
+from vocelio.gateway.dialing import rules as dial_rules
+from vocelio.gateway.dialing import validation
 from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.store import destinations, flows, pages, registrations, targets
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.pages import Items
-from vocelio.gateway.store.schema import assignments, numbers
-from vocelio.gateway.store.site import Name, PhoneNumber
+from vocelio.gateway.model.types import Name, PhoneNumber
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.db import pagination
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.pagination import Items
+from vocelio.gateway.store.db.schema import assignments, numbers
+from vocelio.gateway.store.flows import drafts
+from vocelio.gateway.store.provisioning import queue
+from vocelio.gateway.store.tenants import dial_context
 
 MAX_NUMBERS = 10_000  # of a tenant
 AT_ONCE = 500  # numbers that one query asks for: SQLite takes 999 parameters at least
@@ -70,13 +75,13 @@ class Assigned(msgspec.Struct, frozen=True):
 
 async def every(database: Database, tenant: str, limit: int, cursor: str) -> Items[Number]:
     """A tenant's, in order. Raises Invalid."""
-    last = pages.after(cursor, str)
+    last = pagination.after(cursor, str)
     query = select(numbers).where(numbers.c.tenant_id == tenant).order_by(numbers.c.number).limit(limit + 1)
     if last:
         query = query.where(numbers.c.number > last[0])
     async with database.reading() as connection:
         rows = (await connection.execute(query)).all()
-    return pages.cut(rows, limit, _told, lambda row: (row.number,))
+    return pagination.cut(rows, limit, _told, lambda row: (row.number,))
 
 
 async def show(database: Database, tenant: str, number: str) -> Number:
@@ -134,7 +139,7 @@ async def assign(database: Database, actor: Actor, number: str, flow: str) -> Nu
     async with database.writing() as connection:
         row = await _held(connection, actor.tenant, number)
         try:
-            active = (await flows.found(connection, actor.tenant, flow)).active
+            active = (await drafts.found(connection, actor.tenant, flow)).active
         except NotFound:
             problem = Problem("flow", "no-such-flow", f"there is no flow `{flow}`")
             raise Invalid("The number can lead to no such flow.", [problem]) from None
@@ -162,7 +167,7 @@ async def owners(database: Database, wanted: Sequence[str]) -> dict[str, str]:
 
 async def history(database: Database, tenant: str, number: str, limit: int, cursor: str) -> Items[Assigned]:
     """What a number led to, the newest first, also when it is no longer there. Raises NotFound, Invalid."""
-    last = pages.after(cursor, int)
+    last = pagination.after(cursor, int)
     mine = (assignments.c.tenant_id == tenant, assignments.c.number == number)
     query = select(assignments).where(*mine).order_by(assignments.c.place.desc()).limit(limit + 1)
     if last:
@@ -171,7 +176,7 @@ async def history(database: Database, tenant: str, number: str, limit: int, curs
         rows = (await connection.execute(query)).all()
         if not rows and not (await connection.execute(select(assignments.c.place).where(*mine).limit(1))).first():
             await _found(connection, _one(tenant, number))
-    return pages.cut(rows, limit, _line, lambda row: (row.place,))
+    return pagination.cut(rows, limit, _line, lambda row: (row.place,))
 
 
 async def _lead(connection: AsyncConnection, actor: Actor, row: Row[Any], flow: str | None) -> Number:
@@ -185,7 +190,7 @@ async def _lead(connection: AsyncConnection, actor: Actor, row: Row[Any], flow: 
     line = {"tenant_id": actor.tenant, "number": row.number, "place": place, "flow_id": flow}
     await connection.execute(insert(assignments).values(by=actor.key, at=actor.at, **line))
     if bool(flow) != bool(before.flow):
-        await (registrations.want if flow else registrations.unwant)(connection, actor.tenant, row.number, actor.at)
+        await (queue.want if flow else queue.unwant)(connection, actor.tenant, row.number, actor.at)
     action = "number.assigned" if flow else "number.unassigned"
     await actor.record(connection, action, row.number, {"flow": before.flow}, {"flow": flow})
     return msgspec.structs.replace(before, flow=flow)
@@ -223,8 +228,8 @@ async def _check_fallback(connection: AsyncConnection, tenant: str, number: str,
 async def _check_destination(connection: AsyncConnection, tenant: str, number: str, fallback: str | None) -> None:
     """Where the tenant's rules do not let calls go, they do not go in trouble either."""
     if fallback:
-        rules = (await targets.read(connection, tenant))._replace(home=frozenset({destinations.region(number)}))
-        if problems := list(targets.of_number(rules, "fallback", fallback)):
+        rules = (await dial_context.read(connection, tenant))._replace(home=frozenset({dial_rules.region(number)}))
+        if problems := list(validation.of_number(rules, "fallback", fallback)):
             raise Invalid("Calls cannot be put through to that fallback.", problems)
 
 

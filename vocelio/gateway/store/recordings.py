@@ -8,13 +8,13 @@ from sqlalchemy import Row, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.gateway.errors import Conflict, NotFound
-from vocelio.gateway.store import pages
-from vocelio.gateway.store.actor import Actor
-from vocelio.gateway.store.calls import CallId, Cursor
-from vocelio.gateway.store.database import Database
-from vocelio.gateway.store.pages import Items
-from vocelio.gateway.store.schema import audit, recordings
-from vocelio.gateway.store.site import END
+from vocelio.gateway.model.types import END
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.calls.history import CallId, Cursor
+from vocelio.gateway.store.db import pagination
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.pagination import Items
+from vocelio.gateway.store.db.schema import audit, recordings
 
 AT_ONCE = 100  # unfinished ones that a sweep looks at: more have to wait for the next
 HEARD_AGAIN = 600_000_000  # microseconds: a player asks for a recording in parts, which is one listening
@@ -121,7 +121,7 @@ class MemoryCatalogue:
 
 async def every(database: Database, tenant: str, search: Search) -> Items[Recording]:
     """A tenant's recordings, the newest first. Raises Invalid when the cursor is none of theirs."""
-    behind = pages.after(search.cursor, int, str)
+    behind = pagination.after(search.cursor, int, str)
     order = (recordings.c.started, recordings.c.id)
     query = select(recordings).where(recordings.c.tenant_id == tenant).limit(search.limit + 1)
     query = query.order_by(*(column.desc() for column in order))
@@ -132,7 +132,7 @@ async def every(database: Database, tenant: str, search: Search) -> Items[Record
         query = query.where(tuple_(*order) < behind)
     async with database.reading() as connection:
         rows = (await connection.execute(query)).all()
-    return pages.cut(rows, search.limit, _shown, lambda row: (row.started, row.id))
+    return pagination.cut(rows, search.limit, _shown, lambda row: (row.started, row.id))
 
 
 async def find(database: Database, tenant: str, recording: str) -> Recording:

@@ -1,1 +1,1 @@
-"""Twilio's endpoints: the webhooks and the media socket. Everything here is signed by Twilio or refused."""
+"""Twilio's webhooks and media socket. Requests without a valid signature are refused."""

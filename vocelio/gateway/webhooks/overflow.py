@@ -9,13 +9,14 @@ import logging
 from urllib.parse import urlencode
 
 from vocelio.engine.actions import Transfer
-from vocelio.gateway.calls.dialing import Plan
 from vocelio.gateway.calls.registry import Calls, Visit
-from vocelio.gateway.carrier import twiml
+from vocelio.gateway.dialing.plan import Plan
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.store.site import Assignment, Overflow, Tenant
-from vocelio.gateway.webhooks.answers import HOLD, Answers
-from vocelio.gateway.webhooks.signed import SignedForm
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.tenant import Overflow, Tenant
+from vocelio.gateway.twilio import twiml
+from vocelio.gateway.webhooks.responses import HOLD, Answers
+from vocelio.gateway.webhooks.signed_form import SignedForm
 
 LOG = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocelio.engine import document
-from vocelio.engine.library import check_all
-from vocelio.engine.picture.dot import dot
-from vocelio.engine.picture.layout import Layout, layout
-from vocelio.engine.picture.model import ANYWHERE, Arrow, Box, Picture, picture, shortened
-from vocelio.engine.picture.svg import svg
-from vocelio.engine.picture.tree import tree
+from vocelio.engine.diagram.dot import dot
+from vocelio.engine.diagram.layout import Layout, layout
+from vocelio.engine.diagram.model import ANYWHERE, Arrow, Box, Picture, picture, shortened
+from vocelio.engine.diagram.svg import svg
+from vocelio.engine.diagram.tree import tree
+from vocelio.engine.validation import loader
+from vocelio.engine.validation.flow_set import check_all
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 CHECKED = check_all({path.stem: path.read_bytes() for path in sorted(EXAMPLES.glob("*.json"))})
@@ -24,7 +24,7 @@ CHECKED = check_all({path.stem: path.read_bytes() for path in sorted(EXAMPLES.gl
 
 def drawn(nodes: dict[str, Any], **fields: Any) -> Picture:
     text = json.dumps({"name": 'F <&> "q"', "start": next(iter(nodes)), "nodes": nodes, **fields})
-    return picture(document.load(text.encode()).flow)
+    return picture(loader.load(text.encode()).flow)
 
 
 def ask(**exits: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from vocelio.engine import document
+from vocelio.engine.call_log.log import CallLog, header
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.compare import Comparison, compare
-from vocelio.engine.replay.log import CallLog, header
 from vocelio.engine.replay.report import report
-from vocelio.engine.scenario import document as scenario
-from vocelio.engine.scenario.run import facts, run
+from vocelio.engine.scenario import loader as scenario
+from vocelio.engine.scenario.runner import facts, run
+from vocelio.engine.validation import loader
 
 NODES: dict[str, Any] = {
     "greet": {"type": "say", "text": "Good morning.", "exits": {"next": "ask"}},
@@ -36,7 +36,7 @@ def version(**nodes: dict[str, Any] | None) -> FlowVersion:
     changed = deepcopy(NODES)
     for name, fields in nodes.items():
         changed[name] = {**changed.get(name, {}), **(fields or {})}
-    return document.load(json.dumps({"name": "f", "start": "greet", "nodes": changed}).encode())
+    return loader.load(json.dumps({"name": "f", "start": "greet", "nodes": changed}).encode())
 
 
 def recorded(*steps: str) -> CallLog:

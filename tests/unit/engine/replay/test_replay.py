@@ -6,17 +6,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from vocelio.engine import document, events
+from vocelio.engine import events
 from vocelio.engine.actions import Request, Speak, StartTimer, Transfer
+from vocelio.engine.call_info import CallFacts, TenantFacts
+from vocelio.engine.call_log.exchange import Exchange, ReplayError, kept, replay, same, step
+from vocelio.engine.call_log.log import CallLog, header, line, read, write
 from vocelio.engine.errors import EventError
-from vocelio.engine.facts import CallFacts, TenantFacts
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.compare import compare
-from vocelio.engine.replay.exchange import Exchange, ReplayError, kept, replay, same, step
-from vocelio.engine.replay.log import CallLog, header, line, read, write
 from vocelio.engine.replay.report import report
 from vocelio.engine.replay.transcript import render, transcript
 from vocelio.engine.session import Session
+from vocelio.engine.validation import loader
 from vocelio.engine.voice import Voice
 
 FACTS = CallFacts("CA1", "+13105550100", "+13105550199", TenantFacts("t", "Harbour Dental"), 1_772_560_800_000_000)
@@ -27,7 +28,7 @@ def pin_flow(**fields: Any) -> FlowVersion:
     pin |= {"max_digits": 2, "exits": dict.fromkeys(("done", "no_input", "no_match"), "check")}
     check = {"type": "request", "method": "GET", "url": "https://a.example/{{ pin }}", "exits": {"ok": "bye"}}
     nodes = {"pin": pin | fields, "check": check, "bye": {"type": "hangup", "text": "Your PIN is {{ pin }}."}}
-    return document.load(json.dumps({"name": "f", "start": "pin", "nodes": nodes}).encode())
+    return loader.load(json.dumps({"name": "f", "start": "pin", "nodes": nodes}).encode())
 
 
 CALL: list[events.AnyEvent] = [

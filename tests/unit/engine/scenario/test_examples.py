@@ -5,18 +5,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from vocelio.engine.call_log.exchange import replay
+from vocelio.engine.call_log.log import CallLog, header, read, write
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.library import check_all
 from vocelio.engine.nodes import TYPES
 from vocelio.engine.replay.compare import compare
-from vocelio.engine.replay.exchange import replay
-from vocelio.engine.replay.log import CallLog, header, read, write
-from vocelio.engine.scenario import document as scenario
+from vocelio.engine.scenario import loader as scenario
+from vocelio.engine.scenario.call_script import script
 from vocelio.engine.scenario.report import render, run_all
-from vocelio.engine.scenario.run import as_given, facts, run
-from vocelio.engine.scenario.script import script
+from vocelio.engine.scenario.runner import as_given, facts, run
 from vocelio.engine.scenario.steps import Scenario
 from vocelio.engine.session import Session
+from vocelio.engine.validation.flow_set import check_all
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 FILES = {path.stem: path for path in sorted(EXAMPLES.glob("*.json")) if Path(scenario.beside(path)).exists()}

@@ -5,17 +5,18 @@ from typing import Any
 
 import pytest
 
-from vocelio.engine import document, events
+from vocelio.engine import events
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.scenario import document as scenario
+from vocelio.engine.scenario import loader as scenario
 from vocelio.engine.scenario.report import Report, render, run_all
-from vocelio.engine.scenario.run import Failure, Result, run
+from vocelio.engine.scenario.runner import Failure, Result, run
+from vocelio.engine.validation import loader
 
 DESK = {"type": "transfer", "department": "desk"}
 
 
 def flow(nodes: dict[str, Any], **fields: Any) -> FlowVersion:
-    return document.load(json.dumps({"name": "f", "start": next(iter(nodes)), "nodes": nodes, **fields}).encode())
+    return loader.load(json.dumps({"name": "f", "start": next(iter(nodes)), "nodes": nodes, **fields}).encode())
 
 
 def asking(**fields: Any) -> FlowVersion:

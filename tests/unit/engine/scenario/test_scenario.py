@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vocelio.engine.scenario import document as scenario
+from vocelio.engine.scenario import loader as scenario
 from vocelio.engine.scenario.steps import Answer, Expect, Hears, Presses, Reply, Says, Scenario, Silent
 
 

@@ -2,10 +2,9 @@
 
 import json
 
-from vocelio.engine import document
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.scenario import document as scenario
-from vocelio.engine.scenario.script import (
+from vocelio.engine.scenario import loader as scenario
+from vocelio.engine.scenario.call_script import (
     Check,
     Elsewhere,
     Mumble,
@@ -16,6 +15,7 @@ from vocelio.engine.scenario.script import (
     StaySilent,
     script,
 )
+from vocelio.engine.validation import loader
 
 
 def asking(timeout: float = 5.0) -> FlowVersion:
@@ -28,7 +28,7 @@ def asking(timeout: float = 5.0) -> FlowVersion:
     }
     ask["exits"] = dict.fromkeys(("yes", "no", "no_input", "no_match"), "desk")
     nodes = {"ask": ask, "desk": {"type": "transfer", "department": "desk"}}
-    return document.load(json.dumps({"name": "f", "start": "ask", "nodes": nodes}).encode())
+    return loader.load(json.dumps({"name": "f", "start": "ask", "nodes": nodes}).encode())
 
 
 def made(step: str, timeout: float = 5.0, given: str = "{}") -> Script:

@@ -9,7 +9,7 @@ from msgspec import Meta
 from starlette.requests import Request
 
 from tests.virtual_time import in_virtual_time
-from vocelio.gateway.api import decoding
+from vocelio.gateway.api.framework import decoding
 from vocelio.gateway.errors import BadRequest, Invalid, NotFound, TooLarge
 
 

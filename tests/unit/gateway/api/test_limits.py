@@ -2,8 +2,8 @@
 
 import pytest
 
-from vocelio.gateway.api import limits
-from vocelio.gateway.api.limits import Buckets
+from vocelio.gateway.api.framework import rate_limit
+from vocelio.gateway.api.framework.rate_limit import Buckets
 from vocelio.gateway.errors import TooMany
 
 
@@ -65,7 +65,7 @@ def test_a_clock_that_is_put_back_takes_nothing_away(clock):
 def test_there_is_a_bound_to_what_is_remembered(clock):
     buckets = Buckets(1, 1, clock)
     buckets.take("first")
-    for place in range(limits.REMEMBERED):
+    for place in range(rate_limit.REMEMBERED):
         buckets.take(str(place))
     assert taken(buckets, "first") == 1  # forgotten, so full again
-    assert taken(buckets, str(limits.REMEMBERED - 1)) == 0
+    assert taken(buckets, str(rate_limit.REMEMBERED - 1)) == 0

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from vocelio.gateway.api.decoding import Signature
+from vocelio.gateway.api.framework.decoding import Signature
 from vocelio.gateway.api.routes import OPERATIONS, description
-from vocelio.gateway.store.roles import PERMISSIONS, covers
+from vocelio.gateway.model.roles import PERMISSIONS, covers
 
 DOCUMENT = json.loads(asyncio.run(description(None)).body)
 DESCRIBED = {

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.virtual_time import in_virtual_time
-from vocelio.gateway.api.places import Places
+from vocelio.gateway.api.framework.concurrency_limit import Places
 from vocelio.gateway.errors import Busy
 
 

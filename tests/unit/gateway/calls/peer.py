@@ -6,20 +6,21 @@ import json
 from collections import deque
 
 from vocelio.codecs.wav import MULAW_HEADER
-from vocelio.engine.document import load
-from vocelio.gateway.calls.ports import Services
-from vocelio.gateway.calls.record import CallRecord
+from vocelio.engine.validation.loader import load
+from vocelio.gateway.calls.call_record import CallRecord
+from vocelio.gateway.calls.interfaces import Services
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.calls.socket import MediaSocket
+from vocelio.gateway.calls.session.media_socket import MediaSocket
 from vocelio.gateway.events import PASSING, EventBus
-from vocelio.gateway.outbound.fetch import Fetcher
-from vocelio.gateway.recordings.recordings import Recordings
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.speech import only
+from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.recordings.service import Recordings
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.services import only
 from vocelio.gateway.storage.memory import MemoryStorage
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
 from vocelio.gateway.store.recordings import MemoryCatalogue
-from vocelio.gateway.store.site import Assignment, Department, Tenant
 
 ACCOUNT, CALL, STREAM = "AC" + "0" * 32, "CA" + "1" * 32, "MZ" + "2" * 32
 TENANT = Tenant(id="harbour", name="Harbour Tools")

@@ -10,12 +10,12 @@ from tests.unit.gateway.calls.peer import Peer, World
 from tests.unit.gateway.speech.providers import Hearer
 from tests.virtual_time import in_virtual_time
 from vocelio.engine.events import TransferEnded
-from vocelio.gateway.calls.watch import Watch
-from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.speech.ears import Ears
-from vocelio.gateway.speech.scripted import ScriptedRecognition, ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.speech import Speech
-from vocelio.gateway.speech.voices import Voices
+from vocelio.gateway.calls.background.reaper import Watch
+from vocelio.gateway.simulator.caller.babble import babble
+from vocelio.gateway.speech.fakes import ScriptedRecognition, ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.fallback_recognizer import Ears
+from vocelio.gateway.speech.fallback_synthesizer import Voices
+from vocelio.gateway.speech.services import Speech
 
 SPEECH = babble(1.0, random.Random(2))  # noqa: S311 (a sound, no secret)
 GREETING = "Thank you for calling. How may we help you today?"

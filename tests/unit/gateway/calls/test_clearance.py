@@ -8,10 +8,11 @@ from tests.unit.gateway.calls.peer import CALL, START, TENANT, Peer, World
 from tests.virtual_time import in_virtual_time
 from vocelio.engine.actions import Transfer
 from vocelio.engine.hours import OpeningHours
-from vocelio.gateway.calls.dialing import Refusal
+from vocelio.gateway.dialing.plan import Refusal
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.store.memory import MemorySite
-from vocelio.gateway.store.site import Department, Tenant, Transfers
+from vocelio.gateway.model.directory import Transfers
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.store.in_memory import MemorySite
 
 
 def flow(**nodes):
@@ -172,7 +173,7 @@ async def test_the_limits_and_what_the_log_says_of_them():
     told = []
     handler = logging.Handler()
     handler.emit = lambda record: told.append(record.getMessage())
-    logging.getLogger("vocelio.gateway.calls.clearance").addHandler(handler)
+    logging.getLogger("vocelio.gateway.dialing.authorization").addHandler(handler)
     world = World(ring(department="sales"), site=Busy, tenant=tenant(max_transfers_per_hour=5, max_transfers_at_once=3))
     clearance, transfer = world.calls.clearance, Transfer("t1", department="sales")
 
@@ -188,7 +189,7 @@ async def test_the_limits_and_what_the_log_says_of_them():
         "harbour is at its limit of transfers: 5 within an hour, 0 at once",
         "harbour is at its limit of transfers: 9 within an hour, 9 at once",
     ]
-    logging.getLogger("vocelio.gateway.calls.clearance").removeHandler(handler)
+    logging.getLogger("vocelio.gateway.dialing.authorization").removeHandler(handler)
     await world.calls.aclose()
 
 

@@ -7,9 +7,9 @@ import pytest
 from tests.gateway import CALLER, NUMBER, assignment
 from vocelio.engine.actions import Transfer
 from vocelio.engine.hours import OpeningHours
-from vocelio.gateway.calls import dialing
-from vocelio.gateway.calls.dialing import Change, Plan, Refusal
-from vocelio.gateway.store.site import Department, Tenant
+from vocelio.gateway.dialing import plan as dial_plan
+from vocelio.gateway.dialing.plan import Change, Plan, Refusal
+from vocelio.gateway.model.tenant import Department, Tenant
 
 FLOW = {"name": "F", "start": "a", "nodes": {"a": {"type": "hangup"}}}
 BUSINESS = OpeningHours("America/Los_Angeles", {"mon": (("09:00", "17:00"),)}, ("2026-03-09",))
@@ -26,7 +26,7 @@ DEPARTMENTS = {
 def plan(at=None, own=True, caller=CALLER, tenant=None, **parts):
     tenant = Tenant(id="harbour", name="Harbour Tools", time_zone="Europe/Berlin", **(tenant or {}))
     found = assignment(FLOW, tenant=tenant, departments=DEPARTMENTS)
-    return dialing.plan(found, Transfer("t1", **parts), caller, at=at, own=own)
+    return dial_plan.plan(found, Transfer("t1", **parts), caller, at=at, own=own)
 
 
 def instant(*when):

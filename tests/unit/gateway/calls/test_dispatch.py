@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 
 from tests.virtual_time import in_virtual_time
-from vocelio.gateway.calls.dispatch import ANSWER_SECONDS, Dispatch, Reaction
+from vocelio.gateway.calls.control.commands import ANSWER_SECONDS, Dispatch, Reaction
 
 CALL = "CA" + "1" * 32
 DEAD = "killed just now"

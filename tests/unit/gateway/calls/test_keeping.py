@@ -9,11 +9,11 @@ from tests.unit.gateway.calls.peer import ACCOUNT, CALL, NUMBER, TENANT, Peer, W
 from tests.virtual_time import in_virtual_time
 from vocelio.gateway.calls.registry import Visit
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.speech.ears import Ears
-from vocelio.gateway.speech.scripted import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.speech import Speech
-from vocelio.gateway.speech.voices import Voices
-from vocelio.gateway.store.memory import MemoryJournal
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.fallback_recognizer import Ears
+from vocelio.gateway.speech.fallback_synthesizer import Voices
+from vocelio.gateway.speech.services import Speech
+from vocelio.gateway.store.in_memory import MemoryJournal
 
 
 def flow(**nodes):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.virtual_time import in_virtual_time
-from vocelio.gateway.calls.load import COMING_SECONDS, LASTING, Load
+from vocelio.gateway.calls.admission import COMING_SECONDS, LASTING, Load
 
 
 async def busy(seconds, blocked):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vocelio.gateway.calls.meter import Meter, cost
+from vocelio.gateway.calls.billing import Meter, cost
 
 RATES = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
 SECOND = 1_000_000

@@ -10,8 +10,8 @@ import pytest
 from tests.unit.gateway.calls.peer import TENANT, Peer, World
 from tests.virtual_time import in_virtual_time
 from vocelio.codecs.tones import BEEP
-from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.store.memory import MemoryJournal
+from vocelio.gateway.simulator.caller.babble import babble
+from vocelio.gateway.store.in_memory import MemoryJournal
 
 SPEECH = babble(4.0, random.Random(2))  # noqa: S311 (a sound, no secret)
 HUSH = b"\xff"

@@ -7,9 +7,9 @@ import pytest
 
 from tests.unit.gateway.calls.peer import ACCOUNT, CALL, Peer, World
 from tests.virtual_time import in_virtual_time
+from vocelio.gateway.calls.background.reaper import Watch
 from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.calls.watch import Watch
-from vocelio.gateway.store.memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
 
 WAIT = {"name": "Wait", "start": "wait", "nodes": {"wait": {"type": "wait", "seconds": 400, "exits": {}}}}
 BYE = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text": "Goodbye."}}}

@@ -1,6 +1,6 @@
 """A turn's latency and its parts."""
 
-from vocelio.gateway.calls.turn import Turn
+from vocelio.gateway.calls.media.turn_latency import Turn
 
 
 def test_the_parts_are_the_whole():

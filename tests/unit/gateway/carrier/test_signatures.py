@@ -7,7 +7,7 @@ import pytest
 from starlette.datastructures import FormData
 from twilio.request_validator import RequestValidator
 
-from vocelio.gateway.carrier.signatures import Signatures
+from vocelio.gateway.twilio.signatures import Signatures
 
 ACCOUNT, OTHER, TENANT = "AC" + "1" * 32, "AC" + "2" * 32, "AC" + "7" * 32
 FORM = {"AccountSid": ACCOUNT, "CallSid": "CA" + "3" * 32, "From": "+13105550142"}

@@ -4,12 +4,12 @@ import asyncio
 import random
 
 from tests.virtual_time import in_virtual_time
-from vocelio.codecs.activity import SpeechEnded, SpeechStarted
+from vocelio.codecs.vad import SpeechEnded, SpeechStarted
 from vocelio.engine.actions import Listen
-from vocelio.gateway.media.listening import Listening
-from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.speech.ports import Expectation, SpeechError
-from vocelio.gateway.speech.scripted import ScriptedRecognizer
+from vocelio.gateway.media.speech_input import Listening
+from vocelio.gateway.simulator.caller.babble import babble
+from vocelio.gateway.speech.fakes import ScriptedRecognizer
+from vocelio.gateway.speech.interfaces import Expectation, SpeechError
 
 FRAME = 160
 SILENCE = b"\xff" * 8000

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from vocelio.gateway.media.recording import BothSides
+from vocelio.gateway.media.stereo_mixer import BothSides
 
 HUSH = b"\xff"
 FRAME = 160

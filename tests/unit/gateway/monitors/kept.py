@@ -2,7 +2,7 @@
 
 import msgspec
 
-from vocelio.gateway.store.live import KeptCall
+from vocelio.gateway.store.calls.live import KeptCall
 
 KEPT = KeptCall(
     tenant="harbour",

@@ -13,10 +13,10 @@ from tests.unit.gateway.monitors.kept import kept
 from tests.virtual_time import in_virtual_time
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event, EventBus
-from vocelio.gateway.monitors.hub import Hub
-from vocelio.gateway.monitors.outbox import PART
-from vocelio.gateway.monitors.picture import DOUBT_SECONDS
-from vocelio.gateway.monitors.wanted import Wanted
+from vocelio.gateway.monitors.call_view import DOUBT_SECONDS
+from vocelio.gateway.monitors.event_filter import Wanted
+from vocelio.gateway.monitors.send_queue import PART
+from vocelio.gateway.monitors.tenant_feed import Hub
 
 CALLS = [kept(call=f"CA{number:03}", seq=5, node="greet") for number in range(PART + 1)]  # the last is in part two
 LAST = CALLS[-1]

@@ -10,8 +10,7 @@ from tests.unit.gateway.monitors.kept import kept
 from tests.virtual_time import in_virtual_time
 from vocelio.gateway.errors import StoreUnavailable
 from vocelio.gateway.events import EventBus
-from vocelio.gateway.monitors.hub import Hub
-from vocelio.gateway.monitors.look import (
+from vocelio.gateway.monitors.reconciler import (
     ALL_SECONDS,
     CALL_SECONDS,
     LONGEST_SECONDS,
@@ -20,6 +19,7 @@ from vocelio.gateway.monitors.look import (
     STORE_SECONDS,
     Look,
 )
+from vocelio.gateway.monitors.tenant_feed import Hub
 
 CALLS = [kept(call=f"CA{place:032x}") for place in range(6_000)]
 

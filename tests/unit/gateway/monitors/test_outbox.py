@@ -5,9 +5,9 @@ import tracemalloc
 
 import pytest
 
-from vocelio.gateway.monitors.outbox import MAX_UNSENT, Outbox
-from vocelio.gateway.monitors.picture import Picture
-from vocelio.gateway.monitors.wanted import Wanted
+from vocelio.gateway.monitors.call_view import Picture
+from vocelio.gateway.monitors.event_filter import Wanted
+from vocelio.gateway.monitors.send_queue import MAX_UNSENT, Outbox
 
 CALLS = [Picture(tenant="harbour", call=f"CA{number}") for number in range(3)]
 

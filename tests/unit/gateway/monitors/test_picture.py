@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.gateway.monitors.kept import kept
 from vocelio.gateway.events import Event
-from vocelio.gateway.monitors.picture import DOUBT_SECONDS, Tracked
+from vocelio.gateway.monitors.call_view import DOUBT_SECONDS, Tracked
 
 
 def event(seq, kind, generation=1, **data):

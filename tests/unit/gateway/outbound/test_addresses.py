@@ -6,7 +6,7 @@ from ipaddress import ip_address
 import pytest
 from aiohttp.abc import AbstractResolver
 
-from vocelio.gateway.outbound.addresses import CheckedResolver, NotPublic, is_public
+from vocelio.gateway.http_client.address_policy import CheckedResolver, NotPublic, is_public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])

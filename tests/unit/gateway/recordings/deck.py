@@ -3,7 +3,7 @@
 import asyncio
 
 from vocelio.gateway.errors import StorageUnavailable
-from vocelio.gateway.recordings.recordings import HELD, Recordings
+from vocelio.gateway.recordings.service import HELD, Recordings
 from vocelio.gateway.storage.memory import MemoryStorage
 from vocelio.gateway.store.recordings import MemoryCatalogue
 

@@ -7,7 +7,7 @@ import logging
 from tests.virtual_time import in_virtual_time
 from vocelio.gateway import logs
 from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.recordings.lane import Lane
+from vocelio.gateway.recordings.upload_queue import Lane
 
 LOG = logging.getLogger(__name__)
 

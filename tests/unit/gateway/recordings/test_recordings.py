@@ -7,7 +7,7 @@ import pytest
 from tests.unit.gateway.recordings.deck import Desk
 from tests.virtual_time import in_virtual_time
 from vocelio.codecs.wav import MULAW_HEADER, mulaw_header
-from vocelio.gateway.recordings import recordings
+from vocelio.gateway.recordings import service
 
 HUSH = b"\xff"
 PIECE = 4000
@@ -117,7 +117,7 @@ async def test_a_storage_that_stalls_holds_nobody_up():
         tape.add(second(b"a"))
     tape.end()
     assert asyncio.get_running_loop().time() == began
-    assert len(asyncio.all_tasks()) <= recordings.WRITERS + recordings.ROW_WRITERS + 1
+    assert len(asyncio.all_tasks()) <= service.WRITERS + service.ROW_WRITERS + 1
     await desk.recordings.aclose()
     await asyncio.sleep(0)
 

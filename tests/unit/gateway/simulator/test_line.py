@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from vocelio.gateway.simulator import faults
-from vocelio.gateway.simulator.line import BUFFER_LIMIT, Line
-from vocelio.gateway.simulator.wire import FRAME_SAMPLES, FRAME_SECONDS, SILENT_FRAME, Outgoing
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, FRAME_SECONDS, SILENT_FRAME, Outgoing
+from vocelio.gateway.simulator.media.playback_buffer import BUFFER_LIMIT, Line
 
 SID = "MZ1"
 
@@ -160,7 +160,7 @@ def test_a_long_silence_is_no_underrun():
 def test_an_unknown_event_is_a_protocol_error():
     line = a_line()
     line.receive(message("start"), 1.5)
-    assert codes(line) == [faults.STREAM_PROTOCOL]
+    assert codes(line) == [error_codes.STREAM_PROTOCOL]
     assert line.faults[0].at == 1.5
     assert not line.faults[0].warning
 
@@ -171,7 +171,7 @@ def test_malformed_messages_are_warned_of_once():
         line.receive(text, 0.0)
     line.receive(json.dumps({"event": "clear", "streamSid": "MZ2"}), 0.0)
     line.receive(message("media", media={"payload": "not base64!"}), 0.0)
-    assert codes(line) == [faults.STREAM_MALFORMED]
+    assert codes(line) == [error_codes.STREAM_MALFORMED]
     assert line.faults[0].warning
 
 
@@ -179,7 +179,7 @@ def test_a_binary_message_is_warned_of_once():
     line = a_line()
     line.receive(b"{}", 0.0)
     line.receive(b"{}", 0.0)
-    assert codes(line) == [faults.STREAM_BINARY]
+    assert codes(line) == [error_codes.STREAM_BINARY]
 
 
 def test_the_buffer_is_bounded():
@@ -188,7 +188,7 @@ def test_the_buffer_is_bounded():
     for _ in range(11):
         line.receive(minute, 0.0)
     assert line.received == BUFFER_LIMIT
-    assert codes(line) == [faults.STREAM_MALFORMED]
+    assert codes(line) == [error_codes.STREAM_MALFORMED]
 
 
 @given(st.one_of(st.text(max_size=80), st.binary(max_size=40), st.integers(1, 3000).map(lambda n: "[" * n)))

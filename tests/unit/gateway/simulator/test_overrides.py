@@ -1,8 +1,8 @@
 import pytest
 
-from vocelio.gateway.simulator import faults
-from vocelio.gateway.simulator.faults import CarrierError
-from vocelio.gateway.simulator.overrides import overrides
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.error_codes import CarrierError
+from vocelio.gateway.simulator.webhooks.connection_overrides import overrides
 
 URL = "https://gateway.example/twilio/voice?n=1"
 
@@ -43,4 +43,4 @@ def test_limits_and_nonsense(fragment, connect, retries):
 def test_a_policy_that_is_none_is_an_error(policy):
     with pytest.raises(CarrierError) as caught:
         overrides(f"{URL}#rp={policy}")
-    assert caught.value.code == faults.RETRY_POLICY
+    assert caught.value.code == error_codes.RETRY_POLICY

@@ -3,7 +3,7 @@ import selectors
 
 import pytest
 
-from vocelio.gateway.simulator.pace import Pace
+from vocelio.gateway.simulator.media.frame_clock import Pace
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from vocelio.gateway.simulator.caller import Caller, HangUp, MakeNoise, Press, Sound, Speak, StaySilent
-from vocelio.gateway.simulator.events import CallerPresses, CallerSpeaks, GatewayAnswers, Interrupts
-from vocelio.gateway.simulator.performance import Performance
+from vocelio.gateway.simulator.caller.script import Caller, HangUp, MakeNoise, Press, Sound, Speak, StaySilent
+from vocelio.gateway.simulator.caller.turn_taking import Performance
+from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, SILENT_FRAME
+from vocelio.gateway.simulator.report.events import CallerPresses, CallerSpeaks, GatewayAnswers, Interrupts
 from vocelio.gateway.simulator.sids import source
-from vocelio.gateway.simulator.wire import FRAME_SAMPLES, SILENT_FRAME
 
 LOUD = bytes([0x90]) * FRAME_SAMPLES
 FAINT = bytes([0xF0]) * FRAME_SAMPLES

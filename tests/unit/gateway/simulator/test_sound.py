@@ -1,14 +1,14 @@
 from io import BytesIO
 
 from vocelio.codecs import mulaw, wav
-from vocelio.codecs.activity import SpeechStarted, VoiceActivity
-from vocelio.gateway.simulator import ear
-from vocelio.gateway.simulator.babble import babble
-from vocelio.gateway.simulator.caller import Caller, Play
-from vocelio.gateway.simulator.ear import Ear
-from vocelio.gateway.simulator.recording import Recording
+from vocelio.codecs.vad import SpeechStarted, VoiceActivity
+from vocelio.gateway.simulator.caller.babble import babble
+from vocelio.gateway.simulator.caller.script import Caller, Play
+from vocelio.gateway.simulator.media import voice_detection
+from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, SILENT_FRAME
+from vocelio.gateway.simulator.media.stereo_recording import Recording
+from vocelio.gateway.simulator.media.voice_detection import Ear
 from vocelio.gateway.simulator.sids import source
-from vocelio.gateway.simulator.wire import FRAME_SAMPLES, SILENT_FRAME
 
 LOUD = bytes([0x90]) * FRAME_SAMPLES
 
@@ -24,10 +24,10 @@ def test_babble_has_its_length_and_differs():
 
 
 def test_the_voiced_part_leaves_out_silence_and_crackle():
-    assert ear.voiced(SILENT_FRAME + LOUD + SILENT_FRAME) == (160, 320)
-    assert ear.voiced(SILENT_FRAME) == (0, 0)
-    assert ear.voiced(SILENT_FRAME + LOUD[:2]) == (0, 0)
-    assert ear.voiced(b"") == (0, 0)
+    assert voice_detection.voiced(SILENT_FRAME + LOUD + SILENT_FRAME) == (160, 320)
+    assert voice_detection.voiced(SILENT_FRAME) == (0, 0)
+    assert voice_detection.voiced(SILENT_FRAME + LOUD[:2]) == (0, 0)
+    assert voice_detection.voiced(b"") == (0, 0)
 
 
 def test_an_onset_comes_after_a_gap_or_a_cut():
@@ -35,8 +35,8 @@ def test_an_onset_comes_after_a_gap_or_a_cut():
     listening.hear(LOUD, 1000)
     listening.hear(LOUD, 1160 + 1000)
     assert (listening.onset, listening.last) == (1000, 2320)
-    listening.hear(LOUD, 2320 + ear.GAP_SAMPLES)
-    assert listening.onset == 2320 + ear.GAP_SAMPLES
+    listening.hear(LOUD, 2320 + voice_detection.GAP_SAMPLES)
+    assert listening.onset == 2320 + voice_detection.GAP_SAMPLES
     listening.cut()
     assert not listening.hears(listening.last)
     listening.hear(LOUD, 5000)

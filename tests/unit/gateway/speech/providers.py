@@ -2,7 +2,7 @@
 
 import asyncio
 
-from vocelio.gateway.speech.ports import Heard
+from vocelio.gateway.speech.interfaces import Heard
 
 SECOND = b"\x7e" * 8000
 

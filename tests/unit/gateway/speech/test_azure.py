@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure import ssml
+from vocelio.gateway.speech.azure.daemon_pool import Threads
 from vocelio.gateway.speech.azure.errors import speech_error
-from vocelio.gateway.speech.azure.threads import Threads
-from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError, Unsuitable
 
 
 def test_a_key_is_in_no_representation_of_its_account():

@@ -8,11 +8,11 @@ import pytest
 from tests.unit.gateway.speech.providers import Hearer, Speaker
 from tests.virtual_time import in_virtual_time
 from vocelio.engine.voice import Voice
-from vocelio.gateway.speech.ears import DEADLINE, MOST, Ears
-from vocelio.gateway.speech.facts import Recognised, Sounded, Troubled
-from vocelio.gateway.speech.ports import CredentialsRefused, Expectation, Heard, SpeechError
-from vocelio.gateway.speech.speech import Speech
-from vocelio.gateway.speech.voices import Voices
+from vocelio.gateway.speech.fallback_recognizer import DEADLINE, MOST, Ears
+from vocelio.gateway.speech.fallback_synthesizer import Voices
+from vocelio.gateway.speech.interfaces import CredentialsRefused, Expectation, Heard, SpeechError
+from vocelio.gateway.speech.services import Speech
+from vocelio.gateway.speech.telemetry import Recognised, Sounded, Troubled
 
 MENU = Expectation(("sales", "billing"))
 FRAME = b"\x7e" * 160

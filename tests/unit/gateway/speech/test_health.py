@@ -5,8 +5,8 @@ import json
 
 from tests.virtual_time import in_virtual_time
 from vocelio.gateway import logs
-from vocelio.gateway.speech.health import FIRST_PAUSE, Health
-from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError
+from vocelio.gateway.speech.circuit_breaker import FIRST_PAUSE, Health
+from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError
 
 
 @in_virtual_time

@@ -9,11 +9,11 @@ import pytest
 from tests.unit.gateway.speech.providers import Speaker
 from tests.virtual_time import in_virtual_time
 from vocelio.engine.voice import Voice
-from vocelio.gateway.speech.facts import Sounded, Synthesised, Troubled, untold
-from vocelio.gateway.speech.health import FIRST_PAUSE
-from vocelio.gateway.speech.keyless import Keyless
-from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
-from vocelio.gateway.speech.voices import DEADLINE, PAUSE, Voices, chain
+from vocelio.gateway.speech.circuit_breaker import FIRST_PAUSE
+from vocelio.gateway.speech.fallback_synthesizer import DEADLINE, PAUSE, Voices, chain
+from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError, Unsuitable
+from vocelio.gateway.speech.providers import Keyless
+from vocelio.gateway.speech.telemetry import Sounded, Synthesised, Troubled, untold
 
 DOWN = SpeechError("it is down")
 RACHEL = Voice("elevenlabs", "rachel", "en-US", 1.1, (Voice("azure", "ava"), Voice("local", "en-gb")))

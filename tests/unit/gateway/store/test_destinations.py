@@ -2,9 +2,9 @@
 
 import pytest
 
-from vocelio.engine.problems import Report
-from vocelio.gateway.store import destinations
-from vocelio.gateway.store.site import Reach
+from vocelio.engine.diagnostics import Report
+from vocelio.gateway.dialing import rules
+from vocelio.gateway.model.tenant import Reach
 
 US = frozenset({"US"})
 AT_HOME = {
@@ -37,7 +37,7 @@ REFUSED = [
 
 
 def reason(target, home=US, **reach):
-    found = destinations.refused(Reach(**reach), target, home)
+    found = rules.refused(Reach(**reach), target, home)
     return found and found.reason
 
 
@@ -71,7 +71,7 @@ def test_before_a_tenant_has_a_number_any_country_may_be_meant_but_nothing_dear(
 
 
 def test_a_refusal_says_what_would_allow_it():
-    found = destinations.refused(Reach(), "+18765550123", US)
+    found = rules.refused(Reach(), "+18765550123", US)
     assert found.message == "+18765550123 is in JM"
     assert found.hint == "add JM to the tenant's `countries`"
 
@@ -113,13 +113,13 @@ def test_sip_is_rung_on_listed_hosts_only(address, allowed):
 )
 def test_a_prefix_is_no_whole_country(prefix, fine):
     report = Report()
-    destinations.check(Reach(destinations=("+4420", prefix)), report)
+    rules.check(Reach(destinations=("+4420", prefix)), report)
     assert [problem.path for problem in report.problems] == ([] if fine else ["destinations[1]"])
 
 
 def test_countries_are_those_with_telephones():
     report = Report()
-    destinations.check(Reach(countries=("US", "UK")), report)
+    rules.check(Reach(countries=("US", "UK")), report)
     (problem,) = report.problems
     assert (problem.path, problem.code) == ("countries[1]", "unknown-country")
 
@@ -128,4 +128,4 @@ def test_countries_are_those_with_telephones():
     ("number", "where"), [("+13072249663", "US"), ("+16135550123", "CA"), ("+881612345678", ""), ("+999123456789", "")]
 )
 def test_the_country_of_a_number(number, where):
-    assert destinations.region(number) == where
+    assert rules.region(number) == where

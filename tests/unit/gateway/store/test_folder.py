@@ -6,7 +6,7 @@ import pytest
 
 from vocelio.codecs import wav
 from vocelio.gateway.errors import SiteError
-from vocelio.gateway.store.folder import Folder
+from vocelio.gateway.site.folder import Folder
 
 SITE = {
     "tenant": {"id": "harbour", "name": "Harbour Tools"},

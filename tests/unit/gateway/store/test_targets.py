@@ -2,9 +2,9 @@
 
 import json
 
-from vocelio.gateway.store import targets
-from vocelio.gateway.store.site import Department, Reach
-from vocelio.gateway.store.targets import Rules
+from vocelio.gateway.dialing import validation
+from vocelio.gateway.dialing.validation import Rules
+from vocelio.gateway.model.tenant import Department, Reach
 
 RULES = Rules(Reach(), frozenset({"US"}), frozenset({"+13072249663"}))
 
@@ -15,7 +15,7 @@ def document(**transfers):
 
 
 def found(departments=None, **transfers):
-    problems = targets.of_flow(RULES, departments or {}, targets.named(document(**transfers)))
+    problems = validation.of_flow(RULES, departments or {}, validation.named(document(**transfers)))
     return [(problem.path, problem.code) for problem in problems]
 
 
@@ -46,17 +46,17 @@ def test_a_department_that_may_not_be_rung_any_more():
 
 def test_what_is_no_flow_names_nobody():
     for written in (b"", b"[]", b'{"nodes": []}', b'{"nodes": {"a": 1, "b": {"type": 5}}}', b"\xff"):
-        assert targets.named(written) == []
+        assert validation.named(written) == []
 
 
 def test_a_departments_problems_have_their_places():
     wrong = Department(("+13105550111", "+881612345678"), whisper="{{ nobody }}")
-    problems = targets.of_department(RULES, wrong)
+    problems = validation.of_department(RULES, wrong)
     assert [problem.path for problem in problems] == ["numbers[1]", "whisper"]
     assert "satellite" in problems[0].message
 
 
 def test_the_home_of_a_tenant_is_where_its_numbers_are():
-    assert targets.home_of([]) is None
-    assert targets.home_of(["+13072249663", "+442079460123"]) == {"US", "GB"}
-    assert targets.home_of(["+999123456789"]) is None
+    assert validation.home_of([]) is None
+    assert validation.home_of(["+13072249663", "+442079460123"]) == {"US", "GB"}
+    assert validation.home_of(["+999123456789"]) is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vocelio.gateway.store.vault import Vault, VaultError
+from vocelio.gateway.crypto.encryption import Vault, VaultError
 
 
 def test_what_is_locked_opens_for_its_purpose_only():

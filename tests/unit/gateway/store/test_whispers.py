@@ -2,7 +2,7 @@
 
 import pytest
 
-from vocelio.gateway.store import whispers
+from vocelio.gateway.dialing import whisper as whisper_text
 
 FACTS = {"caller": "+13105550142", "number": "+13072249663", "department": "front-desk", "tenant": "Harbour Tools"}
 
@@ -20,18 +20,18 @@ FACTS = {"caller": "+13105550142", "number": "+13072249663", "department": "fron
     ],
 )
 def test_what_is_said(whisper, said):
-    assert whispers.text(whisper, **FACTS) == said
+    assert whisper_text.text(whisper, **FACTS) == said
 
 
 def test_a_withheld_number_and_one_from_abroad():
     say = "From {{ caller.number }}"
-    assert whispers.text(say, **FACTS | {"caller": ""}) == "From a withheld number"
-    assert whispers.text(say, **FACTS | {"caller": "+442079460123"}) == "From plus 4 4, 2 0, 7 9 4 6, 0 1 2 3"
-    assert whispers.text(say, **FACTS | {"caller": "+999123456789"}) == "From plus 9 9 9 1 2 3 4 5 6 7 8 9"
+    assert whisper_text.text(say, **FACTS | {"caller": ""}) == "From a withheld number"
+    assert whisper_text.text(say, **FACTS | {"caller": "+442079460123"}) == "From plus 4 4, 2 0, 7 9 4 6, 0 1 2 3"
+    assert whisper_text.text(say, **FACTS | {"caller": "+999123456789"}) == "From plus 9 9 9 1 2 3 4 5 6 7 8 9"
 
 
 def test_nobody_listens_for_minutes():
-    assert len(whispers.text("{% for i in (1..100) %}a rather long word, {% endfor %}", **FACTS)) == 1_000
+    assert len(whisper_text.text("{% for i in (1..100) %}a rather long word, {% endfor %}", **FACTS)) == 1_000
 
 
 @pytest.mark.parametrize(
@@ -45,6 +45,6 @@ def test_nobody_listens_for_minutes():
     ],
 )
 def test_what_is_wrong_with_a_whisper(whisper, codes):
-    found = list(whispers.problems(whisper))
+    found = list(whisper_text.problems(whisper))
     assert [problem.code for problem in found] == codes
     assert {problem.path for problem in found} <= {"whisper"}

@@ -6,7 +6,7 @@ What is kept of them is a number.
 
 import re
 
-from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError, Unsuitable
 
 _MEANINGS: dict[str, tuple[type[SpeechError], str]] = {
     "AuthenticationFailure": (CredentialsRefused, "refused the key"),

@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
-from vocelio.gateway.speech.azure.events import Connected, Ended, Failed, Hypothesis, Phrase, RecognitionEvent
-from vocelio.gateway.speech.azure.upkeep import Place, Upkeep
-from vocelio.gateway.speech.ports import Heard, SpeechError
+from vocelio.gateway.speech.azure.sdk_events import Connected, Ended, Failed, Hypothesis, Phrase, RecognitionEvent
+from vocelio.gateway.speech.azure.sdk_resources import Place, Upkeep
+from vocelio.gateway.speech.interfaces import Heard, SpeechError
 
 if TYPE_CHECKING:
-    from vocelio.gateway.speech.azure.session import Session
+    from vocelio.gateway.speech.azure.recognition_session import Session
 
 MAX_UTTERANCE = 60 * 8000
 """Bytes of mu-law in one utterance: a minute."""

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vocelio.gateway.config import Azure
-from vocelio.gateway.speech.azure.events import RecognitionEvent
 from vocelio.gateway.speech.azure.recognition import AzureRecognition
-from vocelio.gateway.speech.azure.upkeep import Upkeep
-from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
+from vocelio.gateway.speech.azure.sdk_events import RecognitionEvent
+from vocelio.gateway.speech.azure.sdk_resources import Upkeep
+from vocelio.gateway.speech.interfaces import Expectation, Heard, SpeechError, Unsuitable
 
 if TYPE_CHECKING:
-    from vocelio.gateway.speech.azure.session import Session
+    from vocelio.gateway.speech.azure.recognition_session import Session
 
 DEFAULT_LIMIT = 100
 """Recognitions at once: what the service allows a subscription unless more is asked for."""
@@ -113,7 +113,9 @@ def _build(
     happened: Callable[[RecognitionEvent], None],
     loop: asyncio.AbstractEventLoop,
 ) -> "Session":
-    from vocelio.gateway.speech.azure.session import Session  # here, on a thread: the SDK takes 0.25 s to import
+    from vocelio.gateway.speech.azure.recognition_session import (
+        Session,  # here, on a thread: the SDK takes 0.25 s to import
+    )
 
     session = Session(happened, loop)
     try:

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import Azure
 from vocelio.gateway.speech.azure import ssml
-from vocelio.gateway.speech.azure.pool import Pool
-from vocelio.gateway.speech.azure.speech import Speech
-from vocelio.gateway.speech.azure.upkeep import Upkeep
-from vocelio.gateway.speech.ports import SpeechError, Unsuitable
+from vocelio.gateway.speech.azure.connection_pool import Pool
+from vocelio.gateway.speech.azure.sdk_resources import Upkeep
+from vocelio.gateway.speech.azure.synthesis_stream import Speech
+from vocelio.gateway.speech.interfaces import SpeechError, Unsuitable
 
 DEFAULT_LIMIT = 100
 """Lines at once: half of what the service allows a subscription to begin in a second unless more is asked for."""

@@ -1,12 +1,14 @@
 """What ElevenLabs answers instead of speech, as the errors of the ports.
 
 Only statuses and the service's own names of errors go into a message: its texts quote what was sent to it.
+
+The key, as it goes into a header.
 """
 
 import re
 from typing import Any
 
-from vocelio.gateway.speech.ports import CredentialsRefused, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError, Unsuitable
 
 _NAME = re.compile(r"[a-z_]{1,60}")
 
@@ -47,3 +49,10 @@ def from_message(name: str) -> SpeechError:
     if name in _REQUEST:
         return Unsuitable(said)
     return SpeechError(said)
+
+
+def sendable(key: str) -> str:
+    """The key, if it can be put into a header at all. Raises CredentialsRefused."""
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise CredentialsRefused("the ElevenLabs key is missing or holds characters that no key has")
+    return key

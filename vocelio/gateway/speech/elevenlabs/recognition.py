@@ -17,8 +17,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from vocelio.codecs import mulaw
-from vocelio.gateway.speech.elevenlabs import errors, wire
-from vocelio.gateway.speech.ports import Heard, SpeechError
+from vocelio.gateway.speech.elevenlabs import errors, realtime_protocol
+from vocelio.gateway.speech.interfaces import Heard, SpeechError
 
 SEND = 800
 """Bytes of mu-law gathered before they are sent, 100 ms, as the service recommends at the least."""
@@ -137,7 +137,7 @@ class ElevenLabsRecognition:
         sending = asyncio.create_task(self._send(socket))
         try:
             async for received in socket:
-                if self._take(wire.parse(received)):
+                if self._take(realtime_protocol.parse(received)):
                     return
         except ConnectionClosed:
             if self._sent:
@@ -145,25 +145,25 @@ class ElevenLabsRecognition:
         finally:
             sending.cancel()
 
-    def _take(self, message: wire.Message | None) -> bool:
+    def _take(self, message: realtime_protocol.Message | None) -> bool:
         """Whether the session is over."""
         match message:
-            case wire.Transcript(text, committed=False):
+            case realtime_protocol.Transcript(text, committed=False):
                 if text and text != self._partial:
                     self._partial = text
                     self._heard(Heard(text, HALF_SURE, final=False))
-            case wire.Transcript(text):
+            case realtime_protocol.Transcript(text):
                 if text:
                     self._give(text)
                 elif self._committed:
                     self._give_nothing_soon()
-            case wire.Throttled() | wire.Over() if self._committed:
+            case realtime_protocol.Throttled() | realtime_protocol.Over() if self._committed:
                 self._give("")  # the service had just committed all there was, or found no speech in it
-            case wire.Over():
+            case realtime_protocol.Over():
                 return True
-            case wire.Failed(name):
+            case realtime_protocol.Failed(name):
                 raise errors.from_message(name)
-            case wire.Throttled() | wire.Started() | None:
+            case realtime_protocol.Throttled() | realtime_protocol.Started() | None:
                 pass
             case _ as never:
                 assert_never(never)
@@ -186,5 +186,5 @@ class ElevenLabsRecognition:
         self._sent += len(audio)
         if self._finished and self._sent == len(self._sound):
             self._committed = True
-            audio += bytes([mulaw.SILENCE]) * max(0, wire.MIN_COMMIT - self._sent)
-        return wire.sound(audio, self._committed)
+            audio += bytes([mulaw.SILENCE]) * max(0, realtime_protocol.MIN_COMMIT - self._sent)
+        return realtime_protocol.sound(audio, self._committed)

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.client import ClientConnection
 
 from vocelio.gateway.config import ElevenLabs
-from vocelio.gateway.speech.elevenlabs import connection, wire
+from vocelio.gateway.speech.elevenlabs import realtime_connection, realtime_protocol
+from vocelio.gateway.speech.elevenlabs.lazy_client import Service
 from vocelio.gateway.speech.elevenlabs.recognition import ElevenLabsRecognition
-from vocelio.gateway.speech.elevenlabs.service import Service
-from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import Expectation, Heard, SpeechError, Unsuitable
 
 MAX_SESSIONS = 256
 """At once, with those that are being closed: more than any but an enterprise's plan allows; 120 MB at worst."""
@@ -58,7 +58,7 @@ class ElevenLabsRecognizer:
             raise SpeechError("ElevenLabs recognition has been closed")
         if len(self._open) >= MAX_SESSIONS:
             raise Unsuitable(f"ElevenLabs recognition is full: {MAX_SESSIONS} sessions")
-        url = wire.url(self._account.base_url, expectation)
+        url = realtime_protocol.url(self._account.base_url, expectation)
         recognition = ElevenLabsRecognition(lambda: self._session(url), heard, failed, self._patience)
         self._open[recognition.task] = recognition
         recognition.task.add_done_callback(self._on_done)
@@ -77,7 +77,7 @@ class ElevenLabsRecognizer:
     @asynccontextmanager
     async def _session(self, url: str) -> AsyncIterator[ClientConnection]:
         client = await self._service.client()
-        async with connection.opened(self._account, url, client.tls, self._patience) as opened:
+        async with realtime_connection.opened(self._account, url, client.tls, self._patience) as opened:
             yield opened
 
     def _on_done(self, task: asyncio.Task[None]) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import ElevenLabs
-from vocelio.gateway.speech.elevenlabs.patience import Patience
-from vocelio.gateway.speech.elevenlabs.service import Service
-from vocelio.gateway.speech.ports import SpeechError, Unsuitable
+from vocelio.gateway.speech.elevenlabs.audio_deadline import Patience
+from vocelio.gateway.speech.elevenlabs.lazy_client import Service
+from vocelio.gateway.speech.interfaces import SpeechError, Unsuitable
 
 if TYPE_CHECKING:
-    from vocelio.gateway.speech.elevenlabs.sdk import Request
+    from vocelio.gateway.speech.elevenlabs.client import Request
 
 FLASH = "eleven_flash_v2_5"
 """The model with the lowest latency (about 75 ms at the service), in 32 languages."""
@@ -106,7 +106,7 @@ class ElevenLabsSynthesizer:
             self._open.discard(patience)
 
     def _request(self, text: str, voice: Voice) -> "Request":
-        from vocelio.gateway.speech.elevenlabs.sdk import Request  # loaded by now
+        from vocelio.gateway.speech.elevenlabs.client import Request  # loaded by now
 
         return Request(
             text=text.encode(errors="replace").decode(),  # half a surrogate pair cannot be sent

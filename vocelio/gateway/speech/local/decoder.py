@@ -13,10 +13,10 @@ import numpy
 
 from vocelio.codecs import mulaw
 from vocelio.codecs.resample import Resampler
-from vocelio.gateway.speech.local.dictionary import Dictionary
+from vocelio.gateway.speech.interfaces import SpeechError
+from vocelio.gateway.speech.local.gain_control import Leveller
 from vocelio.gateway.speech.local.grammar import GARBAGE, PHONEMES, Grammar, normal
-from vocelio.gateway.speech.local.level import Leveller
-from vocelio.gateway.speech.ports import SpeechError
+from vocelio.gateway.speech.local.pronunciation import Dictionary
 
 MODEL_RATE = 16000
 

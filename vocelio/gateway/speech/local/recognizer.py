@@ -9,10 +9,10 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-from vocelio.gateway.speech.local import wire
-from vocelio.gateway.speech.local.crew import Crew
-from vocelio.gateway.speech.local.process import WorkerProcess
-from vocelio.gateway.speech.ports import Expectation, Heard, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import Expectation, Heard, SpeechError, Unsuitable
+from vocelio.gateway.speech.local import ipc
+from vocelio.gateway.speech.local.worker_pool import Crew
+from vocelio.gateway.speech.local.worker_process import WorkerProcess
 
 DEFAULT_WORKERS = 2
 
@@ -77,7 +77,7 @@ class LocalRecognition:
 
     def __init__(
         self,
-        request: wire.Open,
+        request: ipc.Open,
         find: Callable[[], WorkerProcess],
         heard: Callable[[Heard], None],
         failed: Callable[[SpeechError], None],
@@ -151,9 +151,9 @@ class LocalRecognition:
             self._worker = None
         asyncio.get_running_loop().call_soon(self.fail, error)
 
-    def report(self, report: wire.Partial | wire.Final) -> None:
+    def report(self, report: ipc.Partial | ipc.Final) -> None:
         """From the worker."""
-        final = isinstance(report, wire.Final)
+        final = isinstance(report, ipc.Final)
         if final:
             self._answered()
         if not self._ended:
@@ -168,9 +168,9 @@ class LocalRecognition:
             self._failed(error)
 
 
-def _request(number: int, expectation: Expectation) -> wire.Open:
+def _request(number: int, expectation: Expectation) -> ipc.Open:
     if len(expectation.phrases) > MAX_PHRASES:
         raise Unsuitable(f"{len(expectation.phrases)} phrases: local recognition takes {MAX_PHRASES}")
     if any(len(phrase) > MAX_PHRASE for phrase in expectation.phrases):
         raise Unsuitable(f"a phrase of more than {MAX_PHRASE} characters")
-    return wire.Open(number, expectation.phrases, expectation.language, expectation.repeat)
+    return ipc.Open(number, expectation.phrases, expectation.language, expectation.repeat)

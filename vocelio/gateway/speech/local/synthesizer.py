@@ -16,8 +16,8 @@ from collections.abc import AsyncGenerator, Iterator
 from vocelio.codecs import mulaw
 from vocelio.codecs.resample import Resampler
 from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.interfaces import SpeechError, Unsuitable
 from vocelio.gateway.speech.local import espeak
-from vocelio.gateway.speech.ports import SpeechError, Unsuitable
 
 MAX_TEXT = 4096
 """Characters in one text: about five minutes of speech, and what Twilio's own ``<Say>`` takes."""

@@ -1,0 +1,1 @@
+"""The log of a call's events and actions, from which the call can be replayed."""

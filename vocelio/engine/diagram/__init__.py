@@ -1,0 +1,1 @@
+"""Drawings of a flow: SVG, DOT and a text tree."""

@@ -1,0 +1,1 @@
+"""From a transcript or pressed keys to an answer."""

@@ -1,0 +1,49 @@
+"""Which phrases a recogniser would mix up on a telephone line.
+
+Each phrase is written roughly as it sounds: letters that a telephone hardly tells apart become one, every run of
+vowels becomes one sign. Two phrases are alike when they are written the same, or differ in one sign and are not
+short. That catches "fifteen" and "fifty", "sales" and "sails", and does so in linear time: phrases that differ in
+one sign have a spelling in common once either sign is left out.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from vocelio.engine.nlu.words import words
+
+_LONG_ENOUGH = 4  # signs: of two, one is too much to differ in
+_SPELLINGS = (
+    ("ph", "f"), ("gh", ""), ("ck", "k"), ("sch", "s"), ("sh", "s"), ("ch", "s"), ("th", "d"), ("wh", "w"),
+    ("tion", "san"), ("qu", "kw"), ("x", "ks"),
+)  # fmt: skip
+_LETTERS = str.maketrans({"c": "k", "q": "k", "g": "k", "z": "s", "v": "f", "b": "p", "t": "d", "m": "n", "j": "s"})
+
+
+def sound(phrase: str) -> str:
+    """The phrase, roughly as it sounds on a telephone."""
+    return "".join(_word(word) for word in words(phrase))
+
+
+def _word(word: str) -> str:
+    word = re.sub(r"c(?=[eiy])", "s", word)
+    word = re.sub(r"(?<=[^aeiou])e(s?)$", r"\1", word)
+    for letters, said in _SPELLINGS:
+        word = word.replace(letters, said)
+    word = re.sub(r"[aeiouyhw]+", "a", word.translate(_LETTERS))
+    return re.sub(r"(.)\1+", r"\1", word)
+
+
+def alike(phrases: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
+    """Of (answer, phrase) pairs: each phrase of one answer that sounds like an earlier one of another answer.
+
+    Yields answer, phrase, the other answer and its phrase; at most one for each phrase.
+    """
+    heard: dict[str, tuple[str, str]] = {}
+    for answer, phrase in phrases:
+        key = sound(phrase)
+        shorter = [key[:at] + key[at + 1 :] for at in range(len(key))] if len(key) >= _LONG_ENOUGH else []
+        for spelling in dict.fromkeys((f"={key}", *((key, *shorter) if shorter else ()))):
+            other, like = heard.setdefault(spelling, (answer, phrase))
+            if other != answer:
+                yield answer, phrase, other, like
+                break

@@ -1,1 +1,0 @@
-"""A flow as a picture: Graphviz DOT, SVG, or a tree for the terminal."""

@@ -1,0 +1,1 @@
+"""Static analysis: which prompts a flow can play, before any call."""

@@ -1,0 +1,1 @@
+"""What a node works with while a call runs: context, template scope, transitions, session state."""

@@ -1,0 +1,1 @@
+"""Liquid templates and conditions of flow documents, with a work budget."""

@@ -1,0 +1,146 @@
+"""The Liquid filters that a phone flow may use: those of the library that stay within bounds, and our own.
+
+None reads the clock: ``now`` is the instant of the event. Each reports its work to the rendering's budget and
+checks the size of what it is given, so that no chain of filters takes long or grows a text beyond what a caller
+could listen to. Whatever goes wrong in one is an error of the template, never of the engine.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+from liquid import Environment, RenderContext
+from liquid.exceptions import FilterArgumentError, LiquidError
+
+from vocelio.engine.templating import speech_format
+from vocelio.engine.templating.budget import Budgeted, length_of
+
+MAX_INPUT = 10_000  # characters of a text, or elements of a list
+MAX_NUMBER = 10**30
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LIBRARY = (
+    "abs", "append", "at_least", "at_most", "capitalize", "ceil", "compact", "concat", "default", "divided_by",
+    "downcase", "first", "floor", "last", "lstrip", "minus", "modulo", "plus", "prepend", "remove", "reverse",
+    "round", "rstrip", "size", "slice", "split", "squish", "strip", "times", "truncate", "truncatewords", "upcase",
+    "url_encode",
+)  # fmt: skip
+_FORMAT = re.compile(r"(%-?[aAbBdeHIjmMpSyY%]|[^%]){1,60}")  # of the C library's formats, those that stay short
+
+
+def _within(value: object) -> None:
+    if length_of(value) > MAX_INPUT:
+        raise FilterArgumentError(f"takes at most {MAX_INPUT:,} characters or elements", token=None)
+    if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
+        raise FilterArgumentError("the number is too large", token=None)
+
+
+def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    wants_context = getattr(function, "with_context", False)
+
+    def bounded(*values: Any, context: RenderContext, **options: Any) -> Any:
+        if wants_context:
+            options["context"] = context
+        try:
+            for value in (*values, *options.values()):
+                _within(value)
+            if isinstance(context, Budgeted):
+                context.spend(sum(length_of(value) for value in values) + 10)
+            return function(*values, **options)
+        except LiquidError as error:
+            raise FilterArgumentError(f"`{name}`: {error.message}", token=None) from error
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise FilterArgumentError(f"`{name}` cannot work with this value", token=None) from error
+
+    bounded.with_context = True  # type: ignore[attr-defined]
+    bounded.with_environment = getattr(function, "with_environment", False)  # type: ignore[attr-defined]
+    return bounded
+
+
+def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
+    function.with_context = True  # type: ignore[attr-defined]
+    return function
+
+
+def _join(values: Any, separator: Any = " ") -> str:
+    """The elements as one text."""
+    parts = [str(value) for value in values] if isinstance(values, list | tuple) else [str(values)]
+    _within_text(len(str(separator)) * len(parts) + sum(len(part) for part in parts))
+    return str(separator).join(parts)
+
+
+def _replace(text: Any, old: Any, new: Any = "") -> str:
+    """Every ``old`` in the text as ``new``."""
+    _within_text(len(str(text)) + len(str(new)) * str(text).count(str(old)))
+    return str(text).replace(str(old), str(new))
+
+
+def _within_text(length: int) -> None:
+    if length > MAX_INPUT:
+        raise FilterArgumentError("makes the text too long", token=None)
+
+
+def _money(value: Any, currency: Any = "USD") -> str:
+    """An amount as it is said: ``12.5`` is "12 dollars and 50 cents"."""
+    amount = Decimal(str(value).strip().removeprefix("$").replace(",", ""))
+    if not amount.is_finite():
+        raise ValueError("not an amount")
+    return speech_format.money(amount, str(currency))
+
+
+@_with_context
+def _date(value: Any, form: Any = "", *, context: RenderContext) -> str:
+    """A day as it is said, or as a ``form`` such as ``%H:%M`` writes it. Takes "now", "today" and ISO 8601."""
+    moment = _moment(value, context)
+    if moment is None or isinstance(moment, time):
+        return ""
+    if not form:
+        return speech_format.spoken_date(moment)
+    if not _FORMAT.fullmatch(str(form)):
+        raise FilterArgumentError(f"the form `{str(form)[:60]}` cannot be used", token=None)
+    return moment.strftime(str(form))
+
+
+@_with_context
+def _time(value: Any, *, context: RenderContext) -> str:
+    """A time of day as it is said. Takes "now", ISO 8601 and "14:30"."""
+    moment = _moment(value, context)
+    if isinstance(moment, datetime):
+        moment = moment.time()
+    return speech_format.spoken_time(moment) if isinstance(moment, time) else ""
+
+
+def _moment(value: Any, context: RenderContext) -> date | time | None:
+    """What is meant by ``value``; an instant with a zone is turned into the zone of ``now``."""
+    now = context.resolve("now")
+    moment = value
+    if isinstance(value, str):
+        text = value.strip()
+        if not text:
+            return None
+        if text in ("now", "today"):
+            return now if isinstance(now, datetime) else None
+        moment = time.fromisoformat(text) if re.match(r"\d\d:", text) else datetime.fromisoformat(text)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        moment = EPOCH + timedelta(seconds=value)
+    if isinstance(moment, datetime) and moment.tzinfo is not None and isinstance(now, datetime):
+        return moment.astimezone(now.tzinfo)
+    return moment if isinstance(moment, date | time) else None
+
+
+def _filters() -> dict[str, Callable[..., Any]]:
+    library: dict[str, Any] = dict(Environment().filters)
+    own = {
+        "join": _join,
+        "replace": _replace,
+        "digits": speech_format.digits,
+        "money": _money,
+        "date": _date,
+        "time": _time,
+    }
+    return {name: _bounded(name, function) for name, function in {**{n: library[n] for n in _LIBRARY}, **own}.items()}
+
+
+FILTERS = _filters()

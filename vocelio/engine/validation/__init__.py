@@ -1,0 +1,1 @@
+"""Validation of flow documents: every problem at once, with its path."""

@@ -1,9 +1,0 @@
-"""/v1/analytics."""
-
-from vocelio.gateway.api.operation import Context
-from vocelio.gateway.store.analytics import Analytics, Asked, analysed
-
-
-async def analytics(context: Context, *, query: Asked) -> Analytics:
-    """How the flows did in a period: calls, outcomes, times, latencies, exits and cost, overall and by flow."""
-    return await analysed(context.database, context.tenant, query, context.actor.at)

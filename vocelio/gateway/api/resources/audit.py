@@ -1,0 +1,24 @@
+"""/v1/audit."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from vocelio.gateway.api.framework.operation import Context, Page
+from vocelio.gateway.store.audit import log
+from vocelio.gateway.store.audit.log import Entry
+from vocelio.gateway.store.db.pagination import Items
+
+
+class AuditQuery(Page, frozen=True):
+    """``action`` is such as `flow.promoted`, ``target`` the name of what was changed."""
+
+    action: Annotated[str, Meta(max_length=40)] = ""
+    target: Annotated[str, Meta(max_length=200)] = ""
+
+
+async def every(context: Context, *, query: AuditQuery) -> Items[Entry]:
+    """Every change, newest first; of a platform key that names no tenant, everybody's."""
+    return await log.every(
+        context.database, context.tenant, query.limit, query.cursor, action=query.action, target=query.target
+    )

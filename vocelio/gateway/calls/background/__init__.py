@@ -1,0 +1,1 @@
+"""Background services: heartbeats, the reaper of orphaned calls, draining."""

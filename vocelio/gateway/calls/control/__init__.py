@@ -1,0 +1,1 @@
+"""Operator commands and listen-in, across processes."""

@@ -1,0 +1,1 @@
+"""The audio of one stream: prompts, recognition, recordings, turn latency."""

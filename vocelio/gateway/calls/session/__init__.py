@@ -1,0 +1,1 @@
+"""One live call on one media stream."""

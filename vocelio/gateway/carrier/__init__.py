@@ -1,1 +1,0 @@
-"""What is Twilio's own: webhook signatures, TwiML, the REST API and the registration of numbers by it."""

@@ -1,0 +1,13 @@
+"""Choice of the pub/sub implementation by the settings."""
+
+from vocelio.gateway.events.pubsub import Alone, Line
+
+
+def connect(url: str) -> Line:
+    """The line that the settings ask for: through Redis, or with no URL none."""
+    if not url:
+        return Alone()
+    # The client takes a third of a second to import, which a process without a Redis need not pay.
+    from vocelio.gateway.events.redis.pubsub import RedisLine
+
+    return RedisLine(url)

@@ -1,0 +1,1 @@
+"""Pub/sub between processes through Redis: single node or cluster."""

@@ -1,0 +1,1 @@
+"""HTTP requests of flows, never to private addresses."""

@@ -1,0 +1,155 @@
+"""Carrying out a flow's request: tries, redirects and the size of the answer are all bounded.
+
+Each try has its own ``timeout`` and the same Idempotency-Key. Only what may do better the next time is tried
+again: no connection, no answer in time, a server in trouble. A redirect is followed only after the same check
+as the first address, and takes no header of the flow to another host.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from ipaddress import ip_address
+from types import TracebackType
+from typing import Literal, Self
+
+import msgspec
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
+from yarl import URL
+
+from vocelio.engine.actions import Request
+from vocelio.gateway.http_client.address_policy import CheckedResolver, NotPublic, Policy, check, is_public
+
+MAX_BODY = 262_144  # bytes of an answer: a flow takes a few values out of it
+MAX_REDIRECTS = 5
+MAX_CONNECTIONS = 200  # at once, of the whole process
+BETWEEN_TRIES = 0.3  # seconds before the second try; twice that before the third, and so on, up to LONGEST_PAUSE
+LONGEST_PAUSE = 2.0
+TROUBLE = (429, 500, 502, 503, 504)
+REDIRECTS = (301, 302, 303, 307, 308)
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What came of a request. ``problem`` is for the flow's author; it holds no secret and no header."""
+
+    how: Literal["ok", "error", "timeout"]
+    status: int = 0
+    body: object = None
+    problem: str = ""
+
+
+class Fetcher:
+    """Makes the requests of all calls of a process."""
+
+    def __init__(self, policy: Policy = is_public) -> None:
+        self._policy = policy
+        self._session: ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session:
+            await self._session.close()
+            self._session = None
+
+    async def fetch(self, request: Request, headers: Mapping[str, str]) -> Reply:
+        """Make the request with those headers, secrets and all. Never raises but when cancelled."""
+        reply = Reply("error")
+        for attempt in range(request.retries + 1):
+            if attempt:
+                await asyncio.sleep(min(LONGEST_PAUSE, BETWEEN_TRIES * 2 ** (attempt - 1)))
+            reply, again = await self._try(request, headers)
+            if not again:
+                break
+        return reply
+
+    async def _try(self, request: Request, headers: Mapping[str, str]) -> tuple[Reply, bool]:
+        try:
+            async with asyncio.timeout(request.timeout):
+                reply = await self._follow(request, {**headers, "Idempotency-Key": request.key})
+            return reply, reply.status in TROUBLE
+        except TimeoutError:
+            return Reply("timeout", problem=f"no answer within {request.timeout:g} s"), True
+        except NotPublic as error:
+            return Reply("error", problem=str(error)), False
+        except (ClientError, OSError, ValueError) as error:
+            return Reply("error", problem=f"no connection: {type(error).__name__}"), True
+
+    async def _follow(self, request: Request, headers: Mapping[str, str]) -> Reply:
+        url, method, json = _web(URL(request.url)), request.method, request.json
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self._send(method, url, headers, json) as response:
+                location = response.headers.get("Location")
+                if response.status not in REDIRECTS or not location:
+                    return await _read(response)
+            target = _web(url.join(URL(location)))
+            if target.origin() != url.origin():
+                headers = {"Idempotency-Key": request.key}
+            if response.status == 303 or (response.status in (301, 302) and method == "POST"):
+                method, json = "GET", None  # RFC 9110, 15.4: so do browsers and clients
+            url = target
+        return Reply("error", problem=f"more than {MAX_REDIRECTS} redirects")
+
+    def _send(
+        self, method: str, url: URL, headers: Mapping[str, str], json: object
+    ) -> AbstractAsyncContextManager[ClientResponse]:
+        host = url.host or ""
+        if _is_address(host):  # which the resolver is never asked for
+            check(host, host, self._policy)
+        body = None if json is None else msgspec.json.encode(json)
+        kind = {} if json is None else {"Content-Type": "application/json"}
+        return self._open().request(
+            method, url, data=body, headers={"Accept": "application/json", **kind, **headers}, allow_redirects=False
+        )
+
+    def _open(self) -> ClientSession:
+        if self._session is None:
+            connector = TCPConnector(
+                resolver=CheckedResolver(self._policy), use_dns_cache=False, limit=MAX_CONNECTIONS, force_close=True
+            )
+            # No cookies, no proxy, no credentials of this machine: a flow has only what its document says.
+            self._session = ClientSession(
+                connector=connector, cookie_jar=DummyCookieJar(), trust_env=False, timeout=ClientTimeout(total=None)
+            )
+        return self._session
+
+
+async def _read(response: ClientResponse) -> Reply:
+    body = b""
+    async for piece in response.content.iter_any():
+        body += piece
+        if len(body) > MAX_BODY:
+            return Reply("error", response.status, problem=f"the answer is larger than {MAX_BODY:,} bytes")
+    try:
+        decoded = msgspec.json.decode(body) if body else None
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        decoded = None
+    return Reply("ok" if response.status < 400 else "error", response.status, decoded)
+
+
+def shown(url: str) -> str:
+    """The URL as it may be shown: without user, password, query and fragment, where secrets stand."""
+    try:
+        return str(URL(url).with_user(None).with_query(None).with_fragment(None))
+    except ValueError:
+        return "not a URL"
+
+
+def _web(url: URL) -> URL:
+    if url.scheme not in ("http", "https") or not url.host:
+        raise NotPublic(f"`{url.scheme}` is not a way to ask another system")
+    return url
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True

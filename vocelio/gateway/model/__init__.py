@@ -1,0 +1,1 @@
+"""Domain types shared by the packages. No I/O."""

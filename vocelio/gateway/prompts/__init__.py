@@ -1,0 +1,1 @@
+"""The prompt cache and the pre-rendering of prompts."""

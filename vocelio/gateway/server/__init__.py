@@ -1,0 +1,1 @@
+"""The HTTP server: uvicorn with limits, draining and worker processes."""

@@ -1,0 +1,81 @@
+"""One account of the emulated REST API: which resource a path is, and what the account has."""
+
+import random
+import re
+from typing import Any
+
+from vocelio.gateway.simulator import sids
+from vocelio.gateway.simulator.rest_api import calls, numbers
+from vocelio.gateway.simulator.rest_api.errors import RestError
+
+_PATH = re.compile(
+    r"/2010-04-01/Accounts/AC[0-9a-f]{32}/(IncomingPhoneNumbers|Calls)(?:/([A-Z]{2}[0-9a-f]{32}))?\.json"
+)
+
+
+class RestAccount:
+    """``numbers`` and ``calls`` are by SID, as the API shows them."""
+
+    def __init__(self, sid: str, rng: random.Random) -> None:
+        self.sid, self._rng = sid, rng
+        self.numbers: dict[str, dict[str, Any]] = {}
+        self.calls: dict[str, dict[str, Any]] = {}
+
+    def add(self, number: str, **fields: str) -> dict[str, Any]:
+        """A number (E.164) of the account, set as a new one is but for ``fields``, in the API's names."""
+        made = numbers.made(self.sid, sids.sid("PN", self._rng), number) | fields
+        self.numbers[made["sid"]] = made
+        return made
+
+    def number(self, number: str) -> dict[str, Any]:
+        """The number as it is now. Raises KeyError."""
+        found = next((one for one in self.numbers.values() if one["phone_number"] == number), None)
+        if found is None:
+            raise KeyError(number)
+        return found
+
+    def remove(self, number: str) -> None:
+        """The account does not have it any more. Raises KeyError."""
+        del self.numbers[self.number(number)["sid"]]
+
+    def ring(self, to: str, from_: str, status: str = "in-progress", direction: str = "inbound") -> dict[str, Any]:
+        """A call of the account."""
+        made = calls.made(self.sid, sids.sid("CA", self._rng), to, from_, status, direction)
+        self.calls[made["sid"]] = made
+        return made
+
+    def answer(self, method: str, path: str, query: dict[str, str], form: dict[str, str]) -> tuple[int, Any]:
+        """Status and body. Raises RestError."""
+        match = _PATH.fullmatch(path)
+        if match is None:
+            raise _nothing(path)
+        kind, sid = match[1], match[2]
+        if sid is None:
+            return self._list(kind, method, path, query, form)
+        things = self.numbers if kind == "IncomingPhoneNumbers" else self.calls
+        if sid not in things:
+            raise _nothing(path)
+        if method == "POST":
+            (numbers if kind == "IncomingPhoneNumbers" else calls).change(things[sid], form, path)
+        elif method != "GET":
+            raise RestError(405)
+        return 200, things[sid]
+
+    def _list(
+        self, kind: str, method: str, path: str, query: dict[str, str], form: dict[str, str]
+    ) -> tuple[int, dict[str, Any]]:
+        if kind == "Calls" and method == "POST":
+            return 201, self._call(form)
+        if kind == "IncomingPhoneNumbers" and method == "GET":
+            return 200, numbers.page([*self.numbers.values()], path, query)
+        raise RestError(405)
+
+    def _call(self, form: dict[str, str]) -> dict[str, Any]:
+        calls.check_new(form)
+        made = self.ring(form["To"], form["From"], "queued", "outbound-api")
+        calls.redirect(made, form)
+        return made
+
+
+def _nothing(path: str) -> RestError:
+    return RestError(404, 20404, f"The requested resource {path} was not found")

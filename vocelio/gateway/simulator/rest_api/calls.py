@@ -1,0 +1,68 @@
+"""The resource Call: https://www.twilio.com/docs/voice/api/call-resource."""
+
+import re
+from typing import Any
+
+from vocelio.gateway.simulator.rest_api.errors import RestError
+
+OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
+WAITING = frozenset({"queued", "ringing"})
+NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+
+_NO_INSTRUCTIONS, _NOT_IN_PROGRESS, _BAD_TO, _BAD_FROM = 21205, 21220, 21211, 21212
+
+
+def made(account: str, sid: str, to: str, from_: str, status: str, direction: str) -> dict[str, Any]:
+    """A call. ``url`` and ``twiml`` are what it was told last; the API itself does not show them."""
+    return {
+        "sid": sid,
+        "account_sid": account,
+        "to": to,
+        "from": from_,
+        "status": status,
+        "direction": direction,
+        "api_version": "2010-04-01",
+        "date_created": "Wed, 15 Nov 2023 10:00:00 +0000",
+        "date_updated": "Wed, 15 Nov 2023 10:00:00 +0000",
+        "start_time": None,
+        "end_time": None,
+        "duration": None,
+        "price": None,
+        "uri": f"/2010-04-01/Accounts/{account}/Calls/{sid}.json",
+        "url": "",
+        "twiml": "",
+    }
+
+
+def check_new(form: dict[str, str]) -> None:
+    """Whom to call, as whom, and what to do then. Raises RestError."""
+    if not NUMBER.fullmatch(form.get("To", "")) and not form.get("To", "").startswith(("sip:", "client:")):
+        raise RestError(400, _BAD_TO, f"Invalid 'To' Phone Number: {form.get('To', '')}")
+    if not NUMBER.fullmatch(form.get("From", "")):
+        raise RestError(400, _BAD_FROM, f"Invalid 'From' Phone Number: {form.get('From', '')}")
+    if not any(form.get(name) for name in ("Url", "Twiml", "ApplicationSid")):
+        raise RestError(400, _NO_INSTRUCTIONS, "Url parameter is required.")
+
+
+def change(call: dict[str, Any], form: dict[str, str], path: str) -> None:
+    """An update: an end, or other instructions. Raises RestError.
+
+    A call that is over is gone for whoever wants it ended, and not in progress for whoever wants it to go elsewhere.
+    """
+    status = form.get("Status", "")
+    if status not in ("", "completed", "canceled"):
+        raise RestError(400, _NOT_IN_PROGRESS, f"Invalid status: {status}")
+    if call["status"] in OVER:
+        if status:
+            raise RestError(404, 20404, f"The requested resource {path} was not found")
+        raise RestError(400, _NOT_IN_PROGRESS, "Call is not in-progress. Cannot redirect.")
+    if status == "completed" or (status == "canceled" and call["status"] in WAITING):
+        call["status"] = status
+    redirect(call, form)
+
+
+def redirect(call: dict[str, Any], form: dict[str, str]) -> None:
+    """What the call does next."""
+    for name, field in (("Url", "url"), ("Twiml", "twiml")):
+        if name in form:
+            call[field] = form[name]

@@ -1,0 +1,1 @@
+"""TwiML parsing and validation."""

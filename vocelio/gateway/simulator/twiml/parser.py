@@ -1,0 +1,272 @@
+"""TwiML, as far as a gateway needs it, into verbs. What else it might hold is an error (see ``grammar``)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+from vocelio.gateway.simulator import error_codes
+from vocelio.gateway.simulator.error_codes import CarrierError
+from vocelio.gateway.simulator.twiml import schema
+from vocelio.gateway.simulator.twiml.schema import slip
+
+PARAMETERS_LIMIT = 500
+"""Characters that the names and values of a stream's parameters must stay under, together."""
+
+MAX_PAUSE_SECONDS = 600
+MAX_DIAL_SECONDS = 600
+"""Twilio's own limit of ``<Dial timeout>``."""
+MAX_TALK_SECONDS = 14_400
+"""Twilio's own ``<Dial timeLimit>`` when there is none; it takes at most a day."""
+
+MAX_RECORD_SECONDS = 14_400
+"""Twilio's own limit of ``<Record maxLength>``, but for accounts that may have longer calls."""
+
+QUEUE_NAME_LIMIT = 64
+ANY_KEY = "1234567890*#"
+CALLBACK_EVENTS = frozenset({"in-progress", "completed", "absent"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """``<Connect><Stream>``: ``action`` and ``status_callback`` are URLs as written, perhaps relative."""
+
+    url: str
+    parameters: Mapping[str, str]
+    action: str | None = None
+    name: str | None = None
+    status_callback: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A number or SIP URI to ring; ``whisper`` is the URL of what the callee is told first."""
+
+    address: str
+    whisper: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Rings its targets together, or in turn when ``sequential``; each at most ``timeout`` seconds.
+
+    Whoever answers talks for at most ``time_limit`` seconds.
+    """
+
+    targets: tuple[Target, ...]
+    action: str | None = None
+    timeout: int = 30
+    caller_id: str | None = None
+    sequential: bool = False
+    time_limit: int = MAX_TALK_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Records the caller until a key, ``timeout`` seconds of silence, or ``max_length`` seconds.
+
+    ``events`` are those that the ``callback`` is told of; ``trim`` cuts the silence at both ends off.
+    """
+
+    action: str
+    timeout: int = 5
+    finish_on_key: str = ANY_KEY
+    max_length: int = 3600
+    beep: bool = True
+    trim: bool = True
+    callback: str | None = None
+    events: frozenset[str] = frozenset({"completed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueue:
+    """Waits in the queue ``name``, with the document at ``wait_url`` played over and over."""
+
+    name: str
+    wait_url: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """In the document of a queue's ``wait_url``: out of the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    seconds: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    reason: Literal["rejected", "busy"] = "rejected"
+
+
+Verb = Stream | Redirect | Dial | Record | Enqueue | Leave | Say | Play | Pause | Hangup | Reject
+
+
+def parse(document: bytes) -> tuple[Verb, ...]:
+    """The verbs of a document, in order. Raises CarrierError with Twilio's code for what is wrong."""
+    return tuple(_verb(element) for element in schema.read(document))
+
+
+def _verb(element: ElementTree.Element) -> Verb:
+    match element.tag:
+        case "Connect":
+            return _stream(element)
+        case "Dial":
+            return _dial(element)
+        case "Record":
+            return _record(element)
+        case "Enqueue":
+            return _enqueue(element)
+        case "Leave":
+            return Leave()
+        case "Redirect":
+            return Redirect(_text(element))
+        case "Say":
+            return Say(_text(element))
+        case "Play":
+            return Play(_text(element))
+        case "Pause":
+            return Pause(_number(element, "length", 1, MAX_PAUSE_SECONDS))
+        case "Reject":
+            return _reject(element)
+        case _:
+            return Hangup()
+
+
+def _stream(connect: ElementTree.Element) -> Stream:
+    if len(connect) != 1:
+        raise slip("<Connect> holds exactly one <Stream>")
+    element = connect[0]
+    if element.get("track", "inbound_track") != "inbound_track":
+        raise CarrierError(error_codes.STREAM_TRACK, "<Connect><Stream> has the inbound track only")
+    return Stream(
+        _stream_url(element.get("url", "")),
+        _parameters(element),
+        connect.get("action"),
+        element.get("name"),
+        element.get("statusCallback"),
+    )
+
+
+def _stream_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise CarrierError(error_codes.STREAM_URL, f"{url!r} is not a URL") from error
+    if parts.scheme != "wss":
+        raise CarrierError(error_codes.STREAM_SCHEME, f"{url!r} is not a wss URL")
+    if not parts.hostname:
+        raise CarrierError(error_codes.STREAM_URL, f"{url!r} names no host")
+    if parts.query:
+        raise CarrierError(error_codes.STREAM_HANDSHAKE, f"{url!r} has a query string, which is not supported")
+    return url
+
+
+def _parameters(element: ElementTree.Element) -> Mapping[str, str]:
+    parameters = {child.get("name", ""): child.get("value", "") for child in element}
+    if "" in parameters:
+        raise slip("<Parameter> needs a name")
+    if sum(len(name) + len(value) for name, value in parameters.items()) >= PARAMETERS_LIMIT:
+        raise slip(f"the stream's parameters have {PARAMETERS_LIMIT} characters or more")
+    return MappingProxyType(parameters)
+
+
+def _dial(element: ElementTree.Element) -> Dial:
+    text = (element.text or "").strip()
+    targets = (Target(text),) if text else tuple(Target(_text(child), child.get("url")) for child in element)
+    if not targets:
+        raise slip("<Dial> rings nobody")
+    return Dial(
+        targets,
+        element.get("action"),
+        _number(element, "timeout", 30, MAX_DIAL_SECONDS),
+        element.get("callerId"),
+        element.get("sequential") == "true",
+        _number(element, "timeLimit", MAX_TALK_SECONDS, 86_400),
+    )
+
+
+def _record(element: ElementTree.Element) -> Record:
+    action = element.get("action")
+    if not action:  # Twilio would ask for the current document again, and record anew, for ever
+        raise slip("<Record> needs an action")
+    finish_on_key = element.get("finishOnKey", ANY_KEY)
+    if not finish_on_key or set(finish_on_key) - set(ANY_KEY):
+        raise slip(f"<Record finishOnKey={finish_on_key!r}> are not keys")
+    events = frozenset(element.get("recordingStatusCallbackEvent", "completed").split())
+    if events - CALLBACK_EVENTS:
+        raise slip(f"<Record> has no event {', '.join(sorted(events - CALLBACK_EVENTS))}")
+    return Record(
+        action,
+        _number(element, "timeout", 5, MAX_RECORD_SECONDS),
+        finish_on_key,
+        _number(element, "maxLength", 3600, MAX_RECORD_SECONDS, least=2),
+        _either(element, "playBeep", "true", "false"),
+        _either(element, "trim", "trim-silence", "do-not-trim"),
+        element.get("recordingStatusCallback"),
+        events,
+    )
+
+
+def _enqueue(element: ElementTree.Element) -> Enqueue:
+    name = _text(element)
+    if len(name) > QUEUE_NAME_LIMIT:
+        raise slip(f"the name of a queue has at most {QUEUE_NAME_LIMIT} characters")
+    return Enqueue(name, element.get("waitUrl"), element.get("action"))
+
+
+def _reject(element: ElementTree.Element) -> Reject:
+    match element.get("reason", "rejected"):
+        case "rejected":
+            return Reject()
+        case "busy":
+            return Reject("busy")
+        case reason:
+            raise slip(f"<Reject reason={reason!r}> is neither rejected nor busy")
+
+
+def _number(element: ElementTree.Element, name: str, default: int, most: int, least: int = 1) -> int:
+    value = element.get(name, str(default))
+    if not (value.isascii() and value.isdigit()) or not least <= int(value[:9]) <= most:
+        raise slip(f"<{element.tag} {name}={value!r}> is not a number from {least} to {most}")
+    return int(value)
+
+
+def _either(element: ElementTree.Element, name: str, yes: str, no: str) -> bool:
+    """Whether it is ``yes``, which is also the default."""
+    value = element.get(name, yes)
+    if value not in (yes, no):
+        raise slip(f"<{element.tag} {name}={value!r}> is neither {yes} nor {no}")
+    return value == yes
+
+
+def _text(element: ElementTree.Element) -> str:
+    text = "".join(element.itertext()).strip()
+    if not text:
+        raise slip(f"<{element.tag}> is empty")
+    return text

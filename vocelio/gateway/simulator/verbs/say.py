@@ -1,0 +1,30 @@
+"""What Twilio itself plays to the caller: text, a file or nothing, in the time that this takes.
+
+The caller of the simulation hears none of it: the report and the events have the text.
+"""
+
+import asyncio
+from typing import assert_never
+
+from vocelio.gateway.simulator.call_log import Record
+from vocelio.gateway.simulator.report.events import CarrierSays
+from vocelio.gateway.simulator.twiml import parser
+from vocelio.gateway.simulator.webhooks.account import Account
+
+PLAY_SECONDS = 1.0
+"""How long ``<Play>`` takes: the file itself is not fetched."""
+
+
+async def announce(verb: parser.Say | parser.Play | parser.Pause, account: Account, record: Record) -> None:
+    """Carry it out; returns when it is over."""
+    match verb:
+        case parser.Say(text=text):
+            record.spoken.append(text)
+            record.tell(CarrierSays(record.now(), text))
+            await asyncio.sleep(len(text) / account.switches.say_rate)
+        case parser.Play():
+            await asyncio.sleep(PLAY_SECONDS)
+        case parser.Pause(seconds=seconds):
+            await asyncio.sleep(seconds)
+        case _:
+            assert_never(verb)

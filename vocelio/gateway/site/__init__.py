@@ -1,0 +1,1 @@
+"""The --site folder: one tenant's settings, flows and sounds as files."""

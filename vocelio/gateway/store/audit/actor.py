@@ -1,0 +1,59 @@
+"""Who changes something, and the trail of it.
+
+Every change is recorded in the transaction that makes it: both are there, or neither. What is secret is never part
+of ``before`` and ``after``; rows are only ever added (the database itself refuses to change or delete one).
+"""
+
+import itertools
+import secrets
+from typing import Any
+
+import msgspec
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from vocelio.gateway.model.roles import Role
+from vocelio.gateway.store.db.schema import audit
+
+_count = itertools.count()
+
+
+class Actor(msgspec.Struct, frozen=True):
+    """Whose key it is. ``tenant`` is the one whose things are at hand; ``at`` is now, whole microseconds UTC.
+
+    Of a platform key, ``tenant`` is the one that it names, or empty.
+    """
+
+    key: str
+    role: Role
+    tenant: str
+    request: str
+    at: int
+
+    async def record(
+        self, connection: AsyncConnection, action: str, target: str, before: Any = None, after: Any = None
+    ) -> None:
+        """Add to the trail: ``action`` such as ``flow.promoted``, on ``target``, such as the flow's name."""
+        row = {
+            "id": unique(self.at),
+            "tenant_id": self.tenant or None,
+            "at": self.at,
+            "key_id": self.key,
+            "role": self.role,
+            "request": self.request,
+            "action": action,
+            "target": target,
+            "before": None if before is None else to_json(before),
+            "after": None if after is None else to_json(after),
+        }
+        await connection.execute(insert(audit), row)
+
+
+def to_json(value: Any) -> str:
+    """A value as it is kept in a text column."""
+    return msgspec.json.encode(value).decode()
+
+
+def unique(at: int) -> str:
+    """A new identifier whose order is that of time, and within one instant that in which a process made them."""
+    return f"{at:015x}{next(_count) % 65_536:04x}{secrets.token_hex(4)}"

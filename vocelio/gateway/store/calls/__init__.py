@@ -1,0 +1,1 @@
+"""The calls table: ownership, write-behind, history, usage and analytics."""

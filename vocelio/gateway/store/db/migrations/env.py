@@ -1,0 +1,14 @@
+"""Where Alembic begins: on the connection that it is given (see ``store/migration.py``)."""
+
+from alembic import context
+
+from vocelio.gateway.store.db.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,  # SQLite cannot alter a table in place
+    transactional_ddl=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

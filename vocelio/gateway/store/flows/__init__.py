@@ -1,0 +1,1 @@
+"""Flow drafts, immutable versions, promotion and diff."""

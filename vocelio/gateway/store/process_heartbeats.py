@@ -1,0 +1,54 @@
+"""The processes that there are, as each tells of itself every few seconds: for people and dashboards.
+
+Nothing is decided by it: whose a call is, the call's own row says.
+"""
+
+import msgspec
+from sqlalchemy import delete, select
+
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.schema import processes
+
+SILENT = 30_000_000  # microseconds: one that has said nothing for so long is gone
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One process: ``started`` and last ``seen`` then (microseconds UTC), with so many calls of at most ``capacity``.
+
+    ``calls_per_second`` are those that it began since it was seen before. ``lag_ms`` is how late its event loop was at
+    most in 99 of 100 measurements of the last 5 s. One that is ``draining`` leaves.
+    """
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    started: int
+    seen: int
+    capacity: int
+    live_calls: int
+    calls_per_second: float
+    lag_ms: float
+    draining: bool
+
+
+async def tell(database: Database, process: Process) -> None:
+    """Put down how it stands, and forget those that are gone. Raises StoreUnavailable."""
+    row = msgspec.structs.asdict(process)
+    statement = database.upsert(processes).values(row)
+    async with database.writing() as connection:
+        await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
+        await connection.execute(delete(processes).where(processes.c.seen < process.seen - SILENT))
+
+
+async def forget(database: Database, process: str) -> None:
+    """It has ended. Raises StoreUnavailable."""
+    async with database.changing() as connection:
+        await connection.execute(delete(processes).where(processes.c.id == process))
+
+
+async def every(database: Database, now: int) -> list[Process]:
+    """Those that were seen of late, the oldest first. Raises StoreUnavailable."""
+    query = select(processes).where(processes.c.seen >= now - SILENT).order_by(processes.c.started, processes.c.id)
+    async with database.reading() as connection:
+        return [Process(**row) for row in (await connection.execute(query)).mappings()]

@@ -1,0 +1,1 @@
+"""State and leases of pre-rendered prompts."""

@@ -1,0 +1,1 @@
+"""Desired state of each number at Twilio, as a leased queue."""

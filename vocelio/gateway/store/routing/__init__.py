@@ -1,0 +1,1 @@
+"""From a called number to everything its calls need."""

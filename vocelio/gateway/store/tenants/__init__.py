@@ -1,0 +1,1 @@
+"""Tenant settings, departments, secrets, sounds, rates and Twilio accounts."""

@@ -1,0 +1,1 @@
+"""Provisioning of phone numbers at Twilio: webhooks, drift, import."""

@@ -1,0 +1,104 @@
+"""The media socket's endpoint: a short adapter between the server's WebSocket and a MediaSocket.
+
+Sending is bounded in bytes and in time: a peer that does not read is taken for gone.
+"""
+
+import asyncio
+from collections import deque
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.session.media_socket import MediaSocket
+from vocelio.gateway.media.stream import CLOSE_POLICY, CLOSE_TROUBLE, CLOSE_UNSUPPORTED
+from vocelio.gateway.twilio.signatures import Signatures
+from vocelio.gateway.webhooks.signed_form import signature, target
+
+MAX_UNSENT = 262_144  # characters: 24 s of sound; playout runs at most 2 s ahead
+SEND_SECONDS = 5.0
+MAX_REASON = 120  # bytes: a close frame has room for 123 (RFC 6455, 5.5)
+GOODBYE_SECONDS = 2.0  # for the peer to answer our close
+
+
+class SocketTransport:
+    """The Transport port on a Starlette WebSocket: what is sent goes out in order by one task."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self._unsent: deque[str] = deque()  # bounded by MAX_UNSENT: past it the socket is closed
+        self._size = 0
+        self._wakeup = asyncio.Event()
+        self._closing: tuple[int, str] | None = None
+
+    def send(self, message: str) -> None:
+        """See Transport."""
+        if self._closing:
+            return
+        self._unsent.append(message)
+        self._size += len(message)
+        if self._size > MAX_UNSENT:
+            self._unsent.clear()
+            self.close(CLOSE_TROUBLE, "the peer does not read")
+        self._wakeup.set()
+
+    def close(self, code: int, reason: str = "") -> None:
+        """See Transport."""
+        if self._closing is None:
+            self._closing = (code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
+            self._wakeup.set()
+
+    async def run(self) -> None:
+        """Send until closed. A failed or blocked send ends it, too."""
+        try:
+            while True:
+                await self._send_all()
+                if self._closing:
+                    break
+                self._wakeup.clear()
+                await self._wakeup.wait()
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._socket.close(*self._closing)
+            await asyncio.sleep(GOODBYE_SECONDS)  # cancelled as soon as the peer has answered
+        except (OSError, RuntimeError, WebSocketDisconnect, TimeoutError):
+            return  # the peer is gone: the reader notices, or is ended with us
+
+    async def _send_all(self) -> None:
+        while self._unsent:
+            message = self._unsent.popleft()
+            self._size -= len(message)
+            async with asyncio.timeout(SEND_SECONDS):
+                await self._socket.send_text(message)
+
+
+async def media_socket(socket: WebSocket, calls: Calls, signatures: Signatures) -> None:
+    """One stream of Twilio's, from its upgrade to its end."""
+    account = socket.path_params["account_sid"]
+    if not await signatures.signs_upgrade(account, target(socket), *signature(socket)):
+        await socket.close(CLOSE_POLICY)  # before accept: the server answers 403
+        return
+    await socket.accept()
+    transport = SocketTransport(socket)
+    media = MediaSocket(calls, account, transport)
+    reader = asyncio.ensure_future(_read(socket, media, transport))
+    writer = asyncio.ensure_future(transport.run())
+    try:
+        await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        media.closed()
+        for task in (reader, writer):
+            task.cancel()
+        results = await asyncio.gather(reader, writer, return_exceptions=True)
+        await media.wait_closed()
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def _read(socket: WebSocket, media: MediaSocket, transport: SocketTransport) -> None:
+    while socket.client_state is not WebSocketState.DISCONNECTED:
+        message = await socket.receive()
+        text = message.get("text")
+        if text is not None:
+            media.received(text)
+        elif message["type"] == "websocket.receive":
+            transport.close(CLOSE_UNSUPPORTED, "messages are text")

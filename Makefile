@@ -7,8 +7,8 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 # Many processes import the same modules: each would compile them anew where the environment forbids to keep that.
 export PYTHONDONTWRITEBYTECODE :=
 # Tests that no clock judges. They run beside those of live calls, and leave them the processor.
-COMPUTING = tests/unit tests/fuzz $(addprefix tests/integration/,api carrier rendered store test_doctor.py \
-  test_promoting.py test_services.py test_serving.py test_signatures.py test_storage.py test_workers.py)
+COMPUTING = tests/unit tests/fuzz $(addprefix tests/integration/,api twilio prompts store storage site cli/test_doctor.py \
+  cli/test_flow_promote.py cli/test_serve.py cli/test_serve_workers.py support webhooks/test_signatures.py)
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
@@ -28,7 +28,7 @@ test: check ## everything needed, then lint, types and all tests
 
 .live:
 	$(STEP) "tests of live calls, and many others beside them"
-	@$(BIN)/pytest -n 4 --dist worksteal $(COMPUTING:%=--ignore=%) --ignore=tests/faults
+	@$(BIN)/pytest -n 4 --dist worksteal $(COMPUTING:%=--ignore=%) --ignore=tests/resilience
 
 .computing:
 	@nice $(BIN)/pytest -n 2 --dist worksteal --timeout 300 $(COMPUTING) > $(VENV)/computing.txt 2>&1 || \
@@ -37,7 +37,7 @@ test: check ## everything needed, then lint, types and all tests
 
 .faults:
 	$(STEP) "processes killed and replaced under live calls"
-	@$(BIN)/pytest -n 2 --dist worksteal tests/faults
+	@$(BIN)/pytest -n 2 --dist worksteal tests/resilience
 
 serve: $(VENV)/.run ## the gateway on http://localhost:8080, answering the example's number
 	@$(BIN)/vocelio serve --site examples/site
@@ -59,10 +59,10 @@ fuzz: $(VENV)/.dev ## random flows, calls and documents, many more than in the t
 
 faults: $(VENV)/.dev ## kill, replace and pause what live calls depend on, with figures: about 50 minutes
 	@tests/services.sh
-	@$(BIN)/python -m tests.faults
+	@$(BIN)/python -m tests.resilience
 
 soak-speech: $(VENV)/.dev ## 500 recognitions and 2,000 syntheses by each SDK, and what is left of them: about 5 minutes
-	@$(BIN)/python -m tests.soak
+	@$(BIN)/python -m tests.support.speech_soak
 
 check: $(VENV)/.dev ## lint, types and the import directions only
 	$(STEP) "lint and types"

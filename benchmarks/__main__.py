@@ -14,22 +14,22 @@ def main() -> None:
         "server", "calls", "CPU ms per call-second", "ratio", "messages in", "messages out", "errors", box=None
     )
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("calls", total=len(calls.KINDS) * 2)
-        for row in calls.run():
+        task = progress.add_task("calls", total=len(calls.SERVER_KINDS) * 2)
+        for row in calls.measure_all():
             progress.advance(task)
             table.add_row(
                 row.server,
                 str(row.calls),
-                f"{row.cpu_ms:.2f}",
+                f"{row.cpu_ms_per_call_second:.2f}",
                 f"{row.ratio:.2f}",
-                str(row.sent),
-                str(row.received),
+                str(row.frames_sent),
+                str(row.messages_received),
                 str(row.errors),
             )
     console.print(table)
     console.print()
     barged = barge_in.measure()
-    figures = (f"{barged.p50:.0f}", f"{barged.p95:.0f}", f"{barged.largest:.0f}", str(barged.errors))
+    figures = (f"{barged.p50_ms:.0f}", f"{barged.p95_ms:.0f}", f"{barged.max_ms:.0f}", str(barged.errors))
     table = Table("calls", "interruptions", "p50 ms", "p95 ms", "largest", "errors", box=None)
     table.add_row(str(barged.calls), str(barged.interruptions), *figures)
     console.print(table)

@@ -14,14 +14,14 @@ import uvloop
 from benchmarks import barge_in
 
 
-async def call(port: int, calls: int, seconds: float) -> dict[str, Any]:
+async def run(port: int, calls: int, seconds: float) -> dict[str, Any]:
     """Be so many."""
-    reports = await barge_in.load(port, calls, seconds, os.getpid())
-    found = [late for report in reports for late in barge_in.latencies(report)]
+    reports = await barge_in.run_callers(port, calls, seconds, os.getpid())
+    found = [late for report in reports for late in barge_in.latencies_ms(report)]
     percent = quantiles(found, n=100, method="inclusive") if len(found) > 1 else [0.0] * 99
     return {
         "calls": calls,
-        "late_ms": max(report.stream.underrun_ms for report in reports),
+        "late_ms": max(report.stream_report.underrun_ms for report in reports),
         "interruptions": len(found),
         "p50": percent[49],
         "p99": percent[98],
@@ -30,4 +30,4 @@ async def call(port: int, calls: int, seconds: float) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(uvloop.run(call(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))))
+    print(json.dumps(uvloop.run(run(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))))

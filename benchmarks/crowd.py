@@ -20,31 +20,39 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import fanout
-from benchmarks.servers import LISTENING, site
-from vocelio.gateway.api.websockets.push_socket import Pace
-from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.events.pubsub import Alone
-from vocelio.gateway.monitors.key_revocation import PER_KEY
+from benchmarks.servers import LISTENING_FLOW, make_directory
+from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
+from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.events.pubsub import LocalPubSub
+from vocelio.gateway.monitors.key_revocation import MAX_SOCKETS_PER_KEY
 
-READERS, DEAF, CALLS = 450, 50, 10
-SECONDS = 30.0  # of each part: the calls alone; with those who read; and with those who do not
-RATE, TEXT = 10, "x" * 5_000  # events a second besides the calls' own, 50 kB: 8 s of them are an outbox full
-CUT_OFF, MEGABYTES, LATE_MS, SLOWER_MS = 10.0, 1.0, 0.0, 40.0  # what may be at most; the last by two frames
-AT_ONCE = 225  # readers in one process
-LOOK = 0.1  # seconds between two looks at the memory
-SETTLE = 1.0  # seconds for monitors to have come, or to be gone
-PAGE = os.sysconf("SC_PAGE_SIZE")
+READING_MONITORS, NON_READING_MONITORS, CALLS = 450, 50, 10
+PHASE_SECONDS = 30.0  # of each part: the calls alone; with those who read; and with those who do not
+EVENTS_PER_SECOND, EVENT_TEXT = (
+    10,
+    "x" * 5_000,
+)  # events a second besides the calls' own, 50 kB: 8 s of them are an outbox full
+MAX_CUT_OFF_SECONDS, MAX_MEGABYTES_PER_MONITOR, MAX_UNDERRUN_MS, MAX_P99_INCREASE_MS = (
+    10.0,
+    1.0,
+    0.0,
+    40.0,
+)  # what may be at most; the last by two frames
+READERS_PER_PROCESS = 225  # readers in one process
+MEMORY_POLL_SECONDS = 0.1  # seconds between two looks at the memory
+SETTLE_SECONDS = 1.0  # seconds for monitors to have come, or to be gone
+PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class CallerExperience:
     """What callers noticed: ms of silence within prompts, and from their voice to the prompt's end."""
 
     calls: int
-    late_ms: float
+    underrun_ms: float
     interruptions: int
-    p50: float
-    p99: float
+    p50_ms: float
+    p99_ms: float
     errors: int
 
 
@@ -56,128 +64,135 @@ class Result:
     those who read, and with all.
     """
 
-    cut_off: list[float]
-    megabytes: tuple[float, float, float]
-    kernel: tuple[float, float, float]
-    arrived: float
+    cut_off_seconds: list[float]
+    gateway_megabytes: tuple[float, float, float]
+    kernel_megabytes: tuple[float, float, float]
+    delivered_share: float
     gaps: int
-    ended: int
-    sound: list[Sound]
+    closed_sockets: int
+    caller_experience: list[CallerExperience]
 
-    def broken(self) -> list[str]:
+    def violated_bounds(self) -> list[str]:
         """The bounds that were not kept."""
-        readers, everybody = self.sound[-2:][0], self.sound[-1]
-        cost = (self.megabytes[1] - self.megabytes[0]) / len(self.cut_off)
+        readers, everybody = self.caller_experience[-2:][0], self.caller_experience[-1]
+        cost = (self.gateway_megabytes[1] - self.gateway_megabytes[0]) / len(self.cut_off_seconds)
         bounds = {
-            f"cut off within {CUT_OFF:.0f} s": max(self.cut_off) <= CUT_OFF,
-            f"at most {MEGABYTES:.0f} MB each": cost <= MEGABYTES,
-            "the others get everything": (self.arrived, self.gaps, self.ended) == (1.0, 0, 0),
-            "no silence in prompts": all(one.late_ms <= LATE_MS for one in self.sound),
-            "callers interrupt as before": everybody.p99 <= readers.p99 + SLOWER_MS,
-            "no call goes wrong": not any(one.errors for one in self.sound),
+            f"cut off within {MAX_CUT_OFF_SECONDS:.0f} s": max(self.cut_off_seconds) <= MAX_CUT_OFF_SECONDS,
+            f"at most {MAX_MEGABYTES_PER_MONITOR:.0f} MB each": cost <= MAX_MEGABYTES_PER_MONITOR,
+            "the others get everything": (self.delivered_share, self.gaps, self.closed_sockets) == (1.0, 0, 0),
+            "no silence in prompts": all(one.underrun_ms <= MAX_UNDERRUN_MS for one in self.caller_experience),
+            "callers interrupt as before": everybody.p99_ms <= readers.p99_ms + MAX_P99_INCREASE_MS,
+            "no call goes wrong": not any(one.errors for one in self.caller_experience),
         }
         return [name for name, kept in bounds.items() if not kept]
 
 
-class Memory:
+class MemoryProbe:
     """This process's and the kernel's, in MB, looked at all the time."""
 
     def __init__(self) -> None:
-        self.largest = (0.0, 0.0)
+        self.peak = (0.0, 0.0)
 
-    async def watch(self) -> None:
+    async def run(self) -> None:
         """For ever."""
         while True:
-            self.largest = tuple(map(max, zip(self.largest, self.now(), strict=True)))  # type: ignore[assignment]
-            await asyncio.sleep(LOOK)
+            self.peak = tuple(map(max, zip(self.peak, self.read(), strict=True)))  # type: ignore[assignment]
+            await asyncio.sleep(MEMORY_POLL_SECONDS)
 
-    def now(self) -> tuple[float, float]:
+    def read(self) -> tuple[float, float]:
         """This process's (proc(5), statm), and that of all TCP connections (sockstat)."""
         own = int(Path("/proc/self/statm").read_text().split()[1])
         words = next(line for line in Path("/proc/net/sockstat").read_text().splitlines() if line.startswith("TCP:"))
-        return own * PAGE / 1e6, int(words.split()[-1]) * PAGE / 1e6
+        return own * PAGE_BYTES / 1e6, int(words.split()[-1]) * PAGE_BYTES / 1e6
 
 
 async def measure(
-    readers: int = READERS,
-    deaf: int = DEAF,
+    readers: int = READING_MONITORS,
+    non_readers: int = NON_READING_MONITORS,
     calls: int = CALLS,
-    seconds: float = SECONDS,
-    rate: int = RATE,
-    pace: Pace | None = None,
+    seconds: float = PHASE_SECONDS,
+    events_per_second: int = EVENTS_PER_SECOND,
+    heartbeat: HeartbeatSettings | None = None,
     *,
-    whole: bool = True,
+    all_phases: bool = True,
 ) -> Result:
     """All parts, or if not ``whole`` only that with all monitors."""
     async with AsyncExitStack() as stack:
         url = f"sqlite+aiosqlite:///{stack.enter_context(TemporaryDirectory())}/bench.db"
-        keys = await fanout.fill(url, -(-readers // PER_KEY) + 1)
-        gateway = fanout.serving(url, Alone(), site(LISTENING), pace)
+        keys = await fanout.create_keys(url, -(-readers // MAX_SOCKETS_PER_KEY) + 1)
+        gateway = fanout.running_gateway(url, LocalPubSub(), make_directory(LISTENING_FLOW), heartbeat)
         origin, registry = await stack.enter_async_context(gateway)
-        port, sound = str(urlsplit(origin).port), list[Sound]()
-        if whole:
-            sound.append(await _called(port, calls, seconds))
-        shares = [min(AT_ONCE, readers - begin) for begin in range(0, readers, AT_ONCE)]
-        watching = [await fanout.readers(origin, keys[1:], share) for share in shares]
+        port, sound = str(urlsplit(origin).port), list[CallerExperience]()
+        if all_phases:
+            sound.append(await _run_callers(port, calls, seconds))
+        shares = [min(READERS_PER_PROCESS, readers - begin) for begin in range(0, readers, READERS_PER_PROCESS)]
+        watching = [await fanout.start_readers(origin, keys[1:], share) for share in shares]
         for process in watching:
-            await fanout.said(process)
+            await fanout.wait_until_ready(process)
         told = 0
-        if whole:
-            more, heard = await _told_and_called(registry, rate, port, calls, seconds)
+        if all_phases:
+            more, heard = await _publish_during_calls(registry, events_per_second, port, calls, seconds)
             told += more
             sound.append(heard)
-        await asyncio.sleep(SETTLE)
-        memory = Memory()
-        before, looking = memory.now(), asyncio.create_task(memory.watch())
-        ears = await fanout.started(
-            "deaf", origin, json.dumps(fanout.headers(keys[0])), str(deaf), str(seconds + CUT_OFF)
+        await asyncio.sleep(SETTLE_SECONDS)
+        memory = MemoryProbe()
+        before, looking = memory.read(), asyncio.create_task(memory.run())
+        ears = await fanout.start_process(
+            "deaf",
+            origin,
+            json.dumps(fanout.auth_headers(keys[0])),
+            str(non_readers),
+            str(seconds + MAX_CUT_OFF_SECONDS),
         )
-        await fanout.said(ears)
-        more, heard = await _told_and_called(registry, rate, port, calls, seconds)
+        await fanout.wait_until_ready(ears)
+        more, heard = await _publish_during_calls(registry, events_per_second, port, calls, seconds)
         told += more
         sound.append(heard)
         cut_off = json.loads((await ears.communicate())[0])
-        await asyncio.sleep(SETTLE)
+        await asyncio.sleep(SETTLE_SECONDS)
         looking.cancel()
-        after = memory.now()
+        after = memory.read()
         seen = [json.loads((await process.communicate(b"\n"))[0]) for process in watching]
     arrived = sum(len(one["latencies"]) for one in seen) / (told * readers)
     gaps, ended = (sum(one[name] for one in seen) for name in ("gaps", "ended"))
-    own, kernel = zip(before, memory.largest, after, strict=True)
+    own, kernel = zip(before, memory.peak, after, strict=True)
     return Result(cut_off, own, kernel, arrived, gaps, ended, sound)
 
 
-async def _told_and_called(registry: Calls, rate: int, port: str, calls: int, seconds: float) -> tuple[int, Sound]:
-    telling = fanout.publish(registry, rate, seconds, TEXT)
-    told, sound = await asyncio.gather(telling, _called(port, calls, seconds))
+async def _publish_during_calls(
+    registry: CallRegistry, events_per_second: int, port: str, calls: int, seconds: float
+) -> tuple[int, CallerExperience]:
+    telling = fanout.publish_events(registry, events_per_second, seconds, EVENT_TEXT)
+    told, sound = await asyncio.gather(telling, _run_callers(port, calls, seconds))
     return told, sound
 
 
-async def _called(port: str, calls: int, seconds: float) -> Sound:
-    process = await fanout.started("callers", port, str(calls), str(seconds))
-    return Sound(**json.loads((await process.communicate())[0]))
+async def _run_callers(port: str, calls: int, seconds: float) -> CallerExperience:
+    process = await fanout.start_process("callers", port, str(calls), str(seconds))
+    return CallerExperience(**json.loads((await process.communicate())[0]))
 
 
 def main() -> None:
     """Print the tables."""
     result = uvloop.run(measure())
-    _print(result)
-    if broken := result.broken():
+    _print_tables(result)
+    if broken := result.violated_bounds():
         raise SystemExit(f"not kept: {'; '.join(broken)}")
 
 
-def _print(result: Result) -> None:
+def _print_tables(result: Result) -> None:
     table = Table("", "calls", "silence ms", "interruptions", "p50 ms", "p99 ms", "errors", box=None)
-    for name, one in zip(("calls alone", "with those who read", "with all"), result.sound, strict=True):
-        figures = (f"{one.late_ms:.0f}", one.interruptions, f"{one.p50:.0f}", f"{one.p99:.0f}", one.errors)
+    for name, one in zip(("calls alone", "with those who read", "with all"), result.caller_experience, strict=True):
+        figures = (f"{one.underrun_ms:.0f}", one.interruptions, f"{one.p50_ms:.0f}", f"{one.p99_ms:.0f}", one.errors)
         table.add_row(name, *map(str, (one.calls, *figures)))
     Console().print(table)
     table = Table("", "before", "largest", "after", box=None)
-    table.add_row("MB of the gateway", *(f"{megabytes:.1f}" for megabytes in result.megabytes))
-    table.add_row("MB of the kernel's for connections", *(f"{megabytes:.1f}" for megabytes in result.kernel))
+    table.add_row("MB of the gateway", *(f"{megabytes:.1f}" for megabytes in result.gateway_megabytes))
+    table.add_row("MB of the kernel's for connections", *(f"{megabytes:.1f}" for megabytes in result.kernel_megabytes))
     Console().print(table)
-    print(f"cut off after {min(result.cut_off):.1f} to {max(result.cut_off):.1f} s: {len(result.cut_off)}")
-    print(f"of those who read: arrived {result.arrived:.4f}, gaps {result.gaps}, ended {result.ended}")
+    seconds = result.cut_off_seconds
+    print(f"cut off after {min(seconds):.1f} to {max(seconds):.1f} s: {len(seconds)}")
+    print(f"of those who read: arrived {result.delivered_share:.4f}, gaps {result.gaps}, ended {result.closed_sockets}")
 
 
 if __name__ == "__main__":

@@ -14,44 +14,44 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-LOOK = 0.1  # seconds between two looks
-SIGN = b"\x81\x84\0\0\0\0beat"  # of life, every SIGN_SECONDS: a masked text message
-SIGN_SECONDS = 15.0
+POLL_INTERVAL_SECONDS = 0.1  # seconds between two looks
+HEARTBEAT_FRAME = b"\x81\x84\0\0\0\0beat"  # of life, every SIGN_SECONDS: a masked text message
+HEARTBEAT_INTERVAL_SECONDS = 15.0
 
 
-def watch(origin: str, headers: dict[str, str], count: int, seconds: float) -> list[float]:
+def run_monitors(origin: str, headers: dict[str, str], count: int, seconds: float) -> list[float]:
     """Be so many: the seconds that each was there since nothing more fitted in."""
-    place, poll, ears = urlsplit(origin), select.poll(), dict[int, Ear]()
+    place, poll, ears = urlsplit(origin), select.poll(), dict[int, NonReadingMonitor]()
     for _ in range(count):
-        ear = Ear(str(place.hostname), place.port or 0, headers)
-        ears[ear.line.fileno()] = ear
-        poll.register(ear.line, 0)  # errors only
+        ear = NonReadingMonitor(str(place.hostname), place.port or 0, headers)
+        ears[ear.sock.fileno()] = ear
+        poll.register(ear.sock, 0)  # errors only
     print("ready", flush=True)
     deadline = time.monotonic() + seconds
     signed = time.monotonic()
-    while any(ear.gone is None for ear in ears.values()) and time.monotonic() < deadline:
-        queues = _queues(place.port or 0)
+    while any(ear.closed_at is None for ear in ears.values()) and time.monotonic() < deadline:
+        queues = _queued_bytes_by_port(place.port or 0)
         now = time.monotonic()
         for ear in ears.values():
-            ear.look(now, queues.get(ear.port))
+            ear.on_poll(now, queues.get(ear.local_port))
         for descriptor, _ in poll.poll(0):
-            ears[descriptor].gone = now
+            ears[descriptor].closed_at = now
             poll.unregister(descriptor)
-        if now - signed > SIGN_SECONDS:
+        if now - signed > HEARTBEAT_INTERVAL_SECONDS:
             signed = now
             for ear in ears.values():
-                ear.sign()
-        time.sleep(LOOK)
-    return [(ear.gone or float("inf")) - ear.full for ear in ears.values()]
+                ear.send_heartbeat()
+        time.sleep(POLL_INTERVAL_SECONDS)
+    return [(ear.closed_at or float("inf")) - ear.full_since for ear in ears.values()]
 
 
-class Ear:
+class NonReadingMonitor:
     """One monitor that never reads. ``full`` is since when nothing more fits in, ``gone`` when it was cut off."""
 
     def __init__(self, host: str, port: int, headers: dict[str, str]) -> None:
-        self.line = socket.socket()
-        self.line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        self.line.connect((host, port))
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        self.sock.connect((host, port))
         names = {
             "Host": host,
             "Upgrade": "websocket",
@@ -61,26 +61,26 @@ class Ear:
             **headers,
         }
         lines = "".join(f"{name}: {value}\r\n" for name, value in names.items())
-        self.line.sendall(f"GET /v1/events HTTP/1.1\r\n{lines}\r\n".encode())
-        assert b" 101 " in self.line.recv(64)
-        self.port: int = self.line.getsockname()[1]
-        self.full = self._looked = time.monotonic()
-        self.gone: float | None = None
-        self._queue = 0
+        self.sock.sendall(f"GET /v1/events HTTP/1.1\r\n{lines}\r\n".encode())
+        assert b" 101 " in self.sock.recv(64)
+        self.local_port: int = self.sock.getsockname()[1]
+        self.full_since = self._polled_at = time.monotonic()
+        self.closed_at: float | None = None
+        self._queued_bytes = 0
 
-    def look(self, now: float, queue: int | None) -> None:
+    def on_poll(self, now: float, queued_bytes: int | None) -> None:
         """``queue`` is how much the gateway's kernel holds for it; while that grows, there is room."""
-        if queue is not None and queue > self._queue:
-            self._queue, self.full = queue, self._looked
-        self._looked = now
+        if queued_bytes is not None and queued_bytes > self._queued_bytes:
+            self._queued_bytes, self.full_since = queued_bytes, self._polled_at
+        self._polled_at = now
 
-    def sign(self) -> None:
+    def send_heartbeat(self) -> None:
         """Give a sign of life."""
         with suppress(OSError):
-            self.line.send(SIGN)
+            self.sock.send(HEARTBEAT_FRAME)
 
 
-def _queues(port: int) -> dict[int, int]:
+def _queued_bytes_by_port(port: int) -> dict[int, int]:
     """By the peer's port, bytes that wait for it in connections of that port (proc(5), /proc/net/tcp)."""
     own, found = f":{port:04X}", {}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
@@ -91,4 +91,4 @@ def _queues(port: int) -> dict[int, int]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(watch(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))))
+    print(json.dumps(run_monitors(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))))

@@ -15,14 +15,14 @@ from statistics import median, quantiles
 from time import perf_counter_ns
 
 from vocelio.engine import events
-from vocelio.engine.call_info import CallFacts, TenantFacts
+from vocelio.engine.call_info import CallInfo, TenantInfo
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.session import Session
+from vocelio.engine.session import FlowSession
 from vocelio.engine.validation import loader
 
 CALLS = 3_000
-WARM_UP = 200
-GOAL_US = 50.0
+WARM_UP_CALLS = 200
+TARGET_STEP_US = 50.0
 
 FLOW = {
     "name": "Front desk",
@@ -46,11 +46,11 @@ FLOW = {
         "bye": {"type": "hangup", "text": "Goodbye, {{ caller.number | digits }}."},
     },
 }
-FACTS = CallFacts("call", "+13105550100", "+13105550199", TenantFacts("t", "Harbour Dental"), 1_772_560_800_000_000)
+CALL_INFO = CallInfo("call", "+13105550100", "+13105550199", TenantInfo("t", "Harbour Dental"), 1_772_560_800_000_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StepCost:
     """Microseconds at the median and the ninetieth percentile, or bytes, and how many were measured."""
 
     name: str
@@ -60,29 +60,29 @@ class Row:
     count: int
 
 
-def rows(calls: int = CALLS) -> list[Row]:
+def measure(calls: int = CALLS) -> list[StepCost]:
     """Every figure of the table."""
-    version = loader.load(json.dumps(FLOW).encode())
-    for _ in range(WARM_UP):
-        _call(version, {}, [], [])
+    version = loader.load_flow(json.dumps(FLOW).encode())
+    for _ in range(WARM_UP_CALLS):
+        _run_call(version, {}, [], [])
     times: dict[str, list[int]] = {}
     checkpoints: list[int] = []
     sizes: list[int] = []
     for _ in range(calls):
-        _call(version, times, checkpoints, sizes)
+        _run_call(version, times, checkpoints, sizes)
     every = [one for series in times.values() for one in series]
     return [
-        _row("a step, all kinds", every),
-        *(_row(f"  {name}", series) for name, series in times.items()),
-        _row("checkpoint, after each step", checkpoints),
-        _row("the timer itself", [_timed(_nothing) for _ in range(calls)]),
-        Row("checkpoint, as JSON", "bytes", median(sizes), max(sizes), len(sizes)),
+        _summarize("a step, all kinds", every),
+        *(_summarize(f"  {name}", series) for name, series in times.items()),
+        _summarize("checkpoint, after each step", checkpoints),
+        _summarize("the timer itself", [_elapsed_ns(_noop) for _ in range(calls)]),
+        StepCost("checkpoint, as JSON", "bytes", median(sizes), max(sizes), len(sizes)),
     ]
 
 
-def _call(version: FlowVersion, times: dict[str, list[int]], checkpoints: list[int], sizes: list[int]) -> None:
+def _run_call(version: FlowVersion, times: dict[str, list[int]], checkpoints: list[int], sizes: list[int]) -> None:
     """A caller who interrupts nothing, is unclear once, and then chooses."""
-    session = Session(version, FACTS)
+    session = FlowSession(version, CALL_INFO)
     under_way: dict[str, str] = {}
 
     def step(name: str, event: events.AnyEvent) -> None:
@@ -91,52 +91,56 @@ def _call(version: FlowVersion, times: dict[str, list[int]], checkpoints: list[i
             done.extend(session.actions())
 
         done: list[object] = []
-        times.setdefault(name, []).append(_timed(receive))
+        times.setdefault(name, []).append(_elapsed_ns(receive))
         under_way.update((type(action).__name__, getattr(action, "id", "")) for action in done)
-        checkpoints.append(_timed(session.checkpoint))
+        checkpoints.append(_elapsed_ns(session.checkpoint))
         sizes.append(len(json.dumps(session.checkpoint(), separators=(",", ":"))))
 
     step("call started", events.CallStarted(0.0))
     step("prompt finished, next node asks", events.PromptFinished(2.0, under_way["Speak"]))
     step("prompt finished, timer starts", events.PromptFinished(5.0, under_way["Speak"]))
     step("speech started", events.SpeechStarted(6.0))
-    step("partial heard, undecided", events.Heard(6.4, under_way["Listen"], "the", final=False))
+    step("partial heard, undecided", events.TranscriptReceived(6.4, under_way["Listen"], "the", final=False))
     step("speech ended", events.SpeechEnded(7.0))
-    step("final heard, not understood", events.Heard(7.5, under_way["Listen"], "the what", final=True))
+    step("final heard, not understood", events.TranscriptReceived(7.5, under_way["Listen"], "the what", final=True))
     step("prompt finished, timer starts", events.PromptFinished(10.0, under_way["Speak"]))
     step("speech started", events.SpeechStarted(11.0))
     step("speech ended", events.SpeechEnded(12.0))
-    step("final heard, understood", events.Heard(12.5, under_way["Listen"], "it is about my invoice", final=True))
+    step(
+        "final heard, understood",
+        events.TranscriptReceived(12.5, under_way["Listen"], "it is about my invoice", final=True),
+    )
     step("prompt finished, last words", events.PromptFinished(14.0, under_way["Speak"]))
     step("prompt finished, hang up", events.PromptFinished(16.0, under_way["Speak"]))
     if session.outcome != "completed":
         raise RuntimeError(f"the measured call ended {session.outcome or 'nowhere'}")
 
 
-def _timed(do: Callable[[], object]) -> int:
+def _elapsed_ns(function: Callable[[], object]) -> int:
     begin = perf_counter_ns()
-    do()
+    function()
     return perf_counter_ns() - begin
 
 
-def _nothing() -> None:
+def _noop() -> None:
     pass
 
 
-def _row(name: str, nanoseconds: list[int]) -> Row:
+def _summarize(name: str, nanoseconds: list[int]) -> StepCost:
     cuts = quantiles(nanoseconds, n=10)
-    return Row(name, "us", median(nanoseconds) / 1_000, cuts[8] / 1_000, len(nanoseconds))
+    return StepCost(name, "us", median(nanoseconds) / 1_000, cuts[8] / 1_000, len(nanoseconds))
 
 
 def main() -> int:
     """Print the table; 1 if the goal is missed."""
-    table = rows()
+    table = measure()
     print(f"Python {platform.python_version()}, {platform.machine()}, {CALLS:,} calls (for bytes, p90 is the largest)")
     print(f"{'':<36}{'p50':>9}{'p90':>9}  unit  {'n':>7}")
     for row in table:
         print(f"{row.name:<36}{row.p50:>9.1f}{row.p90:>9.1f}  {row.unit:<5} {row.count:>7,}")
-    print(f"goal: a step below {GOAL_US:.0f} us at the median: {'met' if table[0].p50 < GOAL_US else 'MISSED'}")
-    return 0 if table[0].p50 < GOAL_US else 1
+    verdict = "met" if table[0].p50 < TARGET_STEP_US else "MISSED"
+    print(f"goal: a step below {TARGET_STEP_US:.0f} us at the median: {verdict}")
+    return 0 if table[0].p50 < TARGET_STEP_US else 1
 
 
 if __name__ == "__main__":

@@ -26,54 +26,54 @@ from rich.table import Table
 from sqlalchemy import Table as SqlTable
 from sqlalchemy import insert, text
 
-from vocelio.engine.validation.loader import load
+from vocelio.engine.validation.loader import load_flow
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.crypto.encryption import Vault
-from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.store.db import schema
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.routing.database import DatabaseSite
+from vocelio.gateway.store.routing.database import DatabaseDirectory
 
-TENANTS = (100, 1_000, 10_000)
+TENANT_COUNTS = (100, 1_000, 10_000)
 LOOKUPS = 5_000
-FLOW = (Path(__file__).parents[1] / "examples" / "front-desk.json").read_text()
+FLOW_JSON = (Path(__file__).parents[1] / "examples" / "front-desk.json").read_text()
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LookupLatency:
     """Milliseconds at the median and the ninety-ninth percentile, and the process's memory in MB."""
 
     tenants: int
     lookups: int
-    first_p50: float
-    warm_p50: float
-    warm_p99: float
-    bare_p50: float
-    bare_p99: float
-    memory: float
+    first_p50_ms: float
+    warm_p50_ms: float
+    warm_p99_ms: float
+    select_1_p50_ms: float
+    select_1_p99_ms: float
+    memory_mb: float
 
 
-def number(index: int) -> str:
+def tenant_number(index: int) -> str:
     """The number of a tenant."""
     return f"+1307{index:07}"
 
 
-async def seed(database: Database, first: int, last: int) -> None:
+async def seed_tenants(database: Database, first: int, last: int) -> None:
     """Add the tenants of that range, each with its own flow."""
     rows: dict[SqlTable, list[dict[str, object]]] = {
         table: [] for table in (schema.tenants, schema.flows, schema.flow_versions, schema.numbers, schema.departments)
     }
     for index in range(first, last):
-        for table, row in _tenant(index):
+        for table, row in _tenant_rows(index):
             rows[table].append(row)
-    async with database.writing() as connection:
+    async with database.transaction() as connection:
         for table, several in rows.items():
             await connection.execute(insert(table), several)
 
 
-def _tenant(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
+def _tenant_rows(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
     tenant, at = f"tenant-{index}", wall_clock()
-    flow = json.loads(FLOW) | {"name": f"Front desk of tenant {index}"}
+    flow = json.loads(FLOW_JSON) | {"name": f"Front desk of tenant {index}"}
     document = json.dumps(flow).encode()
     yield (
         schema.tenants,
@@ -98,7 +98,7 @@ def _tenant(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
             "tenant_id": tenant,
             "flow_id": "front-desk",
             "number": 1,
-            "content": load(document).id,
+            "content": load_flow(document).id,
             "document": document,
             "subflows": "{}",
             "voice": "{}",
@@ -109,57 +109,66 @@ def _tenant(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
     )
     yield (
         schema.numbers,
-        {"tenant_id": tenant, "number": number(index), "flow_id": "front-desk", "label": "", "created": at},
+        {"tenant_id": tenant, "number": tenant_number(index), "flow_id": "front-desk", "label": "", "created": at},
     )
     department = msgspec.json.encode({"numbers": ["+13105550111"]}).decode()
     for name in ("sales", "support"):
         yield schema.departments, {"tenant_id": tenant, "name": name, "settings": department, "changed": at}
 
 
-async def measure(database: Database, tenants: int, lookups: int = LOOKUPS) -> Row:
+async def measure(database: Database, tenants: int, lookups: int = LOOKUPS) -> LookupLatency:
     """The lookups of a process that serves all of these tenants."""
-    site = DatabaseSite(database, Vault(["bench"]), wall_clock)
+    site = DatabaseDirectory(database, SecretCipher(["bench"]), wall_clock)
     order = random.Random(1)
-    first = [await _timed(site, index) for index in order.sample(range(tenants), tenants)]
+    first = [await _lookup_ms(site, index) for index in order.sample(range(tenants), tenants)]
     warm, bare = [], []
     for index in order.choices(range(tenants), k=lookups):
-        warm.append(await _timed(site, index))
-        bare.append(await _bare(database))
+        warm.append(await _lookup_ms(site, index))
+        bare.append(await _select_1_ms(database))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Row(tenants, lookups, _p(first, 50), _p(warm, 50), _p(warm, 99), _p(bare, 50), _p(bare, 99), memory)
+    return LookupLatency(
+        tenants,
+        lookups,
+        _percentile(first, 50),
+        _percentile(warm, 50),
+        _percentile(warm, 99),
+        _percentile(bare, 50),
+        _percentile(bare, 99),
+        memory,
+    )
 
 
-async def _timed(site: DatabaseSite, index: int) -> float:
+async def _lookup_ms(directory: DatabaseDirectory, index: int) -> float:
     began = perf_counter()
-    found = await site.assignment(number(index))
+    found = await directory.get_call_config(tenant_number(index))
     took = perf_counter() - began
-    assert isinstance(found, Assignment)
+    assert isinstance(found, CallConfig)
     assert found.tenant.id == f"tenant-{index}"
     return took * 1e3
 
 
-async def _bare(database: Database) -> float:
+async def _select_1_ms(database: Database) -> float:
     began = perf_counter()
-    async with database.reading() as connection:
+    async with database.read() as connection:
         await connection.execute(text("SELECT 1"))
     return (perf_counter() - began) * 1e3
 
 
-def _p(values: list[float], percent: int) -> float:
+def _percentile(values: list[float], percent: int) -> float:
     return quantiles(values, n=100)[percent - 1]
 
 
-async def run(url: str) -> list[Row]:
+async def measure_all(url: str) -> list[LookupLatency]:
     """A row for each number of tenants."""
     database = Database(url)
     try:
         await database.migrate()
         rows, before = [], 0
         with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("tenants", total=TENANTS[-1])
-            for tenants in TENANTS:
+            task = progress.add_task("tenants", total=TENANT_COUNTS[-1])
+            for tenants in TENANT_COUNTS:
                 for first in range(before, tenants, 500):
-                    await seed(database, first, min(first + 500, tenants))
+                    await seed_tenants(database, first, min(first + 500, tenants))
                     progress.update(task, completed=first + 500)
                 before = tenants
                 rows.append(await measure(database, tenants))
@@ -172,13 +181,20 @@ def main() -> None:
     """Print the table."""
     with TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db"
-        rows = runner.run(run(url))
+        rows = runner.run(measure_all(url))
     table = Table(
         "tenants", "lookups", "first p50", "warm p50", "warm p99", "SELECT 1 p50", "p99", "ratio p50", "MB", box=None
     )
     for row in rows:
-        times = (row.first_p50, row.warm_p50, row.warm_p99, row.bare_p50, row.bare_p99, row.warm_p50 / row.bare_p50)
-        table.add_row(str(row.tenants), str(row.lookups), *(f"{time:.2f}" for time in times), f"{row.memory:.0f}")
+        times = (
+            row.first_p50_ms,
+            row.warm_p50_ms,
+            row.warm_p99_ms,
+            row.select_1_p50_ms,
+            row.select_1_p99_ms,
+            row.warm_p50_ms / row.select_1_p50_ms,
+        )
+        table.add_row(str(row.tenants), str(row.lookups), *(f"{time:.2f}" for time in times), f"{row.memory_mb:.0f}")
     Console().print(table)
 
 

@@ -15,24 +15,24 @@ from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector
 
 from vocelio.gateway.clock import wall_clock
 
-BEAT, GAP = '{"message":"beat"}', '{"message":"gap"}'
+HEARTBEAT_MESSAGE, GAP_MESSAGE = '{"message":"beat"}', '{"message":"gap"}'
 
 
 @dataclass(slots=True)
-class Seen:
+class ReceivedStats:
     """What monitors were sent: milliseconds of each event on its way, gaps, and sockets that were ended."""
 
-    latencies: list[float] = field(default_factory=list)
+    latencies_ms: list[float] = field(default_factory=list)
     gaps: int = 0
-    ended: int = 0
+    closed_sockets: int = 0
 
 
-async def watch(origin: str, headers: list[dict[str, str]], count: int) -> None:
+async def run_monitors(origin: str, headers: list[dict[str, str]], count: int) -> None:
     """Be so many."""
-    seen = Seen()
+    seen = ReceivedStats()
     async with ClientSession(connector=TCPConnector(limit=0)) as session:
         ways = [session.ws_connect(f"{origin}/v1/events", headers=one) for one in islice(cycle(headers), count)]
-        readers = [asyncio.create_task(_read(await way, seen)) for way in ways]
+        readers = [asyncio.create_task(_read_socket(await way, seen)) for way in ways]
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         for reader in readers:
@@ -41,7 +41,7 @@ async def watch(origin: str, headers: list[dict[str, str]], count: int) -> None:
     print(json.dumps(asdict(seen)))
 
 
-async def _read(socket: ClientWebSocketResponse, seen: Seen) -> None:
+async def _read_socket(socket: ClientWebSocketResponse, stats: ReceivedStats) -> None:
     async for message in socket:
         now = wall_clock()
         text = message.data
@@ -49,13 +49,13 @@ async def _read(socket: ClientWebSocketResponse, seen: Seen) -> None:
             continue
         if '"type":"key.pressed"' in text:
             place = text.index('"at":') + 5
-            seen.latencies.append((now - int(text[place : text.index(",", place)])) / 1e3)
-        elif text == BEAT:
+            stats.latencies_ms.append((now - int(text[place : text.index(",", place)])) / 1e3)
+        elif text == HEARTBEAT_MESSAGE:
             await socket.send_str("beat")
-        elif text == GAP:
-            seen.gaps += 1
-    seen.ended += 1
+        elif text == GAP_MESSAGE:
+            stats.gaps += 1
+    stats.closed_sockets += 1
 
 
 if __name__ == "__main__":
-    uvloop.run(watch(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])))
+    uvloop.run(run_monitors(sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])))

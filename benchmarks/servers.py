@@ -15,30 +15,30 @@ from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from benchmarks.account import ACCOUNT, NUMBER, TOKEN
-from vocelio.engine.validation.loader import load
-from vocelio.gateway.app import build
-from vocelio.gateway.calls.interfaces import Services
-from vocelio.gateway.calls.registry import Calls
+from benchmarks.account import ACCOUNT_SID, AUTH_TOKEN, NUMBER
+from vocelio.engine.validation.loader import load_flow
+from vocelio.gateway.app import create_app
+from vocelio.gateway.calls.interfaces import CallServices
+from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
-from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.events import EventBus
-from vocelio.gateway.http_client.client import Fetcher
-from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.http_client.client import HttpClient
+from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Tenant
-from vocelio.gateway.server.server import config
+from vocelio.gateway.server.server import uvicorn_config
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.services import only
+from vocelio.gateway.speech.services import single_provider
 from vocelio.gateway.store.audit.actor import Actor
-from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.in_memory import MemoryJournal, MemorySite
+from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 from vocelio.gateway.store.tenants import tenants
 
-ECHO = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "seconds": 3600}}}
+ECHO_FLOW = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "seconds": 3600}}}
 
-LISTENING = {
+LISTENING_FLOW = {
     "name": "Listening",
     "start": "ask",
     "nodes": {
@@ -56,50 +56,59 @@ LISTENING = {
 """Everything that is said is not understood and asked again: speech both ways, all the time."""
 
 
-async def _bare(line: WebSocket) -> None:
+async def _bare_echo(websocket: WebSocket) -> None:
     """What any gateway on this server must cost at least: each frame back as it came, nothing read of it."""
-    await line.accept()
+    await websocket.accept()
     try:
         for _ in ("connected", "start"):
-            await line.receive_text()
+            await websocket.receive_text()
         while True:
-            await line.send_text(await line.receive_text())
+            await websocket.send_text(await websocket.receive_text())
     except WebSocketDisconnect:
         return
 
 
-def site(flow: dict[str, Any]) -> MemorySite:
+def make_directory(flow: dict[str, Any]) -> InMemoryDirectory:
     """Where the number leads to the flow."""
-    version = load(msgspec.json.encode(flow))
-    return MemorySite(
-        [Assignment(number=NUMBER, tenant=Tenant(id="bench", name="Bench"), flow="flow", version=version)]
+    version = load_flow(msgspec.json.encode(flow))
+    return InMemoryDirectory(
+        [CallConfig(number=NUMBER, tenant=Tenant(id="bench", name="Bench"), flow="flow", version=version)]
     )
 
 
-def application(kind: str, port: int) -> Starlette:
+def create_server_app(kind: str, port: int) -> Starlette:
     """The application under load."""
     if kind == "bare":
-        return Starlette(routes=[WebSocketRoute("/twilio/media/{account}", _bare)])
-    journal = _journal() if kind == "stored" else MemoryJournal()
-    speech = only(ScriptedRecognizer(), ToneSynthesizer())
-    services = Services(site(ECHO if kind == "echo" else LISTENING), speech, EventBus(), Fetcher(), journal, wall_clock)
-    return build(Settings(f"http://127.0.0.1:{port}", {ACCOUNT: TOKEN}), Calls(services))
+        return Starlette(routes=[WebSocketRoute("/twilio/media/{account}", _bare_echo)])
+    journal = _call_store() if kind == "stored" else InMemoryCallStore()
+    speech = single_provider(ScriptedRecognizer(), ToneSynthesizer())
+    services = CallServices(
+        make_directory(ECHO_FLOW if kind == "echo" else LISTENING_FLOW),
+        speech,
+        EventBus(),
+        HttpClient(),
+        journal,
+        wall_clock,
+    )
+    return create_app(Settings(f"http://127.0.0.1:{port}", {ACCOUNT_SID: AUTH_TOKEN}), CallRegistry(services))
 
 
-def _journal() -> DatabaseJournal:
-    return DatabaseJournal(Database(asyncio.run(_database())), Vault(["a key of the bench"]))
+def _call_store() -> WriteBehindCallStore:
+    return WriteBehindCallStore(Database(asyncio.run(_create_database())), SecretCipher(["a key of the bench"]))
 
 
-async def _database() -> str:
+async def _create_database() -> str:
     """A fresh one with the tenant: its URL. It is in the temporary folder, and goes with it."""
     url = f"sqlite+aiosqlite:///{mkdtemp(prefix='vocelio-bench-')}/bench.db"
     database = Database(url)
     await database.migrate()
-    await tenants.create(database, Actor("bench", "platform", "", "", wall_clock()), Tenant(id="bench", name="Bench"))
+    await tenants.create_tenant(
+        database, Actor("bench", "platform", "", "", wall_clock()), Tenant(id="bench", name="Bench")
+    )
     await database.aclose()
     return url
 
 
 if __name__ == "__main__":
     place = socket.socket(fileno=int(sys.argv[2]))  # bound
-    uvicorn.Server(config(application(sys.argv[1], place.getsockname()[1]))).run([place])
+    uvicorn.Server(uvicorn_config(create_server_app(sys.argv[1], place.getsockname()[1]))).run([place])

@@ -3,9 +3,9 @@
 import pytest
 from hypothesis import settings
 
-from tests.postgres import Postgres
-from tests.redis import Redis
-from tests.tables import Tables
+from tests.support.migrated_database import MigratedDatabases
+from tests.support.postgres_server import PostgresServer
+from tests.support.redis_server import RedisServer
 from vocelio.gateway.store.db.database import Database
 
 settings.register_profile("no clock", deadline=None)  # a busy machine stands still for longer than any example may take
@@ -15,44 +15,44 @@ settings.load_profile("no clock")
 @pytest.fixture(scope="session")
 def postgres():
     """A PostgreSQL of this test process alone."""
-    with Postgres() as server:
+    with PostgresServer() as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def _redis():
-    with Redis() as server:
+def _redis_server():
+    with RedisServer() as server:
         yield server
 
 
 @pytest.fixture
-def redis(_redis):
+def redis(_redis_server):
     """A Redis of this test process alone, running whatever the test before did to it."""
-    _redis.start()
-    return _redis
+    _redis_server.start()
+    return _redis_server
 
 
 @pytest.fixture(scope="session")
-def tables(tmp_path_factory):
+def migrated_databases(tmp_path_factory):
     """Makes databases with the tables."""
-    return Tables(tmp_path_factory.mktemp("tables"))
+    return MigratedDatabases(tmp_path_factory.mktemp("tables"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request, tables, tmp_path):
+async def database_url(request, migrated_databases, tmp_path):
     """The URL of a database with the tables and nothing in them."""
     if request.param == "sqlite":
-        yield await tables.sqlite(tmp_path)
+        yield await migrated_databases.sqlite(tmp_path)
         return
     postgres = request.getfixturevalue("postgres")
-    made = await tables.postgresql(postgres)
+    made = await migrated_databases.postgresql(postgres)
     yield made
-    await postgres.drop(made)
+    await postgres.drop_database(made)
 
 
 @pytest.fixture
-async def database(url):
+async def database(database_url):
     """The database."""
-    database = Database(url)
+    database = Database(database_url)
     yield database
     await database.aclose()

@@ -7,26 +7,33 @@ import signal
 import aiohttp
 import pytest
 
-from tests.commands import PATIENCE, ROOT, SCRIPT, listens, surroundings, vocelio
-from tests.gateway import NUMBER
-from tests.ports import unused
+from tests.support.command_runner import (
+    COMMAND_TIMEOUT_SECONDS,
+    ROOT,
+    SCRIPT,
+    command_environment,
+    run_vocelio,
+    wait_until_listening,
+)
+from tests.support.free_ports import free_ports
+from tests.support.running_gateway import NUMBER
 
 
-async def script(*arguments, cwd=ROOT):
+async def run_script(*arguments, cwd=ROOT):
     """Run a command by the script itself: exit code, output, errors."""
     process = await asyncio.create_subprocess_exec(
         *(str(SCRIPT), *arguments),
         cwd=cwd,
-        env=surroundings({}),
+        env=command_environment({}),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    out, err = await asyncio.wait_for(process.communicate(), COMMAND_TIMEOUT_SECONDS)
     return process.returncode, out.decode(), err.decode()
 
 
 async def test_the_demo(tmp_path):
-    code, out, err = await script("demo", "--json", "--wav", str(tmp_path / "call.wav"), cwd=tmp_path)
+    code, out, err = await run_script("demo", "--json", "--wav", str(tmp_path / "call.wav"), cwd=tmp_path)
     assert (code, err) == (0, "")
     said = json.loads(out.splitlines()[-1])
     assert (said["outcome"], said["department"], said["cost"]) == ("transferred", "sales", 0)
@@ -38,23 +45,23 @@ async def test_the_demo(tmp_path):
 
 
 async def test_serve_call_replay_and_promote(tmp_path):
-    (port,) = unused()
+    (port,) = free_ports()
     environment = {"PORT": str(port)}
     server = await asyncio.create_subprocess_exec(
         *(str(SCRIPT), "serve", "--site", str(ROOT / "examples" / "site")),
         cwd=tmp_path,
-        env=surroundings(environment),
+        env=command_environment(environment),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )
 
     async def run(*arguments):
-        code, out, err = await vocelio(*arguments, cwd=tmp_path, environment=environment)
+        code, out, err = await run_vocelio(*arguments, cwd=tmp_path, environment=environment)
         assert (code, err) == (0, ""), out
         return out
 
     try:
-        await listens(port)
+        await wait_until_listening(port)
         environment["VOCELIO_KEY"] = (await run("key", "create", "--role", "platform")).strip()
         assert "there is no Twilio account" in await run("doctor")
         assert "dialed +13105550112: answered" in await run("call", NUMBER, "--press", "2")
@@ -69,7 +76,7 @@ async def test_serve_call_replay_and_promote(tmp_path):
         assert "front-desk: version 2 is active" in promoted
         assert "dialed +13105550112: answered" in await run("call", NUMBER, "--press", "7")
         environment["VOCELIO_KEY"] = (await run("key", "create", "--role", "viewer", "--tenant", "harbour")).strip()
-        code, _, err = await vocelio("flow", "promote", "front-desk.json", cwd=tmp_path, environment=environment)
+        code, _, err = await run_vocelio("flow", "promote", "front-desk.json", cwd=tmp_path, environment=environment)
         assert code == 2
         assert "Forbidden" in err
     finally:
@@ -85,7 +92,7 @@ async def _last_call(port, key):
 
 
 async def test_the_commands_are_told_of():
-    code, out, err = await script("--help")
+    code, out, err = await run_script("--help")
     assert (code, err) == (0, "")
     assert "replay" in out
 
@@ -102,7 +109,7 @@ async def test_the_commands_are_told_of():
     ],
 )
 async def test_flow_commands(arguments, code, says):
-    found, out, err = await vocelio(*arguments)
+    found, out, err = await run_vocelio(*arguments)
     assert (found, err) == (code, "")
     assert says in out
 
@@ -120,7 +127,7 @@ async def test_flow_commands(arguments, code, says):
     ],
 )
 async def test_what_goes_wrong_is_said_in_a_line(arguments, environment, says, tmp_path):
-    code, out, err = await vocelio(*arguments, cwd=tmp_path, environment=environment)
+    code, out, err = await run_vocelio(*arguments, cwd=tmp_path, environment=environment)
     assert code in (1, 2)
     assert says in err
     assert "Traceback" not in out + err
@@ -133,13 +140,13 @@ async def test_a_broken_flow_keeps_the_gateway_from_starting(tmp_path):
     flow = json.loads((ROOT / "examples" / "front-desk.json").read_text())
     flow["nodes"]["ask"]["exits"]["sales"] = "anounce"
     (site / "flows" / "front-desk.json").write_text(json.dumps(flow))
-    code, _, err = await vocelio("serve", "--site", str(site), cwd=tmp_path)
+    code, _, err = await run_vocelio("serve", "--site", str(site), cwd=tmp_path)
     assert code == 2
     assert "flows/front-desk.json: nodes.ask.exits.sales" in err
     assert "did you mean `announce`?" in err
 
 
 async def test_scenarios_are_spoken():
-    code, out, err = await vocelio("flow", "test", "examples/hangup-locksmith.json", "--audio")
+    code, out, err = await run_vocelio("flow", "test", "examples/hangup-locksmith.json", "--audio")
     assert (code, err) == (0, ""), out
     assert "calls passed" in out

@@ -9,26 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from tests.environment import plain
-from tests.ports import unused
+from tests.support.free_ports import free_ports
+from tests.support.process_env import clean_environment
 
 ROOT = Path(__file__).parents[2]
-TEMPORARY = "/tmp/"  # noqa: S108 (what the README writes, put elsewhere)
+TEMPORARY_DIRECTORY = "/tmp/"  # noqa: S108 (what the README writes, put elsewhere)
 
 
-def lines(heading):
+def readme_commands(heading):
     """The commands under a heading of the README: everything that is indented, in order."""
     text = (ROOT / "README.md").read_text()
     section = re.search(rf"^## {heading}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
     return [line[4:] for line in section.splitlines() if line.startswith("    ")]
 
 
-async def run(commands, folder, port):
+async def run_commands(commands, folder, port):
     """What a shell says to the commands, each introduced by itself."""
     for name in (".venv", "examples"):
         (folder / name).symlink_to(ROOT / name)
-    script = "\n".join(commands).replace("localhost:8080", f"localhost:{port}").replace(TEMPORARY, f"{folder}/")
-    environment = plain()
+    script = (
+        "\n".join(commands).replace("localhost:8080", f"localhost:{port}").replace(TEMPORARY_DIRECTORY, f"{folder}/")
+    )
+    environment = clean_environment()
     process = await asyncio.create_subprocess_exec(
         "bash",
         "-c",
@@ -48,7 +50,7 @@ async def run(commands, folder, port):
     return out.decode()
 
 
-def documents(said):
+def json_lines(said):
     """Every line of JSON, in order."""
     return [json.loads(line) for line in said.splitlines() if line.startswith("{") and line.endswith("}")]
 
@@ -57,8 +59,8 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
     if not shutil.which("curl"):
         pytest.fail("the README's walk needs curl, as `make test` would have installed it")
     (tmp_path / ".vocelio").mkdir()
-    said = await run(lines("With nothing but curl"), tmp_path, *unused())
-    answers = documents(said)
+    said = await run_commands(readme_commands("With nothing but curl"), tmp_path, *free_ports())
+    answers = json_lines(said)
     problems = [answer for answer in answers if answer.get("status") in range(400, 600)]
     assert [problem["status"] for problem in problems] == [422], said
     errors = {error["path"]: error for error in problems[0]["errors"]}
@@ -84,4 +86,4 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
 
 
 def test_the_walk_is_found():
-    assert sum(bool(re.match("api '?localhost:8080", line)) for line in lines("With nothing but curl")) > 12
+    assert sum(bool(re.match("api '?localhost:8080", line)) for line in readme_commands("With nothing but curl")) > 12

@@ -8,17 +8,17 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from tests.commands import listens, started, vocelio
-from tests.gateway import CALLER, NUMBER
-from tests.ports import unused
-from vocelio.codecs.wav import MULAW_HEADER
+from tests.support.command_runner import run_vocelio, running_vocelio, wait_until_listening
+from tests.support.free_ports import free_ports
+from tests.support.running_gateway import CALLER, NUMBER
+from vocelio.codecs.wav import MULAW_HEADER_BYTES
 from vocelio.gateway import config
-from vocelio.gateway.simulator.caller.babble import babble
-from vocelio.gateway.simulator.caller.script import Sound
-from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.simulator.caller.babble import unintelligible_speech
+from vocelio.gateway.simulator.caller.script import PlayAudio
+from vocelio.gateway.simulator.simulator import TwilioSimulator
 
-SPEECH = babble(12.0, random.Random(3))  # noqa: S311 (a sound, no secret)
-WAIT = {
+CALLER_SPEECH = unintelligible_speech(12.0, random.Random(3))  # noqa: S311 (a sound, no secret)
+WAIT_FLOW = {
     "name": "Wait",
     "start": "wait",
     "nodes": {"wait": {"type": "wait", "seconds": 60, "exits": {"next": "bye"}}, "bye": {"type": "hangup"}},
@@ -26,9 +26,9 @@ WAIT = {
 
 
 @asynccontextmanager
-async def serving(folder, environment):
-    async with started("serve", "--site", str(folder / "site"), cwd=folder, environment=environment) as server:
-        await listens(environment["PORT"])
+async def running_gateway(folder, environment):
+    async with running_vocelio("serve", "--site", str(folder / "site"), cwd=folder, environment=environment) as server:
+        await wait_until_listening(environment["PORT"])
         yield server
 
 
@@ -40,28 +40,28 @@ def make_site(folder):
         "departments": {},
     }
     (folder / "site" / "site.json").write_text(json.dumps(site))
-    (folder / "site" / "flows" / "wait.json").write_text(json.dumps(WAIT))
+    (folder / "site" / "flows" / "wait.json").write_text(json.dumps(WAIT_FLOW))
 
 
 async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
     make_site(tmp_path)
-    environment = {"PORT": str(*unused()), "VOCELIO_SECRET_KEY": "a-secret-key-of-this-test"}
-    settings = config.read(environment)
-    token = settings.tokens[config.SIMULATOR_ACCOUNT]
+    environment = {"PORT": str(*free_ports()), "VOCELIO_SECRET_KEY": "a-secret-key-of-this-test"}
+    settings = config.load_settings(environment)
+    token = settings.platform_tokens[config.SIMULATOR_ACCOUNT_SID]
     origin = f"http://127.0.0.1:{environment['PORT']}"
     async with (
-        serving(tmp_path, environment) as server,
-        Carrier(origin, settings.public_url, config.SIMULATOR_ACCOUNT, token) as carrier,
+        running_gateway(tmp_path, environment) as server,
+        TwilioSimulator(origin, settings.public_url, config.SIMULATOR_ACCOUNT_SID, token) as carrier,
     ):
-        step = Sound(audio=SPEECH, longest_wait=0.0)
-        calling = asyncio.create_task(carrier.call(NUMBER, CALLER, [step], longest=20))
+        step = PlayAudio(audio=CALLER_SPEECH, max_wait_seconds=0.0)
+        calling = asyncio.create_task(carrier.call(NUMBER, CALLER, [step], max_seconds=20))
         await asyncio.sleep(4.2)
         server.send_signal(signal.SIGKILL)
         report = await calling
     (stream,) = report.streams
     assert stream.closed_by == "lost"
-    async with serving(tmp_path, environment):
-        code, key, _ = await vocelio("key", "create", "--role", "platform", cwd=tmp_path, environment=environment)
+    async with running_gateway(tmp_path, environment):
+        code, key, _ = await run_vocelio("key", "create", "--role", "platform", cwd=tmp_path, environment=environment)
         assert code == 0
         headers = {"Authorization": f"Bearer {key.strip()}", "Vocelio-Tenant": "harbour"}
         async with aiohttp.ClientSession(origin, headers=headers) as client:
@@ -69,7 +69,7 @@ async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
             assert (shown["state"], shown["call"]) == ("writing", report.call_sid)
             answer = await client.get(f"/v1/recordings/{shown['id']}/audio")
             file = await answer.read()
-    caller = file[MULAW_HEADER::2]
+    caller = file[MULAW_HEADER_BYTES::2]
     assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
-    assert len(caller) / 8000 >= stream.closed - stream.opened - 1.0
-    assert caller.lstrip(b"\xff") in SPEECH
+    assert len(caller) / 8000 >= stream.closed_at - stream.opened_at - 1.0
+    assert caller.lstrip(b"\xff") in CALLER_SPEECH

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from tests.emulators import azure_hearing as hearing
-from tests.emulators import azure_speaking as speaking
-from tests.emulators import azure_wire as wire
-from tests.emulators.azure_connection import Connection
-from tests.emulators.orders import Orders
+from tests.emulators import azure_protocol as wire
+from tests.emulators import azure_recognition as hearing
+from tests.emulators import azure_synthesis as speaking
+from tests.emulators.azure_connection import AzureConnection
+from tests.emulators.fault_plan import FaultPlan
 
 RECOGNITION = "/speech/recognition/conversation/cognitiveservices/v1"
 SYNTHESIS = "/cognitiveservices/websocket/v1"
 STATUS = {"401": 401, "429": 429, "500": 500}
-PACE = 50  # seconds of sound that are spoken in a second
+PACE_FACTOR = 50  # seconds of sound that are spoken in a second
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SynthesisRequest:
     """One synthesis that was asked for, and the sound of it that was made."""
 
     text: str
@@ -34,10 +34,10 @@ class Spoken:
 class AzureEmulator:
     """``ear`` and ``mouth`` are started by the test. A ``vocabulary`` is what can be heard beside phrase lists."""
 
-    def __init__(self, ear, mouth, vocabulary=(), key="a key", voice="en-us", orders=None):
-        self._ear, self._mouth, self._vocabulary, self._voice = ear, mouth, tuple(vocabulary), voice
+    def __init__(self, recognizer, synthesizer, vocabulary=(), key="a key", voice="en-us", fault_plan=None):
+        self._ear, self._mouth, self._vocabulary, self._voice = recognizer, synthesizer, tuple(vocabulary), voice
         self.key = key
-        self.orders = orders or Orders()
+        self.orders = fault_plan or FaultPlan()
         self.heard = []  # the text of every phrase, empty where nothing was understood
         self.spoken = []
         self.cancelled = 0  # syntheses that the client broke off
@@ -63,7 +63,7 @@ class AzureEmulator:
         await asyncio.gather(*self._handlers, return_exceptions=True)
         await self._runner.cleanup()
 
-    def forget(self):
+    def clear_records(self):
         """Remember nothing of what there was."""
         for kept in (self.heard, self.spoken, self.contexts, self.sounds):
             kept.clear()
@@ -73,16 +73,16 @@ class AzureEmulator:
         """How many are open now."""
         return len(self._handlers)
 
-    def hang_up(self):
+    def close_sockets(self):
         """End every connection, as the service does when nothing has been asked for in minutes."""
         for connection in self._connections:
             connection.close(WSCloseCode.OK, "idle")
 
     async def _recognition(self, request):
-        return await self._serve(request, self.orders.recognition, self._recognise)
+        return await self._serve(request, self.orders.recognition, self._run_recognition)
 
     async def _synthesis(self, request):
-        return await self._serve(request, self.orders.synthesis, self._speak)
+        return await self._serve(request, self.orders.synthesis, self._run_synthesis)
 
     async def _serve(self, request, fault, conversation):
         if fault == "refuse":
@@ -96,7 +96,7 @@ class AzureEmulator:
         await socket.prepare(request)
         self.opened += 1
         self._handlers.add(handler := asyncio.current_task())
-        connection = Connection(request, socket)
+        connection = AzureConnection(request, socket)
         self._connections.add(connection)
         try:
             await conversation(request, connection, _messages(socket))
@@ -107,7 +107,7 @@ class AzureEmulator:
             connection.abort()
         return socket
 
-    async def _recognise(self, request, connection, messages):
+    async def _run_recognition(self, request, connection, messages):
         turn, contexts, ended = None, {}, ""
         async for message in messages:
             if message.path == "speech.context":
@@ -116,7 +116,7 @@ class AzureEmulator:
             elif message.path != "audio" or message.request == ended:
                 continue
             elif turn is None:
-                context = hearing.Context(contexts.get(message.request, {}), request.query)
+                context = hearing.SpeechContext(contexts.get(message.request, {}), request.query)
                 turn = self._start_turn(connection, message, context)
             elif message.body:
                 turn.feed(message.body)
@@ -134,43 +134,43 @@ class AzureEmulator:
             connection.say(wire.text(path, message.request, body))
 
         say("turn.start", {"context": {"serviceTag": secrets.token_hex(16)}})
-        turn = hearing.Turn(self._ear, self._vocabulary, context, say, self.heard.append)
+        turn = hearing.RecognitionTurn(self._ear, self._vocabulary, context, say, self.heard.append)
         turn.feed(wire.mulaw_of(message.body))
         return turn
 
     async def _end_turn(self, turn, connection, request):
         await turn.end()
         self.sounds.append(turn.sound)
-        end = {"Offset": round(len(turn.sound) / 8000 * hearing.TICKS)}
+        end = {"Offset": round(len(turn.sound) / 8000 * hearing.TICKS_PER_SECOND)}
         connection.say(wire.text("speech.endDetected", request, end))
         last = {"RecognitionStatus": "EndOfDictation", "Duration": 0, **end}
         connection.say(wire.text("speech.phrase", request, last))
         connection.say(wire.text("turn.end", request, {}))
 
-    async def _speak(self, request, connection, messages):
+    async def _run_synthesis(self, request, connection, messages):
         speech = None
         async for message in messages:
             if message.path == "ssml" and connection.begin(self.orders.synthesis):
-                speech = asyncio.create_task(self._say(connection, message))
+                speech = asyncio.create_task(self._send_audio(connection, message))
         if speech and not speech.done():
             self.cancelled += 1
             speech.cancel()
 
-    async def _say(self, connection, message):
+    async def _send_audio(self, connection, message):
         ssml, stream = message.body.decode(), secrets.token_hex(16)
         connection.say(wire.text("turn.start", message.request, {"context": {"serviceTag": stream}}))
         try:
-            text, name, voice = speaking.read(ssml, self._voice)
-        except speaking.Refused as refused:
+            text, name, voice = speaking.parse_ssml(ssml, self._voice)
+        except speaking.InvalidSsml as refused:
             connection.close(WSCloseCode.INVALID_TEXT, str(refused))
             return
-        self.spoken.append(spoken := Spoken(text, name, ssml, bytearray()))
+        self.spoken.append(spoken := SynthesisRequest(text, name, ssml, bytearray()))
         response = {"context": {"serviceTag": stream}, "audio": {"type": "inline", "streamId": stream}}
         connection.say(wire.text("response", message.request, response))
         async for chunk in self._mouth.speak(text, voice):
             spoken.sound.extend(chunk)
             connection.say(wire.binary("audio", message.request, stream, chunk))
-            await asyncio.sleep(len(chunk) / 8000 / PACE)
+            await asyncio.sleep(len(chunk) / 8000 / PACE_FACTOR)
         connection.say(wire.binary("audio", message.request, stream, b""))
         connection.say(wire.text("turn.end", message.request, {}))
 

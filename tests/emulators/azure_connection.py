@@ -4,23 +4,23 @@ import asyncio
 
 from aiohttp import WSCloseCode
 
-from tests.emulators import azure_wire as wire
+from tests.emulators import azure_protocol as wire
 
-SLOW_CLOSE = 5.0  # seconds
-DRIP = 1.0  # seconds before each message, which is mostly 100 ms of sound
+SLOW_CLOSE_SECONDS = 5.0  # seconds
+DRIP_SECONDS = 1.0  # seconds before each message, which is mostly 100 ms of sound
 GOOD_MESSAGES = 2  # until a stall or an abrupt end
 # Not among it: a binary message whose header is said to be longer than the message. The SDK (1.53) reads past the
 # message's end then, and the process dies of it; nothing here can keep it from that.
 GARBAGE = ("no header at all", "Path:speech.phrase\r\n\r\n{broken", b"\xff", "Path:unknown\r\n\r\n{}")
 # What the service closes an open connection with when it will not serve another request on it.
-CLOSES = {
+CLOSE_CODES = {
     "401": (WSCloseCode.POLICY_VIOLATION, "Authentication error."),
     "429": (4429, "The request is throttled because you have exceeded the concurrent request limit allowed."),
     "500": (WSCloseCode.INTERNAL_ERROR, "Internal server error."),
 }
 
 
-class Connection:
+class AzureConnection:
     """``fault`` counts for the present turn."""
 
     def __init__(self, request, socket):
@@ -35,13 +35,13 @@ class Connection:
         self.fault, self._sent = fault, 0
         if fault == "refuse":
             self.abort()
-        elif fault in CLOSES:
-            self.close(*CLOSES[fault])
+        elif fault in CLOSE_CODES:
+            self.close(*CLOSE_CODES[fault])
         else:
             return True
         return False
 
-    def say(self, message):
+    def send(self, message):
         """Send a message, after those before it."""
         self._outbox.put_nowait(message)
 
@@ -57,7 +57,7 @@ class Connection:
     async def aclose(self):
         """Answer the client's close, or break off what is left."""
         if self.fault == "slow_close":
-            await asyncio.sleep(SLOW_CLOSE)
+            await asyncio.sleep(SLOW_CLOSE_SECONDS)
         self._pump.cancel()
         await self._socket.close()
 
@@ -85,9 +85,9 @@ class Connection:
             case "garbage" if self._sent > 1:
                 message = GARBAGE[self._sent % len(GARBAGE)]
             case "drip":
-                await asyncio.sleep(DRIP)
+                await asyncio.sleep(DRIP_SECONDS)
             case "slow_close" if isinstance(message, str) and wire.is_turn_end(message):
-                await asyncio.sleep(SLOW_CLOSE)
+                await asyncio.sleep(SLOW_CLOSE_SECONDS)
         if isinstance(message, bytes):
             await self._socket.send_bytes(message)
         else:

@@ -11,17 +11,17 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from tests.emulators.elevenlabs_answers import FAULT, refusal, reset
-from tests.emulators.elevenlabs_realtime import Realtime, Session
-from tests.emulators.elevenlabs_speech import Speech, Spoken
-from tests.emulators.orders import Fault, Orders
+from tests.emulators.elevenlabs_errors import FAULT_KEY, abort_connection, error_response
+from tests.emulators.elevenlabs_realtime import RealtimeEndpoint, RealtimeSession
+from tests.emulators.elevenlabs_synthesis import SynthesisEndpoint, SynthesisRequest
+from tests.emulators.fault_plan import Fault, FaultPlan
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 VOICE, OTHER_VOICE = "21m00Tcm4TlvDq8ikWAM", "EXAVITQu4vr4xnSDxMaL"
 """Ids of voices that it has."""
 
-_REFUSED = {
+_REFUSALS = {
     "401": (401, "invalid_api_key", "Invalid API key"),
     "429": (429, "too_many_concurrent_requests", "Too many concurrent requests for your subscription"),
     "500": (500, "internal_server_error", "Something went wrong"),
@@ -37,19 +37,19 @@ class ElevenLabsEmulator:
 
     def __init__(
         self,
-        ear: LocalRecognizer,
-        mouth: LocalSynthesizer,
+        recognizer: LocalRecognizer,
+        synthesizer: LocalSynthesizer,
         vocabulary: tuple[str, ...],
         *,
         key: str = "sk_emulated",
         idle: float = 15.0,
     ) -> None:
         self.key = key
-        self.orders = Orders()
+        self.orders = FaultPlan()
         self.requests: Counter[str] = Counter()  # by path
-        self._realtime = Realtime(ear, vocabulary, idle)
-        self._speech = Speech(mouth, {VOICE: "en-us", OTHER_VOICE: "en-us+f3"})
-        app = web.Application(middlewares=[self._gate])
+        self._realtime = RealtimeEndpoint(recognizer, vocabulary, idle)
+        self._speech = SynthesisEndpoint(synthesizer, {VOICE: "en-us", OTHER_VOICE: "en-us+f3"})
+        app = web.Application(middlewares=[self._apply_fault])
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/text-to-speech/{voice_id}/stream", self._speech.handle)
         app.router.add_get("/v1/speech-to-text/realtime", self._realtime.handle)
@@ -71,23 +71,23 @@ class ElevenLabsEmulator:
         """As an account has it."""
         return f"http://127.0.0.1:{self._port}"
 
-    def forget(self) -> None:
+    def clear_records(self) -> None:
         """Remember nothing of what there was."""
         self._realtime.sessions.clear()
         self._speech.spoken.clear()
 
     @property
-    def spoken(self) -> list[Spoken]:
+    def spoken(self) -> list[SynthesisRequest]:
         """Every text that was asked for, also those that were cancelled."""
         return self._speech.spoken
 
     @property
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[RealtimeSession]:
         """Every session of recognition that was opened."""
         return self._realtime.sessions
 
     @property
-    def heard(self) -> list[str]:
+    def transcripts(self) -> list[str]:
         """Every text that was committed."""
         return [text for session in self.sessions for text in session.heard]
 
@@ -115,30 +115,30 @@ class ElevenLabsEmulator:
         self._port = self._runner.addresses[0][1]
 
     @web.middleware
-    async def _gate(self, request: web.Request, handler) -> web.StreamResponse:
+    async def _apply_fault(self, request: web.Request, handler) -> web.StreamResponse:
         """What comes before any request: counting it, faults that need no answer of its own, and the key."""
         self.requests[request.path] += 1
         fault: Fault = self.orders.synthesis if request.method == "POST" else self.orders.recognition
         if request.path == "/v1/models":
             fault = self.orders.synthesis or self.orders.recognition
-        if fault in _REFUSED:
-            return refusal(*_REFUSED[fault])
+        if fault in _REFUSALS:
+            return error_response(*_REFUSALS[fault])
         if fault == "refuse":
-            reset(request)
+            abort_connection(request)
         if "xi-api-key" not in request.headers:
-            return refusal(401, "needs_authorization", "Neither authorization header nor xi-api-key received")
+            return error_response(401, "needs_authorization", "Neither authorization header nor xi-api-key received")
         if request.headers["xi-api-key"] != self.key:
-            return refusal(401, "invalid_api_key", "Invalid API key")
-        request[FAULT] = fault
+            return error_response(401, "invalid_api_key", "Invalid API key")
+        request[FAULT_KEY] = fault
         return await handler(request)
 
     async def _models(self, request: web.Request) -> web.StreamResponse:
-        match request[FAULT]:
+        match request[FAULT_KEY]:
             case "silent" | "stall" | "drip":
                 await asyncio.Event().wait()
             case "garbage":
                 return web.Response(body=b"\xff\xfe{[", content_type="application/json")
             case "abrupt":
-                reset(request)
+                abort_connection(request)
         models = [{"model_id": name, "name": name, "can_do_text_to_speech": True} for name in self._speech.models]
         return web.json_response(models)

@@ -7,16 +7,18 @@ from typing import Any
 import msgspec
 from hypothesis import given
 
-from tests.fuzz.flows import HAPPENINGS, Happening, fuzz, versions
-from tests.unit.engine.phone import facts
+from tests.fuzz.flow_strategies import HAPPENING_LISTS, Happening, flow_versions, fuzz
+from tests.support.session_driver import make_call_info
 from vocelio.engine import actions, events
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.flow_stack import MAX_STEPS
+from vocelio.engine.flow_stack import MAX_TRANSITIONS_PER_EVENT
 from vocelio.engine.hours import OpeningHours
-from vocelio.engine.runtime.state import State
-from vocelio.engine.session import Session
+from vocelio.engine.runtime.state import SessionState
+from vocelio.engine.session import FlowSession
 
-FACTS = facts(departments={"sales": ""}, hours={"sales": OpeningHours(weekly={"tue": (("14:00", "15:00"),)})})
+CALL_INFO = make_call_info(
+    departments={"sales": ""}, hours={"sales": OpeningHours(weekly={"tue": (("14:00", "15:00"),)})}
+)
 BODIES: list[Any] = [
     None,
     {"a": {"b": 1}},
@@ -28,7 +30,7 @@ BODIES: list[Any] = [
 ]
 
 
-def likely(number: int, state: State) -> str:
+def likely_event(number: int, state: SessionState) -> str:
     """What would happen next if nothing went wrong."""
     if state.pending:
         return {"h": "reply", "x": "transfer", "r": "recording", "q": "queue"}[state.pending[0]]
@@ -39,11 +41,11 @@ def likely(number: int, state: State) -> str:
     return ("key", "timer", "timer")[number % 3]
 
 
-def as_event(happening: Happening, at: float, state: State) -> events.AnyEvent:
+def as_event(happening: Happening, at: float, state: SessionState) -> events.AnyEvent:
     """The event, with an id that something waits for, or with one that nothing does."""
     kind, number, word, _ = happening
     if kind == "likely":
-        kind = likely(number, state)
+        kind = likely_event(number, state)
 
     def one_of(ids: Any) -> str:
         live = [*ids, "p0"]
@@ -57,21 +59,21 @@ def as_event(happening: Happening, at: float, state: State) -> events.AnyEvent:
         "interrupted": lambda: events.PromptInterrupted(at, one_of(state.speaking), number / 10),
         "speech": lambda: events.SpeechStarted(at),
         "quiet": lambda: events.SpeechEnded(at),
-        "partly": lambda: events.Heard(at, listening, word, False),
-        "heard": lambda: events.Heard(at, listening, word, True),
+        "partly": lambda: events.TranscriptReceived(at, listening, word, False),
+        "heard": lambda: events.TranscriptReceived(at, listening, word, True),
         "deaf": lambda: events.ListeningFailed(at, listening),
         "key": lambda: events.KeyPressed(at, "0123456789*#AX "[number]),
         "timer": lambda: events.TimerFired(at, one_of(state.timers)),
-        "reply": lambda: events.ReplyArrived(
+        "reply": lambda: events.RequestEnded(
             at, pending, ("ok", "error", "timeout")[number % 3], 200 + 100 * (number % 4), BODIES[number % len(BODIES)]
         ),
         "transfer": lambda: events.TransferEnded(at, pending, endings[number % 4], 3.0),
         "recording": lambda: events.RecordingEnded(at, pending, float(number), "rec/1"),
         "queue": lambda: events.QueueEnded(at, pending, ("answered", "timeout", "callback", "failed")[number % 4]),
-        "say": lambda: events.Commanded(at, "say", word),
-        "jump": lambda: events.Commanded(at, "jump", f"n{number}"),
-        "divert": lambda: events.Commanded(at, "transfer", "sales"),
-        "hang_up": lambda: events.Commanded(at, "hang_up"),
+        "say": lambda: events.OperatorCommand(at, "say", word),
+        "jump": lambda: events.OperatorCommand(at, "jump", f"n{number}"),
+        "divert": lambda: events.OperatorCommand(at, "transfer", "sales"),
+        "hang_up": lambda: events.OperatorCommand(at, "hang_up"),
         "resumed": lambda: events.CallResumed(at),
         "gone": lambda: events.CallEnded(at),
     }
@@ -79,11 +81,16 @@ def as_event(happening: Happening, at: float, state: State) -> events.AnyEvent:
     return made
 
 
-def follow(
+def run_session(
     version: FlowVersion, happenings: list[Happening]
 ) -> tuple[list[events.AnyEvent], list[list[actions.AnyAction]]]:
     """The call, with everything checked at each of its steps."""
-    session, at, happened, done = Session(version, FACTS), 0.0, list[events.AnyEvent](), list[list[actions.AnyAction]]()
+    session, at, happened, done = (
+        FlowSession(version, CALL_INFO),
+        0.0,
+        list[events.AnyEvent](),
+        list[list[actions.AnyAction]](),
+    )
     ids: set[str] = set()
     for happening in (None, *happenings):
         at += happening[3] if happening else 0.0
@@ -94,21 +101,21 @@ def follow(
         ended = session.ended
         session.receive(event)
         acted = session.actions()
-        twin = Session.resume(version, msgspec.json.decode(written))
+        twin = FlowSession.resume(version, msgspec.json.decode(written))
         twin.receive(event)
         assert twin.actions() == acted
         assert twin.checkpoint() == session.checkpoint()
         assert not (ended and acted), "nothing follows the end"
-        check(acted, session, ids)
+        check_step(acted, session, ids)
         happened.append(event)
         done.append(acted)
     return happened, done
 
 
-def check(acted: list[actions.AnyAction], session: Session, ids: set[str]) -> None:
+def check_step(acted: list[actions.AnyAction], session: FlowSession, ids: set[str]) -> None:
     assert msgspec.json.decode(msgspec.json.encode(acted), type=list[actions.AnyAction]) is not None
-    entered = [a for a in acted if isinstance(a, actions.Note) and a.type == "node.entered"]
-    assert len(entered) <= MAX_STEPS + 1
+    entered = [a for a in acted if isinstance(a, actions.EmitEvent) and a.type == "node.entered"]
+    assert len(entered) <= MAX_TRANSITIONS_PER_EVENT + 1
     for place, action in enumerate(acted):
         match action:
             case actions.HangUp():
@@ -116,7 +123,7 @@ def check(acted: list[actions.AnyAction], session: Session, ids: set[str]) -> No
                 assert session.ended
             case actions.StopSpeaking() | actions.StopListening() | actions.CancelTimer() | actions.StopRecording():
                 assert action.id in ids, "only what is under way is stopped"
-            case actions.Note() | actions.Echo():
+            case actions.EmitEvent() | actions.Echo():
                 pass
             case _:
                 assert action.id not in ids, "an id is used once"
@@ -127,10 +134,10 @@ def check(acted: list[actions.AnyAction], session: Session, ids: set[str]) -> No
 
 
 @fuzz
-@given(versions(), HAPPENINGS)
+@given(flow_versions(), HAPPENING_LISTS)
 def test_any_call_in_any_flow(version: FlowVersion, happenings: list[Happening]) -> None:
-    happened, done = follow(version, happenings)
-    again = Session(version, FACTS)
+    happened, done = run_session(version, happenings)
+    again = FlowSession(version, CALL_INFO)
     for event, acted in zip(happened, done, strict=True):
         again.receive(event)
         assert again.actions() == acted, "replayed, it is the same call"

@@ -7,7 +7,7 @@ from vocelio.codecs._audioop import audioop
 
 SAMPLE_RATE = 8000
 
-SILENCE = 0xFF
+SILENCE_BYTE = 0xFF
 """The byte of a zero sample (the positive zero)."""
 
 

@@ -24,7 +24,7 @@ class Resampler:
         import soxr
 
         self._stream = soxr.ResampleStream(source_rate, target_rate, 1, dtype="float32", quality="HQ")
-        self._half = b""
+        self._half_sample = b""
         self._ended = False
 
     def process(self, pcm: bytes, last: bool = False) -> bytes:
@@ -35,15 +35,15 @@ class Resampler:
         if self._ended:
             raise ValueError("the stream has ended")
         self._ended = last
-        return _to_pcm(self._stream.resample_chunk(self._samples(pcm), last=last))
+        return _to_pcm(self._stream.resample_chunk(self._decode_samples(pcm), last=last))
 
-    def _samples(self, pcm: bytes) -> "Samples":
+    def _decode_samples(self, pcm: bytes) -> "Samples":
         import numpy
 
-        if self._half:
-            pcm = self._half + pcm
+        if self._half_sample:
+            pcm = self._half_sample + pcm
         whole = len(pcm) & ~1
-        self._half = pcm[whole:]
+        self._half_sample = pcm[whole:]
         return numpy.frombuffer(pcm, dtype="<i2", count=whole // 2).astype(numpy.float32) / _FULL_SCALE
 
 

@@ -11,14 +11,14 @@ BEEP_HZ = 1000.0
 BEEP_SECONDS = 0.4
 """Long enough to be noticed, short enough not to be waited for."""
 
-LEVEL = 0.25
+DEFAULT_LEVEL = 0.25
 """Of full scale, -12 dBFS: about as loud as a voice on a good line."""
 
 RAMP_SECONDS = 0.01
 """In which a tone swells and fades: cut off at once it would begin and end with a click."""
 
 
-def tone(hz: float, seconds: float, level: float = LEVEL) -> bytes:
+def tone(hz: float, seconds: float, level: float = DEFAULT_LEVEL) -> bytes:
     """Mu-law of a sine; ``level`` is its amplitude, of full scale."""
     count = round(seconds * mulaw.SAMPLE_RATE)
     ramp = RAMP_SECONDS * mulaw.SAMPLE_RATE

@@ -13,11 +13,11 @@ from vocelio.codecs._audioop import audioop
 
 _SAMPLE_BYTES = 2
 
-MULAW_HEADER = 58
+MULAW_HEADER_BYTES = 58
 """Bytes before the samples of a mu-law WAV."""
 
-_MULAW = 7  # WAVE_FORMAT_MULAW; every format but PCM has an extension's size, here 0, and a chunk ``fact``
-_HEADER = struct.Struct("<4sI4s4sIHHIIHHH4sII4sI")
+_WAVE_FORMAT_MULAW = 7  # WAVE_FORMAT_MULAW; every format but PCM has an extension's size, here 0, and a chunk ``fact``
+_MULAW_HEADER_STRUCT = struct.Struct("<4sI4s4sIHHIIHHH4sII4sI")
 
 
 class WavError(ValueError):
@@ -34,12 +34,12 @@ def read(source: Path | BinaryIO) -> tuple[bytes, int]:
             return read(file)
     try:
         with wave.open(source, "rb") as reader:
-            return _read(reader)
+            return _read_pcm(reader)
     except (wave.Error, EOFError, RuntimeError) as error:  # RuntimeError: chunks that overlap
         raise WavError(f"not a PCM WAV file: {str(error) or 'it ends too early'}") from error
 
 
-def _read(reader: wave.Wave_read) -> tuple[bytes, int]:
+def _read_pcm(reader: wave.Wave_read) -> tuple[bytes, int]:
     channels, width, rate = reader.getnchannels(), reader.getsampwidth(), reader.getframerate()
     if width != _SAMPLE_BYTES:
         raise WavError(f"{8 * width}-bit samples: only 16-bit ones can be read")
@@ -84,6 +84,6 @@ def mulaw_header(size: int, channels: int, rate: int) -> bytes:
 
     Source: Microsoft's "Multiple Channel Audio Data and WAVE Files", as RFC 2361 lists it.
     """
-    whole = MULAW_HEADER - 8 + size + size % 2
-    form = (b"fmt ", 18, _MULAW, channels, rate, rate * channels, channels, 8, 0)
-    return _HEADER.pack(b"RIFF", whole, b"WAVE", *form, b"fact", 4, size // channels, b"data", size)
+    whole = MULAW_HEADER_BYTES - 8 + size + size % 2
+    form = (b"fmt ", 18, _WAVE_FORMAT_MULAW, channels, rate, rate * channels, channels, 8, 0)
+    return _MULAW_HEADER_STRUCT.pack(b"RIFF", whole, b"WAVE", *form, b"fact", 4, size // channels, b"data", size)

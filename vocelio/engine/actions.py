@@ -143,7 +143,7 @@ class HangUp(Action, frozen=True, tag="hang_up"):
     disposition: str = ""
 
 
-class Note(Action, frozen=True, tag="note"):
+class EmitEvent(Action, frozen=True, tag="note"):
     """Something for monitors and the timeline; nothing to carry out."""
 
     type: str
@@ -164,5 +164,5 @@ AnyAction = (
     | StopRecording
     | Echo
     | HangUp
-    | Note
+    | EmitEvent
 )

@@ -6,10 +6,10 @@ import msgspec
 
 from vocelio.engine.hours import OpeningHours
 
-E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+E164_PATTERN = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
-class TenantFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+class TenantInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """The client whose flow it is. ``time_zone`` is an IANA name; empty is UTC.
 
     ``apology`` is what a caller hears when the flow cannot go on; empty is a general one.
@@ -22,7 +22,7 @@ class TenantFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     apology: str = ""
 
 
-class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
+class CallInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """The call.
 
     ``caller`` and ``number`` are E.164 (``caller`` may be empty: withheld); ``started`` is whole microseconds
@@ -33,7 +33,7 @@ class CallFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     call: str
     caller: str
     number: str
-    tenant: TenantFacts
+    tenant: TenantInfo
     started: int
     seed: str = ""
     departments: dict[str, str] = {}

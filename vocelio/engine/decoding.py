@@ -11,150 +11,165 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import msgspec
 
-from vocelio.engine.diagnostics import Report, short
+from vocelio.engine.diagnostics import Diagnostics, truncate
 from vocelio.engine.templating import template
 from vocelio.engine.templating.jsonpath import JsonPath
-from vocelio.engine.templating.template import Condition, Template, Value
+from vocelio.engine.templating.template import Condition, Template, TemplateValue
 
 INVALID: Any = msgspec.UNSET  # no JSON value converts to it
 
-_COMPILED = {Template: "template", Value: "template", Condition: "condition", JsonPath: "json-path"}
-_ABSENT = {type(None), msgspec.UnsetType}
-_NAMES = {dict: "an object", list: "a list", tuple: "a list"}
+_COMPILE_ERROR_CODES = {Template: "template", TemplateValue: "template", Condition: "condition", JsonPath: "json-path"}
+_OPTIONAL_TYPES = {type(None), msgspec.UnsetType}
+_JSON_TYPE_NAMES = {dict: "an object", list: "a list", tuple: "a list"}
 
 
-def convert(hint: Any, raw: Any, path: str, report: Report) -> Any:
+def decode(annotation: Any, raw: Any, path: str, diagnostics: Diagnostics) -> Any:
     """The value that the annotation describes, or INVALID with what is wrong in the report."""
-    if report.full:
+    if diagnostics.is_full:
         return INVALID
-    origin, inner = get_origin(hint), get_args(hint)
+    origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _limited(hint, raw, path, report)
-    if origin in (Union, UnionType) and _ABSENT.intersection(inner):
-        (other,) = (kind for kind in inner if kind not in _ABSENT)
-        return None if raw is None and type(None) in inner else convert(other, raw, path, report)
+        return _decode_annotated(annotation, raw, path, diagnostics)
+    if origin in (Union, UnionType) and _OPTIONAL_TYPES.intersection(inner):
+        (other,) = (kind for kind in inner if kind not in _OPTIONAL_TYPES)
+        return None if raw is None and type(None) in inner else decode(other, raw, path, diagnostics)
     if origin is dict:
-        return _object(inner, raw, path, report)
+        return _decode_object(inner, raw, path, diagnostics)
     if origin in (list, tuple):
-        return _list(origin, inner, raw, path, report)
+        return _decode_list(origin, inner, raw, path, diagnostics)
     if origin is Literal:
-        return _word(inner, raw, path, report)
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return struct(hint, raw, path, report)
-    return _leaf(hint, raw, path, report)
+        return _decode_literal(inner, raw, path, diagnostics)
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return decode_struct(annotation, raw, path, diagnostics)
+    return _decode_leaf(annotation, raw, path, diagnostics)
 
 
-def struct(kind: type[msgspec.Struct], raw: Any, path: str, report: Report) -> Any:
+def decode_struct(struct_type: type[msgspec.Struct], raw: Any, path: str, diagnostics: Diagnostics) -> Any:
     """A struct, or INVALID."""
-    pieces = fields(kind, raw, path, report)
-    return INVALID if pieces is INVALID else kind(**pieces)
+    pieces = decode_fields(struct_type, raw, path, diagnostics)
+    return INVALID if pieces is INVALID else struct_type(**pieces)
 
 
-def fields(kind: type[msgspec.Struct], raw: Any, path: str, report: Report, what: str = "", skip: str = "") -> Any:
+def decode_fields(
+    struct_type: type[msgspec.Struct],
+    raw: Any,
+    path: str,
+    diagnostics: Diagnostics,
+    subject: str = "",
+    skipped_field: str = "",
+) -> Any:
     """A struct's fields by name, or INVALID; the field ``skip`` is left to the caller."""
     if not isinstance(raw, dict):
-        return _not("an object", path, report)
-    known, pieces, valid = hints(kind), dict[str, Any](), True
-    for field in declared(kind):
-        where = _join(path, field.name)
-        if field.name == skip:
+        return _report_wrong_type("an object", path, diagnostics)
+    known, pieces, valid = field_types(struct_type), dict[str, Any](), True
+    for field in struct_fields(struct_type):
+        where = _join_path(path, field.name)
+        if field.name == skipped_field:
             continue
         if field.name in raw:
-            pieces[field.name] = convert(known[field.name], raw[field.name], where, report)
+            pieces[field.name] = decode(known[field.name], raw[field.name], where, diagnostics)
             valid = valid and pieces[field.name] is not INVALID
         elif field.required:
-            report.error(where, "missing", f"{what or 'this'} needs `{field.name}`")
+            diagnostics.error(where, "missing", f"{subject or 'this'} needs `{field.name}`")
             valid = False
     for name in raw:
-        if name not in known and name != skip and not report.full:
-            report.unknown(_join(path, name), "unknown-field", f"there is no field `{short(name)}` here", name, known)
+        if name not in known and name != skipped_field and not diagnostics.is_full:
+            diagnostics.unknown_word(
+                _join_path(path, name), "unknown-field", f"there is no field `{truncate(name)}` here", name, known
+            )
             valid = False
-    return {name: value for name, value in pieces.items() if value is not INVALID} if valid or skip else INVALID
+    return (
+        {name: value for name, value in pieces.items() if value is not INVALID} if valid or skipped_field else INVALID
+    )
 
 
 @cache
-def hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
+def field_types(struct_type: type[msgspec.Struct]) -> dict[str, Any]:
     """The annotations of a struct's fields."""
-    every = get_type_hints(kind, include_extras=True)
-    return {field.name: every[field.name] for field in declared(kind)}
+    every = get_type_hints(struct_type, include_extras=True)
+    return {field.name: every[field.name] for field in struct_fields(struct_type)}
 
 
 @cache
-def declared(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+def struct_fields(struct_type: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
     """A struct's fields. msgspec evaluates the annotations anew whenever it is asked, which takes as long as a node."""
-    return msgspec.structs.fields(kind)
+    return msgspec.structs.fields(struct_type)
 
 
-def _limited(hint: Any, raw: Any, path: str, report: Report) -> Any:
+def _decode_annotated(annotation: Any, raw: Any, path: str, diagnostics: Diagnostics) -> Any:
     """``Annotated``: a container's length is checked here, what is in it one by one; a leaf's limits by msgspec."""
-    base, *metas = get_args(hint)
+    base, *metas = get_args(annotation)
     if get_origin(base) not in (dict, list, tuple):
-        return _leaf(hint, raw, path, report)
+        return _decode_leaf(annotation, raw, path, diagnostics)
     for meta in metas:
         if isinstance(raw, dict | list) and isinstance(meta, msgspec.Meta):
             if meta.max_length is not None and len(raw) > meta.max_length:
-                report.error(path, "too-many", f"at most {meta.max_length} are possible, not {len(raw)}")
+                diagnostics.error(path, "too-many", f"at most {meta.max_length} are possible, not {len(raw)}")
                 return INVALID
             if meta.min_length is not None and len(raw) < meta.min_length:
-                report.error(path, "too-few", f"at least {meta.min_length} is needed")
+                diagnostics.error(path, "too-few", f"at least {meta.min_length} is needed")
                 return INVALID
-    return convert(base, raw, path, report)
+    return decode(base, raw, path, diagnostics)
 
 
-def _object(inner: Sequence[Any], raw: Any, path: str, report: Report) -> Any:
+def _decode_object(type_args: Sequence[Any], raw: Any, path: str, diagnostics: Diagnostics) -> Any:
     if not isinstance(raw, dict):
-        return _not("an object", path, report)
+        return _report_wrong_type("an object", path, diagnostics)
     made = {}
     for name, value in raw.items():
-        where = _join(path, name)
-        key = convert(inner[0], name, where, report)
-        converted = convert(inner[1], value, where, report)
+        where = _join_path(path, name)
+        key = decode(type_args[0], name, where, diagnostics)
+        converted = decode(type_args[1], value, where, diagnostics)
         if key is not INVALID and converted is not INVALID:
             made[key] = converted
     return made if len(made) == len(raw) else INVALID
 
 
-def _list(origin: Any, inner: Sequence[Any], raw: Any, path: str, report: Report) -> Any:
+def _decode_list(origin: Any, type_args: Sequence[Any], raw: Any, path: str, diagnostics: Diagnostics) -> Any:
     if not isinstance(raw, list):
-        return _not("a list", path, report)
-    if origin is tuple and inner[-1] is not Ellipsis:
-        if len(raw) != len(inner):
-            report.error(path, "value", f"a list of {len(inner)} is expected, not of {len(raw)}")
+        return _report_wrong_type("a list", path, diagnostics)
+    if origin is tuple and type_args[-1] is not Ellipsis:
+        if len(raw) != len(type_args):
+            diagnostics.error(path, "value", f"a list of {len(type_args)} is expected, not of {len(raw)}")
             return INVALID
-        kinds = list(inner)
+        kinds = list(type_args)
     else:
-        kinds = [inner[0]] * len(raw)
+        kinds = [type_args[0]] * len(raw)
     made = [
-        convert(kind, value, f"{path}[{place}]", report)
+        decode(kind, value, f"{path}[{place}]", diagnostics)
         for place, (kind, value) in enumerate(zip(kinds, raw, strict=True))
     ]
     return INVALID if any(value is INVALID for value in made) else origin(made)
 
 
-def _word(words: Sequence[Any], raw: Any, path: str, report: Report) -> Any:
-    if raw in words and type(raw) in {type(word) for word in words}:
+def _decode_literal(literals: Sequence[Any], raw: Any, path: str, diagnostics: Diagnostics) -> Any:
+    if raw in literals and type(raw) in {type(word) for word in literals}:
         return raw
-    possible = ", ".join(f"`{word}`" for word in words if word != "")
-    report.unknown(path, "value", f"`{short(raw)}` is none of {possible}", str(raw), [str(word) for word in words])
+    possible = ", ".join(f"`{word}`" for word in literals if word != "")
+    diagnostics.unknown_word(
+        path, "value", f"`{truncate(raw)}` is none of {possible}", str(raw), [str(word) for word in literals]
+    )
     return INVALID
 
 
-def _leaf(hint: Any, raw: Any, path: str, report: Report) -> Any:
+def _decode_leaf(annotation: Any, raw: Any, path: str, diagnostics: Diagnostics) -> Any:
     try:
-        return msgspec.convert(raw, hint, dec_hook=template.decode)
+        return msgspec.convert(raw, annotation, dec_hook=template.decode_hook)
     except (msgspec.ValidationError, RecursionError) as error:
         message, _, _ = str(error).partition(" - at `")
-        described = next((meta.description for meta in get_args(hint)[1:] if isinstance(meta, msgspec.Meta)), None)
+        described = next(
+            (meta.description for meta in get_args(annotation)[1:] if isinstance(meta, msgspec.Meta)), None
+        )
         if described and isinstance(raw, str):
-            message = f"`{short(raw)}` is not {described}"
-        report.error(path, _COMPILED.get(hint, "value"), message[:1].lower() + message[1:])
+            message = f"`{truncate(raw)}` is not {described}"
+        diagnostics.error(path, _COMPILE_ERROR_CODES.get(annotation, "value"), message[:1].lower() + message[1:])
         return INVALID
 
 
-def _not(what: str, path: str, report: Report) -> Any:
-    report.error(path, "value", f"{what} is expected")
+def _report_wrong_type(expected: str, path: str, diagnostics: Diagnostics) -> Any:
+    diagnostics.error(path, "value", f"{expected} is expected")
     return INVALID
 
 
-def _join(path: str, name: str) -> str:
-    return f"{path}.{short(name)}" if path else short(name)
+def _join_path(path: str, name: str) -> str:
+    return f"{path}.{truncate(name)}" if path else truncate(name)

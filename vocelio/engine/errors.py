@@ -10,7 +10,7 @@ EngineError
 └── Restless           (scenario) a flow that never comes to wait for anybody
 """
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 
 
 class EngineError(Exception):
@@ -20,9 +20,9 @@ class EngineError(Exception):
 class DocumentError(EngineError):
     """The document has errors; ``problems`` lists all of them, warnings included."""
 
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+    def __init__(self, diagnostics: list[Diagnostic]) -> None:
+        self.diagnostics = diagnostics
+        super().__init__("\n".join(str(problem) for problem in diagnostics))
 
 
 class EventError(EngineError):

@@ -40,7 +40,7 @@ class SpeechEnded(Event, frozen=True, tag="speech_ended"):
     """The caller has fallen silent."""
 
 
-class Heard(Event, frozen=True, tag="heard"):
+class TranscriptReceived(Event, frozen=True, tag="heard"):
     """What the caller said so far, or in all (``final``). A final of ``""`` was speech that nobody understood."""
 
     id: str
@@ -75,7 +75,7 @@ class TransferEnded(Event, frozen=True, tag="transfer_ended"):
     seconds: float = 0.0
 
 
-class ReplyArrived(Event, frozen=True, tag="reply_arrived"):
+class RequestEnded(Event, frozen=True, tag="reply_arrived"):
     """An HTTP request's end: a status and a JSON body (None when it was not JSON), or how it failed."""
 
     id: str
@@ -99,7 +99,7 @@ class QueueEnded(Event, frozen=True, tag="queue_ended"):
     how: Literal["answered", "timeout", "callback", "failed"]
 
 
-class Commanded(Event, frozen=True, tag="commanded"):
+class OperatorCommand(Event, frozen=True, tag="commanded"):
     """An operator's command: say ``value``, jump to node ``value``, transfer to department ``value``, hang up."""
 
     command: Literal["say", "jump", "transfer", "hang_up"]
@@ -125,15 +125,15 @@ AnyEvent = (
     | PromptInterrupted
     | SpeechStarted
     | SpeechEnded
-    | Heard
+    | TranscriptReceived
     | ListeningFailed
     | KeyPressed
     | TimerFired
     | TransferEnded
-    | ReplyArrived
+    | RequestEnded
     | RecordingEnded
     | QueueEnded
-    | Commanded
+    | OperatorCommand
     | CallResumed
     | CallEnded
 )

@@ -9,14 +9,14 @@ from msgspec import Meta
 from vocelio.engine.node import Node
 from vocelio.engine.voice import Voice
 
-REPEAT = "@repeat"
-MAX_NESTING = 8  # flows within flows: each costs its variables in every checkpoint
+REPEAT_TARGET = "@repeat"
+MAX_FLOW_DEPTH = 8  # flows within flows: each costs its variables in every checkpoint
 
 Key = Literal["", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"]
 Phrases = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(max_length=50)]
 
 
-class Anywhere(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class GlobalCommand(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a caller may say or press at any question, whatever else is expected there, and where it leads.
 
     ``go`` names a node of the flow, or is ``@repeat``: the question again, and no attempt is lost. A question's own
@@ -41,7 +41,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     nodes: dict[str, Node]
     voice: Voice = Voice()
     variables: dict[str, Any] = {}
-    anywhere: Annotated[dict[str, Anywhere], Meta(max_length=20)] = {}
+    anywhere: Annotated[dict[str, GlobalCommand], Meta(max_length=20)] = {}
     max_seconds: Annotated[int, Meta(ge=1, le=14_400)] = 3_600
     layout: dict[str, tuple[float, float]] = {}
 
@@ -57,7 +57,7 @@ class FlowVersion(msgspec.Struct, frozen=True):
     subflows: dict[str, "FlowVersion"] = {}
 
 
-class Known(msgspec.Struct, frozen=True):
+class ValidationContext(msgspec.Struct, frozen=True):
     """What is known of the place where a flow is to run; None is not known, and nothing is said about it.
 
     ``departments`` are those a transfer can name, ``voices`` the names each tier has. ``flows`` are the versions that
@@ -68,9 +68,9 @@ class Known(msgspec.Struct, frozen=True):
     departments: Collection[str] | None = None
     flows: Mapping[str, FlowVersion] | None = None
     voices: Mapping[str, Collection[str]] | None = None
-    name: str = ""
-    callers: Collection[str] = ()
-    broken: Collection[str] = ()
+    flow_name: str = ""
+    calling_flows: Collection[str] = ()
+    broken_flows: Collection[str] = ()
 
 
-NOTHING_KNOWN = Known()
+EMPTY_CONTEXT = ValidationContext()

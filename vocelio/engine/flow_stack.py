@@ -9,44 +9,44 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from vocelio.engine.errors import CheckpointError
-from vocelio.engine.flow import MAX_NESTING, Anywhere, FlowVersion
+from vocelio.engine.flow import MAX_FLOW_DEPTH, FlowVersion, GlobalCommand
 from vocelio.engine.node import Node
 from vocelio.engine.nodes.subflow import Subflow
-from vocelio.engine.runtime.node_context import Run, Wish
+from vocelio.engine.runtime.node_context import ActiveGlobalCommand, NodeContext
 from vocelio.engine.runtime.state import Frame
-from vocelio.engine.runtime.transitions import Enter, Finish, Jump, Leave, Move
+from vocelio.engine.runtime.transitions import CallSubflow, JumpToNode, ReturnFromFlow, TakeExit, Transition
 
-MAX_STEPS = 100  # nodes entered by one event: a flow that walks further never waits for anything
+MAX_TRANSITIONS_PER_EVENT = 100  # nodes entered by one event: a flow that walks further never waits for anything
 
 
-class Travel:
+class FlowStack:
     """The flows that the call is in, by the session's state. ``lost``: the last walk came to no end.
 
     Raises CheckpointError for a state that does not fit the version.
     """
 
-    def __init__(self, version: FlowVersion, run: Run) -> None:
-        self.lost = False
-        self._run = run
+    def __init__(self, version: FlowVersion, context: NodeContext) -> None:
+        self.stuck = False
+        self._context = context
         self._versions = [version]
-        for frame in run.state.stack:
+        for frame in context.state.stack:
             if frame.reference not in self._versions[-1].subflows:
                 raise CheckpointError(f"saved in the flow `{frame.reference}`, which is not there")
             self._versions.append(self._versions[-1].subflows[frame.reference])
-        if run.state.node and run.state.node not in self._versions[-1].flow.nodes:
-            raise CheckpointError(f"saved at the node `{run.state.node}`, which is not there")
-        self._wish()
+        if context.state.node and context.state.node not in self._versions[-1].flow.nodes:
+            raise CheckpointError(f"saved at the node `{context.state.node}`, which is not there")
+        self._update_global_commands()
 
     @property
     def node(self) -> Node:
         """The node where the call is."""
-        return self._versions[-1].flow.nodes[self._run.state.node]
+        return self._versions[-1].flow.nodes[self._context.state.node]
 
-    def begin(self) -> None:
+    def start(self) -> None:
         """Enter the call's own flow."""
-        self._enter(self._versions[-1].flow.start)
+        self._enter_node(self._versions[-1].flow.start)
 
-    def knows(self, name: str) -> bool:
+    def has_node(self, name: str) -> bool:
         """Whether there is a node of that name to jump to."""
         return any(name in version.flow.nodes for version in self._versions)
 
@@ -54,103 +54,103 @@ class Travel:
         """Go to the node of that name: in the flow within or, failing that, in the flows around it."""
         for depth in range(len(self._versions) - 1, -1, -1):
             if name in self._versions[depth].flow.nodes:
-                self._run.drop_all("node")
-                self._run.state.commanded = False
-                self._run.move = Jump(depth, name)
+                self._context.cancel_pending("node")
+                self._context.state.commanded = False
+                self._context.transition = JumpToNode(depth, name)
                 return
-        self._run.problem(f"there is no node `{name[:64]}` to jump to")
+        self._context.report_problem(f"there is no node `{name[:64]}` to jump to")
 
-    def walk(self) -> Leave | None:
+    def run_transitions(self) -> TakeExit | None:
         """Make the moves that nodes ask for. Returns the way out that leads nowhere, if it came to that."""
-        run = self._run
-        self.lost = False
-        for _ in range(MAX_STEPS):
-            move, run.move = run.move, None
+        run = self._context
+        self.stuck = False
+        for _ in range(MAX_TRANSITIONS_PER_EVENT):
+            move, run.transition = run.transition, None
             if move is None or run.state.closing is not None:
                 return None
-            unled = self._make(move)
+            unled = self._apply(move)
             if unled is not None:
                 return unled
-        run.move = None
-        run.problem(f"the flow went through {MAX_STEPS} nodes without waiting for anything")
-        self.lost = True
+        run.transition = None
+        run.report_problem(f"the flow went through {MAX_TRANSITIONS_PER_EVENT} nodes without waiting for anything")
+        self.stuck = True
         return None
 
-    def _make(self, move: Move) -> Leave | None:
-        match move:
-            case Leave():
-                return self._leave(move)
-            case Enter():
-                self._call(move)
-            case Finish():
-                return self._finish(move)
-            case Jump():
-                self._run.drop_all("node")
-                self._unwind(move.depth)
-                self._enter(move.node)
+    def _apply(self, transition: Transition) -> TakeExit | None:
+        match transition:
+            case TakeExit():
+                return self._take_exit(transition)
+            case CallSubflow():
+                self._call_subflow(transition)
+            case ReturnFromFlow():
+                return self._return_from_flow(transition)
+            case JumpToNode():
+                self._context.cancel_pending("node")
+                self._unwind(transition.depth)
+                self._enter_node(transition.node)
             case _:
-                assert_never(move)
+                assert_never(transition)
         return None
 
-    def _leave(self, move: Leave) -> Leave | None:
-        run, target = self._run, self.node.exit_taken(move.exit)
-        run.note("node.left", node=run.state.node, exit=move.exit)
-        run.drop_all("node")
+    def _take_exit(self, transition: TakeExit) -> TakeExit | None:
+        run, target = self._context, self.node.target_of(transition.exit_name)
+        run.emit("node.left", node=run.state.node, exit=transition.exit_name)
+        run.cancel_pending("node")
         if target is not None:
-            self._enter(target)
+            self._enter_node(target)
             return None
-        if len(self._versions) > 1 and move.goodbye:
-            return self._finish(Finish("next"))
-        return move
+        if len(self._versions) > 1 and transition.say_goodbye:
+            return self._return_from_flow(ReturnFromFlow("next"))
+        return transition
 
-    def _enter(self, name: str) -> None:
-        state = self._run.state
+    def _enter_node(self, name: str) -> None:
+        state = self._context.state
         state.node, state.private.memory, state.noted = name, None, []
         state.visits += 1
         within = {"flow": state.stack[-1].reference} if state.stack else {}
-        self._run.note("node.entered", node=name, type=self.node.type, **within)
-        self.node.enter(self._run)
+        self._context.emit("node.entered", node=name, type=self.node.type, **within)
+        self.node.on_enter(self._context)
 
     # Flows within flows
 
-    def _call(self, move: Enter) -> None:
-        run, state = self._run, self._run.state
-        called = self._versions[-1].subflows.get(move.reference)
-        if called is None or len(self._versions) > MAX_NESTING:
+    def _call_subflow(self, transition: CallSubflow) -> None:
+        run, state = self._context, self._context.state
+        called = self._versions[-1].subflows.get(transition.reference)
+        if called is None or len(self._versions) > MAX_FLOW_DEPTH:
             why = "was not there when this version was made" if called is None else "is nested too deeply"
-            run.problem(f"the flow `{move.reference[:64]}` {why}")
-            run.leave("next")
+            run.report_problem(f"the flow `{transition.reference[:64]}` {why}")
+            run.take_exit("next")
             return
         self._versions.append(called)
-        frame = Frame(move.reference, state.node, state.variables, state.results, state.voice)
+        frame = Frame(transition.reference, state.node, state.variables, state.results, state.voice)
         state.stack = [*state.stack, frame]
         state.variables, state.results = dict(called.flow.variables), {}
-        for values, sensitive in ((move.inputs, False), (move.private, True)):
+        for values, sensitive in ((transition.inputs, False), (transition.sensitive_inputs, True)):
             for name, value in values.items():
-                run.set(name, value, sensitive=sensitive)
-        self._wish()
-        self._enter(called.flow.start)
+                run.set_variable(name, value, sensitive=sensitive)
+        self._update_global_commands()
+        self._enter_node(called.flow.start)
 
-    def _finish(self, move: Finish) -> Leave | None:
+    def _return_from_flow(self, transition: ReturnFromFlow) -> TakeExit | None:
         """Out of a called flow, by the exit of the node that called it."""
-        run, state = self._run, self._run.state
+        run, state = self._context, self._context.state
         if len(self._versions) == 1:
-            run.drop_all()
-            run.hang_up(disposition=move.name)
+            run.cancel_pending()
+            run.hang_up(disposition=transition.end_name)
             return None
-        variables, secrets = {**state.variables, **state.secrets}, set(state.secrets)
+        variables, secrets = {**state.variables, **state.sensitive_variables}, set(state.sensitive_variables)
         self._unwind(len(self._versions) - 2)
         node = self.node
         if isinstance(node, Subflow):
             for outer, inner in node.outputs.items():
-                run.set(outer, variables.get(inner), sensitive=inner in secrets)
-        run.result(value=move.name)
-        run.leave(move.name)
+                run.set_variable(outer, variables.get(inner), sensitive=inner in secrets)
+        run.set_result(value=transition.end_name)
+        run.take_exit(transition.end_name)
         return None
 
     def _unwind(self, depth: int) -> None:
         """Give up the flows within the one at ``depth``."""
-        state = self._run.state
+        state = self._context.state
         if depth < len(state.stack):
             frame = state.stack[depth]
             state.node, state.voice = frame.node, frame.voice
@@ -158,16 +158,16 @@ class Travel:
             state.stack = state.stack[:depth]
             state.private.variables = state.private.variables[: depth + 1]
             del self._versions[depth + 1 :]
-            self._wish()
+            self._update_global_commands()
 
-    def _wish(self) -> None:
+    def _update_global_commands(self) -> None:
         """What may be said anywhere: the flow's own first, then what the flows around it add."""
-        wishes: dict[str, Wish] = {}
-        for depth, name, wish in self._wishes():
-            wishes.setdefault(name, Wish(wish.phrases, wish.key, wish.go, depth))
-        self._run.wishes = wishes
+        wishes: dict[str, ActiveGlobalCommand] = {}
+        for depth, name, wish in self._iter_global_commands():
+            wishes.setdefault(name, ActiveGlobalCommand(wish.phrases, wish.key, wish.go, depth))
+        self._context.global_commands = wishes
 
-    def _wishes(self) -> Iterator[tuple[int, str, Anywhere]]:
+    def _iter_global_commands(self) -> Iterator[tuple[int, str, GlobalCommand]]:
         for depth in range(len(self._versions) - 1, -1, -1):
             for name, wish in self._versions[depth].flow.anywhere.items():
                 yield depth, name, wish

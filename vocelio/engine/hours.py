@@ -14,20 +14,20 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgspec
 from msgspec import Meta
 
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Clock = Annotated[
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+TimeOfDay = Annotated[
     str, Meta(pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", description="a time of day such as 09:30")
 ]
-Date = Annotated[
+IsoDate = Annotated[
     str, Meta(pattern=r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", description="a date such as 2026-12-25")
 ]
-Span = tuple[Clock, Clock]
+Span = tuple[TimeOfDay, TimeOfDay]
 Spans = Annotated[tuple[Span, ...], Meta(max_length=10)]
-Weekly = dict[Day, Spans]
-Holidays = Annotated[tuple[Date, ...], Meta(max_length=400)]
-Special = Annotated[dict[Date, Spans], Meta(max_length=400)]
+Weekly = dict[Weekday, Spans]
+Holidays = Annotated[tuple[IsoDate, ...], Meta(max_length=400)]
+SpecialDays = Annotated[dict[IsoDate, Spans], Meta(max_length=400)]
 
-DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 class OpeningHours(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -39,28 +39,28 @@ class OpeningHours(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     time_zone: str = ""
     weekly: Weekly = {}
     holidays: Holidays = ()
-    special: Special = {}
+    special: SpecialDays = {}
 
-    def state(self, local: datetime) -> Literal["open", "closed", "holiday"]:
+    def state_at(self, local: datetime) -> Literal["open", "closed", "holiday"]:
         """How it stands at ``local``, an instant in the hours' own time zone."""
         today, clock = local.date(), f"{local:%H:%M}"
-        if any(start <= clock < end or (start <= clock and end <= start) for start, end in self._spans(today)):
+        if any(start <= clock < end or (start <= clock and end <= start) for start, end in self._spans_on(today)):
             return "open"
         yesterday = today - timedelta(days=1)
-        if any(end <= start and clock < end for start, end in self._spans(yesterday)):
+        if any(end <= start and clock < end for start, end in self._spans_on(yesterday)):
             return "open"
         free = today.isoformat() in self.holidays and today.isoformat() not in self.special
         return "holiday" if free else "closed"
 
-    def _spans(self, day: date) -> tuple[Span, ...]:
+    def _spans_on(self, day: date) -> tuple[Span, ...]:
         written = day.isoformat()
         if written in self.special:
             return self.special[written]
-        return () if written in self.holidays else self.weekly.get(DAYS[day.weekday()], ())
+        return () if written in self.holidays else self.weekly.get(WEEKDAYS[day.weekday()], ())
 
-    def wrong(self) -> Iterator[tuple[str, str]]:
+    def problems(self) -> Iterator[tuple[str, str]]:
         """What the fields' types cannot say: where, and what is wrong there."""
-        if self.time_zone and zone(self.time_zone) is None:
+        if self.time_zone and get_time_zone(self.time_zone) is None:
             yield "time_zone", f"there is no time zone `{self.time_zone[:64]}`"
         for place, spans in (("weekly", self.weekly), ("special", self.special)):
             for day, of_day in spans.items():
@@ -68,22 +68,22 @@ class OpeningHours(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
                     if start in (end, "24:00"):
                         yield f"{place}.{day}[{number}]", "a span has a start and a later end, or runs past midnight"
         for number, day in enumerate(self.holidays):
-            if not _is_date(day):
+            if not _is_valid_date(day):
                 yield f"holidays[{number}]", f"there is no such day as {day}"
         for day in self.special:
-            if not _is_date(day):
+            if not _is_valid_date(day):
                 yield f"special.{day}", f"there is no such day as {day}"
 
 
-def _is_date(written: str) -> bool:
+def _is_valid_date(text: str) -> bool:
     try:
-        return bool(date.fromisoformat(written))
+        return bool(date.fromisoformat(text))
     except ValueError:
         return False
 
 
 @lru_cache(maxsize=600)
-def zone(name: str) -> tzinfo | None:
+def get_time_zone(name: str) -> tzinfo | None:
     """The time zone of that IANA name, or None; ``""`` is UTC."""
     if not name:
         return UTC

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import msgspec
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.events import AnyEvent
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -26,40 +26,40 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     type: ClassVar[str] = ""
     exit_names: ClassVar[tuple[str, ...]] = ("next",)
     waits: ClassVar[bool] = False
-    results: ClassVar[tuple[str, ...]] = ()
-    field_names: ClassVar[Mapping[str, str]] = {}
+    result_names: ClassVar[tuple[str, ...]] = ()
+    local_names: ClassVar[Mapping[str, str]] = {}
 
     exits: dict[str, str] = {}
 
-    def ways_out(self) -> tuple[str, ...]:
+    def possible_exits(self) -> tuple[str, ...]:
         """The exits that this node can leave by."""
         return self.exit_names
 
-    def exit_taken(self, name: str) -> str | None:
+    def target_of(self, exit_name: str) -> str | None:
         """The node to which the exit leads; None where it is left out."""
-        return self.exits.get(name)
+        return self.exits.get(exit_name)
 
-    def variables(self) -> tuple[str, ...]:
+    def assigned_variables(self) -> tuple[str, ...]:
         """The flow's variables that this node sets."""
         return ()
 
     @property
-    def confidential(self) -> bool:
+    def input_is_sensitive(self) -> bool:
         """True when what the caller says or presses here must not be kept."""
         return False
 
-    def enter(self, run: Run) -> None:
+    def on_enter(self, context: NodeContext) -> None:
         """The call has come to this node."""
         raise NotImplementedError
 
-    def receive(self, run: Run, event: AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         """Something happened while the call is here."""
 
-    def resume(self, run: Run) -> None:
+    def on_resume(self, context: NodeContext) -> None:
         """The call goes on here on a new stream; what was under way is gone. By default the node begins anew."""
-        run.state.private.memory = None
-        self.enter(run)
+        context.state.private.memory = None
+        self.on_enter(context)
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         """What the fields' types cannot say; ``path`` is the node's."""
         return ()

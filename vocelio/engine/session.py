@@ -17,38 +17,38 @@ import msgspec
 
 from vocelio.engine import events
 from vocelio.engine.actions import AnyAction
-from vocelio.engine.call_info import CallFacts
+from vocelio.engine.call_info import CallInfo
 from vocelio.engine.errors import CheckpointError, EventError
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.flow_stack import Travel
+from vocelio.engine.flow_stack import FlowStack
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
-from vocelio.engine.runtime.state import State
+from vocelio.engine.runtime.node_context import NodeContext
+from vocelio.engine.runtime.state import SessionState
 
-LATEST = 1e7  # seconds: four months; what is later is no time of a call
-KEYS = frozenset("0123456789*#ABCD")
-APOLOGY = "Sorry, something went wrong. Please call again later. Goodbye."
-GOODBYE = "Thank you for calling. Goodbye."
-TOO_LONG = "Sorry, this call has reached its longest time. Goodbye."
-LETS_GO_ON = "Sorry, let's go on. "
+MAX_EVENT_SECONDS = 1e7  # seconds: four months; what is later is no time of a call
+DTMF_KEYS = frozenset("0123456789*#ABCD")
+DEFAULT_ERROR_MESSAGE = "Sorry, something went wrong. Please call again later. Goodbye."
+GOODBYE_MESSAGE = "Thank you for calling. Goodbye."
+MAX_DURATION_MESSAGE = "Sorry, this call has reached its longest time. Goodbye."
+RESUME_MESSAGE = "Sorry, let's go on. "
 
 
-class Session:
+class FlowSession:
     """One call's way through a flow."""
 
-    def __init__(self, version: FlowVersion, begin: CallFacts | State) -> None:
-        if isinstance(begin, CallFacts):
-            begin = State(version.id, begin, variables=dict(version.flow.variables))
-        self._state: State = begin
-        self._longest = version.flow.max_seconds
-        self._run = Run(begin, version.flow.voice)
-        self._travel = Travel(version, self._run)
+    def __init__(self, version: FlowVersion, initial: CallInfo | SessionState) -> None:
+        if isinstance(initial, CallInfo):
+            initial = SessionState(version.id, initial, variables=dict(version.flow.variables))
+        self._state: SessionState = initial
+        self._max_seconds = version.flow.max_seconds
+        self._context = NodeContext(initial, version.flow.voice)
+        self._flow_stack = FlowStack(version, self._context)
 
     @classmethod
-    def resume(cls, version: FlowVersion, checkpoint: dict[str, Any]) -> "Session":
+    def resume(cls, version: FlowVersion, checkpoint: dict[str, Any]) -> "FlowSession":
         """The session as it was when ``checkpoint`` was taken. Raises CheckpointError."""
         try:
-            state = msgspec.convert(checkpoint, State)
+            state = msgspec.convert(checkpoint, SessionState)
         except msgspec.ValidationError as error:
             raise CheckpointError(f"not a checkpoint of this release: {error}") from error
         if state.flow != version.id:
@@ -86,27 +86,27 @@ class Session:
         return self._state.node
 
     @property
-    def flows(self) -> tuple[str, ...]:
+    def subflow_path(self) -> tuple[str, ...]:
         """The flows within the call's own in which the call is, outermost first, as the flows around name them."""
         return tuple(frame.reference for frame in self._state.stack)
 
     @property
-    def closing(self) -> bool:
+    def is_closing(self) -> bool:
         """True from when the flow has decided to hang up: what is left is to be heard, and no more."""
         return self._state.closing is not None
 
     def has_node(self, name: str) -> bool:
         """Whether an operator can let it jump to a node of that name."""
-        return self._travel.knows(name)
+        return self._flow_stack.has_node(name)
 
     @property
-    def confidential(self) -> bool:
+    def input_is_sensitive(self) -> bool:
         """True while what the caller says or presses must not be kept or shown."""
-        return bool(self._state.node) and self._node.confidential
+        return bool(self._state.node) and self._node.input_is_sensitive
 
     def actions(self) -> list[AnyAction]:
         """What to do now, in order; each is given once."""
-        drained, self._run.actions = self._run.actions, []
+        drained, self._context.actions = self._context.actions, []
         return drained
 
     def receive(self, event: events.AnyEvent) -> None:
@@ -114,161 +114,163 @@ class Session:
         state = self._state
         if state.ended:
             return
-        if not state.at <= event.at < LATEST:
+        if not state.at <= event.at < MAX_EVENT_SECONDS:
             raise EventError(f"{type(event).__name__} at {event.at}, after {state.at}")
         state.at = event.at
         self._dispatch(event)
-        self._walk()
-        self._close()
+        self._run_transitions()
+        self._end_after_last_prompt()
 
     # Events: what is the session's own, what is stale, what is the node's
 
     def _dispatch(self, event: events.AnyEvent) -> None:
-        state, run = self._state, self._run
+        state, run = self._state, self._context
         match event:
             case events.CallStarted():
                 if not state.node:
-                    self._begin(self._longest)
+                    self._start_flow(self._max_seconds)
             case events.CallEnded():
-                self._end(state.closing.outcome if state.closing else "abandoned")
+                self._mark_ended(state.closing.outcome if state.closing else "abandoned")
             case events.PromptFinished() | events.PromptInterrupted():
-                self._prompt_over(event)
+                self._on_prompt_ended(event)
             case events.SpeechStarted():
                 state.speech, state.answered = True, False
                 run.stop_speaking()
-                self._hand(event)
+                self._dispatch_to_node(event)
             case events.SpeechEnded():
                 state.speech = state.answered = False
-                self._hand(event)
-            case events.Heard() | events.ListeningFailed():
-                self._recognised(event)
+                self._dispatch_to_node(event)
+            case events.TranscriptReceived() | events.ListeningFailed():
+                self._on_recognition(event)
             case events.KeyPressed():
-                self._key_pressed(event)
+                self._on_key(event)
             case events.TimerFired():
-                self._timer_fired(event)
-            case events.TransferEnded() | events.ReplyArrived() | events.RecordingEnded() | events.QueueEnded():
+                self._on_timer(event)
+            case events.TransferEnded() | events.RequestEnded() | events.RecordingEnded() | events.QueueEnded():
                 if event.id == state.pending:
                     state.pending = ""
-                    self._ended_elsewhere(event)
-            case events.Commanded():
-                self._commanded(event)
+                    self._on_operation_ended(event)
+            case events.OperatorCommand():
+                self._on_operator_command(event)
             case events.CallResumed():
-                self._resumed(event.between)
+                self._on_resumed(event.between)
             case _:
                 assert_never(event)
 
-    def _begin(self, longest: float) -> None:
-        self._run.start_timer("longest call", longest, "session")
-        self._travel.begin()
+    def _start_flow(self, max_seconds: float) -> None:
+        self._context.start_timer("longest call", max_seconds, "session")
+        self._flow_stack.start()
 
-    def _prompt_over(self, event: events.PromptFinished | events.PromptInterrupted) -> None:
+    def _on_prompt_ended(self, event: events.PromptFinished | events.PromptInterrupted) -> None:
         prompt = self._state.speaking.get(event.id)
         if prompt:
             self._state.speaking = {key: held for key, held in self._state.speaking.items() if key != event.id}
             if prompt.owner == "node":
-                self._hand(event)
+                self._dispatch_to_node(event)
 
-    def _recognised(self, event: events.Heard | events.ListeningFailed) -> None:
+    def _on_recognition(self, event: events.TranscriptReceived | events.ListeningFailed) -> None:
         if event.id != self._state.listening:
             return
         if isinstance(event, events.ListeningFailed) or event.final:
             self._state.listening = ""
-            self._run.take_utterance()
-        self._hand(event)
+            self._context.consume_utterance()
+        self._dispatch_to_node(event)
 
-    def _key_pressed(self, event: events.KeyPressed) -> None:
-        if event.key in KEYS:
-            self._run.keep_key(event.key)
-            self._run.note("key.pressed", node=self._state.node)
-            self._run.stop_speaking()
-            self._hand(event)
+    def _on_key(self, event: events.KeyPressed) -> None:
+        if event.key in DTMF_KEYS:
+            self._context.buffer_key(event.key)
+            self._context.emit("key.pressed", node=self._state.node)
+            self._context.stop_speaking()
+            self._dispatch_to_node(event)
 
-    def _ended_elsewhere(self, event: events.AnyEvent) -> None:
+    def _on_operation_ended(self, event: events.AnyEvent) -> None:
         """An operator's transfer is not the node's: unanswered, the caller is asked again where the call was."""
         commanded = self._state.commanded
         self._state.commanded = False
         if isinstance(event, events.TransferEnded | events.QueueEnded):
-            self._new_stream()
+            self._reset_for_new_stream()
         if not commanded or not isinstance(event, events.TransferEnded):
-            self._hand(event)
+            self._dispatch_to_node(event)
         elif event.how == "answered":
-            self._finish("", "transferred")
+            self._hang_up("", "transferred")
         else:
-            self._node.resume(self._run)
+            self._node.on_resume(self._context)
 
-    def _timer_fired(self, event: events.TimerFired) -> None:
+    def _on_timer(self, event: events.TimerFired) -> None:
         timer = self._state.timers.get(event.id)
         if timer is None:
             return
         self._state.timers = {key: held for key, held in self._state.timers.items() if key != event.id}
         if timer.owner == "node":
-            self._hand(events.TimerFired(event.at, timer.name))
+            self._dispatch_to_node(events.TimerFired(event.at, timer.name))
         else:
-            self._run.note("call.too_long", seconds=self._longest)
-            self._finish(TOO_LONG, "failed")
+            self._context.emit("call.too_long", seconds=self._max_seconds)
+            self._hang_up(MAX_DURATION_MESSAGE, "failed")
 
-    def _commanded(self, event: events.Commanded) -> None:
+    def _on_operator_command(self, event: events.OperatorCommand) -> None:
         """Once the call is ending, or has not begun, an operator can only cut it off."""
-        run = self._run
+        run = self._context
         if event.command == "hang_up":
-            self._finish("", "completed")
+            self._hang_up("", "completed")
         elif self._state.closing is None and self._state.node:
             match event.command:
                 case "say":
                     run.speak(event.value, barge_in=False, owner="session")
                 case "jump":
-                    self._travel.jump_to(event.value)
+                    self._flow_stack.jump_to(event.value)
                 case "transfer":
-                    run.drop_all("node")
+                    run.cancel_pending("node")
                     self._state.commanded = True
-                    run.transfer(department=event.value)
+                    run.start_transfer(department=event.value)
 
-    def _resumed(self, between: bool) -> None:
-        state, run = self._state, self._run
+    def _on_resumed(self, between_prompts: bool) -> None:
+        state, run = self._state, self._context
         if not state.node:
-            run.forget_all()
-            self._begin(self._longest)
+            run.discard_pending()
+            self._start_flow(self._max_seconds)
             return
-        self._new_stream()
+        self._reset_for_new_stream()
         if state.closing is None:
-            state.preface = "" if between else LETS_GO_ON
-            self._node.resume(run)
+            state.preface = "" if between_prompts else RESUME_MESSAGE
+            self._node.on_resume(run)
 
-    def _new_stream(self) -> None:
+    def _reset_for_new_stream(self) -> None:
         """What was under way, and what was heard of the caller, was the old stream's; the call's time goes on."""
-        self._run.forget_all()
-        self._run.start_timer("longest call", max(1.0, self._longest - self._state.at), "session")
+        self._context.discard_pending()
+        self._context.start_timer("longest call", max(1.0, self._max_seconds - self._state.at), "session")
 
     @property
     def _node(self) -> Node:
-        return self._travel.node
+        return self._flow_stack.node
 
-    def _hand(self, event: events.AnyEvent) -> None:
+    def _dispatch_to_node(self, event: events.AnyEvent) -> None:
         state = self._state
         if state.node and state.closing is None and not state.commanded:
-            self._node.receive(self._run, event)
+            self._node.on_event(self._context, event)
 
-    def _walk(self) -> None:
-        unled = self._travel.walk()
+    def _run_transitions(self) -> None:
+        unled = self._flow_stack.run_transitions()
         if unled is not None:
-            self._finish(GOODBYE if unled.goodbye else "", "completed" if unled.goodbye else "transferred")
-        elif self._travel.lost:
-            self._finish(self._state.facts.tenant.apology or APOLOGY, "failed")
+            self._hang_up(
+                GOODBYE_MESSAGE if unled.say_goodbye else "", "completed" if unled.say_goodbye else "transferred"
+            )
+        elif self._flow_stack.stuck:
+            self._hang_up(self._state.facts.tenant.apology or DEFAULT_ERROR_MESSAGE, "failed")
 
     # The end
 
-    def _finish(self, text: str, outcome: Any) -> None:
-        self._run.drop_all()
-        self._run.hang_up(text, outcome)
+    def _hang_up(self, text: str, outcome: Any) -> None:
+        self._context.cancel_pending()
+        self._context.hang_up(text, outcome)
 
-    def _close(self) -> None:
+    def _end_after_last_prompt(self) -> None:
         """The line is cut only when the last prompt has been heard."""
         state = self._state
         if state.closing is None or state.ended or state.speaking:
             return
-        self._run.drop_all()
-        self._run.actions.append(state.closing)
-        self._end(state.closing.outcome)
+        self._context.cancel_pending()
+        self._context.actions.append(state.closing)
+        self._mark_ended(state.closing.outcome)
 
-    def _end(self, outcome: str) -> None:
+    def _mark_ended(self, outcome: str) -> None:
         self._state.ended, self._state.outcome = True, outcome

@@ -18,11 +18,11 @@ import msgspec
 
 from vocelio.gateway.errors import SettingsError
 
-SIMULATOR_ACCOUNT = "AC" + "0" * 32  # the account of `vocelio call`; no real one has this number
-SECRET_FILE = Path(".vocelio/secret")
+SIMULATOR_ACCOUNT_SID = "AC" + "0" * 32  # the account of `vocelio call`; no real one has this number
+DEFAULT_SECRET_FILE = Path(".vocelio/secret")
 
-_KUBERNETES = re.compile(r"VOCELIO_(.*_)?(SERVICE_.*|PORT|PORT_.*)")
-_KNOWN = {
+_KUBERNETES_NAME = re.compile(r"VOCELIO_(.*_)?(SERVICE_.*|PORT|PORT_.*)")
+_SETTING_NAMES = {
     "VOCELIO_CAPACITY",
     "VOCELIO_DATABASE_URL",
     "VOCELIO_KEY",
@@ -32,20 +32,20 @@ _KNOWN = {
     "VOCELIO_STORAGE_URL",
 }
 
-DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
-STORAGE_URL = ".vocelio/storage"
-MOST_CALLS = 100_000
-SHORTEST_KEY = 16  # characters: a random text of that length cannot be guessed
+DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
+DEFAULT_STORAGE_URL = ".vocelio/storage"
+MAX_CAPACITY = 100_000
+MIN_KEY_LENGTH = 16  # characters: a random text of that length cannot be guessed
 
-CAPACITY = 200  # calls: by benchmarks/README.md each costs 4.3 ms of CPU a second, so these are 86% of a core
+DEFAULT_CAPACITY = 200  # calls: by benchmarks/README.md each costs 4.3 ms of CPU a second, so these are 86% of a core
 
-ELEVENLABS_URL = "https://api.elevenlabs.io"
+DEFAULT_ELEVENLABS_URL = "https://api.elevenlabs.io"
 
-_OWN_PORTS = {"https": ":443", "http": ":80"}
-_WEBHOOK_KEY = re.compile(rf"(?P<id>[\w-]+):(?P<secret>[!-~]{{{SHORTEST_KEY},}})", re.ASCII)
+_DEFAULT_PORTS = {"https": ":443", "http": ":80"}
+_WEBHOOK_KEY_FORMAT = re.compile(rf"(?P<id>[\w-]+):(?P<secret>[!-~]{{{MIN_KEY_LENGTH},}})", re.ASCII)
 
 
-class Azure(msgspec.Struct, frozen=True):
+class AzureSettings(msgspec.Struct, frozen=True):
     """An Azure speech resource: its ``region``, or a ``host`` of one's own (wss://speech.example.com).
 
     The key is in no representation of it.
@@ -62,11 +62,11 @@ class Azure(msgspec.Struct, frozen=True):
         return [("where", self.region or self.host)]
 
 
-class ElevenLabs(msgspec.Struct, frozen=True):
+class ElevenLabsSettings(msgspec.Struct, frozen=True):
     """An ElevenLabs account. The key is in no representation of it."""
 
     key: str
-    base_url: str = ELEVENLABS_URL
+    base_url: str = DEFAULT_ELEVENLABS_URL
 
     def __repr__(self) -> str:
         return f"ElevenLabs({self.base_url!r})"
@@ -84,29 +84,29 @@ class Settings(msgspec.Struct, frozen=True):
     """
 
     public_url: str
-    tokens: dict[str, str]
+    platform_tokens: dict[str, str]
     port: int = 8080
     secret_keys: tuple[str, ...] = ()
-    database_url: str = DATABASE_URL
-    key: str = ""
+    database_url: str = DEFAULT_DATABASE_URL
+    api_key: str = ""
     webhook_keys: dict[str, str] = {}
-    storage_url: str = STORAGE_URL
-    azure: Azure | None = None
-    elevenlabs: ElevenLabs | None = None
+    storage_url: str = DEFAULT_STORAGE_URL
+    azure: AzureSettings | None = None
+    elevenlabs: ElevenLabsSettings | None = None
     redis_url: str = ""
-    capacity: int = CAPACITY
+    max_calls: int = DEFAULT_CAPACITY
 
     @property
     def origin(self) -> str:
         """``public_url`` as browsers write it (RFC 6454, 6.2); Twilio signs it as it was set."""
         scheme, _, place = self.public_url.lower().partition("://")
-        return f"{scheme}://{place.rpartition('@')[2].removesuffix(_OWN_PORTS[scheme])}"
+        return f"{scheme}://{place.rpartition('@')[2].removesuffix(_DEFAULT_PORTS[scheme])}"
 
     def __repr__(self) -> str:
-        return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.tokens)}, port={self.port})"
+        return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.platform_tokens)}, port={self.port})"
 
 
-def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Settings:
+def load_settings(environment: Mapping[str, str], secret_file: Path = DEFAULT_SECRET_FILE) -> Settings:
     """The settings. Raises SettingsError, naming the variable.
 
     Without a Twilio token only the simulator is answered (and the tenants' own accounts): `vocelio call` and `vocelio
@@ -115,30 +115,30 @@ def read(environment: Mapping[str, str], secret_file: Path = SECRET_FILE) -> Set
     unknown = sorted(
         name
         for name in environment
-        if name.startswith("VOCELIO_") and name not in _KNOWN and not _KUBERNETES.fullmatch(name)
+        if name.startswith("VOCELIO_") and name not in _SETTING_NAMES and not _KUBERNETES_NAME.fullmatch(name)
     )
     if unknown:
-        raise SettingsError(f"there is no setting {', '.join(unknown)}; there are: {', '.join(sorted(_KNOWN))}")
-    port = _port(environment.get("PORT", "8080"))
-    public_url = _origin(environment.get("VOCELIO_PUBLIC_URL") or f"http://localhost:{port}")
-    keys = _secret_keys(environment.get("VOCELIO_SECRET_KEY") or _shared_secret(secret_file))
+        raise SettingsError(f"there is no setting {', '.join(unknown)}; there are: {', '.join(sorted(_SETTING_NAMES))}")
+    port = _parse_port(environment.get("PORT", "8080"))
+    public_url = _parse_public_url(environment.get("VOCELIO_PUBLIC_URL") or f"http://localhost:{port}")
+    keys = _secret_keys(environment.get("VOCELIO_SECRET_KEY") or _load_secret(secret_file))
     return Settings(
         public_url,
-        _tokens(environment, keys[0]),
+        _platform_tokens(environment, keys[0]),
         port,
         keys,
-        environment.get("VOCELIO_DATABASE_URL") or DATABASE_URL,
+        environment.get("VOCELIO_DATABASE_URL") or DEFAULT_DATABASE_URL,
         environment.get("VOCELIO_KEY", ""),
         _webhook_keys(environment),
-        environment.get("VOCELIO_STORAGE_URL") or STORAGE_URL,
+        environment.get("VOCELIO_STORAGE_URL") or DEFAULT_STORAGE_URL,
         _azure(environment),
         _elevenlabs(environment),
         _redis_url(environment.get("VOCELIO_REDIS_URL", "").strip()),
-        _capacity(environment.get("VOCELIO_CAPACITY") or str(CAPACITY)),
+        _parse_max_calls(environment.get("VOCELIO_CAPACITY") or str(DEFAULT_CAPACITY)),
     )
 
 
-def _azure(environment: Mapping[str, str]) -> Azure | None:
+def _azure(environment: Mapping[str, str]) -> AzureSettings | None:
     names = ("AZURE_SPEECH_KEY", "AZURE_SPEECH_REGION", "AZURE_SPEECH_HOST")
     key, region, host = (environment.get(name, "").strip() for name in names)
     if not key and not region and not host:
@@ -149,14 +149,14 @@ def _azure(environment: Mapping[str, str]) -> Azure | None:
         raise SettingsError(f"AZURE_SPEECH_REGION is a region's short name such as westeurope, not {region!r}")
     if host and (urlsplit(host).scheme not in ("wss", "ws") or not urlsplit(host).hostname):
         raise SettingsError(f"AZURE_SPEECH_HOST is a host such as wss://speech.example.com, not {host!r}")
-    return Azure(key, region, host.rstrip("/"))
+    return AzureSettings(key, region, host.rstrip("/"))
 
 
-def _elevenlabs(environment: Mapping[str, str]) -> ElevenLabs | None:
+def _elevenlabs(environment: Mapping[str, str]) -> ElevenLabsSettings | None:
     key, url = environment.get("ELEVENLABS_API_KEY", "").strip(), environment.get("ELEVENLABS_BASE_URL", "").strip()
     if url and (urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname):
-        raise SettingsError(f"ELEVENLABS_BASE_URL is an address such as {ELEVENLABS_URL}, not {url!r}")
-    return ElevenLabs(key, url.rstrip("/") or ELEVENLABS_URL) if key or url else None
+        raise SettingsError(f"ELEVENLABS_BASE_URL is an address such as {DEFAULT_ELEVENLABS_URL}, not {url!r}")
+    return ElevenLabsSettings(key, url.rstrip("/") or DEFAULT_ELEVENLABS_URL) if key or url else None
 
 
 def _redis_url(url: str) -> str:
@@ -174,15 +174,15 @@ def _redis_url(url: str) -> str:
 
 def _secret_keys(text: str) -> tuple[str, ...]:
     keys = tuple(text.replace(",", " ").split())
-    if not keys or min(map(len, keys)) < SHORTEST_KEY:
+    if not keys or min(map(len, keys)) < MIN_KEY_LENGTH:
         raise SettingsError(
-            f"VOCELIO_SECRET_KEY is one or more random texts of at least {SHORTEST_KEY} characters, newest first, "
+            f"VOCELIO_SECRET_KEY is one or more random texts of at least {MIN_KEY_LENGTH} characters, newest first, "
             "with commas in between"
         )
     return keys
 
 
-def _tokens(environment: Mapping[str, str], secret_key: str) -> dict[str, str]:
+def _platform_tokens(environment: Mapping[str, str], secret_key: str) -> dict[str, str]:
     account, token = environment.get("TWILIO_ACCOUNT_SID", ""), environment.get("TWILIO_AUTH_TOKEN", "")
     if bool(account) != bool(token):
         raise SettingsError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN go together: one of them is missing")
@@ -190,7 +190,7 @@ def _tokens(environment: Mapping[str, str], secret_key: str) -> dict[str, str]:
         if not re.fullmatch(r"AC[0-9a-f]{32}", account):
             raise SettingsError("TWILIO_ACCOUNT_SID is AC and 32 hexadecimal digits")
         return {account: token}
-    return {SIMULATOR_ACCOUNT: hmac.digest(secret_key.encode(), b"vocelio: simulator", hashlib.sha256).hex()}
+    return {SIMULATOR_ACCOUNT_SID: hmac.digest(secret_key.encode(), b"vocelio: simulator", hashlib.sha256).hex()}
 
 
 def _webhook_keys(environment: Mapping[str, str]) -> dict[str, str]:
@@ -202,10 +202,10 @@ def _webhook_keys(environment: Mapping[str, str]) -> dict[str, str]:
         raise SettingsError("TWILIO_WEBHOOK_KEYS belong to an account: TWILIO_ACCOUNT_SID is missing")
     keys: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
-        match = _WEBHOOK_KEY.fullmatch(entry)
+        match = _WEBHOOK_KEY_FORMAT.fullmatch(entry)
         if not match:
             raise SettingsError(
-                f"TWILIO_WEBHOOK_KEYS is ID:SECRET,ID:SECRET with secrets of at least {SHORTEST_KEY} characters: "
+                f"TWILIO_WEBHOOK_KEYS is ID:SECRET,ID:SECRET with secrets of at least {MIN_KEY_LENGTH} characters: "
                 f"entry {number} is not"
             )
         if match["id"] in keys:
@@ -214,16 +214,16 @@ def _webhook_keys(environment: Mapping[str, str]) -> dict[str, str]:
     return keys
 
 
-def _shared_secret(file: Path) -> str:
+def _load_secret(file: Path) -> str:
     if not file.exists():
-        _make_secret(file)
+        _create_secret_file(file)
     secret = file.read_text().strip()
     if len(secret) < 32:
         raise SettingsError(f"{file} holds no secret: delete it, and a new one is made")
     return secret
 
 
-def _make_secret(file: Path) -> None:
+def _create_secret_file(file: Path) -> None:
     """Whole or not at all, and the first of two processes wins."""
     file.parent.mkdir(parents=True, exist_ok=True)
     made = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
@@ -237,19 +237,19 @@ def _make_secret(file: Path) -> None:
         made.unlink()
 
 
-def _capacity(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MOST_CALLS:
-        raise SettingsError(f"VOCELIO_CAPACITY is a number of calls from 1 to {MOST_CALLS}, not {text!r}")
+def _parse_max_calls(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MAX_CAPACITY:
+        raise SettingsError(f"VOCELIO_CAPACITY is a number of calls from 1 to {MAX_CAPACITY}, not {text!r}")
     return int(text)
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
         raise SettingsError(f"PORT is a port number, not {text!r}")
     return int(text)
 
 
-def _origin(url: str) -> str:
+def _parse_public_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise SettingsError(f"VOCELIO_PUBLIC_URL is an origin such as https://voice.example.com, not {url!r}")

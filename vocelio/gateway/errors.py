@@ -24,7 +24,7 @@ GatewayError
 from collections.abc import Sequence
 from typing import ClassVar
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 
 
 class GatewayError(Exception):
@@ -35,37 +35,37 @@ class SettingsError(GatewayError):
     """A setting is missing, wrong or unknown."""
 
 
-class SiteError(GatewayError):
+class SiteFolderError(GatewayError):
     """A file of the site cannot be used; the message has a line for each problem."""
 
 
-class Refused(GatewayError):
+class ApiError(GatewayError):
     """A request that is not carried out. The message says what to do about it."""
 
     status: ClassVar[int] = 500
     title: ClassVar[str] = "Refused"
-    errors: Sequence[Problem] = ()
+    errors: Sequence[Diagnostic] = ()
 
 
-class BadRequest(Refused):
+class BadRequest(ApiError):
     """The request lacks what it must have, or cannot be read."""
 
     status, title = 400, "Bad request"
 
 
-class Unauthorized(Refused):
+class Unauthorized(ApiError):
     """No key, or one that is unknown, expired or revoked."""
 
     status, title = 401, "Unauthorized"
 
 
-class Forbidden(Refused):
+class Forbidden(ApiError):
     """The request is not signed as Twilio signs, or its key may not do that."""
 
     status, title = 403, "Forbidden"
 
 
-class NotFound(Refused):
+class NotFound(ApiError):
     """There is no such thing among what the key may see."""
 
     status, title = 404, "Not found"
@@ -74,57 +74,57 @@ class NotFound(Refused):
         super().__init__("There is nothing here by that name.")  # the same for what is another tenant's
 
 
-class Conflict(Refused):
+class Conflict(ApiError):
     """The state of things is against it; the message says what would have to change first."""
 
     status, title = 409, "Conflict"
 
 
-class Stale(Refused):
+class PreconditionFailed(ApiError):
     """What was to be changed is not what it was when it was read."""
 
     status, title = 412, "Changed meanwhile"
 
 
-class TooLarge(Refused):
+class ContentTooLarge(ApiError):
     """The body is larger than it may be."""
 
     status, title = 413, "Too large"
 
 
-class Unsupported(Refused):
+class UnsupportedMediaType(ApiError):
     """The body is not of the type that is expected."""
 
     status, title = 415, "Unsupported media type"
 
 
-class Invalid(Refused):
+class UnprocessableContent(ApiError):
     """Fields are wrong: ``errors`` has a problem with its path for each."""
 
     status, title = 422, "Invalid"
 
-    def __init__(self, message: str, errors: Sequence[Problem] = ()) -> None:
+    def __init__(self, message: str, errors: Sequence[Diagnostic] = ()) -> None:
         super().__init__(message)
         self.errors = errors
 
 
-class Unconditional(Refused):
+class PreconditionRequired(ApiError):
     """The change must say of which revision it is one."""
 
     status, title = 428, "If-Match is needed"
 
 
-class TooMany(Refused):
+class TooManyRequests(ApiError):
     """The key makes too many requests; ``seconds`` until the next is welcome."""
 
     status, title = 429, "Too many requests"
 
-    def __init__(self, message: str, seconds: float) -> None:
+    def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
-        self.seconds = seconds
+        self.retry_after_seconds = retry_after_seconds
 
 
-class TwilioError(Refused):
+class TwilioError(ApiError):
     """Twilio's REST API refused what was asked, or did not answer.
 
     ``http`` is the status that it answered with and ``code`` its own number of the error
@@ -133,12 +133,12 @@ class TwilioError(Refused):
 
     status, title = 502, "Twilio refused"
 
-    def __init__(self, message: str, *, http: int = 0, code: int = 0, seconds: float = 0.0) -> None:
+    def __init__(self, message: str, *, http_status: int = 0, code: int = 0, retry_after_seconds: float = 0.0) -> None:
         super().__init__(message)
-        self.http, self.code, self.seconds = http, code, seconds
+        self.http_status, self.code, self.retry_after_seconds = http_status, code, retry_after_seconds
 
 
-class StoreUnavailable(Refused):
+class DatabaseUnavailable(ApiError):
     """The database does not answer, or not in time, or too many ask it. What was asked has not been acknowledged.
 
     Retry-After says after how many seconds another try is worth it.
@@ -150,20 +150,20 @@ class StoreUnavailable(Refused):
         super().__init__("The database does not answer at present. Try again in a few seconds.")
 
 
-class Busy(StoreUnavailable):
+class Overloaded(DatabaseUnavailable):
     """As many ask the database as may at a time, and went on doing so while this one waited."""
 
     title = "Too busy"
 
     def __init__(self) -> None:
-        Refused.__init__(self, "Too many requests are being answered at present. Try again in a few seconds.")
+        ApiError.__init__(self, "Too many requests are being answered at present. Try again in a few seconds.")
 
 
-class StorageUnavailable(StoreUnavailable):
+class StorageUnavailable(DatabaseUnavailable):
     """The storage of recordings does not answer, or not in time. The log has the ``problem``, the answer has not."""
 
     title = "The storage is not available"
 
-    def __init__(self, problem: str = "") -> None:
-        Refused.__init__(self, "The storage of recordings does not answer at present. Try again in a few seconds.")
-        self.problem = problem
+    def __init__(self, reason: str = "") -> None:
+        ApiError.__init__(self, "The storage of recordings does not answer at present. Try again in a few seconds.")
+        self.reason = reason

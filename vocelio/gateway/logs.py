@@ -20,7 +20,7 @@ from vocelio.gateway.redaction import redact
 
 
 @dataclass(slots=True)
-class About:
+class LogContext:
     """Shared by all tasks that work on the same: what one finds out, the others log, too."""
 
     call: str = ""
@@ -30,47 +30,47 @@ class About:
 
 
 _FIELDS = ("call", "tenant", "request")
-_ABOUT: contextvars.ContextVar[About | None] = contextvars.ContextVar("about", default=None)
+_CONTEXT: contextvars.ContextVar[LogContext | None] = contextvars.ContextVar("about", default=None)
 
 
-def about(*, call: str = "", tenant: str = "", request: str = "", redacted: bool | None = None) -> None:
+def bind(*, call: str = "", tenant: str = "", request: str = "", redacted: bool | None = None) -> None:
     """What this task works on; what is left out stays as it is. ``redacted`` is the tenant's setting."""
-    current = _ABOUT.get()
+    current = _CONTEXT.get()
     if current is None:
-        current = About()
-        _ABOUT.set(current)
+        current = LogContext()
+        _CONTEXT.set(current)
     current.call = call or current.call
     current.tenant = tenant or current.tenant
     current.request = request or current.request
     current.redacted = current.redacted if redacted is None else redacted
 
 
-def whose() -> About | None:
+def current_context() -> LogContext | None:
     """What this task works on: for ``on_behalf`` of whoever does part of it later."""
-    return _ABOUT.get()
+    return _CONTEXT.get()
 
 
 @contextmanager
-def on_behalf(of: About | None) -> Iterator[None]:
+def use_context(context: LogContext | None) -> Iterator[None]:
     """Log as that task does, from which ``of`` is."""
-    before = _ABOUT.set(of)
+    before = _CONTEXT.set(context)
     try:
         yield
     finally:
-        _ABOUT.reset(before)
+        _CONTEXT.reset(before)
 
 
-def begin(stream: TextIO | None = None) -> None:
+def configure(stream: TextIO | None = None) -> None:
     """Log from now on to standard error, or another stream; libraries, too."""
     where: TextIO = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(where)
-    handler.setFormatter(ForPeople() if where.isatty() else AsJson())
+    handler.setFormatter(ConsoleFormatter() if where.isatty() else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
 
 
-class AsJson(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """A line of JSON: time, level, logger, process, message; call, tenant, request and error where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -80,35 +80,36 @@ class AsJson(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "process": os.getpid(),
-            "message": _safe(record.getMessage()),
-            **_known(),
+            "message": _redact_for_context(record.getMessage()),
+            **_context_fields(),
         }
-        if error := _error(self, record):
+        if error := _format_error(self, record):
             line["error"] = error
         return json.dumps(line, ensure_ascii=False)
 
 
-class ForPeople(logging.Formatter):
+class ConsoleFormatter(logging.Formatter):
     """A line to read, with the traceback of an error behind it."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See logging."""
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        known = "".join(f" {name}={value}" for name, value in _known().items())
-        line = f"{at} {record.levelname:<7} {record.name.rpartition('.')[2]}: {_safe(record.getMessage())}{known}"
-        error = _error(self, record)
+        known = "".join(f" {name}={value}" for name, value in _context_fields().items())
+        name, message = record.name.rpartition(".")[2], _redact_for_context(record.getMessage())
+        line = f"{at} {record.levelname:<7} {name}: {message}{known}"
+        error = _format_error(self, record)
         return f"{line}\n{error}" if error else line
 
 
-def _known() -> dict[str, str]:
-    current = _ABOUT.get()
+def _context_fields() -> dict[str, str]:
+    current = _CONTEXT.get()
     return {name: value for name in _FIELDS if (value := getattr(current, name))} if current else {}
 
 
-def _safe(text: str) -> str:
-    current = _ABOUT.get()
+def _redact_for_context(text: str) -> str:
+    current = _CONTEXT.get()
     return redact(text) if current is None or current.redacted else text
 
 
-def _error(formatter: logging.Formatter, record: logging.LogRecord) -> str:
-    return _safe(formatter.formatException(record.exc_info)) if record.exc_info else ""
+def _format_error(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    return _redact_for_context(formatter.formatException(record.exc_info)) if record.exc_info else ""

@@ -8,21 +8,24 @@ finds it. Nothing here knows where a text comes from.
 
 import re
 
-GONE = "***"
-FEWEST = 7  # digits of a number that is hidden: shorter ones are counts, ports and times
-LONGEST_NUMBER = 15  # digits (E.164)
-SHOWN, SHOWN_OF = 4, 11  # last digits shown of a telephone number with so many; of a shorter one two
+MASK = "***"
+MIN_DIGITS = 7  # digits of a number that is hidden: shorter ones are counts, ports and times
+MAX_NUMBER_DIGITS = 15  # digits (E.164)
+VISIBLE_DIGITS, MIN_FULL_NUMBER_DIGITS = (
+    4,
+    11,
+)  # last digits shown of a telephone number with so many; of a shorter one two
 
-_SUSPECT = re.compile(r"@|[0-9](?:[ .-]?[0-9]){6}")  # most texts have neither, and cost only this
+_CANDIDATE = re.compile(r"@|[0-9](?:[ .-]?[0-9]){6}")  # most texts have neither, and cost only this
 _EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 _OCTET = "(?:1[0-9]{2}|2[0-5][0-9]|[1-9]?[0-9])"
 _YEAR, _MONTH, _DAY = "(?:19|20)[0-9]{2}", "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
-_ADDRESS = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
+_IP_ADDRESS = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
 _DATE = rf"{_YEAR}(?P<between>[.-]){_MONTH}(?P=between){_DAY}|{_DAY}\.{_MONTH}\.{_YEAR}"
 _DOTTED = r"(?=(?:\.?[0-9]){7})(?:[1-9][0-9]{0,3}|0[0-9]{1,3})(?:\.[0-9]{2,8}){2,}(?:\.[0-9])?|[0-9]{3}\.[0-9]{4}"
 _NUMBER = re.compile(
     r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))"
-    rf"(?:(?:{_ADDRESS}|{_DATE})(?![.-]?[0-9A-Za-z])"
+    rf"(?:(?:{_IP_ADDRESS}|{_DATE})(?![.-]?[0-9A-Za-z])"
     r"|(?:(?P<sign>\+|%(?:25)?2[Bb])(?P<signed>[0-9](?:[ .-]?[0-9]){6,})"
     rf"|(?P<plain>{_DOTTED}|[0-9](?:[ -]?[0-9]){{6,}}))(?![0-9A-Za-z]))"
 )
@@ -30,9 +33,9 @@ _NUMBER = re.compile(
 
 def redact(text: str) -> str:
     """The text without them. What was redacted once is left as it is."""
-    if not _SUSPECT.search(text):
+    if not _CANDIDATE.search(text):
         return text
-    return _NUMBER.sub(_hidden, _EMAIL.sub(GONE, text))
+    return _NUMBER.sub(_mask, _EMAIL.sub(MASK, text))
 
 
 def is_card(digits: str) -> bool:
@@ -43,11 +46,11 @@ def is_card(digits: str) -> bool:
     return (sum(map(int, digits[-1::-2])) + sum(two - 9 if two > 9 else two for two in doubled)) % 10 == 0
 
 
-def _hidden(match: re.Match[str]) -> str:
+def _mask(match: re.Match[str]) -> str:
     sign, signed, plain = match["sign"], match["signed"], match["plain"]
     if not signed:
-        return GONE if plain else match[0]
+        return MASK if plain else match[0]
     digits = re.sub("[ .-]", "", signed)
-    if len(digits) > LONGEST_NUMBER or is_card(digits):
-        return GONE
-    return f"{sign}{GONE}{digits[-SHOWN if len(digits) >= SHOWN_OF else -2 :]}"
+    if len(digits) > MAX_NUMBER_DIGITS or is_card(digits):
+        return MASK
+    return f"{sign}{MASK}{digits[-VISIBLE_DIGITS if len(digits) >= MIN_FULL_NUMBER_DIGITS else -2 :]}"

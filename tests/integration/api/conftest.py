@@ -2,27 +2,27 @@
 
 import pytest
 
-from tests.integration.api.client import Api
+from tests.support.api_client import ApiEnv
 from vocelio.gateway.store.db.database import Database
 
 
 @pytest.fixture
-async def database(request, tables, tmp_path):
+async def database(request, migrated_databases, tmp_path):
     """The database, with its tables; "postgresql" by indirect parametrization."""
     postgresql = getattr(request, "param", "sqlite") == "postgresql"
     if postgresql:
         postgres = request.getfixturevalue("postgres")
-        url = await tables.postgresql(postgres)
+        url = await migrated_databases.postgresql(postgres)
     else:
-        url = await tables.sqlite(tmp_path)
+        url = await migrated_databases.sqlite(tmp_path)
     database = Database(url)
     yield database
     await database.aclose()
     if postgresql:
-        await postgres.drop(url)
+        await postgres.drop_database(url)
 
 
 @pytest.fixture
 def api(database):
     """The routes on it."""
-    return Api(database)
+    return ApiEnv(database)

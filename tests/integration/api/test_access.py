@@ -11,27 +11,27 @@ from functools import cache
 import pytest
 from sqlalchemy import bindparam, select
 
-from tests.integration.api.client import Api, Client
-from tests.integration.api.world import (
+from tests.support.api_client import ApiEnv, ApiTestClient
+from tests.support.two_tenants import (
     ACCOUNT,
     CALL,
     CANARY,
-    ENDED,
-    MESSAGE,
+    ENDED_CALL,
     NUMBER,
     OTHER_CALL,
-    OTHER_MESSAGE,
     OTHER_NUMBER,
+    OTHER_RECORDING,
+    RECORDING,
     TOKEN,
-    fill,
-    flow,
-    hold,
-    ring,
-    sound,
-    twilio,
+    add_live_call,
+    add_twilio_numbers,
+    create_two_tenants,
+    make_flow,
+    silent_wav,
+    store_recording_audio,
 )
 from vocelio.gateway.api.routes import OPERATIONS
-from vocelio.gateway.simulator.rest_api.server import RestApi
+from vocelio.gateway.simulator.rest_api.server import TwilioRestApi
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import metadata
 
@@ -126,7 +126,7 @@ PARTS = {
     "name": "plain",
     "number": NUMBER,
     "call": CALL,
-    "recording": MESSAGE,
+    "recording": RECORDING,
 }
 BODIES = {
     "POST /v1/tenants": {"id": "new", "name": "New"},
@@ -136,13 +136,13 @@ BODIES = {
     "PUT /v1/tenant/twilio": {"account": ACCOUNT, "token": TOKEN},
     "POST /v1/keys": {"role": "viewer"},
     "POST /v1/rates": {"tier": "azure", "micro_usd_per_minute": 7},
-    "PUT /v1/flows/{flow}": flow("something else"),
+    "PUT /v1/flows/{flow}": make_flow("something else"),
     "POST /v1/flows/{flow}/promote": {"note": "again"},
     "POST /v1/flows/{flow}/rollback": {"version": 1, "note": "back"},
     "POST /v1/flows/{flow}/pause": {"text": "We are closed."},
     "PUT /v1/departments/{name}": {"numbers": ["+13105550111"]},
     "PUT /v1/secrets/{name}": {"value": "another"},
-    "PUT /v1/sounds/{name}": sound(),
+    "PUT /v1/sounds/{name}": silent_wav(),
     "POST /v1/numbers": {"number": "+13072249670"},
     "PATCH /v1/numbers/{number}": {"label": "Renamed"},
     "PUT /v1/numbers/{number}/assignment": {"flow": "plain"},
@@ -156,7 +156,7 @@ INSTEAD = {  # where the usual one would not do
     "POST /v1/flows/{flow}/promote": {"flow": "plain-draft"},
     "GET /v1/flows/{flow}/versions/{number}": {"number": "1"},
     "DELETE /v1/numbers/{number}": {"number": f"{NUMBER}0"},
-    "GET /v1/calls/{call}/log": {"call": ENDED},
+    "GET /v1/calls/{call}/log": {"call": ENDED_CALL},
 }
 QUERIES = {
     "GET /v1/flows/{flow}/difference": "?from=1&to=draft",
@@ -178,7 +178,7 @@ WORDLESS = (
 PLATFORMS = ("/metrics", "/v1/processes", "/v1/tenants", "/v1/tenants/{tenant}", "/v1/rates/defaults")
 
 
-class Filled:
+class PopulatedDatabase:
     """A database file with both tenants' things, and the keys."""
 
     async def make(self, file):
@@ -186,52 +186,52 @@ class Filled:
         database = Database(f"sqlite+aiosqlite:///{file}")
         await database.migrate()
         try:
-            self.keys, self.victim, self.theirs = await fill(database)
+            self.keys, self.victim, self.theirs = await create_two_tenants(database)
         finally:
             await database.aclose()
         self.file = file
 
     def client(self, api, who):
         """A client with that kind of key."""
-        return Client(api.app, self.keys[who], "harbour" if who == "platform" else "")
+        return ApiTestClient(api.app, self.keys[who], "harbour" if who == "platform" else "")
 
 
 @pytest.fixture(scope="module")
-def filled(tmp_path_factory):
+def populated_database(tmp_path_factory):
     """Made once; each test has copies of it."""
-    filled = Filled()
+    filled = PopulatedDatabase()
     asyncio.run(filled.make(tmp_path_factory.mktemp("filled") / "vocelio.db"))
     return filled
 
 
 @pytest.fixture
-async def copy(filled, tmp_path):
+async def make_api_copy(populated_database, tmp_path):
     """Makes an API on a fresh copy."""
     opened = []
 
     def fresh():
         file = tmp_path / f"{len(opened)}.db"
-        shutil.copy(filled.file, file)
-        opened.append(Api(Database(f"sqlite+aiosqlite:///{file}"), twilio=emulator.origin))
+        shutil.copy(populated_database.file, file)
+        opened.append(ApiEnv(Database(f"sqlite+aiosqlite:///{file}"), twilio=emulator.origin))
         return opened[-1]
 
-    async with RestApi() as emulator:
-        twilio(emulator)
+    async with TwilioRestApi() as emulator:
+        add_twilio_numbers(emulator)
         yield fresh
         for api in opened:
-            await api.registrar.aclose()
+            await api.provisioner.aclose()
             await api.database.aclose()
 
 
-async def ask(api, filled, who, method, path):
+async def request_as(api, filled, who, method, path):
     """The operation on the first tenant's thing."""
-    ring(api)
-    await hold(api)
-    request, headers = asked(filled, method, path)
-    return await filled.client(api, who).ask(*request, **headers)
+    add_live_call(api)
+    await store_recording_audio(api)
+    request, headers = request_for_victim(filled, method, path)
+    return await filled.client(api, who).request(*request, **headers)
 
 
-def asked(filled, method, path):
+def request_for_victim(filled, method, path):
     """A request for the first tenant's thing, and its headers."""
     key = f"{method} {path}"
     where = path.format(**{**PARTS, "key": filled.victim, **INSTEAD.get(key, {})}) + QUERIES.get(key, "")
@@ -245,11 +245,11 @@ def test_the_table_has_every_operation():
 
 
 @pytest.mark.parametrize(("method", "path"), ROWS, ids=lambda part: part)
-async def test_what_each_key_gets(copy, filled, method, path):
-    unchanged, got = copy(), {}
+async def test_what_each_key_gets(make_api_copy, populated_database, method, path):
+    unchanged, got = make_api_copy(), {}
     for who, expected in ROWS[method, path].items():
-        api = unchanged if method == "GET" or expected >= 400 else copy()
-        answer = await ask(api, filled, who, method, path)
+        api = unchanged if method == "GET" or expected >= 400 else make_api_copy()
+        answer = await request_as(api, populated_database, who, method, path)
         got[who] = answer.status
         if (who, path) != ("platform", "/v1/tenants"):  # which is where the platform sees all
             unseen = "Harbour" if who == "other" else CANARY
@@ -260,36 +260,42 @@ async def test_what_each_key_gets(copy, filled, method, path):
 @pytest.mark.parametrize(
     "path", [path for (method, path), row in ROWS.items() if method == "GET" and row["none"] == 401]
 )
-async def test_the_canary_is_there_to_be_seen(copy, filled, path):
+async def test_the_canary_is_there_to_be_seen(make_api_copy, populated_database, path):
     """Or else that it is not seen would show nothing: it is in all that its own tenant, or the platform, asks for."""
-    api = copy()
+    api = make_api_copy()
     parts = dict.fromkeys(("tenant", "flow", "name"), CANARY)
-    parts |= {"number": "1" if "versions" in path else OTHER_NUMBER, "call": OTHER_CALL, "key": filled.theirs}
-    parts["recording"] = OTHER_MESSAGE
-    await hold(api)
+    parts |= {
+        "number": "1" if "versions" in path else OTHER_NUMBER,
+        "call": OTHER_CALL,
+        "key": populated_database.theirs,
+    }
+    parts["recording"] = OTHER_RECORDING
+    await store_recording_audio(api)
     who = "platform" if path in PLATFORMS else "other"
-    answer = await filled.client(api, who).ask("GET", path.format(**parts) + QUERIES.get(f"GET {path}", ""))
+    answer = await populated_database.client(api, who).request(
+        "GET", path.format(**parts) + QUERIES.get(f"GET {path}", "")
+    )
     assert answer.status == 200, answer.body
     assert (CANARY in answer.body.decode(errors="replace")) == (path not in WORDLESS)
 
 
 @pytest.mark.parametrize(("method", "path"), [row for row in ROWS if row[0] != "GET"], ids=lambda part: part)
-async def test_another_tenants_admin_changes_nothing_of_ours(copy, filled, method, path):
-    api = copy()
-    before = await everything_of(api.database, "harbour")
-    telephone = ring(api)
-    await hold(api)
+async def test_another_tenants_admin_changes_nothing_of_ours(make_api_copy, populated_database, method, path):
+    api = make_api_copy()
+    before = await all_rows_of(api.database, "harbour")
+    telephone = add_live_call(api)
+    await store_recording_audio(api)
     sounds = dict(api.storage.objects)
-    request, headers = asked(filled, method, path)
-    answer = await filled.client(api, "other").ask(*request, **headers)
+    request, headers = request_for_victim(populated_database, method, path)
+    answer = await populated_database.client(api, "other").request(*request, **headers)
     assert answer.status == ROWS[method, path]["other"]
-    assert await everything_of(api.database, "harbour") == before
+    assert await all_rows_of(api.database, "harbour") == before
     assert api.storage.objects == sounds
     assert telephone.told == []
 
 
 @cache
-def rows_of_tenant():
+def tenant_row_queries():
     """What to ask each table for the rows of ``:tenant``: SQL, which each new database's engine would make again."""
     made = {}
     for table in metadata.sorted_tables:
@@ -299,34 +305,34 @@ def rows_of_tenant():
     return made
 
 
-async def everything_of(database, tenant):
+async def all_rows_of(database, tenant):
     """Every row of a tenant's, whatever the table."""
     async with database.reading() as connection:
         found = {
             name: (await connection.exec_driver_sql(question, {"tenant": tenant})).all()
-            for name, question in rows_of_tenant().items()
+            for name, question in tenant_row_queries().items()
         }
     assert all(found.values()), found  # there is something to lose in each
     return found
 
 
-async def test_what_is_missing_and_what_is_another_tenants_look_the_same(copy):
-    api = copy()
-    admin = await api.client("harbour")
+async def test_what_is_missing_and_what_is_another_tenants_look_the_same(make_api_copy):
+    api = make_api_copy()
+    admin = await api.create_client("harbour")
     for path, missing in (
         (f"/v1/flows/{CANARY}", "/v1/flows/nothing"),
         (f"/v1/departments/{CANARY}", "/v1/departments/nothing"),
         (f"/v1/numbers/{OTHER_NUMBER}", "/v1/numbers/+13072249999"),
         (f"/v1/calls/{OTHER_CALL}", f"/v1/calls/CA{9:032x}"),
-        (f"/v1/recordings/{OTHER_MESSAGE}", "/v1/recordings/9"),
-        (f"/v1/recordings/{OTHER_MESSAGE}/audio", "/v1/recordings/9/audio"),
+        (f"/v1/recordings/{OTHER_RECORDING}", "/v1/recordings/9"),
+        (f"/v1/recordings/{OTHER_RECORDING}/audio", "/v1/recordings/9/audio"),
     ):
         theirs, none = [await admin.ask("GET", where, X_Request_Id="one") for where in (path, missing)]
         assert (theirs.status, theirs.body) == (404, none.body)
 
 
-async def test_a_number_that_another_tenant_has_is_no_more_taken_than_ones_own(copy):
-    admin = await copy().client("harbour")
+async def test_a_number_that_another_tenant_has_is_no_more_taken_than_ones_own(make_api_copy):
+    admin = await make_api_copy().client("harbour")
     theirs, own = [
         await admin.ask("POST", "/v1/numbers", {"number": number}, X_Request_Id="one")
         for number in (OTHER_NUMBER, NUMBER)
@@ -334,27 +340,27 @@ async def test_a_number_that_another_tenant_has_is_no_more_taken_than_ones_own(c
     assert (theirs.status, theirs.json["detail"].replace(OTHER_NUMBER, NUMBER)) == (409, own.json["detail"])
 
 
-async def test_a_tenants_key_cannot_name_another_tenant(copy):
-    api = copy()
-    admin = await api.client("harbour")
+async def test_a_tenants_key_cannot_name_another_tenant(make_api_copy):
+    api = make_api_copy()
+    admin = await api.create_client("harbour")
     admin.tenant = CANARY
     assert (await admin.ask("GET", "/v1/tenant")).json["id"] == "harbour"
 
 
-async def test_a_platform_key_names_one_tenant_that_there_is(copy):
-    api = copy()
-    platform = await api.platform()
+async def test_a_platform_key_names_one_tenant_that_there_is(make_api_copy):
+    api = make_api_copy()
+    platform = await api.platform_client()
     assert "Vocelio-Tenant" in (await platform.ask("GET", "/v1/flows")).json["detail"]
     assert (await platform.ask("GET", "/v1/flows")).status == 400
     assert (await platform.ask("GET", "/v1/flows", Vocelio_Tenant="nobody")).status == 404
     assert (await platform.ask("GET", "/v1/flows", Vocelio_Tenant=CANARY)).status == 200
 
 
-async def test_a_suspended_tenants_keys_are_no_good_until_it_is_not(copy):
-    api = copy()
-    admin, platform = await api.client("harbour"), await api.platform()
+async def test_a_suspended_tenants_keys_are_no_good_until_it_is_not(make_api_copy):
+    api = make_api_copy()
+    admin, platform = await api.create_client("harbour"), await api.platform_client()
     await platform.ask("PATCH", "/v1/tenants/harbour", {"suspended": True})
     assert (await admin.ask("GET", "/v1/me")).status == 401
-    assert (await (await api.platform("harbour")).ask("GET", "/v1/tenant")).json["suspended"] is True
+    assert (await (await api.platform_client("harbour")).ask("GET", "/v1/tenant")).json["suspended"] is True
     await platform.ask("PATCH", "/v1/tenants/harbour", {"suspended": False})
     assert (await admin.ask("GET", "/v1/me")).status == 200

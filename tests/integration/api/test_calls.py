@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from tests.integration.api.client import START, tenant
-from tests.integration.store.history import DAY, keep, made
-from vocelio.engine.validation.loader import load
-from vocelio.gateway.model.directory import Assignment
+from tests.support.api_client import START, create_tenant
+from tests.support.generated_calls import DAY, insert_calls, make_call
+from vocelio.engine.validation.loader import load_flow
+from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.store.db.schema import calls
 
 NUMBER = "+13072249663"
-LIVE, ENDED, AWAY, OTHERS = (f"CA{place:032x}" for place in range(1, 5))
+LIVE, ENDED, AWAY, OTHER_TENANTS_CALL = (f"CA{place:032x}" for place in range(1, 5))
 FLOW = {"name": "A flow", "start": "bye", "nodes": {"bye": {"type": "hangup"}}}
 COMMANDS = [
     ("hangup", None, ("hang_up", "")),
@@ -23,66 +23,66 @@ COMMANDS = [
 
 
 @pytest.fixture
-async def line(api):
+async def live_calls(api):
     """A live call's telephone, an ended call, one that is live elsewhere, and another tenant's, live here."""
-    admin = await tenant(api, "harbour")
-    await tenant(api, "depot")
-    assert (await admin.ask("PUT", "/v1/departments/sales", {"numbers": ["+13105550111"]})).status == 200
+    admin = await create_tenant(api, "harbour")
+    await create_tenant(api, "depot")
+    assert (await admin.request("PUT", "/v1/departments/sales", {"numbers": ["+13105550111"]})).status == 200
     goes_on = {"ended": None, "outcome": ""}
     entered = [("node.entered", START - 4, {"node": node, "type": "say"}) for node in ("greet", "bye")]
-    await keep(
+    await insert_calls(
         api.database,
-        made(1, started=START - 5, events=entered, **goes_on),
-        made(2, started=START - DAY, segments=[("azure", 60_000_000)], events=entered, log=b'{"log":1}\n'),
-        made(3, started=START - 3, **goes_on),
-        made(4, tenant="depot", started=START - 2, segments=[("azure", 1)], **goes_on),
+        make_call(1, started=START - 5, events=entered, **goes_on),
+        make_call(2, started=START - DAY, segments=[("azure", 60_000_000)], events=entered, log=b'{"log":1}\n'),
+        make_call(3, started=START - 3, **goes_on),
+        make_call(4, tenant="depot", started=START - 2, segments=[("azure", 1)], **goes_on),
         known=("harbour", "depot"),
     )
     phones = {}
-    for name, call in (("harbour", LIVE), ("depot", OTHERS)):
-        version = load(json.dumps(FLOW).encode())
-        assignment = Assignment(number=NUMBER, tenant=Tenant(id=name, name=name), flow="front-desk", version=version)
-        phones[call] = api.live(call, assignment)
+    for name, call in (("harbour", LIVE), ("depot", OTHER_TENANTS_CALL)):
+        version = load_flow(json.dumps(FLOW).encode())
+        assignment = CallConfig(number=NUMBER, tenant=Tenant(id=name, name=name), flow="front-desk", version=version)
+        phones[call] = api.add_live_call(call, assignment)
     return phones
 
 
-async def trail(api):
+async def audited_commands(api):
     """The commands in the audit trail: of which call, and what."""
-    admin = await api.client("harbour")
-    told = (await admin.ask("GET", "/v1/audit")).json["items"]
+    admin = await api.create_client("harbour")
+    told = (await admin.request("GET", "/v1/audit")).json["items"]
     return [(one["target"], one["after"]) for one in told if one["action"] == "call.commanded"]
 
 
 @pytest.mark.parametrize(("path", "body", "told"), COMMANDS)
-async def test_a_live_call_is_told_and_the_trail_has_it(api, line, path, body, told):
-    operator = await api.client("harbour", "operator")
-    answer = await operator.ask("POST", f"/v1/calls/{LIVE}/{path}", body)
+async def test_a_live_call_is_told_and_the_trail_has_it(api, live_calls, path, body, told):
+    operator = await api.create_client("harbour", "operator")
+    answer = await operator.request("POST", f"/v1/calls/{LIVE}/{path}", body)
     assert (answer.status, answer.json) == (202, {"status": "accepted", "node": "greet"})
-    assert line[LIVE].told == [told]
-    assert await trail(api) == [(LIVE, {"command": told[0], "value": told[1]})]
+    assert live_calls[LIVE].commands == [told]
+    assert await audited_commands(api) == [(LIVE, {"command": told[0], "value": told[1]})]
 
 
 @pytest.mark.parametrize(("path", "body", "told"), COMMANDS)
 @pytest.mark.parametrize(
-    ("call", "status"), [(ENDED, 409), (AWAY, 409), (OTHERS, 404), (f"CA{9:032x}", 404), ("CA%00", 404)]
+    ("call", "status"), [(ENDED, 409), (AWAY, 409), (OTHER_TENANTS_CALL, 404), (f"CA{9:032x}", 404), ("CA%00", 404)]
 )
 async def test_a_call_that_is_not_on_the_line_is_not_told_and_the_trail_has_nothing(
-    api, line, path, body, told, call, status
+    api, live_calls, path, body, told, call, status
 ):
-    operator = await api.client("harbour", "operator")
-    assert (await operator.ask("POST", f"/v1/calls/{call}/{path}", body)).status == status
-    assert [phone.told for phone in line.values()] == [[], []]
-    assert await trail(api) == []
+    operator = await api.create_client("harbour", "operator")
+    assert (await operator.request("POST", f"/v1/calls/{call}/{path}", body)).status == status
+    assert [phone.commands for phone in live_calls.values()] == [[], []]
+    assert await audited_commands(api) == []
 
 
 @pytest.mark.parametrize(("path", "body", "told"), COMMANDS)
-async def test_a_stream_whose_call_goes_on_with_another_is_not_told(api, line, path, body, told):
-    async with api.database.writing() as connection:
+async def test_a_stream_whose_call_goes_on_with_another_is_not_told(api, live_calls, path, body, told):
+    async with api.database.transaction() as connection:
         await connection.execute(calls.update().where(calls.c.id == LIVE).values(generation=2))
-    operator = await api.client("harbour", "operator")
-    assert (await operator.ask("POST", f"/v1/calls/{LIVE}/{path}", body)).status == 409
-    assert line[LIVE].told == []
-    assert await trail(api) == []
+    operator = await api.create_client("harbour", "operator")
+    assert (await operator.request("POST", f"/v1/calls/{LIVE}/{path}", body)).status == 409
+    assert live_calls[LIVE].commands == []
+    assert await audited_commands(api) == []
 
 
 @pytest.mark.parametrize(
@@ -97,39 +97,41 @@ async def test_a_stream_whose_call_goes_on_with_another_is_not_told(api, line, p
         ("jump", {"node": "nowhere"}, "node"),
     ],
 )
-async def test_what_cannot_be_told(api, line, path, body, field):
-    operator = await api.client("harbour", "operator")
-    answer = await operator.ask("POST", f"/v1/calls/{LIVE}/{path}", body)
+async def test_what_cannot_be_told(api, live_calls, path, body, field):
+    operator = await api.create_client("harbour", "operator")
+    answer = await operator.request("POST", f"/v1/calls/{LIVE}/{path}", body)
     assert (answer.status, [error["path"] for error in answer.json["errors"]]) == (422, [field])
-    assert line[LIVE].told == []
+    assert live_calls[LIVE].commands == []
 
 
-async def test_a_department_of_another_tenant_is_none_of_ours(api, line):
-    depot = await api.client("depot")
-    assert (await depot.ask("POST", f"/v1/calls/{OTHERS}/transfer", {"department": "sales"})).status == 422
-    assert line[OTHERS].told == []
+async def test_a_department_of_another_tenant_is_none_of_ours(api, live_calls):
+    depot = await api.create_client("depot")
+    assert (
+        await depot.request("POST", f"/v1/calls/{OTHER_TENANTS_CALL}/transfer", {"department": "sales"})
+    ).status == 422
+    assert live_calls[OTHER_TENANTS_CALL].commands == []
 
 
-async def test_calls_are_listed_and_shown_and_their_log_is_json_lines(api, line):
-    viewer = await api.client("harbour", "viewer")
-    page = (await viewer.ask("GET", "/v1/calls?limit=2&state=live")).json
+async def test_calls_are_listed_and_shown_and_their_log_is_json_lines(api, live_calls):
+    viewer = await api.create_client("harbour", "viewer")
+    page = (await viewer.request("GET", "/v1/calls?limit=2&state=live")).json
     assert ([call["id"] for call in page["items"]], page["next"]) == ([AWAY, LIVE], "")
     assert [call["node"] for call in page["items"]] == ["", "bye"]
-    first = (await viewer.ask("GET", "/v1/calls?limit=1")).json
-    second = (await viewer.ask("GET", f"/v1/calls?limit=2&cursor={first['next']}")).json
+    first = (await viewer.request("GET", "/v1/calls?limit=1")).json
+    second = (await viewer.request("GET", f"/v1/calls?limit=2&cursor={first['next']}")).json
     assert [call["id"] for call in second["items"]] == [LIVE, ENDED]
-    shown = (await viewer.ask("GET", f"/v1/calls/{ENDED}")).json
+    shown = (await viewer.request("GET", f"/v1/calls/{ENDED}")).json
     assert shown["node"] == "", "it is nowhere any more"
     assert (shown["micro_usd"], shown["seconds"], shown["segments"][0]["tier"]) == (80_000, 60.0, "azure")
-    log = await viewer.ask("GET", f"/v1/calls/{ENDED}/log")
+    log = await viewer.request("GET", f"/v1/calls/{ENDED}/log")
     assert (log.body, log.headers["content-type"]) == (b'{"log":1}\n', "application/x-ndjson")
-    assert (await viewer.ask("GET", f"/v1/calls/{LIVE}/log")).status == 404
+    assert (await viewer.request("GET", f"/v1/calls/{LIVE}/log")).status == 404
 
 
 @pytest.mark.parametrize("query", ["?format=csv", "?format=csv&by=day", ""])
-async def test_usage_as_csv(api, line, query):
-    viewer = await api.client("harbour", "viewer")
-    answer = await viewer.ask("GET", f"/v1/usage{query}", Accept="text/csv")
+async def test_usage_as_csv(api, live_calls, query):
+    viewer = await api.create_client("harbour", "viewer")
+    answer = await viewer.request("GET", f"/v1/usage{query}", Accept="text/csv")
     assert answer.headers["content-type"].startswith("text/csv")
     assert answer.body.decode().splitlines() == [
         "day,calls,billed,seconds,micro_usd",
@@ -137,21 +139,21 @@ async def test_usage_as_csv(api, line, query):
     ]
 
 
-async def test_usage_of_a_tenant_and_of_all(api, line):
-    platform = await api.platform()
+async def test_usage_of_a_tenant_and_of_all(api, live_calls):
+    platform = await api.platform_client()
     path = "/v1/usage?by=tenant,tier&format=json"
-    assert [row["tenant"] for row in (await platform.ask("GET", path)).json["rows"]] == ["depot", "harbour"]
-    viewer = await api.client("harbour", "viewer")
-    told = await viewer.ask("GET", path, Accept="text/csv", Vocelio_Tenant="depot")
+    assert [row["tenant"] for row in (await platform.request("GET", path)).json["rows"]] == ["depot", "harbour"]
+    viewer = await api.create_client("harbour", "viewer")
+    told = await viewer.request("GET", path, Accept="text/csv", Vocelio_Tenant="depot")
     row = {"tenant": "harbour", "tier": "azure", "calls": 1, "billed": 60_000_000, "seconds": 60.0, "micro_usd": 80_000}
     assert told.json["rows"] == [row]
 
 
-async def test_analytics_of_a_period(api, line):
-    viewer = await api.client("harbour", "viewer")
-    told = (await viewer.ask("GET", f"/v1/analytics?since={START - 2 * DAY}&until={START}&by=hour")).json
+async def test_analytics_of_a_period(api, live_calls):
+    viewer = await api.create_client("harbour", "viewer")
+    told = (await viewer.request("GET", f"/v1/analytics?since={START - 2 * DAY}&until={START}&by=hour")).json
     counts = {name: told["overall"][name] for name in ("calls", "live", "ended", "contained")}
     assert counts == {"calls": 3, "live": 2, "ended": 1, "contained": 1}
     assert (told["flows"][0]["flow"], len(told["series"]), told["overall"]["latency"]) == ("front-desk", 49, None)
-    refused = await viewer.ask("GET", f"/v1/analytics?since={START}&until={START}")
+    refused = await viewer.request("GET", f"/v1/analytics?since={START}&until={START}")
     assert (refused.status, refused.json["errors"][0]["path"]) == (422, "since")

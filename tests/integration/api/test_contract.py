@@ -10,19 +10,35 @@ import threading
 
 import pytest
 
-from tests.integration.api.client import Api
-from tests.integration.api.world import CANARY, ENDED, MESSAGE, NUMBER, fill, hold, ring, twilio
+from tests.support.api_client import ApiEnv
+from tests.support.two_tenants import (
+    CANARY,
+    ENDED_CALL,
+    NUMBER,
+    RECORDING,
+    add_live_call,
+    add_twilio_numbers,
+    create_two_tenants,
+    store_recording_audio,
+)
 from vocelio.gateway.api.routes import OPERATIONS
-from vocelio.gateway.server.server import listen, loop_factory, running
-from vocelio.gateway.simulator.rest_api.server import RestApi
+from vocelio.gateway.server.server import bind_socket, loop_factory, serve_embedded
+from vocelio.gateway.simulator.rest_api.server import TwilioRestApi
 from vocelio.gateway.store.db.database import Database
 
 FUZZ = int(os.environ.get("FUZZ", "0"))
 ROWS = {f"{row.method} {row.path}": row for row in OPERATIONS}
-PARTS = {"tenant": CANARY, "flow": "plain", "name": "plain", "number": NUMBER, "call": ENDED, "recording": MESSAGE}
+PARTS = {
+    "tenant": CANARY,
+    "flow": "plain",
+    "name": "plain",
+    "number": NUMBER,
+    "call": ENDED_CALL,
+    "recording": RECORDING,
+}
 
 
-class Served:
+class ApiServer:
     """The API on a real server, in a thread of its own: where it is, and the keys."""
 
     def __init__(self, url):
@@ -44,31 +60,31 @@ class Served:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             runner.run(self._serve())
 
-    def asking(self, row):
+    def probe(self, row):
         """Asks that operation, with a key that may, of whatever and of the things that there are."""
-        from tests.integration.api.contract import Asking
+        from tests.support.api_contract import OperationProbe
 
         key = self.keys["platform" if row.permission == "platform" else "admin"]
-        return Asking(self.origin, key, {**PARTS, "key": self.victim})
+        return OperationProbe(self.origin, key, {**PARTS, "key": self.victim})
 
     async def _serve(self):
         self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
         database = Database(self._url)
         try:
             await database.migrate()
-            self.keys, self.victim, _ = await fill(database)
-            async with RestApi() as emulator:
-                twilio(emulator)
-                await self._serve_api(Api(database, twilio=emulator.origin))
+            self.keys, self.victim, _ = await create_two_tenants(database)
+            async with TwilioRestApi() as emulator:
+                add_twilio_numbers(emulator)
+                await self._serve_api(ApiEnv(database, twilio=emulator.origin))
         finally:
             self._ready.set()
             await database.aclose()
 
     async def _serve_api(self, api):
-        ring(api)
-        await hold(api)
+        add_live_call(api)
+        await store_recording_audio(api)
         try:
-            async with running(api.app, listen()) as self.origin:
+            async with serve_embedded(api.app, bind_socket()) as self.origin:
                 self._ready.set()
                 await self._done.wait()
         finally:
@@ -76,25 +92,25 @@ class Served:
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"] if FUZZ else ["postgresql"])
-def served(request, tmp_path_factory):
+def api_server(request, tmp_path_factory):
     """The API with both tenants' things, on each database."""
     if request.param == "sqlite":
-        with Served(f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('served')}/vocelio.db") as served:
+        with ApiServer(f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('served')}/vocelio.db") as served:
             yield served
         return
     postgres = request.getfixturevalue("postgres")
-    url = asyncio.run(postgres.database())
-    with Served(url) as served:
+    url = asyncio.run(postgres.create_database())
+    with ApiServer(url) as served:
         yield served
-    asyncio.run(postgres.drop(url))
+    asyncio.run(postgres.drop_database(url))
 
 
 @pytest.fixture(scope="module")
 def contract():
     """What the API describes; its module tells why it is not imported above."""
-    from tests.integration.api.contract import Contract
+    from tests.support.api_contract import ApiContract
 
-    return Contract(FUZZ)
+    return ApiContract(FUZZ)
 
 
 def test_every_operation_is_described(contract):
@@ -102,5 +118,5 @@ def test_every_operation_is_described(contract):
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
-def test_no_answer_is_off_the_description(row, contract, served):
-    contract.try_out(row.method, row.path, served.asking(row))
+def test_no_answer_is_off_the_description(row, contract, api_server):
+    contract.try_operation(row.method, row.path, api_server.probe(row))

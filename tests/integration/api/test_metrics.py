@@ -5,20 +5,20 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.integration.api.client import START, Api
-from vocelio.gateway.api.framework.operation import Context
+from tests.support.api_client import START, ApiEnv
+from vocelio.gateway.api.framework.operation import RequestContext
 from vocelio.gateway.api.resources import speech
-from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.store import process_heartbeats
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.process_heartbeats import SILENT, Process
+from vocelio.gateway.store.process_heartbeats import STALE_AFTER_MICROSECONDS, Process
 
 README = Path(__file__).parents[3] / "README.md"
 LIVE, WHOLE = "vocelio_live_calls", "vocelio_gateway_"
 
 
-def standing(name, live, *, capacity=200, lag=1.5, draining=False, seen=START):
+def make_process_row(name, live, *, capacity=200, lag=1.5, draining=False, seen=START):
     return Process(
         id=name,
         host="left",
@@ -34,29 +34,29 @@ def standing(name, live, *, capacity=200, lag=1.5, draining=False, seen=START):
     )
 
 
-def read(text):
+def parse_metrics(text):
     """Every figure, by its name and the process that it is of."""
     metrics = text_string_to_metric_families(text.decode())
     return {(one.name, one.labels.get("process")): one.value for metric in metrics for one in metric.samples}
 
 
-async def asked(api):
-    answer = await (await api.platform()).ask("GET", "/metrics")
+async def scrape(api):
+    answer = await (await api.platform_client()).request("GET", "/metrics")
     assert answer.status == 200
-    return read(answer.body)
+    return parse_metrics(answer.body)
 
 
 async def test_processes_do_not_mix_and_all_tell_the_same_of_the_whole(database):
-    first, second = Api(database), Api(database)
+    first, second = ApiEnv(database), ApiEnv(database)
     for process in (
-        standing("gone", 99, seen=START - SILENT - 1),
-        standing("a", 3, lag=1.5),
-        standing("b", 40, capacity=50, lag=250.0),
-        standing("c", 7, draining=True),
+        make_process_row("gone", 99, seen=START - STALE_AFTER_MICROSECONDS - 1),
+        make_process_row("a", 3, lag=1.5),
+        make_process_row("b", 40, capacity=50, lag=250.0),
+        make_process_row("c", 7, draining=True),
     ):
-        await process_heartbeats.tell(database, process)
-    figures = [await asked(api) for api in (first, second)]
-    names = [api.calls.services.bus.line.process for api in (first, second)]
+        await process_heartbeats.upsert_process(database, process)
+    figures = [await scrape(api) for api in (first, second)]
+    names = [api.calls.services.bus.pubsub.process for api in (first, second)]
     assert [figure[LIVE, name] for figure, name in zip(figures, names, strict=True)] == [0, 0]
     own = [{key for key in figure if not key[0].startswith(WHOLE)} for figure in figures]
     assert own[0].isdisjoint(own[1])
@@ -78,16 +78,18 @@ async def test_processes_do_not_mix_and_all_tell_the_same_of_the_whole(database)
 async def test_without_the_database_a_process_still_tells_of_itself(api):
     away = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
     actor = Actor("key", "platform", "", "request", START)
-    answer = await speech.metrics(Context(database=away, vault=Vault(["a key"]), calls=api.calls, actor=actor))
-    figures = read(answer.body)
-    assert figures[LIVE, api.calls.services.bus.line.process] == 0
+    answer = await speech.get_metrics(
+        RequestContext(database=away, cipher=SecretCipher(["a key"]), calls=api.calls, actor=actor)
+    )
+    figures = parse_metrics(answer.body)
+    assert figures[LIVE, api.calls.services.bus.pubsub.process] == 0
     assert not any(name.startswith(WHOLE) for name, _ in figures)
     await away.aclose()
 
 
 async def test_the_readme_names_what_there_is(api):
-    await process_heartbeats.tell(api.database, standing("a", 3))
-    answer = await (await api.platform()).ask("GET", "/metrics")
+    await process_heartbeats.upsert_process(api.database, make_process_row("a", 3))
+    answer = await (await api.platform_client()).request("GET", "/metrics")
     there = set(re.findall("^# TYPE (vocelio_[a-z_]+)", answer.body.decode(), re.MULTILINE))
     named = set(re.findall(r"`(?:.*\()?(vocelio_[a-z_]+)", README.read_text()))
     assert named - there == set()

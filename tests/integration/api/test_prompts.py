@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.integration.api.client import Api, tenant
-from tests.integration.api.world import flow
+from tests.support.api_client import ApiEnv, create_tenant
+from tests.support.two_tenants import make_flow
 from vocelio.gateway.speech.interfaces import SpeechError
 
 PROMPTS = "/v1/flows/desk/prompts"
@@ -14,27 +14,27 @@ both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=Tr
 @pytest.fixture
 async def admin(api):
     """The admin of a tenant that has promoted a flow."""
-    client = await tenant(api, "harbour")
-    await client.ask("PUT", "/v1/flows/desk", flow("Good day. Hello."))
-    assert (await client.ask("POST", "/v1/flows/desk/promote")).status == 201
+    client = await create_tenant(api, "harbour")
+    await client.request("PUT", "/v1/flows/desk", make_flow("Good day. Hello."))
+    assert (await client.request("POST", "/v1/flows/desk/promote")).status == 201
     return client
 
 
-async def render(api):
+async def run_renderer(api):
     """Do what the renderer would be doing."""
-    await api.renderer.keeper.enter_promoted()
+    await api.renderer.reconciler.enqueue_promoted()
     await api.renderer.run_due()
 
 
 @both
 async def test_a_promotion_is_rendered_and_how_far_that_is_can_be_asked(api, admin):
-    before = await admin.ask("GET", PROMPTS)
+    before = await admin.request("GET", PROMPTS)
     assert before.status == 200
     assert before.json["total"] == before.json["pending"] == 8
     assert before.json["seconds_left"] is None
-    await render(api)
-    after = (await admin.ask("GET", PROMPTS)).json
-    characters = sum(map(len, api.speaker.asked))
+    await run_renderer(api)
+    after = (await admin.request("GET", PROMPTS)).json
+    characters = sum(map(len, api.synthesizer.requests))
     assert after == {
         "version": 1,
         "total": 8,
@@ -50,45 +50,45 @@ async def test_a_promotion_is_rendered_and_how_far_that_is_can_be_asked(api, adm
 
 @both
 async def test_what_failed_is_told_and_tried_again_when_somebody_asks(api, admin):
-    api.speaker.failing = {"Hello.": SpeechError("no voice of that name")}
-    await render(api)
-    told = (await admin.ask("GET", PROMPTS)).json
+    api.synthesizer.failing = {"Hello.": SpeechError("no voice of that name")}
+    await run_renderer(api)
+    told = (await admin.request("GET", PROMPTS)).json
     assert (told["failed"], told["ready"], told["characters_left"]) == (1, 7, 6)
     (trouble,) = told["problems"]
     assert (trouble["sentence"], trouble["problem"]) == ("Hello.", "no voice of that name")
     assert trouble["voice"]["tier"] == "local"
-    api.speaker.failing = {}
-    again = await admin.ask("POST", f"{PROMPTS}/retry")
+    api.synthesizer.failing = {}
+    again = await admin.request("POST", f"{PROMPTS}/retry")
     assert (again.status, again.json) == (202, {"retried": 1})
     await api.renderer.run_due()
-    assert (await admin.ask("GET", PROMPTS)).json["ready"] == 8
-    assert (await admin.ask("POST", f"{PROMPTS}/retry")).json == {"retried": 0}
-    actions = [row["action"] for row in (await admin.ask("GET", "/v1/audit")).json["items"]]
+    assert (await admin.request("GET", PROMPTS)).json["ready"] == 8
+    assert (await admin.request("POST", f"{PROMPTS}/retry")).json == {"retried": 0}
+    actions = [row["action"] for row in (await admin.request("GET", "/v1/audit")).json["items"]]
     assert actions.count("prompts.retried") == 1
 
 
 async def test_a_rollback_is_rendered_too(api, admin):
-    await admin.ask("PUT", "/v1/flows/desk", flow("Good evening."), If_Match='"1"')
-    await admin.ask("POST", "/v1/flows/desk/promote")
-    await render(api)
-    assert "Hello." not in api.speaker.asked
-    await admin.ask("POST", "/v1/flows/desk/rollback", {"version": 1})
-    await render(api)
-    assert "Hello." in api.speaker.asked
+    await admin.request("PUT", "/v1/flows/desk", make_flow("Good evening."), If_Match='"1"')
+    await admin.request("POST", "/v1/flows/desk/promote")
+    await run_renderer(api)
+    assert "Hello." not in api.synthesizer.requests
+    await admin.request("POST", "/v1/flows/desk/rollback", {"version": 1})
+    await run_renderer(api)
+    assert "Hello." in api.synthesizer.requests
 
 
 async def test_a_flow_that_was_never_promoted_has_none(api):
-    admin = await tenant(api, "harbour")
-    await admin.ask("PUT", "/v1/flows/desk", flow())
+    admin = await create_tenant(api, "harbour")
+    await admin.request("PUT", "/v1/flows/desk", make_flow())
     for method, path in (("GET", PROMPTS), ("POST", f"{PROMPTS}/retry")):
-        refused = await admin.ask(method, path)
+        refused = await admin.request(method, path)
         assert (refused.status, "never promoted" in refused.json["detail"]) == (409, True)
-    assert (await admin.ask("GET", "/v1/flows/nothing/prompts")).status == 404
+    assert (await admin.request("GET", "/v1/flows/nothing/prompts")).status == 404
 
 
 async def test_a_gateway_that_renders_nothing_says_so(database):
-    api = Api(database, renders=False)
-    admin = await tenant(api, "harbour")
-    await admin.ask("PUT", "/v1/flows/desk", flow())
-    assert (await admin.ask("POST", "/v1/flows/desk/promote")).status == 201
-    assert "renders nothing" in (await admin.ask("GET", PROMPTS)).json["detail"]
+    api = ApiEnv(database, renders=False)
+    admin = await create_tenant(api, "harbour")
+    await admin.request("PUT", "/v1/flows/desk", make_flow())
+    assert (await admin.request("POST", "/v1/flows/desk/promote")).status == 201
+    assert "renders nothing" in (await admin.request("GET", PROMPTS)).json["detail"]

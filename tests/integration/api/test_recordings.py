@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from tests.integration.api.client import Api, tenant
-from tests.integration.api.world import EARLIER, recorded
+from tests.support.api_client import ApiEnv, create_tenant
+from tests.support.two_tenants import CALLS_STARTED_AT, make_recording
 from vocelio.codecs.wav import mulaw_header
-from vocelio.gateway.api.framework.concurrency_limit import AT_ONCE
+from vocelio.gateway.api.framework.concurrency_limit import MAX_CONCURRENT_REQUESTS
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.storage.memory import MemoryStorage
-from vocelio.gateway.store.recordings import DatabaseCatalogue
+from vocelio.gateway.store.recordings import DatabaseRecordingCatalog
 
 FILE = mulaw_header(10_000, 1, 8000) + bytes(range(250)) * 40
 CALL, OTHER = f"CA{1:032x}", f"CA{2:032x}"
@@ -18,7 +18,7 @@ CALL, OTHER = f"CA{1:032x}", f"CA{2:032x}"
 both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 
 
-class Telling(MemoryStorage):
+class ObservableStorage(MemoryStorage):
     """Says when it has so many objects; and may be away, or stalled."""
 
     def __init__(self):
@@ -32,57 +32,57 @@ class Telling(MemoryStorage):
         if len(self.objects) == self.wanted:
             self.there.set()
 
-    async def within(self, folder):
+    async def list_objects(self, folder):
         """See Storage."""
         if self.away:
             raise StorageUnavailable("no route to host")
         self.asked += 1
         if self.stalled:
             await asyncio.Event().wait()
-        return await super().within(folder)
+        return await super().list_objects(folder)
 
 
 @pytest.fixture
 def api(database):
     """The API, with such a storage."""
-    return Api(database, storage=Telling())
+    return ApiEnv(database, storage=ObservableStorage())
 
 
 @pytest.fixture
 async def admin(api):
     """The admin of a tenant that has three recordings, two of them of one call."""
-    client = await tenant(api, "harbour")
+    client = await create_tenant(api, "harbour")
     made = (("a1", CALL, "voicemail"), ("a2", CALL, "call"), ("a3", OTHER, "call"))
     for place, (name, call, kind) in enumerate(made):
-        row = recorded("harbour", name, call, kind=kind, started=EARLIER + place)
-        await DatabaseCatalogue(api.database).add(row)
+        row = make_recording("harbour", name, call, kind=kind, started=CALLS_STARTED_AT + place)
+        await DatabaseRecordingCatalog(api.database).add(row)
         await api.storage.put(row.object, FILE)
     return client
 
 
-async def ids(client, query=""):
-    return [one["id"] for one in (await client.ask("GET", f"/v1/recordings{query}")).json["items"]]
+async def recording_ids(client, query=""):
+    return [one["id"] for one in (await client.request("GET", f"/v1/recordings{query}")).json["items"]]
 
 
-async def played(client):
-    items = (await client.ask("GET", "/v1/audit?action=recording.played")).json["items"]
+async def played_audio(client):
+    items = (await client.request("GET", "/v1/audit?action=recording.played")).json["items"]
     return [(one["target"], one["role"]) for one in items]
 
 
 @both
 async def test_they_are_found_by_call_and_kind_page_by_page(admin):
-    assert await ids(admin) == ["a3", "a2", "a1"]
-    assert await ids(admin, f"?call={CALL}") == ["a2", "a1"]
-    assert await ids(admin, f"?call={CALL}&kind=voicemail") == ["a1"]
-    first = (await admin.ask("GET", "/v1/recordings?limit=2")).json
-    assert await ids(admin, f"?limit=2&cursor={first['next']}") == ["a1"]
-    one = (await admin.ask("GET", "/v1/recordings/a1")).json
+    assert await recording_ids(admin) == ["a3", "a2", "a1"]
+    assert await recording_ids(admin, f"?call={CALL}") == ["a2", "a1"]
+    assert await recording_ids(admin, f"?call={CALL}&kind=voicemail") == ["a1"]
+    first = (await admin.request("GET", "/v1/recordings?limit=2")).json
+    assert await recording_ids(admin, f"?limit=2&cursor={first['next']}") == ["a1"]
+    one = (await admin.request("GET", "/v1/recordings/a1")).json
     assert one == {
         "id": "a1",
         "call": CALL,
         "kind": "voicemail",
         "channels": 1,
-        "started": EARLIER,
+        "started": CALLS_STARTED_AT,
         "seconds": 0.5,
         "state": "complete",
         "bytes": 4058,
@@ -91,19 +91,19 @@ async def test_they_are_found_by_call_and_kind_page_by_page(admin):
 
 @both
 async def test_who_listens_is_on_the_trail_once_for_one_listening(api, admin):
-    answer = await admin.ask("GET", "/v1/recordings/a1/audio")
+    answer = await admin.request("GET", "/v1/recordings/a1/audio")
     assert (answer.status, answer.headers["content-type"]) == (200, "audio/wav")
     assert (answer.headers["accept-ranges"], answer.headers["content-length"]) == ("bytes", str(len(FILE)))
     assert answer.body == FILE
-    viewer = await api.client("harbour", "viewer")
+    viewer = await api.create_client("harbour", "viewer")
     for start in (0, 100, 200):
-        await viewer.ask("GET", "/v1/recordings/a1/audio", Range=f"bytes={start}-{start + 99}")
-    assert sorted(await played(admin)) == [("a1", "admin"), ("a1", "viewer")]
+        await viewer.request("GET", "/v1/recordings/a1/audio", Range=f"bytes={start}-{start + 99}")
+    assert sorted(await played_audio(admin)) == [("a1", "admin"), ("a1", "viewer")]
     api.now += 700_000_000
-    await viewer.ask("GET", "/v1/recordings/a1/audio")
-    assert len(await played(admin)) == 3
-    assert (await admin.ask("GET", "/v1/recordings/nothing/audio")).status == 404
-    assert len(await played(admin)) == 3
+    await viewer.request("GET", "/v1/recordings/a1/audio")
+    assert len(await played_audio(admin)) == 3
+    assert (await admin.request("GET", "/v1/recordings/nothing/audio")).status == 404
+    assert len(await played_audio(admin)) == 3
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ async def test_who_listens_is_on_the_trail_once_for_one_listening(api, admin):
     [("bytes=0-", 0, 10_057), ("bytes=100-199", 100, 199), ("bytes=10000-99999", 10_000, 10_057), ("bytes=7-7", 7, 7)],
 )
 async def test_a_part_of_it(admin, wanted, first, last):
-    answer = await admin.ask("GET", "/v1/recordings/a1/audio", Range=wanted)
+    answer = await admin.request("GET", "/v1/recordings/a1/audio", Range=wanted)
     assert answer.status == 206
     assert answer.headers["content-range"] == f"bytes {first}-{last}/10058"
     assert answer.headers["content-length"] == str(last + 1 - first)
@@ -120,16 +120,16 @@ async def test_a_part_of_it(admin, wanted, first, last):
 
 @pytest.mark.parametrize("wanted", ["bytes=20000-", "bytes=9-3", "bytes=-5", "bytes=0-1,5-6", "words=1-2", "nonsense"])
 async def test_a_range_that_cannot_be_gets_all(admin, wanted):
-    answer = await admin.ask("GET", "/v1/recordings/a1/audio", Range=wanted)
+    answer = await admin.request("GET", "/v1/recordings/a1/audio", Range=wanted)
     assert (answer.status, answer.body) == (200, FILE)
 
 
 async def test_a_long_one_comes_in_parts_that_a_player_puts_together(api, admin):
     size = 9_000_000
-    await api.storage.put(recorded("harbour", "a1", CALL).object, mulaw_header(size, 2, 8000) + bytes(size))
+    await api.storage.put(make_recording("harbour", "a1", CALL).object, mulaw_header(size, 2, 8000) + bytes(size))
     got, parts = b"", 0
     while len(got) < size + 58:
-        answer = await admin.ask("GET", "/v1/recordings/a1/audio", Range=f"bytes={len(got)}-")
+        answer = await admin.request("GET", "/v1/recordings/a1/audio", Range=f"bytes={len(got)}-")
         assert answer.status == 206
         got, parts = got + answer.body, parts + 1
     assert (got, parts) == (mulaw_header(size, 2, 8000) + bytes(size), 3)
@@ -138,28 +138,28 @@ async def test_a_long_one_comes_in_parts_that_a_player_puts_together(api, admin)
 async def test_one_that_is_being_made_can_be_heard_so_far_and_not_be_removed(api, admin):
     api.storage.wanted = 5
     recordings = api.calls.services.recordings
-    tape = recordings.begin("harbour", CALL, "voicemail", lambda _: None)
+    tape = recordings.start_recording("harbour", CALL, "voicemail", lambda _: None)
     name = tape.recording.id
     tape.add(b"a" * 9000)
     await api.storage.there.wait()
-    await recordings.rows.aclose(5)
-    answer = await admin.ask("GET", f"/v1/recordings/{name}/audio")
+    await recordings.row_queue.aclose(5)
+    answer = await admin.request("GET", f"/v1/recordings/{name}/audio")
     assert answer.body == mulaw_header(8000, 1, 8000) + b"a" * 8000
-    assert (await admin.ask("GET", f"/v1/recordings/{name}")).json["state"] == "writing"
-    assert (await admin.ask("DELETE", f"/v1/recordings/{name}")).status == 409
-    tape.end()
+    assert (await admin.request("GET", f"/v1/recordings/{name}")).json["state"] == "writing"
+    assert (await admin.request("DELETE", f"/v1/recordings/{name}")).status == 409
+    tape.close()
     await recordings.aclose()
-    assert (await admin.ask("GET", f"/v1/recordings/{name}")).json["seconds"] == 1.125
-    assert (await admin.ask("DELETE", f"/v1/recordings/{name}")).status == 204
+    assert (await admin.request("GET", f"/v1/recordings/{name}")).json["seconds"] == 1.125
+    assert (await admin.request("DELETE", f"/v1/recordings/{name}")).status == 204
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/recordings/a1/audio"), ("DELETE", "/v1/recordings/a1")])
 async def test_a_storage_that_has_stalled_holds_up_nobody_else(api, admin, method, path):
     api.storage.stalled = True
-    waiting = [asyncio.create_task(admin.ask(method, path)) for _ in range(AT_ONCE)]
-    while api.storage.asked < AT_ONCE:  # noqa: ASYNC110 (nobody says so)
+    waiting = [asyncio.create_task(admin.request(method, path)) for _ in range(MAX_CONCURRENT_REQUESTS)]
+    while api.storage.asked < MAX_CONCURRENT_REQUESTS:  # noqa: ASYNC110 (nobody says so)
         await asyncio.sleep(0.01)
-    assert (await admin.ask("GET", "/v1/recordings/a1")).status == 200
+    assert (await admin.request("GET", "/v1/recordings/a1")).status == 200
     for one in waiting:
         one.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -167,25 +167,25 @@ async def test_a_storage_that_has_stalled_holds_up_nobody_else(api, admin, metho
 
 @both
 async def test_removed_it_is_gone_with_its_sound_and_the_trail_says_by_whom(api, admin):
-    assert (await admin.ask("DELETE", "/v1/recordings/a2")).status == 204
-    assert await ids(admin) == ["a3", "a1"]
+    assert (await admin.request("DELETE", "/v1/recordings/a2")).status == 204
+    assert await recording_ids(admin) == ["a3", "a1"]
     assert sorted(path.split("/")[3] for path in api.storage.objects) == ["a1", "a3"]
-    assert (await admin.ask("GET", "/v1/recordings/a2/audio")).status == 404
-    assert (await admin.ask("DELETE", "/v1/recordings/a2")).status == 404
-    (entry,) = (await admin.ask("GET", "/v1/audit?action=recording.removed")).json["items"]
+    assert (await admin.request("GET", "/v1/recordings/a2/audio")).status == 404
+    assert (await admin.request("DELETE", "/v1/recordings/a2")).status == 404
+    (entry,) = (await admin.request("GET", "/v1/audit?action=recording.removed")).json["items"]
     assert (entry["target"], entry["before"]["call"]) == ("a2", CALL)
 
 
 async def test_while_the_storage_is_away_one_is_told_to_come_again(api, admin):
     api.storage.away = True
-    answer = await admin.ask("GET", "/v1/recordings/a1/audio")
+    answer = await admin.request("GET", "/v1/recordings/a1/audio")
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
     assert "route" not in answer.body.decode()
-    assert (await admin.ask("DELETE", "/v1/recordings/a1")).status == 503
-    assert await ids(admin) == ["a3", "a2", "a1"]
+    assert (await admin.request("DELETE", "/v1/recordings/a1")).status == 503
+    assert await recording_ids(admin) == ["a3", "a2", "a1"]
 
 
 async def test_a_tenant_says_whether_its_calls_are_recorded(admin):
-    assert (await admin.ask("GET", "/v1/tenant")).json["record_calls"] is False
-    assert (await admin.ask("PATCH", "/v1/tenant", {"record_calls": True})).json["record_calls"] is True
-    assert (await admin.ask("PATCH", "/v1/tenant", {"record_calls": "yes"})).status == 422
+    assert (await admin.request("GET", "/v1/tenant")).json["record_calls"] is False
+    assert (await admin.request("PATCH", "/v1/tenant", {"record_calls": True})).json["record_calls"] is True
+    assert (await admin.request("PATCH", "/v1/tenant", {"record_calls": "yes"})).status == 422

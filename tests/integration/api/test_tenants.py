@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from sqlalchemy import select
 
-from tests.integration.api.client import tenant
-from vocelio.gateway.crypto.encryption import Vault
-from vocelio.gateway.store.db.schema import audit
+from tests.support.api_client import create_tenant
+from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.store.db.schema import audit_log
 from vocelio.gateway.store.db.schema import tenants as table
 from vocelio.gateway.store.tenants import tenants
 
@@ -17,37 +17,37 @@ ACCOUNT, TOKEN = "AC" + "1" * 32, "the-auth-token-of-the-test"
 
 
 async def test_what_is_left_out_gets_its_default(api):
-    platform = await api.platform()
-    made = await platform.ask("POST", "/v1/tenants", {"id": "harbour", "name": "Harbour Tools"})
+    platform = await api.platform_client()
+    made = await platform.request("POST", "/v1/tenants", {"id": "harbour", "name": "Harbour Tools"})
     assert (made.status, made.headers["location"]) == (201, "/v1/tenants/harbour")
-    assert (await platform.ask("GET", "/v1/tenants/harbour")).json == made.json
+    assert (await platform.request("GET", "/v1/tenants/harbour")).json == made.json
     assert made.json["voice"]["tier"] == "local"
     assert (made.json["account"], made.json["suspended"], made.json["created"]) == ("", False, api.now)
 
 
 @both
 async def test_a_name_is_taken_once(api):
-    platform = await api.platform()
+    platform = await api.platform_client()
     body = {"id": "harbour", "name": "Harbour Tools"}
-    answers = await asyncio.gather(*(platform.ask("POST", "/v1/tenants", body) for _ in range(3)))
+    answers = await asyncio.gather(*(platform.request("POST", "/v1/tenants", body) for _ in range(3)))
     assert sorted(answer.status for answer in answers) == [201, 409, 409]
 
 
 async def test_a_change_changes_what_it_names(api):
-    admin = await tenant(api, "harbour", apology="Sorry.", max_calls=5)
-    before = (await admin.ask("GET", "/v1/tenant")).json
+    admin = await create_tenant(api, "harbour", apology="Sorry.", max_calls=5)
+    before = (await admin.request("GET", "/v1/tenant")).json
     voice = {"tier": "azure", "name": "en-US-JennyNeural"}
-    after = await admin.ask("PATCH", "/v1/tenant", {"voice": voice, "max_calls": None})
+    after = await admin.request("PATCH", "/v1/tenant", {"voice": voice, "max_calls": None})
     assert after.json == {**before, "voice": {**before["voice"], **voice}, "max_calls": None}
-    assert (await admin.ask("GET", "/v1/tenant")).json == after.json
+    assert (await admin.request("GET", "/v1/tenant")).json == after.json
 
 
 async def test_a_change_of_nothing_leaves_no_trail(api):
-    admin = await tenant(api, "harbour", apology="Sorry.")
-    trail = (await admin.ask("GET", "/v1/audit")).json
-    assert (await admin.ask("PATCH", "/v1/tenant", {"apology": "Sorry."})).status == 200
-    assert (await admin.ask("PATCH", "/v1/tenant", {})).status == 200
-    assert (await admin.ask("GET", "/v1/audit")).json == trail
+    admin = await create_tenant(api, "harbour", apology="Sorry.")
+    trail = (await admin.request("GET", "/v1/audit")).json
+    assert (await admin.request("PATCH", "/v1/tenant", {"apology": "Sorry."})).status == 200
+    assert (await admin.request("PATCH", "/v1/tenant", {})).status == 200
+    assert (await admin.request("GET", "/v1/audit")).json == trail
 
 
 @pytest.mark.parametrize(
@@ -72,80 +72,82 @@ async def test_a_change_of_nothing_leaves_no_trail(api):
     ],
 )
 async def test_a_change_that_cannot_be(api, change, path):
-    admin = await tenant(api, "harbour")
-    answer = await admin.ask("PATCH", "/v1/tenant", change)
+    admin = await create_tenant(api, "harbour")
+    answer = await admin.request("PATCH", "/v1/tenant", change)
     assert (answer.status, answer.json["errors"][0]["path"]) == (422, path)
 
 
 async def test_what_callers_get_when_the_gateway_is_full(api):
-    admin = await tenant(api, "harbour")
-    assert (await admin.ask("GET", "/v1/tenant")).json["overflow"]["do"] == "message"
+    admin = await create_tenant(api, "harbour")
+    assert (await admin.request("GET", "/v1/tenant")).json["overflow"]["do"] == "message"
     forward = {"do": "forward", "number": "+13105550199"}
-    assert (await admin.ask("PATCH", "/v1/tenant", {"overflow": forward})).json["overflow"]["number"] == "+13105550199"
-    again = await admin.ask("PATCH", "/v1/tenant", {"overflow": {"do": "queue"}})
+    assert (await admin.request("PATCH", "/v1/tenant", {"overflow": forward})).json["overflow"][
+        "number"
+    ] == "+13105550199"
+    again = await admin.request("PATCH", "/v1/tenant", {"overflow": {"do": "queue"}})
     assert (again.json["overflow"]["do"], again.json["overflow"]["seconds"]) == ("queue", 300)
 
 
 async def test_a_misspelt_time_zone_is_hinted_at(api):
-    admin = await tenant(api, "harbour")
-    answer = await admin.ask("PATCH", "/v1/tenant", {"time_zone": "Europe/Belrin"})
+    admin = await create_tenant(api, "harbour")
+    answer = await admin.request("PATCH", "/v1/tenant", {"time_zone": "Europe/Belrin"})
     assert answer.json["errors"][0]["hint"] == "did you mean `Europe/Berlin`?"
-    assert (await admin.ask("PATCH", "/v1/tenant", {"time_zone": "Europe/Berlin"})).status == 200
+    assert (await admin.request("PATCH", "/v1/tenant", {"time_zone": "Europe/Berlin"})).status == 200
 
 
 @both
 async def test_changes_at_the_same_time_lose_nothing(api):
-    admin = await tenant(api, "harbour")
+    admin = await create_tenant(api, "harbour")
     await asyncio.gather(
-        admin.ask("PATCH", "/v1/tenant", {"hold": "Hold on."}),
-        admin.ask("PATCH", "/v1/tenant", {"pause": "Later."}),
-        admin.ask("PATCH", "/v1/tenant", {"max_calls": 3}),
+        admin.request("PATCH", "/v1/tenant", {"hold": "Hold on."}),
+        admin.request("PATCH", "/v1/tenant", {"pause": "Later."}),
+        admin.request("PATCH", "/v1/tenant", {"max_calls": 3}),
     )
-    found = (await admin.ask("GET", "/v1/tenant")).json
+    found = (await admin.request("GET", "/v1/tenant")).json
     assert (found["hold"], found["pause"], found["max_calls"]) == ("Hold on.", "Later.", 3)
 
 
 async def test_a_live_calls_next_lookup_notices_a_change(api):
-    admin = await tenant(api, "harbour")
-    before = await revision(api)
-    await admin.ask("PATCH", "/v1/tenant", {"hold": "Hold on."})
-    await admin.ask("PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})
-    assert await revision(api) == before + 2
+    admin = await create_tenant(api, "harbour")
+    before = await tenant_revision(api)
+    await admin.request("PATCH", "/v1/tenant", {"hold": "Hold on."})
+    await admin.request("PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})
+    assert await tenant_revision(api) == before + 2
 
 
 async def test_a_twilio_account_and_its_token_which_nobody_sees_again(api):
-    admin = await tenant(api, "harbour")
-    assert (await admin.ask("PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})).status == 204
-    assert (await admin.ask("GET", "/v1/tenant")).json["account"] == ACCOUNT
-    vault = Vault(["the tests' key"])
-    assert await tenants.token(api.database, vault, ACCOUNT) == TOKEN
-    assert await tenants.token(api.database, vault, "AC" + "9" * 32) is None
-    async with api.database.reading() as connection:
-        rows = [*await connection.execute(select(table)), *await connection.execute(select(audit))]
+    admin = await create_tenant(api, "harbour")
+    assert (await admin.request("PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})).status == 204
+    assert (await admin.request("GET", "/v1/tenant")).json["account"] == ACCOUNT
+    vault = SecretCipher(["the tests' key"])
+    assert await tenants.get_auth_token(api.database, vault, ACCOUNT) == TOKEN
+    assert await tenants.get_auth_token(api.database, vault, "AC" + "9" * 32) is None
+    async with api.database.read() as connection:
+        rows = [*await connection.execute(select(table)), *await connection.execute(select(audit_log))]
     assert TOKEN not in str(rows)
-    assert (await admin.ask("DELETE", "/v1/tenant/twilio")).status == 204
-    assert (await admin.ask("DELETE", "/v1/tenant/twilio")).status == 404
-    assert await tenants.token(api.database, vault, ACCOUNT) is None
+    assert (await admin.request("DELETE", "/v1/tenant/twilio")).status == 204
+    assert (await admin.request("DELETE", "/v1/tenant/twilio")).status == 404
+    assert await tenants.get_auth_token(api.database, vault, ACCOUNT) is None
 
 
 @both
 async def test_an_account_is_one_tenants_only(api):
-    first, second = await tenant(api, "harbour"), await tenant(api, "other")
+    first, second = await create_tenant(api, "harbour"), await create_tenant(api, "other")
     body = {"account": ACCOUNT, "token": TOKEN}
-    assert (await first.ask("PUT", "/v1/tenant/twilio", body)).status == 204
-    assert (await first.ask("PUT", "/v1/tenant/twilio", {**body, "token": TOKEN * 2})).status == 204  # a new token
-    refused = await second.ask("PUT", "/v1/tenant/twilio", body)
+    assert (await first.request("PUT", "/v1/tenant/twilio", body)).status == 204
+    assert (await first.request("PUT", "/v1/tenant/twilio", {**body, "token": TOKEN * 2})).status == 204  # a new token
+    refused = await second.request("PUT", "/v1/tenant/twilio", body)
     assert refused.status == 409
     assert "harbour" not in refused.body.decode()
 
 
 @both
 async def test_the_trail_says_who_changed_what_from_what_to_what(api):
-    admin = await tenant(api, "harbour", hold="Hold.")
-    key = (await admin.ask("GET", "/v1/me")).json["key"]
+    admin = await create_tenant(api, "harbour", hold="Hold.")
+    key = (await admin.request("GET", "/v1/me")).json["key"]
     api.now += 1
-    await admin.ask("PATCH", "/v1/tenant", {"hold": "Hold on."})
-    newest, *_, oldest = (await admin.ask("GET", "/v1/audit")).json["items"]
+    await admin.request("PATCH", "/v1/tenant", {"hold": "Hold on."})
+    newest, *_, oldest = (await admin.request("GET", "/v1/audit")).json["items"]
     assert {name: newest[name] for name in ("at", "key", "role", "action", "target", "before", "after")} == {
         "at": api.now,
         "key": key,
@@ -160,50 +162,50 @@ async def test_the_trail_says_who_changed_what_from_what_to_what(api):
 
 @both
 async def test_the_trail_comes_in_pages_newest_first_each_change_once(api):
-    admin = await tenant(api, "harbour")
+    admin = await create_tenant(api, "harbour")
     for place in range(7):
         api.now += place % 2  # some at the same instant
-        await admin.ask("PATCH", "/v1/tenant", {"hold": f"Hold {place}."})
-    for client in (admin, await api.platform()):
+        await admin.request("PATCH", "/v1/tenant", {"hold": f"Hold {place}."})
+    for client in (admin, await api.platform_client()):
         seen, cursor = [], ""
         while True:
-            page = (await client.ask("GET", f"/v1/audit?limit=2&cursor={cursor}")).json
+            page = (await client.request("GET", f"/v1/audit?limit=2&cursor={cursor}")).json
             seen += page["items"]
             cursor = page["next"]
             if not cursor:
                 break
-        assert seen == (await client.ask("GET", "/v1/audit?limit=200")).json["items"]
+        assert seen == (await client.request("GET", "/v1/audit?limit=200")).json["items"]
         assert len({entry["id"] for entry in seen}) == len(seen) >= 9
         assert [entry["at"] for entry in seen] == sorted((entry["at"] for entry in seen), reverse=True)
 
 
 async def test_the_trail_can_be_asked_for_one_action_and_one_thing(api):
-    admin = await tenant(api, "harbour")
+    admin = await create_tenant(api, "harbour")
     for name in ("sales", "billing"):
-        await admin.ask("PUT", f"/v1/departments/{name}", {"numbers": ["+13105550111"]})
-    await admin.ask("DELETE", "/v1/departments/sales")
-    found = (await admin.ask("GET", "/v1/audit?target=sales")).json["items"]
+        await admin.request("PUT", f"/v1/departments/{name}", {"numbers": ["+13105550111"]})
+    await admin.request("DELETE", "/v1/departments/sales")
+    found = (await admin.request("GET", "/v1/audit?target=sales")).json["items"]
     assert sorted(entry["action"] for entry in found) == ["department.changed", "department.removed"]
-    found = (await admin.ask("GET", "/v1/audit?action=department.changed")).json["items"]
+    found = (await admin.request("GET", "/v1/audit?action=department.changed")).json["items"]
     assert sorted(entry["target"] for entry in found) == ["billing", "sales"]
 
 
 async def test_the_platform_sees_the_whole_trail_or_one_tenants(api):
-    await tenant(api, "harbour")
-    await tenant(api, "other")
-    everything = (await (await api.platform()).ask("GET", "/v1/audit")).json["items"]
+    await create_tenant(api, "harbour")
+    await create_tenant(api, "other")
+    everything = (await (await api.platform_client()).request("GET", "/v1/audit")).json["items"]
     assert {entry["tenant"] for entry in everything} == {"", "harbour", "other"}
-    one = (await (await api.platform("other")).ask("GET", "/v1/audit")).json["items"]
+    one = (await (await api.platform_client("other")).request("GET", "/v1/audit")).json["items"]
     assert {entry["tenant"] for entry in one} == {"other"}
 
 
 @both
 async def test_tenants_come_in_pages_by_name(api):
     for name in ("b", "a-1", "c", "a", "1"):
-        await tenant(api, name)
-    platform, seen, cursor = await api.platform(), [], ""
+        await create_tenant(api, name)
+    platform, seen, cursor = await api.platform_client(), [], ""
     while True:
-        page = (await platform.ask("GET", f"/v1/tenants?limit=2&cursor={cursor}")).json
+        page = (await platform.request("GET", f"/v1/tenants?limit=2&cursor={cursor}")).json
         seen += [one["id"] for one in page["items"]]
         cursor = page["next"]
         if not cursor:
@@ -211,6 +213,6 @@ async def test_tenants_come_in_pages_by_name(api):
     assert sorted(seen) == sorted(["b", "a-1", "c", "a", "1"])
 
 
-async def revision(api):
-    async with api.database.reading() as connection:
+async def tenant_revision(api):
+    async with api.database.read() as connection:
         return (await connection.execute(select(table.c.revision))).scalar_one()

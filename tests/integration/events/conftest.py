@@ -7,53 +7,53 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import pytest
 
-from tests.redis import PATIENCE, Redis
-from vocelio.gateway.events.redis.pubsub import RedisLine
+from tests.support.redis_server import START_TIMEOUT_SECONDS, RedisServer
+from vocelio.gateway.events.redis.pubsub import RedisPubSub
 
-THIRDS = ("0", "5460"), ("5461", "10922"), ("10923", "16383")
-BEAT = 0.4  # seconds: two that are missed are noticed in one, and a crowded machine misses none
+SLOT_RANGES = ("0", "5460"), ("5461", "10922"), ("10923", "16383")
+HEARTBEAT_SECONDS = 0.4  # seconds: two that are missed are noticed in one, and a crowded machine misses none
 
 
-class Ear:
+class ChannelListener:
     """Listens to a channel of a line."""
 
     def __init__(self, line, channel):
-        self.heard, self.gaps, self._wakeup = [], 0, asyncio.Event()
-        self.end = line.subscribe(channel, self._hear, self._gap)
+        self.messages, self.gaps, self._wakeup = [], 0, asyncio.Event()
+        self.unsubscribe = line.subscribe(channel, self._on_message, self._on_gap)
 
-    def _hear(self, message):
-        self.heard.append(message)
+    def _on_message(self, message):
+        self.messages.append(message)
         self._wakeup.set()
 
-    def _gap(self):
+    def _on_gap(self):
         self.gaps += 1
         self._wakeup.set()
 
-    async def until(self, happened):
+    async def wait_until(self, condition):
         """Until that is so."""
         async with asyncio.timeout(10):
-            while not happened(self):
+            while not condition(self):
                 self._wakeup.clear()
                 await self._wakeup.wait()
 
-    async def ready(self):
+    async def wait_until_subscribed(self):
         """Until the subscription stands."""
-        await self.until(lambda ear: ear.gaps)
+        await self.wait_until(lambda ear: ear.gaps)
 
 
-class Choosy(Ear):
+class FailingListener(ChannelListener):
     """Some messages are too much for it."""
 
     def _hear(self, message):
         if message == b"bad":
             raise RecursionError
-        super()._hear(message)
+        super()._on_message(message)
 
 
 @asynccontextmanager
-async def lines(*urls, beat=BEAT):
+async def running_pubsubs(*urls, beat=HEARTBEAT_SECONDS):
     """A line for each URL."""
-    made = [RedisLine(url, beat) for url in urls]
+    made = [RedisPubSub(url, beat) for url in urls]
     for line in made:
         await line.start()
     try:
@@ -64,7 +64,7 @@ async def lines(*urls, beat=BEAT):
 
 
 @pytest.fixture(autouse=True)
-async def nothing_is_left():
+async def no_leaked_tasks():
     """Whatever a line has begun ends with it."""
     before = asyncio.all_tasks()
     yield
@@ -72,21 +72,21 @@ async def nothing_is_left():
 
 
 @contextmanager
-def cluster(coverage):
+def redis_cluster(coverage):
     """Three servers with a third of the slots each; ``coverage``: whether they want all to be there."""
     with ExitStack() as stack:
-        servers = [stack.enter_context(Redis(cluster=True)) for _ in range(3)]
+        servers = [stack.enter_context(RedisServer(cluster=True)) for _ in range(3)]
         for number, server in enumerate(servers):
-            for other, (first, last) in enumerate(THIRDS):
+            for other, (first, last) in enumerate(SLOT_RANGES):
                 if other != number:
-                    server.ask("CLUSTER", "DELSLOTSRANGE", first, last)
-            server.ask("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
-            server.ask("CONFIG", "SET", "cluster-require-full-coverage", coverage, "cluster-node-timeout", "500")
+                    server.command("CLUSTER", "DELSLOTSRANGE", first, last)
+            server.command("CLUSTER", "SET-CONFIG-EPOCH", str(number + 1))
+            server.command("CONFIG", "SET", "cluster-require-full-coverage", coverage, "cluster-node-timeout", "500")
         for server in servers[1:]:
-            bus = re.search(rb":(\d+)@(\d+)", server.ask("CLUSTER", "NODES"))
-            servers[0].ask("CLUSTER", "MEET", "127.0.0.1", *bus.groups())
-        deadline = time.monotonic() + PATIENCE
-        while not all(server.ask("CLUSTER", "SLOTS").startswith(b"*3\r\n") for server in servers):
+            bus = re.search(rb":(\d+)@(\d+)", server.command("CLUSTER", "NODES"))
+            servers[0].command("CLUSTER", "MEET", "127.0.0.1", *bus.groups())
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while not all(server.command("CLUSTER", "SLOTS").startswith(b"*3\r\n") for server in servers):
             assert time.monotonic() < deadline, "the servers have not met"
             time.sleep(0.01)
         yield servers

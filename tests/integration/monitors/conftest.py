@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.integration.monitors.stage import people
+from tests.support.monitoring_env import create_tenant_with_keys
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.db.database import Database
 
 
 @dataclass
-class Site:
+class MonitoringDatabase:
     """Where the database is, and the keys that are known of it."""
 
     url: str
@@ -22,26 +22,28 @@ class Site:
     platform: str
 
 
-async def _filled(url):
+async def _create_database(url):
     database = Database(url)
     await database.migrate()
-    viewer, operator = await people(database, "harbour", "viewer", "operator")
-    (other,) = await people(database, "canary", "operator")
-    return Site(url, database, viewer, operator, other, await api_keys.first(database, "tests", wall_clock()))
+    viewer, operator = await create_tenant_with_keys(database, "harbour", "viewer", "operator")
+    (other,) = await create_tenant_with_keys(database, "canary", "operator")
+    return MonitoringDatabase(
+        url, database, viewer, operator, other, await api_keys.create_platform_key(database, "tests", wall_clock())
+    )
 
 
 @pytest.fixture
-async def site(tmp_path):
+async def sqlite_database(tmp_path):
     """On SQLite: in one process, or several on one machine."""
-    made = await _filled(f"sqlite+aiosqlite:///{tmp_path}/vocelio.db")
+    made = await _create_database(f"sqlite+aiosqlite:///{tmp_path}/vocelio.db")
     yield made
     await made.database.aclose()
 
 
 @pytest.fixture
-async def shared(postgres):
+async def postgres_database(postgres):
     """On PostgreSQL."""
-    async with postgres.fresh() as url:
-        made = await _filled(url)
+    async with postgres.temporary_database() as url:
+        made = await _create_database(url)
         yield made
         await made.database.aclose()

@@ -7,37 +7,37 @@ import pytest
 from starlette.responses import PlainTextResponse, Response
 
 from tests.integration.simulator.conftest import FROM, TO
-from tests.integration.simulator.peer import ACCOUNT, PUBLIC, STREAM, TOKEN, Media, Peer, serving, tone
+from tests.support.scripted_gateway import ACCOUNT, PUBLIC, STREAM, TOKEN, ScriptedGateway, ScriptedMedia, serve, tone
 from vocelio.codecs import wav
 from vocelio.gateway.simulator import error_codes
-from vocelio.gateway.simulator.caller.script import HangUp, Sound
-from vocelio.gateway.simulator.report.events import Bridged, Connected, Dialing, Ended, Ringing
-from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.simulator.caller.script import HangUp, PlayAudio
+from vocelio.gateway.simulator.report.events import CallBridged, CallEnded, CallPlaced, DialStarted, StreamConnected
+from vocelio.gateway.simulator.simulator import TwilioSimulator
 from vocelio.gateway.simulator.verbs.dial import Callee
 
 VOICE, STATUS = "/twilio/voice", "/twilio/status"
 
 
-async def greet_and_leave(media: Media) -> None:
+async def greet_and_close(media: ScriptedMedia) -> None:
     await media.play(tone(0.2), "done")
-    await media.marked("done")
+    await media.wait_for_mark("done")
     await media.close()
 
 
-async def greet_and_stay(media: Media) -> None:
+async def greet_and_stay(media: ScriptedMedia) -> None:
     await media.play(tone(0.2))
-    await media.until_closed()
+    await media.wait_for_close()
 
 
-def dial(inside: str = "<Number>+14155550101</Number>", more: str = "") -> str:
+def dial_twiml(inside: str = "<Number>+14155550101</Number>", more: str = "") -> str:
     return f'<Dial action="/dialed" {more}>{inside}</Dial><Say>never</Say>'
 
 
-async def test_the_webhooks_of_a_call(place):
-    peer = Peer({VOICE: STREAM}, greet_and_stay)
-    report = await place(peer, [HangUp()])
-    assert peer.paths == [VOICE, STATUS]
-    assert peer.form(VOICE) == {
+async def test_the_webhooks_of_a_call(place_call):
+    peer = ScriptedGateway({VOICE: STREAM}, greet_and_stay)
+    report = await place_call(peer, [HangUp()])
+    assert peer.requested_paths == [VOICE, STATUS]
+    assert peer.form_of(VOICE) == {
         "CallSid": report.call_sid,
         "AccountSid": ACCOUNT,
         "ApiVersion": "2010-04-01",
@@ -48,101 +48,107 @@ async def test_the_webhooks_of_a_call(place):
         "Called": TO,
         "CallStatus": "ringing",
     }
-    assert peer.form(STATUS)["CallStatus"] == "completed"
-    assert peer.form(STATUS)["CallDuration"] in ("1", "2")
+    assert peer.form_of(STATUS)["CallStatus"] == "completed"
+    assert peer.form_of(STATUS)["CallDuration"] in ("1", "2")
     assert [(webhook.path, webhook.status) for webhook in report.webhooks] == [(VOICE, 200), (STATUS, 204)]
 
 
-async def test_a_closed_socket_leads_to_the_next_verb(place):
-    peer = Peer(
+async def test_a_closed_socket_leads_to_the_next_verb(place_call):
+    peer = ScriptedGateway(
         {VOICE: STREAM + "<Redirect>/twilio/continue</Redirect>", "/twilio/continue": "<Say>Bye.</Say><Hangup/>"},
-        greet_and_leave,
+        greet_and_close,
     )
-    report = await place(peer)
-    assert report.ended == "hangup"
-    assert report.spoken == ("Bye.",)
-    assert peer.form("/twilio/continue")["CallStatus"] == "in-progress"
+    report = await place_call(peer)
+    assert report.ending == "hangup"
+    assert report.say_texts == ("Bye.",)
+    assert peer.form_of("/twilio/continue")["CallStatus"] == "in-progress"
 
 
-async def test_the_connects_action_takes_the_place_of_the_next_verb(place):
-    peer = Peer({VOICE: STREAM.replace("<Connect>", '<Connect action="/after">'), "/after": ""}, greet_and_leave)
-    report = await place(peer)
-    assert report.ended == "twiml"
-    assert "/after" in peer.paths
+async def test_the_connects_action_takes_the_place_of_the_next_verb(place_call):
+    peer = ScriptedGateway(
+        {VOICE: STREAM.replace("<Connect>", '<Connect action="/after">'), "/after": ""}, greet_and_close
+    )
+    report = await place_call(peer)
+    assert report.ending == "twiml"
+    assert "/after" in peer.requested_paths
 
 
-async def test_a_call_goes_on_over_several_streams_and_is_recorded_on_one_clock(place, tmp_path):
-    peer = Peer({VOICE: STREAM + STREAM}, greet_and_leave, greet_and_stay)
-    word = Sound(audio=tone(0.2), text="hello")
+async def test_a_call_goes_on_over_several_streams_and_is_recorded_on_one_clock(place_call, tmp_path):
+    peer = ScriptedGateway({VOICE: STREAM + STREAM}, greet_and_close, greet_and_stay)
+    word = PlayAudio(audio=tone(0.2), text="hello")
     path = tmp_path / "call.wav"
-    report = await place(peer, [word, HangUp()], recording=path, longest=1.5)
+    report = await place_call(peer, [word, HangUp()], recording_path=path, max_seconds=1.5)
     assert [stream.closed_by for stream in report.streams] == ["server", "caller"]
-    assert report.turns[0].said == "hello"
+    assert report.turns[0].text == "hello"
     pcm, rate = wav.read(path)
     assert rate == 8000
-    assert len(pcm) // 2 == len(report.heard)
+    assert len(pcm) // 2 == len(report.heard_audio)
 
 
-async def test_a_busy_callee_leads_back_by_the_action(place):
-    peer = Peer({VOICE: dial(), "/dialed": "<Say>They are busy.</Say>"})
-    report = await place(peer, dials={"+14155550101": "busy"})
-    assert peer.form("/dialed")["DialCallStatus"] == "busy"
-    assert peer.form("/dialed")["DialCallDuration"] == "0"
-    assert report.spoken == ("They are busy.",)
-    assert [(dialed.target, dialed.outcome) for dialed in report.dialed] == [("+14155550101", "busy")]
+async def test_a_busy_callee_leads_back_by_the_action(place_call):
+    peer = ScriptedGateway({VOICE: dial_twiml(), "/dialed": "<Say>They are busy.</Say>"})
+    report = await place_call(peer, callees={"+14155550101": "busy"})
+    assert peer.form_of("/dialed")["DialCallStatus"] == "busy"
+    assert peer.form_of("/dialed")["DialCallDuration"] == "0"
+    assert report.say_texts == ("They are busy.",)
+    assert [(dialed.target, dialed.outcome) for dialed in report.dial_results] == [("+14155550101", "busy")]
 
 
-async def test_a_callee_who_answers_is_told_the_whisper(place):
+async def test_a_callee_who_answers_is_told_the_whisper(place_call):
     number = '<Number url="/whisper">+14155550101</Number>'
-    peer = Peer(
-        {VOICE: dial(number, f'callerId="{TO}"'), "/whisper": "<Say>A sales call.</Say>", "/dialed": "<Hangup/>"}
+    peer = ScriptedGateway(
+        {VOICE: dial_twiml(number, f'callerId="{TO}"'), "/whisper": "<Say>A sales call.</Say>", "/dialed": "<Hangup/>"}
     )
     events = []
-    report = await place(peer, dials=[Callee("answered", ring=0.05, talk=0.1)], on_event=events.append)
-    (dialed,) = report.dialed
-    assert (dialed.outcome, dialed.caller_id, dialed.whisper) == ("answered", TO, "A sales call.")
-    assert peer.form("/whisper")["ParentCallSid"] == report.call_sid
-    assert peer.form("/whisper")["CallSid"] != report.call_sid
-    assert peer.form("/dialed")["DialCallStatus"] == "completed"
-    assert peer.form("/dialed")["DialCallDuration"] == "1"
-    assert [type(event) for event in events] == [Ringing, Dialing, Bridged, Ended]
-    assert report.ended == "hangup"
+    report = await place_call(
+        peer, callees=[Callee("answered", ring_seconds=0.05, talk_seconds=0.1)], on_event=events.append
+    )
+    (dialed,) = report.dial_results
+    assert (dialed.outcome, dialed.caller_id, dialed.whisper_text) == ("answered", TO, "A sales call.")
+    assert peer.form_of("/whisper")["ParentCallSid"] == report.call_sid
+    assert peer.form_of("/whisper")["CallSid"] != report.call_sid
+    assert peer.form_of("/dialed")["DialCallStatus"] == "completed"
+    assert peer.form_of("/dialed")["DialCallDuration"] == "1"
+    assert [type(event) for event in events] == [CallPlaced, DialStarted, CallBridged, CallEnded]
+    assert report.ending == "hangup"
 
 
-async def test_a_whisper_that_cannot_be_played_fails_the_transfer(place):
-    peer = Peer({VOICE: dial('<Number url="/whisper">+14155550101</Number>'), "/whisper": "<Whisper/>", "/dialed": ""})
-    report = await place(peer)
-    assert peer.form("/dialed")["DialCallStatus"] == "failed"
-    assert [error.code for error in report.errors] == [error_codes.SCHEMA]
+async def test_a_whisper_that_cannot_be_played_fails_the_transfer(place_call):
+    peer = ScriptedGateway(
+        {VOICE: dial_twiml('<Number url="/whisper">+14155550101</Number>'), "/whisper": "<Whisper/>", "/dialed": ""}
+    )
+    report = await place_call(peer)
+    assert peer.form_of("/dialed")["DialCallStatus"] == "failed"
+    assert [error.code for error in report.errors] == [error_codes.SCHEMA_VALIDATION]
 
 
-async def test_targets_ring_together_or_in_turn(place):
+async def test_targets_ring_together_or_in_turn(place_call):
     numbers = "<Number>+14155550101</Number><Number>+14155550102</Number><Sip>sip:desk@office.example</Sip>"
-    dials = {"+14155550101": "no-answer", "+14155550102": Callee(ring=0.1, talk=0.0)}
+    dials = {"+14155550101": "no-answer", "+14155550102": Callee(ring_seconds=0.1, talk_seconds=0.0)}
     for more, rung in [("", 3), ('sequential="true"', 2)]:
-        peer = Peer({VOICE: dial(numbers, more), "/dialed": ""})
-        report = await place(peer, dials=dials)
-        assert len(report.dialed) == rung
-        assert [dialed.target for dialed in report.dialed if dialed.outcome == "answered"] == ["+14155550102"]
+        peer = ScriptedGateway({VOICE: dial_twiml(numbers, more), "/dialed": ""})
+        report = await place_call(peer, callees=dials)
+        assert len(report.dial_results) == rung
+        assert [dialed.target for dialed in report.dial_results if dialed.outcome == "answered"] == ["+14155550102"]
 
 
-async def test_a_ring_lasts_no_longer_than_the_verb_says(place):
-    peer = Peer({VOICE: dial(more='timeout="1"'), "/dialed": ""})
-    report = await place(peer, dials=[Callee(ring=20)])
-    assert report.dialed[0].outcome == "no-answer"
+async def test_a_ring_lasts_no_longer_than_the_verb_says(place_call):
+    peer = ScriptedGateway({VOICE: dial_twiml(more='timeout="1"'), "/dialed": ""})
+    report = await place_call(peer, callees=[Callee(ring_seconds=20)])
+    assert report.dial_results[0].outcome == "no-answer"
     assert report.seconds < 10
 
 
-async def test_without_an_action_the_next_verb_follows(place):
-    peer = Peer({VOICE: "<Dial>+14155550101</Dial><Say>Back again.</Say>"})
-    report = await place(peer, dials=["failed"])
-    assert report.spoken == ("Back again.",)
+async def test_without_an_action_the_next_verb_follows(place_call):
+    peer = ScriptedGateway({VOICE: "<Dial>+14155550101</Dial><Say>Back again.</Say>"})
+    report = await place_call(peer, callees=["failed"])
+    assert report.say_texts == ("Back again.",)
 
 
 @pytest.mark.parametrize("twiml", ["<Dial>12</Dial>", '<Dial callerId="me">+14155550101</Dial>'])
-async def test_a_dial_that_cannot_be_placed_ends_the_call(place, twiml):
-    report = await place(Peer({VOICE: twiml}))
-    assert report.ended == "error"
+async def test_a_dial_that_cannot_be_placed_ends_the_call(place_call, twiml):
+    report = await place_call(ScriptedGateway({VOICE: twiml}))
+    assert report.ending == "error"
     assert report.errors[0].code in (error_codes.DIAL_NUMBER, error_codes.DIAL_CALLER_ID)
 
 
@@ -155,37 +161,37 @@ async def test_a_dial_that_cannot_be_placed_ends_the_call(place, twiml):
         (Response("<Response>", media_type="text/xml"), error_codes.PARSE_FAILURE),
         (Response(" " * 70_000, media_type="text/xml"), error_codes.BODY_TOO_LARGE),
         ("<Connect><Stream url='ws://gateway.example/media'/></Connect>", error_codes.STREAM_SCHEME),
-        ("<Gather/>", error_codes.SCHEMA),
+        ("<Gather/>", error_codes.SCHEMA_VALIDATION),
     ],
 )
-async def test_a_bad_answer_ends_the_call(place, page, code):
-    peer = Peer({VOICE: page})
-    report = await place(peer)
-    assert report.ended == "error"
+async def test_a_bad_answer_ends_the_call(place_call, page, code):
+    peer = ScriptedGateway({VOICE: page})
+    report = await place_call(peer)
+    assert report.ending == "error"
     assert [error.code for error in report.errors] == [code]
-    assert peer.form(STATUS)["CallDuration"] == "0"
-    assert report.heard.strip(b"\xff") == b""
+    assert peer.form_of(STATUS)["CallDuration"] == "0"
+    assert report.heard_audio.strip(b"\xff") == b""
 
 
-async def test_the_numbers_fallback_is_asked_when_the_webhook_fails(place):
-    peer = Peer({VOICE: Response(status_code=500), "/fallback": "<Say>Sorry.</Say>"})
-    report = await place(peer, fallback="/fallback")
-    assert report.ended == "twiml"
-    assert report.spoken == ("Sorry.",)
-    assert peer.form("/fallback")["ErrorCode"] == "11200"
-    assert peer.form("/fallback")["ErrorUrl"] == PUBLIC + VOICE
+async def test_the_numbers_fallback_is_asked_when_the_webhook_fails(place_call):
+    peer = ScriptedGateway({VOICE: Response(status_code=500), "/fallback": "<Say>Sorry.</Say>"})
+    report = await place_call(peer, fallback="/fallback")
+    assert report.ending == "twiml"
+    assert report.say_texts == ("Sorry.",)
+    assert peer.form_of("/fallback")["ErrorCode"] == "11200"
+    assert peer.form_of("/fallback")["ErrorUrl"] == PUBLIC + VOICE
 
 
-async def test_documents_that_lead_to_each_other_have_an_end(place):
-    report = await place(Peer({VOICE: f"<Redirect>{VOICE}</Redirect>"}))
-    assert report.ended == "error"
+async def test_documents_that_lead_to_each_other_have_an_end(place_call):
+    report = await place_call(ScriptedGateway({VOICE: f"<Redirect>{VOICE}</Redirect>"}))
+    assert report.ending == "error"
     assert report.errors[0].code == error_codes.TOO_MANY_REDIRECTS
 
 
-async def test_a_server_that_is_not_there_is_tried_twice(unused_origin):
-    async with Carrier(unused_origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+async def test_a_server_that_is_not_there_is_tried_twice(refusing_origin):
+    async with TwilioSimulator(refusing_origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
         report = await carrier.call(TO, FROM)
-    assert report.ended == "error"
+    assert report.ending == "error"
     # the voice webhook and the status callback
     assert [error.code for error in report.errors] == [error_codes.HTTP_CONNECTION] * 2
 
@@ -204,9 +210,9 @@ async def test_a_connection_that_breaks_is_retried_with_the_same_token():
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, Carrier(origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+    async with server, TwilioSimulator(origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
         report = await carrier.call(TO, FROM)
-    assert report.ended == "twiml"
+    assert report.ending == "twiml"
     first, second, _ = [
         next(line for line in request.split(b"\r\n") if line.startswith(b"I-Twilio")) for request in asked
     ]
@@ -214,29 +220,29 @@ async def test_a_connection_that_breaks_is_retried_with_the_same_token():
 
 
 async def test_a_refused_socket_is_told_from_a_failed_handshake():
-    async def script(media: Media) -> None:
+    async def script(media: ScriptedMedia) -> None:
         raise AssertionError("no stream is ever opened")
 
-    peer = Peer({VOICE: STREAM}, script)
-    async with serving(peer), Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
-        ticket = await carrier.ring(TO, FROM)
-    async with Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
-        with pytest.raises(error_codes.CarrierError) as refused:
+    peer = ScriptedGateway({VOICE: STREAM}, script)
+    async with serve(peer), TwilioSimulator(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        ticket = await carrier.start_call(TO, FROM)
+    async with TwilioSimulator(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        with pytest.raises(error_codes.TwilioSimError) as refused:
             await carrier.stream(ticket, b"", 1.0)
     assert refused.value.code == error_codes.STREAM_REFUSED
 
 
 async def test_a_cancelled_call_leaves_nothing():
     connected = asyncio.Event()
-    peer = Peer({VOICE: STREAM}, greet_and_stay)
+    peer = ScriptedGateway({VOICE: STREAM}, greet_and_stay)
 
     def watch(event) -> None:
-        if isinstance(event, Connected):
+        if isinstance(event, StreamConnected):
             connected.set()
 
-    async with serving(peer):
+    async with serve(peer):
         before = asyncio.all_tasks()
-        async with Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        async with TwilioSimulator(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
             call = asyncio.create_task(carrier.call(TO, FROM, on_event=watch))
             await connected.wait()
             call.cancel()
@@ -247,21 +253,21 @@ async def test_a_cancelled_call_leaves_nothing():
 
 
 async def test_the_light_way_counts_what_comes_back():
-    async def echo(media: Media) -> None:
+    async def echo(media: ScriptedMedia) -> None:
         while True:
             message = await media.receive()
             if message["event"] == "media":
                 await media.send("media", media={"payload": message["media"]["payload"]})
 
-    peer = Peer({VOICE: STREAM}, echo, echo)
-    async with serving(peer), Carrier(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
-        tickets = [await carrier.ring(TO, FROM), carrier.ticket("wss://gateway.example/echo")]
+    peer = ScriptedGateway({VOICE: STREAM}, echo, echo)
+    async with serve(peer), TwilioSimulator(peer.origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
+        tickets = [await carrier.start_call(TO, FROM), carrier.bare_stream("wss://gateway.example/echo")]
         reports = await asyncio.gather(*(carrier.stream(ticket, tone(0.1), 1.0) for ticket in tickets))
     for report in reports:
-        assert report.sent == 50
-        assert report.messages >= 40
+        assert report.frames_sent == 50
+        assert report.media_messages >= 40
         assert report.errors == ()
-        assert report.stream.closed_by == "caller"
+        assert report.stream_report.closed_by == "caller"
     starts = [media.messages[1]["start"]["customParameters"] for media in peer.medias]
     assert sorted(starts, key=len) == [{}, {"token": "t1"}]
 
@@ -269,11 +275,11 @@ async def test_the_light_way_counts_what_comes_back():
 @pytest.mark.parametrize("server", ["https://gateway.example", "127.0.0.1:8080"])
 def test_only_plain_http_servers_are_connected_to(server):
     with pytest.raises(ValueError, match="plain http"):
-        Carrier(server, PUBLIC, ACCOUNT, TOKEN)
+        TwilioSimulator(server, PUBLIC, ACCOUNT, TOKEN)
 
 
 @pytest.fixture
-def unused_origin():
+def refusing_origin():
     """A port that is bound, so nobody else takes it, and does not listen."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

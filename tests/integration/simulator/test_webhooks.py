@@ -7,17 +7,17 @@ import pytest
 from twilio.request_validator import RequestValidator
 
 from tests.integration.simulator.conftest import FROM, TO
-from tests.integration.simulator.peer import ACCOUNT, PUBLIC, TOKEN
+from tests.support.scripted_gateway import ACCOUNT, PUBLIC, TOKEN
 from vocelio.gateway.simulator import error_codes
-from vocelio.gateway.simulator.behavior import Switches
+from vocelio.gateway.simulator.behavior import TwilioBehavior
 from vocelio.gateway.simulator.signing import HEADER, SETTINGS_HEADER, SharedKey
-from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.simulator.simulator import TwilioSimulator
 
 KEY = SharedKey("webhooks_sharedkey_1", "the secret")
 ANSWER = b"HTTP/1.1 %d x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s"
 
 
-class Trouble:
+class FaultyWebhookServer:
     """A server that answers each request with the next of ``answers``: a status, 0 to break off, None to be silent."""
 
     def __init__(self, *answers):
@@ -29,13 +29,13 @@ class Trouble:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             if "/twilio/voice" in head.partition("\r\n")[0]:
                 self.requests.append(dict(line.split(": ", 1) for line in head.split("\r\n")[1:-2]))
-                await self.say(self.answers.pop(0), writer)
+                await self.send_answer(self.answers.pop(0), writer)
             else:
-                await self.say(200, writer)
+                await self.send_answer(200, writer)
         finally:
             writer.close()
 
-    async def say(self, answer, writer):
+    async def send_answer(self, answer, writer):
         if answer is None:
             await asyncio.sleep(1)
         elif answer:
@@ -44,11 +44,13 @@ class Trouble:
 
 
 @asynccontextmanager
-async def calling(trouble, fragment, **how):
+async def report_with_fragment(trouble, fragment, **how):
     """The report of a call whose voice webhook has that fragment."""
     async with await asyncio.start_server(trouble.answer, "127.0.0.1", 0) as server:
         origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with Carrier(origin, PUBLIC, ACCOUNT, TOKEN, voice=f"/twilio/voice#{fragment}", **how) as carrier:
+        async with TwilioSimulator(
+            origin, PUBLIC, ACCOUNT, TOKEN, voice_path=f"/twilio/voice#{fragment}", **how
+        ) as carrier:
             yield await carrier.call(TO, FROM)
 
 
@@ -72,26 +74,26 @@ async def calling(trouble, fragment, **how):
     ],
 )
 async def test_what_is_asked_again(fragment, answers, code):
-    trouble = Trouble(*answers)
-    async with calling(trouble, f"{fragment}&rt=200") as report:
+    trouble = FaultyWebhookServer(*answers)
+    async with report_with_fragment(trouble, f"{fragment}&rt=200") as report:
         assert [error.code for error in report.errors] == ([code] if code else [])
-        assert report.ended == ("error" if code else "hangup")
+        assert report.ending == ("error" if code else "hangup")
     assert trouble.answers == []
     assert len({request["I-Twilio-Idempotency-Token"] for request in trouble.requests}) == 1
     assert len({request[HEADER] for request in trouble.requests}) == 1
 
 
 async def test_all_attempts_have_one_limit_together():
-    trouble = Trouble(*[None] * 6)
-    async with calling(trouble, "rc=5&rp=rt&rt=200&tt=500") as report:
+    trouble = FaultyWebhookServer(*[None] * 6)
+    async with report_with_fragment(trouble, "rc=5&rp=rt&rt=200&tt=500") as report:
         assert [error.code for error in report.errors] == [error_codes.HTTP_RETRIEVAL]
         assert report.seconds < 2
     assert 1 < len(trouble.requests) <= 3
 
 
 async def test_a_policy_that_is_none_ends_the_call_unasked():
-    trouble = Trouble()
-    async with calling(trouble, "rp=sometimes") as report:
+    trouble = FaultyWebhookServer()
+    async with report_with_fragment(trouble, "rp=sometimes") as report:
         assert [error.code for error in report.errors] == [error_codes.RETRY_POLICY]
     assert trouble.requests == []
 
@@ -99,9 +101,11 @@ async def test_a_policy_that_is_none_ends_the_call_unasked():
 @pytest.mark.parametrize("signs_fragment", [False, True])
 @pytest.mark.parametrize("key", [None, KEY])
 async def test_the_switch_decides_whether_the_fragment_is_signed(key, signs_fragment):
-    trouble = Trouble(200)
-    async with calling(trouble, "rc=3", shared_key=key, switches=Switches(signs_fragment=signs_fragment)) as report:
-        assert report.ended == "hangup"
+    trouble = FaultyWebhookServer(200)
+    async with report_with_fragment(
+        trouble, "rc=3", shared_key=key, behavior=TwilioBehavior(signs_fragment=signs_fragment)
+    ) as report:
+        assert report.ending == "hangup"
     (request,) = trouble.requests
     fields = {
         "CallSid": report.call_sid,

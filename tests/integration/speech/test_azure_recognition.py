@@ -4,43 +4,65 @@ import pytest
 import pytest_asyncio
 
 from tests.emulators.azure import AzureEmulator
-from tests.integration.speech.azure_hearing import DIGITS, KEY, MENU, PAUSE, Ear, account, hear, say
-from tests.integration.speech.machine import SOON, black_hole, not_held, settles, sockets, threads
-from tests.ports import unused
+from tests.support.azure_recognition import (
+    DIGITS,
+    KEY,
+    MENU,
+    PAUSE_AUDIO,
+    MenuRecognitionClient,
+    make_account,
+    recognize,
+    synthesize,
+)
+from tests.support.free_ports import free_ports
+from tests.support.resource_checks import (
+    SOON_SECONDS,
+    loop_not_blocked,
+    silent_server,
+    socket_count,
+    thread_count,
+    wait_until_at_most,
+)
 from vocelio.engine.nlu import matching
-from vocelio.gateway.config import Azure
+from vocelio.gateway.config import AzureSettings
 from vocelio.gateway.speech.azure import recognition, recognizer, sdk_resources
 from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
-from vocelio.gateway.speech.interfaces import CredentialsRefused, Expectation, Heard, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import (
+    AuthenticationFailed,
+    RecognitionHints,
+    RequestNotSupported,
+    SpeechError,
+    Transcript,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-NOTHING = Heard("", 0.0, final=True)
+NO_TRANSCRIPT = Transcript("", 0.0, final=True)
 
 
 @pytest.fixture
-def ear(speech):
-    return speech[0]
+def local_recognizer(offline_speech):
+    return offline_speech[0]
 
 
 @pytest.fixture(scope="module")
-def mouth(speech):
-    return speech[1]
+def local_synthesizer(offline_speech):
+    return offline_speech[1]
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
-async def billing(mouth):
-    return await say(mouth, "billing please")
+async def billing_audio(local_synthesizer):
+    return await synthesize(local_synthesizer, "billing please")
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def emulator(ear, mouth):
-    async with AzureEmulator(ear, mouth, MENU.phrases, KEY) as emulator:
+async def emulator(local_recognizer, local_synthesizer):
+    async with AzureEmulator(local_recognizer, local_synthesizer, MENU.phrases, KEY) as emulator:
         yield emulator
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def azure(emulator):
-    azure = AzureRecognizer(account(emulator))
+async def azure_recognizer(emulator):
+    azure = AzureRecognizer(make_account(emulator))
     await azure.start()
     yield azure
     await azure.aclose()
@@ -50,34 +72,38 @@ async def azure(emulator):
     ("said", "written", "meant"),
     [("billing", "Billing.", "billing"), ("technical help please", "Technical help, please.", "support")],
 )
-async def test_what_is_said_is_heard_and_understood(azure, emulator, mouth, said, written, meant):
-    heard = await hear(azure, await say(mouth, said))
+async def test_what_is_said_is_heard_and_understood(
+    azure_recognizer, emulator, local_synthesizer, said, written, meant
+):
+    heard = await recognize(azure_recognizer, await synthesize(local_synthesizer, said))
     assert heard.text == written
     assert 0 < heard.confidence <= 1
     assert emulator.heard == [said]
-    assert matching.choice(heard.text, {"billing": ["billing"], "support": ["technical help"]}) == meant
+    assert matching.match_choice(heard.text, {"billing": ["billing"], "support": ["technical help"]}) == meant
 
 
-async def test_digits_are_heard_as_figures(azure, ear, mouth):
-    async with AzureEmulator(ear, mouth, DIGITS.phrases[:10], KEY) as emulator:
-        azure = AzureRecognizer(account(emulator))
-        heard = await hear(azure, await say(mouth, "four one three", "en-us+f2"), DIGITS)
-        await azure.aclose()
+async def test_digits_are_heard_as_figures(azure_recognizer, local_recognizer, local_synthesizer):
+    async with AzureEmulator(local_recognizer, local_synthesizer, DIGITS.phrases[:10], KEY) as emulator:
+        azure_recognizer = AzureRecognizer(make_account(emulator))
+        heard = await recognize(
+            azure_recognizer, await synthesize(local_synthesizer, "four one three", "en-us+f2"), DIGITS
+        )
+        await azure_recognizer.aclose()
     assert emulator.contexts[0].get("dgi") is None  # no list of phrases
-    assert matching.digits(heard.text) == heard.text.rstrip(".")
+    assert matching.parse_digits(heard.text) == heard.text.rstrip(".")
     assert len(heard.text) == len("413.")
 
 
-async def test_the_sound_arrives_as_it_was_fed(azure, emulator, billing):
-    await hear(azure, billing)
-    await settles(lambda: -len(emulator.sounds), -1)
-    assert emulator.sounds == [PAUSE + billing + PAUSE]
+async def test_the_sound_arrives_as_it_was_fed(azure_recognizer, emulator, billing_audio):
+    await recognize(azure_recognizer, billing_audio)
+    await wait_until_at_most(lambda: -len(emulator.sounds), -1)
+    assert emulator.sounds == [PAUSE_AUDIO + billing_audio + PAUSE_AUDIO]
 
 
-async def test_partials_come_before_the_end(azure, billing):
-    ear = Ear(azure)
-    ear.feed(PAUSE + billing)
-    async with asyncio.timeout(3 * SOON):
+async def test_partials_come_before_the_end(azure_recognizer, billing_audio):
+    ear = MenuRecognitionClient(azure_recognizer)
+    ear.feed(PAUSE_AUDIO + billing_audio)
+    async with asyncio.timeout(3 * SOON_SECONDS):
         await ear.any_partial.wait()
     assert not ear.outcome.done()
     ear.recognition.finish()
@@ -86,97 +112,109 @@ async def test_partials_come_before_the_end(azure, billing):
     assert ear.partials[0].confidence < final.confidence
 
 
-async def test_the_service_may_find_the_end_by_itself(azure, billing):
-    ear = Ear(azure)
-    ear.feed(PAUSE + billing + PAUSE * 3)
+async def test_the_service_may_find_the_end_by_itself(azure_recognizer, billing_audio):
+    ear = MenuRecognitionClient(azure_recognizer)
+    ear.feed(PAUSE_AUDIO + billing_audio + PAUSE_AUDIO * 3)
     assert (await ear.result()).text == "Billing, please."
     ear.recognition.finish()  # comes too late, and nothing comes of it
-    ear.feed(PAUSE)
-    assert azure.sessions == 0
+    ear.feed(PAUSE_AUDIO)
+    assert azure_recognizer.sessions == 0
 
 
-async def test_what_is_not_understood_before_the_answer_does_not_end_it(azure, mouth, billing):
-    ear = Ear(azure)
-    ear.feed(PAUSE + await say(mouth, "turn the music down") + PAUSE * 3 + billing + PAUSE * 3)
+async def test_what_is_not_understood_before_the_answer_does_not_end_it(
+    azure_recognizer, local_synthesizer, billing_audio
+):
+    ear = MenuRecognitionClient(azure_recognizer)
+    ear.feed(
+        PAUSE_AUDIO
+        + await synthesize(local_synthesizer, "turn the music down")
+        + PAUSE_AUDIO * 3
+        + billing_audio
+        + PAUSE_AUDIO * 3
+    )
     assert (await ear.result()).text.startswith("Billing")
 
 
 @pytest.mark.parametrize(("silence", "milliseconds"), [(0.6, 600), (0.001, 100), (60.0, 5000)])
-async def test_the_flow_says_which_silence_ends_an_utterance(azure, emulator, billing, silence, milliseconds):
-    await hear(azure, billing, Expectation(MENU.phrases, silence=silence))
+async def test_the_flow_says_which_silence_ends_an_utterance(
+    azure_recognizer, emulator, billing_audio, silence, milliseconds
+):
+    await recognize(azure_recognizer, billing_audio, RecognitionHints(MENU.phrases, silence_seconds=silence))
     detection = emulator.contexts[-1]["phraseDetection"]
     assert detection["CONVERSATION"]["segmentation"]["segmentationSilenceTimeoutMs"] == milliseconds
     assert detection["enrichment"]["profanity"] == "raw"
 
 
-async def test_the_flow_says_language_and_phrases(azure, emulator, billing):
-    await hear(azure, billing, Expectation(("à bientôt", "billing"), language="fr-FR"))
+async def test_the_flow_says_language_and_phrases(azure_recognizer, emulator, billing_audio):
+    await recognize(azure_recognizer, billing_audio, RecognitionHints(("à bientôt", "billing"), language="fr-FR"))
     context = emulator.contexts[-1]
     assert context["phraseDetection"]["language"] == "fr-FR"
     assert [item["Text"] for item in context["dgi"]["Groups"][0]["Items"]] == ["à bientôt", "billing"]
 
 
-async def test_what_is_not_understood_is_an_empty_final(azure, mouth):
-    assert await hear(azure, await say(mouth, "turn the music down")) == NOTHING
+async def test_what_is_not_understood_is_an_empty_final(azure_recognizer, local_synthesizer):
+    assert (
+        await recognize(azure_recognizer, await synthesize(local_synthesizer, "turn the music down")) == NO_TRANSCRIPT
+    )
 
 
-@pytest.mark.parametrize("sound", [b"", PAUSE])
-async def test_silence_is_an_empty_final(azure, sound):
-    ear = Ear(azure)
+@pytest.mark.parametrize("sound", [b"", PAUSE_AUDIO])
+async def test_silence_is_an_empty_final(azure_recognizer, sound):
+    ear = MenuRecognitionClient(azure_recognizer)
     ear.feed(sound)
     ear.recognition.finish()
     ear.recognition.finish()
-    assert await ear.result() == NOTHING
+    assert await ear.result() == NO_TRANSCRIPT
 
 
-async def test_nothing_is_called_back_after_closing(azure, emulator, billing):
-    ears = [Ear(azure) for _ in range(4)]
+async def test_nothing_is_called_back_after_closing(azure_recognizer, emulator, billing_audio):
+    ears = [MenuRecognitionClient(azure_recognizer) for _ in range(4)]
     ears[0].recognition.close()  # before the SDK has been called
-    await settles(lambda: -emulator.sockets, -3)
+    await wait_until_at_most(lambda: -emulator.sockets, -3)
     for ear in ears:
-        ear.feed(PAUSE + billing)
+        ear.feed(PAUSE_AUDIO + billing_audio)
     await ears[2].any_partial.wait()
     ears[1].recognition.finish()
     for ear in ears:
         ear.recognition.close()
         ear.recognition.close()
-        ear.feed(PAUSE)
+        ear.feed(PAUSE_AUDIO)
         ear.recognition.finish()
         ear.partials.clear()
-    await settles(lambda: emulator.sockets, 0)
+    await wait_until_at_most(lambda: emulator.sockets, 0)
     assert not any(ear.outcome.done() or ear.partials for ear in ears)
-    assert azure.sessions == azure.stuck == 0
+    assert azure_recognizer.sessions == azure_recognizer.stuck == 0
 
 
-async def test_the_service_may_hang_up_before_anybody_speaks(azure, emulator, billing):
-    ear = Ear(azure)
-    await settles(lambda: -emulator.opened, -2)  # one was the start's
-    emulator.hang_up()
-    await settles(lambda: -emulator.opened, -3)  # the SDK has connected anew
-    ear.feed(PAUSE + billing + PAUSE)
+async def test_the_service_may_hang_up_before_anybody_speaks(azure_recognizer, emulator, billing_audio):
+    ear = MenuRecognitionClient(azure_recognizer)
+    await wait_until_at_most(lambda: -emulator.opened, -2)  # one was the start's
+    emulator.close_sockets()
+    await wait_until_at_most(lambda: -emulator.opened, -3)  # the SDK has connected anew
+    ear.feed(PAUSE_AUDIO + billing_audio + PAUSE_AUDIO)
     ear.recognition.finish()
     assert (await ear.result()).text == "Billing, please."
 
 
-async def test_many_at_once(azure, billing):
-    heard = await asyncio.gather(*(hear(azure, billing, live=True) for _ in range(8)))
+async def test_many_at_once(azure_recognizer, billing_audio):
+    heard = await asyncio.gather(*(recognize(azure_recognizer, billing_audio, live=True) for _ in range(8)))
     assert {one.text for one in heard} == {"Billing, please."}
 
 
-async def test_too_many_are_refused(emulator, billing):
-    azure = AzureRecognizer(account(emulator), limit=2)
-    ears = [Ear(azure) for _ in range(2)]
+async def test_too_many_are_refused(emulator, billing_audio):
+    azure = AzureRecognizer(make_account(emulator), max_sessions=2)
+    ears = [MenuRecognitionClient(azure) for _ in range(2)]
     with pytest.raises(SpeechError, match="2 connections"):
-        Ear(azure)
+        MenuRecognitionClient(azure)
     ears[0].recognition.close()
-    assert (await hear(azure, billing)).text == "Billing, please."
+    assert (await recognize(azure, billing_audio)).text == "Billing, please."
     ears[1].recognition.close()
     await azure.aclose()
 
 
-async def test_an_endless_utterance_fails(azure):
-    ear = Ear(azure)
-    ear.feed(bytes(recognition.MAX_UTTERANCE))
+async def test_an_endless_utterance_fails(azure_recognizer):
+    ear = MenuRecognitionClient(azure_recognizer)
+    ear.feed(bytes(recognition.MAX_UTTERANCE_BYTES))
     ear.recognition.feed(b"\0")
     assert not ear.outcome.done()  # never from inside the call
     with pytest.raises(SpeechError, match="60 s"):
@@ -184,18 +222,20 @@ async def test_an_endless_utterance_fails(azure):
 
 
 @pytest.mark.parametrize(
-    "phrases", [("a",) * (recognizer.MAX_PHRASES + 1), ("a" * (recognizer.MAX_PHRASE + 1),)], ids=["many", "long"]
+    "phrases",
+    [("a",) * (recognizer.MAX_PHRASES + 1), ("a" * (recognizer.MAX_PHRASE_LENGTH + 1),)],
+    ids=["many", "long"],
 )
-async def test_expecting_too_much_fails(azure, phrases):
-    with pytest.raises(Unsuitable, match="phrase"):
-        azure.open(Expectation(phrases), print, print)
+async def test_expecting_too_much_fails(azure_recognizer, phrases):
+    with pytest.raises(RequestNotSupported, match="phrase"):
+        azure_recognizer.open(RecognitionHints(phrases), print, print)
 
 
-AT_ONCE = recognition.FINAL_SECONDS - 0.5  # nothing was waited for
-IN_TIME = recognition.FINAL_SECONDS + SOON
+AT_ONCE = recognition.FINAL_TIMEOUT_SECONDS - 0.5  # nothing was waited for
+IN_TIME = recognition.FINAL_TIMEOUT_SECONDS + SOON_SECONDS
 FAULTS = {
     "refuse": (SpeechError, AT_ONCE),
-    "401": (CredentialsRefused, AT_ONCE),
+    "401": (AuthenticationFailed, AT_ONCE),
     "429": (SpeechError, AT_ONCE),
     "500": (SpeechError, AT_ONCE),
     "silent": (SpeechError, IN_TIME),
@@ -206,15 +246,15 @@ FAULTS = {
 }
 
 
-async def test_every_fault_is_an_error_in_time(ear, mouth, billing):
+async def test_every_fault_is_an_error_in_time(local_recognizer, local_synthesizer, billing_audio):
     """Side by side, each with a service of its own: one after the other they take 20 s."""
 
     async def fail(fault, kind, seconds):
-        async with AzureEmulator(ear, mouth, MENU.phrases, KEY) as emulator:
+        async with AzureEmulator(local_recognizer, local_synthesizer, MENU.phrases, KEY) as emulator:
             emulator.orders.recognition = fault
-            azure = AzureRecognizer(account(emulator))
-            recognised = Ear(azure)
-            recognised.feed(PAUSE + billing + PAUSE)
+            azure = AzureRecognizer(make_account(emulator))
+            recognised = MenuRecognitionClient(azure)
+            recognised.feed(PAUSE_AUDIO + billing_audio + PAUSE_AUDIO)
             recognised.recognition.finish()
             await asyncio.wait((recognised.outcome,), timeout=seconds)
             assert recognised.outcome.done(), fault
@@ -222,94 +262,94 @@ async def test_every_fault_is_an_error_in_time(ear, mouth, billing):
             assert type(error) is kind, fault
             assert "billing" not in str(error).lower()
             assert KEY not in str(error)
-            async with asyncio.timeout(sdk_resources.CLOSE_SECONDS + SOON):
+            async with asyncio.timeout(sdk_resources.CLOSE_TIMEOUT_SECONDS + SOON_SECONDS):
                 await azure.aclose()
 
     await asyncio.gather(*(fail(fault, *expected) for fault, expected in FAULTS.items()))
 
 
 async def test_nobody_there_is_an_error_at_once():
-    azure = AzureRecognizer(Azure(key=KEY, host=f"ws://127.0.0.1:{unused()[0]}"))
+    azure = AzureRecognizer(AzureSettings(key=KEY, host=f"ws://127.0.0.1:{free_ports()[0]}"))
     with pytest.raises(SpeechError, match="cannot be reached"):
-        await Ear(azure).result(AT_ONCE)
+        await MenuRecognitionClient(azure).result(AT_ONCE)
     await azure.aclose()
 
 
-async def test_a_connection_that_is_never_answered_is_an_error_in_time(billing):
-    async with black_hole() as host:
-        azure = AzureRecognizer(Azure(key=KEY, host=host))
-        silent, speaking = Ear(azure), Ear(azure)
-        speaking.feed(billing)
+async def test_a_connection_that_is_never_answered_is_an_error_in_time(billing_audio):
+    async with silent_server() as host:
+        azure = AzureRecognizer(AzureSettings(key=KEY, host=host))
+        silent, speaking = MenuRecognitionClient(azure), MenuRecognitionClient(azure)
+        speaking.feed(billing_audio)
         with pytest.raises(SpeechError, match="cannot be reached in time"):
-            await speaking.result(recognition.CONNECT_SECONDS + 0.5)
+            await speaking.result(recognition.CONNECT_TIMEOUT_SECONDS + 0.5)
         assert not silent.outcome.done()  # it has asked for nothing yet
         silent.recognition.close()
         await azure.aclose()
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind"), [("401", CredentialsRefused), ("500", SpeechError), ("refuse", SpeechError)]
+    ("fault", "kind"), [("401", AuthenticationFailed), ("500", SpeechError), ("refuse", SpeechError)]
 )
-async def test_a_start_that_is_refused_says_so_and_may_be_better_later(emulator, billing, fault, kind):
+async def test_a_start_that_is_refused_says_so_and_may_be_better_later(emulator, billing_audio, fault, kind):
     emulator.orders.recognition = fault
-    azure = AzureRecognizer(account(emulator))
+    azure = AzureRecognizer(make_account(emulator))
     with pytest.raises(SpeechError) as error:
         await azure.start()
     assert type(error.value) is kind
     emulator.orders.recognition = ""
-    assert (await hear(azure, billing)).text == "Billing, please."
+    assert (await recognize(azure, billing_audio)).text == "Billing, please."
     await azure.aclose()
 
 
 async def test_a_wrong_key_is_refused_and_shown_nowhere(emulator):
-    wrong = account(emulator, "a wrong key")
+    wrong = make_account(emulator, "a wrong key")
     azure = AzureRecognizer(wrong)
-    with pytest.raises(CredentialsRefused) as error:
+    with pytest.raises(AuthenticationFailed) as error:
         await azure.start()
     await azure.aclose()
     assert "a wrong key" not in f"{error.value!r} {wrong!r} {wrong.__rich_repr__()}"
 
 
-async def test_the_end_of_a_session_takes_long_and_delays_nobody(azure, emulator, billing):
+async def test_the_end_of_a_session_takes_long_and_delays_nobody(azure_recognizer, emulator, billing_audio):
     emulator.orders.recognition = "slow_close"
-    slow = [Ear(azure) for _ in range(10)]
+    slow = [MenuRecognitionClient(azure_recognizer) for _ in range(10)]
     for ear in slow:
-        ear.feed(PAUSE + billing)
+        ear.feed(PAUSE_AUDIO + billing_audio)
     await asyncio.gather(*(ear.any_partial.wait() for ear in slow))
     emulator.orders.recognition = ""
-    async with not_held():
+    async with loop_not_blocked():
         for ear in slow:
             ear.recognition.close()
         for _ in range(5):
-            async with asyncio.timeout(SOON):
-                assert (await hear(azure, billing)).text == "Billing, please."
+            async with asyncio.timeout(SOON_SECONDS):
+                assert (await recognize(azure_recognizer, billing_audio)).text == "Billing, please."
     assert emulator.sockets >= 10  # those are still closing
 
 
-async def test_closing_fails_what_is_open_and_leaves_behind_what_hangs(emulator, billing, caplog):
+async def test_closing_fails_what_is_open_and_leaves_behind_what_hangs(emulator, billing_audio, caplog):
     emulator.orders.recognition = "silent"
-    azure = AzureRecognizer(account(emulator))
-    closed, ear = Ear(azure), Ear(azure)
+    azure = AzureRecognizer(make_account(emulator))
+    closed, ear = MenuRecognitionClient(azure), MenuRecognitionClient(azure)
     for one in (closed, ear):
-        one.feed(billing)
-    await settles(lambda: -emulator.sockets, -2)
+        one.feed(billing_audio)
+    await wait_until_at_most(lambda: -emulator.sockets, -2)
     closed.recognition.close()
-    async with asyncio.timeout(sdk_resources.CLOSE_SECONDS + SOON):
+    async with asyncio.timeout(sdk_resources.CLOSE_TIMEOUT_SECONDS + SOON_SECONDS):
         await azure.aclose()
     with pytest.raises(SpeechError, match="closed"):
         await ear.result()
     with pytest.raises(SpeechError, match="closed"):
-        Ear(azure)
+        MenuRecognitionClient(azure)
     assert "left behind" in caplog.text
 
 
-async def test_nothing_is_left_of_many_sessions(emulator, billing):
-    before, connections = threads(), sockets()
-    azure = AzureRecognizer(account(emulator))
+async def test_nothing_is_left_of_many_sessions(emulator, billing_audio):
+    before, connections = thread_count(), socket_count()
+    azure = AzureRecognizer(make_account(emulator))
     await azure.start()
     for _ in range(6):
-        await asyncio.gather(*(hear(azure, billing, live=True) for _ in range(5)))
+        await asyncio.gather(*(recognize(azure, billing_audio, live=True) for _ in range(5)))
     await azure.aclose()
     assert azure.sessions == azure.stuck == emulator.sockets == 0
-    await settles(threads, before)
-    await settles(sockets, connections)
+    await wait_until_at_most(thread_count, before)
+    await wait_until_at_most(socket_count, connections)

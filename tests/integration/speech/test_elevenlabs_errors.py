@@ -8,37 +8,37 @@ from aiohttp import web
 
 from tests.emulators.elevenlabs import VOICE, ElevenLabsEmulator
 from vocelio.engine.voice import Voice
-from vocelio.gateway.config import ElevenLabs
+from vocelio.gateway.config import ElevenLabsSettings
 from vocelio.gateway.speech.elevenlabs import errors, realtime_protocol
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
-from vocelio.gateway.speech.interfaces import CredentialsRefused, Expectation, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import AuthenticationFailed, RecognitionHints, RequestNotSupported, SpeechError
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 
-def named(name: str) -> dict[str, object]:
+def make_voice(name: str) -> dict[str, object]:
     return {"detail": {"status": name, "message": "what was said: secret"}}
 
 
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (401, named("invalid_api_key"), CredentialsRefused),
-        (401, named("quota_exceeded"), CredentialsRefused),
-        (402, {"detail": {"type": "payment_required", "code": "paid_plan_required"}}, Unsuitable),
-        (402, None, CredentialsRefused),
-        (403, None, CredentialsRefused),
-        (429, named("quota_exceeded"), CredentialsRefused),
-        (429, named("too_many_concurrent_requests"), SpeechError),
-        (429, named("system_busy"), SpeechError),
+        (401, make_voice("invalid_api_key"), AuthenticationFailed),
+        (401, make_voice("quota_exceeded"), AuthenticationFailed),
+        (402, {"detail": {"type": "payment_required", "code": "paid_plan_required"}}, RequestNotSupported),
+        (402, None, AuthenticationFailed),
+        (403, None, AuthenticationFailed),
+        (429, make_voice("quota_exceeded"), AuthenticationFailed),
+        (429, make_voice("too_many_concurrent_requests"), SpeechError),
+        (429, make_voice("system_busy"), SpeechError),
         (500, "<html>secret</html>", SpeechError),
         (307, None, SpeechError),
         (None, None, SpeechError),
-        (404, named("voice_not_found"), Unsuitable),
-        (400, named("max_character_limit_exceeded"), Unsuitable),
-        (422, {"detail": [{"loc": ["body", "text"], "input": "secret"}]}, Unsuitable),
-        (400, named("a secret\nline"), Unsuitable),
+        (404, make_voice("voice_not_found"), RequestNotSupported),
+        (400, make_voice("max_character_limit_exceeded"), RequestNotSupported),
+        (422, {"detail": [{"loc": ["body", "text"], "input": "secret"}]}, RequestNotSupported),
+        (400, make_voice("a secret\nline"), RequestNotSupported),
     ],
 )
 def test_an_answer_is_the_account_the_request_or_the_service(status, body, expected: type[SpeechError]):
@@ -50,23 +50,23 @@ def test_an_answer_is_the_account_the_request_or_the_service(status, body, expec
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("auth_error", CredentialsRefused),
-        ("quota_exceeded", CredentialsRefused),
-        ("unaccepted_terms", CredentialsRefused),
+        ("auth_error", AuthenticationFailed),
+        ("quota_exceeded", AuthenticationFailed),
+        ("unaccepted_terms", AuthenticationFailed),
         ("rate_limited", SpeechError),
         ("queue_overflow", SpeechError),
         ("resource_exhausted", SpeechError),
         ("transcriber_error", SpeechError),
         ("error", SpeechError),
         ("something_new", SpeechError),
-        ("input_error", Unsuitable),
-        ("invalid_request", Unsuitable),
-        ("chunk_size_exceeded", Unsuitable),
+        ("input_error", RequestNotSupported),
+        ("invalid_request", RequestNotSupported),
+        ("chunk_size_exceeded", RequestNotSupported),
     ],
 )
 def test_an_error_message_is_the_account_the_request_or_the_service(name: str, expected: type[SpeechError]):
-    match realtime_protocol.parse(f'{{"message_type": "{name}", "error": "what was said: secret"}}'):
-        case realtime_protocol.Failed(told):
+    match realtime_protocol.parse_message(f'{{"message_type": "{name}", "error": "what was said: secret"}}'):
+        case realtime_protocol.SessionFailed(told):
             assert type(errors.from_message(told)) is expected
             assert "secret" not in str(errors.from_message(told))
         case other:
@@ -76,38 +76,38 @@ def test_an_error_message_is_the_account_the_request_or_the_service(name: str, e
 @pytest.mark.parametrize("received", ["", "no json", b"\xff\xfe", "[]", '{"text": "a"}', '{"message_type": 5}'])
 def test_what_is_no_message_is_an_error(received):
     with pytest.raises(SpeechError, match="no message"):
-        realtime_protocol.parse(received)
+        realtime_protocol.parse_message(received)
 
 
 @pytest.mark.parametrize("kind", ["warning", "committed_transcript_with_timestamps", "edited_transcript", "new"])
 def test_what_does_not_matter_is_passed_over(kind: str):
-    assert realtime_protocol.parse(f'{{"message_type": "{kind}", "warning": "w", "text": "t"}}') is None
+    assert realtime_protocol.parse_message(f'{{"message_type": "{kind}", "warning": "w", "text": "t"}}') is None
 
 
 @pytest.fixture
-async def elsewhere() -> AsyncIterator[ElevenLabsEmulator]:
+async def other_emulator() -> AsyncIterator[ElevenLabsEmulator]:
     async with ElevenLabsEmulator(LocalRecognizer(), LocalSynthesizer(), ()) as emulator:
         yield emulator
 
 
-async def test_a_redirect_takes_the_key_nowhere(elsewhere: ElevenLabsEmulator):
+async def test_a_redirect_takes_the_key_nowhere(other_emulator: ElevenLabsEmulator):
     async def redirect(request: web.Request) -> web.Response:
-        raise web.HTTPTemporaryRedirect(elsewhere.base_url + request.path_qs)
+        raise web.HTTPTemporaryRedirect(other_emulator.base_url + request.path_qs)
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", redirect)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    account = ElevenLabs(elsewhere.key, f"http://127.0.0.1:{runner.addresses[0][1]}")
+    account = ElevenLabsSettings(other_emulator.key, f"http://127.0.0.1:{runner.addresses[0][1]}")
     synthesizer, recognizer = ElevenLabsSynthesizer(account), ElevenLabsRecognizer(account)
     with pytest.raises(SpeechError, match="307"):
         await anext(synthesizer.speak("yes", Voice(tier="elevenlabs", name=VOICE)))
     outcome: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    recognizer.open(Expectation(("yes",)), lambda _: None, outcome.set_exception)
+    recognizer.open(RecognitionHints(("yes",)), lambda _: None, outcome.set_exception)
     with pytest.raises(SpeechError, match="307"):
         await outcome
-    assert not elsewhere.requests
+    assert not other_emulator.requests
     await synthesizer.aclose()
     await recognizer.aclose()
     await runner.cleanup()
@@ -115,14 +115,14 @@ async def test_a_redirect_takes_the_key_nowhere(elsewhere: ElevenLabsEmulator):
 
 async def test_a_key_for_speech_alone_is_a_good_key():
     async def refuse(_: web.Request) -> web.Response:
-        return web.json_response(named("missing_permissions"), status=401)
+        return web.json_response(make_voice("missing_permissions"), status=401)
 
     app = web.Application()
     app.router.add_get("/v1/models", refuse)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    synthesizer = ElevenLabsSynthesizer(ElevenLabs("sk", f"http://127.0.0.1:{runner.addresses[0][1]}"))
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings("sk", f"http://127.0.0.1:{runner.addresses[0][1]}"))
     await synthesizer.start()
     await synthesizer.aclose()
     await runner.cleanup()

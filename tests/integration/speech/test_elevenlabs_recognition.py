@@ -7,56 +7,62 @@ import pytest
 import pytest_asyncio
 
 from tests.emulators.elevenlabs import ElevenLabsEmulator
-from tests.emulators.orders import Fault
-from tests.integration.speech import hearing
-from tests.integration.speech.hearing import FRAME, PAUSE
-from tests.integration.speech.machine import SOON, become, in_use, not_held
+from tests.emulators.fault_plan import Fault
+from tests.support import recognition_client
+from tests.support.recognition_client import FRAME_BYTES, PAUSE_AUDIO
+from tests.support.resource_checks import SOON_SECONDS, loop_not_blocked, resources_in_use, wait_until_equal
 from vocelio.engine.voice import Voice
-from vocelio.gateway.config import ElevenLabs
+from vocelio.gateway.config import ElevenLabsSettings
 from vocelio.gateway.speech.elevenlabs import recognition
 from vocelio.gateway.speech.elevenlabs import recognizer as module
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
-from vocelio.gateway.speech.interfaces import CredentialsRefused, Expectation, Heard, SpeechError, Unsuitable
-from vocelio.gateway.speech.local.grammar import normal
+from vocelio.gateway.speech.interfaces import (
+    AuthenticationFailed,
+    RecognitionHints,
+    RequestNotSupported,
+    SpeechError,
+    Transcript,
+)
+from vocelio.gateway.speech.local.grammar import normalize_phrase
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 PHRASES = ("billing", "technical help", "buy something", "my invoice")
-MENU = Expectation(PHRASES)
-LONG_PAUSE = PAUSE * 5  # 1.5 s
+MENU = RecognitionHints(PHRASES)
+LONG_PAUSE = PAUSE_AUDIO * 5  # 1.5 s
 PATIENCE = 1.5
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class Ear(hearing.Ear):
+class CountingRecognitionClient(recognition_client.RecognitionClient):
     """One that counts how often it was called back, and closes when it has heard, as whoever listens does."""
 
-    def __init__(self, recognizer: ElevenLabsRecognizer, expectation: Expectation = MENU) -> None:
+    def __init__(self, recognizer: ElevenLabsRecognizer, expectation: RecognitionHints = MENU) -> None:
         self.calls = 0
         super().__init__(recognizer, expectation)
 
-    def _heard(self, heard: Heard) -> None:
+    def _on_transcript(self, heard: Transcript) -> None:
         self.calls += 1
-        super()._heard(heard)
+        super()._on_transcript(heard)
         if heard.final:
             self.recognition.close()
 
-    def _failed(self, error: SpeechError) -> None:
+    def _on_error(self, error: SpeechError) -> None:
         self.calls += 1
-        super()._failed(error)
+        super()._on_error(error)
         self.recognition.close()
 
 
-async def hear(recognizer: ElevenLabsRecognizer, audio: bytes) -> Heard:
-    ear = Ear(recognizer)
-    ear.feed(PAUSE + audio + PAUSE)
+async def recognize(recognizer: ElevenLabsRecognizer, audio: bytes) -> Transcript:
+    ear = CountingRecognitionClient(recognizer)
+    ear.feed(PAUSE_AUDIO + audio + PAUSE_AUDIO)
     ear.recognition.finish()
     return await ear.result()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def ear() -> AsyncIterator[LocalRecognizer]:
+async def local_recognizer() -> AsyncIterator[LocalRecognizer]:
     ear = LocalRecognizer(workers=2)
     await ear.start()
     yield ear
@@ -64,7 +70,7 @@ async def ear() -> AsyncIterator[LocalRecognizer]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sounds() -> dict[str, bytes]:
+async def caller_audio() -> dict[str, bytes]:
     mouth = LocalSynthesizer()
     said = {text: b"".join([chunk async for chunk in mouth.speak(text, Voice())]) for text in PHRASES}
     await mouth.aclose()
@@ -72,45 +78,45 @@ async def sounds() -> dict[str, bytes]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def emulator(ear: LocalRecognizer) -> AsyncIterator[ElevenLabsEmulator]:
-    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES) as emulator:
+async def emulator(local_recognizer: LocalRecognizer) -> AsyncIterator[ElevenLabsEmulator]:
+    async with ElevenLabsEmulator(local_recognizer, LocalSynthesizer(), PHRASES) as emulator:
         yield emulator
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def recognizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsRecognizer]:
-    recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
+    recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
     yield recognizer
     await recognizer.aclose()
     assert recognizer.sessions == 0
-    await become(lambda: emulator.sockets, 0)
+    await wait_until_equal(lambda: emulator.sockets, 0)
 
 
-async def test_what_was_said_is_what_is_heard(emulator, recognizer, sounds):
+async def test_what_was_said_is_what_is_heard(emulator, recognizer, caller_audio):
     await recognizer.start()
-    for text, sound in sounds.items():
-        heard = await hear(recognizer, sound)
-        assert normal(heard.text) == text
+    for text, sound in caller_audio.items():
+        heard = await recognize(recognizer, sound)
+        assert normalize_phrase(heard.text) == text
         assert heard.confidence > 0.5
-    assert emulator.heard == list(PHRASES)
-    await become(lambda: recognizer.sessions, 0)
+    assert emulator.transcripts == list(PHRASES)
+    await wait_until_equal(lambda: recognizer.sessions, 0)
 
 
-async def test_it_is_connected_before_there_is_sound(emulator, recognizer, sounds):
-    ear = Ear(recognizer)
-    await become(lambda: len(emulator.sessions), 1)
+async def test_it_is_connected_before_there_is_sound(emulator, recognizer, caller_audio):
+    ear = CountingRecognitionClient(recognizer)
+    await wait_until_equal(lambda: len(emulator.sessions), 1)
     await asyncio.sleep(0.05)
     assert emulator.sessions[0].received == 0
-    ear.feed(PAUSE + sounds["billing"] + PAUSE)
+    ear.feed(PAUSE_AUDIO + caller_audio["billing"] + PAUSE_AUDIO)
     ear.recognition.finish()
     assert (await ear.result()).text == "Billing."
     assert len(emulator.sessions) == 1
 
 
-async def test_partials_come_before_the_end_and_are_less_sure(recognizer, sounds):
-    ear = Ear(recognizer)
-    ear.feed(PAUSE + sounds["technical help"] + PAUSE)
-    async with asyncio.timeout(3 * SOON):
+async def test_partials_come_before_the_end_and_are_less_sure(recognizer, caller_audio):
+    ear = CountingRecognitionClient(recognizer)
+    ear.feed(PAUSE_AUDIO + caller_audio["technical help"] + PAUSE_AUDIO)
+    async with asyncio.timeout(3 * SOON_SECONDS):
         await ear.any_partial.wait()
     assert not ear.outcome.done()
     ear.recognition.finish()
@@ -119,9 +125,9 @@ async def test_partials_come_before_the_end_and_are_less_sure(recognizer, sounds
     assert ear.partials[-1].confidence < final.confidence
 
 
-async def test_the_service_may_end_the_utterance_first(recognizer, sounds):
-    ear = Ear(recognizer)
-    ear.feed(PAUSE + sounds["billing"] + LONG_PAUSE)
+async def test_the_service_may_end_the_utterance_first(recognizer, caller_audio):
+    ear = CountingRecognitionClient(recognizer)
+    ear.feed(PAUSE_AUDIO + caller_audio["billing"] + LONG_PAUSE)
     assert (await ear.result()).text == "Billing."
     ear.recognition.finish()
     await asyncio.sleep(0.1)
@@ -129,65 +135,65 @@ async def test_the_service_may_end_the_utterance_first(recognizer, sounds):
 
 
 @pytest.mark.parametrize("order", ["", "tardy"])  # before finish() comes the noise's own empty text, or after it
-async def test_a_noise_before_the_speech_ends_nothing(emulator, recognizer, sounds, order: Fault):
+async def test_a_noise_before_the_speech_ends_nothing(emulator, recognizer, caller_audio, order: Fault):
     emulator.orders.recognition = order
-    ear = Ear(recognizer)
+    ear = CountingRecognitionClient(recognizer)
     noise = bytes(range(0, 256, 8)) * 200  # loud, and no word
-    ear.feed(PAUSE + noise + LONG_PAUSE)
-    await become(lambda: [session.heard for session in emulator.sessions], [[""]])
-    await asyncio.sleep(recognition.EMPTY_SECONDS + 0.1)
+    ear.feed(PAUSE_AUDIO + noise + LONG_PAUSE)
+    await wait_until_equal(lambda: [session.heard for session in emulator.sessions], [[""]])
+    await asyncio.sleep(recognition.EMPTY_RESULT_DELAY_SECONDS + 0.1)
     assert not ear.outcome.done()
-    ear.feed(sounds["my invoice"] + PAUSE)
+    ear.feed(caller_audio["my invoice"] + PAUSE_AUDIO)
     ear.recognition.finish()
     assert (await ear.result()).text == "My invoice."
 
 
-@pytest.mark.parametrize("audio", [b"", PAUSE[:80], PAUSE[: FRAME * 14], LONG_PAUSE], ids=len)
+@pytest.mark.parametrize("audio", [b"", PAUSE_AUDIO[:80], PAUSE_AUDIO[: FRAME_BYTES * 14], LONG_PAUSE], ids=len)
 async def test_nothing_understood_is_an_empty_final(emulator, recognizer, audio: bytes):
-    ear = Ear(recognizer)
+    ear = CountingRecognitionClient(recognizer)
     ear.feed(audio)
     ear.recognition.finish()
     ear.recognition.finish()
-    assert await ear.result() == Heard("", 0.0, final=True)
-    await become(lambda: recognizer.sessions, 0)
+    assert await ear.result() == Transcript("", 0.0, final=True)
+    await wait_until_equal(lambda: recognizer.sessions, 0)
     assert ear.calls == 1
 
 
 @pytest.mark.parametrize("after", [0, 0.002, 0.01, 0.1])
-async def test_closing_at_once_leaves_nothing(emulator, recognizer, sounds, after: float):
-    ears = [Ear(recognizer) for _ in range(5)]
+async def test_closing_at_once_leaves_nothing(emulator, recognizer, caller_audio, after: float):
+    ears = [CountingRecognitionClient(recognizer) for _ in range(5)]
     for ear in ears:
-        ear.feed(PAUSE + sounds["billing"] + PAUSE)
+        ear.feed(PAUSE_AUDIO + caller_audio["billing"] + PAUSE_AUDIO)
         ear.recognition.finish()
     await asyncio.sleep(after)
     calls = [ear.calls for ear in ears]
     for ear in ears:
         ear.recognition.close()
         ear.recognition.close()
-        ear.recognition.feed(PAUSE)
+        ear.recognition.feed(PAUSE_AUDIO)
         ear.recognition.finish()
-    await become(lambda: (recognizer.sessions, emulator.sockets), (0, 0))
+    await wait_until_equal(lambda: (recognizer.sessions, emulator.sockets), (0, 0))
     assert [ear.calls for ear in ears] == calls
 
 
-async def test_twenty_side_by_side(recognizer, sounds):
-    async def hear_in_real_time(text: str) -> Heard:
-        ear, sound = Ear(recognizer), PAUSE + sounds[text] + PAUSE
-        for start in range(0, len(sound), FRAME):
-            ear.recognition.feed(sound[start : start + FRAME])
+async def test_twenty_side_by_side(recognizer, caller_audio):
+    async def hear_in_real_time(text: str) -> Transcript:
+        ear, sound = CountingRecognitionClient(recognizer), PAUSE_AUDIO + caller_audio[text] + PAUSE_AUDIO
+        for start in range(0, len(sound), FRAME_BYTES):
+            ear.recognition.feed(sound[start : start + FRAME_BYTES])
             await asyncio.sleep(0.02)
         ear.recognition.finish()
         return await ear.result()
 
     said = [PHRASES[number % len(PHRASES)] for number in range(20)]
-    async with not_held():  # by the emulator either
+    async with loop_not_blocked():  # by the emulator either
         heard = await asyncio.gather(*map(hear_in_real_time, said))
-    assert [normal(one.text) for one in heard] == said
+    assert [normalize_phrase(one.text) for one in heard] == said
 
 
 FAULTS: dict[Fault, type[SpeechError] | None] = {
     "refuse": SpeechError,
-    "401": CredentialsRefused,
+    "401": AuthenticationFailed,
     "429": SpeechError,
     "500": SpeechError,
     "silent": SpeechError,
@@ -200,100 +206,100 @@ FAULTS: dict[Fault, type[SpeechError] | None] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_every_fault_ends_in_time(emulator, recognizer, sounds, fault: Fault):
-    assert (await hear(recognizer, sounds["billing"])).text == "Billing."
-    hasty = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url), patience=PATIENCE)
+async def test_every_fault_ends_in_time(emulator, recognizer, caller_audio, fault: Fault):
+    assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
+    hasty = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url), timeout_seconds=PATIENCE)
     await hasty.start()
     emulator.orders.recognition = fault
     began = time.monotonic()
     if expected := FAULTS[fault]:
         with pytest.raises(SpeechError) as raised:
-            await hear(hasty, sounds["billing"])
+            await recognize(hasty, caller_audio["billing"])
         assert type(raised.value) is expected
         assert "illing" not in str(raised.value)
     else:
-        assert (await hear(recognizer, sounds["billing"])).text == "Billing."
-    assert time.monotonic() - began < PATIENCE + SOON
-    await become(lambda: hasty.sessions + recognizer.sessions, 0)
+        assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
+    assert time.monotonic() - began < PATIENCE + SOON_SECONDS
+    await wait_until_equal(lambda: hasty.sessions + recognizer.sessions, 0)
     await hasty.aclose()
     emulator.orders.recognition = ""
-    assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+    assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
 
 
-async def test_a_service_that_nobody_runs(emulator, recognizer, sounds):
+async def test_a_service_that_nobody_runs(emulator, recognizer, caller_audio):
     async with emulator.closed():
         with pytest.raises(SpeechError, match="lost"):
-            await Ear(recognizer).result()
-    assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+            await CountingRecognitionClient(recognizer).result()
+    assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
 
 
 async def test_a_wrong_key_is_told_at_the_start_and_to_every_recognition(emulator, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
-    recognizer = ElevenLabsRecognizer(ElevenLabs("sk_wrong", emulator.base_url))
-    with pytest.raises(CredentialsRefused):
+    recognizer = ElevenLabsRecognizer(ElevenLabsSettings("sk_wrong", emulator.base_url))
+    with pytest.raises(AuthenticationFailed):
         await recognizer.start()
-    with pytest.raises(CredentialsRefused) as raised:
-        await Ear(recognizer).result()
+    with pytest.raises(AuthenticationFailed) as raised:
+        await CountingRecognitionClient(recognizer).result()
     await recognizer.aclose()
     assert "sk_wrong" not in f"{raised.value} {caplog.text}"
 
 
-async def test_a_failed_start_is_no_end(emulator, recognizer, sounds):
+async def test_a_failed_start_is_no_end(emulator, recognizer, caller_audio):
     emulator.orders.recognition = "500"
     with pytest.raises(SpeechError):
         await recognizer.start()
     emulator.orders.recognition = ""
-    assert (await hear(recognizer, sounds["billing"])).text == "Billing."
+    assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
 
 
 async def test_a_language_that_is_none_is_unsuitable(recognizer):
-    with pytest.raises(Unsuitable, match="invalid_request"):
-        await Ear(recognizer, Expectation(("yes",), language="english-US")).result()
+    with pytest.raises(RequestNotSupported, match="invalid_request"):
+        await CountingRecognitionClient(recognizer, RecognitionHints(("yes",), language="english-US")).result()
 
 
 async def test_the_service_is_told_what_it_may_know(emulator, recognizer):
     phrases = ("yes", "yes", " a phrase of too many letters", "a b c d e f", "<yes>", "", *map(str, range(60)))
     for silence in (0.1, 0.6, 9.0):
-        Ear(recognizer, Expectation(phrases, language="de-DE", silence=silence))
-    await become(lambda: len(emulator.sessions), 3)
+        CountingRecognitionClient(recognizer, RecognitionHints(phrases, language="de-DE", silence_seconds=silence))
+    await wait_until_equal(lambda: len(emulator.sessions), 3)
     told = [session.query["vad_silence_threshold_secs"] for session in emulator.sessions]
     assert sorted(told) == ["0.35", "0.60", "3.00"]
     assert emulator.sessions[0].query["language_code"] == "de"
     assert emulator.sessions[0].keyterms == ["yes", *map(str, range(49))]
 
 
-async def test_an_idle_session_is_opened_again_when_there_is_sound(ear, sounds):
-    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.2) as emulator:
-        recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
-        listening = Ear(recognizer)
-        await become(lambda: [session.open for session in emulator.sessions], [False])
+async def test_an_idle_session_is_opened_again_when_there_is_sound(local_recognizer, caller_audio):
+    async with ElevenLabsEmulator(local_recognizer, LocalSynthesizer(), PHRASES, idle=0.2) as emulator:
+        recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
+        listening = CountingRecognitionClient(recognizer)
+        await wait_until_equal(lambda: [session.open for session in emulator.sessions], [False])
         await asyncio.sleep(0.3)
         assert len(emulator.sessions) == 1
-        listening.feed(PAUSE + sounds["billing"] + PAUSE)
+        listening.feed(PAUSE_AUDIO + caller_audio["billing"] + PAUSE_AUDIO)
         listening.recognition.finish()
         assert (await listening.result()).text == "Billing."
         await recognizer.aclose()
 
 
-async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(ear, sounds):
-    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.4) as emulator:
-        recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
-        listening = Ear(recognizer)
-        middle = len(sounds["billing"]) // 2
-        listening.feed(PAUSE + sounds["billing"][:middle])
-        await become(lambda: [session.open for session in emulator.sessions][:1], [False])
-        listening.feed(sounds["billing"][middle:] + PAUSE)
+async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(local_recognizer, caller_audio):
+    async with ElevenLabsEmulator(local_recognizer, LocalSynthesizer(), PHRASES, idle=0.4) as emulator:
+        recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
+        listening = CountingRecognitionClient(recognizer)
+        middle = len(caller_audio["billing"]) // 2
+        listening.feed(PAUSE_AUDIO + caller_audio["billing"][:middle])
+        await wait_until_equal(lambda: [session.open for session in emulator.sessions][:1], [False])
+        listening.feed(caller_audio["billing"][middle:] + PAUSE_AUDIO)
         listening.recognition.finish()
         assert (await listening.result()).text == "Billing."
         assert len(emulator.sessions) == 2
         await recognizer.aclose()
 
 
-async def test_a_service_that_ends_again_and_again_in_mid_speech_has_failed(ear, sounds):
-    async with ElevenLabsEmulator(ear, LocalSynthesizer(), PHRASES, idle=0.1) as emulator:
-        recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
-        listening = Ear(recognizer)
-        listening.feed(PAUSE + sounds["billing"])
+async def test_a_service_that_ends_again_and_again_in_mid_speech_has_failed(local_recognizer, caller_audio):
+    async with ElevenLabsEmulator(local_recognizer, LocalSynthesizer(), PHRASES, idle=0.1) as emulator:
+        recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
+        listening = CountingRecognitionClient(recognizer)
+        listening.feed(PAUSE_AUDIO + caller_audio["billing"])
         with pytest.raises(SpeechError, match="mid-speech"):
             await listening.result()
         assert len(emulator.sessions) == 2
@@ -301,72 +307,72 @@ async def test_a_service_that_ends_again_and_again_in_mid_speech_has_failed(ear,
 
 
 async def test_an_endless_utterance_fails(recognizer):
-    ear = Ear(recognizer)
-    ear.recognition.feed(bytes(recognition.MAX_UTTERANCE + 1))
+    ear = CountingRecognitionClient(recognizer)
+    ear.recognition.feed(bytes(recognition.MAX_UTTERANCE_BYTES + 1))
     assert ear.calls == 0  # never from inside the call
     with pytest.raises(SpeechError, match="60 s"):
         await ear.result()
 
 
 async def test_too_many_are_refused(recognizer):
-    ears = [Ear(recognizer) for _ in range(module.MAX_SESSIONS)]
+    ears = [CountingRecognitionClient(recognizer) for _ in range(module.MAX_SESSIONS)]
     with pytest.raises(SpeechError, match="full"):
-        Ear(recognizer)
+        CountingRecognitionClient(recognizer)
     for ear in ears:
         ear.recognition.close()
-    await become(lambda: recognizer.sessions, 0)
+    await wait_until_equal(lambda: recognizer.sessions, 0)
 
 
 async def test_a_service_that_reads_nothing_holds_nobody(emulator, recognizer):
     emulator.orders.recognition = "stall"
-    ear = Ear(recognizer)
+    ear = CountingRecognitionClient(recognizer)
     ear.feed(LONG_PAUSE * 30)
     await asyncio.sleep(0.3)
     ear.recognition.close()
-    await become(lambda: recognizer.sessions, 0)
+    await wait_until_equal(lambda: recognizer.sessions, 0)
 
 
-async def test_slow_ends_delay_no_other_session(emulator, recognizer, sounds):
+async def test_slow_ends_delay_no_other_session(emulator, recognizer, caller_audio):
     emulator.orders.recognition = "slow_close"
     for text in PHRASES:
-        assert normal((await hear(recognizer, sounds[text])).text) == text
+        assert normalize_phrase((await recognize(recognizer, caller_audio[text])).text) == text
     emulator.orders.recognition = ""
-    async with not_held(), asyncio.timeout(SOON):
-        assert (await hear(recognizer, sounds["billing"])).text == "Billing."
-        await become(lambda: recognizer.sessions, 0)
+    async with loop_not_blocked(), asyncio.timeout(SOON_SECONDS):
+        assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
+        await wait_until_equal(lambda: recognizer.sessions, 0)
 
 
 @pytest.mark.parametrize("fault", ["", "silent", "stall", "drip", "slow_close"])
-async def test_closing_fails_what_is_open_and_waits_for_nobody(emulator, sounds, fault: Fault):
-    recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url), patience=30)
+async def test_closing_fails_what_is_open_and_waits_for_nobody(emulator, caller_audio, fault: Fault):
+    recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url), timeout_seconds=30)
     emulator.orders.recognition = fault
-    ears = [Ear(recognizer) for _ in range(5)]
+    ears = [CountingRecognitionClient(recognizer) for _ in range(5)]
     for ear in ears:
-        ear.feed(PAUSE + sounds["billing"])
-    await become(lambda: len(emulator.sessions), 5)
+        ear.feed(PAUSE_AUDIO + caller_audio["billing"])
+    await wait_until_equal(lambda: len(emulator.sessions), 5)
     began = time.monotonic()
     await recognizer.aclose()
-    assert time.monotonic() - began < SOON
+    assert time.monotonic() - began < SOON_SECONDS
     assert recognizer.sessions == 0
     for ear in ears:
         with pytest.raises(SpeechError, match="closed"):
             await ear.result()
     with pytest.raises(SpeechError, match="closed"):
-        Ear(recognizer)
-    await become(lambda: emulator.sockets, 0)
+        CountingRecognitionClient(recognizer)
+    await wait_until_equal(lambda: emulator.sockets, 0)
 
 
-async def test_nothing_is_left_of_many_sessions(emulator, sounds):
+async def test_nothing_is_left_of_many_sessions(emulator, caller_audio):
     async def hear_some() -> tuple[int, int, int]:
-        recognizer = ElevenLabsRecognizer(ElevenLabs(emulator.key, emulator.base_url))
+        recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
         await recognizer.start()
         for _ in range(6):
-            for heard in await asyncio.gather(*(hear(recognizer, sounds["billing"]) for _ in range(5))):
+            for heard in await asyncio.gather(*(recognize(recognizer, caller_audio["billing"]) for _ in range(5))):
                 assert heard.text == "Billing."
-        await become(lambda: recognizer.sessions, 0)
+        await wait_until_equal(lambda: recognizer.sessions, 0)
         await recognizer.aclose()
-        await become(lambda: emulator.sockets, 0)
-        return in_use()
+        await wait_until_equal(lambda: emulator.sockets, 0)
+        return resources_in_use()
 
     before, after = await hear_some(), await hear_some()
     assert after[0] <= before[0]

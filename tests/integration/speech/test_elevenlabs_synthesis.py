@@ -8,14 +8,14 @@ import pytest
 from rich.pretty import pretty_repr
 
 from tests.emulators.elevenlabs import OTHER_VOICE, VOICE, ElevenLabsEmulator
-from tests.emulators.orders import Fault
-from tests.integration.speech.machine import SOON, become, in_use
+from tests.emulators.fault_plan import Fault
+from tests.support.resource_checks import SOON_SECONDS, resources_in_use, wait_until_equal
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
-from vocelio.gateway.config import ElevenLabs
+from vocelio.gateway.config import ElevenLabsSettings
 from vocelio.gateway.speech.elevenlabs import synthesizer as module
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
-from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, SpeechError
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
@@ -24,7 +24,7 @@ LONG = "This sentence is one of very many. " * 20
 PATIENCE = 2.0  # of the hasty one
 
 
-def voice(name: str = VOICE, **changes) -> Voice:
+def make_voice(name: str = VOICE, **changes) -> Voice:
     return Voice(tier="elevenlabs", name=name, **changes)
 
 
@@ -38,31 +38,31 @@ async def emulator() -> AsyncIterator[ElevenLabsEmulator]:
 
 @pytest.fixture
 async def synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsSynthesizer]:
-    async with made(emulator) as synthesizer:
+    async with open_synthesizer(emulator) as synthesizer:
         yield synthesizer
 
 
 @pytest.fixture
-async def hasty(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsSynthesizer]:
+async def impatient_synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsSynthesizer]:
     """One that waits for nothing for long; so it fails where a machine is slow."""
-    async with made(emulator, patience=PATIENCE) as synthesizer:
+    async with open_synthesizer(emulator, patience=PATIENCE) as synthesizer:
         yield synthesizer
 
 
 @asynccontextmanager
-async def made(emulator: ElevenLabsEmulator, **how) -> AsyncIterator[ElevenLabsSynthesizer]:
-    synthesizer = ElevenLabsSynthesizer(ElevenLabs(emulator.key, emulator.base_url), **how)
+async def open_synthesizer(emulator: ElevenLabsEmulator, **how) -> AsyncIterator[ElevenLabsSynthesizer]:
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings(emulator.key, emulator.base_url), **how)
     yield synthesizer
     await synthesizer.aclose()
     assert synthesizer.requests == 0
 
 
-async def spoken(synthesizer: ElevenLabsSynthesizer, text: str, wanted: Voice | None = None) -> bytes:
-    return b"".join([chunk async for chunk in synthesizer.speak(text, wanted or voice())])
+async def synthesize(synthesizer: ElevenLabsSynthesizer, text: str, wanted: Voice | None = None) -> bytes:
+    return b"".join([chunk async for chunk in synthesizer.speak(text, wanted or make_voice())])
 
 
 async def test_what_the_service_says_is_what_comes(emulator: ElevenLabsEmulator, synthesizer: ElevenLabsSynthesizer):
-    sound = await spoken(synthesizer, GREETING)
+    sound = await synthesize(synthesizer, GREETING)
     (asked,) = emulator.spoken
     assert sound == asked.sound
     assert 3 < len(sound) / mulaw.SAMPLE_RATE < 5
@@ -74,7 +74,7 @@ async def test_what_the_service_says_is_what_comes(emulator: ElevenLabsEmulator,
 async def test_the_first_audio_comes_long_before_the_last(synthesizer: ElevenLabsSynthesizer):
     await synthesizer.start()
     began, times = time.monotonic(), []
-    async for chunk in synthesizer.speak(GREETING, voice()):
+    async for chunk in synthesizer.speak(GREETING, make_voice()):
         assert len(chunk) <= 400
         times.append(time.monotonic() - began)
     assert times[0] < times[-1] / 2
@@ -82,14 +82,14 @@ async def test_the_first_audio_comes_long_before_the_last(synthesizer: ElevenLab
 
 @pytest.mark.parametrize(("speed", "sent"), [(0.25, 0.7), (1.0, 1.0), (4.0, 1.2)])
 async def test_a_speed_is_limited_to_what_the_service_takes(emulator, synthesizer, speed: float, sent: float):
-    await spoken(synthesizer, "yes", voice(speed=speed))
+    await synthesize(synthesizer, "yes", make_voice(speed=speed))
     assert emulator.spoken[-1].speed == sent
 
 
 async def test_a_model_without_languages_is_told_none(emulator: ElevenLabsEmulator):
-    account = ElevenLabs(emulator.key, emulator.base_url)
+    account = ElevenLabsSettings(emulator.key, emulator.base_url)
     synthesizer = ElevenLabsSynthesizer(account, model="eleven_multilingual_v2")
-    assert await spoken(synthesizer, "yes", voice(OTHER_VOICE, language="de-DE"))
+    assert await synthesize(synthesizer, "yes", make_voice(OTHER_VOICE, language="de-DE"))
     assert (emulator.spoken[-1].model, emulator.spoken[-1].language) == ("eleven_multilingual_v2", None)
     await synthesizer.aclose()
 
@@ -97,35 +97,35 @@ async def test_a_model_without_languages_is_told_none(emulator: ElevenLabsEmulat
 async def test_one_connection_serves_one_text_after_the_other(emulator, synthesizer):
     await synthesizer.start()
     for number in range(5):
-        await spoken(synthesizer, f"number {number}")
+        await synthesize(synthesizer, f"number {number}")
         assert emulator.sockets == 1
 
 
 async def test_cancelling_reaches_the_service(emulator, synthesizer):
-    speech = synthesizer.speak(LONG, voice())
+    speech = synthesizer.speak(LONG, make_voice())
     assert await anext(speech)
     began = time.monotonic()
     await speech.aclose()
-    assert time.monotonic() - began < SOON
+    assert time.monotonic() - began < SOON_SECONDS
     assert synthesizer.requests == 0
-    await become(lambda: emulator.spoken[-1].cancelled, True)
-    await become(lambda: emulator.sockets, 0)
-    assert await spoken(synthesizer, "yes")
+    await wait_until_equal(lambda: emulator.spoken[-1].cancelled, True)
+    await wait_until_equal(lambda: emulator.sockets, 0)
+    assert await synthesize(synthesizer, "yes")
 
 
 async def test_cancelling_the_task_that_waits_reaches_the_service(emulator, synthesizer):
     emulator.orders.synthesis = "stall"
-    task = asyncio.create_task(spoken(synthesizer, GREETING))
-    await become(lambda: bool(emulator.spoken), True)
+    task = asyncio.create_task(synthesize(synthesizer, GREETING))
+    await wait_until_equal(lambda: bool(emulator.spoken), True)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await become(lambda: emulator.sockets, 0)
+    await wait_until_equal(lambda: emulator.sockets, 0)
 
 
 FAULTS: dict[Fault, type[SpeechError]] = {
     "refuse": SpeechError,
-    "401": CredentialsRefused,
+    "401": AuthenticationFailed,
     "429": SpeechError,
     "500": SpeechError,
     "silent": SpeechError,
@@ -138,37 +138,37 @@ FAULTS: dict[Fault, type[SpeechError]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_every_fault_ends_in_an_error_in_time(emulator, synthesizer, hasty, fault: Fault):
-    await spoken(synthesizer, "yes")
+async def test_every_fault_ends_in_an_error_in_time(emulator, synthesizer, impatient_synthesizer, fault: Fault):
+    await synthesize(synthesizer, "yes")
     emulator.orders.synthesis = fault
     began = time.monotonic()
     with pytest.raises(SpeechError) as raised:
-        await spoken(hasty, "secret words")
+        await synthesize(impatient_synthesizer, "secret words")
     assert type(raised.value) is FAULTS[fault]
     sound = 0.9 if fault == "slow_close" else 0.25  # seconds that had come and prolonged the patience
-    assert time.monotonic() - began < PATIENCE + sound + SOON
+    assert time.monotonic() - began < PATIENCE + sound + SOON_SECONDS
     assert "secret" not in str(raised.value)
     assert emulator.key not in str(raised.value)
     emulator.orders.synthesis = ""
-    assert await spoken(synthesizer, "yes")
+    assert await synthesize(synthesizer, "yes")
 
 
 async def test_a_service_that_nobody_runs(emulator, synthesizer):
     async with emulator.closed():
         with pytest.raises(SpeechError, match="reached"):
-            await spoken(synthesizer, "yes")
-    assert await spoken(synthesizer, "yes")
+            await synthesize(synthesizer, "yes")
+    assert await synthesize(synthesizer, "yes")
 
 
 async def test_a_used_up_quota_is_a_matter_of_the_account(synthesizer):
-    with pytest.raises(CredentialsRefused, match="quota_exceeded"):
-        await spoken(synthesizer, "quota secret")
+    with pytest.raises(AuthenticationFailed, match="quota_exceeded"):
+        await synthesize(synthesizer, "quota secret")
 
 
 async def test_a_wrong_key_is_told_at_the_start(emulator, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
-    synthesizer = ElevenLabsSynthesizer(ElevenLabs("sk_wrong", emulator.base_url))
-    with pytest.raises(CredentialsRefused) as raised:
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings("sk_wrong", emulator.base_url))
+    with pytest.raises(AuthenticationFailed) as raised:
         await synthesizer.start()
     assert "sk_wrong" not in f"{raised.value} {caplog.text}"
     await synthesizer.aclose()
@@ -176,96 +176,96 @@ async def test_a_wrong_key_is_told_at_the_start(emulator, caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\nbreak"])
 async def test_what_can_be_no_key_is_never_sent(emulator, key: str):
-    synthesizer = ElevenLabsSynthesizer(ElevenLabs(key, emulator.base_url))
-    with pytest.raises(CredentialsRefused):
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings(key, emulator.base_url))
+    with pytest.raises(AuthenticationFailed):
         await synthesizer.start()
-    with pytest.raises(CredentialsRefused):
-        await spoken(synthesizer, "yes")
+    with pytest.raises(AuthenticationFailed):
+        await synthesize(synthesizer, "yes")
     assert not emulator.requests
     await synthesizer.aclose()
 
 
 @pytest.mark.parametrize("fault", ["refuse", "429", "500", "silent", "drip", "garbage", "abrupt"])
-async def test_a_failed_start_is_no_end(emulator, hasty, fault: Fault):
+async def test_a_failed_start_is_no_end(emulator, impatient_synthesizer, fault: Fault):
     emulator.orders.synthesis = fault
     began = time.monotonic()
     with pytest.raises(SpeechError):
-        await hasty.start()
-    assert time.monotonic() - began < PATIENCE + SOON
+        await impatient_synthesizer.start()
+    assert time.monotonic() - began < PATIENCE + SOON_SECONDS
     emulator.orders.synthesis = ""
-    await hasty.start()
-    assert await spoken(hasty, "yes")
+    await impatient_synthesizer.start()
+    assert await synthesize(impatient_synthesizer, "yes")
 
 
 async def test_what_the_service_has_not_is_unsuitable(emulator, synthesizer):
-    with pytest.raises(Unsuitable, match="voice_not_found"):
-        await spoken(synthesizer, "yes", voice("a" * 20))
-    with pytest.raises(Unsuitable, match="unsupported_language"):
-        await spoken(synthesizer, "yes", voice(language="tlh-QO"))
+    with pytest.raises(RequestNotSupported, match="voice_not_found"):
+        await synthesize(synthesizer, "yes", make_voice("a" * 20))
+    with pytest.raises(RequestNotSupported, match="unsupported_language"):
+        await synthesize(synthesizer, "yes", make_voice(language="tlh-QO"))
 
 
 @pytest.mark.parametrize("name", ["", "../../v1/models?", "a/b", "a b", "ä"])
 async def test_what_can_be_no_voice_is_never_sent(emulator, synthesizer, name: str):
-    with pytest.raises(Unsuitable, match="voice"):
-        await spoken(synthesizer, "yes", voice(name))
-    with pytest.raises(Unsuitable, match=str(module.MAX_TEXT)):
-        await spoken(synthesizer, "a" * (module.MAX_TEXT + 1))
-    assert await spoken(synthesizer, " \n") == b""
+    with pytest.raises(RequestNotSupported, match="voice"):
+        await synthesize(synthesizer, "yes", make_voice(name))
+    with pytest.raises(RequestNotSupported, match=str(module.MAX_TEXT_LENGTH)):
+        await synthesize(synthesizer, "a" * (module.MAX_TEXT_LENGTH + 1))
+    assert await synthesize(synthesizer, " \n") == b""
     assert not emulator.requests
 
 
 async def test_odd_characters_are_only_text(emulator, synthesizer):
-    assert await spoken(synthesizer, "<speak> \0 \x07 &amp; \udcff ☎ 你好 done")
+    assert await synthesize(synthesizer, "<speak> \0 \x07 &amp; \udcff ☎ 你好 done")
 
 
 async def test_more_than_the_bound_is_refused_at_once(emulator, synthesizer):
-    speeches = [synthesizer.speak("one two three", voice()) for _ in range(module.MAX_REQUESTS)]
+    speeches = [synthesizer.speak("one two three", make_voice()) for _ in range(module.MAX_REQUESTS)]
     await asyncio.gather(*(anext(speech) for speech in speeches))
     assert synthesizer.requests == module.MAX_REQUESTS
     with pytest.raises(SpeechError, match="full"):
-        await spoken(synthesizer, "yes")
+        await synthesize(synthesizer, "yes")
     await asyncio.gather(*(speech.aclose() for speech in speeches))
-    assert await spoken(synthesizer, "yes")
+    assert await synthesize(synthesizer, "yes")
 
 
 @pytest.mark.parametrize("fault", ["silent", "stall", "drip", "slow_close"])
 async def test_closing_waits_for_nobody(emulator, fault: Fault):
-    synthesizer = ElevenLabsSynthesizer(ElevenLabs(emulator.key, emulator.base_url), patience=30)
+    synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings(emulator.key, emulator.base_url), max_lag_seconds=30)
     await synthesizer.start()
     emulator.orders.synthesis = fault
-    tasks = [asyncio.create_task(spoken(synthesizer, GREETING)) for _ in range(5)]
-    paused = synthesizer.speak("hello there", voice())
-    await become(lambda: emulator.requests.total() - emulator.requests["/v1/models"], 5)
+    tasks = [asyncio.create_task(synthesize(synthesizer, GREETING)) for _ in range(5)]
+    paused = synthesizer.speak("hello there", make_voice())
+    await wait_until_equal(lambda: emulator.requests.total() - emulator.requests["/v1/models"], 5)
     if fault != "silent":
         await anext(paused)
     began = time.monotonic()
     await synthesizer.aclose()
-    assert time.monotonic() - began < SOON
+    assert time.monotonic() - began < SOON_SECONDS
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(outcome, SpeechError)
     with pytest.raises(SpeechError):
         await anext(paused)
-    await become(lambda: emulator.sockets, 0)
+    await wait_until_equal(lambda: emulator.sockets, 0)
 
 
 async def test_nothing_is_left_of_many_texts(emulator):
     async def speak_some() -> None:
-        synthesizer = ElevenLabsSynthesizer(ElevenLabs(emulator.key, emulator.base_url))
+        synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings(emulator.key, emulator.base_url))
         await synthesizer.start()
-        outcomes = await asyncio.gather(*(spoken(synthesizer, f"number {number}") for number in range(30)))
+        outcomes = await asyncio.gather(*(synthesize(synthesizer, f"number {number}") for number in range(30)))
         assert all(len(sound) > mulaw.SAMPLE_RATE / 4 for sound in outcomes)
         await synthesizer.aclose()
-        await become(lambda: emulator.sockets, 0)
+        await wait_until_equal(lambda: emulator.sockets, 0)
 
     await speak_some()
-    before = in_use()
+    before = resources_in_use()
     await speak_some()
-    after = in_use()
+    after = resources_in_use()
     assert after[0] <= before[0]
     assert after[1] <= before[1] + 1  # a thread of the loop's own pool
     assert after[2] <= before[2]
 
 
 def test_no_representation_shows_the_key():
-    account = ElevenLabs("sk_secret")
+    account = ElevenLabsSettings("sk_secret")
     assert "sk_secret" not in f"{account} {account!r} {pretty_repr(account)}"

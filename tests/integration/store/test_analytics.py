@@ -5,10 +5,16 @@ from math import ceil
 
 import pytest
 
-from tests.integration.store.conftest import NOW
-from tests.integration.store.history import DAY, HOUR, TODAY, anything, chance, keep, made
-from vocelio.gateway.errors import Invalid
-from vocelio.gateway.store.calls.analytics import Asked, ExitTaken, Handling, Latency, analysed
+from tests.integration.conftest import NOW
+from tests.support.generated_calls import DAY, HOUR, TODAY, insert_calls, make_call, make_random_call, new_rng
+from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.store.calls.analytics import (
+    AnalyticsQuery,
+    ExitCount,
+    HandlingTime,
+    LatencyPercentiles,
+    get_analytics,
+)
 
 CONTAINED = ("completed", "abandoned")
 
@@ -17,12 +23,12 @@ def percentile(values, percent):
     return sorted(values)[ceil(len(values) * percent / 100) - 1]
 
 
-def figures(told):
+def flatten_figures(told):
     """Every number of a Figures, FlowFigures or Point."""
     return {name: getattr(told, name) for name in told.__struct_fields__ if name not in ("flow", "at")}
 
 
-def counted(kept):
+def expected_counts(kept):
     """What the counts must be, by a loop."""
     taken = [one for one in kept if one.row["version"] is not None]
     ended = [one for one in taken if one.row["ended"] is not None]
@@ -39,8 +45,8 @@ def counted(kept):
     }
 
 
-def expected(kept, events):
-    counts = counted(kept)
+def expected_analytics(kept, events):
+    counts = expected_counts(kept)
     over = [one for one in kept if one.row["ended"] is not None]
     spent = [one.row["ended"] - one.row["started"] for one in over if one.row["version"] is not None]
     waits = [data["latency_ms"] for kind, _, data in events if "latency_ms" in data]
@@ -49,89 +55,93 @@ def expected(kept, events):
         "outcomes": dict(sorted(Counter(one.row["outcome"] for one in over).items())),
         "completion": counts["completed"] / ended if ended else None,
         "containment": counts["contained"] / ended if ended else None,
-        "handling": Handling(int(sum(spent) / ended + 0.5), percentile(spent, 50), percentile(spent, 95))
+        "handling": HandlingTime(int(sum(spent) / ended + 0.5), percentile(spent, 50), percentile(spent, 95))
         if spent
         else None,
-        "latency": Latency(len(waits), *(percentile(waits, percent) for percent in (50, 95, 99))) if waits else None,
+        "latency": LatencyPercentiles(len(waits), *(percentile(waits, percent) for percent in (50, 95, 99)))
+        if waits
+        else None,
     }
 
 
 @pytest.mark.parametrize(("seed", "number"), [(1, 0), (2, 1), (3, 9), (4, 400)])
 async def test_the_database_counts_as_a_loop_does(database, seed, number):
-    rng = chance(seed)
-    everybody = [anything(place, rng, "harbour" if place % 4 else "depot") for place in range(number)]
-    await keep(database, *everybody)
+    rng = new_rng(seed)
+    everybody = [make_random_call(place, rng, "harbour" if place % 4 else "depot") for place in range(number)]
+    await insert_calls(database, *everybody)
     since, until = TODAY - 7 * DAY + 5 * HOUR, TODAY + 3 * HOUR
     mine = [one for one in everybody if one.tenant == "harbour"]
     for flow in (None, "night", "nothing"):
         theirs = [one for one in mine if flow in (None, one.row["flow_id"])]
         kept = [one for one in theirs if since <= one.row["started"] < until]
         events = [(one.row["flow_id"], told) for one in theirs for told in one.events if since <= told[1] < until]
-        told = await analysed(database, "harbour", Asked(since, until, "hour", flow), NOW)
-        assert figures(told.overall) == expected(kept, [event for _, event in events])
+        told = await get_analytics(database, "harbour", AnalyticsQuery(since, until, "hour", flow), NOW)
+        assert flatten_figures(told.overall) == expected_analytics(kept, [event for _, event in events])
         for one in told.flows:
             named = [call for call in kept if call.row["flow_id"] == one.flow]
-            assert figures(one) == expected(named, [event for name, event in events if name == one.flow])
+            assert flatten_figures(one) == expected_analytics(
+                named, [event for name, event in events if name == one.flow]
+            )
         assert {one.row["flow_id"] for one in kept} <= {one.flow for one in told.flows}
         left = Counter((name, data["node"], data["exit"]) for name, (_, _, data) in events if "exit" in data)
         assert Counter({(one.flow, one.node, one.exit): one.count for one in told.exits}) == left
         for point in told.series:
             begun = [one for one in kept if point.at <= one.row["started"] < point.at + HOUR]
-            assert figures(point) == counted(begun)
+            assert flatten_figures(point) == expected_counts(begun)
         assert [point.at for point in told.series] == list(range(since, until, HOUR))
 
 
 async def test_days_and_hours_are_those_of_utc_and_have_no_gaps(database):
     edges = [TODAY - 1, TODAY, TODAY + HOUR - 1, TODAY + HOUR, TODAY + DAY - 1, TODAY + DAY]
-    await keep(database, *(made(place, started=at) for place, at in enumerate(edges)))
-    days = await analysed(database, "harbour", Asked(TODAY - DAY, TODAY + DAY + 1, "day"), NOW)
+    await insert_calls(database, *(make_call(place, started=at) for place, at in enumerate(edges)))
+    days = await get_analytics(database, "harbour", AnalyticsQuery(TODAY - DAY, TODAY + DAY + 1, "day"), NOW)
     assert [(point.at, point.calls) for point in days.series] == [(TODAY - DAY, 1), (TODAY, 4), (TODAY + DAY, 1)]
-    hours = await analysed(database, "harbour", Asked(TODAY, TODAY + DAY, "hour"), NOW)
+    hours = await get_analytics(database, "harbour", AnalyticsQuery(TODAY, TODAY + DAY, "hour"), NOW)
     assert [point.calls for point in hours.series] == [2, 1, *[0] * 21, 1]
     assert hours.overall.calls == 4
 
 
 async def test_a_percentile_is_the_smallest_value_that_so_many_do_not_exceed(database):
-    await keep(database, *(made(place, ended=NOW + place) for place in range(1, 21)))
-    told = await analysed(database, "harbour", Asked(TODAY, TODAY + DAY), NOW)
-    assert told.overall.handling == Handling(mean=11, p50=10, p95=19)
+    await insert_calls(database, *(make_call(place, ended=NOW + place) for place in range(1, 21)))
+    told = await get_analytics(database, "harbour", AnalyticsQuery(TODAY, TODAY + DAY), NOW)
+    assert told.overall.handling == HandlingTime(mean=11, p50=10, p95=19)
 
 
 async def test_a_transfer_that_nobody_answered_is_not_contained_and_one_to_a_plain_number_neither(database):
     rung = ("transfer.started", NOW, {"department": "", "number": "+13105550110"})
-    await keep(
+    await insert_calls(
         database,
-        made(1),
-        made(2, outcome="abandoned"),
-        made(3, department="sales"),
-        made(4, events=[rung]),
-        made(5, outcome="failed"),
-        made(6, outcome="lost"),
-        made(1, tenant="depot", events=[rung]),
+        make_call(1),
+        make_call(2, outcome="abandoned"),
+        make_call(3, department="sales"),
+        make_call(4, events=[rung]),
+        make_call(5, outcome="failed"),
+        make_call(6, outcome="lost"),
+        make_call(1, tenant="depot", events=[rung]),
     )
-    told = await analysed(database, "harbour", Asked(TODAY, TODAY + DAY), NOW)
+    told = await get_analytics(database, "harbour", AnalyticsQuery(TODAY, TODAY + DAY), NOW)
     assert (told.overall.ended, told.overall.contained, told.overall.containment) == (6, 2, 2 / 6)
 
 
 async def test_another_tenants_call_of_the_same_name_and_its_events_do_not_count(database):
-    await keep(
+    await insert_calls(
         database,
-        made(1),
-        made(1, tenant="depot", events=[("node.left", NOW, {"node": "ask", "exit": "next"})], outcome="lost"),
+        make_call(1),
+        make_call(1, tenant="depot", events=[("node.left", NOW, {"node": "ask", "exit": "next"})], outcome="lost"),
     )
-    told = await analysed(database, "harbour", Asked(TODAY, TODAY + DAY), NOW)
+    told = await get_analytics(database, "harbour", AnalyticsQuery(TODAY, TODAY + DAY), NOW)
     assert (told.overall.calls, told.overall.outcomes, told.exits) == (1, {"completed": 1}, [])
-    theirs = await analysed(database, "depot", Asked(TODAY, TODAY + DAY), NOW)
-    assert theirs.exits == [ExitTaken("front-desk", "ask", "next", 1)]
+    theirs = await get_analytics(database, "depot", AnalyticsQuery(TODAY, TODAY + DAY), NOW)
+    assert theirs.exits == [ExitCount("front-desk", "ask", "next", 1)]
 
 
 async def test_without_a_period_it_is_the_last_seven_days(database):
-    told = await analysed(database, "harbour", Asked(), NOW)
+    told = await get_analytics(database, "harbour", AnalyticsQuery(), NOW)
     assert (told.since, told.until, len(told.series)) == (NOW - 7 * DAY, NOW, 8)
 
 
 @pytest.mark.parametrize(("since", "until"), [(NOW, NOW), (NOW + 1, NOW), (0, 92 * DAY + 1), (0, 0)])
 async def test_a_period_ends_after_it_begins_and_has_at_most_92_days(database, since, until):
-    with pytest.raises(Invalid) as refused:
-        await analysed(database, "harbour", Asked(since, until), NOW)
+    with pytest.raises(UnprocessableContent) as refused:
+        await get_analytics(database, "harbour", AnalyticsQuery(since, until), NOW)
     assert [problem.path for problem in refused.value.errors] == ["since"]

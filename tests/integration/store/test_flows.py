@@ -8,106 +8,106 @@ import msgspec
 import pytest
 from sqlalchemy import func, select
 
-from tests.integration.store.things import actions, document, fill_up, tenant, trail
+from tests.support.tenant_fixtures import audit_actions, audit_entries, create_tenant, flow_document, insert_rows
 from vocelio.engine.voice import Voice
 from vocelio.gateway.aio import cpu_executor
-from vocelio.gateway.aio.cpu_executor import ASIDE, Aside
+from vocelio.gateway.aio.cpu_executor import CPU_EXECUTOR, CpuExecutor
 from vocelio.gateway.errors import (
     BadRequest,
     Conflict,
-    Invalid,
+    ContentTooLarge,
     NotFound,
-    Stale,
-    TooLarge,
-    TooMany,
-    Unconditional,
+    PreconditionFailed,
+    PreconditionRequired,
+    TooManyRequests,
+    UnprocessableContent,
 )
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.store.db.schema import flow_versions
 from vocelio.gateway.store.db.schema import flows as flow_table
 from vocelio.gateway.store.flows import diff, drafts, promotion, versions
-from vocelio.gateway.store.flows.drafts import Pause
-from vocelio.gateway.store.flows.promotion import Return
-from vocelio.gateway.store.flows.versions import Pin
-from vocelio.gateway.store.numbers import NewNumber, assign, create
-from vocelio.gateway.store.tenants.departments import put as put_department
+from vocelio.gateway.store.flows.drafts import PauseSettings
+from vocelio.gateway.store.flows.promotion import RollbackRequest
+from vocelio.gateway.store.flows.versions import VersionPin
+from vocelio.gateway.store.numbers import NewNumber, assign_number, create_number
+from vocelio.gateway.store.tenants.departments import put_department as put_department
 
 
-async def draft(database, actor, flow="front-desk", text="Good day.", seen=None, **parts):
+async def put_draft(database, actor, flow="front-desk", text="Good day.", seen=None, **parts):
     """Put a draft, whatever is there."""
-    return await drafts.put(database, actor, flow, document(text, **parts), seen)
+    return await drafts.put_flow(database, actor, flow, flow_document(text, **parts), seen)
 
 
-async def promoted(database, actor, flow="front-desk", text="Good day.", **parts):
+async def put_and_promote(database, actor, flow="front-desk", text="Good day.", **parts):
     """Put a draft and promote it."""
     try:
-        seen = (await drafts.show(database, actor.tenant, flow)).revision
+        seen = (await drafts.get_flow(database, actor.tenant, flow)).revision
     except NotFound:
         seen = None
-    await draft(database, actor, flow, text, seen, **parts)
-    return await promotion.promote(database, actor, flow, "")
+    await put_draft(database, actor, flow, text, seen, **parts)
+    return await promotion.promote_flow(database, actor, flow, "")
 
 
-async def load(database, flow, number, of="harbour"):
-    async with database.reading() as connection:
-        return await versions.load(connection, of, flow, number)
+async def load_version(database, flow, number, of="harbour"):
+    async with database.read() as connection:
+        return await versions.load_version(connection, of, flow, number)
 
 
-async def active(database, flow="front-desk", of="harbour"):
-    return (await drafts.show(database, of, flow)).active
+async def active_version(database, flow="front-desk", of="harbour"):
+    return (await drafts.get_flow(database, of, flow)).active
 
 
 # Drafts
 
 
-async def test_a_draft_comes_back_byte_for_byte_with_its_errors(database, actor):
-    harbour = await tenant(database, actor)
+async def test_a_draft_comes_back_byte_for_byte_with_its_errors(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     sent = b'{ "name": "Fr\xc3\xbcher",\n\t"nodes": 3, "nodes": {}, "big": 123456789012345678901234567890}'
-    flow, new = await drafts.put(database, harbour, "front-desk", sent, None)
-    kept = await drafts.show(database, "harbour", "front-desk")
+    flow, new = await drafts.put_flow(database, harbour, "front-desk", sent, None)
+    kept = await drafts.get_flow(database, "harbour", "front-desk")
     assert new
     assert bytes(kept.document) == sent
     assert (flow.name, flow.revision, flow.active, flow.pause) == ("Früher", 1, None, None)
     assert msgspec.json.decode(msgspec.json.encode(kept))["document"]["name"] == "Früher"
 
 
-async def test_two_designers_cannot_overwrite_each_other(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour)
-    with pytest.raises(Unconditional):
-        await draft(database, harbour, text="One")
-    changed, new = await draft(database, harbour, text="One", seen=1)
+async def test_two_designers_cannot_overwrite_each_other(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour)
+    with pytest.raises(PreconditionRequired):
+        await put_draft(database, harbour, text="One")
+    changed, new = await put_draft(database, harbour, text="One", seen=1)
     assert (changed.revision, new) == (2, False)
-    with pytest.raises(Stale, match="revision 2 by now, not 1"):
-        await draft(database, harbour, text="Two", seen=1)
-    both = (draft(database, harbour, text=text, seen=2) for text in ("Three", "Four"))
+    with pytest.raises(PreconditionFailed, match="revision 2 by now, not 1"):
+        await put_draft(database, harbour, text="Two", seen=1)
+    both = (put_draft(database, harbour, text=text, seen=2) for text in ("Three", "Four"))
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in done) == ["Stale", "tuple"]
-    anything, _ = await draft(database, harbour, text="Five", seen=0)
+    assert sorted(type(one).__name__ for one in done) == ["PreconditionFailed", "tuple"]
+    anything, _ = await put_draft(database, harbour, text="Five", seen=0)
     assert anything.revision == 4
 
 
-async def test_two_who_make_the_same_flow_at_once(database, actor):
-    harbour = await tenant(database, actor)
-    both = (draft(database, harbour, text=text) for text in ("One", "Two"))
+async def test_two_who_make_the_same_flow_at_once(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    both = (put_draft(database, harbour, text=text) for text in ("One", "Two"))
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert {type(one) for one in done} in ({tuple, Unconditional}, {tuple, Conflict})
-    assert (await drafts.show(database, "harbour", "front-desk")).revision == 1
+    assert {type(one) for one in done} in ({tuple, PreconditionRequired}, {tuple, Conflict})
+    assert (await drafts.get_flow(database, "harbour", "front-desk")).revision == 1
 
 
-async def test_if_match_of_a_flow_that_is_not_there_is_stale(database, actor):
-    harbour = await tenant(database, actor)
+async def test_if_match_of_a_flow_that_is_not_there_is_stale(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     for seen in (1, 0):
-        with pytest.raises(Stale):
-            await draft(database, harbour, seen=seen)
+        with pytest.raises(PreconditionFailed):
+            await put_draft(database, harbour, seen=seen)
 
 
-async def test_the_same_draft_again_changes_nothing(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour)
-    same, new = await draft(database, harbour, seen=1)
+async def test_the_same_draft_again_changes_nothing(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour)
+    same, new = await put_draft(database, harbour, seen=1)
     assert (same.revision, new) == (1, False)
-    assert await actions(database) == [("flow.drafted", "front-desk")]
+    assert await audit_actions(database) == [("flow.drafted", "front-desk")]
 
 
 @pytest.mark.parametrize(
@@ -117,90 +117,92 @@ async def test_the_same_draft_again_changes_nothing(database, actor):
         (b"{", BadRequest),
         (b'{"name": "\xff"}', BadRequest),
         (b"[" * 100_000, BadRequest),
-        (b"[]", Invalid),
-        (b"null", Invalid),
-        (b'{"a":' * 101 + b"1" + b"}" * 101, Invalid),
-        (b'{"a":"' + b"x" * 500_000 + b'"}', TooLarge),
+        (b"[]", UnprocessableContent),
+        (b"null", UnprocessableContent),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, UnprocessableContent),
+        (b'{"a":"' + b"x" * 500_000 + b'"}', ContentTooLarge),
     ],
 )
-async def test_what_is_no_draft(database, actor, sent, error):
-    harbour = await tenant(database, actor)
+async def test_what_is_no_draft(database, make_actor, sent, error):
+    harbour = await create_tenant(database, make_actor)
     with pytest.raises(error):
-        await drafts.put(database, harbour, "front-desk", sent, None)
-    assert await actions(database) == []
+        await drafts.put_flow(database, harbour, "front-desk", sent, None)
+    assert await audit_actions(database) == []
 
 
-async def test_a_draft_as_deep_as_it_may_be_goes_everywhere(database, actor):
-    harbour = await tenant(database, actor)
-    await promoted(database, harbour)
+async def test_a_draft_as_deep_as_it_may_be_goes_everywhere(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_and_promote(database, harbour)
     deep = b'{"a":' * 99 + b"{}" + b"}" * 99
-    await drafts.put(database, harbour, "front-desk", deep, 1)
-    assert not (await promotion.check(database, "harbour", "front-desk")).promotable
-    assert (await diff.compare(database, "harbour", "front-desk", "active", "draft")).changes
+    await drafts.put_flow(database, harbour, "front-desk", deep, 1)
+    assert not (await promotion.validate_draft(database, "harbour", "front-desk")).promotable
+    assert (await diff.diff_versions(database, "harbour", "front-desk", "active", "draft")).changes
 
 
-async def test_a_flows_name_may_be_anything(database, actor):
-    harbour = await tenant(database, actor)
+async def test_a_flows_name_may_be_anything(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     for place, (name, told) in enumerate([("N\0UL", "NUL"), ("x" * 300, "x" * 200), (7, "f2"), ("", "f3"), ("ü", "ü")]):
-        flow, _ = await drafts.put(database, harbour, f"f{place}", json.dumps({"name": name}).encode(), None)
+        flow, _ = await drafts.put_flow(database, harbour, f"f{place}", json.dumps({"name": name}).encode(), None)
         assert flow.name == told
     with pytest.raises(Conflict):
-        await draft(database, harbour, "schema")
+        await put_draft(database, harbour, "schema")
 
 
-async def test_flows_come_in_pages(database, actor):
-    harbour = await tenant(database, actor)
+async def test_flows_come_in_pages(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     for name in "edcba":
-        await draft(database, harbour, name)
+        await put_draft(database, harbour, name)
     seen, cursor = [], ""
     for _ in range(3):
-        page = await drafts.every(database, "harbour", 2, cursor)
+        page = await drafts.list_flows(database, "harbour", 2, cursor)
         seen, cursor = [*seen, *(flow.flow for flow in page.items)], page.next
     assert (seen, cursor) == ([*"abcde"], "")
 
 
-async def test_flows_are_bounded(database, actor):
-    harbour = await tenant(database, actor)
+async def test_flows_are_bounded(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     row = {"tenant_id": "harbour", "name": "", "draft": b"{}", "revision": 1, "created": 1, "changed": 1}
-    await fill_up(database, flow_table, [row | {"id": f"f{place}"} for place in range(999)])
-    await draft(database, harbour, "last")
+    await insert_rows(database, flow_table, [row | {"id": f"f{place}"} for place in range(999)])
+    await put_draft(database, harbour, "last")
     with pytest.raises(Conflict, match="Remove one first"):
-        await draft(database, harbour, "one-more")
-    await draft(database, harbour, "last", text="Changed", seen=1)
+        await put_draft(database, harbour, "one-more")
+    await put_draft(database, harbour, "last", text="Changed", seen=1)
 
 
-async def test_only_a_flow_that_was_never_promoted_can_be_removed(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour)
-    with pytest.raises(Stale):
-        await drafts.remove(database, harbour, "front-desk", 2)
-    await drafts.remove(database, harbour, "front-desk", 1)
+async def test_only_a_flow_that_was_never_promoted_can_be_removed(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour)
+    with pytest.raises(PreconditionFailed):
+        await drafts.delete_flow(database, harbour, "front-desk", 2)
+    await drafts.delete_flow(database, harbour, "front-desk", 1)
     with pytest.raises(NotFound):
-        await drafts.show(database, "harbour", "front-desk")
-    await promoted(database, harbour)
+        await drafts.get_flow(database, "harbour", "front-desk")
+    await put_and_promote(database, harbour)
     with pytest.raises(Conflict, match="Pause it"):
-        await drafts.remove(database, harbour, "front-desk", None)
+        await drafts.delete_flow(database, harbour, "front-desk", None)
 
 
 # Promotion
 
 
-async def test_a_promotion_makes_a_version_for_ever(database, actor):
-    harbour = await tenant(database, actor)
-    first = await promoted(database, harbour, text="One")
+async def test_a_promotion_makes_a_version_for_ever(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    first = await put_and_promote(database, harbour, text="One")
     assert (first.new, first.version.number, first.version.by, first.version.active) == (True, 1, "key1", True)
-    await draft(database, harbour, text="Two", seen=1)
-    two = actor(key="key2")
-    second = await promotion.promote(database, two, "front-desk", "A new greeting")
-    assert (second.version.number, second.version.note, second.version.at) == (2, "A new greeting", two.at)
-    kept = await versions.show(database, "harbour", "front-desk", 1)
+    await put_draft(database, harbour, text="Two", seen=1)
+    two = make_actor(key="key2")
+    second = await promotion.promote_flow(database, two, "front-desk", "A new greeting")
+    assert (second.version.number, second.version.note, second.version.at) == (2, "A new greeting", two.now)
+    kept = await versions.get_version(database, "harbour", "front-desk", 1)
     assert b"One" in bytes(kept.document)
     assert not kept.active
-    assert [version.number for version in (await versions.every(database, "harbour", "front-desk", 50, "")).items] == [
+    assert [
+        version.number for version in (await versions.list_versions(database, "harbour", "front-desk", 50, "")).items
+    ] == [
         2,
         1,
     ]
-    assert (await trail(database))[-1] == (
+    assert (await audit_entries(database))[-1] == (
         "flow.promoted",
         "front-desk",
         {"active": 1},
@@ -208,119 +210,120 @@ async def test_a_promotion_makes_a_version_for_ever(database, actor):
     )
 
 
-async def test_a_draft_with_errors_is_not_promoted_and_says_what_is_wrong(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour, start="nowhere", nodes={"a": {"type": "transfer", "department": "slaes"}})
+async def test_a_draft_with_errors_is_not_promoted_and_says_what_is_wrong(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour, start="nowhere", nodes={"a": {"type": "transfer", "department": "slaes"}})
     await put_department(database, harbour, "sales", Department(("+13105550111",)))
-    checked = await promotion.check(database, "harbour", "front-desk")
-    with pytest.raises(Invalid) as refused:
-        await promotion.promote(database, harbour, "front-desk", "")
+    checked = await promotion.validate_draft(database, "harbour", "front-desk")
+    with pytest.raises(UnprocessableContent) as refused:
+        await promotion.promote_flow(database, harbour, "front-desk", "")
     assert refused.value.errors == checked.problems
     assert not checked.promotable
     found = {problem.path: problem for problem in checked.problems}
     assert found["nodes.a.department"].hint == "did you mean `sales`?"
     assert "start" in found
-    assert await active(database) is None
+    assert await active_version(database) is None
 
 
-async def test_warnings_do_not_hinder_and_are_told(database, actor):
-    harbour = await tenant(database, actor)
+async def test_warnings_do_not_hinder_and_are_told(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     nodes = {"a": {"type": "hangup"}, "lost": {"type": "hangup"}}
-    made = await promoted(database, harbour, start="a", nodes=nodes)
+    made = await put_and_promote(database, harbour, start="a", nodes=nodes)
     assert [problem.severity for problem in made.warnings] == ["warning"]
-    assert (await promotion.check(database, "harbour", "front-desk")).promotable
+    assert (await promotion.validate_draft(database, "harbour", "front-desk")).promotable
 
 
-async def test_promoting_what_is_active_already_makes_no_other_version(database, actor):
-    harbour = await tenant(database, actor)
-    first = await promoted(database, harbour)
-    again = await promotion.promote(database, harbour, "front-desk", "again")
+async def test_promoting_what_is_active_already_makes_no_other_version(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    first = await put_and_promote(database, harbour)
+    again = await promotion.promote_flow(database, harbour, "front-desk", "again")
     assert not again.new
     assert again.version == first.version
-    assert len(await actions(database)) == 2
+    assert len(await audit_actions(database)) == 2
 
 
-async def test_only_the_draft_that_was_seen_is_promoted(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour)
-    with pytest.raises(Stale):
-        await promotion.promote(database, harbour, "front-desk", "", 2)
-    assert (await promotion.promote(database, harbour, "front-desk", "", 1)).new
+async def test_only_the_draft_that_was_seen_is_promoted(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour)
+    with pytest.raises(PreconditionFailed):
+        await promotion.promote_flow(database, harbour, "front-desk", "", 2)
+    assert (await promotion.promote_flow(database, harbour, "front-desk", "", 1)).new
 
 
-async def test_promotions_at_once_give_one_version_and_never_a_broken_state(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour)
+async def test_promotions_at_once_give_one_version_and_never_a_broken_state(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour)
     done = await asyncio.gather(
-        *(promotion.promote(database, actor(), "front-desk", str(place)) for place in range(6)), return_exceptions=True
+        *(promotion.promote_flow(database, make_actor(), "front-desk", str(place)) for place in range(6)),
+        return_exceptions=True,
     )
     assert sorted(one.new for one in done) == [False] * 5 + [True]
     assert {one.version.number for one in done} == {1}
 
 
-async def test_promotions_of_changing_drafts_count_without_a_gap(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour)
+async def test_promotions_of_changing_drafts_count_without_a_gap(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour)
 
     async def designer(place):
         for turn in range(3):
-            seen = (await drafts.show(database, "harbour", "front-desk")).revision
-            await draft(database, harbour, text=f"{place} {turn}", seen=seen)
-            await promotion.promote(database, harbour, "front-desk", "")
+            seen = (await drafts.get_flow(database, "harbour", "front-desk")).revision
+            await put_draft(database, harbour, text=f"{place} {turn}", seen=seen)
+            await promotion.promote_flow(database, harbour, "front-desk", "")
 
     done = await asyncio.gather(*map(designer, range(4)), return_exceptions=True)
-    assert {type(one) for one in done} <= {type(None), Stale, Conflict}
-    async with database.reading() as connection:
+    assert {type(one) for one in done} <= {type(None), PreconditionFailed, Conflict}
+    async with database.read() as connection:
         numbers = (await connection.scalars(select(flow_versions.c.number).order_by(flow_versions.c.number))).all()
     assert list(numbers) == list(range(1, len(numbers) + 1))
-    assert await active(database) == len(numbers) > 0
+    assert await active_version(database) == len(numbers) > 0
 
 
-async def test_a_draft_that_changes_while_it_is_checked_is_not_promoted(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour)
+async def test_a_draft_that_changes_while_it_is_checked_is_not_promoted(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour)
     free = threading.Event()
-    busy = [asyncio.create_task(ASIDE.run(free.wait)) for _ in range(cpu_executor.AT_ONCE)]
-    promotions = [asyncio.create_task(promotion.promote(database, harbour, "front-desk", "")) for _ in range(2)]
+    busy = [asyncio.create_task(CPU_EXECUTOR.run(free.wait)) for _ in range(cpu_executor.MAX_THREADS)]
+    promotions = [asyncio.create_task(promotion.promote_flow(database, harbour, "front-desk", "")) for _ in range(2)]
     async with asyncio.timeout(10):
-        while ASIDE._threads._work_queue.qsize() < 2:  # noqa: ASYNC110 (until both have read the draft; nobody tells)
+        while CPU_EXECUTOR._executor._work_queue.qsize() < 2:  # noqa: ASYNC110 (until both have read the draft; nobody tells)
             await asyncio.sleep(0.01)
-    await draft(database, harbour, text="Two", seen=1)
+    await put_draft(database, harbour, text="Two", seen=1)
     free.set()
     await asyncio.gather(*busy)
     done = await asyncio.gather(*promotions, return_exceptions=True)
     assert [str(one) for one in done] == [
         "The draft was changed while it was checked. Look at it, and promote it again."
     ] * 2
-    assert await active(database) is None
+    assert await active_version(database) is None
 
 
-async def test_a_flow_without_a_voice_keeps_the_tenants_of_the_day_it_was_promoted(database, actor):
+async def test_a_flow_without_a_voice_keeps_the_tenants_of_the_day_it_was_promoted(database, make_actor):
     voice = Voice("azure", "en-GB-SoniaNeural", "en-GB", 1.1, (Voice(language="en-GB"),))
-    harbour = await tenant(database, actor, voice=voice)
-    await promoted(database, harbour)
-    kept = await versions.show(database, "harbour", "front-desk", 1)
+    harbour = await create_tenant(database, make_actor, voice=voice)
+    await put_and_promote(database, harbour)
+    kept = await versions.get_version(database, "harbour", "front-desk", 1)
     assert kept.voice == voice
-    assert (await load(database, "front-desk", 1)).flow.voice == voice
-    await promoted(database, harbour, voice={"tier": "local"})
-    assert (await versions.show(database, "harbour", "front-desk", 2)).voice == Voice()
+    assert (await load_version(database, "front-desk", 1)).flow.voice == voice
+    await put_and_promote(database, harbour, voice={"tier": "local"})
+    assert (await versions.get_version(database, "harbour", "front-desk", 2)).voice == Voice()
 
 
-async def test_what_is_loaded_is_what_was_promoted(database, actor):
-    harbour = await tenant(database, actor)
-    await promoted(database, harbour, "inner", "Inner")
-    await promoted(database, harbour, "middle", "Middle", calls=("inner", "inner@1"))
-    made = await promoted(database, harbour, "outer", "Outer", calls=("middle", "inner"))
-    kept = await versions.show(database, "harbour", "outer", 1)
-    assert kept.subflows == {"middle": Pin("middle", 1), "inner": Pin("inner", 1)}
-    await promoted(database, harbour, "inner", "Changed")
-    loaded = await load(database, "outer", 1)
+async def test_what_is_loaded_is_what_was_promoted(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_and_promote(database, harbour, "inner", "Inner")
+    await put_and_promote(database, harbour, "middle", "Middle", calls=("inner", "inner@1"))
+    made = await put_and_promote(database, harbour, "outer", "Outer", calls=("middle", "inner"))
+    kept = await versions.get_version(database, "harbour", "outer", 1)
+    assert kept.subflows == {"middle": VersionPin("middle", 1), "inner": VersionPin("inner", 1)}
+    await put_and_promote(database, harbour, "inner", "Changed")
+    loaded = await load_version(database, "outer", 1)
     assert loaded.id == made.version.content == kept.content
     assert loaded.subflows["inner"] is loaded.subflows["middle"].subflows["inner@1"]
-    again = await promotion.promote(database, harbour, "outer", "with the new inner flow")
+    again = await promotion.promote_flow(database, harbour, "outer", "with the new inner flow")
     assert again.new
-    assert (await versions.show(database, "harbour", "outer", 2)).subflows["inner"] == Pin("inner", 2)
-    assert (await load(database, "outer", 1)).id == loaded.id
+    assert (await versions.get_version(database, "harbour", "outer", 2)).subflows["inner"] == VersionPin("inner", 2)
+    assert (await load_version(database, "outer", 1)).id == loaded.id
 
 
 @pytest.mark.parametrize(
@@ -334,67 +337,67 @@ async def test_what_is_loaded_is_what_was_promoted(database, actor):
         (["caller"], "subflow-circle", ""),
     ],
 )
-async def test_flows_that_cannot_be_called(database, actor, calls, code, hint):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour, "draft-only")
-    await promoted(database, harbour, "inner")
-    await promoted(database, harbour, "outer")
-    await promoted(database, harbour, "caller", calls=["outer"])
-    await draft(database, harbour, "outer", calls=calls, seen=1)
-    (problem,) = (await promotion.check(database, "harbour", "outer")).problems
+async def test_flows_that_cannot_be_called(database, make_actor, calls, code, hint):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour, "draft-only")
+    await put_and_promote(database, harbour, "inner")
+    await put_and_promote(database, harbour, "outer")
+    await put_and_promote(database, harbour, "caller", calls=["outer"])
+    await put_draft(database, harbour, "outer", calls=calls, seen=1)
+    (problem,) = (await promotion.validate_draft(database, "harbour", "outer")).problems
     assert (problem.path, problem.code, problem.hint) == ("nodes.call0.flow", code, hint)
 
 
-async def test_how_much_a_flow_calls_is_bounded(database, actor):
-    harbour = await tenant(database, actor)
-    await promoted(database, harbour, "f0")
+async def test_how_much_a_flow_calls_is_bounded(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_and_promote(database, harbour, "f0")
     for level in range(1, 5):  # 1, 3, 7, 15, 31 flows, each call counted
-        made = await promoted(database, harbour, f"f{level}", calls=[f"f{level - 1}", f"f{level - 1}@1"])
+        made = await put_and_promote(database, harbour, f"f{level}", calls=[f"f{level - 1}", f"f{level - 1}@1"])
         assert made.new
-    await draft(database, harbour, "f5", calls=["f4", "f4@1"])
-    assert [p.code for p in (await promotion.check(database, "harbour", "f5")).problems] == ["too-large"]
-    with pytest.raises(Invalid):
-        await promotion.promote(database, harbour, "f5", "")
+    await put_draft(database, harbour, "f5", calls=["f4", "f4@1"])
+    assert [p.code for p in (await promotion.validate_draft(database, "harbour", "f5")).problems] == ["too-large"]
+    with pytest.raises(UnprocessableContent):
+        await promotion.promote_flow(database, harbour, "f5", "")
 
 
-async def test_a_draft_that_calls_a_thousand_versions_is_told_so(database, actor):
-    harbour = await tenant(database, actor)
-    await promoted(database, harbour, "inner")
-    await draft(database, harbour, "outer", calls=[f"inner@{number}" for number in range(1, 1_500)])
-    problems = (await promotion.check(database, "harbour", "outer")).problems
+async def test_a_draft_that_calls_a_thousand_versions_is_told_so(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_and_promote(database, harbour, "inner")
+    await put_draft(database, harbour, "outer", calls=[f"inner@{number}" for number in range(1, 1_500)])
+    problems = (await promotion.validate_draft(database, "harbour", "outer")).problems
     assert [problem.code for problem in problems] == ["too-large"]
 
 
-async def test_another_tenants_flows_are_not_there(database, actor):
-    harbour, museum = await tenant(database, actor), await tenant(database, actor, "museum")
-    await promoted(database, harbour)
+async def test_another_tenants_flows_are_not_there(database, make_actor):
+    harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
+    await put_and_promote(database, harbour)
     for refused in (
-        drafts.show(database, "museum", "front-desk"),
-        drafts.remove(database, museum, "front-desk", None),
-        drafts.pause(database, museum, "front-desk", Pause()),
-        drafts.resume(database, museum, "front-desk"),
-        promotion.check(database, "museum", "front-desk"),
-        promotion.promote(database, museum, "front-desk", ""),
-        promotion.roll_back(database, museum, "front-desk", Return(1)),
-        versions.every(database, "museum", "front-desk", 50, ""),
-        versions.show(database, "museum", "front-desk", 1),
-        load(database, "front-desk", 1, "museum"),
-        diff.compare(database, "museum", "front-desk", "active", "draft"),
+        drafts.get_flow(database, "museum", "front-desk"),
+        drafts.delete_flow(database, museum, "front-desk", None),
+        drafts.pause_flow(database, museum, "front-desk", PauseSettings()),
+        drafts.resume_flow(database, museum, "front-desk"),
+        promotion.validate_draft(database, "museum", "front-desk"),
+        promotion.promote_flow(database, museum, "front-desk", ""),
+        promotion.rollback_flow(database, museum, "front-desk", RollbackRequest(1)),
+        versions.list_versions(database, "museum", "front-desk", 50, ""),
+        versions.get_version(database, "museum", "front-desk", 1),
+        load_version(database, "front-desk", 1, "museum"),
+        diff.diff_versions(database, "museum", "front-desk", "active", "draft"),
     ):
         with pytest.raises(NotFound):
             await refused
-    assert (await drafts.every(database, "museum", 50, "")).items == []
-    await draft(database, museum, "outer", calls=["front-desk"])
-    (problem,) = (await promotion.check(database, "museum", "outer")).problems
+    assert (await drafts.list_flows(database, "museum", 50, "")).items == []
+    await put_draft(database, museum, "outer", calls=["front-desk"])
+    (problem,) = (await promotion.validate_draft(database, "museum", "outer")).problems
     assert (problem.code, problem.hint) == ("no-such-flow", "")
 
 
 async def test_checks_are_only_so_many_at_once_also_when_nobody_waits_for_them_any_more():
-    some, free = Aside(waiting=2), threading.Event()
+    some, free = CpuExecutor(max_pending=2), threading.Event()
     given_up, waited_for = (asyncio.create_task(some.run(free.wait)) for _ in range(2))
     await asyncio.sleep(0)
     given_up.cancel()
-    with pytest.raises(TooMany):
+    with pytest.raises(TooManyRequests):
         await some.run(free.wait)
     free.set()
     assert await waited_for
@@ -404,95 +407,100 @@ async def test_checks_are_only_so_many_at_once_also_when_nobody_waits_for_them_a
 # Versions
 
 
-async def test_versions_come_in_pages(database, actor):
-    harbour = await tenant(database, actor)
+async def test_versions_come_in_pages(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     for number in range(5):
-        await promoted(database, harbour, text=str(number))
-    page = await versions.every(database, "harbour", "front-desk", 3, "")
+        await put_and_promote(database, harbour, text=str(number))
+    page = await versions.list_versions(database, "harbour", "front-desk", 3, "")
     assert [version.number for version in page.items] == [5, 4, 3]
     assert [version.active for version in page.items] == [True, False, False]
-    rest = await versions.every(database, "harbour", "front-desk", 3, page.next)
+    rest = await versions.list_versions(database, "harbour", "front-desk", 3, page.next)
     assert ([version.number for version in rest.items], rest.next) == ([2, 1], "")
-    beyond = await versions.every(database, "harbour", "front-desk", 3, "WzkyMjMzNzIwMzY4NTQ3NzU4MDdd")
+    beyond = await versions.list_versions(database, "harbour", "front-desk", 3, "WzkyMjMzNzIwMzY4NTQ3NzU4MDdd")
     assert len(beyond.items) == 3
     for cursor in ("x", "WyJhIl0", "é"):
-        with pytest.raises(Invalid):
-            await versions.every(database, "harbour", "front-desk", 3, cursor)
+        with pytest.raises(UnprocessableContent):
+            await versions.list_versions(database, "harbour", "front-desk", 3, cursor)
 
 
-async def test_what_a_promotion_would_change(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour, text="One")
+async def test_what_a_promotion_would_change(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour, text="One")
     with pytest.raises(Conflict, match="never promoted"):
-        await diff.compare(database, "harbour", "front-desk", "active", "draft")
-    await promoted(database, harbour, text="One")
-    assert (await diff.compare(database, "harbour", "front-desk", "active", "draft")).changes == []
-    await promoted(database, harbour, text="Two")
-    await draft(database, harbour, text="Three", seen=2)
+        await diff.diff_versions(database, "harbour", "front-desk", "active", "draft")
+    await put_and_promote(database, harbour, text="One")
+    assert (await diff.diff_versions(database, "harbour", "front-desk", "active", "draft")).changes == []
+    await put_and_promote(database, harbour, text="Two")
+    await put_draft(database, harbour, text="Three", seen=2)
     for sides, before, after in ((("1", "active"), "One", "Two"), (("2", "draft"), "Two", "Three")):
-        found = await diff.compare(database, "harbour", "front-desk", *sides)
+        found = await diff.diff_versions(database, "harbour", "front-desk", *sides)
         (change,) = found.changes
         assert (change.path, change.before, change.after) == ("nodes.greet.text", before, after)
         assert found.summary == f'nodes.greet.text: "{before}" -> "{after}"'
     with pytest.raises(NotFound):
-        await diff.compare(database, "harbour", "front-desk", "1", "3")
+        await diff.diff_versions(database, "harbour", "front-desk", "1", "3")
 
 
-async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(database, actor):
-    harbour = await tenant(database, actor)
+async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     for text in ("One", "Two"):
-        await promoted(database, harbour, text=text)
-    back = await promotion.roll_back(database, actor(), "front-desk", Return(1, "Two was wrong"))
-    assert (back.number, back.active, await active(database)) == (1, True, 1)
-    assert b"Two" in bytes((await drafts.show(database, "harbour", "front-desk")).document)
-    action, _, before, after = (await trail(database))[-1]
+        await put_and_promote(database, harbour, text=text)
+    back = await promotion.rollback_flow(database, make_actor(), "front-desk", RollbackRequest(1, "Two was wrong"))
+    assert (back.number, back.active, await active_version(database)) == (1, True, 1)
+    assert b"Two" in bytes((await drafts.get_flow(database, "harbour", "front-desk")).document)
+    action, _, before, after = (await audit_entries(database))[-1]
     assert (action, before["active"], after["active"], after["note"]) == ("flow.rolled_back", 2, 1, "Two was wrong")
-    await promotion.roll_back(database, actor(), "front-desk", Return(1))
-    assert len(await actions(database)) == 5
-    with pytest.raises(Invalid) as refused:
-        await promotion.roll_back(database, actor(), "front-desk", Return(3))
+    await promotion.rollback_flow(database, make_actor(), "front-desk", RollbackRequest(1))
+    assert len(await audit_actions(database)) == 5
+    with pytest.raises(UnprocessableContent) as refused:
+        await promotion.rollback_flow(database, make_actor(), "front-desk", RollbackRequest(3))
     assert refused.value.errors[0].path == "version"
-    third = await promotion.promote(database, actor(), "front-desk", "")
+    third = await promotion.promote_flow(database, make_actor(), "front-desk", "")
     assert third.version.number == 3
 
 
-async def test_a_version_that_this_release_cannot_run_is_not_gone_back_to(database, actor):
-    harbour = await tenant(database, actor)
+async def test_a_version_that_this_release_cannot_run_is_not_gone_back_to(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     for text in ("One", "Two"):
-        await promoted(database, harbour, text=text)
-    async with database.writing() as connection:  # as if a later release had found an error in it
+        await put_and_promote(database, harbour, text=text)
+    async with database.transaction() as connection:  # as if a later release had found an error in it
         await connection.execute(flow_versions.update().where(flow_versions.c.number == 1).values(document=b"{}"))
     with pytest.raises(Conflict, match="cannot run that version"):
-        await promotion.roll_back(database, harbour, "front-desk", Return(1))
-    assert await active(database) == 2
+        await promotion.rollback_flow(database, harbour, "front-desk", RollbackRequest(1))
+    assert await active_version(database) == 2
 
 
 # Pause
 
 
-async def test_pause_and_resume(database, actor):
-    harbour = await tenant(database, actor)
-    await draft(database, harbour)
+async def test_pause_and_resume(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_draft(database, harbour)
     with pytest.raises(Conflict, match="never promoted"):
-        await drafts.pause(database, harbour, "front-desk", Pause())
-    await promoted(database, harbour)
-    for how in (Pause(), Pause("Back at nine."), Pause("Back at nine."), Pause(forward="+13105550110")):
-        assert (await drafts.pause(database, actor(), "front-desk", how)).pause == how
+        await drafts.pause_flow(database, harbour, "front-desk", PauseSettings())
+    await put_and_promote(database, harbour)
+    for how in (
+        PauseSettings(),
+        PauseSettings("Back at nine."),
+        PauseSettings("Back at nine."),
+        PauseSettings(forward="+13105550110"),
+    ):
+        assert (await drafts.pause_flow(database, make_actor(), "front-desk", how)).pause == how
     for _ in range(2):
-        assert (await drafts.resume(database, actor(), "front-desk")).pause is None
-    done = (await trail(database))[3:]
+        assert (await drafts.resume_flow(database, make_actor(), "front-desk")).pause is None
+    done = (await audit_entries(database))[3:]
     assert [line[0] for line in done] == ["flow.paused"] * 3 + ["flow.resumed"]
     assert done[1][3]["text"] == "Back at nine."
-    with pytest.raises(Invalid):
-        await drafts.pause(database, harbour, "front-desk", Pause("Text", "+13105550110"))
+    with pytest.raises(UnprocessableContent):
+        await drafts.pause_flow(database, harbour, "front-desk", PauseSettings("Text", "+13105550110"))
 
 
-async def test_the_foreign_key_keeps_a_flow_whose_number_leads_to_it(database, actor):
-    harbour = await tenant(database, actor)
-    await promoted(database, harbour)
-    await create(database, harbour, NewNumber("+13072249663"))
-    await assign(database, harbour, "+13072249663", "front-desk")
+async def test_the_foreign_key_keeps_a_flow_whose_number_leads_to_it(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_and_promote(database, harbour)
+    await create_number(database, harbour, NewNumber("+13072249663"))
+    await assign_number(database, harbour, "+13072249663", "front-desk")
     with pytest.raises(Conflict):
-        await drafts.remove(database, harbour, "front-desk", None)
-    async with database.reading() as connection:
+        await drafts.delete_flow(database, harbour, "front-desk", None)
+    async with database.read() as connection:
         assert await connection.scalar(select(func.count()).select_from(flow_versions)) == 1

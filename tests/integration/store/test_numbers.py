@@ -6,40 +6,40 @@ import itertools
 import msgspec
 import pytest
 
-from tests.integration.store.test_flows import draft, promoted
-from tests.integration.store.things import actions, fill_up, tenant, trail
-from vocelio.gateway.errors import Conflict, Invalid, NotFound
+from tests.integration.store.test_flows import put_and_promote, put_draft
+from tests.support.tenant_fixtures import audit_actions, audit_entries, create_tenant, insert_rows
+from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.db.schema import numbers as table
-from vocelio.gateway.store.numbers import NewNumber, NumberChange
+from vocelio.gateway.store.numbers import NewNumber, NumberUpdate
 
 ONE, TWO, THREE = "+13072249663", "+13072249664", "+13072249665"
 
 
-async def history(database, number=ONE, of="harbour"):
-    page = await numbers.history(database, of, number, 50, "")
+async def assignment_history(database, number=ONE, of="harbour"):
+    page = await numbers.list_assignments(database, of, number, 50, "")
     return [(line.place, line.flow, line.by, line.at) for line in page.items]
 
 
-async def test_a_number_is_made_changed_and_removed(database, actor):
-    harbour = await tenant(database, actor)
-    made = await numbers.create(database, harbour, NewNumber(ONE, "Head office", TWO))
-    assert await numbers.show(database, "harbour", ONE) == made
-    renamed = await numbers.change(database, actor(), ONE, NumberChange(label="Office"))
+async def test_a_number_is_made_changed_and_removed(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    made = await numbers.create_number(database, harbour, NewNumber(ONE, "Head office", TWO))
+    assert await numbers.get_number(database, "harbour", ONE) == made
+    renamed = await numbers.update_number(database, make_actor(), ONE, NumberUpdate(label="Office"))
     assert (renamed.label, renamed.fallback) == ("Office", TWO)
-    without = await numbers.change(database, actor(), ONE, NumberChange(fallback=None))
+    without = await numbers.update_number(database, make_actor(), ONE, NumberUpdate(fallback=None))
     assert (without.label, without.fallback) == ("Office", None)
-    assert await numbers.change(database, actor(), ONE, NumberChange()) == without
-    await numbers.remove(database, actor(), ONE)
+    assert await numbers.update_number(database, make_actor(), ONE, NumberUpdate()) == without
+    await numbers.delete_number(database, make_actor(), ONE)
     with pytest.raises(NotFound):
-        await numbers.show(database, "harbour", ONE)
-    assert [action for action, _ in await actions(database)] == [
+        await numbers.get_number(database, "harbour", ONE)
+    assert [action for action, _ in await audit_actions(database)] == [
         "number.created",
         "number.changed",
         "number.changed",
         "number.removed",
     ]
-    assert [line[2] and line[2]["label"] for line in (await trail(database))[1:]] == [
+    assert [line[2] and line[2]["label"] for line in (await audit_entries(database))[1:]] == [
         None,
         "Head office",
         "Office",
@@ -47,138 +47,138 @@ async def test_a_number_is_made_changed_and_removed(database, actor):
     ]
 
 
-async def test_a_number_has_one_owner_and_nobody_learns_who(database, actor):
-    harbour, museum = await tenant(database, actor), await tenant(database, actor, "museum")
-    await numbers.create(database, harbour, NewNumber(ONE))
+async def test_a_number_has_one_owner_and_nobody_learns_who(database, make_actor):
+    harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
+    await numbers.create_number(database, harbour, NewNumber(ONE))
     said = []
     for one in (harbour, museum):
         with pytest.raises(Conflict) as refused:
-            await numbers.create(database, one, NewNumber(ONE))
+            await numbers.create_number(database, one, NewNumber(ONE))
         said.append(str(refused.value))
     assert said[0] == said[1]
     assert "harbour" not in said[0].lower()
-    assert await actions(database, "museum") == []
-    await numbers.remove(database, harbour, ONE)
-    await numbers.create(database, museum, NewNumber(ONE))
+    assert await audit_actions(database, "museum") == []
+    await numbers.delete_number(database, harbour, ONE)
+    await numbers.create_number(database, museum, NewNumber(ONE))
 
 
-async def test_two_tenants_who_take_a_number_at_once(database, actor):
-    both = [await tenant(database, actor, name) for name in ("harbour", "museum")]
+async def test_two_tenants_who_take_a_number_at_once(database, make_actor):
+    both = [await create_tenant(database, make_actor, name) for name in ("harbour", "museum")]
     done = await asyncio.gather(
-        *(numbers.create(database, one, NewNumber(ONE)) for one in both), return_exceptions=True
+        *(numbers.create_number(database, one, NewNumber(ONE)) for one in both), return_exceptions=True
     )
     assert sorted(type(one).__name__ for one in done) == ["Conflict", "Number"]
 
 
-async def test_another_tenants_number_is_not_there(database, actor):
-    harbour, museum = await tenant(database, actor), await tenant(database, actor, "museum")
-    await promoted(database, harbour)
-    await promoted(database, museum)
-    await numbers.create(database, harbour, NewNumber(ONE))
-    await numbers.assign(database, harbour, ONE, "front-desk")
+async def test_another_tenants_number_is_not_there(database, make_actor):
+    harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
+    await put_and_promote(database, harbour)
+    await put_and_promote(database, museum)
+    await numbers.create_number(database, harbour, NewNumber(ONE))
+    await numbers.assign_number(database, harbour, ONE, "front-desk")
     for refused in (
-        numbers.show(database, "museum", ONE),
-        numbers.change(database, museum, ONE, NumberChange(label="Mine")),
-        numbers.remove(database, museum, ONE),
-        numbers.assign(database, museum, ONE, "front-desk"),
-        numbers.unassign(database, museum, ONE),
-        numbers.history(database, "museum", ONE, 50, ""),
+        numbers.get_number(database, "museum", ONE),
+        numbers.update_number(database, museum, ONE, NumberUpdate(label="Mine")),
+        numbers.delete_number(database, museum, ONE),
+        numbers.assign_number(database, museum, ONE, "front-desk"),
+        numbers.unassign_number(database, museum, ONE),
+        numbers.list_assignments(database, "museum", ONE, 50, ""),
     ):
         with pytest.raises(NotFound):
             await refused
-    assert (await numbers.every(database, "museum", 50, "")).items == []
-    assert (await numbers.show(database, "harbour", ONE)).flow == "front-desk"
+    assert (await numbers.list_numbers(database, "museum", 50, "")).items == []
+    assert (await numbers.get_number(database, "harbour", ONE)).flow == "front-desk"
 
 
-async def test_a_number_is_not_its_own_fallback(database, actor):
-    harbour = await tenant(database, actor)
-    with pytest.raises(Invalid) as refused:
-        await numbers.create(database, harbour, NewNumber(ONE, fallback=ONE))
+async def test_a_number_is_not_its_own_fallback(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    with pytest.raises(UnprocessableContent) as refused:
+        await numbers.create_number(database, harbour, NewNumber(ONE, fallback=ONE))
     assert refused.value.errors[0].path == "fallback"
-    await numbers.create(database, harbour, NewNumber(ONE))
-    with pytest.raises(Invalid):
-        await numbers.change(database, harbour, ONE, NumberChange(fallback=ONE))
-    assert (await numbers.show(database, "harbour", ONE)).fallback is None
+    await numbers.create_number(database, harbour, NewNumber(ONE))
+    with pytest.raises(UnprocessableContent):
+        await numbers.update_number(database, harbour, ONE, NumberUpdate(fallback=ONE))
+    assert (await numbers.get_number(database, "harbour", ONE)).fallback is None
 
 
-async def test_a_fallback_is_outside_the_gateway(database, actor):
-    harbour = await tenant(database, actor)
-    await numbers.create(database, harbour, NewNumber(ONE))
-    with pytest.raises(Invalid) as refused:
-        await numbers.create(database, harbour, NewNumber(TWO, fallback=ONE))
+async def test_a_fallback_is_outside_the_gateway(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await numbers.create_number(database, harbour, NewNumber(ONE))
+    with pytest.raises(UnprocessableContent) as refused:
+        await numbers.create_number(database, harbour, NewNumber(TWO, fallback=ONE))
     assert refused.value.errors[0].code == "own-number"
 
 
-async def test_the_history_of_a_number(database, actor):
-    harbour = await tenant(database, actor)
-    await promoted(database, harbour)
-    await promoted(database, harbour, "night")
-    await numbers.create(database, harbour, NewNumber(ONE))
-    assert await history(database) == []
-    steps = [actor(key=f"key{place}") for place in range(4)]
+async def test_the_history_of_a_number(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await put_and_promote(database, harbour)
+    await put_and_promote(database, harbour, "night")
+    await numbers.create_number(database, harbour, NewNumber(ONE))
+    assert await assignment_history(database) == []
+    steps = [make_actor(key=f"key{place}") for place in range(4)]
     for step, flow in zip(steps, ["front-desk", "front-desk", "night"], strict=False):
-        assert (await numbers.assign(database, step, ONE, flow)).flow == flow
+        assert (await numbers.assign_number(database, step, ONE, flow)).flow == flow
     with pytest.raises(Conflict, match="Unassign it first"):
-        await numbers.remove(database, harbour, ONE)
+        await numbers.delete_number(database, harbour, ONE)
     for _ in range(2):
-        assert (await numbers.unassign(database, steps[3], ONE)).flow is None
-    await numbers.remove(database, harbour, ONE)
-    assert await history(database) == [
-        (3, None, "key3", steps[3].at),
-        (2, "night", "key2", steps[2].at),
-        (1, "front-desk", "key0", steps[0].at),
+        assert (await numbers.unassign_number(database, steps[3], ONE)).flow is None
+    await numbers.delete_number(database, harbour, ONE)
+    assert await assignment_history(database) == [
+        (3, None, "key3", steps[3].now),
+        (2, "night", "key2", steps[2].now),
+        (1, "front-desk", "key0", steps[0].now),
     ]
-    await numbers.create(database, harbour, NewNumber(ONE))
-    await numbers.assign(database, harbour, ONE, "night")
-    assert [place for place, *_ in await history(database)] == [4, 3, 2, 1]
-    page = await numbers.history(database, "harbour", ONE, 3, "")
-    rest = await numbers.history(database, "harbour", ONE, 3, page.next)
+    await numbers.create_number(database, harbour, NewNumber(ONE))
+    await numbers.assign_number(database, harbour, ONE, "night")
+    assert [place for place, *_ in await assignment_history(database)] == [4, 3, 2, 1]
+    page = await numbers.list_assignments(database, "harbour", ONE, 3, "")
+    rest = await numbers.list_assignments(database, "harbour", ONE, 3, page.next)
     assert ([line.place for line in page.items], [line.place for line in rest.items]) == ([4, 3, 2], [1])
     with pytest.raises(NotFound):
-        await history(database, TWO)
+        await assignment_history(database, TWO)
 
 
-async def test_what_no_number_can_lead_to(database, actor):
-    harbour = await tenant(database, actor)
-    await numbers.create(database, harbour, NewNumber(ONE))
-    await draft(database, harbour)
+async def test_what_no_number_can_lead_to(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await numbers.create_number(database, harbour, NewNumber(ONE))
+    await put_draft(database, harbour)
     with pytest.raises(Conflict, match="Promote it first"):
-        await numbers.assign(database, harbour, ONE, "front-desk")
-    with pytest.raises(Invalid) as refused:
-        await numbers.assign(database, harbour, ONE, "nothing")
+        await numbers.assign_number(database, harbour, ONE, "front-desk")
+    with pytest.raises(UnprocessableContent) as refused:
+        await numbers.assign_number(database, harbour, ONE, "nothing")
     assert refused.value.errors[0].path == "flow"
-    assert await history(database) == []
+    assert await assignment_history(database) == []
 
 
-async def test_assignments_at_once_have_one_order(database, actor):
-    harbour = await tenant(database, actor)
+async def test_assignments_at_once_have_one_order(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     for flow in ("one", "two"):
-        await promoted(database, harbour, flow)
-    await numbers.create(database, harbour, NewNumber(ONE))
-    await asyncio.gather(*(numbers.assign(database, harbour, ONE, ("one", "two")[n % 2]) for n in range(10)))
-    told = await history(database)
+        await put_and_promote(database, harbour, flow)
+    await numbers.create_number(database, harbour, NewNumber(ONE))
+    await asyncio.gather(*(numbers.assign_number(database, harbour, ONE, ("one", "two")[n % 2]) for n in range(10)))
+    told = await assignment_history(database)
     assert [place for place, *_ in told] == list(range(len(told), 0, -1))
     assert all(one[1] != other[1] for one, other in itertools.pairwise(told))
-    assert (await numbers.show(database, "harbour", ONE)).flow == told[0][1]
+    assert (await numbers.get_number(database, "harbour", ONE)).flow == told[0][1]
 
 
-async def test_numbers_come_in_pages(database, actor):
-    harbour = await tenant(database, actor)
+async def test_numbers_come_in_pages(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     for number in (THREE, ONE, TWO):
-        await numbers.create(database, harbour, NewNumber(number))
-    page = await numbers.every(database, "harbour", 2, "")
-    rest = await numbers.every(database, "harbour", 2, page.next)
+        await numbers.create_number(database, harbour, NewNumber(number))
+    page = await numbers.list_numbers(database, "harbour", 2, "")
+    rest = await numbers.list_numbers(database, "harbour", 2, page.next)
     assert [one.number for one in (*page.items, *rest.items)] == [ONE, TWO, THREE]
     assert rest.next == ""
 
 
-async def test_numbers_are_bounded(database, actor):
-    harbour = await tenant(database, actor)
+async def test_numbers_are_bounded(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
     row = {"tenant_id": "harbour", "label": "", "created": 1}
-    await fill_up(database, table, [row | {"number": f"+1307{place:07}"} for place in range(9_999)])
-    await numbers.create(database, harbour, NewNumber("+13105550110"))
+    await insert_rows(database, table, [row | {"number": f"+1307{place:07}"} for place in range(9_999)])
+    await numbers.create_number(database, harbour, NewNumber("+13105550110"))
     with pytest.raises(Conflict, match="Remove one first"):
-        await numbers.create(database, harbour, NewNumber("+13105550111"))
+        await numbers.create_number(database, harbour, NewNumber("+13105550111"))
 
 
 @pytest.mark.parametrize("wrong", ["", "13072249663", "+03072249663", "+1307224966x", f"{ONE}\n", "+1234567890123456"])

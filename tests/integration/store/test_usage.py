@@ -9,123 +9,127 @@ from itertools import combinations
 import pytest
 from msgspec import UNSET, ValidationError, convert
 
-from tests.integration.store.conftest import NOW
-from tests.integration.store.history import DAY, TODAY, anything, chance, keep, made
-from vocelio.gateway.errors import Invalid
+from tests.integration.conftest import NOW
+from tests.support.generated_calls import DAY, TODAY, insert_calls, make_call, make_random_call, new_rng
+from vocelio.gateway.errors import UnprocessableContent
 from vocelio.gateway.store.audit.actor import Actor
-from vocelio.gateway.store.calls.usage import Asked, Sum, Usage, UsageRow, to_csv, used
+from vocelio.gateway.store.calls.usage import UsageQuery, UsageReport, UsageRow, UsageTotals, query_usage, to_csv
 
 KEYS = ("tenant", "flow", "number", "tier", "day")
 TODAYS_DATE = datetime.fromtimestamp(TODAY / 1e6, UTC).date()
 PLATFORM = Actor("key0", "platform", "", "request-1", NOW)
 
 
-def key_of(one, tier, by):
+def group_key(one, tier, by):
     day = datetime.fromtimestamp(one.row["started"] // 1_000_000, UTC).date()
     facts = {"tenant": one.tenant, "flow": one.row["flow_id"], "number": one.row["number"], "tier": tier, "day": day}
     return tuple(facts[key] for key in by)
 
 
-def added(kept, by):
+def expected_sums(kept, by):
     """Which calls there are of each key, and what they were billed, by a loop."""
     sums = defaultdict(lambda: [set(), 0])
     for one in kept:
         for tier, spent in one.segments:
-            found = sums[key_of(one, tier, by)]
+            found = sums[group_key(one, tier, by)]
             found[0].add((one.tenant, one.row["id"]))
             found[1] += spent
     return {key: (len(calls), billed) for key, (calls, billed) in sums.items()}
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_however_it_is_grouped_it_adds_up_to_what_the_calls_cost(database, seed, actor):
-    rng = chance(seed)
-    everybody = [anything(place // 2, rng, ("harbour", "depot")[place % 2]) for place in range(160)]
-    await keep(database, *everybody)
+async def test_however_it_is_grouped_it_adds_up_to_what_the_calls_cost(database, seed, make_actor):
+    rng = new_rng(seed)
+    everybody = [make_random_call(place // 2, rng, ("harbour", "depot")[place % 2]) for place in range(160)]
+    await insert_calls(database, *everybody)
     since, until = TODAYS_DATE - timedelta(6), TODAYS_DATE - timedelta(1)
     within = [one for one in everybody if TODAY - 6 * DAY <= one.row["started"] < TODAY]
     for by in (by for size in (1, 2, 5) for by in combinations(KEYS, size)):
-        for who, kept in ((PLATFORM, within), (actor(), [one for one in within if one.tenant == "harbour"])):
-            told = await used(database, who, Asked(",".join(reversed(by)), since, until))
+        for who, kept in ((PLATFORM, within), (make_actor(), [one for one in within if one.tenant == "harbour"])):
+            told = await query_usage(database, who, UsageQuery(",".join(reversed(by)), since, until))
             rows = {tuple(getattr(row, key) for key in by): (row.calls, row.billed) for row in told.rows}
-            assert rows == added(kept, by)
+            assert rows == expected_sums(kept, by)
             assert list(rows) == sorted(rows)
             assert len(rows) == len(told.rows)
             billed = sum(one.row["billed"] for one in kept)
             begun = sum(one.row["version"] is not None for one in kept)
             cost = sum(one.row["micro_usd"] for one in kept)
-            assert told.total == Sum(calls=begun, billed=billed, seconds=billed / 1e6, micro_usd=cost)
+            assert told.total == UsageTotals(calls=begun, billed=billed, seconds=billed / 1e6, micro_usd=cost)
             assert sum(row.micro_usd for row in told.rows) == cost
 
 
-async def test_a_call_at_two_tiers_counts_in_both_and_once_in_the_total(database, actor):
+async def test_a_call_at_two_tiers_counts_in_both_and_once_in_the_total(database, make_actor):
     segments = [("azure", 30_000_000), ("local", 10_000_000), ("azure", 15_000_001)]
-    await keep(database, made(segments=segments))
-    told = await used(database, actor(), Asked("tier", TODAYS_DATE, TODAYS_DATE))
+    await insert_calls(database, make_call(segments=segments))
+    told = await query_usage(database, make_actor(), UsageQuery("tier", TODAYS_DATE, TODAYS_DATE))
     assert told.rows == [
         UsageRow(tier="azure", calls=1, billed=45_000_001, seconds=45.000001, micro_usd=60_000),
         UsageRow(tier="local", calls=1, billed=10_000_000, seconds=10.0, micro_usd=0),
     ]
-    assert told.total == Sum(calls=1, billed=55_000_001, seconds=55.000001, micro_usd=60_000)
+    assert told.total == UsageTotals(calls=1, billed=55_000_001, seconds=55.000001, micro_usd=60_000)
 
 
-async def test_a_call_belongs_to_the_day_of_its_beginning_and_both_days_are_included(database, actor):
+async def test_a_call_belongs_to_the_day_of_its_beginning_and_both_days_are_included(database, make_actor):
     edges = (TODAY - 1, TODAY, TODAY + DAY - 1, TODAY + DAY)
-    await keep(database, *(made(place, started=at, segments=[("local", 5)]) for place, at in enumerate(edges)))
-    told = await used(database, actor(), Asked("day", TODAYS_DATE, TODAYS_DATE))
+    await insert_calls(
+        database, *(make_call(place, started=at, segments=[("local", 5)]) for place, at in enumerate(edges))
+    )
+    told = await query_usage(database, make_actor(), UsageQuery("day", TODAYS_DATE, TODAYS_DATE))
     assert [(row.day, row.calls) for row in told.rows] == [(TODAYS_DATE, 2)]
 
 
-async def test_only_a_platform_key_that_names_nobody_sees_all_tenants(database, actor):
-    await keep(database, *(made(tenant=name, segments=[("local", 5)]) for name in ("harbour", "depot")))
-    days = Asked("tenant", TODAYS_DATE, TODAYS_DATE)
+async def test_only_a_platform_key_that_names_nobody_sees_all_tenants(database, make_actor):
+    await insert_calls(database, *(make_call(tenant=name, segments=[("local", 5)]) for name in ("harbour", "depot")))
+    days = UsageQuery("tenant", TODAYS_DATE, TODAYS_DATE)
 
     async def seen(who):
-        return [row.tenant for row in (await used(database, who, days)).rows]
+        return [row.tenant for row in (await query_usage(database, who, days)).rows]
 
     assert await seen(PLATFORM) == ["depot", "harbour"]
-    assert await seen(actor(role="platform")) == ["harbour"]
-    assert await seen(actor(role="viewer")) == ["harbour"]
-    assert await seen(actor(role="admin", tenant="")) == []
+    assert await seen(make_actor(role="platform")) == ["harbour"]
+    assert await seen(make_actor(role="viewer")) == ["harbour"]
+    assert await seen(make_actor(role="admin", tenant="")) == []
 
 
-async def test_nothing_used_is_no_rows_and_a_total_of_nothing(database, actor):
-    told = await used(database, actor(), Asked())
-    nothing = Sum(calls=0, billed=0, seconds=0.0, micro_usd=0)
-    assert told == Usage(TODAYS_DATE.replace(day=1), TODAYS_DATE, ["day"], [], nothing)
+async def test_nothing_used_is_no_rows_and_a_total_of_nothing(database, make_actor):
+    told = await query_usage(database, make_actor(), UsageQuery())
+    nothing = UsageTotals(calls=0, billed=0, seconds=0.0, micro_usd=0)
+    assert told == UsageReport(TODAYS_DATE.replace(day=1), TODAYS_DATE, ["day"], [], nothing)
 
 
 @pytest.mark.parametrize(
     ("since", "until"),
     [(date(2026, 11, 2), date(2026, 11, 1)), (date(2025, 1, 1), date(2026, 1, 2)), (date(1, 1, 1), date(9999, 12, 31))],
 )
-async def test_days_that_cannot_be_asked_for(database, actor, since, until):
-    with pytest.raises(Invalid) as refused:
-        await used(database, actor(), Asked("day", since, until))
+async def test_days_that_cannot_be_asked_for(database, make_actor, since, until):
+    with pytest.raises(UnprocessableContent) as refused:
+        await query_usage(database, make_actor(), UsageQuery("day", since, until))
     assert [problem.path for problem in refused.value.errors] == ["since"]
 
 
-async def test_the_last_day_there_is(database, actor):
-    assert (await used(database, actor(), Asked("day", date(9999, 12, 31), date(9999, 12, 31)))).rows == []
+async def test_the_last_day_there_is(database, make_actor):
+    assert (
+        await query_usage(database, make_actor(), UsageQuery("day", date(9999, 12, 31), date(9999, 12, 31)))
+    ).rows == []
 
 
 @pytest.mark.parametrize("by", ["", "caller", "day,", "day tier", "day,tier,day,tier,day,tier", "day\n"])
 def test_what_usage_is_not_kept_by(by):
     with pytest.raises(ValidationError):
-        convert({"by": by}, Asked)
+        convert({"by": by}, UsageQuery)
 
 
-def row(**keys):
+def usage_row(**keys):
     return UsageRow(calls=1, billed=60_000_001, seconds=60.000001, micro_usd=80_000, **keys)
 
 
-def sheet(*rows, by):
-    total = Sum(calls=1, billed=1, seconds=1e-6, micro_usd=1)
-    return to_csv(Usage(TODAYS_DATE, TODAYS_DATE, list(by), list(rows), total)).decode()
+def csv_sheet(*rows, by):
+    total = UsageTotals(calls=1, billed=1, seconds=1e-6, micro_usd=1)
+    return to_csv(UsageReport(TODAYS_DATE, TODAYS_DATE, list(by), list(rows), total)).decode()
 
 
 def test_csv_has_its_columns_in_order_and_no_total():
-    text = sheet(row(number="+13072249663", day=date(2026, 11, 1)), by=("number", "day"))
+    text = csv_sheet(usage_row(number="+13072249663", day=date(2026, 11, 1)), by=("number", "day"))
     assert text == (
         "number,day,calls,billed,seconds,micro_usd\r\n+13072249663,2026-11-01,1,60000001,60.000001,80000\r\n"
     )
@@ -133,9 +137,9 @@ def test_csv_has_its_columns_in_order_and_no_total():
 
 @pytest.mark.parametrize("name", ["=1+1", "+cmd|' /C calc'!A0", "-depot", "@sum", "\tx", "+1307x", "+13072249663\n"])
 def test_csv_has_nothing_that_a_spreadsheet_would_run(name):
-    ((found, *_),) = list(csv.reader(io.StringIO(sheet(row(tenant=name), by=("tenant",)), newline="")))[1:]
+    ((found, *_),) = list(csv.reader(io.StringIO(csv_sheet(usage_row(tenant=name), by=("tenant",)), newline="")))[1:]
     assert found == "'" + name
 
 
 def test_json_leaves_out_what_was_not_asked_for():
-    assert row(tier="azure").day is UNSET
+    assert usage_row(tier="azure").day is UNSET

@@ -16,9 +16,9 @@ def test_every_code_but_the_negative_zero_survives_a_round_trip():
 
 
 def test_both_zeros_are_silence():
-    zeros = bytes([mulaw.SILENCE, NEGATIVE_ZERO])
+    zeros = bytes([mulaw.SILENCE_BYTE, NEGATIVE_ZERO])
     assert mulaw.decode(zeros) == bytes(4)
-    assert mulaw.encode(bytes(4)) == bytes([mulaw.SILENCE] * 2)
+    assert mulaw.encode(bytes(4)) == bytes([mulaw.SILENCE_BYTE] * 2)
 
 
 @given(st.integers(-32768, 32767))

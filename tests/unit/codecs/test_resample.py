@@ -11,13 +11,13 @@ from vocelio.codecs.resample import Resampler
 RATES = st.sampled_from([(8000, 16000), (22050, 8000), (16000, 8000), (44100, 8000), (8000, 8000)])
 
 
-def tone(hertz: float, rate: int, seconds: float = 0.5, level: int = 8000) -> bytes:
+def tone_pcm(hertz: float, rate: int, seconds: float = 0.5, level: int = 8000) -> bytes:
     count = int(rate * seconds)
     samples = (round(level * math.sin(2 * math.pi * hertz * n / rate)) for n in range(count))
     return b"".join(sample.to_bytes(2, "little", signed=True) for sample in samples)
 
 
-def in_pieces(pcm: bytes, cuts: list[int]) -> list[bytes]:
+def resample_in_pieces(pcm: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(cut % (len(pcm) + 1) for cut in cuts), len(pcm)]
     return [pcm[start:end] for start, end in pairwise(edges)]
 
@@ -26,7 +26,7 @@ def in_pieces(pcm: bytes, cuts: list[int]) -> list[bytes]:
 def test_any_cutting_gives_the_same_output(rates: tuple[int, int], pcm: bytes, cuts: list[int]):
     whole = Resampler(*rates).process(pcm, last=True)
     resampler = Resampler(*rates)
-    pieces = [resampler.process(piece) for piece in in_pieces(pcm, cuts)]
+    pieces = [resampler.process(piece) for piece in resample_in_pieces(pcm, cuts)]
     assert b"".join(pieces) + resampler.process(b"", last=True) == whole
 
 
@@ -39,12 +39,12 @@ def test_the_length_follows_the_rates(rates: tuple[int, int], samples: int):
 
 @pytest.mark.parametrize(("source", "target"), [(8000, 16000), (22050, 8000)])
 def test_a_tone_keeps_its_level(source: int, target: int):
-    out = Resampler(source, target).process(tone(1000, source), last=True)
+    out = Resampler(source, target).process(tone_pcm(1000, source), last=True)
     assert audioop.rms(out, 2) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
 
 
 def test_what_the_target_cannot_hold_is_filtered_out():
-    out = Resampler(16000, 8000).process(tone(6000, 16000), last=True)
+    out = Resampler(16000, 8000).process(tone_pcm(6000, 16000), last=True)
     assert audioop.rms(out[200:-200], 2) < 10
 
 

@@ -13,7 +13,7 @@ from vocelio.codecs import wav
 PCM = st.binary(max_size=400).map(lambda data: data[: len(data) & ~1])
 
 
-def made(channels: int, width: int, data: bytes, rate: int = 8000) -> io.BytesIO:
+def make_wav(channels: int, width: int, data: bytes, rate: int = 8000) -> io.BytesIO:
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(channels)
@@ -60,13 +60,13 @@ def test_paths_work(tmp_path: Path):
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        (made(1, 1, bytes(10)), "8-bit"),
-        (made(1, 3, bytes(9)), "24-bit"),
-        (made(4, 2, bytes(16)), "4 channels"),
+        (make_wav(1, 1, bytes(10)), "8-bit"),
+        (make_wav(1, 3, bytes(9)), "24-bit"),
+        (make_wav(4, 2, bytes(16)), "4 channels"),
         (io.BytesIO(b""), "ends too early"),
         (io.BytesIO(b"ID3\4 this is an MP3"), "not a PCM WAV"),
         (
-            io.BytesIO(made(1, 2, bytes(10)).getvalue().replace(b"\x01\x00\x01\x00", b"\x07\x00\x01\x00", 1)),
+            io.BytesIO(make_wav(1, 2, bytes(10)).getvalue().replace(b"\x01\x00\x01\x00", b"\x07\x00\x01\x00", 1)),
             "unknown format",
         ),
     ],
@@ -77,14 +77,14 @@ def test_anything_else_is_refused_and_named(file: io.BytesIO, message: str):
 
 
 def test_a_file_cut_short_gives_what_is_there():
-    whole = made(2, 2, bytes(range(40))).getvalue()
+    whole = make_wav(2, 2, bytes(range(40))).getvalue()
     pcm, _ = wav.read(io.BytesIO(whole[:-3]))
     assert len(pcm) == 18
 
 
 @given(st.integers(0, 60), st.binary(max_size=8))
 def test_a_damaged_file_is_a_wav_error_or_a_sound(at: int, damage: bytes):
-    whole = bytearray(made(1, 2, bytes(20)).getvalue())
+    whole = bytearray(make_wav(1, 2, bytes(20)).getvalue())
     whole[at : at + len(damage)] = damage
     with contextlib.suppress(wav.WavError):
         wav.read(io.BytesIO(bytes(whole)))
@@ -92,7 +92,7 @@ def test_a_damaged_file_is_a_wav_error_or_a_sound(at: int, damage: bytes):
 
 def test_the_header_of_a_mulaw_wav():
     header = wav.mulaw_header(7, 1, 8000)
-    assert len(header) == wav.MULAW_HEADER
+    assert len(header) == wav.MULAW_HEADER_BYTES
     chunk, size, form, kind, length, tag, channels, rate, byte_rate, align, bits, extension = struct.unpack(
         "<4sI4s4sIHHIIHHH", header[:38]
     )

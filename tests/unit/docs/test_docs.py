@@ -11,13 +11,13 @@ import typer
 from typer.main import get_command
 
 from vocelio.engine.flow import Flow
-from vocelio.engine.nodes import TYPES
-from vocelio.engine.schema import document as schema_document
+from vocelio.engine.nodes import NODE_TYPES
+from vocelio.engine.schema import schema_json as schema_document
 from vocelio.gateway import config
 from vocelio.gateway.api.websockets import push_socket
 from vocelio.gateway.cli import app
-from vocelio.gateway.monitors.call_view import Picture
-from vocelio.gateway.simulator.behavior import Switches
+from vocelio.gateway.monitors.call_view import CallView
+from vocelio.gateway.simulator.behavior import TwilioBehavior
 from vocelio.gateway.store.calls.history import Outcome
 
 ROOT = Path(__file__).parents[3]
@@ -25,13 +25,13 @@ README = (ROOT / "README.md").read_text()
 FLOWS = (ROOT / "docs" / "flows.md").read_text()
 
 
-@pytest.mark.parametrize("name", sorted(TYPES))
+@pytest.mark.parametrize("name", sorted(NODE_TYPES))
 def test_every_node_type_and_field_is_described(name):
     section = re.search(rf"^### {name}\n(.*?)(?=^##|\Z)", FLOWS, re.MULTILINE | re.DOTALL)
     assert section, f"docs/flows.md has no section for {name}"
-    fields = {field.name for field in msgspec.structs.fields(TYPES[name])} - {"exits"}
+    fields = {field.name for field in msgspec.structs.fields(NODE_TYPES[name])} - {"exits"}
     assert {field for field in fields if f"`{field}`" not in section[1]} == set()
-    assert {exit_name for exit_name in TYPES[name].exit_names if f"`{exit_name}`" not in section[1]} <= {"next"}
+    assert {exit_name for exit_name in NODE_TYPES[name].exit_names if f"`{exit_name}`" not in section[1]} <= {"next"}
 
 
 def test_every_field_of_the_flow_is_described():
@@ -43,7 +43,7 @@ def test_the_schema_for_editors_is_up_to_date():
 
 
 def test_every_setting_is_in_the_readme():
-    names = {*config._KNOWN, "PORT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_WEBHOOK_KEYS"}
+    names = {*config._SETTING_NAMES, "PORT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_WEBHOOK_KEYS"}
     assert {name for name in names if f"`{name}`" not in README} == set()
 
 
@@ -63,7 +63,9 @@ def test_a_refused_call_can_be_searched_for():
 
 def test_what_monitors_are_sent_is_described():
     described = (ROOT / "docs" / "monitors.md").read_text()
-    names = {field.name for field in msgspec.structs.fields(Picture)} | {str(code) for code in push_socket.REASONS}
+    names = {field.name for field in msgspec.structs.fields(CallView)} | {
+        str(code) for code in push_socket.CLOSE_REASONS
+    }
     names |= {"snapshot", "event", "changes", "gap", "beat", "format"}
     assert {name for name in names if name not in described} == set()
 
@@ -97,6 +99,6 @@ def test_every_link_leads_somewhere():
 
 def test_every_switch_of_what_is_not_verified_is_on_the_live_checklist():
     checklist = (ROOT / "docs" / "live-checklist.md").read_text()
-    measured = {"next_connect", "say_rate"}  # on real calls; a matter of taste
-    names = {field.name for field in fields(Switches)} - measured
+    measured = {"reconnect_delay_seconds", "say_characters_per_second"}  # on real calls; a matter of taste
+    names = {field.name for field in fields(TwilioBehavior)} - measured
     assert {name for name in names if f"`{name}`" not in checklist} == set()

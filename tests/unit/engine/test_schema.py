@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from vocelio.engine.nodes import TYPES
-from vocelio.engine.schema import DIALECT, flow_schema
-from vocelio.engine.validation.loader import check
+from vocelio.engine.nodes import NODE_TYPES
+from vocelio.engine.schema import SCHEMA_DIALECT, flow_schema
+from vocelio.engine.validation.loader import validate_flow
 
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.json") if path.name != "site.json")
@@ -69,12 +69,12 @@ BOUNDS = {
 }
 
 
-def fits(value: Any, schema: Any) -> bool:
+def is_valid(value: Any, schema: Any) -> bool:
     """As much of JSON Schema as ours uses."""
     if isinstance(schema, bool):
         return schema
     assert set(schema) <= USED, f"not understood: {set(schema) - USED}"
-    if "$ref" in schema and not fits(value, SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]]):
+    if "$ref" in schema and not is_valid(value, SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]]):
         return False
     if "type" in schema and (
         not isinstance(value, KINDS[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean")
@@ -82,37 +82,37 @@ def fits(value: Any, schema: Any) -> bool:
         return False
     if not all(test(value, schema[name]) for name, test in BOUNDS.items() if name in schema):
         return False
-    if "anyOf" in schema and not any(fits(value, one) for one in schema["anyOf"]):
+    if "anyOf" in schema and not any(is_valid(value, one) for one in schema["anyOf"]):
         return False
-    if "oneOf" in schema and sum(fits(value, one) for one in schema["oneOf"]) != 1:
+    if "oneOf" in schema and sum(is_valid(value, one) for one in schema["oneOf"]) != 1:
         return False
-    return _object_fits(value, schema) if isinstance(value, dict) else _array_fits(value, schema)
+    return _is_valid_object(value, schema) if isinstance(value, dict) else _is_valid_array(value, schema)
 
 
-def _object_fits(value: dict[str, Any], schema: dict[str, Any]) -> bool:
+def _is_valid_object(value: dict[str, Any], schema: dict[str, Any]) -> bool:
     known = schema.get("properties", {})
     return (
         all(name in value for name in schema.get("required", ()))
-        and all(fits(name, schema.get("propertyNames", True)) for name in value)
+        and all(is_valid(name, schema.get("propertyNames", True)) for name in value)
         and all(
-            fits(part, known[name] if name in known else schema.get("additionalProperties", True))
+            is_valid(part, known[name] if name in known else schema.get("additionalProperties", True))
             for name, part in value.items()
         )
     )
 
 
-def _array_fits(value: Any, schema: dict[str, Any]) -> bool:
+def _is_valid_array(value: Any, schema: dict[str, Any]) -> bool:
     if not isinstance(value, list):
         return True
     first = schema.get("prefixItems", [])
     rest = schema.get("items", True)
-    return all(fits(part, first[n] if n < len(first) else rest) for n, part in enumerate(value))
+    return all(is_valid(part, first[n] if n < len(first) else rest) for n, part in enumerate(value))
 
 
 def test_it_names_every_node_type() -> None:
-    assert SCHEMA["$schema"] == DIALECT
+    assert SCHEMA["$schema"] == SCHEMA_DIALECT
     named = [ref["$ref"].rsplit("/", 1)[1] for ref in SCHEMA["$defs"]["Node"]["oneOf"]]
-    assert sorted(SCHEMA["$defs"][name]["properties"]["type"]["const"] for name in named) == sorted(TYPES)
+    assert sorted(SCHEMA["$defs"][name]["properties"]["type"]["const"] for name in named) == sorted(NODE_TYPES)
 
 
 def test_it_is_json() -> None:
@@ -121,7 +121,7 @@ def test_it_is_json() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_fits(path: Path) -> None:
-    assert fits(json.loads(path.read_bytes()), SCHEMA)
+    assert is_valid(json.loads(path.read_bytes()), SCHEMA)
 
 
 STRUCTURE = ("unknown-field", "missing", "node-type", "value", "too-many", "too-few", "no-such-exit")
@@ -132,9 +132,9 @@ BROKEN = sorted((ROOT / "tests" / "data" / "flows").glob("*.json"))
 def test_what_breaks_the_structure_does_not(path: Path) -> None:
     """And what fits the schema has only problems that a schema cannot see."""
     document = path.read_bytes()
-    _, problems = check(document)
+    _, problems = validate_flow(document)
     codes = {problem.code for problem in problems}
     if "json" not in codes:
-        fitting = fits(json.loads(document), SCHEMA)
+        fitting = is_valid(json.loads(document), SCHEMA)
         assert not (codes & {"unknown-field", "missing", "node-type", "value", "too-few"} and fitting)
         assert fitting or codes & set(STRUCTURE)

@@ -4,24 +4,24 @@ import stat
 
 import pytest
 
-from vocelio.gateway.config import SIMULATOR_ACCOUNT, Azure, ElevenLabs, read
+from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, AzureSettings, ElevenLabsSettings, load_settings
 from vocelio.gateway.errors import SettingsError
 
 ACCOUNT = "AC" + "a1" * 16
 
 
 def test_defaults_answer_the_simulator_only(tmp_path):
-    settings = read({}, tmp_path / "folder" / "secret")
+    settings = load_settings({}, tmp_path / "folder" / "secret")
     assert settings.public_url == "http://localhost:8080"
     assert settings.storage_url == ".vocelio/storage"
-    assert list(settings.tokens) == [SIMULATOR_ACCOUNT]
-    assert len(settings.tokens[SIMULATOR_ACCOUNT]) == 64
-    assert read({}, tmp_path / "folder" / "secret") == settings, "both processes read the same secret"
+    assert list(settings.platform_tokens) == [SIMULATOR_ACCOUNT_SID]
+    assert len(settings.platform_tokens[SIMULATOR_ACCOUNT_SID]) == 64
+    assert load_settings({}, tmp_path / "folder" / "secret") == settings, "both processes read the same secret"
     assert stat.S_IMODE((tmp_path / "folder" / "secret").stat().st_mode) == 0o600
 
 
 def test_a_twilio_account(tmp_path):
-    settings = read(
+    settings = load_settings(
         {
             "TWILIO_ACCOUNT_SID": ACCOUNT,
             "TWILIO_AUTH_TOKEN": "hush",
@@ -30,7 +30,7 @@ def test_a_twilio_account(tmp_path):
         },
         tmp_path / "secret",
     )
-    assert settings.tokens == {ACCOUNT: "hush"}
+    assert settings.platform_tokens == {ACCOUNT: "hush"}
     assert (settings.public_url, settings.port) == ("https://voice.example.com", 9000)
     assert "hush" not in repr(settings)
     assert len(settings.secret_keys[0]) == 64, "there is always a key for secrets at rest"
@@ -48,7 +48,7 @@ def test_a_twilio_account(tmp_path):
     ],
 )
 def test_browsers_write_the_origin_in_their_own_way(tmp_path, url, origin):
-    settings = read({"VOCELIO_PUBLIC_URL": url}, tmp_path / "secret")
+    settings = load_settings({"VOCELIO_PUBLIC_URL": url}, tmp_path / "secret")
     assert settings.origin == origin
     scheme, _, place = url.rstrip("/").partition("://")
     assert settings.public_url == f"{scheme.lower()}://{place}", "Twilio signs what was set"
@@ -82,28 +82,28 @@ def test_browsers_write_the_origin_in_their_own_way(tmp_path, url, origin):
 )
 def test_what_is_wrong_is_named(environment, says, tmp_path):
     with pytest.raises(SettingsError, match=says) as caught:
-        read(environment, tmp_path / "secret")
+        load_settings(environment, tmp_path / "secret")
     assert "hush" not in str(caught.value)
 
 
 def test_the_redis_url_is_not_shown(tmp_path):
-    settings = read({"VOCELIO_REDIS_URL": "rediss://:hush@redis.example.com:6380/1"}, tmp_path / "secret")
+    settings = load_settings({"VOCELIO_REDIS_URL": "rediss://:hush@redis.example.com:6380/1"}, tmp_path / "secret")
     assert settings.redis_url == "rediss://:hush@redis.example.com:6380/1"
     assert "hush" not in repr(settings)
-    assert read({}, tmp_path / "secret").redis_url == ""
+    assert load_settings({}, tmp_path / "secret").redis_url == ""
 
 
 def test_several_secret_keys_newest_first(tmp_path):
     old, new = "the old key of long ago", "the-new-key-of-today"
-    settings = read({"VOCELIO_SECRET_KEY": f"{new},{old.replace(' ', '-')}"}, tmp_path / "secret")
+    settings = load_settings({"VOCELIO_SECRET_KEY": f"{new},{old.replace(' ', '-')}"}, tmp_path / "secret")
     assert settings.secret_keys == (new, "the-old-key-of-long-ago")
     assert new not in repr(settings)
-    assert new not in settings.tokens[SIMULATOR_ACCOUNT]
+    assert new not in settings.platform_tokens[SIMULATOR_ACCOUNT_SID]
     assert not (tmp_path / "secret").exists()
 
 
 def test_what_kubernetes_injects_for_a_service_of_our_name_is_not_ours(tmp_path):
-    read(
+    load_settings(
         {
             "VOCELIO_SERVICE_HOST": "10.0.0.1",
             "VOCELIO_SERVICE_PORT_HTTP": "80",
@@ -115,18 +115,18 @@ def test_what_kubernetes_injects_for_a_service_of_our_name_is_not_ours(tmp_path)
     )
 
 
-OWN = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "hush"}
+OWN_SETTINGS = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "hush"}
 
 
 def test_shared_keys_of_webhooks(tmp_path):
     keys = "webhooks_sharedkey_1:secret-of-the:first+/=, webhooks_sharedkey_2:secret-of-the-second"
-    settings = read({**OWN, "TWILIO_WEBHOOK_KEYS": keys}, tmp_path / "secret")
+    settings = load_settings({**OWN_SETTINGS, "TWILIO_WEBHOOK_KEYS": keys}, tmp_path / "secret")
     assert settings.webhook_keys == {
         "webhooks_sharedkey_1": "secret-of-the:first+/=",
         "webhooks_sharedkey_2": "secret-of-the-second",
     }
     assert "secret-of" not in f"{settings!r} {settings}"
-    assert read({**OWN, "TWILIO_WEBHOOK_KEYS": ""}, tmp_path / "secret").webhook_keys == {}
+    assert load_settings({**OWN_SETTINGS, "TWILIO_WEBHOOK_KEYS": ""}, tmp_path / "secret").webhook_keys == {}
 
 
 @pytest.mark.parametrize(
@@ -144,22 +144,25 @@ def test_shared_keys_of_webhooks(tmp_path):
 )
 def test_shared_keys_that_are_wrong_are_named_by_their_place(keys, says, tmp_path):
     with pytest.raises(SettingsError, match=says) as caught:
-        read({**OWN, "TWILIO_WEBHOOK_KEYS": keys}, tmp_path / "secret")
+        load_settings({**OWN_SETTINGS, "TWILIO_WEBHOOK_KEYS": keys}, tmp_path / "secret")
     assert "hush" not in str(caught.value)
 
 
 def test_shared_keys_belong_to_an_account(tmp_path):
     with pytest.raises(SettingsError, match="TWILIO_ACCOUNT_SID is missing"):
-        read({"TWILIO_WEBHOOK_KEYS": "a:hush-hush-hush-hush"}, tmp_path / "secret")
+        load_settings({"TWILIO_WEBHOOK_KEYS": "a:hush-hush-hush-hush"}, tmp_path / "secret")
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
 def test_redis_and_how_many_calls_a_process_takes(tmp_path, scheme):
     environment = {"VOCELIO_REDIS_URL": f"{scheme}://:hush@localhost:6379/0", "VOCELIO_CAPACITY": "350"}
-    settings = read(environment, tmp_path / "secret")
-    assert (settings.redis_url, settings.capacity) == (environment["VOCELIO_REDIS_URL"], 350)
+    settings = load_settings(environment, tmp_path / "secret")
+    assert (settings.redis_url, settings.max_calls) == (environment["VOCELIO_REDIS_URL"], 350)
     assert "hush" not in repr(settings)
-    assert (read({}, tmp_path / "secret").redis_url, read({}, tmp_path / "secret").capacity) == ("", 200)
+    assert (load_settings({}, tmp_path / "secret").redis_url, load_settings({}, tmp_path / "secret").max_calls) == (
+        "",
+        200,
+    )
 
 
 def test_providers_of_speech(tmp_path):
@@ -169,8 +172,8 @@ def test_providers_of_speech(tmp_path):
         "ELEVENLABS_API_KEY": "hush",
         "ELEVENLABS_BASE_URL": "https://speech.example.com/",
     }
-    settings = read(environment, tmp_path / "secret")
-    assert settings.azure == Azure("hush", "westeurope")
-    assert settings.elevenlabs == ElevenLabs("hush", "https://speech.example.com")
+    settings = load_settings(environment, tmp_path / "secret")
+    assert settings.azure == AzureSettings("hush", "westeurope")
+    assert settings.elevenlabs == ElevenLabsSettings("hush", "https://speech.example.com")
     assert "hush" not in f"{settings!r} {settings.azure!r} {settings.elevenlabs!r}"
-    assert read({}, tmp_path / "secret").azure is None
+    assert load_settings({}, tmp_path / "secret").azure is None

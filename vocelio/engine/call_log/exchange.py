@@ -9,17 +9,17 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from vocelio.engine.actions import AnyAction, Request, Speak, Transfer
-from vocelio.engine.call_info import CallFacts
+from vocelio.engine.call_info import CallInfo
 from vocelio.engine.errors import EngineError
-from vocelio.engine.events import AnyEvent, Heard, KeyPressed, ReplyArrived
+from vocelio.engine.events import AnyEvent, KeyPressed, RequestEnded, TranscriptReceived
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.session import Session
+from vocelio.engine.session import FlowSession
 
-NOT_KEPT = "(not kept)"
-_ACTIONS = msgspec.json.Decoder(list[AnyAction])
+REDACTED = "(not kept)"
+_ACTIONS_DECODER = msgspec.json.Decoder(list[AnyAction])
 
 
-class ReplayError(EngineError):
+class CallLogError(EngineError):
     """A call's log that cannot be replayed."""
 
 
@@ -31,19 +31,19 @@ class Exchange(msgspec.Struct, frozen=True, omit_defaults=True):
     masked: bool = False
 
 
-def replay(version: FlowVersion, facts: CallFacts, events: Iterable[AnyEvent]) -> list[Exchange]:
+def replay(version: FlowVersion, call_info: CallInfo, events: Iterable[AnyEvent]) -> list[Exchange]:
     """Feed the events to a new session of ``version``. Raises EventError for events that cannot be."""
-    session = Session(version, facts)
+    session = FlowSession(version, call_info)
     return [step(session, event) for event in events]
 
 
-def step(session: Session, event: AnyEvent) -> Exchange:
+def step(session: FlowSession, event: AnyEvent) -> Exchange:
     """Feed one event. Raises EventError."""
     session.receive(event)
     return Exchange(event, tuple(session.actions()))
 
 
-def kept(exchange: Exchange, confidential: bool) -> Exchange:
+def redact_exchange(exchange: Exchange, sensitive: bool) -> Exchange:
     """The exchange as a log may keep it; ``confidential`` is Session.confidential as it was before the event.
 
     What the caller answered in confidence loses its content and keeps its length. A replay ends there, and says so:
@@ -51,38 +51,38 @@ def kept(exchange: Exchange, confidential: bool) -> Exchange:
     """
     event, hidden = exchange.event, False
     match event:
-        case Heard() if confidential:
+        case TranscriptReceived() if sensitive:
             event, hidden = msgspec.structs.replace(event, text="*" * len(event.text)), True
-        case ReplyArrived() if confidential:
+        case RequestEnded() if sensitive:
             event, hidden = msgspec.structs.replace(event, body=None), True
-        case KeyPressed() if confidential:
+        case KeyPressed() if sensitive:
             event, hidden = msgspec.structs.replace(event, key="*"), True
         case _:
             pass
     return Exchange(event, without_secrets(exchange.actions), hidden)
 
 
-def without_secrets(given: Sequence[AnyAction]) -> tuple[AnyAction, ...]:
+def without_secrets(actions: Sequence[AnyAction]) -> tuple[AnyAction, ...]:
     """The actions without what a log must not keep of them."""
-    return tuple(_without_secret(action) for action in given)
+    return tuple(_redact_action(action) for action in actions)
 
 
-def _without_secret(action: AnyAction) -> AnyAction:
+def _redact_action(action: AnyAction) -> AnyAction:
     match action:
         case Speak(sensitive=True):
-            return msgspec.structs.replace(action, text=NOT_KEPT)
+            return msgspec.structs.replace(action, text=REDACTED)
         case Request(sensitive=True):
-            return msgspec.structs.replace(action, url=NOT_KEPT, headers={}, json=None)
+            return msgspec.structs.replace(action, url=REDACTED, headers={}, json=None)
         case Transfer(sensitive=True):
-            return msgspec.structs.replace(action, whisper=NOT_KEPT)
+            return msgspec.structs.replace(action, whisper=REDACTED)
         case _:
             return action
 
 
-def same(left: Sequence[AnyAction], right: Sequence[AnyAction]) -> bool:
+def equal_as_logged(left: Sequence[AnyAction], right: Sequence[AnyAction]) -> bool:
     """Whether both are the same in a log, which gives lists back for tuples and 3600.0 for a timer's 3600."""
-    return _logged(left) == _logged(right)
+    return _as_logged(left) == _as_logged(right)
 
 
-def _logged(given: Sequence[AnyAction]) -> list[AnyAction]:
-    return _ACTIONS.decode(msgspec.json.encode(given))
+def _as_logged(actions: Sequence[AnyAction]) -> list[AnyAction]:
+    return _ACTIONS_DECODER.decode(msgspec.json.encode(actions))

@@ -1,32 +1,32 @@
 """The picture as Graphviz DOT, for those who have Graphviz: it draws better than picture_svg."""
 
-from vocelio.engine.diagram.model import Box, Picture
+from vocelio.engine.diagram.model import Box, Diagram
 
 
-def dot(picture: Picture) -> str:
+def render_dot(diagram: Diagram) -> str:
     """The text of a ``digraph``."""
     lines = [
-        f"digraph {_quoted(picture.name)} {{",
+        f"digraph {_quote(diagram.name)} {{",
         '  node [shape=box, style="rounded,filled", fillcolor=white, fontname="sans-serif", fontsize=11];',
         '  edge [fontname="sans-serif", fontsize=10];',
-        *(f"  {_quoted(box.name)} [{_attributes(box)}];" for box in picture.boxes),
+        *(f"  {_quote(box.name)} [{_box_attributes(box)}];" for box in diagram.boxes),
         *(
-            f"  {_quoted(arrow.source)} -> {_quoted(arrow.target)} [label={_quoted(arrow.label)}];"
-            for arrow in picture.arrows
+            f"  {_quote(arrow.source)} -> {_quote(arrow.target)} [label={_quote(arrow.label)}];"
+            for arrow in diagram.arrows
         ),
         "}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _attributes(box: Box) -> str:
-    ends = f"ends: {', '.join(box.ends)}" if box.ends else ""
+def _box_attributes(box: Box) -> str:
+    ends = f"ends: {', '.join(box.ending_exits)}" if box.ending_exits else ""
     label = "\n".join(line for line in (f"{box.name} · {box.type}", box.text, ends) if line)
-    look = ", fillcolor=palegreen" if box.start else ", fillcolor=lightgrey" if box.last else ""
-    return f"label={_quoted(label)}{look}"
+    look = ", fillcolor=palegreen" if box.is_start else ", fillcolor=lightgrey" if box.is_terminal else ""
+    return f"label={_quote(label)}{look}"
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     r"""DOT's quoted string, in whose labels ``\n`` is a line break and ``\\`` a backslash."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'

@@ -5,13 +5,13 @@ Exits that lead to the same node are one arrow; exits that are left out end the 
 
 import msgspec
 
-from vocelio.engine.flow import REPEAT, Flow
+from vocelio.engine.flow import REPEAT_TARGET, Flow
 from vocelio.engine.node import Node
 from vocelio.engine.nodes.decide import Decide
 
-MAX_TEXT = 44  # characters of a node's text: what fits in a box
-ANYWHERE = "(anywhere)"  # no node can be called so
-SHOWN = (
+MAX_LABEL_CHARACTERS = 44  # characters of a node's text: what fits in a box
+GLOBAL_COMMANDS = "(anywhere)"  # no node can be called so
+LABEL_FIELDS = (
     "text",
     "prompt",
     "audio",
@@ -34,9 +34,9 @@ class Box(msgspec.Struct, frozen=True):
     name: str
     type: str
     text: str
-    start: bool = False
-    last: bool = False
-    ends: tuple[str, ...] = ()
+    is_start: bool = False
+    is_terminal: bool = False
+    ending_exits: tuple[str, ...] = ()
 
 
 class Arrow(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Arrow(msgspec.Struct, frozen=True):
         return "" if self.exits == ("next",) else ", ".join(self.exits)
 
 
-class Picture(msgspec.Struct, frozen=True):
+class Diagram(msgspec.Struct, frozen=True):
     """The whole flow, boxes in the order of the document."""
 
     name: str
@@ -61,49 +61,51 @@ class Picture(msgspec.Struct, frozen=True):
     arrows: tuple[Arrow, ...]
 
 
-def picture(flow: Flow) -> Picture:
+def build_diagram(flow: Flow) -> Diagram:
     """What is to be drawn."""
-    boxes = [_box(name, node, flow.start) for name, node in flow.nodes.items()]
-    arrows = [arrow for name, node in flow.nodes.items() for arrow in _arrows(name, _led(node))]
-    wishes = {name: wish.go for name, wish in flow.anywhere.items() if wish.go != REPEAT}
+    boxes = [_build_box(name, node, flow.start) for name, node in flow.nodes.items()]
+    arrows = [arrow for name, node in flow.nodes.items() for arrow in _build_arrows(name, _exit_targets(node))]
+    wishes = {name: wish.go for name, wish in flow.anywhere.items() if wish.go != REPEAT_TARGET}
     if wishes:
-        boxes.append(Box(ANYWHERE, "heard at every question", ""))
-        arrows += _arrows(ANYWHERE, wishes)
-    return Picture(flow.name, flow.start, tuple(boxes), tuple(arrows))
+        boxes.append(Box(GLOBAL_COMMANDS, "heard at every question", ""))
+        arrows += _build_arrows(GLOBAL_COMMANDS, wishes)
+    return Diagram(flow.name, flow.start, tuple(boxes), tuple(arrows))
 
 
-def _led(node: Node) -> dict[str, str]:
-    ways = {name: node.exit_taken(name) for name in dict.fromkeys((*node.ways_out(), *node.exits))}
+def _exit_targets(node: Node) -> dict[str, str]:
+    ways = {name: node.target_of(name) for name in dict.fromkeys((*node.possible_exits(), *node.exits))}
     return {name: target for name, target in ways.items() if target is not None}
 
 
-def _box(name: str, node: Node, start: str) -> Box:
-    ways = node.ways_out()
-    ends = tuple(way for way in dict.fromkeys(ways) if node.exit_taken(way) is None)
-    return Box(name, node.type, first_words(node), name == start, not ways and not node.exits, ends)
+def _build_box(name: str, node: Node, start: str) -> Box:
+    ways = node.possible_exits()
+    ends = tuple(way for way in dict.fromkeys(ways) if node.target_of(way) is None)
+    return Box(name, node.type, node_label(node), name == start, not ways and not node.exits, ends)
 
 
-def _arrows(source: str, led: dict[str, str]) -> list[Arrow]:
+def _build_arrows(source: str, targets: dict[str, str]) -> list[Arrow]:
     together: dict[str, list[str]] = {}
-    for exit_name, target in led.items():
+    for exit_name, target in targets.items():
         together.setdefault(target, []).append(exit_name)
     return [Arrow(source, target, tuple(exits)) for target, exits in together.items()]
 
 
-def first_words(node: Node) -> str:
+def node_label(node: Node) -> str:
     """What a node says or does, in a few words."""
     if isinstance(node, Decide):
-        return shortened("; ".join(rule.when.source for rule in node.rules))
-    for field in SHOWN:
+        return truncate_at_word("; ".join(rule.when.source for rule in node.rules))
+    for field in LABEL_FIELDS:
         value = getattr(node, field, None)
         if value:
-            return shortened(str(getattr(value, "source", value) if not isinstance(value, dict) else ", ".join(value)))
+            return truncate_at_word(
+                str(getattr(value, "source", value) if not isinstance(value, dict) else ", ".join(value))
+            )
     return ""
 
 
-def shortened(text: str, longest: int = MAX_TEXT) -> str:
+def truncate_at_word(text: str, max_characters: int = MAX_LABEL_CHARACTERS) -> str:
     """On one line, cut at a word."""
     text = " ".join(text.split())
-    if len(text) <= longest:
+    if len(text) <= max_characters:
         return text
-    return text[: longest - 1].rsplit(" ", 1)[0][: longest - 1] + "…"
+    return text[: max_characters - 1].rsplit(" ", 1)[0][: max_characters - 1] + "…"

@@ -3,122 +3,131 @@
 from collections.abc import Iterable
 from html import escape
 
-from vocelio.engine.diagram.layout import Layout, layout
-from vocelio.engine.diagram.model import Arrow, Box, Picture, shortened
+from vocelio.engine.diagram.layout import Layout, compute_layout
+from vocelio.engine.diagram.model import Arrow, Box, Diagram, truncate_at_word
 
-BOX_HEIGHT = 58.0
-MIN_WIDTH, MAX_WIDTH = 120.0, 300.0
-LETTER = 6.3  # of 11 px sans-serif, on the average
-SPACE = 42.0  # a layer of labels
-MARGIN = 20.0
-PORTS = 0.7  # of a box's width, over which its arrows are spread
-MAX_LABEL = 40
+BOX_HEIGHT_PX = 58.0
+MIN_BOX_WIDTH_PX, MAX_BOX_WIDTH_PX = 120.0, 300.0
+CHARACTER_WIDTH_PX = 6.3  # of 11 px sans-serif, on the average
+LABEL_LAYER_HEIGHT_PX = 42.0  # a layer of labels
+MARGIN_PX = 20.0
+PORT_SPREAD_RATIO = 0.7  # of a box's width, over which its arrows are spread
+MAX_ARROW_LABEL_CHARACTERS = 40
 
-HEAD = """<svg xmlns="http://www.w3.org/2000/svg" width="{w:.0f}" height="{h:.0f}" viewBox="0 0 {w:.0f} {h:.0f}"
+SVG_HEADER = """<svg xmlns="http://www.w3.org/2000/svg" width="{w:.0f}" height="{h:.0f}" viewBox="0 0 {w:.0f} {h:.0f}"
  font-family="Helvetica, Arial, sans-serif" font-size="11">
 <title>{title}</title>
 <defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">
 <path d="M0,0 L8,4 L0,8 z" fill="#667"/></marker></defs>
 <rect width="100%" height="100%" fill="white"/>
 """
-FILLS = {"start": "#d9f2e0", "last": "#e8e8ec", "": "#f6f8ff"}
+FILL_COLORS = {"start": "#d9f2e0", "last": "#e8e8ec", "": "#f6f8ff"}
 
 Point = tuple[float, float]
 
 
-def svg(picture: Picture) -> str:
+def render_svg(diagram: Diagram) -> str:
     """A whole SVG document."""
-    boxes = {box.name: index for index, box in enumerate(_start_first(picture))}
-    arrows = [(boxes[arrow.source], boxes[arrow.target]) for arrow in picture.arrows]
-    widths = [_width(box) for box in _start_first(picture)]
-    placed = layout(widths, arrows, [len(_label(arrow)) * LETTER for arrow in picture.arrows])
-    parts = [_arrow(arrow, way) for arrow, way in zip(picture.arrows, _ways(placed, arrows, widths), strict=True)]
-    parts += [_box(box, placed.boxes[boxes[box.name]], widths[boxes[box.name]]) for box in _start_first(picture)]
+    boxes = {box.name: index for index, box in enumerate(_boxes_start_first(diagram))}
+    arrows = [(boxes[arrow.source], boxes[arrow.target]) for arrow in diagram.arrows]
+    widths = [_box_width(box) for box in _boxes_start_first(diagram)]
+    placed = compute_layout(widths, arrows, [len(_arrow_label(arrow)) * CHARACTER_WIDTH_PX for arrow in diagram.arrows])
+    parts = [
+        _render_arrow(arrow, way)
+        for arrow, way in zip(diagram.arrows, _arrow_paths(placed, arrows, widths), strict=True)
+    ]
+    parts += [
+        _render_box(box, placed.boxes[boxes[box.name]], widths[boxes[box.name]]) for box in _boxes_start_first(diagram)
+    ]
     right = max((x + widths[i] / 2 for i, (x, _) in enumerate(placed.boxes)), default=0.0)
-    right = max([right, *(x + MAX_LABEL for bends in placed.bends for x, _ in bends)])
-    head = HEAD.format(
-        w=right + 2 * MARGIN, h=_top(placed.layers - 1) + BOX_HEIGHT + MARGIN, title=escape(picture.name)
+    right = max([right, *(x + MAX_ARROW_LABEL_CHARACTERS for bends in placed.bends for x, _ in bends)])
+    head = SVG_HEADER.format(
+        w=right + 2 * MARGIN_PX,
+        h=_layer_top(placed.layer_count - 1) + BOX_HEIGHT_PX + MARGIN_PX,
+        title=escape(diagram.name),
     )
     return head + "\n".join(parts) + "\n</svg>\n"
 
 
-def _start_first(picture: Picture) -> list[Box]:
+def _boxes_start_first(diagram: Diagram) -> list[Box]:
     """The layout begins its walk at the first box."""
-    return sorted(picture.boxes, key=lambda box: not box.start)
+    return sorted(diagram.boxes, key=lambda box: not box.is_start)
 
 
-def _width(box: Box) -> float:
-    longest = max(len(line) for line in (f"{box.name} {box.type}  ", box.text, _ends(box)))
-    return min(MAX_WIDTH, max(MIN_WIDTH, longest * LETTER + 16))
+def _box_width(box: Box) -> float:
+    longest = max(len(line) for line in (f"{box.name} {box.type}  ", box.text, _ends_label(box)))
+    return min(MAX_BOX_WIDTH_PX, max(MIN_BOX_WIDTH_PX, longest * CHARACTER_WIDTH_PX + 16))
 
 
-def _ends(box: Box) -> str:
-    return shortened(f"ends: {', '.join(box.ends)}") if box.ends else ""
+def _ends_label(box: Box) -> str:
+    return truncate_at_word(f"ends: {', '.join(box.ending_exits)}") if box.ending_exits else ""
 
 
-def _label(arrow: Arrow) -> str:
-    return shortened(arrow.label, MAX_LABEL)
+def _arrow_label(arrow: Arrow) -> str:
+    return truncate_at_word(arrow.label, MAX_ARROW_LABEL_CHARACTERS)
 
 
-def _top(layer: int) -> float:
+def _layer_top(layer: int) -> float:
     """The upper edge of a layer: boxes in even ones, labels in odd ones."""
-    return MARGIN + (layer + 1) // 2 * BOX_HEIGHT + layer // 2 * SPACE
+    return MARGIN_PX + (layer + 1) // 2 * BOX_HEIGHT_PX + layer // 2 * LABEL_LAYER_HEIGHT_PX
 
 
-def _ways(placed: Layout, arrows: list[tuple[int, int]], widths: list[float]) -> list[list[Point]]:
+def _arrow_paths(layout: Layout, arrows: list[tuple[int, int]], widths: list[float]) -> list[list[Point]]:
     """The points of every arrow, from box to box."""
     ways = list[list[Point]]()
-    ends = _ports(placed, arrows, widths)
+    ends = _arrow_ports(layout, arrows, widths)
     for index, (source, target) in enumerate(arrows):
-        down = placed.boxes[source][1] <= placed.boxes[target][1]
-        bends = [point for x, layer in placed.bends[index] for point in _bend(x + MARGIN, layer, down)]
-        first = (ends[index, source], _top(placed.boxes[source][1]) + (BOX_HEIGHT if down else 0))
-        last = (ends[index, target], _top(placed.boxes[target][1]) + (0 if down else BOX_HEIGHT))
-        ways.append([first, *bends, last] if source != target else _loop(placed.boxes[source], widths[source]))
+        down = layout.boxes[source][1] <= layout.boxes[target][1]
+        bends = [point for x, layer in layout.bends[index] for point in _bend_points(x + MARGIN_PX, layer, down)]
+        first = (ends[index, source], _layer_top(layout.boxes[source][1]) + (BOX_HEIGHT_PX if down else 0))
+        last = (ends[index, target], _layer_top(layout.boxes[target][1]) + (0 if down else BOX_HEIGHT_PX))
+        ways.append(
+            [first, *bends, last] if source != target else _self_loop_points(layout.boxes[source], widths[source])
+        )
     return ways
 
 
-def _bend(x: float, layer: int, down: bool) -> list[Point]:
+def _bend_points(x: float, layer: int, down: bool) -> list[Point]:
     """Beside boxes an arrow goes straight; through a layer of labels it finds its way."""
-    top = _top(layer)
+    top = _layer_top(layer)
     if layer % 2:
-        return [(x, top + SPACE / 2)]
-    return [(x, top), (x, top + BOX_HEIGHT)] if down else [(x, top + BOX_HEIGHT), (x, top)]
+        return [(x, top + LABEL_LAYER_HEIGHT_PX / 2)]
+    return [(x, top), (x, top + BOX_HEIGHT_PX)] if down else [(x, top + BOX_HEIGHT_PX), (x, top)]
 
 
-def _loop(box: tuple[float, int], width: float) -> list[Point]:
-    right, top = box[0] + MARGIN + width / 2, _top(box[1])
-    return [(right, top + 14), (right + 22, top + BOX_HEIGHT / 2), (right, top + BOX_HEIGHT - 14)]
+def _self_loop_points(box: tuple[float, int], width: float) -> list[Point]:
+    right, top = box[0] + MARGIN_PX + width / 2, _layer_top(box[1])
+    return [(right, top + 14), (right + 22, top + BOX_HEIGHT_PX / 2), (right, top + BOX_HEIGHT_PX - 14)]
 
 
-def _ports(placed: Layout, arrows: list[tuple[int, int]], widths: list[float]) -> dict[tuple[int, int], float]:
+def _arrow_ports(layout: Layout, arrows: list[tuple[int, int]], widths: list[float]) -> dict[tuple[int, int], float]:
     """Where on its box each arrow begins and ends: side by side, in the order of where they go to."""
     sides: dict[tuple[int, bool], list[tuple[float, int]]] = {}
     for index, (source, target) in enumerate(arrows):
-        bends = placed.bends[index] or (placed.boxes[target],)
-        down = placed.boxes[source][1] <= placed.boxes[target][1]
+        bends = layout.bends[index] or (layout.boxes[target],)
+        down = layout.boxes[source][1] <= layout.boxes[target][1]
         sides.setdefault((source, down), []).append((bends[0][0], index))
         sides.setdefault((target, not down), []).append((bends[-1][0], index))
     ports: dict[tuple[int, int], float] = {}
     for (box, _), joined in sides.items():
-        room = widths[box] * PORTS
+        room = widths[box] * PORT_SPREAD_RATIO
         for place, (_, index) in enumerate(sorted(joined)):
-            ports[index, box] = placed.boxes[box][0] + MARGIN + room * ((place + 1) / (len(joined) + 1) - 0.5)
+            ports[index, box] = layout.boxes[box][0] + MARGIN_PX + room * ((place + 1) / (len(joined) + 1) - 0.5)
     return ports
 
 
-def _arrow(arrow: Arrow, way: list[Point]) -> str:
-    back = way[0][1] > way[-1][1]
-    path = f'<path d="{_curve(way)}" fill="none" stroke="{"#b98" if back else "#889"}" marker-end="url(#head)"/>'
+def _render_arrow(arrow: Arrow, points: list[Point]) -> str:
+    back = points[0][1] > points[-1][1]
+    path = f'<path d="{_path_data(points)}" fill="none" stroke="{"#b98" if back else "#889"}" marker-end="url(#head)"/>'
     if not arrow.label:
         return path
-    x, y = way[-2] if back else way[1]
+    x, y = points[-2] if back else points[1]
     label = f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" fill="#334" stroke="white" stroke-width="4"'
-    return f'{path}\n{label} paint-order="stroke">{escape(_label(arrow))}</text>'
+    return f'{path}\n{label} paint-order="stroke">{escape(_arrow_label(arrow))}</text>'
 
 
-def _curve(way: Iterable[Point]) -> str:
-    (x, y), *rest = way
+def _path_data(points: Iterable[Point]) -> str:
+    (x, y), *rest = points
     parts = [f"M{x:.1f},{y:.1f}"]
     for to_x, to_y in rest:
         middle = (y + to_y) / 2
@@ -127,18 +136,19 @@ def _curve(way: Iterable[Point]) -> str:
     return " ".join(parts)
 
 
-def _box(box: Box, where: tuple[float, int], width: float) -> str:
-    left, top = where[0] + MARGIN - width / 2, _top(where[1])
-    fill = FILLS["start" if box.start else "last" if box.last else ""]
-    edge = f'stroke="#447" stroke-width="{2 if box.start else 1}"'
+def _render_box(box: Box, position: tuple[float, int], width: float) -> str:
+    left, top = position[0] + MARGIN_PX - width / 2, _layer_top(position[1])
+    fill = FILL_COLORS["start" if box.is_start else "last" if box.is_terminal else ""]
+    edge = f'stroke="#447" stroke-width="{2 if box.is_start else 1}"'
     middle = left + width / 2
     return "\n".join(
         [
-            f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{BOX_HEIGHT}"'
+            f'<rect x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{BOX_HEIGHT_PX}"'
             f' rx="8" fill="{fill}" {edge}/>',
             f'<text x="{middle:.1f}" y="{top + 18:.1f}" text-anchor="middle"><tspan font-weight="bold">'
             f'{escape(box.name)}</tspan> <tspan fill="#567">{escape(box.type)}</tspan></text>',
             f'<text x="{middle:.1f}" y="{top + 34:.1f}" text-anchor="middle" fill="#333">{escape(box.text)}</text>',
-            f'<text x="{middle:.1f}" y="{top + 50:.1f}" text-anchor="middle" fill="#966">{escape(_ends(box))}</text>',
+            f'<text x="{middle:.1f}" y="{top + 50:.1f}" text-anchor="middle" fill="#966">'
+            f"{escape(_ends_label(box))}</text>",
         ]
     )

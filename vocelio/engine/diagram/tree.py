@@ -6,76 +6,76 @@ be reached, is told below as a tree of its own.
 
 from collections import deque
 
-from vocelio.engine.diagram.model import ANYWHERE, Arrow, Box, Picture
+from vocelio.engine.diagram.model import GLOBAL_COMMANDS, Arrow, Box, Diagram
 
 MAX_DEPTH = 12  # branches: more do not fit a terminal's line
 
 
-def tree(picture: Picture) -> str:
+def render_tree(diagram: Diagram) -> str:
     """Several lines, without a line feed at the end."""
-    return "\n".join([picture.name, *_Tree(picture).lines()])
+    return "\n".join([diagram.name, *_TreeRenderer(diagram).render_lines()])
 
 
-class _Tree:
+class _TreeRenderer:
     """Walks the picture, remembering what has been told."""
 
-    def __init__(self, picture: Picture) -> None:
-        self._start = picture.start
-        self._boxes = {box.name: box for box in picture.boxes}
+    def __init__(self, diagram: Diagram) -> None:
+        self._start = diagram.start
+        self._boxes = {box.name: box for box in diagram.boxes}
         self._arrows: dict[str, list[Arrow]] = {}
-        for arrow in picture.arrows:
+        for arrow in diagram.arrows:
             self._arrows.setdefault(arrow.source, []).append(arrow)
-        self._told: set[str] = set()
+        self._visited: set[str] = set()
         self._roots = deque([self._start])
         self._lines: list[str] = []
 
-    def lines(self) -> list[str]:
-        self._grow()
+    def render_lines(self) -> list[str]:
+        self._render_roots()
         for name in self._boxes:
-            if name not in self._told:
-                self._lines += ["", "besides:" if name == ANYWHERE else "never reached:"]
+            if name not in self._visited:
+                self._lines += ["", "besides:" if name == GLOBAL_COMMANDS else "never reached:"]
                 self._roots.append(name)
-                self._grow()
+                self._render_roots()
         return self._lines
 
-    def _grow(self) -> None:
+    def _render_roots(self) -> None:
         first = True
         while self._roots:
             name = self._roots.popleft()
-            if name in self._told:
+            if name in self._visited:
                 continue
             if not first:
                 self._lines += ["", "from above:"]
             first = False
-            self._branch(name, "", "", 0)
+            self._render_branch(name, "", "", 0)
 
-    def _branch(self, name: str, lead: str, indent: str, depth: int) -> None:
+    def _render_branch(self, name: str, prefix: str, indent: str, depth: int) -> None:
         """The node and all that follows it, the first line behind ``lead``; ``depth`` bounds the recursion."""
         while True:
-            self._told.add(name)
-            self._lines.append(f"{lead}{_words(self._boxes[name])}")
-            arrows, ends = self._arrows.get(name, []), self._boxes[name].ends
-            if len(arrows) != 1 or ends or arrows[0].target in self._told:
+            self._visited.add(name)
+            self._lines.append(f"{prefix}{_format_box(self._boxes[name])}")
+            arrows, ends = self._arrows.get(name, []), self._boxes[name].ending_exits
+            if len(arrows) != 1 or ends or arrows[0].target in self._visited:
                 break
             label, name = arrows[0].label, arrows[0].target
-            lead = f"{indent}↓ {label}: " if label else f"{indent}↓ "
+            prefix = f"{indent}↓ {label}: " if label else f"{indent}↓ "
         for place, arrow in enumerate(arrows):
             last = place == len(arrows) - 1 and not ends
-            self._follow(arrow, indent, last, depth)
+            self._render_arrow(arrow, indent, last, depth)
         if ends:
             self._lines.append(f"{indent}└─ {', '.join(ends)}: the call ends")
 
-    def _follow(self, arrow: Arrow, indent: str, last: bool, depth: int) -> None:
-        twig, deeper = ("└─ ", "   ") if last else ("├─ ", "│  ")
+    def _render_arrow(self, arrow: Arrow, indent: str, is_last: bool, depth: int) -> None:
+        twig, deeper = ("└─ ", "   ") if is_last else ("├─ ", "│  ")
         exits = ", ".join(arrow.exits)
-        if arrow.target in self._told:
+        if arrow.target in self._visited:
             self._lines.append(f"{indent}{twig}{exits} -> {arrow.target} (above)")
         elif depth >= MAX_DEPTH:
             self._lines.append(f"{indent}{twig}{exits} -> {arrow.target} (below)")
             self._roots.append(arrow.target)
         else:
-            self._branch(arrow.target, f"{indent}{twig}{exits}: ", indent + deeper, depth + 1)
+            self._render_branch(arrow.target, f"{indent}{twig}{exits}: ", indent + deeper, depth + 1)
 
 
-def _words(box: Box) -> str:
+def _format_box(box: Box) -> str:
     return f"{box.name}  [{box.type}]  {box.text}".rstrip()

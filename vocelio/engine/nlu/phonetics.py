@@ -11,37 +11,39 @@ from collections.abc import Iterable, Iterator
 
 from vocelio.engine.nlu.words import words
 
-_LONG_ENOUGH = 4  # signs: of two, one is too much to differ in
-_SPELLINGS = (
+_MIN_FUZZY_LENGTH = 4  # signs: of two, one is too much to differ in
+_SPELLING_REPLACEMENTS = (
     ("ph", "f"), ("gh", ""), ("ck", "k"), ("sch", "s"), ("sh", "s"), ("ch", "s"), ("th", "d"), ("wh", "w"),
     ("tion", "san"), ("qu", "kw"), ("x", "ks"),
 )  # fmt: skip
-_LETTERS = str.maketrans({"c": "k", "q": "k", "g": "k", "z": "s", "v": "f", "b": "p", "t": "d", "m": "n", "j": "s"})
+_SIMILAR_LETTERS = str.maketrans(
+    {"c": "k", "q": "k", "g": "k", "z": "s", "v": "f", "b": "p", "t": "d", "m": "n", "j": "s"}
+)
 
 
-def sound(phrase: str) -> str:
+def phonetic_key(phrase: str) -> str:
     """The phrase, roughly as it sounds on a telephone."""
-    return "".join(_word(word) for word in words(phrase))
+    return "".join(_word_key(word) for word in words(phrase))
 
 
-def _word(word: str) -> str:
+def _word_key(word: str) -> str:
     word = re.sub(r"c(?=[eiy])", "s", word)
     word = re.sub(r"(?<=[^aeiou])e(s?)$", r"\1", word)
-    for letters, said in _SPELLINGS:
+    for letters, said in _SPELLING_REPLACEMENTS:
         word = word.replace(letters, said)
-    word = re.sub(r"[aeiouyhw]+", "a", word.translate(_LETTERS))
+    word = re.sub(r"[aeiouyhw]+", "a", word.translate(_SIMILAR_LETTERS))
     return re.sub(r"(.)\1+", r"\1", word)
 
 
-def alike(phrases: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
+def find_similar_phrases(phrases: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str, str]]:
     """Of (answer, phrase) pairs: each phrase of one answer that sounds like an earlier one of another answer.
 
     Yields answer, phrase, the other answer and its phrase; at most one for each phrase.
     """
     heard: dict[str, tuple[str, str]] = {}
     for answer, phrase in phrases:
-        key = sound(phrase)
-        shorter = [key[:at] + key[at + 1 :] for at in range(len(key))] if len(key) >= _LONG_ENOUGH else []
+        key = phonetic_key(phrase)
+        shorter = [key[:at] + key[at + 1 :] for at in range(len(key))] if len(key) >= _MIN_FUZZY_LENGTH else []
         for spelling in dict.fromkeys((f"={key}", *((key, *shorter) if shorter else ()))):
             other, like = heard.setdefault(spelling, (answer, phrase))
             if other != answer:

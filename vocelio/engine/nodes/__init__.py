@@ -6,10 +6,10 @@ from pkgutil import iter_modules
 from vocelio.engine.node import Node
 
 
-def _types() -> dict[str, type[Node]]:
+def _load_node_types() -> dict[str, type[Node]]:
     for module in iter_modules(__path__):
         import_module(f"{__name__}.{module.name}")
     return {kind.type: kind for kind in Node.__subclasses__()}
 
 
-TYPES: dict[str, type[Node]] = _types()
+NODE_TYPES: dict[str, type[Node]] = _load_node_types()

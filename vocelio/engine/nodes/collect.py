@@ -19,22 +19,24 @@ import msgspec
 from msgspec import Meta
 
 from vocelio.engine import events
-from vocelio.engine.diagnostics import Problem
-from vocelio.engine.flow import REPEAT, Key, Phrases
+from vocelio.engine.diagnostics import Diagnostic
+from vocelio.engine.flow import REPEAT_TARGET, Key, Phrases
 from vocelio.engine.nlu import answer_grammar
-from vocelio.engine.nlu.answer_grammar import Answer, Answers, Expect
-from vocelio.engine.nlu.phonetics import alike
+from vocelio.engine.nlu.answer_grammar import AnswerGrammar, AnswerType, AnswerValue
+from vocelio.engine.nlu.phonetics import find_similar_phrases
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run, Wish
+from vocelio.engine.runtime.node_context import ActiveGlobalCommand, NodeContext
 from vocelio.engine.templating.template import Template
 
-LONGEST_UTTERANCE = 20.0  # seconds: a recogniser that never comes to an end is not waited for
-BETWEEN_KEYS = 3.0  # seconds: how long a person takes to find the next digit
-EARLY = 0.25  # seconds that a partial result must stand: shorter than the silence that would end the utterance
-LONGEST_SHOWN = 500  # characters of what was said: results are in every checkpoint
+MAX_UTTERANCE_SECONDS = 20.0  # seconds: a recogniser that never comes to an end is not waited for
+INTER_DIGIT_TIMEOUT_SECONDS = 3.0  # seconds: how long a person takes to find the next digit
+PARTIAL_STABLE_SECONDS = (
+    0.25  # seconds that a partial result must stand: shorter than the silence that would end the utterance
+)
+MAX_RESULT_CHARACTERS = 500  # characters of what was said: results are in every checkpoint
 RESERVED_CHOICES = ("no_input", "no_match", "else", "done")
-NOT_UNDERSTOOD = "Sorry, I did not understand. "
-KEYS_ONLY = "Sorry, I cannot hear you at the moment. Please use the keys of your telephone."
+NO_MATCH_PREFIX = "Sorry, I did not understand. "
+KEYS_ONLY_SENTENCE = "Sorry, I cannot hear you at the moment. Please use the keys of your telephone."
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,7 +46,7 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: Key = ""
 
 
-class Memory(msgspec.Struct, omit_defaults=True):
+class CollectMemory(msgspec.Struct, omit_defaults=True):
     """This visit: attempts made, keys of the answer so far, the answer being confirmed, what partials lean to.
 
     ``deaf``: in this attempt no recogniser can be had, which the caller does not know yet, or was told.
@@ -70,11 +72,11 @@ class Collect(Node, frozen=True, kw_only=True):
 
     type: ClassVar[str] = "collect"
     waits: ClassVar[bool] = True
-    results: ClassVar[tuple[str, ...]] = ("value", "said")
-    field_names: ClassVar[dict[str, str]] = {"confirm": "answer"}
+    result_names: ClassVar[tuple[str, ...]] = ("value", "said")
+    local_names: ClassVar[dict[str, str]] = {"confirm": "answer"}
 
     prompt: Template
-    expect: Expect
+    expect: AnswerType
     choices: Annotated[dict[str, Choice], Meta(max_length=50)] = {}
     input: Annotated[tuple[Literal["speech", "keys"], ...], Meta(max_length=2)] = ("speech", "keys")
     min_digits: Annotated[int, Meta(ge=1, le=64)] = 1
@@ -89,7 +91,7 @@ class Collect(Node, frozen=True, kw_only=True):
     barge_in: bool = True
     save_as: str = ""
 
-    def ways_out(self) -> tuple[str, ...]:
+    def possible_exits(self) -> tuple[str, ...]:
         match self.expect:
             case "choice":
                 found = tuple(self.choices)
@@ -99,284 +101,307 @@ class Collect(Node, frozen=True, kw_only=True):
                 found = ("done",)
         return (*found, "no_input", "no_match")
 
-    def variables(self) -> tuple[str, ...]:
+    def assigned_variables(self) -> tuple[str, ...]:
         return (self.save_as,) if self.save_as else ()
 
     @property
-    def confidential(self) -> bool:
+    def input_is_sensitive(self) -> bool:
         return self.sensitive
 
     # Entering and asking
 
-    def enter(self, run: Run) -> None:
-        if not (self.barge_in and self._take_keys(run)):
-            self._ask(run)
+    def on_enter(self, context: NodeContext) -> None:
+        if not (self.barge_in and self._consume_keys(context)):
+            self._ask(context)
 
-    def resume(self, run: Run) -> None:
+    def on_resume(self, context: NodeContext) -> None:
         """The question again; the attempts already made still count."""
-        memory = run.memory(Memory)
+        memory = context.memory(CollectMemory)
         memory.keys = memory.leaning = memory.why = ""
-        run.take_keys()
-        self._ask(run)
+        context.consume_keys()
+        self._ask(context)
 
-    def _ask(self, run: Run) -> None:
-        run.memory(Memory).deaf = ""
+    def _ask(self, context: NodeContext) -> None:
+        context.memory(CollectMemory).deaf = ""
         if self.barge_in:
-            self._listen(run)
-            if run.caller_is_speaking and run.state.listening:
-                run.start_timer("utterance", LONGEST_UTTERANCE)
+            self._start_listening(context)
+            if context.caller_is_speaking and context.state.listening:
+                context.start_timer("utterance", MAX_UTTERANCE_SECONDS)
                 return
-        if not self._prompt(run, run.memory(Memory)):
-            self._prompt_over(run)
+        if not self._play_prompt(context, context.memory(CollectMemory)):
+            self._on_prompt_ended(context)
 
-    def _prompt(self, run: Run, memory: Memory) -> bool:
+    def _play_prompt(self, context: NodeContext, memory: CollectMemory) -> bool:
         if memory.confirming and self.confirm:
             shown = memory.answer.replace("_", " ") if self.expect == "choice" else memory.answer
             extra = {"answer": shown}
-            return run.say(self.confirm, extra=extra, barge_in=self.barge_in, sensitive=self.sensitive)
+            return context.speak_template(self.confirm, extra=extra, barge_in=self.barge_in, sensitive=self.sensitive)
         if memory.attempt and self.reprompts:
             template = self.reprompts[min(memory.attempt, len(self.reprompts)) - 1]
-            return run.say(template, barge_in=self.barge_in)
-        before = NOT_UNDERSTOOD if memory.why == "no_match" else ""
-        return run.say(self.prompt, before=before, barge_in=self.barge_in)
+            return context.speak_template(template, barge_in=self.barge_in)
+        before = NO_MATCH_PREFIX if memory.why == "no_match" else ""
+        return context.speak_template(self.prompt, prefix=before, barge_in=self.barge_in)
 
-    def _listen(self, run: Run) -> None:
+    def _start_listening(self, context: NodeContext) -> None:
         if "speech" in self.input:
-            expected = self._answers(run)
-            run.listen(expected.grammar(), repeat=expected.repeat, silence=self.silence, sensitive=self.sensitive)
+            expected = self._active_grammar(context)
+            context.listen(
+                expected.recognition_phrases(),
+                phrases_repeat=expected.phrases_repeat,
+                silence_seconds=self.silence,
+                sensitive=self.sensitive,
+            )
 
-    def _answers(self, run: Run) -> Answers:
-        return answer_grammar.yes_no(run.wishes) if run.memory(Memory).confirming else self.answers(run.wishes)
+    def _active_grammar(self, context: NodeContext) -> AnswerGrammar:
+        return (
+            answer_grammar.yes_no_grammar(context.global_commands)
+            if context.memory(CollectMemory).confirming
+            else self.question_grammar(context.global_commands)
+        )
 
-    def answers(self, wishes: Mapping[str, Wish]) -> Answers:
+    def question_grammar(self, global_commands: Mapping[str, ActiveGlobalCommand]) -> AnswerGrammar:
         """What the question itself expects, beside ``wishes``."""
         if self.expect == "yes_no":
-            return answer_grammar.yes_no(wishes)
+            return answer_grammar.yes_no_grammar(global_commands)
         phrases = {name: choice.phrases for name, choice in self.choices.items()}
         keys: dict[str, str] = {choice.key: name for name, choice in self.choices.items() if choice.key}
         limits = (self.min_digits, self.max_digits, self.terminator)
-        return Answers(self.expect, phrases, keys, wishes, *limits)
+        return AnswerGrammar(self.expect, phrases, keys, global_commands, *limits)
 
     # What happens meanwhile
 
-    def receive(self, run: Run, event: events.AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: events.AnyEvent) -> None:
         match event:
             case events.PromptFinished() | events.PromptInterrupted():
-                self._prompt_over(run)
-            case events.SpeechStarted() if run.state.listening and not run.speaking:
-                run.cancel_timer("silence")
-                run.start_timer("utterance", LONGEST_UTTERANCE)
-            case events.Heard(final=True):
-                run.cancel_timer("utterance")
-                self._meant(run, self._answers(run).spoken(event.text), event.text)
-            case events.Heard():
-                self._partly_heard(run, event.text)
+                self._on_prompt_ended(context)
+            case events.SpeechStarted() if context.state.listening and not context.is_playing_prompt:
+                context.cancel_timer("silence")
+                context.start_timer("utterance", MAX_UTTERANCE_SECONDS)
+            case events.TranscriptReceived(final=True):
+                context.cancel_timer("utterance")
+                self._handle_meaning(context, self._active_grammar(context).match_speech(event.text), event.text)
+            case events.TranscriptReceived():
+                self._on_partial_transcript(context, event.text)
             case events.ListeningFailed():
-                self._not_heard(run)
+                self._on_listening_failed(context)
             case events.KeyPressed():
-                if run.memory(Memory).deaf == "told" and "keys" in self.input:
-                    run.drop_all("node")
-                self._take_keys(run)
+                if context.memory(CollectMemory).deaf == "told" and "keys" in self.input:
+                    context.cancel_pending("node")
+                self._consume_keys(context)
             case events.TimerFired():
-                self._timer_fired(run, event.id)
+                self._on_timer_fired(context, event.id)
             case _:
                 pass
 
-    def _timer_fired(self, run: Run, timer: str) -> None:
-        memory = run.memory(Memory)
-        match timer:
-            case "silence" if run.state.speaking:  # an operator's words
-                run.start_timer("silence", self.timeout)
+    def _on_timer_fired(self, context: NodeContext, timer_name: str) -> None:
+        memory = context.memory(CollectMemory)
+        match timer_name:
+            case "silence" if context.state.speaking:  # an operator's words
+                context.start_timer("silence", self.timeout)
             case "silence":
-                self._again(run, "no_input")
+                self._retry(context, "no_input")
             case "utterance":
-                run.take_utterance()
-                self._again(run, "no_match")
+                context.consume_utterance()
+                self._retry(context, "no_match")
             case "keys":
                 keys, memory.keys = memory.keys, ""
-                self._meant(run, self._answers(run).keyed(keys), keys)
+                self._handle_meaning(context, self._active_grammar(context).match_keys(keys), keys)
             case "early" if memory.leaning:
-                run.take_utterance()
-                self._meant(run, self._answers(run).named(memory.leaning), memory.partial)
+                context.consume_utterance()
+                self._handle_meaning(
+                    context, self._active_grammar(context).answer_named(memory.leaning), memory.partial
+                )
 
-    def _not_heard(self, run: Run) -> None:
+    def _on_listening_failed(self, context: NodeContext) -> None:
         """Nobody can hear the caller: the keys are left. Who is already typing need not be told."""
-        memory = run.memory(Memory)
-        run.cancel_timer("utterance")
-        run.cancel_timer("early")
+        memory = context.memory(CollectMemory)
+        context.cancel_timer("utterance")
+        context.cancel_timer("early")
         memory.leaning = ""
         if memory.deaf or memory.keys:
             return
         memory.deaf = "unknown"
-        if not run.speaking:
-            self._offer_keys(run)
+        if not context.is_playing_prompt:
+            self._announce_keys_only(context)
 
-    def _offer_keys(self, run: Run) -> None:
-        run.memory(Memory).deaf = "told"
-        offer = self.offer(self._answers(run))
+    def _announce_keys_only(self, context: NodeContext) -> None:
+        context.memory(CollectMemory).deaf = "told"
+        offer = self.keys_only_sentences(self._active_grammar(context))
         if offer:
-            run.cancel_timer("silence")
-            run.speak(" ".join(offer), barge_in=False)  # to the caller's voice, which nobody hears; a key ends it
+            context.cancel_timer("silence")
+            context.speak(" ".join(offer), barge_in=False)  # to the caller's voice, which nobody hears; a key ends it
         else:
-            self._again(run, "no_match")
+            self._retry(context, "no_match")
 
-    def offer(self, expected: Answers) -> tuple[str, ...]:
+    def keys_only_sentences(self, grammar: AnswerGrammar) -> tuple[str, ...]:
         """What is said, sentence by sentence, where only keys can answer; nothing if they cannot."""
-        ways = expected.ways_by_key() if "keys" in self.input else None
-        return () if ways is None else (KEYS_ONLY, *ways)
+        ways = grammar.key_instructions() if "keys" in self.input else None
+        return () if ways is None else (KEYS_ONLY_SENTENCE, *ways)
 
-    def _prompt_over(self, run: Run) -> None:
-        if run.memory(Memory).deaf == "unknown":
-            self._offer_keys(run)
+    def _on_prompt_ended(self, context: NodeContext) -> None:
+        if context.memory(CollectMemory).deaf == "unknown":
+            self._announce_keys_only(context)
             return
         if not self.barge_in:
-            if not run.memory(Memory).deaf:
-                self._listen(run)
-            if self._take_keys(run):
+            if not context.memory(CollectMemory).deaf:
+                self._start_listening(context)
+            if self._consume_keys(context):
                 return
-        if run.memory(Memory).keys:
+        if context.memory(CollectMemory).keys:
             return
-        if run.caller_is_speaking and run.state.listening:
-            run.start_timer("utterance", LONGEST_UTTERANCE)
+        if context.caller_is_speaking and context.state.listening:
+            context.start_timer("utterance", MAX_UTTERANCE_SECONDS)
         else:
-            run.start_timer("silence", self.timeout)
+            context.start_timer("silence", self.timeout)
 
-    def _partly_heard(self, run: Run, text: str) -> None:
-        memory, leaning = run.memory(Memory), self._answers(run).early(text) or ""
+    def _on_partial_transcript(self, context: NodeContext, text: str) -> None:
+        memory, leaning = context.memory(CollectMemory), self._active_grammar(context).match_partial(text) or ""
         if leaning != memory.leaning:
-            run.cancel_timer("early")
+            context.cancel_timer("early")
             memory.leaning = leaning
             if leaning:
-                run.start_timer("early", EARLY)
+                context.start_timer("early", PARTIAL_STABLE_SECONDS)
         memory.partial = text if leaning else ""
 
-    def _take_keys(self, run: Run) -> bool:
+    def _consume_keys(self, context: NodeContext) -> bool:
         """Whether keys were pressed that count for this question."""
         if "keys" not in self.input:
-            run.take_keys()
+            context.consume_keys()
             return False
-        if run.speaking and not self.barge_in:
+        if context.is_playing_prompt and not self.barge_in:
             return False
-        expected = self._answers(run)
-        return self._take_one(run, expected) if expected.single_key else self._take_many(run, expected)
+        expected = self._active_grammar(context)
+        return (
+            self._match_single_key(context, expected)
+            if expected.accepts_single_key
+            else self._collect_digits(context, expected)
+        )
 
-    def _take_one(self, run: Run, expected: Answers) -> bool:
-        while key := run.take_keys(1):
-            meaning = expected.keyed(key)
-            if meaning is not None or expected.expect != "text":
-                self._meant(run, meaning, key)
+    def _match_single_key(self, context: NodeContext, grammar: AnswerGrammar) -> bool:
+        while key := context.consume_keys(1):
+            meaning = grammar.match_keys(key)
+            if meaning is not None or grammar.expect != "text":
+                self._handle_meaning(context, meaning, key)
                 return True
         return False
 
-    def _take_many(self, run: Run, expected: Answers) -> bool:
-        memory = run.memory(Memory)
-        while key := run.take_keys(1):
-            wish = expected.keyed(key) if not memory.keys and key != self.terminator else None
+    def _collect_digits(self, context: NodeContext, grammar: AnswerGrammar) -> bool:
+        memory = context.memory(CollectMemory)
+        while key := context.consume_keys(1):
+            wish = grammar.match_keys(key) if not memory.keys and key != self.terminator else None
             keys = memory.keys + ("" if key == self.terminator else key)
-            if isinstance(wish, Wish) or key == self.terminator or len(keys) >= self.max_digits:
+            if isinstance(wish, ActiveGlobalCommand) or key == self.terminator or len(keys) >= self.max_digits:
                 memory.keys = ""
-                self._meant(run, wish if isinstance(wish, Wish) else expected.keyed(keys), keys)
+                self._handle_meaning(
+                    context, wish if isinstance(wish, ActiveGlobalCommand) else grammar.match_keys(keys), keys
+                )
                 return True
             memory.keys = keys
         if memory.keys:
-            run.stop_listening()
-            run.cancel_timer("silence")
-            run.cancel_timer("utterance")
-            run.start_timer("keys", BETWEEN_KEYS)
+            context.stop_listening()
+            context.cancel_timer("silence")
+            context.cancel_timer("utterance")
+            context.start_timer("keys", INTER_DIGIT_TIMEOUT_SECONDS)
         return bool(memory.keys)
 
     # Answers
 
-    def _meant(self, run: Run, meaning: Answer | Wish | None, said: str) -> None:
-        memory = run.memory(Memory)
+    def _handle_meaning(
+        self, context: NodeContext, meaning: AnswerValue | ActiveGlobalCommand | None, raw_input: str
+    ) -> None:
+        memory = context.memory(CollectMemory)
         memory.leaning = ""
-        if isinstance(meaning, Wish):
-            self._wished(run, meaning)
+        if isinstance(meaning, ActiveGlobalCommand):
+            self._run_global_command(context, meaning)
         elif meaning is None:
-            self._again(run, "no_match")
+            self._retry(context, "no_match")
         elif not memory.confirming:
-            self._answered(run, meaning, said)
+            self._confirm_or_accept(context, meaning, raw_input)
         elif meaning == "yes":
-            self._accept(run, memory.answer, memory.said)
+            self._accept(context, memory.answer, memory.said)
         else:
-            self._denied(run, said)
+            self._on_denied(context, raw_input)
 
-    def _wished(self, run: Run, wish: Wish) -> None:
-        if wish.go == REPEAT:
-            run.drop_all("node")
-            self._ask(run)
+    def _run_global_command(self, context: NodeContext, command: ActiveGlobalCommand) -> None:
+        if command.target == REPEAT_TARGET:
+            context.cancel_pending("node")
+            self._ask(context)
         else:
-            run.jump(wish)
+            context.follow_command(command)
 
-    def _answered(self, run: Run, answer: Answer, said: str) -> None:
+    def _confirm_or_accept(self, context: NodeContext, answer: AnswerValue, raw_input: str) -> None:
         if self.confirm is None:
-            self._accept(run, answer, said)
+            self._accept(context, answer, raw_input)
             return
-        memory = run.memory(Memory)
-        memory.confirming, memory.answer, memory.said = True, answer, said
-        run.drop_all("node")
-        self.enter(run)
+        memory = context.memory(CollectMemory)
+        memory.confirming, memory.answer, memory.said = True, answer, raw_input
+        context.cancel_pending("node")
+        self.on_enter(context)
 
-    def _denied(self, run: Run, said: str) -> None:
+    def _on_denied(self, context: NodeContext, raw_input: str) -> None:
         """ "No, billing" is an answer, to be confirmed in its turn."""
-        memory = run.memory(Memory)
+        memory = context.memory(CollectMemory)
         denied, memory.confirming, memory.answer = memory.answer, False, None
-        meant = self._answers(run).spoken(said) if self.expect == "choice" else None
+        meant = self._active_grammar(context).match_speech(raw_input) if self.expect == "choice" else None
         if isinstance(meant, str) and meant != denied:
-            self._answered(run, meant, said)
+            self._confirm_or_accept(context, meant, raw_input)
         else:
-            self._again(run, "no_match", excuse=False)
+            self._retry(context, "no_match", apologize=False)
 
-    def _accept(self, run: Run, answer: Answer, said: str) -> None:
-        shown = said[:LONGEST_SHOWN]
+    def _accept(self, context: NodeContext, answer: AnswerValue, raw_input: str) -> None:
+        shown = raw_input[:MAX_RESULT_CHARACTERS]
         hidden = "*" * len(shown)
-        run.result(value=hidden if self.sensitive else answer, said=hidden if self.sensitive else shown)
+        context.set_result(value=hidden if self.sensitive else answer, said=hidden if self.sensitive else shown)
         if self.save_as:
-            run.set(self.save_as, answer, sensitive=self.sensitive)
-        run.leave(str(answer) if self.expect in ("choice", "yes_no") else "done")
+            context.set_variable(self.save_as, answer, sensitive=self.sensitive)
+        context.take_exit(str(answer) if self.expect in ("choice", "yes_no") else "done")
 
-    def _again(self, run: Run, why: Literal["no_input", "no_match"], *, excuse: bool = True) -> None:
-        memory = run.memory(Memory)
+    def _retry(self, context: NodeContext, failure: Literal["no_input", "no_match"], *, apologize: bool = True) -> None:
+        memory = context.memory(CollectMemory)
         memory.attempt += 1
-        memory.why = why if excuse else ""
+        memory.why = failure if apologize else ""
         memory.leaning = memory.keys = ""
-        run.take_keys()  # typed on, past what was wrong
-        run.drop_all("node")
+        context.consume_keys()  # typed on, past what was wrong
+        context.cancel_pending("node")
         if memory.attempt > self.retries:
-            run.result(value=None, said="")
-            run.leave(why)
+            context.set_result(value=None, said="")
+            context.take_exit(failure)
         else:
-            self._ask(run)
+            self._ask(context)
 
     # The document
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if (self.expect == "choice") != bool(self.choices):
-            yield Problem(f"{path}.choices", "choices", "`choices` and `expect: choice` go together")
+            yield Diagnostic(f"{path}.choices", "choices", "`choices` and `expect: choice` go together")
         if not self.input:
-            yield Problem(f"{path}.input", "input", "at least one of speech and keys is needed")
+            yield Diagnostic(f"{path}.input", "input", "at least one of speech and keys is needed")
         if self.min_digits > self.max_digits:
-            yield Problem(f"{path}.min_digits", "digits", "min_digits is larger than max_digits")
+            yield Diagnostic(f"{path}.min_digits", "digits", "min_digits is larger than max_digits")
         if self.expect == "text" and "speech" not in self.input:
-            yield Problem(f"{path}.input", "input", "free text can only be spoken")
+            yield Diagnostic(f"{path}.input", "input", "free text can only be spoken")
         keys: dict[str, str] = {}
         for name, choice in self.choices.items():
-            yield from self._choice_problems(f"{path}.choices.{name[:64]}", name, choice, keys)
+            yield from self._choice_diagnostics(f"{path}.choices.{name[:64]}", name, choice, keys)
             keys.setdefault(choice.key, name)
         phrases = [(name, phrase) for name, choice in self.choices.items() for phrase in choice.phrases]
-        for name, phrase, other, like in alike(phrases):
+        for name, phrase, other, like in find_similar_phrases(phrases):
             where, same = f"{path}.choices.{name[:64]}", phrase.casefold() == like.casefold()
             if same:
                 message = f"`{phrase}` already means `{other}`: heard, it would mean neither"
-                yield Problem(where, "duplicate-phrase", message)
+                yield Diagnostic(where, "duplicate-phrase", message)
             else:
                 message = f"`{phrase}` sounds like `{like}`, which means `{other}`"
-                yield Problem(where, "sounds-alike", message, severity="warning")
+                yield Diagnostic(where, "sounds-alike", message, severity="warning")
 
-    def _choice_problems(self, path: str, name: str, choice: Choice, keys: dict[str, str]) -> Iterable[Problem]:
+    def _choice_diagnostics(
+        self, path: str, name: str, choice: Choice, names_by_key: dict[str, str]
+    ) -> Iterable[Diagnostic]:
         if name in RESERVED_CHOICES or name.startswith("@") or not 0 < len(name) <= 64:
-            yield Problem(path, "reserved-choice", f"a choice cannot be called `{name[:64]}`")
-        if choice.key and choice.key in keys:
-            yield Problem(f"{path}.key", "duplicate-key", f"key {choice.key} already means `{keys[choice.key]}`")
+            yield Diagnostic(path, "reserved-choice", f"a choice cannot be called `{name[:64]}`")
+        if choice.key and choice.key in names_by_key:
+            yield Diagnostic(
+                f"{path}.key", "duplicate-key", f"key {choice.key} already means `{names_by_key[choice.key]}`"
+            )
         if not choice.key and not choice.phrases:
-            yield Problem(path, "no-way-to-choose", "a choice needs phrases or a key")
+            yield Diagnostic(path, "no-way-to-choose", "a choice needs phrases or a key")

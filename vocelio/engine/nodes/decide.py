@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 from vocelio.engine.templating.template import Condition
 
 
@@ -26,12 +26,12 @@ class Decide(Node, frozen=True, kw_only=True):
 
     rules: Annotated[list[Rule], Meta(max_length=100)]
 
-    def ways_out(self) -> tuple[str, ...]:
+    def possible_exits(self) -> tuple[str, ...]:
         return (*dict.fromkeys(rule.exit for rule in self.rules), "else")
 
-    def enter(self, run: Run) -> None:
-        run.leave(next((rule.exit for rule in self.rules if run.holds(rule.when)), "else"))
+    def on_enter(self, context: NodeContext) -> None:
+        context.take_exit(next((rule.exit for rule in self.rules if context.evaluate(rule.when)), "else"))
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if not self.rules:
-            yield Problem(f"{path}.rules", "no-rules", "a decide node has at least one rule")
+            yield Diagnostic(f"{path}.rules", "no-rules", "a decide node has at least one rule")

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from vocelio.engine.events import AnyEvent, TimerFired
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Echo(Node, frozen=True, kw_only=True):
@@ -17,10 +17,10 @@ class Echo(Node, frozen=True, kw_only=True):
 
     seconds: Annotated[float, Meta(gt=0, le=3600)]
 
-    def enter(self, run: Run) -> None:
-        run.echo(True)
-        run.start_timer("echo", self.seconds)
+    def on_enter(self, context: NodeContext) -> None:
+        context.set_echo(True)
+        context.start_timer("echo", self.seconds)
 
-    def receive(self, run: Run, event: AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         if isinstance(event, TimerFired):
-            run.leave("next")
+            context.take_exit("next")

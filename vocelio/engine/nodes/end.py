@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 
 
 class End(Node, frozen=True, kw_only=True):
@@ -16,5 +16,5 @@ class End(Node, frozen=True, kw_only=True):
 
     name: Annotated[str, Meta(min_length=1, max_length=64)]
 
-    def enter(self, run: Run) -> None:
-        run.finish(self.name)
+    def on_enter(self, context: NodeContext) -> None:
+        context.return_from_flow(self.name)

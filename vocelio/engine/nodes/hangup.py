@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 from vocelio.engine.templating.template import Template
 
 
@@ -18,8 +18,8 @@ class Hangup(Node, frozen=True, kw_only=True):
     text: Template | None = None
     disposition: Annotated[str, Meta(max_length=64)] = ""
 
-    def enter(self, run: Run) -> None:
-        text = run.text(self.text) if self.text else ""
-        sensitive = run.confidential(self.text)
-        run.drop_all()
-        run.hang_up(text, disposition=self.disposition, sensitive=sensitive)
+    def on_enter(self, context: NodeContext) -> None:
+        text = context.render_text(self.text) if self.text else ""
+        sensitive = context.reads_sensitive(self.text)
+        context.cancel_pending()
+        context.hang_up(text, disposition=self.disposition, sensitive=sensitive)

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from datetime import UTC
 from typing import ClassVar
 
-from vocelio.engine.diagnostics import Problem
-from vocelio.engine.hours import Holidays, OpeningHours, Special, Weekly, zone
+from vocelio.engine.diagnostics import Diagnostic
+from vocelio.engine.hours import Holidays, OpeningHours, SpecialDays, Weekly, get_time_zone
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Hours(Node, frozen=True, kw_only=True):
@@ -15,34 +15,34 @@ class Hours(Node, frozen=True, kw_only=True):
 
     type: ClassVar[str] = "hours"
     exit_names: ClassVar[tuple[str, ...]] = ("open", "closed", "holiday")
-    results: ClassVar[tuple[str, ...]] = ("value",)
+    result_names: ClassVar[tuple[str, ...]] = ("value",)
 
     department: str = ""
     time_zone: str = ""
     weekly: Weekly = {}
     holidays: Holidays = ()
-    special: Special = {}
+    special: SpecialDays = {}
 
-    def exit_taken(self, name: str) -> str | None:
+    def target_of(self, exit_name: str) -> str | None:
         """A holiday without a way of its own is closed."""
-        return self.exits.get(name, self.exits.get("closed") if name == "holiday" else None)
+        return self.exits.get(exit_name, self.exits.get("closed") if exit_name == "holiday" else None)
 
-    def enter(self, run: Run) -> None:
-        facts = run.state.facts
-        hours = facts.hours.get(self.department) if self.department else self._own()
-        local = run.now.astimezone(zone((hours and hours.time_zone) or facts.tenant.time_zone) or UTC)
-        state = hours.state(local) if hours else "open"
-        run.result(value=state)
-        run.leave(state)
+    def on_enter(self, context: NodeContext) -> None:
+        facts = context.state.facts
+        hours = facts.hours.get(self.department) if self.department else self._own_hours()
+        local = context.now.astimezone(get_time_zone((hours and hours.time_zone) or facts.tenant.time_zone) or UTC)
+        state = hours.state_at(local) if hours else "open"
+        context.set_result(value=state)
+        context.take_exit(state)
 
-    def _own(self) -> OpeningHours:
+    def _own_hours(self) -> OpeningHours:
         return OpeningHours(self.time_zone, self.weekly, self.holidays, self.special)
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         own = self.time_zone or self.weekly or self.holidays or self.special
         if self.department and own:
-            yield Problem(path, "hours", "either a `department`, whose hours count, or the node's own hours")
+            yield Diagnostic(path, "hours", "either a `department`, whose hours count, or the node's own hours")
         elif not self.department and not (self.time_zone and (self.weekly or self.special)):
-            yield Problem(path, "hours", "needs a `department`, or `time_zone` and `weekly`")
-        for where, wrong in self._own().wrong():
-            yield Problem(f"{path}.{where}", "hours", wrong)
+            yield Diagnostic(path, "hours", "needs a `department`, or `time_zone` and `weekly`")
+        for where, wrong in self._own_hours().problems():
+            yield Diagnostic(f"{path}.{where}", "hours", wrong)

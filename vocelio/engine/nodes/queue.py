@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.events import AnyEvent, QueueEnded
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Queue(Node, frozen=True, kw_only=True):
@@ -17,7 +17,7 @@ class Queue(Node, frozen=True, kw_only=True):
     type: ClassVar[str] = "queue"
     exit_names: ClassVar[tuple[str, ...]] = ("answered", "timeout", "callback", "failed")
     waits: ClassVar[bool] = True
-    results: ClassVar[tuple[str, ...]] = ("value",)
+    result_names: ClassVar[tuple[str, ...]] = ("value",)
 
     department: Annotated[str, Meta(min_length=1, max_length=100)]
     music: Annotated[str, Meta(max_length=500)] = ""
@@ -25,13 +25,13 @@ class Queue(Node, frozen=True, kw_only=True):
     max_wait: Annotated[float, Meta(gt=0, le=7_200)] = 600.0
     offer_callback: bool = False
 
-    def enter(self, run: Run) -> None:
-        departments = run.state.facts.departments
+    def on_enter(self, context: NodeContext) -> None:
+        departments = context.state.facts.departments
         if departments and self.department not in departments:
-            run.problem(f"there is no department `{self.department[:64]}`")
-            self._ended(run, "failed")
+            context.report_problem(f"there is no department `{self.department[:64]}`")
+            self._finish(context, "failed")
             return
-        run.queue(
+        context.enqueue_caller(
             department=self.department,
             music=self.music,
             announce_position=self.announce_position,
@@ -39,19 +39,19 @@ class Queue(Node, frozen=True, kw_only=True):
             offer_callback=self.offer_callback,
         )
 
-    def receive(self, run: Run, event: AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         if isinstance(event, QueueEnded):
-            self._ended(run, event.how)
+            self._finish(context, event.how)
 
-    def resume(self, run: Run) -> None:
+    def on_resume(self, context: NodeContext) -> None:
         """The place in the queue is lost with the stream."""
-        self._ended(run, "failed")
+        self._finish(context, "failed")
 
-    def _ended(self, run: Run, how: str) -> None:
-        run.result(value=how)
-        run.leave(how, goodbye=how != "answered")
+    def _finish(self, context: NodeContext, result: str) -> None:
+        context.set_result(value=result)
+        context.take_exit(result, say_goodbye=result != "answered")
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if "callback" in self.exits and not self.offer_callback:
             message = "the caller is offered no callback"
-            yield Problem(f"{path}.exits.callback", "no-callback", message, "set `offer_callback`", "warning")
+            yield Diagnostic(f"{path}.exits.callback", "no-callback", message, "set `offer_callback`", "warning")

@@ -6,11 +6,11 @@ from msgspec import Meta
 
 from vocelio.engine.events import AnyEvent, KeyPressed, PromptFinished, PromptInterrupted, RecordingEnded, TimerFired
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 from vocelio.engine.templating.template import Template
 
-SHORTEST = 1.0  # seconds: less is the click of somebody hanging up
-OVERDUE = 15.0  # seconds: a recording that never ends is not waited for
+MIN_MESSAGE_SECONDS = 1.0  # seconds: less is the click of somebody hanging up
+RESULT_GRACE_SECONDS = 15.0  # seconds: a recording that never ends is not waited for
 
 
 class Record(Node, frozen=True, kw_only=True):
@@ -21,7 +21,7 @@ class Record(Node, frozen=True, kw_only=True):
     type: ClassVar[str] = "record"
     exit_names: ClassVar[tuple[str, ...]] = ("done", "empty")
     waits: ClassVar[bool] = True
-    results: ClassVar[tuple[str, ...]] = ("url", "seconds")
+    result_names: ClassVar[tuple[str, ...]] = ("url", "seconds")
 
     prompt: Template | None = None
     max_seconds: Annotated[float, Meta(ge=1, le=3_600)] = 120.0
@@ -30,34 +30,34 @@ class Record(Node, frozen=True, kw_only=True):
     terminator: Literal["", "#", "*"] = "#"
     save_as: str = ""
 
-    def variables(self) -> tuple[str, ...]:
+    def assigned_variables(self) -> tuple[str, ...]:
         return (self.save_as,) if self.save_as else ()
 
-    def enter(self, run: Run) -> None:
-        if self.prompt is None or not run.say(self.prompt):
-            self._record(run)
+    def on_enter(self, context: NodeContext) -> None:
+        if self.prompt is None or not context.speak_template(self.prompt):
+            self._start_recording(context)
 
-    def _record(self, run: Run) -> None:
-        run.take_keys()
-        run.record(max_seconds=self.max_seconds, silence=self.silence_seconds, beep=self.beep)
-        run.start_timer("overdue", self.max_seconds + OVERDUE)
+    def _start_recording(self, context: NodeContext) -> None:
+        context.consume_keys()
+        context.start_recording(max_seconds=self.max_seconds, silence=self.silence_seconds, beep=self.beep)
+        context.start_timer("overdue", self.max_seconds + RESULT_GRACE_SECONDS)
 
-    def receive(self, run: Run, event: AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         match event:
             case PromptFinished() | PromptInterrupted():
-                self._record(run)
-            case KeyPressed() if run.take_keys() == self.terminator != "":
-                run.stop_recording()
+                self._start_recording(context)
+            case KeyPressed() if context.consume_keys() == self.terminator != "":
+                context.stop_recording()
             case RecordingEnded():
-                self._ended(run, event.seconds, event.url)
+                self._finish(context, event.seconds, event.url)
             case TimerFired():
-                self._ended(run, 0.0, "")
+                self._finish(context, 0.0, "")
             case _:
                 pass
 
-    def _ended(self, run: Run, seconds: float, url: str) -> None:
-        empty = seconds < SHORTEST
-        run.result(url="" if empty else url, seconds=seconds)
+    def _finish(self, context: NodeContext, seconds: float, url: str) -> None:
+        empty = seconds < MIN_MESSAGE_SECONDS
+        context.set_result(url="" if empty else url, seconds=seconds)
         if self.save_as:
-            run.set(self.save_as, None if empty else url)
-        run.leave("empty" if empty else "done")
+            context.set_variable(self.save_as, None if empty else url)
+        context.take_exit("empty" if empty else "done")

@@ -6,20 +6,20 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec import Meta
 
-from vocelio.engine.diagnostics import Problem
-from vocelio.engine.events import AnyEvent, ReplyArrived, TimerFired
+from vocelio.engine.diagnostics import Diagnostic
+from vocelio.engine.events import AnyEvent, RequestEnded, TimerFired
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
-from vocelio.engine.runtime.template_scope import Secrets
+from vocelio.engine.runtime.node_context import NodeContext
+from vocelio.engine.runtime.template_scope import SecretPlaceholders
 from vocelio.engine.templating.jsonpath import JsonPath
-from vocelio.engine.templating.template import Template, Value
+from vocelio.engine.templating.template import Template, TemplateValue
 
-BETWEEN_TRIES = 2.0  # seconds: what the shell may wait before it tries again
-OVERDUE = 5.0  # seconds: a reply that does not even fail in time is not waited for
-MAX_URL = 2_000
-_URL = re.compile(r"https?://[^\s/?#]+\S*")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_OWN_HEADERS = ("host", "content-length", "transfer-encoding", "connection", "idempotency-key")
+MAX_RETRY_DELAY_SECONDS = 2.0  # seconds: what the shell may wait before it tries again
+RESULT_GRACE_SECONDS = 5.0  # seconds: a reply that does not even fail in time is not waited for
+MAX_URL_CHARACTERS = 2_000
+_URL_PATTERN = re.compile(r"https?://[^\s/?#]+\S*")
+_HEADER_NAME_PATTERN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_RESERVED_HEADERS = ("host", "content-length", "transfer-encoding", "connection", "idempotency-key")
 
 
 class Request(Node, frozen=True, kw_only=True):
@@ -31,75 +31,82 @@ class Request(Node, frozen=True, kw_only=True):
 
     type: ClassVar[str] = "request"
     exit_names: ClassVar[tuple[str, ...]] = ("ok", "error", "timeout")
-    results: ClassVar[tuple[str, ...]] = ("value", "status")
-    field_names: ClassVar[dict[str, str]] = {"headers": "secret"}
+    result_names: ClassVar[tuple[str, ...]] = ("value", "status")
+    local_names: ClassVar[dict[str, str]] = {"headers": "secret"}
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     url: Template
     headers: Annotated[dict[str, Template], Meta(max_length=30)] = {}
-    json: Value | None = None
+    json: TemplateValue | None = None
     timeout: Annotated[float, Meta(gt=0, le=30)] = 5.0
     retries: Annotated[int, Meta(ge=0, le=5)] = 0
     save: Annotated[dict[str, JsonPath], Meta(max_length=50)] = {}
 
-    def variables(self) -> tuple[str, ...]:
+    def assigned_variables(self) -> tuple[str, ...]:
         return tuple(self.save)
 
-    def enter(self, run: Run) -> None:
-        url = run.text(self.url)
-        if not _URL.fullmatch(url) or len(url) > MAX_URL:
-            run.problem("the URL came out as none")
-            self._ended(run, "error", 0)
+    def on_enter(self, context: NodeContext) -> None:
+        url = context.render_text(self.url)
+        if not _URL_PATTERN.fullmatch(url) or len(url) > MAX_URL_CHARACTERS:
+            context.report_problem("the URL came out as none")
+            self._finish(context, "error", 0)
             return
-        secrets = Secrets(run.visit_key())
-        run.request(
+        secrets = SecretPlaceholders(context.visit_key())
+        context.send_request(
             method=self.method,
             url=url,
-            headers={name: secrets.leave(run.text(value, {"secret": secrets})) for name, value in self.headers.items()},
-            json=run.value(self.json) if self.json else None,
+            headers={
+                name: secrets.restore_placeholders(context.render_text(value, {"secret": secrets}))
+                for name, value in self.headers.items()
+            },
+            json=context.render_value(self.json) if self.json else None,
             timeout=self.timeout,
             retries=self.retries,
-            sensitive=run.confidential(self.url, self.json, *self.headers.values()),
+            sensitive=context.reads_sensitive(self.url, self.json, *self.headers.values()),
         )
-        run.start_timer("overdue", (self.timeout + BETWEEN_TRIES) * (self.retries + 1) + OVERDUE)
+        context.start_timer(
+            "overdue", (self.timeout + MAX_RETRY_DELAY_SECONDS) * (self.retries + 1) + RESULT_GRACE_SECONDS
+        )
 
-    def receive(self, run: Run, event: AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         match event:
-            case ReplyArrived(how="ok") if event.status < 400:
-                self._save(run, event.body)
-                self._ended(run, "ok", event.status)
-            case ReplyArrived():
-                self._ended(run, "timeout" if event.how == "timeout" else "error", event.status)
+            case RequestEnded(how="ok") if event.status < 400:
+                self._save_reply(context, event.body)
+                self._finish(context, "ok", event.status)
+            case RequestEnded():
+                self._finish(context, "timeout" if event.how == "timeout" else "error", event.status)
             case TimerFired():
-                self._ended(run, "timeout", 0)
+                self._finish(context, "timeout", 0)
             case _:
                 pass
 
-    def resume(self, run: Run) -> None:
+    def on_resume(self, context: NodeContext) -> None:
         """Nobody knows whether it was received: a GET is sent again, and nothing else is."""
         if self.method == "GET":
-            self.enter(run)
+            self.on_enter(context)
         else:
-            self._ended(run, "error", 0)
+            self._finish(context, "error", 0)
 
-    def _save(self, run: Run, body: Any) -> None:
+    def _save_reply(self, context: NodeContext, body: Any) -> None:
         for name, path in self.save.items():
             try:
-                run.set(name, path.find(body))
+                context.set_variable(name, path.find(body))
             except LookupError:
-                run.problem(f"the answer has no `{path.source}`")
-                run.set(name, None)
+                context.report_problem(f"the answer has no `{path.source}`")
+                context.set_variable(name, None)
 
-    def _ended(self, run: Run, how: str, status: int) -> None:
-        run.result(value=how, status=status)
-        run.leave(how)
+    def _finish(self, context: NodeContext, result: str, status: int) -> None:
+        context.set_result(value=result, status=status)
+        context.take_exit(result)
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         start = self.url.source.split("{", 1)[0]
-        if not _URL.fullmatch(self.url.source if self.url.static else start) and (self.url.static or start):
-            yield Problem(f"{path}.url", "url", "not an http or https URL", "such as `https://crm.example.com/x`")
+        if not _URL_PATTERN.fullmatch(self.url.source if self.url.is_static else start) and (
+            self.url.is_static or start
+        ):
+            yield Diagnostic(f"{path}.url", "url", "not an http or https URL", "such as `https://crm.example.com/x`")
         for name in self.headers:
-            if not _HEADER.fullmatch(name) or name.lower() in _OWN_HEADERS:
-                yield Problem(f"{path}.headers.{name[:64]}", "header", f"`{name[:64]}` cannot be set as a header")
+            if not _HEADER_NAME_PATTERN.fullmatch(name) or name.lower() in _RESERVED_HEADERS:
+                yield Diagnostic(f"{path}.headers.{name[:64]}", "header", f"`{name[:64]}` cannot be set as a header")
         if self.json is not None and self.method == "GET":
-            yield Problem(f"{path}.json", "body", "a GET request has no body", severity="warning")
+            yield Diagnostic(f"{path}.json", "body", "a GET request has no body", severity="warning")

@@ -5,10 +5,10 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.events import AnyEvent, PromptFinished, PromptInterrupted
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 from vocelio.engine.templating.template import Template
 from vocelio.engine.voice import Voice
 
@@ -26,20 +26,20 @@ class Say(Node, frozen=True, kw_only=True):
     barge_in: bool = True
     voice: Voice | None = None
 
-    def enter(self, run: Run) -> None:
-        if self.barge_in and run.caller_is_speaking:
-            run.leave("next")
+    def on_enter(self, context: NodeContext) -> None:
+        if self.barge_in and context.caller_is_speaking:
+            context.take_exit("next")
         elif self.audio:
-            run.speak("", barge_in=self.barge_in, voice=self.voice, audio=self.audio)
-        elif self.text is None or not run.say(self.text, barge_in=self.barge_in, voice=self.voice):
-            run.leave("next")
+            context.speak("", barge_in=self.barge_in, voice=self.voice, audio=self.audio)
+        elif self.text is None or not context.speak_template(self.text, barge_in=self.barge_in, voice=self.voice):
+            context.take_exit("next")
 
-    def receive(self, run: Run, event: AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         if isinstance(event, PromptFinished | PromptInterrupted):
-            run.leave("next")
+            context.take_exit("next")
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if (self.text is None) == (not self.audio):
-            yield Problem(path, "text-or-audio", "a say node has either `text` or `audio`")
+            yield Diagnostic(path, "text-or-audio", "a say node has either `text` or `audio`")
         if self.text is not None and not self.text.source.strip():
-            yield Problem(f"{path}.text", "empty-text", "there is nothing to say", severity="warning")
+            yield Diagnostic(f"{path}.text", "empty-text", "there is nothing to say", severity="warning")

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import ClassVar
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
-from vocelio.engine.templating.template import Value
+from vocelio.engine.runtime.node_context import NodeContext
+from vocelio.engine.templating.template import TemplateValue
 
 
 class Set(Node, frozen=True, kw_only=True):
@@ -18,16 +18,16 @@ class Set(Node, frozen=True, kw_only=True):
 
     type: ClassVar[str] = "set"
 
-    values: dict[str, Value]
+    values: dict[str, TemplateValue]
 
-    def variables(self) -> tuple[str, ...]:
+    def assigned_variables(self) -> tuple[str, ...]:
         return tuple(self.values)
 
-    def enter(self, run: Run) -> None:
+    def on_enter(self, context: NodeContext) -> None:
         for name, value in self.values.items():
-            run.set(name, run.value(value), sensitive=run.confidential(value))
-        run.leave("next")
+            context.set_variable(name, context.render_value(value), sensitive=context.reads_sensitive(value))
+        context.take_exit("next")
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if not self.values:
-            yield Problem(f"{path}.values", "no-values", "a set node sets at least one variable")
+            yield Diagnostic(f"{path}.values", "no-values", "a set node sets at least one variable")

@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 
 Weight = Annotated[float, Meta(ge=0, le=1_000_000)]
 
@@ -19,23 +19,23 @@ class Split(Node, frozen=True, kw_only=True):
     """
 
     type: ClassVar[str] = "split"
-    results: ClassVar[tuple[str, ...]] = ("value",)
+    result_names: ClassVar[tuple[str, ...]] = ("value",)
 
     weights: Annotated[
         dict[Annotated[str, Meta(min_length=1, max_length=64)], Weight], Meta(min_length=1, max_length=50)
     ]
 
-    def ways_out(self) -> tuple[str, ...]:
+    def possible_exits(self) -> tuple[str, ...]:
         return tuple(self.weights)
 
-    def enter(self, run: Run) -> None:
-        exit_name = self._way(run)
-        run.result(value=exit_name)
-        run.leave(exit_name)
+    def on_enter(self, context: NodeContext) -> None:
+        exit_name = self._choose_exit(context)
+        context.set_result(value=exit_name)
+        context.take_exit(exit_name)
 
-    def _way(self, run: Run) -> str:
-        facts = run.state.facts
-        who = f"{facts.tenant.id}/{run.state.node}/{facts.caller or facts.seed}"
+    def _choose_exit(self, context: NodeContext) -> str:
+        facts = context.state.facts
+        who = f"{facts.tenant.id}/{context.state.node}/{facts.caller or facts.seed}"
         left = int.from_bytes(sha256(who.encode()).digest()[:8], "big") / 2**64 * sum(self.weights.values())
         taken = [name for name, weight in self.weights.items() if weight]
         for name in taken:
@@ -44,6 +44,6 @@ class Split(Node, frozen=True, kw_only=True):
                 return name
         return taken[-1]
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if not any(self.weights.values()):
-            yield Problem(f"{path}.weights", "no-weight", "at least one weight is above 0")
+            yield Diagnostic(f"{path}.weights", "no-weight", "at least one weight is above 0")

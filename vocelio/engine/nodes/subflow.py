@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
-from vocelio.engine.templating.template import Value
+from vocelio.engine.runtime.node_context import NodeContext
+from vocelio.engine.templating.template import TemplateValue
 
 
 class Subflow(Node, frozen=True, kw_only=True):
@@ -17,11 +17,11 @@ class Subflow(Node, frozen=True, kw_only=True):
     """
 
     type: ClassVar[str] = "subflow"
-    results: ClassVar[tuple[str, ...]] = ("value",)
+    result_names: ClassVar[tuple[str, ...]] = ("value",)
 
     flow: Annotated[str, Meta(min_length=1, max_length=100)]
     version: Annotated[int, Meta(ge=0)] = 0
-    inputs: dict[str, Value] = {}
+    inputs: dict[str, TemplateValue] = {}
     outputs: dict[str, str] = {}
 
     @property
@@ -29,15 +29,15 @@ class Subflow(Node, frozen=True, kw_only=True):
         """The other flow's version, as ``FlowVersion.subflows`` names it."""
         return f"{self.flow}@{self.version}" if self.version else self.flow
 
-    def ways_out(self) -> tuple[str, ...]:
+    def possible_exits(self) -> tuple[str, ...]:
         """Which ends the other flow has is known where its version is."""
         return tuple(dict.fromkeys((*self.exits, "next")))
 
-    def exit_taken(self, name: str) -> str | None:
-        return self.exits.get(name, self.exits.get("next"))
+    def target_of(self, exit_name: str) -> str | None:
+        return self.exits.get(exit_name, self.exits.get("next"))
 
-    def variables(self) -> tuple[str, ...]:
+    def assigned_variables(self) -> tuple[str, ...]:
         return tuple(self.outputs)
 
-    def enter(self, run: Run) -> None:
-        run.enter_flow(self.reference, self.inputs)
+    def on_enter(self, context: NodeContext) -> None:
+        context.call_subflow(self.reference, self.inputs)

@@ -6,23 +6,23 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from vocelio.engine.call_info import E164
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.call_info import E164_PATTERN
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.events import AnyEvent, TransferEnded
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 from vocelio.engine.templating.template import Template
 
-SIP = re.compile(r"sips?:[^\s@<>\"]{1,100}@[^\s@<>\"]{1,200}")
+SIP_URI_PATTERN = re.compile(r"sips?:[^\s@<>\"]{1,100}@[^\s@<>\"]{1,200}")
 
 
-def e164(path: str, number: str) -> Iterable[Problem]:
+def check_e164(path: str, number: str) -> Iterable[Diagnostic]:
     """Whether it is a telephone number as the network writes it."""
-    if number and not E164.fullmatch(number):
+    if number and not E164_PATTERN.fullmatch(number):
         figures = re.sub(r"[^0-9]", "", number)
         national = figures.removeprefix("1")
         hint = f"write `+1{national}`, if it is North American" if len(national) == 10 else "such as `+13075550100`"
-        yield Problem(path, "e164", f"`{number[:40]}` is not a number in E.164 form: + and 7 to 15 digits", hint)
+        yield Diagnostic(path, "e164", f"`{number[:40]}` is not a number in E.164 form: + and 7 to 15 digits", hint)
 
 
 class Transfer(Node, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ class Transfer(Node, frozen=True, kw_only=True):
     type: ClassVar[str] = "transfer"
     exit_names: ClassVar[tuple[str, ...]] = ("answered", "busy", "no_answer", "failed")
     waits: ClassVar[bool] = True
-    results: ClassVar[tuple[str, ...]] = ("value", "seconds")
+    result_names: ClassVar[tuple[str, ...]] = ("value", "seconds")
 
     department: str = ""
     number: str = ""
@@ -45,42 +45,44 @@ class Transfer(Node, frozen=True, kw_only=True):
     caller_id: str = ""
     ring: Literal["in_turn", "together", ""] = ""
 
-    def enter(self, run: Run) -> None:
-        departments = run.state.facts.departments
+    def on_enter(self, context: NodeContext) -> None:
+        departments = context.state.facts.departments
         if self.department and departments and self.department not in departments:
-            run.problem(f"there is no department `{self.department[:64]}`")
-            self._ended(run, "failed", 0.0)
+            context.report_problem(f"there is no department `{self.department[:64]}`")
+            self._finish(context, "failed", 0.0)
             return
-        run.transfer(
+        context.start_transfer(
             department=self.department,
             number=self.number,
             sip=self.sip,
             timeout=self.timeout,
-            whisper=run.text(self.whisper) if self.whisper else "",
+            whisper=context.render_text(self.whisper) if self.whisper else "",
             caller_id=self.caller_id,
             ring=self.ring,
-            sensitive=run.confidential(self.whisper),
+            sensitive=context.reads_sensitive(self.whisper),
         )
 
-    def receive(self, run: Run, event: AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         if isinstance(event, TransferEnded):
-            self._ended(run, event.how, event.seconds)
+            self._finish(context, event.how, event.seconds)
 
-    def resume(self, run: Run) -> None:
+    def on_resume(self, context: NodeContext) -> None:
         """The stream is always lost in a transfer: nobody is rung twice, the caller goes on by ``failed``."""
-        self._ended(run, "failed", 0.0)
+        self._finish(context, "failed", 0.0)
 
-    def _ended(self, run: Run, how: str, seconds: float) -> None:
-        run.result(value=how, seconds=seconds)
-        run.leave(how, goodbye=how != "answered")
+    def _finish(self, context: NodeContext, result: str, seconds: float) -> None:
+        context.set_result(value=result, seconds=seconds)
+        context.take_exit(result, say_goodbye=result != "answered")
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         named = [name for name in ("department", "number", "sip") if getattr(self, name)]
         if len(named) != 1:
-            yield Problem(path, "transfer-target", "a transfer names one of department, number and sip")
-        yield from e164(f"{path}.number", self.number)
-        yield from e164(f"{path}.caller_id", self.caller_id)
-        if self.sip and not SIP.fullmatch(self.sip):
-            yield Problem(f"{path}.sip", "sip", "not a SIP address", "such as `sip:desk@pbx.example.com`")
+            yield Diagnostic(path, "transfer-target", "a transfer names one of department, number and sip")
+        yield from check_e164(f"{path}.number", self.number)
+        yield from check_e164(f"{path}.caller_id", self.caller_id)
+        if self.sip and not SIP_URI_PATTERN.fullmatch(self.sip):
+            yield Diagnostic(f"{path}.sip", "sip", "not a SIP address", "such as `sip:desk@pbx.example.com`")
         if self.ring and not self.department:
-            yield Problem(f"{path}.ring", "ring", "only a department has several numbers to ring", severity="warning")
+            yield Diagnostic(
+                f"{path}.ring", "ring", "only a department has several numbers to ring", severity="warning"
+            )

@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 from vocelio.engine.voice import Language, Style, Tier, Voice
 
 
@@ -28,7 +28,7 @@ class ChangeVoice(Node, frozen=True, kw_only=True):
         fields = {name: getattr(self, name) for name in ("tier", "name", "language", "speed", "style", "fallbacks")}
         return {name: value for name, value in fields.items() if value is not None}
 
-    def changed(self, voice: Voice) -> Voice:
+    def apply_to(self, voice: Voice) -> Voice:
         """The voice that another becomes here. It loses fallbacks that do not go with it any more."""
         made = msgspec.structs.replace(voice, **self._changes())
         if self.fallbacks is not None:
@@ -36,13 +36,13 @@ class ChangeVoice(Node, frozen=True, kw_only=True):
         left = [one for one in made.fallbacks if one.tier != made.tier and self.language in (None, one.language)]
         return msgspec.structs.replace(made, fallbacks=tuple(left))
 
-    def enter(self, run: Run) -> None:
-        run.state.voice = self.changed(run.voice)
-        run.leave("next")
+    def on_enter(self, context: NodeContext) -> None:
+        context.state.voice = self.apply_to(context.voice)
+        context.take_exit("next")
 
-    def problems(self, path: str) -> Iterable[Problem]:
+    def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if not self._changes():
-            yield Problem(path, "no-change", "a voice node names what it changes", "give a `name`, `speed`, ...")
+            yield Diagnostic(path, "no-change", "a voice node names what it changes", "give a `name`, `speed`, ...")
         if self.tier and not self.name:
             message = "each tier has its own voices: a change of `tier` needs a `name`"
-            yield Problem(f"{path}.name", "voice-name", message)
+            yield Diagnostic(f"{path}.name", "voice-name", message)

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from vocelio.engine.events import AnyEvent, TimerFired
 from vocelio.engine.node import Node
-from vocelio.engine.runtime.node_context import Run
+from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Wait(Node, frozen=True, kw_only=True):
@@ -17,9 +17,9 @@ class Wait(Node, frozen=True, kw_only=True):
 
     seconds: Annotated[float, Meta(gt=0, le=600)]
 
-    def enter(self, run: Run) -> None:
-        run.start_timer("wait", self.seconds)
+    def on_enter(self, context: NodeContext) -> None:
+        context.start_timer("wait", self.seconds)
 
-    def receive(self, run: Run, event: AnyEvent) -> None:
+    def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         if isinstance(event, TimerFired):
-            run.leave("next")
+            context.take_exit("next")

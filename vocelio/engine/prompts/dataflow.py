@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from vocelio.engine.flow import REPEAT, FlowVersion
+from vocelio.engine.flow import REPEAT_TARGET, FlowVersion
 from vocelio.engine.node import Node
 from vocelio.engine.nodes.collect import Collect
 from vocelio.engine.nodes.end import End
@@ -20,184 +20,196 @@ from vocelio.engine.nodes.request import Request
 from vocelio.engine.nodes.set import Set
 from vocelio.engine.nodes.subflow import Subflow
 from vocelio.engine.nodes.voice import ChangeVoice
-from vocelio.engine.prompts.expansion import MAX_VARIANTS, Name
-from vocelio.engine.templating.template import RenderError, Value
+from vocelio.engine.prompts.expansion import MAX_EXPANDED_TEXTS, VariablePath
+from vocelio.engine.templating.template import RenderError, TemplateValue
 from vocelio.engine.voice import Voice
 
-MAX_VOICES = 20  # at one node: more languages than any phone line has
-MAX_STEPS = (
+MAX_VOICES_PER_NODE = 20  # at one node: more languages than any phone line has
+MAX_ANALYSIS_STEPS = (
     20_000  # exits followed: a second's work, of a flow that was made to take it; what is beyond is not foreseen
 )
 
-NEXT = "next"
-TENANT: Name = ("tenant",)
+NEXT_EXIT = "next"
+TENANT_PATH: VariablePath = ("tenant",)
 
 
-class Facts(NamedTuple):
+class AbstractState(NamedTuple):
     """What can be the case at a node: the voices, and the values (as JSON) of the names that have but a few."""
 
     voices: frozenset[Voice]
-    values: Mapping[Name, frozenset[str]]
+    known_values: Mapping[VariablePath, frozenset[str]]
 
-    def joined(self, other: "Facts") -> "Facts":
+    def join(self, other: "AbstractState") -> "AbstractState":
         """Either is the case."""
         if other == self:
             return self
-        both = {name: self.values[name] | other.values[name] for name in self.values if name in other.values}
-        few = {name: values for name, values in both.items() if len(values) <= MAX_VARIANTS}
+        both = {
+            name: self.known_values[name] | other.known_values[name]
+            for name in self.known_values
+            if name in other.known_values
+        }
+        few = {name: values for name, values in both.items() if len(values) <= MAX_EXPANDED_TEXTS}
         voices = self.voices | other.voices
-        return Facts(voices if len(voices) <= MAX_VOICES else self.voices, few)
+        return AbstractState(voices if len(voices) <= MAX_VOICES_PER_NODE else self.voices, few)
 
-    def knowing(self, name: Name, values: frozenset[str] | None) -> "Facts":
+    def with_values(self, name: VariablePath, values: frozenset[str] | None) -> "AbstractState":
         """The same, but for one name; None is not known."""
-        if self.values.get(name) == values:
+        if self.known_values.get(name) == values:
             return self
-        rest = {other: held for other, held in self.values.items() if other != name}
-        return Facts(self.voices, rest if values is None else {**rest, name: values})
+        rest = {other: held for other, held in self.known_values.items() if other != name}
+        return AbstractState(self.voices, rest if values is None else {**rest, name: values})
 
     @property
-    def key(self) -> tuple[frozenset[Voice], frozenset[Any]]:
+    def cache_key(self) -> tuple[frozenset[Voice], frozenset[Any]]:
         """What a dictionary can find it by."""
-        return self.voices, frozenset(self.values.items())
+        return self.voices, frozenset(self.known_values.items())
 
 
-class Seen(NamedTuple):
+class AnalysisResult(NamedTuple):
     """What was foreseen of one flow: the facts at each node, first the first ones, and at each of its ends.
 
     ``unled``: a way out leads nowhere.
     """
 
-    at: dict[str, Facts]
-    ends: dict[str, Facts]
-    unled: bool
+    node_states: dict[str, AbstractState]
+    end_states: dict[str, AbstractState]
+    has_open_exit: bool
 
 
-class Foresight:
+class FlowAnalysis:
     """The foresight of one version, by the ``tenant`` as its templates see it."""
 
     def __init__(self, version: FlowVersion, tenant: Mapping[str, Any]) -> None:
         self._tenant = dict(tenant)
-        self._steps = MAX_STEPS
-        self._seen: dict[Any, Seen] = {}
-        self.root = self.explored(version, self._entry(version, frozenset([version.flow.voice])))
+        self._steps_left = MAX_ANALYSIS_STEPS
+        self._results: dict[Any, AnalysisResult] = {}
+        self.root_result = self.analyze(version, self._entry_state(version, frozenset([version.flow.voice])))
 
-    def explored(self, version: FlowVersion, entry: Facts) -> Seen:
+    def analyze(self, version: FlowVersion, entry_state: AbstractState) -> AnalysisResult:
         """What is foreseen of a version that is entered so."""
-        key = (version.id, entry.key)
-        if key not in self._seen:
-            self._seen[key] = self._explore(version, entry)
-        return self._seen[key]
+        key = (version.id, entry_state.cache_key)
+        if key not in self._results:
+            self._results[key] = self._run_analysis(version, entry_state)
+        return self._results[key]
 
-    def within(self, version: FlowVersion, node: Subflow, facts: Facts) -> tuple[FlowVersion, Facts] | None:
+    def subflow_entry(
+        self, version: FlowVersion, node: Subflow, state: AbstractState
+    ) -> tuple[FlowVersion, AbstractState] | None:
         """The flow that a node calls, and how it is entered."""
         called = version.subflows.get(node.reference)
         if called is None:
             return None
-        entry = self._entry(called, facts.voices)
+        entry = self._entry_state(called, state.voices)
         for name, value in node.inputs.items():
-            entry = entry.knowing((name,), self._known(value))
+            entry = entry.with_values((name,), self._constant_value(value))
         return called, entry
 
-    def _entry(self, version: FlowVersion, voices: frozenset[Voice]) -> Facts:
-        initial: dict[Name, frozenset[str]] = {
-            (name,): frozenset([_json(value)]) for name, value in version.flow.variables.items()
+    def _entry_state(self, version: FlowVersion, voices: frozenset[Voice]) -> AbstractState:
+        initial: dict[VariablePath, frozenset[str]] = {
+            (name,): frozenset([_to_json(value)]) for name, value in version.flow.variables.items()
         }
-        return Facts(voices, {**initial, TENANT: frozenset([_json(self._tenant)])})
+        return AbstractState(voices, {**initial, TENANT_PATH: frozenset([_to_json(self._tenant)])})
 
-    def _explore(self, version: FlowVersion, entry: Facts) -> Seen:
-        at, ends, unled = {version.flow.start: entry}, dict[str, Facts](), False
+    def _run_analysis(self, version: FlowVersion, entry_state: AbstractState) -> AnalysisResult:
+        at, ends, unled = {version.flow.start: entry_state}, dict[str, AbstractState](), False
         ahead = dict.fromkeys([version.flow.start])  # a queue that holds each once
         while ahead:
             name = next(iter(ahead))
             del ahead[name]
-            for target, facts in self._leads(version, name, at[name], ends):
-                self._steps -= 1
+            for target, facts in self._successors(version, name, at[name], ends):
+                self._steps_left -= 1
                 if target is None:
                     unled = True
-                    _join(ends, NEXT, facts)
-                elif self._steps > 0 and _join(at, target, facts):
+                    _join_into(ends, NEXT_EXIT, facts)
+                elif self._steps_left > 0 and _join_into(at, target, facts):
                     ahead[target] = None
-        return Seen(at, ends, unled)
+        return AnalysisResult(at, ends, unled)
 
-    def _leads(
-        self, version: FlowVersion, name: str, facts: Facts, ends: dict[str, Facts]
-    ) -> Iterator[tuple[str | None, Facts]]:
+    def _successors(
+        self, version: FlowVersion, name: str, state: AbstractState, end_states: dict[str, AbstractState]
+    ) -> Iterator[tuple[str | None, AbstractState]]:
         """Where a node leads, and with what."""
         node = version.flow.nodes[name]
         if isinstance(node, End):
-            _join(ends, node.name, facts)
+            _join_into(end_states, node.name, state)
             return
         if isinstance(node, Collect | Subflow):  # a question, or a flow that has some
-            wishes = (wish.go for wish in version.flow.anywhere.values() if wish.go != REPEAT)
-            yield from ((target, facts) for target in wishes)
-        for exit_name, after in self._exits(version, node, facts):
+            wishes = (wish.go for wish in version.flow.anywhere.values() if wish.go != REPEAT_TARGET)
+            yield from ((target, state) for target in wishes)
+        for exit_name, after in self._exit_states(version, node, state):
             if exit_name == "answered" and exit_name not in node.exits:
                 continue  # the caller has been put through, and nobody says goodbye
-            yield node.exit_taken(exit_name), after.knowing((name, "value"), _result(node, exit_name))
+            yield node.target_of(exit_name), after.with_values((name, "value"), _result_value(node, exit_name))
 
-    def _exits(self, version: FlowVersion, node: Node, facts: Facts) -> Iterator[tuple[str, Facts]]:
+    def _exit_states(
+        self, version: FlowVersion, node: Node, state: AbstractState
+    ) -> Iterator[tuple[str, AbstractState]]:
         match node:
             case Collect():
-                for exit_name in node.ways_out():
-                    yield exit_name, _collected(node, exit_name, facts)
+                for exit_name in node.possible_exits():
+                    yield exit_name, _state_after_collect(node, exit_name, state)
             case ChangeVoice():
-                yield NEXT, Facts(frozenset(map(node.changed, facts.voices)), facts.values)
+                yield NEXT_EXIT, AbstractState(frozenset(map(node.apply_to, state.voices)), state.known_values)
             case Set():
                 for name, value in node.values.items():
-                    facts = facts.knowing((name,), self._known(value))
-                yield NEXT, facts
+                    state = state.with_values((name,), self._constant_value(value))
+                yield NEXT_EXIT, state
             case Subflow():
-                yield from self._through(version, node, facts)
+                yield from self._subflow_exit_states(version, node, state)
             case Request() | Record():
-                unknown = facts
-                for name in node.variables():
-                    unknown = unknown.knowing((name,), None)
-                yield from ((exit_name, unknown) for exit_name in node.ways_out())
+                unknown = state
+                for name in node.assigned_variables():
+                    unknown = unknown.with_values((name,), None)
+                yield from ((exit_name, unknown) for exit_name in node.possible_exits())
             case _:
-                yield from ((exit_name, facts) for exit_name in node.ways_out())
+                yield from ((exit_name, state) for exit_name in node.possible_exits())
 
-    def _through(self, version: FlowVersion, node: Subflow, facts: Facts) -> Iterator[tuple[str, Facts]]:
+    def _subflow_exit_states(
+        self, version: FlowVersion, node: Subflow, state: AbstractState
+    ) -> Iterator[tuple[str, AbstractState]]:
         """Out of a called flow by each of its ends: with its outputs, in the voice of before."""
-        entered = self.within(version, node, facts)
-        ends = self.explored(*entered).ends if entered else {NEXT: Facts(facts.voices, {})}
+        entered = self.subflow_entry(version, node, state)
+        ends = self.analyze(*entered).end_states if entered else {NEXT_EXIT: AbstractState(state.voices, {})}
         for exit_name, inner in ends.items():
-            after = facts
+            after = state
             for outer, name in node.outputs.items():
-                after = after.knowing((outer,), inner.values.get((name,)))
+                after = after.with_values((outer,), inner.known_values.get((name,)))
             yield exit_name, after
 
-    def _known(self, value: Value) -> frozenset[str] | None:
+    def _constant_value(self, value: TemplateValue) -> frozenset[str] | None:
         """A literal's value, or that of a template that reads only what the tenant is."""
-        if any(path[0] != "tenant" for path in value.paths):
+        if any(path[0] != "tenant" for path in value.variable_paths):
             return None
         try:
-            return frozenset([_json(value.value({"tenant": self._tenant}))])
+            return frozenset([_to_json(value.render_value({"tenant": self._tenant}))])
         except RenderError:
             return None
 
 
-def _collected(node: Collect, exit_name: str, facts: Facts) -> Facts:
+def _state_after_collect(node: Collect, exit_name: str, state: AbstractState) -> AbstractState:
     if not node.save_as or exit_name in ("no_input", "no_match"):
-        return facts
+        return state
     few = node.expect in ("choice", "yes_no") and not node.sensitive
-    return facts.knowing((node.save_as,), frozenset([_json(exit_name)]) if few else None)
+    return state.with_values((node.save_as,), frozenset([_to_json(exit_name)]) if few else None)
 
 
-def _result(node: Node, exit_name: str) -> frozenset[str] | None:
+def _result_value(node: Node, exit_name: str) -> frozenset[str] | None:
     """What later templates read as ``{{ node.value }}``: the exit's name, where the node's type has such a value."""
-    if "value" not in node.results or node.confidential:
+    if "value" not in node.result_names or node.input_is_sensitive:
         return None
-    if isinstance(node, Collect) and (node.expect not in ("choice", "yes_no") or exit_name not in node.ways_out()[:-2]):
+    if isinstance(node, Collect) and (
+        node.expect not in ("choice", "yes_no") or exit_name not in node.possible_exits()[:-2]
+    ):
         return None
-    return frozenset([_json(exit_name)])
+    return frozenset([_to_json(exit_name)])
 
 
-def _join(held: dict[str, Facts], name: str, facts: Facts) -> bool:
+def _join_into(states: dict[str, AbstractState], name: str, state: AbstractState) -> bool:
     """Whether that is new."""
-    before = held.get(name)
-    held[name] = facts if before is None else before.joined(facts)
-    return held[name] != before
+    before = states.get(name)
+    states[name] = state if before is None else before.join(state)
+    return states[name] != before
 
 
-def _json(value: object) -> str:
+def _to_json(value: object) -> str:
     return msgspec.json.encode(value).decode()

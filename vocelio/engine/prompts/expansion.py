@@ -26,53 +26,57 @@ from liquid.exceptions import LiquidError
 from liquid.expression import Expression
 from liquid.stringify import to_liquid_string
 
-from vocelio.engine.templating.budget import Budgeted
+from vocelio.engine.templating.budget import BudgetedContext
 from vocelio.engine.templating.template import RenderError, Template
 
-MAX_VARIANTS = 50
+MAX_EXPANDED_TEXTS = 50
 """Texts of one template: twice as many as the longest menus have choices."""
 
-MARK = "\0"
+UNKNOWN = "\0"
 """What nobody knows yet. A text that has one of its own is as good as unknown."""
 
-_OF_THE_CLOCK = ("date", "time")  # filters that read the instant of the call
+_CLOCK_FILTERS = ("date", "time")  # filters that read the instant of the call
 
-Name = tuple[str, ...]
+VariablePath = tuple[str, ...]
 """A variable, ``("department",)``, or what came of a node, ``("ask", "value")``."""
 
-Known = Mapping[Name, Collection[str]]
+KnownValues = Mapping[VariablePath, Collection[str]]
 """The values that a name can have, each as JSON."""
 
 
-def variants(template: Template, known: Known) -> list[str]:
+def expand_template(template: Template, known_values: KnownValues) -> list[str]:
     """At most MAX_VARIANTS texts, each once, with MARKs for what is not known."""
-    bound = template.bound
+    bound = template.compiled
     if bound is None:
         return [template.source]
-    names = _told({name for path in template.paths if (name := _name(path, known))}, known)
-    whole = all(_name(path, names) for path in template.paths) and not _reads_clock(bound.nodes, Budgeted(bound))
+    names = _limit_combinations(
+        {name for path in template.variable_paths if (name := _known_prefix(path, known_values))}, known_values
+    )
+    whole = all(_known_prefix(path, names) for path in template.variable_paths) and not _nodes_read_clock(
+        bound.nodes, BudgetedContext(bound)
+    )
     made = dict[str, None]()
-    for scope in _scopes(names):
+    for scope in _iter_scopes(names):
         if whole:
-            made |= dict.fromkeys(_rendered(template, scope))
+            made |= dict.fromkeys(_render(template, scope))
         else:
-            made |= dict.fromkeys(_ways(bound.nodes, Budgeted(bound, globals=scope), names))
-    return list(islice(made, MAX_VARIANTS))
+            made |= dict.fromkeys(_expand_nodes(bound.nodes, BudgetedContext(bound, globals=scope), names))
+    return list(islice(made, MAX_EXPANDED_TEXTS))
 
 
-def _name(path: Name, known: Mapping[Name, Any]) -> Name | None:
-    return next((path[:length] for length in (1, 2) if path[:length] in known), None)
+def _known_prefix(path: VariablePath, known_values: Mapping[VariablePath, Any]) -> VariablePath | None:
+    return next((path[:length] for length in (1, 2) if path[:length] in known_values), None)
 
 
-def _told(names: set[Name], known: Known) -> dict[Name, list[str]]:
+def _limit_combinations(names: set[VariablePath], known_values: KnownValues) -> dict[VariablePath, list[str]]:
     """The names' values; those with the most are left unknown as long as there are too many combinations."""
-    told = {name: sorted(known[name]) for name in sorted(names)}
-    while math.prod(map(len, told.values())) > MAX_VARIANTS:
+    told = {name: sorted(known_values[name]) for name in sorted(names)}
+    while math.prod(map(len, told.values())) > MAX_EXPANDED_TEXTS:
         del told[max(told, key=lambda name: len(told[name]))]
     return told
 
 
-def _scopes(names: Mapping[Name, Collection[str]]) -> Iterator[dict[str, Any]]:
+def _iter_scopes(names: Mapping[VariablePath, Collection[str]]) -> Iterator[dict[str, Any]]:
     for values in product(*names.values()):
         scope: dict[str, Any] = {}
         for name, value in zip(names, values, strict=True):
@@ -84,7 +88,7 @@ def _scopes(names: Mapping[Name, Collection[str]]) -> Iterator[dict[str, Any]]:
         yield scope
 
 
-def _rendered(template: Template, scope: dict[str, Any]) -> list[str]:
+def _render(template: Template, scope: dict[str, Any]) -> list[str]:
     try:
         return [template.render(scope)]
     except RenderError:
@@ -94,75 +98,83 @@ def _rendered(template: Template, scope: dict[str, Any]) -> list[str]:
 # What is not wholly known
 
 
-def _ways(nodes: Collection[Node], context: Budgeted, known: Known) -> list[str]:
+def _expand_nodes(nodes: Collection[Node], context: BudgetedContext, known_values: KnownValues) -> list[str]:
     """What the nodes, one after another, can print."""
     made = [""]
     for node in nodes:
-        parts = _prints(node, context, known)
-        made = _first(before + part for before in made for part in parts)
+        parts = _expand_node(node, context, known_values)
+        made = _limit_texts(before + part for before in made for part in parts)
     return made
 
 
-def _prints(node: Node, context: Budgeted, known: Known) -> list[str]:
+def _expand_node(node: Node, context: BudgetedContext, known_values: KnownValues) -> list[str]:
     match node:
         case ContentNode():
             return [node.text]
         case OutputNode():
-            return [_value(node.expression, context, known)]
+            return [_evaluate_output(node.expression, context, known_values)]
         case BlockNode():
-            return _ways(node.nodes, context, known)
+            return _expand_nodes(node.nodes, context, known_values)
         case ConditionalBlockNode() | MultiExpressionBlockNode():
-            return _ways(node.block.nodes, context, known)
+            return _expand_nodes(node.block.nodes, context, known_values)
         case IfNode() | UnlessNode() | ForNode():
-            return _one_of(node, context, known, otherwise=node.default is not None)
+            return _expand_branches(node, context, known_values, has_default=node.default is not None)
         case CaseNode():
-            return _one_of(node, context, known, otherwise=any(isinstance(block, BlockNode) for block in node.blocks))
+            return _expand_branches(
+                node, context, known_values, has_default=any(isinstance(block, BlockNode) for block in node.blocks)
+            )
         case AssignNode() | CaptureNode() | CommentNode():
             return [""]
         case _:
-            return [MARK]
+            return [UNKNOWN]
 
 
-def _one_of(node: Node, context: Budgeted, known: Known, *, otherwise: bool) -> list[str]:
+def _expand_branches(
+    node: Node, context: BudgetedContext, known_values: KnownValues, *, has_default: bool
+) -> list[str]:
     """Any of its blocks, or nothing where there is none for ``otherwise``."""
     blocks = list(node.children(context, include_partials=False))
-    made = [text for block in blocks for text in _prints(block, context, known)]
-    return _first([*made, *([] if otherwise else [""])])
+    made = [text for block in blocks for text in _expand_node(block, context, known_values)]
+    return _limit_texts([*made, *([] if has_default else [""])])
 
 
-def _first(texts: Any) -> list[str]:
-    return list(islice(dict.fromkeys(texts), MAX_VARIANTS))
+def _limit_texts(texts: Any) -> list[str]:
+    return list(islice(dict.fromkeys(texts), MAX_EXPANDED_TEXTS))
 
 
-def _value(expression: Expression, context: Budgeted, known: Known) -> str:
-    if not all(_name(_plain(path), known) for path in _paths(expression)) or _clocked(expression):
-        return MARK
+def _evaluate_output(expression: Expression, context: BudgetedContext, known_values: KnownValues) -> str:
+    if not all(
+        _known_prefix(_static_path(path), known_values) for path in _iter_paths(expression)
+    ) or _expression_reads_clock(expression):
+        return UNKNOWN
     try:
         return str(to_liquid_string(expression.evaluate(context), autoescape=False))
     except (LiquidError, RecursionError):
-        return MARK
+        return UNKNOWN
 
 
-def _paths(expression: Expression) -> Iterator[Path]:
+def _iter_paths(expression: Expression) -> Iterator[Path]:
     if isinstance(expression, Path):
         yield expression
     for child in expression.children():
-        yield from _paths(child)
+        yield from _iter_paths(child)
 
 
-def _plain(path: Path) -> Name:
+def _static_path(path: Path) -> VariablePath:
     return tuple(part if isinstance(part, str) else "" for part in path.path)
 
 
-def _reads_clock(nodes: Collection[Node], context: Budgeted) -> bool:
+def _nodes_read_clock(nodes: Collection[Node], context: BudgetedContext) -> bool:
     for node in nodes:
-        if any(map(_clocked, node.expressions())):
+        if any(map(_expression_reads_clock, node.expressions())):
             return True
-        if _reads_clock(list(node.children(context, include_partials=False)), context):
+        if _nodes_read_clock(list(node.children(context, include_partials=False)), context):
             return True
     return False
 
 
-def _clocked(expression: Expression) -> bool:
+def _expression_reads_clock(expression: Expression) -> bool:
     filters = expression.filters or () if isinstance(expression, FilteredExpression) else ()
-    return any(used.name in _OF_THE_CLOCK for used in filters) or any(map(_clocked, expression.children()))
+    return any(used.name in _CLOCK_FILTERS for used in filters) or any(
+        map(_expression_reads_clock, expression.children())
+    )

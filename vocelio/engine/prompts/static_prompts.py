@@ -12,124 +12,130 @@ from typing import NamedTuple
 
 import msgspec
 
-from vocelio.engine.call_info import TenantFacts
+from vocelio.engine.call_info import TenantInfo
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.nlu.answer_grammar import yes_no
+from vocelio.engine.nlu.answer_grammar import yes_no_grammar
 from vocelio.engine.node import Node
-from vocelio.engine.nodes.collect import NOT_UNDERSTOOD, Collect
+from vocelio.engine.nodes.collect import NO_MATCH_PREFIX, Collect
 from vocelio.engine.nodes.hangup import Hangup
 from vocelio.engine.nodes.record import Record
 from vocelio.engine.nodes.say import Say
 from vocelio.engine.nodes.subflow import Subflow
-from vocelio.engine.prompts.dataflow import Facts, Foresight, Seen
-from vocelio.engine.prompts.expansion import MARK, Known, variants
-from vocelio.engine.prompts.sentences import MAX_SENTENCE, sentences, split
-from vocelio.engine.session import APOLOGY, GOODBYE, LETS_GO_ON, TOO_LONG
+from vocelio.engine.prompts.dataflow import AbstractState, AnalysisResult, FlowAnalysis
+from vocelio.engine.prompts.expansion import UNKNOWN, KnownValues, expand_template
+from vocelio.engine.prompts.sentences import MAX_SENTENCE_CHARACTERS, full_sentences, split_sentences
+from vocelio.engine.session import DEFAULT_ERROR_MESSAGE, GOODBYE_MESSAGE, MAX_DURATION_MESSAGE, RESUME_MESSAGE
 from vocelio.engine.templating.template import Template
 from vocelio.engine.voice import Voice
 
 
-def sounds(version: FlowVersion) -> frozenset[str]:
+def referenced_sounds(version: FlowVersion) -> frozenset[str]:
     """Their names."""
     own = {node.audio for node in version.flow.nodes.values() if isinstance(node, Say) and node.audio}
-    return frozenset(own.union(*map(sounds, version.subflows.values())))
+    return frozenset(own.union(*map(referenced_sounds, version.subflows.values())))
 
 
-MAX_UTTERANCES = 2_000  # ten times what a large menu says
+MAX_STATIC_PROMPTS = 2_000  # ten times what a large menu says
 
-ALWAYS = (LETS_GO_ON, TOO_LONG)
+ENGINE_MESSAGES = (RESUME_MESSAGE, MAX_DURATION_MESSAGE)
 """What the engine itself may say at any node of any flow."""
 
 
-class Utterance(NamedTuple):
+class StaticPrompt(NamedTuple):
     """One sentence in one voice."""
 
     sentence: str
     voice: Voice
 
 
-def utterable(version: FlowVersion, tenant: TenantFacts, hold: Iterable[str] = ()) -> list[Utterance]:
+def static_prompts(version: FlowVersion, tenant: TenantInfo, extra_texts: Iterable[str] = ()) -> list[StaticPrompt]:
     """Each once, in about the order in which calls come to them.
 
     ``hold`` are texts that are said in the flow's own voice, whatever the flow does.
     """
-    found = dict[Utterance, None]()
-    for text, voice in _spoken(version, tenant, hold):
-        for sentence in _known_sentences(text):
-            found[Utterance(sentence, voice)] = None
-        if len(found) >= MAX_UTTERANCES:
+    found = dict[StaticPrompt, None]()
+    for text, voice in _iter_texts(version, tenant, extra_texts):
+        for sentence in _static_sentences(text):
+            found[StaticPrompt(sentence, voice)] = None
+        if len(found) >= MAX_STATIC_PROMPTS:
             break
-    return list(found)[:MAX_UTTERANCES]
+    return list(found)[:MAX_STATIC_PROMPTS]
 
 
-def _known_sentences(text: str) -> Iterator[str]:
+def _static_sentences(text: str) -> Iterator[str]:
     """A long sentence with something unknown is left out whole: where it would be cut is not known either."""
-    for sentence in sentences(text):
-        if MARK not in sentence:
-            pieces = split(sentence) if len(sentence) > MAX_SENTENCE else [sentence]
+    for sentence in full_sentences(text):
+        if UNKNOWN not in sentence:
+            pieces = split_sentences(sentence) if len(sentence) > MAX_SENTENCE_CHARACTERS else [sentence]
             yield from (piece for piece in pieces if any(map(str.isalnum, piece)))
 
 
-def _spoken(version: FlowVersion, tenant: TenantFacts, hold: Iterable[str]) -> Iterator[tuple[str, Voice]]:
-    foresight = Foresight(version, {"id": tenant.id, "name": tenant.name, **tenant.variables})
+def _iter_texts(version: FlowVersion, tenant: TenantInfo, extra_texts: Iterable[str]) -> Iterator[tuple[str, Voice]]:
+    foresight = FlowAnalysis(version, {"id": tenant.id, "name": tenant.name, **tenant.variables})
     voices = dict[Voice, None]()
-    for seen, in_flow in _flows(foresight, version):
-        for name, facts in seen.at.items():
-            spoken = list(_by_node(in_flow.flow.nodes[name], facts))
+    for seen, in_flow in _iter_analyzed_flows(foresight, version):
+        for name, facts in seen.node_states.items():
+            spoken = list(_node_texts(in_flow.flow.nodes[name], facts))
             yield from spoken
-            voices |= dict.fromkeys((*(voice for _, voice in spoken), *_ordered(facts.voices)))
-    voices |= dict.fromkeys(voice for facts in foresight.root.ends.values() for voice in _ordered(facts.voices))
-    yield from ((text, version.flow.voice) for text in hold)
-    always = (*ALWAYS, tenant.apology or APOLOGY, *([GOODBYE] if foresight.root.unled else []))
+            voices |= dict.fromkeys((*(voice for _, voice in spoken), *_sorted_voices(facts.voices)))
+    voices |= dict.fromkeys(
+        voice for facts in foresight.root_result.end_states.values() for voice in _sorted_voices(facts.voices)
+    )
+    yield from ((text, version.flow.voice) for text in extra_texts)
+    always = (
+        *ENGINE_MESSAGES,
+        tenant.apology or DEFAULT_ERROR_MESSAGE,
+        *([GOODBYE_MESSAGE] if foresight.root_result.has_open_exit else []),
+    )
     yield from ((text, voice) for voice in voices for text in always)
 
 
-def _flows(foresight: Foresight, version: FlowVersion) -> Iterator[tuple[Seen, FlowVersion]]:
+def _iter_analyzed_flows(analysis: FlowAnalysis, version: FlowVersion) -> Iterator[tuple[AnalysisResult, FlowVersion]]:
     """What was foreseen of the flow, and of each that it calls, however it is entered."""
-    ahead, entered = [(version, foresight.root)], set[tuple[str, object]]()
+    ahead, entered = [(version, analysis.root_result)], set[tuple[str, object]]()
     while ahead:
         within, seen = ahead.pop(0)
         yield seen, within
-        for name, facts in seen.at.items():
+        for name, facts in seen.node_states.items():
             node = within.flow.nodes[name]
-            called = foresight.within(within, node, facts) if isinstance(node, Subflow) else None
-            if called and (key := (called[0].id, called[1].key)) not in entered:
+            called = analysis.subflow_entry(within, node, facts) if isinstance(node, Subflow) else None
+            if called and (key := (called[0].id, called[1].cache_key)) not in entered:
                 entered.add(key)
-                ahead.append((called[0], foresight.explored(*called)))
+                ahead.append((called[0], analysis.analyze(*called)))
 
 
 # What a node says
 
 
-def _by_node(node: Node, facts: Facts) -> Iterator[tuple[str, Voice]]:
-    voices = _ordered(facts.voices)
+def _node_texts(node: Node, state: AbstractState) -> Iterator[tuple[str, Voice]]:
+    voices = _sorted_voices(state.voices)
     match node:
         case Say(text=Template() as text):
             own = (node.voice,) if node.voice else voices
-            yield from _each(variants(text, facts.values), own)
+            yield from _in_each_voice(expand_template(text, state.known_values), own)
         case Collect():
-            yield from _each(_by_collect(node, facts.values), voices)
+            yield from _in_each_voice(_collect_texts(node, state.known_values), voices)
         case Record(prompt=Template() as text) | Hangup(text=Template() as text):
-            yield from _each(variants(text, facts.values), voices)
+            yield from _in_each_voice(expand_template(text, state.known_values), voices)
         case _:
             pass
 
 
-def _by_collect(node: Collect, known: Known) -> Iterator[str]:
-    yield from variants(node.prompt, known)
+def _collect_texts(node: Collect, known_values: KnownValues) -> Iterator[str]:
+    yield from expand_template(node.prompt, known_values)
     for template in node.reprompts:
-        yield from variants(template, known)
+        yield from expand_template(template, known_values)
     if node.retries and not node.reprompts:
-        yield NOT_UNDERSTOOD
+        yield NO_MATCH_PREFIX
     if node.confirm:
-        yield from variants(node.confirm, {**known, **_answers(node)})
+        yield from expand_template(node.confirm, {**known_values, **_known_answers(node)})
     if "speech" in node.input:
-        yield " ".join(node.offer(node.answers({})))
+        yield " ".join(node.keys_only_sentences(node.question_grammar({})))
         if node.confirm:
-            yield " ".join(node.offer(yes_no({})))
+            yield " ".join(node.keys_only_sentences(yes_no_grammar({})))
 
 
-def _answers(node: Collect) -> Mapping[tuple[str, ...], frozenset[str]]:
+def _known_answers(node: Collect) -> Mapping[tuple[str, ...], frozenset[str]]:
     """What ``{{ answer }}`` can be, as it is said."""
     if node.sensitive or node.expect not in ("choice", "yes_no"):
         return {}
@@ -138,10 +144,10 @@ def _answers(node: Collect) -> Mapping[tuple[str, ...], frozenset[str]]:
     return {("answer",): frozenset(said)}
 
 
-def _each(texts: Iterable[str], voices: Iterable[Voice]) -> Iterator[tuple[str, Voice]]:
+def _in_each_voice(texts: Iterable[str], voices: Iterable[Voice]) -> Iterator[tuple[str, Voice]]:
     voices = tuple(voices)
     return ((text, voice) for text in texts for voice in voices)
 
 
-def _ordered(voices: frozenset[Voice]) -> list[Voice]:
+def _sorted_voices(voices: frozenset[Voice]) -> list[Voice]:
     return sorted(voices, key=msgspec.json.encode)

@@ -14,14 +14,14 @@ import msgspec
 
 from vocelio.engine import events
 from vocelio.engine.actions import AnyAction
-from vocelio.engine.call_log.exchange import Exchange, replay, same, step, without_secrets
+from vocelio.engine.call_log.exchange import Exchange, equal_as_logged, replay, step, without_secrets
 from vocelio.engine.call_log.log import CallLog
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay.action_diff import Change, changes
-from vocelio.engine.replay.pending import Outstanding, Unmatched, too_early
-from vocelio.engine.session import Session
+from vocelio.engine.replay.action_diff import ActionDiff, diff_actions
+from vocelio.engine.replay.pending import PendingOperations, UnmatchedEvent, expired_timer_diff
+from vocelio.engine.session import FlowSession
 
-Ending = Literal["same", "differs", "masked"]
+Verdict = Literal["same", "differs", "masked"]
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -31,13 +31,13 @@ class Difference(msgspec.Struct, frozen=True):
     this version then is. ``stops`` says that nothing after it could be compared.
     """
 
-    exchange: int
-    at: float
+    exchange_index: int
+    at_seconds: float
     turn: int
     node: str
     recorded: str
     replayed: str
-    stops: bool = True
+    ends_comparison: bool = True
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -47,24 +47,24 @@ class Comparison(msgspec.Struct, frozen=True):
     """
 
     same_version: bool
-    ending: Ending
+    verdict: Verdict
     exchanges: tuple[Exchange, ...]
     differences: tuple[Difference, ...] = ()
-    turns: int = 0
+    turn_count: int = 0
 
 
 def compare(log: CallLog, version: FlowVersion) -> Comparison:
     """Run the log's events again on ``version``. Raises EventError for events that cannot be."""
     same_version = log.header.version == version.id
-    return _exactly(log, version) if same_version else _alike(log, version)
+    return _compare_exactly(log, version) if same_version else _compare_conversation(log, version)
 
 
-def turns(exchanges: Sequence[Exchange]) -> int:
+def count_turns(exchanges: Sequence[Exchange]) -> int:
     """How many times the caller answered: utterances, and keys pressed without anything said in between."""
     count, keys = 0, False
     for exchange in exchanges:
         match exchange.event:
-            case events.Heard(final=True):
+            case events.TranscriptReceived(final=True):
                 count, keys = count + 1, False
             case events.KeyPressed():
                 count, keys = count + (not keys), True
@@ -75,62 +75,62 @@ def turns(exchanges: Sequence[Exchange]) -> int:
     return count
 
 
-def _exactly(log: CallLog, version: FlowVersion) -> Comparison:
-    known = _unmasked(log)
+def _compare_exactly(log: CallLog, version: FlowVersion) -> Comparison:
+    known = _until_redacted(log)
     replayed = replay(version, log.header.facts, [exchange.event for exchange in known])
     for index, (recorded, now) in enumerate(zip(known, replayed, strict=True)):
-        if not same(recorded.actions, without_secrets(now.actions)):
+        if not equal_as_logged(recorded.actions, without_secrets(now.actions)):
             done = replayed[: index + 1]
             texts = [msgspec.json.encode(one.actions).decode() for one in (recorded, now)]
-            place = (index, now.event.at, turns(done) + 1, _node(done))
+            place = (index, now.event.at, count_turns(done) + 1, _last_node_entered(done))
             found = Difference(*place, recorded=texts[0], replayed=texts[1])
-            return Comparison(True, "differs", tuple(done), (found,), turns(done))
-    ending: Ending = "same" if len(known) == len(log.exchanges) else "masked"
-    return Comparison(True, ending, tuple(replayed), (), turns(replayed))
+            return Comparison(True, "differs", tuple(done), (found,), count_turns(done))
+    ending: Verdict = "same" if len(known) == len(log.exchanges) else "masked"
+    return Comparison(True, ending, tuple(replayed), (), count_turns(replayed))
 
 
-def _alike(log: CallLog, version: FlowVersion) -> Comparison:
-    known = _unmasked(log)
-    session = Session(version, log.header.facts)
-    before, now = Outstanding(), Outstanding()
+def _compare_conversation(log: CallLog, version: FlowVersion) -> Comparison:
+    known = _until_redacted(log)
+    session = FlowSession(version, log.header.facts)
+    before, now = PendingOperations(), PendingOperations()
     done, found = list[Exchange](), list[Difference]()
     for index, recorded in enumerate(known):
-        exchange, changed = _next(session, recorded, before, now)
+        exchange, changed = _replay_exchange(session, recorded, before, now)
         if exchange is not None:
             done.append(exchange)
         for change in changed:
-            place = (index, recorded.event.at, turns(known[: index + 1]) + 1, session.node)
-            found.append(Difference(*place, change.recorded, change.replayed, change.stops))
-        if found and found[-1].stops:
-            return Comparison(False, "differs", tuple(done), tuple(found), turns(done))
-    ending: Ending = "same" if len(known) == len(log.exchanges) else "masked"
-    return Comparison(False, ending, tuple(done), tuple(found), turns(done))
+            place = (index, recorded.event.at, count_turns(known[: index + 1]) + 1, session.node)
+            found.append(Difference(*place, change.recorded, change.replayed, change.ends_comparison))
+        if found and found[-1].ends_comparison:
+            return Comparison(False, "differs", tuple(done), tuple(found), count_turns(done))
+    ending: Verdict = "same" if len(known) == len(log.exchanges) else "masked"
+    return Comparison(False, ending, tuple(done), tuple(found), count_turns(done))
 
 
-def _next(
-    session: Session, recorded: Exchange, before: Outstanding, now: Outstanding
-) -> tuple[Exchange | None, Sequence[Change]]:
-    if early := too_early(recorded.event, before, now):
+def _replay_exchange(
+    session: FlowSession, recorded: Exchange, recorded_pending: PendingOperations, replayed_pending: PendingOperations
+) -> tuple[Exchange | None, Sequence[ActionDiff]]:
+    if early := expired_timer_diff(recorded.event, recorded_pending, replayed_pending):
         return None, [early]
     try:
-        event = now.translate(recorded.event, before)
-    except Unmatched as unmatched:
-        return None, [unmatched.change]
-    before.take(recorded)
+        event = replayed_pending.translate(recorded.event, recorded_pending)
+    except UnmatchedEvent as unmatched:
+        return None, [unmatched.diff]
+    recorded_pending.apply(recorded)
     exchange = step(session, event)
-    now.take(exchange)
-    return exchange, changes(recorded.actions, without_secrets(exchange.actions))
+    replayed_pending.apply(exchange)
+    return exchange, diff_actions(recorded.actions, without_secrets(exchange.actions))
 
 
-def _unmasked(log: CallLog) -> Sequence[Exchange]:
+def _until_redacted(log: CallLog) -> Sequence[Exchange]:
     masked = (index for index, exchange in enumerate(log.exchanges) if exchange.masked)
     return log.exchanges[: next(masked, len(log.exchanges))]
 
 
-def _node(exchanges: Sequence[Exchange]) -> str:
-    entered = [action for exchange in exchanges for action in exchange.actions if _entering(action)]
+def _last_node_entered(exchanges: Sequence[Exchange]) -> str:
+    entered = [action for exchange in exchanges for action in exchange.actions if _is_node_entered(action)]
     return str(getattr(entered[-1], "data", {}).get("node", "")) if entered else ""
 
 
-def _entering(action: AnyAction) -> bool:
+def _is_node_entered(action: AnyAction) -> bool:
     return getattr(action, "type", "") == "node.entered"

@@ -11,47 +11,47 @@ import msgspec
 from vocelio.engine import actions, events
 from vocelio.engine.call_log.exchange import Exchange
 
-Who = Literal["flow", "caller", ""]
+Speaker = Literal["flow", "caller", ""]
 
 
-class Line(msgspec.Struct, frozen=True):
+class TranscriptLine(msgspec.Struct, frozen=True):
     """One line: seconds since the call began, the node where the call then was, who, and what."""
 
-    at: float
+    at_seconds: float
     node: str
-    who: Who
+    speaker: Speaker
     text: str
 
     def __str__(self) -> str:
-        return f"{self.at:7.1f}  {self.node:<14} {self.who:<6} {self.text}".rstrip()
+        return f"{self.at_seconds:7.1f}  {self.node:<14} {self.speaker:<6} {self.text}".rstrip()
 
 
-def transcript(exchanges: Iterable[Exchange]) -> list[Line]:
+def build_transcript(exchanges: Iterable[Exchange]) -> list[TranscriptLine]:
     """The conversation."""
-    return list(_lines(exchanges))
+    return list(_iter_lines(exchanges))
 
 
-def render(lines: Iterable[Line], indent: str = "") -> str:
+def format_transcript(lines: Iterable[TranscriptLine], indent: str = "") -> str:
     """The conversation as text."""
     return "\n".join(f"{indent}{line}" for line in lines)
 
 
-def _lines(exchanges: Iterable[Exchange]) -> Iterator[Line]:
+def _iter_lines(exchanges: Iterable[Exchange]) -> Iterator[TranscriptLine]:
     node = ""
     for exchange in exchanges:
         at = exchange.event.at
-        if told := _event(exchange):
-            yield Line(at, node, *told)
+        if told := _describe_event(exchange):
+            yield TranscriptLine(at, node, *told)
         for action in exchange.actions:
-            if isinstance(action, actions.Note) and action.type == "node.entered":
+            if isinstance(action, actions.EmitEvent) and action.type == "node.entered":
                 node = str(action.data.get("node", ""))
-            elif done := did(action):
-                yield Line(at, node, *done)
+            elif done := describe_action(action):
+                yield TranscriptLine(at, node, *done)
 
 
-def _event(exchange: Exchange) -> tuple[Who, str] | None:
+def _describe_event(exchange: Exchange) -> tuple[Speaker, str] | None:
     match exchange.event:
-        case events.Heard(text=text, final=final, confidence=confidence):
+        case events.TranscriptReceived(text=text, final=final, confidence=confidence):
             if final or exchange.actions:
                 sure = f" (confidence {confidence:.2f})" if confidence < 1 else ""
                 return "caller", f'"{text}"{"" if final else " ..."}{sure}' if text else "(not understood)"
@@ -65,11 +65,11 @@ def _event(exchange: Exchange) -> tuple[Who, str] | None:
             return "", "(speech cannot be heard)"
         case events.TransferEnded(how=how) | events.QueueEnded(how=how):
             return "", f"-> {how}"
-        case events.ReplyArrived(how=how, status=status):
+        case events.RequestEnded(how=how, status=status):
             return "", f"-> {how} {status or ''}".rstrip()
         case events.RecordingEnded(seconds=seconds):
             return "", f"-> {seconds:g} s recorded"
-        case events.Commanded(command=command, value=value):
+        case events.OperatorCommand(command=command, value=value):
             return "", f"operator: {command} {value}".rstrip()
         case events.CallResumed():
             return "", "the line was lost and comes back"
@@ -80,7 +80,7 @@ def _event(exchange: Exchange) -> tuple[Who, str] | None:
     return None
 
 
-def did(action: actions.AnyAction) -> tuple[Who, str] | None:
+def describe_action(action: actions.AnyAction) -> tuple[Speaker, str] | None:
     """What an action is to the people on the line; None for what they do not notice."""
     match action:
         case actions.Speak(text=text, audio=audio):
@@ -97,7 +97,7 @@ def did(action: actions.AnyAction) -> tuple[Who, str] | None:
             return "", f"echo {'on' if on else 'off'}"
         case actions.HangUp(outcome=outcome, disposition=disposition):
             return "", f"the call ends: {outcome} {disposition}".rstrip()
-        case actions.Note(type="flow.problem", data=data):
+        case actions.EmitEvent(type="flow.problem", data=data):
             return "", f"problem: {data.get('problem', '')}"
         case _:
             return None

@@ -11,20 +11,20 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from vocelio.engine import actions
-from vocelio.engine.runtime.state import Owner, Prompt, State, Timer
-from vocelio.engine.runtime.template_scope import Reading
-from vocelio.engine.runtime.transitions import Enter, Finish, Jump, Leave, Move
-from vocelio.engine.templating.template import Template, Value
-from vocelio.engine.variables import MAX_VARIABLES, fitting
+from vocelio.engine.runtime.state import Owner, Prompt, SessionState, Timer
+from vocelio.engine.runtime.template_scope import TemplateScope
+from vocelio.engine.runtime.transitions import CallSubflow, JumpToNode, ReturnFromFlow, TakeExit, Transition
+from vocelio.engine.templating.template import Template, TemplateValue
+from vocelio.engine.variables import MAX_VARIABLES, to_json_value
 from vocelio.engine.voice import Voice
 
-M = TypeVar("M", bound=msgspec.Struct)
+MemoryT = TypeVar("MemoryT", bound=msgspec.Struct)
 
-MAX_KEYS_AHEAD = 32  # typed before anything asks; longer than any menu path or account number
-_RECORDING = "r"
+MAX_BUFFERED_KEYS = 32  # typed before anything asks; longer than any menu path or account number
+_RECORDING_ID_PREFIX = "r"
 
 
-class Wish(msgspec.Struct, frozen=True):
+class ActiveGlobalCommand(msgspec.Struct, frozen=True):
     """What a caller may say or press at any question, and the node of the flow at ``depth`` where it leads.
 
     ``go`` is "@repeat" to hear the question again.
@@ -32,22 +32,22 @@ class Wish(msgspec.Struct, frozen=True):
 
     phrases: tuple[str, ...]
     key: str
-    go: str
+    target: str
     depth: int
 
 
-class Run(Reading):
+class NodeContext(TemplateScope):
     """The run of a flow, as its nodes see it. ``wishes`` are those of the flow and of the flows around it."""
 
-    def __init__(self, state: State, voice: Voice) -> None:
+    def __init__(self, state: SessionState, voice: Voice) -> None:
         super().__init__(state)
-        self.move: Move | None = None
-        self.wishes: Mapping[str, Wish] = {}
-        self._voice = voice
+        self.transition: Transition | None = None
+        self.global_commands: Mapping[str, ActiveGlobalCommand] = {}
+        self._default_voice = voice
 
     # What the node remembers and knows
 
-    def memory(self, kind: type[M]) -> M:
+    def memory(self, kind: type[MemoryT]) -> MemoryT:
         """The node's own memory in this visit; made anew with its defaults on first use."""
         held = self.state.private.memory
         if not isinstance(held, kind):
@@ -61,14 +61,14 @@ class Run(Reading):
         return self.state.speech and not self.state.answered
 
     @property
-    def speaking(self) -> bool:
+    def is_playing_prompt(self) -> bool:
         """True while a prompt of this node is being played."""
         return any(prompt.owner == "node" for prompt in self.state.speaking.values())
 
     @property
     def voice(self) -> Voice:
         """The voice in which the flow speaks at present."""
-        return self.state.voice or self._voice
+        return self.state.voice or self._default_voice
 
     def visit_key(self) -> str:
         """A key that no other visit of any node has, the same whenever this visit is lived through."""
@@ -77,50 +77,50 @@ class Run(Reading):
 
     # What the node does
 
-    def set(self, name: str, value: Any, *, sensitive: bool = False) -> None:
+    def set_variable(self, name: str, value: Any, *, sensitive: bool = False) -> None:
         """Set one of the flow's variables; a sensitive one is kept apart. What is too large becomes None, noted."""
         state = self.state
         try:
-            value = fitting(value)
+            value = to_json_value(value)
         except ValueError as error:
-            self.problem(f"the value for `{name}` {error}")
+            self.report_problem(f"the value for `{name}` {error}")
             value = None
         variables = {key: held for key, held in state.variables.items() if key != name}
-        secrets = {key: held for key, held in state.secrets.items() if key != name}
+        secrets = {key: held for key, held in state.sensitive_variables.items() if key != name}
         if len(variables) + len(secrets) >= MAX_VARIABLES:
-            self.problem(f"a flow has at most {MAX_VARIABLES} variables")
+            self.report_problem(f"a flow has at most {MAX_VARIABLES} variables")
         else:
             (secrets if sensitive else variables)[name] = value
         state.variables = variables
-        self._keep_secrets(secrets)
+        self._set_sensitive_variables(secrets)
 
-    def _keep_secrets(self, secrets: dict[str, Any]) -> None:
+    def _set_sensitive_variables(self, variables: dict[str, Any]) -> None:
         state = self.state
         levels = [*state.private.variables, *({} for _ in range(len(state.stack) + 1))][: len(state.stack) + 1]
-        levels[-1] = secrets
+        levels[-1] = variables
         state.private.variables = levels if any(levels) else []
 
-    def result(self, **values: Any) -> None:
+    def set_result(self, **values: Any) -> None:
         """What later templates read as ``{{ this_node.value }}``."""
         self.state.results = {**self.state.results, self.state.node: values}
 
-    def leave(self, exit_name: str, *, goodbye: bool = True) -> None:
+    def take_exit(self, exit_name: str, *, say_goodbye: bool = True) -> None:
         """Leave by that exit. Where it leads nowhere the call ends, after a ``goodbye``."""
-        self.move = Leave(exit_name, goodbye)
+        self.transition = TakeExit(exit_name, say_goodbye)
 
-    def enter_flow(self, reference: str, inputs: Mapping[str, Value]) -> None:
+    def call_subflow(self, reference: str, inputs: Mapping[str, TemplateValue]) -> None:
         """Go on in another flow, whose variables begin with these ``inputs``."""
-        values = {name: self.value(value) for name, value in inputs.items()}
-        private = {name: values.pop(name) for name, value in inputs.items() if self.confidential(value)}
-        self.move = Enter(reference, values, private)
+        values = {name: self.render_value(value) for name, value in inputs.items()}
+        private = {name: values.pop(name) for name, value in inputs.items() if self.reads_sensitive(value)}
+        self.transition = CallSubflow(reference, values, private)
 
-    def finish(self, name: str) -> None:
+    def return_from_flow(self, end_name: str) -> None:
         """Leave this flow by its end of that name."""
-        self.move = Finish(name)
+        self.transition = ReturnFromFlow(end_name)
 
-    def jump(self, wish: Wish) -> None:
+    def follow_command(self, command: ActiveGlobalCommand) -> None:
         """Go where the caller wished to."""
-        self.move = Jump(wish.depth, wish.go)
+        self.transition = JumpToNode(command.depth, command.target)
 
     def speak(
         self,
@@ -135,43 +135,50 @@ class Run(Reading):
         """Play a prompt. What is to be said first waits for one that is a text."""
         if not audio:
             text, self.state.preface = self.state.preface + text, ""
-        prompt_id = self._id("p")
+        prompt_id = self._next_id("p")
         self.state.speaking = {**self.state.speaking, prompt_id: Prompt(barge_in, owner=owner)}
         spoken = actions.Speak(prompt_id, text, voice or self.voice, barge_in, audio, sensitive)
         self.actions.append(spoken)
 
-    def say(
+    def speak_template(
         self,
         template: Template,
         *,
-        before: str = "",
+        prefix: str = "",
         extra: Mapping[str, Any] | None = None,
         barge_in: bool = True,
         voice: Voice | None = None,
         sensitive: bool = False,
     ) -> bool:
         """Play a template's text. False if it came out blank, so that there is nothing to hear."""
-        text = before + self.text(template, extra)
+        text = prefix + self.render_text(template, extra)
         if not (self.state.preface + text).strip():
             return False
-        self.speak(text, barge_in=barge_in, voice=voice, sensitive=sensitive or self.confidential(template))
+        self.speak(text, barge_in=barge_in, voice=voice, sensitive=sensitive or self.reads_sensitive(template))
         return True
 
     def stop_speaking(self) -> None:
         """Stop whatever may be interrupted."""
         for prompt_id, prompt in self.state.speaking.items():
             if prompt.barge_in:
-                self._stop(prompt_id, prompt)
+                self._stop_prompt(prompt_id, prompt)
 
     def listen(
-        self, phrases: tuple[str, ...], *, repeat: bool = False, silence: float = 0.6, sensitive: bool = False
+        self,
+        phrases: tuple[str, ...],
+        *,
+        phrases_repeat: bool = False,
+        silence_seconds: float = 0.6,
+        sensitive: bool = False,
     ) -> None:
         """Recognise the next utterance, or the one under way if it has not been answered yet."""
         self.stop_listening()
-        self.state.listening = self._id("l")
+        self.state.listening = self._next_id("l")
         fresh = self.state.speech and self.state.answered
         voice, wanted = self.voice, self.state.listening
-        heard = actions.Listen(wanted, phrases, voice.language, repeat, silence, fresh, sensitive, voice.tier)
+        heard = actions.Listen(
+            wanted, phrases, voice.language, phrases_repeat, silence_seconds, fresh, sensitive, voice.tier
+        )
         self.actions.append(heard)
 
     def stop_listening(self) -> None:
@@ -180,14 +187,14 @@ class Run(Reading):
             self.actions.append(actions.StopListening(self.state.listening))
             self.state.listening = ""
 
-    def take_utterance(self) -> None:
+    def consume_utterance(self) -> None:
         """What the caller is saying has been taken: its tail neither interrupts nor answers anything."""
         self.state.answered = self.state.speech
 
     def start_timer(self, name: str, seconds: float, owner: Owner = "node") -> None:
         """Start (again) the timer of that name."""
         self.cancel_timer(name)
-        timer_id = self._id("t")
+        timer_id = self._next_id("t")
         self.state.timers = {**self.state.timers, timer_id: Timer(name, owner)}
         self.actions.append(actions.StartTimer(timer_id, seconds))
 
@@ -197,46 +204,46 @@ class Run(Reading):
             self.state.timers = {key: timer for key, timer in self.state.timers.items() if key != timer_id}
             self.actions.append(actions.CancelTimer(timer_id))
 
-    def take_keys(self, count: int | None = None) -> str:
+    def consume_keys(self, count: int | None = None) -> str:
         """The keys pressed since they were last taken, oldest first; at most ``count`` of them."""
         held = self.state.private.keys
         keys, rest = (held, "") if count is None else (held[:count], held[count:])
         self.state.private.keys = rest
         return keys
 
-    def keep_key(self, key: str) -> None:
+    def buffer_key(self, key: str) -> None:
         """Remember a key until a node asks. Past the bound the newest is dropped."""
-        self.state.private.keys = (self.state.private.keys + key)[:MAX_KEYS_AHEAD]
+        self.state.private.keys = (self.state.private.keys + key)[:MAX_BUFFERED_KEYS]
 
-    def echo(self, on: bool) -> None:
+    def set_echo(self, enabled: bool) -> None:
         """Send the caller's audio back, or stop it."""
-        if on != self.state.echoing:
-            self.state.echoing = on
-            self.actions.append(actions.Echo(on))
+        if enabled != self.state.echoing:
+            self.state.echoing = enabled
+            self.actions.append(actions.Echo(enabled))
 
-    def transfer(self, **wanted: Any) -> None:
+    def start_transfer(self, **parameters: Any) -> None:
         """Connect the caller to somebody."""
-        self.state.pending = self._id("x")
-        self.actions.append(actions.Transfer(self.state.pending, **wanted))
+        self.state.pending = self._next_id("x")
+        self.actions.append(actions.Transfer(self.state.pending, **parameters))
 
-    def queue(self, **wanted: Any) -> None:
+    def enqueue_caller(self, **parameters: Any) -> None:
         """Let the caller wait for a department."""
-        self.state.pending = self._id("q")
-        self.actions.append(actions.Queue(self.state.pending, **wanted))
+        self.state.pending = self._next_id("q")
+        self.actions.append(actions.Queue(self.state.pending, **parameters))
 
-    def request(self, **wanted: Any) -> None:
+    def send_request(self, **parameters: Any) -> None:
         """Send an HTTP request."""
-        self.state.pending = self._id("h")
-        self.actions.append(actions.Request(self.state.pending, self.visit_key(), **wanted))
+        self.state.pending = self._next_id("h")
+        self.actions.append(actions.Request(self.state.pending, self.visit_key(), **parameters))
 
-    def record(self, **wanted: Any) -> None:
+    def start_recording(self, **parameters: Any) -> None:
         """Record the caller."""
-        self.state.pending = self._id(_RECORDING)
-        self.actions.append(actions.Record(self.state.pending, **wanted))
+        self.state.pending = self._next_id(_RECORDING_ID_PREFIX)
+        self.actions.append(actions.Record(self.state.pending, **parameters))
 
     def stop_recording(self) -> None:
         """The recording is complete; its end is still waited for."""
-        if self.state.pending.startswith(_RECORDING):
+        if self.state.pending.startswith(_RECORDING_ID_PREFIX):
             self.actions.append(actions.StopRecording(self.state.pending))
 
     def hang_up(
@@ -252,10 +259,10 @@ class Run(Reading):
         if text:
             self.speak(text, barge_in=False, owner="session", sensitive=sensitive)
 
-    def drop_all(self, owner: Owner | None = None) -> None:
+    def cancel_pending(self, owner: Owner | None = None) -> None:
         """Give up what is under way: prompts, listening, timers, echo; only the node's own if ``owner`` is "node"."""
         self.stop_listening()
-        self.echo(False)
+        self.set_echo(False)
         self.stop_recording()
         self.state.pending = ""
         for timer_id, timer in self.state.timers.items():
@@ -264,21 +271,21 @@ class Run(Reading):
         self.state.timers = {k: t for k, t in self.state.timers.items() if owner not in (None, t.owner)}
         for prompt_id, prompt in self.state.speaking.items():
             if owner in (None, prompt.owner):
-                self._stop(prompt_id, prompt)
+                self._stop_prompt(prompt_id, prompt)
         self.state.speaking = {k: p for k, p in self.state.speaking.items() if owner not in (None, p.owner)}
 
-    def forget_all(self) -> None:
+    def discard_pending(self) -> None:
         """What was under way is gone with its stream: nothing of it needs to be stopped."""
         state = self.state
         state.listening = state.pending = state.private.keys = ""
         state.timers, state.speaking = {}, {}
         state.speech = state.answered = state.echoing = state.commanded = False
 
-    def _stop(self, prompt_id: str, prompt: Prompt) -> None:
+    def _stop_prompt(self, prompt_id: str, prompt: Prompt) -> None:
         if not prompt.stopping:
             prompt.stopping = True
             self.actions.append(actions.StopSpeaking(prompt_id))
 
-    def _id(self, kind: str) -> str:
+    def _next_id(self, kind: str) -> str:
         self.state.ids += 1
         return f"{kind}{self.state.ids}"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from vocelio.engine.actions import HangUp
-from vocelio.engine.call_info import CallFacts
+from vocelio.engine.call_info import CallInfo
 from vocelio.engine.voice import Voice
 
 Owner = Literal["node", "session"]
@@ -42,7 +42,7 @@ class Frame(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     voice: Voice | None = None
 
 
-class Private(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class PrivateState(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """What may hold sensitive values: the node's memory, keys not taken yet, and the sensitive variables of the
     call's own flow and of each flow within, outermost first.
     """
@@ -52,7 +52,7 @@ class Private(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     variables: list[dict[str, Any]] = []
 
 
-class State(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
+class SessionState(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """One call in one flow, between two events.
 
     ``speech`` says that the caller is speaking; ``answered`` that what is being said has been taken as an answer
@@ -62,12 +62,12 @@ class State(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """
 
     flow: str
-    facts: CallFacts
+    facts: CallInfo
     at: float = 0.0
     node: str = ""
     visits: int = 0
     ids: int = 0
-    private: Private = msgspec.field(default_factory=Private)
+    private: PrivateState = msgspec.field(default_factory=PrivateState)
     variables: dict[str, Any] = {}
     results: dict[str, Any] = {}
     stack: list[Frame] = []
@@ -87,7 +87,7 @@ class State(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     outcome: str = ""
 
     @property
-    def secrets(self) -> dict[str, Any]:
+    def sensitive_variables(self) -> dict[str, Any]:
         """The sensitive variables of the flow within."""
         depth = len(self.stack)
         return self.private.variables[depth] if len(self.private.variables) > depth else {}

@@ -7,44 +7,44 @@ a silence must be is known from running the scenario in virtual time first.
 import msgspec
 
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.scenario.runner import run
+from vocelio.engine.scenario.runner import run_scenario
 from vocelio.engine.scenario.steps import (
-    OVER_A_PROMPT,
+    DEFAULT_INTERRUPT_SECONDS,
     AnyStep,
     Expect,
+    ExternalStep,
     HangsUp,
     Hears,
     Mumbles,
-    OutsideStep,
     Presses,
     Says,
     Scenario,
     Silent,
 )
 
-MARGIN = 0.5  # seconds that a silence is longer than it need be, for what audio adds to virtual time
-MUMBLE = 1.5  # seconds
+SILENCE_MARGIN_SECONDS = 0.5  # seconds that a silence is longer than it need be, for what audio adds to virtual time
+NOISE_SECONDS = 1.5  # seconds
 
 
 class Say(msgspec.Struct, frozen=True):
     """Say a text; ``interrupt`` is seconds after the prompt began, None is politely after it."""
 
     text: str
-    interrupt: float | None = None
+    interrupt_after_seconds: float | None = None
 
 
 class Press(msgspec.Struct, frozen=True):
     """Press keys."""
 
     keys: str
-    interrupt: float | None = None
+    interrupt_after_seconds: float | None = None
 
 
-class Mumble(msgspec.Struct, frozen=True):
+class Noise(msgspec.Struct, frozen=True):
     """Make a noise that has the length of a sentence and no words."""
 
-    seconds: float = MUMBLE
-    interrupt: float | None = None
+    seconds: float = NOISE_SECONDS
+    interrupt_after_seconds: float | None = None
 
 
 class StaySilent(msgspec.Struct, frozen=True):
@@ -53,11 +53,11 @@ class StaySilent(msgspec.Struct, frozen=True):
     seconds: float
 
 
-class PutDown(msgspec.Struct, frozen=True):
+class HangUp(msgspec.Struct, frozen=True):
     """Hang up."""
 
 
-class Elsewhere(msgspec.Struct, frozen=True):
+class ExternalEvent(msgspec.Struct, frozen=True):
     """Not the caller's: how a transfer, queue, request or recording ends, an operator's command, a lost line."""
 
     step: AnyStep
@@ -70,40 +70,42 @@ class Check(msgspec.Struct, frozen=True):
     step: Hears | Expect
 
 
-class Script(msgspec.Struct, frozen=True):
+class CallScript(msgspec.Struct, frozen=True):
     """The steps, and how the world answers at a node whenever the call comes there."""
 
-    steps: tuple[Say | Press | Mumble | StaySilent | PutDown | Elsewhere | Check, ...]
-    outside: dict[str, OutsideStep]
+    steps: tuple[Say | Press | Noise | StaySilent | HangUp | ExternalEvent | Check, ...]
+    external_steps: dict[str, ExternalStep]
 
 
-def script(version: FlowVersion, scenario: Scenario) -> Script:
+def build_call_script(version: FlowVersion, scenario: Scenario) -> CallScript:
     """The scenario for a caller with a voice."""
-    lasted = [end - begin for begin, end in run(version, scenario).spans]
+    lasted = [end - begin for begin, end in run_scenario(version, scenario).step_spans]
     made = tuple(
-        _step(placed.line, placed.step, lasted[place] if place < len(lasted) else 0.0)
+        _convert_step(placed.line, placed.step, lasted[place] if place < len(lasted) else 0.0)
         for place, placed in enumerate(scenario.steps)
     )
-    return Script(made, scenario.given.nodes)
+    return CallScript(made, scenario.setup.nodes)
 
 
-def _step(line: int, step: AnyStep, lasted: float) -> Say | Press | Mumble | StaySilent | PutDown | Elsewhere | Check:
+def _convert_step(
+    line: int, step: AnyStep, elapsed_seconds: float
+) -> Say | Press | Noise | StaySilent | HangUp | ExternalEvent | Check:
     match step:
         case Says(says=text):
-            return Say(text, _interrupt(step.interrupts))
+            return Say(text, _interrupt_seconds(step.interrupts))
         case Mumbles():
-            return Mumble(MUMBLE, _interrupt(step.interrupts))
+            return Noise(NOISE_SECONDS, _interrupt_seconds(step.interrupts))
         case Presses(presses=keys):
-            return Press(keys, _interrupt(step.interrupts))
+            return Press(keys, _interrupt_seconds(step.interrupts))
         case Silent(silent=long):
-            return StaySilent(round(lasted + MARGIN, 2) if long is True else long)
+            return StaySilent(round(elapsed_seconds + SILENCE_MARGIN_SECONDS, 2) if long is True else long)
         case HangsUp():
-            return PutDown()
+            return HangUp()
         case Hears() | Expect():
             return Check(line, step)
         case _:
-            return Elsewhere(step)
+            return ExternalEvent(step)
 
 
-def _interrupt(interrupts: bool | float) -> float | None:
-    return None if interrupts is False else OVER_A_PROMPT if interrupts is True else interrupts
+def _interrupt_seconds(interrupts: bool | float) -> float | None:
+    return None if interrupts is False else DEFAULT_INTERRUPT_SECONDS if interrupts is True else interrupts

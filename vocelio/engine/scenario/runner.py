@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine.call_info import CallFacts, TenantFacts
+from vocelio.engine.call_info import CallInfo, TenantInfo
 from vocelio.engine.call_log.exchange import Exchange
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay.transcript import did
+from vocelio.engine.replay.transcript import describe_action
 from vocelio.engine.scenario import steps
-from vocelio.engine.scenario.assertions import Mismatch, plain, unmet
-from vocelio.engine.scenario.steps import Given, Scenario
-from vocelio.engine.scenario.stubs import ENDED_BY, fits
-from vocelio.engine.scenario.virtual_phone import Phone, Restless
+from vocelio.engine.scenario.assertions import Mismatch, failed_expectations, normalize
+from vocelio.engine.scenario.steps import Scenario, Setup
+from vocelio.engine.scenario.stubs import STEP_KEY_BY_ACTION, can_end
+from vocelio.engine.scenario.virtual_phone import RunawayFlow, VirtualPhone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -30,10 +30,10 @@ class Failure(msgspec.Struct, frozen=True):
     step: str
     mismatches: tuple[Mismatch, ...]
     node: str
-    waits: str
+    waiting_for: str
 
 
-class Result(msgspec.Struct, frozen=True):
+class ScenarioResult(msgspec.Struct, frozen=True):
     """What a scenario came to.
 
     ``spans``: when each step's turn came and when it was done; ``problems`` are the flow's own notes.
@@ -42,8 +42,8 @@ class Result(msgspec.Struct, frozen=True):
     scenario: Scenario
     failure: Failure | None
     exchanges: tuple[Exchange, ...]
-    spans: tuple[tuple[float, float], ...]
-    seconds: float
+    step_spans: tuple[tuple[float, float], ...]
+    call_seconds: float
     problems: tuple[str, ...]
 
     @property
@@ -52,7 +52,7 @@ class Result(msgspec.Struct, frozen=True):
         return self.failure is None
 
 
-class _Unmet(Exception):
+class _StepFailed(Exception):
     """A step that does not fit the call."""
 
     def __init__(self, *mismatches: Mismatch) -> None:
@@ -60,176 +60,180 @@ class _Unmet(Exception):
         self.mismatches = mismatches
 
 
-def run(version: FlowVersion, scenario: Scenario) -> Result:
+def run_scenario(version: FlowVersion, scenario: Scenario) -> ScenarioResult:
     """One scenario, start to end."""
-    phone = Phone(as_given(version, scenario.given), facts(scenario.given), scenario.given.nodes)
+    phone = VirtualPhone(with_variables(version, scenario.setup), build_call_info(scenario.setup), scenario.setup.nodes)
     spans = list[tuple[float, float]]()
     failure = None
     for placed in scenario.steps:
-        failure = _attempt(phone, placed, last=len(spans) == len(scenario.steps) - 1)
+        failure = _run_step(phone, placed, is_last=len(spans) == len(scenario.steps) - 1)
         if failure:
             break
-        spans.append((phone.turn, phone.now))
-    problems = tuple(dict.fromkeys(_problems(phone.exchanges)))
-    return Result(scenario, failure, tuple(phone.exchanges), tuple(spans), phone.now, problems)
+        spans.append((phone.turn_started, phone.now))
+    problems = tuple(dict.fromkeys(_flow_problems(phone.exchanges)))
+    return ScenarioResult(scenario, failure, tuple(phone.exchanges), tuple(spans), phone.now, problems)
 
 
-def _attempt(phone: Phone, placed: steps.Placed, last: bool) -> Failure | None:
+def _run_step(phone: VirtualPhone, located: steps.LocatedStep, is_last: bool) -> Failure | None:
     """Do a step. After the last one the flow goes on by itself as far as it can."""
     try:
-        _do(phone, placed.step)
-        if last:
-            _rest(phone)
-    except _Unmet as error:
-        return _failure(phone, placed, error.mismatches)
-    except Restless as error:
-        return _failure(phone, placed, (Mismatch("the flow", "comes to rest", str(error)),))
+        _perform_step(phone, located.step)
+        if is_last:
+            _advance_until_idle(phone)
+    except _StepFailed as error:
+        return _build_failure(phone, located, error.mismatches)
+    except RunawayFlow as error:
+        return _build_failure(phone, located, (Mismatch("the flow", "comes to rest", str(error)),))
     return None
 
 
-def facts(given: Given) -> CallFacts:
+def build_call_info(setup: Setup) -> CallInfo:
     """What the flow may know of the scenario's call."""
-    whose = given.tenant
-    return CallFacts(
+    whose = setup.tenant
+    return CallInfo(
         call="scenario",
-        caller=given.caller,
-        number=given.number,
-        tenant=TenantFacts(whose.id, whose.name, whose.variables, whose.time_zone),
-        started=(given.at - EPOCH) // timedelta(microseconds=1),
-        seed=given.seed,
-        departments=given.departments,
-        hours=given.hours,
+        caller=setup.caller,
+        number=setup.number,
+        tenant=TenantInfo(whose.id, whose.name, whose.variables, whose.time_zone),
+        started=(setup.at - EPOCH) // timedelta(microseconds=1),
+        seed=setup.seed,
+        departments=setup.departments,
+        hours=setup.hours,
     )
 
 
-def as_given(version: FlowVersion, given: Given) -> FlowVersion:
+def with_variables(version: FlowVersion, setup: Setup) -> FlowVersion:
     """The version as the scenario runs it: with the variables that are given."""
-    if not given.variables:
+    if not setup.variables:
         return version
-    flow = msgspec.structs.replace(version.flow, variables=version.flow.variables | given.variables)
+    flow = msgspec.structs.replace(version.flow, variables=version.flow.variables | setup.variables)
     return msgspec.structs.replace(version, flow=flow)
 
 
-def _failure(phone: Phone, placed: steps.Placed, mismatches: Sequence[Mismatch]) -> Failure:
-    return Failure(placed.line, steps.step_text(placed.step), tuple(mismatches), phone.node, waits_for(phone))
+def _build_failure(phone: VirtualPhone, located: steps.LocatedStep, mismatches: Sequence[Mismatch]) -> Failure:
+    return Failure(located.line, steps.format_step(located.step), tuple(mismatches), phone.node, describe_wait(phone))
 
 
-def _problems(exchanges: Iterable[Exchange]) -> Iterable[str]:
+def _flow_problems(exchanges: Iterable[Exchange]) -> Iterable[str]:
     for exchange in exchanges:
         for action in exchange.actions:
-            if isinstance(action, actions.Note) and action.type == "flow.problem":
+            if isinstance(action, actions.EmitEvent) and action.type == "flow.problem":
                 yield f"{action.data.get('node', '')}: {action.data.get('problem', '')}"
 
 
 # One step
 
 
-def _do(phone: Phone, step: steps.AnyStep) -> None:
+def _perform_step(phone: VirtualPhone, step: steps.AnyStep) -> None:
     match step:
         case steps.Hears(hears=text):
-            _hears(phone, text)
+            _check_hears(phone, text)
         case steps.Expect(expect=wanted):
-            if not _until(phone, lambda: not unmet(phone, wanted)):
-                raise _Unmet(*unmet(phone, wanted))
+            if not _advance_until(phone, lambda: not failed_expectations(phone, wanted)):
+                raise _StepFailed(*failed_expectations(phone, wanted))
         case steps.Says(says=text, partial=partial):
-            _turn(phone, step.interrupts)
-            phone.says(text, (partial,) if isinstance(partial, str) else partial, step.confidence)
+            _wait_for_turn(phone, step.interrupts)
+            phone.say(text, (partial,) if isinstance(partial, str) else partial, step.confidence)
         case steps.Mumbles():
-            _turn(phone, step.interrupts)
-            phone.says("")
+            _wait_for_turn(phone, step.interrupts)
+            phone.say("")
         case steps.Presses(presses=keys):
-            _turn(phone, step.interrupts)
-            phone.presses(keys)
+            _wait_for_turn(phone, step.interrupts)
+            phone.press(keys)
         case steps.Silent(silent=long):
-            _silent(phone, long)
+            _stay_silent(phone, long)
         case steps.HangsUp():
-            _alive(phone)
+            _require_live_call(phone)
             phone.feed(events.CallEnded(phone.now))
         case steps.Reconnects():
-            _alive(phone)
-            phone.reconnects()
-        case steps.Operator(operator=command, value=value):
-            _alive(phone)
-            phone.said.clear()
-            phone.feed(events.Commanded(phone.now, command, value))
-        case steps.Transfer() | steps.Queue() | steps.Reply() | steps.Recording():
-            _outside(phone, step)
+            _require_live_call(phone)
+            phone.reconnect()
+        case steps.OperatorCommand(operator=command, value=value):
+            _require_live_call(phone)
+            phone.spoken_texts.clear()
+            phone.feed(events.OperatorCommand(phone.now, command, value))
+        case steps.TransferStep() | steps.QueueStep() | steps.ReplyStep() | steps.RecordingStep():
+            _apply_external_step(phone, step)
 
 
-def _until(phone: Phone, true: Callable[[], bool]) -> bool:
+def _advance_until(phone: VirtualPhone, condition: Callable[[], bool]) -> bool:
     """Let the call go on until it is true; False when it waits for somebody, or ended, before."""
-    while not true():
+    while not condition():
         if not phone.advance():
             return False
     return True
 
 
-def _rest(phone: Phone) -> None:
+def _advance_until_idle(phone: VirtualPhone) -> None:
     """Let the call go on until it waits for somebody, or has ended."""
-    _until(phone, lambda: False)
+    _advance_until(phone, lambda: False)
 
 
-def _hears(phone: Phone, text: str) -> None:
-    wanted = plain(text)
-    if not _until(phone, lambda: wanted in plain(" ".join(phone.said))):
-        raise _Unmet(Mismatch("the caller hears", text, " ".join(phone.said) or "nothing"))
+def _check_hears(phone: VirtualPhone, text: str) -> None:
+    wanted = normalize(text)
+    if not _advance_until(phone, lambda: wanted in normalize(" ".join(phone.spoken_texts))):
+        raise _StepFailed(Mismatch("the caller hears", text, " ".join(phone.spoken_texts) or "nothing"))
 
 
-def _alive(phone: Phone) -> None:
+def _require_live_call(phone: VirtualPhone) -> None:
     if phone.session.ended:
-        raise _Unmet(Mismatch("the call", "goes on", f"has ended: {phone.session.outcome}"))
+        raise _StepFailed(Mismatch("the call", "goes on", f"has ended: {phone.session.outcome}"))
 
 
-def _turn(phone: Phone, interrupts: bool | float) -> None:
+def _wait_for_turn(phone: VirtualPhone, interrupts: bool | float) -> None:
     """The caller's turn: when the flow waits for it, or so far into a prompt."""
     if interrupts is False:
-        _rest(phone)
-        if phone.pending:
-            raise _Unmet(Mismatch("the flow", "waits for the caller", f"waits for {waits_for(phone)}"))
-    elif phone.playing:
-        into = steps.OVER_A_PROMPT if interrupts is True else interrupts
-        phone.sleep(max(0.0, into - phone.playing_for))
-    _alive(phone)
-    phone.turn = phone.now
+        _advance_until_idle(phone)
+        if phone.pending_action:
+            raise _StepFailed(Mismatch("the flow", "waits for the caller", f"waits for {describe_wait(phone)}"))
+    elif phone.is_playing:
+        into = steps.DEFAULT_INTERRUPT_SECONDS if interrupts is True else interrupts
+        phone.sleep(max(0.0, into - phone.playing_seconds))
+    _require_live_call(phone)
+    phone.turn_started = phone.now
 
 
-def _silent(phone: Phone, long: bool | float) -> None:
-    _rest(phone)
-    _alive(phone)
-    phone.turn = phone.now
-    phone.said.clear()
-    if long is not True:
-        phone.sleep(long)
+def _stay_silent(phone: VirtualPhone, duration: bool | float) -> None:
+    _advance_until_idle(phone)
+    _require_live_call(phone)
+    phone.turn_started = phone.now
+    phone.spoken_texts.clear()
+    if duration is not True:
+        phone.sleep(duration)
         return
     before = len(phone.exchanges)
-    while not _noticed(phone.exchanges[before:]):
-        if not phone.fire():
-            raise _Unmet(Mismatch("the flow", "does something by itself", f"waits for {waits_for(phone)}"))
+    while not _is_noticeable(phone.exchanges[before:]):
+        if not phone.fire_next():
+            raise _StepFailed(Mismatch("the flow", "does something by itself", f"waits for {describe_wait(phone)}"))
 
 
-def _noticed(exchanges: Iterable[Exchange]) -> bool:
-    return any(did(action) or _entered(action) for exchange in exchanges for action in exchange.actions)
+def _is_noticeable(exchanges: Iterable[Exchange]) -> bool:
+    return any(
+        describe_action(action) or _is_node_entered(action) for exchange in exchanges for action in exchange.actions
+    )
 
 
-def _entered(action: actions.AnyAction) -> bool:
-    return isinstance(action, actions.Note) and action.type == "node.entered"
+def _is_node_entered(action: actions.AnyAction) -> bool:
+    return isinstance(action, actions.EmitEvent) and action.type == "node.entered"
 
 
-def _outside(phone: Phone, how: steps.OutsideStep) -> None:
+def _apply_external_step(phone: VirtualPhone, step: steps.ExternalStep) -> None:
     """A step goes before what is given for the node."""
-    if not _until(phone, lambda: not phone.playing and phone.pending is not None and fits(how, phone.pending)):
-        kind = how.__struct_fields__[0]
-        raise _Unmet(Mismatch("the flow", f"waits for a {kind}", f"waits for {waits_for(phone)}"))
-    phone.said.clear()
-    phone.ends(how)
+    if not _advance_until(
+        phone, lambda: not phone.is_playing and phone.pending_action is not None and can_end(step, phone.pending_action)
+    ):
+        kind = step.__struct_fields__[0]
+        raise _StepFailed(Mismatch("the flow", f"waits for a {kind}", f"waits for {describe_wait(phone)}"))
+    phone.spoken_texts.clear()
+    phone.end_pending_action(step)
 
 
-def waits_for(phone: Phone) -> str:
+def describe_wait(phone: VirtualPhone) -> str:
     """What would make the call go on."""
     if phone.session.ended:
         return "nothing: the call has ended"
-    if phone.playing:
+    if phone.is_playing:
         return "the end of a prompt"
-    if phone.pending:
-        return f"a {ENDED_BY[type(phone.pending)]} to end"
-    return "the caller" if phone.asking else "time to pass"
+    if phone.pending_action:
+        return f"a {STEP_KEY_BY_ACTION[type(phone.pending_action)]} to end"
+    return "the caller" if phone.is_asking else "time to pass"

@@ -12,13 +12,13 @@ from msgspec import Meta
 
 from vocelio.engine.hours import OpeningHours
 
-OVER_A_PROMPT = 0.5  # seconds into a prompt at which `interrupts: true` cuts in
+DEFAULT_INTERRUPT_SECONDS = 0.5  # seconds into a prompt at which `interrupts: true` cuts in
 
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 Keys = Annotated[str, Meta(pattern=r"^[0-9*#A-D]+$", max_length=64)]
 Seconds = Annotated[float, Meta(ge=0, le=14_400)]
-TransferHow = Literal["answered", "busy", "no_answer", "failed"]
-QueueHow = Literal["answered", "timeout", "callback", "failed"]
+TransferResult = Literal["answered", "busy", "no_answer", "failed"]
+QueueResult = Literal["answered", "timeout", "callback", "failed"]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -72,55 +72,55 @@ class Reconnects(Step, frozen=True):
     reconnects: bool
 
 
-class Operator(Step, frozen=True):
+class OperatorCommand(Step, frozen=True):
     """An operator's command: say a text, jump to a node, transfer to a department, hang up."""
 
     operator: Literal["say", "jump", "transfer", "hang_up"]
     value: str = ""
 
 
-class Transfer(Step, frozen=True):
+class TransferStep(Step, frozen=True):
     """How ringing somebody ends, after so many seconds (of ringing, or of talking)."""
 
-    transfer: TransferHow
+    transfer: TransferResult
     seconds: Seconds = 10.0
 
 
-class Queue(Step, frozen=True):
+class QueueStep(Step, frozen=True):
     """How waiting in a queue ends."""
 
-    queue: QueueHow
+    queue: QueueResult
     seconds: Seconds = 30.0
 
 
-class Answer(Step, frozen=True):
+class HttpReply(Step, frozen=True):
     """An HTTP reply; a ``body`` that is left out was not JSON."""
 
     status: Annotated[int, Meta(ge=100, le=599)] = 200
     body: Any = None
 
 
-class Reply(Step, frozen=True):
+class ReplyStep(Step, frozen=True):
     """How a request ends."""
 
-    reply: Answer | Literal["timeout", "error"]
+    reply: HttpReply | Literal["timeout", "error"]
     seconds: Seconds = 0.2
 
 
-class Recorded(Step, frozen=True):
+class RecordedMessage(Step, frozen=True):
     """How long the caller spoke; 0 is a recording with nothing in it."""
 
     seconds: Seconds
     url: str = ""
 
 
-class Recording(Step, frozen=True):
+class RecordingStep(Step, frozen=True):
     """How a recording ends."""
 
-    recording: Recorded
+    recording: RecordedMessage
 
 
-class Sent(Step, frozen=True):
+class RequestExpectation(Step, frozen=True):
     """The newest request; of ``json`` and ``headers`` only what is named is compared."""
 
     method: str | None = None
@@ -142,7 +142,7 @@ class Expectation(Step, frozen=True):
     department: str | None = None
     number: str | None = None
     sip: str | None = None
-    request: Sent | None = None
+    request: RequestExpectation | None = None
 
 
 class Expect(Step, frozen=True):
@@ -152,24 +152,25 @@ class Expect(Step, frozen=True):
 
 
 CallerStep = Says | Mumbles | Presses | Silent | HangsUp
-OutsideStep = Transfer | Queue | Reply | Recording
-AnyStep = CallerStep | OutsideStep | Hears | Expect | Operator | Reconnects
+ExternalStep = TransferStep | QueueStep | ReplyStep | RecordingStep
+AnyStep = CallerStep | ExternalStep | Hears | Expect | OperatorCommand | Reconnects
 
-STEPS: dict[str, type[AnyStep]] = {
+STEP_TYPES: dict[str, type[AnyStep]] = {
     kind.__struct_fields__[0]: kind
     for kind in (
-        Hears, Says, Mumbles, Presses, Silent, HangsUp, Reconnects, Operator, Transfer, Queue, Reply, Recording, Expect
+        *(Hears, Says, Mumbles, Presses, Silent, HangsUp, Reconnects, OperatorCommand),
+        *(TransferStep, QueueStep, ReplyStep, RecordingStep, Expect),
     )
-}  # fmt: skip
-OUTSIDE: dict[str, type[OutsideStep]] = {
-    "transfer": Transfer,
-    "queue": Queue,
-    "reply": Reply,
-    "recording": Recording,
+}
+EXTERNAL_STEP_TYPES: dict[str, type[ExternalStep]] = {
+    "transfer": TransferStep,
+    "queue": QueueStep,
+    "reply": ReplyStep,
+    "recording": RecordingStep,
 }
 
 
-class GivenTenant(Step, frozen=True):
+class SetupTenant(Step, frozen=True):
     """Whose flow it is."""
 
     id: str = "example"
@@ -178,7 +179,7 @@ class GivenTenant(Step, frozen=True):
     time_zone: str = "America/Los_Angeles"
 
 
-class Given(Step, frozen=True):
+class Setup(Step, frozen=True):
     """What is so when the call begins. ``variables`` replace the flow's own first values.
 
     ``nodes`` say how the world outside answers at a node, whenever the call comes there.
@@ -188,24 +189,24 @@ class Given(Step, frozen=True):
     number: Annotated[str, Meta(pattern=r"^\+[1-9][0-9]{4,14}$")] = "+13105550199"
     at: Annotated[datetime, Meta(tz=True)] = datetime.fromisoformat("2026-03-03T10:00:00-08:00")
     seed: str = "scenario"
-    tenant: GivenTenant = GivenTenant()
+    tenant: SetupTenant = SetupTenant()
     departments: dict[str, str] = {}
     hours: dict[str, OpeningHours] = {}
     variables: dict[str, Any] = {}
     nodes: dict[str, Any] = {}  # OutsideStep, which the reader makes of it
 
 
-NESTED: dict[str, type[Step]] = {
+NESTED_STRUCTS: dict[str, type[Step]] = {
     "expect": Expectation,
-    "request": Sent,
-    "reply": Answer,
-    "recording": Recorded,
-    "tenant": GivenTenant,
+    "request": RequestExpectation,
+    "reply": HttpReply,
+    "recording": RecordedMessage,
+    "tenant": SetupTenant,
 }
 """The structs within structs, by the key that they stand under."""
 
 
-class Placed(msgspec.Struct, frozen=True):
+class LocatedStep(msgspec.Struct, frozen=True):
     """A step and the line of the file where it stands."""
 
     line: int
@@ -217,14 +218,14 @@ class Scenario(msgspec.Struct, frozen=True):
 
     name: str
     line: int
-    given: Given
-    steps: tuple[Placed, ...]
+    setup: Setup
+    steps: tuple[LocatedStep, ...]
 
 
-def step_text(step: AnyStep) -> str:
+def format_step(step: AnyStep) -> str:
     """The step as it could stand in the file."""
-    return ", ".join(f"{key}: {_plain(value)}" for key, value in msgspec.to_builtins(step).items())
+    return ", ".join(f"{key}: {_format_value(value)}" for key, value in msgspec.to_builtins(step).items())
 
 
-def _plain(value: Any) -> str:
+def _format_value(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

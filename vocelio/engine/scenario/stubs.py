@@ -1,11 +1,11 @@
 """What a flow asks of the world outside, and the events by which it ends."""
 
 from vocelio.engine import actions, events
-from vocelio.engine.scenario.steps import Answer, OutsideStep, Queue, Recording, Reply, Transfer
+from vocelio.engine.scenario.steps import ExternalStep, HttpReply, QueueStep, RecordingStep, ReplyStep, TransferStep
 
-Outside = actions.Transfer | actions.Queue | actions.Request | actions.Record
+ExternalAction = actions.Transfer | actions.Queue | actions.Request | actions.Record
 
-ENDED_BY: dict[type, str] = {
+STEP_KEY_BY_ACTION: dict[type, str] = {
     actions.Transfer: "transfer",
     actions.Queue: "queue",
     actions.Request: "reply",
@@ -14,28 +14,28 @@ ENDED_BY: dict[type, str] = {
 """The key of the step that ends it."""
 
 
-def fits(how: OutsideStep, pending: Outside) -> bool:
+def can_end(step: ExternalStep, pending: ExternalAction) -> bool:
     """Whether what is under way can end so."""
-    return how.__struct_fields__[0] == ENDED_BY[type(pending)]
+    return step.__struct_fields__[0] == STEP_KEY_BY_ACTION[type(pending)]
 
 
-def lasts(how: OutsideStep) -> float:
+def duration_seconds(step: ExternalStep) -> float:
     """Seconds until it ends."""
-    return how.recording.seconds if isinstance(how, Recording) else how.seconds
+    return step.recording.seconds if isinstance(step, RecordingStep) else step.seconds
 
 
-def ended(how: OutsideStep, at: float, known: str) -> events.AnyEvent:
+def to_event(step: ExternalStep, at: float, action_id: str) -> events.AnyEvent:
     """The event that tells it to the flow; whether a status is an error is for the node to say."""
-    match how:
-        case Transfer():
-            return events.TransferEnded(at, known, how.transfer, how.seconds)
-        case Queue():
-            return events.QueueEnded(at, known, how.queue)
-        case Recording(recording=made):
-            return events.RecordingEnded(at, known, made.seconds, made.url)
-        case Reply(reply=Answer(status=status, body=body)):
-            return events.ReplyArrived(at, known, "ok", status, body)
-        case Reply(reply="timeout"):
-            return events.ReplyArrived(at, known, "timeout")
-        case Reply():
-            return events.ReplyArrived(at, known, "error")
+    match step:
+        case TransferStep():
+            return events.TransferEnded(at, action_id, step.transfer, step.seconds)
+        case QueueStep():
+            return events.QueueEnded(at, action_id, step.queue)
+        case RecordingStep(recording=made):
+            return events.RecordingEnded(at, action_id, made.seconds, made.url)
+        case ReplyStep(reply=HttpReply(status=status, body=body)):
+            return events.RequestEnded(at, action_id, "ok", status, body)
+        case ReplyStep(reply="timeout"):
+            return events.RequestEnded(at, action_id, "timeout")
+        case ReplyStep():
+            return events.RequestEnded(at, action_id, "error")

@@ -16,15 +16,26 @@ from vocelio.engine.errors import EngineError
 MAX_CHARACTERS = 300_000  # a thousand scenarios; the reader takes some microseconds for each
 MAX_VALUES = 50_000
 MAX_DEPTH = 30
-TEXTS = ("name", "hears", "says", "partial", "presses", "node", "value", "caller", "number", "seed", "at")
-DATA = ("variables", "body", "json")
-WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
-TAG = "tag:yaml.org,2002:"
-KINDS = ("null", "bool", "int", "float", "timestamp", "value", "merge", "str", "seq", "map")  # what YAML finds itself
-INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
-DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+\Z")
+TEXT_KEYS = ("name", "hears", "says", "partial", "presses", "node", "value", "caller", "number", "seed", "at")
+FREE_FORM_KEYS = ("variables", "body", "json")
+WORD_VALUES: dict[str, Any] = {"true": True, "false": False, "null": None, "~": None, "": None}
+TAG_PREFIX = "tag:yaml.org,2002:"
+ALLOWED_TAGS = (
+    "null",
+    "bool",
+    "int",
+    "float",
+    "timestamp",
+    "value",
+    "merge",
+    "str",
+    "seq",
+    "map",
+)  # what YAML finds itself
+INTEGER_PATTERN = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
+DECIMAL_PATTERN = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+\Z")
 
-Lines = dict[str, int]
+LineNumbers = dict[str, int]
 
 
 class YamlError(EngineError):
@@ -35,7 +46,7 @@ class YamlError(EngineError):
         super().__init__(message)
 
 
-def read(text: str) -> tuple[Any, Lines]:
+def load_yaml(text: str) -> tuple[Any, LineNumbers]:
     """The document and the lines of its values, by paths such as ``$.scenarios[0].name``. Raises YamlError."""
     if len(text) > MAX_CHARACTERS:
         raise YamlError(1, f"a scenario file has at most {MAX_CHARACTERS:,} characters, this one {len(text):,}")
@@ -48,32 +59,35 @@ def read(text: str) -> tuple[Any, Lines]:
         raise YamlError(1, f"not YAML: {str(error).splitlines()[0]}") from error
     if root is None:
         raise YamlError(1, "the file is empty")
-    walk = _Walk()
-    return walk.value(root, "$", 0), walk.lines
+    walk = _NodeReader()
+    return walk.read_value(root, "$", 0), walk.line_numbers
 
 
-class _Walk:
+class _NodeReader:
     """From YAML's nodes to values, counting."""
 
     def __init__(self) -> None:
-        self.lines: Lines = {}
-        self._values = 0
+        self.line_numbers: LineNumbers = {}
+        self._value_count = 0
 
-    def value(self, node: yaml.Node, path: str, depth: int, text: bool = False, data: bool = False) -> Any:
+    def read_value(self, node: yaml.Node, path: str, depth: int, as_text: bool = False, free_form: bool = False) -> Any:
         line = node.start_mark.line + 1
-        self.lines.setdefault(path, line)
-        self._values += 1
-        if self._values > MAX_VALUES or depth > MAX_DEPTH:
+        self.line_numbers.setdefault(path, line)
+        self._value_count += 1
+        if self._value_count > MAX_VALUES or depth > MAX_DEPTH:
             raise YamlError(line, f"more than {MAX_VALUES:,} values, or nested deeper than {MAX_DEPTH}")
-        if node.tag.removeprefix(TAG) not in KINDS:
+        if node.tag.removeprefix(TAG_PREFIX) not in ALLOWED_TAGS:
             raise YamlError(line, f"tags are not used here: {node.tag[:60]}")
         if isinstance(node, yaml.SequenceNode):
-            return [self.value(item, f"{path}[{i}]", depth + 1, text, data) for i, item in enumerate(node.value)]
+            return [
+                self.read_value(item, f"{path}[{i}]", depth + 1, as_text, free_form)
+                for i, item in enumerate(node.value)
+            ]
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path, depth, data)
-        return _scalar(node, text)
+            return self._read_mapping(node, path, depth, free_form)
+        return _read_scalar(node, as_text)
 
-    def _mapping(self, node: yaml.MappingNode, path: str, depth: int, data: bool) -> dict[str, Any]:
+    def _read_mapping(self, node: yaml.MappingNode, path: str, depth: int, free_form: bool) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
@@ -82,16 +96,16 @@ class _Walk:
             key = str(key_node.value)
             if key in found:
                 raise YamlError(line, f"`{key[:40]}` is there twice")
-            self.lines[f"{path}.{key}"] = line
-            free = data or key in DATA
-            found[key] = self.value(value_node, f"{path}.{key}", depth + 1, key in TEXTS and not free, free)
+            self.line_numbers[f"{path}.{key}"] = line
+            free = free_form or key in FREE_FORM_KEYS
+            found[key] = self.read_value(value_node, f"{path}.{key}", depth + 1, key in TEXT_KEYS and not free, free)
         return found
 
 
-def _scalar(node: yaml.Node, text: bool) -> Any:
+def _read_scalar(node: yaml.Node, as_text: bool) -> Any:
     written = str(node.value)
-    if text or getattr(node, "style", None):
+    if as_text or getattr(node, "style", None):
         return written
-    if INTEGER.match(written):
+    if INTEGER_PATTERN.match(written):
         return int(written)
-    return float(written) if DECIMAL.match(written) else WORDS.get(written, written)
+    return float(written) if DECIMAL_PATTERN.match(written) else WORD_VALUES.get(written, written)

@@ -12,9 +12,9 @@ from liquid.exceptions import LoopIterationLimitError
 from liquid.token import Token
 from liquid.undefined import UNDEFINED, Undefined, is_undefined
 
-MAX_WORK = 200_000  # units of about 0.1 us: characters and elements that filters handle, and the costs below
-_LOOP_STEP = 20
-_LOOK_UP = 20
+MAX_WORK_UNITS = 200_000  # units of about 0.1 us: characters and elements that filters handle, and the costs below
+_LOOP_STEP_COST = 20
+_LOOKUP_COST = 20
 
 
 def length_of(value: object) -> int:
@@ -24,42 +24,44 @@ def length_of(value: object) -> int:
     return len(value) if isinstance(value, str | list | tuple | dict) else 0
 
 
-class Missing(Undefined):
+class TrackedUndefined(Undefined):
     """A name that nothing stands behind: it prints as nothing, and is remembered when it does."""
 
-    __slots__ = ("_path", "_seen")
+    __slots__ = ("_missing_names", "_path")
 
-    def __init__(self, path: str, seen: list[str]) -> None:
+    def __init__(self, path: str, missing_names: list[str]) -> None:
         super().__init__(path)
         self._path = path
-        self._seen = seen
+        self._missing_names = missing_names
 
     def __str__(self) -> str:
-        self._seen.append(self._path)
+        self._missing_names.append(self._path)
         return ""
 
 
-class Budgeted(RenderContext):
+class BudgetedContext(RenderContext):
     """One rendering. ``missing`` are the undefined names that were printed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.missing: list[str] = []
-        self._work = 0
+        self.missing_names: list[str] = []
+        self._work_spent = 0
 
     def spend(self, units: int) -> None:
         """Raises LoopIterationLimitError when the budget is used up."""
-        self._work += units
-        if self._work > MAX_WORK:
+        self._work_spent += units
+        if self._work_spent > MAX_WORK_UNITS:
             raise LoopIterationLimitError("the template takes too long", token=None)
 
     def get(self, path: list[object], *, token: Token | None, default: object = UNDEFINED) -> object:
         """See RenderContext."""
         found = super().get(path, token=token, default=default)
-        self.spend(_LOOK_UP + length_of(found) // 50)  # it may be compared, or searched
-        return Missing(".".join(str(part) for part in path), self.missing) if is_undefined(found) else found
+        self.spend(_LOOKUP_COST + length_of(found) // 50)  # it may be compared, or searched
+        return (
+            TrackedUndefined(".".join(str(part) for part in path), self.missing_names) if is_undefined(found) else found
+        )
 
     def raise_for_loop_limit(self, length: int = 1) -> None:
         """See RenderContext: called when a loop begins."""
-        self.spend(_LOOP_STEP * length)
+        self.spend(_LOOP_STEP_COST * length)
         super().raise_for_loop_limit(length)

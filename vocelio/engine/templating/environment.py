@@ -15,53 +15,53 @@ from liquid.exceptions import LiquidError
 from liquid.expression import Expression
 
 from vocelio.engine.diagnostics import did_you_mean
-from vocelio.engine.templating.budget import Budgeted
+from vocelio.engine.templating.budget import BudgetedContext
 from vocelio.engine.templating.filters import FILTERS
 
-MAX_SOURCE = 5_000  # characters: about six minutes of speech
-MAX_OUTPUT = 10_000  # bytes
-MAX_LOOP = 200  # rounds of a loop, all of its inner loops together
-MAX_MARKS = 300  # tags and outputs in one text
-_BLANKS = re.compile(r"\s{61}")  # a long row of them takes the library's lexer time by its square
+MAX_SOURCE_CHARACTERS = 5_000  # characters: about six minutes of speech
+MAX_OUTPUT_BYTES = 10_000  # bytes
+MAX_LOOP_ITERATIONS = 200  # rounds of a loop, all of its inner loops together
+MAX_TEMPLATE_TAGS = 300  # tags and outputs in one text
+_LONG_WHITESPACE = re.compile(r"\s{61}")  # a long row of them takes the library's lexer time by its square
 MAX_BRACKETS = 50  # nested, they take time by their square
-TAGS = {"if", "unless", "case", "for", "break", "continue", "assign", "capture", "comment", "echo", "#"}
-_PARSER_TAGS = {"content", "output", "illegal"}  # the library's own words for what is not a tag
+ALLOWED_TAGS = {"if", "unless", "case", "for", "break", "continue", "assign", "capture", "comment", "echo", "#"}
+_INTERNAL_TAGS = {"content", "output", "illegal"}  # the library's own words for what is not a tag
 
 
-class _Bound(BoundTemplate):
-    context_class = Budgeted
+class _BudgetedTemplate(BoundTemplate):
+    context_class = BudgetedContext
 
 
-class _Phone(Environment):
+class PhoneEnvironment(Environment):
     """The library's limits on loops and output are off by default."""
 
-    loop_iteration_limit = MAX_LOOP
-    output_stream_limit = MAX_OUTPUT
+    loop_iteration_limit = MAX_LOOP_ITERATIONS
+    output_stream_limit = MAX_OUTPUT_BYTES
     local_namespace_limit = 20_000
     block_nesting_limit = 10
-    template_class = _Bound
+    template_class = _BudgetedTemplate
 
     def __init__(self) -> None:
         super().__init__()
-        self.tags = {name: tag for name, tag in self.tags.items() if name in TAGS | _PARSER_TAGS}
+        self.tags = {name: tag for name, tag in self.tags.items() if name in ALLOWED_TAGS | _INTERNAL_TAGS}
         self.filters = dict(FILTERS)
 
 
-_ENVIRONMENT = _Phone()
+_ENVIRONMENT = PhoneEnvironment()
 
 
-def compile_source(source: str) -> BoundTemplate:
+def compile_template(source: str) -> BoundTemplate:
     """The compiled text. Raises ValueError with what is wrong with its form."""
-    if _BLANKS.search(source):
+    if _LONG_WHITESPACE.search(source):
         raise ValueError("a text with tags or values has no more than 60 blanks in a row")
     if source.count("[") > MAX_BRACKETS:
         raise ValueError(f"a text has at most {MAX_BRACKETS} brackets")
-    if source.count("{{") + source.count("{%") > MAX_MARKS:
-        raise ValueError(f"a text has at most {MAX_MARKS} tags and values")
+    if source.count("{{") + source.count("{%") > MAX_TEMPLATE_TAGS:
+        raise ValueError(f"a text has at most {MAX_TEMPLATE_TAGS} tags and values")
     try:
         bound = _ENVIRONMENT.from_string(source)
         for node in bound.nodes:
-            _check(node, bound)
+            _check_node(node, bound)
     except LiquidError as error:
         raise ValueError(f"not a Liquid template: {error.message}") from error
     except (RecursionError, ArithmeticError) as error:
@@ -69,20 +69,20 @@ def compile_source(source: str) -> BoundTemplate:
     return bound
 
 
-def names_read(bound: BoundTemplate) -> tuple[tuple[str, ...], ...]:
+def referenced_variables(template: BoundTemplate) -> tuple[tuple[str, ...], ...]:
     """The variables' paths that it reads from outside, such as ``("tenant", "name")``, sorted.
 
     Raises ValueError for a filter that does not exist.
     """
-    analysis = bound.analyze()
+    analysis = template.analyze()
     for name in analysis.filters:
         if name not in FILTERS:
             hint = did_you_mean(name[:64], FILTERS)
             raise ValueError(f"there is no filter `{name[:64]}`" + (f", {hint}" if hint else ""))
-    return tuple(sorted({_plain(v.segments) for found in analysis.globals.values() for v in found}))
+    return tuple(sorted({_static_prefix(v.segments) for found in analysis.globals.values() for v in found}))
 
 
-def _plain(segments: Sequence[object]) -> tuple[str, ...]:
+def _static_prefix(segments: Sequence[object]) -> tuple[str, ...]:
     """The leading names of a path: what follows an index or a name in brackets cannot be told beforehand."""
     plain: list[str] = []
     for segment in segments:
@@ -92,22 +92,22 @@ def _plain(segments: Sequence[object]) -> tuple[str, ...]:
     return tuple(plain)
 
 
-def _check(node: Node, bound: BoundTemplate) -> None:
+def _check_node(node: Node, template: BoundTemplate) -> None:
     for expression in node.expressions():
-        for part in _parts(expression):
-            _check_part(part)
-    for child in node.children(Budgeted(bound), include_partials=False):
-        _check(child, bound)
+        for part in _walk_expression(expression):
+            _check_expression(part)
+    for child in node.children(BudgetedContext(template), include_partials=False):
+        _check_node(child, template)
 
 
-def _check_part(part: Expression) -> None:
-    if isinstance(part, RangeLiteral) and not isinstance(part, _Range):
+def _check_expression(expression: Expression) -> None:
+    if isinstance(expression, RangeLiteral) and not isinstance(expression, _BoundedRange):
         raise ValueError("a range stands only in `for`")
-    if isinstance(part, Path) and not isinstance(part.path[0], str):
+    if isinstance(expression, Path) and not isinstance(expression.path[0], str):
         raise ValueError("a variable's name cannot be made up at run time")
 
 
-def _parts(expression: Expression) -> Iterator[Expression]:
+def _walk_expression(expression: Expression) -> Iterator[Expression]:
     """All of it, from the left: without recursion, as a condition of n words is n deep and would take n * n steps."""
     ahead = [expression]
     while ahead:
@@ -117,16 +117,16 @@ def _parts(expression: Expression) -> Iterator[Expression]:
                 raise ValueError("`for` takes no `offset`")
             if isinstance(part.iterable, RangeLiteral):
                 literal = part.iterable
-                part.iterable = _Range(literal.token, literal.start, literal.stop)
+                part.iterable = _BoundedRange(literal.token, literal.start, literal.stop)
         yield part
         ahead.extend(reversed([*part.children()]))
 
 
-class _Range(RangeLiteral):
+class _BoundedRange(RangeLiteral):
     """``(1..n)`` in a ``for``: checked before ``reversed`` makes a list of it."""
 
     def _make_range(self, start: object, stop: object) -> range:
         made = super()._make_range(start, stop)
-        if made.stop - made.start > MAX_LOOP:
+        if made.stop - made.start > MAX_LOOP_ITERATIONS:
             raise LiquidError("the range is too long", token=self.token)
         return made

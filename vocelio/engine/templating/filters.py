@@ -15,29 +15,29 @@ from liquid import Environment, RenderContext
 from liquid.exceptions import FilterArgumentError, LiquidError
 
 from vocelio.engine.templating import speech_format
-from vocelio.engine.templating.budget import Budgeted, length_of
+from vocelio.engine.templating.budget import BudgetedContext, length_of
 
-MAX_INPUT = 10_000  # characters of a text, or elements of a list
+MAX_INPUT_LENGTH = 10_000  # characters of a text, or elements of a list
 MAX_NUMBER = 10**30
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_LIBRARY = (
+_LIBRARY_FILTERS = (
     "abs", "append", "at_least", "at_most", "capitalize", "ceil", "compact", "concat", "default", "divided_by",
     "downcase", "first", "floor", "last", "lstrip", "minus", "modulo", "plus", "prepend", "remove", "reverse",
     "round", "rstrip", "size", "slice", "split", "squish", "strip", "times", "truncate", "truncatewords", "upcase",
     "url_encode",
 )  # fmt: skip
-_FORMAT = re.compile(r"(%-?[aAbBdeHIjmMpSyY%]|[^%]){1,60}")  # of the C library's formats, those that stay short
+_DATE_FORMAT = re.compile(r"(%-?[aAbBdeHIjmMpSyY%]|[^%]){1,60}")  # of the C library's formats, those that stay short
 
 
-def _within(value: object) -> None:
-    if length_of(value) > MAX_INPUT:
-        raise FilterArgumentError(f"takes at most {MAX_INPUT:,} characters or elements", token=None)
+def _check_size(value: object) -> None:
+    if length_of(value) > MAX_INPUT_LENGTH:
+        raise FilterArgumentError(f"takes at most {MAX_INPUT_LENGTH:,} characters or elements", token=None)
     if isinstance(value, int | float) and abs(value) > MAX_NUMBER:
         raise FilterArgumentError("the number is too large", token=None)
 
 
-def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _bound_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     wants_context = getattr(function, "with_context", False)
 
     def bounded(*values: Any, context: RenderContext, **options: Any) -> Any:
@@ -45,8 +45,8 @@ def _bounded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             options["context"] = context
         try:
             for value in (*values, *options.values()):
-                _within(value)
-            if isinstance(context, Budgeted):
+                _check_size(value)
+            if isinstance(context, BudgetedContext):
                 context.spend(sum(length_of(value) for value in values) + 10)
             return function(*values, **options)
         except LiquidError as error:
@@ -64,55 +64,55 @@ def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _join(values: Any, separator: Any = " ") -> str:
+def _join_filter(values: Any, separator: Any = " ") -> str:
     """The elements as one text."""
     parts = [str(value) for value in values] if isinstance(values, list | tuple) else [str(values)]
-    _within_text(len(str(separator)) * len(parts) + sum(len(part) for part in parts))
+    _check_text_length(len(str(separator)) * len(parts) + sum(len(part) for part in parts))
     return str(separator).join(parts)
 
 
-def _replace(text: Any, old: Any, new: Any = "") -> str:
+def _replace_filter(text: Any, old: Any, new: Any = "") -> str:
     """Every ``old`` in the text as ``new``."""
-    _within_text(len(str(text)) + len(str(new)) * str(text).count(str(old)))
+    _check_text_length(len(str(text)) + len(str(new)) * str(text).count(str(old)))
     return str(text).replace(str(old), str(new))
 
 
-def _within_text(length: int) -> None:
-    if length > MAX_INPUT:
+def _check_text_length(length: int) -> None:
+    if length > MAX_INPUT_LENGTH:
         raise FilterArgumentError("makes the text too long", token=None)
 
 
-def _money(value: Any, currency: Any = "USD") -> str:
+def _money_filter(value: Any, currency: Any = "USD") -> str:
     """An amount as it is said: ``12.5`` is "12 dollars and 50 cents"."""
     amount = Decimal(str(value).strip().removeprefix("$").replace(",", ""))
     if not amount.is_finite():
         raise ValueError("not an amount")
-    return speech_format.money(amount, str(currency))
+    return speech_format.format_money(amount, str(currency))
 
 
 @_with_context
-def _date(value: Any, form: Any = "", *, context: RenderContext) -> str:
+def _date_filter(value: Any, form: Any = "", *, context: RenderContext) -> str:
     """A day as it is said, or as a ``form`` such as ``%H:%M`` writes it. Takes "now", "today" and ISO 8601."""
-    moment = _moment(value, context)
+    moment = _parse_moment(value, context)
     if moment is None or isinstance(moment, time):
         return ""
     if not form:
-        return speech_format.spoken_date(moment)
-    if not _FORMAT.fullmatch(str(form)):
+        return speech_format.format_date(moment)
+    if not _DATE_FORMAT.fullmatch(str(form)):
         raise FilterArgumentError(f"the form `{str(form)[:60]}` cannot be used", token=None)
     return moment.strftime(str(form))
 
 
 @_with_context
-def _time(value: Any, *, context: RenderContext) -> str:
+def _time_filter(value: Any, *, context: RenderContext) -> str:
     """A time of day as it is said. Takes "now", ISO 8601 and "14:30"."""
-    moment = _moment(value, context)
+    moment = _parse_moment(value, context)
     if isinstance(moment, datetime):
         moment = moment.time()
-    return speech_format.spoken_time(moment) if isinstance(moment, time) else ""
+    return speech_format.format_time(moment) if isinstance(moment, time) else ""
 
 
-def _moment(value: Any, context: RenderContext) -> date | time | None:
+def _parse_moment(value: Any, context: RenderContext) -> date | time | None:
     """What is meant by ``value``; an instant with a zone is turned into the zone of ``now``."""
     now = context.resolve("now")
     moment = value
@@ -130,17 +130,20 @@ def _moment(value: Any, context: RenderContext) -> date | time | None:
     return moment if isinstance(moment, date | time) else None
 
 
-def _filters() -> dict[str, Callable[..., Any]]:
+def _build_filters() -> dict[str, Callable[..., Any]]:
     library: dict[str, Any] = dict(Environment().filters)
     own = {
-        "join": _join,
-        "replace": _replace,
-        "digits": speech_format.digits,
-        "money": _money,
-        "date": _date,
-        "time": _time,
+        "join": _join_filter,
+        "replace": _replace_filter,
+        "digits": speech_format.spell_digits,
+        "money": _money_filter,
+        "date": _date_filter,
+        "time": _time_filter,
     }
-    return {name: _bounded(name, function) for name, function in {**{n: library[n] for n in _LIBRARY}, **own}.items()}
+    return {
+        name: _bound_filter(name, function)
+        for name, function in {**{n: library[n] for n in _LIBRARY_FILTERS}, **own}.items()
+    }
 
 
-FILTERS = _filters()
+FILTERS = _build_filters()

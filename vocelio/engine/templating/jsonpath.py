@@ -7,8 +7,8 @@ and names in brackets, after an optional ``$``.
 import re
 from typing import Any
 
-MAX_LENGTH = 200  # characters
-_STEP = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,6})\]|\[(?:"([^"\]]*)"|'([^'\]]*)')\]""")
+MAX_PATH_CHARACTERS = 200  # characters
+_STEP_PATTERN = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,6})\]|\[(?:"([^"\]]*)"|'([^'\]]*)')\]""")
 
 
 class JsonPath:
@@ -17,8 +17,8 @@ class JsonPath:
     __slots__ = ("_steps", "source")
 
     def __init__(self, source: str) -> None:
-        if len(source) > MAX_LENGTH:
-            raise ValueError(f"a path has at most {MAX_LENGTH} characters")
+        if len(source) > MAX_PATH_CHARACTERS:
+            raise ValueError(f"a path has at most {MAX_PATH_CHARACTERS} characters")
         self.source = source
         self._steps = _parse(source)
 
@@ -29,16 +29,16 @@ class JsonPath:
         """What is there. Raises LookupError when nothing is."""
         found = body
         for step in self._steps:
-            found = _step(found, step)
+            found = _descend(found, step)
         return found
 
 
-def _step(found: Any, step: str | int) -> Any:
-    match found, step:
+def _descend(value: Any, step: str | int) -> Any:
+    match value, step:
         case dict(), str():
-            return found[step]
+            return value[step]
         case list(), int():
-            return found[step]
+            return value[step]
         case _:
             raise LookupError(step)
 
@@ -49,7 +49,7 @@ def _parse(source: str) -> list[str | int]:
     steps: list[str | int] = []
     place = 0
     while place < len(written):
-        match = _STEP.match(written, place)
+        match = _STEP_PATTERN.match(written, place)
         if match is None:
             raise ValueError(f"not a path such as `customer.orders[0].total`: `{source}`")
         name, index, *quoted = match.groups()

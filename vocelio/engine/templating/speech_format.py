@@ -30,7 +30,7 @@ CURRENCIES = {
 }
 
 
-def digits(value: object) -> str:
+def spell_digits(value: object) -> str:
     """Letters and digits one by one: ``+1234`` is "1 2 3 4"."""
     return " ".join(character for character in str(value) if character.isalnum())
 
@@ -51,12 +51,12 @@ def ordinal(number: int) -> str:
     return f"{_TENS[tens]}-{_ORDINALS[ones]}" if ones else {20: "twentieth", 30: "thirtieth"}[number]
 
 
-def spoken_date(day: date) -> str:
+def format_date(day: date) -> str:
     """ "Tuesday the third of March"; a caller knows the year."""
     return f"{_WEEKDAYS[day.weekday()]} the {ordinal(day.day)} of {_MONTHS[day.month]}"
 
 
-def spoken_time(moment: time) -> str:
+def format_time(moment: time) -> str:
     """ "half past two in the afternoon"; seconds are left out."""
     hour, minute = moment.hour, moment.minute
     if minute == 0 and hour in (0, 12):
@@ -64,19 +64,19 @@ def spoken_time(moment: time) -> str:
     next_hour = (hour + 1) % 24
     match minute:
         case 0:
-            return f"{_hour(hour)} o'clock {_part(hour)}"
+            return f"{_hour_word(hour)} o'clock {_part_of_day(hour)}"
         case 15:
-            return f"quarter past {_hour(hour)} {_part(hour)}"
+            return f"quarter past {_hour_word(hour)} {_part_of_day(hour)}"
         case 30:
-            return f"half past {_hour(hour)} {_part(hour)}"
+            return f"half past {_hour_word(hour)} {_part_of_day(hour)}"
         case 45:
-            return f"quarter to {_hour(next_hour)} {_part(hour)}"
+            return f"quarter to {_hour_word(next_hour)} {_part_of_day(hour)}"
         case _:
             zero = "oh " if minute < 10 else ""
-            return f"{_hour(hour)} {zero}{cardinal(minute)} {_part(hour)}"
+            return f"{_hour_word(hour)} {zero}{cardinal(minute)} {_part_of_day(hour)}"
 
 
-def money(amount: Decimal, currency: str = "USD") -> str:
+def format_money(amount: Decimal, currency: str = "USD") -> str:
     """ "12 dollars and 50 cents", rounded half up to the smallest coin. Raises KeyError for an unknown currency."""
     one, many, one_part, many_parts = CURRENCIES[currency.upper()]
     smallest = int((abs(amount) * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
@@ -86,11 +86,11 @@ def money(amount: Decimal, currency: str = "USD") -> str:
     return ("minus " if amount < 0 and smallest else "") + " and ".join(said)
 
 
-def _hour(hour: int) -> str:
+def _hour_word(hour: int) -> str:
     return _ONES[hour % 12 or 12]
 
 
-def _part(hour: int) -> str:
+def _part_of_day(hour: int) -> str:
     if hour < 12:
         return "at night" if hour < 4 else "in the morning"
     if hour < 18:

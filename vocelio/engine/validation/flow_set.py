@@ -5,25 +5,25 @@ from typing import Any
 
 import msgspec
 
-from vocelio.engine.diagnostics import Problem
-from vocelio.engine.flow import NOTHING_KNOWN, FlowVersion, Known
-from vocelio.engine.validation.loader import MAX_BYTES, check
+from vocelio.engine.diagnostics import Diagnostic
+from vocelio.engine.flow import EMPTY_CONTEXT, FlowVersion, ValidationContext
+from vocelio.engine.validation.loader import MAX_FLOW_BYTES, validate_flow
 
-Checked = dict[str, tuple[FlowVersion | None, list[Problem]]]
+ValidationResults = dict[str, tuple[FlowVersion | None, list[Diagnostic]]]
 
 
-def check_all(documents: Mapping[str, bytes], known: Known = NOTHING_KNOWN) -> Checked:
+def validate_all(documents: Mapping[str, bytes], context: ValidationContext = EMPTY_CONTEXT) -> ValidationResults:
     """Each document by its name, checked; what other flows are called is what they are called here.
 
     ``known.flows`` are further versions, such as ``name@3``. Flows that call each other in a circle all have errors.
     """
-    calls = {name: _called(document) & documents.keys() for name, document in documents.items()}
-    reach = {name: _reach(name, calls) for name in documents}
-    versions, checked = dict(known.flows or {}), Checked()
+    calls = {name: _called_flows(document) & documents.keys() for name, document in documents.items()}
+    reach = {name: _reachable_flows(name, calls) for name in documents}
+    versions, checked = dict(context.flows or {}), ValidationResults()
     broken: set[str] = set()
     for name in sorted(documents, key=lambda name: (len(reach[name]), name)):
         callers = {other for other in documents if name in reach[other]}
-        version, problems = check(documents[name], _known(known, versions, name, callers, broken))
+        version, problems = validate_flow(documents[name], _context_for(context, versions, name, callers, broken))
         checked[name] = version, problems
         if version is None:
             broken.add(name)
@@ -32,14 +32,22 @@ def check_all(documents: Mapping[str, bytes], known: Known = NOTHING_KNOWN) -> C
     return {name: checked[name] for name in documents}
 
 
-def _known(known: Known, versions: dict[str, FlowVersion], name: str, callers: set[str], broken: set[str]) -> Known:
-    return msgspec.structs.replace(known, flows=dict(versions), name=name, callers=callers, broken=frozenset(broken))
+def _context_for(
+    context: ValidationContext,
+    versions: dict[str, FlowVersion],
+    name: str,
+    calling_flows: set[str],
+    broken_flows: set[str],
+) -> ValidationContext:
+    return msgspec.structs.replace(
+        context, flows=dict(versions), flow_name=name, calling_flows=calling_flows, broken_flows=frozenset(broken_flows)
+    )
 
 
-def _called(document: bytes) -> set[str]:
+def _called_flows(document: bytes) -> set[str]:
     """The newest versions that a document calls, as far as it can be read."""
     try:
-        raw = msgspec.json.decode(document) if len(document) <= MAX_BYTES else None
+        raw = msgspec.json.decode(document) if len(document) <= MAX_FLOW_BYTES else None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return set()
     nodes: Any = raw.get("nodes") if isinstance(raw, dict) else None
@@ -49,7 +57,7 @@ def _called(document: bytes) -> set[str]:
     }
 
 
-def _reach(name: str, calls: Mapping[str, set[str]]) -> set[str]:
+def _reachable_flows(name: str, calls: Mapping[str, set[str]]) -> set[str]:
     """Every flow that is called from this one, or from one that it calls; itself, if there is a circle."""
     reached: set[str] = set()
     ahead = [*calls[name]]

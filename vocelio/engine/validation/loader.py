@@ -11,119 +11,127 @@ from typing import Any
 
 import msgspec
 
-from vocelio.engine.decoding import INVALID, fields
-from vocelio.engine.diagnostics import Problem, Report, short
+from vocelio.engine.decoding import INVALID, decode_fields
+from vocelio.engine.diagnostics import Diagnostic, Diagnostics, truncate
 from vocelio.engine.errors import DocumentError
-from vocelio.engine.flow import NOTHING_KNOWN, Anywhere, Flow, FlowVersion, Known
+from vocelio.engine.flow import EMPTY_CONTEXT, Flow, FlowVersion, GlobalCommand, ValidationContext
 from vocelio.engine.node import Node
-from vocelio.engine.nodes import TYPES
+from vocelio.engine.nodes import NODE_TYPES
 from vocelio.engine.nodes.subflow import Subflow
-from vocelio.engine.validation.graph import check_wiring
-from vocelio.engine.validation.names import MAX_NAME, NAME, check_names
-from vocelio.engine.validation.partial_flow import draft
-from vocelio.engine.validation.references import check_surroundings
+from vocelio.engine.validation.graph import check_graph
+from vocelio.engine.validation.names import MAX_NAME_LENGTH, NAME_PATTERN, check_names
+from vocelio.engine.validation.partial_flow import build_partial_flow
+from vocelio.engine.validation.references import check_references
 
-MAX_BYTES = 500_000  # of JSON: the longest real flows have a few hundred nodes, a fifth of this
+MAX_FLOW_BYTES = 500_000  # of JSON: the longest real flows have a few hundred nodes, a fifth of this
 MAX_NODES = 2_000
-MAX_MARKS = 8_000  # tags and values of all texts, and conditions: to compile so many takes about a second
+MAX_FLOW_TEMPLATE_TAGS = 8_000  # tags and values of all texts, and conditions: to compile so many takes about a second
 
-_MARKS = (b"{{", b"{%", b'"when"', b"\\u006", b"\\u007")  # written with escapes, they are no fewer
+_TAG_MARKERS = (b"{{", b"{%", b'"when"', b"\\u006", b"\\u007")  # written with escapes, they are no fewer
 
-__all__ = ("Anywhere", "Flow", "FlowVersion", "Known", "check", "load")
+__all__ = ("Flow", "FlowVersion", "GlobalCommand", "ValidationContext", "load_flow", "validate_flow")
 
 
-def load(document: bytes, known: Known = NOTHING_KNOWN) -> FlowVersion:
+def load_flow(document: bytes, context: ValidationContext = EMPTY_CONTEXT) -> FlowVersion:
     """A version from JSON. Raises DocumentError with every problem found."""
-    version, problems = check(document, known)
+    version, problems = validate_flow(document, context)
     if version is None:
         raise DocumentError(problems)
     return version
 
 
-def check(document: bytes, known: Known = NOTHING_KNOWN) -> tuple[FlowVersion | None, list[Problem]]:
+def validate_flow(
+    document: bytes, context: ValidationContext = EMPTY_CONTEXT
+) -> tuple[FlowVersion | None, list[Diagnostic]]:
     """The version, if the document has no errors, and everything that was found."""
-    report = Report()
-    raw = _read(document, report)
+    report = Diagnostics()
+    raw = _parse_document(document, report)
     if raw is None:
-        return None, report.problems
-    pieces = fields(Flow, raw, "", report, "a flow", skip="nodes")
-    nodes = _nodes(raw, report)
-    subflows = _pinned(nodes, known.flows or {})
-    parts = draft(raw, pieces, nodes, subflows)
-    for look in (check_wiring, check_names):
+        return None, report.by_path
+    pieces = decode_fields(Flow, raw, "", report, "a flow", skipped_field="nodes")
+    nodes = _decode_nodes(raw, report)
+    subflows = _resolve_subflows(nodes, context.flows or {})
+    parts = build_partial_flow(raw, pieces, nodes, subflows)
+    for look in (check_graph, check_names):
         look(parts, report)
-    check_surroundings(parts, known, report)
-    if report.failed:
-        return None, report.problems
-    return FlowVersion(_id(document, subflows), Flow(nodes=nodes, **pieces), subflows), report.problems
+    check_references(parts, context, report)
+    if report.has_errors:
+        return None, report.by_path
+    return FlowVersion(_version_id(document, subflows), Flow(nodes=nodes, **pieces), subflows), report.by_path
 
 
-def _id(document: bytes, subflows: Mapping[str, FlowVersion]) -> str:
+def _version_id(document: bytes, subflows: Mapping[str, FlowVersion]) -> str:
     digest = sha256(document)
     for name, version in sorted(subflows.items()):
         digest.update(f"\0{name}\0{version.id}".encode())
     return digest.hexdigest()[:16]
 
 
-def _pinned(nodes: Mapping[str, Node], flows: Mapping[str, FlowVersion]) -> dict[str, FlowVersion]:
+def _resolve_subflows(nodes: Mapping[str, Node], flows: Mapping[str, FlowVersion]) -> dict[str, FlowVersion]:
     references = {node.reference: None for node in nodes.values() if isinstance(node, Subflow)}
     return {reference: flows[reference] for reference in references if reference in flows}
 
 
-def _read(document: bytes, report: Report) -> dict[str, Any] | None:
-    if len(document) > MAX_BYTES:
-        report.error("", "too-large", f"a flow has at most {MAX_BYTES:,} bytes, this one {len(document):,}")
+def _parse_document(document: bytes, diagnostics: Diagnostics) -> dict[str, Any] | None:
+    if len(document) > MAX_FLOW_BYTES:
+        diagnostics.error("", "too-large", f"a flow has at most {MAX_FLOW_BYTES:,} bytes, this one {len(document):,}")
         return None
-    if sum(map(document.count, _MARKS)) > MAX_MARKS:
-        report.error("", "too-large", f"a flow has at most {MAX_MARKS:,} tags, values and conditions in its texts")
+    if sum(map(document.count, _TAG_MARKERS)) > MAX_FLOW_TEMPLATE_TAGS:
+        diagnostics.error(
+            "", "too-large", f"a flow has at most {MAX_FLOW_TEMPLATE_TAGS:,} tags, values and conditions in its texts"
+        )
         return None
     try:
         raw = msgspec.json.decode(document)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        report.error("", "json", f"not JSON: {error}")
+        diagnostics.error("", "json", f"not JSON: {error}")
         return None
     if not isinstance(raw, dict):
-        report.error("", "json", "a flow is a JSON object")
+        diagnostics.error("", "json", "a flow is a JSON object")
         return None
     raw.pop("$schema", None)  # by which editors find the schema
     return raw
 
 
-def _nodes(raw: Mapping[str, Any], report: Report) -> dict[str, Node]:
+def _decode_nodes(raw: Mapping[str, Any], diagnostics: Diagnostics) -> dict[str, Node]:
     if "nodes" not in raw:
-        report.error("nodes", "missing", "a flow needs `nodes`")
+        diagnostics.error("nodes", "missing", "a flow needs `nodes`")
         return {}
     every = raw["nodes"]
     if not isinstance(every, dict) or not every:
-        report.error("nodes", "value", "`nodes` is an object with at least one node")
+        diagnostics.error("nodes", "value", "`nodes` is an object with at least one node")
         return {}
     if len(every) > MAX_NODES:
-        report.error("nodes", "too-many", f"a flow has at most {MAX_NODES:,} nodes, not {len(every):,}")
+        diagnostics.error("nodes", "too-many", f"a flow has at most {MAX_NODES:,} nodes, not {len(every):,}")
         return {}
-    nodes = {name: _node(name, written, report) for name, written in every.items() if not report.full}
+    nodes = {
+        name: _decode_node(name, written, diagnostics) for name, written in every.items() if not diagnostics.is_full
+    }
     return {name: node for name, node in nodes.items() if node is not None}
 
 
-def _node(name: str, raw: Any, report: Report) -> Node | None:
-    path = f"nodes.{short(name)}"
-    if not NAME.match(name) or len(name) > MAX_NAME:
-        message = f"a node's name has letters, digits and _, at most {MAX_NAME}, and begins with no digit"
-        report.error(path, "node-name", message)
+def _decode_node(name: str, raw: Any, diagnostics: Diagnostics) -> Node | None:
+    path = f"nodes.{truncate(name)}"
+    if not NAME_PATTERN.match(name) or len(name) > MAX_NAME_LENGTH:
+        message = f"a node's name has letters, digits and _, at most {MAX_NAME_LENGTH}, and begins with no digit"
+        diagnostics.error(path, "node-name", message)
     if not isinstance(raw, dict):
-        report.error(path, "value", "a node is an object")
+        diagnostics.error(path, "value", "a node is an object")
         return None
     if "type" not in raw:
-        report.error(f"{path}.type", "missing", "a node needs `type`")
+        diagnostics.error(f"{path}.type", "missing", "a node needs `type`")
         return None
     type_name = str(raw["type"])
-    kind = TYPES.get(type_name)
+    kind = NODE_TYPES.get(type_name)
     if kind is None:
-        report.unknown(f"{path}.type", "node-type", f"there is no node type `{short(type_name)}`", type_name, TYPES)
+        diagnostics.unknown_word(
+            f"{path}.type", "node-type", f"there is no node type `{truncate(type_name)}`", type_name, NODE_TYPES
+        )
         return None
     rest = {key: value for key, value in raw.items() if key != "type"}
-    pieces = fields(kind, rest, path, report, f"a {kind.type} node")
+    pieces = decode_fields(kind, rest, path, diagnostics, f"a {kind.type} node")
     if pieces is INVALID:
         return None
     node = kind(**pieces)
-    report.extend(node.problems(path))
+    diagnostics.extend(node.diagnostics(path))
     return node

@@ -6,100 +6,111 @@ from typing import Any
 
 import msgspec
 
-from vocelio.engine.diagnostics import Report, short
-from vocelio.engine.runtime.template_scope import RESERVED
-from vocelio.engine.templating.template import Condition, Template, Value
-from vocelio.engine.validation.partial_flow import Draft
-from vocelio.engine.variables import MAX_VARIABLES, fitting
+from vocelio.engine.diagnostics import Diagnostics, truncate
+from vocelio.engine.runtime.template_scope import RESERVED_NAMES
+from vocelio.engine.templating.template import Condition, Template, TemplateValue
+from vocelio.engine.validation.partial_flow import PartialFlow
+from vocelio.engine.variables import MAX_VARIABLES, to_json_value
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # so that templates can name it
-MAX_NAME = 64
-_LIQUID = ("true", "false", "nil", "null", "empty", "blank", "and", "or", "contains", "not", "in", "forloop")
-_PARTS = {"call": ("id", "seconds"), "caller": ("number",)}
-_EVERYWHERE = ("call", "caller", "tenant", "number", "now", "today")
+NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # so that templates can name it
+MAX_NAME_LENGTH = 64
+_LIQUID_KEYWORDS = ("true", "false", "nil", "null", "empty", "blank", "and", "or", "contains", "not", "in", "forloop")
+_BUILTIN_FIELDS = {"call": ("id", "seconds"), "caller": ("number",)}
+_BUILTIN_NAMES = ("call", "caller", "tenant", "number", "now", "today")
 
-Readable = Template | Value | Condition
+TemplateLike = Template | TemplateValue | Condition
 
 
-def check_names(draft: Draft, report: Report) -> None:
+def check_names(flow: PartialFlow, diagnostics: Diagnostics) -> None:
     """What is read must be there, and what is set must be nameable."""
-    variables = draft.variables
-    _declared(draft, report)
-    _set(draft, report)
-    for name, node in draft.nodes.items():
+    variables = flow.all_variables
+    _check_declared_variables(flow, diagnostics)
+    _check_assigned_variables(flow, diagnostics)
+    for name, node in flow.nodes.items():
         for field in node.__struct_fields__:
-            extra = node.field_names.get(field, "")
-            for path, readable in readables(getattr(node, field), f"nodes.{short(name)}.{field}"):
-                for read in dict.fromkeys(readable.paths):
-                    if report.full:
+            extra = node.local_names.get(field, "")
+            for path, readable in iter_templates(getattr(node, field), f"nodes.{truncate(name)}.{field}"):
+                for read in dict.fromkeys(readable.variable_paths):
+                    if diagnostics.is_full:
                         return
-                    _check(read, path, extra, variables, draft, report)
+                    _check_reference(read, path, extra, variables, flow, diagnostics)
 
 
-def readables(value: Any, path: str) -> Iterator[tuple[str, Readable]]:
+def iter_templates(value: Any, path: str) -> Iterator[tuple[str, TemplateLike]]:
     """Every template and condition within a field, with its path."""
     match value:
-        case Template() | Value() | Condition():
+        case Template() | TemplateValue() | Condition():
             yield path, value
         case dict():
             for name, element in value.items():
-                yield from readables(element, f"{path}.{short(name)}")
+                yield from iter_templates(element, f"{path}.{truncate(name)}")
         case list() | tuple():
             for place, element in enumerate(value):
-                yield from readables(element, f"{path}[{place}]")
+                yield from iter_templates(element, f"{path}[{place}]")
         case msgspec.Struct():
             for field in value.__struct_fields__:
-                yield from readables(getattr(value, field), f"{path}.{field}")
+                yield from iter_templates(getattr(value, field), f"{path}.{field}")
 
 
-def _check(read: tuple[str, ...], path: str, extra: str, variables: set[str], draft: Draft, report: Report) -> None:
-    name, *parts = read
-    if name in variables or name == extra:
+def _check_reference(
+    variable_path: tuple[str, ...],
+    path: str,
+    local_name: str,
+    variables: set[str],
+    flow: PartialFlow,
+    diagnostics: Diagnostics,
+) -> None:
+    name, *parts = variable_path
+    if name in variables or name == local_name:
         return
-    if name in _EVERYWHERE:
-        if parts and name in _PARTS and parts[0] not in _PARTS[name]:
-            _unknown(".".join(read[:2]), path, [f"{name}.{part}" for part in _PARTS[name]], report)
-    elif name in draft.links:
-        node = draft.nodes.get(name)
-        if parts and node and parts[0] not in node.results:
-            _unknown(".".join(read[:2]), path, [f"{name}.{result}" for result in node.results], report)
+    if name in _BUILTIN_NAMES:
+        if parts and name in _BUILTIN_FIELDS and parts[0] not in _BUILTIN_FIELDS[name]:
+            _report_unknown(
+                ".".join(variable_path[:2]), path, [f"{name}.{part}" for part in _BUILTIN_FIELDS[name]], diagnostics
+            )
+    elif name in flow.exits_by_node:
+        node = flow.nodes.get(name)
+        if parts and node and parts[0] not in node.result_names:
+            _report_unknown(
+                ".".join(variable_path[:2]), path, [f"{name}.{result}" for result in node.result_names], diagnostics
+            )
     elif name == "secret":
-        report.error(path, "unknown-variable", "`secret` is known in a request's headers only")
+        diagnostics.error(path, "unknown-variable", "`secret` is known in a request's headers only")
     elif name == "answer":
-        report.error(path, "unknown-variable", "`answer` is known in a question's `confirm` only")
+        diagnostics.error(path, "unknown-variable", "`answer` is known in a question's `confirm` only")
     else:
-        _unknown(name, path, [*variables, *_EVERYWHERE, *draft.links], report)
+        _report_unknown(name, path, [*variables, *_BUILTIN_NAMES, *flow.exits_by_node], diagnostics)
 
 
-def _unknown(name: str, path: str, known: list[str], report: Report) -> None:
-    report.unknown(path, "unknown-variable", f"there is no `{short(name)}`", name, known)
+def _report_unknown(name: str, path: str, candidates: list[str], diagnostics: Diagnostics) -> None:
+    diagnostics.unknown_word(path, "unknown-variable", f"there is no `{truncate(name)}`", name, candidates)
 
 
-def _declared(draft: Draft, report: Report) -> None:
-    if len(draft.declared) > MAX_VARIABLES:
-        report.error("variables", "too-many", f"a flow has at most {MAX_VARIABLES} variables")
-    for name, value in draft.declared.items():
-        _nameable(name, f"variables.{short(name)}", report)
+def _check_declared_variables(flow: PartialFlow, diagnostics: Diagnostics) -> None:
+    if len(flow.declared_variables) > MAX_VARIABLES:
+        diagnostics.error("variables", "too-many", f"a flow has at most {MAX_VARIABLES} variables")
+    for name, value in flow.declared_variables.items():
+        _check_variable_name(name, f"variables.{truncate(name)}", diagnostics)
         try:
-            fitting(value)
+            to_json_value(value)
         except ValueError as error:
-            report.error(f"variables.{short(name)}", "too-large", f"a variable's value {error}")
+            diagnostics.error(f"variables.{truncate(name)}", "too-large", f"a variable's value {error}")
 
 
-def _set(draft: Draft, report: Report) -> None:
-    for name, node in draft.nodes.items():
-        for variable in node.variables():
+def _check_assigned_variables(flow: PartialFlow, diagnostics: Diagnostics) -> None:
+    for name, node in flow.nodes.items():
+        for variable in node.assigned_variables():
             for field in ("save_as", "values", "save", "outputs"):
                 held = getattr(node, field, None)
                 if held == variable:
-                    _nameable(variable, f"nodes.{short(name)}.{field}", report)
+                    _check_variable_name(variable, f"nodes.{truncate(name)}.{field}", diagnostics)
                 elif isinstance(held, dict) and variable in held:
-                    _nameable(variable, f"nodes.{short(name)}.{field}.{short(variable)}", report)
+                    _check_variable_name(variable, f"nodes.{truncate(name)}.{field}.{truncate(variable)}", diagnostics)
 
 
-def _nameable(name: str, path: str, report: Report) -> None:
-    if name in RESERVED or name in _LIQUID:
-        report.error(path, "reserved-name", f"a variable cannot be called `{name}`")
-    elif not NAME.match(name) or len(name) > MAX_NAME:
-        message = f"a variable's name has letters, digits and _, at most {MAX_NAME}: not `{short(name)}`"
-        report.error(path, "variable-name", message)
+def _check_variable_name(name: str, path: str, diagnostics: Diagnostics) -> None:
+    if name in RESERVED_NAMES or name in _LIQUID_KEYWORDS:
+        diagnostics.error(path, "reserved-name", f"a variable cannot be called `{name}`")
+    elif not NAME_PATTERN.match(name) or len(name) > MAX_NAME_LENGTH:
+        message = f"a variable's name has letters, digits and _, at most {MAX_NAME_LENGTH}: not `{truncate(name)}`"
+        diagnostics.error(path, "variable-name", message)

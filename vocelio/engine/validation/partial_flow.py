@@ -8,77 +8,85 @@ from typing import Any
 
 import msgspec
 
-from vocelio.engine.flow import Anywhere, FlowVersion
+from vocelio.engine.flow import FlowVersion, GlobalCommand
 from vocelio.engine.node import Node
-from vocelio.engine.nodes import TYPES
+from vocelio.engine.nodes import NODE_TYPES
 from vocelio.engine.nodes.subflow import Subflow
 from vocelio.engine.voice import Voice
 
 
-class Draft(msgspec.Struct):
+class PartialFlow(msgspec.Struct):
     """``nodes`` are those that are whole; ``links`` the exits of all, ``variables`` what is set anywhere."""
 
     start: str | None
     nodes: dict[str, Node]
-    links: dict[str, dict[str, str]]
-    waits: dict[str, bool]
-    declared: dict[str, Any]
-    loose_variables: set[str]
-    anywhere: dict[str, Anywhere]
+    exits_by_node: dict[str, dict[str, str]]
+    waits_by_node: dict[str, bool]
+    declared_variables: dict[str, Any]
+    unparsed_variables: set[str]
+    global_commands: dict[str, GlobalCommand]
     voice: Voice | None
     subflows: dict[str, FlowVersion]
 
     @property
-    def variables(self) -> set[str]:
+    def all_variables(self) -> set[str]:
         """Every variable that the flow has."""
-        return {*self.declared, *self.loose_variables, *(v for node in self.nodes.values() for v in node.variables())}
+        return {
+            *self.declared_variables,
+            *self.unparsed_variables,
+            *(v for node in self.nodes.values() for v in node.assigned_variables()),
+        }
 
 
-def draft(raw: dict[str, Any], pieces: dict[str, Any], nodes: dict[str, Node], flows: dict[str, FlowVersion]) -> Draft:
+def build_partial_flow(
+    raw: dict[str, Any], decoded_fields: dict[str, Any], nodes: dict[str, Node], subflows: dict[str, FlowVersion]
+) -> PartialFlow:
     """From the raw document and what could be converted of it."""
     raw_nodes = raw.get("nodes")
     every: dict[str, Any] = raw_nodes if isinstance(raw_nodes, dict) else {}
-    return Draft(
-        start=pieces.get("start"),
+    return PartialFlow(
+        start=decoded_fields.get("start"),
         nodes=nodes,
-        links={name: _links(fields) for name, fields in every.items()},
-        waits={name: _waits(name, fields, nodes, flows) for name, fields in every.items()},
-        declared=pieces.get("variables", {}),
-        loose_variables={v for name, fields in every.items() if name not in nodes for v in _variables(fields)},
-        anywhere=pieces.get("anywhere", {}),
-        voice=pieces.get("voice"),
-        subflows=flows,
+        exits_by_node={name: _raw_exits(fields) for name, fields in every.items()},
+        waits_by_node={name: _node_waits(name, fields, nodes, subflows) for name, fields in every.items()},
+        declared_variables=decoded_fields.get("variables", {}),
+        unparsed_variables={v for name, fields in every.items() if name not in nodes for v in _raw_variables(fields)},
+        global_commands=decoded_fields.get("anywhere", {}),
+        voice=decoded_fields.get("voice"),
+        subflows=subflows,
     )
 
 
-def _links(fields: Any) -> dict[str, str]:
-    exits = fields.get("exits") if isinstance(fields, dict) else None
+def _raw_exits(raw_node: Any) -> dict[str, str]:
+    exits = raw_node.get("exits") if isinstance(raw_node, dict) else None
     if not isinstance(exits, dict):
         return {}
     return {name: target for name, target in exits.items() if isinstance(target, str)}
 
 
-def _waits(name: str, fields: Any, nodes: dict[str, Node], flows: dict[str, FlowVersion]) -> bool:
+def _node_waits(name: str, raw_node: Any, nodes: dict[str, Node], subflows: dict[str, FlowVersion]) -> bool:
     """Whether the call can wait there; what cannot be told is taken to wait."""
     node = nodes.get(name)
     if isinstance(node, Subflow):
-        return node.reference not in flows or waits_within(flows[node.reference])
+        return node.reference not in subflows or has_waiting_node(subflows[node.reference])
     if node is not None:
         return node.waits
-    kind = TYPES.get(str(fields.get("type"))) if isinstance(fields, dict) else None
+    kind = NODE_TYPES.get(str(raw_node.get("type"))) if isinstance(raw_node, dict) else None
     return kind is None or kind.waits or issubclass(kind, Subflow)
 
 
-def waits_within(version: FlowVersion) -> bool:
+def has_waiting_node(version: FlowVersion) -> bool:
     """Whether a flow has any node that waits."""
-    return any(node.waits for node in version.flow.nodes.values()) or any(map(waits_within, version.subflows.values()))
+    return any(node.waits for node in version.flow.nodes.values()) or any(
+        map(has_waiting_node, version.subflows.values())
+    )
 
 
-def _variables(fields: Any) -> set[str]:
-    if not isinstance(fields, dict):
+def _raw_variables(raw_node: Any) -> set[str]:
+    if not isinstance(raw_node, dict):
         return set()
-    found = {fields["save_as"]} if isinstance(fields.get("save_as"), str) else set()
+    found = {raw_node["save_as"]} if isinstance(raw_node.get("save_as"), str) else set()
     for name in ("save", "values", "outputs"):
-        if isinstance(fields.get(name), dict):
-            found |= set(fields[name])
+        if isinstance(raw_node.get(name), dict):
+            found |= set(raw_node[name])
     return found

@@ -10,29 +10,29 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
 from typing import TypeVar
 
-from vocelio.gateway.errors import TooMany
+from vocelio.gateway.errors import TooManyRequests
 
 T = TypeVar("T")
 
-AT_ONCE = 1  # Python runs only one, and more of them would only take the event loop's turns
-MAX_WAITING = 20  # those at work included, of half a megabyte each; who comes last waits twenty seconds at worst
+MAX_THREADS = 1  # Python runs only one, and more of them would only take the event loop's turns
+MAX_PENDING = 20  # those at work included, of half a megabyte each; who comes last waits twenty seconds at worst
 
 
-class Aside:
+class CpuExecutor:
     """Runs functions in a thread; what is given up, too, counts until it has ended."""
 
-    def __init__(self, waiting: int = MAX_WAITING) -> None:
-        self._threads = ThreadPoolExecutor(AT_ONCE, "flows")
-        self._places = Semaphore(waiting)
+    def __init__(self, max_pending: int = MAX_PENDING) -> None:
+        self._executor = ThreadPoolExecutor(MAX_THREADS, "flows")
+        self._slots = Semaphore(max_pending)
 
     async def run(self, work: Callable[[], T]) -> T:
         """What ``work`` gives. Raises TooMany when there is too much to do, and what ``work`` raises."""
-        if not self._places.acquire(blocking=False):
-            raise TooMany("Too many flows are being checked at present. Try again in a few seconds.", 5.0)
-        future = self._threads.submit(work)
-        future.add_done_callback(lambda _: self._places.release())
+        if not self._slots.acquire(blocking=False):
+            raise TooManyRequests("Too many flows are being checked at present. Try again in a few seconds.", 5.0)
+        future = self._executor.submit(work)
+        future.add_done_callback(lambda _: self._slots.release())
         return await wrap_future(future)
 
 
-ASIDE = Aside()
+CPU_EXECUTOR = CpuExecutor()
 """One for the process, as its processor is."""

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-Result = TypeVar("Result")
+ResultT = TypeVar("ResultT")
 
 
-async def first(*coroutines: Coroutine[Any, Any, Result]) -> Result:
+async def first_completed(*coroutines: Coroutine[Any, Any, ResultT]) -> ResultT:
     """The result, or the error, of the one that ends first; the others are cancelled and have ended too."""
     tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     try:

@@ -5,20 +5,20 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context
 
-from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.errors import DatabaseUnavailable
 
 LOG = logging.getLogger(__name__)
 
 
-class Periodic:
+class PeriodicTask:
     """Runs from ``start`` to ``aclose``: ``work`` at once, and then so many ``seconds`` after it was done.
 
     What fails is tried again at its next turn: without the store, of which the database has told, and also when the
     defect is our own.
     """
 
-    def __init__(self, name: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        self._name, self._seconds, self._work = name, seconds, work
+    def __init__(self, name: str, interval_seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        self._name, self._interval_seconds, self._work = name, interval_seconds, work
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -36,8 +36,8 @@ class Periodic:
         while True:
             try:
                 await self._work()
-            except StoreUnavailable:
+            except DatabaseUnavailable:
                 LOG.info("the %s waits for the store", self._name)
             except Exception:
                 LOG.exception("the %s failed", self._name)
-            await asyncio.sleep(self._seconds)
+            await asyncio.sleep(self._interval_seconds)

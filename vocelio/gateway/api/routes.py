@@ -5,15 +5,15 @@ from itertools import groupby
 
 from starlette.routing import BaseRoute, Route
 
-from vocelio.codecs.telephony import MAX_SOUND
+from vocelio.codecs.telephony import MAX_SOUND_BYTES
 from vocelio.engine import schema
-from vocelio.engine.validation.loader import MAX_BYTES as MAX_FLOW
+from vocelio.engine.validation.loader import MAX_FLOW_BYTES as MAX_FLOW
 from vocelio.gateway.api.framework import openapi
-from vocelio.gateway.api.framework.authentication import Gate
-from vocelio.gateway.api.framework.endpoint import Endpoint, Nowhere, Resource
-from vocelio.gateway.api.framework.operation import Answer, Context, Operation
-from vocelio.gateway.api.framework.rate_limit import Limits
-from vocelio.gateway.api.framework.websocket_tickets import Tickets
+from vocelio.gateway.api.framework.authentication import Authenticator
+from vocelio.gateway.api.framework.endpoint import Endpoint, NotFoundEndpoint, PathEndpoint
+from vocelio.gateway.api.framework.operation import ApiResponse, Operation, RequestContext
+from vocelio.gateway.api.framework.rate_limit import RateLimits
+from vocelio.gateway.api.framework.websocket_tickets import WebSocketTickets
 from vocelio.gateway.api.resources import (
     analytics,
     api_keys,
@@ -34,158 +34,218 @@ from vocelio.gateway.api.resources import (
     tenants,
     usage,
 )
-from vocelio.gateway.api.websockets.endpoints import Sockets, Watching
-from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies, WebSocketEndpoints
+from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.metrics import CONTENT_TYPE
-from vocelio.gateway.prompts.render_worker import Renderer
+from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.twilio.provisioning.worker import Registrar
+from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
 
 JSON, JSON_SCHEMA, WAV = "application/json", "application/schema+json", "audio/wav"
-MADE, MADE_OR_NOT, TOLD, PARTLY = (201,), (200, 201), (202,), (200, 206)
-SETTINGS = 300_000  # bytes: ten thousand blocked callers have 200,000
+CREATED, OK_OR_CREATED, ACCEPTED, OK_OR_PARTIAL = (201,), (200, 201), (202,), (200, 206)
+MAX_SETTINGS_BYTES = 300_000  # bytes: ten thousand blocked callers have 200,000
 
 
-async def flow_schema(_: Context) -> Answer[bytes]:
+async def get_flow_schema(_: RequestContext) -> ApiResponse[bytes]:
     """The JSON Schema of a flow document, for editors."""
-    return Answer(_flow_schema(), media=JSON_SCHEMA)
+    return ApiResponse(_flow_schema_json(), media_type=JSON_SCHEMA)
 
 
-async def description(_: Context) -> Answer[bytes]:
+async def get_openapi(_: RequestContext) -> ApiResponse[bytes]:
     """This API, in OpenAPI."""
-    return Answer(_description())
+    return ApiResponse(_openapi_json())
 
 
 OPERATIONS = (
-    Operation("GET", "/openapi.json", None, description, media=(JSON,)),
-    Operation("GET", "/v1/me", "read", api_keys.me, tenant=False),
-    Operation("GET", "/v1/speech", "read", speech.providers, tenant=False),
+    Operation("GET", "/openapi.json", None, get_openapi, response_types=(JSON,)),
+    Operation("GET", "/v1/me", "read", api_keys.get_current_key, requires_tenant=False),
+    Operation("GET", "/v1/speech", "read", speech.get_speech_providers, requires_tenant=False),
     # The platform
-    Operation("GET", "/metrics", "platform", speech.metrics, tenant=False, media=(CONTENT_TYPE,)),
-    Operation("GET", "/v1/processes", "platform", processes.every, tenant=False),
-    Operation("GET", "/v1/tenants", "platform", tenants.every, tenant=False),
-    Operation("POST", "/v1/tenants", "platform", tenants.create, tenant=False, statuses=MADE, limit=SETTINGS),
-    Operation("GET", "/v1/tenants/{tenant}", "platform", tenants.show, tenant=False),
-    Operation("PATCH", "/v1/tenants/{tenant}", "platform", tenants.change, tenant=False, limit=SETTINGS),
-    Operation("GET", "/v1/rates/defaults", "platform", rates.defaults, tenant=False),
-    Operation("POST", "/v1/rates/defaults", "platform", rates.set_default, tenant=False, statuses=MADE),
+    Operation("GET", "/metrics", "platform", speech.get_metrics, requires_tenant=False, response_types=(CONTENT_TYPE,)),
+    Operation("GET", "/v1/processes", "platform", processes.list_processes, requires_tenant=False),
+    Operation("GET", "/v1/tenants", "platform", tenants.list_tenants, requires_tenant=False),
+    Operation(
+        "POST",
+        "/v1/tenants",
+        "platform",
+        tenants.create_tenant,
+        requires_tenant=False,
+        success_statuses=CREATED,
+        max_body_bytes=MAX_SETTINGS_BYTES,
+    ),
+    Operation("GET", "/v1/tenants/{tenant}", "platform", tenants.get_tenant, requires_tenant=False),
+    Operation(
+        "PATCH",
+        "/v1/tenants/{tenant}",
+        "platform",
+        tenants.update_tenant,
+        requires_tenant=False,
+        max_body_bytes=MAX_SETTINGS_BYTES,
+    ),
+    Operation("GET", "/v1/rates/defaults", "platform", rates.get_default_rates, requires_tenant=False),
+    Operation(
+        "POST",
+        "/v1/rates/defaults",
+        "platform",
+        rates.create_default_rate,
+        requires_tenant=False,
+        success_statuses=CREATED,
+    ),
     # The tenant
-    Operation("GET", "/v1/tenant", "read", tenants.own),
-    Operation("PATCH", "/v1/tenant", "administer", tenants.change_own, limit=SETTINGS),
-    Operation("PUT", "/v1/tenant/twilio", "administer", tenants.set_account),
-    Operation("DELETE", "/v1/tenant/twilio", "administer", tenants.remove_account),
-    Operation("GET", "/v1/keys", "administer", api_keys.every, tenant=False),
-    Operation("POST", "/v1/keys", "administer", api_keys.create, tenant=False, statuses=MADE),
-    Operation("GET", "/v1/keys/{key}", "administer", api_keys.show, tenant=False),
-    Operation("DELETE", "/v1/keys/{key}", "administer", api_keys.revoke, tenant=False),
-    Operation("GET", "/v1/rates", "read", rates.every),
-    Operation("POST", "/v1/rates", "administer", rates.set, statuses=MADE),
-    Operation("GET", "/v1/audit", "administer", audit.every, tenant=False),
+    Operation("GET", "/v1/tenant", "read", tenants.get_own_tenant),
+    Operation("PATCH", "/v1/tenant", "administer", tenants.update_own_tenant, max_body_bytes=MAX_SETTINGS_BYTES),
+    Operation("PUT", "/v1/tenant/twilio", "administer", tenants.put_twilio_account),
+    Operation("DELETE", "/v1/tenant/twilio", "administer", tenants.delete_twilio_account),
+    Operation("GET", "/v1/keys", "administer", api_keys.list_keys, requires_tenant=False),
+    Operation("POST", "/v1/keys", "administer", api_keys.create_key, requires_tenant=False, success_statuses=CREATED),
+    Operation("GET", "/v1/keys/{key}", "administer", api_keys.get_key, requires_tenant=False),
+    Operation("DELETE", "/v1/keys/{key}", "administer", api_keys.revoke_key, requires_tenant=False),
+    Operation("GET", "/v1/rates", "read", rates.get_rates),
+    Operation("POST", "/v1/rates", "administer", rates.create_rate, success_statuses=CREATED),
+    Operation("GET", "/v1/audit", "administer", audit.list_audit_entries, requires_tenant=False),
     # Flows
-    Operation("GET", "/v1/flows", "read", flows.every),
-    Operation("GET", "/v1/flows/schema", None, flow_schema, media=(JSON_SCHEMA,)),
-    Operation("GET", "/v1/flows/{flow}", "read", flows.show),
+    Operation("GET", "/v1/flows", "read", flows.list_flows),
+    Operation("GET", "/v1/flows/schema", None, get_flow_schema, response_types=(JSON_SCHEMA,)),
+    Operation("GET", "/v1/flows/{flow}", "read", flows.get_flow),
     Operation(
-        "PUT", "/v1/flows/{flow}", "design", flows.put, conditional=True, raw=JSON, limit=MAX_FLOW, statuses=MADE_OR_NOT
+        "PUT",
+        "/v1/flows/{flow}",
+        "design",
+        flows.put_flow,
+        conditional=True,
+        content_type=JSON,
+        max_body_bytes=MAX_FLOW,
+        success_statuses=OK_OR_CREATED,
     ),
-    Operation("DELETE", "/v1/flows/{flow}", "design", flows.remove, conditional=True),
-    Operation("POST", "/v1/flows/{flow}/validate", "read", flows.check),
-    Operation("POST", "/v1/flows/{flow}/promote", "design", flows.promote, conditional=True, statuses=MADE_OR_NOT),
-    Operation("GET", "/v1/flows/{flow}/versions", "read", flows.versions),
-    Operation("GET", "/v1/flows/{flow}/versions/{number}", "read", flows.version),
-    Operation("GET", "/v1/flows/{flow}/difference", "read", flows.difference),
-    Operation("POST", "/v1/flows/{flow}/rollback", "design", flows.rollback),
-    Operation("GET", "/v1/flows/{flow}/prompts", "read", prompts.show),
-    Operation("POST", "/v1/flows/{flow}/prompts/retry", "design", prompts.retry, statuses=TOLD),
-    Operation("POST", "/v1/flows/{flow}/pause", "operate", flows.pause),
-    Operation("POST", "/v1/flows/{flow}/resume", "operate", flows.resume),
+    Operation("DELETE", "/v1/flows/{flow}", "design", flows.delete_flow, conditional=True),
+    Operation("POST", "/v1/flows/{flow}/validate", "read", flows.validate_flow),
+    Operation(
+        "POST",
+        "/v1/flows/{flow}/promote",
+        "design",
+        flows.promote_flow,
+        conditional=True,
+        success_statuses=OK_OR_CREATED,
+    ),
+    Operation("GET", "/v1/flows/{flow}/versions", "read", flows.list_versions),
+    Operation("GET", "/v1/flows/{flow}/versions/{number}", "read", flows.get_version),
+    Operation("GET", "/v1/flows/{flow}/difference", "read", flows.diff_versions),
+    Operation("POST", "/v1/flows/{flow}/rollback", "design", flows.rollback_flow),
+    Operation("GET", "/v1/flows/{flow}/prompts", "read", prompts.get_prompt_progress),
+    Operation("POST", "/v1/flows/{flow}/prompts/retry", "design", prompts.retry_prompts, success_statuses=ACCEPTED),
+    Operation("POST", "/v1/flows/{flow}/pause", "operate", flows.pause_flow),
+    Operation("POST", "/v1/flows/{flow}/resume", "operate", flows.resume_flow),
     # What flows use
-    Operation("GET", "/v1/departments", "read", departments.every),
-    Operation("GET", "/v1/departments/{name}", "read", departments.show),
-    Operation("PUT", "/v1/departments/{name}", "administer", departments.put),
-    Operation("DELETE", "/v1/departments/{name}", "administer", departments.remove),
-    Operation("GET", "/v1/secrets", "read", secrets.every),
-    Operation("PUT", "/v1/secrets/{name}", "design", secrets.put),
-    Operation("DELETE", "/v1/secrets/{name}", "design", secrets.remove),
-    Operation("GET", "/v1/sounds", "read", sounds.every),
-    Operation("PUT", "/v1/sounds/{name}", "design", sounds.put, raw=WAV, limit=MAX_SOUND),
-    Operation("DELETE", "/v1/sounds/{name}", "design", sounds.remove),
+    Operation("GET", "/v1/departments", "read", departments.list_departments),
+    Operation("GET", "/v1/departments/{name}", "read", departments.get_department),
+    Operation("PUT", "/v1/departments/{name}", "administer", departments.put_department),
+    Operation("DELETE", "/v1/departments/{name}", "administer", departments.delete_department),
+    Operation("GET", "/v1/secrets", "read", secrets.list_secrets),
+    Operation("PUT", "/v1/secrets/{name}", "design", secrets.put_secret),
+    Operation("DELETE", "/v1/secrets/{name}", "design", secrets.delete_secret),
+    Operation("GET", "/v1/sounds", "read", sounds.list_sounds),
+    Operation("PUT", "/v1/sounds/{name}", "design", sounds.put_sound, content_type=WAV, max_body_bytes=MAX_SOUND_BYTES),
+    Operation("DELETE", "/v1/sounds/{name}", "design", sounds.delete_sound),
     # Numbers
-    Operation("GET", "/v1/numbers", "read", numbers.every),
-    Operation("POST", "/v1/numbers", "administer", numbers.create, statuses=MADE),
-    Operation("GET", "/v1/numbers/{number}", "read", numbers.show),
-    Operation("PATCH", "/v1/numbers/{number}", "administer", numbers.change),
-    Operation("DELETE", "/v1/numbers/{number}", "administer", numbers.remove),
-    Operation("PUT", "/v1/numbers/{number}/assignment", "administer", numbers.assign),
-    Operation("DELETE", "/v1/numbers/{number}/assignment", "administer", numbers.unassign),
-    Operation("GET", "/v1/numbers/{number}/assignments", "read", numbers.assignments),
+    Operation("GET", "/v1/numbers", "read", numbers.list_numbers),
+    Operation("POST", "/v1/numbers", "administer", numbers.create_number, success_statuses=CREATED),
+    Operation("GET", "/v1/numbers/{number}", "read", numbers.get_number),
+    Operation("PATCH", "/v1/numbers/{number}", "administer", numbers.update_number),
+    Operation("DELETE", "/v1/numbers/{number}", "administer", numbers.delete_number),
+    Operation("PUT", "/v1/numbers/{number}/assignment", "administer", numbers.assign_number),
+    Operation("DELETE", "/v1/numbers/{number}/assignment", "administer", numbers.unassign_number),
+    Operation("GET", "/v1/numbers/{number}/assignments", "read", numbers.list_assignments),
     Operation(
-        "POST", "/v1/numbers/{number}/registration", "administer", provisioning.again, statuses=TOLD, twilio=True
+        "POST",
+        "/v1/numbers/{number}/registration",
+        "administer",
+        provisioning.retry_provisioning,
+        success_statuses=ACCEPTED,
+        calls_twilio=True,
     ),
-    Operation("GET", "/v1/registrations", "read", provisioning.every, twilio=True),
-    Operation("POST", "/v1/registrations/repair", "administer", provisioning.repair, statuses=TOLD, twilio=True),
-    Operation("GET", "/v1/twilio/numbers", "administer", provisioning.offered, twilio=True),
-    Operation("POST", "/v1/numbers/import", "administer", provisioning.import_numbers, twilio=True),
+    Operation("GET", "/v1/registrations", "read", provisioning.list_provisioning, calls_twilio=True),
+    Operation(
+        "POST",
+        "/v1/registrations/repair",
+        "administer",
+        provisioning.repair_provisioning,
+        success_statuses=ACCEPTED,
+        calls_twilio=True,
+    ),
+    Operation("GET", "/v1/twilio/numbers", "administer", provisioning.list_account_numbers, calls_twilio=True),
+    Operation("POST", "/v1/numbers/import", "administer", provisioning.import_account_numbers, calls_twilio=True),
     # Calls
-    Operation("GET", "/v1/calls", "read", calls.every),
-    Operation("GET", "/v1/calls/{call}", "read", calls.show),
-    Operation("GET", "/v1/calls/{call}/log", "read", calls.log, media=(calls.JSON_LINES,)),
-    Operation("POST", "/v1/calls/{call}/hangup", "operate", calls.hang_up, statuses=TOLD),
-    Operation("POST", "/v1/calls/{call}/transfer", "operate", calls.transfer, statuses=TOLD),
-    Operation("POST", "/v1/calls/{call}/say", "operate", calls.say, statuses=TOLD),
-    Operation("POST", "/v1/calls/{call}/jump", "operate", calls.jump, statuses=TOLD),
-    Operation("GET", "/v1/live", "read", live.totals, tenant=False),
-    Operation("POST", "/v1/events/tickets", "read", live.ticket, tenant=False, statuses=MADE),
-    Operation("GET", "/v1/recordings", "read", recordings.every),
-    Operation("GET", "/v1/recordings/{recording}", "read", recordings.show),
-    Operation("GET", "/v1/recordings/{recording}/audio", "read", recordings.audio, media=(WAV,), statuses=PARTLY),
-    Operation("DELETE", "/v1/recordings/{recording}", "administer", recordings.remove),
-    Operation("GET", "/v1/usage", "read", usage.usage, tenant=False, media=(usage.CSV,)),
-    Operation("GET", "/v1/analytics", "read", analytics.analytics),
+    Operation("GET", "/v1/calls", "read", calls.list_calls),
+    Operation("GET", "/v1/calls/{call}", "read", calls.get_call),
+    Operation("GET", "/v1/calls/{call}/log", "read", calls.get_call_log, response_types=(calls.JSON_LINES,)),
+    Operation("POST", "/v1/calls/{call}/hangup", "operate", calls.hang_up_call, success_statuses=ACCEPTED),
+    Operation("POST", "/v1/calls/{call}/transfer", "operate", calls.transfer_call, success_statuses=ACCEPTED),
+    Operation("POST", "/v1/calls/{call}/say", "operate", calls.say_to_caller, success_statuses=ACCEPTED),
+    Operation("POST", "/v1/calls/{call}/jump", "operate", calls.jump_to_node, success_statuses=ACCEPTED),
+    Operation("GET", "/v1/live", "read", live.get_live_counts, requires_tenant=False),
+    Operation(
+        "POST", "/v1/events/tickets", "read", live.create_ticket, requires_tenant=False, success_statuses=CREATED
+    ),
+    Operation("GET", "/v1/recordings", "read", recordings.list_recordings),
+    Operation("GET", "/v1/recordings/{recording}", "read", recordings.get_recording),
+    Operation(
+        "GET",
+        "/v1/recordings/{recording}/audio",
+        "read",
+        recordings.get_recording_audio,
+        response_types=(WAV,),
+        success_statuses=OK_OR_PARTIAL,
+    ),
+    Operation("DELETE", "/v1/recordings/{recording}", "administer", recordings.delete_recording),
+    Operation("GET", "/v1/usage", "read", usage.get_usage, requires_tenant=False, response_types=(usage.CSV,)),
+    Operation("GET", "/v1/analytics", "read", analytics.get_flow_analytics),
 )
 
 
-def routes(
+def create_routes(
     database: Database,
-    vault: Vault,
-    registry: Calls,
+    cipher: SecretCipher,
+    registry: CallRegistry,
     wall: WallClock,
-    limits: Limits | None = None,
-    registrar: Registrar | None = None,
-    renderer: Renderer | None = None,
-    watching: Watching | None = None,
+    rate_limits: RateLimits | None = None,
+    provisioner: NumberProvisioner | None = None,
+    render_worker: PromptRenderWorker | None = None,
+    monitoring: MonitoringDependencies | None = None,
 ) -> list[BaseRoute]:
     """The routes of the API, for the application.
 
     Without a ``registrar`` nothing is set at Twilio, without a ``renderer`` nothing is rendered beforehand; without
     ``watching`` nobody can watch.
     """
-    gate = Gate(database, wall, limits or Limits())
-    tickets = Tickets(watching.keys if watching else ())
+    gate = Authenticator(database, wall, rate_limits or RateLimits())
+    tickets = WebSocketTickets(monitoring.secret_keys if monitoring else ())
     made: list[BaseRoute] = []
-    for path, rows in groupby(sorted(OPERATIONS, key=_place), key=lambda row: row.path):
+    for path, rows in groupby(sorted(OPERATIONS, key=_specificity), key=lambda row: row.path):
         endpoints = {
-            row.method: Endpoint(row, database, vault, registry, gate, registrar, renderer, tickets) for row in rows
+            row.method: Endpoint(row, database, cipher, registry, gate, provisioner, render_worker, tickets)
+            for row in rows
         }
-        made.append(Route(path, Resource(endpoints)))
-    if watching:
-        sockets = Sockets(database, registry, gate, watching.monitors, tickets, watching.origin, watching.pace)
+        made.append(Route(path, PathEndpoint(endpoints)))
+    if monitoring:
+        sockets = WebSocketEndpoints(
+            database, registry, gate, monitoring.monitors, tickets, monitoring.origin, monitoring.heartbeat
+        )
         made += sockets.routes()
-    return [*made, Route("/v1/{rest:path}", Nowhere())]
+    return [*made, Route("/v1/{rest:path}", NotFoundEndpoint())]
 
 
-def _place(operation: Operation) -> tuple[bool, str]:
+def _specificity(operation: Operation) -> tuple[bool, str]:
     """Paths that say more come first: /v1/flows/schema is no flow."""
     return "{" in operation.path, operation.path
 
 
 @cache
-def _flow_schema() -> bytes:
-    return schema.document()
+def _flow_schema_json() -> bytes:
+    return schema.schema_json()
 
 
 @cache
-def _description() -> bytes:
-    return openapi.describe(OPERATIONS)
+def _openapi_json() -> bytes:
+    return openapi.build_openapi(OPERATIONS)

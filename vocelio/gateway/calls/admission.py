@@ -13,32 +13,34 @@ import asyncio
 import math
 from collections import deque
 
-from vocelio.gateway.config import CAPACITY
+from vocelio.gateway.config import DEFAULT_CAPACITY
 
-COMING_SECONDS = 5.0  # for a call's stream to come: Twilio connects within one; past it, another process has it
-TICK = 0.05  # seconds between two measurements: 20 timers a second cost under 0.1% of a core
-TICKS = 100  # measurements that are remembered: 5 s
-RECENT = 20  # of these, the last second's
-LATE = 0.1  # seconds: half a message of sound (200 ms), so that a caller who interrupts notices
-LASTING = 3.0  # seconds of lateness until no call is taken, and of punctuality until one is taken again
+RESERVATION_SECONDS = 5.0  # for a call's stream to come: Twilio connects within one; past it, another process has it
+TICK_SECONDS = 0.05  # seconds between two measurements: 20 timers a second cost under 0.1% of a core
+MAX_SAMPLES = 100  # measurements that are remembered: 5 s
+RECENT_SAMPLES = 20  # of these, the last second's
+LAG_THRESHOLD_SECONDS = 0.1  # seconds: half a message of sound (200 ms), so that a caller who interrupts notices
+LAG_CONFIRMATION_SECONDS = (
+    3.0  # seconds of lateness until no call is taken, and of punctuality until one is taken again
+)
 
 
-class Load:
+class AdmissionControl:
     """Runs from ``start`` to ``aclose``."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self.capacity = capacity
-        self.late = False  # for seconds
-        self._coming: dict[str, float] = {}  # by call, when it began; bounded by the capacity
-        self._ticks: deque[float] = deque(maxlen=TICKS)
-        self._steady = 0.0  # since when lateness is what ``late`` says
-        self._due = 0.0
+    def __init__(self, max_calls: int = DEFAULT_CAPACITY) -> None:
+        self.max_calls = max_calls
+        self.lagging = False  # for seconds
+        self._reserved: dict[str, float] = {}  # by call, when it began; bounded by the capacity
+        self._samples: deque[float] = deque(maxlen=MAX_SAMPLES)
+        self._steady_since = 0.0  # since when lateness is what ``late`` says
+        self._next_tick_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> None:
         """Begin to measure."""
-        self._steady = asyncio.get_running_loop().time()
-        self._wait()
+        self._steady_since = asyncio.get_running_loop().time()
+        self._schedule_tick()
 
     async def aclose(self) -> None:
         """End at once."""
@@ -46,45 +48,45 @@ class Load:
             self._timer.cancel()
 
     @property
-    def lag(self) -> float:
+    def lag_seconds(self) -> float:
         """How late the event loop was at most in 99 of 100 measurements of the last 5 s, in seconds."""
-        return sorted(self._ticks)[math.ceil(0.99 * len(self._ticks)) - 1] if self._ticks else 0.0
+        return sorted(self._samples)[math.ceil(0.99 * len(self._samples)) - 1] if self._samples else 0.0
 
-    def begins(self, call: str) -> None:
+    def reserve(self, call: str) -> None:
         """A call is being taken: its stream is to come."""
-        self._coming.pop(call, None)
-        self._coming[call] = asyncio.get_running_loop().time()
+        self._reserved.pop(call, None)
+        self._reserved[call] = asyncio.get_running_loop().time()
 
-    def arrived(self, call: str) -> None:
+    def release(self, call: str) -> None:
         """The call's stream has come, or will not."""
-        self._coming.pop(call, None)
+        self._reserved.pop(call, None)
 
-    def full(self, live: int) -> bool:
+    def is_full(self, live_calls: int) -> bool:
         """Whether a new call had better go elsewhere, with so many live ones."""
-        return self.late or live + self._still_coming() >= self.capacity
+        return self.lagging or live_calls + self._count_reserved() >= self.max_calls
 
-    def _still_coming(self) -> int:
+    def _count_reserved(self) -> int:
         """In the order in which they began, so the oldest come first."""
-        before = asyncio.get_running_loop().time() - COMING_SECONDS
-        for call, began in list(self._coming.items()):
+        before = asyncio.get_running_loop().time() - RESERVATION_SECONDS
+        for call, began in list(self._reserved.items()):
             if began > before:
                 break
-            del self._coming[call]
-        return len(self._coming)
+            del self._reserved[call]
+        return len(self._reserved)
 
-    def _wait(self) -> None:
+    def _schedule_tick(self) -> None:
         loop = asyncio.get_running_loop()
-        self._due = loop.time() + TICK
-        self._timer = loop.call_at(self._due, self._tick)
+        self._next_tick_at = loop.time() + TICK_SECONDS
+        self._timer = loop.call_at(self._next_tick_at, self._tick)
 
     def _tick(self) -> None:
         now = asyncio.get_running_loop().time()
-        self._ticks.append(max(0.0, now - self._due))
-        if (_median(list(self._ticks)[-RECENT:]) >= LATE) == self.late:
-            self._steady = now
-        elif now - self._steady >= LASTING:
-            self.late, self._steady = not self.late, now
-        self._wait()
+        self._samples.append(max(0.0, now - self._next_tick_at))
+        if (_median(list(self._samples)[-RECENT_SAMPLES:]) >= LAG_THRESHOLD_SECONDS) == self.lagging:
+            self._steady_since = now
+        elif now - self._steady_since >= LAG_CONFIRMATION_SECONDS:
+            self.lagging, self._steady_since = not self.lagging, now
+        self._schedule_tick()
 
 
 def _median(values: list[float]) -> float:

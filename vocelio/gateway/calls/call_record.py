@@ -8,25 +8,25 @@ import msgspec
 
 from vocelio.engine import actions, events
 from vocelio.engine.actions import HangUp, Transfer
-from vocelio.engine.call_info import CallFacts, TenantFacts
+from vocelio.engine.call_info import CallInfo, TenantInfo
 from vocelio.engine.call_log import exchange, log
-from vocelio.engine.session import Session
+from vocelio.engine.session import FlowSession
 from vocelio.engine.voice import Tier
-from vocelio.gateway.calls.billing import Meter
-from vocelio.gateway.calls.provider_usage import Vendors
-from vocelio.gateway.model.directory import Assignment
-from vocelio.gateway.store.calls.interface import SavedCall, Tally
+from vocelio.gateway.calls.billing import BillingMeter
+from vocelio.gateway.calls.provider_usage import ProviderUsage
+from vocelio.gateway.model.directory import CallConfig
+from vocelio.gateway.store.calls.interface import ProviderUsageTotals, StoredCall
 
-RESUMES = 3  # within RESUME_WINDOW: a call that is lost more often is in worse trouble than a goodbye
-RESUME_WINDOW = 60.0  # seconds
-MAX_LOG = 4_000_000  # bytes: a thousand turns; what comes after is not kept
-CONNECT_SECONDS = 75.0  # from our TwiML to a stream: the token's time, and some for the messages before
+MAX_RESUMES = 3  # within RESUME_WINDOW: a call that is lost more often is in worse trouble than a goodbye
+RESUME_WINDOW_SECONDS = 60.0  # seconds
+MAX_LOG_BYTES = 4_000_000  # bytes: a thousand turns; what comes after is not kept
+CONNECT_TIMEOUT_SECONDS = 75.0  # from our TwiML to a stream: the token's time, and some for the messages before
 
-HandedOver = Literal["", "between", "amid"]
+HandoffMode = Literal["", "between", "amid"]
 """A stream that was given up on purpose: between two prompts, or wherever it was."""
 
 
-class State(msgspec.Struct, frozen=True, omit_defaults=True):
+class ResumeState(msgspec.Struct, frozen=True, omit_defaults=True):
     """What another owner needs to go on.
 
     ``logged`` is how many bytes of log were saved, ``begun`` the generation that saved: a later one came to nothing.
@@ -38,20 +38,20 @@ class State(msgspec.Struct, frozen=True, omit_defaults=True):
     resumed: list[float] = []
     meter: dict[str, Any] | None = None
     rates: dict[Tier, int] | None = None
-    handed_over: HandedOver = ""
+    handed_over: HandoffMode = ""
     logged: int = 0
     begun: int = 0
-    vendors: dict[Tier, Tally] = {}
+    vendors: dict[Tier, ProviderUsageTotals] = {}
 
 
-def state(kept: SavedCall) -> State:
+def read_resume_state(stored: StoredCall) -> ResumeState:
     """What was kept of a call's state."""
-    return msgspec.convert(kept.state or {}, State)
+    return msgspec.convert(stored.resume_state or {}, ResumeState)
 
 
-def may_resume(resumed: Sequence[float], elapsed: float) -> bool:
+def may_resume(resume_times: Sequence[float], elapsed: float) -> bool:
     """Whether one more lost stream is followed by another, so many seconds into the call."""
-    return len([at for at in resumed if at > elapsed - RESUME_WINDOW]) < RESUMES
+    return len([at for at in resume_times if at > elapsed - RESUME_WINDOW_SECONDS]) < MAX_RESUMES
 
 
 @dataclass(slots=True)
@@ -67,151 +67,153 @@ class CallRecord:
     call: str
     account: str
     caller: str
-    assignment: Assignment
-    started: int
+    config: CallConfig
+    started_at: int
     generation: int = 0
     checkpoint: dict[str, Any] | None = None
-    intent: Transfer | HangUp | None = None
-    pending: events.TransferEnded | None = None
+    next_action: Transfer | HangUp | None = None
+    resume_event: events.TransferEnded | None = None
     department: str = ""
     outcome: str = ""
     disposition: str = ""
-    ended: int = 0
-    resumed: list[float] = field(default_factory=list)
-    handed_over: HandedOver = ""
+    ended_at: int = 0
+    resume_times: list[float] = field(default_factory=list)
+    handoff_mode: HandoffMode = ""
     log: bytearray = field(default_factory=bytearray)
-    logged: int = 0
+    logged_bytes: int = 0
     sequence: int = 0
     revision: int = 0
-    patience: float = CONNECT_SECONDS
-    asked_in_confidence: bool = False
-    vendors: Vendors = field(default_factory=Vendors)
-    meter: Meter = field(init=False)
+    expires_after_seconds: float = CONNECT_TIMEOUT_SECONDS
+    request_is_sensitive: bool = False
+    provider_usage: ProviderUsage = field(default_factory=ProviderUsage)
+    meter: BillingMeter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.meter = Meter(self.assignment.rates, self.assignment.version.flow.voice.tier)
+        self.meter = BillingMeter(self.config.rates, self.config.version.flow.voice.tier)
 
     @classmethod
-    def found(cls, kept: SavedCall, assignment: Assignment) -> "CallRecord":
+    def from_stored(cls, stored: StoredCall, config: CallConfig) -> "CallRecord":
         """A call as it was kept. It keeps the rates of its beginning."""
-        held = state(kept)
+        held = read_resume_state(stored)
         record = cls(
-            kept.id,
-            kept.account,
-            kept.caller,
-            msgspec.structs.replace(assignment, rates=held.rates or assignment.rates),
-            kept.started,
-            generation=kept.generation,
+            stored.id,
+            stored.account_sid,
+            stored.caller,
+            msgspec.structs.replace(config, rates=held.rates or config.rates),
+            stored.started_at,
+            generation=stored.generation,
             checkpoint=held.checkpoint,
-            intent=held.intent,
-            pending=held.pending,
-            department=kept.department,
-            resumed=list(held.resumed),
-            handed_over=held.handed_over,
-            logged=held.logged,
-            sequence=kept.sequence,
-            revision=kept.revision,
-            vendors=Vendors(held.vendors),
+            next_action=held.intent,
+            resume_event=held.pending,
+            department=stored.department,
+            resume_times=list(held.resumed),
+            handoff_mode=held.handed_over,
+            logged_bytes=held.logged,
+            sequence=stored.last_event_seq,
+            revision=stored.revision,
+            provider_usage=ProviderUsage(held.vendors),
         )
-        record.meter = Meter(record.assignment.rates, assignment.version.flow.voice.tier, held.meter)
+        record.meter = BillingMeter(record.config.rates, config.version.flow.voice.tier, held.meter)
         return record
 
-    def facts(self) -> CallFacts:
+    def call_info(self) -> CallInfo:
         """What the flow may know."""
-        tenant = self.assignment.tenant
-        return CallFacts(
+        tenant = self.config.tenant
+        return CallInfo(
             self.call,
             self.caller,
-            self.assignment.number,
-            TenantFacts(tenant.id, tenant.name, tenant.variables, tenant.time_zone, tenant.apology),
-            self.started,
+            self.config.number,
+            TenantInfo(tenant.id, tenant.name, tenant.variables, tenant.time_zone, tenant.apology),
+            self.started_at,
             seed=self.call,
-            departments={name: name for name in self.assignment.departments},
-            hours={name: one.hours for name, one in self.assignment.departments.items() if one.hours},
+            departments={name: name for name in self.config.departments},
+            hours={name: one.hours for name, one in self.config.departments.items() if one.hours},
         )
 
-    def session(self) -> Session:
+    def create_session(self) -> FlowSession:
         """The session, new or as it was left."""
         if self.checkpoint is None:
-            return Session(self.assignment.version, self.facts())
-        return Session.resume(self.assignment.version, self.checkpoint)
+            return FlowSession(self.config.version, self.call_info())
+        return FlowSession.resume(self.config.version, self.checkpoint)
 
-    def step(self, session: Session, event: events.AnyEvent) -> Sequence[actions.AnyAction]:
+    def feed_event(self, session: FlowSession, event: events.AnyEvent) -> Sequence[actions.AnyAction]:
         """Feed the event to the session and keep what came of it, for replay. Answers in confidence are not kept."""
         if event.at < session.at:  # the wall clock, by which a call goes on after a stream, was set back
             event = msgspec.structs.replace(event, at=session.at)
-        confidential = session.confidential or (isinstance(event, events.ReplyArrived) and self.asked_in_confidence)
+        confidential = session.input_is_sensitive or (
+            isinstance(event, events.RequestEnded) and self.request_is_sensitive
+        )
         happened = exchange.step(session, event)
         for action in happened.actions:
             if isinstance(action, actions.Request):
-                self.asked_in_confidence = action.sensitive
-        if not self.log and not self.logged:
-            self.log += log.line(log.header(self.assignment.version, self.facts()))
-        if self.logged + len(self.log) < MAX_LOG:
-            self.log += log.line(exchange.kept(happened, confidential))
+                self.request_is_sensitive = action.sensitive
+        if not self.log and not self.logged_bytes:
+            self.log += log.encode_line(log.build_header(self.config.version, self.call_info()))
+        if self.logged_bytes + len(self.log) < MAX_LOG_BYTES:
+            self.log += log.encode_line(exchange.redact_exchange(happened, confidential))
         return happened.actions
 
-    def sounded(self, at: float, asked: Tier, provider: Tier) -> None:
+    def on_voice_tier(self, at: float, requested: Tier, provider: Tier) -> None:
         """A prompt is spoken by that provider, so many seconds into the call.
 
         Another than the one that was ``asked`` for is billed at its own tier, if that is not the dearer.
         """
-        rates = self.assignment.rates
-        tier = provider if rates[provider] < rates[asked] else asked
-        self.meter.sound(self.started + round(at * 1e6), tier)
+        rates = self.config.rates
+        tier = provider if rates[provider] < rates[requested] else requested
+        self.meter.set_tier(self.started_at + round(at * 1e6), tier)
 
     def elapsed(self, now: int) -> float:
         """Seconds since the call began."""
-        return (now - self.started) / 1e6
+        return (now - self.started_at) / 1e6
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether nothing of it can go on: a call that was lost still can."""
-        return bool(self.ended) and self.outcome != "lost"
+        return bool(self.ended_at) and self.outcome != "lost"
 
-    def saved(self, now: int) -> SavedCall:
+    def to_stored(self, now: int) -> StoredCall:
         """What is kept of it, as it is now; its log is given once."""
         self.revision += 1
         added, self.log = bytes(self.log), bytearray()
-        self.logged += len(added)
-        return SavedCall(
-            tenant=self.assignment.tenant.id,
+        self.logged_bytes += len(added)
+        return StoredCall(
+            tenant=self.config.tenant.id,
             id=self.call,
-            account=self.account,
-            number=self.assignment.number,
+            account_sid=self.account,
+            number=self.config.number,
             caller=self.caller,
-            flow=self.assignment.flow,
-            version=self.assignment.promoted,
+            flow=self.config.flow,
+            version=self.config.version_number,
             revision=self.revision,
             generation=self.generation,
-            started=self.started,
-            ended=self.ended,
+            started_at=self.started_at,
+            ended_at=self.ended_at,
             outcome=self.outcome,
             disposition=self.disposition,
             department=self.department,
             segments=self.meter.segments,
-            speech=self.vendors.copy(),
-            state=None if self.over else msgspec.to_builtins(self._state()),
+            provider_usage=self.provider_usage.snapshot(),
+            resume_state=None if self.is_over else msgspec.to_builtins(self._resume_state()),
             log=added,
-            due=now + round(self.patience * 1e6),
+            due_at=now + round(self.expires_after_seconds * 1e6),
         )
 
-    def restore(self, saved: SavedCall, kept: SavedCall) -> None:
+    def undo_save(self, saved: StoredCall, stored: StoredCall) -> None:
         """What was ``saved`` was not kept, since another has ``kept`` something later: the next will be later still."""
         self.log[:0] = saved.log
-        self.logged -= len(saved.log)
-        self.revision, self.sequence = max(self.revision, kept.revision), max(self.sequence, kept.sequence)
+        self.logged_bytes -= len(saved.log)
+        self.revision, self.sequence = max(self.revision, stored.revision), max(self.sequence, stored.last_event_seq)
 
-    def _state(self) -> State:
-        return State(
+    def _resume_state(self) -> ResumeState:
+        return ResumeState(
             self.checkpoint,
-            self.intent,
-            self.pending,
-            self.resumed,
+            self.next_action,
+            self.resume_event,
+            self.resume_times,
             self.meter.state(),
-            self.assignment.rates,
-            self.handed_over,
-            self.logged,
+            self.config.rates,
+            self.handoff_mode,
+            self.logged_bytes,
             self.generation,
-            self.vendors.copy(),
+            self.provider_usage.snapshot(),
         )

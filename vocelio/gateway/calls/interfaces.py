@@ -6,13 +6,13 @@ from typing import Protocol
 from vocelio.engine.flow import FlowVersion
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.events import EventBus
-from vocelio.gateway.http_client.client import Fetcher
+from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.metrics import Metrics
-from vocelio.gateway.model.directory import Site
+from vocelio.gateway.model.directory import Directory
 from vocelio.gateway.model.tenant import Tenant
-from vocelio.gateway.recordings.service import Recordings, in_memory
-from vocelio.gateway.speech.services import Speech
-from vocelio.gateway.store.calls.interface import Journal
+from vocelio.gateway.recordings.service import RecordingService, in_memory_recordings
+from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.store.calls.interface import CallStore
 
 
 class Transport(Protocol):
@@ -25,30 +25,30 @@ class Transport(Protocol):
         """Close once everything sent before has gone out. Harmless when closed already."""
 
 
-class Prompts(Protocol):
+class PromptPreloader(Protocol):
     """What was rendered of flows' prompts."""
 
-    async def prepare(self, tenant: Tenant, version: FlowVersion) -> None:
+    async def preload(self, tenant: Tenant, version: FlowVersion) -> None:
         """A call begins: have what it may say at hand. Raises nothing."""
 
 
-class NoPrompts:
+class NoPreloader:
     """Nothing was."""
 
-    async def prepare(self, tenant: Tenant, version: FlowVersion) -> None:
+    async def preload(self, tenant: Tenant, version: FlowVersion) -> None:
         """See Prompts."""
 
 
 @dataclass(frozen=True)
-class Services:
+class CallServices:
     """What all calls of a process share."""
 
-    site: Site
-    speech: Speech
+    directory: Directory
+    speech: SpeechServices
     bus: EventBus
-    fetcher: Fetcher
-    journal: Journal
-    wall: WallClock
-    recordings: Recordings = field(default_factory=in_memory)
+    http_client: HttpClient
+    call_store: CallStore
+    wall_clock: WallClock
+    recordings: RecordingService = field(default_factory=in_memory_recordings)
     metrics: Metrics = field(default_factory=Metrics)
-    prompts: Prompts = field(default_factory=NoPrompts)
+    prompt_preloader: PromptPreloader = field(default_factory=NoPreloader)

@@ -5,53 +5,53 @@ from typing import assert_never
 
 from vocelio.engine.voice import Tier
 from vocelio.gateway.metrics import Metrics
-from vocelio.gateway.speech.telemetry import Fact, Recognised, Sounded, Synthesised, Troubled
-from vocelio.gateway.store.calls.interface import Tally
+from vocelio.gateway.speech.telemetry import FirstAudio, ProviderFailure, RecognitionUsage, SpeechEvent, SynthesisUsage
+from vocelio.gateway.store.calls.interface import ProviderUsageTotals
 
 
-class Vendors:
+class ProviderUsage:
     """All of a call's, through all of its streams."""
 
-    def __init__(self, tallies: dict[Tier, Tally] | None = None) -> None:
-        self._tallies = tallies or {}
+    def __init__(self, totals: dict[Tier, ProviderUsageTotals] | None = None) -> None:
+        self._totals = totals or {}
 
-    def copy(self) -> dict[Tier, Tally]:
+    def snapshot(self) -> dict[Tier, ProviderUsageTotals]:
         """As it is now."""
-        return {provider: copy(tally) for provider, tally in self._tallies.items()}
+        return {provider: copy(tally) for provider, tally in self._totals.items()}
 
-    def add(self, fact: Fact) -> None:
+    def add(self, event: SpeechEvent) -> None:
         """Take it into account."""
-        if isinstance(fact, Sounded):
+        if isinstance(event, FirstAudio):
             return
-        tally = self._tallies.setdefault(fact.provider, Tally())
-        match fact:
-            case Synthesised(characters=characters, seconds=seconds):
+        tally = self._totals.setdefault(event.provider, ProviderUsageTotals())
+        match event:
+            case SynthesisUsage(characters=characters, first_audio_seconds=seconds):
                 tally.syntheses += 1
                 tally.characters += characters
                 if seconds is not None:
                     tally.sounded += 1
                     tally.first_byte_ms += round(seconds * 1000)
                     tally.first_byte_max_ms = max(tally.first_byte_max_ms, round(seconds * 1000))
-            case Recognised(seconds=seconds, after=after):
+            case RecognitionUsage(audio_seconds=seconds, latency_seconds=after):
                 tally.recognitions += 1
                 tally.recognised_ms += round(seconds * 1000)
                 if after is not None:
                     tally.understood += 1
                     tally.text_ms += round(after * 1000)
-            case Troubled():
+            case ProviderFailure():
                 tally.failures += 1
             case _:
-                assert_never(fact)
+                assert_never(event)
 
 
-def measure(metrics: Metrics, fact: Fact) -> None:
+def update_metrics(metrics: Metrics, event: SpeechEvent) -> None:
     """The same, for the process's figures."""
-    match fact:
-        case Synthesised():
-            metrics.synthesised(fact.provider, fact.characters, fact.seconds)
-        case Recognised():
-            metrics.recognised(fact.provider, fact.seconds, fact.after)
-        case Troubled():
-            metrics.failed(fact.provider, fact.service)
-        case Sounded():
+    match event:
+        case SynthesisUsage():
+            metrics.observe_synthesis(event.provider, event.characters, event.first_audio_seconds)
+        case RecognitionUsage():
+            metrics.observe_recognition(event.provider, event.audio_seconds, event.latency_seconds)
+        case ProviderFailure():
+            metrics.count_failure(event.provider, event.service)
+        case FirstAudio():
             pass

@@ -17,35 +17,39 @@ import msgspec
 
 from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.voice import Voice
-from vocelio.gateway.aio.task_set import Tasks
-from vocelio.gateway.calls.admission import Load
-from vocelio.gateway.calls.call_record import CallRecord, state
-from vocelio.gateway.calls.control.commands import Commanded, Dispatch
-from vocelio.gateway.calls.control.listen_in import Audience, Overheard
-from vocelio.gateway.calls.interfaces import Services
-from vocelio.gateway.calls.stream_tokens import Ticket, Tickets
-from vocelio.gateway.config import CAPACITY
-from vocelio.gateway.dialing.authorization import Clearance
-from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.aio.task_set import TaskSet
+from vocelio.gateway.calls.admission import AdmissionControl
+from vocelio.gateway.calls.call_record import CallRecord, read_resume_state
+from vocelio.gateway.calls.control.commands import CommandRouter, CommandTarget
+from vocelio.gateway.calls.control.listen_in import AudioSource, ListenInRelay
+from vocelio.gateway.calls.interfaces import CallServices
+from vocelio.gateway.calls.stream_tokens import StreamToken, StreamTokens
+from vocelio.gateway.config import DEFAULT_CAPACITY
+from vocelio.gateway.dialing.authorization import TransferAuthorizer
+from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.events import Event
-from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Tenant
-from vocelio.gateway.store.calls.interface import SavedCall, Segment, Told, nothing
+from vocelio.gateway.store.calls.interface import Segment, StatusReport, StoredCall, noop
 
 LOG = logging.getLogger(__name__)
 
-KEEP_SECONDS = 2.0  # for the store to take a new call; a caller hears nothing before
-LIVE_SECONDS = 90.0  # from one sign of life of a stream to its end: four of its heartbeats
-TRANSFER_MARGIN = 300.0  # seconds after its longest talk: past them nobody will tell us how a transfer ended
-GIVEN_UP_SECONDS = 6 * 3_600.0  # of a call that was put through to its number's fallback
-STATUS_SECONDS = 5.0  # from a call's end by its status to the end of its transfer, which may be told later
-LOST_AFTER = 3.0  # seconds without a new stream after one broke off: Twilio's next request comes in under one
-BEHIND = 0.05  # seconds after an instant from which on it has passed on any clock
-MAX_NEWS = 10_000  # of calls that ended while the store was away; what is dropped is found by the sweep, hours later
+SAVE_TIMEOUT_SECONDS = 2.0  # for the store to take a new call; a caller hears nothing before
+STREAM_EXPIRY_SECONDS = 90.0  # from one sign of life of a stream to its end: four of its heartbeats
+TRANSFER_MARGIN_SECONDS = 300.0  # seconds after its longest talk: past them nobody will tell us how a transfer ended
+FALLBACK_EXPIRY_SECONDS = 6 * 3_600.0  # of a call that was put through to its number's fallback
+HANGUP_EXPIRY_SECONDS = 5.0  # from a call's end by its status to the end of its transfer, which may be told later
+RECONNECT_TIMEOUT_SECONDS = (
+    3.0  # seconds without a new stream after one broke off: Twilio's next request comes in under one
+)
+EXPIRY_MARGIN_SECONDS = 0.05  # seconds after an instant from which on it has passed on any clock
+MAX_STATUS_UPDATES = (
+    10_000  # of calls that ended while the store was away; what is dropped is found by the sweep, hours later
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class IncomingCall:
     """Who calls whom: Twilio's names of call and account, and two numbers, E.164 (``caller`` empty: withheld)."""
 
     call: str
@@ -55,16 +59,16 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
-class _News:
+class _StatusUpdate:
     """What Twilio told of a call's end; see Journal."""
 
     account: str
     call: str
-    told: Told
+    report: StatusReport
     generation: int | None
 
 
-class LiveCall(Commanded, Overheard, Protocol):
+class LiveCallSession(CommandTarget, AudioSource, Protocol):
     """A call while its stream is open here."""
 
     @property
@@ -72,165 +76,169 @@ class LiveCall(Commanded, Overheard, Protocol):
         """By which it came, of Twilio's."""
         ...
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Say that it is alive: it is kept as it is now."""
 
-    def supersede(self) -> None:
+    def on_superseded(self) -> None:
         """Another stream has the call: this one ends."""
 
-    def caller_left(self) -> None:
+    def on_hangup(self) -> None:
         """The call is over."""
 
-    def hand_over(self, *, now: bool = False) -> None:
+    def hand_off(self, *, immediately: bool = False) -> None:
         """Another process shall go on with it: from its next prompt on, or from wherever it is ``now``."""
 
 
-class Calls:
+class CallRegistry:
     """The registry. ``keys`` are the secret texts that processes share, newest first; ``capacity``: see Load."""
 
-    def __init__(self, services: Services, keys: Sequence[str] = (), capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, services: CallServices, signing_keys: Sequence[str] = (), max_calls: int = DEFAULT_CAPACITY
+    ) -> None:
         self.services = services
-        self.clearance = Clearance(services.site, services.wall)
-        self.live: dict[str, LiveCall] = {}
-        self.dispatch = Dispatch(self.live, services.bus.line)
-        self.audience = Audience(self.live, services.bus.line)
-        self.load = Load(capacity)
-        self.begun = 0  # calls, since the start
-        self._beginning: Counter[str] = Counter()  # calls that are not in the store yet, by tenant
+        self.transfer_authorizer = TransferAuthorizer(services.directory, services.wall_clock)
+        self.live_calls: dict[str, LiveCallSession] = {}
+        self.command_router = CommandRouter(self.live_calls, services.bus.pubsub)
+        self.listen_in_relay = ListenInRelay(self.live_calls, services.bus.pubsub)
+        self.admission = AdmissionControl(max_calls)
+        self.calls_started = 0  # calls, since the start
+        self._starting: Counter[str] = Counter()  # calls that are not in the store yet, by tenant
         self.draining = False
-        self._tickets = Tickets(keys)
-        self._news: deque[tuple[_News, float]] = deque(maxlen=MAX_NEWS)
-        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}  # of calls, by account and name
-        self._tasks = Tasks()  # what a timer or a refused save has set off; each is short
+        self._stream_tokens = StreamTokens(signing_keys)
+        self._status_updates: deque[tuple[_StatusUpdate, float]] = deque(maxlen=MAX_STATUS_UPDATES)
+        self._expiry_timers: dict[tuple[str, str], asyncio.TimerHandle] = {}  # of calls, by account and name
+        self._tasks = TaskSet()  # what a timer or a refused save has set off; each is short
 
     # Calls
 
-    async def begin(self, visit: Visit, assignment: Assignment) -> CallRecord | None:
+    async def start_call(self, incoming: IncomingCall, config: CallConfig) -> CallRecord | None:
         """A new call, for certain in the store; None when its tenant has as many as it may have, in all processes.
 
         It has its place here before anything is waited for: others come meanwhile. Raises StoreUnavailable: the store
         hears of its end when it is back.
         """
-        tenant, record = assignment.tenant, None
-        self.load.begins(visit.call)
-        before = self._beginning[tenant.id]
-        self._beginning[tenant.id] += 1
+        tenant, record = config.tenant, None
+        self.admission.reserve(incoming.call)
+        before = self._starting[tenant.id]
+        self._starting[tenant.id] += 1
         try:
-            if not await self._has_enough(tenant, before):
-                record = await self._begun(visit, assignment)
+            if not await self._is_at_limit(tenant, before):
+                record = await self._create_record(incoming, config)
         finally:
-            self._beginning[tenant.id] -= 1
-            self._beginning += Counter()  # forgets those at zero
+            self._starting[tenant.id] -= 1
+            self._starting += Counter()  # forgets those at zero
             if record is None:
-                self.load.arrived(visit.call)
+                self.admission.release(incoming.call)
         return record
 
-    async def _has_enough(self, tenant: Tenant, beginning: int) -> bool:
+    async def _is_at_limit(self, tenant: Tenant, starting: int) -> bool:
         """Raises StoreUnavailable."""
         if tenant.max_calls is None:
             return False
-        return await self.services.journal.count(tenant.id) + beginning >= tenant.max_calls
+        return await self.services.call_store.count_live(tenant.id) + starting >= tenant.max_calls
 
-    async def _begun(self, visit: Visit, assignment: Assignment) -> CallRecord:
-        record = CallRecord(visit.call, visit.account, visit.caller, assignment, self.services.wall())
-        self._prepare(assignment)
+    async def _create_record(self, incoming: IncomingCall, config: CallConfig) -> CallRecord:
+        record = CallRecord(incoming.call, incoming.account, incoming.caller, config, self.services.wall_clock())
+        self._preload_prompts(config)
         try:
-            await self.keep(record)
-        except StoreUnavailable:
-            self.end(record, "unavailable")
+            await self.save_and_wait(record)
+        except DatabaseUnavailable:
+            self.end_call(record, "unavailable")
             raise
-        self.begun += 1
-        self.services.metrics.begun()
+        self.calls_started += 1
+        self.services.metrics.count_started()
         return record
 
-    def _prepare(self, assignment: Assignment) -> None:
+    def _preload_prompts(self, config: CallConfig) -> None:
         """Its prompts are fetched while Twilio opens the stream."""
-        work = self.services.prompts.prepare(assignment.tenant, assignment.version)
-        self._tasks.begin(_in_peace(work), "a call's prompts")
+        work = self.services.prompt_preloader.preload(config.tenant, config.version)
+        self._tasks.start(_ignore_unavailable(work), "a call's prompts")
 
     @property
-    def full_up(self) -> bool:
+    def is_full(self) -> bool:
         """Whether this process takes no new calls; those in progress are always welcome."""
-        return self.load.full(len(self.live))
+        return self.admission.is_full(len(self.live_calls))
 
-    async def find(self, call: str, account: str) -> SavedCall | None:
+    async def get_call(self, call: str, account: str) -> StoredCall | None:
         """The account's call, as anybody saved it last. Raises StoreUnavailable."""
-        return await self.services.journal.find(call, account)
+        return await self.services.call_store.find(call, account)
 
-    async def record(self, kept: SavedCall) -> CallRecord | None:
+    async def load_record(self, stored: StoredCall) -> CallRecord | None:
         """All of a call that goes on; None when its flow cannot be run any more. Raises StoreUnavailable."""
-        found = await self.services.site.pinned(kept.tenant, kept.number, kept.flow, kept.version, kept.started)
-        return CallRecord.found(kept, found) if found else None
+        found = await self.services.directory.get_resume_config(
+            stored.tenant, stored.number, stored.flow, stored.version, stored.started_at
+        )
+        return CallRecord.from_stored(stored, found) if found else None
 
-    async def claim(self, kept: SavedCall) -> bool:
+    async def claim(self, stored: StoredCall) -> bool:
         """Make the next change of a call without a stream ours; False when it is not as it was found any more."""
-        return await self.services.journal.claim(kept)
+        return await self.services.call_store.claim(stored)
 
-    def turn_away(self, visit: Visit, tenant: str, flow: str, outcome: str, rung: str = "") -> None:
+    def reject(self, incoming: IncomingCall, tenant: str, flow: str, outcome: str, forwarded_to: str = "") -> None:
         """The call comes to no flow: why, is all that is kept of it, and the number that is rung instead, if any.
 
         The same again changes nothing.
         """
-        now = self.services.wall()
-        saved = SavedCall(
+        now = self.services.wall_clock()
+        saved = StoredCall(
             tenant=tenant,
-            id=visit.call,
-            account=visit.account,
-            number=visit.number,
-            caller=visit.caller,
+            id=incoming.call,
+            account_sid=incoming.account,
+            number=incoming.number,
+            caller=incoming.caller,
             flow=flow,
             version=0,
             revision=1,
             generation=0,
-            started=now,
-            ended=now,
+            started_at=now,
+            ended_at=now,
             outcome=outcome,
         )
-        data = {"caller": visit.caller, "number": visit.number, "flow": flow, "outcome": outcome}
+        data = {"caller": incoming.caller, "number": incoming.number, "flow": flow, "outcome": outcome}
         happened: list[tuple[str, dict[str, Any]]] = [("call.refused", data)]
-        if rung:
-            happened.append(("transfer.started", {"department": "", "number": rung}))
+        if forwarded_to:
+            happened.append(("transfer.started", {"department": "", "number": forwarded_to}))
         events = [
-            Event(tenant=tenant, call=visit.call, generation=0, seq=seq, type=kind, at=now, data=facts)
+            Event(tenant=tenant, call=incoming.call, generation=0, seq=seq, type=kind, at=now, data=facts)
             for seq, (kind, facts) in enumerate(happened, 1)
         ]
 
         def told() -> None:
             for event in events:
-                self._tell(event, flow)
+                self._publish(event, flow)
 
-        self.services.metrics.refused(outcome)
-        self.services.journal.save(saved, told)
+        self.services.metrics.count_rejected(outcome)
+        self.services.call_store.save(saved, told)
 
     def save(
-        self, record: CallRecord, committed: Callable[[], None] = nothing, superseded: Callable[[], None] = nothing
+        self, record: CallRecord, on_committed: Callable[[], None] = noop, on_superseded: Callable[[], None] = noop
     ) -> None:
         """Keep the record as it is now. ``superseded``: another owns the call, and it is not kept.
 
         Should another have ended it, for want of news, it is kept again.
         """
-        saved = record.saved(self.services.wall())
+        saved = record.to_stored(self.services.wall_clock())
 
         def overtaken() -> None:
-            self._start(self._overtaken(record, saved, committed, superseded))
+            self._start_task(self._resolve_conflict(record, saved, on_committed, on_superseded))
 
-        self.services.journal.save(saved, committed, overtaken)
+        self.services.call_store.save(saved, on_committed, overtaken)
 
-    async def _overtaken(
+    async def _resolve_conflict(
         self,
         record: CallRecord,
-        saved: SavedCall,
-        committed: Callable[[], None],
-        superseded: Callable[[], None],
+        saved: StoredCall,
+        on_committed: Callable[[], None],
+        on_superseded: Callable[[], None],
     ) -> None:
-        kept = await self.find(record.call, record.account)
-        if kept is None or kept.generation != record.generation or kept.over:
-            superseded()
+        kept = await self.get_call(record.call, record.account)
+        if kept is None or kept.generation != record.generation or kept.is_over:
+            on_superseded()
             return
-        record.restore(saved, kept)
-        self.save(record, committed, superseded)
+        record.undo_save(saved, kept)
+        self.save(record, on_committed, on_superseded)
 
-    async def keep(self, record: CallRecord) -> None:
+    async def save_and_wait(self, record: CallRecord) -> None:
         """Save, and wait until that, or a later state of the call, is certain. Raises StoreUnavailable."""
         certain: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -240,214 +248,220 @@ class Calls:
 
         self.save(record, known, known)
         try:
-            await asyncio.wait_for(certain, KEEP_SECONDS)
+            await asyncio.wait_for(certain, SAVE_TIMEOUT_SECONDS)
         except TimeoutError as error:
-            raise StoreUnavailable from error
+            raise DatabaseUnavailable from error
 
-    def end(self, record: CallRecord, outcome: str) -> None:
+    def end_call(self, record: CallRecord, outcome: str) -> None:
         """The call is over; only the first end counts."""
-        self._stop_waiting(record.account, record.call)
-        if record.ended:
+        self._cancel_expiry(record.account, record.call)
+        if record.ended_at:
             return
-        record.ended = max(record.started, self.services.wall())  # the wall clock may be set back
+        record.ended_at = max(record.started_at, self.services.wall_clock())  # the wall clock may be set back
         record.outcome = record.outcome or outcome
-        self.save(record, lambda: self._tell_end(record))
+        self.save(record, lambda: self._publish_end(record))
 
-    def _tell_end(self, record: CallRecord) -> None:
+    def _publish_end(self, record: CallRecord) -> None:
         """The end is certain. Should the call come back, there will be another, of a higher generation."""
         bill = record.meter.segments
-        segments = [{"tier": segment.tier, **_sum([segment])} for segment in bill]
-        self.publish(record, "cost.updated", **_sum(bill), segments=segments)
-        self.publish(record, "call.ended", **_ending(record, bill))
+        segments = [{"tier": segment.tier, **_totals([segment])} for segment in bill]
+        self.publish(record, "cost.updated", **_totals(bill), segments=segments)
+        self.publish(record, "call.ended", **_end_data(record, bill))
 
     # Streams
 
-    def token(self, tenant: str, account: str, call: str, generation: int) -> str:
+    def issue_stream_token(self, tenant: str, account: str, call: str, generation: int) -> str:
         """What admits the call's next stream, for a minute."""
-        return self._tickets.issue(Ticket(tenant, generation), account, call, self.services.wall())
+        return self._stream_tokens.issue(StreamToken(tenant, generation), account, call, self.services.wall_clock())
 
-    async def redeem(self, token: str, account: str, call: str) -> CallRecord | None:
+    async def accept_stream(self, token: str, account: str, call: str) -> CallRecord | None:
         """The call that the token admits to, now owned by the stream that brought it. None when it admits to nothing.
 
         Raises StoreUnavailable.
         """
-        now = self.services.wall()
-        ticket = self._tickets.check(token, account, call, now)
-        earlier = self.live.get(call)
+        now = self.services.wall_clock()
+        ticket = self._stream_tokens.verify(token, account, call, now)
+        earlier = self.live_calls.get(call)
         if ticket is None or (earlier and earlier.account != account):  # Twilio's names are unique: somebody made it up
             return None
-        due = now + round(LIVE_SECONDS * 1e6)
-        kept = await self.services.journal.take_over(ticket.tenant, call, account, ticket.generation, due)
+        due = now + round(STREAM_EXPIRY_SECONDS * 1e6)
+        kept = await self.services.call_store.take_over(ticket.tenant, call, account, ticket.generation, due)
         if kept is None:
             return None
-        self.load.arrived(call)
-        self._stop_waiting(account, call)
-        if earlier := self.live.pop(call, None):
-            earlier.supersede()
-        record = await self.record(kept)
+        self.admission.release(call)
+        self._cancel_expiry(account, call)
+        if earlier := self.live_calls.pop(call, None):
+            earlier.on_superseded()
+        record = await self.load_record(kept)
         if record:
-            self._prepare(record.assignment)
+            self._preload_prompts(record.config)
         return record
 
-    def lost(self, record: CallRecord) -> None:
+    def on_stream_lost(self, record: CallRecord) -> None:
         """The call's stream broke off: Twilio may come back for it, or rings whom it was to be transferred to."""
-        if not isinstance(record.intent, Transfer):
-            record.patience = LOST_AFTER
+        if not isinstance(record.next_action, Transfer):
+            record.expires_after_seconds = RECONNECT_TIMEOUT_SECONDS
         self.save(record)
-        self._look_after(record.call, record.account, record.patience)
+        self._schedule_expiry(record.call, record.account, record.expires_after_seconds)
 
     # Their ends
 
-    async def over(self, account: str, call: str) -> None:
+    async def on_call_completed(self, account: str, call: str) -> None:
         """Twilio says that the call is over. How a transfer ended may still be told."""
-        live = self.live.get(call)
+        live = self.live_calls.get(call)
         if live and live.account == account:
-            live.caller_left()
-        await self._heard(_News(account, call, "hung_up", None), STATUS_SECONDS)
+            live.on_hangup()
+        await self._record_status(_StatusUpdate(account, call, "hung_up", None), HANGUP_EXPIRY_SECONDS)
 
-    async def broken(self, account: str, call: str, generation: int) -> None:
+    async def on_stream_error(self, account: str, call: str, generation: int) -> None:
         """Twilio says that the stream of that generation broke off."""
-        await self._heard(_News(account, call, "broken", generation), LOST_AFTER)
+        await self._record_status(_StatusUpdate(account, call, "broken", generation), RECONNECT_TIMEOUT_SECONDS)
 
-    async def given_up(self, kept: SavedCall) -> None:
+    async def on_fallback(self, stored: StoredCall) -> None:
         """Twilio was told to go elsewhere with the call: it does not come back."""
-        await self._heard(_News(kept.account, kept.id, "given_up", kept.generation), GIVEN_UP_SECONDS)
+        await self._record_status(
+            _StatusUpdate(stored.account_sid, stored.id, "given_up", stored.generation), FALLBACK_EXPIRY_SECONDS
+        )
 
-    async def _heard(self, news: _News, seconds: float) -> bool:
+    async def _record_status(self, update: _StatusUpdate, seconds: float) -> bool:
         """Twilio says things once: while the store is away they wait, the newest of them."""
-        due = self.services.wall() + round(seconds * 1e6)
+        due = self.services.wall_clock() + round(seconds * 1e6)
         try:
-            await self.services.journal.hear(news.account, news.call, news.told, due, news.generation)
-        except StoreUnavailable:
-            self._news.append((news, seconds))
+            await self.services.call_store.record_status(
+                update.account, update.call, update.report, due, update.generation
+            )
+        except DatabaseUnavailable:
+            self._status_updates.append((update, seconds))
             return False
-        self._look_after(news.call, news.account, seconds)
+        self._schedule_expiry(update.call, update.account, seconds)
         return True
 
-    async def tell_news(self) -> None:
+    async def flush_status_updates(self) -> None:
         """What could not be written before, as far as it can be now."""
-        for _ in range(len(self._news)):
-            if not await self._heard(*self._news.popleft()):
+        for _ in range(len(self._status_updates)):
+            if not await self._record_status(*self._status_updates.popleft()):
                 break
 
-    async def settle(self, kept: SavedCall) -> None:
+    async def end_if_expired(self, stored: StoredCall) -> None:
         """End a call that is due, unless somebody has heard of it meanwhile. Raises StoreUnavailable."""
-        if kept.ended or kept.due > self.services.wall() or kept.id in self.live:
+        if stored.ended_at or stored.due_at > self.services.wall_clock() or stored.id in self.live_calls:
             return
         try:
-            record = await self.record(kept) if kept.state else None
+            record = await self.load_record(stored) if stored.resume_state else None
         except (msgspec.ValidationError, KeyError, TypeError, ValueError):  # of a release that kept it otherwise
-            LOG.exception("call %s: what was kept of it cannot be read", kept.id)
+            LOG.exception("call %s: what was kept of it cannot be read", stored.id)
             record = None
         if record is None:
-            await self._finish(kept)
-        elif await self.claim(kept):
-            record.revision = kept.revision + 1
-            if isinstance(record.intent, HangUp):
-                record.disposition = record.intent.disposition
-            self.end(record, _outcome(kept))
+            await self._close_unresumable(stored)
+        elif await self.claim(stored):
+            record.revision = stored.revision + 1
+            if isinstance(record.next_action, HangUp):
+                record.disposition = record.next_action.disposition
+            self.end_call(record, _expiry_outcome(stored))
 
-    async def _finish(self, kept: SavedCall) -> None:
+    async def _close_unresumable(self, stored: StoredCall) -> None:
         """End a call of which nothing can be made any more but an end, with the bill that it has."""
-        ended = max(kept.started, self.services.wall())
-        outcome = "abandoned" if kept.told == "hung_up" or not kept.generation else "failed"
-        finished = await self.services.journal.finish(kept, ended, outcome)
+        ended = max(stored.started_at, self.services.wall_clock())
+        outcome = "abandoned" if stored.status_report == "hung_up" or not stored.generation else "failed"
+        finished = await self.services.call_store.close(stored, ended, outcome)
         if finished is not None:
             event = Event(
-                tenant=kept.tenant,
-                call=kept.id,
-                generation=kept.generation,
-                seq=kept.sequence + 1,
+                tenant=stored.tenant,
+                call=stored.id,
+                generation=stored.generation,
+                seq=stored.last_event_seq + 1,
                 type="call.ended",
                 at=ended,
-                data=_ending(finished, finished.segments),
+                data=_end_data(finished, finished.segments),
             )
-            self._tell(event, kept.flow)
+            self._publish(event, stored.flow)
 
-    def _look_after(self, call: str, account: str, seconds: float) -> None:
+    def _schedule_expiry(self, call: str, account: str, seconds: float) -> None:
         """After so long the call may be over."""
-        self._stop_waiting(account, call)
+        self._cancel_expiry(account, call)
         loop = asyncio.get_running_loop()
-        self._timers[account, call] = loop.call_later(seconds + BEHIND, self._due, call, account)
+        self._expiry_timers[account, call] = loop.call_later(
+            seconds + EXPIRY_MARGIN_SECONDS, self._on_expiry, call, account
+        )
 
-    def _due(self, call: str, account: str) -> None:
-        self._timers.pop((account, call), None)
-        self._start(self._settle(call, account))
+    def _on_expiry(self, call: str, account: str) -> None:
+        self._expiry_timers.pop((account, call), None)
+        self._start_task(self._load_and_end_if_expired(call, account))
 
-    async def _settle(self, call: str, account: str) -> None:
-        kept = await self.find(call, account)
+    async def _load_and_end_if_expired(self, call: str, account: str) -> None:
+        kept = await self.get_call(call, account)
         if kept is not None:
-            await self.settle(kept)
+            await self.end_if_expired(kept)
 
-    def _stop_waiting(self, account: str, call: str) -> None:
-        if handle := self._timers.pop((account, call), None):
+    def _cancel_expiry(self, account: str, call: str) -> None:
+        if handle := self._expiry_timers.pop((account, call), None):
             handle.cancel()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.begin(_in_peace(work), "a call is looked after")
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.start(_ignore_unavailable(work), "a call is looked after")
 
     async def aclose(self) -> None:
         """The process ends: what still waits is left to the store, where any other finds it."""
-        for account, call in list(self._timers):
-            self._stop_waiting(account, call)
+        for account, call in list(self._expiry_timers):
+            self._cancel_expiry(account, call)
         self._tasks.close()
         await self._tasks.wait_closed()
 
     # Events
 
-    def publish(self, record: CallRecord, kind: str, **data: Any) -> None:
+    def publish(self, record: CallRecord, event_type: str, **data: Any) -> None:
         """Tell whoever watches. Never waits."""
         record.sequence += 1
-        self._tell(self._event(record, kind, data), record.assignment.flow)
+        self._publish(self._build_event(record, event_type, data), record.config.flow)
 
-    def glimpse(self, record: CallRecord, kind: str, **data: Any) -> None:
+    def publish_transient(self, record: CallRecord, event_type: str, **data: Any) -> None:
         """Tell whoever watches just now: no timeline has it. Never waits."""
-        self.services.bus.publish(self._event(record, kind, data))
+        self.services.bus.publish(self._build_event(record, event_type, data))
 
-    def _event(self, record: CallRecord, kind: str, data: dict[str, Any]) -> Event:
+    def _build_event(self, record: CallRecord, event_type: str, data: dict[str, Any]) -> Event:
         return Event(
-            tenant=record.assignment.tenant.id,
+            tenant=record.config.tenant.id,
             call=record.call,
             generation=record.generation,
             seq=record.sequence,
-            type=kind,
-            at=self.services.wall(),
+            type=event_type,
+            at=self.services.wall_clock(),
             data=data,
         )
 
-    def _tell(self, event: Event, flow: str) -> None:
-        self.services.journal.tell(event, flow)
+    def _publish(self, event: Event, flow: str) -> None:
+        self.services.call_store.append_event(event, flow)
         self.services.bus.publish(event)
 
 
-def _ending(call: CallRecord | SavedCall, bill: Sequence[Segment]) -> dict[str, Any]:
+def _end_data(call: CallRecord | StoredCall, segments: Sequence[Segment]) -> dict[str, Any]:
     """What is told of the call's end."""
-    tier = bill[-1].tier if bill else Voice().tier
+    tier = segments[-1].tier if segments else Voice().tier
     facts = {"outcome": call.outcome, "department": call.department, "disposition": call.disposition}
-    return {**facts, **_sum(bill), "tier": tier}
+    return {**facts, **_totals(segments), "tier": tier}
 
 
-def _sum(bill: Sequence[Segment]) -> dict[str, Any]:
+def _totals(segments: Sequence[Segment]) -> dict[str, Any]:
     """Seconds, and what they cost."""
     return {
-        "seconds": sum(segment.billed for segment in bill) / 1e6,
-        "micro_usd": sum(segment.micro_usd for segment in bill),
+        "seconds": sum(segment.billed for segment in segments) / 1e6,
+        "micro_usd": sum(segment.micro_usd for segment in segments),
     }
 
 
-def _outcome(kept: SavedCall) -> str:
+def _expiry_outcome(stored: StoredCall) -> str:
     """Why a call is over of which nothing was heard any more."""
-    intent = state(kept).intent
+    intent = read_resume_state(stored).intent
     if isinstance(intent, HangUp):
         return intent.outcome  # its process died when all that was left was to say so
-    if kept.told == "given_up":
+    if stored.status_report == "given_up":
         return "failed"
-    return "abandoned" if kept.told == "hung_up" or not kept.generation else "lost"
+    return "abandoned" if stored.status_report == "hung_up" or not stored.generation else "lost"
 
 
-async def _in_peace(work: Coroutine[Any, Any, None]) -> None:
+async def _ignore_unavailable(work: Coroutine[Any, Any, None]) -> None:
     """Without the store nothing is known: whoever sweeps later finds what was left."""
     try:
         await work
-    except StoreUnavailable:
+    except DatabaseUnavailable:
         LOG.warning("the store is away: what became of a call is found out later")

@@ -11,42 +11,42 @@ import typer
 from vocelio.engine.voice import Voice
 from vocelio.gateway.cli import common
 from vocelio.gateway.config import Settings
-from vocelio.gateway.simulator.caller.script import Caller, Play, Press, Speak, Step
+from vocelio.gateway.simulator.caller.script import PlayFile, PressKeys, SimulatedCaller, Speak, Step
 from vocelio.gateway.simulator.report import events
 from vocelio.gateway.simulator.report.report import CallReport
-from vocelio.gateway.simulator.simulator import Carrier
+from vocelio.gateway.simulator.simulator import TwilioSimulator
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 app = typer.Typer(add_completion=False)
 
-CALLER = "+13105550142"
-CALLERS_VOICE = Voice(name="en-us+f3")
+CALLER_NUMBER = "+13105550142"
+CALLER_VOICE = Voice(name="en-us+f3")
 
 
 @app.command()
 def call(
     number: Annotated[str, typer.Argument(help="The number to call, E.164.")],
-    server: common.Server = "",
-    from_: Annotated[str, typer.Option("--from", help="The caller's number.")] = CALLER,
+    server: common.ServerOption = "",
+    from_: Annotated[str, typer.Option("--from", help="The caller's number.")] = CALLER_NUMBER,
     say: Annotated[list[str] | None, typer.Option(help="Say this when it is the caller's turn.")] = None,
     press: Annotated[list[str] | None, typer.Option(help="Press these keys.")] = None,
     play: Annotated[list[Path] | None, typer.Option(help="Say what is in this WAV file.")] = None,
     wav: Annotated[Path | None, typer.Option(help="Record both sides to this WAV file.")] = None,
 ) -> None:
     """Call a running gateway as Twilio would. Steps are taken in the order in which they are given."""
-    steps = ordered(sys.argv, say or [], press or [], play or [])
-    with common.explained():
-        report = asyncio.run(_call(common.settings(), common.address(server), number, from_, steps, wav))
+    steps = order_steps(sys.argv, say or [], press or [], play or [])
+    with common.exit_on_error():
+        report = asyncio.run(_place_call(common.read_settings(), common.base_url(server), number, from_, steps, wav))
     for fault in report.errors:
-        common.out.print(f"[red]the carrier noted:[/red] {fault}")
-    for target in report.dialed:
-        common.out.print(f"dialed {target.target}: {target.outcome}")
-    common.out.print(f"ended: {report.ended.replace('_', ' ')} after {report.seconds:.1f} s")
+        common.stdout.print(f"[red]the carrier noted:[/red] {fault}")
+    for target in report.dial_results:
+        common.stdout.print(f"dialed {target.target}: {target.outcome}")
+    common.stdout.print(f"ended: {report.ending.replace('_', ' ')} after {report.seconds:.1f} s")
     if report.errors:
         raise typer.Exit(1)
 
 
-def ordered(arguments: list[str], say: list[str], press: list[str], play: list[Path]) -> list[Step]:
+def order_steps(arguments: list[str], say: list[str], press: list[str], play: list[Path]) -> list[Step]:
     """The steps in the order of the command line, which the parsed options no longer have."""
     waiting = {"--say": iter(say), "--press": iter(press), "--play": iter(map(str, play))}
     steps: list[Step] = []
@@ -54,40 +54,47 @@ def ordered(arguments: list[str], say: list[str], press: list[str], play: list[P
         name = argument.partition("=")[0]
         value = next(waiting[name], None) if name in waiting else None
         if value is not None:
-            made: dict[str, Step] = {"--say": Speak(value), "--press": Press(value), "--play": Play(Path(value))}
+            made: dict[str, Step] = {
+                "--say": Speak(value),
+                "--press": PressKeys(value),
+                "--play": PlayFile(Path(value)),
+            }
             steps.append(made[name])
     return steps
 
 
-async def _call(
+async def _place_call(
     settings: Settings, server: str, number: str, from_: str, steps: list[Step], wav: Path | None
 ) -> CallReport:
-    account, token = next(iter(settings.tokens.items()))
-    async with aclosing(LocalSynthesizer()) as voice, Carrier(server, settings.public_url, account, token) as carrier:
-        caller = Caller(steps, voice, CALLERS_VOICE)
-        return await carrier.call(number, from_, caller, recording=wav, on_event=_show)
+    account, token = next(iter(settings.platform_tokens.items()))
+    async with (
+        aclosing(LocalSynthesizer()) as voice,
+        TwilioSimulator(server, settings.public_url, account, token) as carrier,
+    ):
+        caller = SimulatedCaller(steps, voice, CALLER_VOICE)
+        return await carrier.call(number, from_, caller, recording_path=wav, on_event=_print_event)
 
 
-def _show(event: events.Event) -> None:
+def _print_event(event: events.CallEvent) -> None:
     match event:
-        case events.Ringing():
+        case events.CallPlaced():
             text = f"calling {event.to}"
-        case events.Connected():
-            text = f"connected, stream {event.number}"
-        case events.CallerSpeaks():
+        case events.StreamConnected():
+            text = f"connected, stream {event.stream_number}"
+        case events.CallerSpeechStarted():
             text = f"caller: {event.text}"
-        case events.CallerPresses():
+        case events.CallerPressedKeys():
             text = f"caller presses {event.keys}"
-        case events.Interrupts():
+        case events.CallerInterrupted():
             text = "(interrupting)"
-        case events.GatewayAnswers():
+        case events.GatewayReplied():
             text = f"gateway answers after {event.latency_ms:.0f} ms"
-        case events.CarrierSays():
+        case events.TwilioSayStarted():
             text = f"Twilio says: {event.text}"
-        case events.Dialing():
+        case events.DialStarted():
             text = f"ringing {', '.join(event.targets)}"
-        case events.Bridged():
+        case events.CallBridged():
             text = f"{event.target} has answered"
-        case events.Ended():
+        case events.CallEnded():
             return
-    common.out.print(f"[dim]{event.at:6.1f} s[/dim]  {text}", markup=True)
+    common.stdout.print(f"[dim]{event.at:6.1f} s[/dim]  {text}", markup=True)

@@ -15,33 +15,33 @@ from vocelio.gateway import config
 from vocelio.gateway.errors import GatewayError
 from vocelio.gateway.speech.interfaces import SpeechError
 
-Server = Annotated[str, typer.Option(help="Where the gateway listens; otherwise localhost at PORT, or 8080.")]
+ServerOption = Annotated[str, typer.Option(help="Where the gateway listens; otherwise localhost at PORT, or 8080.")]
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Say what is wrong; the text may hold anything."""
-    err.print("[red]vocelio:[/red] ", end="")
-    err.print(text, markup=False, soft_wrap=True)
+    stderr.print("[red]vocelio:[/red] ", end="")
+    stderr.print(text, markup=False, soft_wrap=True)
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def exit_on_error() -> Iterator[None]:
     """Errors of the user's world end the command with their message and exit code 2."""
     try:
         yield
     except (GatewayError, SpeechError) as error:
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(2) from error
 
 
-def settings() -> config.Settings:
+def read_settings() -> config.Settings:
     """The settings of the environment."""
-    return config.read(os.environ)
+    return config.load_settings(os.environ)
 
 
-def address(server: str) -> str:
+def base_url(server: str) -> str:
     """Where the gateway listens, if the user has not said otherwise."""
-    return server.rstrip("/") or f"http://localhost:{settings().port}"
+    return server.rstrip("/") or f"http://localhost:{read_settings().port}"

@@ -34,22 +34,24 @@ def create(
     role: Annotated[Role, typer.Option(help="What it may do.")],
     tenant: Annotated[str, typer.Option(help="Whose things it is for; a platform key is for everybody's.")] = "",
     label: Annotated[str, typer.Option(help="What it is used for.")] = "made on the command line",
-    server: common.Server = "",
+    server: common.ServerOption = "",
 ) -> None:
     """Make a key and show it, once. A platform key is written straight to the database; others are made by the API."""
-    with common.explained():
+    with common.exit_on_error():
         if role is Role.platform:
-            secret = asyncio.run(_first(label))
+            secret = asyncio.run(_create_platform_key(label))
         else:
-            made = api_client.Api(server, tenant).ask("POST", "/v1/keys", {"role": role.value, "label": label})
+            made = api_client.ApiClient(server, tenant).request(
+                "POST", "/v1/keys", {"role": role.value, "label": label}
+            )
             secret = made.json()["secret"]
     typer.echo(secret)
 
 
-async def _first(label: str) -> str:
-    database = Database(common.settings().database_url)
+async def _create_platform_key(label: str) -> str:
+    database = Database(common.read_settings().database_url)
     try:
         await database.migrate()
-        return await api_keys.first(database, label, wall_clock())
+        return await api_keys.create_platform_key(database, label, wall_clock())
     finally:
         await database.aclose()

@@ -6,64 +6,71 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from vocelio.gateway.cli import common
-from vocelio.gateway.cli.api_client import Api, ApiError
+from vocelio.gateway.cli.api_client import ApiClient, ApiClientError
 
-POLL_SECONDS = 0.5
-LONGEST = 300.0  # seconds: a flow of 300 sentences; calls do not wait for it, so why should we
-STALLED = 30.0  # seconds without anything new: nobody renders, or nobody can
-NONE_HERE = (404, 409)  # a server of an earlier release; one that renders nothing
-SHOWN = 3  # problems: most have the same reason
+POLL_INTERVAL_SECONDS = 0.5
+MAX_WAIT_SECONDS = 300.0  # seconds: a flow of 300 sentences; calls do not wait for it, so why should we
+STALL_TIMEOUT_SECONDS = 30.0  # seconds without anything new: nobody renders, or nobody can
+NO_PROGRESS_STATUSES = (404, 409)  # a server of an earlier release; one that renders nothing
+MAX_PROBLEMS_SHOWN = 3  # problems: most have the same reason
 
 
-def follow(api: Api, flow: str, longest: float = LONGEST, stalled: float = STALLED) -> None:
+def show_progress(
+    api: ApiClient,
+    flow: str,
+    max_wait_seconds: float = MAX_WAIT_SECONDS,
+    stall_timeout_seconds: float = STALL_TIMEOUT_SECONDS,
+) -> None:
     """Wait until the flow's prompts are rendered, or will not be soon, and say so. Nothing of that is an error."""
     try:
-        told = _watched(api, flow, longest, stalled)
-    except ApiError as error:
-        common.out.print(f"how far its prompts are rendered is not known: {error}", markup=False, soft_wrap=True)
+        told = _poll_progress(api, flow, max_wait_seconds, stall_timeout_seconds)
+    except ApiClientError as error:
+        common.stdout.print(f"how far its prompts are rendered is not known: {error}", markup=False, soft_wrap=True)
         return
     if told is not None:
-        _summarise(told)
+        _print_summary(told)
 
 
-def _watched(api: Api, flow: str, longest: float, stalled: float) -> dict[str, Any] | None:
+def _poll_progress(
+    api: ApiClient, flow: str, max_wait_seconds: float, stall_timeout_seconds: float
+) -> dict[str, Any] | None:
     columns = (TextColumn("prompts"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
-    with Progress(*columns, console=common.out, transient=True, disable=not common.out.is_terminal) as bar:
+    with Progress(*columns, console=common.stdout, transient=True, disable=not common.stdout.is_terminal) as bar:
         task = bar.add_task("prompts", left="")
         began = changed = time.monotonic()
         seen = -1
         while True:
-            told = _ask(api, flow)
+            told = _get_progress(api, flow)
             if told is None or told["pending"] == 0:
                 return told
             done = told["ready"] + told["failed"]
-            bar.update(task, total=told["total"], completed=done, left=_left(told["seconds_left"]))
+            bar.update(task, total=told["total"], completed=done, left=_format_time_left(told["seconds_left"]))
             now = time.monotonic()
             changed, seen = (now, done) if done != seen else (changed, seen)
-            if now - began > longest or now - changed > stalled:
+            if now - began > max_wait_seconds or now - changed > stall_timeout_seconds:
                 return told
-            time.sleep(POLL_SECONDS)
+            time.sleep(POLL_INTERVAL_SECONDS)
 
 
-def _ask(api: Api, flow: str) -> dict[str, Any] | None:
-    answer = api.ask("GET", f"/v1/flows/{flow}/prompts", accept=NONE_HERE)
-    told: dict[str, Any] | None = None if answer.status in NONE_HERE else answer.json()
+def _get_progress(api: ApiClient, flow: str) -> dict[str, Any] | None:
+    answer = api.request("GET", f"/v1/flows/{flow}/prompts", allowed_statuses=NO_PROGRESS_STATUSES)
+    told: dict[str, Any] | None = None if answer.status in NO_PROGRESS_STATUSES else answer.json()
     return told
 
 
-def _left(seconds: float | None) -> str:
+def _format_time_left(seconds: float | None) -> str:
     return "" if seconds is None else f"about {max(1, round(seconds))} s left"
 
 
-def _summarise(told: dict[str, Any]) -> None:
-    if told["ready"] == told["total"]:
-        common.out.print(f"its {told['total']} prompts are rendered")
+def _print_summary(progress: dict[str, Any]) -> None:
+    if progress["ready"] == progress["total"]:
+        common.stdout.print(f"its {progress['total']} prompts are rendered")
         return
-    common.out.print(
-        f"{told['ready']} of its {told['total']} prompts are rendered, the others are spoken until they are"
+    common.stdout.print(
+        f"{progress['ready']} of its {progress['total']} prompts are rendered, the others are spoken until they are"
     )
-    for problem in told["problems"][:SHOWN]:
+    for problem in progress["problems"][:MAX_PROBLEMS_SHOWN]:
         line = f"warning: {problem['sentence']!r}: {problem['problem']}"
-        common.out.print(line, markup=False, soft_wrap=True)
-    if told["failed"] > SHOWN:
-        common.out.print(f"warning: {told['failed'] - SHOWN} more failed; all are tried again")
+        common.stdout.print(line, markup=False, soft_wrap=True)
+    if progress["failed"] > MAX_PROBLEMS_SHOWN:
+        common.stdout.print(f"warning: {progress['failed'] - MAX_PROBLEMS_SHOWN} more failed; all are tried again")

@@ -9,11 +9,11 @@ import typer
 
 from vocelio.engine.call_log import log
 from vocelio.engine.errors import EngineError
-from vocelio.engine.flow import FlowVersion, Known
+from vocelio.engine.flow import FlowVersion, ValidationContext
 from vocelio.engine.replay import compare, report
-from vocelio.engine.validation.loader import load
+from vocelio.engine.validation.loader import load_flow
 from vocelio.gateway.cli import api_client, common
-from vocelio.gateway.cli.flow import usable
+from vocelio.gateway.cli.flow import load_or_exit
 
 app = typer.Typer(add_completion=False)
 
@@ -22,50 +22,50 @@ app = typer.Typer(add_completion=False)
 def replay(
     call: Annotated[str, typer.Argument(help="The call's identifier (CA...), or the file of its log.")],
     flow: Annotated[Path | None, typer.Option(help="Another version of the flow to compare with.")] = None,
-    tenant: api_client.TenantName = "",
-    server: common.Server = "",
+    tenant: api_client.TenantOption = "",
+    server: common.ServerOption = "",
 ) -> None:
     """Run a call's events again: on its own version the actions must be the same, else the difference is shown."""
     file = Path(call)
-    with common.explained():
+    with common.exit_on_error():
         try:
             if file.is_file():
-                kept, version = log.read(file.read_bytes()), _given(flow)
+                kept, version = log.decode_log(file.read_bytes()), _flow_from_option(flow)
             else:
-                api = api_client.Api(server, tenant)
-                kept = log.read(api.ask("GET", f"/v1/calls/{quote(call, safe='')}/log").body)
-                version = usable(flow) if flow else _own(api, call)
+                api = api_client.ApiClient(server, tenant)
+                kept = log.decode_log(api.request("GET", f"/v1/calls/{quote(call, safe='')}/log").body)
+                version = load_or_exit(flow) if flow else _original_version(api, call)
             comparison = compare.compare(kept, version)
         except EngineError as error:
-            common.complain(f"{error}")
+            common.print_error(f"{error}")
             raise typer.Exit(2) from error
-    common.out.print(report.report(kept, comparison), markup=False, soft_wrap=True)
-    if comparison.same_version and comparison.ending == "differs":
+    common.stdout.print(report.format_report(kept, comparison), markup=False, soft_wrap=True)
+    if comparison.same_version and comparison.verdict == "differs":
         raise typer.Exit(1)
 
 
-def _given(flow: Path | None) -> FlowVersion:
-    if flow is None:
-        common.complain("the log of a file needs its flow: name it by --flow")
+def _flow_from_option(flow_path: Path | None) -> FlowVersion:
+    if flow_path is None:
+        common.print_error("the log of a file needs its flow: name it by --flow")
         raise typer.Exit(2)
-    return usable(flow)
+    return load_or_exit(flow_path)
 
 
-def _own(api: api_client.Api, call: str) -> FlowVersion:
+def _original_version(api: api_client.ApiClient, call_id: str) -> FlowVersion:
     """The version that the call ran, with the versions that it calls."""
-    ran = api.ask("GET", f"/v1/calls/{quote(call, safe='')}").json()
-    return _version(api, ran["flow"], ran["version"])
+    ran = api.request("GET", f"/v1/calls/{quote(call_id, safe='')}").json()
+    return _fetch_version(api, ran["flow"], ran["version"])
 
 
-class _Version(msgspec.Struct, frozen=True):
+class _VersionResponse(msgspec.Struct, frozen=True):
     """What is needed of a version; the document byte for byte, since that is what a version's identity is made of."""
 
     document: msgspec.Raw
     subflows: dict[str, tuple[str, int]]
 
 
-def _version(api: api_client.Api, flow: str, number: int) -> FlowVersion:
-    answer = api.ask("GET", f"/v1/flows/{quote(flow, safe='')}/versions/{number}")
-    version = msgspec.json.decode(answer.body, type=_Version)
-    pinned = {reference: _version(api, *target) for reference, target in version.subflows.items()}
-    return load(bytes(version.document), Known(flows=pinned))
+def _fetch_version(api: api_client.ApiClient, flow: str, number: int) -> FlowVersion:
+    answer = api.request("GET", f"/v1/flows/{quote(flow, safe='')}/versions/{number}")
+    version = msgspec.json.decode(answer.body, type=_VersionResponse)
+    pinned = {reference: _fetch_version(api, *target) for reference, target in version.subflows.items()}
+    return load_flow(bytes(version.document), ValidationContext(flows=pinned))

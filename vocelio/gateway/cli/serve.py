@@ -10,46 +10,46 @@ import typer
 
 from vocelio.gateway import config as configuration
 from vocelio.gateway import logs
-from vocelio.gateway.api.routes import routes
-from vocelio.gateway.api.websockets.endpoints import Watching
-from vocelio.gateway.app import Worker, build
-from vocelio.gateway.calls.background.drain import hand_over
-from vocelio.gateway.calls.background.process_heartbeat import Presence
-from vocelio.gateway.calls.interfaces import Services
-from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.api.routes import create_routes
+from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies
+from vocelio.gateway.app import BackgroundService, create_app
+from vocelio.gateway.calls.background.drain import drain
+from vocelio.gateway.calls.background.process_heartbeat import ProcessHeartbeat
+from vocelio.gateway.calls.interfaces import CallServices
+from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.cli import common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
-from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.events.factory import connect
-from vocelio.gateway.http_client.client import Fetcher
-from vocelio.gateway.monitors.key_revocation import PER_PROCESS, Guard
-from vocelio.gateway.monitors.service import Monitors
-from vocelio.gateway.prompts.cache import Rendered, Shelf
-from vocelio.gateway.prompts.manifest import Plans
-from vocelio.gateway.prompts.render_worker import Renderer
-from vocelio.gateway.recordings.service import Recordings
-from vocelio.gateway.server.protocols import open_files
-from vocelio.gateway.server.server import Server, config, listen, loop_factory, reserve
-from vocelio.gateway.server.supervisor import Parent, Supervisor
-from vocelio.gateway.site.folder import Folder
-from vocelio.gateway.site.seed import fill
-from vocelio.gateway.speech.fallback_synthesizer import chain
-from vocelio.gateway.speech.providers import configured, speech
+from vocelio.gateway.http_client.client import HttpClient
+from vocelio.gateway.monitors.key_revocation import MAX_SOCKETS_PER_PROCESS, KeyRevocationWatcher
+from vocelio.gateway.monitors.service import MonitorService
+from vocelio.gateway.prompts.cache import PreloadingPromptCache, PromptCache
+from vocelio.gateway.prompts.manifest import PromptManifests
+from vocelio.gateway.prompts.render_worker import PromptRenderWorker
+from vocelio.gateway.recordings.service import RecordingService
+from vocelio.gateway.server.protocols import raise_open_file_limit
+from vocelio.gateway.server.server import GatewayServer, bind_socket, loop_factory, reserve_port, uvicorn_config
+from vocelio.gateway.server.supervisor import Supervisor, SupervisorChannel
+from vocelio.gateway.site.folder import SiteFolder
+from vocelio.gateway.site.seed import seed_database
+from vocelio.gateway.speech.fallback_synthesizer import fallback_voices
+from vocelio.gateway.speech.providers import configured_tiers, create_speech_services
 from vocelio.gateway.storage.object_store import ObjectStorage
 from vocelio.gateway.store.audit.actor import Actor
-from vocelio.gateway.store.calls.interface import Journal
-from vocelio.gateway.store.calls.write_behind import DatabaseJournal
+from vocelio.gateway.store.calls.interface import CallStore
+from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.key_rotation import renew
-from vocelio.gateway.store.recordings import DatabaseCatalogue
-from vocelio.gateway.store.routing.database import DatabaseSite
-from vocelio.gateway.store.tenants.twilio_accounts import Accounts
-from vocelio.gateway.twilio.provisioning.context import Desk
-from vocelio.gateway.twilio.provisioning.worker import Registrar
-from vocelio.gateway.twilio.rest_client import Rest
+from vocelio.gateway.store.db.key_rotation import rotate_keys
+from vocelio.gateway.store.recordings import DatabaseRecordingCatalog
+from vocelio.gateway.store.routing.database import DatabaseDirectory
+from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccounts
+from vocelio.gateway.twilio.provisioning.context import ProvisioningContext
+from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
+from vocelio.gateway.twilio.rest_client import TwilioClient
 
 app = typer.Typer(add_completion=False)
 
@@ -75,42 +75,42 @@ def serve(
     ] = 1,
 ) -> None:
     """Run the gateway until it is told to stop; its live calls go on with another process."""
-    logs.begin()
-    with common.explained():
-        settings = common.settings()
-        folder = Folder(site) if site else None
+    logs.configure()
+    with common.exit_on_error():
+        settings = common.read_settings()
+        folder = SiteFolder(site) if site else None
         where = host, settings.port if port is None else port
         if workers > 1:
-            raise typer.Exit(supervise(settings, folder, *where, drain_seconds, workers))
+            raise typer.Exit(run_supervisor(settings, folder, *where, drain_seconds, workers))
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            runner.run(run(settings, folder, *where, drain_seconds))
+            runner.run(serve_until_signal(settings, folder, *where, drain_seconds))
 
 
-def supervise(
+def run_supervisor(
     settings: Settings,
-    folder: Folder | None,
+    site_folder: SiteFolder | None,
     host: str,
     port: int,
     drain_seconds: float,
     workers: int,
-    module: str = "vocelio.gateway.cli.worker",
+    worker_module: str = "vocelio.gateway.cli.worker",
 ) -> int:
     """Serve by that many processes until a signal comes: the exit code. Raises SettingsError.
 
     ``module`` is what a worker runs: tests have another.
     """
-    check_shared(settings)
-    asyncio.run(_prepare(settings, folder))
+    require_shared_backends(settings)
+    asyncio.run(_prepare_database(settings, site_folder))
 
     def command(channel: int) -> list[str]:
-        return ["-m", module, str(channel), host, str(holder.getsockname()[1]), str(drain_seconds)]
+        return ["-m", worker_module, str(channel), host, str(holder.getsockname()[1]), str(drain_seconds)]
 
-    with reserve(host, port) as holder:
-        _welcome(settings, folder, host, holder.getsockname()[1])
+    with reserve_port(host, port) as holder:
+        _print_welcome(settings, site_folder, host, holder.getsockname()[1])
         return Supervisor(command, workers, drain_seconds).run()
 
 
-def check_shared(settings: Settings) -> None:
+def require_shared_backends(settings: Settings) -> None:
     """Whether several processes can work together. Raises SettingsError."""
     if not settings.database_url.startswith("postgresql"):
         raise SettingsError(
@@ -120,82 +120,96 @@ def check_shared(settings: Settings) -> None:
         raise SettingsError("--workers needs VOCELIO_REDIS_URL: it is how processes tell each other of events")
 
 
-async def _prepare(settings: Settings, folder: Folder | None) -> None:
+async def _prepare_database(settings: Settings, site_folder: SiteFolder | None) -> None:
     """What is done once, before anybody serves. Raises SettingsError, SiteError, StoreUnavailable."""
     database = Database(settings.database_url)
     try:
         await database.migrate()
-        await renew(database, Vault(settings.secret_keys))
-        if folder:
-            await _fill(database, folder)
+        await rotate_keys(database, SecretCipher(settings.secret_keys))
+        if site_folder:
+            await _seed(database, site_folder)
     finally:
         await database.aclose()
 
 
-async def run(
+async def serve_until_signal(
     settings: Settings,
-    folder: Folder | None,
+    site_folder: SiteFolder | None,
     host: str,
     port: int,
     drain_seconds: float,
     *,
-    fetcher: Fetcher | None = None,
-    journal: Callable[[Database, Vault], Journal] = DatabaseJournal,
-    parent: Parent | None = None,
+    http_client: HttpClient | None = None,
+    call_store_factory: Callable[[Database, SecretCipher], CallStore] = WriteBehindCallStore,
+    supervisor_channel: SupervisorChannel | None = None,
 ) -> None:
     """Serve until a signal comes. ``fetcher`` and ``journal`` are what tests have others of.
 
     One of several has a ``parent``, which has prepared everything and holds the port.
     """
-    if parent is None:
-        await _prepare(settings, folder)
-    database, vault = Database(settings.database_url), Vault(settings.secret_keys)
+    if supervisor_channel is None:
+        await _prepare_database(settings, site_folder)
+    database, vault = Database(settings.database_url), SecretCipher(settings.secret_keys)
     async with AsyncExitStack() as opened:
         opened.push_async_callback(database.aclose)
         storage = ObjectStorage(settings.storage_url)
-        if parent is None:
-            _welcome(settings, folder, host, port)
-        tiers = configured(settings)
-        plans = Plans(lambda voice: chain(voice, tiers)[0])
-        shelf = Shelf(storage, database, wall_clock)
+        if supervisor_channel is None:
+            _print_welcome(settings, site_folder, host, port)
+        tiers = configured_tiers(settings)
+        plans = PromptManifests(lambda voice: fallback_voices(voice, tiers)[0])
+        shelf = PromptCache(storage, database, wall_clock)
         opened.push_async_callback(shelf.aclose)
-        prompts = Rendered(shelf, plans)
-        speaking = speech(settings, prompts)
-        services = Services(
-            DatabaseSite(database, vault, wall_clock),
+        prompts = PreloadingPromptCache(shelf, plans)
+        speaking = create_speech_services(settings, prompts)
+        services = CallServices(
+            DatabaseDirectory(database, vault, wall_clock),
             speaking,
             EventBus(connect(settings.redis_url)),
-            fetcher or Fetcher(),
-            journal(database, vault),
+            http_client or HttpClient(),
+            call_store_factory(database, vault),
             wall_clock,
-            Recordings(storage, DatabaseCatalogue(database), wall_clock, settings.public_url),
-            prompts=prompts,
+            RecordingService(storage, DatabaseRecordingCatalog(database), wall_clock, settings.public_url),
+            prompt_preloader=prompts,
         )
-        renderer = Renderer(database, shelf, plans, speaking.voices.render, wall_clock)
-        calls = Calls(services, settings.secret_keys, settings.capacity)
-        registrar = Registrar(Desk(settings, database, vault, services.bus, wall_clock, Rest()))
-        guard = Guard(database, wall_clock, per_process=min(PER_PROCESS, open_files() // 2))  # the other half for calls
-        monitors = Monitors(services.bus, database, wall_clock, guard)
-        watching = Watching(monitors, settings.secret_keys, settings.origin)
-        api = routes(database, vault, calls, wall_clock, registrar=registrar, renderer=renderer, watching=watching)
-        workers: list[Worker] = [registrar, renderer, monitors, Presence(database, calls)]
-        app = build(settings, calls, accounts=Accounts(database, vault).token, api=api, workers=workers)
-        server = Server(config(app, host, port), lambda: hand_over(calls, drain_seconds), opened.aclose, parent)
-        await server.serve([listen(host, port, shared=True)] if parent else None)
+        renderer = PromptRenderWorker(database, shelf, plans, speaking.synthesizer.render, wall_clock)
+        calls = CallRegistry(services, settings.secret_keys, settings.max_calls)
+        registrar = NumberProvisioner(
+            ProvisioningContext(settings, database, vault, services.bus, wall_clock, TwilioClient())
+        )
+        guard = KeyRevocationWatcher(
+            database, wall_clock, max_per_process=min(MAX_SOCKETS_PER_PROCESS, raise_open_file_limit() // 2)
+        )  # the other half for calls
+        monitors = MonitorService(services.bus, database, wall_clock, guard)
+        watching = MonitoringDependencies(monitors, settings.secret_keys, settings.origin)
+        api = create_routes(
+            database, vault, calls, wall_clock, provisioner=registrar, render_worker=renderer, monitoring=watching
+        )
+        workers: list[BackgroundService] = [registrar, renderer, monitors, ProcessHeartbeat(database, calls)]
+        app = create_app(
+            settings,
+            calls,
+            tenant_tokens=TwilioAccounts(database, vault).get_auth_token,
+            api_routes=api,
+            background_services=workers,
+        )
+        server = GatewayServer(
+            uvicorn_config(app, host, port), lambda: drain(calls, drain_seconds), opened.aclose, supervisor_channel
+        )
+        await server.serve([bind_socket(host, port, reuse_port=True)] if supervisor_channel else None)
 
 
-async def _fill(database: Database, folder: Folder) -> None:
-    actor = Actor("command-line", "platform", folder.tenant.id, "", wall_clock())
-    await fill(database, folder, actor)
+async def _seed(database: Database, site_folder: SiteFolder) -> None:
+    actor = Actor("command-line", "platform", site_folder.tenant.id, "", wall_clock())
+    await seed_database(database, site_folder, actor)
 
 
-def _welcome(settings: Settings, folder: Folder | None, host: str, port: int) -> None:
-    say = common.out.print
-    if folder:
-        say(f"[bold]{folder.tenant.name}[/bold] answers {', '.join(folder.numbers)}")
+def _print_welcome(settings: Settings, site_folder: SiteFolder | None, host: str, port: int) -> None:
+    say = common.stdout.print
+    if site_folder:
+        say(f"[bold]{site_folder.tenant.name}[/bold] answers {', '.join(site_folder.numbers)}")
     say(f"listening on http://{host}:{port}, known to Twilio as {settings.public_url}")
-    if configuration.SIMULATOR_ACCOUNT in settings.tokens:
-        number = next(iter(folder.numbers), "") if folder else "+13072249663"
+    if configuration.SIMULATOR_ACCOUNT_SID in settings.platform_tokens:
+        number = next(iter(site_folder.numbers), "") if site_folder else "+13072249663"
         say(
             "no Twilio account is set up, so only the simulator is answered: "
             f"[bold]vocelio call {number} --say sales[/bold]"

@@ -9,18 +9,22 @@ from collections.abc import Sequence
 
 from vocelio.gateway import logs
 from vocelio.gateway.cli import common
-from vocelio.gateway.cli.serve import run
+from vocelio.gateway.cli.serve import serve_until_signal
 from vocelio.gateway.server.server import loop_factory
-from vocelio.gateway.server.supervisor import Parent
+from vocelio.gateway.server.supervisor import SupervisorChannel
 
 
 def main(arguments: Sequence[str]) -> None:
     """Serve until the supervisor says otherwise, or is gone."""
     channel, host, port, drain_seconds = arguments
-    logs.begin()
-    with common.explained(), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        parent = Parent(int(channel))
-        runner.run(run(common.settings(), None, host, int(port), float(drain_seconds), parent=parent))
+    logs.configure()
+    with common.exit_on_error(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+        parent = SupervisorChannel(int(channel))
+        runner.run(
+            serve_until_signal(
+                common.read_settings(), None, host, int(port), float(drain_seconds), supervisor_channel=parent
+            )
+        )
 
 
 if __name__ == "__main__":

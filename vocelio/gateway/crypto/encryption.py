@@ -14,48 +14,48 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from vocelio.gateway.errors import GatewayError
 
-LOST = "a secret was kept with a key that VOCELIO_SECRET_KEY does not have any more"
+UNKNOWN_KEY_MESSAGE = "a secret was kept with a key that VOCELIO_SECRET_KEY does not have any more"
 
 
-class VaultError(GatewayError):
+class DecryptionError(GatewayError):
     """What is kept cannot be read with the keys of VOCELIO_SECRET_KEY."""
 
 
-class Vault:
+class SecretCipher:
     """Encrypts and decrypts. ``keys`` are texts of any length, newest first."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        every = [Fernet(_derived(key)) for key in keys]
-        self._newest, self._fernet = every[0], MultiFernet(every)
+        every = [Fernet(_derive_key(key)) for key in keys]
+        self._newest_key, self._all_keys = every[0], MultiFernet(every)
 
-    def lock(self, secret: str, purpose: str) -> str:
+    def encrypt(self, plaintext: str, purpose: str) -> str:
         """Encrypted; it opens for the same purpose only: a row's secret is of no use in another row."""
-        return self._fernet.encrypt(f"{purpose}\0{secret}".encode()).decode()
+        return self._all_keys.encrypt(f"{purpose}\0{plaintext}".encode()).decode()
 
-    def open(self, locked: str, purpose: str) -> str:
+    def decrypt(self, token: str, purpose: str) -> str:
         """The secret. Raises VaultError."""
         try:
-            found, _, secret = self._fernet.decrypt(locked).decode().partition("\0")
+            found, _, secret = self._all_keys.decrypt(token).decode().partition("\0")
         except InvalidToken:
-            raise VaultError(LOST) from None
+            raise DecryptionError(UNKNOWN_KEY_MESSAGE) from None
         if not hmac.compare_digest(found.encode(), purpose.encode()):
-            raise VaultError("a secret is not where it was put")
+            raise DecryptionError("a secret is not where it was put")
         return secret
 
-    def renewed(self, locked: str) -> str | None:
+    def rotate(self, token: str) -> str | None:
         """The same, encrypted with the newest key; None when it is so already. Raises VaultError."""
         try:
-            self._newest.decrypt(locked)
+            self._newest_key.decrypt(token)
         except InvalidToken:
             pass
         else:
             return None
         try:
-            return self._fernet.rotate(locked).decode()
+            return self._all_keys.rotate(token).decode()
         except InvalidToken:
-            raise VaultError(LOST) from None
+            raise DecryptionError(UNKNOWN_KEY_MESSAGE) from None
 
 
-def _derived(key: str) -> bytes:
+def _derive_key(key: str) -> bytes:
     """A key of the right length for one use. The text is long and random, so a plain hash is enough."""
     return urlsafe_b64encode(hmac.digest(key.encode(), b"vocelio: secrets at rest", hashlib.sha256))

@@ -12,67 +12,69 @@ from collections.abc import Callable
 from cachetools import LRUCache
 
 from vocelio.engine.actions import Transfer
-from vocelio.gateway.aio.task_set import Tasks
+from vocelio.gateway.aio.task_set import TaskSet
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.dialing import plan as dial_plan
-from vocelio.gateway.dialing.plan import Plan, Refusal
-from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.model.directory import Assignment, Site
+from vocelio.gateway.dialing.plan import DialPlan, DialRejection
+from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.model.directory import CallConfig, Directory
 from vocelio.gateway.model.tenant import Tenant
 
 LOG = logging.getLogger(__name__)
 
-HOUR = 3_600_000_000  # microseconds
-TELL_EVERY = 60_000_000  # microseconds, of one tenant in the log: a robot may try a hundred times a second
-TENANTS_TOLD = 1_000
-ASK_AGAIN_SECONDS = 0.5
+HOUR_MICROSECONDS = 3_600_000_000  # microseconds
+LOG_INTERVAL_MICROSECONDS = (
+    60_000_000  # microseconds, of one tenant in the log: a robot may try a hundred times a second
+)
+MAX_LOGGED_TENANTS = 1_000
+RETRY_SECONDS = 0.5
 # A flow whose exit leads back to the transfer goes round that often, not for ever at once; sooner than a caller is
 # asked to wait a moment.
-REFUSE_EVERY_SECONDS = 0.7
+MIN_REJECTION_INTERVAL_SECONDS = 0.7
 
-Decision = Plan | Refusal
+DialDecision = DialPlan | DialRejection
 
 
-class Clearance:
+class TransferAuthorizer:
     """The rules, for all calls of a process."""
 
-    def __init__(self, site: Site, wall: WallClock) -> None:
-        self._site, self._wall = site, wall
-        self._told: LRUCache[str, int] = LRUCache(TENANTS_TOLD)
+    def __init__(self, directory: Directory, wall_clock: WallClock) -> None:
+        self._directory, self._wall_clock = directory, wall_clock
+        self._last_logged: LRUCache[str, int] = LRUCache(MAX_LOGGED_TENANTS)
 
-    async def decide(self, assignment: Assignment, transfer: Transfer, caller: str) -> Decision:
+    async def authorize(self, config: CallConfig, transfer: Transfer, caller: str) -> DialDecision:
         """The plan, or why there is none. ``caller`` is E.164, empty when withheld. Raises StoreUnavailable."""
-        tenant, now = assignment.tenant, self._wall()
-        asked = dial_plan.must_be_owned(assignment, transfer, caller)
-        own = not asked or await self._site.owns(tenant.id, transfer.caller_id)
-        plan = dial_plan.plan(assignment, transfer, caller, at=now, own=own)
-        if isinstance(plan, Plan) and await self._is_over_a_limit(tenant, now):
-            return Refusal("limit")
+        tenant, now = config.tenant, self._wall_clock()
+        asked = dial_plan.needs_ownership_check(config, transfer, caller)
+        own = not asked or await self._directory.is_tenant_number(tenant.id, transfer.caller_id)
+        plan = dial_plan.build_plan(config, transfer, caller, now=now, is_own_number=own)
+        if isinstance(plan, DialPlan) and await self._is_over_limit(tenant, now):
+            return DialRejection("limit")
         return plan
 
-    async def _is_over_a_limit(self, tenant: Tenant, now: int) -> bool:
-        there = await self._site.transfers(tenant.id, now - HOUR)
-        hourly = there.begun >= tenant.max_transfers_per_hour
-        if not hourly and there.under_way < tenant.max_transfers_at_once:
+    async def _is_over_limit(self, tenant: Tenant, now: int) -> bool:
+        there = await self._directory.count_transfers(tenant.id, now - HOUR_MICROSECONDS)
+        hourly = there.started >= tenant.max_transfers_per_hour
+        if not hourly and there.active < tenant.max_transfers_at_once:
             return False
-        if now - self._told.get(tenant.id, now - TELL_EVERY) >= TELL_EVERY:
-            self._told[tenant.id] = now
-            counted = (there.begun, there.under_way)
+        if now - self._last_logged.get(tenant.id, now - LOG_INTERVAL_MICROSECONDS) >= LOG_INTERVAL_MICROSECONDS:
+            self._last_logged[tenant.id] = now
+            counted = (there.started, there.active)
             LOG.warning("%s is at its limit of transfers: %d within an hour, %d at once", tenant.id, *counted)
         return True
 
 
-class Clearing:
+class PendingAuthorization:
     """One call's question. ``decided`` hears the answer, unless this is closed before."""
 
-    def __init__(self, clearance: Clearance, decided: Callable[[Transfer, Decision], None]) -> None:
-        self._clearance, self._decided = clearance, decided
-        self._tasks = Tasks()  # one at a time, but for what an operator left behind
-        self._refused_at: float | None = None
+    def __init__(self, authorizer: TransferAuthorizer, on_decision: Callable[[Transfer, DialDecision], None]) -> None:
+        self._authorizer, self._on_decision = authorizer, on_decision
+        self._tasks = TaskSet()  # one at a time, but for what an operator left behind
+        self._last_rejected_at: float | None = None
 
-    def begin(self, assignment: Assignment, transfer: Transfer, caller: str) -> None:
+    def start(self, config: CallConfig, transfer: Transfer, caller: str) -> None:
         """Ask whether it may begin."""
-        self._tasks.begin(self._decide(assignment, transfer, caller), f"transfer {transfer.id}")
+        self._tasks.start(self._authorize(config, transfer, caller), f"transfer {transfer.id}")
 
     def close(self) -> None:
         """Nobody wants to know any more."""
@@ -82,21 +84,21 @@ class Clearing:
         """Until nothing of it is left."""
         await self._tasks.wait_closed()
 
-    async def _decide(self, assignment: Assignment, transfer: Transfer, caller: str) -> None:
-        decision = await self._asked(assignment, transfer, caller)
-        if isinstance(decision, Refusal):
-            await self._pause()
-        self._decided(transfer, decision)
+    async def _authorize(self, config: CallConfig, transfer: Transfer, caller: str) -> None:
+        decision = await self._authorize_with_retries(config, transfer, caller)
+        if isinstance(decision, DialRejection):
+            await self._throttle_rejections()
+        self._on_decision(transfer, decision)
 
-    async def _asked(self, assignment: Assignment, transfer: Transfer, caller: str) -> Decision:
+    async def _authorize_with_retries(self, config: CallConfig, transfer: Transfer, caller: str) -> DialDecision:
         while True:
             try:
-                return await self._clearance.decide(assignment, transfer, caller)
-            except StoreUnavailable:
-                await asyncio.sleep(ASK_AGAIN_SECONDS)
+                return await self._authorizer.authorize(config, transfer, caller)
+            except DatabaseUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
 
-    async def _pause(self) -> None:
+    async def _throttle_rejections(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._refused_at is not None:
-            await asyncio.sleep(max(0.0, self._refused_at + REFUSE_EVERY_SECONDS - now))
-        self._refused_at = asyncio.get_running_loop().time()
+        if self._last_rejected_at is not None:
+            await asyncio.sleep(max(0.0, self._last_rejected_at + MIN_REJECTION_INTERVAL_SECONDS - now))
+        self._last_rejected_at = asyncio.get_running_loop().time()

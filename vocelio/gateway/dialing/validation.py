@@ -10,27 +10,27 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from vocelio.engine.call_info import E164
-from vocelio.engine.diagnostics import Problem, short
-from vocelio.engine.nodes.transfer import SIP
+from vocelio.engine.call_info import E164_PATTERN
+from vocelio.engine.diagnostics import Diagnostic, truncate
+from vocelio.engine.nodes.transfer import SIP_URI_PATTERN
 from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import whisper
-from vocelio.gateway.dialing.rules import Home
-from vocelio.gateway.model.tenant import Department, Reach
+from vocelio.gateway.dialing.rules import HomeCountries
+from vocelio.gateway.model.tenant import Department, DialRules
 
-PLACE_DIGITS = 5  # "+1307": one number of each such area shows which countries a tenant's numbers are in
+AREA_PREFIX_LENGTH = 5  # "+1307": one number of each such area shows which countries a tenant's numbers are in
 MAX_AREAS = 1_000
 
 
-class Rules(NamedTuple):
+class DialContext(NamedTuple):
     """What a tenant allows. ``home``: see destinations; ``own`` are those of its numbers that matter."""
 
-    reach: Reach
-    home: Home
-    own: frozenset[str] = frozenset()
+    rules: DialRules
+    home_countries: HomeCountries
+    own_numbers: frozenset[str] = frozenset()
 
 
-class Named(NamedTuple):
+class DialTarget(NamedTuple):
     """A field of a transfer in a flow's document."""
 
     path: str
@@ -38,18 +38,18 @@ class Named(NamedTuple):
     value: str
 
 
-class _Nodes(msgspec.Struct, frozen=True):
+class _FlowNodes(msgspec.Struct, frozen=True):
     nodes: dict[str, Any] = {}
 
 
-def named(document: bytes) -> list[Named]:
+def find_targets(document: bytes) -> list[DialTarget]:
     """What the transfers of a flow name, as far as the document can be read."""
     try:
-        nodes = msgspec.json.decode(document, type=_Nodes).nodes
+        nodes = msgspec.json.decode(document, type=_FlowNodes).nodes
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return []
     return [
-        Named(f"nodes.{short(name)}.{field}", field, value)
+        DialTarget(f"nodes.{truncate(name)}.{field}", field, value)
         for name, node in nodes.items()
         if isinstance(node, dict) and node.get("type") == "transfer"
         for field in ("number", "sip", "caller_id", "department")
@@ -57,50 +57,54 @@ def named(document: bytes) -> list[Named]:
     ]
 
 
-def home_of(own: Iterable[str]) -> Home:
+def find_home_countries(phone_numbers: Iterable[str]) -> HomeCountries:
     """The countries of a tenant's numbers; None while it has none."""
-    return frozenset(map(dial_rules.region, own)) - {""} or None
+    return frozenset(map(dial_rules.country_of, phone_numbers)) - {""} or None
 
 
 # The checks
 
 
-def of_number(rules: Rules, path: str, number: str) -> Iterator[Problem]:
+def check_number(context: DialContext, path: str, number: str) -> Iterator[Diagnostic]:
     """Whether a number, or a SIP address, may be rung."""
-    refusal = dial_rules.refused(rules.reach, number, rules.home)
+    refusal = dial_rules.check_destination(context.rules, number, context.home_countries)
     if refusal:
-        yield Problem(path, "destination", f"{refusal.message}, which is not allowed", refusal.hint)
+        yield Diagnostic(path, "destination", f"{refusal.message}, which is not allowed", refusal.hint)
 
 
-def of_department(rules: Rules, department: Department) -> list[Problem]:
+def check_department(context: DialContext, department: Department) -> list[Diagnostic]:
     """What is wrong with whom a department rings, and what it tells them."""
     found = [
         problem
         for place, number in enumerate(department.numbers)
-        for problem in of_number(rules, f"numbers[{place}]", number)
+        for problem in check_number(context, f"numbers[{place}]", number)
     ]
-    return [*found, *whisper.problems(department.whisper)]
+    return [*found, *whisper.check_whisper(department.whisper)]
 
 
-def of_flow(rules: Rules, departments: Mapping[str, Department], fields: Iterable[Named]) -> Iterator[Problem]:
+def check_flow(
+    context: DialContext, departments: Mapping[str, Department], targets: Iterable[DialTarget]
+) -> Iterator[Diagnostic]:
     """What is wrong with whom a flow's transfers ring, and with the numbers that they show."""
-    for path, field, value in fields:
+    for path, field, value in targets:
         match field:
-            case "number" if E164.fullmatch(value):
-                yield from of_number(rules, path, value)
-            case "sip" if SIP.fullmatch(value):
-                yield from of_number(rules, path, value)
-            case "caller_id" if E164.fullmatch(value) and value not in rules.own:
+            case "number" if E164_PATTERN.fullmatch(value):
+                yield from check_number(context, path, value)
+            case "sip" if SIP_URI_PATTERN.fullmatch(value):
+                yield from check_number(context, path, value)
+            case "caller_id" if E164_PATTERN.fullmatch(value) and value not in context.own_numbers:
                 message = f"{value} is none of the tenant's numbers, so it cannot be shown"
-                yield Problem(path, "caller-id", message, "leave it out to show the caller's own number")
+                yield Diagnostic(path, "caller-id", message, "leave it out to show the caller's own number")
             case "department" if value in departments:
-                yield from _unreachable(rules, path, value, departments[value])
+                yield from _check_reachable(context, path, value, departments[value])
             case _:
                 pass  # the engine has told what is wrong with it
 
 
-def _unreachable(rules: Rules, path: str, name: str, department: Department) -> Iterator[Problem]:
+def _check_reachable(context: DialContext, path: str, name: str, department: Department) -> Iterator[Diagnostic]:
     """A department is left as it is when settings become stricter."""
-    if all(dial_rules.refused(rules.reach, number, rules.home) for number in department.numbers):
-        message = f"none of the numbers of `{short(name)}` may be rung any more"
-        yield Problem(path, "destination", message, "change the department's numbers, or the tenant's `countries`")
+    if all(
+        dial_rules.check_destination(context.rules, number, context.home_countries) for number in department.numbers
+    ):
+        message = f"none of the numbers of `{truncate(name)}` may be rung any more"
+        yield Diagnostic(path, "destination", message, "change the department's numbers, or the tenant's `countries`")

@@ -10,69 +10,69 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from vocelio.gateway.events.event import Event
-from vocelio.gateway.events.pubsub import Alone, Line, read
-from vocelio.gateway.events.subscription import Watcher
+from vocelio.gateway.events.pubsub import LocalPubSub, PubSub, decode_message
+from vocelio.gateway.events.subscription import Subscription
 
-EVERYBODY = ""
+ALL_TENANTS = ""
 """In the place of a tenant: the events of all."""
 
-_CHANNEL = "vocelio:events"
+_CHANNEL_PREFIX = "vocelio:events"
 _decoder = msgspec.json.Decoder(Event)
 
 
-def channel(tenant: str) -> str:
+def event_channel(tenant: str) -> str:
     """The line's channel of a tenant's events. That of everybody's has each event once more.
 
     A pattern would save that second message, but Redis has none for the sharded channels of a cluster.
     """
-    return f"{_CHANNEL}:{tenant}" if tenant else _CHANNEL
+    return f"{_CHANNEL_PREFIX}:{tenant}" if tenant else _CHANNEL_PREFIX
 
 
 class EventBus:
     """One process's. Without a line its events stay in the process."""
 
-    def __init__(self, line: Line | None = None) -> None:
-        self.line = line or Alone()
-        self._watchers: dict[str, set[Watcher]] = {}
-        self._subscriptions: dict[str, Callable[[], None]] = {}
+    def __init__(self, pubsub: PubSub | None = None) -> None:
+        self.pubsub = pubsub or LocalPubSub()
+        self._subscribers: dict[str, set[Subscription]] = {}
+        self._remote_unsubscribes: dict[str, Callable[[], None]] = {}
 
     def publish(self, event: Event) -> None:
         """Tell the tenant's watchers."""
-        for audience in (event.tenant, EVERYBODY):
-            for watcher in self._watchers.get(audience, ()):
+        for audience in (event.tenant, ALL_TENANTS):
+            for watcher in self._subscribers.get(audience, ()):
                 watcher.put(event)
-            if not self.line.alone:
-                self.line.send(channel(audience), event, lasting=True)
+            if not self.pubsub.is_local:
+                self.pubsub.publish(event_channel(audience), event, durable=True)
 
     @asynccontextmanager
-    async def watch(self, tenant: str) -> AsyncIterator[Watcher]:
+    async def subscribe(self, tenant: str) -> AsyncIterator[Subscription]:
         """A watcher of the tenant's events, or of EVERYBODY's, from now on."""
-        watcher = Watcher()
-        watchers = self._watchers.setdefault(tenant, set())
+        watcher = Subscription()
+        watchers = self._subscribers.setdefault(tenant, set())
         watchers.add(watcher)
         if len(watchers) == 1:
-            self._subscriptions[tenant] = self._subscribe(tenant, watchers)
-        elif not self.line.alone:
-            watcher.gap()  # whether the subscription stands already, only who began it knows
+            self._remote_unsubscribes[tenant] = self._subscribe_remote(tenant, watchers)
+        elif not self.pubsub.is_local:
+            watcher.mark_gap()  # whether the subscription stands already, only who began it knows
         try:
             yield watcher
         finally:
             watchers.discard(watcher)
             if not watchers:
-                del self._watchers[tenant]
-                self._subscriptions.pop(tenant)()
+                del self._subscribers[tenant]
+                self._remote_unsubscribes.pop(tenant)()
 
-    def _subscribe(self, tenant: str, watchers: set[Watcher]) -> Callable[[], None]:
+    def _subscribe_remote(self, tenant: str, subscribers: set[Subscription]) -> Callable[[], None]:
         def heard(message: bytes) -> None:
-            event = read(_decoder, message)
+            event = decode_message(_decoder, message)
             if event is None:
                 gap()
-            elif tenant in (event.tenant, EVERYBODY):
-                for watcher in watchers:
+            elif tenant in (event.tenant, ALL_TENANTS):
+                for watcher in subscribers:
                     watcher.put(event)
 
         def gap() -> None:
-            for watcher in watchers:
-                watcher.gap()
+            for watcher in subscribers:
+                watcher.mark_gap()
 
-        return self.line.subscribe(channel(tenant), heard, gap)
+        return self.pubsub.subscribe(event_channel(tenant), heard, gap)

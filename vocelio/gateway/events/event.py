@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-PASSING = frozenset({"caller.speaking", "caller.partial"})
+TRANSIENT_TYPES = frozenset({"caller.speaking", "caller.partial"})
 """Types that count for the moment only: they are in no timeline, and their ``seq`` is that of the event before."""
 
 

@@ -1,13 +1,13 @@
 """Choice of the pub/sub implementation by the settings."""
 
-from vocelio.gateway.events.pubsub import Alone, Line
+from vocelio.gateway.events.pubsub import LocalPubSub, PubSub
 
 
-def connect(url: str) -> Line:
+def connect(url: str) -> PubSub:
     """The line that the settings ask for: through Redis, or with no URL none."""
     if not url:
-        return Alone()
+        return LocalPubSub()
     # The client takes a third of a second to import, which a process without a Redis need not pay.
-    from vocelio.gateway.events.redis.pubsub import RedisLine
+    from vocelio.gateway.events.redis.pubsub import RedisPubSub
 
-    return RedisLine(url)
+    return RedisPubSub(url)

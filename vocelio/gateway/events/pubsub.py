@@ -16,7 +16,7 @@ Message = bytes | msgspec.Struct
 """Of a struct, its JSON goes out; it is made when it is sent, not while a call waits."""
 
 
-def read(decoder: msgspec.json.Decoder[T], message: bytes) -> T | None:
+def decode_message(decoder: msgspec.json.Decoder[T], message: bytes) -> T | None:
     """What somebody has sent; None of what cannot be read: it comes from another release, or from nobody of ours."""
     try:
         return decoder.decode(message)
@@ -24,25 +24,27 @@ def read(decoder: msgspec.json.Decoder[T], message: bytes) -> T | None:
         return None
 
 
-class Line(Protocol):
+class PubSub(Protocol):
     """``process`` is this process's id, different at each start. ``alone``: there are no others."""
 
     process: str
-    alone: bool
+    is_local: bool
 
     @property
-    def lost(self) -> int:
+    def dropped(self) -> int:
         """Messages that were dropped, since the start."""
         ...
 
-    def send(self, channel: str, message: Message, *, lasting: bool = False) -> None:
+    def publish(self, channel: str, message: Message, *, durable: bool = False) -> None:
         """Tell the others. Never waits, never raises; past a bound the oldest messages are dropped.
 
         While the others cannot be reached only what is ``lasting`` waits: a command, say, would be carried out when
         whoever gave it has long been told that it was not.
         """
 
-    def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(
+        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
+    ) -> Callable[[], None]:
         """Hear what others send, from soon on; what is returned ends it.
 
         ``gap`` is called when the subscription stands, and again whenever messages may have been lost, as is one for
@@ -57,20 +59,22 @@ class Line(Protocol):
         """End, in bounded time."""
 
 
-class Alone:
+class LocalPubSub:
     """The Line port where there is nobody else."""
 
     def __init__(self) -> None:
         self.process = secrets.token_hex(4)
-        self.alone = True
-        self.lost = 0
+        self.is_local = True
+        self.dropped = 0
 
-    def send(self, channel: str, message: Message, *, lasting: bool = False) -> None:
+    def publish(self, channel: str, message: Message, *, durable: bool = False) -> None:
         """See Line."""
 
-    def subscribe(self, channel: str, heard: Callable[[bytes], None], gap: Callable[[], None]) -> Callable[[], None]:
+    def subscribe(
+        self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
+    ) -> Callable[[], None]:
         """See Line."""
-        return _nothing
+        return _noop
 
     async def start(self) -> None:
         """See Line."""
@@ -79,5 +83,5 @@ class Alone:
         """See Line."""
 
 
-def _nothing() -> None:
+def _noop() -> None:
     """There is nothing to end."""

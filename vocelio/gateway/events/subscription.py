@@ -5,27 +5,27 @@ from collections import deque
 
 from vocelio.gateway.events.event import Event
 
-WATCHER_BACKLOG = 1_000  # events: some minutes of a busy tenant; past it the oldest are dropped
+MAX_BACKLOG_EVENTS = 1_000  # events: some minutes of a busy tenant; past it the oldest are dropped
 
 
-class Watcher:
+class Subscription:
     """Oldest first. ``missed`` counts the events that it was too slow for, ``gaps`` the times that others were lost."""
 
     def __init__(self) -> None:
-        self.missed = self.gaps = 0
+        self.dropped = self.gaps = 0
         self._backlog: deque[Event] = deque()
         self._wakeup = Wakeup()
-        self._told = (0, 0)
+        self._reported = (0, 0)
 
     def put(self, event: Event) -> None:
         """Take an event; past the bound the oldest is dropped."""
-        if len(self._backlog) >= WATCHER_BACKLOG:
+        if len(self._backlog) >= MAX_BACKLOG_EVENTS:
             self._backlog.popleft()
-            self.missed += 1
+            self.dropped += 1
         self._backlog.append(event)
         self._wakeup.set()
 
-    def gap(self) -> None:
+    def mark_gap(self) -> None:
         """Some events did not come, nobody knows how many."""
         self.gaps += 1
         self._wakeup.set()
@@ -37,12 +37,12 @@ class Watcher:
             await self._wakeup.wait()
         return self._backlog.popleft()
 
-    async def take(self) -> tuple[list[Event], bool]:
+    async def get_batch(self) -> tuple[list[Event], bool]:
         """All events that there are, and whether some were lost since the last time. Waits for either."""
-        while not self._backlog and self._told == (self.missed, self.gaps):
+        while not self._backlog and self._reported == (self.dropped, self.gaps):
             self._wakeup.clear()
             await self._wakeup.wait()
-        events, lost = list(self._backlog), self._told != (self.missed, self.gaps)
+        events, lost = list(self._backlog), self._reported != (self.dropped, self.gaps)
         self._backlog.clear()
-        self._told = (self.missed, self.gaps)
+        self._reported = (self.dropped, self.gaps)
         return events, lost

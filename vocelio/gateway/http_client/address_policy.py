@@ -11,19 +11,19 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-Address = IPv4Address | IPv6Address
-Policy = Callable[[Address], bool]
+IpAddress = IPv4Address | IPv6Address
+AddressPolicy = Callable[[IpAddress], bool]
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: all that is given out of IPv6 so far
-_RELAY = IPv4Network("192.88.99.0/24")  # RFC 7526: once led to somebody's IPv6
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+_SIXTOFOUR_RELAY = IPv4Network("192.88.99.0/24")  # RFC 7526: once led to somebody's IPv6
+_NAT64_PREFIX = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 
 
-class NotPublic(Exception):
+class AddressNotAllowed(Exception):
     """The request would go to an address that is not public. The text names the host, not the address."""
 
 
-def is_public(address: Address) -> bool:
+def is_public(address: IpAddress) -> bool:
     """Whether anybody on the Internet could be there. IPv4 addresses inside IPv6 ones count as what they are."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
@@ -31,19 +31,19 @@ def is_public(address: Address) -> bool:
         for inner in (address.sixtofour, *(address.teredo or ())):
             if inner is not None and not is_public(inner):
                 return False
-        if address in _NAT64:
+        if address in _NAT64_PREFIX:
             return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
         if address not in _GLOBAL_UNICAST:
             return False
-    elif address in _RELAY:
+    elif address in _SIXTOFOUR_RELAY:
         return False
     return address.is_global and not address.is_multicast
 
 
-class CheckedResolver(AbstractResolver):
+class PublicResolver(AbstractResolver):
     """Resolves only to addresses that the policy allows. Raises NotPublic."""
 
-    def __init__(self, policy: Policy = is_public, resolver: AbstractResolver | None = None) -> None:
+    def __init__(self, policy: AddressPolicy = is_public, resolver: AbstractResolver | None = None) -> None:
         self._policy = policy
         self._resolver = resolver or ThreadedResolver()
 
@@ -53,7 +53,7 @@ class CheckedResolver(AbstractResolver):
         """See AbstractResolver."""
         found = await self._resolver.resolve(host, port, family)
         for result in found:
-            check(host, result["host"], self._policy)
+            check_address(host, result["host"], self._policy)
         return found
 
     async def close(self) -> None:
@@ -61,7 +61,7 @@ class CheckedResolver(AbstractResolver):
         await self._resolver.close()
 
 
-def check(host: str, address: str, policy: Policy) -> None:
+def check_address(host: str, address: str, policy: AddressPolicy) -> None:
     """Raises NotPublic unless the address of ``host`` is allowed."""
     if not policy(ip_address(address.partition("%")[0])):
-        raise NotPublic(f"`{host}` is not a public address: a flow cannot reach it")
+        raise AddressNotAllowed(f"`{host}` is not a public address: a flow cannot reach it")

@@ -17,30 +17,38 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, D
 from yarl import URL
 
 from vocelio.engine.actions import Request
-from vocelio.gateway.http_client.address_policy import CheckedResolver, NotPublic, Policy, check, is_public
+from vocelio.gateway.http_client.address_policy import (
+    AddressNotAllowed,
+    AddressPolicy,
+    PublicResolver,
+    check_address,
+    is_public,
+)
 
-MAX_BODY = 262_144  # bytes of an answer: a flow takes a few values out of it
+MAX_BODY_BYTES = 262_144  # bytes of an answer: a flow takes a few values out of it
 MAX_REDIRECTS = 5
 MAX_CONNECTIONS = 200  # at once, of the whole process
-BETWEEN_TRIES = 0.3  # seconds before the second try; twice that before the third, and so on, up to LONGEST_PAUSE
-LONGEST_PAUSE = 2.0
-TROUBLE = (429, 500, 502, 503, 504)
-REDIRECTS = (301, 302, 303, 307, 308)
+BACKOFF_INITIAL_SECONDS = (
+    0.3  # seconds before the second try; twice that before the third, and so on, up to LONGEST_PAUSE
+)
+BACKOFF_MAX_SECONDS = 2.0
+RETRY_STATUSES = (429, 500, 502, 503, 504)
+REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
 
-class Reply(msgspec.Struct, frozen=True):
+class HttpResult(msgspec.Struct, frozen=True):
     """What came of a request. ``problem`` is for the flow's author; it holds no secret and no header."""
 
-    how: Literal["ok", "error", "timeout"]
+    outcome: Literal["ok", "error", "timeout"]
     status: int = 0
     body: object = None
-    problem: str = ""
+    error: str = ""
 
 
-class Fetcher:
+class HttpClient:
     """Makes the requests of all calls of a process."""
 
-    def __init__(self, policy: Policy = is_public) -> None:
+    def __init__(self, policy: AddressPolicy = is_public) -> None:
         self._policy = policy
         self._session: ClientSession | None = None
 
@@ -58,60 +66,60 @@ class Fetcher:
             await self._session.close()
             self._session = None
 
-    async def fetch(self, request: Request, headers: Mapping[str, str]) -> Reply:
+    async def fetch(self, request: Request, headers: Mapping[str, str]) -> HttpResult:
         """Make the request with those headers, secrets and all. Never raises but when cancelled."""
-        reply = Reply("error")
+        reply = HttpResult("error")
         for attempt in range(request.retries + 1):
             if attempt:
-                await asyncio.sleep(min(LONGEST_PAUSE, BETWEEN_TRIES * 2 ** (attempt - 1)))
-            reply, again = await self._try(request, headers)
+                await asyncio.sleep(min(BACKOFF_MAX_SECONDS, BACKOFF_INITIAL_SECONDS * 2 ** (attempt - 1)))
+            reply, again = await self._attempt(request, headers)
             if not again:
                 break
         return reply
 
-    async def _try(self, request: Request, headers: Mapping[str, str]) -> tuple[Reply, bool]:
+    async def _attempt(self, request: Request, headers: Mapping[str, str]) -> tuple[HttpResult, bool]:
         try:
             async with asyncio.timeout(request.timeout):
-                reply = await self._follow(request, {**headers, "Idempotency-Key": request.key})
-            return reply, reply.status in TROUBLE
+                reply = await self._follow_redirects(request, {**headers, "Idempotency-Key": request.key})
+            return reply, reply.status in RETRY_STATUSES
         except TimeoutError:
-            return Reply("timeout", problem=f"no answer within {request.timeout:g} s"), True
-        except NotPublic as error:
-            return Reply("error", problem=str(error)), False
+            return HttpResult("timeout", error=f"no answer within {request.timeout:g} s"), True
+        except AddressNotAllowed as error:
+            return HttpResult("error", error=str(error)), False
         except (ClientError, OSError, ValueError) as error:
-            return Reply("error", problem=f"no connection: {type(error).__name__}"), True
+            return HttpResult("error", error=f"no connection: {type(error).__name__}"), True
 
-    async def _follow(self, request: Request, headers: Mapping[str, str]) -> Reply:
-        url, method, json = _web(URL(request.url)), request.method, request.json
+    async def _follow_redirects(self, request: Request, headers: Mapping[str, str]) -> HttpResult:
+        url, method, json = _require_http(URL(request.url)), request.method, request.json
         for _ in range(MAX_REDIRECTS + 1):
             async with self._send(method, url, headers, json) as response:
                 location = response.headers.get("Location")
-                if response.status not in REDIRECTS or not location:
-                    return await _read(response)
-            target = _web(url.join(URL(location)))
+                if response.status not in REDIRECT_STATUSES or not location:
+                    return await _read_result(response)
+            target = _require_http(url.join(URL(location)))
             if target.origin() != url.origin():
                 headers = {"Idempotency-Key": request.key}
             if response.status == 303 or (response.status in (301, 302) and method == "POST"):
                 method, json = "GET", None  # RFC 9110, 15.4: so do browsers and clients
             url = target
-        return Reply("error", problem=f"more than {MAX_REDIRECTS} redirects")
+        return HttpResult("error", error=f"more than {MAX_REDIRECTS} redirects")
 
     def _send(
         self, method: str, url: URL, headers: Mapping[str, str], json: object
     ) -> AbstractAsyncContextManager[ClientResponse]:
         host = url.host or ""
-        if _is_address(host):  # which the resolver is never asked for
-            check(host, host, self._policy)
+        if _is_ip_address(host):  # which the resolver is never asked for
+            check_address(host, host, self._policy)
         body = None if json is None else msgspec.json.encode(json)
         kind = {} if json is None else {"Content-Type": "application/json"}
-        return self._open().request(
+        return self._get_session().request(
             method, url, data=body, headers={"Accept": "application/json", **kind, **headers}, allow_redirects=False
         )
 
-    def _open(self) -> ClientSession:
+    def _get_session(self) -> ClientSession:
         if self._session is None:
             connector = TCPConnector(
-                resolver=CheckedResolver(self._policy), use_dns_cache=False, limit=MAX_CONNECTIONS, force_close=True
+                resolver=PublicResolver(self._policy), use_dns_cache=False, limit=MAX_CONNECTIONS, force_close=True
             )
             # No cookies, no proxy, no credentials of this machine: a flow has only what its document says.
             self._session = ClientSession(
@@ -120,20 +128,20 @@ class Fetcher:
         return self._session
 
 
-async def _read(response: ClientResponse) -> Reply:
+async def _read_result(response: ClientResponse) -> HttpResult:
     body = b""
     async for piece in response.content.iter_any():
         body += piece
-        if len(body) > MAX_BODY:
-            return Reply("error", response.status, problem=f"the answer is larger than {MAX_BODY:,} bytes")
+        if len(body) > MAX_BODY_BYTES:
+            return HttpResult("error", response.status, error=f"the answer is larger than {MAX_BODY_BYTES:,} bytes")
     try:
         decoded = msgspec.json.decode(body) if body else None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         decoded = None
-    return Reply("ok" if response.status < 400 else "error", response.status, decoded)
+    return HttpResult("ok" if response.status < 400 else "error", response.status, decoded)
 
 
-def shown(url: str) -> str:
+def masked_url(url: str) -> str:
     """The URL as it may be shown: without user, password, query and fragment, where secrets stand."""
     try:
         return str(URL(url).with_user(None).with_query(None).with_fragment(None))
@@ -141,13 +149,13 @@ def shown(url: str) -> str:
         return "not a URL"
 
 
-def _web(url: URL) -> URL:
+def _require_http(url: URL) -> URL:
     if url.scheme not in ("http", "https") or not url.host:
-        raise NotPublic(f"`{url.scheme}` is not a way to ask another system")
+        raise AddressNotAllowed(f"`{url.scheme}` is not a way to ask another system")
     return url
 
 
-def _is_address(host: str) -> bool:
+def _is_ip_address(host: str) -> bool:
     try:
         ip_address(host.partition("%")[0])
     except ValueError:

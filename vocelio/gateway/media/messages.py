@@ -13,8 +13,8 @@ from msgspec import Meta
 Sid = Annotated[str, Meta(pattern="^[A-Z]{2}[0-9a-zA-Z]{32}$")]
 """The form of every Twilio identifier; it needs no escaping in JSON."""
 
-MAX_MARK = 128  # characters: ours are under 20
-MAX_AUDIO = 8_000  # bytes of mu-law in one message: a second, fifty times what is usual
+MAX_MARK_LENGTH = 128  # characters: ours are under 20
+MAX_AUDIO_BYTES = 8_000  # bytes of mu-law in one message: a second, fifty times what is usual
 
 
 class _Message(msgspec.Struct, frozen=True, tag_field="event", rename="camel"):
@@ -36,7 +36,7 @@ class MediaFormat(msgspec.Struct, frozen=True, rename="camel"):
     channels: int
 
 
-class StartFacts(msgspec.Struct, frozen=True, rename="camel"):
+class StartMetadata(msgspec.Struct, frozen=True, rename="camel"):
     """What the stream belongs to, and the parameters that our TwiML gave it."""
 
     account_sid: Sid
@@ -52,13 +52,13 @@ class Start(_Message, frozen=True, tag="start"):
 
     sequence_number: int
     stream_sid: Sid
-    start: StartFacts
+    start: StartMetadata
 
 
-class Audio(msgspec.Struct, frozen=True, gc=False):
+class AudioPayload(msgspec.Struct, frozen=True, gc=False):
     """A piece of sound: mu-law, usually 160 bytes. ``timestamp`` is milliseconds since the stream began."""
 
-    payload: Annotated[bytes, Meta(min_length=1, max_length=MAX_AUDIO)]
+    payload: Annotated[bytes, Meta(min_length=1, max_length=MAX_AUDIO_BYTES)]
     track: str = "inbound"
     timestamp: int = 0
 
@@ -67,7 +67,7 @@ class Media(_Message, frozen=True, tag="media", gc=False):
     """The caller's sound."""
 
     sequence_number: int
-    media: Audio
+    media: AudioPayload
 
 
 class Digit(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ class Dtmf(_Message, frozen=True, tag="dtmf"):
 class MarkName(msgspec.Struct, frozen=True):
     """The name that we gave the mark."""
 
-    name: Annotated[str, Meta(max_length=MAX_MARK)]
+    name: Annotated[str, Meta(max_length=MAX_MARK_LENGTH)]
 
 
 class Mark(_Message, frozen=True, tag="mark"):
@@ -105,18 +105,18 @@ class Stop(_Message, frozen=True, tag="stop"):
 Message = Connected | Start | Media | Dtmf | Mark | Stop
 
 
-class Malformed(ValueError):
+class MalformedMessage(ValueError):
     """Not a message of the protocol. The text says what is wrong with it."""
 
 
-class _Event(msgspec.Struct):
+class _EventName(msgspec.Struct):
     event: str
 
 
 _decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message, strict=False)  # lax: numbers as strings
 _decode = _decoder.decode
-_decode_event = msgspec.json.Decoder(_Event).decode
-_KNOWN = ("connected", "start", "media", "dtmf", "mark", "stop")
+_decode_event = msgspec.json.Decoder(_EventName).decode
+_KNOWN_EVENTS = ("connected", "start", "media", "dtmf", "mark", "stop")
 
 
 def parse(text: str | bytes) -> Message | None:
@@ -124,14 +124,14 @@ def parse(text: str | bytes) -> Message | None:
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        if _is_new_event(text):
+        if _is_unknown_event(text):
             return None
-        raise Malformed(str(error)) from error
+        raise MalformedMessage(str(error)) from error
 
 
-def _is_new_event(text: str | bytes) -> bool:
+def _is_unknown_event(text: str | bytes) -> bool:
     try:
-        return _decode_event(text).event not in _KNOWN
+        return _decode_event(text).event not in _KNOWN_EVENTS
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return False
 

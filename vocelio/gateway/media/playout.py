@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 from vocelio.codecs.mulaw import SAMPLE_RATE
 
-LEAD = 2.0  # seconds: outlasts a garbage collection, a slow commit or a noisy neighbour
-PIECE = 1600  # bytes, 200 ms: a tenth of the messages that 20 ms would take
-MARK_GRACE = 3.0  # seconds after its sound must have ended that an end mark is waited for
-ROOM = 80_000  # bytes, 10 s: how far a synthesizer may run ahead of what has been sent
+MAX_LEAD_SECONDS = 2.0  # seconds: outlasts a garbage collection, a slow commit or a noisy neighbour
+CHUNK_BYTES = 1600  # bytes, 200 ms: a tenth of the messages that 20 ms would take
+MARK_GRACE_SECONDS = 3.0  # seconds after its sound must have ended that an end mark is waited for
+SYNTH_BUFFER_BYTES = 80_000  # bytes, 10 s: how far a synthesizer may run ahead of what has been sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class SendAudio:
 
     mulaw: bytes
     prompt: str = field(default="", compare=False)
-    starts: float = field(default=0.0, compare=False)
+    starts_at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class SendClear:
     """Tell Twilio to forget what it holds."""
 
 
-Send = SendAudio | SendMark | SendClear
+SendCommand = SendAudio | SendMark | SendClear
 
 
 @dataclass(frozen=True, slots=True)
-class Began:
+class PromptStarted:
     """The prompt's first sound is in the caller's ear."""
 
     prompt: str
@@ -52,26 +52,26 @@ class Began:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class PromptFinished:
     """The prompt was played to its end. ``late`` seconds of silence fell into it; ``marked``: its mark came."""
 
     prompt: str
     at: float
-    late: float
-    marked: bool = True
+    late_seconds: float
+    mark_received: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Interrupted:
+class PromptInterrupted:
     """The prompt was cleared when ``heard`` seconds of it had been played."""
 
     prompt: str
     at: float
-    heard: float
-    late: float
+    heard_seconds: float
+    late_seconds: float
 
 
-PlayoutEvent = Began | Ended | Interrupted
+PlayoutEvent = PromptStarted | PromptFinished | PromptInterrupted
 
 
 @dataclass(slots=True)
@@ -79,27 +79,36 @@ class _Prompt:
     name: str
     pending: bytearray = field(default_factory=bytearray)
     complete: bool = False
-    opened: bool = False  # its first mark has been sent
-    closed: bool = False  # its last mark has been sent
-    sent: int = 0
-    starts: float = 0.0  # when its first sound should be heard, by the computed buffer
-    began: float | None = None  # when it was, by the mark
-    ends: float = 0.0
-    late: float = 0.0
+    start_mark_sent: bool = False  # its first mark has been sent
+    end_mark_sent: bool = False  # its last mark has been sent
+    sent_bytes: int = 0
+    starts_at: float = 0.0  # when its first sound should be heard, by the computed buffer
+    started_at: float | None = None  # when it was, by the mark
+    ends_at: float = 0.0
+    late_seconds: float = 0.0
 
 
 class Playout:
     """What one stream plays."""
 
-    def __init__(self, lead: float = LEAD, piece: int = PIECE, grace: float = MARK_GRACE) -> None:
-        self._lead, self._piece, self._grace = lead, piece, grace
+    def __init__(
+        self,
+        max_lead_seconds: float = MAX_LEAD_SECONDS,
+        chunk_bytes: int = CHUNK_BYTES,
+        mark_grace_seconds: float = MARK_GRACE_SECONDS,
+    ) -> None:
+        self._max_lead_seconds, self._chunk_bytes, self._mark_grace_seconds = (
+            max_lead_seconds,
+            chunk_bytes,
+            mark_grace_seconds,
+        )
         self._prompts: deque[_Prompt] = deque()
-        self._empty_at = 0.0  # when Twilio's buffer runs empty
+        self._buffer_empty_at = 0.0  # when Twilio's buffer runs empty
         self._events: list[PlayoutEvent] = []
 
     # From the call
 
-    def begin(self, prompt: str) -> None:
+    def start(self, prompt: str) -> None:
         """A prompt follows, behind those already here; its name is never used again."""
         self._prompts.append(_Prompt(prompt))
 
@@ -116,58 +125,66 @@ class Playout:
     def has_room(self, prompt: str) -> bool:
         """Whether more of its sound should be made now; false also when the prompt is gone."""
         held = self._find(prompt)
-        return held is not None and len(held.pending) < ROOM
+        return held is not None and len(held.pending) < SYNTH_BUFFER_BYTES
 
-    def holds(self, prompt: str) -> bool:
+    def has_prompt(self, prompt: str) -> bool:
         """Whether the prompt is still to be heard to its end."""
         return self._find(prompt) is not None
 
-    def clear(self, now: float) -> list[Send]:
+    def clear(self, now: float) -> list[SendCommand]:
         """Barge-in: everything stops; what was heard of each prompt follows as events."""
         prompts, self._prompts = self._prompts, deque()
         for prompt in prompts:
-            began = prompt.starts if prompt.began is None else prompt.began
-            heard = min(now - began, prompt.sent / SAMPLE_RATE) if prompt.sent else 0.0
-            self._events.append(Interrupted(prompt.name, now, max(0.0, heard), prompt.late))
-        held = any(prompt.opened for prompt in prompts)
-        self._empty_at = min(self._empty_at, now)
+            began = prompt.starts_at if prompt.started_at is None else prompt.started_at
+            heard = min(now - began, prompt.sent_bytes / SAMPLE_RATE) if prompt.sent_bytes else 0.0
+            self._events.append(PromptInterrupted(prompt.name, now, max(0.0, heard), prompt.late_seconds))
+        held = any(prompt.start_mark_sent for prompt in prompts)
+        self._buffer_empty_at = min(self._buffer_empty_at, now)
         return [SendClear()] if held else []
 
     # From Twilio
 
-    def marked(self, name: str, now: float) -> None:
+    def on_mark(self, name: str, now: float) -> None:
         """A mark came back. One that is not of a prompt still here is older than a clear: nothing to know."""
         prompt_name, _, which = name.rpartition(".")
         if self._find(prompt_name) is None:
             return
         while self._prompts[0].name != prompt_name:  # marks come in order: the earlier ones were lost
-            self._end(now, marked=False)
+            self._report_finished(now, mark_received=False)
         prompt = self._prompts[0]
-        if which == "begin" and prompt.began is None:
-            self._began(prompt, now)
-        elif which == "end" and prompt.closed:
-            self._end(now, marked=True)
+        if which == "begin" and prompt.started_at is None:
+            self._report_started(prompt, now)
+        elif which == "end" and prompt.end_mark_sent:
+            self._report_finished(now, mark_received=True)
 
     # Time
 
-    def poll(self, now: float) -> list[Send]:
+    def poll(self, now: float) -> list[SendCommand]:
         """What is due to be sent."""
-        while self._prompts and self._prompts[0].closed and now >= self._prompts[0].ends + self._grace:
-            self._end(now, marked=False)
-        due: list[Send] = []
+        while (
+            self._prompts
+            and self._prompts[0].end_mark_sent
+            and now >= self._prompts[0].ends_at + self._mark_grace_seconds
+        ):
+            self._report_finished(now, mark_received=False)
+        due: list[SendCommand] = []
         for prompt in self._prompts:
-            if not prompt.closed:
-                self._send(prompt, now, due)
-                if not prompt.closed:
+            if not prompt.end_mark_sent:
+                self._send_due(prompt, now, due)
+                if not prompt.end_mark_sent:
                     break
         return due
 
     def next_poll(self) -> float | None:
         """When to poll next if nothing else happens."""
-        times = [self._prompts[0].ends + self._grace] if self._prompts and self._prompts[0].closed else []
-        sending = next((prompt for prompt in self._prompts if not prompt.closed), None)
+        times = (
+            [self._prompts[0].ends_at + self._mark_grace_seconds]
+            if self._prompts and self._prompts[0].end_mark_sent
+            else []
+        )
+        sending = next((prompt for prompt in self._prompts if not prompt.end_mark_sent), None)
         if sending and sending.pending:
-            times.append(self._empty_at - self._lead + self._piece / SAMPLE_RATE)
+            times.append(self._buffer_empty_at - self._max_lead_seconds + self._chunk_bytes / SAMPLE_RATE)
         return min(times, default=None)
 
     def events(self) -> list[PlayoutEvent]:
@@ -175,44 +192,46 @@ class Playout:
         events, self._events = self._events, []
         return events
 
-    def _send(self, prompt: _Prompt, now: float, due: list[Send]) -> None:
-        if not prompt.opened and (prompt.pending or prompt.complete):
-            prompt.opened = True
-            prompt.starts = max(now, self._empty_at)
+    def _send_due(self, prompt: _Prompt, now: float, due: list[SendCommand]) -> None:
+        if not prompt.start_mark_sent and (prompt.pending or prompt.complete):
+            prompt.start_mark_sent = True
+            prompt.starts_at = max(now, self._buffer_empty_at)
             due.append(SendMark(f"{prompt.name}.begin"))
         # After a slow moment more than one piece is due; together they are one message.
-        room = round((now + self._lead - max(now, self._empty_at)) * SAMPLE_RATE)  # at next_poll: just one piece
+        room = round(
+            (now + self._max_lead_seconds - max(now, self._buffer_empty_at)) * SAMPLE_RATE
+        )  # at next_poll: just one piece
         count = min(len(prompt.pending), max(0, room))
-        if count >= self._piece or (count and count == len(prompt.pending)):
-            self._take(prompt, count, now, due)
+        if count >= self._chunk_bytes or (count and count == len(prompt.pending)):
+            self._send_audio(prompt, count, now, due)
         if prompt.complete and not prompt.pending:
-            prompt.closed = True
-            prompt.ends = max(now, self._empty_at)
+            prompt.end_mark_sent = True
+            prompt.ends_at = max(now, self._buffer_empty_at)
             due.append(SendMark(f"{prompt.name}.end"))
 
-    def _take(self, prompt: _Prompt, count: int, now: float, due: list[Send]) -> None:
-        if prompt.sent and self._empty_at < now:
-            prompt.late += now - self._empty_at
+    def _send_audio(self, prompt: _Prompt, count: int, now: float, due: list[SendCommand]) -> None:
+        if prompt.sent_bytes and self._buffer_empty_at < now:
+            prompt.late_seconds += now - self._buffer_empty_at
         sound = bytes(prompt.pending[:count])
         del prompt.pending[:count]
-        prompt.sent += count
-        starts = max(now, self._empty_at)
-        self._empty_at = starts + count / SAMPLE_RATE
-        step = 2 * self._piece
+        prompt.sent_bytes += count
+        starts = max(now, self._buffer_empty_at)
+        self._buffer_empty_at = starts + count / SAMPLE_RATE
+        step = 2 * self._chunk_bytes
         due.extend(
             SendAudio(sound[place : place + step], prompt.name, starts + place / SAMPLE_RATE)
             for place in range(0, count, step)
         )
 
-    def _began(self, prompt: _Prompt, at: float) -> None:
-        prompt.began = at
-        self._events.append(Began(prompt.name, at))
+    def _report_started(self, prompt: _Prompt, at: float) -> None:
+        prompt.started_at = at
+        self._events.append(PromptStarted(prompt.name, at))
 
-    def _end(self, now: float, *, marked: bool) -> None:
+    def _report_finished(self, now: float, *, mark_received: bool) -> None:
         prompt = self._prompts.popleft()
-        if prompt.began is None:
-            self._began(prompt, min(now, prompt.starts) if prompt.opened else now)
-        self._events.append(Ended(prompt.name, now, prompt.late, marked))
+        if prompt.started_at is None:
+            self._report_started(prompt, min(now, prompt.starts_at) if prompt.start_mark_sent else now)
+        self._events.append(PromptFinished(prompt.name, now, prompt.late_seconds, mark_received))
 
     def _find(self, name: str) -> _Prompt | None:
         return next((prompt for prompt in self._prompts if prompt.name == name), None)

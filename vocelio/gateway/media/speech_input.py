@@ -10,18 +10,18 @@ from collections import deque
 from collections.abc import Callable
 
 from vocelio.codecs import mulaw
-from vocelio.codecs.vad import DEFAULT_SILENCE, SpeechEnded, SpeechStarted, VoiceActivity
+from vocelio.codecs.vad import DEFAULT_SILENCE_SECONDS, SpeechEnded, SpeechStarted, VoiceActivityDetector
 from vocelio.engine.actions import Listen
-from vocelio.gateway.speech.interfaces import Heard, Recognition, SpeechError
+from vocelio.gateway.speech.interfaces import Recognition, SpeechError, Transcript
 
-PREROLL = 4_000  # bytes, 0.5 s: 0.3 s before the first voiced frame, and the frames that it took to notice
-MEMORY = 24_000  # bytes, 3 s: how much of an utterance is kept that nobody listens for yet
+PREROLL_BYTES = 4_000  # bytes, 0.5 s: 0.3 s before the first voiced frame, and the frames that it took to notice
+LOOKBACK_BYTES = 24_000  # bytes, 3 s: how much of an utterance is kept that nobody listens for yet
 
-Edge = SpeechStarted | SpeechEnded
-Open = Callable[[Listen, Callable[[Heard], None], Callable[[SpeechError], None]], Recognition]
+VadEvent = SpeechStarted | SpeechEnded
+RecognitionOpener = Callable[[Listen, Callable[[Transcript], None], Callable[[SpeechError], None]], Recognition]
 
 
-class Listening:
+class SpeechInput:
     """The ear of one call. ``edge``, ``heard`` and ``failed`` are told what happens, on the event loop.
 
     ``open_`` begins a recognition of what is listened for.
@@ -29,90 +29,90 @@ class Listening:
 
     def __init__(
         self,
-        open_: Open,
-        edge: Callable[[Edge], None],
-        heard: Callable[[Listen, Heard], None],
-        failed: Callable[[Listen, SpeechError], None],
+        open_recognition: RecognitionOpener,
+        on_vad: Callable[[VadEvent], None],
+        on_transcript: Callable[[Listen, Transcript], None],
+        on_error: Callable[[Listen, SpeechError], None],
     ) -> None:
-        self._open = open_
-        self._edge, self._heard, self._failed = edge, heard, failed
-        self._activity = VoiceActivity()
-        self._recent: deque[bytes] = deque()
-        self._held = 0
-        self._wanted: Listen | None = None
+        self._open_recognition = open_recognition
+        self._on_vad, self._on_transcript, self._on_error = on_vad, on_transcript, on_error
+        self._vad = VoiceActivityDetector()
+        self._lookback: deque[bytes] = deque()
+        self._lookback_bytes = 0
+        self._request: Listen | None = None
         self._recognition: Recognition | None = None
         self._feeding = self._finishing = False
 
-    def hear(self, sound: bytes) -> None:
+    def on_audio(self, audio: bytes) -> None:
         """The next sound of the caller: mu-law, usually 20 ms."""
-        self._remember(sound)
+        self._buffer_audio(audio)
         if self._recognition and self._feeding:
-            self._recognition.feed(sound)
-        for edge in self._activity.feed(mulaw.decode(sound)):
-            self._turn(edge)
+            self._recognition.feed(audio)
+        for edge in self._vad.feed(mulaw.decode(audio)):
+            self._handle_vad(edge)
 
-    def listen(self, wanted: Listen) -> None:
+    def listen(self, request: Listen) -> None:
         """Recognise the next utterance, or (unless ``fresh``) the one under way."""
         self.stop()
-        self._wanted = wanted
-        self._activity.silence = wanted.silence
+        self._request = request
+        self._vad.silence_seconds = request.silence
         try:
-            self._recognition = self._open(
-                wanted, lambda heard: self._recognised(wanted, heard), lambda error: self._fail(wanted, error)
+            self._recognition = self._open_recognition(
+                request, lambda heard: self._handle_transcript(request, heard), lambda error: self._fail(request, error)
             )
         except SpeechError as error:
-            self._fail(wanted, error)
-        if self._activity.speaking and not wanted.fresh:
-            self._feed()
+            self._fail(request, error)
+        if self._vad.is_speaking and not request.fresh:
+            self._start_feeding()
 
-    def attend(self, silence: float) -> bool:
+    def set_silence(self, silence_seconds: float) -> bool:
         """Tell silences of so many seconds, or the usual ones if those are shorter; whether the caller speaks now."""
-        self._activity.silence = min(silence, DEFAULT_SILENCE)
-        return self._activity.speaking
+        self._vad.silence_seconds = min(silence_seconds, DEFAULT_SILENCE_SECONDS)
+        return self._vad.is_speaking
 
     def stop(self) -> None:
         """Nothing more is wanted of the present recognition."""
-        self._wanted, self._feeding, self._finishing = None, False, False
+        self._request, self._feeding, self._finishing = None, False, False
         if self._recognition:
             self._recognition.close()
             self._recognition = None
 
     @property
-    def waits_for_final(self) -> bool:
+    def awaiting_final(self) -> bool:
         """True from the end of an utterance until its text has come."""
         return self._finishing
 
-    def give_up(self) -> None:
+    def on_timeout(self) -> None:
         """The final text did not come in time: the recognition has failed."""
-        if self._finishing and self._wanted:
-            self._fail(self._wanted, SpeechError("the recogniser did not come to an end in time"))
+        if self._finishing and self._request:
+            self._fail(self._request, SpeechError("the recogniser did not come to an end in time"))
 
-    def _remember(self, sound: bytes) -> None:
-        self._recent.append(sound)
-        self._held += len(sound)
-        limit = MEMORY if self._activity.speaking else PREROLL
-        while self._held > limit:
-            self._held -= len(self._recent.popleft())
+    def _buffer_audio(self, audio: bytes) -> None:
+        self._lookback.append(audio)
+        self._lookback_bytes += len(audio)
+        limit = LOOKBACK_BYTES if self._vad.is_speaking else PREROLL_BYTES
+        while self._lookback_bytes > limit:
+            self._lookback_bytes -= len(self._lookback.popleft())
 
-    def _turn(self, edge: Edge) -> None:
-        self._edge(edge)
-        if isinstance(edge, SpeechStarted):
-            self._feed()
+    def _handle_vad(self, event: VadEvent) -> None:
+        self._on_vad(event)
+        if isinstance(event, SpeechStarted):
+            self._start_feeding()
         elif self._recognition and self._feeding:
             self._feeding, self._finishing = False, True
             self._recognition.finish()
 
-    def _feed(self) -> None:
+    def _start_feeding(self) -> None:
         """From here on the recogniser hears; what came just before, too."""
         if self._recognition and not self._feeding and not self._finishing:
             self._feeding = True
-            self._recognition.feed(b"".join(self._recent))
+            self._recognition.feed(b"".join(self._lookback))
 
-    def _recognised(self, wanted: Listen, heard: Heard) -> None:
-        if heard.final:
+    def _handle_transcript(self, request: Listen, transcript: Transcript) -> None:
+        if transcript.final:
             self.stop()
-        self._heard(wanted, heard)
+        self._on_transcript(request, transcript)
 
-    def _fail(self, wanted: Listen, error: SpeechError) -> None:
+    def _fail(self, request: Listen, error: SpeechError) -> None:
         self.stop()
-        self._failed(wanted, error)
+        self._on_error(request, error)

@@ -7,14 +7,14 @@ Sequence numbers may have gaps (Twilio drops audio for a slow reader, error 3193
 from enum import Enum
 
 from vocelio.gateway.media import messages
-from vocelio.gateway.media.messages import Connected, Dtmf, Malformed, Mark, Media, Start, Stop
+from vocelio.gateway.media.messages import Connected, Dtmf, MalformedMessage, Mark, Media, Start, Stop
 
 CLOSE_NORMAL = 1000
-CLOSE_PROTOCOL = 1002  # RFC 6455, 7.4.1: a message that may not come now
-CLOSE_UNSUPPORTED = 1003  # audio that is not what was agreed
-CLOSE_INVALID = 1007  # not JSON, not base64, not a message
-CLOSE_POLICY = 1008  # not allowed to be here
-CLOSE_TROUBLE = 1011  # ours
+CLOSE_PROTOCOL_ERROR = 1002  # RFC 6455, 7.4.1: a message that may not come now
+CLOSE_UNSUPPORTED_DATA = 1003  # audio that is not what was agreed
+CLOSE_INVALID_PAYLOAD = 1007  # not JSON, not base64, not a message
+CLOSE_POLICY_VIOLATION = 1008  # not allowed to be here
+CLOSE_INTERNAL_ERROR = 1011  # ours
 
 
 class StreamError(Exception):
@@ -25,7 +25,7 @@ class StreamError(Exception):
         super().__init__(reason)
 
 
-class State(Enum):
+class StreamState(Enum):
     """Where a stream is in its life."""
 
     OPENED = "opened"
@@ -34,14 +34,14 @@ class State(Enum):
     STOPPED = "stopped"
 
 
-TRANSITIONS: dict[tuple[State, type], State] = {
-    (State.OPENED, Connected): State.CONNECTED,
-    (State.CONNECTED, Start): State.STREAMING,
-    (State.STREAMING, Media): State.STREAMING,
-    (State.STREAMING, Dtmf): State.STREAMING,
-    (State.STREAMING, Mark): State.STREAMING,
-    (State.STREAMING, Stop): State.STOPPED,
-    (State.CONNECTED, Stop): State.STOPPED,
+TRANSITIONS: dict[tuple[StreamState, type], StreamState] = {
+    (StreamState.OPENED, Connected): StreamState.CONNECTED,
+    (StreamState.CONNECTED, Start): StreamState.STREAMING,
+    (StreamState.STREAMING, Media): StreamState.STREAMING,
+    (StreamState.STREAMING, Dtmf): StreamState.STREAMING,
+    (StreamState.STREAMING, Mark): StreamState.STREAMING,
+    (StreamState.STREAMING, Stop): StreamState.STOPPED,
+    (StreamState.CONNECTED, Stop): StreamState.STOPPED,
 }
 
 
@@ -49,46 +49,48 @@ class MediaStream:
     """Feed it every message of the socket, in order."""
 
     def __init__(self) -> None:
-        self.state = State.OPENED
-        self.missing = 0
+        self.state = StreamState.OPENED
+        self.missing_messages = 0
         """Messages that never came: the gaps in the sequence numbers."""
-        self._sequence = 0
+        self._last_sequence = 0
 
     def receive(self, text: str | bytes) -> messages.Message | None:
         """The message, or None where there is nothing to do. Raises StreamError."""
         try:
             message = messages.parse(text)
-        except Malformed as error:
-            raise StreamError(CLOSE_INVALID, f"malformed message: {error}"[:120]) from error
+        except MalformedMessage as error:
+            raise StreamError(CLOSE_INVALID_PAYLOAD, f"malformed message: {error}"[:120]) from error
         if message is None:
             return None
         kind = type(message)
         state = TRANSITIONS.get((self.state, kind))
         if state is None:
-            raise StreamError(CLOSE_PROTOCOL, f"{kind.__name__.lower()} may not come while {self.state.value}")
+            raise StreamError(CLOSE_PROTOCOL_ERROR, f"{kind.__name__.lower()} may not come while {self.state.value}")
         self.state = state
         if kind is Connected:
             return message
-        self._count(message)
+        self._check_sequence(message)
         if kind is Media:
             return message if message.media.track == "inbound" else None  # type: ignore[union-attr]
         if isinstance(message, Start):
             self._check_format(message)
         return message
 
-    def _count(self, message: messages.Message) -> None:
+    def _check_sequence(self, message: messages.Message) -> None:
         sequence: int = message.sequence_number  # type: ignore[union-attr]
-        if sequence == self._sequence + 1:
-            self._sequence = sequence
-        elif sequence > self._sequence:
-            self.missing += sequence - self._sequence - 1
-            self._sequence = sequence
+        if sequence == self._last_sequence + 1:
+            self._last_sequence = sequence
+        elif sequence > self._last_sequence:
+            self.missing_messages += sequence - self._last_sequence - 1
+            self._last_sequence = sequence
         elif not isinstance(message, Stop):
-            raise StreamError(CLOSE_PROTOCOL, f"sequence number {sequence} after {self._sequence}")
+            raise StreamError(CLOSE_PROTOCOL_ERROR, f"sequence number {sequence} after {self._last_sequence}")
 
     def _check_format(self, message: Start) -> None:
         found = message.start.media_format
         if (found.encoding, found.sample_rate, found.channels) != ("audio/x-mulaw", 8000, 1):
-            raise StreamError(CLOSE_UNSUPPORTED, f"audio is {found.encoding} at {found.sample_rate} Hz, not mu-law")
+            raise StreamError(
+                CLOSE_UNSUPPORTED_DATA, f"audio is {found.encoding} at {found.sample_rate} Hz, not mu-law"
+            )
         if message.start.stream_sid != message.stream_sid:
-            raise StreamError(CLOSE_INVALID, "the message and its start name different streams")
+            raise StreamError(CLOSE_INVALID_PAYLOAD, "the message and its start name different streams")

@@ -8,50 +8,53 @@ What is voice and what is not, the detector of the call says: ``voice`` and ``qu
 
 from vocelio.codecs.mulaw import SAMPLE_RATE
 
-LEAD = SAMPLE_RATE // 2
+LEAD_IN_SAMPLES = SAMPLE_RATE // 2
 """Samples kept before the first voice: the detector takes up to 0.14 s to notice, and may miss a breath."""
 
-TAIL = SAMPLE_RATE // 2
+TAIL_SAMPLES = SAMPLE_RATE // 2
 """Samples kept after the last voice: no word's end is cut."""
 
 
-class Voicemail:
+class VoicemailTrimmer:
     """One message. ``speaking`` says whether the caller is at it already."""
 
-    def __init__(self, silence: float, longest: float, *, speaking: bool) -> None:
-        self._silence, self._longest = round(silence * SAMPLE_RATE), round(longest * SAMPLE_RATE)
-        self._held = bytearray()
-        self._heard = 0  # samples, as are the next two
-        self._quiet_since: int | None = None if speaking else 0
-        self._spoken = speaking
+    def __init__(self, silence_seconds: float, max_seconds: float, *, speaking: bool) -> None:
+        self._silence_samples, self._max_samples = (
+            round(silence_seconds * SAMPLE_RATE),
+            round(max_seconds * SAMPLE_RATE),
+        )
+        self._buffer = bytearray()
+        self._received_samples = 0  # samples, as are the next two
+        self._silent_since: int | None = None if speaking else 0
+        self._has_speech = speaking
 
-    def voice(self) -> None:
+    def on_voice(self) -> None:
         """The caller begins to speak."""
-        self._quiet_since, self._spoken = None, True
+        self._silent_since, self._has_speech = None, True
 
-    def quiet(self, ago: float) -> None:
+    def on_silence(self, seconds_ago: float) -> None:
         """The caller fell silent so many seconds ago."""
-        self._quiet_since = self._heard - round(ago * SAMPLE_RATE)
+        self._silent_since = self._received_samples - round(seconds_ago * SAMPLE_RATE)
 
-    def hear(self, sound: bytes) -> bytes:
+    def on_audio(self, audio: bytes) -> bytes:
         """The caller's next sound (mu-law); gives what is certain to belong to the message."""
-        self._heard += len(sound)
-        self._held += sound
-        if self._spoken:
-            return self._take()
-        del self._held[:-LEAD]
+        self._received_samples += len(audio)
+        self._buffer += audio
+        if self._has_speech:
+            return self._release()
+        del self._buffer[:-LEAD_IN_SAMPLES]
         return b""
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether the message has ended."""
-        quiet = 0 if self._quiet_since is None else self._heard - self._quiet_since
-        return quiet >= self._silence or self._heard >= self._longest
+        quiet = 0 if self._silent_since is None else self._received_samples - self._silent_since
+        return quiet >= self._silence_samples or self._received_samples >= self._max_samples
 
-    def _take(self) -> bytes:
-        count = len(self._held)
-        if self._quiet_since is not None:
-            count -= max(0, self._heard - self._quiet_since - TAIL)
-        taken = bytes(self._held[: max(0, count)])
-        del self._held[: len(taken)]
+    def _release(self) -> bytes:
+        count = len(self._buffer)
+        if self._silent_since is not None:
+            count -= max(0, self._received_samples - self._silent_since - TAIL_SAMPLES)
+        taken = bytes(self._buffer[: max(0, count)])
+        del self._buffer[: len(taken)]
         return taken

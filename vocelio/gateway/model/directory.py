@@ -6,13 +6,13 @@ import msgspec
 
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.voice import Tier
-from vocelio.gateway.model.tenant import LONGEST_BRIDGE, Department, Tenant
+from vocelio.gateway.model.tenant import MAX_TRANSFER_SECONDS, Department, Tenant
 
 DEFAULT_RATES: dict[Tier, int] = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
 """Micro-USD a minute, where nobody has set others."""
 
 
-class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+class CallConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a number leads to, all that a call of it needs: it does not change while the call lives.
 
     ``promoted`` is the number of the flow's version, 0 where versions are not counted. ``sounds`` are the stored
@@ -25,15 +25,15 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     tenant: Tenant
     flow: str
     version: FlowVersion
-    promoted: int = 0
+    version_number: int = 0
     departments: dict[str, Department] = {}
     sounds: dict[str, bytes] = {}
     rates: dict[Tier, int] = msgspec.field(default_factory=DEFAULT_RATES.copy)
-    account: str = ""
-    fallback: str = ""
+    account_sid: str = ""
+    fallback_number: str = ""
 
 
-class Closed(msgspec.Struct, frozen=True, kw_only=True):
+class NumberClosed(msgspec.Struct, frozen=True, kw_only=True):
     """A number that leads to no flow at present: the caller hears ``text``, or is forwarded to another number.
 
     ``longest`` is how many seconds a forwarded call may take.
@@ -43,45 +43,47 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     flow: str = ""
     outcome: Literal["paused", "unassigned", "suspended", "unavailable"]
-    text: str = ""
-    forward: str = ""
-    account: str = ""
-    longest: int = LONGEST_BRIDGE
+    message: str = ""
+    forward_to: str = ""
+    account_sid: str = ""
+    max_transfer_seconds: int = MAX_TRANSFER_SECONDS
 
 
-class Transfers(msgspec.Struct, frozen=True):
+class TransferCounts(msgspec.Struct, frozen=True):
     """A tenant's transfers, in all processes: ``begun`` since an instant, and ``under_way`` now."""
 
-    begun: int = 0
-    under_way: int = 0
+    started: int = 0
+    active: int = 0
 
 
-class Site(Protocol):
+class Directory(Protocol):
     """What a call needs to know."""
 
-    async def assignment(self, number: str) -> Assignment | Closed | None:
+    async def get_call_config(self, number: str) -> CallConfig | NumberClosed | None:
         """What is behind a number (E.164); None when it is nobody's. Raises StoreUnavailable."""
         ...
 
-    def remembered(self, number: str) -> Closed | None:
+    def get_last_known(self, number: str) -> NumberClosed | None:
         """What this process knows of a number without asking: what its callers get when the store is away."""
         ...
 
-    async def pinned(self, tenant: str, number: str, flow: str, version: int, started: int) -> Assignment | None:
+    async def get_resume_config(
+        self, tenant: str, number: str, flow: str, version: int, started_at: int
+    ) -> CallConfig | None:
         """What a call that ``started`` then goes on with: its version, and the tenant's things as they are now.
 
         None when the version cannot be run any more. Raises StoreUnavailable.
         """
         ...
 
-    async def secret(self, tenant: str, name: str) -> str:
+    async def get_secret(self, tenant: str, name: str) -> str:
         """A secret of the tenant's, for a request's header. Raises NotFound, StoreUnavailable."""
         ...
 
-    async def transfers(self, tenant: str, since: int) -> Transfers:
+    async def count_transfers(self, tenant: str, since: int) -> TransferCounts:
         """How many transfers there are, since an instant (microseconds UTC). Raises StoreUnavailable."""
         ...
 
-    async def owns(self, tenant: str, number: str) -> bool:
+    async def is_tenant_number(self, tenant: str, number: str) -> bool:
         """Whether the number is one of the tenant's. Raises StoreUnavailable."""
         ...

@@ -18,6 +18,6 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
 }
 
 
-def covers(role: Role, other: Role) -> bool:
+def includes(role: Role, other: Role) -> bool:
     """Whether ``role`` allows all that ``other`` allows."""
     return PERMISSIONS[role] >= PERMISSIONS[other]

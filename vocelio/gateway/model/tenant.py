@@ -5,30 +5,32 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from vocelio.engine.call_info import E164
+from vocelio.engine.call_info import E164_PATTERN
 from vocelio.engine.hours import OpeningHours
 from vocelio.engine.voice import Voice
 from vocelio.gateway.model.types import (
-    END,
-    AtOnce,
-    BridgeSeconds,
-    Countries,
-    Hosts,
-    PerHour,
+    PATTERN_END,
+    CallerMessage,
+    ConcurrencyLimit,
+    CountryCodes,
+    HourlyLimit,
+    NumberPrefixes,
     PhoneNumber,
-    Prefixes,
-    Sentence,
+    SipHosts,
     TenantId,
     TimeZone,
+    TransferSeconds,
 )
 
-DEFAULT_APOLOGY = "Sorry, this number is not in service. Please check it and call again. Goodbye."
+NOT_IN_SERVICE_MESSAGE = "Sorry, this number is not in service. Please check it and call again. Goodbye."
 
 
-RINGING = 20.0  # seconds: about four rings
+DEFAULT_RING_SECONDS = 20.0  # seconds: about four rings
 
 
-LONGEST_BRIDGE = 14_400  # seconds: Twilio's own default, and well within what a process waits for a transfer's end
+MAX_TRANSFER_SECONDS = (
+    14_400  # seconds: Twilio's own default, and well within what a process waits for a transfer's end
+)
 
 
 class Overflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,24 +43,25 @@ class Overflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     do: Literal["message", "queue", "forward"] = "message"
     text: Annotated[str, Meta(max_length=1_000)] = ""
     number: Annotated[
-        str, Meta(pattern=f"^({E164.pattern})?{END}", description="a telephone number such as +13072249663")
+        str,
+        Meta(pattern=f"^({E164_PATTERN.pattern})?{PATTERN_END}", description="a telephone number such as +13072249663"),
     ] = ""
     seconds: Annotated[int, Meta(ge=10, le=3_600)] = 300
 
 
-class Reach(msgspec.Struct, frozen=True, kw_only=True):
+class DialRules(msgspec.Struct, frozen=True, kw_only=True):
     """Whom a tenant's calls may be put through to; see destinations.
 
     ``countries`` none: that of the number that was called. ``destinations`` are prefixes of numbers that are always
     allowed. A SIP address is rung only on one of ``sip_hosts``.
     """
 
-    countries: Countries = ()
-    destinations: Prefixes = ()
-    sip_hosts: Hosts = ()
+    countries: CountryCodes = ()
+    destinations: NumberPrefixes = ()
+    sip_hosts: SipHosts = ()
 
 
-class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Tenant(DialRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The client company, and what its callers get where a flow does not say otherwise.
 
     ``time_zone`` is an IANA name; empty is UTC. ``voice`` is what a flow that names none is promoted with.
@@ -79,15 +82,15 @@ class Tenant(Reach, frozen=True, forbid_unknown_fields=True, kw_only=True):
     time_zone: TimeZone = ""
     variables: Annotated[dict[str, str], Meta(max_length=100)] = {}
     voice: Voice = Voice()
-    apology: Sentence = "Sorry, something went wrong. Please call again later. Goodbye."
-    hold: Sentence = "One moment, please."
-    pause: Sentence = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
+    apology: CallerMessage = "Sorry, something went wrong. Please call again later. Goodbye."
+    hold: CallerMessage = "One moment, please."
+    pause: CallerMessage = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
     overflow: Overflow = Overflow()
     max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
     blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] = ()
-    max_transfers_per_hour: PerHour = 600
-    max_transfers_at_once: AtOnce = 100
-    max_transfer_seconds: BridgeSeconds = LONGEST_BRIDGE
+    max_transfers_per_hour: HourlyLimit = 600
+    max_transfers_at_once: ConcurrencyLimit = 100
+    max_transfer_seconds: TransferSeconds = MAX_TRANSFER_SECONDS
     record_calls: bool = False
     redact: bool = True
 
@@ -99,7 +102,7 @@ class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     numbers: Annotated[tuple[PhoneNumber, ...], Meta(min_length=1, max_length=10)]
-    timeout: Annotated[float, Meta(ge=5, le=600)] = RINGING
+    timeout: Annotated[float, Meta(ge=5, le=600)] = DEFAULT_RING_SECONDS
     ring: Literal["in_turn", "together"] = "in_turn"
     whisper: Annotated[str, Meta(max_length=500)] = ""
     hours: OpeningHours | None = None

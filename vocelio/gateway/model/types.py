@@ -4,46 +4,56 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from vocelio.engine.call_info import E164
+from vocelio.engine.call_info import E164_PATTERN
 
-END = r"$(?!\n)"  # in Python `$` alone lets a line's end follow
+PATTERN_END = r"$(?!\n)"  # in Python `$` alone lets a line's end follow
 
 
 PhoneNumber = Annotated[
-    str, Meta(pattern=f"^{E164.pattern}{END}", description="a telephone number such as +13072249663")
+    str, Meta(pattern=f"^{E164_PATTERN.pattern}{PATTERN_END}", description="a telephone number such as +13072249663")
 ]
 
 
-TenantId = Annotated[str, Meta(pattern=f"^[a-z0-9-]{{1,40}}{END}", description="a tenant's name such as harbour-tools")]
+TenantId = Annotated[
+    str, Meta(pattern=f"^[a-z0-9-]{{1,40}}{PATTERN_END}", description="a tenant's name such as harbour-tools")
+]
 
 
-Name = Annotated[str, Meta(pattern=f"^[a-z0-9][a-z0-9_-]{{0,63}}{END}", description="a name such as front-desk")]
+ResourceName = Annotated[
+    str, Meta(pattern=f"^[a-z0-9][a-z0-9_-]{{0,63}}{PATTERN_END}", description="a name such as front-desk")
+]
 
 
 TimeZone = Annotated[
-    str, Meta(pattern=f"^[A-Za-z0-9_+/-]{{0,64}}{END}", description="a time zone such as Europe/Berlin")
+    str, Meta(pattern=f"^[A-Za-z0-9_+/-]{{0,64}}{PATTERN_END}", description="a time zone such as Europe/Berlin")
 ]
 
 
-Sentence = Annotated[str, Meta(min_length=1, max_length=1_000)]
+CallerMessage = Annotated[str, Meta(min_length=1, max_length=1_000)]
 
 
-Countries = Annotated[
-    tuple[Annotated[str, Meta(pattern=f"^[A-Z]{{2}}{END}", description="a country such as US (ISO 3166)")], ...],
+CountryCodes = Annotated[
+    tuple[
+        Annotated[str, Meta(pattern=f"^[A-Z]{{2}}{PATTERN_END}", description="a country such as US (ISO 3166)")], ...
+    ],
     Meta(max_length=250),
 ]
 
 
-Prefixes = Annotated[
-    tuple[Annotated[str, Meta(pattern=rf"^\+[1-9][0-9]{{0,14}}{END}", description="how numbers begin: +44207")], ...],
+NumberPrefixes = Annotated[
+    tuple[
+        Annotated[str, Meta(pattern=rf"^\+[1-9][0-9]{{0,14}}{PATTERN_END}", description="how numbers begin: +44207")],
+        ...,
+    ],
     Meta(max_length=1_000),
 ]
 
 
-Hosts = Annotated[
+SipHosts = Annotated[
     tuple[
         Annotated[
-            str, Meta(pattern=f"^[a-z0-9][a-z0-9.-]{{0,252}}{END}", description="a host such as pbx.example.com")
+            str,
+            Meta(pattern=f"^[a-z0-9][a-z0-9.-]{{0,252}}{PATTERN_END}", description="a host such as pbx.example.com"),
         ],
         ...,
     ],
@@ -51,10 +61,10 @@ Hosts = Annotated[
 ]
 
 
-PerHour = Annotated[int, Meta(ge=0, le=100_000)]
+HourlyLimit = Annotated[int, Meta(ge=0, le=100_000)]
 
 
-AtOnce = Annotated[int, Meta(ge=0, le=10_000)]
+ConcurrencyLimit = Annotated[int, Meta(ge=0, le=10_000)]
 
 
-BridgeSeconds = Annotated[int, Meta(ge=60, le=14_400)]
+TransferSeconds = Annotated[int, Meta(ge=60, le=14_400)]

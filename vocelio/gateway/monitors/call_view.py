@@ -8,12 +8,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from vocelio.gateway.events import PASSING, Event
-from vocelio.gateway.store.calls.live import KeptCall
+from vocelio.gateway.events import TRANSIENT_TYPES, Event
+from vocelio.gateway.store.calls.live import LiveCallRow
 
-DOUBT_SECONDS = 2.0  # that the store is behind a picture on which nothing new has come: then it will not catch up
+MAX_STORE_LAG_SECONDS = (
+    2.0  # that the store is behind a picture on which nothing new has come: then it will not catch up
+)
 
-MOVING = frozenset(
+DURABLE_TYPES = frozenset(
     {
         "call.started",
         "call.resumed",
@@ -26,14 +28,14 @@ MOVING = frozenset(
 )
 """Types of events that change what the store will say of a call, too."""
 
-PLACE = ("tenant", "call", "generation", "seq", "late_ms")
+POSITION_FIELDS = ("tenant", "call", "generation", "seq", "late_ms")
 """Fields that are told with every change of others. A change may wait behind a snapshot that is newer: a monitor goes
 back with it, and the events that wait there, too, are new to it once more; of what they tell ``late_ms`` is a sum."""
 
-Speaking = Literal["", "caller", "gateway"]
+Speaker = Literal["", "caller", "gateway"]
 
 
-class Picture(msgspec.Struct, kw_only=True):
+class CallView(msgspec.Struct, kw_only=True):
     """What is shown. Instants are whole microseconds UTC, money is whole micro-USD.
 
     ``status`` is ``live`` or ``ended``. Known by events only, and empty until one comes: who is ``speaking``; what the
@@ -58,7 +60,7 @@ class Picture(msgspec.Struct, kw_only=True):
     micro_usd: int = 0
     generation: int = 0
     seq: int = 0
-    speaking: Speaking = ""
+    speaking: Speaker = ""
     heard: str = ""
     partial: str = ""
     said: str = ""
@@ -66,7 +68,7 @@ class Picture(msgspec.Struct, kw_only=True):
     late_ms: int = 0
 
 
-class Tracked:
+class CallViewTracker:
     """A call's picture and how far it can be trusted.
 
     ``whole`` once it is known what the call is, ``settled`` once the store has all that there will be. ``absences``
@@ -74,116 +76,116 @@ class Tracked:
     """
 
     def __init__(self, tenant: str, call: str) -> None:
-        self.picture = Picture(tenant=tenant, call=call)
-        self.whole = self.settled = False
-        self.absences = 0
-        self._detailed = (0, 0)
-        self._doubted: tuple[tuple[int, int], float] = (0, 0), 0.0
+        self.view = CallView(tenant=tenant, call=call)
+        self.complete = self.final = False
+        self.missed_refreshes = 0
+        self._transient_position = (0, 0)
+        self._ahead_since: tuple[tuple[int, int], float] = (0, 0), 0.0
 
-    def happened(self, event: Event) -> bool:
+    def apply_event(self, event: Event) -> bool:
         """Take an event in; False when one before it is missing, so that the store should be asked."""
-        picture, place = self.picture, (event.generation, event.seq)
-        if event.type in PASSING:
-            _detail(picture, event)
+        picture, place = self.view, (event.generation, event.seq)
+        if event.type in TRANSIENT_TYPES:
+            _apply_transient(picture, event)
             return True
-        if place > self._detailed:
-            self._detailed = place
-            _detail(picture, event)
+        if place > self._transient_position:
+            self._transient_position = place
+            _apply_transient(picture, event)
         known = picture.generation, picture.seq
         if place <= known:
             return True
-        _move(picture, event)
-        self.settled = False
+        _apply_durable(picture, event)
+        self.final = False
         picture.generation, picture.seq = place
-        self.whole = self.whole or event.type in ("call.started", "call.refused")
-        return self.whole and place in ((known[0], known[1] + 1), (event.generation, 1))
+        self.complete = self.complete or event.type in ("call.started", "call.refused")
+        return self.complete and place in ((known[0], known[1] + 1), (event.generation, 1))
 
-    def kept(self, row: KeptCall, now: float) -> dict[str, Any]:
+    def apply_row(self, row: LiveCallRow, now: float) -> dict[str, Any]:
         """Take in what the store says, ``now`` in seconds of any clock; gives what is different now, by its name."""
-        picture = self.picture
+        picture = self.view
         known, place = (picture.generation, picture.seq), (row.generation, row.seq)
-        if place < known and self.whole and not self._gives_way(known, now):
-            return self._differences({} if picture.ended else _costs(row))
-        self.whole = True
-        self.settled = row.ended is not None
-        return self._differences(_facts(row))
+        if place < known and self.complete and not self._is_superseded(known, now):
+            return self._update({} if picture.ended else _cost_fields(row))
+        self.complete = True
+        self.final = row.ended is not None
+        return self._update(_row_fields(row))
 
-    def _gives_way(self, known: tuple[int, int], now: float) -> bool:
+    def _is_superseded(self, position: tuple[int, int], now: float) -> bool:
         """Whether events were told that the store will never have: their process died with them."""
-        if self._doubted[0] != known:
-            self._doubted = known, now
-        return now - self._doubted[1] >= DOUBT_SECONDS
+        if self._ahead_since[0] != position:
+            self._ahead_since = position, now
+        return now - self._ahead_since[1] >= MAX_STORE_LAG_SECONDS
 
-    def _differences(self, facts: dict[str, Any]) -> dict[str, Any]:
-        changed = {name: value for name, value in facts.items() if getattr(self.picture, name) != value}
+    def _update(self, fields: dict[str, Any]) -> dict[str, Any]:
+        changed = {name: value for name, value in fields.items() if getattr(self.view, name) != value}
         if changed.get("status") == "ended":
             changed |= {"speaking": "", "partial": ""}
         for name, value in changed.items():
-            setattr(self.picture, name, value)
+            setattr(self.view, name, value)
         return changed
 
 
-def change(picture: Picture, changed: dict[str, Any]) -> dict[str, Any]:
+def build_change(view: CallView, changed: dict[str, Any]) -> dict[str, Any]:
     """What monitors are told of it."""
-    return {name: getattr(picture, name) for name in PLACE} | changed
+    return {name: getattr(view, name) for name in POSITION_FIELDS} | changed
 
 
-def _costs(row: KeptCall) -> dict[str, Any]:
+def _cost_fields(row: LiveCallRow) -> dict[str, Any]:
     return {"seconds": row.billed / 1e6, "micro_usd": row.micro_usd}
 
 
-def _facts(row: KeptCall) -> dict[str, Any]:
-    facts = msgspec.structs.asdict(row) | _costs(row) | {"status": "live" if row.ended is None else "ended"}
+def _row_fields(row: LiveCallRow) -> dict[str, Any]:
+    facts = msgspec.structs.asdict(row) | _cost_fields(row) | {"status": "live" if row.ended is None else "ended"}
     del facts["billed"]
     return facts
 
 
-def _move(picture: Picture, event: Event) -> None:
+def _apply_durable(view: CallView, event: Event) -> None:
     """What the store will say, too, when it has the event."""
     data = event.data
     match event.type:
         case "call.started" | "call.resumed":
-            picture.status, picture.ended, picture.outcome = "live", None, ""
-            picture.caller, picture.number = data.get("caller", picture.caller), data.get("number", picture.number)
-            picture.flow, picture.started = data.get("flow", picture.flow), picture.started or event.at
+            view.status, view.ended, view.outcome = "live", None, ""
+            view.caller, view.number = data.get("caller", view.caller), data.get("number", view.number)
+            view.flow, view.started = data.get("flow", view.flow), view.started or event.at
         case "node.entered":
-            picture.node = data["node"]
+            view.node = data["node"]
         case "transfer.started":
-            picture.department = data["department"]
+            view.department = data["department"]
         case "cost.updated":
-            picture.seconds, picture.micro_usd = data["seconds"], data["micro_usd"]
+            view.seconds, view.micro_usd = data["seconds"], data["micro_usd"]
         case "call.refused":
-            picture.caller, picture.number, picture.flow = data["caller"], data["number"], data["flow"]
-            picture.status, picture.started, picture.ended = "ended", event.at, event.at
-            picture.outcome = data["outcome"]
+            view.caller, view.number, view.flow = data["caller"], data["number"], data["flow"]
+            view.status, view.started, view.ended = "ended", event.at, event.at
+            view.outcome = data["outcome"]
         case "call.ended":
-            picture.status, picture.ended = "ended", event.at
+            view.status, view.ended = "ended", event.at
             for name in ("outcome", "department", "disposition", "seconds", "micro_usd"):
-                setattr(picture, name, data[name])
-            picture.speaking, picture.partial = "", ""
+                setattr(view, name, data[name])
+            view.speaking, view.partial = "", ""
         case _:
             pass
 
 
-def _detail(picture: Picture, event: Event) -> None:
+def _apply_transient(view: CallView, event: Event) -> None:
     """What only events tell."""
     data = event.data
     match event.type:
         case "caller.speaking":
-            picture.speaking = "caller" if data["on"] else ""
+            view.speaking = "caller" if data["on"] else ""
         case "caller.partial":
-            picture.partial = data["text"]
+            view.partial = data["text"]
         case "caller.heard":
-            picture.heard, picture.partial = data["text"], ""
+            view.heard, view.partial = data["text"], ""
         case "prompt.started":
-            picture.speaking, picture.said = "gateway", data["text"]
-            picture.latency_ms = data.get("latency_ms", picture.latency_ms)
+            view.speaking, view.said = "gateway", data["text"]
+            view.latency_ms = data.get("latency_ms", view.latency_ms)
         case "prompt.finished":
-            picture.speaking = ""
-            picture.late_ms += data["late_ms"]
+            view.speaking = ""
+            view.late_ms += data["late_ms"]
         case "caller.interrupted":
-            picture.speaking = "caller"
+            view.speaking = "caller"
         case "call.resumed" | "stream.lost" | "call.handed_over" | "transfer.started":
-            picture.speaking, picture.partial = "", ""
+            view.speaking, view.partial = "", ""
         case _:
             pass

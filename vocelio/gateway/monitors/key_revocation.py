@@ -8,67 +8,74 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from vocelio.gateway.aio.periodic import Periodic
+from vocelio.gateway.aio.periodic import PeriodicTask
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.errors import TooMany
+from vocelio.gateway.errors import TooManyRequests
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.db.database import Database
 
 LOG = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0
-STORE_SECONDS = 5.0
-PER_KEY, PER_PROCESS = 50, 2_000  # sockets: screens on walls and in browsers; each may take a megabyte
-WAIT_SECONDS = 30.0  # that one is told to wait who is not let in
+CHECK_INTERVAL_SECONDS = 2.0
+QUERY_TIMEOUT_SECONDS = 5.0
+MAX_SOCKETS_PER_KEY, MAX_SOCKETS_PER_PROCESS = (
+    50,
+    2_000,
+)  # sockets: screens on walls and in browsers; each may take a megabyte
+RETRY_AFTER_SECONDS = 30.0  # that one is told to wait who is not let in
 
 
-class Guard:
+class KeyRevocationWatcher:
     """The sockets of one process. ``look`` is in seconds."""
 
     def __init__(
         self,
         database: Database,
         wall: WallClock,
-        look: float = LOOK_SECONDS,
-        per_key: int = PER_KEY,
-        per_process: int = PER_PROCESS,
+        interval_seconds: float = CHECK_INTERVAL_SECONDS,
+        max_per_key: int = MAX_SOCKETS_PER_KEY,
+        max_per_process: int = MAX_SOCKETS_PER_PROCESS,
     ) -> None:
         self._database, self._wall = database, wall
-        self._per_key, self._per_process = per_key, per_process
-        self._open: dict[str, list[Callable[[], None]]] = {}
-        self._looking = Periodic("look at the keys of sockets", look, self.look)
+        self._max_per_key, self._max_per_process = max_per_key, max_per_process
+        self._close_callbacks: dict[str, list[Callable[[], None]]] = {}
+        self._checking = PeriodicTask("look at the keys of sockets", interval_seconds, self.check)
 
     @contextmanager
-    def admitted(self, key: str, end: Callable[[], None]) -> Iterator[None]:
+    def register(self, key_id: str, on_revoked: Callable[[], None]) -> Iterator[None]:
         """A socket of the key's; ``end`` is called when the key is no good any more. Raises TooMany."""
-        if len(self._open.get(key, ())) >= self._per_key:
-            raise TooMany(f"The key has {self._per_key} sockets open, which is as many as it may.", WAIT_SECONDS)
-        if sum(map(len, self._open.values())) >= self._per_process:
-            raise TooMany("There are too many sockets open here.", WAIT_SECONDS)
-        ends = self._open.setdefault(key, [])
-        ends.append(end)
+        if len(self._close_callbacks.get(key_id, ())) >= self._max_per_key:
+            raise TooManyRequests(
+                f"The key has {self._max_per_key} sockets open, which is as many as it may.", RETRY_AFTER_SECONDS
+            )
+        if sum(map(len, self._close_callbacks.values())) >= self._max_per_process:
+            raise TooManyRequests("There are too many sockets open here.", RETRY_AFTER_SECONDS)
+        ends = self._close_callbacks.setdefault(key_id, [])
+        ends.append(on_revoked)
         try:
             yield
         finally:
-            ends.remove(end)
+            ends.remove(on_revoked)
             if not ends:
-                self._open.pop(key, None)
+                self._close_callbacks.pop(key_id, None)
 
     async def start(self) -> None:
         """Begin to look."""
-        await self._looking.start()
+        await self._checking.start()
 
     async def aclose(self) -> None:
         """End at once."""
-        await self._looking.aclose()
+        await self._checking.aclose()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """End the sockets of keys that are no good any more. Raises StoreUnavailable."""
-        if not self._open:
+        if not self._close_callbacks:
             return
-        asked = list(self._open)
-        good = await self._database.in_time(api_keys.good(self._database, asked, self._wall()), STORE_SECONDS)
+        asked = list(self._close_callbacks)
+        good = await self._database.with_timeout(
+            api_keys.filter_valid(self._database, asked, self._wall()), QUERY_TIMEOUT_SECONDS
+        )
         for key in set(asked) - good:
             LOG.info("key %s is no good any more: its sockets end", key)
-            for end in list(self._open.get(key, ())):
+            for end in list(self._close_callbacks.get(key, ())):
                 end()

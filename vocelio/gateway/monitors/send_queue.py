@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.monitors.call_view import Picture
-from vocelio.gateway.monitors.event_filter import Wanted
+from vocelio.gateway.monitors.call_view import CallView
+from vocelio.gateway.monitors.event_filter import EventFilter
 
-MAX_UNSENT = 300_000  # bytes of memory
-GAP = '{"message":"gap"}'
-PART, PART_BYTES = 100, 60_000  # calls of a snapshot's part, which is ended by what comes first
-EMPTY = sys.getsizeof("😀")  # of a text beside its characters
+MAX_QUEUED_BYTES = 300_000  # bytes of memory
+GAP_MESSAGE = '{"message":"gap"}'
+MAX_PART_CALLS, MAX_PART_BYTES = 100, 60_000  # calls of a snapshot's part, which is ended by what comes first
+STR_OVERHEAD_BYTES = sys.getsizeof("😀")  # of a text beside its characters
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", tag="snapshot"):
@@ -34,64 +34,66 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", t
     calls: list[msgspec.Raw]  # pictures
 
 
-class Outbox:
+class SendQueue:
     """One monitor's. ``calls`` gives the pictures that a snapshot has, ``wall`` the time."""
 
-    def __init__(self, wanted: Wanted, calls: Callable[[], Sequence[Picture]], wall: WallClock) -> None:
-        self.wanted = wanted
-        self.behind: float | None = None  # since when it does not keep up, by the loop's clock
-        self._calls, self._wall = calls, wall
-        self._unsent: deque[str] = deque()
-        self._size = 0
+    def __init__(
+        self, event_filter: EventFilter, call_views: Callable[[], Sequence[CallView]], wall: WallClock
+    ) -> None:
+        self.event_filter = event_filter
+        self.blocked_since: float | None = None  # since when it does not keep up, by the loop's clock
+        self._call_views, self._wall = call_views, wall
+        self._messages: deque[str] = deque()
+        self._queued_bytes = 0
         self._wakeup = asyncio.Event()
-        self._snapshot = self._parts()
-        self._lost = False
+        self._snapshot = self._snapshot_parts()
+        self._gap_pending = False
 
     def put(self, message: str) -> None:
         """Something to be sent. Too much of it, and all is thrown away: a snapshot says where things are then."""
-        if self._size + _memory(message) > MAX_UNSENT:
-            self.behind = self.behind or asyncio.get_running_loop().time()
-            self.lose()
-        elif not self._lost:
-            self._size += _memory(message)
-            self._unsent.append(message)
+        if self._queued_bytes + _memory_bytes(message) > MAX_QUEUED_BYTES:
+            self.blocked_since = self.blocked_since or asyncio.get_running_loop().time()
+            self.reset_with_gap()
+        elif not self._gap_pending:
+            self._queued_bytes += _memory_bytes(message)
+            self._messages.append(message)
             self._wakeup.set()
 
-    def lose(self) -> None:
+    def reset_with_gap(self) -> None:
         """Something did not reach the monitor: all that waits is thrown away for a gap and a snapshot."""
-        self._unsent.clear()
-        self._size = 0
-        self._lost = True
+        self._messages.clear()
+        self._queued_bytes = 0
+        self._gap_pending = True
         self._wakeup.set()
 
-    async def take(self) -> str:
+    async def get(self) -> str:
         """The next message, when there is one."""
         while True:
-            if self._lost:
-                self._lost, self._snapshot = False, self._parts()
-                return GAP
+            if self._gap_pending:
+                self._gap_pending, self._snapshot = False, self._snapshot_parts()
+                return GAP_MESSAGE
             if (part := next(self._snapshot, None)) is not None:
                 return part
-            if self._unsent:
-                message = self._unsent.popleft()
-                self._size -= _memory(message)
+            if self._messages:
+                message = self._messages.popleft()
+                self._queued_bytes -= _memory_bytes(message)
                 return message
-            self.behind = None
+            self.blocked_since = None
             self._wakeup.clear()
             await self._wakeup.wait()
 
-    def _parts(self) -> Iterator[str]:
-        calls = deque(picture for picture in self._calls() if self.wanted.has(picture))
+    def _snapshot_parts(self) -> Iterator[str]:
+        calls = deque(picture for picture in self._call_views() if self.event_filter.matches_call(picture))
         first = True
         while first or calls:
             part, size = list[msgspec.Raw](), 0
-            while calls and len(part) < PART and size < PART_BYTES:
+            while calls and len(part) < MAX_PART_CALLS and size < MAX_PART_BYTES:
                 part.append(msgspec.Raw(msgspec.json.encode(calls.popleft())))
                 size += len(part[-1])
             yield msgspec.json.encode(Snapshot(at=self._wall(), first=first, last=not calls, calls=part)).decode()
             first = False
 
 
-def _memory(message: str) -> int:
+def _memory_bytes(message: str) -> int:
     """Bytes, at most. sys.getsizeof may say more of the same text later: Python keeps it as UTF-8, too, if asked."""
-    return EMPTY + len(message) * (1 if message.isascii() else 4)
+    return STR_OVERHEAD_BYTES + len(message) * (1 if message.isascii() else 4)

@@ -13,101 +13,109 @@ from typing import NamedTuple
 
 from vocelio.engine.voice import Voice
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.errors import NotFound, TooMany
-from vocelio.gateway.prompts.keys import path
-from vocelio.gateway.prompts.manifest import Plans
+from vocelio.gateway.errors import NotFound, TooManyRequests
+from vocelio.gateway.prompts.keys import object_path
+from vocelio.gateway.prompts.manifest import PromptManifests
 from vocelio.gateway.storage.interfaces import Storage
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.flows.versions import UnusableVersion
 from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import Active
+from vocelio.gateway.store.prompts.render_queue import ActiveFlow
 
 LOG = logging.getLogger(__name__)
 
-DAY = 86_400_000_000  # microseconds
-REST = 3  # times as long as it took to look at a flow: there may be thousands, and calls come first
-KEPT = 7 * DAY  # what nobody says any more: a version that is promoted again by then is there at once
+DAY_MICROSECONDS = 86_400_000_000  # microseconds
+THROTTLE_FACTOR = 3  # times as long as it took to look at a flow: there may be thousands, and calls come first
+RETENTION_MICROSECONDS = (
+    7 * DAY_MICROSECONDS
+)  # what nobody says any more: a version that is promoted again by then is there at once
 
 
-class _Seen(NamedTuple):
+class _ReconciledFlow(NamedTuple):
     """A flow as it was when its sentences were entered."""
 
-    active: Active
+    flow: ActiveFlow
     day: int
     voices: Mapping[Voice, Voice | None]
 
 
-class Keeper:
+class PromptReconciler:
     """The table's keeper, in every process: that two do the same does no harm."""
 
-    def __init__(self, database: Database, storage: Storage, plans: Plans, wall: WallClock) -> None:
-        self._database, self._storage, self._plans, self._wall = database, storage, plans, wall
-        self._promoted: dict[tuple[str, str], None] = {}  # at most one for each flow
-        self._seen: dict[tuple[str, str], _Seen] = {}  # the flows that there are
+    def __init__(self, database: Database, storage: Storage, manifests: PromptManifests, wall: WallClock) -> None:
+        self._database, self._storage, self._manifests, self._wall = database, storage, manifests, wall
+        self._promoted_flows: dict[tuple[str, str], None] = {}  # at most one for each flow
+        self._reconciled_flows: dict[tuple[str, str], _ReconciledFlow] = {}  # the flows that there are
 
-    def promoted(self, tenant: str, flow: str) -> None:
+    def on_promoted(self, tenant: str, flow: str) -> None:
         """Calls of the flow get another version now."""
-        self._promoted[(tenant, flow)] = None
+        self._promoted_flows[(tenant, flow)] = None
 
-    async def enter_promoted(self) -> int:
+    async def enqueue_promoted(self) -> int:
         """Enter what was told, and how many flows that was. Raises StoreUnavailable, TooMany: it is not forgotten."""
         count = 0
-        while self._promoted:
-            tenant, flow = next(iter(self._promoted))
-            await self._enter(tenant, flow)
-            self._promoted.pop((tenant, flow), None)
+        while self._promoted_flows:
+            tenant, flow = next(iter(self._promoted_flows))
+            await self._enqueue_flow(tenant, flow)
+            self._promoted_flows.pop((tenant, flow), None)
             count += 1
         return count
 
     async def reconcile(self) -> bool:
         """Enter what active versions say and is not there. False when not all could be looked at."""
         complete, clock = True, asyncio.get_running_loop().time
-        found = await render_queue.active(self._database)
+        found = await render_queue.list_active_flows(self._database)
         for one in found:
-            await self.enter_promoted()
-            if not self._known(one):
+            await self.enqueue_promoted()
+            if not self._is_reconciled(one):
                 began = clock()
-                complete &= await self._look(one)
-                await asyncio.sleep(REST * (clock() - began))
+                complete &= await self._reconcile_flow(one)
+                await asyncio.sleep(THROTTLE_FACTOR * (clock() - began))
         there = {(one.tenant, one.flow) for one in found}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in there}
+        self._reconciled_flows = {key: seen for key, seen in self._reconciled_flows.items() if key in there}
         return complete
 
-    async def collect(self) -> int:
+    async def collect_garbage(self) -> int:
         """Remove what nobody has said for a week, and how much that was. Raises StoreUnavailable."""
-        before, count = self._wall() - KEPT, 0
-        while rows := await render_queue.unwanted(self._database, before, self._wall()):
-            await self._storage.delete([path(tenant, one) for tenant, one in rows])
+        before, count = self._wall() - RETENTION_MICROSECONDS, 0
+        while rows := await render_queue.find_garbage(self._database, before, self._wall()):
+            await self._storage.delete([object_path(tenant, one) for tenant, one in rows])
             by_tenant = defaultdict(list)
             for tenant, one in rows:
                 by_tenant[tenant].append(one)
             for tenant, ones in by_tenant.items():
-                await render_queue.forget(self._database, tenant, ones, before)
+                await render_queue.delete_garbage(self._database, tenant, ones, before)
             count += len(rows)
         return count
 
-    def _known(self, one: Active) -> bool:
-        seen = self._seen.get((one.tenant, one.flow))
+    def _is_reconciled(self, flow: ActiveFlow) -> bool:
+        seen = self._reconciled_flows.get((flow.tenant, flow.flow))
         if seen is None:
             return False
-        return seen.active == one and seen.day == self._wall() // DAY and self._plans.still(seen.voices)
+        return (
+            seen.flow == flow
+            and seen.day == self._wall() // DAY_MICROSECONDS
+            and self._manifests.is_current(seen.voices)
+        )
 
-    async def _look(self, one: Active) -> bool:
+    async def _reconcile_flow(self, flow: ActiveFlow) -> bool:
         try:
-            voices = await self._enter(one.tenant, one.flow)
-        except TooMany:
+            voices = await self._enqueue_flow(flow.tenant, flow.flow)
+        except TooManyRequests:
             return False
-        self._seen[(one.tenant, one.flow)] = _Seen(one, self._wall() // DAY, voices)
+        self._reconciled_flows[(flow.tenant, flow.flow)] = _ReconciledFlow(
+            flow, self._wall() // DAY_MICROSECONDS, voices
+        )
         return True
 
-    async def _enter(self, tenant: str, flow: str) -> Mapping[Voice, Voice | None]:
+    async def _enqueue_flow(self, tenant: str, flow: str) -> Mapping[Voice, Voice | None]:
         """The voices of what was entered. Of a flow that calls cannot run, nothing is."""
         try:
-            active = await self._plans.active(self._database, tenant, flow)
+            active = await self._manifests.get_active_manifest(self._database, tenant, flow)
         except (NotFound, UnusableVersion) as error:
             LOG.warning("the prompts of the flow %s of %s are not known: %s", flow, tenant, error)
             return {}
         if active is None:
             return {}
-        await render_queue.enter(self._database, tenant, active.plan.wanted, self._wall())
-        return active.plan.voices
+        await render_queue.enqueue(self._database, tenant, active.manifest.prompts, self._wall())
+        return active.manifest.voices

@@ -11,117 +11,129 @@ from cachetools import LRUCache
 
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import StorageUnavailable
-from vocelio.gateway.prompts.cache import Shelf
-from vocelio.gateway.prompts.keys import fingerprint
-from vocelio.gateway.prompts.manifest import Renders, Synthesise
-from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError
+from vocelio.gateway.prompts.cache import PromptCache
+from vocelio.gateway.prompts.keys import voice_fingerprint
+from vocelio.gateway.prompts.manifest import SentenceSynthesizer, VoiceResolver
+from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import Task
+from vocelio.gateway.store.prompts.render_queue import RenderTask
 
 LOG = logging.getLogger(__name__)
 
-SPEAK_SECONDS = 40.0  # for one sentence: services make a sentence in one or two
-FIRST_PAUSE, LONGEST_PAUSE = 10, 3_600  # seconds after a failure; each further one doubles it: nine in the first hour
-NOBODY_SECONDS = 60  # until a tier that nobody renders, or whose key was refused, is tried again
-ELSEWHERE_SECONDS = 3_600  # what is spoken in another voice now is not wanted any more: soon it is collected
-UNKEPT = 32  # sentences held while they cannot be kept
+SYNTHESIS_TIMEOUT_SECONDS = 40.0  # for one sentence: services make a sentence in one or two
+BACKOFF_INITIAL_SECONDS, BACKOFF_MAX_SECONDS = (
+    10,
+    3_600,
+)  # seconds after a failure; each further one doubles it: nine in the first hour
+TIER_PAUSE_SECONDS = 60  # until a tier that nobody renders, or whose key was refused, is tried again
+SUBSTITUTED_VOICE_DELAY_SECONDS = (
+    3_600  # what is spoken in another voice now is not wanted any more: soon it is collected
+)
+MAX_UNSAVED = 32  # sentences held while they cannot be kept
 
-SECOND = 1_000_000  # microseconds
-OUR_MISTAKE = "This is our mistake. The gateway's log says more."
+MICROSECONDS_PER_SECOND = 1_000_000  # microseconds
+INTERNAL_ERROR_MESSAGE = "This is our mistake. The gateway's log says more."
 
 
-class Making:
+class PromptRenderer:
     """``paused`` has the tiers that are to be left alone, each until when (microseconds UTC)."""
 
     def __init__(
-        self, database: Database, shelf: Shelf, renders: Renders, synthesise: Synthesise, wall: WallClock
+        self,
+        database: Database,
+        cache: PromptCache,
+        resolve_voice: VoiceResolver,
+        synthesize: SentenceSynthesizer,
+        wall: WallClock,
     ) -> None:
-        self._database, self._shelf, self._wall = database, shelf, wall
-        self._renders, self._synthesise = renders, synthesise
-        self._paused: dict[str, int] = {}
-        self._away = False  # the storage, when it was last asked
-        self._unkept: LRUCache[tuple[str, str], bytes] = LRUCache(UNKEPT)
+        self._database, self._cache, self._wall = database, cache, wall
+        self._resolve_voice, self._synthesize = resolve_voice, synthesize
+        self._paused_until: dict[str, int] = {}
+        self._storage_unavailable = False  # the storage, when it was last asked
+        self._unsaved: LRUCache[tuple[str, str], bytes] = LRUCache(MAX_UNSAVED)
 
-    def paused(self) -> list[str]:
+    def paused_tiers(self) -> list[str]:
         """The tiers that nothing is to be rendered of at present."""
         now = self._wall()
-        return [tier for tier, until in self._paused.items() if until > now]
+        return [tier for tier, until in self._paused_until.items() if until > now]
 
-    async def make(self, task: Task) -> None:
+    async def render(self, task: RenderTask) -> None:
         """Render a sentence. Raises StoreUnavailable: then it is done again when the claim ends, but not spoken."""
-        voice = self._renders(task.voice)
+        voice = self._resolve_voice(task.voice)
         if voice is None:
-            self._pause(task)
-            await render_queue.give_back(self._database, task)
-        elif fingerprint(voice) != fingerprint(task.voice):
-            await render_queue.give_back(self._database, task, self._wall() + ELSEWHERE_SECONDS * SECOND)
+            self._pause_tier(task)
+            await render_queue.release(self._database, task)
+        elif voice_fingerprint(voice) != voice_fingerprint(task.voice):
+            await render_queue.release(
+                self._database, task, self._wall() + SUBSTITUTED_VOICE_DELAY_SECONDS * MICROSECONDS_PER_SECOND
+            )
         else:
-            await self._make(task)
+            await self._render(task)
 
-    async def _make(self, task: Task) -> None:
+    async def _render(self, task: RenderTask) -> None:
         key = (task.tenant, task.id)
-        if self._away and key not in self._unkept:
-            await self._knock(task)
-        sound = self._unkept.get(key) or await self._spoken(task)
+        if self._storage_unavailable and key not in self._unsaved:
+            await self._retry_upload(task)
+        sound = self._unsaved.get(key) or await self._try_synthesize(task)
         if not sound:
             return
-        self._unkept[key] = sound
+        self._unsaved[key] = sound
         try:
-            await self._keep(*key, sound)
+            await self._save(*key, sound)
         except StorageUnavailable as error:
-            await self._failed(task, f"It cannot be kept. {error}")
+            await self._record_failure(task, f"It cannot be kept. {error}")
             raise
         await render_queue.finish(self._database, task, len(sound), self._wall())
-        self._unkept.pop(key, None)
+        self._unsaved.pop(key, None)
 
-    async def _keep(self, tenant: str, one: str, sound: bytes) -> None:
+    async def _save(self, tenant: str, key: str, audio: bytes) -> None:
         try:
-            await self._shelf.keep(tenant, one, sound)
+            await self._cache.put(tenant, key, audio)
         except StorageUnavailable:
-            self._away = True
+            self._storage_unavailable = True
             raise
-        self._away = False
+        self._storage_unavailable = False
 
-    async def _knock(self, task: Task) -> None:
+    async def _retry_upload(self, task: RenderTask) -> None:
         """Nothing more is spoken before what was spoken can be kept. Raises StorageUnavailable."""
-        for (tenant, one), sound in list(self._unkept.items())[:1]:
+        for (tenant, one), sound in list(self._unsaved.items())[:1]:
             try:
-                await self._keep(tenant, one, sound)
+                await self._save(tenant, one, sound)
             except StorageUnavailable:
-                await render_queue.give_back(self._database, task)
+                await render_queue.release(self._database, task)
                 raise
 
-    async def _spoken(self, task: Task) -> bytes:
+    async def _try_synthesize(self, task: RenderTask) -> bytes:
         """Its sound; empty when there is none, which the row says then."""
         try:
-            async with asyncio.timeout(SPEAK_SECONDS):
-                sound = await self._synthesise(task.sentence, task.voice)
+            async with asyncio.timeout(SYNTHESIS_TIMEOUT_SECONDS):
+                sound = await self._synthesize(task.sentence, task.voice)
         except TimeoutError:
-            problem = f"It took more than {SPEAK_SECONDS:.0f} seconds."
+            problem = f"It took more than {SYNTHESIS_TIMEOUT_SECONDS:.0f} seconds."
         except SpeechError as error:
             problem = str(error)
-            if isinstance(error, CredentialsRefused):
-                self._pause(task)
+            if isinstance(error, AuthenticationFailed):
+                self._pause_tier(task)
         except Exception:
             LOG.exception("the prompt %s of %s failed", task.id, task.tenant)
-            problem = OUR_MISTAKE
+            problem = INTERNAL_ERROR_MESSAGE
         else:
             if sound:
                 return sound
             problem = "The voice says nothing."
-        await self._failed(task, problem)
+        await self._record_failure(task, problem)
         return b""
 
-    async def _failed(self, task: Task, problem: str) -> None:
-        LOG.warning("a prompt of %s is not rendered: %s", task.tenant, problem)
-        due = self._wall() + backoff(task.attempts + 1) * SECOND
-        await render_queue.fail(self._database, task, problem, due)
+    async def _record_failure(self, task: RenderTask, error: str) -> None:
+        LOG.warning("a prompt of %s is not rendered: %s", task.tenant, error)
+        due = self._wall() + backoff_seconds(task.attempts + 1) * MICROSECONDS_PER_SECOND
+        await render_queue.fail(self._database, task, error, due)
 
-    def _pause(self, task: Task) -> None:
-        self._paused[task.voice.tier] = self._wall() + NOBODY_SECONDS * SECOND
+    def _pause_tier(self, task: RenderTask) -> None:
+        self._paused_until[task.voice.tier] = self._wall() + TIER_PAUSE_SECONDS * MICROSECONDS_PER_SECOND
 
 
-def backoff(attempts: int) -> int:
+def backoff_seconds(failures: int) -> int:
     """Seconds from a failure to the next try; ``attempts`` counts the failures."""
-    return min(FIRST_PAUSE << min(attempts - 1, 20), LONGEST_PAUSE)
+    return min(BACKOFF_INITIAL_SECONDS << min(failures - 1, 20), BACKOFF_MAX_SECONDS)

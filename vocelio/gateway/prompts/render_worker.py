@@ -10,61 +10,63 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from vocelio.gateway.clock import WallClock, wall_clock
-from vocelio.gateway.errors import StoreUnavailable, TooMany
-from vocelio.gateway.prompts.cache import Shelf
-from vocelio.gateway.prompts.manifest import Plans, Synthesise
-from vocelio.gateway.prompts.reconciler import Keeper
-from vocelio.gateway.prompts.render_job import SPEAK_SECONDS, Making
+from vocelio.gateway.errors import DatabaseUnavailable, TooManyRequests
+from vocelio.gateway.prompts.cache import PromptCache
+from vocelio.gateway.prompts.manifest import PromptManifests, SentenceSynthesizer
+from vocelio.gateway.prompts.reconciler import PromptReconciler
+from vocelio.gateway.prompts.render_job import SYNTHESIS_TIMEOUT_SECONDS, PromptRenderer
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import Task
+from vocelio.gateway.store.prompts.render_queue import RenderTask
 
 LOG = logging.getLogger(__name__)
 
-AT_ONCE = 2  # sentences: providers allow few streams at once, and those are the callers'
-LEASE_SECONDS = SPEAK_SECONDS + 20  # with what keeping takes at worst, so that whoever is at it has ended by then
-POLL_SECONDS = 5.0  # after which another process's promotions, and what failed, are seen
-AWAY_SECONDS = 10.0  # until the store is asked again after it has failed
-RECONCILE_SECONDS = 600.0
+DEFAULT_CONCURRENCY = 2  # sentences: providers allow few streams at once, and those are the callers'
+LEASE_SECONDS = (
+    SYNTHESIS_TIMEOUT_SECONDS + 20
+)  # with what keeping takes at worst, so that whoever is at it has ended by then
+POLL_INTERVAL_SECONDS = 5.0  # after which another process's promotions, and what failed, are seen
+UNAVAILABLE_RETRY_SECONDS = 10.0  # until the store is asked again after it has failed
+RECONCILE_INTERVAL_SECONDS = 600.0
 
-SECOND = 1_000_000  # microseconds
+MICROSECONDS_PER_SECOND = 1_000_000  # microseconds
 
 
-class Renderer:
+class PromptRenderWorker:
     """One process's worker (see app.Worker)."""
 
     def __init__(
         self,
         database: Database,
-        shelf: Shelf,
-        plans: Plans,
-        synthesise: Synthesise,
+        cache: PromptCache,
+        manifests: PromptManifests,
+        synthesize: SentenceSynthesizer,
         wall: WallClock = wall_clock,
-        at_once: int = AT_ONCE,
+        concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
-        self.plans = plans
-        self.keeper = Keeper(database, shelf.storage, plans, wall)
-        self._making = Making(database, shelf, plans.renders, synthesise, wall)
-        self._database, self._wall, self._at_once = database, wall, at_once
-        self._wanted, self._told = asyncio.Event(), asyncio.Event()
-        self._claimed: set[Task] = set()  # at most at_once
-        self._after = ""
+        self.manifests = manifests
+        self.reconciler = PromptReconciler(database, cache.storage, manifests, wall)
+        self._renderer = PromptRenderer(database, cache, manifests.resolve_voice, synthesize, wall)
+        self._database, self._wall, self._concurrency = database, wall, concurrency
+        self._work_available, self._reconcile_requested = asyncio.Event(), asyncio.Event()
+        self._leased: set[RenderTask] = set()  # at most at_once
+        self._last_tenant = ""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begin."""
-        self._begin(self._keep(), "keeper of prompts")
-        for number in range(self._at_once):
-            self._begin(self._work(), f"renderer {number}")
+        self._start_task(self._run_reconcile_loop(), "keeper of prompts")
+        for number in range(self._concurrency):
+            self._start_task(self._run_render_loop(), f"renderer {number}")
 
-    def promoted(self, tenant: str, flow: str) -> None:
+    def on_promoted(self, tenant: str, flow: str) -> None:
         """Calls of the flow get another version now: its sentences are entered and rendered soon."""
-        self.keeper.promoted(tenant, flow)
-        self._told.set()
+        self.reconciler.on_promoted(tenant, flow)
+        self._reconcile_requested.set()
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Something is due: look now, not at the next turn."""
-        self._wanted.set()
+        self._work_available.set()
 
     async def aclose(self) -> None:
         """End, and let others have what is under way."""
@@ -72,89 +74,91 @@ class Renderer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         try:
-            for claimed in self._claimed:
-                await render_queue.give_back(self._database, claimed)
-        except StoreUnavailable:
+            for claimed in self._leased:
+                await render_queue.release(self._database, claimed)
+        except DatabaseUnavailable:
             LOG.info("what was being rendered is others' when its claim ends")
 
     async def run_due(self) -> int:
         """Render what is due, one after another, and how much that was. Raises StoreUnavailable."""
         count = 0
-        while await self._one():
+        while await self._render_next():
             count += 1
         return count
 
     # The workers
 
-    def _begin(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.add(asyncio.create_task(work, name=name))
 
-    async def _work(self) -> None:
+    async def _run_render_loop(self) -> None:
         while True:
-            self._wanted.clear()
-            worked = await _carefully(self._one, "a prompt")
+            self._work_available.clear()
+            worked = await _log_errors(self._render_next, "a prompt")
             if worked is None:
-                await asyncio.sleep(AWAY_SECONDS)
+                await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
             elif not worked:
-                await _heard(self._wanted, POLL_SECONDS)
+                await _wait(self._work_available, POLL_INTERVAL_SECONDS)
 
-    async def _one(self) -> bool:
+    async def _render_next(self) -> bool:
         """Render one that is due, if there is any."""
-        until = self._wall() + round(LEASE_SECONDS * SECOND)
-        task = await render_queue.take(self._database, self._wall(), until, self._after, self._making.paused())
+        until = self._wall() + round(LEASE_SECONDS * MICROSECONDS_PER_SECOND)
+        task = await render_queue.claim_next(
+            self._database, self._wall(), until, self._last_tenant, self._renderer.paused_tiers()
+        )
         if task is None:
             return False
-        self._after = task.tenant
-        self._claimed.add(task)
+        self._last_tenant = task.tenant
+        self._leased.add(task)
         try:
-            await self._making.make(task)
+            await self._renderer.render(task)
         except Exception:  # but not when we are told to end: then the claim is given back
-            self._claimed.discard(task)
+            self._leased.discard(task)
             raise
-        self._claimed.discard(task)
+        self._leased.discard(task)
         return True
 
     # The keeper's turns
 
-    async def _keep(self) -> None:
+    async def _run_reconcile_loop(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            self._told.clear()
+            self._reconcile_requested.clear()
             late = loop.time() >= due
-            kept = await _carefully(self._turn if late else self._enter, "the keeping of prompts")
+            kept = await _log_errors(self._reconcile if late else self._enqueue_promoted, "the keeping of prompts")
             if kept is None:
-                await asyncio.sleep(AWAY_SECONDS)
+                await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
                 continue
-            due = loop.time() + RECONCILE_SECONDS if late else due
-            await _heard(self._told, due - loop.time())
+            due = loop.time() + RECONCILE_INTERVAL_SECONDS if late else due
+            await _wait(self._reconcile_requested, due - loop.time())
 
-    async def _turn(self) -> bool:
+    async def _reconcile(self) -> bool:
         """Only if everything was looked at is it known what nobody wants."""
-        complete = await self.keeper.reconcile()
-        self.wake()
-        if complete and (collected := await self.keeper.collect()):
+        complete = await self.reconciler.reconcile()
+        self.notify()
+        if complete and (collected := await self.reconciler.collect_garbage()):
             LOG.info("%d rendered prompts were removed, which no active version says", collected)
         return True
 
-    async def _enter(self) -> bool:
-        if await self.keeper.enter_promoted():
-            self.wake()
+    async def _enqueue_promoted(self) -> bool:
+        if await self.reconciler.enqueue_promoted():
+            self.notify()
         return True
 
 
-async def _carefully(work: Callable[[], Awaitable[bool]], what: str) -> bool | None:
+async def _log_errors(work: Callable[[], Awaitable[bool]], what: str) -> bool | None:
     """What it gives; None when it failed, whatever that was: the next turn may be better."""
     try:
         return await work()
-    except (StoreUnavailable, TooMany) as error:
+    except (DatabaseUnavailable, TooManyRequests) as error:
         LOG.warning("%s has to wait: %s", what, error)
     except Exception:
         LOG.exception("%s failed", what)
     return None
 
 
-async def _heard(event: asyncio.Event, seconds: float) -> None:
+async def _wait(event: asyncio.Event, seconds: float) -> None:
     try:
         async with asyncio.timeout(max(seconds, 0.0)):
             await event.wait()

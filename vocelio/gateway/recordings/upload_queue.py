@@ -12,11 +12,11 @@ from contextlib import suppress
 from typing import Protocol
 
 from vocelio.gateway import logs
-from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.errors import DatabaseUnavailable
 
 LOG = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
+RETRY_DELAY_SECONDS = 1.0
 
 
 class Job(Protocol):
@@ -30,39 +30,39 @@ class Job(Protocol):
     async def run(self) -> None:
         """Do it. After StoreUnavailable (StorageUnavailable is one, too) it is tried again."""
 
-    def dropped(self, problem: str) -> None:
+    def on_dropped(self, reason: str) -> None:
         """It will never be done. The problem is told in words for people."""
 
 
-class Lane:
+class RetryQueue:
     """``workers`` jobs at once; ``most`` bytes are held at most: jobs without a size are never too many."""
 
-    def __init__(self, name: str, workers: int, most: int = 0) -> None:
-        self._name, self._workers, self._most = name, workers, most
-        self._jobs: deque[tuple[Job, logs.About | None]] = deque()
+    def __init__(self, name: str, concurrency: int, max_bytes: int = 0) -> None:
+        self._name, self._concurrency, self._max_bytes = name, concurrency, max_bytes
+        self._jobs: deque[tuple[Job, logs.LogContext | None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._working = 0  # not len(_tasks): a task that has found nothing more to do is there for a moment yet
-        self._knocking = asyncio.Lock()
-        self._away = False
-        self.held = 0
+        self._active_workers = 0  # not len(_tasks): a task that has found nothing more to do is there for a moment yet
+        self._probe_lock = asyncio.Lock()
+        self._unavailable = False
+        self.queued_bytes = 0
         self.dropped = 0
 
-    def put(self, job: Job) -> None:
+    def submit(self, job: Job) -> None:
         """Have it done soon."""
-        self._jobs.append((job, logs.whose()))
-        self.held += job.size
-        while self.held > self._most and self._jobs and job.size:
+        self._jobs.append((job, logs.current_context()))
+        self.queued_bytes += job.size
+        while self.queued_bytes > self._max_bytes and self._jobs and job.size:
             self._drop(*self._jobs.popleft(), "the storage has not taken it in time")
-        if self._working < min(self._workers, len(self._jobs)):
-            self._working += 1
-            task = asyncio.get_running_loop().create_task(self._work(), name=f"{self._name} of recordings")
+        if self._active_workers < min(self._concurrency, len(self._jobs)):
+            self._active_workers += 1
+            task = asyncio.get_running_loop().create_task(self._run_worker(), name=f"{self._name} of recordings")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def aclose(self, seconds: float) -> None:
+    async def aclose(self, timeout_seconds: float) -> None:
         """Until all is done, or the time is over: then what is left is dropped."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(timeout_seconds):
                 while self._tasks:  # more may come meanwhile
                     await asyncio.wait(self._tasks)
         late = list(self._tasks)
@@ -72,45 +72,45 @@ class Lane:
         while self._jobs:
             self._drop(*self._jobs.popleft(), "the process has ended")
 
-    async def _work(self) -> None:
+    async def _run_worker(self) -> None:
         try:
             while self._jobs:
-                if not self._away:
-                    await self._try()
+                if not self._unavailable:
+                    await self._run_next()
                     continue
-                async with self._knocking:
-                    if self._away:
-                        await asyncio.sleep(RETRY_SECONDS)
-                        await self._try()
+                async with self._probe_lock:
+                    if self._unavailable:
+                        await asyncio.sleep(RETRY_DELAY_SECONDS)
+                        await self._run_next()
         finally:
-            self._working -= 1
+            self._active_workers -= 1
 
-    async def _try(self) -> None:
+    async def _run_next(self) -> None:
         """The next job, if another worker has not taken it."""
         if not self._jobs:
             return
         job, whose = self._jobs.popleft()
-        with logs.on_behalf(whose):
-            await self._do(job, whose)
+        with logs.use_context(whose):
+            await self._run_job(job, whose)
 
-    async def _do(self, job: Job, whose: logs.About | None) -> None:
+    async def _run_job(self, job: Job, context: logs.LogContext | None) -> None:
         try:
             await job.run()
-        except StoreUnavailable:
-            self._away = True
-            self._jobs.appendleft((job, whose))
+        except DatabaseUnavailable:
+            self._unavailable = True
+            self._jobs.appendleft((job, context))
         except asyncio.CancelledError:
-            self._jobs.appendleft((job, whose))
+            self._jobs.appendleft((job, context))
             raise
         except Exception:  # whatever it is, the other recordings go on
             LOG.exception("a job of the %s failed", self._name)
-            self._drop(job, whose, "the log says why")
+            self._drop(job, context, "the log says why")
         else:
-            self._away = False
-            self.held -= job.size
+            self._unavailable = False
+            self.queued_bytes -= job.size
 
-    def _drop(self, job: Job, whose: logs.About | None, problem: str) -> None:
-        self.held -= job.size
+    def _drop(self, job: Job, context: logs.LogContext | None, reason: str) -> None:
+        self.queued_bytes -= job.size
         self.dropped += 1
-        with logs.on_behalf(whose):
-            job.dropped(problem)
+        with logs.use_context(context):
+            job.on_dropped(reason)

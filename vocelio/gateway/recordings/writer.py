@@ -8,119 +8,121 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vocelio.codecs.mulaw import SAMPLE_RATE
-from vocelio.gateway.recordings.stored_audio import PIECE_SAMPLES, piece_path
-from vocelio.gateway.recordings.upload_queue import Lane
+from vocelio.gateway.recordings.stored_audio import CHUNK_SAMPLES, chunk_path
+from vocelio.gateway.recordings.upload_queue import RetryQueue
 from vocelio.gateway.storage.interfaces import Storage
-from vocelio.gateway.store.recordings import Catalogue, Kept
+from vocelio.gateway.store.recordings import RecordingCatalog, StoredRecording
 
 
-class Deck(Protocol):
+class RecordingBackend(Protocol):
     """Where a tape runs."""
 
     storage: Storage
-    catalogue: Catalogue
-    rows: Lane
-    pieces: Lane
+    catalog: RecordingCatalog
+    row_queue: RetryQueue
+    chunk_queue: RetryQueue
 
-    def written(self, tape: "Tape") -> None:
+    def on_written(self, writer: "RecordingWriter") -> None:
         """The tape has ended, and all of it is written or lost."""
 
 
-class Tape:
+class RecordingWriter:
     """``failed`` is told, once, when part of it is lost."""
 
-    def __init__(self, deck: Deck, recording: Kept, failed: Callable[[str], None]) -> None:
+    def __init__(
+        self, backend: RecordingBackend, recording: StoredRecording, on_failure: Callable[[str], None]
+    ) -> None:
         self.recording = recording
         self.broken = False
-        self._deck, self._failed = deck, failed
-        self._piece = PIECE_SAMPLES * recording.channels
-        self._rest = bytearray()
-        self._bytes = self._count = 0
-        self._ended = False
-        self._outstanding = 1
-        deck.rows.put(_Row(self))
+        self._backend, self._on_failure = backend, on_failure
+        self._chunk_bytes = CHUNK_SAMPLES * recording.channels
+        self._buffer = bytearray()
+        self._total_bytes = self._chunk_count = 0
+        self._closed = False
+        self._pending_writes = 1
+        backend.row_queue.submit(_RowJob(self))
 
     @property
-    def seconds(self) -> float:
+    def duration_seconds(self) -> float:
         """How long it is by now."""
-        return self._bytes / self.recording.channels / SAMPLE_RATE
+        return self._total_bytes / self.recording.channels / SAMPLE_RATE
 
-    def add(self, sound: bytes) -> None:
+    def add(self, audio: bytes) -> None:
         """More of it: mu-law, of two channels a byte of each in turn."""
-        self._bytes += len(sound)
-        self._rest += sound
-        while len(self._rest) >= self._piece:
-            self._cut()
+        self._total_bytes += len(audio)
+        self._buffer += audio
+        while len(self._buffer) >= self._chunk_bytes:
+            self._flush_chunk()
 
-    def end(self) -> None:
+    def close(self) -> None:
         """There is no more of it."""
-        if self._rest:
-            self._cut()
-        self._ended = True
-        self._check()
+        if self._buffer:
+            self._flush_chunk()
+        self._closed = True
+        self._notify_when_written()
 
-    def done(self) -> None:
+    def on_part_written(self) -> None:
         """A part is where it belongs."""
-        self._outstanding -= 1
-        self._check()
+        self._pending_writes -= 1
+        self._notify_when_written()
 
-    def lost(self, problem: str) -> None:
+    def on_part_lost(self, reason: str) -> None:
         """A part will never be there."""
         if not self.broken:
             self.broken = True
-            self._failed(problem)
-        self.done()
+            self._on_failure(reason)
+        self.on_part_written()
 
-    async def keep_row(self) -> None:
+    async def save_row(self) -> None:
         """Make it known."""
-        await self._deck.catalogue.add(self.recording)
+        await self._backend.catalog.add(self.recording)
 
-    async def keep_piece(self, number: int, body: bytes) -> None:
+    async def save_chunk(self, number: int, data: bytes) -> None:
         """Write a piece."""
-        await self._deck.storage.put(piece_path(self.recording, number), body)
+        await self._backend.storage.put(chunk_path(self.recording, number), data)
 
-    def _cut(self) -> None:
-        body = bytes(self._rest[: self._piece])
-        del self._rest[: self._piece]
-        number, self._count = self._count, self._count + 1
-        self._outstanding += 1
-        self._deck.pieces.put(_Piece(self, number, body))
+    def _flush_chunk(self) -> None:
+        body = bytes(self._buffer[: self._chunk_bytes])
+        del self._buffer[: self._chunk_bytes]
+        number, self._chunk_count = self._chunk_count, self._chunk_count + 1
+        self._pending_writes += 1
+        self._backend.chunk_queue.submit(_ChunkJob(self, number, body))
 
-    def _check(self) -> None:
-        if self._ended and not self._outstanding:
-            self._deck.written(self)
+    def _notify_when_written(self) -> None:
+        if self._closed and not self._pending_writes:
+            self._backend.on_written(self)
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _RowJob:
     """That there is such a recording."""
 
-    tape: Tape
+    writer: RecordingWriter
     size: int = 0
 
     async def run(self) -> None:
-        await self.tape.keep_row()
-        self.tape.done()
+        await self.writer.save_row()
+        self.writer.on_part_written()
 
-    def dropped(self, problem: str) -> None:
-        self.tape.lost(problem)
+    def on_dropped(self, reason: str) -> None:
+        self.writer.on_part_lost(reason)
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _ChunkJob:
     """A piece of its sound."""
 
-    tape: Tape
+    writer: RecordingWriter
     number: int
-    body: bytes
+    data: bytes
 
     @property
     def size(self) -> int:
-        return len(self.body)
+        return len(self.data)
 
     async def run(self) -> None:
-        await self.tape.keep_piece(self.number, self.body)
-        self.tape.done()
+        await self.writer.save_chunk(self.number, self.data)
+        self.writer.on_part_written()
 
-    def dropped(self, problem: str) -> None:
-        self.tape.lost(problem)
+    def on_dropped(self, reason: str) -> None:
+        self.writer.on_part_lost(reason)

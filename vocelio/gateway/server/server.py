@@ -15,17 +15,17 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from vocelio.gateway.app import MAX_MESSAGE
+from vocelio.gateway.app import MAX_WEBSOCKET_MESSAGE_BYTES
 from vocelio.gateway.errors import SettingsError
-from vocelio.gateway.server.protocols import Http, WebSockets
-from vocelio.gateway.server.supervisor import Parent
+from vocelio.gateway.server.protocols import BoundedWebSocketProtocol, TimeoutHttpProtocol
+from vocelio.gateway.server.supervisor import SupervisorChannel
 
-QUIT_SECONDS = 1  # for requests that are under way when all calls are gone
-AGAIN_SECONDS = 1.0
+SHUTDOWN_GRACE_SECONDS = 1  # for requests that are under way when all calls are gone
+MIN_SECOND_SIGNAL_SECONDS = 1.0
 """From a first signal to one that means: at once. systemd tells every process of a unit; then their parent does."""
 
 
-def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
+def uvicorn_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
     """uvicorn's settings.
 
     Of its WebSocket implementations websockets-sansio costs the least a frame. Compression would cost more than all
@@ -35,17 +35,17 @@ def config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.C
         app,
         host=host,
         port=port,
-        http=Http,
-        ws=WebSockets,
+        http=TimeoutHttpProtocol,
+        ws=BoundedWebSocketProtocol,
         ws_per_message_deflate=False,
-        ws_max_size=MAX_MESSAGE,
+        ws_max_size=MAX_WEBSOCKET_MESSAGE_BYTES,
         ws_ping_interval=None,
         access_log=False,
         log_config=None,  # what it has to say goes the way of everything else
         log_level="warning",
         server_header=False,
         lifespan="on",
-        timeout_graceful_shutdown=QUIT_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
     )
 
 
@@ -54,7 +54,7 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     return uvicorn.Config("", log_config=None).get_loop_factory() or asyncio.new_event_loop
 
 
-class Server(uvicorn.Server):
+class GatewayServer(uvicorn.Server):
     """A server that leaves in two steps: ``leave`` is awaited before connections are closed, ``close`` at the very end.
 
     A signal again, after AGAIN_SECONDS, does not wait for ``leave``. With a ``parent`` its end is a first signal, too.
@@ -63,16 +63,16 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         settings: uvicorn.Config,
-        leave: Callable[[], Awaitable[object]],
+        drain: Callable[[], Awaitable[object]],
         close: Callable[[], Awaitable[object]],
-        parent: Parent | None = None,
+        supervisor: SupervisorChannel | None = None,
     ) -> None:
         super().__init__(settings)
-        self._leave, self._close, self._parent = leave, close, parent
+        self._drain, self._close, self._supervisor = drain, close, supervisor
         self.servers: list[asyncio.base_events.Server] = []  # a signal may come before uvicorn has any
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._told: float | None = None  # when, by the loop's clock
-        self._leaving: asyncio.Task[None] | None = None  # held, or it might be collected
+        self._signaled_at: float | None = None  # when, by the loop's clock
+        self._drain_task: asyncio.Task[None] | None = None  # held, or it might be collected
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn."""
@@ -80,8 +80,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()  # all that was imported: to look through it for garbage stops every call for a tenth of a second
-        if self._parent:
-            self._parent.ready(self._orphaned)
+        if self._supervisor:
+            self._supervisor.notify_ready(self._on_supervisor_exit)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """See uvicorn, which then raises the signal again that it has had: nothing behind ``serve`` would be run."""
@@ -92,29 +92,29 @@ class Server(uvicorn.Server):
         """See uvicorn. It comes as a signal does, between any two instructions."""
         if self._loop is None:
             super().handle_exit(sig, frame)
-        elif self._told is None:
-            self._told = self._loop.time()
-            self._loop.call_soon_threadsafe(self._begin_to_leave, sig, frame)
-        elif self._loop.time() - self._told >= AGAIN_SECONDS:
+        elif self._signaled_at is None:
+            self._signaled_at = self._loop.time()
+            self._loop.call_soon_threadsafe(self._start_drain, sig, frame)
+        elif self._loop.time() - self._signaled_at >= MIN_SECOND_SIGNAL_SECONDS:
             super().handle_exit(sig, frame)
 
-    def _orphaned(self) -> None:
-        if self._told is None:
+    def _on_supervisor_exit(self) -> None:
+        if self._signaled_at is None:
             self.handle_exit(signal.SIGTERM, None)
 
-    def _begin_to_leave(self, sig: int, frame: FrameType | None) -> None:
-        self._leaving = asyncio.get_running_loop().create_task(self._left(sig, frame), name="leaving")
+    def _start_drain(self, sig: int, frame: FrameType | None) -> None:
+        self._drain_task = asyncio.get_running_loop().create_task(self._drain_and_exit(sig, frame), name="leaving")
 
-    async def _left(self, sig: int, frame: FrameType | None) -> None:
+    async def _drain_and_exit(self, sig: int, frame: FrameType | None) -> None:
         for server in self.servers:
             server.close()  # no new connections; those that there are go on
         try:
-            await self._leave()
+            await self._drain()
         finally:
             super().handle_exit(sig, frame)
 
 
-class _Embedded(uvicorn.Server):
+class _EmbeddedServer(uvicorn.Server):
     """A server that leaves signals to its process, and says when it is ready."""
 
     def __init__(self, settings: uvicorn.Config) -> None:
@@ -132,25 +132,25 @@ class _Embedded(uvicorn.Server):
             self.ready.set()
 
 
-def listen(host: str = "127.0.0.1", port: int = 0, *, shared: bool = False) -> socket.socket:
+def bind_socket(host: str = "127.0.0.1", port: int = 0, *, reuse_port: bool = False) -> socket.socket:
     """A bound socket, so that the port is known before the application is built; ``shared`` with other processes.
 
     Its connections inherit TCP_NODELAY, which asyncio's own loop gives only those whose protocol was named: on it the
     body of an answer would wait 40 ms for the client to acknowledge the head.
     """
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-    listener = socket.create_server((host, port), family=family, backlog=512, reuse_port=shared)
+    listener = socket.create_server((host, port), family=family, backlog=512, reuse_port=reuse_port)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 
 
-def reserve(host: str, port: int) -> socket.socket:
+def reserve_port(host: str, port: int) -> socket.socket:
     """A port for processes that share it: a socket that is bound but gets no connections. Raises SettingsError.
 
     With SO_REUSEPORT alone a second gateway would be let in beside the first, and get half of its calls.
     """
     try:
-        with listen(host, port) as alone:
+        with bind_socket(host, port) as alone:
             address, family = alone.getsockname(), alone.family
         holder = socket.socket(family, socket.SOCK_STREAM)
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -162,10 +162,10 @@ def reserve(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def running(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
+async def serve_embedded(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
     """Serve the application on the socket; yields its origin once it answers."""
     host, port = listener.getsockname()[:2]
-    server = _Embedded(config(app))
+    server = _EmbeddedServer(uvicorn_config(app))
     serving = asyncio.create_task(server.serve([listener]), name="server")
     ready = asyncio.create_task(server.ready.wait())
     await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)

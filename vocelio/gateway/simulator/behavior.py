@@ -9,12 +9,12 @@ from typing import Literal
 
 from vocelio.gateway.simulator import error_codes
 
-Then = Literal["go_on", "hang_up"]
+Continuation = Literal["go_on", "hang_up"]
 """What follows trouble with a stream: the next verb, or the call's end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Switches:
+class TwilioBehavior:
     """How this Twilio behaves where the documentation is silent.
 
     ``after_loss``: what follows when the socket breaks without a close frame (31903). ``notice_loss``: seconds until
@@ -32,26 +32,26 @@ class Switches:
     upgrade, or the auth token still does.
     """
 
-    after_loss: Then = "go_on"
-    notice_loss: float = 0.0
-    notice_half_open: float | None = None
-    after_failed_connect: Then = "go_on"
-    after_connect_timeout: Then | None = None
-    after_refusal: Then | None = None
-    after_tls_failure: Then | None = None
-    after_failed_handshake: Then | None = None
-    connect_seconds: float = 5.0
-    next_connect: float = 0.73
-    say_rate: float = 15.0
+    after_stream_loss: Continuation = "go_on"
+    detect_loss_seconds: float = 0.0
+    detect_half_open_seconds: float | None = None
+    after_connect_failure: Continuation = "go_on"
+    after_connect_timeout: Continuation | None = None
+    after_connection_refused: Continuation | None = None
+    after_tls_failure: Continuation | None = None
+    after_handshake_failure: Continuation | None = None
+    connect_timeout_seconds: float = 5.0
+    reconnect_delay_seconds: float = 0.73
+    say_characters_per_second: float = 15.0
     signs_fragment: bool = False
     shared_key_signs_upgrades: bool = True
 
-    def after_connect_error(self, code: int) -> Then:
+    def after_connect_error(self, code: int) -> Continuation:
         """What follows a connect that failed with one of Twilio's codes."""
-        own: dict[int, Then | None] = {
+        own: dict[int, Continuation | None] = {
             error_codes.STREAM_TIMEOUT: self.after_connect_timeout,
-            error_codes.STREAM_REFUSED: self.after_refusal,
+            error_codes.STREAM_REFUSED: self.after_connection_refused,
             error_codes.STREAM_TLS: self.after_tls_failure,
-            error_codes.STREAM_HANDSHAKE: self.after_failed_handshake,
+            error_codes.STREAM_HANDSHAKE: self.after_handshake_failure,
         }
-        return own.get(code) or self.after_failed_connect
+        return own.get(code) or self.after_connect_failure

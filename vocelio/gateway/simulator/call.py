@@ -8,84 +8,98 @@ import math
 from pathlib import Path
 from urllib.parse import urljoin
 
-from vocelio.gateway.aio.first_completed import first
-from vocelio.gateway.simulator.call_log import Record
+from vocelio.gateway.aio.first_completed import first_completed
+from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.caller.handset import Handset
-from vocelio.gateway.simulator.caller.script import Caller, Cue
-from vocelio.gateway.simulator.caller.turn_taking import Performance
-from vocelio.gateway.simulator.error_codes import CarrierError
-from vocelio.gateway.simulator.media.stereo_recording import Recording
-from vocelio.gateway.simulator.report.events import Ended, Ringing
+from vocelio.gateway.simulator.caller.script import RenderedStep, SimulatedCaller
+from vocelio.gateway.simulator.caller.turn_taking import CallerTurnTaking
+from vocelio.gateway.simulator.error_codes import TwilioSimError
+from vocelio.gateway.simulator.media.stereo_recording import StereoRecording
+from vocelio.gateway.simulator.report.events import CallEnded, CallPlaced
 from vocelio.gateway.simulator.report.report import CallReport, Ending
 from vocelio.gateway.simulator.twiml.parser import Verb
-from vocelio.gateway.simulator.verbs.dial import Dialer, Dials
-from vocelio.gateway.simulator.verbs.enqueue import Queue, Queues
-from vocelio.gateway.simulator.verbs.interpreter import Verbs
-from vocelio.gateway.simulator.webhooks.account import Account
-from vocelio.gateway.simulator.webhooks.call_webhooks import Documents
+from vocelio.gateway.simulator.verbs.dial import Callees, DialVerb
+from vocelio.gateway.simulator.verbs.enqueue import EnqueueVerb, QueueScripts
+from vocelio.gateway.simulator.verbs.interpreter import TwimlInterpreter
+from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
+from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks
 
 
-class Call:
+class SimulatedCall:
     """A call that is about to be placed."""
 
-    def __init__(self, account: Account, record: Record, to: str, from_: str, dials: Dials, queues: Queues) -> None:
+    def __init__(
+        self,
+        account: SimulatedAccount,
+        call_log: CallLog,
+        to: str,
+        from_: str,
+        callees: Callees,
+        queue_scripts: QueueScripts,
+    ) -> None:
         self._account = account
-        self._record = record
+        self._call_log = call_log
         self._to = to
         self._from = from_
         base = account.public_url + "/"
-        fields = account.form(record.call_sid, to, from_)
-        self._documents = Documents(account.poster, record, fields, base, account.fallback)
-        self._dialer = Dialer(dials, self._documents, record, account.rng)
-        self._queue = Queue(queues, self._documents, record, account)
-        self._recording = Recording()
-        self._performance: Performance | None = None
-        self._answered: float | None = None
+        fields = account.call_fields(call_log.call_sid, to, from_)
+        self._webhooks = CallWebhooks(account.webhook_client, call_log, fields, base, account.fallback_path)
+        self._dial_verb = DialVerb(callees, self._webhooks, call_log, account.rng)
+        self._enqueue_verb = EnqueueVerb(queue_scripts, self._webhooks, call_log, account)
+        self._recording = StereoRecording()
+        self._turn_taking: CallerTurnTaking | None = None
+        self._answered_at: float | None = None
 
-    async def run(self, caller: Caller, cues: tuple[Cue, ...], longest: float) -> CallReport:
+    async def run(self, caller: SimulatedCaller, steps: tuple[RenderedStep, ...], max_seconds: float) -> CallReport:
         """Place it and see it through; always returns, at the latest some seconds after ``longest``."""
-        self._record.tell(Ringing(self._record.now(), self._to, self._from))
+        self._call_log.emit(CallPlaced(self._call_log.now(), self._to, self._from))
         try:
-            ended = await self._end_of(caller, cues, longest)
-            seconds = self._record.now()
-            self._record.tell(Ended(seconds, ended))
-            await self._hang_up(seconds)
+            ended = await self._run_to_end(caller, steps, max_seconds)
+            seconds = self._call_log.now()
+            self._call_log.emit(CallEnded(seconds, ended))
+            await self._post_completed(seconds)
         finally:
-            await self._documents.aclose()
-        return self._report(ended, seconds)
+            await self._webhooks.aclose()
+        return self._make_report(ended, seconds)
 
-    def write(self, path: Path) -> None:
+    def write_recording(self, path: Path) -> None:
         """Write the recording. Raises OSError."""
         self._recording.write(path)
 
-    async def _end_of(self, caller: Caller, cues: tuple[Cue, ...], longest: float) -> Ending:
+    async def _run_to_end(self, caller: SimulatedCaller, steps: tuple[RenderedStep, ...], max_seconds: float) -> Ending:
         try:
-            return await self._live(caller, cues, longest)
-        except CarrierError as error:
-            self._record.fault(error)
+            return await self._answer_and_run(caller, steps, max_seconds)
+        except TwilioSimError as error:
+            self._call_log.add_error(error)
             return "error"
 
-    async def _live(self, caller: Caller, cues: tuple[Cue, ...], longest: float) -> Ending:
-        verbs = await self._documents.fetch(self._account.voice)
-        self._documents.status = "in-progress"
-        self._answered = self._record.now()
-        self._performance = Performance(cues, caller.quiet, self._record.tell, self._answered)
-        handset = Handset(self._performance, self._recording)
-        return await first(self._play(verbs, handset), handset.hold(self._record, longest))
+    async def _answer_and_run(
+        self, caller: SimulatedCaller, steps: tuple[RenderedStep, ...], max_seconds: float
+    ) -> Ending:
+        verbs = await self._webhooks.load_document(self._account.voice_path)
+        self._webhooks.call_status = "in-progress"
+        self._answered_at = self._call_log.now()
+        self._turn_taking = CallerTurnTaking(
+            steps, caller.endpoint_silence_seconds, self._call_log.emit, self._answered_at
+        )
+        handset = Handset(self._turn_taking, self._recording)
+        return await first_completed(self._run_twiml(verbs, handset), handset.run(self._call_log, max_seconds))
 
-    async def _play(self, verbs: tuple[Verb, ...], handset: Handset) -> Ending:
-        return await Verbs(self._account, self._documents, self._dialer, self._queue, handset, self._record).play(verbs)
+    async def _run_twiml(self, verbs: tuple[Verb, ...], handset: Handset) -> Ending:
+        return await TwimlInterpreter(
+            self._account, self._webhooks, self._dial_verb, self._enqueue_verb, handset, self._call_log
+        ).run(verbs)
 
-    async def _hang_up(self, seconds: float) -> None:
-        duration = 0 if self._answered is None else math.ceil(seconds - self._answered)
-        self._documents.status = "completed"
+    async def _post_completed(self, seconds: float) -> None:
+        duration = 0 if self._answered_at is None else math.ceil(seconds - self._answered_at)
+        self._webhooks.call_status = "completed"
         fields = {"CallDuration": str(duration), "CallbackSource": "call-progress-events", "SequenceNumber": "0"}
-        status = urljoin(self._account.public_url + "/", self._account.status)
-        self._documents.notify(status, fields)
-        await self._documents.finish()
+        status = urljoin(self._account.public_url + "/", self._account.status_path)
+        self._webhooks.post_callback(status, fields)
+        await self._webhooks.wait_for_callbacks()
 
-    def _report(self, ended: Ending, seconds: float) -> CallReport:
-        performance = self._performance
+    def _make_report(self, ending: Ending, seconds: float) -> CallReport:
+        performance = self._turn_taking
         turns = performance.finish() if performance else ()
         done = performance.steps_done if performance else 0
-        return self._record.report(ended, seconds, turns, done, self._recording.heard, self._answered)
+        return self._call_log.make_report(ending, seconds, turns, done, self._recording.heard_audio, self._answered_at)

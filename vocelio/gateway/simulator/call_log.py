@@ -3,80 +3,80 @@
 import asyncio
 from collections.abc import Callable
 
-from vocelio.gateway.simulator.error_codes import CarrierError, Fault
-from vocelio.gateway.simulator.media.client import Stream
-from vocelio.gateway.simulator.report.events import Event
+from vocelio.gateway.simulator.error_codes import DebuggerEntry, TwilioSimError
+from vocelio.gateway.simulator.media.client import StreamClient
+from vocelio.gateway.simulator.report.events import CallEvent
 from vocelio.gateway.simulator.report.report import (
     CallReport,
-    Clear,
-    Dialed,
+    ClearReport,
+    DialResult,
     Ending,
-    Mark,
-    Queued,
+    MarkReport,
+    QueueStay,
+    RecordedMessage,
     StreamReport,
-    Taped,
     Turn,
-    Webhook,
+    WebhookReport,
 )
 
 
-class Record:
+class CallLog:
     """One call's; its clock starts when the call is placed."""
 
-    def __init__(self, call_sid: str, on_event: Callable[[Event], None]) -> None:
+    def __init__(self, call_sid: str, on_event: Callable[[CallEvent], None]) -> None:
         self.call_sid = call_sid
-        self.tell = on_event
-        self.spoken: list[str] = []
-        self.dialed: list[Dialed] = []
-        self.taped: list[Taped] = []
-        self.queued: list[Queued] = []
-        self.webhooks: list[Webhook] = []
+        self.emit = on_event
+        self.say_texts: list[str] = []
+        self.dial_results: list[DialResult] = []
+        self.recorded_messages: list[RecordedMessage] = []
+        self.queue_stays: list[QueueStay] = []
+        self.webhooks: list[WebhookReport] = []
         self.streams: list[StreamReport] = []
-        self.placed = asyncio.get_running_loop().time()
-        self._clears: list[Clear] = []
-        self._marks: list[Mark] = []
-        self._errors: list[Fault] = []
+        self.placed_at = asyncio.get_running_loop().time()
+        self._clears: list[ClearReport] = []
+        self._marks: list[MarkReport] = []
+        self._errors: list[DebuggerEntry] = []
         self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
         """Seconds since the call was placed."""
-        return self._loop.time() - self.placed
+        return self._loop.time() - self.placed_at
 
-    def fault(self, error: CarrierError) -> None:
+    def add_error(self, error: TwilioSimError) -> None:
         """Something went wrong now."""
-        self._errors.append(Fault(error.code, error.text, self.now()))
+        self._errors.append(DebuggerEntry(error.code, error.message, self.now()))
 
-    def stream(self, stream: Stream, stream_sid: str) -> None:
+    def add_stream(self, stream: StreamClient, stream_sid: str) -> None:
         """A stream has ended."""
-        self.streams.append(stream.report(len(self.streams) + 1, stream_sid))
-        self._clears += stream.line.clears
-        self._marks += stream.line.marks
-        self._errors += stream.line.faults
+        self.streams.append(stream.make_report(len(self.streams) + 1, stream_sid))
+        self._clears += stream.buffer.clears
+        self._marks += stream.buffer.returned_marks
+        self._errors += stream.buffer.errors
 
-    def report(
+    def make_report(
         self,
-        ended: Ending,
+        ending: Ending,
         seconds: float,
         turns: tuple[Turn, ...],
         steps_done: int,
-        heard: bytes,
-        answered: float | None = None,
+        heard_audio: bytes,
+        answered_at: float | None = None,
     ) -> CallReport:
         return CallReport(
             call_sid=self.call_sid,
-            ended=ended,
+            ending=ending,
             seconds=seconds,
             turns=turns,
-            spoken=tuple(self.spoken),
-            dialed=tuple(self.dialed),
+            say_texts=tuple(self.say_texts),
+            dial_results=tuple(self.dial_results),
             streams=tuple(self.streams),
             clears=tuple(self._clears),
             marks=tuple(self._marks),
             errors=tuple(self._errors),
             webhooks=tuple(self.webhooks),
-            heard=heard,
+            heard_audio=heard_audio,
             steps_done=steps_done,
-            answered=answered,
-            taped=tuple(self.taped),
-            queued=tuple(self.queued),
+            answered_at=answered_at,
+            recorded_messages=tuple(self.recorded_messages),
+            queue_stays=tuple(self.queue_stays),
         )

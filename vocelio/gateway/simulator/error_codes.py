@@ -19,7 +19,7 @@ PARSE_FAILURE: Final = 12100
 """Not well-formed XML, or a document type declaration."""
 NOT_A_RESPONSE: Final = 12102
 """The root element is not ``<Response>``."""
-SCHEMA: Final = 12200
+SCHEMA_VALIDATION: Final = 12200
 """A verb, attribute or nesting that TwiML does not have, or that the simulator does not play."""
 CONTENT_TYPE: Final = 12300
 DIAL_CALLER_ID: Final = 13214
@@ -46,31 +46,31 @@ STREAM_BINARY: Final = 31950
 STREAM_MALFORMED: Final = 31951
 """A message of a known event that cannot be used; logged once a stream."""
 
-WARNINGS: Final = frozenset({STREAM_BINARY, STREAM_MALFORMED})
+WARNING_CODES: Final = frozenset({STREAM_BINARY, STREAM_MALFORMED})
 """Logged by Twilio as warnings: the stream goes on."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class DebuggerEntry:
     """An entry of the log: Twilio's ``code``, what happened, and ``at`` seconds since the call was placed."""
 
     code: int
-    text: str
+    message: str
     at: float = 0.0
 
     @property
-    def warning(self) -> bool:
+    def is_warning(self) -> bool:
         """Whether Twilio logs it as a warning only."""
-        return self.code in WARNINGS
+        return self.code in WARNING_CODES
 
     def __str__(self) -> str:
-        return f"{self.code} {self.text}"
+        return f"{self.code} {self.message}"
 
 
-class CarrierError(Exception):
+class TwilioSimError(Exception):
     """Something of the other side's that Twilio would not carry out."""
 
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"{code} {text}")
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(f"{code} {message}")
         self.code = code
-        self.text = text
+        self.message = message

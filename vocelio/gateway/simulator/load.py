@@ -9,20 +9,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vocelio.gateway.simulator import error_codes, sids
-from vocelio.gateway.simulator.error_codes import CarrierError, Fault
+from vocelio.gateway.simulator.error_codes import DebuggerEntry, TwilioSimError
 from vocelio.gateway.simulator.media import messages as wire_messages
-from vocelio.gateway.simulator.media.client import Stream
+from vocelio.gateway.simulator.media.client import StreamClient
 from vocelio.gateway.simulator.media.connect import open_socket
-from vocelio.gateway.simulator.media.frame_clock import Pace
+from vocelio.gateway.simulator.media.frame_clock import FrameClock
 from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, FRAME_SECONDS
-from vocelio.gateway.simulator.media.playback_buffer import Line
+from vocelio.gateway.simulator.media.playback_buffer import StreamBuffer
 from vocelio.gateway.simulator.report.report import StreamReport
 from vocelio.gateway.simulator.twiml import parser
-from vocelio.gateway.simulator.webhooks.account import Account
+from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class StreamTarget:
     """A stream to open: the call it is of, the url and the parameters (the token among them) from the TwiML."""
 
     call_sid: str
@@ -37,54 +37,56 @@ class LoadReport:
     ``cleared`` is when the server wanted the buffer cleared, ``began`` when the first frame was sent: seconds.
     """
 
-    sent: int
-    messages: int
-    marks: int
-    stream: StreamReport
-    errors: tuple[Fault, ...]
-    began: float = 0.0
-    cleared: tuple[float, ...] = ()
+    frames_sent: int
+    media_messages: int
+    marks_returned: int
+    stream_report: StreamReport
+    errors: tuple[DebuggerEntry, ...]
+    started_at: float = 0.0
+    cleared_at: tuple[float, ...] = ()
 
 
-async def ring(account: Account, to: str, from_: str) -> Ticket:
+async def start_call(account: SimulatedAccount, to: str, from_: str) -> StreamTarget:
     """Post the voice webhook of a new call; the first stream of its TwiML. Raises CarrierError."""
-    call_sid = sids.sid("CA", account.rng)
-    fields = {**account.form(call_sid, to, from_), "CallStatus": "ringing"}
-    answer = await account.poster.post(account.public_url + account.voice, fields)
-    verbs = parser.parse(answer.twiml())
+    call_sid = sids.new_sid("CA", account.rng)
+    fields = {**account.call_fields(call_sid, to, from_), "CallStatus": "ringing"}
+    answer = await account.webhook_client.post(account.public_url + account.voice_path, fields)
+    verbs = parser.parse(answer.twiml_body())
     for verb in verbs:
         if isinstance(verb, parser.Stream):
-            return Ticket(call_sid, verb.url, verb.parameters)
-    raise CarrierError(error_codes.SCHEMA, "the TwiML connects no stream")
+            return StreamTarget(call_sid, verb.url, verb.parameters)
+    raise TwilioSimError(error_codes.SCHEMA_VALIDATION, "the TwiML connects no stream")
 
 
-async def stream(account: Account, ticket: Ticket, audio: bytes, seconds: float) -> LoadReport:
+async def stream(account: SimulatedAccount, target: StreamTarget, audio: bytes, seconds: float) -> LoadReport:
     """Send ``audio`` over and over for ``seconds``, or until the server closes the socket, then hang up."""
-    stream_sid = sids.sid("MZ", account.rng)
-    connection = await open_socket(account.media_server, ticket.url, account.signer, account.switches.connect_seconds)
-    outgoing = wire_messages.Outgoing(account.sid, ticket.call_sid, stream_sid, ticket.parameters)
+    stream_sid = sids.new_sid("MZ", account.rng)
+    connection = await open_socket(
+        account.media_server_url, target.url, account.signer, account.behavior.connect_timeout_seconds
+    )
+    outgoing = wire_messages.MessageWriter(account.sid, target.call_sid, stream_sid, target.parameters)
     loop = asyncio.get_running_loop()
     placed = loop.time()
-    line = Line(stream_sid, outgoing)
-    opened = Stream(connection, line, lambda: loop.time() - placed, account.switches)
+    line = StreamBuffer(stream_sid, outgoing)
+    opened = StreamClient(connection, line, lambda: loop.time() - placed, account.behavior)
     try:
         await opened.open()
         began = loop.time() - placed
-        sent = await _pump(opened, _payloads(audio), placed, seconds)
+        sent = await _send_audio(opened, _to_payloads(audio), placed, seconds)
     finally:
         await opened.hang_up()
-    report, cleared = opened.report(1, stream_sid), tuple(clear.at for clear in line.clears)
-    return LoadReport(sent, line.messages, len(line.marks), report, tuple(line.faults), began, cleared)
+    report, cleared = opened.make_report(1, stream_sid), tuple(clear.at for clear in line.clears)
+    return LoadReport(sent, line.media_messages, len(line.returned_marks), report, tuple(line.errors), began, cleared)
 
 
-async def _pump(stream: Stream, payloads: tuple[str, ...], placed: float, seconds: float) -> int:
-    listening = asyncio.create_task(stream.listen())
-    pace = Pace(placed)
+async def _send_audio(stream: StreamClient, payloads: tuple[str, ...], placed_at: float, seconds: float) -> int:
+    listening = asyncio.create_task(stream.run())
+    pace = FrameClock(placed_at)
     sent = 0
     try:
         while not listening.done() and sent * FRAME_SECONDS < seconds:
-            at = await pace.tick() - placed
-            await stream.send(stream.line.play(at).returns, payloads[sent % len(payloads)])
+            at = await pace.tick() - placed_at
+            await stream.send(stream.buffer.play(at).marks, payloads[sent % len(payloads)])
             sent += 1
     finally:
         listening.cancel()
@@ -92,7 +94,7 @@ async def _pump(stream: Stream, payloads: tuple[str, ...], placed: float, second
     return sent
 
 
-def _payloads(audio: bytes) -> tuple[str, ...]:
+def _to_payloads(audio: bytes) -> tuple[str, ...]:
     """``audio`` in frames, ready to send; the last one is filled up with silence."""
     if not audio:
         return (wire_messages.SILENT_PAYLOAD,)

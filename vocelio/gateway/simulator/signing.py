@@ -37,22 +37,27 @@ class Signer:
     """
 
     def __init__(
-        self, auth_token: str, shared_key: SharedKey | None = None, *, fragments: bool = False, upgrades: bool = True
+        self,
+        auth_token: str,
+        shared_key: SharedKey | None = None,
+        *,
+        sign_fragments: bool = False,
+        shared_key_signs_upgrades: bool = True,
     ) -> None:
-        self._token = auth_token
+        self._auth_token = auth_token
         self._shared_key = shared_key
-        self._fragments = fragments
-        self._upgrades = upgrades
+        self._sign_fragments = sign_fragments
+        self._shared_key_signs_upgrades = shared_key_signs_upgrades
 
-    def form(self, url: str, fields: Mapping[str, str]) -> dict[str, str]:
+    def sign_form(self, url: str, fields: Mapping[str, str]) -> dict[str, str]:
         """The headers for a form POST of ``fields`` to the public ``url``."""
-        return self._sign(url if self._fragments else urldefrag(url).url, fields, self._shared_key)
+        return self._sign(url if self._sign_fragments else urldefrag(url).url, fields, self._shared_key)
 
-    def upgrade(self, url: str) -> dict[str, str]:
+    def sign_upgrade(self, url: str) -> dict[str, str]:
         """The headers for the upgrade of ``url``, a ``wss://`` URL."""
-        return self._sign(url, {}, self._shared_key if self._upgrades else None)
+        return self._sign(url, {}, self._shared_key if self._shared_key_signs_upgrades else None)
 
     def _sign(self, url: str, fields: Mapping[str, str], key: SharedKey | None) -> dict[str, str]:
-        validator = RequestValidator(key.secret if key else self._token)
+        validator = RequestValidator(key.secret if key else self._auth_token)
         headers = {HEADER: validator.compute_signature(url, fields, HMAC_SHA256 if key else HMAC_SHA1)}
         return headers | ({SETTINGS_HEADER: f"key={key.id},algorithm={HMAC_SHA256}"} if key else {})

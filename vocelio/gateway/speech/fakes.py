@@ -9,10 +9,10 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 
 from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
-from vocelio.gateway.speech.interfaces import Expectation, Heard, SpeechError
+from vocelio.gateway.speech.interfaces import RecognitionHints, SpeechError, Transcript
 
-SECONDS_A_CHARACTER = 0.06  # about the speed of speech
-CHUNK = 800  # bytes, 100 ms
+SECONDS_PER_CHARACTER = 0.06  # about the speed of speech
+CHUNK_BYTES = 800  # bytes, 100 ms
 
 
 class ScriptedRecognizer:
@@ -20,17 +20,20 @@ class ScriptedRecognizer:
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._texts = iter(texts)
-        self.opened: list[ScriptedRecognition] = []
+        self.recognitions: list[ScriptedRecognition] = []
 
     async def start(self) -> None:
         """See Recognizer."""
 
     def open(
-        self, expectation: Expectation, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None]
+        self,
+        hints: RecognitionHints,
+        on_transcript: Callable[[Transcript], None],
+        on_error: Callable[[SpeechError], None],
     ) -> "ScriptedRecognition":
         """See Recognizer."""
-        recognition = ScriptedRecognition(expectation, lambda: next(self._texts, ""), heard)
-        self.opened.append(recognition)
+        recognition = ScriptedRecognition(hints, lambda: next(self._texts, ""), on_transcript)
+        self.recognitions.append(recognition)
         return recognition
 
     async def aclose(self) -> None:
@@ -40,31 +43,33 @@ class ScriptedRecognizer:
 class ScriptedRecognition:
     """One utterance; ``sound`` is what it was fed."""
 
-    def __init__(self, expectation: Expectation, text: Callable[[], str], heard: Callable[[Heard], None]) -> None:
-        self.expectation = expectation
-        self.sound = b""
+    def __init__(
+        self, hints: RecognitionHints, next_text: Callable[[], str], on_transcript: Callable[[Transcript], None]
+    ) -> None:
+        self.hints = hints
+        self.audio = b""
         self.closed = False
-        self._text, self._heard = text, heard
+        self._next_text, self._on_transcript = next_text, on_transcript
         self._finished = False
 
     def feed(self, mulaw: bytes) -> None:
         """See Recognition."""
-        self.sound += mulaw
+        self.audio += mulaw
 
     def finish(self) -> None:
         """See Recognition."""
         if not self._finished:
             self._finished = True
-            asyncio.get_running_loop().call_soon(self._give)
+            asyncio.get_running_loop().call_soon(self._deliver_final)
 
     def close(self) -> None:
         """See Recognition."""
         self.closed = True
 
-    def _give(self) -> None:
+    def _deliver_final(self) -> None:
         if not self.closed:
-            text = self._text()
-            self._heard(Heard(text, 1.0 if text else 0.0, final=True))
+            text = self._next_text()
+            self._on_transcript(Transcript(text, 1.0 if text else 0.0, final=True))
 
 
 class ToneSynthesizer:
@@ -75,18 +80,18 @@ class ToneSynthesizer:
 
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """See Synthesizer."""
-        left = round(len(text) * SECONDS_A_CHARACTER / voice.speed * mulaw.SAMPLE_RATE)
+        left = round(len(text) * SECONDS_PER_CHARACTER / voice.speed * mulaw.SAMPLE_RATE)
         while left > 0:
-            yield _TONE[: min(left, CHUNK)]
-            left -= CHUNK
+            yield _TONE_CHUNK[: min(left, CHUNK_BYTES)]
+            left -= CHUNK_BYTES
 
     async def aclose(self) -> None:
         """See Synthesizer."""
 
 
-_TONE = mulaw.encode(
+_TONE_CHUNK = mulaw.encode(
     b"".join(
         round(6000 * math.sin(2 * math.pi * 440 * index / mulaw.SAMPLE_RATE)).to_bytes(2, "little", signed=True)
-        for index in range(CHUNK)
+        for index in range(CHUNK_BYTES)
     )
 )

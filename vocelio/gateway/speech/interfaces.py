@@ -17,18 +17,18 @@ class SpeechError(Exception):
     """A provider refused, stalled or died. The message says which and why; it is safe to log."""
 
 
-class CredentialsRefused(SpeechError):
+class AuthenticationFailed(SpeechError):
     """The key is missing, wrong, expired or used up: every request will fail until somebody acts."""
 
 
-class Unsuitable(SpeechError):
+class RequestNotSupported(SpeechError):
     """This request is none for this provider (no such voice, a text too long, no room for more at present).
 
     It says nothing about how the provider does.
     """
 
 
-class Expectation(msgspec.Struct, frozen=True):
+class RecognitionHints(msgspec.Struct, frozen=True):
     """What a recogniser may expect to hear.
 
     ``phrases`` are the texts that the flow knows how to answer (a recogniser with a grammar hears only these, one
@@ -39,10 +39,10 @@ class Expectation(msgspec.Struct, frozen=True):
     phrases: tuple[str, ...]
     language: str = "en-US"
     repeat: bool = False
-    silence: float = 0.6
+    silence_seconds: float = 0.6
 
 
-class Heard(msgspec.Struct, frozen=True):
+class Transcript(msgspec.Struct, frozen=True):
     """What was understood: ``text`` is empty when speech was heard but not understood. ``confidence`` is 0 to 1."""
 
     text: str
@@ -74,9 +74,9 @@ class Recognizer(Protocol):
 
     def open(
         self,
-        expectation: Expectation,
-        heard: Callable[[Heard], None],
-        failed: Callable[[SpeechError], None],
+        hints: RecognitionHints,
+        on_transcript: Callable[[Transcript], None],
+        on_error: Callable[[SpeechError], None],
     ) -> Recognition:
         """Begin one recognition. ``heard`` gets partials and then one final, or ``failed`` is called once.
 

@@ -12,54 +12,54 @@ from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
 from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
-from vocelio.gateway.speech.fallback_recognizer import Ears
-from vocelio.gateway.speech.fallback_synthesizer import Shelf, Voices
+from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
+from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer, PromptLookup
 from vocelio.gateway.speech.interfaces import (
-    CredentialsRefused,
-    Expectation,
-    Heard,
+    AuthenticationFailed,
     Recognition,
+    RecognitionHints,
     Recognizer,
     SpeechError,
     Synthesizer,
+    Transcript,
 )
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.services import Speech
+from vocelio.gateway.speech.services import SpeechServices
 
-LOCAL = ("pocketsphinx", "espeakng_loader")  # what the extra `local` installs
+LOCAL_PACKAGES = ("pocketsphinx", "espeakng_loader")  # what the extra `local` installs
 
 
-def configured(settings: Settings) -> tuple[Tier, ...]:
+def configured_tiers(settings: Settings) -> tuple[Tier, ...]:
     """The tiers that can be had. Local speech can where it is installed, or where nothing else is configured."""
     tiers: list[Tier] = []
     if settings.elevenlabs:
         tiers.append("elevenlabs")
     if settings.azure:
         tiers.append("azure")
-    if not tiers or all(map(importlib.util.find_spec, LOCAL)):
+    if not tiers or all(map(importlib.util.find_spec, LOCAL_PACKAGES)):
         tiers.append("local")
     return tuple(tiers)
 
 
-def speech(settings: Settings, shelf: Shelf | None = None) -> Speech:
+def create_speech_services(settings: Settings, prompt_cache: PromptLookup | None = None) -> SpeechServices:
     """Speech with all providers that are configured."""
     recognizers: dict[Tier, Recognizer] = {}
     synthesizers: dict[Tier, Synthesizer] = {}
     if azure := settings.azure:
-        missing = None if azure.key else Keyless("AZURE_SPEECH_KEY")
+        missing = None if azure.key else UnconfiguredProvider("AZURE_SPEECH_KEY")
         recognizers["azure"] = missing or AzureRecognizer(azure)
         synthesizers["azure"] = missing or AzureSynthesizer(azure)
     if elevenlabs := settings.elevenlabs:
-        missing = None if elevenlabs.key else Keyless("ELEVENLABS_API_KEY")
+        missing = None if elevenlabs.key else UnconfiguredProvider("ELEVENLABS_API_KEY")
         recognizers["elevenlabs"] = missing or ElevenLabsRecognizer(elevenlabs)
         synthesizers["elevenlabs"] = missing or ElevenLabsSynthesizer(elevenlabs)
-    if "local" in configured(settings):
+    if "local" in configured_tiers(settings):
         recognizers["local"], synthesizers["local"] = LocalRecognizer(), LocalSynthesizer()
-    return Speech(Ears(recognizers), Voices(synthesizers, shelf))
+    return SpeechServices(FallbackRecognizer(recognizers), FallbackSynthesizer(synthesizers, prompt_cache))
 
 
-class Keyless:
+class UnconfiguredProvider:
     """Recogniser and synthesizer; all that is asked of them says which ``setting`` is missing."""
 
     def __init__(self, setting: str) -> None:
@@ -67,21 +67,24 @@ class Keyless:
 
     async def start(self) -> None:
         """Raises CredentialsRefused."""
-        raise self._refusal()
+        raise self._missing_key_error()
 
     def open(
-        self, expectation: Expectation, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None]
+        self,
+        hints: RecognitionHints,
+        on_transcript: Callable[[Transcript], None],
+        on_error: Callable[[SpeechError], None],
     ) -> Recognition:
         """Raises CredentialsRefused."""
-        raise self._refusal()
+        raise self._missing_key_error()
 
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """Raises CredentialsRefused."""
-        raise self._refusal()
+        raise self._missing_key_error()
         yield b""
 
     async def aclose(self) -> None:
         """There is nothing."""
 
-    def _refusal(self) -> CredentialsRefused:
-        return CredentialsRefused(f"{self._setting} is missing")
+    def _missing_key_error(self) -> AuthenticationFailed:
+        return AuthenticationFailed(f"{self._setting} is missing")

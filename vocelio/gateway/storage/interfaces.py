@@ -10,16 +10,16 @@ from typing import NamedTuple, Protocol
 from vocelio.gateway.errors import GatewayError
 
 
-class Missing(GatewayError):
+class ObjectNotFound(GatewayError):
     """There is no such object."""
 
 
-class Stored(NamedTuple):
+class ObjectInfo(NamedTuple):
     """An object: its ``size`` in bytes, and when it was ``changed``, whole microseconds UTC."""
 
     path: str
     size: int
-    changed: int
+    modified_at: int
 
 
 class Storage(Protocol):
@@ -32,7 +32,7 @@ class Storage(Protocol):
         """The bytes of an object from ``start`` to before ``end``."""
         ...
 
-    async def within(self, folder: str) -> list[Stored]:
+    async def list_objects(self, folder: str) -> list[ObjectInfo]:
         """The objects whose paths begin with the folder's and a slash, by path."""
         ...
 

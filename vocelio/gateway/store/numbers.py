@@ -12,23 +12,23 @@ from sqlalchemy import Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import validation
-from vocelio.gateway.errors import Conflict, Invalid, NotFound
-from vocelio.gateway.model.types import Name, PhoneNumber
+from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
+from vocelio.gateway.model.types import PhoneNumber, ResourceName
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.pagination import Items
-from vocelio.gateway.store.db.schema import assignments, numbers
+from vocelio.gateway.store.db.pagination import Page
+from vocelio.gateway.store.db.schema import number_assignments, numbers
 from vocelio.gateway.store.flows import drafts
 from vocelio.gateway.store.provisioning import queue
 from vocelio.gateway.store.tenants import dial_context
 
 MAX_NUMBERS = 10_000  # of a tenant
-AT_ONCE = 500  # numbers that one query asks for: SQLite takes 999 parameters at least
-MAX_PLACE = 2_147_483_647  # what its column holds
+QUERY_BATCH_SIZE = 500  # numbers that one query asks for: SQLite takes 999 parameters at least
+MAX_POSITION = 2_147_483_647  # what its column holds
 
 Label = Annotated[str, Meta(max_length=200)]
 
@@ -51,7 +51,7 @@ class NewNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fallback: PhoneNumber | None = None
 
 
-class NumberChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NumberUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is to be different about a number; the rest stays."""
 
     label: Label | UnsetType = UNSET
@@ -61,10 +61,10 @@ class NumberChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NewAssignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The flow that is to answer."""
 
-    flow: Name
+    flow: ResourceName
 
 
-class Assigned(msgspec.Struct, frozen=True):
+class AssignmentRecord(msgspec.Struct, frozen=True):
     """A line of a number's history: the flow it led to from then on (None: to none), and whose key made it so."""
 
     place: int
@@ -73,147 +73,152 @@ class Assigned(msgspec.Struct, frozen=True):
     at: int
 
 
-async def every(database: Database, tenant: str, limit: int, cursor: str) -> Items[Number]:
+async def list_numbers(database: Database, tenant: str, limit: int, cursor: str) -> Page[Number]:
     """A tenant's, in order. Raises Invalid."""
-    last = pagination.after(cursor, str)
+    last = pagination.decode_cursor(cursor, str)
     query = select(numbers).where(numbers.c.tenant_id == tenant).order_by(numbers.c.number).limit(limit + 1)
     if last:
         query = query.where(numbers.c.number > last[0])
-    async with database.reading() as connection:
+    async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return pagination.cut(rows, limit, _told, lambda row: (row.number,))
+    return pagination.make_page(rows, limit, _from_row, lambda row: (row.number,))
 
 
-async def show(database: Database, tenant: str, number: str) -> Number:
+async def get_number(database: Database, tenant: str, number: str) -> Number:
     """One number. Raises NotFound."""
-    async with database.reading() as connection:
-        return _told(await _found(connection, _one(tenant, number)))
+    async with database.read() as connection:
+        return _from_row(await _fetch_row(connection, _select_number(tenant, number)))
 
 
-async def create(database: Database, actor: Actor, new: NewNumber) -> Number:
+async def create_number(database: Database, actor: Actor, new: NewNumber) -> Number:
     """Make a number. Raises Invalid, Conflict."""
     row = {"tenant_id": actor.tenant, "number": new.number, "label": new.label, "fallback": new.fallback}
-    made = Number(new.number, new.label, None, new.fallback, actor.at)
+    made = Number(new.number, new.label, None, new.fallback, actor.now)
     try:
-        async with database.writing() as connection:
+        async with database.transaction() as connection:
             query = select(func.count()).select_from(numbers).where(numbers.c.tenant_id == actor.tenant)
             if (await connection.scalar(query) or 0) >= MAX_NUMBERS:
                 raise Conflict(f"There are {MAX_NUMBERS:,} numbers, which is all there can be. Remove one first.")
             await _check_fallback(connection, actor.tenant, new.number, new.fallback)
             await _check_destination(connection, actor.tenant, new.number, new.fallback)
-            await connection.execute(insert(numbers).values(flow_id=None, created=actor.at, **row))
-            await actor.record(connection, "number.created", new.number, None, made)
+            await connection.execute(insert(numbers).values(flow_id=None, created=actor.now, **row))
+            await actor.audit(connection, "number.created", new.number, None, made)
     except IntegrityError:
         raise Conflict(f"{new.number} is there already: a number is made once.") from None  # whoever has it
     return made
 
 
-async def change(database: Database, actor: Actor, number: str, wanted: NumberChange) -> Number:
+async def update_number(database: Database, actor: Actor, number: str, changes: NumberUpdate) -> Number:
     """Change a number's label or fallback. Raises NotFound, Invalid."""
-    async with database.writing() as connection:
-        before = _told(await _held(connection, actor.tenant, number))
-        parts = {name: value for name, value in msgspec.structs.asdict(wanted).items() if value is not UNSET}
+    async with database.transaction() as connection:
+        before = _from_row(await _lock_row(connection, actor.tenant, number))
+        parts = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not UNSET}
         after = msgspec.structs.replace(before, **parts)
         await _check_fallback(connection, actor.tenant, number, after.fallback)
         if after.fallback != before.fallback:  # the rules may have become stricter: a label can still be changed
             await _check_destination(connection, actor.tenant, number, after.fallback)
         if after != before:
-            await _update(connection, actor.tenant, number, label=after.label, fallback=after.fallback)
-            await actor.record(connection, "number.changed", number, before, after)
+            await _update_columns(connection, actor.tenant, number, label=after.label, fallback=after.fallback)
+            await actor.audit(connection, "number.changed", number, before, after)
     return after
 
 
-async def remove(database: Database, actor: Actor, number: str) -> None:
+async def delete_number(database: Database, actor: Actor, number: str) -> None:
     """Give a number up; its history stays. Raises NotFound, Conflict."""
-    async with database.writing() as connection:
-        before = _told(await _held(connection, actor.tenant, number))
+    async with database.transaction() as connection:
+        before = _from_row(await _lock_row(connection, actor.tenant, number))
         if before.flow is not None:
             raise Conflict(f"{number} leads to the flow {before.flow}. Unassign it first.")
         where = (numbers.c.tenant_id == actor.tenant, numbers.c.number == number)
         await connection.execute(delete(numbers).where(*where))
-        await actor.record(connection, "number.removed", number, before)
+        await actor.audit(connection, "number.removed", number, before)
 
 
-async def assign(database: Database, actor: Actor, number: str, flow: str) -> Number:
+async def assign_number(database: Database, actor: Actor, number: str, flow: str) -> Number:
     """Let a flow answer a number from the next call on. Raises NotFound, Invalid, Conflict."""
-    async with database.writing() as connection:
-        row = await _held(connection, actor.tenant, number)
+    async with database.transaction() as connection:
+        row = await _lock_row(connection, actor.tenant, number)
         try:
-            active = (await drafts.found(connection, actor.tenant, flow)).active
+            active = (await drafts.get_row(connection, actor.tenant, flow)).active
         except NotFound:
-            problem = Problem("flow", "no-such-flow", f"there is no flow `{flow}`")
-            raise Invalid("The number can lead to no such flow.", [problem]) from None
+            problem = Diagnostic("flow", "no-such-flow", f"there is no flow `{flow}`")
+            raise UnprocessableContent("The number can lead to no such flow.", [problem]) from None
         if active is None:
             raise Conflict(f"The flow {flow} has no version that could answer. Promote it first.")
-        return await _lead(connection, actor, row, flow)
+        return await _set_flow(connection, actor, row, flow)
 
 
-async def unassign(database: Database, actor: Actor, number: str) -> Number:
+async def unassign_number(database: Database, actor: Actor, number: str) -> Number:
     """Let a number lead nowhere: its calls hear an apology, or go to its fallback. Raises NotFound."""
-    async with database.writing() as connection:
-        return await _lead(connection, actor, await _held(connection, actor.tenant, number), None)
+    async with database.transaction() as connection:
+        return await _set_flow(connection, actor, await _lock_row(connection, actor.tenant, number), None)
 
 
-async def owners(database: Database, wanted: Sequence[str]) -> dict[str, str]:
+async def find_owners(database: Database, candidates: Sequence[str]) -> dict[str, str]:
     """Whose numbers these are, of those that are anybody's."""
     found = dict[str, str]()
-    async with database.reading() as connection:
-        for start in range(0, len(wanted), AT_ONCE):
-            some = numbers.c.number.in_(wanted[start : start + AT_ONCE])
+    async with database.read() as connection:
+        for start in range(0, len(candidates), QUERY_BATCH_SIZE):
+            some = numbers.c.number.in_(candidates[start : start + QUERY_BATCH_SIZE])
             rows = await connection.execute(select(numbers.c.number, numbers.c.tenant_id).where(some))
             found |= {row.number: row.tenant_id for row in rows}
     return found
 
 
-async def history(database: Database, tenant: str, number: str, limit: int, cursor: str) -> Items[Assigned]:
+async def list_assignments(
+    database: Database, tenant: str, number: str, limit: int, cursor: str
+) -> Page[AssignmentRecord]:
     """What a number led to, the newest first, also when it is no longer there. Raises NotFound, Invalid."""
-    last = pagination.after(cursor, int)
-    mine = (assignments.c.tenant_id == tenant, assignments.c.number == number)
-    query = select(assignments).where(*mine).order_by(assignments.c.place.desc()).limit(limit + 1)
+    last = pagination.decode_cursor(cursor, int)
+    mine = (number_assignments.c.tenant_id == tenant, number_assignments.c.number == number)
+    query = select(number_assignments).where(*mine).order_by(number_assignments.c.place.desc()).limit(limit + 1)
     if last:
-        query = query.where(assignments.c.place < min(last[0], MAX_PLACE))
-    async with database.reading() as connection:
+        query = query.where(number_assignments.c.place < min(last[0], MAX_POSITION))
+    async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-        if not rows and not (await connection.execute(select(assignments.c.place).where(*mine).limit(1))).first():
-            await _found(connection, _one(tenant, number))
-    return pagination.cut(rows, limit, _line, lambda row: (row.place,))
+        if (
+            not rows
+            and not (await connection.execute(select(number_assignments.c.place).where(*mine).limit(1))).first()
+        ):
+            await _fetch_row(connection, _select_number(tenant, number))
+    return pagination.make_page(rows, limit, _assignment_from_row, lambda row: (row.place,))
 
 
-async def _lead(connection: AsyncConnection, actor: Actor, row: Row[Any], flow: str | None) -> Number:
+async def _set_flow(connection: AsyncConnection, actor: Actor, row: Row[Any], flow: str | None) -> Number:
     """The number's row is held, so that its history has one order."""
-    before = _told(row)
+    before = _from_row(row)
     if before.flow == flow:
         return before
-    await _update(connection, actor.tenant, row.number, flow_id=flow)
-    mine = (assignments.c.tenant_id == actor.tenant, assignments.c.number == row.number)
-    place = 1 + (await connection.scalar(select(func.max(assignments.c.place)).where(*mine)) or 0)
+    await _update_columns(connection, actor.tenant, row.number, flow_id=flow)
+    mine = (number_assignments.c.tenant_id == actor.tenant, number_assignments.c.number == row.number)
+    place = 1 + (await connection.scalar(select(func.max(number_assignments.c.place)).where(*mine)) or 0)
     line = {"tenant_id": actor.tenant, "number": row.number, "place": place, "flow_id": flow}
-    await connection.execute(insert(assignments).values(by=actor.key, at=actor.at, **line))
+    await connection.execute(insert(number_assignments).values(by=actor.key_id, at=actor.now, **line))
     if bool(flow) != bool(before.flow):
-        await (queue.want if flow else queue.unwant)(connection, actor.tenant, row.number, actor.at)
+        await (queue.request_setup if flow else queue.request_restore)(connection, actor.tenant, row.number, actor.now)
     action = "number.assigned" if flow else "number.unassigned"
-    await actor.record(connection, action, row.number, {"flow": before.flow}, {"flow": flow})
+    await actor.audit(connection, action, row.number, {"flow": before.flow}, {"flow": flow})
     return msgspec.structs.replace(before, flow=flow)
 
 
-async def _update(connection: AsyncConnection, tenant: str, number: str, **parts: Any) -> None:
+async def _update_columns(connection: AsyncConnection, tenant: str, number: str, **parts: Any) -> None:
     where = (numbers.c.tenant_id == tenant, numbers.c.number == number)
     await connection.execute(update(numbers).where(*where).values(**parts))
 
 
-async def _held(connection: AsyncConnection, tenant: str, number: str) -> Row[Any]:
+async def _lock_row(connection: AsyncConnection, tenant: str, number: str) -> Row[Any]:
     """The number's row, which nobody else changes until the transaction ends. Raises NotFound."""
-    return await _found(connection, _one(tenant, number).with_for_update())
+    return await _fetch_row(connection, _select_number(tenant, number).with_for_update())
 
 
-async def _found(connection: AsyncConnection, query: Select[Any]) -> Row[Any]:
+async def _fetch_row(connection: AsyncConnection, query: Select[Any]) -> Row[Any]:
     row: Row[Any] | None = (await connection.execute(query)).first()
     if row is None:
         raise NotFound
     return row
 
 
-def _one(tenant: str, number: str) -> Select[Any]:
+def _select_number(tenant: str, number: str) -> Select[Any]:
     return select(numbers).where(numbers.c.tenant_id == tenant, numbers.c.number == number)
 
 
@@ -221,21 +226,25 @@ async def _check_fallback(connection: AsyncConnection, tenant: str, number: str,
     """Where the gateway cannot answer, it can answer no number: calls would go round in a circle, each of them paid."""
     where = (numbers.c.tenant_id == tenant, numbers.c.number == fallback)
     if fallback == number or (fallback and await connection.scalar(select(numbers.c.number).where(*where))):
-        problem = Problem("fallback", "own-number", "calls would come back here", "name a number outside the gateway")
-        raise Invalid("A number that this gateway answers cannot be a fallback.", [problem])
+        problem = Diagnostic(
+            "fallback", "own-number", "calls would come back here", "name a number outside the gateway"
+        )
+        raise UnprocessableContent("A number that this gateway answers cannot be a fallback.", [problem])
 
 
 async def _check_destination(connection: AsyncConnection, tenant: str, number: str, fallback: str | None) -> None:
     """Where the tenant's rules do not let calls go, they do not go in trouble either."""
     if fallback:
-        rules = (await dial_context.read(connection, tenant))._replace(home=frozenset({dial_rules.region(number)}))
-        if problems := list(validation.of_number(rules, "fallback", fallback)):
-            raise Invalid("Calls cannot be put through to that fallback.", problems)
+        rules = (await dial_context.load_dial_context(connection, tenant))._replace(
+            home_countries=frozenset({dial_rules.country_of(number)})
+        )
+        if problems := list(validation.check_number(rules, "fallback", fallback)):
+            raise UnprocessableContent("Calls cannot be put through to that fallback.", problems)
 
 
-def _told(row: Row[Any]) -> Number:
+def _from_row(row: Row[Any]) -> Number:
     return Number(row.number, row.label, row.flow_id, row.fallback, row.created)
 
 
-def _line(row: Row[Any]) -> Assigned:
-    return Assigned(row.place, row.flow_id, row.by, row.at)
+def _assignment_from_row(row: Row[Any]) -> AssignmentRecord:
+    return AssignmentRecord(row.place, row.flow_id, row.by, row.at)

@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import processes
 
-SILENT = 30_000_000  # microseconds: one that has said nothing for so long is gone
+STALE_AFTER_MICROSECONDS = 30_000_000  # microseconds: one that has said nothing for so long is gone
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,23 +32,27 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     draining: bool
 
 
-async def tell(database: Database, process: Process) -> None:
+async def upsert_process(database: Database, process: Process) -> None:
     """Put down how it stands, and forget those that are gone. Raises StoreUnavailable."""
     row = msgspec.structs.asdict(process)
     statement = database.upsert(processes).values(row)
-    async with database.writing() as connection:
+    async with database.transaction() as connection:
         await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
-        await connection.execute(delete(processes).where(processes.c.seen < process.seen - SILENT))
+        await connection.execute(delete(processes).where(processes.c.seen < process.seen - STALE_AFTER_MICROSECONDS))
 
 
-async def forget(database: Database, process: str) -> None:
+async def delete_process(database: Database, process_id: str) -> None:
     """It has ended. Raises StoreUnavailable."""
-    async with database.changing() as connection:
-        await connection.execute(delete(processes).where(processes.c.id == process))
+    async with database.autocommit() as connection:
+        await connection.execute(delete(processes).where(processes.c.id == process_id))
 
 
-async def every(database: Database, now: int) -> list[Process]:
+async def list_processes(database: Database, now: int) -> list[Process]:
     """Those that were seen of late, the oldest first. Raises StoreUnavailable."""
-    query = select(processes).where(processes.c.seen >= now - SILENT).order_by(processes.c.started, processes.c.id)
-    async with database.reading() as connection:
+    query = (
+        select(processes)
+        .where(processes.c.seen >= now - STALE_AFTER_MICROSECONDS)
+        .order_by(processes.c.started, processes.c.id)
+    )
+    async with database.read() as connection:
         return [Process(**row) for row in (await connection.execute(query)).mappings()]

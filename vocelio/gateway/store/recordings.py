@@ -8,27 +8,31 @@ from sqlalchemy import Row, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.gateway.errors import Conflict, NotFound
-from vocelio.gateway.model.types import END
+from vocelio.gateway.model.types import PATTERN_END
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.calls.history import CallId, Cursor
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.pagination import Items
-from vocelio.gateway.store.db.schema import audit, recordings
+from vocelio.gateway.store.db.pagination import Page
+from vocelio.gateway.store.db.schema import audit_log, recordings
 
-AT_ONCE = 100  # unfinished ones that a sweep looks at: more have to wait for the next
-HEARD_AGAIN = 600_000_000  # microseconds: a player asks for a recording in parts, which is one listening
+UNFINISHED_BATCH_SIZE = 100  # unfinished ones that a sweep looks at: more have to wait for the next
+ACCESS_AUDIT_INTERVAL_MICROSECONDS = (
+    600_000_000  # microseconds: a player asks for a recording in parts, which is one listening
+)
 
-RecordingId = Annotated[str, Meta(pattern=f"^[0-9a-f]{{1,32}}{END}", description="a recording, as the list has it")]
-Kind = Literal["voicemail", "call"]
-State = Literal["writing", "complete", "broken"]
+RecordingId = Annotated[
+    str, Meta(pattern=f"^[0-9a-f]{{1,32}}{PATTERN_END}", description="a recording, as the list has it")
+]
+RecordingKind = Literal["voicemail", "call"]
+RecordingState = Literal["writing", "complete", "broken"]
 
 
-class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RecordingQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which recordings: all of one call, or of one kind."""
 
     call: CallId | None = None
-    kind: Kind | None = None
+    kind: RecordingKind | None = None
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     cursor: Cursor = ""
 
@@ -42,166 +46,166 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     call: str
-    kind: Kind
+    kind: RecordingKind
     channels: int
     started: int
     seconds: float = 0.0
-    state: State = "writing"
+    state: RecordingState = "writing"
     bytes: int = 0
 
 
-class Kept(Recording, frozen=True, kw_only=True):
+class StoredRecording(Recording, frozen=True, kw_only=True):
     """A recording as it is kept: whose, and where its sound is as a whole (empty: only in pieces so far)."""
 
     tenant: str
     object: str = ""
 
 
-class Catalogue(Protocol):
+class RecordingCatalog(Protocol):
     """What those who write recordings need."""
 
-    async def add(self, recording: Kept) -> None:
+    async def add(self, recording: StoredRecording) -> None:
         """A recording begins. Told twice, it is one. Raises StoreUnavailable."""
 
-    async def finish(self, recording: Kept) -> None:
+    async def finish(self, recording: StoredRecording) -> None:
         """It is complete, or broken; only the first end counts. Raises StoreUnavailable."""
 
-    async def unfinished(self, before: int) -> list[Kept]:
+    async def list_unfinished(self, before: int) -> list[StoredRecording]:
         """Of all tenants, the oldest of those that began before then and are still being written."""
         ...
 
 
-class DatabaseCatalogue:
+class DatabaseRecordingCatalog:
     """The Catalogue port on a database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, recording: Kept) -> None:
+    async def add(self, recording: StoredRecording) -> None:
         """See Catalogue."""
         statement = self._database.upsert(recordings).on_conflict_do_nothing()
-        async with self._database.writing() as connection:
-            await connection.execute(statement, _row(recording))
+        async with self._database.transaction() as connection:
+            await connection.execute(statement, _to_row(recording))
 
-    async def finish(self, recording: Kept) -> None:
+    async def finish(self, recording: StoredRecording) -> None:
         """See Catalogue."""
-        row = _row(recording)
+        row = _to_row(recording)
         values = {name: row[name] for name in ("seconds", "state", "bytes", "object")}
-        where = (*_is(recording.tenant, recording.id), recordings.c.state == "writing")
-        async with self._database.writing() as connection:
+        where = (*_key_filter(recording.tenant, recording.id), recordings.c.state == "writing")
+        async with self._database.transaction() as connection:
             await connection.execute(update(recordings).where(*where).values(values))
 
-    async def unfinished(self, before: int) -> list[Kept]:
+    async def list_unfinished(self, before: int) -> list[StoredRecording]:
         """See Catalogue."""
         where = (recordings.c.state == "writing", recordings.c.started < before)
-        query = select(recordings).where(*where).order_by(recordings.c.started).limit(AT_ONCE)
-        async with self._database.reading() as connection:
-            return [_kept(row) for row in await connection.execute(query)]
+        query = select(recordings).where(*where).order_by(recordings.c.started).limit(UNFINISHED_BATCH_SIZE)
+        async with self._database.read() as connection:
+            return [_stored_from_row(row) for row in await connection.execute(query)]
 
 
-class MemoryCatalogue:
+class InMemoryRecordingCatalog:
     """The Catalogue port in memory."""
 
     def __init__(self) -> None:
-        self.recordings: dict[str, Kept] = {}
+        self.recordings: dict[str, StoredRecording] = {}
 
-    async def add(self, recording: Kept) -> None:
+    async def add(self, recording: StoredRecording) -> None:
         """See Catalogue."""
         self.recordings.setdefault(recording.id, recording)
 
-    async def finish(self, recording: Kept) -> None:
+    async def finish(self, recording: StoredRecording) -> None:
         """See Catalogue."""
         if self.recordings[recording.id].state == "writing":
             self.recordings[recording.id] = recording
 
-    async def unfinished(self, before: int) -> list[Kept]:
+    async def list_unfinished(self, before: int) -> list[StoredRecording]:
         """See Catalogue."""
         return [one for one in self.recordings.values() if one.state == "writing" and one.started < before]
 
 
-async def every(database: Database, tenant: str, search: Search) -> Items[Recording]:
+async def list_recordings(database: Database, tenant: str, query_params: RecordingQuery) -> Page[Recording]:
     """A tenant's recordings, the newest first. Raises Invalid when the cursor is none of theirs."""
-    behind = pagination.after(search.cursor, int, str)
+    behind = pagination.decode_cursor(query_params.cursor, int, str)
     order = (recordings.c.started, recordings.c.id)
-    query = select(recordings).where(recordings.c.tenant_id == tenant).limit(search.limit + 1)
+    query = select(recordings).where(recordings.c.tenant_id == tenant).limit(query_params.limit + 1)
     query = query.order_by(*(column.desc() for column in order))
-    for column, value in ((recordings.c.call_id, search.call), (recordings.c.kind, search.kind)):
+    for column, value in ((recordings.c.call_id, query_params.call), (recordings.c.kind, query_params.kind)):
         if value is not None:
             query = query.where(column == value)
     if behind:
         query = query.where(tuple_(*order) < behind)
-    async with database.reading() as connection:
+    async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return pagination.cut(rows, search.limit, _shown, lambda row: (row.started, row.id))
+    return pagination.make_page(rows, query_params.limit, _from_row, lambda row: (row.started, row.id))
 
 
-async def find(database: Database, tenant: str, recording: str) -> Recording:
+async def get_recording(database: Database, tenant: str, recording_id: str) -> Recording:
     """One recording. Raises NotFound."""
-    async with database.reading() as connection:
-        return _shown(await _find(connection, tenant, recording))
+    async with database.read() as connection:
+        return _from_row(await _get_row(connection, tenant, recording_id))
 
 
-async def listened(database: Database, actor: Actor, recording: str) -> Kept:
+async def audit_access(database: Database, actor: Actor, recording_id: str) -> StoredRecording:
     """One recording that somebody is about to hear, which the trail has first. Raises NotFound."""
-    async with database.writing() as connection:
-        row = await _find(connection, actor.tenant, recording)
-        if not await _heard_lately(connection, actor, recording):
-            await actor.record(connection, "recording.played", recording, after={"call": row.call_id})
-    return _kept(row)
+    async with database.transaction() as connection:
+        row = await _get_row(connection, actor.tenant, recording_id)
+        if not await _accessed_recently(connection, actor, recording_id):
+            await actor.audit(connection, "recording.played", recording_id, after={"call": row.call_id})
+    return _stored_from_row(row)
 
 
-async def removable(database: Database, tenant: str, recording: str) -> Kept:
+async def get_deletable(database: Database, tenant: str, recording_id: str) -> StoredRecording:
     """One recording whose sound may be removed. Raises NotFound, and Conflict while it is being written."""
-    async with database.reading() as connection:
-        row = await _find(connection, tenant, recording)
+    async with database.read() as connection:
+        row = await _get_row(connection, tenant, recording_id)
     if row.state == "writing":
         raise Conflict("The recording is still being written. Remove it when it is complete.")
-    return _kept(row)
+    return _stored_from_row(row)
 
 
-async def remove(database: Database, actor: Actor, recording: str) -> None:
+async def delete_recording(database: Database, actor: Actor, recording_id: str) -> None:
     """Forget a recording. Raises NotFound."""
-    async with database.writing() as connection:
-        row = await _find(connection, actor.tenant, recording)
-        await connection.execute(delete(recordings).where(*_is(actor.tenant, recording)))
-        await actor.record(connection, "recording.removed", recording, before=_shown(row))
+    async with database.transaction() as connection:
+        row = await _get_row(connection, actor.tenant, recording_id)
+        await connection.execute(delete(recordings).where(*_key_filter(actor.tenant, recording_id)))
+        await actor.audit(connection, "recording.removed", recording_id, before=_from_row(row))
 
 
-async def _heard_lately(connection: AsyncConnection, actor: Actor, recording: str) -> bool:
+async def _accessed_recently(connection: AsyncConnection, actor: Actor, recording_id: str) -> bool:
     where = (
-        audit.c.tenant_id == actor.tenant,
-        audit.c.at > actor.at - HEARD_AGAIN,
-        audit.c.action == "recording.played",
-        audit.c.target == recording,
-        audit.c.key_id == actor.key,
+        audit_log.c.tenant_id == actor.tenant,
+        audit_log.c.at > actor.now - ACCESS_AUDIT_INTERVAL_MICROSECONDS,
+        audit_log.c.action == "recording.played",
+        audit_log.c.target == recording_id,
+        audit_log.c.key_id == actor.key_id,
     )
-    return (await connection.execute(select(audit.c.id).where(*where).limit(1))).first() is not None
+    return (await connection.execute(select(audit_log.c.id).where(*where).limit(1))).first() is not None
 
 
-async def _find(connection: AsyncConnection, tenant: str, recording: str) -> Row[Any]:
-    row = (await connection.execute(select(recordings).where(*_is(tenant, recording)))).first()
+async def _get_row(connection: AsyncConnection, tenant: str, recording_id: str) -> Row[Any]:
+    row = (await connection.execute(select(recordings).where(*_key_filter(tenant, recording_id)))).first()
     if row is None:
         raise NotFound
     return row
 
 
-def _is(tenant: str, recording: str) -> tuple[Any, Any]:
-    return recordings.c.tenant_id == tenant, recordings.c.id == recording
+def _key_filter(tenant: str, recording_id: str) -> tuple[Any, Any]:
+    return recordings.c.tenant_id == tenant, recordings.c.id == recording_id
 
 
-def _row(recording: Kept) -> dict[str, Any]:
+def _to_row(recording: StoredRecording) -> dict[str, Any]:
     fields = msgspec.structs.asdict(recording)
     return {"tenant_id": fields.pop("tenant"), "call_id": fields.pop("call"), **fields}
 
 
-def _fields(row: Row[Any]) -> dict[str, Any]:
+def _common_fields(row: Row[Any]) -> dict[str, Any]:
     names = ("id", "kind", "channels", "started", "seconds", "state", "bytes")
     return {"call": row.call_id, **{name: getattr(row, name) for name in names}}
 
 
-def _shown(row: Row[Any]) -> Recording:
-    return Recording(**_fields(row))
+def _from_row(row: Row[Any]) -> Recording:
+    return Recording(**_common_fields(row))
 
 
-def _kept(row: Row[Any]) -> Kept:
-    return Kept(**_fields(row), tenant=row.tenant_id, object=row.object)
+def _stored_from_row(row: Row[Any]) -> StoredRecording:
+    return StoredRecording(**_common_fields(row), tenant=row.tenant_id, object=row.object)

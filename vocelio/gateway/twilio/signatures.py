@@ -29,8 +29,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from twilio.request_validator import HMAC_SHA1, RequestValidator
 
-SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
-ALGORITHM = "HMAC_SHA256"
+SIGNATURE_SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
+SHARED_KEY_ALGORITHM = "HMAC_SHA256"
 
 
 class SharedKeys:
@@ -39,18 +39,18 @@ class SharedKeys:
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._secrets = dict(secrets)
 
-    def secret(self, settings: str) -> str | None:
+    def find_secret(self, settings_header: str) -> str | None:
         """The secret that signs by this header; None for what is malformed, and for an unknown key or algorithm."""
-        fields = _fields(settings)
-        if fields.get("algorithm") != ALGORITHM:
+        fields = _parse_settings(settings_header)
+        if fields.get("algorithm") != SHARED_KEY_ALGORITHM:
             return None
         return self._secrets.get(fields.get("key", ""))
 
 
-def _fields(settings: str) -> dict[str, str]:
+def _parse_settings(settings_header: str) -> dict[str, str]:
     """``key=...,algorithm=...`` as a dictionary; empty if a part has no name, or a name comes twice."""
     fields: dict[str, str] = {}
-    for part in settings.split(","):
+    for part in settings_header.split(","):
         name, equals, value = part.partition("=")
         if not equals or name.strip() in fields:
             return {}
@@ -58,23 +58,23 @@ def _fields(settings: str) -> dict[str, str]:
     return fields
 
 
-HEADER = "X-Twilio-Signature"
-BODY_HASH = "bodySHA256"
+SIGNATURE_HEADER = "X-Twilio-Signature"
+BODY_HASH_PARAMETER = "bodySHA256"
 """The query's parameter that stands for a body that is not a form: its SHA-256 in hexadecimal."""
 
-Tokens = Callable[[str], Awaitable[str | None]]
+TokenLookup = Callable[[str], Awaitable[str | None]]
 """The auth token of an account, if it is a tenant's."""
 
-_NOTHING: Mapping[str, str] = MappingProxyType({})
+_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _DEFAULT_PORTS = MappingProxyType({"https": 443, "http": 80})
 
 
-async def no_tokens(_: str) -> None:
+async def no_tenant_tokens(_: str) -> None:
     """Where no tenant has an account of its own."""
     return
 
 
-class Signatures:
+class SignatureVerifier:
     """Checks against the tokens and shared keys of the platform's accounts, and the tokens of the tenants' own.
 
     ``signature`` and ``settings`` are a request's two headers as they came, HEADER and SETTINGS_HEADER; a request
@@ -84,39 +84,41 @@ class Signatures:
     def __init__(
         self,
         public_url: str,
-        tokens: Mapping[str, str],
-        tenants: Tokens = no_tokens,
-        shared_keys: Mapping[str, str] = _NOTHING,
+        platform_tokens: Mapping[str, str],
+        tenant_tokens: TokenLookup = no_tenant_tokens,
+        shared_keys: Mapping[str, str] = _NO_PARAMETERS,
     ) -> None:
         self._origin = public_url.rstrip("/")
-        self._tokens, self._tenants = dict(tokens), tenants
+        self._platform_tokens, self._tenant_tokens = dict(platform_tokens), tenant_tokens
         self._shared_keys = SharedKeys(shared_keys)
 
-    def is_platform(self, account: str) -> bool:
+    def is_platform(self, account_sid: str) -> bool:
         """Whether the account is the platform's, which may call any tenant's number."""
-        return account in self._tokens
+        return account_sid in self._platform_tokens
 
-    async def signs_form(
-        self, account: str, path: str, form: Mapping[str, str], signature: str, settings: str | None = None
+    async def verify_form(
+        self, account_sid: str, path: str, form: Mapping[str, str], signature: str, settings_header: str | None = None
     ) -> bool:
         """Whether that is the signature of a form POST to ``path`` (with its query, if any)."""
-        return await self._signs(account, _spellings(self.url(path)), form, signature, settings)
+        return await self._verify(account_sid, _url_variants(self.url(path)), form, signature, settings_header)
 
-    async def signs_body(
-        self, account: str, path: str, body: bytes, signature: str, settings: str | None = None
+    async def verify_body(
+        self, account_sid: str, path: str, body: bytes, signature: str, settings_header: str | None = None
     ) -> bool:
         """Whether that is the signature of a JSON body: of the URL alone, whose query has the body's hash."""
-        return _has_hash_of(body, path) and await self._signs(
-            account, _spellings(self.url(path)), _NOTHING, signature, settings
+        return _body_hash_matches(body, path) and await self._verify(
+            account_sid, _url_variants(self.url(path)), _NO_PARAMETERS, signature, settings_header
         )
 
-    async def signs_upgrade(self, account: str, path: str, signature: str, settings: str | None = None) -> bool:
+    async def verify_upgrade(
+        self, account_sid: str, path: str, signature: str, settings_header: str | None = None
+    ) -> bool:
         """Whether that is the signature of a WebSocket upgrade of ``path``: over the wss URL, no parameters.
 
         The validator's form with a port would add :80, so only the URL as it is counts, and that without its port.
         """
         url = self.stream_url(path)
-        return await self._signs(account, {url, _without_port(url)}, _NOTHING, signature, settings)
+        return await self._verify(account_sid, {url, _without_port(url)}, _NO_PARAMETERS, signature, settings_header)
 
     def stream_url(self, path: str) -> str:
         """The URL of the media socket, as TwiML names it."""
@@ -126,32 +128,41 @@ class Signatures:
         """The public URL of a path."""
         return self._origin + path
 
-    async def _signs(
-        self, account: str, urls: Iterable[str], form: Mapping[str, str], signature: str, settings: str | None
+    async def _verify(
+        self,
+        account_sid: str,
+        urls: Iterable[str],
+        form: Mapping[str, str],
+        signature: str,
+        settings_header: str | None,
     ) -> bool:
-        key = await self._token(account) if settings is None else self._shared_key(account, settings)
+        key = (
+            await self._auth_token(account_sid)
+            if settings_header is None
+            else self._shared_key(account_sid, settings_header)
+        )
         if not key:
             return False
-        algorithm = HMAC_SHA1 if settings is None else ALGORITHM
+        algorithm = HMAC_SHA1 if settings_header is None else SHARED_KEY_ALGORITHM
         validator = RequestValidator(key)
         expected = [validator.compute_signature(url, form, algorithm) for url in urls]
         # Not by its own comparison, which is not constant in time.
         return any(hmac.compare_digest(right.encode(), signature.encode()) for right in expected)
 
-    async def _token(self, account: str) -> str | None:
-        return self._tokens.get(account) or await self._tenants(account)
+    async def _auth_token(self, account_sid: str) -> str | None:
+        return self._platform_tokens.get(account_sid) or await self._tenant_tokens(account_sid)
 
-    def _shared_key(self, account: str, settings: str) -> str | None:
+    def _shared_key(self, account_sid: str, settings_header: str) -> str | None:
         """A shared key speaks for the platform's accounts only: a tenant's has none."""
-        return self._shared_keys.secret(settings) if self.is_platform(account) else None
+        return self._shared_keys.find_secret(settings_header) if self.is_platform(account_sid) else None
 
 
-def _has_hash_of(body: bytes, path: str) -> bool:
-    hashes = [value for name, value in parse_qsl(urlsplit(path).query) if name == BODY_HASH]
+def _body_hash_matches(body: bytes, path: str) -> bool:
+    hashes = [value for name, value in parse_qsl(urlsplit(path).query) if name == BODY_HASH_PARAMETER]
     return len(hashes) == 1 and hmac.compare_digest(hashlib.sha256(body).hexdigest().encode(), hashes[0].encode())
 
 
-def _spellings(url: str) -> set[str]:
+def _url_variants(url: str) -> set[str]:
     """The URL with its port and without: Twilio signs either, as its own validator knows."""
     parts = urlsplit(url)
     if parts.port is not None:

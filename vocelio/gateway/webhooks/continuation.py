@@ -8,20 +8,20 @@ came to.
 from typing import Literal
 
 from vocelio.engine import actions, events
-from vocelio.gateway.calls.call_record import RESUMES, CallRecord, may_resume, state
-from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.call_record import MAX_RESUMES, CallRecord, may_resume, read_resume_state
+from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.dialing import plan as dial_plan
-from vocelio.gateway.dialing.plan import Plan
-from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.model.tenant import DEFAULT_APOLOGY
-from vocelio.gateway.store.calls.interface import SavedCall
+from vocelio.gateway.dialing.plan import DialPlan
+from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.model.tenant import NOT_IN_SERVICE_MESSAGE
+from vocelio.gateway.store.calls.interface import StoredCall
 from vocelio.gateway.twilio import twiml
-from vocelio.gateway.webhooks.responses import TROUBLE, Answers
-from vocelio.gateway.webhooks.signed_form import SignedForm
+from vocelio.gateway.webhooks.responses import ERROR_MESSAGE, TwimlResponses
+from vocelio.gateway.webhooks.signed_form import TwilioRequest
 
-How = Literal["answered", "busy", "no_answer", "failed"]
+DialResult = Literal["answered", "busy", "no_answer", "failed"]
 
-DIAL_STATUS: dict[str, How] = {
+DIAL_RESULTS: dict[str, DialResult] = {
     "completed": "answered",
     "answered": "answered",
     "busy": "busy",
@@ -31,127 +31,129 @@ DIAL_STATUS: dict[str, How] = {
 }
 
 
-class Onward:
+class ContinuationWebhooks:
     """One method for each webhook; each gives a TwiML document."""
 
-    def __init__(self, calls: Calls, answers: Answers) -> None:
-        self._calls, self._answers = calls, answers
+    def __init__(self, registry: CallRegistry, responses: TwimlResponses) -> None:
+        self._registry, self._responses = registry, responses
 
-    async def go_on(self, form: SignedForm) -> str:
+    async def continue_call(self, request: TwilioRequest) -> str:
         """The stream is closed, or was lost, or never came: what now?"""
         try:
-            kept = await self._calls.find(form.call, form.account)
+            kept = await self._registry.get_call(request.call, request.account)
             if kept is None:
-                return twiml.apologise(DEFAULT_APOLOGY)
-            if kept.over:
+                return twiml.say_and_hang_up(NOT_IN_SERVICE_MESSAGE)
+            if kept.is_over:
                 return twiml.hang_up()
-            return await self.go_on_with(kept, form)
-        except StoreUnavailable:
-            return self._answers.wait(form, "/twilio/continue")
+            return await self.continue_stored(kept, request)
+        except DatabaseUnavailable:
+            return self._responses.retry_later(request, "/twilio/continue")
 
-    async def go_on_with(self, kept: SavedCall, form: SignedForm) -> str:
+    async def continue_stored(self, stored: StoredCall, request: TwilioRequest) -> str:
         """The same, of a call that is not over. Raises StoreUnavailable."""
-        held = state(kept)
+        held = read_resume_state(stored)
         match held.intent:
             case actions.Transfer() if held.pending is None:
-                return await self._dial(kept, held.intent)
+                return await self._start_dialing(stored, held.intent)
             case actions.HangUp():
                 return twiml.hang_up()
             case _:
-                return await self._resume(kept, form)
+                return await self._resume(stored, request)
 
-    async def _resume(self, kept: SavedCall, form: SignedForm) -> str:
+    async def _resume(self, stored: StoredCall, request: TwilioRequest) -> str:
         """Another stream, if the call has not had too many; one that came to nothing counts by its URL."""
-        held = state(kept)
-        came_to_nothing = form.query.get("g") == str(kept.generation) or held.begun != kept.generation
-        tries = form.number("k") + 1 if came_to_nothing else 0
-        elapsed = (self._calls.services.wall() - kept.started) / 1e6
-        if tries < RESUMES and (held.handed_over or held.pending or may_resume(held.resumed, elapsed)):
-            return self._answers.connect_kept(kept, tries)
-        await self._calls.given_up(kept)
-        return await self._answers.give_up(kept)
+        held = read_resume_state(stored)
+        came_to_nothing = request.query.get("g") == str(stored.generation) or held.begun != stored.generation
+        tries = request.query_int("k") + 1 if came_to_nothing else 0
+        elapsed = (self._registry.services.wall_clock() - stored.started_at) / 1e6
+        if tries < MAX_RESUMES and (held.handed_over or held.pending or may_resume(held.resumed, elapsed)):
+            return self._responses.connect_stored(stored, tries)
+        await self._registry.on_fallback(stored)
+        return await self._responses.stored_fallback_or_apology(stored)
 
-    async def dialed(self, form: SignedForm) -> str:
+    async def dial_completed(self, request: TwilioRequest) -> str:
         """Ringing has ended: the next number, the flow's next node, or the end."""
         try:
-            return await self._dialed(form)
-        except StoreUnavailable:
-            told = {name: form.get(name) for name in ("DialCallStatus", "DialCallDuration")}
-            return self._answers.wait(form, "/twilio/dialed", **told)
+            return await self._dial_completed(request)
+        except DatabaseUnavailable:
+            told = {name: request.get(name) for name in ("DialCallStatus", "DialCallDuration")}
+            return self._responses.retry_later(request, "/twilio/dialed", **told)
 
-    async def _dialed(self, form: SignedForm) -> str:
-        kept = await self._calls.find(form.call, form.account)
-        if kept is None or kept.over:
+    async def _dial_completed(self, request: TwilioRequest) -> str:
+        kept = await self._registry.get_call(request.call, request.account)
+        if kept is None or kept.is_over:
             return twiml.hang_up()
-        held = state(kept)
+        held = read_resume_state(kept)
         intent = held.intent
-        if not isinstance(intent, actions.Transfer) or form.query.get("t", intent.id) != intent.id:
-            return await self.go_on_with(kept, form)  # told again, or of an earlier transfer: the call is past it
+        if not isinstance(intent, actions.Transfer) or request.query.get("t", intent.id) != intent.id:
+            return await self.continue_stored(
+                kept, request
+            )  # told again, or of an earlier transfer: the call is past it
         if held.pending is not None:
-            return self._answers.connect_kept(kept)
-        how = DIAL_STATUS.get(form.told("DialCallStatus"), "failed")
-        turn = form.number("n") + 1
-        record = await self._calls.record(kept)
+            return self._responses.connect_stored(kept)
+        how = DIAL_RESULTS.get(request.get_carried("DialCallStatus"), "failed")
+        turn = request.query_int("n") + 1
+        record = await self._registry.load_record(kept)
         if record is None:
-            return twiml.apologise(TROUBLE)
-        plan = dial_plan.plan(record.assignment, intent, record.caller)
-        if how != "answered" and isinstance(plan, Plan) and turn < len(plan.rounds):
-            return self._ring(record, intent, plan, turn)
-        return await self._transferred(kept, record, intent, how, form.told("DialCallDuration"))
+            return twiml.say_and_hang_up(ERROR_MESSAGE)
+        plan = dial_plan.build_plan(record.config, intent, record.caller)
+        if how != "answered" and isinstance(plan, DialPlan) and turn < len(plan.attempts):
+            return self._dial_attempt(record, intent, plan, turn)
+        return await self._end_transfer(kept, record, intent, how, request.get_carried("DialCallDuration"))
 
-    async def _transferred(
-        self, kept: SavedCall, record: CallRecord, transfer: actions.Transfer, how: How, seconds: str
+    async def _end_transfer(
+        self, stored: StoredCall, record: CallRecord, transfer: actions.Transfer, result: DialResult, seconds: str
     ) -> str:
         """The flow goes on with how ringing ended: on a new stream, unless it is over with that."""
-        if not await self._calls.claim(kept):  # told to another process at the same time
-            kept_now = await self._calls.find(kept.id, kept.account)
-            return twiml.hang_up() if kept_now is None or kept_now.over else self._answers.connect_kept(kept_now)
-        record.revision = kept.revision + 1
-        session = record.session()
-        at = max(record.elapsed(self._calls.services.wall()), session.at)
-        ended = events.TransferEnded(at, transfer.id, how, float(seconds) if seconds.isdecimal() else 0.0)
+        if not await self._registry.claim(stored):  # told to another process at the same time
+            kept_now = await self._registry.get_call(stored.id, stored.account_sid)
+            return twiml.hang_up() if kept_now is None or kept_now.is_over else self._responses.connect_stored(kept_now)
+        record.revision = stored.revision + 1
+        session = record.create_session()
+        at = max(record.elapsed(self._registry.services.wall_clock()), session.at)
+        ended = events.TransferEnded(at, transfer.id, result, float(seconds) if seconds.isdecimal() else 0.0)
         session.receive(ended)
         if not session.ended:
-            record.pending = ended
-            await self._calls.keep(record)
-            return self._answers.connect_kept(kept)
-        record.step(record.session(), ended)
-        self._calls.publish(record, "transfer.ended", how=how, seconds=ended.seconds)
-        self._calls.end(record, session.outcome)
-        await self._calls.keep(record)  # that somebody answered is told once, and to nobody else
+            record.resume_event = ended
+            await self._registry.save_and_wait(record)
+            return self._responses.connect_stored(stored)
+        record.feed_event(record.create_session(), ended)
+        self._registry.publish(record, "transfer.ended", how=result, seconds=ended.seconds)
+        self._registry.end_call(record, session.outcome)
+        await self._registry.save_and_wait(record)  # that somebody answered is told once, and to nobody else
         return twiml.hang_up()
 
-    async def whisper(self, form: SignedForm) -> str:
+    async def whisper(self, request: TwilioRequest) -> str:
         """What the one who answers hears before the caller is put through."""
         try:
-            kept = await self._calls.find(form.query.get("call", ""), form.account)
-            record = await self._calls.record(kept) if kept and not kept.over else None
-        except StoreUnavailable:
+            kept = await self._registry.get_call(request.query.get("call", ""), request.account)
+            record = await self._registry.load_record(kept) if kept and not kept.is_over else None
+        except DatabaseUnavailable:
             record = None  # a talk without a whisper is better than none
-        if record is None or not isinstance(record.intent, actions.Transfer):
+        if record is None or not isinstance(record.next_action, actions.Transfer):
             return twiml.say("")
-        plan = dial_plan.plan(record.assignment, record.intent, record.caller)
-        return twiml.say(plan.whisper if isinstance(plan, Plan) else "")
+        plan = dial_plan.build_plan(record.config, record.next_action, record.caller)
+        return twiml.say(plan.whisper if isinstance(plan, DialPlan) else "")
 
     # Ringing
 
-    async def _dial(self, kept: SavedCall, transfer: actions.Transfer) -> str:
+    async def _start_dialing(self, stored: StoredCall, transfer: actions.Transfer) -> str:
         """It was cleared before it was put on record: whether the department is open is not asked again."""
-        record = await self._calls.record(kept)
+        record = await self._registry.load_record(stored)
         if record is None:
-            return twiml.apologise(TROUBLE)
-        plan = dial_plan.plan(record.assignment, transfer, record.caller)
-        if isinstance(plan, Plan):
-            return self._ring(record, transfer, plan, 0)
-        return await self._transferred(kept, record, transfer, plan.exit, "")
+            return twiml.say_and_hang_up(ERROR_MESSAGE)
+        plan = dial_plan.build_plan(record.config, transfer, record.caller)
+        if isinstance(plan, DialPlan):
+            return self._dial_attempt(record, transfer, plan, 0)
+        return await self._end_transfer(stored, record, transfer, plan.exit, "")
 
-    def _ring(self, record: CallRecord, transfer: actions.Transfer, plan: Plan, turn: int) -> str:
-        url = self._answers.url
+    def _dial_attempt(self, record: CallRecord, transfer: actions.Transfer, plan: DialPlan, attempt: int) -> str:
+        url = self._responses.public_url
         return twiml.dial(
-            plan.rounds[turn],
-            timeout=plan.ringing,
-            time_limit=plan.time_limit,
+            plan.attempts[attempt],
+            timeout=plan.ring_seconds,
+            time_limit=plan.time_limit_seconds,
             caller_id=plan.caller_id,
-            action=url(f"/twilio/dialed?n={turn}&t={transfer.id}"),
-            whisper=url(f"/twilio/whisper?call={record.call}") if plan.whisper else "",
+            action_url=url(f"/twilio/dialed?n={attempt}&t={transfer.id}"),
+            whisper_url=url(f"/twilio/whisper?call={record.call}") if plan.whisper else "",
         )

@@ -10,176 +10,201 @@ import math
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from vocelio.engine.call_info import E164
+from vocelio.engine.call_info import E164_PATTERN
 from vocelio.gateway import logs
-from vocelio.gateway.calls.registry import Calls, Visit
-from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.model.directory import Assignment, Closed
-from vocelio.gateway.model.tenant import DEFAULT_APOLOGY
-from vocelio.gateway.store.calls.interface import SavedCall
+from vocelio.gateway.calls.registry import CallRegistry, IncomingCall
+from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.model.directory import CallConfig, NumberClosed
+from vocelio.gateway.model.tenant import NOT_IN_SERVICE_MESSAGE
+from vocelio.gateway.store.calls.interface import StoredCall
 from vocelio.gateway.twilio import twiml
-from vocelio.gateway.twilio.signatures import Signatures
-from vocelio.gateway.webhooks.continuation import Onward
-from vocelio.gateway.webhooks.overflow import OUTCOME, UNQUEUED, Overflowing
-from vocelio.gateway.webhooks.responses import TROUBLE, Answers, unavailable
-from vocelio.gateway.webhooks.signed_form import SignedForm
+from vocelio.gateway.twilio.signatures import SignatureVerifier
+from vocelio.gateway.webhooks.continuation import ContinuationWebhooks
+from vocelio.gateway.webhooks.overflow import FULL_OUTCOME, QUEUE_FAILED, OverflowWebhook
+from vocelio.gateway.webhooks.responses import ERROR_MESSAGE, TwimlResponses, fallback_or_apology
+from vocelio.gateway.webhooks.signed_form import TwilioRequest
 
 T = TypeVar("T")
 
 LOG = logging.getLogger(__name__)
 
-WITHHELD = ("+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253")
+WITHHELD_NUMBERS = ("+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253")
 """ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE on a telephone's keys."""
-OVER = ("completed", "busy", "failed", "no-answer", "canceled")
+FINAL_STATUSES = ("completed", "busy", "failed", "no-answer", "canceled")
 
 
-class Voice:
+class IncomingCallWebhooks:
     """One method for each webhook."""
 
     def __init__(
-        self, calls: Calls, signatures: Signatures, answers: Answers, onward: Onward, overflow: Overflowing
+        self,
+        registry: CallRegistry,
+        verifier: SignatureVerifier,
+        responses: TwimlResponses,
+        continuation: ContinuationWebhooks,
+        overflow: OverflowWebhook,
     ) -> None:
-        self._calls, self._signatures, self._answers = calls, signatures, answers
-        self._onward, self._overflow = onward, overflow
+        self._registry, self._verifier, self._responses = registry, verifier, responses
+        self._continuation, self._overflow = continuation, overflow
 
-    async def voice(self, form: SignedForm) -> str:
+    async def incoming_call(self, request: TwilioRequest) -> str:
         """A call comes in; or comes out of the queue in which it waited for room, or hung up."""
-        number = form.required("To")
-        site = self._calls.services.site
-        asked = (site.assignment(number), self._calls.find(form.call, form.account))
+        number = request.get_required("To")
+        site = self._registry.services.directory
+        asked = (site.get_call_config(number), self._registry.get_call(request.call, request.account))
         answers = await asyncio.gather(*asked, return_exceptions=True)
-        found, kept = _known(answers[0]), _known(answers[1])
-        if isinstance(found, StoreUnavailable) or isinstance(kept, StoreUnavailable):
-            return self._without_the_store(form, found)
-        if isinstance(found, Assignment):
-            logs.about(tenant=found.tenant.id, redacted=found.tenant.redact)
-        if kept is not None and not kept.turned_away:  # asked again
-            return twiml.hang_up() if kept.over else await self._again(kept, form)
-        if found is None or not self._may_call(form.account, found.account):
-            return twiml.apologise(DEFAULT_APOLOGY)
-        visit = _visit(form)
-        if isinstance(found, Closed):
+        found, kept = _result_or_unavailable(answers[0]), _result_or_unavailable(answers[1])
+        if isinstance(found, DatabaseUnavailable) or isinstance(kept, DatabaseUnavailable):
+            return self._answer_without_store(request, found)
+        if isinstance(found, CallConfig):
+            logs.bind(tenant=found.tenant.id, redacted=found.tenant.redact)
+        if kept is not None and not kept.is_rejected:  # asked again
+            return twiml.hang_up() if kept.is_over else await self._answer_repeated(kept, request)
+        if found is None or not self._may_call(request.account, found.account_sid):
+            return twiml.say_and_hang_up(NOT_IN_SERVICE_MESSAGE)
+        visit = _incoming_call(request)
+        if isinstance(found, NumberClosed):
             if kept is None:
-                self._calls.turn_away(visit, found.tenant, found.flow, found.outcome)
-            return _closed(found, visit)
-        if form.get("QueueResult") == "hangup":
+                self._registry.reject(visit, found.tenant, found.flow, found.outcome)
+            return _closed_response(found, visit)
+        if request.get("QueueResult") == "hangup":
             if kept is None:
-                self._overflow.refuse(visit, found)
+                self._overflow.reject(visit, found)
             return twiml.hang_up()
-        return await self._admit(visit, found, kept.outcome if kept else "", _waited(form))
+        return await self._admit(visit, found, kept.outcome if kept else "", _queue_seconds(request))
 
-    async def _again(self, kept: SavedCall, form: SignedForm) -> str:
+    async def _answer_repeated(self, stored: StoredCall, request: TwilioRequest) -> str:
         """A call that has had a stream is past its begin, whatever Twilio asks."""
-        return await self._onward.go_on_with(kept, form) if kept.generation else self._answers.connect_kept(kept)
+        return (
+            await self._continuation.continue_stored(stored, request)
+            if stored.generation
+            else self._responses.connect_stored(stored)
+        )
 
-    async def _admit(self, visit: Visit, found: Assignment, before: str, waited: float) -> str:
+    async def _admit(
+        self, incoming: IncomingCall, config: CallConfig, previous_outcome: str, queue_seconds: float
+    ) -> str:
         """``before`` is why it was turned away, if Twilio has asked before: then it is for the same reason now.
 
         ``waited`` is how many seconds it was in the queue.
         """
-        tenant = found.tenant
+        tenant = config.tenant
 
         def turn_away(outcome: str) -> None:
-            if not before:
-                self._calls.turn_away(visit, tenant.id, found.flow, outcome)
+            if not previous_outcome:
+                self._registry.reject(incoming, tenant.id, config.flow, outcome)
 
-        if before == "unavailable":
-            return unavailable(found, visit.caller)
-        if visit.caller and visit.caller in tenant.blocked:
+        if previous_outcome == "unavailable":
+            return fallback_or_apology(config, incoming.caller)
+        if incoming.caller and incoming.caller in tenant.blocked:
             turn_away("blocked")
             return twiml.reject()
-        if before == OUTCOME or (not before and self._calls.full_up):
-            return await self._overflow.answer(visit, found, waited, before)
+        if previous_outcome == FULL_OUTCOME or (not previous_outcome and self._registry.is_full):
+            return await self._overflow.respond(incoming, config, queue_seconds, previous_outcome)
         try:
-            record = None if before else await self._calls.begin(visit, found)
-        except StoreUnavailable:
-            return unavailable(found, visit.caller)
+            record = None if previous_outcome else await self._registry.start_call(incoming, config)
+        except DatabaseUnavailable:
+            return fallback_or_apology(config, incoming.caller)
         if record is None:
             turn_away("busy")
-            return twiml.apologise(tenant.pause)
-        return self._answers.connect(tenant.id, record.account, record.call, 0)
+            return twiml.say_and_hang_up(tenant.pause)
+        return self._responses.connect(tenant.id, record.account, record.call, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:
         """A tenant's own account reaches that tenant's numbers only; the platform's, every number."""
-        return self._signatures.is_platform(account) or account == owner
+        return self._verifier.is_platform(account) or account == owner
 
-    def _without_the_store(self, form: SignedForm, found: Assignment | Closed | StoreUnavailable | None) -> str:
+    def _answer_without_store(
+        self, request: TwilioRequest, config: CallConfig | NumberClosed | DatabaseUnavailable | None
+    ) -> str:
         """The fallback or the apology of a number that this process has seen before; or a general one."""
-        if found is None or isinstance(found, StoreUnavailable) or not self._may_call(form.account, found.account):
-            return twiml.apologise(TROUBLE)
-        tenant = found.tenant if isinstance(found, Closed) else found.tenant.id
-        visit = _visit(form)
-        self._calls.turn_away(visit, tenant, found.flow, "unavailable")
-        return _closed(found, visit) if isinstance(found, Closed) else unavailable(found, visit.caller)
+        if (
+            config is None
+            or isinstance(config, DatabaseUnavailable)
+            or not self._may_call(request.account, config.account_sid)
+        ):
+            return twiml.say_and_hang_up(ERROR_MESSAGE)
+        tenant = config.tenant if isinstance(config, NumberClosed) else config.tenant.id
+        visit = _incoming_call(request)
+        self._registry.reject(visit, tenant, config.flow, "unavailable")
+        return (
+            _closed_response(config, visit)
+            if isinstance(config, NumberClosed)
+            else fallback_or_apology(config, visit.caller)
+        )
 
-    async def fallback(self, form: SignedForm) -> str:
+    async def fallback(self, request: TwilioRequest) -> str:
         """Another of our URLs could not be fetched, or what it answered could not be carried out: answer in its place.
 
         Twilio names that URL in ErrorUrl and sends what it had sent there.
         """
-        failed = _split(form.get("ErrorUrl"))
-        LOG.warning("call %s: Twilio's error %s at %s", form.call, form.get("ErrorCode")[:10], failed.path[:100])
-        again = form.again(dict(parse_qsl(failed.query)))
+        failed = _parse_url(request.get("ErrorUrl"))
+        LOG.warning("call %s: Twilio's error %s at %s", request.call, request.get("ErrorCode")[:10], failed.path[:100])
+        again = request.with_query(dict(parse_qsl(failed.query)))
         try:
-            return await self._in_place_of(failed.path, again)
-        except StoreUnavailable:
+            return await self._answer_for_path(failed.path, again)
+        except DatabaseUnavailable:
             raise
         except Exception:  # our own defect, most likely the one that brought us here: nobody else would say anything
-            LOG.exception("call %s: nothing helps", form.call)
-            return twiml.apologise(TROUBLE)
+            LOG.exception("call %s: nothing helps", request.call)
+            return twiml.say_and_hang_up(ERROR_MESSAGE)
 
-    async def _in_place_of(self, path: str, form: SignedForm) -> str:
+    async def _answer_for_path(self, path: str, request: TwilioRequest) -> str:
         match path:
             case "/twilio/continue":
-                return await self._onward.go_on(form)
+                return await self._continuation.continue_call(request)
             case "/twilio/dialed":
-                return await self._onward.dialed(form)
+                return await self._continuation.dial_completed(request)
             case _:
-                return await self.voice(form)
+                return await self.incoming_call(request)
 
-    async def status(self, form: SignedForm) -> None:
+    async def call_status(self, request: TwilioRequest) -> None:
         """Twilio says how the call stands; once it is over, nothing of it goes on."""
-        if form.get("CallStatus") in OVER:
-            await self._calls.over(form.account, form.call)
+        if request.get("CallStatus") in FINAL_STATUSES:
+            await self._registry.on_call_completed(request.account, request.call)
 
-    async def stream(self, form: SignedForm) -> None:
+    async def stream_status(self, request: TwilioRequest) -> None:
         """Twilio says how a stream fares. Only that it broke off is news."""
-        if form.get("StreamEvent") == "stream-error":
-            LOG.warning("call %s: its stream: %s", form.call, form.get("StreamError")[:200])
-            await self._calls.broken(form.account, form.call, form.number("g"))
+        if request.get("StreamEvent") == "stream-error":
+            LOG.warning("call %s: its stream: %s", request.call, request.get("StreamError")[:200])
+            await self._registry.on_stream_error(request.account, request.call, request.query_int("g"))
 
 
-def _known(answer: T | BaseException) -> T | StoreUnavailable:
+def _result_or_unavailable(result: T | BaseException) -> T | DatabaseUnavailable:
     """An answer, or that there is none at present. Raises what else went wrong."""
-    if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable):
-        raise answer
-    return answer
+    if isinstance(result, BaseException) and not isinstance(result, DatabaseUnavailable):
+        raise result
+    return result
 
 
-def _split(url: str) -> SplitResult:
+def _parse_url(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError:
         return urlsplit("")
 
 
-def _visit(form: SignedForm) -> Visit:
-    return Visit(form.call, form.account, form.required("To"), _caller(form.get("From")))
+def _incoming_call(request: TwilioRequest) -> IncomingCall:
+    return IncomingCall(
+        request.call, request.account, request.get_required("To"), _normalize_caller(request.get("From"))
+    )
 
 
-def _waited(form: SignedForm) -> float:
+def _queue_seconds(request: TwilioRequest) -> float:
     """Seconds in the queue, over all its stays there; for ever, where there is no use in another."""
-    if form.get("QueueResult") in UNQUEUED:
+    if request.get("QueueResult") in QUEUE_FAILED:
         return math.inf
-    return form.number("w") + form.seconds("QueueTime")
+    return request.query_int("w") + request.form_int("QueueTime")
 
 
-def _closed(found: Closed, visit: Visit) -> str:
-    if not found.forward:
-        return twiml.apologise(found.text)
-    return twiml.forward(found.forward, caller_id=visit.caller or visit.number, time_limit=found.longest)
+def _closed_response(closed: NumberClosed, incoming: IncomingCall) -> str:
+    if not closed.forward_to:
+        return twiml.say_and_hang_up(closed.message)
+    return twiml.forward(
+        closed.forward_to, caller_id=incoming.caller or incoming.number, time_limit=closed.max_transfer_seconds
+    )
 
 
-def _caller(number: str) -> str:
+def _normalize_caller(number: str) -> str:
     """The caller's number, E.164; empty when it is withheld, which Twilio shows as a word or as its digits."""
-    return number if E164.fullmatch(number) and number not in WITHHELD else ""
+    return number if E164_PATTERN.fullmatch(number) and number not in WITHHELD_NUMBERS else ""

@@ -8,16 +8,16 @@ from collections import deque
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from vocelio.gateway.calls.registry import Calls
+from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.calls.session.media_socket import MediaSocket
-from vocelio.gateway.media.stream import CLOSE_POLICY, CLOSE_TROUBLE, CLOSE_UNSUPPORTED
-from vocelio.gateway.twilio.signatures import Signatures
-from vocelio.gateway.webhooks.signed_form import signature, target
+from vocelio.gateway.media.stream import CLOSE_INTERNAL_ERROR, CLOSE_POLICY_VIOLATION, CLOSE_UNSUPPORTED_DATA
+from vocelio.gateway.twilio.signatures import SignatureVerifier
+from vocelio.gateway.webhooks.signed_form import request_target, signature_headers
 
-MAX_UNSENT = 262_144  # characters: 24 s of sound; playout runs at most 2 s ahead
-SEND_SECONDS = 5.0
-MAX_REASON = 120  # bytes: a close frame has room for 123 (RFC 6455, 5.5)
-GOODBYE_SECONDS = 2.0  # for the peer to answer our close
+MAX_UNSENT_CHARACTERS = 262_144  # characters: 24 s of sound; playout runs at most 2 s ahead
+SEND_TIMEOUT_SECONDS = 5.0
+MAX_REASON_BYTES = 120  # bytes: a close frame has room for 123 (RFC 6455, 5.5)
+CLOSE_TIMEOUT_SECONDS = 2.0  # for the peer to answer our close
 
 
 class SocketTransport:
@@ -26,25 +26,25 @@ class SocketTransport:
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
         self._unsent: deque[str] = deque()  # bounded by MAX_UNSENT: past it the socket is closed
-        self._size = 0
+        self._unsent_characters = 0
         self._wakeup = asyncio.Event()
-        self._closing: tuple[int, str] | None = None
+        self._close_frame: tuple[int, str] | None = None
 
     def send(self, message: str) -> None:
         """See Transport."""
-        if self._closing:
+        if self._close_frame:
             return
         self._unsent.append(message)
-        self._size += len(message)
-        if self._size > MAX_UNSENT:
+        self._unsent_characters += len(message)
+        if self._unsent_characters > MAX_UNSENT_CHARACTERS:
             self._unsent.clear()
-            self.close(CLOSE_TROUBLE, "the peer does not read")
+            self.close(CLOSE_INTERNAL_ERROR, "the peer does not read")
         self._wakeup.set()
 
     def close(self, code: int, reason: str = "") -> None:
         """See Transport."""
-        if self._closing is None:
-            self._closing = (code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
+        if self._close_frame is None:
+            self._close_frame = (code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
             self._wakeup.set()
 
     async def run(self) -> None:
@@ -52,39 +52,39 @@ class SocketTransport:
         try:
             while True:
                 await self._send_all()
-                if self._closing:
+                if self._close_frame:
                     break
                 self._wakeup.clear()
                 await self._wakeup.wait()
-            async with asyncio.timeout(SEND_SECONDS):
-                await self._socket.close(*self._closing)
-            await asyncio.sleep(GOODBYE_SECONDS)  # cancelled as soon as the peer has answered
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+                await self._socket.close(*self._close_frame)
+            await asyncio.sleep(CLOSE_TIMEOUT_SECONDS)  # cancelled as soon as the peer has answered
         except (OSError, RuntimeError, WebSocketDisconnect, TimeoutError):
             return  # the peer is gone: the reader notices, or is ended with us
 
     async def _send_all(self) -> None:
         while self._unsent:
             message = self._unsent.popleft()
-            self._size -= len(message)
-            async with asyncio.timeout(SEND_SECONDS):
+            self._unsent_characters -= len(message)
+            async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 await self._socket.send_text(message)
 
 
-async def media_socket(socket: WebSocket, calls: Calls, signatures: Signatures) -> None:
+async def media_stream_endpoint(socket: WebSocket, registry: CallRegistry, verifier: SignatureVerifier) -> None:
     """One stream of Twilio's, from its upgrade to its end."""
     account = socket.path_params["account_sid"]
-    if not await signatures.signs_upgrade(account, target(socket), *signature(socket)):
-        await socket.close(CLOSE_POLICY)  # before accept: the server answers 403
+    if not await verifier.verify_upgrade(account, request_target(socket), *signature_headers(socket)):
+        await socket.close(CLOSE_POLICY_VIOLATION)  # before accept: the server answers 403
         return
     await socket.accept()
     transport = SocketTransport(socket)
-    media = MediaSocket(calls, account, transport)
+    media = MediaSocket(registry, account, transport)
     reader = asyncio.ensure_future(_read(socket, media, transport))
     writer = asyncio.ensure_future(transport.run())
     try:
         await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        media.closed()
+        media.on_close()
         for task in (reader, writer):
             task.cancel()
         results = await asyncio.gather(reader, writer, return_exceptions=True)
@@ -99,6 +99,6 @@ async def _read(socket: WebSocket, media: MediaSocket, transport: SocketTranspor
         message = await socket.receive()
         text = message.get("text")
         if text is not None:
-            media.received(text)
+            media.on_message(text)
         elif message["type"] == "websocket.receive":
-            transport.close(CLOSE_UNSUPPORTED, "messages are text")
+            transport.close(CLOSE_UNSUPPORTED_DATA, "messages are text")

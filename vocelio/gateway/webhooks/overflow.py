@@ -9,72 +9,74 @@ import logging
 from urllib.parse import urlencode
 
 from vocelio.engine.actions import Transfer
-from vocelio.gateway.calls.registry import Calls, Visit
-from vocelio.gateway.dialing.plan import Plan
-from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.model.directory import Assignment
+from vocelio.gateway.calls.registry import CallRegistry, IncomingCall
+from vocelio.gateway.dialing.plan import DialPlan
+from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Overflow, Tenant
 from vocelio.gateway.twilio import twiml
-from vocelio.gateway.webhooks.responses import HOLD, Answers
-from vocelio.gateway.webhooks.signed_form import SignedForm
+from vocelio.gateway.webhooks.responses import DEFAULT_HOLD_MESSAGE, TwimlResponses
+from vocelio.gateway.webhooks.signed_form import TwilioRequest
 
 LOG = logging.getLogger(__name__)
 
-OUTCOME = "full"
-ASK_SECONDS = 10  # between two looks whether there is room: what somebody waits too long, and a request for each
-UNQUEUED = ("queue-full", "error", "system-error")
+FULL_OUTCOME = "full"
+QUEUE_POLL_SECONDS = 10  # between two looks whether there is room: what somebody waits too long, and a request for each
+QUEUE_FAILED = ("queue-full", "error", "system-error")
 """Results of ``<Enqueue>`` after which another try is of no use."""
 
 
-class Overflowing:
+class OverflowWebhook:
     """What a call gets when this process is full."""
 
-    def __init__(self, calls: Calls, answers: Answers) -> None:
-        self._calls, self._answers = calls, answers
+    def __init__(self, registry: CallRegistry, responses: TwimlResponses) -> None:
+        self._registry, self._responses = registry, responses
 
-    async def answer(self, visit: Visit, found: Assignment, waited: float, before: str) -> str:
+    async def respond(
+        self, incoming: IncomingCall, config: CallConfig, waited_seconds: float, previous_outcome: str
+    ) -> str:
         """Instead of a stream. ``waited`` is how many seconds it was in the queue; ``before``: refused already."""
-        overflow = found.tenant.overflow
-        if overflow.do == "queue" and waited < overflow.seconds and not before:
-            return self._queue(found.tenant, overflow, waited)
-        plan = await self._plan(visit, found) if overflow.do == "forward" else None
-        if not before:
-            self.refuse(visit, found, overflow.number if plan else "")
+        overflow = config.tenant.overflow
+        if overflow.do == "queue" and waited_seconds < overflow.seconds and not previous_outcome:
+            return self._enqueue(config.tenant, overflow, waited_seconds)
+        plan = await self._forward_plan(incoming, config) if overflow.do == "forward" else None
+        if not previous_outcome:
+            self.reject(incoming, config, overflow.number if plan else "")
         if plan is None:
-            return _message(found.tenant)
-        return twiml.forward(overflow.number, caller_id=plan.caller_id, time_limit=plan.time_limit)
+            return _overflow_message(config.tenant)
+        return twiml.forward(overflow.number, caller_id=plan.caller_id, time_limit=plan.time_limit_seconds)
 
-    def refuse(self, visit: Visit, found: Assignment, rung: str = "") -> None:
+    def reject(self, incoming: IncomingCall, config: CallConfig, forwarded_to: str = "") -> None:
         """It comes to no flow; ``rung`` is the number that it is put through to."""
-        self._calls.turn_away(visit, found.tenant.id, found.flow, OUTCOME, rung)
+        self._registry.reject(incoming, config.tenant.id, config.flow, FULL_OUTCOME, forwarded_to)
 
-    def _queue(self, tenant: Tenant, overflow: Overflow, waited: float) -> str:
-        seconds = round(waited)
+    def _enqueue(self, tenant: Tenant, overflow: Overflow, waited_seconds: float) -> str:
+        seconds = round(waited_seconds)
         left = {"s": str(max(0, overflow.seconds - seconds)), "text": tenant.hold}
         return twiml.enqueue(
             f"vocelio-{tenant.id}",
-            wait=self._answers.url(f"/twilio/overflow?{urlencode(left)}"),
-            action=self._answers.url(f"/twilio/voice?w={seconds}"),
+            wait_url=self._responses.public_url(f"/twilio/overflow?{urlencode(left)}"),
+            action_url=self._responses.public_url(f"/twilio/voice?w={seconds}"),
         )
 
-    async def wait(self, form: SignedForm) -> str:
+    async def wait_in_queue(self, request: TwilioRequest) -> str:
         """What a caller in the queue hears next; out of it, when there is room or it has been long enough."""
-        if not self._calls.full_up or form.seconds("QueueTime") >= form.number("s"):
+        if not self._registry.is_full or request.form_int("QueueTime") >= request.query_int("s"):
             return twiml.leave()
-        return twiml.hold(form.query.get("text") or HOLD, ASK_SECONDS)
+        return twiml.hold(request.query.get("text") or DEFAULT_HOLD_MESSAGE, QUEUE_POLL_SECONDS)
 
-    async def _plan(self, visit: Visit, found: Assignment) -> Plan | None:
+    async def _forward_plan(self, incoming: IncomingCall, config: CallConfig) -> DialPlan | None:
         """It counts as a transfer, and is bounded like one."""
-        transfer = Transfer("overflow", number=found.tenant.overflow.number)
+        transfer = Transfer("overflow", number=config.tenant.overflow.number)
         try:
-            decision = await self._calls.clearance.decide(found, transfer, visit.caller)
-        except StoreUnavailable:
+            decision = await self._registry.transfer_authorizer.authorize(config, transfer, incoming.caller)
+        except DatabaseUnavailable:
             return None
-        if not isinstance(decision, Plan):
-            LOG.warning("calls of %s are not forwarded when it is full: %s", found.tenant.id, decision.reason)
+        if not isinstance(decision, DialPlan):
+            LOG.warning("calls of %s are not forwarded when it is full: %s", config.tenant.id, decision.reason)
             return None
         return decision
 
 
-def _message(tenant: Tenant) -> str:
-    return twiml.apologise(tenant.overflow.text or tenant.pause)
+def _overflow_message(tenant: Tenant) -> str:
+    return twiml.say_and_hang_up(tenant.overflow.text or tenant.pause)

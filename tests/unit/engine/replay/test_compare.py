@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from vocelio.engine.call_log.log import CallLog, header
+from vocelio.engine.call_log.log import CallLog, build_header
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.compare import Comparison, compare
-from vocelio.engine.replay.report import report
+from vocelio.engine.replay.report import format_report
 from vocelio.engine.scenario import loader as scenario
-from vocelio.engine.scenario.runner import facts, run
+from vocelio.engine.scenario.runner import build_call_info, run_scenario
 from vocelio.engine.validation import loader
 
 NODES: dict[str, Any] = {
@@ -31,72 +31,72 @@ NODES: dict[str, Any] = {
 }
 
 
-def version(**nodes: dict[str, Any] | None) -> FlowVersion:
+def changed_version(**nodes: dict[str, Any] | None) -> FlowVersion:
     """The flow with these nodes changed."""
     changed = deepcopy(NODES)
     for name, fields in nodes.items():
         changed[name] = {**changed.get(name, {}), **(fields or {})}
-    return loader.load(json.dumps({"name": "f", "start": "greet", "nodes": changed}).encode())
+    return loader.load_flow(json.dumps({"name": "f", "start": "greet", "nodes": changed}).encode())
 
 
-def recorded(*steps: str) -> CallLog:
-    (one,) = scenario.load(f"scenarios: [{{name: one, steps: [{', '.join(steps)}]}}]")
-    result = run(version(), one)
+def recorded_log(*steps: str) -> CallLog:
+    (one,) = scenario.load_scenarios(f"scenarios: [{{name: one, steps: [{', '.join(steps)}]}}]")
+    result = run_scenario(changed_version(), one)
     assert result.passed, result.failure
-    return CallLog(header(version(), facts(one.given)), result.exchanges)
+    return CallLog(build_header(changed_version(), build_call_info(one.setup)), result.exchanges)
 
 
-BUSY = recorded("{says: sales}", "{transfer: busy}")
-UNCLEAR = recorded("mumbles", "{says: sales}", "{transfer: answered}")
-SILENT = recorded("silent", "silent")
-FILED = recorded("{presses: 2}", "{reply: {}}", "{transfer: answered}")
-CUT_IN = recorded("{hears: sales or}", "{says: sales, interrupts: true}", "{transfer: busy}")
+BUSY = recorded_log("{says: sales}", "{transfer: busy}")
+UNCLEAR = recorded_log("mumbles", "{says: sales}", "{transfer: answered}")
+SILENT = recorded_log("silent", "silent")
+FILED = recorded_log("{presses: 2}", "{reply: {}}", "{transfer: answered}")
+CUT_IN = recorded_log("{hears: sales or}", "{says: sales, interrupts: true}", "{transfer: busy}")
 
 
-def differs(log: CallLog, other: FlowVersion) -> tuple[Comparison, str, str, int]:
+def compare_logs(log: CallLog, other: FlowVersion) -> tuple[Comparison, str, str, int]:
     found = compare(log, other)
-    assert found.ending == "differs"
+    assert found.verdict == "differs"
     last = found.differences[-1]
-    assert last.stops
+    assert last.ends_comparison
     return found, last.recorded, last.replayed, last.turn
 
 
 @pytest.mark.parametrize("log", [BUSY, UNCLEAR, SILENT, FILED, CUT_IN])
 def test_more_nodes_that_nobody_reaches_make_no_difference(log: CallLog) -> None:
     choices = {**NODES["ask"]["choices"], "opening": {"key": "3"}}
-    other = version(
+    other = changed_version(
         ask={"choices": choices, "exits": {**NODES["ask"]["exits"], "opening": "opening"}}, opening=NODES["bye"]
     )
     found = compare(log, other)
-    assert (found.same_version, found.ending, found.differences) == (False, "same", ())
-    assert report(log, found).startswith("scenario: the same conversation, ")
+    assert (found.same_version, found.verdict, found.differences) == (False, "same", ())
+    assert format_report(log, found).startswith("scenario: the same conversation, ")
 
 
 @pytest.mark.parametrize("log", [BUSY, UNCLEAR, SILENT, FILED, CUT_IN])
 def test_other_ids_make_no_difference(log: CallLog) -> None:
     """A node more at the start moves every id by some."""
-    other = version(
+    other = changed_version(
         greet={"exits": {"next": "more"}}, more={"type": "set", "values": {"a": 1}, "exits": {"next": "ask"}}
     )
     assert compare(log, other).differences == ()
 
 
 def test_other_words_are_told_and_the_call_goes_on() -> None:
-    found = compare(BUSY, version(greet={"text": "Hello."}, bye={"text": "So long."}))
-    assert found.ending == "same"
-    assert [(one.turn, one.node, one.recorded, one.replayed, one.stops) for one in found.differences] == [
+    found = compare(BUSY, changed_version(greet={"text": "Hello."}, bye={"text": "So long."}))
+    assert found.verdict == "same"
+    assert [(one.turn, one.node, one.recorded, one.replayed, one.ends_comparison) for one in found.differences] == [
         (1, "greet", 'flow "Good morning."', 'flow "Hello."', False),
         (2, "bye", 'flow "Goodbye."', 'flow "So long."', False),
     ]
-    text = report(BUSY, found)
+    text = format_report(BUSY, found)
     assert text.startswith("scenario: the same way through the flow, other words")
     assert "other words: turn 1, 0.0 s, at greet" in text
 
 
 def test_other_phrases_to_listen_for_are_told() -> None:
     choices = {"sales": {"phrases": ["sales", "to buy"]}, "billing": {"phrases": ["billing"], "key": "2"}}
-    (found,) = compare(BUSY, version(ask={"choices": choices})).differences
-    assert (found.recorded, found.replayed, found.stops) == (
+    (found,) = compare(BUSY, changed_version(ask={"choices": choices})).differences
+    assert (found.recorded, found.replayed, found.ends_comparison) == (
         'listen (phrases ["sales","billing"])',
         'listen (phrases ["sales","to buy","billing"])',
         False,
@@ -105,65 +105,69 @@ def test_other_phrases_to_listen_for_are_told() -> None:
 
 def test_an_answer_that_is_no_longer_understood() -> None:
     choices = {"sales": {"phrases": ["orders"]}, "billing": {"phrases": ["billing"]}}
-    found, was, would, turn = differs(BUSY, version(ask={"choices": choices}))
+    found, was, would, turn = compare_logs(BUSY, changed_version(ask={"choices": choices}))
     assert (was, turn) == ("rings sales", 2)
     assert would.startswith('listen, flow "Sorry, I did not understand. Sales or billing?"')
-    text = report(BUSY, found)
+    text = format_report(BUSY, found)
     assert text.startswith("scenario: another conversation from turn 2.")
     assert text.endswith("recorded events left out.")
 
 
 def test_another_target() -> None:
-    _, was, would, turn = differs(UNCLEAR, version(desk={"department": "orders"}))
+    _, was, would, turn = compare_logs(UNCLEAR, changed_version(desk={"department": "orders"}))
     assert (was, would, turn) == ("rings sales", "rings orders", 3)
 
 
 def test_a_field_of_another_target() -> None:
-    _, was, would, _ = differs(BUSY, version(desk={"timeout": 9}))
+    _, was, would, _ = compare_logs(BUSY, changed_version(desk={"timeout": 9}))
     assert (was, would) == ("rings sales (timeout 0.0)", "rings sales (timeout 9.0)")
 
 
 def test_a_sentence_more() -> None:
-    other = version(greet={"exits": {"next": "more"}}, more={"type": "say", "text": "Hear.", "exits": {"next": "ask"}})
-    _, was, would, turn = differs(BUSY, other)
+    other = changed_version(
+        greet={"exits": {"next": "more"}}, more={"type": "say", "text": "Hear.", "exits": {"next": "ask"}}
+    )
+    _, was, would, turn = compare_logs(BUSY, other)
     assert (was, would, turn) == ('listen, flow "Sales or billing?"', 'flow "Hear."', 1)
 
 
 def test_another_address_is_another_request() -> None:
-    _, was, would, _ = differs(FILED, version(file={"url": "https://b.example/1"}))
+    _, was, would, _ = compare_logs(FILED, changed_version(file={"url": "https://b.example/1"}))
     assert (was, would) == ("GET https://a.example/1", "GET https://b.example/1")
 
 
 def test_more_patience_matters_only_to_who_was_silent() -> None:
-    patient = version(ask={"timeout": 8})
+    patient = changed_version(ask={"timeout": 8})
     assert compare(BUSY, patient).differences == ()
-    _, was, would, turn = differs(SILENT, patient)
+    _, was, would, turn = compare_logs(SILENT, patient)
     assert was.startswith("a time ran out at ")
     assert would.startswith("it would have run out at ")
     assert turn == 1
 
 
 def test_less_patience_matters_to_who_was_slow() -> None:
-    slow = recorded("{silent: 4}", "{says: sales}", "{transfer: answered}")
-    assert compare(BUSY, version(ask={"timeout": 3})).differences == ()
-    _, was, would, turn = differs(slow, version(ask={"timeout": 3}))
+    slow = recorded_log("{silent: 4}", "{says: sales}", "{transfer: answered}")
+    assert compare(BUSY, changed_version(ask={"timeout": 3})).differences == ()
+    _, was, would, turn = compare_logs(slow, changed_version(ask={"timeout": 3}))
     assert (was, turn) == ("the caller was still waited for", 1)
     assert would.startswith("the time would have run out at ")
 
 
 def test_a_prompt_that_can_no_longer_be_interrupted() -> None:
-    _, was, would, _ = differs(CUT_IN, version(ask={"barge_in": False}))
+    _, was, would, _ = compare_logs(CUT_IN, changed_version(ask={"barge_in": False}))
     assert "listen" in was
     assert "listen" not in would
 
 
 def test_a_call_that_would_end_earlier() -> None:
-    other = version(ask={"exits": {**NODES["ask"]["exits"], "sales": "bye"}})
-    _, was, would, _ = differs(BUSY, other)
+    other = changed_version(ask={"exits": {**NODES["ask"]["exits"], "sales": "bye"}})
+    _, was, would, _ = compare_logs(BUSY, other)
     assert (was, would) == ("rings sales", 'flow "Goodbye."')
 
 
 def test_masked_answers_end_it_here_too() -> None:
-    masked = tuple(msgspec.structs.replace(one, masked=type(one.event).__name__ == "Heard") for one in BUSY.exchanges)
-    found = compare(CallLog(BUSY.header, masked), version(bye={"text": "So long."}))
-    assert (found.ending, found.differences, found.turns) == ("masked", (), 0)
+    masked = tuple(
+        msgspec.structs.replace(one, masked=type(one.event).__name__ == "TranscriptReceived") for one in BUSY.exchanges
+    )
+    found = compare(CallLog(BUSY.header, masked), changed_version(bye={"text": "So long."}))
+    assert (found.verdict, found.differences, found.turn_count) == ("masked", (), 0)

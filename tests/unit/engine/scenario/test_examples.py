@@ -6,23 +6,25 @@ import msgspec
 import pytest
 
 from vocelio.engine.call_log.exchange import replay
-from vocelio.engine.call_log.log import CallLog, header, read, write
+from vocelio.engine.call_log.log import CallLog, build_header, decode_log, encode_log
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.nodes import TYPES
+from vocelio.engine.nodes import NODE_TYPES
 from vocelio.engine.replay.compare import compare
 from vocelio.engine.scenario import loader as scenario
-from vocelio.engine.scenario.call_script import script
-from vocelio.engine.scenario.report import render, run_all
-from vocelio.engine.scenario.runner import as_given, facts, run
+from vocelio.engine.scenario.call_script import build_call_script
+from vocelio.engine.scenario.report import format_report, run_all
+from vocelio.engine.scenario.runner import build_call_info, run_scenario, with_variables
 from vocelio.engine.scenario.steps import Scenario
-from vocelio.engine.session import Session
-from vocelio.engine.validation.flow_set import check_all
+from vocelio.engine.session import FlowSession
+from vocelio.engine.validation.flow_set import validate_all
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
-FILES = {path.stem: path for path in sorted(EXAMPLES.glob("*.json")) if Path(scenario.beside(path)).exists()}
-SCENARIOS = {name: scenario.load(Path(scenario.beside(path)).read_text("utf-8")) for name, path in FILES.items()}
+FILES = {path.stem: path for path in sorted(EXAMPLES.glob("*.json")) if Path(scenario.scenario_path(path)).exists()}
+SCENARIOS = {
+    name: scenario.load_scenarios(Path(scenario.scenario_path(path)).read_text("utf-8")) for name, path in FILES.items()
+}
 EVERY = [pytest.param(name, one, id=f"{name}: {one.name}") for name, listed in SCENARIOS.items() for one in listed]
-CHECKED = check_all({name: path.read_bytes() for name, path in FILES.items()})
+CHECKED = validate_all({name: path.read_bytes() for name, path in FILES.items()})
 
 
 def version(name: str) -> FlowVersion:
@@ -33,39 +35,42 @@ def version(name: str) -> FlowVersion:
 
 @pytest.mark.parametrize(("name", "one"), EVERY)
 def test_comes_true(name: str, one: Scenario) -> None:
-    result = run(version(name), one)
-    assert result.passed, render(run_all(version(name), [one]))
+    result = run_scenario(version(name), one)
+    assert result.passed, format_report(run_all(version(name), [one]))
     assert not result.problems
 
 
 @pytest.mark.parametrize(("name", "one"), EVERY)
 def test_its_call_can_be_replayed(name: str, one: Scenario) -> None:
-    called = as_given(version(name), one.given)
-    exchanges = run(version(name), one).exchanges
-    assert replay(called, facts(one.given), [exchange.event for exchange in exchanges]) == list(exchanges)
-    log = read(write(CallLog(header(called, facts(one.given)), exchanges)))
+    called = with_variables(version(name), one.setup)
+    exchanges = run_scenario(version(name), one).exchanges
+    assert replay(called, build_call_info(one.setup), [exchange.event for exchange in exchanges]) == list(exchanges)
+    log = decode_log(encode_log(CallLog(build_header(called, build_call_info(one.setup)), exchanges)))
     comparison = compare(log, called)
-    assert (comparison.same_version, comparison.ending, comparison.differences) == (True, "same", ())
+    assert (comparison.same_version, comparison.verdict, comparison.differences) == (True, "same", ())
 
 
 @pytest.mark.parametrize(("name", "one"), EVERY)
 def test_it_is_no_other_conversation_on_an_equal_version(name: str, one: Scenario) -> None:
     """What is compared by meaning finds no difference where there is none."""
-    called = as_given(version(name), one.given)
-    log = CallLog(header(FlowVersion("another", called.flow), facts(one.given)), run(version(name), one).exchanges)
+    called = with_variables(version(name), one.setup)
+    log = CallLog(
+        build_header(FlowVersion("another", called.flow), build_call_info(one.setup)),
+        run_scenario(version(name), one).exchanges,
+    )
     comparison = compare(log, called)
-    assert (comparison.same_version, comparison.ending, comparison.differences) == (False, "same", ())
+    assert (comparison.same_version, comparison.verdict, comparison.differences) == (False, "same", ())
 
 
 @pytest.mark.parametrize(("name", "one"), EVERY)
 def test_it_has_a_script(name: str, one: Scenario) -> None:
-    assert len(script(version(name), one).steps) == len(one.steps)
+    assert len(build_call_script(version(name), one).steps) == len(one.steps)
 
 
 @pytest.mark.parametrize(("name", "one"), EVERY)
 def test_its_checkpoints_stay_small(name: str, one: Scenario) -> None:
-    session = Session(as_given(version(name), one.given), facts(one.given))
-    for exchange in run(version(name), one).exchanges:
+    session = FlowSession(with_variables(version(name), one.setup), build_call_info(one.setup))
+    for exchange in run_scenario(version(name), one).exchanges:
         session.receive(exchange.event)
         assert len(msgspec.json.encode(session.checkpoint())) < 8_192
 
@@ -74,7 +79,7 @@ def test_its_checkpoints_stay_small(name: str, one: Scenario) -> None:
 def test_all_exits_are_covered(name: str) -> None:
     report = run_all(version(name), SCENARIOS[name])
     assert report.coverage.missed == ()
-    assert report.coverage.share == 1.0
+    assert report.coverage.ratio == 1.0
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -84,7 +89,7 @@ def test_there_is_nothing_to_warn_of(name: str) -> None:
 
 def test_there_is_an_example_of_every_node_type() -> None:
     """The file is named for it."""
-    assert {name.split("-")[0] for name in FILES} >= set(TYPES)
+    assert {name.split("-")[0] for name in FILES} >= set(NODE_TYPES)
     for name in FILES:
         types = {node.type for node in version(name).flow.nodes.values()}
-        assert name.split("-")[0] in types or name.split("-")[0] not in TYPES
+        assert name.split("-")[0] in types or name.split("-")[0] not in NODE_TYPES

@@ -98,13 +98,13 @@ def test_an_event_of_a_later_release_is_nothing_to_us():
     ],
 )
 def test_malformed(text):
-    with pytest.raises(messages.Malformed):
+    with pytest.raises(messages.MalformedMessage):
         messages.parse(text)
 
 
 @given(st.one_of(st.binary(), st.text(), st.recursive(st.none() | st.text(), st.lists).map(json.dumps)))
 def test_whatever_comes_is_a_message_or_malformed(text):
-    with suppress(messages.Malformed):
+    with suppress(messages.MalformedMessage):
         messages.parse(text)
 
 

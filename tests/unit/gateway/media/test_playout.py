@@ -7,21 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocelio.gateway.media.playout import (
-    LEAD,
-    PIECE,
-    Began,
-    Ended,
-    Interrupted,
+    CHUNK_BYTES,
+    MAX_LEAD_SECONDS,
     Playout,
+    PromptFinished,
+    PromptInterrupted,
+    PromptStarted,
     SendAudio,
     SendClear,
     SendMark,
 )
 
-SECOND = b"\x7e" * 8000
+SECOND_AUDIO = b"\x7e" * 8000
 
 
-class Twilio:
+class FakeTwilioBuffer:
     """What is buffered, what has been heard, which marks are due back. Time is given."""
 
     def __init__(self):
@@ -31,7 +31,7 @@ class Twilio:
         self.returned = deque()
         self.most = 0.0
 
-    def take(self, sends):
+    def receive(self, sends):
         for send in sends:
             match send:
                 case SendAudio(sound):
@@ -61,156 +61,156 @@ class Twilio:
             self.returned.append(self.buffer.popleft())
 
 
-def run(playout, twilio, seconds, *, step=0.02, marks=True):
+def run_playout(playout, twilio, seconds, *, step=0.02, marks=True):
     """Let time pass, polling whenever playout wants it, giving marks back as Twilio does."""
     events = []
     until = twilio.now + seconds
     while twilio.now < until - 1e-9:
-        twilio.take(playout.poll(twilio.now))
+        twilio.receive(playout.poll(twilio.now))
         while twilio.returned:
             name = twilio.returned.popleft()
             if marks:
-                playout.marked(name, twilio.now)
-        twilio.take(playout.poll(twilio.now))
+                playout.on_mark(name, twilio.now)
+        twilio.receive(playout.poll(twilio.now))
         events += playout.events()
         twilio.play(step)
     return events
 
 
-def prompt(playout, name, sound):
-    playout.begin(name)
+def add_prompt(playout, name, sound):
+    playout.start(name)
     playout.feed(name, sound)
     playout.finish(name)
 
 
 def test_a_prompt_from_begin_to_end():
-    playout, twilio = Playout(), Twilio()
-    prompt(playout, "p1", SECOND * 3)
-    events = run(playout, twilio, 4)
-    assert [type(event) for event in events] == [Began, Ended]
+    playout, twilio = Playout(), FakeTwilioBuffer()
+    add_prompt(playout, "p1", SECOND_AUDIO * 3)
+    events = run_playout(playout, twilio, 4)
+    assert [type(event) for event in events] == [PromptStarted, PromptFinished]
     assert events[0].at == 0
     assert events[1].at == pytest.approx(3.0, abs=0.05)
-    assert events[1].late == 0
-    assert events[1].marked
-    assert bytes(twilio.heard) == SECOND * 3
+    assert events[1].late_seconds == 0
+    assert events[1].mark_received
+    assert bytes(twilio.heard) == SECOND_AUDIO * 3
 
 
 def test_never_further_ahead_than_the_lead():
-    playout, twilio = Playout(), Twilio()
-    prompt(playout, "p1", SECOND * 30)
-    run(playout, twilio, 31)
-    assert LEAD - PIECE / 8000 <= twilio.most <= LEAD + 0.001
+    playout, twilio = Playout(), FakeTwilioBuffer()
+    add_prompt(playout, "p1", SECOND_AUDIO * 30)
+    run_playout(playout, twilio, 31)
+    assert MAX_LEAD_SECONDS - CHUNK_BYTES / 8000 <= twilio.most <= MAX_LEAD_SECONDS + 0.001
 
 
 def test_prompts_follow_one_another():
-    playout, twilio = Playout(), Twilio()
-    prompt(playout, "a", b"a" * 4000)
-    prompt(playout, "b", b"b" * 4000)
-    events = run(playout, twilio, 2)
+    playout, twilio = Playout(), FakeTwilioBuffer()
+    add_prompt(playout, "a", b"a" * 4000)
+    add_prompt(playout, "b", b"b" * 4000)
+    events = run_playout(playout, twilio, 2)
     assert [(type(event), event.prompt) for event in events] == [
-        (Began, "a"),
-        (Ended, "a"),
-        (Began, "b"),
-        (Ended, "b"),
+        (PromptStarted, "a"),
+        (PromptFinished, "a"),
+        (PromptStarted, "b"),
+        (PromptFinished, "b"),
     ]
     assert bytes(twilio.heard) == b"a" * 4000 + b"b" * 4000
 
 
 def test_sound_that_comes_late_is_a_counted_gap():
-    playout, twilio = Playout(), Twilio()
-    playout.begin("p1")
-    playout.feed("p1", SECOND)
-    run(playout, twilio, 1.5)
-    playout.feed("p1", SECOND)
+    playout, twilio = Playout(), FakeTwilioBuffer()
+    playout.start("p1")
+    playout.feed("p1", SECOND_AUDIO)
+    run_playout(playout, twilio, 1.5)
+    playout.feed("p1", SECOND_AUDIO)
     playout.finish("p1")
-    events = run(playout, twilio, 2)
-    assert events[-1].late == pytest.approx(0.5, abs=0.03)
+    events = run_playout(playout, twilio, 2)
+    assert events[-1].late_seconds == pytest.approx(0.5, abs=0.03)
 
 
 def test_clear_tells_what_was_heard():
-    playout, twilio = Playout(), Twilio()
-    prompt(playout, "p1", SECOND * 5)
-    run(playout, twilio, 1.5)
+    playout, twilio = Playout(), FakeTwilioBuffer()
+    add_prompt(playout, "p1", SECOND_AUDIO * 5)
+    run_playout(playout, twilio, 1.5)
     sends = playout.clear(twilio.now)
     assert sends == [SendClear()]
-    twilio.take(sends)
+    twilio.receive(sends)
     (event,) = playout.events()
-    assert isinstance(event, Interrupted)
-    assert event.heard == pytest.approx(1.5, abs=0.03)
-    assert run(playout, twilio, 3) == []
+    assert isinstance(event, PromptInterrupted)
+    assert event.heard_seconds == pytest.approx(1.5, abs=0.03)
+    assert run_playout(playout, twilio, 3) == []
     assert len(twilio.heard) == pytest.approx(12_000, abs=400)
 
 
 def test_the_marks_of_a_cleared_prompt_mean_nothing_for_the_next():
-    playout, twilio = Playout(), Twilio()
-    prompt(playout, "p1", SECOND)
-    twilio.take(playout.poll(0))
-    twilio.take(playout.clear(0.1))
-    prompt(playout, "p2", SECOND)
+    playout, twilio = Playout(), FakeTwilioBuffer()
+    add_prompt(playout, "p1", SECOND_AUDIO)
+    twilio.receive(playout.poll(0))
+    twilio.receive(playout.clear(0.1))
+    add_prompt(playout, "p2", SECOND_AUDIO)
     playout.events()
-    events = run(playout, twilio, 2)
-    assert [(type(event), event.prompt) for event in events] == [(Began, "p2"), (Ended, "p2")]
+    events = run_playout(playout, twilio, 2)
+    assert [(type(event), event.prompt) for event in events] == [(PromptStarted, "p2"), (PromptFinished, "p2")]
 
 
 def test_clear_before_anything_was_sent():
     playout = Playout()
-    playout.begin("p1")
+    playout.start("p1")
     assert playout.clear(1.0) == []
-    assert playout.events() == [Interrupted("p1", 1.0, 0.0, 0.0)]
+    assert playout.events() == [PromptInterrupted("p1", 1.0, 0.0, 0.0)]
 
 
 def test_marks_that_never_come_hit_the_deadline():
-    playout, twilio = Playout(grace=3.0), Twilio()
-    prompt(playout, "p1", SECOND)
-    events = run(playout, twilio, 3.9, marks=False)
+    playout, twilio = Playout(mark_grace_seconds=3.0), FakeTwilioBuffer()
+    add_prompt(playout, "p1", SECOND_AUDIO)
+    events = run_playout(playout, twilio, 3.9, marks=False)
     assert events == []
-    events = run(playout, twilio, 0.5, marks=False)
-    assert [type(event) for event in events] == [Began, Ended]
-    assert not events[1].marked
+    events = run_playout(playout, twilio, 0.5, marks=False)
+    assert [type(event) for event in events] == [PromptStarted, PromptFinished]
+    assert not events[1].mark_received
 
 
 def test_a_later_mark_ends_the_earlier_prompts_whose_marks_were_lost():
     playout = Playout()
-    prompt(playout, "a", SECOND)
-    prompt(playout, "b", SECOND)
+    add_prompt(playout, "a", SECOND_AUDIO)
+    add_prompt(playout, "b", SECOND_AUDIO)
     playout.poll(0)
-    playout.marked("b.end", 2.0)
+    playout.on_mark("b.end", 2.0)
     assert [(type(event), event.prompt) for event in playout.events()] == [
-        (Began, "a"),
-        (Ended, "a"),
-        (Began, "b"),
-        (Ended, "b"),
+        (PromptStarted, "a"),
+        (PromptFinished, "a"),
+        (PromptStarted, "b"),
+        (PromptFinished, "b"),
     ]
 
 
 @pytest.mark.parametrize("name", ["", "p1", "p9.end", "p1.middle", "....", "p1.end.end"])
 def test_marks_that_are_not_ours(name):
     playout = Playout()
-    prompt(playout, "p1", SECOND * 9)
+    add_prompt(playout, "p1", SECOND_AUDIO * 9)
     playout.poll(0)
-    playout.marked(name, 0.5)
+    playout.on_mark(name, 0.5)
     assert playout.events() == []
 
 
 def test_an_end_mark_before_its_time_is_not_believed():
     playout = Playout()
-    prompt(playout, "p1", SECOND * 9)
+    add_prompt(playout, "p1", SECOND_AUDIO * 9)
     playout.poll(0)
-    playout.marked("p1.end", 0.5)
+    playout.on_mark("p1.end", 0.5)
     assert playout.events() == []
 
 
 def test_an_empty_prompt_ends():
-    playout, twilio = Playout(), Twilio()
-    prompt(playout, "p1", b"")
-    assert [type(event) for event in run(playout, twilio, 0.1)] == [Began, Ended]
+    playout, twilio = Playout(), FakeTwilioBuffer()
+    add_prompt(playout, "p1", b"")
+    assert [type(event) for event in run_playout(playout, twilio, 0.1)] == [PromptStarted, PromptFinished]
 
 
 def test_a_synthesizer_may_run_ahead_only_so_far():
     playout = Playout()
-    playout.begin("p1")
+    playout.start("p1")
     assert playout.has_room("p1")
-    playout.feed("p1", SECOND * 20)
+    playout.feed("p1", SECOND_AUDIO * 20)
     assert not playout.has_room("p1")
     assert not playout.has_room("gone")
 
@@ -220,30 +220,32 @@ chunks = st.lists(st.binary(min_size=1, max_size=9000), max_size=6)
 
 @given(st.lists(chunks, max_size=5), st.sampled_from([0.02, 0.1, 0.5, 1.7]))
 def test_everything_is_heard_once_in_order_however_slowly_it_is_polled(prompts, step):
-    playout, twilio = Playout(), Twilio()
+    playout, twilio = Playout(), FakeTwilioBuffer()
     for number, sounds in enumerate(prompts):
-        playout.begin(f"p{number}")
+        playout.start(f"p{number}")
         for sound in sounds:
             playout.feed(f"p{number}", sound)
         playout.finish(f"p{number}")
     total = b"".join(b"".join(sounds) for sounds in prompts)
-    events = run(playout, twilio, len(total) / 8000 + 4 * step + 0.1, step=step)
+    events = run_playout(playout, twilio, len(total) / 8000 + 4 * step + 0.1, step=step)
     assert bytes(twilio.heard) == total
-    assert [event.prompt for event in events if isinstance(event, Ended)] == [f"p{n}" for n in range(len(prompts))]
-    assert twilio.most <= LEAD + 0.001
+    assert [event.prompt for event in events if isinstance(event, PromptFinished)] == [
+        f"p{n}" for n in range(len(prompts))
+    ]
+    assert twilio.most <= MAX_LEAD_SECONDS + 0.001
     assert playout.next_poll() is None
 
 
 @given(st.lists(chunks, min_size=1, max_size=4), st.floats(0, 4))
 def test_after_a_clear_every_prompt_has_ended_or_was_interrupted_and_nothing_follows(prompts, when):
-    playout, twilio = Playout(), Twilio()
+    playout, twilio = Playout(), FakeTwilioBuffer()
     for number, sounds in enumerate(prompts):
-        prompt(playout, f"p{number}", b"".join(sounds))
-    events = run(playout, twilio, when)
-    twilio.take(playout.clear(twilio.now))
+        add_prompt(playout, f"p{number}", b"".join(sounds))
+    events = run_playout(playout, twilio, when)
+    twilio.receive(playout.clear(twilio.now))
     events += playout.events()
-    over = [event.prompt for event in events if isinstance(event, Ended | Interrupted)]
+    over = [event.prompt for event in events if isinstance(event, PromptFinished | PromptInterrupted)]
     assert over == [f"p{number}" for number in range(len(prompts))]
-    assert run(playout, twilio, 5) == []
-    heard = sum(event.heard for event in events if isinstance(event, Interrupted))
+    assert run_playout(playout, twilio, 5) == []
+    heard = sum(event.heard_seconds for event in events if isinstance(event, PromptInterrupted))
     assert heard <= len(twilio.heard) / 8000 + 0.03

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vocelio.gateway.media import messages
-from vocelio.gateway.media.stream import MediaStream, State, StreamError
+from vocelio.gateway.media.stream import MediaStream, StreamError, StreamState
 
 SID, ACCOUNT, CALL = "MZ" + "1" * 32, "AC" + "2" * 32, "CA" + "3" * 32
 CONNECTED = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
 
 
-def start(sequence=1, **changes):
+def start_message(sequence=1, **changes):
     facts = {
         "accountSid": ACCOUNT,
         "streamSid": SID,
@@ -25,25 +25,25 @@ def start(sequence=1, **changes):
     return json.dumps({"event": "start", "sequenceNumber": str(sequence), "streamSid": SID, "start": facts})
 
 
-def media(sequence, track="inbound"):
+def media_message(sequence, track="inbound"):
     body = {"track": track, "chunk": "1", "timestamp": "0", "payload": "/////w=="}
     return json.dumps({"event": "media", "sequenceNumber": str(sequence), "streamSid": SID, "media": body})
 
 
-def mark(sequence):
+def mark_message(sequence):
     return json.dumps({"event": "mark", "sequenceNumber": str(sequence), "streamSid": SID, "mark": {"name": "m"}})
 
 
-def dtmf(sequence):
+def dtmf_message(sequence):
     body = {"track": "inbound_track", "digit": "5"}
     return json.dumps({"event": "dtmf", "sequenceNumber": str(sequence), "streamSid": SID, "dtmf": body})
 
 
-def stop(sequence):
+def stop_message(sequence):
     return json.dumps({"event": "stop", "sequenceNumber": str(sequence), "streamSid": SID, "stop": {}})
 
 
-def fed(*texts):
+def fed_stream(*texts):
     stream = MediaStream()
     for text in texts:
         stream.receive(text)
@@ -51,46 +51,57 @@ def fed(*texts):
 
 
 def test_a_whole_stream():
-    stream = fed(CONNECTED, start(1), media(2), dtmf(3), mark(4), media(5), stop(6))
-    assert stream.state is State.STOPPED
-    assert stream.missing == 0
+    stream = fed_stream(
+        CONNECTED,
+        start_message(1),
+        media_message(2),
+        dtmf_message(3),
+        mark_message(4),
+        media_message(5),
+        stop_message(6),
+    )
+    assert stream.state is StreamState.STOPPED
+    assert stream.missing_messages == 0
 
 
 @pytest.mark.parametrize(
     "texts",
     [
-        (start(),),
-        (media(1),),
+        (start_message(),),
+        (media_message(1),),
         (CONNECTED, CONNECTED),
-        (CONNECTED, media(1)),
-        (CONNECTED, mark(1)),
-        (CONNECTED, start(1), start(2)),
-        (CONNECTED, start(1), CONNECTED),
-        (CONNECTED, start(1), stop(2), media(3)),
-        (CONNECTED, start(1), stop(2), stop(3)),
+        (CONNECTED, media_message(1)),
+        (CONNECTED, mark_message(1)),
+        (CONNECTED, start_message(1), start_message(2)),
+        (CONNECTED, start_message(1), CONNECTED),
+        (CONNECTED, start_message(1), stop_message(2), media_message(3)),
+        (CONNECTED, start_message(1), stop_message(2), stop_message(3)),
     ],
 )
 def test_messages_out_of_place(texts):
     with pytest.raises(StreamError, match="may not come while") as caught:
-        fed(*texts)
+        fed_stream(*texts)
     assert caught.value.code == 1002
 
 
 def test_sequence_numbers_never_go_back():
     with pytest.raises(StreamError, match="sequence number 2 after 3") as caught:
-        fed(CONNECTED, start(1), media(3), media(2))
+        fed_stream(CONNECTED, start_message(1), media_message(3), media_message(2))
     assert caught.value.code == 1002
     with pytest.raises(StreamError):
-        fed(CONNECTED, start(1), media(2), media(2))
+        fed_stream(CONNECTED, start_message(1), media_message(2), media_message(2))
 
 
 def test_gaps_are_counted():
-    assert fed(CONNECTED, start(1), media(5), media(6), media(10)).missing == 6
+    assert (
+        fed_stream(CONNECTED, start_message(1), media_message(5), media_message(6), media_message(10)).missing_messages
+        == 6
+    )
 
 
 def test_malformed_messages():
     with pytest.raises(StreamError, match="malformed") as caught:
-        fed(CONNECTED, start(1), "{")
+        fed_stream(CONNECTED, start_message(1), "{")
     assert caught.value.code == 1007
 
 
@@ -98,20 +109,20 @@ def test_audio_of_another_kind():
     for change in ({"encoding": "audio/opus"}, {"sampleRate": 16000}, {"channels": 2}):
         form = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1} | change
         with pytest.raises(StreamError, match="not mu-law") as caught:
-            fed(CONNECTED, start(mediaFormat=form))
+            fed_stream(CONNECTED, start_message(mediaFormat=form))
         assert caught.value.code == 1003
 
 
 def test_our_own_voice_on_another_track_is_not_the_caller():
-    stream = fed(CONNECTED, start(1))
-    assert stream.receive(media(2, track="outbound")) is None
-    assert isinstance(stream.receive(media(3)), messages.Media)
+    stream = fed_stream(CONNECTED, start_message(1))
+    assert stream.receive(media_message(2, track="outbound")) is None
+    assert isinstance(stream.receive(media_message(3)), messages.Media)
 
 
-@given(st.lists(st.sampled_from([CONNECTED, start(1), "{}", '{"event":"new"}'])), st.lists(st.integers(0, 9)))
+@given(st.lists(st.sampled_from([CONNECTED, start_message(1), "{}", '{"event":"new"}'])), st.lists(st.integers(0, 9)))
 def test_any_order_gives_messages_or_a_stream_error(texts, numbers):
     stream = MediaStream()
-    later = [kind(number) for number in numbers for kind in (media, mark, dtmf, stop)]
+    later = [kind(number) for number in numbers for kind in (media_message, mark_message, dtmf_message, stop_message)]
     try:
         for text in [*texts, *later]:
             stream.receive(text)

@@ -1,76 +1,76 @@
 """A message: where it begins and ends, and what is left out of it."""
 
-from vocelio.gateway.media.voicemail import Voicemail
+from vocelio.gateway.media.voicemail import VoicemailTrimmer
 
-FRAME = 160
+FRAME_BYTES = 160
 
 
-def hear(mail, seconds, byte=b"w"):
+def feed(mail, seconds, byte=b"w"):
     """So much sound, as long as the message lasts: what is kept of it."""
     kept = b""
     for _ in range(round(seconds / 0.02)):
-        if mail.over:
+        if mail.is_over:
             break
-        kept += mail.hear(byte * FRAME)
+        kept += mail.on_audio(byte * FRAME_BYTES)
     return kept
 
 
-def at(seconds):
+def to_bytes(seconds):
     return round(seconds * 8000)
 
 
-def message(silence=2.0, longest=10.0, speaking=False):
-    return Voicemail(silence, longest, speaking=speaking)
+def make_trimmer(silence=2.0, longest=10.0, speaking=False):
+    return VoicemailTrimmer(silence, longest, speaking=speaking)
 
 
 def test_a_caller_who_says_nothing():
-    mail = message()
-    assert hear(mail, 5, b"s") == b""
-    assert mail.over
+    mail = make_trimmer()
+    assert feed(mail, 5, b"s") == b""
+    assert mail.is_over
 
 
 def test_a_message_without_the_silence_around_it():
-    mail = message()
-    kept = hear(mail, 1.5, b"s")
-    mail.voice()
-    kept += hear(mail, 3)
-    mail.quiet(0.6)  # the detector says so when it has been silent for a while
-    kept += hear(mail, 5, b"s")
-    assert mail.over
-    assert kept == b"s" * at(0.5) + b"w" * at(3)
+    mail = make_trimmer()
+    kept = feed(mail, 1.5, b"s")
+    mail.on_voice()
+    kept += feed(mail, 3)
+    mail.on_silence(0.6)  # the detector says so when it has been silent for a while
+    kept += feed(mail, 5, b"s")
+    assert mail.is_over
+    assert kept == b"s" * to_bytes(0.5) + b"w" * to_bytes(3)
 
 
 def test_a_pause_is_part_of_it():
-    mail = message()
-    mail.voice()
-    kept = hear(mail, 1)
-    mail.quiet(0.0)
-    kept += hear(mail, 1.5, b"s")
-    assert not mail.over
-    assert kept.endswith(b"w" + b"s" * at(0.5)), "as much as may be its end"
-    mail.voice()
-    kept += hear(mail, 1)
-    assert kept == b"w" * at(1) + b"s" * at(1.5) + b"w" * at(1)
+    mail = make_trimmer()
+    mail.on_voice()
+    kept = feed(mail, 1)
+    mail.on_silence(0.0)
+    kept += feed(mail, 1.5, b"s")
+    assert not mail.is_over
+    assert kept.endswith(b"w" + b"s" * to_bytes(0.5)), "as much as may be its end"
+    mail.on_voice()
+    kept += feed(mail, 1)
+    assert kept == b"w" * to_bytes(1) + b"s" * to_bytes(1.5) + b"w" * to_bytes(1)
 
 
 def test_the_longest_message():
-    mail = message(longest=3)
-    mail.voice()
-    assert len(hear(mail, 5)) == at(3)
-    assert mail.over
+    mail = make_trimmer(longest=3)
+    mail.on_voice()
+    assert len(feed(mail, 5)) == to_bytes(3)
+    assert mail.is_over
 
 
 def test_who_speaks_already_is_heard_from_the_first_sound():
-    mail = message(speaking=True)
-    assert hear(mail, 1) == b"w" * at(1)
+    mail = make_trimmer(speaking=True)
+    assert feed(mail, 1) == b"w" * to_bytes(1)
 
 
 def test_the_silence_counts_from_the_last_voice():
-    mail = message(silence=2)
-    mail.voice()
-    hear(mail, 2)
-    mail.quiet(0.6)
-    hear(mail, 1.38, b"s")
-    assert not mail.over
-    hear(mail, 0.02, b"s")
-    assert mail.over
+    mail = make_trimmer(silence=2)
+    mail.on_voice()
+    feed(mail, 2)
+    mail.on_silence(0.6)
+    feed(mail, 1.38, b"s")
+    assert not mail.is_over
+    feed(mail, 0.02, b"s")
+    assert mail.is_over

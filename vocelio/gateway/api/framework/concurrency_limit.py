@@ -8,53 +8,55 @@ answer those who have long gone.
 import asyncio
 from types import TracebackType
 
-from vocelio.gateway.errors import Busy
+from vocelio.gateway.errors import Overloaded
 
-AT_ONCE = 8  # of the pool's 20 connections
-WAIT_SECONDS = 3.0  # for a place: some hundred questions are answered by then, if the database is well
+MAX_CONCURRENT_REQUESTS = 8  # of the pool's 20 connections
+ACQUIRE_TIMEOUT_SECONDS = 3.0  # for a place: some hundred questions are answered by then, if the database is well
 
 
-class Place:
+class Slot:
     """One request's: ``async with`` takes it, and has left it at the end."""
 
-    def __init__(self, free: asyncio.Semaphore, seconds: float) -> None:
-        self._free, self._seconds = free, seconds
-        self._taken = False
+    def __init__(self, semaphore: asyncio.Semaphore, timeout_seconds: float) -> None:
+        self._semaphore, self._timeout_seconds = semaphore, timeout_seconds
+        self._acquired = False
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait for it. Raises Busy when that takes too long."""
-        if self._taken:
+        if self._acquired:
             return
         try:
-            async with asyncio.timeout(self._seconds):
-                await self._free.acquire()
+            async with asyncio.timeout(self._timeout_seconds):
+                await self._semaphore.acquire()
         except TimeoutError:
-            raise Busy from None
-        self._taken = True
+            raise Overloaded from None
+        self._acquired = True
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """Let another have it. Harmless to whoever has none."""
-        if self._taken:
-            self._taken = False
-            self._free.release()
+        if self._acquired:
+            self._acquired = False
+            self._semaphore.release()
 
     async def __aenter__(self) -> None:
         """Take it. Raises Busy."""
-        await self.take()
+        await self.acquire()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Leave it."""
-        self.leave()
+        self.release()
 
 
-class Places:
+class ConcurrencyLimiter:
     """``count`` of them; whoever waits for one does so for as many ``seconds`` at most."""
 
-    def __init__(self, count: int = AT_ONCE, seconds: float = WAIT_SECONDS) -> None:
-        self._free, self._seconds = asyncio.Semaphore(count), seconds
+    def __init__(
+        self, max_concurrent: int = MAX_CONCURRENT_REQUESTS, timeout_seconds: float = ACQUIRE_TIMEOUT_SECONDS
+    ) -> None:
+        self._semaphore, self._timeout_seconds = asyncio.Semaphore(max_concurrent), timeout_seconds
 
-    def one(self) -> Place:
+    def slot(self) -> Slot:
         """For one request, to be taken."""
-        return Place(self._free, self._seconds)
+        return Slot(self._semaphore, self._timeout_seconds)

@@ -15,21 +15,21 @@ import msgspec
 from starlette.requests import HTTPConnection, Request
 
 from vocelio.engine import decoding
-from vocelio.engine.diagnostics import Report, short
-from vocelio.gateway.api.framework.operation import Answer, Context, Handler
-from vocelio.gateway.errors import BadRequest, Invalid, NotFound, TooLarge, Unsupported
+from vocelio.engine.diagnostics import Diagnostics, truncate
+from vocelio.gateway.api.framework.operation import ApiResponse, Handler, RequestContext
+from vocelio.gateway.errors import BadRequest, ContentTooLarge, NotFound, UnprocessableContent, UnsupportedMediaType
 
-BODY_SECONDS = 60.0  # a sound of 30 MB at 4 Mbit/s
-LONGEST_QUERY = 4_096  # characters
-DEEPEST = 50  # levels of a body: departments have five, and a flow is checked on its own
+BODY_TIMEOUT_SECONDS = 60.0  # a sound of 30 MB at 4 Mbit/s
+MAX_QUERY_LENGTH = 4_096  # characters
+MAX_BODY_DEPTH = 50  # levels of a body: departments have five, and a flow is checked on its own
 NOT_GIVEN = inspect.Parameter.empty
 
 _ETAG = re.compile(r'(?:W/)?"([1-9][0-9]{0,8})"', re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
-class Signature:
+class HandlerSignature:
     """What a handler wants and gives, by its annotations."""
 
     handler: Handler
@@ -38,20 +38,20 @@ class Signature:
     def hints(self) -> dict[str, Any]:
         """By name; the context is left out."""
         hints = get_type_hints(self.handler, include_extras=True)
-        return {name: hint for name, hint in hints.items() if hint is not Context}
+        return {name: hint for name, hint in hints.items() if hint is not RequestContext}
 
     @property
-    def path(self) -> dict[str, Any]:
+    def path_params(self) -> dict[str, Any]:
         """The parts of the path."""
         return {name: hint for name, hint in self.hints.items() if name not in ("body", "query", "return")}
 
     @property
-    def query(self) -> type[msgspec.Struct] | None:
+    def query_type(self) -> type[msgspec.Struct] | None:
         """What may stand behind the question mark."""
         return self.hints.get("query")
 
     @property
-    def body(self) -> Any:
+    def body_type(self) -> Any:
         """What the body is, None if there is none."""
         return self.hints.get("body")
 
@@ -61,89 +61,91 @@ class Signature:
         return inspect.signature(self.handler).parameters["body"].default
 
     @property
-    def answers(self) -> Any:
+    def response_type(self) -> Any:
         """What it gives, without the Answer around it."""
         found = self.hints["return"]
-        return get_args(found)[0] if get_origin(found) is Answer else found
+        return get_args(found)[0] if get_origin(found) is ApiResponse else found
 
 
-def path_part(hint: Any, text: str) -> Any:
+def decode_path_param(hint: Any, text: str) -> Any:
     """A part of the path. Raises NotFound."""
     try:
-        if _CONTROL.search(text):
+        if _CONTROL_CHARACTER.search(text):
             raise NotFound
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError:
         raise NotFound from None
 
 
-def query(kind: type[msgspec.Struct], request: HTTPConnection) -> Any:
+def decode_query(query_type: type[msgspec.Struct], request: HTTPConnection) -> Any:
     """What stands behind the question mark. Raises Invalid."""
-    if len(request.url.query) > LONGEST_QUERY:
-        raise Invalid(f"What stands behind the question mark has more than {LONGEST_QUERY} characters.")
-    report, made = Report(), dict[str, Any]()
-    hints = decoding.hints(kind)
-    fields = {field.encode_name: field for field in decoding.declared(kind)}
+    if len(request.url.query) > MAX_QUERY_LENGTH:
+        raise UnprocessableContent(f"What stands behind the question mark has more than {MAX_QUERY_LENGTH} characters.")
+    report, made = Diagnostics(), dict[str, Any]()
+    hints = decoding.field_types(query_type)
+    fields = {field.encode_name: field for field in decoding.struct_fields(query_type)}
     given = request.query_params.multi_items()
     for name, text in given:
         if name not in fields:
-            report.unknown(short(name), "unknown-field", f"`{short(name)}` cannot be asked for", name, fields)
+            report.unknown_word(
+                truncate(name), "unknown-field", f"`{truncate(name)}` cannot be asked for", name, fields
+            )
         elif fields[name].name in made:
             report.error(name, "repeated", "this can be given only once")
         else:
-            made[fields[name].name] = _from_text(hints[fields[name].name], name, text, report)
+            made[fields[name].name] = _decode_text(hints[fields[name].name], name, text, report)
     for name, field in fields.items():
         if field.required and field.name not in made:
             report.error(name, "missing", f"`{name}` is needed behind the question mark")
-    if report.failed:
-        raise Invalid("The request asks for what cannot be.", report.problems)
-    return kind(**made)
+    if report.has_errors:
+        raise UnprocessableContent("The request asks for what cannot be.", report.by_path)
+    return query_type(**made)
 
 
-def no_query(request: Request) -> None:
+def reject_query(request: Request) -> None:
     """Nothing may stand behind the question mark. Raises Invalid."""
-    query(_Nothing, request)
+    decode_query(_EmptyQuery, request)
 
 
-class _Nothing(msgspec.Struct):
+class _EmptyQuery(msgspec.Struct):
     pass
 
 
-def _from_text(hint: Any, name: str, text: str, report: Report) -> Any:
-    if _CONTROL.search(text):
-        report.error(name, "value", "control characters are not possible")
+def _decode_text(hint: Any, name: str, text: str, diagnostics: Diagnostics) -> Any:
+    if _CONTROL_CHARACTER.search(text):
+        diagnostics.error(name, "value", "control characters are not possible")
         return None
     try:
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError as error:
         message = str(error)
-        report.error(name, "value", message[:1].lower() + message[1:])
+        diagnostics.error(name, "value", message[:1].lower() + message[1:])
         return None
 
 
-async def raw_body(request: Request, limit: int) -> bytes:
+async def read_body(request: Request, max_bytes: int) -> bytes:
     """The body. Raises TooLarge as soon as it is, whatever the Content-Length says; BadRequest when it takes ages."""
     pieces, size = [], 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
             async for piece in request.stream():
                 size += len(piece)
-                if size > limit:
-                    raise TooLarge(f"The body has more than {limit} bytes.")
+                if size > max_bytes:
+                    raise ContentTooLarge(f"The body has more than {max_bytes} bytes.")
                 pieces.append(piece)
     except TimeoutError:
-        raise BadRequest(f"The body has not come within {BODY_SECONDS:.0f} seconds.") from None
+        raise BadRequest(f"The body has not come within {BODY_TIMEOUT_SECONDS:.0f} seconds.") from None
     return b"".join(pieces)
 
 
-def check_media(headers: Mapping[str, str], media: str) -> None:
+def require_content_type(headers: Mapping[str, str], content_type: str) -> None:
     """Whether the body is of that type. Raises Unsupported."""
     given = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if given != media:
-        raise Unsupported(f"The body is to be {media}: say so in the header Content-Type.")
+    if given != content_type:
+        raise UnsupportedMediaType(f"The body is to be {content_type}: say so in the header Content-Type.")
 
 
-def json_body(hint: Any, raw: bytes) -> Any:
+def decode_json_body(hint: Any, raw: bytes) -> Any:
     """The body as its annotation says. Raises BadRequest when it is no JSON, Invalid for what is wrong in it."""
     try:
         value = msgspec.json.decode(raw)
@@ -151,37 +153,37 @@ def json_body(hint: Any, raw: bytes) -> Any:
         raise BadRequest(f"The body is no JSON: {error}") from None
     except RecursionError:
         raise BadRequest("The body is nested too deeply.") from None
-    report = Report()
-    _check_texts(value, "", report, DEEPEST)
-    made = decoding.INVALID if report.failed else decoding.convert(hint, value, "", report)
-    if report.failed:
-        raise Invalid("Some fields are wrong.", report.problems)
+    report = Diagnostics()
+    _check_strings(value, "", report, MAX_BODY_DEPTH)
+    made = decoding.INVALID if report.has_errors else decoding.decode(hint, value, "", report)
+    if report.has_errors:
+        raise UnprocessableContent("Some fields are wrong.", report.by_path)
     return made
 
 
-def _check_texts(value: Any, path: str, report: Report, deeper: int) -> None:
+def _check_strings(value: Any, path: str, diagnostics: Diagnostics, levels_left: int) -> None:
     """No text may have a NUL character: PostgreSQL cannot keep it, and SQLite would."""
-    if deeper == 0:
-        report.error(path, "too-deep", f"there are more than {DEEPEST} levels")
+    if levels_left == 0:
+        diagnostics.error(path, "too-deep", f"there are more than {MAX_BODY_DEPTH} levels")
     elif isinstance(value, str) and "\0" in value:
-        report.error(path, "value", "the character NUL is not possible")
+        diagnostics.error(path, "value", "the character NUL is not possible")
     elif isinstance(value, dict):
         for name, inner in value.items():
-            _check_texts(name, path, report, deeper)
-            _check_texts(inner, f"{path}.{short(name)}" if path else short(name), report, deeper - 1)
+            _check_strings(name, path, diagnostics, levels_left)
+            _check_strings(inner, f"{path}.{truncate(name)}" if path else truncate(name), diagnostics, levels_left - 1)
     elif isinstance(value, list):
         for place, inner in enumerate(value):
-            _check_texts(inner, f"{path}[{place}]", report, deeper - 1)
+            _check_strings(inner, f"{path}[{place}]", diagnostics, levels_left - 1)
 
 
-def if_match(values: Sequence[str]) -> int | None:
+def parse_if_match(headers: Sequence[str]) -> int | None:
     """The revision that the header If-Match names, None without one. Raises BadRequest.
 
     `*`, whatever there is, is refused: it would overwrite what the client has not seen.
     """
-    if not values:
+    if not headers:
         return None
-    match = _ETAG.fullmatch(values[0])
-    if match is None or len(values) > 1:
+    match = _ETAG.fullmatch(headers[0])
+    if match is None or len(headers) > 1:
         raise BadRequest('If-Match is one ETag as it was given, such as "3".')
     return int(match[1])

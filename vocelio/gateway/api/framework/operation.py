@@ -15,24 +15,24 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
-from vocelio.gateway.api.framework.authentication import Entrance
-from vocelio.gateway.api.framework.concurrency_limit import Place, Places
-from vocelio.gateway.api.framework.websocket_tickets import Tickets
-from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.api.framework.authentication import AccessRule
+from vocelio.gateway.api.framework.concurrency_limit import ConcurrencyLimiter, Slot
+from vocelio.gateway.api.framework.websocket_tickets import WebSocketTickets
+from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.model.roles import Permission
-from vocelio.gateway.prompts.render_worker import Renderer
-from vocelio.gateway.recordings.service import Recordings
+from vocelio.gateway.prompts.render_worker import PromptRenderWorker
+from vocelio.gateway.recordings.service import RecordingService
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.pagination import LONGEST_CURSOR
-from vocelio.gateway.twilio.provisioning.worker import Registrar
+from vocelio.gateway.store.db.pagination import MAX_CURSOR_LENGTH
+from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
 
-T = TypeVar("T")
+BodyT = TypeVar("BodyT")
 
 
 @dataclass(frozen=True)
-class Context:
+class RequestContext:
     """What a handler works with. ``if_match`` is the revision that the client has seen, where it says so.
 
     ``range`` is the header of that name: a handler may give a part only. Without a ``renderer`` nothing is rendered
@@ -41,19 +41,19 @@ class Context:
     """
 
     database: Database
-    vault: Vault
-    calls: Calls
+    cipher: SecretCipher
+    calls: CallRegistry
     actor: Actor
     if_match: int | None = None
-    accept: str = "application/json"
-    registrar: Registrar | None = None
-    range: str = ""
-    renderer: Renderer | None = None
-    tickets: Tickets = field(default_factory=Tickets)
-    place: Place = field(default_factory=Places().one)
+    accept_header: str = "application/json"
+    provisioner: NumberProvisioner | None = None
+    range_header: str = ""
+    render_worker: PromptRenderWorker | None = None
+    tickets: WebSocketTickets = field(default_factory=WebSocketTickets)
+    slot: Slot = field(default_factory=ConcurrencyLimiter().slot)
 
     @property
-    def recordings(self) -> Recordings:
+    def recordings(self) -> RecordingService:
         """Where recorded sound is."""
         return self.calls.services.recordings
 
@@ -64,18 +64,18 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Answer(Generic[T]):
+class ApiResponse(Generic[BodyT]):
     """An answer with a status of its own, the ETag of a revision, or the place of what was made.
 
     A body of bytes goes out as it is, and is of the type ``media``. ``stream`` goes out in its place, bit by bit: what
     is too long for one piece. Then ``headers`` say how long it is.
     """
 
-    body: T
+    body: BodyT
     status: int = 200
     etag: int | None = None
     location: str = ""
-    media: str = "application/json"
+    media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     stream: AsyncIterator[bytes] | None = None
 
@@ -99,22 +99,22 @@ class Operation:
     path: str
     permission: Permission | None
     handler: Handler
-    tenant: bool = True
+    requires_tenant: bool = True
     conditional: bool = False
-    raw: str = ""
-    limit: int = 65_536
-    statuses: tuple[int, ...] = ()
-    media: tuple[str, ...] = ()
-    twilio: bool = False
+    content_type: str = ""
+    max_body_bytes: int = 65_536
+    success_statuses: tuple[int, ...] = ()
+    response_types: tuple[str, ...] = ()
+    calls_twilio: bool = False
 
     @property
-    def entrance(self) -> Entrance:
+    def access_rule(self) -> AccessRule:
         """What the gate has to know of it."""
-        return Entrance(self.permission, self.tenant)
+        return AccessRule(self.permission, self.requires_tenant)
 
 
-class Page(msgspec.Struct, frozen=True):
+class PageQuery(msgspec.Struct, frozen=True):
     """What every list can be asked for: at most ``limit`` rows, from behind ``cursor``."""
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, Meta(max_length=LONGEST_CURSOR)] = ""
+    cursor: Annotated[str, Meta(max_length=MAX_CURSOR_LENGTH)] = ""

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 import msgspec
 from starlette.responses import Response
 
-from vocelio.engine.diagnostics import Problem
-from vocelio.gateway.errors import Refused, StoreUnavailable, TooMany, Unauthorized
+from vocelio.engine.diagnostics import Diagnostic
+from vocelio.gateway.errors import ApiError, DatabaseUnavailable, TooManyRequests, Unauthorized
 
-MEDIA = "application/problem+json"
-STORE_SECONDS = 5  # after which another try is worth it
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 5  # after which another try is worth it
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,33 +24,33 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     detail: str
     request_id: str
-    errors: list[Problem] = []
+    errors: list[Diagnostic] = []
 
 
-def refusal(error: Refused, request: str) -> Response:
+def problem_response(error: ApiError, request_id: str) -> Response:
     """A refusal's answer."""
-    return problem(error.status, error.title, str(error), request, list(error.errors), _headers(error))
+    return build_problem(error.status, error.title, str(error), request_id, list(error.errors), _error_headers(error))
 
 
-def problem(
+def build_problem(
     status: int,
     title: str,
     detail: str,
-    request: str,
-    errors: list[Problem] | None = None,
+    request_id: str,
+    errors: list[Diagnostic] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """The answer."""
-    details = ProblemDetails(title=title, status=status, detail=detail, request_id=request, errors=errors or [])
-    return Response(msgspec.json.encode(details), status, headers, MEDIA)
+    details = ProblemDetails(title=title, status=status, detail=detail, request_id=request_id, errors=errors or [])
+    return Response(msgspec.json.encode(details), status, headers, PROBLEM_MEDIA_TYPE)
 
 
-def _headers(error: Refused) -> dict[str, str]:
+def _error_headers(error: ApiError) -> dict[str, str]:
     match error:
         case Unauthorized():
             return {"WWW-Authenticate": "Bearer"}
-        case TooMany():
-            return {"Retry-After": str(math.ceil(error.seconds))}
-        case StoreUnavailable():
-            return {"Retry-After": str(STORE_SECONDS)}
+        case TooManyRequests():
+            return {"Retry-After": str(math.ceil(error.retry_after_seconds))}
+        case DatabaseUnavailable():
+            return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}

@@ -1,9 +1,9 @@
 """/v1/analytics."""
 
-from vocelio.gateway.api.framework.operation import Context
-from vocelio.gateway.store.calls.analytics import Analytics, Asked, analysed
+from vocelio.gateway.api.framework.operation import RequestContext
+from vocelio.gateway.store.calls.analytics import Analytics, AnalyticsQuery, get_analytics
 
 
-async def analytics(context: Context, *, query: Asked) -> Analytics:
+async def get_flow_analytics(context: RequestContext, *, query: AnalyticsQuery) -> Analytics:
     """How the flows did in a period: calls, outcomes, times, latencies, exits and cost, overall and by flow."""
-    return await analysed(context.database, context.tenant, query, context.actor.at)
+    return await get_analytics(context.database, context.tenant, query, context.actor.now)

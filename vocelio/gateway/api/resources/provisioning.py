@@ -2,66 +2,66 @@
 
 import msgspec
 
-from vocelio.gateway.api.framework.operation import Answer, Context, Page
-from vocelio.gateway.crypto.encryption import VaultError
+from vocelio.gateway.api.framework.operation import ApiResponse, PageQuery, RequestContext
+from vocelio.gateway.crypto.encryption import DecryptionError
 from vocelio.gateway.errors import Conflict
 from vocelio.gateway.model.types import PhoneNumber
 from vocelio.gateway.store.provisioning import views
 from vocelio.gateway.twilio.provisioning import drift
 from vocelio.gateway.twilio.provisioning import import_numbers as number_import
-from vocelio.gateway.twilio.provisioning.drift import Registrations
-from vocelio.gateway.twilio.provisioning.import_numbers import Imported, Offered, ToImport
-from vocelio.gateway.twilio.provisioning.worker import Registrar
+from vocelio.gateway.twilio.provisioning.drift import NumberProvisioningPage
+from vocelio.gateway.twilio.provisioning.import_numbers import AccountNumberInfo, ImportRequest, ImportResult
+from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ProvisioningQueued(msgspec.Struct, frozen=True):
     """The numbers that are set anew in the background. What comes of it is at /v1/registrations."""
 
     numbers: list[str]
 
 
-async def every(context: Context, *, query: Page) -> Registrations:
+async def list_provisioning(context: RequestContext, *, query: PageQuery) -> NumberProvisioningPage:
     """The tenant's numbers: what each is to be set to at Twilio, what it is set to there, and the difference."""
-    return await drift.check(_registrar(context).desk, context.tenant, query.limit, query.cursor)
+    return await drift.compare(_require_provisioner(context).context, context.tenant, query.limit, query.cursor)
 
 
-async def repair(context: Context) -> Answer[Asked]:
+async def repair_provisioning(context: RequestContext) -> ApiResponse[ProvisioningQueued]:
     """Set all numbers anew that are not as they should be at Twilio."""
-    registrar = _registrar(context)
-    wanting = await drift.needing_repair(registrar.desk, context.tenant)
-    asked = await views.all_again(context.database, context.actor, wanting)
-    registrar.wake()
-    return Answer(Asked(asked), status=202)
+    registrar = _require_provisioner(context)
+    wanting = await drift.list_needing_repair(registrar.context, context.tenant)
+    asked = await views.retry_all(context.database, context.actor, wanting)
+    registrar.notify()
+    return ApiResponse(ProvisioningQueued(asked), status=202)
 
 
-async def again(context: Context, *, number: PhoneNumber) -> Answer[Asked]:
+async def retry_provisioning(context: RequestContext, *, number: PhoneNumber) -> ApiResponse[ProvisioningQueued]:
     """Set one number anew, now."""
-    registrar = _registrar(context)
-    await views.again(context.database, context.actor, number)
-    registrar.wake()
-    return Answer(Asked([number]), status=202)
+    registrar = _require_provisioner(context)
+    await views.retry(context.database, context.actor, number)
+    registrar.notify()
+    return ApiResponse(ProvisioningQueued([number]), status=202)
 
 
-async def offered(context: Context) -> list[Offered]:
+async def list_account_numbers(context: RequestContext) -> list[AccountNumberInfo]:
     """What numbers the tenant's Twilio account has, and whether they are here.
 
     Of the platform's account a platform key sees all numbers, a tenant's key its own.
     """
     try:
-        return await number_import.offered(_registrar(context).desk, context.actor)
-    except VaultError as error:
+        return await number_import.list_account_numbers(_require_provisioner(context).context, context.actor)
+    except DecryptionError as error:
         raise Conflict(str(error)) from error
 
 
-async def import_numbers(context: Context, *, body: ToImport) -> Imported:
+async def import_account_numbers(context: RequestContext, *, body: ImportRequest) -> ImportResult:
     """Make numbers that the Twilio account has the tenant's. They lead nowhere until they are assigned."""
     try:
-        return await number_import.import_numbers(_registrar(context).desk, context.actor, body)
-    except VaultError as error:
+        return await number_import.import_numbers(_require_provisioner(context).context, context.actor, body)
+    except DecryptionError as error:
         raise Conflict(str(error)) from error
 
 
-def _registrar(context: Context) -> Registrar:
-    if context.registrar is None:
+def _require_provisioner(context: RequestContext) -> NumberProvisioner:
+    if context.provisioner is None:
         raise Conflict("This gateway sets nothing at Twilio.")
-    return context.registrar
+    return context.provisioner

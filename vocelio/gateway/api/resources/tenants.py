@@ -1,52 +1,52 @@
 """/v1/tenants, for the platform, and /v1/tenant: one's own."""
 
-from vocelio.gateway.api.framework.operation import Answer, Context, Page
+from vocelio.gateway.api.framework.operation import ApiResponse, PageQuery, RequestContext
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.model.types import TenantId
-from vocelio.gateway.store.db.pagination import Items
+from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.tenants import tenants
-from vocelio.gateway.store.tenants.tenants import Account, KnownTenant, PlatformChange, TenantChange
+from vocelio.gateway.store.tenants.tenants import PlatformTenantUpdate, TenantResource, TenantUpdate, TwilioAccount
 
 
-async def every(context: Context, *, query: Page) -> Items[KnownTenant]:
+async def list_tenants(context: RequestContext, *, query: PageQuery) -> Page[TenantResource]:
     """All tenants."""
-    return await tenants.every(context.database, query.limit, query.cursor)
+    return await tenants.list_tenants(context.database, query.limit, query.cursor)
 
 
-async def create(context: Context, *, body: Tenant) -> Answer[KnownTenant]:
+async def create_tenant(context: RequestContext, *, body: Tenant) -> ApiResponse[TenantResource]:
     """Make a tenant. What is left out gets its default."""
-    made = await tenants.create(context.database, context.actor, body)
-    return Answer(made, 201, location=f"/v1/tenants/{made.id}")
+    made = await tenants.create_tenant(context.database, context.actor, body)
+    return ApiResponse(made, 201, location=f"/v1/tenants/{made.id}")
 
 
-async def show(context: Context, *, tenant: TenantId) -> KnownTenant:
+async def get_tenant(context: RequestContext, *, tenant: TenantId) -> TenantResource:
     """One tenant."""
-    return await tenants.show(context.database, tenant)
+    return await tenants.get_tenant(context.database, tenant)
 
 
-async def change(context: Context, *, tenant: TenantId, body: PlatformChange) -> KnownTenant:
+async def update_tenant(context: RequestContext, *, tenant: TenantId, body: PlatformTenantUpdate) -> TenantResource:
     """Change a tenant's settings, or suspend it. What is left out stays as it is.
 
     The keys of a suspended tenant are no good, and its numbers are not answered. There is no way to delete a tenant.
     """
-    return await tenants.change(context.database, context.actor, tenant, body)
+    return await tenants.update_tenant(context.database, context.actor, tenant, body)
 
 
-async def own(context: Context) -> KnownTenant:
+async def get_own_tenant(context: RequestContext) -> TenantResource:
     """The tenant's own settings."""
-    return await tenants.show(context.database, context.tenant)
+    return await tenants.get_tenant(context.database, context.tenant)
 
 
-async def change_own(context: Context, *, body: TenantChange) -> KnownTenant:
+async def update_own_tenant(context: RequestContext, *, body: TenantUpdate) -> TenantResource:
     """Change the tenant's settings. What is left out stays as it is."""
-    return await tenants.change(context.database, context.actor, context.tenant, body)
+    return await tenants.update_tenant(context.database, context.actor, context.tenant, body)
 
 
-async def set_account(context: Context, *, body: Account) -> None:
+async def put_twilio_account(context: RequestContext, *, body: TwilioAccount) -> None:
     """Name the tenant's own Twilio account. Its auth token is kept encrypted, and never shown."""
-    await tenants.set_account(context.database, context.vault, context.actor, body)
+    await tenants.put_twilio_account(context.database, context.cipher, context.actor, body)
 
 
-async def remove_account(context: Context) -> None:
+async def delete_twilio_account(context: RequestContext) -> None:
     """Forget the tenant's own Twilio account: its calls come by the platform's."""
-    await tenants.remove_account(context.database, context.actor)
+    await tenants.delete_twilio_account(context.database, context.actor)

@@ -1,17 +1,17 @@
 """/v1/usage."""
 
-from vocelio.gateway.api.framework.operation import Answer, Context
-from vocelio.gateway.store.calls.usage import Asked, Usage, to_csv, used
+from vocelio.gateway.api.framework.operation import ApiResponse, RequestContext
+from vocelio.gateway.store.calls.usage import UsageQuery, UsageReport, query_usage, to_csv
 
 CSV = "text/csv"
 
 
-async def usage(context: Context, *, query: Asked) -> Answer[Usage | bytes]:
+async def get_usage(context: RequestContext, *, query: UsageQuery) -> ApiResponse[UsageReport | bytes]:
     """What was used and what it costs, by tenant, flow, number, tier and day.
 
     A key of a tenant sees its own; a platform key sees the tenant that it names, or all when it names none.
     """
-    told = await used(context.database, context.actor, query)
-    if query.format == "csv" or (query.format is None and CSV in context.accept):
-        return Answer(to_csv(told), media=CSV)
-    return Answer(told)
+    told = await query_usage(context.database, context.actor, query)
+    if query.format == "csv" or (query.format is None and CSV in context.accept_header):
+        return ApiResponse(to_csv(told), media_type=CSV)
+    return ApiResponse(told)

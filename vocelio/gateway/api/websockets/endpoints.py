@@ -14,16 +14,21 @@ from starlette.websockets import WebSocket
 
 from vocelio.gateway import logs
 from vocelio.gateway.api.framework import decoding, problem_details
-from vocelio.gateway.api.framework.authentication import Entrance, Gate
-from vocelio.gateway.api.framework.endpoint import ADMISSION_SECONDS, REQUEST, identified
-from vocelio.gateway.api.framework.websocket_tickets import Tickets
-from vocelio.gateway.api.resources.live import ListenIn, Watch
-from vocelio.gateway.api.websockets.listen_in import Ear, Endings
-from vocelio.gateway.api.websockets.push_socket import GONE, OVER, Pace, Pushing
-from vocelio.gateway.calls.registry import Calls
-from vocelio.gateway.errors import BadRequest, Conflict, Forbidden, Refused, Unauthorized
+from vocelio.gateway.api.framework.authentication import AccessRule, Authenticator
+from vocelio.gateway.api.framework.endpoint import AUTHENTICATION_TIMEOUT_SECONDS, REQUEST_ID_HEADER, get_request_id
+from vocelio.gateway.api.framework.websocket_tickets import WebSocketTickets
+from vocelio.gateway.api.resources.live import EventFeedQuery, ListenQuery
+from vocelio.gateway.api.websockets.listen_in import AudioQueue, CallEndPoller
+from vocelio.gateway.api.websockets.push_socket import (
+    CLOSE_CALL_ENDED,
+    CLOSE_KEY_REVOKED,
+    HeartbeatSettings,
+    PushSocket,
+)
+from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.errors import ApiError, BadRequest, Conflict, Forbidden, Unauthorized
 from vocelio.gateway.model.roles import PERMISSIONS
-from vocelio.gateway.monitors.service import Monitors
+from vocelio.gateway.monitors.service import MonitorService
 from vocelio.gateway.store.audit import log
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.calls import history
@@ -32,114 +37,118 @@ from vocelio.gateway.store.db.database import Database
 
 LOG = logging.getLogger(__name__)
 
-FEED, AUDIO = Entrance("read", tenant=False), Entrance("operate")
-SOCKETS = {"/v1/events": FEED, "/v1/calls/{call}/audio": AUDIO}
+EVENT_FEED_ACCESS, CALL_AUDIO_ACCESS = AccessRule("read", requires_tenant=False), AccessRule("operate")
+WEBSOCKET_ACCESS_RULES = {"/v1/events": EVENT_FEED_ACCESS, "/v1/calls/{call}/audio": CALL_AUDIO_ACCESS}
 
 
-class Watching(msgspec.Struct, frozen=True):
+class MonitoringDependencies(msgspec.Struct, frozen=True):
     """What is needed of the world: the monitors, ``keys`` that the processes share, the ``origin`` of our own pages."""
 
-    monitors: Monitors
-    keys: tuple[str, ...]
+    monitors: MonitorService
+    secret_keys: tuple[str, ...]
     origin: str
-    pace: Pace = Pace()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
 
 
-class Sockets:
+class WebSocketEndpoints:
     """``origin`` is that of our own pages: a ticket that comes from any other is refused."""
 
     def __init__(
         self,
         database: Database,
-        registry: Calls,
-        gate: Gate,
-        monitors: Monitors,
-        tickets: Tickets,
+        registry: CallRegistry,
+        authenticator: Authenticator,
+        monitors: MonitorService,
+        tickets: WebSocketTickets,
         origin: str,
-        pace: Pace,
+        heartbeat: HeartbeatSettings,
     ) -> None:
-        self._database, self._calls, self._gate, self._monitors = database, registry, gate, monitors
-        self._tickets, self._origin, self._pace = tickets, origin, pace
-        self._endings = Endings(database)
+        self._database, self._calls, self._authenticator, self._monitors = database, registry, authenticator, monitors
+        self._tickets, self._origin, self._heartbeat = tickets, origin, heartbeat
+        self._end_poller = CallEndPoller(database)
 
     def routes(self) -> list[WebSocketRoute]:
         """Where they are."""
         return [
-            WebSocketRoute("/v1/events", self._answering(self._watch)),
-            WebSocketRoute("/v1/calls/{call}/audio", self._answering(self._listen)),
+            WebSocketRoute("/v1/events", self._with_error_responses(self._event_feed)),
+            WebSocketRoute("/v1/calls/{call}/audio", self._with_error_responses(self._call_audio)),
         ]
 
-    def _answering(self, work: Callable[[WebSocket, str], Awaitable[None]]) -> Callable[[WebSocket], Awaitable[None]]:
+    def _with_error_responses(
+        self, handler: Callable[[WebSocket, str], Awaitable[None]]
+    ) -> Callable[[WebSocket], Awaitable[None]]:
         async def endpoint(socket: WebSocket) -> None:
-            identifier = identified(socket)
-            logs.about(request=identifier)
+            identifier = get_request_id(socket)
+            logs.bind(request=identifier)
             try:
-                await work(socket, identifier)
-            except Refused as error:
+                await handler(socket, identifier)
+            except ApiError as error:
                 LOG.info("%s: %s", socket.url.path, error)
-                await _deny(socket, problem_details.refusal(error, identifier), identifier)
+                await _deny(socket, problem_details.problem_response(error, identifier), identifier)
 
         return endpoint
 
-    async def _watch(self, socket: WebSocket, identifier: str) -> None:
-        query = decoding.query(Watch, socket)
-        actor = await self._admitted(FEED, socket, query.ticket, identifier)
-        async with self._monitors.feed(actor.tenant, query.wanted) as outbox:
-            pushing = Pushing(socket, outbox.take, lambda: outbox.behind, self._pace)
-            with self._monitors.guard.admitted(actor.key, lambda: pushing.end(GONE)):
+    async def _event_feed(self, socket: WebSocket, request_id: str) -> None:
+        query = decoding.decode_query(EventFeedQuery, socket)
+        actor = await self._authenticate(EVENT_FEED_ACCESS, socket, query.ticket, request_id)
+        async with self._monitors.subscribe(actor.tenant, query.wanted) as outbox:
+            pushing = PushSocket(socket, outbox.get, lambda: outbox.blocked_since, self._heartbeat)
+            with self._monitors.key_watcher.register(actor.key_id, lambda: pushing.request_close(CLOSE_KEY_REVOKED)):
                 await socket.accept()
                 await pushing.run()
 
-    async def _listen(self, socket: WebSocket, identifier: str) -> None:
-        query = decoding.query(ListenIn, socket)
-        actor = await self._admitted(AUDIO, socket, query.ticket, identifier)
-        call = decoding.path_part(CallId, socket.path_params["call"])
-        logs.about(call=call)
-        ear = Ear()
-        pushing = Pushing(socket, ear.take, lambda: ear.behind, self._pace)
-        with self._monitors.guard.admitted(actor.key, lambda: pushing.end(GONE)):
-            async with self._gate.places.one():
-                await self._database.in_time(self._recorded(actor, call), ADMISSION_SECONDS)
+    async def _call_audio(self, socket: WebSocket, request_id: str) -> None:
+        query = decoding.decode_query(ListenQuery, socket)
+        actor = await self._authenticate(CALL_AUDIO_ACCESS, socket, query.ticket, request_id)
+        call = decoding.decode_path_param(CallId, socket.path_params["call"])
+        logs.bind(call=call)
+        ear = AudioQueue()
+        pushing = PushSocket(socket, ear.get, lambda: ear.blocked_since, self._heartbeat)
+        with self._monitors.key_watcher.register(actor.key_id, lambda: pushing.request_close(CLOSE_KEY_REVOKED)):
+            async with self._authenticator.limiter.slot():
+                await self._database.with_timeout(self._audit_listen_in(actor, call), AUTHENTICATION_TIMEOUT_SECONDS)
             await socket.accept()
-            with self._calls.audience.listening(actor.tenant, call, ear.put):
-                async with self._endings.told((actor.tenant, call), lambda: pushing.end(OVER)):
+            with self._calls.listen_in_relay.subscribe(actor.tenant, call, ear.put):
+                async with self._end_poller.watch(
+                    (actor.tenant, call), lambda: pushing.request_close(CLOSE_CALL_ENDED)
+                ):
                     await pushing.run()
 
-    async def _recorded(self, actor: Actor, call: str) -> None:
+    async def _audit_listen_in(self, actor: Actor, call: str) -> None:
         """That somebody listens is in the trail before anything is heard. Raises NotFound, Conflict."""
-        if (await history.find(self._database, actor.tenant, call)).ended is not None:
+        if (await history.get_call(self._database, actor.tenant, call)).ended is not None:
             raise Conflict("The call has ended.")
-        async with self._database.writing() as connection:
-            await actor.record(connection, "call.listened", call)
+        async with self._database.transaction() as connection:
+            await actor.audit(connection, "call.listened", call)
 
-    async def _admitted(self, entrance: Entrance, socket: WebSocket, ticket: str, identifier: str) -> Actor:
-        async with self._gate.places.one():
+    async def _authenticate(self, rule: AccessRule, socket: WebSocket, ticket: str, request_id: str) -> Actor:
+        async with self._authenticator.limiter.slot():
             admission = (
-                self._by_ticket(entrance, socket, ticket, identifier)
+                self._authenticate_ticket(rule, socket, ticket, request_id)
                 if ticket
-                else self._gate.admit(entrance, socket, identifier)
+                else self._authenticator.authenticate(rule, socket, request_id)
             )
-            actor = await self._database.in_time(admission, ADMISSION_SECONDS)
-        logs.about(tenant=actor.tenant)
+            actor = await self._database.with_timeout(admission, AUTHENTICATION_TIMEOUT_SECONDS)
+        logs.bind(tenant=actor.tenant)
         return actor
 
-    async def _by_ticket(self, entrance: Entrance, socket: WebSocket, ticket: str, identifier: str) -> Actor:
+    async def _authenticate_ticket(self, rule: AccessRule, socket: WebSocket, ticket: str, request_id: str) -> Actor:
         if socket.headers.get("Origin") != self._origin:
             raise Forbidden("A ticket is for pages of this gateway only.")
-        claims = self._tickets.check(ticket, self._gate.wall())
+        claims = self._tickets.verify(ticket, self._authenticator.wall())
         if claims is None:
-            raise self._gate.unauthorized(socket, "The ticket is not good: it lasts half a minute.")
-        actor = await self._gate.named(claims.key, claims.tenant, identifier)
-        if entrance.permission not in PERMISSIONS[actor.role]:
+            raise self._authenticator.unauthorized(socket, "The ticket is not good: it lasts half a minute.")
+        actor = await self._authenticator.authenticate_ticket(claims.key_id, claims.tenant, request_id)
+        if rule.permission not in PERMISSIONS[actor.role]:
             raise Forbidden(f"A key of the role {actor.role} may not do that.")
-        if entrance.tenant and not actor.tenant:
+        if rule.requires_tenant and not actor.tenant:
             raise BadRequest("The ticket is to be one of a tenant's.")
-        if not await log.use(self._database, claims.row, actor):
+        if not await log.consume_ticket(self._database, claims.audit_id, actor):
             raise Unauthorized("The ticket has been used.")
         return actor
 
 
-async def _deny(socket: WebSocket, response: Response, identifier: str) -> None:
-    response.headers[REQUEST] = identifier
+async def _deny(socket: WebSocket, response: Response, request_id: str) -> None:
+    response.headers[REQUEST_ID_HEADER] = request_id
     response.headers["Cache-Control"] = "no-store"
     await socket.send_denial_response(response)

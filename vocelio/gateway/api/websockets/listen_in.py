@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from vocelio.gateway.aio.periodic import Periodic
+from vocelio.gateway.aio.periodic import PeriodicTask
 from vocelio.gateway.store.calls import live
 from vocelio.gateway.store.calls.live import CallKey
 from vocelio.gateway.store.db.database import Database
 
-PIECES = 50  # tenths of a second: 80 kB; past them the oldest are dropped
+MAX_QUEUED_CHUNKS = 50  # tenths of a second: 80 kB; past them the oldest are dropped
 
 
-class Format(msgspec.Struct, frozen=True, tag_field="message", tag="format"):
+class AudioFormat(msgspec.Struct, frozen=True, tag_field="message", tag="format"):
     """The first message: what every binary message behind it is. ``rate`` is in samples a second of each side."""
 
     encoding: str = "audio/x-mulaw"
@@ -26,64 +26,66 @@ class Format(msgspec.Struct, frozen=True, tag_field="message", tag="format"):
     channels: tuple[str, str] = ("caller", "gateway")
 
 
-class Ear:
+class AudioQueue:
     """One listener's."""
 
     def __init__(self) -> None:
-        self.behind: float | None = None  # since when it does not keep up, by the loop's clock
-        self._greeted = False
-        self._pieces: deque[bytes] = deque(maxlen=PIECES)
+        self.blocked_since: float | None = None  # since when it does not keep up, by the loop's clock
+        self._format_sent = False
+        self._chunks: deque[bytes] = deque(maxlen=MAX_QUEUED_CHUNKS)
         self._wakeup = asyncio.Event()
 
-    def put(self, sound: bytes) -> None:
+    def put(self, chunk: bytes) -> None:
         """The next piece. Never waits."""
-        if len(self._pieces) == PIECES and self.behind is None:
-            self.behind = asyncio.get_running_loop().time()
-        self._pieces.append(sound)
+        if len(self._chunks) == MAX_QUEUED_CHUNKS and self.blocked_since is None:
+            self.blocked_since = asyncio.get_running_loop().time()
+        self._chunks.append(chunk)
         self._wakeup.set()
 
-    async def take(self) -> str | bytes:
+    async def get(self) -> str | bytes:
         """What is to be sent next, when there is something."""
-        if not self._greeted:
-            self._greeted = True
-            return msgspec.json.encode(Format()).decode()
-        while not self._pieces:
-            self.behind = None
+        if not self._format_sent:
+            self._format_sent = True
+            return msgspec.json.encode(AudioFormat()).decode()
+        while not self._chunks:
+            self.blocked_since = None
             self._wakeup.clear()
             await self._wakeup.wait()
-        return self._pieces.popleft()
+        return self._chunks.popleft()
 
 
-LOOK_SECONDS = 1.0
-STORE_SECONDS = 5.0
+POLL_INTERVAL_SECONDS = 1.0
+QUERY_TIMEOUT_SECONDS = 5.0
 
 
-class Endings:
+class CallEndPoller:
     """Looks while somebody waits for an ending."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: dict[CallKey, list[Callable[[], None]]] = {}
-        self._looking = Periodic("look for the end of calls that are listened to", LOOK_SECONDS, self._look)
+        self._callbacks: dict[CallKey, list[Callable[[], None]]] = {}
+        self._polling = PeriodicTask(
+            "look for the end of calls that are listened to", POLL_INTERVAL_SECONDS, self._poll
+        )
 
     @asynccontextmanager
-    async def told(self, call: CallKey, over: Callable[[], None]) -> AsyncIterator[None]:
+    async def watch(self, call: CallKey, on_end: Callable[[], None]) -> AsyncIterator[None]:
         """``over`` is called when the call does not go on, and again until this is left."""
-        if not self._waiting:
-            await self._looking.start()
-        self._waiting.setdefault(call, []).append(over)
+        if not self._callbacks:
+            await self._polling.start()
+        self._callbacks.setdefault(call, []).append(on_end)
         try:
             yield
         finally:
-            self._waiting[call].remove(over)
-            if not self._waiting[call]:
-                del self._waiting[call]
-            if not self._waiting:
-                await self._looking.aclose()
+            self._callbacks[call].remove(on_end)
+            if not self._callbacks[call]:
+                del self._callbacks[call]
+            if not self._callbacks:
+                await self._polling.aclose()
 
-    async def _look(self) -> None:
-        asked = list(self._waiting)
-        found = await self._database.in_time(live.these(self._database, asked), STORE_SECONDS)
+    async def _poll(self) -> None:
+        asked = list(self._callbacks)
+        found = await self._database.with_timeout(live.get_many(self._database, asked), QUERY_TIMEOUT_SECONDS)
         for call in set(asked) - {one.key for one in found if one.ended is None}:
-            for over in self._waiting.get(call, ()):
+            for over in self._callbacks.get(call, ()):
                 over()

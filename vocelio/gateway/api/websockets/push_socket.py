@@ -11,56 +11,56 @@ from typing import Any
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-GONE, SLOW, SILENT, OVER = 4001, 4002, 4003, 4004
+CLOSE_KEY_REVOKED, CLOSE_SEND_TIMEOUT, CLOSE_IDLE_TIMEOUT, CLOSE_CALL_ENDED = 4001, 4002, 4003, 4004
 """Close codes: the key is no good any more; what was sent was not read; no sign of life; there is no more to come."""
 
-POLICY = 1008
-REASONS = {
-    GONE: "the key is not good any more",
-    SLOW: "what is sent is not read in time",
-    SILENT: "there was no sign of life",
-    OVER: "the call has ended",
-    POLICY: "too many messages",
+CLOSE_POLICY_VIOLATION = 1008
+CLOSE_REASONS = {
+    CLOSE_KEY_REVOKED: "the key is not good any more",
+    CLOSE_SEND_TIMEOUT: "what is sent is not read in time",
+    CLOSE_IDLE_TIMEOUT: "there was no sign of life",
+    CLOSE_CALL_ENDED: "the call has ended",
+    CLOSE_POLICY_VIOLATION: "too many messages",
 }
 
-CLOSING_SECONDS = 1.0
-MAX_RECEIVED = 20  # messages between two beats; longer ones than the server takes end the socket anyway
+CLOSE_TIMEOUT_SECONDS = 1.0
+MAX_RECEIVED_MESSAGES = 20  # messages between two beats; longer ones than the server takes end the socket anyway
 
 
-class Pace(msgspec.Struct, frozen=True):
+class HeartbeatSettings(msgspec.Struct, frozen=True):
     """In seconds: between two beats; until somebody is silent, and until somebody is too slow."""
 
-    beat: float = 15.0
-    silent: float = 45.0
-    slow: float = 8.0  # and one to close: within ten it is gone
+    interval_seconds: float = 15.0
+    idle_timeout_seconds: float = 45.0
+    send_timeout_seconds: float = 8.0  # and one to close: within ten it is gone
 
 
-class Pushing:
+class PushSocket:
     """One socket, which was accepted. ``take`` gives what is to be sent next; ``behind`` since when it is too much."""
 
     def __init__(
         self,
         socket: WebSocket,
-        take: Callable[[], Awaitable[str | bytes]],
-        behind: Callable[[], float | None],
-        pace: Pace,
+        get: Callable[[], Awaitable[str | bytes]],
+        blocked_since: Callable[[], float | None],
+        heartbeat: HeartbeatSettings,
     ) -> None:
-        self._socket, self._take, self._behind, self._pace = socket, take, behind, pace
+        self._socket, self._get, self._blocked_since, self._heartbeat = socket, get, blocked_since, heartbeat
         self._loop = asyncio.get_running_loop()
-        self._ending: asyncio.Future[int] = self._loop.create_future()
-        self._sending = asyncio.Lock()
-        self._received = 0  # since the last beat
+        self._close_code: asyncio.Future[int] = self._loop.create_future()
+        self._send_lock = asyncio.Lock()
+        self._received_messages = 0  # since the last beat
 
-    def end(self, code: int) -> None:
+    def request_close(self, code: int) -> None:
         """Close the socket soon; only the first time counts."""
-        if not self._ending.done():
-            self._ending.set_result(code)
+        if not self._close_code.done():
+            self._close_code.set_result(code)
 
     async def run(self) -> None:
         """Until either side ends it."""
-        work = [asyncio.ensure_future(one) for one in (self._send_all(), self._read(), self._beat())]
+        work = [asyncio.ensure_future(one) for one in (self._send_all(), self._read(), self._send_heartbeats())]
         try:
-            ends: list[asyncio.Future[Any]] = [self._ending, *work]
+            ends: list[asyncio.Future[Any]] = [self._close_code, *work]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in work:
@@ -69,49 +69,49 @@ class Pushing:
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | OSError | RuntimeError):
                 raise result
-        if self._ending.done():
-            await self._close(self._ending.result())
+        if self._close_code.done():
+            await self._close(self._close_code.result())
 
     async def _close(self, code: int) -> None:
         try:
-            async with asyncio.timeout(CLOSING_SECONDS):
-                await self._socket.close(code, REASONS[code])
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
+                await self._socket.close(code, CLOSE_REASONS[code])
         except (TimeoutError, OSError, RuntimeError, WebSocketDisconnect):
             return  # who does not read does not see it either
 
     async def _send_all(self) -> None:
         while True:
-            await self._send(await self._take())
-            since = self._behind()
-            if since is not None and self._loop.time() - since > self._pace.slow:
-                self.end(SLOW)
+            await self._send(await self._get())
+            since = self._blocked_since()
+            if since is not None and self._loop.time() - since > self._heartbeat.send_timeout_seconds:
+                self.request_close(CLOSE_SEND_TIMEOUT)
 
     async def _send(self, message: str | bytes) -> None:
         try:
-            async with asyncio.timeout(self._pace.slow), self._sending:
+            async with asyncio.timeout(self._heartbeat.send_timeout_seconds), self._send_lock:
                 if isinstance(message, str):
                     await self._socket.send_text(message)
                 else:
                     await self._socket.send_bytes(message)
         except TimeoutError:
-            self.end(SLOW)
+            self.request_close(CLOSE_SEND_TIMEOUT)
 
     async def _read(self) -> None:
         while True:
             message = await self._socket.receive()
             if message["type"] == "websocket.disconnect":
                 return
-            self._received += 1
-            if self._received > MAX_RECEIVED:
-                self.end(POLICY)
+            self._received_messages += 1
+            if self._received_messages > MAX_RECEIVED_MESSAGES:
+                self.request_close(CLOSE_POLICY_VIOLATION)
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         """Beat. Those without an answer are counted, not timed: while we stand still ourselves nobody is silent."""
         unanswered = 0
         while True:
-            await asyncio.sleep(self._pace.beat)
-            unanswered = 0 if self._received else unanswered + 1
-            self._received = 0
-            if unanswered * self._pace.beat >= self._pace.silent:
-                self.end(SILENT)
+            await asyncio.sleep(self._heartbeat.interval_seconds)
+            unanswered = 0 if self._received_messages else unanswered + 1
+            self._received_messages = 0
+            if unanswered * self._heartbeat.interval_seconds >= self._heartbeat.idle_timeout_seconds:
+                self.request_close(CLOSE_IDLE_TIMEOUT)
             await self._send('{"message":"beat"}')

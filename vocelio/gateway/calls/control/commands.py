@@ -16,30 +16,30 @@ from typing import Literal, Protocol, assert_never
 
 import msgspec
 
-from vocelio.gateway.events import Line, read
+from vocelio.gateway.events import PubSub, decode_message
 
 LOG = logging.getLogger(__name__)
 
-CHANNEL = "vocelio:operators"
-ANSWER_SECONDS = 1.0  # a second person would ask again; the answer takes some milliseconds
-MAX_ROLLS = 100  # tenants whose calls are counted at a time: past it the process knows of its own only
-MAX_WAITING = 1_000  # questions without an answer yet: past it the process does not ask
+COMMANDS_CHANNEL = "vocelio:operators"
+REPLY_TIMEOUT_SECONDS = 1.0  # a second person would ask again; the answer takes some milliseconds
+MAX_CENSUSES = 100  # tenants whose calls are counted at a time: past it the process knows of its own only
+MAX_PENDING_REQUESTS = 1_000  # questions without an answer yet: past it the process does not ask
 
 Command = Literal["hang_up", "transfer", "say", "jump"]
 Verdict = Literal["accepted", "ending", "unknown_node", "not_here"]
 
 
-class Reaction(msgspec.Struct, frozen=True):
+class CommandResult(msgspec.Struct, frozen=True):
     """What a call makes of a command. ``node`` is where the flow is then."""
 
     verdict: Verdict
     node: str = ""
 
 
-NOT_HERE = Reaction("not_here")
+NOT_HERE = CommandResult("not_here")
 
 
-class Commanded(Protocol):
+class CommandTarget(Protocol):
     """A live call, to an operator."""
 
     @property
@@ -52,16 +52,16 @@ class Commanded(Protocol):
         """Which of the call's streams it has."""
         ...
 
-    def could(self, command: Command, value: str) -> Reaction:
+    def check_command(self, command: Command, value: str) -> CommandResult:
         """What it would make of the command."""
         ...
 
-    def commanded(self, command: Command, value: str) -> Reaction:
+    def execute_command(self, command: Command, value: str) -> CommandResult:
         """An operator wants something of it."""
         ...
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
+class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     """``seriously``: do it; else say what would come of it. Of which ``generation``, older releases do not say."""
 
     id: str
@@ -73,21 +73,21 @@ class Question(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     generation: int | None = None
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True, tag="reply"):
+class CommandReply(msgspec.Struct, frozen=True, kw_only=True, tag="reply"):
     """The answer to the question with that id."""
 
     id: str
-    reaction: Reaction
+    reaction: CommandResult
 
 
-class Roll(msgspec.Struct, frozen=True, kw_only=True, tag="roll"):
+class CensusRequest(msgspec.Struct, frozen=True, kw_only=True, tag="roll"):
     """How many calls of the tenant's, or with none of everybody's, has each process?"""
 
     id: str
     tenant: str
 
 
-class Present(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
+class CensusReply(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
     """The answer of one."""
 
     id: str
@@ -95,75 +95,77 @@ class Present(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
     calls: int
 
 
-_decoder = msgspec.json.Decoder(Question | Reply | Roll | Present)
+_decoder = msgspec.json.Decoder(CommandRequest | CommandReply | CensusRequest | CensusReply)
 
 
 class _Census:
     """What has come in of a roll: the tenant's calls by process. ``over`` once no process is ``missing`` any more."""
 
-    def __init__(self, tenant: str, own: Mapping[str, int], missing: set[str]) -> None:
-        self.tenant, self.found, self.missing = tenant, dict(own), missing
-        self.over = asyncio.Event()
+    def __init__(self, tenant: str, counts: Mapping[str, int], missing: set[str]) -> None:
+        self.tenant, self.counts, self.missing = tenant, dict(counts), missing
+        self.complete = asyncio.Event()
 
 
-class Dispatch:
+class CommandRouter:
     """One process's. ``live`` are its calls, by Twilio's name."""
 
-    def __init__(self, live: Mapping[str, Commanded], line: Line, seconds: float = ANSWER_SECONDS) -> None:
-        self._live, self._line, self._seconds = live, line, seconds
-        self._waiting: dict[str, asyncio.Future[Reaction]] = {}
-        self._rolls: dict[str, _Census] = {}  # one for each tenant at most, however many wait for it
-        self._end: Callable[[], None] | None = None
+    def __init__(
+        self, live_calls: Mapping[str, CommandTarget], pubsub: PubSub, timeout_seconds: float = REPLY_TIMEOUT_SECONDS
+    ) -> None:
+        self._live_calls, self._pubsub, self._timeout_seconds = live_calls, pubsub, timeout_seconds
+        self._pending: dict[str, asyncio.Future[CommandResult]] = {}
+        self._censuses: dict[str, _Census] = {}  # one for each tenant at most, however many wait for it
+        self._unsubscribe: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Answer the others from now on."""
-        self._end = self._line.subscribe(CHANNEL, self._heard, _no_matter)
+        self._unsubscribe = self._pubsub.subscribe(COMMANDS_CHANNEL, self._on_message, _ignore_gap)
 
     async def aclose(self) -> None:
         """Answer nobody any more."""
-        if self._end:
-            self._end()
-        for roll in list(self._rolls):
-            self._finish(roll)
+        if self._unsubscribe:
+            self._unsubscribe()
+        for roll in list(self._censuses):
+            self._finish_census(roll)
 
-    async def could(
+    async def check_command(
         self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
-    ) -> Reaction:
+    ) -> CommandResult:
         """What the call would make of it, wherever it is; ``not_here``: no process has it at the moment.
 
         ``generation`` is that of the call's row: an older stream of it, should there be one still, is not asked.
         """
-        return await self._ask(tenant, call, command, value, generation, seriously=False)
+        return await self._request(tenant, call, command, value, generation, execute=False)
 
-    async def command(
+    async def execute_command(
         self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
-    ) -> Reaction:
+    ) -> CommandResult:
         """Pass it on to the call, wherever it is; ``not_here``: nobody has confirmed it in time. See ``could``."""
-        return await self._ask(tenant, call, command, value, generation, seriously=True)
+        return await self._request(tenant, call, command, value, generation, execute=True)
 
-    async def _ask(
-        self, tenant: str, call: str, command: Command, value: str, generation: int | None, *, seriously: bool
-    ) -> Reaction:
-        question = Question(
+    async def _request(
+        self, tenant: str, call: str, command: Command, value: str, generation: int | None, *, execute: bool
+    ) -> CommandResult:
+        question = CommandRequest(
             id=secrets.token_hex(8),
             tenant=tenant,
             call=call,
             command=command,
             value=value,
-            seriously=seriously,
+            seriously=execute,
             generation=generation,
         )
-        reaction = self._react(question)
-        if reaction is not NOT_HERE or self._line.alone or len(self._waiting) >= MAX_WAITING:
+        reaction = self._handle_request(question)
+        if reaction is not NOT_HERE or self._pubsub.is_local or len(self._pending) >= MAX_PENDING_REQUESTS:
             return reaction
-        answer = self._waiting[question.id] = asyncio.get_running_loop().create_future()
+        answer = self._pending[question.id] = asyncio.get_running_loop().create_future()
         try:
-            self._line.send(CHANNEL, question)
-            return await asyncio.wait_for(answer, self._seconds)
+            self._pubsub.publish(COMMANDS_CHANNEL, question)
+            return await asyncio.wait_for(answer, self._timeout_seconds)
         except TimeoutError:
             return NOT_HERE
         finally:
-            del self._waiting[question.id]
+            del self._pending[question.id]
 
     async def census(self, tenant: str, processes: Set[str]) -> Mapping[str, int]:
         """How many live calls of the tenant's, or of everybody's, each process has: of those that answer in time.
@@ -171,62 +173,64 @@ class Dispatch:
         Whoever asks for the same meanwhile shares what is found: one process that is gone, and is known for a while,
         makes each census last its full time, and clients ask for totals several times a second.
         """
-        census = next((one for one in self._rolls.values() if one.tenant == tenant), None)
+        census = next((one for one in self._censuses.values() if one.tenant == tenant), None)
         if census is None:
-            own = self._line.process
-            census = _Census(tenant, {own: self._count(tenant)}, set(processes) - {own})
-            if self._line.alone or not census.missing or len(self._rolls) >= MAX_ROLLS:
-                return census.found
-            self._call(census)
-        await census.over.wait()
-        return census.found
+            own = self._pubsub.process
+            census = _Census(tenant, {own: self._count_calls(tenant)}, set(processes) - {own})
+            if self._pubsub.is_local or not census.missing or len(self._censuses) >= MAX_CENSUSES:
+                return census.counts
+            self._start_census(census)
+        await census.complete.wait()
+        return census.counts
 
-    def _call(self, census: _Census) -> None:
-        roll = Roll(id=secrets.token_hex(8), tenant=census.tenant)
-        self._rolls[roll.id] = census
-        asyncio.get_running_loop().call_later(self._seconds, self._finish, roll.id)
-        self._line.send(CHANNEL, roll)
+    def _start_census(self, census: _Census) -> None:
+        roll = CensusRequest(id=secrets.token_hex(8), tenant=census.tenant)
+        self._censuses[roll.id] = census
+        asyncio.get_running_loop().call_later(self._timeout_seconds, self._finish_census, roll.id)
+        self._pubsub.publish(COMMANDS_CHANNEL, roll)
 
-    def _finish(self, roll: str) -> None:
-        if census := self._rolls.pop(roll, None):
-            census.over.set()
+    def _finish_census(self, census_id: str) -> None:
+        if census := self._censuses.pop(census_id, None):
+            census.complete.set()
 
-    def _answered(self, present: Present) -> None:
-        if census := self._rolls.get(present.id):
-            census.found[present.process] = present.calls
-            census.missing.discard(present.process)
+    def _on_census_reply(self, reply: CensusReply) -> None:
+        if census := self._censuses.get(reply.id):
+            census.counts[reply.process] = reply.calls
+            census.missing.discard(reply.process)
             if not census.missing:
-                self._finish(present.id)
+                self._finish_census(reply.id)
 
-    def _count(self, tenant: str) -> int:
-        return sum(tenant in ("", live.tenant) for live in self._live.values())
+    def _count_calls(self, tenant: str) -> int:
+        return sum(tenant in ("", live.tenant) for live in self._live_calls.values())
 
-    def _react(self, question: Question) -> Reaction:
-        live = self._live.get(question.call)
-        if live is None or live.tenant != question.tenant or question.generation not in (None, live.generation):
+    def _handle_request(self, request: CommandRequest) -> CommandResult:
+        live = self._live_calls.get(request.call)
+        if live is None or live.tenant != request.tenant or request.generation not in (None, live.generation):
             return NOT_HERE
-        return (live.commanded if question.seriously else live.could)(question.command, question.value)
+        return (live.execute_command if request.seriously else live.check_command)(request.command, request.value)
 
-    def _heard(self, message: bytes) -> None:
-        heard = read(_decoder, message)
+    def _on_message(self, message: bytes) -> None:
+        heard = decode_message(_decoder, message)
         match heard:
             case None:
                 pass  # it is not for us
-            case Reply():
-                waiting = self._waiting.get(heard.id)
+            case CommandReply():
+                waiting = self._pending.get(heard.id)
                 if waiting and not waiting.done():
                     waiting.set_result(heard.reaction)
-            case Question():
-                if (reaction := self._react(heard)) is not NOT_HERE:
-                    self._line.send(CHANNEL, Reply(id=heard.id, reaction=reaction))
-            case Roll():
-                calls = self._count(heard.tenant)
-                self._line.send(CHANNEL, Present(id=heard.id, process=self._line.process, calls=calls))
-            case Present():
-                self._answered(heard)
+            case CommandRequest():
+                if (reaction := self._handle_request(heard)) is not NOT_HERE:
+                    self._pubsub.publish(COMMANDS_CHANNEL, CommandReply(id=heard.id, reaction=reaction))
+            case CensusRequest():
+                calls = self._count_calls(heard.tenant)
+                self._pubsub.publish(
+                    COMMANDS_CHANNEL, CensusReply(id=heard.id, process=self._pubsub.process, calls=calls)
+                )
+            case CensusReply():
+                self._on_census_reply(heard)
             case _:
                 assert_never(heard)
 
 
-def _no_matter() -> None:
+def _ignore_gap() -> None:
     """A question that was lost has no answer, and whoever asked is told so."""

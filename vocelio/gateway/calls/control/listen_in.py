@@ -12,24 +12,24 @@ from typing import Protocol
 
 import msgspec
 
-from vocelio.gateway.events import Line, read
+from vocelio.gateway.events import PubSub, decode_message
 
-CHANNEL = "vocelio:listeners"
-ASK_SECONDS = 1.0  # between two times that a listener says that it is there
+REQUESTS_CHANNEL = "vocelio:listeners"
+ANNOUNCE_INTERVAL_SECONDS = 1.0  # between two times that a listener says that it is there
 LEASE_SECONDS = 3.5  # since it was heard last: then it is gone
 
-Put = Callable[[bytes], None]
-Key = tuple[str, str]  # tenant and call
+AudioCallback = Callable[[bytes], None]
+CallKey = tuple[str, str]  # tenant and call
 
 
-class Sink(Protocol):
+class AudioSink(Protocol):
     """Takes a call's sound: pairs of mu-law samples, the caller's and the gateway's."""
 
-    def __call__(self, sound: bytes) -> None:
+    def __call__(self, audio: bytes) -> None:
         """The next tenth of a second."""
 
 
-class Overheard(Protocol):
+class AudioSource(Protocol):
     """A live call, to whoever listens in."""
 
     @property
@@ -37,22 +37,22 @@ class Overheard(Protocol):
         """Whose it is."""
         ...
 
-    def listen_in(self, sink: Sink) -> Callable[[], None]:
+    def listen_in(self, sink: AudioSink) -> Callable[[], None]:
         """Give its sound from now on, until the stream ends or what is returned is called."""
         ...
 
 
-class Listener(msgspec.Struct, frozen=True):
+class ListenRequest(msgspec.Struct, frozen=True):
     """Somebody wants to hear the call."""
 
     tenant: str
     call: str
 
 
-_decoder = msgspec.json.Decoder(Listener)
+_decoder = msgspec.json.Decoder(ListenRequest)
 
 
-def channel(tenant: str, call: str) -> str:
+def audio_channel(tenant: str, call: str) -> str:
     """The line's channel of a call's sound."""
     return f"vocelio:audio:{tenant}:{call}"
 
@@ -60,98 +60,100 @@ def channel(tenant: str, call: str) -> str:
 class _Tap:
     """On one stream of a call of this process."""
 
-    def __init__(self, live: Overheard, sink: Sink) -> None:
-        self.live = live
-        self.until = 0.0  # when those who listen elsewhere are gone, by the loop's clock
-        self.end = live.listen_in(sink)
+    def __init__(self, source: AudioSource, sink: AudioSink) -> None:
+        self.source = source
+        self.expires_at = 0.0  # when those who listen elsewhere are gone, by the loop's clock
+        self.detach = source.listen_in(sink)
 
 
-class Audience:
+class ListenInRelay:
     """One process's. ``live`` are its calls, by Twilio's name."""
 
-    def __init__(self, live: Mapping[str, Overheard], line: Line) -> None:
-        self._live, self._line = live, line
-        self._here: dict[Key, list[Put]] = {}
-        self._taps: dict[Key, _Tap] = {}
-        self._end: Callable[[], None] | None = None
+    def __init__(self, live_calls: Mapping[str, AudioSource], pubsub: PubSub) -> None:
+        self._live_calls, self._pubsub = live_calls, pubsub
+        self._local_callbacks: dict[CallKey, list[AudioCallback]] = {}
+        self._taps: dict[CallKey, _Tap] = {}
+        self._unsubscribe: Callable[[], None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._wakeup = asyncio.Event()
 
     async def start(self) -> None:
         """Hear who listens elsewhere, and tell who does here."""
-        self._end = self._line.subscribe(CHANNEL, self._asked, _no_matter)
+        self._unsubscribe = self._pubsub.subscribe(REQUESTS_CHANNEL, self._on_request, _ignore_gap)
         self._task = asyncio.create_task(self._run(), name="audience")
 
     async def aclose(self) -> None:
         """Nobody hears anything any more."""
-        if self._end:
-            self._end()
+        if self._unsubscribe:
+            self._unsubscribe()
         if self._task:
             self._task.cancel()
             await asyncio.wait({self._task})
         for key in list(self._taps):
-            self._taps.pop(key).end()
+            self._taps.pop(key).detach()
 
     @contextmanager
-    def listening(self, tenant: str, call: str, put: Put) -> Iterator[None]:
+    def subscribe(self, tenant: str, call: str, on_audio: AudioCallback) -> Iterator[None]:
         """``put`` gets the call's sound, wherever the call is."""
         key = tenant, call
-        end = self._line.subscribe(channel(*key), put, _no_matter)
-        self._here.setdefault(key, []).append(put)
+        end = self._pubsub.subscribe(audio_channel(*key), on_audio, _ignore_gap)
+        self._local_callbacks.setdefault(key, []).append(on_audio)
         self._wakeup.set()
         try:
             yield
         finally:
             end()
-            self._here[key].remove(put)
-            if not self._here[key]:
-                del self._here[key]
-            self._tidy()
+            self._local_callbacks[key].remove(on_audio)
+            if not self._local_callbacks[key]:
+                del self._local_callbacks[key]
+            self._prune()
 
     async def _run(self) -> None:
         while True:
-            for tenant, call in list(self._here):
-                if not self._tap(tenant, call):
-                    self._line.send(CHANNEL, Listener(tenant, call))
-            self._tidy()
+            for tenant, call in list(self._local_callbacks):
+                if not self._ensure_tap(tenant, call):
+                    self._pubsub.publish(REQUESTS_CHANNEL, ListenRequest(tenant, call))
+            self._prune()
             self._wakeup.clear()
             try:
-                async with asyncio.timeout(ASK_SECONDS if self._here or self._taps else None):
+                async with asyncio.timeout(ANNOUNCE_INTERVAL_SECONDS if self._local_callbacks or self._taps else None):
                     await self._wakeup.wait()
             except TimeoutError:
                 pass
 
-    def _asked(self, message: bytes) -> None:
-        listener = read(_decoder, message)
-        if listener and self._tap(listener.tenant, listener.call):
+    def _on_request(self, message: bytes) -> None:
+        listener = decode_message(_decoder, message)
+        if listener and self._ensure_tap(listener.tenant, listener.call):
             tap = self._taps[listener.tenant, listener.call]
-            tap.until = asyncio.get_running_loop().time() + LEASE_SECONDS
+            tap.expires_at = asyncio.get_running_loop().time() + LEASE_SECONDS
             self._wakeup.set()
 
-    def _tap(self, tenant: str, call: str) -> bool:
+    def _ensure_tap(self, tenant: str, call: str) -> bool:
         """Be on the call's present stream; False when it is not here."""
-        live, key = self._live.get(call), (tenant, call)
+        live, key = self._live_calls.get(call), (tenant, call)
         if live is None or live.tenant != tenant:
             return False
         tap = self._taps.get(key)
-        if tap is None or tap.live is not live:
-            self._taps[key] = _Tap(live, lambda sound: self._pass_on(key, sound))
+        if tap is None or tap.source is not live:
+            self._taps[key] = _Tap(live, lambda audio: self._forward(key, audio))
         return True
 
-    def _pass_on(self, key: Key, sound: bytes) -> None:
-        for put in self._here.get(key, ()):
-            put(sound)
-        if (tap := self._taps.get(key)) and tap.until > asyncio.get_running_loop().time():
-            self._line.send(channel(*key), sound)
+    def _forward(self, key: CallKey, audio: bytes) -> None:
+        for put in self._local_callbacks.get(key, ()):
+            put(audio)
+        if (tap := self._taps.get(key)) and tap.expires_at > asyncio.get_running_loop().time():
+            self._pubsub.publish(audio_channel(*key), audio)
 
-    def _tidy(self) -> None:
+    def _prune(self) -> None:
         """Leave calls that have ended, or that nobody listens to."""
         now = asyncio.get_running_loop().time()
         for key, tap in list(self._taps.items()):
-            if self._live.get(key[1]) is not tap.live or (key not in self._here and tap.until <= now):
-                tap.end()
+            if self._live_calls.get(key[1]) is not tap.source or (
+                key not in self._local_callbacks and tap.expires_at <= now
+            ):
+                tap.detach()
                 del self._taps[key]
 
 
-def _no_matter() -> None:
+def _ignore_gap() -> None:
     """Sound that was lost is not missed: what comes next is live."""

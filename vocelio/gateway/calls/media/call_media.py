@@ -11,23 +11,25 @@ from vocelio.codecs.vad import SpeechStarted
 from vocelio.engine import actions, events
 from vocelio.engine.voice import Tier
 from vocelio.gateway.calls.call_record import CallRecord
-from vocelio.gateway.calls.interfaces import Services, Transport
-from vocelio.gateway.calls.media.prompt_player import Speaking
-from vocelio.gateway.calls.media.recorder import Recorder
-from vocelio.gateway.calls.media.recording_handle import Reels
-from vocelio.gateway.calls.media.turn_latency import Turn
-from vocelio.gateway.calls.provider_usage import measure
+from vocelio.gateway.calls.interfaces import CallServices, Transport
+from vocelio.gateway.calls.media.prompt_player import PromptPlayer
+from vocelio.gateway.calls.media.recorder import CallRecorder
+from vocelio.gateway.calls.media.recording_handle import RecordingFactory
+from vocelio.gateway.calls.media.turn_latency import TurnLatency
+from vocelio.gateway.calls.provider_usage import update_metrics
 from vocelio.gateway.media import messages
-from vocelio.gateway.media.playout import Began, Ended, Interrupted, PlayoutEvent, Send
-from vocelio.gateway.media.speech_input import Edge, Listening
-from vocelio.gateway.speech.interfaces import Expectation, Heard, Recognition, SpeechError
-from vocelio.gateway.speech.telemetry import Fact, Sounded, Troubled
+from vocelio.gateway.media.playout import PlayoutEvent, PromptFinished, PromptInterrupted, PromptStarted, SendCommand
+from vocelio.gateway.media.speech_input import SpeechInput, VadEvent
+from vocelio.gateway.speech.interfaces import Recognition, RecognitionHints, SpeechError, Transcript
+from vocelio.gateway.speech.telemetry import FirstAudio, ProviderFailure, SpeechEvent
 
-FINAL_DEADLINE = 3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
-HIDDEN = "***"
+FINAL_TRANSCRIPT_TIMEOUT_SECONDS = (
+    3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
+)
+MASK = "***"
 
 
-class Shell(Protocol):
+class CallContext(Protocol):
     """What a conversation asks of its call."""
 
     @property
@@ -35,237 +37,250 @@ class Shell(Protocol):
         """Where the flow is."""
         ...
 
-    def at(self) -> float:
+    def elapsed(self) -> float:
         """Seconds since the call began."""
         ...
 
-    def step(self, event: events.AnyEvent) -> None:
+    def feed_event(self, event: events.AnyEvent) -> None:
         """Something happened: the engine's next event."""
 
-    def publish(self, kind: str, **data: object) -> None:
+    def publish(self, event_type: str, **data: object) -> None:
         """Tell those who watch, and the timeline."""
 
-    def glimpse(self, kind: str, **data: object) -> None:
+    def publish_transient(self, event_type: str, **data: object) -> None:
         """Tell those who watch just now."""
 
 
-class Conversation:
+class CallMedia:
     """Mouth, ear and recorder of one stream. All methods are plain; only ``wait_closed`` waits."""
 
     def __init__(
-        self, shell: Shell, services: Services, record: CallRecord, stream_sid: str, transport: Transport
+        self, context: CallContext, services: CallServices, record: CallRecord, stream_sid: str, transport: Transport
     ) -> None:
-        self._shell, self._stream_sid, self._transport = shell, stream_sid, transport
+        self._context, self._stream_sid, self._transport = context, stream_sid, transport
         self._loop = asyncio.get_running_loop()
-        self._sounds: Mapping[str, bytes] = record.assignment.sounds
+        self._sounds: Mapping[str, bytes] = record.config.sounds
         self._prompts: dict[str, actions.Speak] = {}
-        self._partial: tuple[actions.Listen, Heard] | None = None  # the newest text of the present listening
-        self._deadline: asyncio.TimerHandle | None = None
-        self._turn = Turn()
-        self._late: set[Tier] = set()  # with the text of what the caller said last: one silence a turn is enough
+        self._partial: tuple[actions.Listen, Transcript] | None = None  # the newest text of the present listening
+        self._final_transcript_timer: asyncio.TimerHandle | None = None
+        self._turn_latency = TurnLatency()
+        self._late_tiers: set[Tier] = set()  # with the text of what the caller said last: one silence a turn is enough
         self._echoing = self._closed = False
-        self._record, self._ears, self._metrics = record, services.speech.ears, services.metrics
-        tenant = record.assignment.tenant.id
-        self._speaking = Speaking(
-            services.speech.voices,
+        self._record, self._recognizer, self._metrics = record, services.speech.recognizer, services.metrics
+        tenant = record.config.tenant.id
+        self._player = PromptPlayer(
+            services.speech.synthesizer,
             tenant,
             stream_sid,
             transport.send,
-            self._played,
-            self._not_spoken,
-            self._spoken_so,
-            self._sent,
+            self._on_playout_event,
+            self._on_prompt_failed,
+            self._on_synthesis_event,
+            self._on_audio_sent,
         )
-        self._listening = Listening(self._open_ear, self._turned, self._heard, self._not_heard)
-        reels = Reels(services.recordings, tenant, record.call, shell.publish)
-        self.recorder = Recorder(reels, self._speaking, self._listening, self._is_secret, self._recorded)
+        self._speech_input = SpeechInput(
+            self._open_recognition, self._on_vad, self._on_transcript, self._on_recognition_error
+        )
+        reels = RecordingFactory(services.recordings, tenant, record.call, context.publish)
+        self.recorder = CallRecorder(
+            reels, self._player, self._speech_input, self._is_sensitive, self._on_message_recorded
+        )
 
     # What Twilio sends
 
-    def hear(self, sound: bytes) -> None:
+    def on_audio(self, audio: bytes) -> None:
         """The caller's next sound: mu-law, usually 20 ms."""
         if self._echoing:
-            self._transport.send(messages.media(self._stream_sid, sound))
-            self.recorder.echoed(sound)
-        self._listening.hear(sound)
-        if self.recorder.on:
-            self.recorder.hear(sound)
+            self._transport.send(messages.media(self._stream_sid, audio))
+            self.recorder.on_echo(audio)
+        self._speech_input.on_audio(audio)
+        if self.recorder.is_active:
+            self.recorder.on_audio(audio)
 
-    def key(self) -> None:
+    def on_dtmf(self) -> None:
         """The caller pressed a key."""
-        self._turn.forget()
-        self._turn.understood(self._loop.time())
+        self._turn_latency.reset()
+        self._turn_latency.on_transcript(self._loop.time())
 
-    def marked(self, name: str) -> None:
+    def on_mark(self, name: str) -> None:
         """Twilio gave a mark back."""
-        self._speaking.marked(name)
+        self._player.on_mark(name)
 
     # What the engine wants
 
     def speak(self, prompt: actions.Speak) -> None:
         """Say it behind what is being said."""
         self._prompts[prompt.id] = prompt
-        self._turn.speaks(prompt.id, self._loop.time())
+        self._turn_latency.on_reply(prompt.id, self._loop.time())
         sound = self._sounds.get(prompt.audio)
         if sound is not None:
-            self._turn.sounds(prompt.id, self._loop.time())
-            self._speaking.play(prompt.id, sound)
+            self._turn_latency.on_first_audio(prompt.id, self._loop.time())
+            self._player.play(prompt.id, sound)
             return
         if prompt.audio:
-            self._shell.publish("prompt.failed", prompt=prompt.id, problem=f"there is no sound {prompt.audio!r}")
-        self._speaking.speak(prompt.id, prompt.text, prompt.voice, self._late)
+            self._context.publish("prompt.failed", prompt=prompt.id, problem=f"there is no sound {prompt.audio!r}")
+        self._player.speak(prompt.id, prompt.text, prompt.voice, self._late_tiers)
 
     def stop_speaking(self, prompt: str) -> None:
         """Stop at once."""
-        self._speaking.stop(prompt)
+        self._player.stop(prompt)
 
-    def is_saying(self, prefix: str) -> bool:
+    def is_playing(self, prefix: str) -> bool:
         """Whether a prompt whose name begins so has not been heard to its end."""
         return any(prompt.startswith(prefix) for prompt in self._prompts)
 
-    def listen(self, wanted: actions.Listen) -> None:
+    def listen(self, action: actions.Listen) -> None:
         """Recognise the next utterance, or the one under way."""
         self._partial = None
-        self._listening.listen(wanted)
+        self._speech_input.listen(action)
 
     def stop_listening(self) -> None:
         """Nothing more is wanted of the recogniser: what it had understood so far was the answer."""
         if self._partial:
-            self._turn.understood(self._loop.time())
-            self._tell_heard(*self._partial)
+            self._turn_latency.on_transcript(self._loop.time())
+            self._publish_transcript(*self._partial)
             self._partial = None
-        self._listening.stop()
+        self._speech_input.stop()
 
-    def deafen(self) -> None:
+    def stop_recognition(self) -> None:
         """The stream ends: what is being recognised is of no more use, and is accounted for."""
-        self._listening.stop()
+        self._speech_input.stop()
 
-    def echo(self, on: bool) -> None:
+    def set_echo(self, enabled: bool) -> None:
         """Send the caller's sound back from now on, or stop doing so."""
-        self._echoing = on
+        self._echoing = enabled
 
     def close(self) -> None:
         """Everything of it ends."""
         self._closed = True
         self.recorder.close()
-        self._speaking.close()
-        self._listening.stop()
-        self._watch_final()
+        self._player.close()
+        self._speech_input.stop()
+        self._set_final_transcript_timer()
 
     async def wait_closed(self) -> None:
         """Until nothing of it is left."""
-        await self._speaking.wait_closed()
+        await self._player.wait_closed()
 
     # What is recorded
 
-    def _sent(self, item: Send) -> None:
-        self.recorder.sent(item)
+    def _on_audio_sent(self, item: SendCommand) -> None:
+        self.recorder.on_sent(item)
 
-    def _is_secret(self, prompt: str) -> bool:
+    def _is_sensitive(self, prompt: str) -> bool:
         held = self._prompts.get(prompt)
         return held is not None and held.sensitive
 
-    def _recorded(self, recording: str, seconds: float, url: str) -> None:
-        self._shell.step(events.RecordingEnded(self._shell.at(), recording, seconds, url))
+    def _on_message_recorded(self, recording: str, seconds: float, url: str) -> None:
+        self._context.feed_event(events.RecordingEnded(self._context.elapsed(), recording, seconds, url))
 
     # The mouth and the ear
 
-    def _played(self, event: PlayoutEvent) -> None:
-        if self.recorder.takes(event):
+    def _on_playout_event(self, event: PlayoutEvent) -> None:
+        if self.recorder.intercepts(event):
             return
         match event:
-            case Began():
-                self._began(event)
-            case Ended():
+            case PromptStarted():
+                self._on_prompt_started(event)
+            case PromptFinished():
                 self._prompts.pop(event.prompt, None)
-                self._shell.publish("prompt.finished", prompt=event.prompt, late_ms=round(event.late * 1000))
-                self._shell.step(events.PromptFinished(self._shell.at(), event.prompt))
-            case Interrupted():
+                self._context.publish("prompt.finished", prompt=event.prompt, late_ms=round(event.late_seconds * 1000))
+                self._context.feed_event(events.PromptFinished(self._context.elapsed(), event.prompt))
+            case PromptInterrupted():
                 self._prompts.pop(event.prompt, None)
-                heard = round(event.heard, 3)
-                self._shell.publish("caller.interrupted", prompt=event.prompt, heard_seconds=heard)
-                self._shell.step(events.PromptInterrupted(self._shell.at(), event.prompt, heard))
+                heard = round(event.heard_seconds, 3)
+                self._context.publish("caller.interrupted", prompt=event.prompt, heard_seconds=heard)
+                self._context.feed_event(events.PromptInterrupted(self._context.elapsed(), event.prompt, heard))
             case _:
                 assert_never(event)
 
-    def _began(self, event: Began) -> None:
-        parts = self._turn.heard(event.prompt, event.at)
+    def _on_prompt_started(self, event: PromptStarted) -> None:
+        parts = self._turn_latency.on_playback(event.prompt, event.at)
         latency: dict[str, object] = {}
         if parts:
             latency = {"latency_ms": round(sum(parts.values()) * 1000)}
             latency["latency"] = {f"{part}_ms": round(seconds * 1000) for part, seconds in parts.items()}
-            self._metrics.answered(parts)
+            self._metrics.observe_turn_latency(parts)
         prompt = self._prompts.get(event.prompt)
-        text = "" if prompt is None else HIDDEN if prompt.sensitive else prompt.text
-        self._shell.publish("prompt.started", prompt=event.prompt, node=self._shell.node, text=text, **latency)
+        text = "" if prompt is None else MASK if prompt.sensitive else prompt.text
+        self._context.publish("prompt.started", prompt=event.prompt, node=self._context.node, text=text, **latency)
 
-    def _spoken_so(self, prompt: str, fact: Fact) -> None:
-        if isinstance(fact, Sounded):
-            self._turn.sounds(prompt, self._loop.time())
+    def _on_synthesis_event(self, prompt: str, event: SpeechEvent) -> None:
+        if isinstance(event, FirstAudio):
+            self._turn_latency.on_first_audio(prompt, self._loop.time())
             if spoken := self._prompts.get(prompt):
-                self._record.sounded(self._shell.at(), spoken.voice.tier, fact.provider)
+                self._record.on_voice_tier(self._context.elapsed(), spoken.voice.tier, event.provider)
         else:
-            self._served(fact)
+            self._on_speech_event(event)
 
-    def _served(self, fact: Fact) -> None:
-        self._record.vendors.add(fact)
-        measure(self._metrics, fact)
-        if isinstance(fact, Troubled):
-            if fact.late and fact.service == "recognition":
-                self._late.add(fact.provider)
-            problem = {"provider": fact.provider, "service": fact.service, "problem": fact.problem}
-            self._shell.publish("speech.troubled", **problem)
+    def _on_speech_event(self, event: SpeechEvent) -> None:
+        self._record.provider_usage.add(event)
+        update_metrics(self._metrics, event)
+        if isinstance(event, ProviderFailure):
+            if event.timed_out and event.service == "recognition":
+                self._late_tiers.add(event.provider)
+            problem = {"provider": event.provider, "service": event.service, "problem": event.error}
+            self._context.publish("speech.troubled", **problem)
 
-    def _open_ear(
-        self, wanted: actions.Listen, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None]
+    def _open_recognition(
+        self,
+        action: actions.Listen,
+        on_transcript: Callable[[Transcript], None],
+        on_error: Callable[[SpeechError], None],
     ) -> Recognition:
-        expectation = Expectation(wanted.phrases, wanted.language, wanted.repeat, wanted.silence)
-        return self._ears.open(wanted.tier, expectation, heard, failed, self._served)
+        expectation = RecognitionHints(action.phrases, action.language, action.repeat, action.silence)
+        return self._recognizer.open(action.tier, expectation, on_transcript, on_error, self._on_speech_event)
 
-    def _not_spoken(self, prompt: str, error: SpeechError) -> None:
-        self._shell.publish("prompt.failed", prompt=prompt, problem=str(error))
+    def _on_prompt_failed(self, prompt: str, error: SpeechError) -> None:
+        self._context.publish("prompt.failed", prompt=prompt, problem=str(error))
 
-    def _turned(self, edge: Edge) -> None:
-        self.recorder.turned(edge)
-        self._shell.glimpse("caller.speaking", on=isinstance(edge, SpeechStarted))
-        if isinstance(edge, SpeechStarted):
-            self._turn.forget()
-            self._late.clear()
-            self._shell.step(events.SpeechStarted(self._shell.at()))
+    def _on_vad(self, event: VadEvent) -> None:
+        self.recorder.on_vad(event)
+        self._context.publish_transient("caller.speaking", on=isinstance(event, SpeechStarted))
+        if isinstance(event, SpeechStarted):
+            self._turn_latency.reset()
+            self._late_tiers.clear()
+            self._context.feed_event(events.SpeechStarted(self._context.elapsed()))
         else:
             now = self._loop.time()
-            self._turn.silent(now - (edge.at - edge.ended), now)
-            self._shell.step(events.SpeechEnded(self._shell.at()))
-            self._watch_final(FINAL_DEADLINE)
+            self._turn_latency.on_silence(now - (event.detected_at - event.ended_at), now)
+            self._context.feed_event(events.SpeechEnded(self._context.elapsed()))
+            self._set_final_transcript_timer(FINAL_TRANSCRIPT_TIMEOUT_SECONDS)
 
-    def _heard(self, wanted: actions.Listen, heard: Heard) -> None:
-        self._glimpsed(wanted, heard)
-        self._partial = None if heard.final else (wanted, heard)
-        if heard.final:
-            self._watch_final()
-            self._turn.understood(self._loop.time())
-            self._tell_heard(wanted, heard)
-        self._shell.step(events.Heard(self._shell.at(), wanted.id, heard.text, heard.final, heard.confidence))
+    def _on_transcript(self, action: actions.Listen, transcript: Transcript) -> None:
+        self._publish_partial(action, transcript)
+        self._partial = None if transcript.final else (action, transcript)
+        if transcript.final:
+            self._set_final_transcript_timer()
+            self._turn_latency.on_transcript(self._loop.time())
+            self._publish_transcript(action, transcript)
+        self._context.feed_event(
+            events.TranscriptReceived(
+                self._context.elapsed(), action.id, transcript.text, transcript.final, transcript.confidence
+            )
+        )
 
-    def _glimpsed(self, wanted: actions.Listen, heard: Heard) -> None:
+    def _publish_partial(self, action: actions.Listen, transcript: Transcript) -> None:
         """A recogniser says the same again and again; and the final text is told for good."""
         before = self._partial[1].text if self._partial else ""
-        if not heard.final and heard.text != before:
-            self._shell.glimpse("caller.partial", text=HIDDEN if wanted.sensitive else heard.text)
+        if not transcript.final and transcript.text != before:
+            self._context.publish_transient("caller.partial", text=MASK if action.sensitive else transcript.text)
 
-    def _tell_heard(self, wanted: actions.Listen, heard: Heard) -> None:
-        text = HIDDEN if wanted.sensitive else heard.text
-        self._shell.publish("caller.heard", node=self._shell.node, text=text, confidence=round(heard.confidence, 2))
+    def _publish_transcript(self, action: actions.Listen, transcript: Transcript) -> None:
+        text = MASK if action.sensitive else transcript.text
+        self._context.publish(
+            "caller.heard", node=self._context.node, text=text, confidence=round(transcript.confidence, 2)
+        )
 
-    def _not_heard(self, wanted: actions.Listen, error: SpeechError) -> None:
-        self._turn.understood(self._loop.time())
-        self._shell.publish("listening.failed", node=self._shell.node, problem=str(error))
-        self._shell.step(events.ListeningFailed(self._shell.at(), wanted.id))
+    def _on_recognition_error(self, action: actions.Listen, error: SpeechError) -> None:
+        self._turn_latency.on_transcript(self._loop.time())
+        self._context.publish("listening.failed", node=self._context.node, problem=str(error))
+        self._context.feed_event(events.ListeningFailed(self._context.elapsed(), action.id))
 
-    def _watch_final(self, seconds: float | None = None) -> None:
+    def _set_final_transcript_timer(self, seconds: float | None = None) -> None:
         """Wait so long for the final text; None stops waiting."""
-        if self._deadline:
-            self._deadline.cancel()
-            self._deadline = None
+        if self._final_transcript_timer:
+            self._final_transcript_timer.cancel()
+            self._final_transcript_timer = None
         if seconds is not None and not self._closed:
-            self._deadline = self._loop.call_later(seconds, self._listening.give_up)
+            self._final_transcript_timer = self._loop.call_later(seconds, self._speech_input.on_timeout)

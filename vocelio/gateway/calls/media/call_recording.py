@@ -8,103 +8,109 @@ import asyncio
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from vocelio.codecs.mulaw import SILENCE
+from vocelio.codecs.mulaw import SILENCE_BYTE
 from vocelio.codecs.vad import SpeechStarted
-from vocelio.gateway.media.playout import Send, SendAudio, SendClear
-from vocelio.gateway.media.speech_input import Edge
-from vocelio.gateway.media.stereo_mixer import BothSides
-from vocelio.gateway.recordings.stored_audio import PIECE_SAMPLES
+from vocelio.gateway.media.playout import SendAudio, SendClear, SendCommand
+from vocelio.gateway.media.speech_input import VadEvent
+from vocelio.gateway.media.stereo_mixer import StereoMixer
+from vocelio.gateway.recordings.stored_audio import CHUNK_SAMPLES
 
-LINGER = 0.5
+MASK_LINGER_SECONDS = 0.5
 """Seconds after an answer in confidence that are hidden, too: of a key the sound may come behind the message."""
 
-_HUSH = bytes([SILENCE])
+_SILENCE_BYTE = bytes([SILENCE_BYTE])
 
 
-class Maker(Protocol):
+class RecordingSinkFactory(Protocol):
     """Makes what the sound goes to."""
 
-    def begin(self, kind: Literal["call"]) -> "Taker":
+    def start(self, kind: Literal["call"]) -> "RecordingSink":
         """There is sound."""
         ...
 
 
-class Taker(Protocol):
+class RecordingSink(Protocol):
     """Takes both sides' sound, a byte of each in turn."""
 
-    def add(self, sound: bytes) -> None:
+    def write(self, audio: bytes) -> None:
         """The next piece."""
 
-    def end(self) -> None:
+    def close(self) -> None:
         """There is no more."""
 
 
-class CallTape:
+class CallRecording:
     """It runs from when the stream ``began`` to its end. ``secret`` knows whether a prompt is to be silent in it.
 
     What came before the call was admitted is fed at once, late, and lies where it belongs. Sound is given in pieces of
     ``piece`` samples of each side.
     """
 
-    def __init__(self, reels: Maker, secret: Callable[[str], bool], began: float, piece: int = PIECE_SAMPLES) -> None:
-        self._reels, self._secret, self._piece = reels, secret, piece
+    def __init__(
+        self,
+        factory: RecordingSinkFactory,
+        is_sensitive: Callable[[str], bool],
+        started_at: float,
+        chunk_samples: int = CHUNK_SAMPLES,
+    ) -> None:
+        self._factory, self._is_sensitive, self._chunk_samples = factory, is_sensitive, chunk_samples
         self._now = asyncio.get_running_loop().time
-        self._sides = BothSides(began)
-        self._reel: Taker | None = None  # from the first piece on: what is shorter is no call
-        self._speaking = self._asked = self._hidden = False
-        self._hidden_until = 0.0
+        self._mixer = StereoMixer(started_at)
+        self._sink: RecordingSink | None = None  # from the first piece on: what is shorter is no call
+        self._caller_speaking = self._confidential = self._masking = False
+        self._masked_until = 0.0
 
-    def hear(self, sound: bytes) -> None:
+    def on_audio(self, audio: bytes) -> None:
         """The caller's next sound."""
         now = self._now()
-        if self._hidden:
-            sound = self._hushed(sound, now)
-        self._sides.caller(sound, now)
-        if self._sides.waiting >= self._piece:
-            self._keep(self._sides.take())
+        if self._masking:
+            audio = self._mask(audio, now)
+        self._mixer.add_caller(audio, now)
+        if self._mixer.available_samples >= self._chunk_samples:
+            self._write(self._mixer.take())
 
-    def sent(self, item: Send) -> None:
+    def on_sent(self, item: SendCommand) -> None:
         """What the gateway sends."""
         if isinstance(item, SendAudio):
-            sound = _HUSH * len(item.mulaw) if self._secret(item.prompt) else item.mulaw
-            self._sides.gateway(sound, item.starts)
+            sound = _SILENCE_BYTE * len(item.mulaw) if self._is_sensitive(item.prompt) else item.mulaw
+            self._mixer.add_gateway(sound, item.starts_at)
         elif isinstance(item, SendClear):
-            self._sides.cleared(self._now())
+            self._mixer.clear_gateway(self._now())
 
-    def echoed(self, sound: bytes) -> None:
+    def on_echo(self, audio: bytes) -> None:
         """The caller's own sound goes back, and is heard at once."""
-        self._sides.gateway(_HUSH * len(sound) if self._hidden else sound, self._now())
+        self._mixer.add_gateway(_SILENCE_BYTE * len(audio) if self._masking else audio, self._now())
 
-    def begin_amid(self, *, speaking: bool, confidential: bool) -> None:
+    def start_mid_call(self, *, speaking: bool, confidential: bool) -> None:
         """It begins in the middle of a call: what was said in confidence just now may not be over."""
-        self._speaking = speaking
-        self.confide(confidential=True)
-        self.confide(confidential)
+        self._caller_speaking = speaking
+        self.set_confidential(confidential=True)
+        self.set_confidential(confidential)
 
-    def turned(self, edge: Edge) -> None:
+    def on_vad(self, event: VadEvent) -> None:
         """The caller begins to speak, or has fallen silent."""
-        self._speaking = isinstance(edge, SpeechStarted)
+        self._caller_speaking = isinstance(event, SpeechStarted)
 
-    def confide(self, confidential: bool) -> None:
+    def set_confidential(self, confidential: bool) -> None:
         """Whether what the caller says is confidential from now on."""
-        if confidential and not self._hidden:
-            self._sides.hush()
-        if self._asked and not confidential:
-            self._hidden_until = self._now() + LINGER
-        self._asked = confidential
-        self._hidden = self._hidden or confidential
+        if confidential and not self._masking:
+            self._mixer.mask()
+        if self._confidential and not confidential:
+            self._masked_until = self._now() + MASK_LINGER_SECONDS
+        self._confidential = confidential
+        self._masking = self._masking or confidential
 
     def close(self) -> None:
         """The stream ends."""
-        if self._reel:
-            self._reel.add(self._sides.take(self._now()))
-            self._reel.end()
+        if self._sink:
+            self._sink.write(self._mixer.take(self._now()))
+            self._sink.close()
 
-    def _hushed(self, sound: bytes, now: float) -> bytes:
-        self._hidden = self._asked or self._speaking or now < self._hidden_until
-        return _HUSH * len(sound) if self._hidden else sound
+    def _mask(self, audio: bytes, now: float) -> bytes:
+        self._masking = self._confidential or self._caller_speaking or now < self._masked_until
+        return _SILENCE_BYTE * len(audio) if self._masking else audio
 
-    def _keep(self, sound: bytes) -> None:
-        if self._reel is None:
-            self._reel = self._reels.begin("call")
-        self._reel.add(sound)
+    def _write(self, audio: bytes) -> None:
+        if self._sink is None:
+            self._sink = self._factory.start("call")
+        self._sink.write(audio)

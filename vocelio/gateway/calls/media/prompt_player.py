@@ -13,103 +13,109 @@ from functools import partial
 
 from vocelio.engine.voice import Tier, Voice
 from vocelio.gateway.media import messages
-from vocelio.gateway.media.playout import Playout, PlayoutEvent, Send, SendAudio, SendMark
-from vocelio.gateway.speech.fallback_synthesizer import Voices
+from vocelio.gateway.media.playout import Playout, PlayoutEvent, SendAudio, SendCommand, SendMark
+from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
 from vocelio.gateway.speech.interfaces import SpeechError
-from vocelio.gateway.speech.telemetry import Fact, Sounded
+from vocelio.gateway.speech.telemetry import FirstAudio, SpeechEvent
 
 LOG = logging.getLogger(__name__)
 
 
-class Speaking:
+class PromptPlayer:
     """The mouth of one call."""
 
     def __init__(
         self,
-        voices: Voices,
+        synthesizer: FallbackSynthesizer,
         tenant: str,
         stream_sid: str,
         send: Callable[[str], None],
-        told: Callable[[PlayoutEvent], None],
-        failed: Callable[[str, SpeechError], None],
-        facts: Callable[[str, Fact], None],
-        sent: Callable[[Send], None],
+        on_event: Callable[[PlayoutEvent], None],
+        on_error: Callable[[str, SpeechError], None],
+        on_usage: Callable[[str, SpeechEvent], None],
+        on_send: Callable[[SendCommand], None],
     ) -> None:
-        self._voices, self._tenant = voices, tenant
+        self._synthesizer, self._tenant = synthesizer, tenant
         self._stream_sid = stream_sid
-        self._send, self._told, self._failed, self._facts, self._sent = send, told, failed, facts, sent
+        self._send, self._on_event, self._on_error, self._on_usage, self._on_send = (
+            send,
+            on_event,
+            on_error,
+            on_usage,
+            on_send,
+        )
         self._loop = asyncio.get_running_loop()
         self._playout = Playout()
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._room = asyncio.Event()
+        self._room_available = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
-    def speak(self, prompt: str, text: str, voice: Voice, late: Collection[Tier]) -> None:
+    def speak(self, prompt: str, text: str, voice: Voice, late_tiers: Collection[Tier]) -> None:
         """Play the text behind what is being played; see ``Voices.speak``."""
-        if ready := self._voices.ready(self._tenant, text, voice):
+        if ready := self._synthesizer.get_cached(self._tenant, text, voice):
             provider, sound = ready
-            self._facts(prompt, Sounded(provider))
+            self._on_usage(prompt, FirstAudio(provider))
             self.play(prompt, sound)
             return
-        self._playout.begin(prompt)
-        task = self._loop.create_task(self._synthesise(prompt, text, voice, tuple(late)), name=f"prompt {prompt}")
+        self._playout.start(prompt)
+        task = self._loop.create_task(self._synthesize(prompt, text, voice, tuple(late_tiers)), name=f"prompt {prompt}")
         self._tasks[prompt] = task
         task.add_done_callback(lambda _: self._tasks.pop(prompt, None))
 
-    def play(self, prompt: str, sound: bytes) -> None:
+    def play(self, prompt: str, audio: bytes) -> None:
         """Play a stored sound (mu-law) behind what is being played."""
-        self._playout.begin(prompt)
-        self._playout.feed(prompt, sound)
+        self._playout.start(prompt)
+        self._playout.feed(prompt, audio)
         self._playout.finish(prompt)
-        self._timer_at(self._loop.time())  # not now: who asks is not told from inside
+        self._set_timer(self._loop.time())  # not now: who asks is not told from inside
 
     def stop(self, prompt: str) -> None:
         """Stop at once: what Twilio holds is cleared, what is being made is cancelled."""
-        if self._playout.holds(prompt):
-            self._cancel()
-            self._out(self._playout.clear(self._loop.time()))
+        if self._playout.has_prompt(prompt):
+            self._cancel_tasks()
+            self._send_all(self._playout.clear(self._loop.time()))
             self._pump()
 
-    def marked(self, name: str) -> None:
+    def on_mark(self, name: str) -> None:
         """Twilio gave a mark back."""
         if self._closed:
             return
-        self._playout.marked(name, self._loop.time())
+        self._playout.on_mark(name, self._loop.time())
         self._pump()
 
     def close(self) -> None:
         """Nothing more is said: tasks and timer end."""
         self._closed = True
-        self._cancel()
-        self._timer_at(None)
+        self._cancel_tasks()
+        self._set_timer(None)
 
     async def wait_closed(self) -> None:
         """Until the cancelled tasks are gone."""
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _synthesise(self, prompt: str, text: str, voice: Voice, late: Collection[Tier]) -> None:
+    async def _synthesize(self, prompt: str, text: str, voice: Voice, late_tiers: Collection[Tier]) -> None:
         try:
-            told = partial(self._facts, prompt)
-            async with aclosing(self._voices.speak(self._tenant, text, voice, told, late)) as sound:
+            told = partial(self._on_usage, prompt)
+            async with aclosing(self._synthesizer.speak(self._tenant, text, voice, told, late_tiers)) as sound:
                 async for mulaw in sound:
                     self._playout.feed(prompt, mulaw)
                     self._pump()
                     await self._wait_for_room(prompt)
         except SpeechError as error:
-            self._failed(prompt, error)
+            self._on_error(prompt, error)
         except Exception:  # a provider's defect: the call goes on with what was said
             LOG.exception("prompt %s broke off", prompt)
-            self._failed(prompt, SpeechError("the synthesizer failed; the log says how"))
+            self._on_error(prompt, SpeechError("the synthesizer failed; the log says how"))
         self._playout.finish(prompt)
         self._pump()
 
     async def _wait_for_room(self, prompt: str) -> None:
         while not self._playout.has_room(prompt):
-            self._room.clear()
-            await self._room.wait()
+            self._room_available.clear()
+            await self._room_available.wait()
 
-    def _cancel(self) -> None:
+    def _cancel_tasks(self) -> None:
         for task in self._tasks.values():
             task.cancel()
 
@@ -117,20 +123,20 @@ class Speaking:
         """Send what is due, tell what is known, and set the timer for what comes next."""
         if self._closed:
             return
-        self._out(self._playout.poll(self._loop.time()))
-        self._room.set()
-        self._timer_at(self._playout.next_poll())
+        self._send_all(self._playout.poll(self._loop.time()))
+        self._room_available.set()
+        self._set_timer(self._playout.next_poll())
         for event in self._playout.events():
-            self._told(event)
+            self._on_event(event)
 
-    def _timer_at(self, when: float | None) -> None:
+    def _set_timer(self, when: float | None) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = None if when is None else self._loop.call_at(when, self._pump)
 
-    def _out(self, due: list[Send]) -> None:
+    def _send_all(self, due: list[SendCommand]) -> None:
         for item in due:
-            self._sent(item)
+            self._on_send(item)
             match item:
                 case SendAudio(mulaw):
                     self._send(messages.media(self._stream_sid, mulaw))

@@ -11,21 +11,21 @@ from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.codecs.tones import BEEP
 from vocelio.codecs.vad import SpeechStarted
 from vocelio.engine.actions import Record
-from vocelio.gateway.calls.control.listen_in import Sink
-from vocelio.gateway.calls.media.call_recording import CallTape
-from vocelio.gateway.calls.media.prompt_player import Speaking
-from vocelio.gateway.calls.media.recording_handle import Reels
-from vocelio.gateway.calls.media.voicemail_recording import MessageTape
-from vocelio.gateway.media.playout import Began, PlayoutEvent, Send, SendAudio, SendClear
-from vocelio.gateway.media.speech_input import Edge, Listening
+from vocelio.gateway.calls.control.listen_in import AudioSink
+from vocelio.gateway.calls.media.call_recording import CallRecording
+from vocelio.gateway.calls.media.prompt_player import PromptPlayer
+from vocelio.gateway.calls.media.recording_handle import RecordingFactory
+from vocelio.gateway.calls.media.voicemail_recording import VoicemailRecording
+from vocelio.gateway.media.playout import PlayoutEvent, PromptStarted, SendAudio, SendClear, SendCommand
+from vocelio.gateway.media.speech_input import SpeechInput, VadEvent
 
-_BEEP = ".beep"
-MAX_AHEAD = 32  # messages: two seconds, as playout sends ahead, in the shortest that it sends
-OVERHEARD = SAMPLE_RATE // 10
+_BEEP_SUFFIX = ".beep"
+MAX_UNPLAYED_MESSAGES = 32  # messages: two seconds, as playout sends ahead, in the shortest that it sends
+LISTEN_IN_CHUNK_SAMPLES = SAMPLE_RATE // 10
 """Samples of a piece that is given to whoever listens in: a tenth of a second."""
 
 
-class Recorder:
+class CallRecorder:
     """The recorder of one stream. ``secret`` knows whether a prompt says something confidential.
 
     ``recorded`` hears of a message's end: the action's id, seconds, and where the message can be heard, if anywhere.
@@ -33,138 +33,145 @@ class Recorder:
 
     def __init__(
         self,
-        reels: Reels,
-        speaking: Speaking,
-        listening: Listening,
-        secret: Callable[[str], bool],
-        recorded: Callable[[str, float, str], None],
+        factory: RecordingFactory,
+        player: PromptPlayer,
+        speech_input: SpeechInput,
+        is_sensitive: Callable[[str], bool],
+        on_recorded: Callable[[str, float, str], None],
     ) -> None:
-        self._reels, self._speaking, self._listening = reels, speaking, listening
-        self._secret, self._recorded = secret, recorded
-        self._tapes: list[CallTape] = []  # the call's recording, and one for whoever listens in
-        self._speaks = self._confidential = False
-        self._ahead: deque[SendAudio] = deque(maxlen=MAX_AHEAD)  # what Twilio may still be playing
-        self._wanted: Record | None = None  # the message that is being taken, or waits for its beep
-        self._message: MessageTape | None = None
-        self.on = False
+        self._factory, self._player, self._speech_input = factory, player, speech_input
+        self._is_sensitive, self._on_recorded = is_sensitive, on_recorded
+        self._recordings: list[CallRecording] = []  # the call's recording, and one for whoever listens in
+        self._caller_speaking = self._confidential = False
+        self._unplayed: deque[SendAudio] = deque(maxlen=MAX_UNPLAYED_MESSAGES)  # what Twilio may still be playing
+        self._record_action: Record | None = None  # the message that is being taken, or waits for its beep
+        self._voicemail: VoicemailRecording | None = None
+        self.is_active = False
 
-    def begin(self, started: float) -> None:
+    def start(self, started_at: float) -> None:
         """Record the whole call, with what the caller has said since the stream ``started``."""
-        self._tapes.append(CallTape(self._reels, self._secret, started))
-        self.on = True
+        self._recordings.append(CallRecording(self._factory, self._is_sensitive, started_at))
+        self.is_active = True
 
-    def listen_in(self, sink: Sink) -> Callable[[], None]:
+    def listen_in(self, sink: AudioSink) -> Callable[[], None]:
         """Let somebody hear all of it from now on; what is returned ends that."""
-        tape = CallTape(_Overheard(sink), self._secret, asyncio.get_running_loop().time(), OVERHEARD)
-        tape.begin_amid(speaking=self._speaks, confidential=self._confidential)
+        tape = CallRecording(
+            _LiveSink(sink), self._is_sensitive, asyncio.get_running_loop().time(), LISTEN_IN_CHUNK_SAMPLES
+        )
+        tape.start_mid_call(speaking=self._caller_speaking, confidential=self._confidential)
         now = asyncio.get_running_loop().time()
-        for item in self._ahead:
-            played = max(0, round((now - item.starts) * SAMPLE_RATE))
+        for item in self._unplayed:
+            played = max(0, round((now - item.starts_at) * SAMPLE_RATE))
             if played < len(item.mulaw):
-                tape.sent(SendAudio(item.mulaw[played:], item.prompt, max(now, item.starts)))
-        self._tapes.append(tape)
-        self.on = True
-        return lambda: self._leave(tape)
+                tape.on_sent(SendAudio(item.mulaw[played:], item.prompt, max(now, item.starts_at)))
+        self._recordings.append(tape)
+        self.is_active = True
+        return lambda: self._remove(tape)
 
-    def _leave(self, tape: CallTape) -> None:
-        if tape in self._tapes:
-            self._tapes.remove(tape)
-            self.on = bool(self._tapes or self._message)
+    def _remove(self, recording: CallRecording) -> None:
+        if recording in self._recordings:
+            self._recordings.remove(recording)
+            self.is_active = bool(self._recordings or self._voicemail)
 
-    def record(self, wanted: Record) -> None:
+    def record_message(self, action: Record) -> None:
         """Take a message, behind the beep if there is to be one."""
-        self.stop()
-        self._wanted = wanted
-        if wanted.beep:
-            self._speaking.play(_beep(wanted), BEEP)
+        self.stop_message()
+        self._record_action = action
+        if action.beep:
+            self._player.play(_beep_prompt(action), BEEP)
         else:
-            self._start(wanted)
+            self._start_message(action)
 
-    def stop(self) -> None:
+    def stop_message(self) -> None:
         """The message is complete, or not wanted any more."""
-        wanted, self._wanted = self._wanted, None
-        message, self._message = self._message, None
-        self.on = bool(self._tapes)
+        wanted, self._record_action = self._record_action, None
+        message, self._voicemail = self._voicemail, None
+        self.is_active = bool(self._recordings)
         if message and wanted:
-            self._recorded(wanted.id, *message.end())
+            self._on_recorded(wanted.id, *message.finish())
         elif wanted:
-            self._speaking.stop(_beep(wanted))
-            self._recorded(wanted.id, 0.0, "")
+            self._player.stop(_beep_prompt(wanted))
+            self._on_recorded(wanted.id, 0.0, "")
 
-    def takes(self, event: PlayoutEvent) -> bool:
+    def intercepts(self, event: PlayoutEvent) -> bool:
         """What became of a prompt, if it was a beep: when that is over the message begins."""
-        if not event.prompt.endswith(_BEEP):
+        if not event.prompt.endswith(_BEEP_SUFFIX):
             return False
-        wanted = self._wanted
-        if wanted and self._message is None and event.prompt == _beep(wanted) and not isinstance(event, Began):
-            self._start(wanted)
+        wanted = self._record_action
+        if (
+            wanted
+            and self._voicemail is None
+            and event.prompt == _beep_prompt(wanted)
+            and not isinstance(event, PromptStarted)
+        ):
+            self._start_message(wanted)
         return True
 
-    def hear(self, sound: bytes) -> None:
+    def on_audio(self, audio: bytes) -> None:
         """The caller's next sound."""
-        for tape in self._tapes:
-            tape.hear(sound)
-        if self._message and self._message.hear(sound):
-            self.stop()
+        for tape in self._recordings:
+            tape.on_audio(audio)
+        if self._voicemail and self._voicemail.on_audio(audio):
+            self.stop_message()
 
-    def turned(self, edge: Edge) -> None:
+    def on_vad(self, event: VadEvent) -> None:
         """The caller begins to speak, or has fallen silent."""
-        self._speaks = isinstance(edge, SpeechStarted)
-        for tape in self._tapes:
-            tape.turned(edge)
-        if self._message:
-            self._message.turned(edge)
+        self._caller_speaking = isinstance(event, SpeechStarted)
+        for tape in self._recordings:
+            tape.on_vad(event)
+        if self._voicemail:
+            self._voicemail.on_vad(event)
 
-    def sent(self, item: Send) -> None:
+    def on_sent(self, item: SendCommand) -> None:
         """What the gateway sends."""
         if isinstance(item, SendAudio):
-            self._ahead.append(item)
+            self._unplayed.append(item)
         elif isinstance(item, SendClear):
-            self._ahead.clear()
-        for tape in self._tapes:
-            tape.sent(item)
+            self._unplayed.clear()
+        for tape in self._recordings:
+            tape.on_sent(item)
 
-    def echoed(self, sound: bytes) -> None:
+    def on_echo(self, audio: bytes) -> None:
         """The caller's own sound goes back."""
-        for tape in self._tapes:
-            tape.echoed(sound)
+        for tape in self._recordings:
+            tape.on_echo(audio)
 
-    def confide(self, confidential: bool) -> None:
+    def set_confidential(self, confidential: bool) -> None:
         """Whether what the caller says is confidential from now on."""
         self._confidential = confidential
-        for tape in self._tapes:
-            tape.confide(confidential)
+        for tape in self._recordings:
+            tape.set_confidential(confidential)
 
     def close(self) -> None:
         """The stream ends: what there is of a message is kept."""
-        if self._message:
-            self._message.end()
-        for tape in self._tapes:
+        if self._voicemail:
+            self._voicemail.finish()
+        for tape in self._recordings:
             tape.close()
-        self._tapes.clear()
-        self._message = self._wanted = None
-        self.on = False
+        self._recordings.clear()
+        self._voicemail = self._record_action = None
+        self.is_active = False
 
-    def _start(self, wanted: Record) -> None:
-        speaking = self._listening.attend(wanted.silence)
-        self._message = MessageTape(self._reels, wanted, speaking=speaking)
-        self.on = True
+    def _start_message(self, action: Record) -> None:
+        speaking = self._speech_input.set_silence(action.silence)
+        self._voicemail = VoicemailRecording(self._factory, action, speaking=speaking)
+        self.is_active = True
 
 
-class _Overheard:
+class _LiveSink:
     """Hands the sound on as it comes."""
 
-    def __init__(self, sink: Sink) -> None:
-        self.add = sink
+    def __init__(self, sink: AudioSink) -> None:
+        self.write = sink
 
-    def begin(self, kind: str) -> "_Overheard":
+    def start(self, kind: str) -> "_LiveSink":
         """See Maker."""
         return self
 
-    def end(self) -> None:
+    def close(self) -> None:
         """See Taker."""
 
 
-def _beep(wanted: Record) -> str:
+def _beep_prompt(action: Record) -> str:
     """The name by which the beep is played."""
-    return f"{wanted.id}{_BEEP}"
+    return f"{action.id}{_BEEP_SUFFIX}"

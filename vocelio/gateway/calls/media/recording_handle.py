@@ -2,44 +2,46 @@
 
 from typing import Protocol
 
-from vocelio.gateway.recordings.service import Recordings
-from vocelio.gateway.recordings.writer import Tape
-from vocelio.gateway.store.recordings import Kind
+from vocelio.gateway.recordings.service import RecordingService
+from vocelio.gateway.recordings.writer import RecordingWriter
+from vocelio.gateway.store.recordings import RecordingKind
 
 
-class Publish(Protocol):
+class PublishEvent(Protocol):
     """How a call tells those who watch."""
 
-    def __call__(self, kind: str, **data: object) -> None:
+    def __call__(self, event_type: str, **data: object) -> None:
         """An event of the call."""
 
 
-class Reels:
+class RecordingFactory:
     """Makes the recordings of one call."""
 
-    def __init__(self, recordings: Recordings, tenant: str, call: str, publish: Publish) -> None:
+    def __init__(self, recordings: RecordingService, tenant: str, call: str, publish: PublishEvent) -> None:
         self._recordings, self._tenant, self._call, self._publish = recordings, tenant, call, publish
 
-    def begin(self, kind: Kind) -> "Reel":
+    def start(self, kind: RecordingKind) -> "RecordingHandle":
         """A recording begins."""
-        tape = self._recordings.begin(self._tenant, self._call, kind, lambda problem: self._failed(tape, problem))
+        tape = self._recordings.start_recording(
+            self._tenant, self._call, kind, lambda problem: self._on_failed(tape, problem)
+        )
         self._publish("recording.started", recording=tape.recording.id, what=kind)
-        return Reel(tape, self._recordings.url(tape.recording.id), self._publish)
+        return RecordingHandle(tape, self._recordings.audio_url(tape.recording.id), self._publish)
 
-    def _failed(self, tape: Tape, problem: str) -> None:
-        self._publish("recording.failed", recording=tape.recording.id, what=tape.recording.kind, problem=problem)
+    def _on_failed(self, writer: RecordingWriter, error: str) -> None:
+        self._publish("recording.failed", recording=writer.recording.id, what=writer.recording.kind, problem=error)
 
 
-class Reel:
+class RecordingHandle:
     """One of them, under way; ``url`` is where it can be heard."""
 
-    def __init__(self, tape: Tape, url: str, publish: Publish) -> None:
+    def __init__(self, writer: RecordingWriter, url: str, publish: PublishEvent) -> None:
         self.url = url
-        self.add = tape.add
-        self._tape, self._publish = tape, publish
+        self.write = writer.add
+        self._writer, self._publish = writer, publish
 
-    def end(self) -> None:
+    def close(self) -> None:
         """There is no more of it."""
-        self._tape.end()
-        kept = self._tape.recording
-        self._publish("recording.ended", recording=kept.id, what=kept.kind, seconds=self._tape.seconds)
+        self._writer.close()
+        kept = self._writer.recording
+        self._publish("recording.ended", recording=kept.id, what=kept.kind, seconds=self._writer.duration_seconds)

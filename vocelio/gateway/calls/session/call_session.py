@@ -16,118 +16,127 @@ import msgspec
 
 from vocelio.engine import actions, events
 from vocelio.gateway.calls.call_record import CallRecord
-from vocelio.gateway.calls.control.commands import Command, Reaction
-from vocelio.gateway.calls.control.listen_in import Sink
+from vocelio.gateway.calls.control.commands import Command, CommandResult
+from vocelio.gateway.calls.control.listen_in import AudioSink
 from vocelio.gateway.calls.interfaces import Transport
-from vocelio.gateway.calls.media.call_media import HIDDEN, Conversation
-from vocelio.gateway.calls.registry import LIVE_SECONDS, TRANSFER_MARGIN, Calls
-from vocelio.gateway.calls.session.commit_gate import STORE_SECONDS, Held, Outward
-from vocelio.gateway.calls.session.http_requests import Requests
-from vocelio.gateway.dialing.authorization import Clearing, Decision
-from vocelio.gateway.dialing.plan import Refusal
-from vocelio.gateway.http_client.client import Reply, shown
-from vocelio.gateway.media.stream import CLOSE_NORMAL, CLOSE_TROUBLE
-from vocelio.gateway.store.calls.interface import nothing
+from vocelio.gateway.calls.media.call_media import MASK, CallMedia
+from vocelio.gateway.calls.registry import STREAM_EXPIRY_SECONDS, TRANSFER_MARGIN_SECONDS, CallRegistry
+from vocelio.gateway.calls.session.commit_gate import COMMIT_TIMEOUT_SECONDS, CommitGate, SideEffect
+from vocelio.gateway.calls.session.http_requests import FlowHttpRequests
+from vocelio.gateway.dialing.authorization import DialDecision, PendingAuthorization
+from vocelio.gateway.dialing.plan import DialRejection
+from vocelio.gateway.http_client.client import HttpResult, masked_url
+from vocelio.gateway.media.stream import CLOSE_INTERNAL_ERROR, CLOSE_NORMAL
+from vocelio.gateway.store.calls.interface import noop
 
 LOG = logging.getLogger(__name__)
 
-AGE = 55 * 60.0  # seconds of one stream, after which it is handed over at its next prompt
-OLD_AGE = 58 * 60.0  # and after which it is handed over wherever it is: Cloud Run ends a connection after 60 minutes
-NOT_DONE_SECONDS = 1.0
-OF_BEFORE_SECONDS = (
+HANDOFF_AGE_SECONDS = 55 * 60.0  # seconds of one stream, after which it is handed over at its next prompt
+FORCED_HANDOFF_AGE_SECONDS = (
+    58 * 60.0
+)  # and after which it is handed over wherever it is: Cloud Run ends a connection after 60 minutes
+FAILURE_DELAY_SECONDS = 1.0
+STALE_DTMF_SECONDS = (
     1.5  # after a break: keys pressed then are the rest of an answer that was lost, as it is asked again
 )
-HOLD = "hold"  # and a number: the names of prompts that ask to wait
+HOLD_PROMPT_PREFIX = "hold"  # and a number: the names of prompts that ask to wait
 
-Failed = events.QueueEnded | events.ReplyArrived | events.TransferEnded
+FailureEvent = events.QueueEnded | events.RequestEnded | events.TransferEnded
 
 
-class Call:
+class CallSession:
     """A call while its stream is open. All methods are plain; only ``wait_closed`` waits."""
 
-    def __init__(self, calls: Calls, record: CallRecord, stream_sid: str, transport: Transport) -> None:
-        services = calls.services
-        self._calls, self._record, self._transport = calls, record, transport
+    def __init__(self, registry: CallRegistry, record: CallRecord, stream_sid: str, transport: Transport) -> None:
+        services = registry.services
+        self._registry, self._record, self._transport = registry, record, transport
         self._loop = asyncio.get_running_loop()
-        self._origin = record.elapsed(services.wall()) - self._loop.time()
-        self._session = record.session()
+        self._clock_offset = record.elapsed(services.wall_clock()) - self._loop.time()
+        self._flow_session = record.create_session()
         self._mailbox: deque[events.AnyEvent] = deque()  # filled by the call's own doing: a handful at a time
-        self._stepping = False
+        self._processing = False
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._closed = False
-        self._conversation = Conversation(self, services, record, stream_sid, transport)
-        self._requests = Requests(services.fetcher, services.site, record.assignment.tenant.id, self._replied)
-        self._clearing = Clearing(calls.clearance, self._decided)
-        self._held = Held(self._hold, self._without_the_store)
-        self._adrift = False  # the store was waited for in vain, and has not answered since
-        self._handing_over = False
-        self._keys_from = 0.0  # by the loop's clock
-        self._transfer_seconds = 0.0  # within which one that began must be over
-        self._holds = 0
-        self._ages = [self._loop.call_later(AGE, self.hand_over), self._loop.call_later(OLD_AGE, self._too_old)]
+        self._media = CallMedia(self, services, record, stream_sid, transport)
+        self._http_requests = FlowHttpRequests(
+            services.http_client, services.directory, record.config.tenant.id, self._on_http_result
+        )
+        self._authorization = PendingAuthorization(registry.transfer_authorizer, self._on_authorization)
+        self._commit_gate = CommitGate(self._play_hold_prompt, self._on_store_timeout)
+        self._store_unavailable = False  # the store was waited for in vain, and has not answered since
+        self._handoff_requested = False
+        self._dtmf_accepted_from = 0.0  # by the loop's clock
+        self._transfer_timeout_seconds = 0.0  # within which one that began must be over
+        self._hold_count = 0
+        self._age_timers = [
+            self._loop.call_later(HANDOFF_AGE_SECONDS, self.hand_off),
+            self._loop.call_later(FORCED_HANDOFF_AGE_SECONDS, self._on_max_age),
+        ]
 
     # The stream's side
 
-    def begin(self, started: float) -> None:
+    def start(self, started_at: float) -> None:
         """The stream has started, at that time of the loop's clock: the flow begins, or goes on."""
         record = self._record
-        if isinstance(record.intent, actions.HangUp) or self._session.ended:
-            self._was_over()
+        if isinstance(record.next_action, actions.HangUp) or self._flow_session.ended:
+            self._finish_ended_call()
             return
-        self._calls.live[record.call] = self
-        record.meter.begin(self._now())
-        pending, record.pending, record.intent = record.pending, None, None
-        handed_over, record.handed_over = record.handed_over, ""
-        if record.assignment.tenant.record_calls:
-            self._conversation.recorder.begin(started)
+        self._registry.live_calls[record.call] = self
+        record.meter.start_stream(self._now_microseconds())
+        pending, record.resume_event, record.next_action = record.resume_event, None, None
+        handed_over, record.handoff_mode = record.handoff_mode, ""
+        if record.config.tenant.record_calls:
+            self._media.recorder.start(started_at)
         if pending is not None:
             self.publish("transfer.ended", how=pending.how, seconds=pending.seconds)
-            self.step(pending)
+            self.feed_event(pending)
         elif record.checkpoint is not None:
             if not handed_over:
-                record.resumed.append(self.at())
-            self._keys_from = self._loop.time() + OF_BEFORE_SECONDS
+                record.resume_times.append(self.elapsed())
+            self._dtmf_accepted_from = self._loop.time() + STALE_DTMF_SECONDS
             self.publish("call.resumed", planned=bool(handed_over))
-            self.step(events.CallResumed(self.at(), between=handed_over == "between"))
+            self.feed_event(events.CallResumed(self.elapsed(), between=handed_over == "between"))
         else:
-            number, flow = record.assignment.number, record.assignment.flow
+            number, flow = record.config.number, record.config.flow
             self.publish("call.started", caller=record.caller, number=number, flow=flow)
-            self.step(events.CallStarted(self.at()))
+            self.feed_event(events.CallStarted(self.elapsed()))
         if self._may_act():
             self._save()
 
-    def _was_over(self) -> None:
+    def _finish_ended_call(self) -> None:
         """All that was left of it when its last stream ended was to hang up."""
         record = self._record
-        outcome = record.intent.outcome if isinstance(record.intent, actions.HangUp) else self._session.outcome
-        record.disposition = self._session.disposition
+        outcome = (
+            record.next_action.outcome if isinstance(record.next_action, actions.HangUp) else self._flow_session.outcome
+        )
+        record.disposition = self._flow_session.disposition
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call has ended")
-        self._calls.end(record, outcome or "completed")
+        self._registry.end_call(record, outcome or "completed")
 
-    def hear(self, sound: bytes) -> None:
+    def on_audio(self, audio: bytes) -> None:
         """The caller's next sound: mu-law, usually 20 ms."""
         if not self._closed:
-            self._conversation.hear(sound)
+            self._media.on_audio(audio)
 
-    def key(self, digit: str) -> None:
+    def on_dtmf(self, digit: str) -> None:
         """The caller pressed a key."""
         if self._closed:
             return
-        if self._loop.time() < self._keys_from:
+        if self._loop.time() < self._dtmf_accepted_from:
             self.publish("key.ignored", node=self.node)
             return
-        self._conversation.key()
-        self.step(events.KeyPressed(self.at(), digit))
+        self._media.on_dtmf()
+        self.feed_event(events.KeyPressed(self.elapsed(), digit))
 
-    def marked(self, name: str) -> None:
+    def on_mark(self, name: str) -> None:
         """Twilio gave a mark back."""
-        self._conversation.marked(name)
+        self._media.on_mark(name)
 
     @property
     def tenant(self) -> str:
         """Whose it is."""
-        return self._record.assignment.tenant.id
+        return self._record.config.tenant.id
 
     @property
     def generation(self) -> int:
@@ -139,82 +148,89 @@ class Call:
         """By which it came."""
         return self._record.account
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """A sign of life: the call, and what it has cost, is kept as it is now."""
-        if self._record.intent is None and not self._held.transfer:
+        if self._record.next_action is None and not self._commit_gate.unauthorized_transfer:
             self._save()
 
-    def caller_left(self) -> None:
+    def on_hangup(self) -> None:
         """Twilio says that the caller hung up: by the stream's stop, or by the call's status."""
         if self._may_act():
-            self.step(events.CallEnded(self.at()))
-            self._conversation.recorder.close()
-            self._conversation.deafen()
-            self._keep()
-            self._record.disposition = self._session.disposition
-            self._calls.end(self._record, self._session.outcome or "abandoned")
+            self.feed_event(events.CallEnded(self.elapsed()))
+            self._media.recorder.close()
+            self._media.stop_recognition()
+            self._update_record()
+            self._record.disposition = self._flow_session.disposition
+            self._registry.end_call(self._record, self._flow_session.outcome or "abandoned")
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call has ended")
 
-    def lost(self) -> None:
+    def on_disconnect(self) -> None:
         """The socket broke off without a word. Harmless after any other end."""
         if self._may_act():
-            self._conversation.deafen()
-            self._keep()
+            self._media.stop_recognition()
+            self._update_record()
             self.publish("stream.lost")
-            if isinstance(self._record.intent, actions.Transfer):
-                self._tell_transfer(self._record.intent)  # Twilio goes on with it, as soon as it is in the store
-            self._calls.lost(self._record)
+            if isinstance(self._record.next_action, actions.Transfer):
+                self._publish_transfer_started(
+                    self._record.next_action
+                )  # Twilio goes on with it, as soon as it is in the store
+            self._registry.on_stream_lost(self._record)
         self.close()
 
-    def could(self, command: Command, value: str) -> Reaction:
+    def check_command(self, command: Command, value: str) -> CommandResult:
         """What it would make of an operator's command: one that is ending can only be cut off."""
-        if not self._may_act() or (command != "hang_up" and self._session.closing):
-            return Reaction("ending", self.node)
-        if command == "jump" and not self._session.has_node(value):
-            return Reaction("unknown_node", self.node)
-        return Reaction("accepted", self.node)
+        if not self._may_act() or (command != "hang_up" and self._flow_session.is_closing):
+            return CommandResult("ending", self.node)
+        if command == "jump" and not self._flow_session.has_node(value):
+            return CommandResult("unknown_node", self.node)
+        return CommandResult("accepted", self.node)
 
-    def commanded(self, command: Command, value: str) -> Reaction:
+    def execute_command(self, command: Command, value: str) -> CommandResult:
         """An operator wants something of the call."""
-        reaction = self.could(command, value)
+        reaction = self.check_command(command, value)
         if reaction.verdict == "accepted":
             self.publish("operator.commanded", command=command, value=value)
-            self.step(events.Commanded(self.at(), command, value))
-        return Reaction(reaction.verdict, self.node)
+            self.feed_event(events.OperatorCommand(self.elapsed(), command, value))
+        return CommandResult(reaction.verdict, self.node)
 
-    def listen_in(self, sink: Sink) -> Callable[[], None]:
+    def listen_in(self, sink: AudioSink) -> Callable[[], None]:
         """Somebody listens in, until the stream ends or what is returned is called."""
-        return self._conversation.recorder.listen_in(sink)
+        return self._media.recorder.listen_in(sink)
 
-    def hand_over(self, *, now: bool = False) -> None:
+    def hand_off(self, *, immediately: bool = False) -> None:
         """Another process shall go on with it: from its next prompt on, or from wherever it is ``now``."""
-        self._handing_over = True
-        if now and self._may_act() and self._record.intent is None and not self._held.transfer:
-            self._hand_over("amid")
+        self._handoff_requested = True
+        if (
+            immediately
+            and self._may_act()
+            and self._record.next_action is None
+            and not self._commit_gate.unauthorized_transfer
+        ):
+            self._start_handoff("amid")
 
     def close(self) -> None:
         """Everything of this stream ends."""
         self._closed = True
-        self._held.stop()
-        self._clearing.close()
-        self._conversation.close()
-        for timer in self._ages:
+        self._commit_gate.clear()
+        self._authorization.close()
+        self._media.close()
+        for timer in self._age_timers:
             timer.cancel()
         for timer in self._timers.values():
             timer.cancel()
-        self._requests.close()
+        self._http_requests.close()
         self._timers.clear()
-        if self._calls.live.get(self._record.call) is self:
-            del self._calls.live[self._record.call]
+        if self._registry.live_calls.get(self._record.call) is self:
+            del self._registry.live_calls[self._record.call]
 
     async def wait_closed(self) -> None:
         """Until nothing of it is left."""
-        await self._conversation.wait_closed()
-        await self._requests.wait_closed()
-        await self._clearing.wait_closed()
+        await self._media.wait_closed()
+        await self._http_requests.wait_closed()
+        await self._authorization.wait_closed()
 
-    def supersede(self) -> None:
+    def on_superseded(self) -> None:
         """Another stream has the call."""
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
@@ -222,147 +238,152 @@ class Call:
     def _may_act(self) -> bool:
         return not self._closed
 
-    def _keep(self) -> None:
+    def _update_record(self) -> None:
         """What another stream needs to go on from here."""
-        self._record.checkpoint = self._session.checkpoint()
-        self._record.meter.run(self._now())
+        self._record.checkpoint = self._flow_session.checkpoint()
+        self._record.meter.advance(self._now_microseconds())
 
-    def _save(self, committed: Callable[[], None] = nothing) -> None:
+    def _save(self, on_committed: Callable[[], None] = noop) -> None:
         """Keep the call as it is now."""
         if self._closed:
             return
-        self._keep()
-        is_transfer = isinstance(self._record.intent, actions.Transfer)
-        self._record.patience = self._transfer_seconds if is_transfer else LIVE_SECONDS
-        self._calls.save(self._record, committed, self.supersede)
+        self._update_record()
+        is_transfer = isinstance(self._record.next_action, actions.Transfer)
+        self._record.expires_after_seconds = self._transfer_timeout_seconds if is_transfer else STREAM_EXPIRY_SECONDS
+        self._registry.save(self._record, on_committed, self.on_superseded)
 
-    def _hand_over(self, how: Literal["between", "amid"]) -> None:
-        self._record.handed_over = how
-        self._held.stop()
-        self._conversation.deafen()
-        self._save(self._handed_over)
+    def _start_handoff(self, mode: Literal["between", "amid"]) -> None:
+        self._record.handoff_mode = mode
+        self._commit_gate.clear()
+        self._media.stop_recognition()
+        self._save(self._on_handoff_saved)
 
-    def _handed_over(self) -> None:
+    def _on_handoff_saved(self) -> None:
         if self._may_act():
-            self.publish("call.handed_over", between=self._record.handed_over == "between")
+            self.publish("call.handed_over", between=self._record.handoff_mode == "between")
             self.close()
             self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
 
-    def _too_old(self) -> None:
-        self.hand_over(now=True)
+    def _on_max_age(self) -> None:
+        self.hand_off(immediately=True)
 
-    def _now(self) -> int:
+    def _now_microseconds(self) -> int:
         """Microseconds UTC as the loop's clock has them: the wall's may be set while the call is billed."""
-        return self._record.started + round(self.at() * 1e6)
+        return self._record.started_at + round(self.elapsed() * 1e6)
 
-    def at(self) -> float:
+    def elapsed(self) -> float:
         """See Shell."""
-        return self._origin + self._loop.time()
+        return self._clock_offset + self._loop.time()
 
     @property
     def node(self) -> str:
         """See Shell."""
-        return self._session.node
+        return self._flow_session.node
 
-    def publish(self, kind: str, **data: object) -> None:
+    def publish(self, event_type: str, **data: object) -> None:
         """See Shell."""
-        self._calls.publish(self._record, kind, **data)
+        self._registry.publish(self._record, event_type, **data)
 
-    def glimpse(self, kind: str, **data: object) -> None:
+    def publish_transient(self, event_type: str, **data: object) -> None:
         """See Shell."""
-        self._calls.glimpse(self._record, kind, **data)
+        self._registry.publish_transient(self._record, event_type, **data)
 
     # The engine
 
-    def step(self, event: events.AnyEvent) -> None:
+    def feed_event(self, event: events.AnyEvent) -> None:
         """Feed the session; what the actions cause meanwhile waits its turn."""
         self._mailbox.append(event)
-        if self._stepping:
+        if self._processing:
             return
-        self._stepping = True
-        self._guarded(self._work_off)
-        self._stepping = False
+        self._processing = True
+        self._run_guarded(self._process_mailbox)
+        self._processing = False
 
-    def _work_off(self) -> None:
+    def _process_mailbox(self) -> None:
         while self._mailbox and self._may_act():
-            happened = self._record.step(self._session, self._mailbox.popleft())
+            happened = self._record.feed_event(self._flow_session, self._mailbox.popleft())
             # Confidence begins before anything is done about it.
-            self._conversation.recorder.confide(self._session.confidential)
-            self._carry_out_all(happened)
+            self._media.recorder.set_confidential(self._flow_session.input_is_sensitive)
+            self._execute_all(happened)
 
-    def _carry_out_all(self, happened: Sequence[actions.AnyAction]) -> None:
+    def _execute_all(self, new_actions: Sequence[actions.AnyAction]) -> None:
         """At once what only this process notices; the rest when the store has what led to it."""
-        outward = [action for action in happened if isinstance(action, Outward)]
-        for action in happened:
-            if not isinstance(action, Outward) and self._may_act():
-                self._carry_out(action)
+        outward = [action for action in new_actions if isinstance(action, SideEffect)]
+        for action in new_actions:
+            if not isinstance(action, SideEffect) and self._may_act():
+                self._execute(action)
         if not self._may_act():
             return
         for action in outward:
             if isinstance(action, actions.HangUp):
-                self._intend(action)
-        if self._adrift:
-            self._save(self._ashore)
-            self._go_without(outward)
-        elif self._handing_over and self._is_between(outward):
-            self._hand_over("between")
+                self._set_next_action(action)
+        if self._store_unavailable:
+            self._save(self._on_store_recovered)
+            self._execute_without_store(outward)
+        elif self._handoff_requested and self._is_handoff_point(outward):
+            self._start_handoff("between")
         elif outward:
-            ticket = self._held.wait(outward)
+            ticket = self._commit_gate.add(outward)
             transfer = next((action for action in outward if isinstance(action, actions.Transfer)), None)
             if transfer:
-                self._clearing.begin(self._record.assignment, transfer, self._record.caller)
+                self._authorization.start(self._record.config, transfer, self._record.caller)
             else:
-                self._save(lambda: self._committed(ticket))
-        elif any(isinstance(action, actions.Note) and action.type == "node.entered" for action in happened):
+                self._save(lambda: self._on_committed(ticket))
+        elif any(isinstance(action, actions.EmitEvent) and action.type == "node.entered" for action in new_actions):
             self._save()
 
-    def _is_between(self, outward: Sequence[Outward]) -> bool:
+    def _is_handoff_point(self, side_effects: Sequence[SideEffect]) -> bool:
         """Whether the next thing that the caller would notice is a prompt: a good moment for another stream."""
-        speaks = any(isinstance(action, actions.Speak) for action in outward)
-        return speaks and not self._session.closing and self._record.intent is None and not self._held.transfer
+        speaks = any(isinstance(action, actions.Speak) for action in side_effects)
+        return (
+            speaks
+            and not self._flow_session.is_closing
+            and self._record.next_action is None
+            and not self._commit_gate.unauthorized_transfer
+        )
 
-    def _committed(self, ticket: int) -> None:
-        self._guarded(lambda: self._release(ticket))
+    def _on_committed(self, sequence: int) -> None:
+        self._run_guarded(lambda: self._release(sequence))
 
-    def _release(self, ticket: int) -> None:
-        for action in self._held.take(ticket):
+    def _release(self, sequence: int) -> None:
+        for action in self._commit_gate.release(sequence):
             if self._may_act():
-                self._carry_out(action)
+                self._execute(action)
 
-    def _guarded(self, work: Callable[[], None]) -> None:
+    def _run_guarded(self, work: Callable[[], None]) -> None:
         """Our own defect is this call's trouble only: it is resumed, at most a few times, and no other call notices."""
         try:
             work()
         except Exception:
             LOG.exception("call %s failed", self._record.call)
-            self.lost()
-            self._transport.close(CLOSE_TROUBLE, "trouble in the gateway")
+            self.on_disconnect()
+            self._transport.close(CLOSE_INTERNAL_ERROR, "trouble in the gateway")
 
-    def _carry_out(self, action: actions.AnyAction) -> None:
+    def _execute(self, action: actions.AnyAction) -> None:
         match action:
             case actions.Speak():
-                self._conversation.speak(action)
+                self._media.speak(action)
             case actions.StopSpeaking():
                 self._stop_speaking(action.id)
             case actions.Listen():
-                self._conversation.listen(action)
+                self._media.listen(action)
             case actions.StopListening():
-                self._conversation.stop_listening()
+                self._media.stop_listening()
             case actions.StartTimer():
-                self._timers[action.id] = self._loop.call_later(action.seconds, self._timer_fired, action.id)
+                self._timers[action.id] = self._loop.call_later(action.seconds, self._on_timer, action.id)
             case actions.CancelTimer():
                 if timer := self._timers.pop(action.id, None):
                     timer.cancel()
             case actions.Echo():
-                self._conversation.echo(action.on)
-            case actions.Note():
+                self._media.set_echo(action.on)
+            case actions.EmitEvent():
                 self.publish(action.type, **action.data)
             case actions.Transfer() | actions.HangUp():
-                self._left(action)
+                self._leave_stream(action)
             case actions.Request():
-                self._requests.send(action)
+                self._http_requests.send(action)
             case actions.Record():
-                self._conversation.recorder.record(action)
+                self._media.recorder.record_message(action)
             case actions.StopRecording():
                 self._stop_recording(action.id)
             case actions.Queue():
@@ -372,115 +393,117 @@ class Call:
 
     def _stop_speaking(self, prompt: str) -> None:
         """One that has not begun, since its state is not certain yet, never begins."""
-        if self._held.withdraw(prompt):
-            self.step(events.PromptInterrupted(self.at(), prompt))
+        if self._commit_gate.cancel(prompt):
+            self.feed_event(events.PromptInterrupted(self.elapsed(), prompt))
         else:
-            self._conversation.stop_speaking(prompt)
+            self._media.stop_speaking(prompt)
 
     def _stop_recording(self, recording: str) -> None:
-        if self._held.withdraw(recording):
-            self.step(events.RecordingEnded(self.at(), recording, 0.0))
+        if self._commit_gate.cancel(recording):
+            self.feed_event(events.RecordingEnded(self.elapsed(), recording, 0.0))
         else:
-            self._conversation.recorder.stop()
+            self._media.recorder.stop_message()
 
-    def _fail_later(self, event: Failed) -> None:
+    def _fail_later(self, event: FailureEvent) -> None:
         """What cannot be done ends after a while: never at once, or a flow could go in circles for ever."""
-        self._timers[event.id] = self._loop.call_later(NOT_DONE_SECONDS, self._not_done, event)
+        self._timers[event.id] = self._loop.call_later(FAILURE_DELAY_SECONDS, self._deliver_failure, event)
 
-    def _not_done(self, event: Failed) -> None:
+    def _deliver_failure(self, event: FailureEvent) -> None:
         del self._timers[event.id]
-        self.step(msgspec.structs.replace(event, at=self.at()))
+        self.feed_event(msgspec.structs.replace(event, at=self.elapsed()))
 
     # Leaving, with and without the store
 
-    def _decided(self, transfer: actions.Transfer, decision: Decision) -> None:
+    def _on_authorization(self, transfer: actions.Transfer, decision: DialDecision) -> None:
         """Whether a transfer may begin. Nothing was saved before: refused, its caller is still here and goes on."""
-        if self._held.transfer is not transfer or not self._may_act():
+        if self._commit_gate.unauthorized_transfer is not transfer or not self._may_act():
             return
         whom = {"department": transfer.department, "number": transfer.number}
-        if isinstance(decision, Refusal):
-            self._held.withdraw(transfer.id)
+        if isinstance(decision, DialRejection):
+            self._commit_gate.cancel(transfer.id)
             self.publish("transfer.refused", **whom, reason=decision.reason)
-            self.step(events.TransferEnded(self.at(), transfer.id, decision.exit))
+            self.feed_event(events.TransferEnded(self.elapsed(), transfer.id, decision.exit))
             return
-        for change in decision.changes:
+        for change in decision.adjustments:
             self.publish("transfer.changed", **whom, **msgspec.structs.asdict(change))
-        self._transfer_seconds = len(decision.rounds) * decision.ringing + decision.time_limit + TRANSFER_MARGIN
+        self._transfer_timeout_seconds = (
+            len(decision.attempts) * decision.ring_seconds + decision.time_limit_seconds + TRANSFER_MARGIN_SECONDS
+        )
         cleared = msgspec.structs.replace(transfer, caller_id=decision.caller_id)
-        ticket = self._held.exchange(transfer, cleared)
-        self._intend(cleared)
-        self._save(lambda: self._committed(ticket))
+        ticket = self._commit_gate.replace(transfer, cleared)
+        self._set_next_action(cleared)
+        self._save(lambda: self._on_committed(ticket))
 
-    def _intend(self, intent: actions.Transfer | actions.HangUp) -> None:
+    def _set_next_action(self, action: actions.Transfer | actions.HangUp) -> None:
         """Twilio is to do something else with the call. What, is certain in the store before the socket is closed."""
         record = self._record
-        record.intent = intent
-        if isinstance(intent, actions.HangUp):
-            record.outcome, record.disposition = intent.outcome, intent.disposition
+        record.next_action = action
+        if isinstance(action, actions.HangUp):
+            record.outcome, record.disposition = action.outcome, action.disposition
         else:
-            record.meter.run(self._now())
-            record.meter.leave()
-            record.department = intent.department
+            record.meter.advance(self._now_microseconds())
+            record.meter.pause()
+            record.department = action.department
 
-    def _left(self, intent: actions.Transfer | actions.HangUp) -> None:
+    def _leave_stream(self, action: actions.Transfer | actions.HangUp) -> None:
         record = self._record
-        if intent is not record.intent:
+        if action is not record.next_action:
             return  # an operator has decided otherwise
-        if isinstance(intent, actions.Transfer):
-            self._tell_transfer(intent)
+        if isinstance(action, actions.Transfer):
+            self._publish_transfer_started(action)
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
-        if isinstance(intent, actions.HangUp):
-            self._calls.end(record, intent.outcome)
+        if isinstance(action, actions.HangUp):
+            self._registry.end_call(record, action.outcome)
 
-    def _tell_transfer(self, intent: actions.Transfer) -> None:
-        self.publish("transfer.started", department=intent.department, number=intent.number)
+    def _publish_transfer_started(self, transfer: actions.Transfer) -> None:
+        self.publish("transfer.started", department=transfer.department, number=transfer.number)
 
-    def _hold(self) -> None:
+    def _play_hold_prompt(self) -> None:
         """One at a time: on a caller who is being told to wait nothing is heaped."""
-        if self._conversation.is_saying(HOLD):
+        if self._media.is_playing(HOLD_PROMPT_PREFIX):
             return
-        self._holds += 1
-        assignment = self._record.assignment
+        self._hold_count += 1
+        assignment = self._record.config
         voice = assignment.version.flow.voice
-        self._conversation.speak(actions.Speak(f"{HOLD}{self._holds}", assignment.tenant.hold, voice))
+        self._media.speak(actions.Speak(f"{HOLD_PROMPT_PREFIX}{self._hold_count}", assignment.tenant.hold, voice))
 
-    def _without_the_store(self) -> None:
+    def _on_store_timeout(self) -> None:
         """The caller has waited long enough: until the store answers again, the call goes on without it."""
-        outward = self._held.take_all()
-        self._clearing.close()
-        self._adrift = True
+        outward = self._commit_gate.release_all()
+        self._authorization.close()
+        self._store_unavailable = True
         if not any(isinstance(action, actions.HangUp) for action in outward):
-            self.publish("store.unavailable", seconds=STORE_SECONDS)
-        self._guarded(lambda: self._go_without(outward))
-        self._save(self._ashore)
+            self.publish("store.unavailable", seconds=COMMIT_TIMEOUT_SECONDS)
+        self._run_guarded(lambda: self._execute_without_store(outward))
+        self._save(self._on_store_recovered)
 
-    def _ashore(self) -> None:
-        self._adrift = False
+    def _on_store_recovered(self) -> None:
+        self._store_unavailable = False
 
-    def _go_without(self, outward: Sequence[actions.AnyAction]) -> None:
+    def _execute_without_store(self, side_effects: Sequence[actions.AnyAction]) -> None:
         """What may be done twice is done; what may not, leaves by its failure. To hang up needs nobody."""
-        for action in outward:
+        for action in side_effects:
             match action:
                 case actions.Request():
-                    self._fail_later(events.ReplyArrived(0.0, action.id, "error"))
+                    self._fail_later(events.RequestEnded(0.0, action.id, "error"))
                 case actions.Transfer():
-                    if action is self._record.intent:
-                        self._record.intent = None
-                        self._record.meter.stay()
+                    if action is self._record.next_action:
+                        self._record.next_action = None
+                        self._record.meter.resume()
                     self._fail_later(events.TransferEnded(0.0, action.id, "failed"))
                 case _ if self._may_act():
-                    self._carry_out(action)
+                    self._execute(action)
                 case _:
                     pass
 
-    def _replied(self, request: actions.Request, reply: Reply) -> None:
-        url = HIDDEN if request.sensitive else shown(request.url)
+    def _on_http_result(self, request: actions.Request, result: HttpResult) -> None:
+        url = MASK if request.sensitive else masked_url(request.url)
         self.publish(
-            "request.ended", node=self.node, url=url, how=reply.how, status=reply.status, problem=reply.problem
+            "request.ended", node=self.node, url=url, how=result.outcome, status=result.status, problem=result.error
         )
-        self.step(events.ReplyArrived(self.at(), request.id, reply.how, reply.status, reply.body))
+        self.feed_event(events.RequestEnded(self.elapsed(), request.id, result.outcome, result.status, result.body))
 
-    def _timer_fired(self, timer: str) -> None:
+    def _on_timer(self, timer: str) -> None:
         del self._timers[timer]
-        self.step(events.TimerFired(self.at(), timer))
+        self.feed_event(events.TimerFired(self.elapsed(), timer))

@@ -25,16 +25,16 @@ from redis.exceptions import RedisClusterException, RedisError
 
 LOG = logging.getLogger(__name__)
 
-RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0)
+BACKOFF_SECONDS = (0.05, 0.2, 0.5, 1.0)
 
 
-class Patience:
+class RetryLoop:
     """One loop's: within it a try may fail. ``failures`` are those in a row; the first of each sort is told."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, description: str) -> None:
         self.failures = 0
-        self._what = what
-        self._told: set[bool] = set()
+        self._description = description
+        self._logged: set[bool] = set()
 
     async def __aenter__(self) -> None:
         """Begin a try."""
@@ -43,46 +43,50 @@ class Patience:
         """End it, and if it has failed wait for the next."""
         if not isinstance(error, Exception):
             return False
-        defect = not isinstance(error, TROUBLE)
-        if defect not in self._told:
-            self._told.add(defect)
-            LOG.warning("%s: %s", self._what, type(error).__name__, exc_info=defect)
-        await asyncio.sleep(RETRY_SECONDS[min(self.failures, len(RETRY_SECONDS) - 1)])
+        defect = not isinstance(error, CONNECTION_ERRORS)
+        if defect not in self._logged:
+            self._logged.add(defect)
+            LOG.warning("%s: %s", self._description, type(error).__name__, exc_info=defect)
+        await asyncio.sleep(BACKOFF_SECONDS[min(self.failures, len(BACKOFF_SECONDS) - 1)])
         self.failures += 1
         return True
 
-    def rewarded(self) -> None:
+    def reset(self) -> None:
         """All is well again."""
         self.failures = 0
-        self._told.clear()
+        self._logged.clear()
 
 
-SECONDS = 2.0  # for a connection, a command or an answer
-CONNECTIONS = 4  # besides those that listen
-CONNECTIONS_OF_NODE = 100  # at most; parts that have moved together may each need one
+TIMEOUT_SECONDS = 2.0  # for a connection, a command or an answer
+MAX_CONNECTIONS = 4  # besides those that listen
+MAX_CONNECTIONS_PER_NODE = 100  # at most; parts that have moved together may each need one
 
 Batch = list[tuple[str, bytes]]
 """Channels and messages, oldest first."""
 
 # Nothing is tried again behind our back: whoever listens must learn of every break.
-_ONCE: dict[str, Any] = {"protocol": 2, "socket_connect_timeout": SECONDS, "socket_timeout": SECONDS}
-TROUBLE = (RedisError, RedisClusterException, OSError, TimeoutError)
+_CONNECTION_OPTIONS: dict[str, Any] = {
+    "protocol": 2,
+    "socket_connect_timeout": TIMEOUT_SECONDS,
+    "socket_timeout": TIMEOUT_SECONDS,
+}
+CONNECTION_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
-class Server(Protocol):
+class RedisBackend(Protocol):
     """Where messages go through, ``parts`` by name. All that waits raises one of TROUBLE."""
 
     sharded: bool
-    parts: frozenset[str]
+    shards: frozenset[str]
 
-    def part(self, channel: str) -> str:
+    def shard(self, channel: str) -> str:
         """The part that has the channel, always the same."""
         ...
 
     async def publish(self, batch: Batch) -> None:
         """Send them all, each channel's in order; they are of one part."""
 
-    async def listener(self, channel: str) -> AbstractConnection:
+    async def open_listener(self, channel: str) -> AbstractConnection:
         """A connected connection to listen to that channel on."""
         ...
 
@@ -90,14 +94,16 @@ class Server(Protocol):
         """Close what was opened here, but no listener."""
 
 
-async def reach(url: str) -> Server:
+async def connect(url: str) -> RedisBackend:
     """The server behind the URL, once it answers. Raises one of TROUBLE."""
-    single = Redis.from_url(url, max_connections=CONNECTIONS, retry=Retry(NoBackoff(), 0), **_ONCE)
+    single = Redis.from_url(url, max_connections=MAX_CONNECTIONS, retry=Retry(NoBackoff(), 0), **_CONNECTION_OPTIONS)
     try:
         facts = await single.info("cluster")
         if not facts.get("cluster_enabled"):
-            return Single(single, url)
-        cluster = RedisCluster.from_url(url, max_connections=CONNECTIONS_OF_NODE, retry=Retry(NoBackoff(), 0), **_ONCE)
+            return SingleNode(single, url)
+        cluster = RedisCluster.from_url(
+            url, max_connections=MAX_CONNECTIONS_PER_NODE, retry=Retry(NoBackoff(), 0), **_CONNECTION_OPTIONS
+        )
         await cluster.initialize()
     except BaseException:
         await single.aclose()
@@ -106,17 +112,17 @@ async def reach(url: str) -> Server:
     return Cluster(cluster, url)
 
 
-class Single:
+class SingleNode:
     """The Server port on one server."""
 
     sharded = False
-    parts = frozenset({""})
+    shards = frozenset({""})
 
     def __init__(self, redis: Redis, url: str) -> None:
         self._redis = redis
-        self._pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **_ONCE)
+        self._pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **_CONNECTION_OPTIONS)
 
-    def part(self, channel: str) -> str:
+    def shard(self, channel: str) -> str:
         """See Server."""
         return ""
 
@@ -127,9 +133,9 @@ class Single:
             pipeline.execute_command("PUBLISH", channel, message)
         await pipeline.execute()
 
-    async def listener(self, channel: str) -> AbstractConnection:
+    async def open_listener(self, channel: str) -> AbstractConnection:
         """See Server."""
-        return await _connected(self._pool.connection_class(**self._pool.connection_kwargs))
+        return await _open_connection(self._pool.connection_class(**self._pool.connection_kwargs))
 
     async def aclose(self) -> None:
         """See Server."""
@@ -143,56 +149,59 @@ class Cluster:
 
     def __init__(self, cluster: RedisCluster, url: str) -> None:
         self._cluster, self._url = cluster, url
-        self._part_of_slot = {slot: nodes[0].name for slot, nodes in cluster.nodes_manager.slots_cache.items()}
-        self.parts = frozenset(self._part_of_slot.values())
-        self._doubtful: set[str] = set()  # parts that failed: their channels may have moved
-        self._seen: dict[int, ClusterNode] = {}  # by identity: all that there ever were, a few
+        self._shard_of_slot = {slot: nodes[0].name for slot, nodes in cluster.nodes_manager.slots_cache.items()}
+        self.shards = frozenset(self._shard_of_slot.values())
+        self._suspect_shards: set[str] = set()  # parts that failed: their channels may have moved
+        self._known_nodes: dict[int, ClusterNode] = {}  # by identity: all that there ever were, a few
 
-    def part(self, channel: str) -> str:
+    def shard(self, channel: str) -> str:
         """See Server. When slots move it stays, else a channel's messages might overtake each other: until the process
         is started anew, what fails together may then be more than one node's."""
-        return self._part_of_slot[self._cluster.keyslot(channel)]
+        return self._shard_of_slot[self._cluster.keyslot(channel)]
 
     async def publish(self, batch: Batch) -> None:
         """See Server."""
         if not batch:
             return
-        part = self.part(batch[0][0])
-        if part in self._doubtful:
-            await self._find()
+        part = self.shard(batch[0][0])
+        if part in self._suspect_shards:
+            await self._refresh_slots()
         pipeline = self._cluster.pipeline()
         for channel, message in batch:
             pipeline.execute_command("SPUBLISH", channel, message)
-        self._doubtful.add(part)
+        self._suspect_shards.add(part)
         await pipeline.execute()
-        self._doubtful.discard(part)
+        self._suspect_shards.discard(part)
 
-    async def listener(self, channel: str) -> AbstractConnection:
+    async def open_listener(self, channel: str) -> AbstractConnection:
         """See Server. Where the channel is, is asked each time: the last break may have come of its move."""
-        await self._find()
+        await self._refresh_slots()
         node = self._cluster.get_node_from_key(channel)
         if node is None:
             raise RedisError("no node of the cluster has the channel")
-        settings = {**ConnectionPool.from_url(self._url, **_ONCE).connection_kwargs, "retry": Retry(NoBackoff(), 0)}
-        return await _connected(node.connection_class(**{**settings, "host": node.host, "port": node.port}))
+        settings = {
+            **ConnectionPool.from_url(self._url, **_CONNECTION_OPTIONS).connection_kwargs,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        return await _open_connection(node.connection_class(**{**settings, "host": node.host, "port": node.port}))
 
     async def aclose(self) -> None:
         """See Server."""
-        self._see()
+        self._remember_nodes()
         await self._cluster.aclose()
-        await asyncio.gather(*(node.disconnect() for node in self._seen.values()), return_exceptions=True)
+        await asyncio.gather(*(node.disconnect() for node in self._known_nodes.values()), return_exceptions=True)
 
-    async def _find(self) -> None:
+    async def _refresh_slots(self) -> None:
         """Where the channels are now. The client forgets nodes that are gone, and with them connections in use."""
-        self._see()
+        self._remember_nodes()
         await self._cluster.nodes_manager.initialize()
 
-    def _see(self) -> None:
+    def _remember_nodes(self) -> None:
         nodes = self._cluster.nodes_manager
-        self._seen |= {id(node): node for node in (*nodes.nodes_cache.values(), *nodes.startup_nodes.values())}
+        self._known_nodes |= {id(node): node for node in (*nodes.nodes_cache.values(), *nodes.startup_nodes.values())}
 
 
-async def _connected(connection: Any) -> AbstractConnection:
+async def _open_connection(connection: Any) -> AbstractConnection:
     try:
         await connection.connect()
     except BaseException:

@@ -13,89 +13,91 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from vocelio.gateway.events.pubsub import Message
-from vocelio.gateway.events.redis.client import SECONDS, Batch, Patience, Server
+from vocelio.gateway.events.redis.client import TIMEOUT_SECONDS, Batch, RedisBackend, RetryLoop
 
 LOG = logging.getLogger(__name__)
 
-MAX_UNSENT = 10_000  # messages: ten seconds of 500 busy calls, some 5 MB; past it the oldest are dropped
-AT_ONCE = 250  # in one go, so that a process that has much to say still answers in between
-MAX_CHANNELS = 10_000  # that are known to have lost something; who watches any further looks into the store, as always
+MAX_UNSENT_MESSAGES = 10_000  # messages: ten seconds of 500 busy calls, some 5 MB; past it the oldest are dropped
+MAX_BATCH_MESSAGES = 250  # in one go, so that a process that has much to say still answers in between
+MAX_GAP_CHANNELS = (
+    10_000  # that are known to have lost something; who watches any further looks into the store, as always
+)
 
 MESSAGE, GAP = b"m", b"g"
 
-Unsent = tuple[str, Message, bool]
+QueuedMessage = tuple[str, Message, bool]
 """Channel, message, and whether it is lasting."""
 
 
-class Sending:
+class RedisPublisher:
     """One process's, ``most`` messages at a time. ``lost`` counts those that were dropped."""
 
-    def __init__(self, process: str, most: int = MAX_UNSENT) -> None:
-        self._most = most
-        self._prefix = {kind: kind + process.encode() for kind in (MESSAGE, GAP)}
-        self._unsent: deque[Unsent] = deque()
-        self._holed: dict[str, None] = {}
+    def __init__(self, process: str, max_messages: int = MAX_UNSENT_MESSAGES) -> None:
+        self._max_messages = max_messages
+        self._prefixes = {kind: kind + process.encode() for kind in (MESSAGE, GAP)}
+        self._queue: deque[QueuedMessage] = deque()
+        self._gap_channels: dict[str, None] = {}
         self._wakeup = asyncio.Event()
-        self._patience = Patience("redis takes no messages")
-        self.lost = 0
+        self._retry_loop = RetryLoop("redis takes no messages")
+        self.dropped = 0
 
-    def send(self, channel: str, message: Message, *, lasting: bool) -> None:
+    def enqueue(self, channel: str, message: Message, *, durable: bool) -> None:
         """See Line. This is all that a call pays."""
-        if len(self._unsent) >= self._most:
-            self._lose([self._unsent.popleft()])
-        self._unsent.append((channel, message, lasting))
+        if len(self._queue) >= self._max_messages:
+            self._drop([self._queue.popleft()])
+        self._queue.append((channel, message, durable))
         self._wakeup.set()
 
-    def sift(self) -> None:
+    def drop_transient(self) -> None:
         """Redis was away: keep what is lasting."""
-        before, self._unsent = self._unsent, deque(unsent for unsent in self._unsent if unsent[2])
-        self._lose(unsent for unsent in before if not unsent[2])
+        before, self._queue = self._queue, deque(unsent for unsent in self._queue if unsent[2])
+        self._drop(unsent for unsent in before if not unsent[2])
 
-    def hole(self, channel: str) -> None:
+    def mark_gap(self, channel: str) -> None:
         """The channel lost something, and is to be told so."""
-        if len(self._holed) < MAX_CHANNELS:
-            self._holed[channel] = None
+        if len(self._gap_channels) < MAX_GAP_CHANNELS:
+            self._gap_channels[channel] = None
             self._wakeup.set()
 
-    def pass_on(self, to: Callable[[str], "Sending"]) -> None:
+    def move_to(self, publisher_for: Callable[[str], "RedisPublisher"]) -> None:
         """Leave what waits, and the channels that lost something, to those that send it from now on."""
-        for channel in self._holed:
-            to(channel).hole(channel)
-        for channel, message, lasting in self._unsent:
-            to(channel).send(channel, message, lasting=lasting)
-        self._holed.clear()
-        self._unsent.clear()
+        for channel in self._gap_channels:
+            publisher_for(channel).mark_gap(channel)
+        for channel, message, lasting in self._queue:
+            publisher_for(channel).enqueue(channel, message, durable=lasting)
+        self._gap_channels.clear()
+        self._queue.clear()
 
-    async def run(self, server: Server) -> None:
+    async def run(self, backend: RedisBackend) -> None:
         """Send for ever."""
         while True:
             await self._wakeup.wait()
-            async with self._patience:
-                await self._send(server)
-            if not self._unsent and not self._holed:
+            async with self._retry_loop:
+                await self._send_batch(backend)
+            if not self._queue and not self._gap_channels:
                 self._wakeup.clear()
 
-    async def _send(self, server: Server) -> None:
-        gaps = list(self._holed)[:AT_ONCE]
+    async def _send_batch(self, backend: RedisBackend) -> None:
+        gaps = list(self._gap_channels)[:MAX_BATCH_MESSAGES]
         for channel in gaps:  # before they are told: what is lost meanwhile is another hole
-            del self._holed[channel]
-        batch = [] if self._patience.failures else self._next()
+            del self._gap_channels[channel]
+        batch = [] if self._retry_loop.failures else self._next_batch()
         try:
-            async with asyncio.timeout(SECONDS):
-                await server.publish([(channel, self._prefix[GAP]) for channel in gaps] + self._encoded(batch))
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                await backend.publish([(channel, self._prefixes[GAP]) for channel in gaps] + self._encode(batch))
         except BaseException:
-            self._holed = dict.fromkeys(gaps) | self._holed
-            self._lose(batch)
-            self.sift()
+            self._gap_channels = dict.fromkeys(gaps) | self._gap_channels
+            self._drop(batch)
+            self.drop_transient()
             raise
-        if self._patience.failures:
-            LOG.warning("redis takes messages again; %d were lost so far", self.lost)
-            self._patience.rewarded()
+        if self._retry_loop.failures:
+            LOG.warning("redis takes messages again; %d were lost so far", self.dropped)
+            self._retry_loop.reset()
 
-    def _next(self) -> list[Unsent]:
-        return [self._unsent.popleft() for _ in range(min(AT_ONCE, len(self._unsent)))]
+    def _next_batch(self) -> list[QueuedMessage]:
+        return [self._queue.popleft() for _ in range(min(MAX_BATCH_MESSAGES, len(self._queue)))]
 
-    def _encoded(self, batch: list[Unsent]) -> Batch:
+    def _encode(self, batch: list[QueuedMessage]) -> Batch:
         """An event that goes to two channels is encoded once; what cannot be encoded at all is lost."""
         made: Batch = []
         before, raw = None, b""
@@ -106,13 +108,13 @@ class Sending:
                     body = message if isinstance(message, bytes) else msgspec.json.encode(message)
                 except Exception as error:  # noqa: BLE001  its text may show what a caller has said
                     LOG.warning("a message was not sent: %s", type(error).__name__)
-                    self._lose([unsent])
+                    self._drop([unsent])
                     continue
-                before, raw = message, self._prefix[MESSAGE] + body
+                before, raw = message, self._prefixes[MESSAGE] + body
             made.append((channel, raw))
         return made
 
-    def _lose(self, messages: Iterable[Unsent]) -> None:
+    def _drop(self, messages: Iterable[QueuedMessage]) -> None:
         for channel, _, _ in messages:
-            self.lost += 1
-            self.hole(channel)
+            self.dropped += 1
+            self.mark_gap(channel)

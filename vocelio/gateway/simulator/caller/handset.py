@@ -8,57 +8,57 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from vocelio.gateway.simulator.call_log import Record
-from vocelio.gateway.simulator.caller.turn_taking import Performance
-from vocelio.gateway.simulator.media.client import Stream
-from vocelio.gateway.simulator.media.frame_clock import Pace
-from vocelio.gateway.simulator.media.messages import SILENT_FRAME, payload
-from vocelio.gateway.simulator.media.playback_buffer import Played
-from vocelio.gateway.simulator.media.record_tape import Tape
-from vocelio.gateway.simulator.media.stereo_recording import Recording
+from vocelio.gateway.simulator.call_log import CallLog
+from vocelio.gateway.simulator.caller.turn_taking import CallerTurnTaking
+from vocelio.gateway.simulator.media.client import StreamClient
+from vocelio.gateway.simulator.media.frame_clock import FrameClock
+from vocelio.gateway.simulator.media.messages import SILENT_FRAME, encode_payload
+from vocelio.gateway.simulator.media.playback_buffer import PlayedFrame
+from vocelio.gateway.simulator.media.record_tape import RecordTape
+from vocelio.gateway.simulator.media.stereo_recording import StereoRecording
 from vocelio.gateway.simulator.report.report import Ending
 
-NOTHING: Final = Played(SILENT_FRAME, (), False)
+NO_PLAYBACK: Final = PlayedFrame(SILENT_FRAME, (), False)
 
 
 class Handset:
     """``stream`` is the one that is connected, if any; ``tape`` the one that runs while Twilio records the caller."""
 
-    def __init__(self, performance: Performance, recording: Recording) -> None:
-        self.stream: Stream | None = None
-        self.tape: Tape | None = None
-        self._engaged = False
-        self._performance = performance
+    def __init__(self, turn_taking: CallerTurnTaking, recording: StereoRecording) -> None:
+        self.stream: StreamClient | None = None
+        self.record_tape: RecordTape | None = None
+        self._is_muted = False
+        self._turn_taking = turn_taking
         self._recording = recording
 
     @contextmanager
-    def engaged(self) -> Iterator[None]:
+    def mute_to_gateway(self) -> Iterator[None]:
         """While Twilio or a callee talks with the caller, who does not take that for the gateway."""
-        self._engaged = True
+        self._is_muted = True
         try:
             yield
         finally:
-            self._engaged = False
+            self._is_muted = False
 
-    async def hold(self, record: Record, longest: float) -> Ending:
+    async def run(self, call_log: CallLog, max_seconds: float) -> Ending:
         """Tick until the caller hangs up, or has been on the phone for ``longest`` seconds."""
-        answered = record.now()
-        pace = Pace(record.placed + answered)
+        answered = call_log.now()
+        pace = FrameClock(call_log.placed_at + answered)
         while True:
-            at = await pace.tick() - record.placed
-            if at >= longest:
+            at = await pace.tick() - call_log.placed_at
+            if at >= max_seconds:
                 return "too_long"
             if await self._tick(at):
                 return "caller_hung_up"
 
     async def _tick(self, at: float) -> bool:
-        stream, tape = self.stream, self.tape
-        played = stream.line.play(at) if stream else NOTHING
-        audio = tape.play() if tape else played.audio
-        act = self._performance.tick(audio, played.cleared, not self._engaged)
-        self._recording.add(act.audio, audio)
+        stream, tape = self.stream, self.record_tape
+        played = stream.buffer.play(at) if stream else NO_PLAYBACK
+        audio = tape.next_frame() if tape else played.audio
+        act = self._turn_taking.tick(audio, played.cleared, not self._is_muted)
+        self._recording.add_frame(act.audio, audio)
         if tape:
-            tape.hear(act.audio, act.key)
+            tape.on_audio(act.audio, act.key)
         if stream:
-            await stream.send(played.returns, payload(act.audio), act.key)
+            await stream.send(played.marks, encode_payload(act.audio), act.key)
         return act.hangs_up

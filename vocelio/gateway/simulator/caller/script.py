@@ -18,33 +18,33 @@ from vocelio.gateway.simulator.media import voice_detection
 from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, FRAME_SECONDS, SILENT_FRAME
 from vocelio.gateway.speech.interfaces import Synthesizer
 
-QUIET_SECONDS = 0.7
+ENDPOINT_SILENCE_SECONDS = 0.7
 """Silence after which a caller takes the gateway to have ended: longer than the pauses within its sentences."""
 
-LONGEST_WAIT = 20.0
+MAX_WAIT_SECONDS = 20.0
 """Seconds after which a step begins whatever the gateway does."""
 
-KEY_FRAMES = 10
+KEY_INTERVAL_FRAMES = 10
 """Frames from one key to the next: 0.2 s, a quick but human finger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
+class StepTiming:
     """When a step begins; what all steps have in common."""
 
-    interrupt: float | None = None
-    longest_wait: float = LONGEST_WAIT
+    interrupt_after_seconds: float | None = None
+    max_wait_seconds: float = MAX_WAIT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
-class Speak(Timing):
+class Speak(StepTiming):
     """Say a text, by the caller's synthesizer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Play(Timing):
+class PlayFile(StepTiming):
     """Say what is in a WAV file (16-bit PCM, mono, any rate); ``text`` is what the report calls it."""
 
     path: Path
@@ -52,7 +52,7 @@ class Play(Timing):
 
 
 @dataclass(frozen=True, slots=True)
-class Sound(Timing):
+class PlayAudio(StepTiming):
     """Say ready-made mu-law; ``text`` is what the report calls it."""
 
     audio: bytes
@@ -60,36 +60,36 @@ class Sound(Timing):
 
 
 @dataclass(frozen=True, slots=True)
-class Press(Timing):
+class PressKeys(StepTiming):
     """Press keys, 0.2 s apart."""
 
     keys: str
 
 
 @dataclass(frozen=True, slots=True)
-class StaySilent(Timing):
+class StaySilent(StepTiming):
     """Say nothing for ``seconds``, whatever is asked."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class MakeNoise(Timing):
+class MakeNoise(StepTiming):
     """Something with the melody of speech that nobody can understand."""
 
     seconds: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class HangUp(Timing):
+class HangUp(StepTiming):
     """Put the phone down."""
 
 
-Step = Speak | Play | Sound | Press | StaySilent | MakeNoise | HangUp
+Step = Speak | PlayFile | PlayAudio | PressKeys | StaySilent | MakeNoise | HangUp
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class SimulatedCaller:
     """Who calls: the script, the voice it is spoken in, and how long a silence makes them take their turn.
 
     After the last step the caller stays on the line, silent, until the call ends. ``synthesizer`` is needed for
@@ -99,28 +99,28 @@ class Caller:
     steps: Sequence[Step] = ()
     synthesizer: Synthesizer | None = None
     voice: Voice = field(default_factory=Voice)
-    quiet: float = QUIET_SECONDS
+    endpoint_silence_seconds: float = ENDPOINT_SILENCE_SECONDS
 
-    async def rehearse(self, rng: random.Random) -> "tuple[Cue, ...]":
+    async def prerender(self, rng: random.Random) -> "tuple[RenderedStep, ...]":
         """The steps as sound. Raises SpeechError, OSError and ValueError (a text without a synthesizer, a bad file)."""
-        return tuple([await self._cue(step, rng) for step in self.steps])
+        return tuple([await self._render_step(step, rng) for step in self.steps])
 
-    async def _cue(self, step: Step, rng: random.Random) -> "Cue":
+    async def _render_step(self, step: Step, rng: random.Random) -> "RenderedStep":
         match step:
             case Speak(text=text):
-                return _spoken(step, text, await self._synthesize(text))
-            case Play(path=path, text=text):
-                return _spoken(step, text or path.name, _read(path))
-            case Sound(audio=audio, text=text):
-                return _spoken(step, text, audio)
+                return _audio_step(step, text, await self._synthesize(text))
+            case PlayFile(path=path, text=text):
+                return _audio_step(step, text or path.name, _read_mulaw(path))
+            case PlayAudio(audio=audio, text=text):
+                return _audio_step(step, text, audio)
             case MakeNoise(seconds=seconds):
-                return _spoken(step, "", babble.babble(seconds, rng))
-            case Press(keys=keys):
-                return _pressed(step, keys)
+                return _audio_step(step, "", babble.unintelligible_speech(seconds, rng))
+            case PressKeys(keys=keys):
+                return _key_step(step, keys)
             case StaySilent(seconds=seconds):
-                return Cue(step, frames=round(seconds / FRAME_SECONDS))
+                return RenderedStep(step, frame_count=round(seconds / FRAME_SECONDS))
             case HangUp():
-                return Cue(step)
+                return RenderedStep(step)
 
     async def _synthesize(self, text: str) -> bytes:
         if self.synthesizer is None:
@@ -129,46 +129,46 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Cue:
+class RenderedStep:
     """A step ready to be performed: its frames, the keys by the frame they are pressed in, and its audible part.
 
     ``first`` and ``last`` are the samples, from the cue's begin, at which the audible part begins and has ended.
     """
 
-    step: Step
-    said: str = ""
-    frames: int = 0
+    source: Step
+    text: str = ""
+    frame_count: int = 0
     audio: bytes = b""
     keys: tuple[tuple[int, str], ...] = ()
-    first: int = 0
-    last: int = 0
+    voiced_start: int = 0
+    voiced_end: int = 0
 
-    def frame(self, index: int) -> bytes:
+    def audio_frame(self, index: int) -> bytes:
         """The ``index``-th 20 ms of mu-law."""
         audio = self.audio[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
         return audio if len(audio) == FRAME_SAMPLES else audio + SILENT_FRAME[len(audio) :]
 
-    def key(self, index: int) -> str:
+    def key_at(self, index: int) -> str:
         """The key pressed in the ``index``-th frame, or nothing."""
         return next((key for at, key in self.keys if at == index), "")
 
 
-def _spoken(step: Step, said: str, audio: bytes) -> Cue:
+def _audio_step(step: Step, text: str, audio: bytes) -> RenderedStep:
     """Of speech only the voiced part counts: the silence that files and synthesizers add is nobody's turn."""
-    first, last = voice_detection.voiced(audio)
-    return Cue(step, said, -(-len(audio) // FRAME_SAMPLES), audio, first=first, last=last)
+    first, last = voice_detection.voiced_span(audio)
+    return RenderedStep(step, text, -(-len(audio) // FRAME_SAMPLES), audio, voiced_start=first, voiced_end=last)
 
 
-def _pressed(step: Press, keys: str) -> Cue:
+def _key_step(step: PressKeys, keys: str) -> RenderedStep:
     if not keys or set(keys) - set("0123456789*#ABCD"):
         raise ValueError(f"{keys!r} are not keys of a telephone")
-    pressed = tuple((index * KEY_FRAMES, key) for index, key in enumerate(keys))
+    pressed = tuple((index * KEY_INTERVAL_FRAMES, key) for index, key in enumerate(keys))
     frames = pressed[-1][0] + 1
     # A key is sent when its frame has ended, as the sound of a frame is.
-    return Cue(step, keys, frames, keys=pressed, first=FRAME_SAMPLES, last=frames * FRAME_SAMPLES)
+    return RenderedStep(step, keys, frames, keys=pressed, voiced_start=FRAME_SAMPLES, voiced_end=frames * FRAME_SAMPLES)
 
 
-def _read(path: Path) -> bytes:
+def _read_mulaw(path: Path) -> bytes:
     pcm, rate = wav.read(path)
     if rate != mulaw.SAMPLE_RATE:
         pcm = Resampler(rate, mulaw.SAMPLE_RATE).process(pcm, last=True)

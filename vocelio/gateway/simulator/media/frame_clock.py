@@ -8,29 +8,29 @@ import asyncio
 
 from vocelio.gateway.simulator.media.messages import FRAME_SECONDS
 
-CATCH_UP = 10
+MAX_OVERDUE_TICKS = 10
 """Overdue ticks in a row: 0.2 s of audio, well below a millisecond of work."""
 
 
-class Pace:
+class FrameClock:
     """Ticks since ``start`` on the running loop's clock; the first comes 20 ms after it."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, started_at: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._start = start
+        self._started_at = started_at
         self._ticks = 0
         self._overdue = 0
 
     async def tick(self) -> float:
         """Wait for the next tick; returns when it was due."""
         self._ticks += 1
-        due = self._start + self._ticks * FRAME_SECONDS
+        due = self._started_at + self._ticks * FRAME_SECONDS
         delay = due - self._loop.time()
         if delay > 0:
             self._overdue = 0
             await asyncio.sleep(delay)
         else:
             self._overdue += 1
-            if self._overdue % CATCH_UP == 0:
+            if self._overdue % MAX_OVERDUE_TICKS == 0:
                 await asyncio.sleep(0)
         return due

@@ -16,47 +16,47 @@ FRAME_MS = 20
 FRAME_SECONDS = FRAME_MS / 1000
 FRAME_SAMPLES = SAMPLE_RATE * FRAME_MS // 1000
 
-SILENT_FRAME = bytes([mulaw.SILENCE]) * FRAME_SAMPLES
+SILENT_FRAME = bytes([mulaw.SILENCE_BYTE]) * FRAME_SAMPLES
 SILENT_PAYLOAD = base64.b64encode(SILENT_FRAME).decode()
 
 
-class Media(msgspec.Struct, frozen=True):
+class MediaBody(msgspec.Struct, frozen=True):
     payload: bytes  # msgspec decodes the base64
 
 
-class Mark(msgspec.Struct, frozen=True):
+class MarkBody(msgspec.Struct, frozen=True):
     name: str
 
 
-class Incoming(msgspec.Struct, frozen=True):
+class IncomingMessage(msgspec.Struct, frozen=True):
     """A message from the server; what belongs to another event than its own is not looked at."""
 
     event: str
     stream_sid: str = msgspec.field(name="streamSid", default="")
-    media: Media | None = None
-    mark: Mark | None = None
+    media: MediaBody | None = None
+    mark: MarkBody | None = None
 
 
-_decoder = msgspec.json.Decoder(Incoming)
+_decoder = msgspec.json.Decoder(IncomingMessage)
 
 
-def decode(text: str) -> Incoming:
+def decode(text: str) -> IncomingMessage:
     """Raises msgspec.MsgspecError (also for what is not JSON at all)."""
     return _decoder.decode(text)
 
 
-def payload(audio: bytes) -> str:
+def encode_payload(audio: bytes) -> str:
     """Base64 of mu-law."""
     return SILENT_PAYLOAD if audio is SILENT_FRAME else base64.b64encode(audio).decode()
 
 
-class Outgoing:
+class MessageWriter:
     """The messages of one stream, numbered from 1; ``connected`` comes before them and has no number."""
 
     def __init__(self, account_sid: str, call_sid: str, stream_sid: str, parameters: Mapping[str, str]) -> None:
-        self._account = account_sid
-        self._call = call_sid
-        self._stream = stream_sid
+        self._account_sid = account_sid
+        self._call_sid = call_sid
+        self._stream_sid = stream_sid
         self._parameters = dict(parameters)
         self._sequence = 0
         self._chunk = 0
@@ -66,9 +66,9 @@ class Outgoing:
 
     def start(self) -> str:
         start = {
-            "accountSid": self._account,
-            "streamSid": self._stream,
-            "callSid": self._call,
+            "accountSid": self._account_sid,
+            "streamSid": self._stream_sid,
+            "callSid": self._call_sid,
             "tracks": ["inbound"],
             "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": SAMPLE_RATE, "channels": 1},
             "customParameters": self._parameters,
@@ -80,7 +80,7 @@ class Outgoing:
         self._sequence += 1
         self._chunk += 1
         return (
-            f'{{"event":"media","sequenceNumber":"{self._sequence}","streamSid":"{self._stream}","media":{{'
+            f'{{"event":"media","sequenceNumber":"{self._sequence}","streamSid":"{self._stream_sid}","media":{{'
             f'"track":"inbound","chunk":"{self._chunk}","timestamp":"{self._chunk * FRAME_MS}",'
             f'"payload":"{payload}"}}}}'
         )
@@ -92,10 +92,10 @@ class Outgoing:
         return self._message("mark", {"name": name})
 
     def stop(self) -> str:
-        return self._message("stop", {"accountSid": self._account, "callSid": self._call})
+        return self._message("stop", {"accountSid": self._account_sid, "callSid": self._call_sid})
 
     def _message(self, event: str, body: Mapping[str, object]) -> str:
         self._sequence += 1
         return json.dumps(
-            {"event": event, "sequenceNumber": str(self._sequence), "streamSid": self._stream, event: body}
+            {"event": event, "sequenceNumber": str(self._sequence), "streamSid": self._stream_sid, event: body}
         )

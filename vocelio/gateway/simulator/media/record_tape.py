@@ -16,10 +16,10 @@ BEEP_HZ = 1000
 BEEP_FRAMES = 20
 """0.4 s. What Twilio's beep sounds like is not documented; to the caller it is the sign to begin."""
 
-BEEP_PEAK = 8000
+BEEP_AMPLITUDE = 8000
 
 
-class Tape:
+class RecordTape:
     """``digits`` is the key that ended it, or nothing."""
 
     def __init__(self, verb: parser.Record) -> None:
@@ -27,46 +27,46 @@ class Tape:
         self.digits = ""
         self._verb = verb
         self._audio = bytearray()
-        self._voiced = 0  # the sample behind the last that was audible
-        self._beeps = BEEP_FRAMES if verb.beep else 0  # frames of it still to come
-        self._beeping = False
+        self._voiced_end = 0  # the sample behind the last that was audible
+        self._beep_frames_left = BEEP_FRAMES if verb.play_beep else 0  # frames of it still to come
+        self._is_beeping = False
 
-    def play(self) -> bytes:
+    def next_frame(self) -> bytes:
         """20 ms of what the caller hears: the beep, then nothing."""
-        self._beeping = self._beeps > 0
-        self._beeps -= self._beeping
-        return _BEEP if self._beeping else SILENT_FRAME
+        self._is_beeping = self._beep_frames_left > 0
+        self._beep_frames_left -= self._is_beeping
+        return _BEEP_FRAME if self._is_beeping else SILENT_FRAME
 
-    def hear(self, audio: bytes, key: str) -> None:
+    def on_audio(self, audio: bytes, key: str) -> None:
         """20 ms of the caller's, and the key pressed in them."""
-        if self._beeping or self.finished.is_set():
+        if self._is_beeping or self.finished.is_set():
             return
-        _, after = voice_detection.voiced(audio)
+        _, after = voice_detection.voiced_span(audio)
         if after:
-            self._voiced = len(self._audio) + after
+            self._voiced_end = len(self._audio) + after
         self._audio += audio
         if key and key in self._verb.finish_on_key:
             self.digits = key
             self.finished.set()
-        elif self._is_full():
+        elif self._is_finished():
             self.finished.set()
 
-    def _is_full(self) -> bool:
-        silent = len(self._audio) - self._voiced
+    def _is_finished(self) -> bool:
+        silent = len(self._audio) - self._voiced_end
         return silent >= self._verb.timeout * SAMPLE_RATE or len(self._audio) >= self._verb.max_length * SAMPLE_RATE
 
     @property
     def audio(self) -> bytes:
         """Mu-law, without the silence at both ends if so ordered; nothing if nothing was said."""
-        first, last = voice_detection.voiced(bytes(self._audio))
+        first, last = voice_detection.voiced_span(bytes(self._audio))
         if not last:
             return b""
         return bytes(self._audio[first:last] if self._verb.trim else self._audio)
 
 
-def _beep() -> bytes:
-    wave = (round(BEEP_PEAK * math.sin(math.tau * BEEP_HZ * n / SAMPLE_RATE)) for n in range(FRAME_SAMPLES))
+def _make_beep() -> bytes:
+    wave = (round(BEEP_AMPLITUDE * math.sin(math.tau * BEEP_HZ * n / SAMPLE_RATE)) for n in range(FRAME_SAMPLES))
     return mulaw.encode(struct.pack(f"<{FRAME_SAMPLES}h", *wave))
 
 
-_BEEP = _beep()
+_BEEP_FRAME = _make_beep()

@@ -10,20 +10,20 @@ from vocelio.codecs import mulaw, wav
 from vocelio.gateway.simulator.media.messages import SILENT_FRAME
 
 
-class Recording:
+class StereoRecording:
     """Mu-law of both sides; as long as the call, so bounded by the longest time a call may take."""
 
     def __init__(self) -> None:
         self._caller = bytearray()
         self._gateway = bytearray(SILENT_FRAME)
 
-    def add(self, caller: bytes, gateway: bytes) -> None:
+    def add_frame(self, caller: bytes, gateway: bytes) -> None:
         """What was said and played in one tick."""
         self._caller += caller
         self._gateway += gateway
 
     @property
-    def heard(self) -> bytes:
+    def heard_audio(self) -> bytes:
         """What the caller heard."""
         return bytes(self._gateway)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Ringing:
+class CallPlaced:
     """The call was placed; the voice webhook is being asked."""
 
     at: float
@@ -13,15 +13,15 @@ class Ringing:
 
 
 @dataclass(frozen=True, slots=True)
-class Connected:
+class StreamConnected:
     """A stream's socket is open: the first, or the ``number``-th of the call."""
 
     at: float
-    number: int
+    stream_number: int
 
 
 @dataclass(frozen=True, slots=True)
-class CallerSpeaks:
+class CallerSpeechStarted:
     """The caller begins to say ``text``."""
 
     at: float
@@ -29,7 +29,7 @@ class CallerSpeaks:
 
 
 @dataclass(frozen=True, slots=True)
-class CallerPresses:
+class CallerPressedKeys:
     """The caller begins to press ``keys``."""
 
     at: float
@@ -37,14 +37,14 @@ class CallerPresses:
 
 
 @dataclass(frozen=True, slots=True)
-class Interrupts:
+class CallerInterrupted:
     """The caller's next words or keys come while the gateway is speaking."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayAnswers:
+class GatewayReplied:
     """The caller hears the answer to a turn, ``latency_ms`` after the end of what was said or the last key."""
 
     at: float
@@ -52,7 +52,7 @@ class GatewayAnswers:
 
 
 @dataclass(frozen=True, slots=True)
-class CarrierSays:
+class TwilioSayStarted:
     """Twilio itself reads ``text`` to the caller (the verb ``<Say>``)."""
 
     at: float
@@ -60,7 +60,7 @@ class CarrierSays:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialing:
+class DialStarted:
     """Twilio rings ``targets``."""
 
     at: float
@@ -68,7 +68,7 @@ class Dialing:
 
 
 @dataclass(frozen=True, slots=True)
-class Bridged:
+class CallBridged:
     """``target`` has answered and talks with the caller."""
 
     at: float
@@ -76,22 +76,22 @@ class Bridged:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CallEnded:
     """The call is over; ``how`` is the report's ``ended``."""
 
     at: float
-    how: str
+    ending: str
 
 
-Event = (
-    Ringing
-    | Connected
-    | CallerSpeaks
-    | CallerPresses
-    | Interrupts
-    | GatewayAnswers
-    | CarrierSays
-    | Dialing
-    | Bridged
-    | Ended
+CallEvent = (
+    CallPlaced
+    | StreamConnected
+    | CallerSpeechStarted
+    | CallerPressedKeys
+    | CallerInterrupted
+    | GatewayReplied
+    | TwilioSayStarted
+    | DialStarted
+    | CallBridged
+    | CallEnded
 )

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vocelio.gateway.simulator.error_codes import Fault
+from vocelio.gateway.simulator.error_codes import DebuggerEntry
 
 Ending = Literal["caller_hung_up", "twiml", "hangup", "rejected", "error", "lost", "too_long"]
 """Who ended the call: the caller, the end of the document, ``<Hangup>``, ``<Reject>``, an error that Twilio does not
 get over, a stream that broke (by the switches), or the longest time a call may take."""
 
-Kind = Literal["speech", "keys", "noise"]
+TurnKind = Literal["speech", "keys", "noise"]
 
-Outcome = Literal["answered", "busy", "no-answer", "failed"]
+DialOutcome = Literal["answered", "busy", "no-answer", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,17 @@ class Turn:
     first key, to the end of the gateway's speech when that was cut short by ``clear``.
     """
 
-    kind: Kind
-    said: str
-    began: float
-    ended: float
+    kind: TurnKind
+    text: str
+    started_at: float
+    ended_at: float
     latency_ms: float | None = None
     interrupted: bool = False
-    silenced_ms: float | None = None
+    barge_in_latency_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Clear:
+class ClearReport:
     """A ``clear`` received: how long the caller still heard audio after it, and how much was thrown away."""
 
     at: float
@@ -43,16 +43,16 @@ class Clear:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class MarkReport:
     """A mark returned: when it was received and returned, and whether ``clear`` returned it."""
 
     name: str
-    received: float
-    returned: float
-    cleared: bool
+    received_at: float
+    returned_at: float
+    by_clear: bool
 
 
-Noticed = Literal["close_frame", "break", "breach", "silence"]
+EndDetection = Literal["close_frame", "break", "breach", "silence"]
 """A close frame; the connection's end without one; a breach of the protocol; no sign of life for too long."""
 
 
@@ -68,8 +68,8 @@ class StreamReport:
 
     number: int
     stream_sid: str
-    opened: float
-    closed: float
+    opened_at: float
+    closed_at: float
     closed_by: Literal["server", "caller", "lost"]
     close_code: int | None
     received_ms: float
@@ -77,19 +77,19 @@ class StreamReport:
     cleared_ms: float
     underruns: int
     underrun_ms: float
-    noticed: Noticed | None = None
-    noticed_after: float | None = None
+    detected_by: EndDetection | None = None
+    detected_after_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Dialed:
+class DialResult:
     """One target of a ``<Dial>``: what became of it, what it was shown and, when it answered, told."""
 
     target: str
-    outcome: Outcome
+    outcome: DialOutcome
     caller_id: str | None
-    whisper: str | None
-    seconds: float
+    whisper_text: str | None
+    talk_seconds: float
 
 
 QueueResult = Literal["bridged", "queue-full", "error", "system-error", "redirected", "leave", "hangup"]
@@ -97,16 +97,16 @@ QueueResult = Literal["bridged", "queue-full", "error", "system-error", "redirec
 
 
 @dataclass(frozen=True, slots=True)
-class Queued:
+class QueueStay:
     """One stay in a queue: how it ended, and how many seconds were waited."""
 
-    name: str
+    queue_name: str
     result: QueueResult
-    seconds: float
+    wait_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Taped:
+class RecordedMessage:
     """What a ``<Record>`` came to: mu-law (empty if the caller said nothing), and the key that ended it, or "hangup".
 
     ``seconds`` is what Twilio says of its length, in whole seconds.
@@ -120,12 +120,12 @@ class Taped:
 
 
 @dataclass(frozen=True, slots=True)
-class Webhook:
+class WebhookReport:
     """A request to the server: its path, the status of the answer (0 for none) and how long that took."""
 
     path: str
     status: int
-    ms: float
+    duration_ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,21 +133,21 @@ class CallReport:
     """A call, start to end. ``heard`` is mu-law on the line's clock, which starts when the call is ``answered``."""
 
     call_sid: str
-    ended: Ending
+    ending: Ending
     seconds: float
     turns: tuple[Turn, ...]
-    spoken: tuple[str, ...]
-    dialed: tuple[Dialed, ...]
+    say_texts: tuple[str, ...]
+    dial_results: tuple[DialResult, ...]
     streams: tuple[StreamReport, ...]
-    clears: tuple[Clear, ...]
-    marks: tuple[Mark, ...]
-    errors: tuple[Fault, ...]
-    webhooks: tuple[Webhook, ...]
-    heard: bytes
+    clears: tuple[ClearReport, ...]
+    marks: tuple[MarkReport, ...]
+    errors: tuple[DebuggerEntry, ...]
+    webhooks: tuple[WebhookReport, ...]
+    heard_audio: bytes
     steps_done: int
-    answered: float | None = None
-    taped: tuple[Taped, ...] = ()
-    queued: tuple[Queued, ...] = ()
+    answered_at: float | None = None
+    recorded_messages: tuple[RecordedMessage, ...] = ()
+    queue_stays: tuple[QueueStay, ...] = ()
 
     @property
     def underruns(self) -> int:

@@ -8,7 +8,7 @@ from vocelio.gateway.simulator import sids
 from vocelio.gateway.simulator.rest_api import calls, numbers
 from vocelio.gateway.simulator.rest_api.errors import RestError
 
-_PATH = re.compile(
+_PATH_PATTERN = re.compile(
     r"/2010-04-01/Accounts/AC[0-9a-f]{32}/(IncomingPhoneNumbers|Calls)(?:/([A-Z]{2}[0-9a-f]{32}))?\.json"
 )
 
@@ -21,61 +21,61 @@ class RestAccount:
         self.numbers: dict[str, dict[str, Any]] = {}
         self.calls: dict[str, dict[str, Any]] = {}
 
-    def add(self, number: str, **fields: str) -> dict[str, Any]:
+    def add_number(self, number: str, **fields: str) -> dict[str, Any]:
         """A number (E.164) of the account, set as a new one is but for ``fields``, in the API's names."""
-        made = numbers.made(self.sid, sids.sid("PN", self._rng), number) | fields
+        made = numbers.new_number(self.sid, sids.new_sid("PN", self._rng), number) | fields
         self.numbers[made["sid"]] = made
         return made
 
-    def number(self, number: str) -> dict[str, Any]:
+    def get_number(self, number: str) -> dict[str, Any]:
         """The number as it is now. Raises KeyError."""
         found = next((one for one in self.numbers.values() if one["phone_number"] == number), None)
         if found is None:
             raise KeyError(number)
         return found
 
-    def remove(self, number: str) -> None:
+    def delete_number(self, number: str) -> None:
         """The account does not have it any more. Raises KeyError."""
-        del self.numbers[self.number(number)["sid"]]
+        del self.numbers[self.get_number(number)["sid"]]
 
-    def ring(self, to: str, from_: str, status: str = "in-progress", direction: str = "inbound") -> dict[str, Any]:
+    def add_call(self, to: str, from_: str, status: str = "in-progress", direction: str = "inbound") -> dict[str, Any]:
         """A call of the account."""
-        made = calls.made(self.sid, sids.sid("CA", self._rng), to, from_, status, direction)
+        made = calls.new_call(self.sid, sids.new_sid("CA", self._rng), to, from_, status, direction)
         self.calls[made["sid"]] = made
         return made
 
-    def answer(self, method: str, path: str, query: dict[str, str], form: dict[str, str]) -> tuple[int, Any]:
+    def handle(self, method: str, path: str, query: dict[str, str], form: dict[str, str]) -> tuple[int, Any]:
         """Status and body. Raises RestError."""
-        match = _PATH.fullmatch(path)
+        match = _PATH_PATTERN.fullmatch(path)
         if match is None:
-            raise _nothing(path)
+            raise _not_found(path)
         kind, sid = match[1], match[2]
         if sid is None:
-            return self._list(kind, method, path, query, form)
+            return self._handle_collection(kind, method, path, query, form)
         things = self.numbers if kind == "IncomingPhoneNumbers" else self.calls
         if sid not in things:
-            raise _nothing(path)
+            raise _not_found(path)
         if method == "POST":
-            (numbers if kind == "IncomingPhoneNumbers" else calls).change(things[sid], form, path)
+            (numbers if kind == "IncomingPhoneNumbers" else calls).update(things[sid], form, path)
         elif method != "GET":
             raise RestError(405)
         return 200, things[sid]
 
-    def _list(
+    def _handle_collection(
         self, kind: str, method: str, path: str, query: dict[str, str], form: dict[str, str]
     ) -> tuple[int, dict[str, Any]]:
         if kind == "Calls" and method == "POST":
-            return 201, self._call(form)
+            return 201, self._create_call(form)
         if kind == "IncomingPhoneNumbers" and method == "GET":
-            return 200, numbers.page([*self.numbers.values()], path, query)
+            return 200, numbers.list_page([*self.numbers.values()], path, query)
         raise RestError(405)
 
-    def _call(self, form: dict[str, str]) -> dict[str, Any]:
-        calls.check_new(form)
-        made = self.ring(form["To"], form["From"], "queued", "outbound-api")
-        calls.redirect(made, form)
+    def _create_call(self, form: dict[str, str]) -> dict[str, Any]:
+        calls.validate_new(form)
+        made = self.add_call(form["To"], form["From"], "queued", "outbound-api")
+        calls.set_instructions(made, form)
         return made
 
 
-def _nothing(path: str) -> RestError:
+def _not_found(path: str) -> RestError:
     return RestError(404, 20404, f"The requested resource {path} was not found")

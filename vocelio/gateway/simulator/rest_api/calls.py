@@ -5,18 +5,18 @@ from typing import Any
 
 from vocelio.gateway.simulator.rest_api.errors import RestError
 
-OVER = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
-WAITING = frozenset({"queued", "ringing"})
-NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+FINAL_STATUSES = frozenset({"completed", "busy", "failed", "no-answer", "canceled"})
+CANCELABLE_STATUSES = frozenset({"queued", "ringing"})
+E164_PATTERN = re.compile(r"\+[1-9]\d{6,14}")
 
-_NO_INSTRUCTIONS, _NOT_IN_PROGRESS, _BAD_TO, _BAD_FROM = 21205, 21220, 21211, 21212
+_NO_INSTRUCTIONS, _NOT_IN_PROGRESS, _INVALID_TO, _INVALID_FROM = 21205, 21220, 21211, 21212
 
 
-def made(account: str, sid: str, to: str, from_: str, status: str, direction: str) -> dict[str, Any]:
+def new_call(account_sid: str, sid: str, to: str, from_: str, status: str, direction: str) -> dict[str, Any]:
     """A call. ``url`` and ``twiml`` are what it was told last; the API itself does not show them."""
     return {
         "sid": sid,
-        "account_sid": account,
+        "account_sid": account_sid,
         "to": to,
         "from": from_,
         "status": status,
@@ -28,23 +28,23 @@ def made(account: str, sid: str, to: str, from_: str, status: str, direction: st
         "end_time": None,
         "duration": None,
         "price": None,
-        "uri": f"/2010-04-01/Accounts/{account}/Calls/{sid}.json",
+        "uri": f"/2010-04-01/Accounts/{account_sid}/Calls/{sid}.json",
         "url": "",
         "twiml": "",
     }
 
 
-def check_new(form: dict[str, str]) -> None:
+def validate_new(form: dict[str, str]) -> None:
     """Whom to call, as whom, and what to do then. Raises RestError."""
-    if not NUMBER.fullmatch(form.get("To", "")) and not form.get("To", "").startswith(("sip:", "client:")):
-        raise RestError(400, _BAD_TO, f"Invalid 'To' Phone Number: {form.get('To', '')}")
-    if not NUMBER.fullmatch(form.get("From", "")):
-        raise RestError(400, _BAD_FROM, f"Invalid 'From' Phone Number: {form.get('From', '')}")
+    if not E164_PATTERN.fullmatch(form.get("To", "")) and not form.get("To", "").startswith(("sip:", "client:")):
+        raise RestError(400, _INVALID_TO, f"Invalid 'To' Phone Number: {form.get('To', '')}")
+    if not E164_PATTERN.fullmatch(form.get("From", "")):
+        raise RestError(400, _INVALID_FROM, f"Invalid 'From' Phone Number: {form.get('From', '')}")
     if not any(form.get(name) for name in ("Url", "Twiml", "ApplicationSid")):
         raise RestError(400, _NO_INSTRUCTIONS, "Url parameter is required.")
 
 
-def change(call: dict[str, Any], form: dict[str, str], path: str) -> None:
+def update(call: dict[str, Any], form: dict[str, str], path: str) -> None:
     """An update: an end, or other instructions. Raises RestError.
 
     A call that is over is gone for whoever wants it ended, and not in progress for whoever wants it to go elsewhere.
@@ -52,16 +52,16 @@ def change(call: dict[str, Any], form: dict[str, str], path: str) -> None:
     status = form.get("Status", "")
     if status not in ("", "completed", "canceled"):
         raise RestError(400, _NOT_IN_PROGRESS, f"Invalid status: {status}")
-    if call["status"] in OVER:
+    if call["status"] in FINAL_STATUSES:
         if status:
             raise RestError(404, 20404, f"The requested resource {path} was not found")
         raise RestError(400, _NOT_IN_PROGRESS, "Call is not in-progress. Cannot redirect.")
-    if status == "completed" or (status == "canceled" and call["status"] in WAITING):
+    if status == "completed" or (status == "canceled" and call["status"] in CANCELABLE_STATUSES):
         call["status"] = status
-    redirect(call, form)
+    set_instructions(call, form)
 
 
-def redirect(call: dict[str, Any], form: dict[str, str]) -> None:
+def set_instructions(call: dict[str, Any], form: dict[str, str]) -> None:
     """What the call does next."""
     for name, field in (("Url", "url"), ("Twiml", "twiml")):
         if name in form:

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-_USUAL: Final = {
+_DEFAULT_ERRORS: Final = {
     400: (20001, "Bad request"),
     401: (20003, "Authenticate"),
     403: (20006, "Access Denied"),
@@ -18,7 +18,7 @@ class RestError(Exception):
     """A request that is refused: its HTTP status, and Twilio's code and message, the usual ones unless given."""
 
     def __init__(self, status: int, code: int | None = None, message: str = "") -> None:
-        usual, text = _USUAL.get(status, (status, "Something went wrong"))
+        usual, text = _DEFAULT_ERRORS.get(status, (status, "Something went wrong"))
         self.status, self.code, self.message = status, code or usual, message or text
         super().__init__(f"{self.status} {self.code} {self.message}")
 

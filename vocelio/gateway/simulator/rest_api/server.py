@@ -29,11 +29,11 @@ from vocelio.gateway.simulator import sids
 from vocelio.gateway.simulator.rest_api.account import RestAccount
 from vocelio.gateway.simulator.rest_api.errors import RestError
 
-VERSION = "/2010-04-01"
+API_PREFIX = "/2010-04-01"
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class FaultRule:
     """What happens to a request in place of its answer.
 
     It is answered with ``status`` (and ``code``), or with none its connection is dropped; after ``seconds``. A request
@@ -42,14 +42,14 @@ class Trouble:
 
     status: int = 0
     code: int = 0
-    retry_after: int | None = None
-    seconds: float = 0.0
-    done: bool = False
-    slow: bool = False
+    retry_after_seconds: int | None = None
+    delay_seconds: float = 0.0
+    is_applied: bool = False
+    is_delay_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class RecordedRequest:
     """A request as it came in. ``user`` is the account of its credentials, empty without any."""
 
     method: str
@@ -57,55 +57,55 @@ class Seen:
     query: Mapping[str, str]
     form: Mapping[str, str]
     user_agent: str
-    user: str
+    username: str
 
 
 @dataclass(slots=True)
-class _Order:
-    trouble: Trouble
-    times: int
+class _ActiveFault:
+    rule: FaultRule
+    times_left: int
     path: str
     method: str
 
-    def is_for(self, request: web.Request) -> bool:
+    def matches(self, request: web.Request) -> bool:
         return self.path in request.path and self.method in ("", request.method)
 
 
 @dataclass
-class RestApi:
+class TwilioRestApi:
     """The API. ``origin`` is where it listens, once it does."""
 
-    seen: list[Seen] = field(default_factory=list)
+    recorded_requests: list[RecordedRequest] = field(default_factory=list)
     origin: str = ""
 
     def __post_init__(self) -> None:
         self._accounts: dict[str, tuple[str, RestAccount]] = {}
-        self._orders: deque[_Order] = deque()
-        self._rng = sids.source()
+        self._faults: deque[_ActiveFault] = deque()
+        self._rng = sids.new_rng()
         self._runner: web.AppRunner | None = None
         self._closing = asyncio.Event()
 
-    def account(self, sid: str, token: str) -> RestAccount:
+    def add_account(self, sid: str, auth_token: str) -> RestAccount:
         """An account with that token; known already, it gets another token and keeps what it has."""
         account = self._accounts[sid][1] if sid in self._accounts else RestAccount(sid, self._rng)
-        self._accounts[sid] = token, account
+        self._accounts[sid] = auth_token, account
         return account
 
-    def trouble(self, trouble: Trouble, *, times: int = 1, path: str = "", method: str = "") -> None:
+    def add_fault(self, rule: FaultRule, *, times: int = 1, path: str = "", method: str = "") -> None:
         """Trouble for the next requests: ``times`` of those whose path contains ``path``."""
-        self._orders.append(_Order(trouble, times, path, method))
+        self._faults.append(_ActiveFault(rule, times, path, method))
 
-    def at_peace(self) -> None:
+    def clear_faults(self) -> None:
         """No trouble any more."""
-        self._orders.clear()
+        self._faults.clear()
 
-    def requests(self, method: str = "", path: str = "") -> list[Seen]:
+    def find_requests(self, method: str = "", path: str = "") -> list[RecordedRequest]:
         """What came in of that kind."""
-        return [one for one in self.seen if method in ("", one.method) and path in one.path]
+        return [one for one in self.recorded_requests if method in ("", one.method) and path in one.path]
 
     async def __aenter__(self) -> Self:
         app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.router.add_route("*", "/{path:.*}", self._handle_request)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -121,64 +121,68 @@ class RestApi:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _handle_request(self, request: web.Request) -> web.StreamResponse:
         form = {name: str(value) for name, value in (await request.post()).items()}
-        user, token = _credentials(request.headers.get("Authorization", ""))
+        user, token = _basic_credentials(request.headers.get("Authorization", ""))
         query = dict(request.query)
-        self.seen.append(Seen(request.method, request.path, query, form, request.headers.get("User-Agent", ""), user))
-        trouble = self._ordered(request)
+        self.recorded_requests.append(
+            RecordedRequest(request.method, request.path, query, form, request.headers.get("User-Agent", ""), user)
+        )
+        trouble = self._next_fault(request)
         if trouble is None:
-            return self._handled(request, query, form, user, token)
-        if trouble.seconds:
-            await self._late(trouble.seconds)
-        answer = self._handled(request, query, form, user, token) if trouble.done or trouble.slow else None
-        if trouble.slow and answer is not None:
+            return self._respond(request, query, form, user, token)
+        if trouble.delay_seconds:
+            await self._delay(trouble.delay_seconds)
+        answer = (
+            self._respond(request, query, form, user, token) if trouble.is_applied or trouble.is_delay_only else None
+        )
+        if trouble.is_delay_only and answer is not None:
             return answer
         if trouble.status:
-            return _problem(RestError(trouble.status, trouble.code or None), trouble.retry_after)
+            return _error_response(RestError(trouble.status, trouble.code or None), trouble.retry_after_seconds)
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
 
-    async def _late(self, seconds: float) -> None:
+    async def _delay(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
                 await self._closing.wait()
         except TimeoutError:
             return
 
-    def _ordered(self, request: web.Request) -> Trouble | None:
-        for order in self._orders:
-            if order.is_for(request):
-                order.times -= 1
-                if order.times <= 0:
-                    self._orders.remove(order)
-                return order.trouble
+    def _next_fault(self, request: web.Request) -> FaultRule | None:
+        for order in self._faults:
+            if order.matches(request):
+                order.times_left -= 1
+                if order.times_left <= 0:
+                    self._faults.remove(order)
+                return order.rule
         return None
 
-    def _handled(
+    def _respond(
         self, request: web.Request, query: dict[str, str], form: dict[str, str], user: str, token: str
     ) -> web.Response:
         try:
-            account = self._admitted(request.path, user, token)
-            status, body = account.answer(request.method, request.path, query, form)
+            account = self._authenticate(request.path, user, token)
+            status, body = account.handle(request.method, request.path, query, form)
         except RestError as error:
-            return _problem(error)
+            return _error_response(error)
         return web.json_response(body, status=status)
 
-    def _admitted(self, path: str, user: str, token: str) -> RestAccount:
+    def _authenticate(self, path: str, user: str, token: str) -> RestAccount:
         """The account of the path, which is that of the credentials. Raises RestError."""
         known = self._accounts.get(user)
         if known is None or known[0] != token:
             raise RestError(401, 20003, "Authenticate")
-        if not path.startswith(f"{VERSION}/Accounts/"):
+        if not path.startswith(f"{API_PREFIX}/Accounts/"):
             raise RestError(404, 20404, f"The requested resource {path} was not found")
-        if path.removeprefix(f"{VERSION}/Accounts/").partition("/")[0] != user:
+        if path.removeprefix(f"{API_PREFIX}/Accounts/").partition("/")[0] != user:
             raise RestError(401, 20003, "Authenticate")
         return known[1]
 
 
-def _credentials(header: str) -> tuple[str, str]:
+def _basic_credentials(header: str) -> tuple[str, str]:
     """User and password of HTTP's basic authentication; empty where there is none."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
@@ -190,7 +194,7 @@ def _credentials(header: str) -> tuple[str, str]:
     return user, password
 
 
-def _problem(error: RestError, retry_after: int | None = None) -> web.Response:
+def _error_response(error: RestError, retry_after: int | None = None) -> web.Response:
     headers = {"WWW-Authenticate": 'Basic realm="Twilio API"'} if error.status == 401 else {}
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)

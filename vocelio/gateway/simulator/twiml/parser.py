@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from vocelio.gateway.simulator import error_codes
-from vocelio.gateway.simulator.error_codes import CarrierError
+from vocelio.gateway.simulator.error_codes import TwilioSimError
 from vocelio.gateway.simulator.twiml import schema
-from vocelio.gateway.simulator.twiml.schema import slip
+from vocelio.gateway.simulator.twiml.schema import schema_error
 
-PARAMETERS_LIMIT = 500
+MAX_PARAMETER_CHARACTERS = 500
 """Characters that the names and values of a stream's parameters must stay under, together."""
 
 MAX_PAUSE_SECONDS = 600
@@ -24,9 +24,9 @@ MAX_TALK_SECONDS = 14_400
 MAX_RECORD_SECONDS = 14_400
 """Twilio's own limit of ``<Record maxLength>``, but for accounts that may have longer calls."""
 
-QUEUE_NAME_LIMIT = 64
-ANY_KEY = "1234567890*#"
-CALLBACK_EVENTS = frozenset({"in-progress", "completed", "absent"})
+MAX_QUEUE_NAME_CHARACTERS = 64
+ALL_KEYS = "1234567890*#"
+RECORDING_STATUS_EVENTS = frozenset({"in-progress", "completed", "absent"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Target:
     """A number or SIP URI to ring; ``whisper`` is the URL of what the callee is told first."""
 
     address: str
-    whisper: str | None = None
+    whisper_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ class Record:
 
     action: str
     timeout: int = 5
-    finish_on_key: str = ANY_KEY
+    finish_on_key: str = ALL_KEYS
     max_length: int = 3600
-    beep: bool = True
+    play_beep: bool = True
     trim: bool = True
-    callback: str | None = None
-    events: frozenset[str] = frozenset({"completed"})
+    status_callback: str | None = None
+    status_callback_events: frozenset[str] = frozenset({"completed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,144 +129,144 @@ Verb = Stream | Redirect | Dial | Record | Enqueue | Leave | Say | Play | Pause 
 
 def parse(document: bytes) -> tuple[Verb, ...]:
     """The verbs of a document, in order. Raises CarrierError with Twilio's code for what is wrong."""
-    return tuple(_verb(element) for element in schema.read(document))
+    return tuple(_parse_verb(element) for element in schema.validate(document))
 
 
-def _verb(element: ElementTree.Element) -> Verb:
+def _parse_verb(element: ElementTree.Element) -> Verb:
     match element.tag:
         case "Connect":
-            return _stream(element)
+            return _parse_stream(element)
         case "Dial":
-            return _dial(element)
+            return _parse_dial(element)
         case "Record":
-            return _record(element)
+            return _parse_record(element)
         case "Enqueue":
-            return _enqueue(element)
+            return _parse_enqueue(element)
         case "Leave":
             return Leave()
         case "Redirect":
-            return Redirect(_text(element))
+            return Redirect(_element_text(element))
         case "Say":
-            return Say(_text(element))
+            return Say(_element_text(element))
         case "Play":
-            return Play(_text(element))
+            return Play(_element_text(element))
         case "Pause":
-            return Pause(_number(element, "length", 1, MAX_PAUSE_SECONDS))
+            return Pause(_int_attribute(element, "length", 1, MAX_PAUSE_SECONDS))
         case "Reject":
-            return _reject(element)
+            return _parse_reject(element)
         case _:
             return Hangup()
 
 
-def _stream(connect: ElementTree.Element) -> Stream:
+def _parse_stream(connect: ElementTree.Element) -> Stream:
     if len(connect) != 1:
-        raise slip("<Connect> holds exactly one <Stream>")
+        raise schema_error("<Connect> holds exactly one <Stream>")
     element = connect[0]
     if element.get("track", "inbound_track") != "inbound_track":
-        raise CarrierError(error_codes.STREAM_TRACK, "<Connect><Stream> has the inbound track only")
+        raise TwilioSimError(error_codes.STREAM_TRACK, "<Connect><Stream> has the inbound track only")
     return Stream(
-        _stream_url(element.get("url", "")),
-        _parameters(element),
+        _check_stream_url(element.get("url", "")),
+        _parse_parameters(element),
         connect.get("action"),
         element.get("name"),
         element.get("statusCallback"),
     )
 
 
-def _stream_url(url: str) -> str:
+def _check_stream_url(url: str) -> str:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise CarrierError(error_codes.STREAM_URL, f"{url!r} is not a URL") from error
+        raise TwilioSimError(error_codes.STREAM_URL, f"{url!r} is not a URL") from error
     if parts.scheme != "wss":
-        raise CarrierError(error_codes.STREAM_SCHEME, f"{url!r} is not a wss URL")
+        raise TwilioSimError(error_codes.STREAM_SCHEME, f"{url!r} is not a wss URL")
     if not parts.hostname:
-        raise CarrierError(error_codes.STREAM_URL, f"{url!r} names no host")
+        raise TwilioSimError(error_codes.STREAM_URL, f"{url!r} names no host")
     if parts.query:
-        raise CarrierError(error_codes.STREAM_HANDSHAKE, f"{url!r} has a query string, which is not supported")
+        raise TwilioSimError(error_codes.STREAM_HANDSHAKE, f"{url!r} has a query string, which is not supported")
     return url
 
 
-def _parameters(element: ElementTree.Element) -> Mapping[str, str]:
+def _parse_parameters(element: ElementTree.Element) -> Mapping[str, str]:
     parameters = {child.get("name", ""): child.get("value", "") for child in element}
     if "" in parameters:
-        raise slip("<Parameter> needs a name")
-    if sum(len(name) + len(value) for name, value in parameters.items()) >= PARAMETERS_LIMIT:
-        raise slip(f"the stream's parameters have {PARAMETERS_LIMIT} characters or more")
+        raise schema_error("<Parameter> needs a name")
+    if sum(len(name) + len(value) for name, value in parameters.items()) >= MAX_PARAMETER_CHARACTERS:
+        raise schema_error(f"the stream's parameters have {MAX_PARAMETER_CHARACTERS} characters or more")
     return MappingProxyType(parameters)
 
 
-def _dial(element: ElementTree.Element) -> Dial:
+def _parse_dial(element: ElementTree.Element) -> Dial:
     text = (element.text or "").strip()
-    targets = (Target(text),) if text else tuple(Target(_text(child), child.get("url")) for child in element)
+    targets = (Target(text),) if text else tuple(Target(_element_text(child), child.get("url")) for child in element)
     if not targets:
-        raise slip("<Dial> rings nobody")
+        raise schema_error("<Dial> rings nobody")
     return Dial(
         targets,
         element.get("action"),
-        _number(element, "timeout", 30, MAX_DIAL_SECONDS),
+        _int_attribute(element, "timeout", 30, MAX_DIAL_SECONDS),
         element.get("callerId"),
         element.get("sequential") == "true",
-        _number(element, "timeLimit", MAX_TALK_SECONDS, 86_400),
+        _int_attribute(element, "timeLimit", MAX_TALK_SECONDS, 86_400),
     )
 
 
-def _record(element: ElementTree.Element) -> Record:
+def _parse_record(element: ElementTree.Element) -> Record:
     action = element.get("action")
     if not action:  # Twilio would ask for the current document again, and record anew, for ever
-        raise slip("<Record> needs an action")
-    finish_on_key = element.get("finishOnKey", ANY_KEY)
-    if not finish_on_key or set(finish_on_key) - set(ANY_KEY):
-        raise slip(f"<Record finishOnKey={finish_on_key!r}> are not keys")
+        raise schema_error("<Record> needs an action")
+    finish_on_key = element.get("finishOnKey", ALL_KEYS)
+    if not finish_on_key or set(finish_on_key) - set(ALL_KEYS):
+        raise schema_error(f"<Record finishOnKey={finish_on_key!r}> are not keys")
     events = frozenset(element.get("recordingStatusCallbackEvent", "completed").split())
-    if events - CALLBACK_EVENTS:
-        raise slip(f"<Record> has no event {', '.join(sorted(events - CALLBACK_EVENTS))}")
+    if events - RECORDING_STATUS_EVENTS:
+        raise schema_error(f"<Record> has no event {', '.join(sorted(events - RECORDING_STATUS_EVENTS))}")
     return Record(
         action,
-        _number(element, "timeout", 5, MAX_RECORD_SECONDS),
+        _int_attribute(element, "timeout", 5, MAX_RECORD_SECONDS),
         finish_on_key,
-        _number(element, "maxLength", 3600, MAX_RECORD_SECONDS, least=2),
-        _either(element, "playBeep", "true", "false"),
-        _either(element, "trim", "trim-silence", "do-not-trim"),
+        _int_attribute(element, "maxLength", 3600, MAX_RECORD_SECONDS, minimum=2),
+        _bool_attribute(element, "playBeep", "true", "false"),
+        _bool_attribute(element, "trim", "trim-silence", "do-not-trim"),
         element.get("recordingStatusCallback"),
         events,
     )
 
 
-def _enqueue(element: ElementTree.Element) -> Enqueue:
-    name = _text(element)
-    if len(name) > QUEUE_NAME_LIMIT:
-        raise slip(f"the name of a queue has at most {QUEUE_NAME_LIMIT} characters")
+def _parse_enqueue(element: ElementTree.Element) -> Enqueue:
+    name = _element_text(element)
+    if len(name) > MAX_QUEUE_NAME_CHARACTERS:
+        raise schema_error(f"the name of a queue has at most {MAX_QUEUE_NAME_CHARACTERS} characters")
     return Enqueue(name, element.get("waitUrl"), element.get("action"))
 
 
-def _reject(element: ElementTree.Element) -> Reject:
+def _parse_reject(element: ElementTree.Element) -> Reject:
     match element.get("reason", "rejected"):
         case "rejected":
             return Reject()
         case "busy":
             return Reject("busy")
         case reason:
-            raise slip(f"<Reject reason={reason!r}> is neither rejected nor busy")
+            raise schema_error(f"<Reject reason={reason!r}> is neither rejected nor busy")
 
 
-def _number(element: ElementTree.Element, name: str, default: int, most: int, least: int = 1) -> int:
+def _int_attribute(element: ElementTree.Element, name: str, default: int, maximum: int, minimum: int = 1) -> int:
     value = element.get(name, str(default))
-    if not (value.isascii() and value.isdigit()) or not least <= int(value[:9]) <= most:
-        raise slip(f"<{element.tag} {name}={value!r}> is not a number from {least} to {most}")
+    if not (value.isascii() and value.isdigit()) or not minimum <= int(value[:9]) <= maximum:
+        raise schema_error(f"<{element.tag} {name}={value!r}> is not a number from {minimum} to {maximum}")
     return int(value)
 
 
-def _either(element: ElementTree.Element, name: str, yes: str, no: str) -> bool:
+def _bool_attribute(element: ElementTree.Element, name: str, true_value: str, false_value: str) -> bool:
     """Whether it is ``yes``, which is also the default."""
-    value = element.get(name, yes)
-    if value not in (yes, no):
-        raise slip(f"<{element.tag} {name}={value!r}> is neither {yes} nor {no}")
-    return value == yes
+    value = element.get(name, true_value)
+    if value not in (true_value, false_value):
+        raise schema_error(f"<{element.tag} {name}={value!r}> is neither {true_value} nor {false_value}")
+    return value == true_value
 
 
-def _text(element: ElementTree.Element) -> str:
+def _element_text(element: ElementTree.Element) -> str:
     text = "".join(element.itertext()).strip()
     if not text:
-        raise slip(f"<{element.tag}> is empty")
+        raise schema_error(f"<{element.tag}> is empty")
     return text

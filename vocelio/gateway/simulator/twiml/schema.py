@@ -9,7 +9,7 @@ from types import MappingProxyType
 from xml.etree import ElementTree
 
 from vocelio.gateway.simulator import error_codes
-from vocelio.gateway.simulator.error_codes import CarrierError
+from vocelio.gateway.simulator.error_codes import TwilioSimError
 
 _CHILDREN: Mapping[str, frozenset[str]] = MappingProxyType(
     {
@@ -65,43 +65,43 @@ _ATTRIBUTES: Mapping[str, frozenset[str]] = MappingProxyType(
         "Reject": frozenset({"reason"}),
     }
 )
-_METHODS = ("method", "statusCallbackMethod", "recordingStatusCallbackMethod", "waitUrlMethod")
+_METHOD_ATTRIBUTES = ("method", "statusCallbackMethod", "recordingStatusCallbackMethod", "waitUrlMethod")
 
 
-def read(document: bytes) -> ElementTree.Element:
+def validate(document: bytes) -> ElementTree.Element:
     """The ``<Response>``, checked. Raises CarrierError with Twilio's code for what is wrong."""
-    root = _root(document)
-    _check(root)
+    root = _parse_root(document)
+    _check_element(root)
     return root
 
 
-def slip(text: str) -> CarrierError:
+def schema_error(message: str) -> TwilioSimError:
     """The error for what is not in TwiML, or not in that place."""
-    return CarrierError(error_codes.SCHEMA, text)
+    return TwilioSimError(error_codes.SCHEMA_VALIDATION, message)
 
 
-def _root(document: bytes) -> ElementTree.Element:
+def _parse_root(document: bytes) -> ElementTree.Element:
     try:
         text = document.decode()
         if "<!DOCTYPE" in text:  # so there are no entities either: neither bombs nor files can be referred to
-            raise CarrierError(error_codes.PARSE_FAILURE, "the document has a document type declaration")
+            raise TwilioSimError(error_codes.PARSE_FAILURE, "the document has a document type declaration")
         root = ElementTree.fromstring(text)  # noqa: S314 - without a document type it has nothing to expand
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
-        raise CarrierError(error_codes.PARSE_FAILURE, f"not an XML document: {error}") from error
+        raise TwilioSimError(error_codes.PARSE_FAILURE, f"not an XML document: {error}") from error
     if root.tag != "Response":
-        raise CarrierError(error_codes.NOT_A_RESPONSE, f"the root element is <{root.tag}>, not <Response>")
+        raise TwilioSimError(error_codes.NOT_A_RESPONSE, f"the root element is <{root.tag}>, not <Response>")
     return root
 
 
-def _check(element: ElementTree.Element) -> None:
+def _check_element(element: ElementTree.Element) -> None:
     unknown = set(element.attrib) - _ATTRIBUTES.get(element.tag, frozenset())
     if unknown:
-        raise slip(f"<{element.tag}> has no attribute {', '.join(sorted(unknown))}")
-    if any(element.get(name, "POST") != "POST" for name in _METHODS):
-        raise slip(f"<{element.tag}>: the simulator only posts")
+        raise schema_error(f"<{element.tag}> has no attribute {', '.join(sorted(unknown))}")
+    if any(element.get(name, "POST") != "POST" for name in _METHOD_ATTRIBUTES):
+        raise schema_error(f"<{element.tag}>: the simulator only posts")
     if element.tag == "Say":  # holds text and SSML, which is only read out
         return
     for child in element:
         if child.tag not in _CHILDREN.get(element.tag, frozenset()):
-            raise slip(f"<{element.tag}> cannot hold <{child.tag}>, or the simulator does not play it")
-        _check(child)
+            raise schema_error(f"<{element.tag}> cannot hold <{child.tag}>, or the simulator does not play it")
+        _check_element(child)

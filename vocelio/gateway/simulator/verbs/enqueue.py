@@ -9,153 +9,159 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from vocelio.gateway.aio.first_completed import first
+from vocelio.gateway.aio.first_completed import first_completed
 from vocelio.gateway.simulator import sids
-from vocelio.gateway.simulator.call_log import Record
-from vocelio.gateway.simulator.error_codes import CarrierError
-from vocelio.gateway.simulator.report.events import Bridged
-from vocelio.gateway.simulator.report.report import Queued, QueueResult
+from vocelio.gateway.simulator.call_log import CallLog
+from vocelio.gateway.simulator.error_codes import TwilioSimError
+from vocelio.gateway.simulator.report.events import CallBridged
+from vocelio.gateway.simulator.report.report import QueueResult, QueueStay
 from vocelio.gateway.simulator.twiml import parser
-from vocelio.gateway.simulator.twiml.schema import slip
-from vocelio.gateway.simulator.verbs.say import announce
-from vocelio.gateway.simulator.webhooks.account import Account
-from vocelio.gateway.simulator.webhooks.call_webhooks import Documents, Next
+from vocelio.gateway.simulator.twiml.schema import schema_error
+from vocelio.gateway.simulator.verbs.say import run_say
+from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
+from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks, VerbResult
 
-NOTHING_TO_PLAY: Final = (parser.Pause(1),)
+EMPTY_WAIT_DOCUMENT: Final = (parser.Pause(1),)
 """In place of a waiting document without verbs: it is asked for again, but not at once."""
 
-Scripted = Literal["bridged", "queue-full", "error", "system-error", "redirected"]
+ScriptedResult = Literal["bridged", "queue-full", "error", "system-error", "redirected"]
 
-REFUSED: Final = frozenset({"queue-full", "system-error"})
+REJECTED_RESULTS: Final = frozenset({"queue-full", "system-error"})
 """Results of calls that never were in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueScript:
     """How a stay ends: after ``wait`` seconds, by ``result``.
 
     ``talk``: seconds that a bridged call then takes. ``to``: the URL that a redirected one is sent to. ``position`` is
     what the waiting document is told all the while.
     """
 
-    result: Scripted = "bridged"
-    wait: float = 0.5
-    talk: float = 0.5
-    to: str = ""
+    result: ScriptedResult = "bridged"
+    wait_seconds: float = 0.5
+    talk_seconds: float = 0.5
+    redirect_url: str = ""
     position: int = 1
 
 
-Queues = Mapping[str, Scripted | Waiting] | Sequence[Scripted | Waiting]
+QueueScripts = Mapping[str, ScriptedResult | QueueScript] | Sequence[ScriptedResult | QueueScript]
 """How stays end: by the queue's name, or one after the other; whoever is left out waits until the document leaves."""
 
 
-class Queue:
+class EnqueueVerb:
     """One call's stays in queues."""
 
-    def __init__(self, queues: Queues, documents: Documents, record: Record, account: Account) -> None:
-        self._by_name: Mapping[str, Scripted | Waiting] = queues if isinstance(queues, Mapping) else {}
-        self._in_order: Iterator[Scripted | Waiting] = iter(() if isinstance(queues, Mapping) else queues)
-        self._documents = documents
-        self._record = record
+    def __init__(
+        self, scripts: QueueScripts, webhooks: CallWebhooks, call_log: CallLog, account: SimulatedAccount
+    ) -> None:
+        self._scripts_by_name: Mapping[str, ScriptedResult | QueueScript] = (
+            scripts if isinstance(scripts, Mapping) else {}
+        )
+        self._scripts_in_order: Iterator[ScriptedResult | QueueScript] = iter(
+            () if isinstance(scripts, Mapping) else scripts
+        )
+        self._webhooks = webhooks
+        self._call_log = call_log
         self._account = account
 
-    async def enqueue(self, verb: parser.Enqueue) -> Next:
+    async def run(self, verb: parser.Enqueue) -> VerbResult:
         """Wait; the action's document. Raises CarrierError."""
-        script = self._script(verb.name)
-        if script and script.result in REFUSED:
-            self._record.queued.append(Queued(verb.name, script.result, 0.0))
-            return await self._act(verb, {"QueueResult": script.result})
-        stay = _Stay(verb, script, sids.sid("QU", self._account.rng), self._record.now())
+        script = self._next_script(verb.name)
+        if script and script.result in REJECTED_RESULTS:
+            self._call_log.queue_stays.append(QueueStay(verb.name, script.result, 0.0))
+            return await self._load_action(verb, {"QueueResult": script.result})
+        stay = _ActiveStay(verb, script, sids.new_sid("QU", self._account.rng), self._call_log.now())
         try:
-            result = await self._wait(stay)
+            result = await self._wait_for_result(stay)
         except asyncio.CancelledError:  # the caller has hung up
-            self._notify_of_hangup(stay)
+            self._post_hangup(stay)
             raise
         if result == "hangup":
-            self._notify_of_hangup(stay)
+            self._post_hangup(stay)
             return "hangup"
-        facts = self._left(stay, result)
+        facts = self._log_stay(stay, result)
         if script and result == "bridged":
-            self._record.tell(Bridged(self._record.now(), verb.name))
-            await asyncio.sleep(script.talk)
+            self._call_log.emit(CallBridged(self._call_log.now(), verb.name))
+            await asyncio.sleep(script.talk_seconds)
         if script and result == "redirected":
-            return await self._redirect(verb, facts, script.to)
-        return await self._act(verb, facts)
+            return await self._redirect(verb, facts, script.redirect_url)
+        return await self._load_action(verb, facts)
 
-    async def _wait(self, stay: "_Stay") -> QueueResult:
+    async def _wait_for_result(self, stay: "_ActiveStay") -> QueueResult:
         script = stay.script
-        return await first(self._hold(stay), *([_after(script)] if script else []))
+        return await first_completed(self._play_wait_document(stay), *([_scripted_result(script)] if script else []))
 
-    async def _hold(self, stay: "_Stay") -> QueueResult:
+    async def _play_wait_document(self, stay: "_ActiveStay") -> QueueResult:
         """The waiting document, over and over; ends only if that leaves, or hangs up."""
         url = stay.verb.wait_url
         while url is not None:
-            result = await self._play(stay, url)
+            result = await self._play_once(stay, url)
             if result is not None:
                 return result
         for_ever: asyncio.Future[QueueResult] = asyncio.get_running_loop().create_future()
         return await for_ever  # Twilio's own music
 
-    async def _play(self, stay: "_Stay", url: str) -> QueueResult | None:
-        for verb in await self._documents.ask(url, self._position(stay)) or NOTHING_TO_PLAY:
+    async def _play_once(self, stay: "_ActiveStay", url: str) -> QueueResult | None:
+        for verb in await self._webhooks.fetch_twiml(url, self._wait_fields(stay)) or EMPTY_WAIT_DOCUMENT:
             match verb:
                 case parser.Say() | parser.Play() | parser.Pause():
-                    await announce(verb, self._account, self._record)
+                    await run_say(verb, self._account, self._call_log)
                 case parser.Redirect(url=to):
-                    return await self._play(stay, to)
+                    return await self._play_once(stay, to)
                 case parser.Leave():
                     return "leave"
                 case parser.Hangup():
                     return "hangup"
                 case _:
-                    raise slip(f"<{type(verb).__name__}> is not for a caller in a queue")
+                    raise schema_error(f"<{type(verb).__name__}> is not for a caller in a queue")
         return None
 
-    async def _redirect(self, verb: parser.Enqueue, facts: Mapping[str, str], to: str) -> Next:
+    async def _redirect(self, verb: parser.Enqueue, fields: Mapping[str, str], url: str) -> VerbResult:
         """Redirected by REST: the action is told, whatever it answers, and the call goes where it was sent."""
         if verb.action is not None:
             try:
-                await self._documents.ask(verb.action, facts)
-            except CarrierError as error:
-                self._record.fault(error)
-        return await self._documents.fetch(to)
+                await self._webhooks.fetch_twiml(verb.action, fields)
+            except TwilioSimError as error:
+                self._call_log.add_error(error)
+        return await self._webhooks.load_document(url)
 
-    async def _act(self, verb: parser.Enqueue, facts: Mapping[str, str]) -> Next:
-        return None if verb.action is None else await self._documents.fetch(verb.action, facts)
+    async def _load_action(self, verb: parser.Enqueue, fields: Mapping[str, str]) -> VerbResult:
+        return None if verb.action is None else await self._webhooks.load_document(verb.action, fields)
 
-    def _notify_of_hangup(self, stay: "_Stay") -> None:
-        facts = self._left(stay, "hangup")
+    def _post_hangup(self, stay: "_ActiveStay") -> None:
+        facts = self._log_stay(stay, "hangup")
         if stay.verb.action is not None:
-            self._documents.notify(stay.verb.action, {**facts, "CallStatus": "completed"})
+            self._webhooks.post_callback(stay.verb.action, {**facts, "CallStatus": "completed"})
 
-    def _left(self, stay: "_Stay", result: QueueResult) -> dict[str, str]:
-        seconds = self._record.now() - stay.joined
-        self._record.queued.append(Queued(stay.verb.name, result, seconds))
+    def _log_stay(self, stay: "_ActiveStay", result: QueueResult) -> dict[str, str]:
+        seconds = self._call_log.now() - stay.joined_at
+        self._call_log.queue_stays.append(QueueStay(stay.verb.name, result, seconds))
         return {"QueueResult": result, "QueueSid": stay.sid, "QueueTime": str(int(seconds))}
 
-    def _position(self, stay: "_Stay") -> dict[str, str]:
+    def _wait_fields(self, stay: "_ActiveStay") -> dict[str, str]:
         position = str(stay.script.position if stay.script else 1)
         return {
             "QueueSid": stay.sid,
-            "QueueTime": str(int(self._record.now() - stay.joined)),
+            "QueueTime": str(int(self._call_log.now() - stay.joined_at)),
             "QueuePosition": position,
             "CurrentQueueSize": position,
             "AvgQueueTime": "0",
         }
 
-    def _script(self, name: str) -> Waiting | None:
-        script = self._by_name.get(name) or next(self._in_order, None)
-        return Waiting(script) if isinstance(script, str) else script
+    def _next_script(self, name: str) -> QueueScript | None:
+        script = self._scripts_by_name.get(name) or next(self._scripts_in_order, None)
+        return QueueScript(script) if isinstance(script, str) else script
 
 
 @dataclass(frozen=True, slots=True)
-class _Stay:
+class _ActiveStay:
     verb: parser.Enqueue
-    script: Waiting | None
+    script: QueueScript | None
     sid: str
-    joined: float
+    joined_at: float
 
 
-async def _after(script: Waiting) -> QueueResult:
-    await asyncio.sleep(script.wait)
+async def _scripted_result(script: QueueScript) -> QueueResult:
+    await asyncio.sleep(script.wait_seconds)
     return script.result

@@ -9,69 +9,75 @@ from collections import deque
 from typing import assert_never
 
 from vocelio.gateway.simulator import sids
-from vocelio.gateway.simulator.behavior import Then
-from vocelio.gateway.simulator.call_log import Record
+from vocelio.gateway.simulator.behavior import Continuation
+from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.caller.handset import Handset
-from vocelio.gateway.simulator.error_codes import CarrierError
-from vocelio.gateway.simulator.media.client import Stream
+from vocelio.gateway.simulator.error_codes import TwilioSimError
+from vocelio.gateway.simulator.media.client import StreamClient
 from vocelio.gateway.simulator.media.connect import open_socket
-from vocelio.gateway.simulator.media.messages import Outgoing
-from vocelio.gateway.simulator.media.playback_buffer import Line
-from vocelio.gateway.simulator.report.events import Connected
+from vocelio.gateway.simulator.media.messages import MessageWriter
+from vocelio.gateway.simulator.media.playback_buffer import StreamBuffer
+from vocelio.gateway.simulator.report.events import StreamConnected
 from vocelio.gateway.simulator.report.report import Ending
 from vocelio.gateway.simulator.twiml import parser
-from vocelio.gateway.simulator.twiml.schema import slip
-from vocelio.gateway.simulator.verbs.dial import STATUS, Dialer
-from vocelio.gateway.simulator.verbs.enqueue import Queue
-from vocelio.gateway.simulator.verbs.record import Recorder
-from vocelio.gateway.simulator.verbs.say import announce
-from vocelio.gateway.simulator.webhooks.account import Account
-from vocelio.gateway.simulator.webhooks.call_webhooks import Documents, Next
+from vocelio.gateway.simulator.twiml.schema import schema_error
+from vocelio.gateway.simulator.verbs.dial import DIAL_CALL_STATUSES, DialVerb
+from vocelio.gateway.simulator.verbs.enqueue import EnqueueVerb
+from vocelio.gateway.simulator.verbs.record import RecordVerb
+from vocelio.gateway.simulator.verbs.say import run_say
+from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
+from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks, VerbResult
 
 
-class Verbs:
+class TwimlInterpreter:
     """Plays TwiML to one call."""
 
     def __init__(
-        self, account: Account, documents: Documents, dialer: Dialer, queue: Queue, handset: Handset, record: Record
+        self,
+        account: SimulatedAccount,
+        webhooks: CallWebhooks,
+        dial_verb: DialVerb,
+        enqueue_verb: EnqueueVerb,
+        handset: Handset,
+        call_log: CallLog,
     ) -> None:
         self._account = account
-        self._documents = documents
-        self._dialer = dialer
-        self._queue = queue
-        self._recorder = Recorder(account, documents, handset, record)
+        self._webhooks = webhooks
+        self._dial_verb = dial_verb
+        self._enqueue_verb = enqueue_verb
+        self._record_verb = RecordVerb(account, webhooks, handset, call_log)
         self._handset = handset
-        self._record = record
-        self._connected = 0  # streams tried so far
+        self._call_log = call_log
+        self._stream_count = 0  # streams tried so far
 
-    async def play(self, verbs: tuple[parser.Verb, ...]) -> Ending:
+    async def run(self, verbs: tuple[parser.Verb, ...]) -> Ending:
         """Play a document and those it leads to, until the call ends. Raises CarrierError when Twilio would give up."""
         left = deque(verbs)
         while left:
-            then = await self._play(left.popleft())
+            then = await self._run_verb(left.popleft())
             if isinstance(then, str):
                 return then
             if then is not None:
                 left = deque(then)
         return "twiml"
 
-    async def _play(self, verb: parser.Verb) -> Next:
+    async def _run_verb(self, verb: parser.Verb) -> VerbResult:
         match verb:
             case parser.Stream():
-                return await self._connect(verb)
+                return await self._run_stream(verb)
             case parser.Redirect(url=url):
-                return await self._documents.fetch(url)
+                return await self._webhooks.load_document(url)
             case parser.Dial():
-                return await self._dial(verb)
+                return await self._run_dial(verb)
             case parser.Record():
-                return await self._recorder.record(verb)
+                return await self._record_verb.run(verb)
             case parser.Enqueue():
-                return await self._queue.enqueue(verb)
+                return await self._enqueue_verb.run(verb)
             case parser.Leave():
-                raise slip("<Leave> is for a caller in a queue")
+                raise schema_error("<Leave> is for a caller in a queue")
             case parser.Say() | parser.Play() | parser.Pause():
-                with self._handset.engaged():
-                    await announce(verb, self._account, self._record)
+                with self._handset.mute_to_gateway():
+                    await run_say(verb, self._account, self._call_log)
                 return None
             case parser.Hangup():
                 return "hangup"
@@ -79,61 +85,61 @@ class Verbs:
                 return "rejected"
         assert_never(verb)
 
-    async def _connect(self, verb: parser.Stream) -> Next:
-        if self._connected:
-            await asyncio.sleep(self._account.switches.next_connect)
-        self._connected += 1
-        stream_sid = sids.sid("MZ", self._account.rng)
+    async def _run_stream(self, verb: parser.Stream) -> VerbResult:
+        if self._stream_count:
+            await asyncio.sleep(self._account.behavior.reconnect_delay_seconds)
+        self._stream_count += 1
+        stream_sid = sids.new_sid("MZ", self._account.rng)
         try:
-            stream = await self._open(verb, stream_sid)
-        except CarrierError as error:
-            self._record.fault(error)
-            self._telemetry(verb, stream_sid, "stream-error", error.text)
-            return await self._after(self._account.switches.after_connect_error(error.code), verb)
-        await self._run(stream, verb, stream_sid)
-        if stream.lost:
-            return await self._after(self._account.switches.after_loss, verb)
-        return await self._after("go_on", verb)
+            stream = await self._open_stream(verb, stream_sid)
+        except TwilioSimError as error:
+            self._call_log.add_error(error)
+            self._post_stream_event(verb, stream_sid, "stream-error", error.message)
+            return await self._continue(self._account.behavior.after_connect_error(error.code), verb)
+        await self._run_until_closed(stream, verb, stream_sid)
+        if stream.is_lost:
+            return await self._continue(self._account.behavior.after_stream_loss, verb)
+        return await self._continue("go_on", verb)
 
-    async def _open(self, verb: parser.Stream, stream_sid: str) -> Stream:
+    async def _open_stream(self, verb: parser.Stream, stream_sid: str) -> StreamClient:
         account = self._account
-        seconds = account.switches.connect_seconds
-        connection = await open_socket(account.media_server, verb.url, account.signer, seconds)
-        outgoing = Outgoing(account.sid, self._record.call_sid, stream_sid, verb.parameters)
-        return Stream(connection, Line(stream_sid, outgoing), self._record.now, account.switches)
+        seconds = account.behavior.connect_timeout_seconds
+        connection = await open_socket(account.media_server_url, verb.url, account.signer, seconds)
+        outgoing = MessageWriter(account.sid, self._call_log.call_sid, stream_sid, verb.parameters)
+        return StreamClient(connection, StreamBuffer(stream_sid, outgoing), self._call_log.now, account.behavior)
 
-    async def _run(self, stream: Stream, verb: parser.Stream, stream_sid: str) -> None:
+    async def _run_until_closed(self, stream: StreamClient, verb: parser.Stream, stream_sid: str) -> None:
         """Until the server closes the socket, or the call ends (and this is cancelled)."""
         try:
             await stream.open()
-            self._record.tell(Connected(self._record.now(), self._connected))
-            self._telemetry(verb, stream_sid, "stream-started")
+            self._call_log.emit(StreamConnected(self._call_log.now(), self._stream_count))
+            self._post_stream_event(verb, stream_sid, "stream-started")
             self._handset.stream = stream
-            await stream.listen()
+            await stream.run()
         finally:
             self._handset.stream = None
             await stream.hang_up()
-            self._record.stream(stream, stream_sid)
-            self._telemetry(verb, stream_sid, "stream-stopped")
+            self._call_log.add_stream(stream, stream_sid)
+            self._post_stream_event(verb, stream_sid, "stream-stopped")
 
-    async def _after(self, then: Then, verb: parser.Stream) -> Next:
-        if then == "hang_up":
+    async def _continue(self, continuation: Continuation, verb: parser.Stream) -> VerbResult:
+        if continuation == "hang_up":
             return "lost"
-        return None if verb.action is None else await self._documents.fetch(verb.action)
+        return None if verb.action is None else await self._webhooks.load_document(verb.action)
 
-    def _telemetry(self, verb: parser.Stream, stream_sid: str, event: str, error: str = "") -> None:
+    def _post_stream_event(self, verb: parser.Stream, stream_sid: str, event: str, error: str = "") -> None:
         if verb.status_callback is not None:
             fields = {"StreamEvent": event, "StreamSid": stream_sid, "StreamName": verb.name or stream_sid}
-            self._documents.notify(verb.status_callback, {**fields, **({"StreamError": error} if error else {})})
+            self._webhooks.post_callback(verb.status_callback, {**fields, **({"StreamError": error} if error else {})})
 
-    async def _dial(self, verb: parser.Dial) -> Next:
-        with self._handset.engaged():
-            dialed = await self._dialer.dial(verb)
+    async def _run_dial(self, verb: parser.Dial) -> VerbResult:
+        with self._handset.mute_to_gateway():
+            dialed = await self._dial_verb.run(verb)
         if verb.action is None:
             return None
         status = {
-            "DialCallStatus": STATUS[dialed.outcome],
-            "DialCallSid": sids.sid("CA", self._account.rng),
-            "DialCallDuration": str(math.ceil(dialed.seconds)),
+            "DialCallStatus": DIAL_CALL_STATUSES[dialed.outcome],
+            "DialCallSid": sids.new_sid("CA", self._account.rng),
+            "DialCallDuration": str(math.ceil(dialed.talk_seconds)),
         }
-        return await self._documents.fetch(verb.action, status)
+        return await self._webhooks.load_document(verb.action, status)

@@ -8,60 +8,66 @@ import asyncio
 import math
 
 from vocelio.gateway.simulator import sids
-from vocelio.gateway.simulator.call_log import Record
+from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.caller.handset import Handset
 from vocelio.gateway.simulator.media.messages import SAMPLE_RATE
-from vocelio.gateway.simulator.media.record_tape import Tape
-from vocelio.gateway.simulator.report.report import Taped
+from vocelio.gateway.simulator.media.record_tape import RecordTape
+from vocelio.gateway.simulator.report.report import RecordedMessage
 from vocelio.gateway.simulator.twiml import parser
-from vocelio.gateway.simulator.webhooks.account import API_VERSION, Account
-from vocelio.gateway.simulator.webhooks.call_webhooks import Documents, Next
+from vocelio.gateway.simulator.webhooks.account import API_VERSION, SimulatedAccount
+from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks, VerbResult
 
-API = "https://api.twilio.com"
+API_ORIGIN = "https://api.twilio.com"
 
 
-class Recorder:
+class RecordVerb:
     """Tapes one call, as often as its TwiML says."""
 
-    def __init__(self, account: Account, documents: Documents, handset: Handset, record: Record) -> None:
+    def __init__(self, account: SimulatedAccount, webhooks: CallWebhooks, handset: Handset, call_log: CallLog) -> None:
         self._account = account
-        self._documents = documents
+        self._webhooks = webhooks
         self._handset = handset
-        self._record = record
+        self._call_log = call_log
 
-    async def record(self, verb: parser.Record) -> Next:
+    async def run(self, verb: parser.Record) -> VerbResult:
         """Tape until the tape ends; the action's document. Raises CarrierError."""
-        sid = sids.sid("RE", self._account.rng)
-        tape = self._handset.tape = Tape(verb)
-        self._tell(verb, "in-progress", self._where(sid))
+        sid = sids.new_sid("RE", self._account.rng)
+        tape = self._handset.record_tape = RecordTape(verb)
+        self._post_status(verb, "in-progress", self._recording_fields(sid))
         try:
             await tape.finished.wait()
         except asyncio.CancelledError:  # the caller has hung up
-            taped = self._taped(verb, sid, tape, "hangup")
+            taped = self._finish(verb, sid, tape, "hangup")
             if taped.audio:
-                self._documents.notify(verb.action, {**self._facts(taped), "CallStatus": "completed"})
+                self._webhooks.post_callback(verb.action, {**self._action_fields(taped), "CallStatus": "completed"})
             raise
         finally:
-            self._handset.tape = None
-        taped = self._taped(verb, sid, tape, tape.digits)
-        return await self._documents.fetch(verb.action, self._facts(taped)) if taped.audio else None
+            self._handset.record_tape = None
+        taped = self._finish(verb, sid, tape, tape.digits)
+        return await self._webhooks.load_document(verb.action, self._action_fields(taped)) if taped.audio else None
 
-    def _taped(self, verb: parser.Record, sid: str, tape: Tape, digits: str) -> Taped:
+    def _finish(self, verb: parser.Record, sid: str, tape: RecordTape, digits: str) -> RecordedMessage:
         audio = tape.audio
-        taped = Taped(sid, self._where(sid)["RecordingUrl"], math.ceil(len(audio) / SAMPLE_RATE), digits, audio)
-        self._record.taped.append(taped)
+        taped = RecordedMessage(
+            sid, self._recording_fields(sid)["RecordingUrl"], math.ceil(len(audio) / SAMPLE_RATE), digits, audio
+        )
+        self._call_log.recorded_messages.append(taped)
         more = {"RecordingDuration": str(taped.seconds)}
-        self._tell(verb, "completed" if audio else "absent", {**self._where(sid), **more})
+        self._post_status(verb, "completed" if audio else "absent", {**self._recording_fields(sid), **more})
         return taped
 
-    def _where(self, sid: str) -> dict[str, str]:
-        url = f"{API}/{API_VERSION}/Accounts/{self._account.sid}/Recordings/{sid}"
+    def _recording_fields(self, sid: str) -> dict[str, str]:
+        url = f"{API_ORIGIN}/{API_VERSION}/Accounts/{self._account.sid}/Recordings/{sid}"
         return {"RecordingSid": sid, "RecordingUrl": url}
 
-    def _facts(self, taped: Taped) -> dict[str, str]:
-        return {**self._where(taped.sid), "RecordingDuration": str(taped.seconds), "Digits": taped.digits}
+    def _action_fields(self, message: RecordedMessage) -> dict[str, str]:
+        return {
+            **self._recording_fields(message.sid),
+            "RecordingDuration": str(message.seconds),
+            "Digits": message.digits,
+        }
 
-    def _tell(self, verb: parser.Record, status: str, facts: dict[str, str]) -> None:
-        if verb.callback is not None and status in verb.events:
+    def _post_status(self, verb: parser.Record, status: str, fields: dict[str, str]) -> None:
+        if verb.status_callback is not None and status in verb.status_callback_events:
             more = {"RecordingStatus": status, "RecordingChannels": "1", "RecordingSource": "RecordVerb"}
-            self._documents.notify(verb.callback, {**facts, **more})
+            self._webhooks.post_callback(verb.status_callback, {**fields, **more})

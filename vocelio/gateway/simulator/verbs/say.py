@@ -6,22 +6,22 @@ The caller of the simulation hears none of it: the report and the events have th
 import asyncio
 from typing import assert_never
 
-from vocelio.gateway.simulator.call_log import Record
-from vocelio.gateway.simulator.report.events import CarrierSays
+from vocelio.gateway.simulator.call_log import CallLog
+from vocelio.gateway.simulator.report.events import TwilioSayStarted
 from vocelio.gateway.simulator.twiml import parser
-from vocelio.gateway.simulator.webhooks.account import Account
+from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
 
 PLAY_SECONDS = 1.0
 """How long ``<Play>`` takes: the file itself is not fetched."""
 
 
-async def announce(verb: parser.Say | parser.Play | parser.Pause, account: Account, record: Record) -> None:
+async def run_say(verb: parser.Say | parser.Play | parser.Pause, account: SimulatedAccount, call_log: CallLog) -> None:
     """Carry it out; returns when it is over."""
     match verb:
         case parser.Say(text=text):
-            record.spoken.append(text)
-            record.tell(CarrierSays(record.now(), text))
-            await asyncio.sleep(len(text) / account.switches.say_rate)
+            call_log.say_texts.append(text)
+            call_log.emit(TwilioSayStarted(call_log.now(), text))
+            await asyncio.sleep(len(text) / account.behavior.say_characters_per_second)
         case parser.Play():
             await asyncio.sleep(PLAY_SECONDS)
         case parser.Pause(seconds=seconds):

@@ -3,15 +3,15 @@
 import random
 from dataclasses import dataclass
 
-from vocelio.gateway.simulator.behavior import Switches
+from vocelio.gateway.simulator.behavior import TwilioBehavior
 from vocelio.gateway.simulator.signing import Signer
-from vocelio.gateway.simulator.webhooks.client import Poster
+from vocelio.gateway.simulator.webhooks.client import WebhookClient
 
 API_VERSION = "2010-04-01"
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class SimulatedAccount:
     """What all calls of one carrier share. ``server`` is connected to, ``public_url`` is signed.
 
     ``media_server`` is where sockets are opened: mostly the same.
@@ -19,19 +19,19 @@ class Account:
     ``voice``, ``status`` and ``fallback`` are the paths that the account's numbers are configured with.
     """
 
-    server: str
-    media_server: str
+    server_url: str
+    media_server_url: str
     public_url: str
     sid: str
     signer: Signer
-    poster: Poster
+    webhook_client: WebhookClient
     rng: random.Random
-    switches: Switches
-    voice: str
-    status: str
-    fallback: str | None
+    behavior: TwilioBehavior
+    voice_path: str
+    status_path: str
+    fallback_path: str | None
 
-    def form(self, call_sid: str, to: str, from_: str) -> dict[str, str]:
+    def call_fields(self, call_sid: str, to: str, from_: str) -> dict[str, str]:
         """The fields that every webhook of an incoming call carries, but for its status."""
         return {
             "CallSid": call_sid,

@@ -16,47 +16,47 @@ import aiohttp
 from yarl import URL
 
 from vocelio.gateway.simulator import error_codes, sids
-from vocelio.gateway.simulator.error_codes import CarrierError
+from vocelio.gateway.simulator.error_codes import TwilioSimError
 from vocelio.gateway.simulator.signing import Signer
-from vocelio.gateway.simulator.webhooks.connection_overrides import Overrides, overrides
+from vocelio.gateway.simulator.webhooks.connection_overrides import ConnectionOverrides, parse_overrides
 
-BODY_LIMIT = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 """Bytes of an answer: Twilio's limit for TwiML."""
 
-XML_TYPES = frozenset({"text/xml", "application/xml", "text/html"})
+TWIML_CONTENT_TYPES = frozenset({"text/xml", "application/xml", "text/html"})
 """The content types that Twilio parses as TwiML."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WebhookResponse:
     """What the server answered: status, content type without parameters, body."""
 
     status: int
     content_type: str
     body: bytes
 
-    def twiml(self) -> bytes:
+    def twiml_body(self) -> bytes:
         """The body, if it may be TwiML. Raises CarrierError."""
         if not 200 <= self.status < 300:
-            raise CarrierError(error_codes.HTTP_RETRIEVAL, f"the webhook answered {self.status}")
-        if self.content_type not in XML_TYPES:
-            raise CarrierError(error_codes.CONTENT_TYPE, f"the webhook answered with {self.content_type}")
+            raise TwilioSimError(error_codes.HTTP_RETRIEVAL, f"the webhook answered {self.status}")
+        if self.content_type not in TWIML_CONTENT_TYPES:
+            raise TwilioSimError(error_codes.CONTENT_TYPE, f"the webhook answered with {self.content_type}")
         return self.body
 
 
-class _Unanswered(CarrierError):
+class _NoResponse(TwilioSimError):
     """An attempt to which there was no answer; ``failure`` is what Twilio's policies of retries call it."""
 
-    def __init__(self, failure: str, code: int, text: str) -> None:
-        super().__init__(code, text)
+    def __init__(self, failure: str, code: int, message: str) -> None:
+        super().__init__(code, message)
         self.failure = failure
 
 
-class Poster:
+class WebhookClient:
     """Posts to one server, in the name of one account."""
 
-    def __init__(self, server: str, signer: Signer, rng: random.Random) -> None:
-        self._server = URL(server)
+    def __init__(self, server_url: str, signer: Signer, rng: random.Random) -> None:
+        self._server_url = URL(server_url)
         self._signer = signer
         self._rng = rng
         self._session: aiohttp.ClientSession | None = None
@@ -67,70 +67,74 @@ class Poster:
         if session:
             await session.close()
 
-    async def post(self, url: str, fields: Mapping[str, str]) -> Answer:
+    async def post(self, url: str, fields: Mapping[str, str]) -> WebhookResponse:
         """Post ``fields`` to the public ``url``. Raises CarrierError when nobody answers."""
-        how = overrides(url)
+        how = parse_overrides(url)
         headers = self._headers(url, fields)
         try:
-            async with asyncio.timeout(how.total):
-                return await self._attempts(self._target(url), fields, headers, how)
+            async with asyncio.timeout(how.total_seconds):
+                return await self._post_with_retries(self._target_url(url), fields, headers, how)
         except TimeoutError as error:
-            raise CarrierError(error_codes.HTTP_RETRIEVAL, "the webhook did not answer in time") from error
+            raise TwilioSimError(error_codes.HTTP_RETRIEVAL, "the webhook did not answer in time") from error
 
-    async def _attempts(
-        self, target: URL, fields: Mapping[str, str], headers: dict[str, str], how: Overrides
-    ) -> Answer:
-        for left in range(how.retries, -1, -1):
+    async def _post_with_retries(
+        self, target: URL, fields: Mapping[str, str], headers: dict[str, str], overrides: ConnectionOverrides
+    ) -> WebhookResponse:
+        for left in range(overrides.max_retries, -1, -1):
             try:
-                answer = await self._attempt(target, fields, headers, how)
-            except _Unanswered as unanswered:
-                if not left or not how.retry(unanswered.failure):
+                answer = await self._post_once(target, fields, headers, overrides)
+            except _NoResponse as unanswered:
+                if not left or not overrides.should_retry(unanswered.failure):
                     raise
             else:
-                if not left or not how.retry(f"{answer.status // 100}xx"):
+                if not left or not overrides.should_retry(f"{answer.status // 100}xx"):
                     return answer
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, target: URL, fields: Mapping[str, str], headers: dict[str, str], how: Overrides) -> Answer:
-        session = self._session or self._open()
-        limits = aiohttp.ClientTimeout(total=how.total, connect=how.connect, sock_read=how.read)
+    async def _post_once(
+        self, target: URL, fields: Mapping[str, str], headers: dict[str, str], overrides: ConnectionOverrides
+    ) -> WebhookResponse:
+        session = self._session or self._open_session()
+        limits = aiohttp.ClientTimeout(
+            total=overrides.total_seconds, connect=overrides.connect_seconds, sock_read=overrides.read_seconds
+        )
         try:
             async with session.post(
                 target, data=dict(fields), headers=headers, timeout=limits, allow_redirects=False
             ) as response:
-                return Answer(response.status, response.content_type, await _body(response))
+                return WebhookResponse(response.status, response.content_type, await _read_body(response))
         except aiohttp.SocketTimeoutError as error:
-            raise _Unanswered("rt", error_codes.HTTP_RETRIEVAL, "the webhook did not answer in time") from error
+            raise _NoResponse("rt", error_codes.HTTP_RETRIEVAL, "the webhook did not answer in time") from error
         except aiohttp.ClientConnectionError as error:
-            raise _Unanswered("ct", error_codes.HTTP_CONNECTION, f"no connection to the webhook: {error}") from error
+            raise _NoResponse("ct", error_codes.HTTP_CONNECTION, f"no connection to the webhook: {error}") from error
         except aiohttp.ClientError as error:
-            raise CarrierError(error_codes.HTTP_RETRIEVAL, f"the webhook's answer is not HTTP: {error}") from error
+            raise TwilioSimError(error_codes.HTTP_RETRIEVAL, f"the webhook's answer is not HTTP: {error}") from error
 
     def _headers(self, url: str, fields: Mapping[str, str]) -> dict[str, str]:
         return {
-            **self._signer.form(url, fields),
+            **self._signer.sign_form(url, fields),
             "Host": urlsplit(url).netloc,
             "User-Agent": "TwilioProxy/1.1",
             "Accept": "*/*",
-            "I-Twilio-Idempotency-Token": sids.token(self._rng),
+            "I-Twilio-Idempotency-Token": sids.new_idempotency_token(self._rng),
         }
 
-    def _target(self, url: str) -> URL:
+    def _target_url(self, url: str) -> URL:
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return self._server.join(URL(path, encoded=True))
+        return self._server_url.join(URL(path, encoded=True))
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open_session(self) -> aiohttp.ClientSession:
         # Without a limit: a webhook must not wait for that of another call.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         self._session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self._session
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes:
+async def _read_body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > BODY_LIMIT:
-            raise CarrierError(error_codes.BODY_TOO_LARGE, f"the answer is longer than {BODY_LIMIT} bytes")
+        if len(body) > MAX_BODY_BYTES:
+            raise TwilioSimError(error_codes.BODY_TOO_LARGE, f"the answer is longer than {MAX_BODY_BYTES} bytes")
     return bytes(body)

@@ -6,12 +6,12 @@ What is kept of them is a number.
 
 import re
 
-from vocelio.gateway.speech.interfaces import CredentialsRefused, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, SpeechError
 
-_MEANINGS: dict[str, tuple[type[SpeechError], str]] = {
-    "AuthenticationFailure": (CredentialsRefused, "refused the key"),
-    "Forbidden": (CredentialsRefused, "forbids it: the subscription's quota is used up"),
-    "BadRequest": (Unsuitable, "does not take the request"),
+_ERRORS_BY_CODE: dict[str, tuple[type[SpeechError], str]] = {
+    "AuthenticationFailure": (AuthenticationFailed, "refused the key"),
+    "Forbidden": (AuthenticationFailed, "forbids it: the subscription's quota is used up"),
+    "BadRequest": (RequestNotSupported, "does not take the request"),
     "TooManyRequests": (SpeechError, "has too many requests at once"),
     "ConnectionFailure": (SpeechError, "cannot be reached, or broke the connection off"),
     "ServiceTimeout": (SpeechError, "did not answer in time"),
@@ -20,23 +20,23 @@ _MEANINGS: dict[str, tuple[type[SpeechError], str]] = {
 }
 """By the name of the SDK's ``CancellationErrorCode``."""
 
-_NUMBER = re.compile(r"(?:Error code: |\()(\d{3,4})\b")
+_STATUS_CODE = re.compile(r"(?:Error code: |\()(\d{3,4})\b")
 """The close code of a WebSocket (``Error code: 1007.``) or an HTTP status (``(401)``)."""
 
-_TOO_MUCH = re.compile(r"quota|throttl", re.IGNORECASE)
+_QUOTA_OR_THROTTLING = re.compile(r"quota|throttl", re.IGNORECASE)
 """The service also closes with 1007, "bad request", when there are too many: "Quota exceeded", "Throttled"."""
 
 
-_NO_SUCH_VOICE = re.compile(r"\bvoices?\b", re.IGNORECASE)
+_MENTIONS_VOICE = re.compile(r"\bvoices?\b", re.IGNORECASE)
 """In a refusal: "Unsupported voice x.", "Standard voices will no longer be supported"."""
 
 
-def speech_error(code: str, details: str) -> SpeechError:
+def to_speech_error(code: str, details: str) -> SpeechError:
     """The error for a cancellation with that code's name and those details."""
-    if _TOO_MUCH.search(details) and code in ("BadRequest", "ConnectionFailure"):
+    if _QUOTA_OR_THROTTLING.search(details) and code in ("BadRequest", "ConnectionFailure"):
         code = "TooManyRequests"
-    elif _NO_SUCH_VOICE.search(details) and code == "BadRequest":
-        return Unsuitable("Azure speech has no such voice, or not for this subscription")
-    kind, meaning = _MEANINGS.get(code, (SpeechError, "failed"))
-    number = _NUMBER.search(details)
+    elif _MENTIONS_VOICE.search(details) and code == "BadRequest":
+        return RequestNotSupported("Azure speech has no such voice, or not for this subscription")
+    kind, meaning = _ERRORS_BY_CODE.get(code, (SpeechError, "failed"))
+    number = _STATUS_CODE.search(details)
     return kind(f"Azure speech {meaning} ({number[1] if number else code})")

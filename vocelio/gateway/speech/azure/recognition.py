@@ -8,24 +8,31 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
-from vocelio.gateway.speech.azure.sdk_events import Connected, Ended, Failed, Hypothesis, Phrase, RecognitionEvent
-from vocelio.gateway.speech.azure.sdk_resources import Place, Upkeep
-from vocelio.gateway.speech.interfaces import Heard, SpeechError
+from vocelio.gateway.speech.azure.sdk_events import (
+    Completed,
+    Connected,
+    Failed,
+    FinalPhrase,
+    Hypothesis,
+    RecognitionEvent,
+)
+from vocelio.gateway.speech.azure.sdk_resources import ResourceLease, SdkResourceManager
+from vocelio.gateway.speech.interfaces import SpeechError, Transcript
 
 if TYPE_CHECKING:
-    from vocelio.gateway.speech.azure.recognition_session import Session
+    from vocelio.gateway.speech.azure.recognition_session import RecognitionSession
 
-MAX_UTTERANCE = 60 * 8000
+MAX_UTTERANCE_BYTES = 60 * 8000
 """Bytes of mu-law in one utterance: a minute."""
 
 WRITE_BYTES = 800
 """Mu-law handed to the SDK at a time: the 100 ms that it sends at a time. Each call gives the interpreter's lock
 away and has to get it back, which takes milliseconds when other threads are busy: too long for every 20 ms frame."""
 
-CONNECT_SECONDS = 5.0
+CONNECT_TIMEOUT_SECONDS = 5.0
 """For the connection, from the first sound on: the SDK itself never gives up on a service that does not answer."""
 
-FINAL_SECONDS = 2.5
+FINAL_TIMEOUT_SECONDS = 2.5
 """For the final text, which takes 0.2 to 1 s. A call takes the recogniser for dead after 3 s."""
 
 PARTIAL_CONFIDENCE = 0.5
@@ -37,37 +44,42 @@ class AzureRecognition:
 
     def __init__(
         self,
-        upkeep: Upkeep,
-        build: Callable[[Callable[[RecognitionEvent], None]], "Session"],
-        heard: Callable[[Heard], None],
-        failed: Callable[[SpeechError], None],
-        connected: Callable[[], None],
-        gone: Callable[["AzureRecognition"], None],
+        resources: SdkResourceManager,
+        create_session: Callable[[Callable[[RecognitionEvent], None]], "RecognitionSession"],
+        on_transcript: Callable[[Transcript], None],
+        on_error: Callable[[SpeechError], None],
+        on_connected: Callable[[], None],
+        on_closed: Callable[["AzureRecognition"], None],
     ) -> None:
         """``build`` makes the session, given whom to tell of its events. Raises SpeechError when there is no room."""
-        self._heard, self._failed, self._connected, self._gone = heard, failed, connected, gone
-        self._upkeep = upkeep
+        self._on_transcript, self._on_error, self._on_connected, self._on_closed = (
+            on_transcript,
+            on_error,
+            on_connected,
+            on_closed,
+        )
+        self._resources = resources
         self._loop = asyncio.get_running_loop()
-        self._session: Session | None = None
+        self._session: RecognitionSession | None = None
         self._unwritten = bytearray()  # under WRITE_BYTES, or until there is a session within MAX_UTTERANCE
-        self._room = MAX_UTTERANCE
-        self._fed = self._reached = self._finished = self._ended = False
+        self._remaining_bytes = MAX_UTTERANCE_BYTES
+        self._has_audio = self._is_connected = self._finished = self._ended = False
         self._deadline: asyncio.TimerHandle | None = None
-        self._place: Place[Session] = upkeep.make(lambda: build(self._happened))
-        self._place.made.add_done_callback(self._made)
+        self._lease: ResourceLease[RecognitionSession] = resources.create(lambda: create_session(self._on_event))
+        self._lease.resource.add_done_callback(self._on_created)
 
     def feed(self, mulaw: bytes) -> None:
         """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
         if self._ended or self._finished:
             return
-        if not self._fed:
-            self._fed = True
-            if not self._reached:
-                self._fail_after(CONNECT_SECONDS, "cannot be reached in time")
-        self._room -= len(mulaw)
-        if self._room < 0:
+        if not self._has_audio:
+            self._has_audio = True
+            if not self._is_connected:
+                self._fail_after(CONNECT_TIMEOUT_SECONDS, "cannot be reached in time")
+        self._remaining_bytes -= len(mulaw)
+        if self._remaining_bytes < 0:
             self._finished = True
-            self._loop.call_soon(self.fail, SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
+            self._loop.call_soon(self.fail, SpeechError(f"an utterance of more than {MAX_UTTERANCE_BYTES // 8000} s"))
         else:
             self._unwritten += mulaw
             if self._session and len(self._unwritten) >= WRITE_BYTES:
@@ -78,9 +90,9 @@ class AzureRecognition:
         if self._ended or self._finished:
             return
         self._finished = True
-        self._fail_after(FINAL_SECONDS, "gave no final text in time")
+        self._fail_after(FINAL_TIMEOUT_SECONDS, "gave no final text in time")
         if self._session:
-            self._finish(self._session)
+            self._finish_session(self._session)
 
     def close(self) -> None:
         """See ``Recognition.close``."""
@@ -90,33 +102,33 @@ class AzureRecognition:
         self._cancel_deadline()
         self._unwritten.clear()
         self._session = None
-        self._place.leave()
-        self._gone(self)
+        self._lease.release()
+        self._on_closed(self)
 
     def fail(self, error: SpeechError) -> None:
         """End it with a failure, unless it has ended."""
         if not self._ended:
             self.close()
-            self._failed(error)
+            self._on_error(error)
 
-    def _made(self, made: "asyncio.Future[Session]") -> None:
+    def _on_created(self, resource: "asyncio.Future[RecognitionSession]") -> None:
         if self._ended:
             return
-        if error := made.exception():
+        if error := resource.exception():
             self.fail(error if isinstance(error, SpeechError) else SpeechError(f"Azure's SDK: {type(error).__name__}"))
             return
-        self._session = made.result()
+        self._session = resource.result()
         self._write(self._session)
         if self._finished:
-            self._finish(self._session)
+            self._finish_session(self._session)
 
-    def _write(self, session: "Session") -> None:
+    def _write(self, session: "RecognitionSession") -> None:
         session.write(bytes(self._unwritten))
         self._unwritten.clear()
 
-    def _finish(self, session: "Session") -> None:
+    def _finish_session(self, session: "RecognitionSession") -> None:
         self._write(session)
-        self._upkeep.begin(session.finish)
+        self._resources.submit(session.finish)
 
     def _fail_after(self, seconds: float, problem: str) -> None:
         self._cancel_deadline()
@@ -126,37 +138,37 @@ class AzureRecognition:
         if self._deadline:
             self._deadline.cancel()
 
-    def _happened(self, event: RecognitionEvent) -> None:
+    def _on_event(self, event: RecognitionEvent) -> None:
         """From the session; late ones are nobody's any more."""
         if self._ended:
             return
         match event:
             case Connected():
-                self._reach()
+                self._handle_connected()
             case Hypothesis(text):
-                self._heard(Heard(text, PARTIAL_CONFIDENCE, final=False))
-            case Phrase(text, confidence):
+                self._on_transcript(Transcript(text, PARTIAL_CONFIDENCE, final=False))
+            case FinalPhrase(text, confidence):
                 if text:
-                    self._give(Heard(text, confidence, final=True))
-            case Ended():
-                self._end()
+                    self._deliver_final(Transcript(text, confidence, final=True))
+            case Completed():
+                self._handle_completed()
             case Failed(error):
                 self.fail(error)
             case _:
                 assert_never(event)
 
-    def _reach(self) -> None:
-        self._reached = True
+    def _handle_connected(self) -> None:
+        self._is_connected = True
         if not self._finished:
             self._cancel_deadline()  # it was for this
-        self._connected()
+        self._on_connected()
 
-    def _give(self, final: Heard) -> None:
+    def _deliver_final(self, final: Transcript) -> None:
         self.close()
-        self._heard(final)
+        self._on_transcript(final)
 
-    def _end(self) -> None:
+    def _handle_completed(self) -> None:
         if self._finished:
-            self._give(Heard("", 0.0, final=True))
+            self._deliver_final(Transcript("", 0.0, final=True))
         else:
             self.fail(SpeechError("Azure speech ended the recognition by itself"))

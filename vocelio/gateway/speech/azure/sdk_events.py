@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from vocelio.gateway.speech.azure.daemon_pool import post
+from vocelio.gateway.speech.azure.daemon_pool import call_soon_safe
 from vocelio.gateway.speech.interfaces import SpeechError
 
 
@@ -27,20 +27,20 @@ class Hypothesis(msgspec.Struct, frozen=True):
     text: str
 
 
-class Phrase(msgspec.Struct, frozen=True):
+class FinalPhrase(msgspec.Struct, frozen=True):
     """A phrase that has ended; ``text`` is empty when it was not understood."""
 
     text: str
     confidence: float
 
 
-class Sound(msgspec.Struct, frozen=True):
+class AudioChunk(msgspec.Struct, frozen=True):
     """The next of what is spoken, mu-law."""
 
     mulaw: bytes
 
 
-class Ended(msgspec.Struct, frozen=True):
+class Completed(msgspec.Struct, frozen=True):
     """All sound has been heard, or the text has been spoken in full."""
 
 
@@ -50,33 +50,33 @@ class Failed(msgspec.Struct, frozen=True):
     error: SpeechError
 
 
-RecognitionEvent = Connected | Hypothesis | Phrase | Ended | Failed
-LineEvent = Connected | Disconnected | Sound | Ended | Failed
+RecognitionEvent = Connected | Hypothesis | FinalPhrase | Completed | Failed
+SynthesisEvent = Connected | Disconnected | AudioChunk | Completed | Failed
 
 
-E = TypeVar("E")
+EventT = TypeVar("EventT")
 
 
-class Signals:
+class SdkCallbacks:
     """What is connected of them. A signal holds whoever it tells, who mostly holds it: ``disconnect`` ends that."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._connected: list[Any] = []
+        self._signals: list[Any] = []
 
-    def connect(self, signal: Any, read: Callable[[Any], E], tell: Callable[[E | Failed], None]) -> None:
+    def connect(self, signal: Any, parse: Callable[[Any], EventT], on_event: Callable[[EventT | Failed], None]) -> None:
         """Have ``tell`` called on the event loop with what ``read`` makes of the signal's argument."""
 
         def tell_soon(argument: Any) -> None:
-            event: E | Failed
+            event: EventT | Failed
             try:
-                event = read(argument)
+                event = parse(argument)
             except Exception as error:  # noqa: BLE001  this is a thread of the SDK: an error would be lost
                 event = Failed(SpeechError(f"Azure speech said what cannot be read ({type(error).__name__})"))
-            post(self._loop, tell, event)
+            call_soon_safe(self._loop, on_event, event)
 
         signal.connect(tell_soon)
-        self._connected.append(signal)
+        self._signals.append(signal)
 
     def disconnect(self) -> None:
         """Nothing more is told; waits for what is just being told. The first thing of a teardown, which may hang.
@@ -84,5 +84,5 @@ class Signals:
         A thread of the SDK that wants to tell something while the interpreter ends makes the process abort: Python
         ends that thread, which the SDK's C++ does not survive.
         """
-        while self._connected:
-            self._connected.pop().disconnect_all()
+        while self._signals:
+            self._signals.pop().disconnect_all()

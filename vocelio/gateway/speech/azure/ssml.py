@@ -5,10 +5,10 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from vocelio.engine.voice import Voice
 
-SLOWEST, FASTEST = 0.5, 2.0
+MIN_SPEED, MAX_SPEED = 0.5, 2.0
 """Times its normal speed that a voice can speak; a speed outside is limited to them."""
 
-LEADING, TAILING = "20ms", "150ms"
+LEADING_SILENCE, TRAILING_SILENCE = "20ms", "150ms"
 """Silence around a text, instead of about 0.1 and 0.8 s: texts follow one another as sentences do."""
 
 _NAMESPACES = {
@@ -16,22 +16,22 @@ _NAMESPACES = {
     "xmlns:mstts": "https://www.w3.org/2001/mstts",
 }
 
-_NO_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INVALID_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What XML 1.0 cannot hold, section 2.2: control characters, and halves of surrogate pairs."""
 
 
-def plain(text: str) -> str:
+def strip_invalid_xml(text: str) -> str:
     """The text without the characters that XML cannot hold and without space around it."""
-    return _NO_XML.sub("", text).strip()
+    return _INVALID_XML.sub("", text).strip()
 
 
-def markup(text: str, voice: Voice) -> str:
+def build_ssml(text: str, voice: Voice) -> str:
     """The document in which ``voice`` says a text that is ``plain``. Nothing in the text is taken for markup."""
     speak = Element("speak", {"version": "1.0", **_NAMESPACES, "xml:lang": voice.language})
-    spoken = SubElement(speak, "voice", {"name": plain(voice.name)})
-    SubElement(spoken, "mstts:silence", {"type": "Leading-exact", "value": LEADING})
-    SubElement(spoken, "mstts:silence", {"type": "Tailing-exact", "value": TAILING})
-    speed = min(max(voice.speed, SLOWEST), FASTEST)
+    spoken = SubElement(speak, "voice", {"name": strip_invalid_xml(voice.name)})
+    SubElement(spoken, "mstts:silence", {"type": "Leading-exact", "value": LEADING_SILENCE})
+    SubElement(spoken, "mstts:silence", {"type": "Tailing-exact", "value": TRAILING_SILENCE})
+    speed = min(max(voice.speed, MIN_SPEED), MAX_SPEED)
     styled = SubElement(spoken, "mstts:express-as", {"style": voice.style}) if voice.style else spoken
     SubElement(styled, "prosody", {"rate": f"{(speed - 1) * 100:+.0f}%"}).text = text
     return tostring(speak, encoding="unicode")

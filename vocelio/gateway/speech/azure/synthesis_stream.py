@@ -6,32 +6,32 @@ from collections.abc import AsyncGenerator
 from typing import assert_never
 
 from vocelio.codecs import mulaw
-from vocelio.gateway.speech.azure.sdk_events import Ended, Failed, Sound
+from vocelio.gateway.speech.azure.sdk_events import AudioChunk, Completed, Failed
 from vocelio.gateway.speech.interfaces import SpeechError
 
-PATIENCE_SECONDS = 3.0
+MAX_LAG_SECONDS = 3.0
 """How far the service may be behind the pace at which its sound is played: past that a caller hears a hole."""
 
-MAX_SOUND = 600 * mulaw.SAMPLE_RATE
+MAX_AUDIO_BYTES = 600 * mulaw.SAMPLE_RATE
 """Bytes of one text's sound: ten minutes, where the service itself cuts a text off."""
 
 
-class Speech:
+class SynthesisStream:
     """Its sound on the way from the SDK to whoever plays it. What waits is bounded by MAX_SOUND."""
 
     def __init__(self) -> None:
-        self._waiting: deque[bytes] = deque()
-        self._received = 0
+        self._pending: deque[bytes] = deque()
+        self._received_bytes = 0
         self._error: SpeechError | None = None
         self._changed = asyncio.Event()
         self._complete = False
 
-    def happened(self, event: Sound | Ended | Failed) -> None:
+    def on_event(self, event: AudioChunk | Completed | Failed) -> None:
         """From the line."""
         match event:
-            case Sound(sound):
-                self._take(sound)
-            case Ended():
+            case AudioChunk(sound):
+                self._append(sound)
+            case Completed():
                 self._complete = True
             case Failed(error):
                 self.fail(error)
@@ -47,24 +47,24 @@ class Speech:
     async def chunks(self) -> AsyncGenerator[bytes, None]:
         """Every chunk as it comes. Raises SpeechError, also when the service is too slow."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_SECONDS
+        deadline = loop.time() + MAX_LAG_SECONDS
         while True:
-            while self._waiting:
-                yield self._waiting.popleft()
+            while self._pending:
+                yield self._pending.popleft()
             if self._error:
                 raise self._error
             if self._complete:
                 return
             try:
-                async with asyncio.timeout_at(deadline + self._received / mulaw.SAMPLE_RATE):
+                async with asyncio.timeout_at(deadline + self._received_bytes / mulaw.SAMPLE_RATE):
                     await self._changed.wait()
             except TimeoutError:
-                raise SpeechError(f"Azure speech is {PATIENCE_SECONDS:.0f} s behind with its sound") from None
+                raise SpeechError(f"Azure speech is {MAX_LAG_SECONDS:.0f} s behind with its sound") from None
             self._changed.clear()
 
-    def _take(self, sound: bytes) -> None:
-        self._received += len(sound)
-        if self._received > MAX_SOUND:
-            self.fail(SpeechError(f"Azure speech spoke for more than {MAX_SOUND // mulaw.SAMPLE_RATE} s"))
-        elif sound:
-            self._waiting.append(sound)
+    def _append(self, audio: bytes) -> None:
+        self._received_bytes += len(audio)
+        if self._received_bytes > MAX_AUDIO_BYTES:
+            self.fail(SpeechError(f"Azure speech spoke for more than {MAX_AUDIO_BYTES // mulaw.SAMPLE_RATE} s"))
+        elif audio:
+            self._pending.append(audio)

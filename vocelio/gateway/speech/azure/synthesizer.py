@@ -4,26 +4,26 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from vocelio.engine.voice import Voice
-from vocelio.gateway.config import Azure
+from vocelio.gateway.config import AzureSettings
 from vocelio.gateway.speech.azure import ssml
-from vocelio.gateway.speech.azure.connection_pool import Pool
-from vocelio.gateway.speech.azure.sdk_resources import Upkeep
-from vocelio.gateway.speech.azure.synthesis_stream import Speech
-from vocelio.gateway.speech.interfaces import SpeechError, Unsuitable
+from vocelio.gateway.speech.azure.connection_pool import SynthesisConnectionPool
+from vocelio.gateway.speech.azure.sdk_resources import SdkResourceManager
+from vocelio.gateway.speech.azure.synthesis_stream import SynthesisStream
+from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
 
-DEFAULT_LIMIT = 100
+DEFAULT_MAX_CONNECTIONS = 100
 """Lines at once: half of what the service allows a subscription to begin in a second unless more is asked for."""
 
-DEFAULT_WARM = 4
+DEFAULT_MIN_IDLE = 4
 """Lines that wait, connected: as many texts may begin within the 0.3 s that it takes to connect another."""
 
-MAX_TEXT = 4096
+MAX_TEXT_LENGTH = 4096
 """Characters in one text: about five minutes of speech, and what Twilio's own ``<Say>`` takes."""
 
-CONNECT_SECONDS = 1.0
+CONNECT_TIMEOUT_SECONDS = 1.0
 """At the start, until it is asked why there is no connection: only a text that fails says so."""
 
-PROBE = Voice(tier="azure", name="en-US-JennyNeural")
+PROBE_VOICE = Voice(tier="azure", name="en-US-JennyNeural")
 """Says the text that only asks why there is no connection. That this voice is none does not matter then."""
 
 
@@ -33,64 +33,66 @@ class AzureSynthesizer:
     At most ``limit`` texts are spoken at once, and ``warm`` lines wait. Used on one event loop.
     """
 
-    def __init__(self, account: Azure, limit: int = DEFAULT_LIMIT, warm: int = DEFAULT_WARM) -> None:
-        self._upkeep = Upkeep("azure-synthesis", limit)
-        self._pool = Pool(self._upkeep, account, warm)
-        self._speaking: set[Speech] = set()  # at most ``limit``
+    def __init__(
+        self, account: AzureSettings, max_connections: int = DEFAULT_MAX_CONNECTIONS, min_idle: int = DEFAULT_MIN_IDLE
+    ) -> None:
+        self._resources = SdkResourceManager("azure-synthesis", max_connections)
+        self._pool = SynthesisConnectionPool(self._resources, account, min_idle)
+        self._streams: set[SynthesisStream] = set()  # at most ``limit``
 
     @property
     def sessions(self) -> int:
         """Lines that are there, speaking or waiting."""
-        return self._upkeep.present
+        return self._resources.active
 
     @property
     def stuck(self) -> int:
         """Lines that the SDK has not let go of in ``upkeep.STUCK_SECONDS``."""
-        return self._upkeep.stuck
+        return self._resources.stuck
 
     async def start(self) -> None:
         """Load the SDK and connect. Raises CredentialsRefused or SpeechError; it may work later all the same."""
-        slot = self._pool.take()
+        slot = self._pool.acquire()
         try:
-            await slot.line()
-            async with asyncio.timeout(CONNECT_SECONDS):
+            await slot.attach()
+            async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
                 await slot.connected.wait()
         except TimeoutError:
-            await self._find_fault()
+            await self._diagnose_connection()
         finally:
-            self._pool.give_back(slot, clean=True)
+            self._pool.release(slot, reusable=True)
 
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """See ``Synthesizer.speak``. Raises Unsuitable for a text over MAX_TEXT or a voice that Azure has not."""
-        if len(text) > MAX_TEXT:
-            raise Unsuitable(f"a text of {len(text)} characters: at most {MAX_TEXT} can be spoken")
-        if not (text := ssml.plain(text)):
+        if len(text) > MAX_TEXT_LENGTH:
+            raise RequestNotSupported(f"a text of {len(text)} characters: at most {MAX_TEXT_LENGTH} can be spoken")
+        if not (text := ssml.strip_invalid_xml(text)):
             return
-        document = ssml.markup(text, voice)
-        slot, speech = self._pool.take(), Speech()
-        self._speaking.add(speech)
+        document = ssml.build_ssml(text, voice)
+        slot, speech = self._pool.acquire(), SynthesisStream()
+        self._streams.add(speech)
         clean = False
         try:
-            line = await slot.line(speech)
-            await self._upkeep.run(lambda: line.speak(document))
+            line = await slot.attach(speech)
+            await self._resources.run(lambda: line.speak(document))
             async for chunk in speech.chunks():
                 yield chunk
-            await self._upkeep.run(line.settle)
+            await self._resources.run(line.release_result)
             clean = True
         finally:
-            self._speaking.discard(speech)
-            self._pool.give_back(slot, clean)
+            self._streams.discard(speech)
+            self._pool.release(slot, clean)
 
     async def aclose(self) -> None:
         """End what is being said with a failure; see ``Synthesizer.aclose``. Takes a second when the SDK hangs."""
-        for speech in self._speaking:
+        for speech in self._streams:
             speech.fail(SpeechError("Azure speech has been closed"))
         self._pool.close()
-        await self._upkeep.aclose()
+        await self._resources.aclose()
 
-    async def _find_fault(self) -> None:
+    async def _diagnose_connection(self) -> None:
         try:
-            async for _ in self.speak("Hello.", PROBE):
+            async for _ in self.speak("Hello.", PROBE_VOICE):
                 pass
-        except Unsuitable:
+        except RequestNotSupported:
             pass  # so it is connected by now

@@ -14,37 +14,37 @@ from vocelio.gateway.speech.interfaces import SpeechError
 T = TypeVar("T")
 
 
-class Patience:
+class AudioDeadline:
     """``seconds`` of waiting, and as many more as there is audio."""
 
     def __init__(self, seconds: float) -> None:
-        self._left = seconds
-        self._deadline: asyncio.Timeout | None = None
-        self._ended = False
+        self._remaining_seconds = seconds
+        self._timeout: asyncio.Timeout | None = None
+        self._expired = False
 
     async def wait_for(self, step: Awaitable[T]) -> T:
         """The outcome of ``step``. Raises SpeechError when that takes too long, or once it has been ended."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            async with asyncio.timeout(0 if self._ended else self._left) as self._deadline:
+            async with asyncio.timeout(0 if self._expired else self._remaining_seconds) as self._timeout:
                 outcome = await step
-                if not self._ended:
+                if not self._expired:
                     return outcome
         except TimeoutError:
-            if not self._ended:
+            if not self._expired:
                 raise SpeechError("ElevenLabs is too slow") from None
         finally:
-            self._deadline = None
-            self._left -= loop.time() - began
+            self._timeout = None
+            self._remaining_seconds -= loop.time() - began
         raise SpeechError("ElevenLabs speech has been closed")
 
-    def reward(self, audio: bytes) -> None:
+    def extend(self, audio: bytes) -> None:
         """Some audio has come."""
-        self._left += len(audio) / mulaw.SAMPLE_RATE
+        self._remaining_seconds += len(audio) / mulaw.SAMPLE_RATE
 
-    def end(self) -> None:
+    def expire(self) -> None:
         """Whatever is waited for, now or later, fails at once."""
-        self._ended = True
-        if self._deadline is not None:
-            self._deadline.reschedule(asyncio.get_running_loop().time())
+        self._expired = True
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time())

@@ -15,24 +15,24 @@ from elevenlabs.core.parse_error import ParsingError
 from elevenlabs.core.request_options import RequestOptions
 from elevenlabs.types import VoiceSettings
 
-from vocelio.gateway.config import ElevenLabs
+from vocelio.gateway.config import ElevenLabsSettings
 from vocelio.gateway.speech.elevenlabs import errors
-from vocelio.gateway.speech.elevenlabs.errors import sendable
+from vocelio.gateway.speech.elevenlabs.errors import validate_api_key
 from vocelio.gateway.speech.interfaces import SpeechError
 
-CHUNK = 400
+CHUNK_BYTES = 400
 """Bytes of mu-law handed on at a time, 50 ms: less costs more than it brings, the SDK's own 1024 are 128 ms late."""
 
-IDLE_SECONDS = 300.0
+KEEPALIVE_SECONDS = 300.0
 """For which a connection is kept: a prompt after a pause needs no new TLS handshake (httpx's own are 5 s)."""
 
-_ONCE = RequestOptions(max_retries=0)
+_NO_RETRIES = RequestOptions(max_retries=0)
 """The SDK would wait and try again twice; a caller who waits is better served by another voice."""
 
-_STREAMED = RequestOptions(max_retries=0, chunk_size=CHUNK)
+_STREAMING = RequestOptions(max_retries=0, chunk_size=CHUNK_BYTES)
 
 
-class Request(msgspec.Struct, frozen=True):
+class SynthesisRequest(msgspec.Struct, frozen=True):
     """One text to be spoken. ``language`` is an ISO 639-1 code, for models that take one.
 
     With a ``speed`` of 1.0 the voice keeps all that is set for it at the service: settings replace one another whole.
@@ -48,37 +48,44 @@ class Request(msgspec.Struct, frozen=True):
 class Client:
     """One AsyncElevenLabs with its pool of ``connections``; ``wait`` seconds bound each step of a request."""
 
-    def __init__(self, account: ElevenLabs, connections: int, wait: float) -> None:
-        self.tls = httpx.create_ssl_context()
+    def __init__(self, account: ElevenLabsSettings, max_connections: int, timeout_seconds: float) -> None:
+        self.ssl_context = httpx.create_ssl_context()
         limits = httpx.Limits(
-            max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=IDLE_SECONDS
+            max_connections=max_connections,
+            max_keepalive_connections=max_connections,
+            keepalive_expiry=KEEPALIVE_SECONDS,
         )
-        self._http = httpx.AsyncClient(verify=self.tls, limits=limits, timeout=wait, follow_redirects=False)
-        sdk = AsyncElevenLabs(base_url=account.base_url, api_key=sendable(account.key), httpx_client=self._http)
-        self._models, self._speech = sdk.models, sdk.text_to_speech.with_raw_response  # imported by being asked for
+        self._http = httpx.AsyncClient(
+            verify=self.ssl_context, limits=limits, timeout=timeout_seconds, follow_redirects=False
+        )
+        sdk = AsyncElevenLabs(base_url=account.base_url, api_key=validate_api_key(account.key), httpx_client=self._http)
+        self._models, self._text_to_speech = (
+            sdk.models,
+            sdk.text_to_speech.with_raw_response,
+        )  # imported by being asked for
 
-    async def check(self) -> None:
+    async def verify_key(self) -> None:
         """An authenticated request that costs nothing. Raises SpeechError."""
         try:
-            with _translated():
-                await self._models.list(request_options=_ONCE)
+            with _map_errors():
+                await self._models.list(request_options=_NO_RETRIES)
         except SpeechError as error:
             # A key may be restricted to speech: that it lacks this permission says that it is known.
             if "missing_permissions" not in str(error):
                 raise
 
     @asynccontextmanager
-    async def speech(self, request: Request) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def stream_speech(self, request: SynthesisRequest) -> AsyncIterator[AsyncIterator[bytes]]:
         """The mu-law of a text, as it comes; leaving early drops the connection, which cancels the request."""
-        with _translated():
-            async with self._speech.stream(
+        with _map_errors():
+            async with self._text_to_speech.stream(
                 request.voice_id,
                 text=request.text,
                 model_id=request.model,
                 output_format="ulaw_8000",
                 voice_settings=VoiceSettings(speed=request.speed) if request.speed != 1.0 else None,
                 language_code=request.language,
-                request_options=_STREAMED,
+                request_options=_STREAMING,
             ) as response:
                 if not response.headers.get("content-type", "").startswith(("audio/", "application/octet-stream")):
                     raise SpeechError("ElevenLabs answered with something that is no audio")
@@ -90,7 +97,7 @@ class Client:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def _map_errors() -> Iterator[None]:
     """What the SDK and httpx raise, as the errors of the ports."""
     try:
         yield

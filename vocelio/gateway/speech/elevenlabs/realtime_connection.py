@@ -15,50 +15,54 @@ from contextlib import asynccontextmanager
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus, WebSocketException
 
-from vocelio.gateway.config import ElevenLabs
+from vocelio.gateway.config import ElevenLabsSettings
 from vocelio.gateway.speech.elevenlabs import errors, realtime_protocol
-from vocelio.gateway.speech.elevenlabs.errors import sendable
+from vocelio.gateway.speech.elevenlabs.errors import validate_api_key
 from vocelio.gateway.speech.interfaces import SpeechError
 
-CLOSE_SECONDS = 0.4
+CLOSE_TIMEOUT_SECONDS = 0.4
 """For the closing handshake: nobody waits for it, but what is still closing counts as open."""
 
-MAX_MESSAGE = 1 << 16
+MAX_MESSAGE_BYTES = 1 << 16
 """Bytes in one message of the service; a transcript of a minute has a few hundred."""
 
-_quiet = logging.getLogger(f"{__name__}.wire")
-_quiet.setLevel(logging.WARNING)  # below it websockets logs the request's headers, with the key, and every message
+_WEBSOCKETS_LOG = logging.getLogger(f"{__name__}.wire")
+_WEBSOCKETS_LOG.setLevel(
+    logging.WARNING
+)  # below it websockets logs the request's headers, with the key, and every message
 
 
-class _Connect(connect):
+class _ConnectWithoutRedirects(connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc  # the key goes nowhere else
 
 
 @asynccontextmanager
-async def opened(account: ElevenLabs, url: str, tls: ssl.SSLContext, wait: float) -> AsyncIterator[ClientConnection]:
+async def open_session(
+    account: ElevenLabsSettings, url: str, ssl_context: ssl.SSLContext, timeout_seconds: float
+) -> AsyncIterator[ClientConnection]:
     """A socket whose session has started, within ``wait`` seconds. Raises SpeechError, also from its use."""
-    key = sendable(account.key)
+    key = validate_api_key(account.key)
     socket: ClientConnection | None = None
     try:
-        async with asyncio.timeout(wait):
-            socket = await _Connect(
+        async with asyncio.timeout(timeout_seconds):
+            socket = await _ConnectWithoutRedirects(
                 url,
                 additional_headers={"xi-api-key": key},
-                ssl=tls if url.startswith("wss:") else None,
+                ssl=ssl_context if url.startswith("wss:") else None,
                 compression=None,
                 open_timeout=None,
                 ping_interval=None,  # a final that does not come in time says as much as a missing pong
-                close_timeout=CLOSE_SECONDS,
-                max_size=MAX_MESSAGE,
-                logger=_quiet,
+                close_timeout=CLOSE_TIMEOUT_SECONDS,
+                max_size=MAX_MESSAGE_BYTES,
+                logger=_WEBSOCKETS_LOG,
             )
-            await _started(socket)
+            await _expect_session_started(socket)
         yield socket
     except InvalidStatus as error:
-        raise errors.from_status(error.response.status_code, _json(error.response.body)) from None
+        raise errors.from_status(error.response.status_code, _decode_json(error.response.body)) from None
     except TimeoutError:
-        raise SpeechError(f"ElevenLabs did not begin the recognition within {wait:g} s") from None
+        raise SpeechError(f"ElevenLabs did not begin the recognition within {timeout_seconds:g} s") from None
     except (OSError, WebSocketException) as error:
         raise SpeechError(f"the connection to ElevenLabs was lost: {type(error).__name__}") from error
     finally:
@@ -66,11 +70,11 @@ async def opened(account: ElevenLabs, url: str, tls: ssl.SSLContext, wait: float
             await _close(socket)
 
 
-async def _started(socket: ClientConnection) -> None:
-    match realtime_protocol.parse(await socket.recv()):
-        case realtime_protocol.Failed(name):
+async def _expect_session_started(socket: ClientConnection) -> None:
+    match realtime_protocol.parse_message(await socket.recv()):
+        case realtime_protocol.SessionFailed(name):
             raise errors.from_message(name)
-        case realtime_protocol.Started():
+        case realtime_protocol.SessionStarted():
             return
     raise SpeechError("ElevenLabs did not begin the recognition as it should")
 
@@ -78,7 +82,7 @@ async def _started(socket: ClientConnection) -> None:
 async def _close(socket: ClientConnection) -> None:
     """``close`` alone would wait for ever behind sound that the service does not read."""
     try:
-        async with asyncio.timeout(CLOSE_SECONDS):
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await socket.close()
     except TimeoutError:
         return
@@ -86,7 +90,7 @@ async def _close(socket: ClientConnection) -> None:
         socket.transport.abort()
 
 
-def _json(body: bytes | bytearray | None) -> object:
+def _decode_json(body: bytes | bytearray | None) -> object:
     try:
         return json.loads(body or b"null")
     except ValueError:

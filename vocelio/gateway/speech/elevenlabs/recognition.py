@@ -18,40 +18,49 @@ from websockets.exceptions import ConnectionClosed
 
 from vocelio.codecs import mulaw
 from vocelio.gateway.speech.elevenlabs import errors, realtime_protocol
-from vocelio.gateway.speech.interfaces import Heard, SpeechError
+from vocelio.gateway.speech.interfaces import SpeechError, Transcript
 
-SEND = 800
+SEND_BYTES = 800
 """Bytes of mu-law gathered before they are sent, 100 ms, as the service recommends at the least."""
 
-MAX_SEND = 8000
+MAX_SEND_BYTES = 8000
 """Bytes in one message, 1 s: as it recommends at the most."""
 
-MAX_UTTERANCE = 60 * mulaw.SAMPLE_RATE
+MAX_UTTERANCE_BYTES = 60 * mulaw.SAMPLE_RATE
 """Bytes of mu-law in one utterance, all kept until its end: a minute, half a MB."""
 
-MAX_REPEATS = 1
+MAX_RETRIES = 1
 """How often an utterance is sent again, to a service that ends its sessions in mid-speech."""
 
-EMPTY_SECONDS = 0.5
+EMPTY_RESULT_DELAY_SECONDS = 0.5
 """For which an empty text waits for another one, which comes 0.4 s after a commit at the latest, as others measured."""
 
-SURE, HALF_SURE = 0.9, 0.5
+FINAL_CONFIDENCE, PARTIAL_CONFIDENCE = 0.9, 0.5
 """The confidence of a final and of a partial: the service tells none for what it commits."""
 
-Opened = Callable[[], AbstractAsyncContextManager[ClientConnection]]
+SessionOpener = Callable[[], AbstractAsyncContextManager[ClientConnection]]
 
 
 class ElevenLabsRecognition:
     """One utterance, open until its final, its failure or ``close``. ``task`` ends when its socket is closed."""
 
     def __init__(
-        self, opened: Opened, heard: Callable[[Heard], None], failed: Callable[[SpeechError], None], patience: float
+        self,
+        open_session: SessionOpener,
+        on_transcript: Callable[[Transcript], None],
+        on_error: Callable[[SpeechError], None],
+        timeout_seconds: float,
     ) -> None:
-        self._opened, self._heard, self._failed, self._patience = opened, heard, failed, patience
-        self._sound = bytearray()
-        self._sent = 0  # of it, in the present session
+        self._open_session, self._on_transcript, self._on_error, self._timeout_seconds = (
+            open_session,
+            on_transcript,
+            on_error,
+            timeout_seconds,
+        )
+        self._audio = bytearray()
+        self._sent_bytes = 0  # of it, in the present session
         self._committed = False  # in the present session
-        self._partial = ""
+        self._last_partial = ""
         self._finished = self._ended = False
         self._changed = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
@@ -61,10 +70,10 @@ class ElevenLabsRecognition:
         """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
         if self._ended or self._finished:
             return
-        self._sound += mulaw
-        if len(self._sound) > MAX_UTTERANCE:
-            self.fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
-        elif len(self._sound) - self._sent >= SEND:
+        self._audio += mulaw
+        if len(self._audio) > MAX_UTTERANCE_BYTES:
+            self.fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE_BYTES // 8000} s"))
+        elif len(self._audio) - self._sent_bytes >= SEND_BYTES:
             self._changed.set()
 
     def finish(self) -> None:
@@ -74,10 +83,10 @@ class ElevenLabsRecognition:
         self._finished = True
         self._changed.set()
         loop = asyncio.get_running_loop()
-        if not self._sound:
-            loop.call_soon(self._give_nothing)
-        late = SpeechError(f"ElevenLabs gave no text within {self._patience:g} s")
-        self._deadline = loop.call_later(self._patience, self._fail, late)
+        if not self._audio:
+            loop.call_soon(self._deliver_empty)
+        late = SpeechError(f"ElevenLabs gave no text within {self._timeout_seconds:g} s")
+        self._deadline = loop.call_later(self._timeout_seconds, self._fail, late)
 
     def close(self) -> None:
         """See ``Recognition.close``."""
@@ -92,7 +101,7 @@ class ElevenLabsRecognition:
 
     def _end(self) -> None:
         self._ended = True
-        self._sound.clear()
+        self._audio.clear()
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -100,91 +109,91 @@ class ElevenLabsRecognition:
         if not self._ended:
             self._end()
             self.task.cancel()
-            self._failed(error)
+            self._on_error(error)
 
-    def _give(self, text: str) -> None:
+    def _deliver_final(self, text: str) -> None:
         """The final."""
         if not self._ended:
             self._end()
-            self._heard(Heard(text, SURE if text else 0.0, final=True))
+            self._on_transcript(Transcript(text, FINAL_CONFIDENCE if text else 0.0, final=True))
 
-    def _give_nothing(self) -> None:
-        self._give("")
+    def _deliver_empty(self) -> None:
+        self._deliver_final("")
         self.task.cancel()
 
-    def _give_nothing_soon(self) -> None:
+    def _deliver_empty_later(self) -> None:
         """An empty text has come: of all that was said, or of a noise before it that the service had ended itself."""
         if self._deadline is not None:
             self._deadline.cancel()
-        self._deadline = asyncio.get_running_loop().call_later(EMPTY_SECONDS, self._give_nothing)
+        self._deadline = asyncio.get_running_loop().call_later(EMPTY_RESULT_DELAY_SECONDS, self._deliver_empty)
 
     async def _run(self) -> None:
         repeats = 0
         try:
-            while not self._ended and repeats <= MAX_REPEATS:
-                self._sent, self._committed = 0, False
-                async with self._opened() as socket:
-                    await self._converse(socket)
-                repeats += bool(self._sent)
-                if not self._sent:
+            while not self._ended and repeats <= MAX_RETRIES:
+                self._sent_bytes, self._committed = 0, False
+                async with self._open_session() as socket:
+                    await self._run_session(socket)
+                repeats += bool(self._sent_bytes)
+                if not self._sent_bytes:
                     await self._changed.wait()
             self._fail(SpeechError("ElevenLabs ended the recognition in mid-speech"))
         except SpeechError as error:
             self._fail(error)
 
-    async def _converse(self, socket: ClientConnection) -> None:
+    async def _run_session(self, socket: ClientConnection) -> None:
         """Until the final, or until the service has ended the session without anything being wrong."""
-        sending = asyncio.create_task(self._send(socket))
+        sending = asyncio.create_task(self._send_audio(socket))
         try:
             async for received in socket:
-                if self._take(realtime_protocol.parse(received)):
+                if self._handle_message(realtime_protocol.parse_message(received)):
                     return
         except ConnectionClosed:
-            if self._sent:
+            if self._sent_bytes:
                 raise  # in mid-speech; an idle connection may be cut on its way by anybody
         finally:
             sending.cancel()
 
-    def _take(self, message: realtime_protocol.Message | None) -> bool:
+    def _handle_message(self, message: realtime_protocol.ServerMessage | None) -> bool:
         """Whether the session is over."""
         match message:
-            case realtime_protocol.Transcript(text, committed=False):
-                if text and text != self._partial:
-                    self._partial = text
-                    self._heard(Heard(text, HALF_SURE, final=False))
-            case realtime_protocol.Transcript(text):
+            case realtime_protocol.TranscriptMessage(text, committed=False):
+                if text and text != self._last_partial:
+                    self._last_partial = text
+                    self._on_transcript(Transcript(text, PARTIAL_CONFIDENCE, final=False))
+            case realtime_protocol.TranscriptMessage(text):
                 if text:
-                    self._give(text)
+                    self._deliver_final(text)
                 elif self._committed:
-                    self._give_nothing_soon()
-            case realtime_protocol.Throttled() | realtime_protocol.Over() if self._committed:
-                self._give("")  # the service had just committed all there was, or found no speech in it
-            case realtime_protocol.Over():
+                    self._deliver_empty_later()
+            case realtime_protocol.CommitThrottled() | realtime_protocol.SessionClosed() if self._committed:
+                self._deliver_final("")  # the service had just committed all there was, or found no speech in it
+            case realtime_protocol.SessionClosed():
                 return True
-            case realtime_protocol.Failed(name):
+            case realtime_protocol.SessionFailed(name):
                 raise errors.from_message(name)
-            case realtime_protocol.Throttled() | realtime_protocol.Started() | None:
+            case realtime_protocol.CommitThrottled() | realtime_protocol.SessionStarted() | None:
                 pass
             case _ as never:
                 assert_never(never)
         return self._ended
 
-    async def _send(self, socket: ClientConnection) -> None:
+    async def _send_audio(self, socket: ClientConnection) -> None:
         """What has been fed and what will be. A socket that is closed is the reader's affair."""
         try:
             while True:
                 self._changed.clear()
-                while len(self._sound) - self._sent >= SEND or (self._finished and not self._committed):
-                    await socket.send(self._next(), text=True)
+                while len(self._audio) - self._sent_bytes >= SEND_BYTES or (self._finished and not self._committed):
+                    await socket.send(self._next_message(), text=True)
                 await self._changed.wait()
         except ConnectionClosed:
             return
 
-    def _next(self) -> bytes:
+    def _next_message(self) -> bytes:
         """The next message; the last one commits."""
-        audio = bytes(self._sound[self._sent : self._sent + MAX_SEND])
-        self._sent += len(audio)
-        if self._finished and self._sent == len(self._sound):
+        audio = bytes(self._audio[self._sent_bytes : self._sent_bytes + MAX_SEND_BYTES])
+        self._sent_bytes += len(audio)
+        if self._finished and self._sent_bytes == len(self._audio):
             self._committed = True
-            audio += bytes([mulaw.SILENCE]) * max(0, realtime_protocol.MIN_COMMIT - self._sent)
-        return realtime_protocol.sound(audio, self._committed)
+            audio += bytes([mulaw.SILENCE_BYTE]) * max(0, realtime_protocol.MIN_COMMIT_BYTES - self._sent_bytes)
+        return realtime_protocol.audio_message(audio, self._committed)

@@ -10,30 +10,30 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from vocelio.engine.voice import Voice
-from vocelio.gateway.config import ElevenLabs
-from vocelio.gateway.speech.elevenlabs.audio_deadline import Patience
-from vocelio.gateway.speech.elevenlabs.lazy_client import Service
-from vocelio.gateway.speech.interfaces import SpeechError, Unsuitable
+from vocelio.gateway.config import ElevenLabsSettings
+from vocelio.gateway.speech.elevenlabs.audio_deadline import AudioDeadline
+from vocelio.gateway.speech.elevenlabs.lazy_client import LazyClient
+from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
 
 if TYPE_CHECKING:
-    from vocelio.gateway.speech.elevenlabs.client import Request
+    from vocelio.gateway.speech.elevenlabs.client import SynthesisRequest
 
-FLASH = "eleven_flash_v2_5"
+FLASH_MODEL = "eleven_flash_v2_5"
 """The model with the lowest latency (about 75 ms at the service), in 32 languages."""
 
-TAKING_LANGUAGES = frozenset({FLASH, "eleven_turbo_v2_5"})
+MODELS_WITH_LANGUAGE_CODE = frozenset({FLASH_MODEL, "eleven_turbo_v2_5"})
 """Models that can be told a language; the others refuse a request that names one."""
 
-SLOWEST, FASTEST = 0.7, 1.2
+MIN_SPEED, MAX_SPEED = 0.7, 1.2
 """Speeds that the service takes; others are limited to them."""
 
-MAX_TEXT = 4096
+MAX_TEXT_LENGTH = 4096
 """Characters in one text, about five minutes of speech, as for the other voices: Flash itself takes 40,000."""
 
 MAX_REQUESTS = 64
 """At once, and so many connections: more than any but an enterprise's plan allows."""
 
-PATIENCE = 5.0
+DEFAULT_MAX_LAG_SECONDS = 5.0
 """Seconds that the first audio may take, and that the audio may fall behind its own sound."""
 
 _VOICE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
@@ -43,75 +43,77 @@ _VOICE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 class ElevenLabsSynthesizer:
     """A Synthesizer of one account. A voice's ``name`` is the service's voice id."""
 
-    def __init__(self, account: ElevenLabs, *, model: str = FLASH, patience: float = PATIENCE) -> None:
-        self._service = Service(account, MAX_REQUESTS, patience)
-        self._model, self._patience = model, patience
-        self._open: set[Patience] = set()  # bounded by _place: past MAX_REQUESTS a speak is refused
+    def __init__(
+        self, account: ElevenLabsSettings, *, model: str = FLASH_MODEL, max_lag_seconds: float = DEFAULT_MAX_LAG_SECONDS
+    ) -> None:
+        self._lazy_client = LazyClient(account, MAX_REQUESTS, max_lag_seconds)
+        self._model, self._max_lag_seconds = model, max_lag_seconds
+        self._deadlines: set[AudioDeadline] = set()  # bounded by _place: past MAX_REQUESTS a speak is refused
         self._closed = False
 
     @property
     def requests(self) -> int:
         """How many texts are being spoken now."""
-        return len(self._open)
+        return len(self._deadlines)
 
     async def start(self) -> None:
         """See ``Synthesizer.start``: load the SDK, connect, and see whether the key is known.
 
         Raises CredentialsRefused or SpeechError; the object works all the same once the reason has gone.
         """
-        await self._service.check()
+        await self._lazy_client.verify_key()
 
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """See ``Synthesizer.speak``. Raises Unsuitable for a text over MAX_TEXT and a voice that it has not."""
         if not text.strip():
             return
-        self._examine(text, voice)
-        with self._place() as patience:
-            client = await self._service.client()  # importing is no fault of the service
+        self._validate(text, voice)
+        with self._acquire_slot() as patience:
+            client = await self._lazy_client.get()  # importing is no fault of the service
             async with AsyncExitStack() as stack:
-                speech = client.speech(self._request(text, voice))
+                speech = client.stream_speech(self._build_request(text, voice))
                 audio = await patience.wait_for(stack.enter_async_context(speech))
                 chunk = await patience.wait_for(anext(audio, b""))
                 if not chunk:
                     raise SpeechError("ElevenLabs answered without any audio")
                 while chunk:
-                    patience.reward(chunk)
+                    patience.extend(chunk)
                     yield chunk
                     chunk = await patience.wait_for(anext(audio, b""))
 
     async def aclose(self) -> None:
         """End every speak with a SpeechError, and every connection."""
         self._closed = True
-        for patience in self._open:
-            patience.end()
-        await self._service.aclose()
+        for patience in self._deadlines:
+            patience.expire()
+        await self._lazy_client.aclose()
 
-    def _examine(self, text: str, voice: Voice) -> None:
-        if len(text) > MAX_TEXT:
-            raise Unsuitable(f"a text of {len(text)} characters: at most {MAX_TEXT} can be spoken")
+    def _validate(self, text: str, voice: Voice) -> None:
+        if len(text) > MAX_TEXT_LENGTH:
+            raise RequestNotSupported(f"a text of {len(text)} characters: at most {MAX_TEXT_LENGTH} can be spoken")
         if not _VOICE_ID.fullmatch(voice.name):
-            raise Unsuitable("the voice's name is no ElevenLabs voice id")
+            raise RequestNotSupported("the voice's name is no ElevenLabs voice id")
 
     @contextmanager
-    def _place(self) -> Iterator[Patience]:
+    def _acquire_slot(self) -> Iterator[AudioDeadline]:
         if self._closed:
             raise SpeechError("ElevenLabs speech has been closed")
-        if len(self._open) >= MAX_REQUESTS:
-            raise Unsuitable(f"ElevenLabs speech is full: {MAX_REQUESTS} texts at once")
-        patience = Patience(self._patience)
-        self._open.add(patience)
+        if len(self._deadlines) >= MAX_REQUESTS:
+            raise RequestNotSupported(f"ElevenLabs speech is full: {MAX_REQUESTS} texts at once")
+        patience = AudioDeadline(self._max_lag_seconds)
+        self._deadlines.add(patience)
         try:
             yield patience
         finally:
-            self._open.discard(patience)
+            self._deadlines.discard(patience)
 
-    def _request(self, text: str, voice: Voice) -> "Request":
-        from vocelio.gateway.speech.elevenlabs.client import Request  # loaded by now
+    def _build_request(self, text: str, voice: Voice) -> "SynthesisRequest":
+        from vocelio.gateway.speech.elevenlabs.client import SynthesisRequest  # loaded by now
 
-        return Request(
+        return SynthesisRequest(
             text=text.encode(errors="replace").decode(),  # half a surrogate pair cannot be sent
             voice_id=voice.name,
             model=self._model,
-            speed=min(FASTEST, max(SLOWEST, voice.speed)),
-            language=voice.language.partition("-")[0].lower() if self._model in TAKING_LANGUAGES else None,
+            speed=min(MAX_SPEED, max(MIN_SPEED, voice.speed)),
+            language=voice.language.partition("-")[0].lower() if self._model in MODELS_WITH_LANGUAGE_CODE else None,
         )

@@ -10,13 +10,13 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-MAX_MESSAGE = 1 << 20
+MAX_MESSAGE_BYTES = 1 << 20
 """Bytes in one message: a grammar's phrases may be long, sound never is. More is a defect, not a peer's mischief."""
 
 _LENGTH_BYTES = 4
 
 
-class Open(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class OpenStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A stream begins; ``phrases`` and ``repeat`` are those of ``Expectation``."""
 
     stream: int
@@ -25,36 +25,36 @@ class Open(msgspec.Struct, frozen=True, tag=True, array_like=True):
     repeat: bool
 
 
-class Audio(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class StreamAudio(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """More mu-law of a stream."""
 
     stream: int
     mulaw: bytes
 
 
-class Finish(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class FinishStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The utterance is complete: report what was heard."""
 
     stream: int
 
 
-class Close(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class CloseStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Nobody wants to know any more. Nothing answers it, and none follows a ``Finish``, which is answered."""
 
     stream: int
 
 
-class Ready(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class WorkerReady(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The worker has loaded everything: its first message, unless it is ``Broken``."""
 
 
-class Broken(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class StartFailed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The worker cannot work at all, and ends."""
 
     reason: str
 
 
-class Partial(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class PartialResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """What the stream sounds like so far."""
 
     stream: int
@@ -62,7 +62,7 @@ class Partial(msgspec.Struct, frozen=True, tag=True, array_like=True):
     confidence: float
 
 
-class Final(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class FinalResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """What was heard; no text if it was none of the phrases."""
 
     stream: int
@@ -70,43 +70,43 @@ class Final(msgspec.Struct, frozen=True, tag=True, array_like=True):
     confidence: float
 
 
-class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class StreamFailed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The stream cannot be recognised, for what was asked of it: others can."""
 
     stream: int
     reason: str
 
 
-class LeftOut(msgspec.Struct, frozen=True, tag=True, array_like=True):
+class PhraseSkipped(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A phrase that this worker cannot hear, since a word of it has no known pronunciation."""
 
     phrase: str
 
 
-Request = Open | Audio | Finish | Close
-Report = Ready | Broken | Partial | Final | Failed | LeftOut
+Request = OpenStream | StreamAudio | FinishStream | CloseStream
+Report = WorkerReady | StartFailed | PartialResult | FinalResult | StreamFailed | PhraseSkipped
 
-REQUESTS: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
-REPORTS: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+REQUEST_DECODER: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+REPORT_DECODER: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 _encoder = msgspec.msgpack.Encoder()
-_Message = TypeVar("_Message")
+MessageT = TypeVar("MessageT")
 
 
-def pack(message: Request | Report) -> bytes:
+def encode_message(message: Request | Report) -> bytes:
     """One message, ready to be sent."""
     body = _encoder.encode(message)
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
-class Unpacker(Generic[_Message]):
+class FrameReader(Generic[MessageT]):
     """Puts the messages of a byte stream together. Raises ValueError for what is none."""
 
-    def __init__(self, decoder: msgspec.msgpack.Decoder[_Message]) -> None:
+    def __init__(self, decoder: msgspec.msgpack.Decoder[MessageT]) -> None:
         self._decoder = decoder
         self._buffer = bytearray()  # bounded: a longer message than MAX_MESSAGE is refused at its length
 
-    def feed(self, data: bytes) -> Iterator[_Message]:
+    def feed(self, data: bytes) -> Iterator[MessageT]:
         self._buffer += data
         while (length := self._next_length()) is not None:
             body = bytes(self._buffer[_LENGTH_BYTES : _LENGTH_BYTES + length])
@@ -118,6 +118,6 @@ class Unpacker(Generic[_Message]):
         if len(self._buffer) < _LENGTH_BYTES:
             return None
         length = int.from_bytes(self._buffer[:_LENGTH_BYTES], "big")
-        if length > MAX_MESSAGE:
+        if length > MAX_MESSAGE_BYTES:
             raise ValueError(f"a message of {length} bytes")
         return length if len(self._buffer) >= _LENGTH_BYTES + length else None

@@ -17,18 +17,18 @@ _ARPABET = {
     "l": "L", "r": "R", "R": "R", "j": "Y", "w": "W", "tS": "CH", "dZ": "JH", "ts": "T S", "t#": "D",
 }  # fmt: skip
 
-_STRESS = "',%=_|"
-_SILENT = {"", "?", ";"}
+_STRESS_MARKS = "',%=_|"
+_SILENT_PHONEMES = {"", "?", ";"}
 """Nothing, the glottal stop and the palatal mark: the recogniser has no phoneme for them."""
 
 
 def to_arpabet(phonemes: Iterable[str]) -> str | None:
     """A pronunciation in the recogniser's phonemes, or None if one of espeak-ng's has no counterpart."""
-    found = [_one(phoneme.strip(_STRESS)) for phoneme in phonemes]
+    found = [_to_arpabet_phoneme(phoneme.strip(_STRESS_MARKS)) for phoneme in phonemes]
     return None if None in found else " ".join(filter(None, found)) or None
 
 
-def _one(phoneme: str) -> str | None:
-    if phoneme in _SILENT:
+def _to_arpabet_phoneme(phoneme: str) -> str | None:
+    if phoneme in _SILENT_PHONEMES:
         return ""
-    return _ARPABET.get(phoneme) or (_one(phoneme[:-1]) if len(phoneme) > 1 else None)
+    return _ARPABET.get(phoneme) or (_to_arpabet_phoneme(phoneme[:-1]) if len(phoneme) > 1 else None)

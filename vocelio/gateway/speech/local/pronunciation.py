@@ -12,60 +12,60 @@ from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.speech.local import espeak
 from vocelio.gateway.speech.local.phonemes import to_arpabet
 
-MAX_REMEMBERED = 20_000
+MAX_CACHED_WORDS = 20_000
 """Words whose sound is kept: a few MB."""
 
-TELEPHONE_FORMS = (("S", "F"), ("S", "HH"))
+TELEPHONE_VARIANTS = (("S", "F"), ("S", "HH"))
 """What a telephone makes of a sound, as further pronunciations: an S has nearly all of its energy above the
 4 kHz that a telephone carries. With them 46 of 56 spoken digit strings were understood, without 32."""
 
 
-class Dictionary:
+class PronunciationDictionary:
     """Pronunciations in ARPAbet, such as ``S EY L Z``."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file:
-            self._lines = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.pronunciations = functools.lru_cache(MAX_REMEMBERED)(self._pronunciations)
+            self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.pronunciations = functools.lru_cache(MAX_CACHED_WORDS)(self._pronunciations)
 
     def _pronunciations(self, word: str, language: str) -> tuple[str, ...]:
         """Every way to say ``word`` (in lower case), or none if it cannot be said in ``language``."""
-        said = self._listed(word.encode()) if language.lower().startswith("en") else []
-        said = said or _spelled(word, language)
-        return tuple(dict.fromkeys(said + [heard for sound in said for heard in _on_the_telephone(sound)]))
+        said = self._lookup(word.encode()) if language.lower().startswith("en") else []
+        said = said or _pronounce_with_espeak(word, language)
+        return tuple(dict.fromkeys(said + [heard for sound in said for heard in _telephone_variants(sound)]))
 
-    def _listed(self, word: bytes) -> list[str]:
+    def _lookup(self, word: bytes) -> list[str]:
         """The file's lines are ``word P R O N`` and, for more ways to say it, ``word(2) P R O N`` right behind."""
         found: list[str] = []
-        at = self._first_line_of(word)
-        while at < len(self._lines):
-            name, sound, at = self._line(at)
+        at = self._find_first_line(word)
+        while at < len(self._file):
+            name, sound, at = self._read_line(at)
             if name != word:
                 break
             found.append(sound)
         return found
 
-    def _first_line_of(self, word: bytes) -> int:
+    def _find_first_line(self, word: bytes) -> int:
         """Where ``word`` begins, or would: the lines are sorted by their words."""
-        low, high = 0, len(self._lines)
+        low, high = 0, len(self._file)
         while low < high:
-            start = self._lines.rfind(b"\n", low, (low + high) // 2) + 1 or low
-            name, _, following = self._line(start)
+            start = self._file.rfind(b"\n", low, (low + high) // 2) + 1 or low
+            name, _, following = self._read_line(start)
             if name < word:
                 low = following
             else:
                 high = start
         return low
 
-    def _line(self, start: int) -> tuple[bytes, str, int]:
+    def _read_line(self, start: int) -> tuple[bytes, str, int]:
         """The word and its sound in the line at ``start``, and where the next line begins."""
-        end = self._lines.find(b"\n", start)
-        end = len(self._lines) if end < 0 else end
-        name, _, sound = self._lines[start:end].partition(b" ")
+        end = self._file.find(b"\n", start)
+        end = len(self._file) if end < 0 else end
+        name, _, sound = self._file[start:end].partition(b" ")
         return name.partition(b"(")[0], sound.decode().strip(), end + 1
 
 
-def _spelled(word: str, language: str) -> list[str]:
+def _pronounce_with_espeak(word: str, language: str) -> list[str]:
     try:
         sound = to_arpabet(espeak.load().phonemes(word, language.lower()))
     except SpeechError:  # no espeak-ng here, or no such language: the word stays unknown
@@ -73,6 +73,8 @@ def _spelled(word: str, language: str) -> list[str]:
     return [sound] if sound else []
 
 
-def _on_the_telephone(sound: str) -> list[str]:
+def _telephone_variants(sound: str) -> list[str]:
     phonemes = sound.split()
-    return [" ".join(heard if phoneme == said else phoneme for phoneme in phonemes) for said, heard in TELEPHONE_FORMS]
+    return [
+        " ".join(heard if phoneme == said else phoneme for phoneme in phonemes) for said, heard in TELEPHONE_VARIANTS
+    ]

@@ -9,9 +9,9 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-from vocelio.gateway.speech.interfaces import Expectation, Heard, SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import RecognitionHints, RequestNotSupported, SpeechError, Transcript
 from vocelio.gateway.speech.local import ipc
-from vocelio.gateway.speech.local.worker_pool import Crew
+from vocelio.gateway.speech.local.worker_pool import WorkerPool
 from vocelio.gateway.speech.local.worker_process import WorkerProcess
 
 DEFAULT_WORKERS = 2
@@ -19,16 +19,16 @@ DEFAULT_WORKERS = 2
 MAX_PHRASES = 500
 """Phrases in one expectation: a grammar of them costs 50 ms to build."""
 
-MAX_PHRASE = 200
+MAX_PHRASE_LENGTH = 200
 """Characters in a phrase."""
 
-MAX_UTTERANCE = 60 * 8000
+MAX_UTTERANCE_BYTES = 60 * 8000
 """Bytes of mu-law in one utterance: a minute."""
 
 SEND_BYTES = 800
 """Mu-law sent at a time, 100 ms: a system call per 20 ms frame would cost more than all else here."""
 
-FINAL_SECONDS = 5.0
+FINAL_TIMEOUT_SECONDS = 5.0
 """For the final, which takes milliseconds: a worker that needs longer is stuck, and is replaced. That is found out
 also when nobody waits for the final any more: callers are less patient."""
 
@@ -37,39 +37,39 @@ class LocalRecognizer:
     """A Recognizer with ``workers`` processes."""
 
     def __init__(self, workers: int = DEFAULT_WORKERS) -> None:
-        self._crew = Crew(workers)
-        self._numbers = itertools.count(1)
+        self._pool = WorkerPool(workers)
+        self._stream_ids = itertools.count(1)
 
     async def start(self) -> None:
         """Start the workers. Raises SpeechError if one of them does not start; ``open`` tries anew."""
-        await self._crew.start()
+        await self._pool.start()
 
     @property
     def pids(self) -> list[int]:
         """The running workers' process ids."""
-        return self._crew.pids
+        return self._pool.pids
 
-    async def settled(self) -> None:
+    async def wait_started(self) -> None:
         """Wait until every worker that died has been replaced or given up."""
-        await self._crew.settled()
+        await self._pool.wait_started()
 
     def open(
         self,
-        expectation: Expectation,
-        heard: Callable[[Heard], None],
-        failed: Callable[[SpeechError], None],
+        hints: RecognitionHints,
+        on_transcript: Callable[[Transcript], None],
+        on_error: Callable[[SpeechError], None],
     ) -> "LocalRecognition":
         """See ``Recognizer.open``. A text is lower-case words, as ``grammar.normal`` writes them.
 
         Raises Unsuitable when the phrases are too many or too long.
         """
-        request = _request(next(self._numbers), expectation)
-        self._crew.fill()
-        return LocalRecognition(request, self._crew.least_busy, heard, failed)
+        request = _open_request(next(self._stream_ids), hints)
+        self._pool.ensure_started()
+        return LocalRecognition(request, self._pool.least_busy, on_transcript, on_error)
 
     async def aclose(self) -> None:
         """End every recognition and every worker."""
-        await self._crew.aclose()
+        await self._pool.aclose()
 
 
 class LocalRecognition:
@@ -77,39 +77,39 @@ class LocalRecognition:
 
     def __init__(
         self,
-        request: ipc.Open,
-        find: Callable[[], WorkerProcess],
-        heard: Callable[[Heard], None],
-        failed: Callable[[SpeechError], None],
+        request: ipc.OpenStream,
+        select_worker: Callable[[], WorkerProcess],
+        on_transcript: Callable[[Transcript], None],
+        on_error: Callable[[SpeechError], None],
     ) -> None:
-        self.number = request.stream
-        self._request, self._find = request, find
-        self._heard, self._failed = heard, failed
+        self.stream_id = request.stream
+        self._request, self._select_worker = request, select_worker
+        self._on_transcript, self._on_error = on_transcript, on_error
         self._worker: WorkerProcess | None = None
         self._unsent = bytearray()  # under SEND_BYTES
-        self._room = MAX_UTTERANCE
+        self._remaining_bytes = MAX_UTTERANCE_BYTES
         self._finished = self._ended = self._failing = False
         self._deadline: asyncio.TimerHandle | None = None
 
     def feed(self, mulaw: bytes) -> None:
         """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
-        if self._ended or self._finished or not (worker := self._begun()):
+        if self._ended or self._finished or not (worker := self._ensure_worker()):
             return
         self._unsent += mulaw
-        self._room -= len(mulaw)
-        if self._room < 0:
-            self._fail_soon(Unsuitable(f"an utterance of more than {MAX_UTTERANCE // 8000} s"))
+        self._remaining_bytes -= len(mulaw)
+        if self._remaining_bytes < 0:
+            self._fail_soon(RequestNotSupported(f"an utterance of more than {MAX_UTTERANCE_BYTES // 8000} s"))
         elif len(self._unsent) >= SEND_BYTES:
-            self._send(worker)
+            self._flush(worker)
 
     def finish(self) -> None:
         """See ``Recognition.finish``."""
-        if self._ended or self._finished or not (worker := self._begun()):
+        if self._ended or self._finished or not (worker := self._ensure_worker()):
             return
         self._finished = True
-        self._send(worker)
-        worker.finish(self.number)
-        self._deadline = asyncio.get_running_loop().call_later(FINAL_SECONDS, worker.end, "does not answer")
+        self._flush(worker)
+        worker.finish_stream(self.stream_id)
+        self._deadline = asyncio.get_running_loop().call_later(FINAL_TIMEOUT_SECONDS, worker.kill, "does not answer")
 
     def close(self) -> None:
         """See ``Recognition.close``. An utterance that is not finished is dropped by the worker at once.
@@ -120,26 +120,26 @@ class LocalRecognition:
         self._ended = True
         self._unsent.clear()
         if self._worker is not None and not self._finished:
-            self._worker.close(self.number)
+            self._worker.close_stream(self.stream_id)
 
-    def _begun(self) -> WorkerProcess | None:
+    def _ensure_worker(self) -> WorkerProcess | None:
         """Its worker; None when it has failed, or is about to."""
         if self._worker is None and not self._failing:
             try:
-                worker = self._find()
+                worker = self._select_worker()
             except SpeechError as error:
                 self._fail_soon(error)
                 return None
-            worker.open(self._request, self)
+            worker.open_stream(self._request, self)
             self._worker = worker
         return self._worker
 
-    def _send(self, worker: WorkerProcess) -> None:
+    def _flush(self, worker: WorkerProcess) -> None:
         if self._unsent:
-            worker.audio(self.number, bytes(self._unsent))
+            worker.send_audio(self.stream_id, bytes(self._unsent))
             self._unsent.clear()
 
-    def _answered(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
 
@@ -147,30 +147,30 @@ class LocalRecognition:
         """Fail on the loop's next turn: a caller is never called back from inside its own call."""
         self._failing = True
         if self._worker is not None:
-            self._worker.close(self.number)
+            self._worker.close_stream(self.stream_id)
             self._worker = None
         asyncio.get_running_loop().call_soon(self.fail, error)
 
-    def report(self, report: ipc.Partial | ipc.Final) -> None:
+    def on_result(self, result: ipc.PartialResult | ipc.FinalResult) -> None:
         """From the worker."""
-        final = isinstance(report, ipc.Final)
+        final = isinstance(result, ipc.FinalResult)
         if final:
-            self._answered()
+            self._cancel_deadline()
         if not self._ended:
             self._ended = final
-            self._heard(Heard(report.text, report.confidence, final))
+            self._on_transcript(Transcript(result.text, result.confidence, final))
 
     def fail(self, error: SpeechError) -> None:
         """From the worker, or from ``_fail_soon``."""
-        self._answered()
+        self._cancel_deadline()
         if not self._ended:
             self._ended = True
-            self._failed(error)
+            self._on_error(error)
 
 
-def _request(number: int, expectation: Expectation) -> ipc.Open:
-    if len(expectation.phrases) > MAX_PHRASES:
-        raise Unsuitable(f"{len(expectation.phrases)} phrases: local recognition takes {MAX_PHRASES}")
-    if any(len(phrase) > MAX_PHRASE for phrase in expectation.phrases):
-        raise Unsuitable(f"a phrase of more than {MAX_PHRASE} characters")
-    return ipc.Open(number, expectation.phrases, expectation.language, expectation.repeat)
+def _open_request(stream_id: int, hints: RecognitionHints) -> ipc.OpenStream:
+    if len(hints.phrases) > MAX_PHRASES:
+        raise RequestNotSupported(f"{len(hints.phrases)} phrases: local recognition takes {MAX_PHRASES}")
+    if any(len(phrase) > MAX_PHRASE_LENGTH for phrase in hints.phrases):
+        raise RequestNotSupported(f"a phrase of more than {MAX_PHRASE_LENGTH} characters")
+    return ipc.OpenStream(stream_id, hints.phrases, hints.language, hints.repeat)

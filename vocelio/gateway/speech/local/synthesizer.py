@@ -16,26 +16,26 @@ from collections.abc import AsyncGenerator, Iterator
 from vocelio.codecs import mulaw
 from vocelio.codecs.resample import Resampler
 from vocelio.engine.voice import Voice
-from vocelio.gateway.speech.interfaces import SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
 from vocelio.gateway.speech.local import espeak
 
-MAX_TEXT = 4096
+MAX_TEXT_LENGTH = 4096
 """Characters in one text: about five minutes of speech, and what Twilio's own ``<Say>`` takes."""
 
-MAX_PIECE = 250
+MAX_SEGMENT_LENGTH = 250
 """Characters rendered at a time: about 15 s of speech, 120 KB of mu-law, 20 ms of rendering."""
 
-MAX_WAITING = 256
+MAX_QUEUED_SEGMENTS = 256
 """Pieces that may wait for the thread: 5 s of work. Past it a speak is refused: the machine is overloaded."""
 
-WORDS_PER_MINUTE = 175
+DEFAULT_WORDS_PER_MINUTE = 175
 """espeak-ng's normal speed."""
 
-SLOWEST, FASTEST = 80, 450
+MIN_WORDS_PER_MINUTE, MAX_WORDS_PER_MINUTE = 80, 450
 """Words a minute that espeak-ng takes; a speed outside is limited to them."""
 
-_STOPS = ".!?;:\u2026\u3002"
-_AFTER_STOP = re.compile(rf"(?<=[{_STOPS}])\s+")
+_SENTENCE_ENDS = ".!?;:\u2026\u3002"
+_SENTENCE_BREAK = re.compile(rf"(?<=[{_SENTENCE_ENDS}])\s+")
 
 
 class LocalSynthesizer:
@@ -46,9 +46,9 @@ class LocalSynthesizer:
 
     def __init__(self) -> None:
         # Bounded by _submit: at MAX_WAITING a speak is refused.
-        self._queue: queue.SimpleQueue[_Piece | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Segment | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._pieces: set[_Piece] = set()
+        self._segments: set[_Segment] = set()
         self._closed = False
 
     async def start(self) -> None:
@@ -56,48 +56,48 @@ class LocalSynthesizer:
 
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
         """See ``Synthesizer.speak``. Raises Unsuitable for a text over MAX_TEXT, or when too many are waiting."""
-        if len(text) > MAX_TEXT:
-            raise Unsuitable(f"a text of {len(text)} characters: at most {MAX_TEXT} can be spoken")
-        texts = list(split(text))
+        if len(text) > MAX_TEXT_LENGTH:
+            raise RequestNotSupported(f"a text of {len(text)} characters: at most {MAX_TEXT_LENGTH} can be spoken")
+        texts = list(split_segments(text))
         for number, part in enumerate(texts, start=1):
-            pause = number < len(texts) and part[-1] in _STOPS
-            piece = _Piece(part, espeak_voice(voice), words_per_minute(voice), pause)
+            pause = number < len(texts) and part[-1] in _SENTENCE_ENDS
+            piece = _Segment(part, espeak_voice_name(voice), words_per_minute(voice), pause)
             self._submit(piece)
             try:
                 while chunk := await piece.next_chunk():
                     yield chunk
             finally:
-                piece.cancelled = True
-                self._pieces.discard(piece)
+                piece.canceled = True
+                self._segments.discard(piece)
 
-    def _submit(self, piece: "_Piece") -> None:
+    def _submit(self, segment: "_Segment") -> None:
         if self._closed:
             raise SpeechError("local speech has been closed")
-        if self._queue.qsize() >= MAX_WAITING:
-            raise Unsuitable(f"local speech is overloaded: {MAX_WAITING} texts are waiting")
+        if self._queue.qsize() >= MAX_QUEUED_SEGMENTS:
+            raise RequestNotSupported(f"local speech is overloaded: {MAX_QUEUED_SEGMENTS} texts are waiting")
         if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=_render_all, args=(self._queue,), name="espeak-ng", daemon=True)
+            self._thread = threading.Thread(target=_render_segments, args=(self._queue,), name="espeak-ng", daemon=True)
             self._thread.start()
-        self._pieces.add(piece)
-        self._queue.put(piece)
+        self._segments.add(segment)
+        self._queue.put(segment)
 
     async def aclose(self) -> None:
         """End every speak with a SpeechError, and the thread."""
         self._closed = True
-        for piece in self._pieces:
-            piece.cancelled = True
+        for piece in self._segments:
+            piece.canceled = True
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join()  # under a millisecond: whatever it renders is aborted at its next 200 ms of audio
             self._thread = None
 
 
-class _Piece:
+class _Segment:
     """One piece of text on its way through the thread and back, and the audio that has come so far."""
 
     def __init__(self, text: str, voice: str, rate: int, pause: bool) -> None:
         self._text, self._voice, self._rate, self._pause = text, voice, rate, pause
-        self.cancelled = False  # set on the event loop, read by the thread
+        self.canceled = False  # set on the event loop, read by the thread
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._audio: deque[bytes] = deque()  # bounded by MAX_PIECE
@@ -121,49 +121,49 @@ class _Piece:
         """Runs on the thread."""
         self._error = SpeechError("local speech was stopped")  # until it has gone through
         try:
-            if not self.cancelled:
+            if not self.canceled:
                 self._render(espeak.load())
         except SpeechError as error:
             self._error = error
         finally:
             self._ended = True
-            self._tell()
+            self._notify()
 
     def _render(self, library: espeak.Espeak) -> None:
         resampler = Resampler(library.sample_rate, mulaw.SAMPLE_RATE)
 
         def take(pcm: bytes, last: bool = False) -> bool:
-            return self._take(resampler.process(pcm, last))
+            return self._append_audio(resampler.process(pcm, last))
 
         library.render(self._text, self._voice, self._rate, self._pause, take)
         if take(b"", last=True):
             self._error = None
 
-    def _take(self, pcm: bytes) -> bool:
-        if pcm and not self.cancelled:
+    def _append_audio(self, pcm: bytes) -> bool:
+        if pcm and not self.canceled:
             self._audio.append(mulaw.encode(pcm))
-            self._tell()
-        return not self.cancelled
+            self._notify()
+        return not self.canceled
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         try:
             self._loop.call_soon_threadsafe(self._changed.set)
         except RuntimeError:  # the event loop has been closed: nobody listens any more
-            self.cancelled = True
+            self.canceled = True
 
 
-def _render_all(pieces: "queue.SimpleQueue[_Piece | None]") -> None:
+def _render_segments(segments: "queue.SimpleQueue[_Segment | None]") -> None:
     """The thread: renders one piece after the other until it finds None."""
-    for piece in iter(pieces.get, None):
+    for piece in iter(segments.get, None):
         piece.render()
 
 
-def split(text: str) -> Iterator[str]:
+def split_segments(text: str) -> Iterator[str]:
     """The text in pieces of at most MAX_PIECE characters, cut behind a sentence where there is one."""
     piece = ""
-    for sentence in _AFTER_STOP.split(text.strip()):
-        for part in textwrap.wrap(sentence, MAX_PIECE, break_on_hyphens=False):
-            if len(piece) + 1 + len(part) > MAX_PIECE:
+    for sentence in _SENTENCE_BREAK.split(text.strip()):
+        for part in textwrap.wrap(sentence, MAX_SEGMENT_LENGTH, break_on_hyphens=False):
+            if len(piece) + 1 + len(part) > MAX_SEGMENT_LENGTH:
                 yield piece
                 piece = part
             else:
@@ -172,11 +172,11 @@ def split(text: str) -> Iterator[str]:
         yield piece
 
 
-def espeak_voice(voice: Voice) -> str:
+def espeak_voice_name(voice: Voice) -> str:
     """espeak-ng's name for a voice; one of another tier is replaced by the plain voice of its language."""
     return voice.name if voice.tier == "local" else voice.language.lower()
 
 
 def words_per_minute(voice: Voice) -> int:
     """espeak-ng's rate for a voice's speed."""
-    return round(min(FASTEST, max(SLOWEST, WORDS_PER_MINUTE * voice.speed)))
+    return round(min(MAX_WORDS_PER_MINUTE, max(MIN_WORDS_PER_MINUTE, DEFAULT_WORDS_PER_MINUTE * voice.speed)))

@@ -13,81 +13,83 @@ import sys
 
 from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.speech.local import ipc
-from vocelio.gateway.speech.local.decoder import Models, Utterance
+from vocelio.gateway.speech.local.decoder import DecoderFactory, UtteranceDecoder
 
-PARTIAL_BYTES = 1600
+PARTIAL_INTERVAL_BYTES = 1600
 """Mu-law between two looks at what it sounds like so far: 200 ms."""
 
 NICENESS = 5
 
-SEED = 1
+NOISE_SEED = 1
 """Of the noise that is added to the sound: the same sound always gives the same text."""
 
 _READ_BYTES = 1 << 16
 
 
-class Worker:
+class RecognitionWorker:
     """Answers requests; ``send`` takes the reports, packed."""
 
-    def __init__(self, models: Models, connection: socket.socket) -> None:
-        self._models = models
+    def __init__(self, decoder_factory: DecoderFactory, connection: socket.socket) -> None:
+        self._decoder_factory = decoder_factory
         self._connection = connection
         self._streams: dict[int, _Stream] = {}  # bounded by the gateway, which counts what it opens
 
     def run(self) -> None:
         """Until the other end closes."""
-        unpacker = ipc.Unpacker(ipc.REQUESTS)
-        self._send(ipc.Ready())
+        unpacker = ipc.FrameReader(ipc.REQUEST_DECODER)
+        self._send(ipc.WorkerReady())
         while data := self._connection.recv(_READ_BYTES):
             for request in unpacker.feed(data):
-                self._handle(request)
+                self._handle_request(request)
 
     def _send(self, report: ipc.Report) -> None:
-        self._connection.sendall(ipc.pack(report))
+        self._connection.sendall(ipc.encode_message(report))
 
-    def _handle(self, request: ipc.Request) -> None:
-        if isinstance(request, ipc.Open):
-            self._open(request)
+    def _handle_request(self, request: ipc.Request) -> None:
+        if isinstance(request, ipc.OpenStream):
+            self._open_stream(request)
             return
         stream = self._streams.get(request.stream)
         if stream is None:
             return  # it has failed, and the gateway did not know yet
         match request:
-            case ipc.Audio(mulaw=mulaw):
-                self._audio(request.stream, stream, mulaw)
-            case ipc.Finish():
-                text, confidence = self._streams.pop(request.stream).utterance.finish()
-                self._send(ipc.Final(request.stream, text, confidence))
-            case ipc.Close():
+            case ipc.StreamAudio(mulaw=mulaw):
+                self._feed_audio(request.stream, stream, mulaw)
+            case ipc.FinishStream():
+                text, confidence = self._streams.pop(request.stream).decoder.finish()
+                self._send(ipc.FinalResult(request.stream, text, confidence))
+            case ipc.CloseStream():
                 del self._streams[request.stream]
 
-    def _open(self, request: ipc.Open) -> None:
+    def _open_stream(self, request: ipc.OpenStream) -> None:
         try:
-            utterance = Utterance(self._models, request.phrases, request.language, request.repeat, SEED)
+            utterance = UtteranceDecoder(
+                self._decoder_factory, request.phrases, request.language, request.repeat, NOISE_SEED
+            )
         except (RuntimeError, ValueError) as error:  # pocketsphinx raises them too, for a grammar it cannot use
-            self._send(ipc.Failed(request.stream, f"the phrases cannot be recognised: {error}"))
+            self._send(ipc.StreamFailed(request.stream, f"the phrases cannot be recognised: {error}"))
             return
-        for phrase in utterance.left_out:
-            self._send(ipc.LeftOut(phrase))
+        for phrase in utterance.skipped_phrases:
+            self._send(ipc.PhraseSkipped(phrase))
         self._streams[request.stream] = _Stream(utterance)
 
-    def _audio(self, number: int, stream: "_Stream", mulaw: bytes) -> None:
-        stream.utterance.feed(mulaw)
-        stream.unheard += len(mulaw)
-        if stream.unheard < PARTIAL_BYTES:
+    def _feed_audio(self, stream_id: int, stream: "_Stream", mulaw: bytes) -> None:
+        stream.decoder.feed(mulaw)
+        stream.bytes_since_partial += len(mulaw)
+        if stream.bytes_since_partial < PARTIAL_INTERVAL_BYTES:
             return
-        stream.unheard = 0
-        text, confidence = stream.utterance.partial()
-        if text and text != stream.said:
-            stream.said = text
-            self._send(ipc.Partial(number, text, confidence))
+        stream.bytes_since_partial = 0
+        text, confidence = stream.decoder.partial()
+        if text and text != stream.last_partial:
+            stream.last_partial = text
+            self._send(ipc.PartialResult(stream_id, text, confidence))
 
 
 class _Stream:
-    def __init__(self, utterance: Utterance) -> None:
-        self.utterance = utterance
-        self.unheard = 0  # bytes since the last partial
-        self.said = ""  # the last partial
+    def __init__(self, decoder: UtteranceDecoder) -> None:
+        self.decoder = decoder
+        self.bytes_since_partial = 0  # bytes since the last partial
+        self.last_partial = ""  # the last partial
 
 
 def main() -> None:
@@ -95,13 +97,15 @@ def main() -> None:
     os.nice(NICENESS)
     connection = socket.socket(fileno=sys.stdin.fileno())
     try:
-        models = Models()
-        Utterance(models, ("yes", "no"), "en-US", repeat=False, seed=SEED).finish()  # loads all there is to load
+        models = DecoderFactory()
+        UtteranceDecoder(
+            models, ("yes", "no"), "en-US", repeat=False, seed=NOISE_SEED
+        ).finish()  # loads all there is to load
     except SpeechError as error:
-        connection.sendall(ipc.pack(ipc.Broken(str(error))))
+        connection.sendall(ipc.encode_message(ipc.StartFailed(str(error))))
         return
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the gateway has gone in mid-report
-        Worker(models, connection).run()
+        RecognitionWorker(models, connection).run()
 
 
 if __name__ == "__main__":

@@ -14,25 +14,25 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Protocol
 
-from vocelio.gateway.speech.interfaces import SpeechError, Unsuitable
+from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
 from vocelio.gateway.speech.local import ipc
 
-START_SECONDS = 20
+START_TIMEOUT_SECONDS = 20
 """To start: 0.3 s alone, more on a busy machine."""
 
-MAX_UNSENT = 64 * 1024
+MAX_UNSENT_BYTES = 64 * 1024
 """Bytes that may wait for a worker: 8 s of one stream. Past it the worker does not keep up, and what is sent
 to it fails; the operating system holds some 200 KB more."""
 
 _COMMAND = (sys.executable, "-m", "vocelio.gateway.speech.local.worker_main")
 
-_log = logging.getLogger(__name__)
+LOG = logging.getLogger(__name__)
 
 
-class Listener(Protocol):
+class StreamListener(Protocol):
     """Whoever opened a stream."""
 
-    def report(self, report: ipc.Partial | ipc.Final) -> None: ...
+    def on_result(self, result: ipc.PartialResult | ipc.FinalResult) -> None: ...
 
     def fail(self, error: SpeechError) -> None: ...
 
@@ -40,37 +40,37 @@ class Listener(Protocol):
 class WorkerProcess(asyncio.Protocol):
     """A running worker. ``spawn`` makes one; ``lost`` is called when it is gone, whatever the reason."""
 
-    def __init__(self, lost: Callable[["WorkerProcess"], None]) -> None:
+    def __init__(self, on_exit: Callable[["WorkerProcess"], None]) -> None:
         loop = asyncio.get_running_loop()
-        self._lost = lost
+        self._on_exit = on_exit
         self._ready: asyncio.Future[None] = loop.create_future()
-        self._gone: asyncio.Future[None] = loop.create_future()
-        self._unpacker = ipc.Unpacker(ipc.REPORTS)
-        self._listeners: dict[int, Listener] = {}  # bounded by the recogniser
+        self._exited: asyncio.Future[None] = loop.create_future()
+        self._frame_reader = ipc.FrameReader(ipc.REPORT_DECODER)
+        self._listeners: dict[int, StreamListener] = {}  # bounded by the recogniser
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport
 
     @classmethod
-    async def spawn(cls, lost: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
+    async def spawn(cls, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
         """Start a worker and wait until it is ready. Raises SpeechError."""
         try:
-            return await cls._spawn(lost)
+            return await cls._spawn(on_exit)
         except TimeoutError:
-            raise SpeechError(f"a recognition worker was not ready within {START_SECONDS} s") from None
+            raise SpeechError(f"a recognition worker was not ready within {START_TIMEOUT_SECONDS} s") from None
         except OSError as error:  # too many processes or files, or no memory
             raise SpeechError(f"a recognition worker cannot be started: {error.strerror}") from error
 
     @classmethod
-    async def _spawn(cls, lost: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
-        worker = cls(lost)
+    async def _spawn(cls, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
+        worker = cls(on_exit)
         ours, theirs = socket.socketpair()
         with theirs:
             loop = asyncio.get_running_loop()
             worker._transport, _ = await loop.create_unix_connection(lambda: worker, sock=ours)
             try:
-                worker._process = _start(theirs)
+                worker._process = _start_process(theirs)
                 theirs.close()  # the worker alone has it now, so that it closes when the worker ends
-                async with asyncio.timeout(START_SECONDS):
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
                     await worker._ready
             finally:
                 if not worker._started:
@@ -82,7 +82,7 @@ class WorkerProcess(asyncio.Protocol):
         return self._ready.done() and not self._ready.cancelled() and self._ready.exception() is None
 
     @property
-    def load(self) -> int:
+    def stream_count(self) -> int:
         """Streams that it hears, or has yet to answer."""
         return len(self._listeners)
 
@@ -90,48 +90,50 @@ class WorkerProcess(asyncio.Protocol):
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
-    def open(self, request: ipc.Open, listener: Listener) -> None:
+    def open_stream(self, request: ipc.OpenStream, listener: StreamListener) -> None:
         """Begin a stream: what is reported of it goes to ``listener``."""
         self._listeners[request.stream] = listener
-        self._transport.write(ipc.pack(request))
+        self._transport.write(ipc.encode_message(request))
 
-    def audio(self, stream: int, mulaw: bytes) -> None:
+    def send_audio(self, stream_id: int, mulaw: bytes) -> None:
         """Send sound. A worker that does not keep up is ended, which fails all of its streams."""
-        if self._transport.get_write_buffer_size() > MAX_UNSENT:
-            self.end("does not keep up")
+        if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self.kill("does not keep up")
         else:
-            self._transport.write(ipc.pack(ipc.Audio(stream, mulaw)))
+            self._transport.write(ipc.encode_message(ipc.StreamAudio(stream_id, mulaw)))
 
-    def finish(self, stream: int) -> None:
-        self._transport.write(ipc.pack(ipc.Finish(stream)))
+    def finish_stream(self, stream_id: int) -> None:
+        self._transport.write(ipc.encode_message(ipc.FinishStream(stream_id)))
 
-    def close(self, stream: int) -> None:
+    def close_stream(self, stream_id: int) -> None:
         """Forget a stream that is not finished. Harmless if it has ended."""
-        if self._listeners.pop(stream, None) is not None:
-            self._transport.write(ipc.pack(ipc.Close(stream)))
+        if self._listeners.pop(stream_id, None) is not None:
+            self._transport.write(ipc.encode_message(ipc.CloseStream(stream_id)))
 
-    def end(self, why: str) -> None:
+    def kill(self, reason: str) -> None:
         """Kill the worker for something it does: its streams fail, soon."""
         if not self._transport.is_closing():
-            _log.error("recognition worker %s %s and is ended", self.pid, why)
+            LOG.error("recognition worker %s %s and is ended", self.pid, reason)
             self._transport.abort()
 
     async def aclose(self) -> None:
         """End the process; its streams fail."""
         self._transport.abort()
-        await self._gone
+        await self._exited
 
     def data_received(self, data: bytes) -> None:
         try:
-            for report in self._unpacker.feed(data):
-                self._handle(report)
+            for report in self._frame_reader.feed(data):
+                self._handle_report(report)
         except ValueError as error:  # msgspec's errors are among them
-            self.end(f"talks nonsense ({error})")
+            self.kill(f"talks nonsense ({error})")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        Context().run(self._end)  # whoever's sound or timer brought it about: it is every call's that was heard here
+        Context().run(
+            self._on_disconnected
+        )  # whoever's sound or timer brought it about: it is every call's that was heard here
 
-    def _end(self) -> None:
+    def _on_disconnected(self) -> None:
         if self._process is not None:
             self._process.kill()
             self._process.wait()  # a few milliseconds
@@ -143,40 +145,40 @@ class WorkerProcess(asyncio.Protocol):
             self._ready.exception()  # not to be complained of when nobody has waited for it
         for listener in listeners:
             listener.fail(error)
-        self._gone.set_result(None)
-        self._lost(self)
+        self._exited.set_result(None)
+        self._on_exit(self)
 
-    def _handle(self, report: ipc.Report) -> None:
+    def _handle_report(self, report: ipc.Report) -> None:
         match report:
-            case ipc.Partial(stream=stream):
+            case ipc.PartialResult(stream=stream):
                 if listener := self._listeners.get(stream):
-                    listener.report(report)
-            case ipc.Final(stream=stream):
+                    listener.on_result(report)
+            case ipc.FinalResult(stream=stream):
                 if listener := self._listeners.pop(stream, None):
-                    listener.report(report)
-            case ipc.Failed(stream=stream, reason=reason):
+                    listener.on_result(report)
+            case ipc.StreamFailed(stream=stream, reason=reason):
                 if listener := self._listeners.pop(stream, None):
-                    listener.fail(Unsuitable(reason))
-            case ipc.LeftOut(phrase=phrase):
-                _warn_left_out(phrase)
-            case ipc.Ready() | ipc.Broken() if self._ready.done():
+                    listener.fail(RequestNotSupported(reason))
+            case ipc.PhraseSkipped(phrase=phrase):
+                _warn_phrase_skipped(phrase)
+            case ipc.WorkerReady() | ipc.StartFailed() if self._ready.done():
                 pass  # too late: nobody waits any more
-            case ipc.Ready():
+            case ipc.WorkerReady():
                 self._ready.set_result(None)
-            case ipc.Broken(reason=reason):
+            case ipc.StartFailed(reason=reason):
                 self._ready.set_exception(SpeechError(reason))
 
 
-def _start(theirs: socket.socket) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(_COMMAND, stdin=theirs.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 (our own module)
+def _start_process(worker_socket: socket.socket) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(_COMMAND, stdin=worker_socket.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 (our own module)
 
 
-_left_out: set[str] = set()
-_MAX_LEFT_OUT = 1000
+_skipped_phrases: set[str] = set()
+_MAX_SKIPPED_PHRASES = 1000
 
 
-def _warn_left_out(phrase: str) -> None:
+def _warn_phrase_skipped(phrase: str) -> None:
     """Once for each phrase, and not for ever more of them: flows are written by many hands."""
-    if phrase not in _left_out and len(_left_out) < _MAX_LEFT_OUT:
-        _left_out.add(phrase)
-        _log.warning("the local recogniser cannot hear %r: a word of it has no known pronunciation", phrase)
+    if phrase not in _skipped_phrases and len(_skipped_phrases) < _MAX_SKIPPED_PHRASES:
+        _skipped_phrases.add(phrase)
+        LOG.warning("the local recogniser cannot hear %r: a word of it has no known pronunciation", phrase)

@@ -13,9 +13,9 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.gateway.model.roles import Role
-from vocelio.gateway.store.db.schema import audit
+from vocelio.gateway.store.db.schema import audit_log
 
-_count = itertools.count()
+_sequence = itertools.count()
 
 
 class Actor(msgspec.Struct, frozen=True):
@@ -24,36 +24,36 @@ class Actor(msgspec.Struct, frozen=True):
     Of a platform key, ``tenant`` is the one that it names, or empty.
     """
 
-    key: str
+    key_id: str
     role: Role
     tenant: str
-    request: str
-    at: int
+    request_id: str
+    now: int
 
-    async def record(
+    async def audit(
         self, connection: AsyncConnection, action: str, target: str, before: Any = None, after: Any = None
     ) -> None:
         """Add to the trail: ``action`` such as ``flow.promoted``, on ``target``, such as the flow's name."""
         row = {
-            "id": unique(self.at),
+            "id": sortable_id(self.now),
             "tenant_id": self.tenant or None,
-            "at": self.at,
-            "key_id": self.key,
+            "at": self.now,
+            "key_id": self.key_id,
             "role": self.role,
-            "request": self.request,
+            "request": self.request_id,
             "action": action,
             "target": target,
-            "before": None if before is None else to_json(before),
-            "after": None if after is None else to_json(after),
+            "before": None if before is None else dump_json(before),
+            "after": None if after is None else dump_json(after),
         }
-        await connection.execute(insert(audit), row)
+        await connection.execute(insert(audit_log), row)
 
 
-def to_json(value: Any) -> str:
+def dump_json(value: Any) -> str:
     """A value as it is kept in a text column."""
     return msgspec.json.encode(value).decode()
 
 
-def unique(at: int) -> str:
+def sortable_id(now: int) -> str:
     """A new identifier whose order is that of time, and within one instant that in which a process made them."""
-    return f"{at:015x}{next(_count) % 65_536:04x}{secrets.token_hex(4)}"
+    return f"{now:015x}{next(_sequence) % 65_536:04x}{secrets.token_hex(4)}"

@@ -13,36 +13,36 @@ from sqlalchemy import Row, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from vocelio.gateway.model.roles import Role
-from vocelio.gateway.store.audit.actor import Actor, to_json
+from vocelio.gateway.store.audit.actor import Actor, dump_json
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.pagination import Items
-from vocelio.gateway.store.db.schema import audit
+from vocelio.gateway.store.db.pagination import Page
+from vocelio.gateway.store.db.schema import audit_log
 
 
-async def use(database: Database, ticket: str, actor: Actor) -> bool:
+async def consume_ticket(database: Database, ticket_id: str, actor: Actor) -> bool:
     """Use up the ticket; False when it was used before. Raises StoreUnavailable."""
     row = {
-        "id": ticket,
+        "id": ticket_id,
         "tenant_id": actor.tenant or None,
-        "at": actor.at,
-        "key_id": actor.key,
+        "at": actor.now,
+        "key_id": actor.key_id,
         "role": actor.role,
-        "request": actor.request,
+        "request": actor.request_id,
         "action": "monitor.admitted",
-        "target": actor.key,
+        "target": actor.key_id,
         "before": None,
-        "after": to_json({"by": "ticket"}),
+        "after": dump_json({"by": "ticket"}),
     }
     try:
-        async with database.writing() as connection:
-            await connection.execute(insert(audit), row)
+        async with database.transaction() as connection:
+            await connection.execute(insert(audit_log), row)
     except IntegrityError:
         return False
     return True
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change. ``tenant`` is empty for the platform's own; ``request`` is the X-Request-Id of what made it."""
 
     id: str
@@ -57,25 +57,27 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     after: Any
 
 
-async def every(
+async def list_entries(
     database: Database, tenant: str, limit: int, cursor: str, *, action: str = "", target: str = ""
-) -> Items[Entry]:
+) -> Page[AuditEntry]:
     """A tenant's changes, or with no tenant everybody's, newest first. Raises Invalid."""
-    last = pagination.after(cursor, int, str)
-    order = (audit.c.at, audit.c.id) if tenant else (audit.c.id,)  # ids are in order of time, too: each has its index
-    query = select(audit).order_by(*(column.desc() for column in order)).limit(limit + 1)
-    for column, value in ((audit.c.tenant_id, tenant), (audit.c.action, action), (audit.c.target, target)):
+    last = pagination.decode_cursor(cursor, int, str)
+    order = (
+        (audit_log.c.at, audit_log.c.id) if tenant else (audit_log.c.id,)
+    )  # ids are in order of time, too: each has its index
+    query = select(audit_log).order_by(*(column.desc() for column in order)).limit(limit + 1)
+    for column, value in ((audit_log.c.tenant_id, tenant), (audit_log.c.action, action), (audit_log.c.target, target)):
         if value:
             query = query.where(column == value)
     if last:
-        query = query.where(tuple_(audit.c.at, audit.c.id) < last if tenant else audit.c.id < last[1])
-    async with database.reading() as connection:
+        query = query.where(tuple_(audit_log.c.at, audit_log.c.id) < last if tenant else audit_log.c.id < last[1])
+    async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return pagination.cut(rows, limit, _entry, lambda row: (row.at, row.id))
+    return pagination.make_page(rows, limit, _from_row, lambda row: (row.at, row.id))
 
 
-def _entry(row: Row[Any]) -> Entry:
-    return Entry(
+def _from_row(row: Row[Any]) -> AuditEntry:
+    return AuditEntry(
         id=row.id,
         tenant=row.tenant_id or "",
         at=row.at,
@@ -84,10 +86,10 @@ def _entry(row: Row[Any]) -> Entry:
         request=row.request,
         action=row.action,
         target=row.target,
-        before=_value(row.before),
-        after=_value(row.after),
+        before=_load_json(row.before),
+        after=_load_json(row.after),
     )
 
 
-def _value(text: str | None) -> Any:
+def _load_json(text: str | None) -> Any:
     return None if text is None else msgspec.json.decode(text)

@@ -11,29 +11,29 @@ from typing import Any, Literal
 
 import msgspec
 
-from vocelio.engine.diagnostics import Problem
-from vocelio.gateway.errors import Invalid
-from vocelio.gateway.model.types import Name
+from vocelio.engine.diagnostics import Diagnostic
+from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.model.types import ResourceName
 from vocelio.gateway.store.calls import analytics_queries
-from vocelio.gateway.store.calls.analytics_queries import DAY, HOUR, Key, Period
+from vocelio.gateway.store.calls.analytics_queries import DAY_MICROSECONDS, HOUR_MICROSECONDS, GroupKey, Period
 from vocelio.gateway.store.calls.history import Instant
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import calls
 
-MAX_PERIOD = 92 * DAY  # a quarter: 2,208 hours in a series
-USUAL_PERIOD = 7 * DAY
+MAX_PERIOD_MICROSECONDS = 92 * DAY_MICROSECONDS  # a quarter: 2,208 hours in a series
+DEFAULT_PERIOD_MICROSECONDS = 7 * DAY_MICROSECONDS
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AnalyticsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """From when on and before when, at most 92 days (without: the last seven); of one flow, or of all."""
 
     since: Instant | None = None
     until: Instant | None = None
     by: Literal["hour", "day"] = "day"
-    flow: Name | None = None
+    flow: ResourceName | None = None
 
 
-class Handling(msgspec.Struct, frozen=True):
+class HandlingTime(msgspec.Struct, frozen=True):
     """How long calls took, from their beginning to their end, in microseconds."""
 
     mean: int
@@ -41,7 +41,7 @@ class Handling(msgspec.Struct, frozen=True):
     p95: int
 
 
-class Latency(msgspec.Struct, frozen=True):
+class LatencyPercentiles(msgspec.Struct, frozen=True):
     """Milliseconds from the caller's falling silent to the first sound of the answer; ``count`` of them."""
 
     count: int
@@ -50,7 +50,7 @@ class Latency(msgspec.Struct, frozen=True):
     p99: int
 
 
-class Counts(msgspec.Struct, frozen=True, kw_only=True):
+class CallCounts(msgspec.Struct, frozen=True, kw_only=True):
     """``calls`` are ``refused`` (turned away before a flow began), ``live``, or ``ended``.
 
     ``completed`` are those of the ended that came to the end of their flow, by its own words or by a transfer that
@@ -73,29 +73,29 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     micro_usd: int = 0
 
 
-class Figures(Counts, frozen=True, kw_only=True):
+class CallStats(CallCounts, frozen=True, kw_only=True):
     """``completion`` and ``containment`` are shares of the ended calls, from 0 to 1; none when there are none."""
 
     outcomes: dict[str, int]
     completion: float | None
     containment: float | None
-    handling: Handling | None
-    latency: Latency | None
+    handling: HandlingTime | None
+    latency: LatencyPercentiles | None
 
 
-class FlowFigures(Figures, frozen=True, kw_only=True):
+class FlowStats(CallStats, frozen=True, kw_only=True):
     """Those of one flow; its name is empty for calls to numbers that led to none."""
 
     flow: str
 
 
-class Point(Counts, frozen=True, kw_only=True):
+class SeriesPoint(CallCounts, frozen=True, kw_only=True):
     """An hour or a day, which begins ``at``. The first and the last of a period may be cut off by it."""
 
     at: int
 
 
-class ExitTaken(msgspec.Struct, frozen=True):
+class ExitCount(msgspec.Struct, frozen=True):
     """How often calls of a flow left a node by an exit."""
 
     flow: str
@@ -110,83 +110,94 @@ class Analytics(msgspec.Struct, frozen=True, kw_only=True):
     since: int
     until: int
     by: Literal["hour", "day"]
-    overall: Figures
-    flows: list[FlowFigures]
-    series: list[Point]
-    exits: list[ExitTaken]
+    overall: CallStats
+    flows: list[FlowStats]
+    series: list[SeriesPoint]
+    exits: list[ExitCount]
 
 
-async def analysed(database: Database, tenant: str, asked: Asked, now: int) -> Analytics:
+async def get_analytics(database: Database, tenant: str, query: AnalyticsQuery, now: int) -> Analytics:
     """See the module. Raises Invalid."""
-    period = _period(tenant, asked, now)
-    unit = HOUR if asked.by == "hour" else DAY
-    async with database.reading() as connection:
-        counts = await analytics_queries.counts(connection, period, calls.c.flow_id, calls.c.outcome)
-        series = await analytics_queries.counts(connection, period, analytics_queries.bucket(unit))
-        handling = await analytics_queries.spreads(connection, analytics_queries.durations(period), 50, 95)
-        latency = await analytics_queries.spreads(connection, analytics_queries.latencies(period), 50, 95, 99)
-        exits = await connection.execute(analytics_queries.exits(period))
-        taken = sorted((ExitTaken(*row) for row in exits), key=lambda one: (-one.count, one.flow, one.node, one.exit))
+    period = _resolve_period(tenant, query, now)
+    unit = HOUR_MICROSECONDS if query.by == "hour" else DAY_MICROSECONDS
+    async with database.read() as connection:
+        counts = await analytics_queries.count_calls(connection, period, calls.c.flow_id, calls.c.outcome)
+        series = await analytics_queries.count_calls(connection, period, analytics_queries.bucket(unit))
+        handling = await analytics_queries.percentiles(connection, analytics_queries.durations_query(period), 50, 95)
+        latency = await analytics_queries.percentiles(connection, analytics_queries.latencies_query(period), 50, 95, 99)
+        exits = await connection.execute(analytics_queries.exits_query(period))
+        taken = sorted((ExitCount(*row) for row in exits), key=lambda one: (-one.count, one.flow, one.node, one.exit))
     return Analytics(
         since=period.since,
         until=period.until,
-        by=asked.by,
-        overall=Figures(**_figures(counts, handling.get(None), latency.get(None))),
-        flows=_flows(counts, handling, latency),
-        series=_series(series, period, unit),
+        by=query.by,
+        overall=CallStats(**_call_stats(counts, handling.get(None), latency.get(None))),
+        flows=_flow_stats(counts, handling, latency),
+        series=_build_series(series, period, unit),
         exits=taken,
     )
 
 
-def _period(tenant: str, asked: Asked, now: int) -> Period:
-    until = now if asked.until is None else asked.until
-    since = max(0, until - USUAL_PERIOD) if asked.since is None else asked.since
+def _resolve_period(tenant: str, query: AnalyticsQuery, now: int) -> Period:
+    until = now if query.until is None else query.until
+    since = max(0, until - DEFAULT_PERIOD_MICROSECONDS) if query.since is None else query.since
     if since >= until:
-        raise Invalid("There is no such period.", [Problem("since", "value", "a period begins before it ends")])
-    if until - since > MAX_PERIOD:
-        problem = Problem("since", "too-many", "at most 92 days can be asked for at once")
-        raise Invalid("That is too much at once.", [problem])
-    return Period(tenant, since, until, asked.flow)
+        raise UnprocessableContent(
+            "There is no such period.", [Diagnostic("since", "value", "a period begins before it ends")]
+        )
+    if until - since > MAX_PERIOD_MICROSECONDS:
+        problem = Diagnostic("since", "too-many", "at most 92 days can be asked for at once")
+        raise UnprocessableContent("That is too much at once.", [problem])
+    return Period(tenant, since, until, query.flow)
 
 
 # What is told
 
-_COUNTED = Counts.__struct_fields__
-_Counted = Mapping[Key, Mapping[str, int]]  # by flow and outcome
-_Spreads = Mapping[str | None, list[int]]
+_COUNT_FIELDS = CallCounts.__struct_fields__
+_CountsByKey = Mapping[GroupKey, Mapping[str, int]]  # by flow and outcome
+_PercentilesByFlow = Mapping[str | None, list[int]]
 
 
-def _figures(counted: _Counted, handling: list[int] | None, latency: list[int] | None) -> dict[str, Any]:
-    added = {name: sum(counts[name] for counts in counted.values()) for name in (*_COUNTED, "spent")}
+def _call_stats(
+    counts_by_key: _CountsByKey, handling_time: list[int] | None, latency: list[int] | None
+) -> dict[str, Any]:
+    added = {name: sum(counts[name] for counts in counts_by_key.values()) for name in (*_COUNT_FIELDS, "spent")}
     ended, spent = added["ended"], added.pop("spent")
     outcomes = Counter[str]()
-    for (_, outcome), counts in counted.items():
+    for (_, outcome), counts in counts_by_key.items():
         outcomes[outcome] += counts["closed"]
     return {
         **added,
         "outcomes": {outcome: number for outcome, number in sorted(outcomes.items()) if number},
         "completion": added["completed"] / ended if ended else None,
         "containment": added["contained"] / ended if ended else None,
-        "handling": Handling((2 * spent + ended) // (2 * ended), *handling[1:]) if handling and ended else None,
-        "latency": Latency(*latency) if latency else None,
+        "handling": HandlingTime((2 * spent + ended) // (2 * ended), *handling_time[1:])
+        if handling_time and ended
+        else None,
+        "latency": LatencyPercentiles(*latency) if latency else None,
     }
 
 
-def _flows(counted: _Counted, handling: _Spreads, latency: _Spreads) -> list[FlowFigures]:
+def _flow_stats(
+    counts_by_key: _CountsByKey, handling_times: _PercentilesByFlow, latencies: _PercentilesByFlow
+) -> list[FlowStats]:
     """Also those in which no call began, but one went on."""
-    mine: dict[str, dict[Key, Mapping[str, int]]] = {flow: {} for flow in latency if flow is not None}
-    for key, counts in counted.items():
+    mine: dict[str, dict[GroupKey, Mapping[str, int]]] = {flow: {} for flow in latencies if flow is not None}
+    for key, counts in counts_by_key.items():
         mine.setdefault(key[0], {})[key] = counts
     return [
-        FlowFigures(flow=flow, **_figures(theirs, handling.get(flow), latency.get(flow)))
+        FlowStats(flow=flow, **_call_stats(theirs, handling_times.get(flow), latencies.get(flow)))
         for flow, theirs in sorted(mine.items())
     ]
 
 
-def _series(counted: _Counted, period: Period, unit: int) -> list[Point]:
+def _build_series(counts_by_key: _CountsByKey, period: Period, interval_microseconds: int) -> list[SeriesPoint]:
     """Every hour or day, also those without a call."""
-    buckets = range(period.since // unit, (period.until - 1) // unit + 1)
+    buckets = range(period.since // interval_microseconds, (period.until - 1) // interval_microseconds + 1)
     return [
-        Point(at=bucket * unit, **{name: counted.get((bucket,), {}).get(name, 0) for name in _COUNTED})
+        SeriesPoint(
+            at=bucket * interval_microseconds,
+            **{name: counts_by_key.get((bucket,), {}).get(name, 0) for name in _COUNT_FIELDS},
+        )
         for bucket in buckets
     ]

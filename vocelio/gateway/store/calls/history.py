@@ -14,21 +14,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.voice import Tier
 from vocelio.gateway.errors import NotFound
-from vocelio.gateway.model.types import END, Name, PhoneNumber
-from vocelio.gateway.store.calls.interface import Segment, Tally
+from vocelio.gateway.model.types import PATTERN_END, PhoneNumber, ResourceName
+from vocelio.gateway.store.calls.interface import ProviderUsageTotals, Segment
 from vocelio.gateway.store.calls.live import current_node
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.pagination import LONGEST_CURSOR, Items
+from vocelio.gateway.store.db.pagination import MAX_CURSOR_LENGTH, Page
 from vocelio.gateway.store.db.schema import call_events, call_logs, calls, usage
 
-AT_ONCE = 5_000  # events of a timeline: 1.5 MB of JSON; an hour of talking has fewer
-SEGMENTS = 1_000  # of a bill: nobody changes the voice tier as often, but what is read has a bound
-YEAR_10000 = 253_402_300_800_000_000
+MAX_TIMELINE_EVENTS = 5_000  # events of a timeline: 1.5 MB of JSON; an hour of talking has fewer
+MAX_SEGMENTS = 1_000  # of a bill: nobody changes the voice tier as often, but what is read has a bound
+YEAR_10000_MICROSECONDS = 253_402_300_800_000_000
 
-CallId = Annotated[str, Meta(pattern=f"^[A-Za-z0-9_-]{{1,34}}{END}", description="Twilio's name of a call: CA...")]
-Instant = Annotated[int, Meta(ge=0, lt=YEAR_10000, description="whole microseconds since 1970, UTC")]
-Cursor = Annotated[str, Meta(max_length=LONGEST_CURSOR)]
+CallId = Annotated[
+    str, Meta(pattern=f"^[A-Za-z0-9_-]{{1,34}}{PATTERN_END}", description="Twilio's name of a call: CA...")
+]
+Instant = Annotated[int, Meta(ge=0, lt=YEAR_10000_MICROSECONDS, description="whole microseconds since 1970, UTC")]
+Cursor = Annotated[str, Meta(max_length=MAX_CURSOR_LENGTH)]
 Outcome = Literal[
     "completed",
     "transferred",
@@ -45,11 +47,11 @@ Outcome = Literal[
 ]
 
 
-class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CallQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which calls: those that began from ``since`` on and before ``until``, and are all of what else is given."""
 
     state: Literal["live", "ended"] | None = None
-    flow: Name | None = None
+    flow: ResourceName | None = None
     number: PhoneNumber | None = None
     caller: PhoneNumber | None = None
     outcome: Outcome | None = None
@@ -59,7 +61,7 @@ class Search(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     cursor: Cursor = ""
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
+class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One caller's visit. Instants are whole microseconds UTC.
 
     ``caller`` is empty when it was withheld. ``version`` is none, and ``flow`` may be empty, when the call was turned
@@ -85,14 +87,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
 
 
-class TimelinePage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which part of a timeline: at most ``limit`` events, from behind the cursor."""
 
-    limit: Annotated[int, Meta(ge=1, le=AT_ONCE)] = AT_ONCE
+    limit: Annotated[int, Meta(ge=1, le=MAX_TIMELINE_EVENTS)] = MAX_TIMELINE_EVENTS
     cursor: Cursor = ""
 
 
-class Happened(msgspec.Struct, frozen=True):
+class TimelineEvent(msgspec.Struct, frozen=True):
     """An event of a call: docs/events.md has the types and their data. ``seq`` counts within a generation."""
 
     generation: int
@@ -102,7 +104,7 @@ class Happened(msgspec.Struct, frozen=True):
     data: dict[str, Any]
 
 
-class Timeline(Call, frozen=True, kw_only=True):
+class CallDetail(CallSummary, frozen=True, kw_only=True):
     """A call with its bill, a segment for each voice tier in turn, and what happened, in order.
 
     ``speech`` is what each provider of speech did for it.
@@ -110,105 +112,107 @@ class Timeline(Call, frozen=True, kw_only=True):
     """
 
     segments: list[Segment]
-    speech: dict[Tier, Tally]
-    events: list[Happened]
+    speech: dict[Tier, ProviderUsageTotals]
+    events: list[TimelineEvent]
     next: str
 
 
-async def every(database: Database, tenant: str, search: Search) -> Items[Call]:
+async def list_calls(database: Database, tenant: str, query_params: CallQuery) -> Page[CallSummary]:
     """A tenant's calls, the newest first. Raises Invalid when the cursor is none of theirs."""
-    behind = pagination.after(search.cursor, int, str)
+    behind = pagination.decode_cursor(query_params.cursor, int, str)
     newest = (calls.c.started.desc(), calls.c.id.desc())
-    query = _shown().where(*_matching(tenant, search)).order_by(*newest).limit(search.limit + 1)
+    query = _select_calls().where(*_conditions(tenant, query_params)).order_by(*newest).limit(query_params.limit + 1)
     if behind:
         query = query.where(tuple_(calls.c.started, calls.c.id) < behind)
-    async with database.reading() as connection:
+    async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return pagination.cut(rows, search.limit, lambda row: Call(**_call(row)), lambda row: (row.started, row.id))
+    return pagination.make_page(
+        rows, query_params.limit, lambda row: CallSummary(**_summary_fields(row)), lambda row: (row.started, row.id)
+    )
 
 
-async def find(database: Database, tenant: str, call: str) -> Call:
+async def get_call(database: Database, tenant: str, call: str) -> CallSummary:
     """One call. Raises NotFound."""
-    async with database.reading() as connection:
-        return Call(**_call(await _row(connection, tenant, call)))
+    async with database.read() as connection:
+        return CallSummary(**_summary_fields(await _get_row(connection, tenant, call)))
 
 
-async def timeline(database: Database, tenant: str, call: str, page: TimelinePage) -> Timeline:
+async def get_call_detail(database: Database, tenant: str, call: str, query_params: TimelineQuery) -> CallDetail:
     """One call with what happened in it. Raises NotFound, and Invalid when the cursor is none."""
-    behind = pagination.after(page.cursor, int, int)
-    async with database.reading() as connection:
-        row = await _row(connection, tenant, call)
-        segments = await _segments(connection, tenant, call)
-        rows = await _events(connection, tenant, call, behind, page.limit + 1)
-    happened = pagination.cut(rows, page.limit, _happened, lambda row: (row.generation, row.seq))
-    call_facts = _call(row)
+    behind = pagination.decode_cursor(query_params.cursor, int, int)
+    async with database.read() as connection:
+        row = await _get_row(connection, tenant, call)
+        segments = await _list_segments(connection, tenant, call)
+        rows = await _list_events(connection, tenant, call, behind, query_params.limit + 1)
+    happened = pagination.make_page(rows, query_params.limit, _event_from_row, lambda row: (row.generation, row.seq))
+    call_facts = _summary_fields(row)
     if segments:  # a live call's may have been saved again since: what is shown must add up
         billed = sum(segment.billed for segment in segments)
         call_facts |= {"billed": billed, "seconds": billed / 1e6, "micro_usd": sum(part.micro_usd for part in segments)}
-    speech = msgspec.json.decode(row.speech or "{}", type=dict[Tier, Tally])
-    return Timeline(**call_facts, segments=segments, speech=speech, events=happened.items, next=happened.next)
+    speech = msgspec.json.decode(row.speech or "{}", type=dict[Tier, ProviderUsageTotals])
+    return CallDetail(**call_facts, segments=segments, speech=speech, events=happened.items, next=happened.next)
 
 
-async def log(database: Database, tenant: str, call: str) -> bytes:
+async def get_call_log(database: Database, tenant: str, call: str) -> bytes:
     """What ``vocelio replay`` reads: JSON lines. Raises NotFound, also when the call has not ended yet."""
     order = (call_logs.c.generation, call_logs.c.revision)
     query = select(call_logs.c.log).where(call_logs.c.tenant_id == tenant, call_logs.c.call_id == call)
-    async with database.reading() as connection:
-        ended = (await _row(connection, tenant, call)).ended is not None
+    async with database.read() as connection:
+        ended = (await _get_row(connection, tenant, call)).ended is not None
         pieces = (await connection.scalars(query.order_by(*order))).all() if ended else []
     if not pieces:
         raise NotFound
     return await asyncio.to_thread(lambda: b"".join(map(zlib.decompress, pieces)))  # a long call's has 4 MB
 
 
-def _shown() -> Select[Any]:
+def _select_calls() -> Select[Any]:
     """Rows of calls, with the node that a live one is at: of others nobody looks for it."""
     node = case((calls.c.ended.is_(None), func.coalesce(current_node(), "")), else_="")
     return select(calls, node.label("node"))
 
 
-def _matching(tenant: str, search: Search) -> list[ColumnElement[bool]]:
+def _conditions(tenant: str, query_params: CallQuery) -> list[ColumnElement[bool]]:
     wanted = {
-        calls.c.flow_id: search.flow,
-        calls.c.number: search.number,
-        calls.c.caller: search.caller,
-        calls.c.outcome: search.outcome,
+        calls.c.flow_id: query_params.flow,
+        calls.c.number: query_params.number,
+        calls.c.caller: query_params.caller,
+        calls.c.outcome: query_params.outcome,
     }
     found = [calls.c.tenant_id == tenant, *(column == value for column, value in wanted.items() if value is not None)]
-    if search.since is not None:
-        found.append(calls.c.started >= search.since)
-    if search.until is not None:
-        found.append(calls.c.started < search.until)
-    if search.state is not None:
-        found.append(calls.c.ended.is_(None) if search.state == "live" else calls.c.ended.is_not(None))
+    if query_params.since is not None:
+        found.append(calls.c.started >= query_params.since)
+    if query_params.until is not None:
+        found.append(calls.c.started < query_params.until)
+    if query_params.state is not None:
+        found.append(calls.c.ended.is_(None) if query_params.state == "live" else calls.c.ended.is_not(None))
     return found
 
 
-async def _row(connection: AsyncConnection, tenant: str, call: str) -> Row[Any]:
-    found = await connection.execute(_shown().where(calls.c.tenant_id == tenant, calls.c.id == call))
+async def _get_row(connection: AsyncConnection, tenant: str, call: str) -> Row[Any]:
+    found = await connection.execute(_select_calls().where(calls.c.tenant_id == tenant, calls.c.id == call))
     row: Row[Any] | None = found.first()
     if row is None:
         raise NotFound
     return row
 
 
-async def _segments(connection: AsyncConnection, tenant: str, call: str) -> list[Segment]:
+async def _list_segments(connection: AsyncConnection, tenant: str, call: str) -> list[Segment]:
     query = select(usage).where(usage.c.tenant_id == tenant, usage.c.call_id == call)
-    rows = await connection.execute(query.order_by(usage.c.segment).limit(SEGMENTS))
+    rows = await connection.execute(query.order_by(usage.c.segment).limit(MAX_SEGMENTS))
     return [Segment(row.tier, row.billed, row.rate, row.micro_usd) for row in rows]
 
 
-async def _events(
-    connection: AsyncConnection, tenant: str, call: str, behind: tuple[Any, ...] | None, limit: int
+async def _list_events(
+    connection: AsyncConnection, tenant: str, call: str, after: tuple[Any, ...] | None, limit: int
 ) -> list[Row[Any]]:
     order = (call_events.c.generation, call_events.c.seq)
     query = select(call_events).where(call_events.c.tenant_id == tenant, call_events.c.call_id == call)
-    if behind:
-        query = query.where(tuple_(*order) > tuple_(*(literal(part, BigInteger) for part in behind)))
+    if after:
+        query = query.where(tuple_(*order) > tuple_(*(literal(part, BigInteger) for part in after)))
     return list(await connection.execute(query.order_by(*order).limit(limit)))
 
 
-def _call(row: Row[Any]) -> dict[str, Any]:
+def _summary_fields(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": row.id,
         "number": row.number,
@@ -228,5 +232,5 @@ def _call(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _happened(row: Row[Any]) -> Happened:
-    return Happened(row.generation, row.seq, row.type, row.at, msgspec.json.decode(row.data))
+def _event_from_row(row: Row[Any]) -> TimelineEvent:
+    return TimelineEvent(row.generation, row.seq, row.type, row.at, msgspec.json.decode(row.data))

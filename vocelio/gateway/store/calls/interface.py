@@ -14,7 +14,7 @@ from vocelio.engine.voice import Tier
 from vocelio.gateway.events import Event
 
 
-def nothing() -> None:
+def noop() -> None:
     """For those who need not know when."""
 
 
@@ -27,7 +27,7 @@ class Segment(msgspec.Struct, frozen=True):
     micro_usd: int
 
 
-class Tally(msgspec.Struct):
+class ProviderUsageTotals(msgspec.Struct):
     """What one provider of speech did for a call.
 
     ``characters`` were to be spoken, ``recognised_ms`` of sound were sent to be recognised. ``first_byte_ms`` is the
@@ -47,13 +47,13 @@ class Tally(msgspec.Struct):
     failures: int = 0
 
 
-Told = Literal["", "hung_up", "broken", "given_up"]
+StatusReport = Literal["", "hung_up", "broken", "given_up"]
 """What is known of a call's end without its stream: Twilio says that it is over, or that its stream broke off; or
 Twilio was told to go elsewhere with it.
 """
 
 
-class SavedCall(msgspec.Struct, frozen=True, kw_only=True):
+class StoredCall(msgspec.Struct, frozen=True, kw_only=True):
     """A call as it is kept. Instants are whole microseconds UTC, ``ended`` 0 while it goes on.
 
     ``generation`` and ``revision`` order what was saved of a call: a later one takes the place of an earlier.
@@ -64,52 +64,52 @@ class SavedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant: str
     id: str
-    account: str
+    account_sid: str
     number: str
     caller: str
     flow: str
     version: int
     revision: int
     generation: int
-    started: int
-    ended: int = 0
+    started_at: int
+    ended_at: int = 0
     outcome: str = ""
     disposition: str = ""
     department: str = ""
     segments: tuple[Segment, ...] = ()
-    speech: dict[Tier, Tally] = {}
-    state: dict[str, Any] | None = None
+    provider_usage: dict[Tier, ProviderUsageTotals] = {}
+    resume_state: dict[str, Any] | None = None
     log: bytes = b""
-    due: int = 0
-    told: Told = ""
-    sequence: int = 0
+    due_at: int = 0
+    status_report: StatusReport = ""
+    last_event_seq: int = 0
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether nothing of it can go on: a call that was lost still can."""
-        return bool(self.ended) and self.outcome != "lost"
+        return bool(self.ended_at) and self.outcome != "lost"
 
     @property
-    def turned_away(self) -> bool:
+    def is_rejected(self) -> bool:
         """Whether it never came to a flow."""
-        return bool(self.ended) and not self.version and not self.generation
+        return bool(self.ended_at) and not self.version and not self.generation
 
     @property
-    def billed(self) -> int:
+    def billed_microseconds(self) -> int:
         """Microseconds."""
         return sum(segment.billed for segment in self.segments)
 
     @property
-    def micro_usd(self) -> int:
+    def cost_micro_usd(self) -> int:
         """What it costs the client so far."""
         return sum(segment.micro_usd for segment in self.segments)
 
 
-class Journal(Protocol):
+class CallStore(Protocol):
     """Where calls are kept. What waits raises StoreUnavailable, in bounded time."""
 
     def save(
-        self, call: SavedCall, committed: Callable[[], None] = nothing, overtaken: Callable[[], None] = nothing
+        self, call: StoredCall, on_committed: Callable[[], None] = noop, on_superseded: Callable[[], None] = noop
     ) -> None:
         """Keep the call as it is now.
 
@@ -117,36 +117,40 @@ class Journal(Protocol):
         neither, if it is never known.
         """
 
-    def tell(self, event: Event, flow: str) -> None:
+    def append_event(self, event: Event, flow: str) -> None:
         """Keep an event of a call of that flow, which was saved before: its timeline."""
 
-    async def find(self, call: str, account: str) -> SavedCall | None:
+    async def find(self, call: str, account_sid: str) -> StoredCall | None:
         """The account's call, as it was saved last by anybody."""
         ...
 
-    async def take_over(self, tenant: str, call: str, account: str, generation: int, due: int) -> SavedCall | None:
+    async def take_over(
+        self, tenant: str, call: str, account_sid: str, generation: int, due_at: int
+    ) -> StoredCall | None:
         """Raise the call's generation by one, if it is that and the call is not over: whoever gets it owns the call."""
         ...
 
-    async def claim(self, kept: SavedCall) -> bool:
+    async def claim(self, stored: StoredCall) -> bool:
         """Raise a call's revision by one, if it is as it was ``kept`` and is not over: one of several gets it."""
         ...
 
-    async def finish(self, kept: SavedCall, ended: int, outcome: str) -> SavedCall | None:
+    async def close(self, stored: StoredCall, ended_at: int, outcome: str) -> StoredCall | None:
         """End a call as it was ``kept``, and give it with its segments; None if somebody has changed it since."""
         ...
 
-    async def hear(self, account: str, call: str, told: Told, due: int, generation: int | None = None) -> None:
+    async def record_status(
+        self, account_sid: str, call: str, status: StatusReport, due_at: int, generation: int | None = None
+    ) -> None:
         """Twilio tells of a call's end (of that ``generation`` only, if it is given): by ``due`` it is over."""
 
-    async def overdue(self, now: int, limit: int) -> Sequence[SavedCall]:
+    async def find_expired(self, now: int, limit: int) -> Sequence[StoredCall]:
         """Calls of which nothing was heard in time."""
         ...
 
-    async def forget(self, before: int) -> None:
+    async def purge_state(self, before: int) -> None:
         """Remove the states of calls that were lost ``before`` that instant: nobody comes back for them."""
 
-    async def count(self, tenant: str) -> int:
+    async def count_live(self, tenant: str) -> int:
         """How many of the tenant's calls have not ended."""
         ...
 

@@ -13,12 +13,12 @@ from sqlalchemy import ColumnElement, Row, ScalarSelect, Select, func, select, t
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import call_events, calls
 
-PAGE = 200  # rows of a query: what is made of them takes some milliseconds, and then calls have their turn
+PAGE_SIZE = 200  # rows of a query: what is made of them takes some milliseconds, and then calls have their turn
 MAX_COUNTS = 1_000  # names of each kind, those with the most calls
-MAX_LIVE = 20_000  # calls of one picture; of more, the rest comes with its events only
-MAX_RECENT = 5_000  # calls that have ended of late, the newest
+MAX_LIVE_CALLS = 20_000  # calls of one picture; of more, the rest comes with its events only
+MAX_RECENT_CALLS = 5_000  # calls that have ended of late, the newest
 
-_SHOWN: Sequence[ColumnElement[Any]] = (
+_COLUMNS: Sequence[ColumnElement[Any]] = (
     calls.c.tenant_id,
     calls.c.id,
     calls.c.number,
@@ -39,7 +39,7 @@ CallKey = tuple[str, str]
 """Tenant and call."""
 
 
-class KeptCall(msgspec.Struct, frozen=True, kw_only=True):
+class LiveCallRow(msgspec.Struct, frozen=True, kw_only=True):
     """A call as it is kept. Instants are microseconds UTC; ``seq`` is that of the newest event of ``generation``."""
 
     tenant: str
@@ -65,89 +65,91 @@ class KeptCall(msgspec.Struct, frozen=True, kw_only=True):
         return self.tenant, self.call
 
 
-def _mine() -> ColumnElement[bool]:
+def _is_event_of_call() -> ColumnElement[bool]:
     return (call_events.c.tenant_id == calls.c.tenant_id) & (call_events.c.call_id == calls.c.id)
 
 
 def current_node() -> ScalarSelect[Any]:
     """Of a row of ``calls``: the node that the flow entered last."""
-    entered = select(call_events.c.node).where(_mine(), call_events.c.type == "node.entered")
+    entered = select(call_events.c.node).where(_is_event_of_call(), call_events.c.type == "node.entered")
     newest = entered.order_by(call_events.c.generation.desc(), call_events.c.seq.desc()).limit(1)
     return newest.correlate(calls).scalar_subquery()
 
 
-def _newest_event() -> ScalarSelect[Any]:
-    newest = select(func.max(call_events.c.seq)).where(_mine(), call_events.c.generation == calls.c.generation)
+def _last_event_seq() -> ScalarSelect[Any]:
+    newest = select(func.max(call_events.c.seq)).where(
+        _is_event_of_call(), call_events.c.generation == calls.c.generation
+    )
     return newest.correlate(calls).scalar_subquery()
 
 
-def _whole() -> Select[Any]:
+def _select_calls() -> Select[Any]:
     """No column besides those that are shown: a live call's state has kilobytes, and is of no use here."""
-    seq, node = func.coalesce(_newest_event(), 0), func.coalesce(current_node(), "")
-    return select(*_SHOWN).add_columns(seq.label("seq"), node.label("node"))
+    seq, node = func.coalesce(_last_event_seq(), 0), func.coalesce(current_node(), "")
+    return select(*_COLUMNS).add_columns(seq.label("seq"), node.label("node"))
 
 
-async def live(database: Database, tenants: Collection[str] | None) -> list[KeptCall]:
+async def list_live(database: Database, tenants: Collection[str] | None) -> list[LiveCallRow]:
     """The calls of those tenants that go on, or everybody's. Raises StoreUnavailable."""
     order = tuple_(calls.c.tenant_id, calls.c.id)
-    query = _whole().where(calls.c.ended.is_(None)).order_by(calls.c.tenant_id, calls.c.id).limit(PAGE)
+    query = _select_calls().where(calls.c.ended.is_(None)).order_by(calls.c.tenant_id, calls.c.id).limit(PAGE_SIZE)
     if tenants is not None:
         query = query.where(calls.c.tenant_id.in_(tenants))
-    found: list[KeptCall] = []
-    async with database.reading() as connection:
-        while len(found) < MAX_LIVE:
+    found: list[LiveCallRow] = []
+    async with database.read() as connection:
+        while len(found) < MAX_LIVE_CALLS:
             page = query.where(order > found[-1].key) if found else query
             rows = (await connection.execute(page)).all()
-            found += map(_kept, rows)
-            if len(rows) < PAGE:
+            found += map(_from_row, rows)
+            if len(rows) < PAGE_SIZE:
                 break
     return found
 
 
-async def recent(database: Database, tenants: Collection[str] | None, since: int) -> list[KeptCall]:
+async def list_recently_ended(database: Database, tenants: Collection[str] | None, since: int) -> list[LiveCallRow]:
     """Their calls that have ended ``since`` that instant (microseconds UTC), the newest. Raises StoreUnavailable."""
     query = select(calls.c.tenant_id, calls.c.id).where(calls.c.ended >= since).order_by(calls.c.ended.desc())
     if tenants is not None:
         query = query.where(calls.c.tenant_id.in_(tenants))
-    async with database.reading() as connection:
-        keys = (await connection.execute(query.limit(MAX_RECENT))).all()
-    return await these(database, [(row.tenant_id, row.id) for row in keys])
+    async with database.read() as connection:
+        keys = (await connection.execute(query.limit(MAX_RECENT_CALLS))).all()
+    return await get_many(database, [(row.tenant_id, row.id) for row in keys])
 
 
-async def these(database: Database, keys: Sequence[CallKey]) -> list[KeptCall]:
+async def get_many(database: Database, keys: Sequence[CallKey]) -> list[LiveCallRow]:
     """Those calls, as far as there are such. Raises StoreUnavailable."""
-    found: list[KeptCall] = []
-    async with database.reading() as connection:
-        for place in range(0, len(keys), PAGE):
-            query = _whole().where(tuple_(calls.c.tenant_id, calls.c.id).in_(keys[place : place + PAGE]))
-            found += map(_kept, (await connection.execute(query)).all())
+    found: list[LiveCallRow] = []
+    async with database.read() as connection:
+        for place in range(0, len(keys), PAGE_SIZE):
+            query = _select_calls().where(tuple_(calls.c.tenant_id, calls.c.id).in_(keys[place : place + PAGE_SIZE]))
+            found += map(_from_row, (await connection.execute(query)).all())
     return found
 
 
-class Count(msgspec.Struct, frozen=True):
+class CallCount(msgspec.Struct, frozen=True):
     """So many calls by that name."""
 
     name: str
     calls: int
 
 
-async def count(database: Database, tenant: str) -> dict[str, list[Count]]:
+async def count_live(database: Database, tenant: str) -> dict[str, list[CallCount]]:
     """How many calls go on of the tenant, or of everybody: by ``tenant``, ``flow`` and ``number``, the most first."""
     kinds = {"tenant": calls.c.tenant_id, "flow": calls.c.flow_id, "number": calls.c.number}
     made = {}
-    async with database.reading() as connection:
+    async with database.read() as connection:
         for kind, column in kinds.items():
             names = (column,) if kind != "flow" or tenant else (calls.c.tenant_id, column)  # two may have one name
             query = select(*names, func.count().label("calls")).where(calls.c.ended.is_(None)).group_by(*names)
             if tenant:
                 query = query.where(calls.c.tenant_id == tenant)
             rows = (await connection.execute(query.order_by(func.count().desc(), *names).limit(MAX_COUNTS))).all()
-            made[kind] = [Count("/".join(row[:-1]), row.calls) for row in rows]
+            made[kind] = [CallCount("/".join(row[:-1]), row.calls) for row in rows]
     return made
 
 
-def _kept(row: Row[Any]) -> KeptCall:
-    return KeptCall(
+def _from_row(row: Row[Any]) -> LiveCallRow:
+    return LiveCallRow(
         tenant=row.tenant_id,
         call=row.id,
         number=row.number,

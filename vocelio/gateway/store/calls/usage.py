@@ -19,50 +19,54 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, cast, func, literal_column, select
 
-from vocelio.engine.call_info import E164
-from vocelio.engine.diagnostics import Problem
-from vocelio.gateway.errors import Invalid
-from vocelio.gateway.model.types import END
+from vocelio.engine.call_info import E164_PATTERN
+from vocelio.engine.diagnostics import Diagnostic
+from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.model.types import PATTERN_END
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import usage
 
 MAX_DAYS = 366
 MAX_ROWS = 50_000  # 10 MB of JSON: every tenant of a large site by tier; by number and day it is a shorter period
-DAY = (
+DAY_MICROSECONDS = (
     86_400_000_000  # microseconds; in SQL as it stands, since PostgreSQL takes two parameters for two different things
 )
-EPOCH = date(1970, 1, 1).toordinal()
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # OWASP's list
+EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+CSV_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")  # OWASP's list
 
-_KEYS: dict[str, ColumnElement[Any]] = {
+_GROUP_COLUMNS: dict[str, ColumnElement[Any]] = {
     "tenant": usage.c.tenant_id,
     "flow": usage.c.flow_id,
     "number": usage.c.number,
     "tier": usage.c.tier,
-    "day": usage.c.at // literal_column(str(DAY), BigInteger),
+    "day": usage.c.at // literal_column(str(DAY_MICROSECONDS), BigInteger),
 }
-_KEY = f"({'|'.join(_KEYS)})"
-_SUMS = ("calls", "billed", "seconds", "micro_usd")
+_GROUP_KEY_PATTERN = f"({'|'.join(_GROUP_COLUMNS)})"
+_TOTAL_FIELDS = ("calls", "billed", "seconds", "micro_usd")
 
-By = Annotated[
-    str, Meta(pattern=f"^{_KEY}(,{_KEY}){{0,4}}{END}", description="tenant, flow, number, tier, day: day,tier")
+GroupBy = Annotated[
+    str,
+    Meta(
+        pattern=f"^{_GROUP_KEY_PATTERN}(,{_GROUP_KEY_PATTERN}){{0,4}}{PATTERN_END}",
+        description="tenant, flow, number, tier, day: day,tier",
+    ),
 ]
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A row for each what; from which day to which, both included (UTC). Without days: the month so far.
 
     ``format`` comes before what the request accepts.
     """
 
-    by: By = "day"
+    by: GroupBy = "day"
     since: date | None = None
     until: date | None = None
     format: Literal["json", "csv"] | None = None
 
 
-class Sum(msgspec.Struct, frozen=True, kw_only=True):
+class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
     """``billed`` is in microseconds, ``seconds`` the same in seconds."""
 
     calls: int
@@ -71,7 +75,7 @@ class Sum(msgspec.Struct, frozen=True, kw_only=True):
     micro_usd: int
 
 
-class UsageRow(Sum, frozen=True, kw_only=True):
+class UsageRow(UsageTotals, frozen=True, kw_only=True):
     """A sum, and of what: the keys that were asked for."""
 
     tenant: str | UnsetType = UNSET
@@ -81,98 +85,106 @@ class UsageRow(Sum, frozen=True, kw_only=True):
     day: date | UnsetType = UNSET
 
 
-class Usage(msgspec.Struct, frozen=True):
+class UsageReport(msgspec.Struct, frozen=True):
     """Rows in the order of their keys, ``by``; ``total`` counts each call once."""
 
     since: date
     until: date
     by: list[str]
     rows: list[UsageRow]
-    total: Sum
+    total: UsageTotals
 
 
-async def used(database: Database, actor: Actor, asked: Asked) -> Usage:
+async def query_usage(database: Database, actor: Actor, params: UsageQuery) -> UsageReport:
     """A tenant's usage; of all tenants when a platform key names none. Raises Invalid."""
-    since, until = _days(asked, actor.at)
-    by = [key for key in _KEYS if key in asked.by.split(",")]
-    where = [usage.c.at >= _instant(since), usage.c.at < _instant(until) + DAY]
+    since, until = _date_range(params, actor.now)
+    by = [key for key in _GROUP_COLUMNS if key in params.by.split(",")]
+    where = [usage.c.at >= _to_microseconds(since), usage.c.at < _to_microseconds(until) + DAY_MICROSECONDS]
     if actor.tenant or actor.role != "platform":
         where.append(usage.c.tenant_id == actor.tenant)
-    async with database.reading() as connection:
-        found = (await connection.execute(_query(by, where))).all()
+    async with database.read() as connection:
+        found = (await connection.execute(_usage_query(by, where))).all()
     if len(found) > MAX_ROWS:
-        problem = Problem("by", "too-many", f"more than {MAX_ROWS} rows: ask for fewer days, or by less")
-        raise Invalid("That is too much at once.", [problem])
-    return Usage(
-        since, until, by, sorted((_row(row, by) for row in found), key=lambda row: _keys(row, by)), _total(found)
+        problem = Diagnostic("by", "too-many", f"more than {MAX_ROWS} rows: ask for fewer days, or by less")
+        raise UnprocessableContent("That is too much at once.", [problem])
+    return UsageReport(
+        since,
+        until,
+        by,
+        sorted((_from_row(row, by) for row in found), key=lambda row: _group_values(row, by)),
+        _grand_total(found),
     )
 
 
-def to_csv(told: Usage) -> bytes:
+def to_csv(report: UsageReport) -> bytes:
     """The rows, without the total: whoever adds them up must not count everything twice."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow([*told.by, *_SUMS])
-    for row in told.rows:
+    writer.writerow([*report.by, *_TOTAL_FIELDS])
+    for row in report.rows:
         seconds = f"{row.billed // 1_000_000}.{row.billed % 1_000_000:06}"
-        writer.writerow([*map(_harmless, _keys(row, told.by)), row.calls, row.billed, seconds, row.micro_usd])
+        writer.writerow(
+            [*map(_escape_csv_formula, _group_values(row, report.by)), row.calls, row.billed, seconds, row.micro_usd]
+        )
     return text.getvalue().encode()
 
 
-def _query(by: Sequence[str], where: Sequence[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
+def _usage_query(group_by: Sequence[str], where: Sequence[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
     """One statement, so that rows and total are of one moment: a row for each call and key, then one for each key."""
-    keys = [_KEYS[key].label(key) for key in by]
+    keys = [_GROUP_COLUMNS[key].label(key) for key in group_by]
     whose = [usage.c.tenant_id.label("of_tenant"), usage.c.call_id.label("of_call")]
-    sums = [_sum(usage.c.billed).label("billed"), _sum(usage.c.micro_usd).label("micro_usd")]
-    grouped = [*(_KEYS[key] for key in by), usage.c.tenant_id, usage.c.call_id]
+    sums = [_bigint_sum(usage.c.billed).label("billed"), _bigint_sum(usage.c.micro_usd).label("micro_usd")]
+    grouped = [*(_GROUP_COLUMNS[key] for key in group_by), usage.c.tenant_id, usage.c.call_id]
     parts = select(*keys, *whose, *sums).where(*where).group_by(*grouped).cte("parts")
     each = select(parts.c.of_tenant, parts.c.of_call).distinct().subquery()
     every = select(func.count()).select_from(each).scalar_subquery().label("every")
-    columns = [parts.c[key] for key in by]
-    totals = [_sum(parts.c.billed).label("billed"), _sum(parts.c.micro_usd).label("micro_usd")]
+    columns = [parts.c[key] for key in group_by]
+    totals = [_bigint_sum(parts.c.billed).label("billed"), _bigint_sum(parts.c.micro_usd).label("micro_usd")]
     query = select(*columns, func.count().label("calls"), *totals, every)
     return query.select_from(parts).group_by(*columns).limit(MAX_ROWS + 1)
 
 
-def _sum(column: ColumnElement[int]) -> ColumnElement[int]:
+def _bigint_sum(column: ColumnElement[int]) -> ColumnElement[int]:
     """PostgreSQL's sum of whole numbers is a decimal."""
     return cast(func.sum(column), BigInteger)
 
 
-def _row(row: Row[Any], by: Sequence[str]) -> UsageRow:
-    keys = {key: getattr(row, key) for key in by}
+def _from_row(row: Row[Any], group_by: Sequence[str]) -> UsageRow:
+    keys = {key: getattr(row, key) for key in group_by}
     if "day" in keys:
-        keys["day"] = date.fromordinal(EPOCH + keys["day"])
+        keys["day"] = date.fromordinal(EPOCH_ORDINAL + keys["day"])
     return UsageRow(**keys, calls=row.calls, billed=row.billed, seconds=row.billed / 1e6, micro_usd=row.micro_usd)
 
 
-def _keys(row: UsageRow, by: Sequence[str]) -> list[Any]:
-    return [getattr(row, key) for key in by]
+def _group_values(row: UsageRow, group_by: Sequence[str]) -> list[Any]:
+    return [getattr(row, key) for key in group_by]
 
 
-def _total(found: Sequence[Row[Any]]) -> Sum:
-    billed = sum(row.billed for row in found)
-    calls = found[0].every if found else 0
-    return Sum(calls=calls, billed=billed, seconds=billed / 1e6, micro_usd=sum(row.micro_usd for row in found))
+def _grand_total(rows: Sequence[Row[Any]]) -> UsageTotals:
+    billed = sum(row.billed for row in rows)
+    calls = rows[0].every if rows else 0
+    return UsageTotals(calls=calls, billed=billed, seconds=billed / 1e6, micro_usd=sum(row.micro_usd for row in rows))
 
 
-def _harmless(value: object) -> str:
+def _escape_csv_formula(value: object) -> str:
     text = str(value)
-    if text.startswith(FORMULA) and not E164.fullmatch(text):
+    if text.startswith(CSV_FORMULA_PREFIXES) and not E164_PATTERN.fullmatch(text):
         return f"'{text}"
     return text
 
 
-def _days(asked: Asked, now: int) -> tuple[date, date]:
-    until = asked.until or datetime.fromtimestamp(now // 1_000_000, UTC).date()
-    since = asked.since or until.replace(day=1)
+def _date_range(params: UsageQuery, now: int) -> tuple[date, date]:
+    until = params.until or datetime.fromtimestamp(now // 1_000_000, UTC).date()
+    since = params.since or until.replace(day=1)
     if since > until:
-        raise Invalid("There are no such days.", [Problem("since", "value", f"{since} is after {until}")])
+        raise UnprocessableContent(
+            "There are no such days.", [Diagnostic("since", "value", f"{since} is after {until}")]
+        )
     if until - since >= timedelta(MAX_DAYS):
-        problem = Problem("since", "too-many", f"at most {MAX_DAYS} days can be asked for at once")
-        raise Invalid("That is too much at once.", [problem])
+        problem = Diagnostic("since", "too-many", f"at most {MAX_DAYS} days can be asked for at once")
+        raise UnprocessableContent("That is too much at once.", [problem])
     return since, until
 
 
-def _instant(day: date) -> int:
-    return (day.toordinal() - EPOCH) * DAY
+def _to_microseconds(day: date) -> int:
+    return (day.toordinal() - EPOCH_ORDINAL) * DAY_MICROSECONDS

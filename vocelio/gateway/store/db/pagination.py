@@ -13,45 +13,47 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
-from vocelio.engine.diagnostics import Problem
-from vocelio.gateway.errors import Invalid
+from vocelio.engine.diagnostics import Diagnostic
+from vocelio.gateway.errors import UnprocessableContent
 
-R = TypeVar("R")
-T = TypeVar("T")
+RowT = TypeVar("RowT")
+ItemT = TypeVar("ItemT")
 
-LONGEST_CURSOR = 500  # characters: two names and an instant have 200
+MAX_CURSOR_LENGTH = 500  # characters: two names and an instant have 200
 
-_PARTS: dict[type, Any] = {
+_KEY_TYPES: dict[type, Any] = {
     int: Annotated[int, Meta(ge=0, le=2**63 - 1)],
     str: Annotated[str, Meta(pattern=r"^[^\x00]*$")],
 }
 
 
-class Items(msgspec.Struct, Generic[T], frozen=True):
+class Page(msgspec.Struct, Generic[ItemT], frozen=True):
     """One page. ``next`` is the cursor of the page behind it; empty when there is none."""
 
-    items: list[T]
+    items: list[ItemT]
     next: str = ""
 
 
-def after(cursor: str, *kinds: type) -> tuple[Any, ...] | None:
+def decode_cursor(cursor: str, *key_types: type) -> tuple[Any, ...] | None:
     """The key of the row that the page begins behind, None at the beginning. Raises Invalid."""
     if not cursor:
         return None
     try:
-        key = urlsafe_b64decode(cursor[:LONGEST_CURSOR] + "==")
+        key = urlsafe_b64decode(cursor[:MAX_CURSOR_LENGTH] + "==")
         raw = msgspec.json.decode(key, type=list[Any])
-        return tuple(msgspec.convert(part, _PARTS[kind]) for part, kind in zip(raw, kinds, strict=True))
+        return tuple(msgspec.convert(part, _KEY_TYPES[kind]) for part, kind in zip(raw, key_types, strict=True))
     except (ValueError, msgspec.DecodeError):
-        problem = Problem("cursor", "value", "a cursor is what the page before gave as `next`")
-        raise Invalid("The cursor is none of this list.", [problem]) from None
+        problem = Diagnostic("cursor", "value", "a cursor is what the page before gave as `next`")
+        raise UnprocessableContent("The cursor is none of this list.", [problem]) from None
 
 
-def cut(rows: Sequence[R], limit: int, shape: Callable[[R], T], key: Callable[[R], Sequence[Any]]) -> Items[T]:
+def make_page(
+    rows: Sequence[RowT], limit: int, from_row: Callable[[RowT], ItemT], sort_key: Callable[[RowT], Sequence[Any]]
+) -> Page[ItemT]:
     """A page of at most ``limit`` rows; that there is one row more says that there is another page."""
     more = len(rows) > limit
-    return Items([shape(row) for row in rows[:limit]], _cursor(key(rows[limit - 1])) if more else "")
+    return Page([from_row(row) for row in rows[:limit]], _encode_cursor(sort_key(rows[limit - 1])) if more else "")
 
 
-def _cursor(key: Sequence[Any]) -> str:
+def _encode_cursor(key: Sequence[Any]) -> str:
     return urlsafe_b64encode(msgspec.json.encode(tuple(key))).decode().rstrip("=")

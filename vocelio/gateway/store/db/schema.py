@@ -32,15 +32,15 @@ metadata = MetaData(
 )
 
 
-def _tenant() -> Column[str]:
+def _tenant_column() -> Column[str]:
     return Column("tenant_id", String(40), ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True)
 
 
-def _of_flow() -> ForeignKeyConstraint:
+def _flow_reference() -> ForeignKeyConstraint:
     return ForeignKeyConstraint(["tenant_id", "flow_id"], ["flows.tenant_id", "flows.id"])
 
 
-def _at(name: str, *, optional: bool = False) -> Column[int]:
+def _instant(name: str, *, optional: bool = False) -> Column[int]:
     return Column(name, BigInteger, nullable=optional)
 
 
@@ -54,10 +54,10 @@ tenants = Table(
     Column("auth_token", Text),  # encrypted
     Column("revision", Integer, nullable=False),  # raised by every change that a call must notice
     Column("suspended", Boolean, nullable=False),
-    _at("created"),
+    _instant("created"),
 )
 
-keys = Table(
+api_keys = Table(
     "keys",
     metadata,
     Column("id", String(24), primary_key=True),
@@ -66,30 +66,30 @@ keys = Table(
     Column("label", String(200), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("created_by", String(24), nullable=False),
-    _at("created"),
-    _at("expires", optional=True),
-    _at("last_used", optional=True),
-    _at("revoked", optional=True),
+    _instant("created"),
+    _instant("expires", optional=True),
+    _instant("last_used", optional=True),
+    _instant("revoked", optional=True),
 )
 
 flows = Table(
     "flows",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("id", String(64), primary_key=True),
     Column("name", String(200), nullable=False),
     Column("draft", LargeBinary, nullable=False),  # as the designer sent it
     Column("revision", Integer, nullable=False),  # of the draft: its ETag
     Column("active", Integer),  # the version that new calls get
     Column("pause", Text),  # JSON: how, when it is paused
-    _at("created"),
-    _at("changed"),
+    _instant("created"),
+    _instant("changed"),
 )
 
 flow_versions = Table(
     "flow_versions",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("flow_id", String(64), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("content", String(16), nullable=False),  # the engine's id, which checkpoints and logs name
@@ -98,39 +98,39 @@ flow_versions = Table(
     Column("voice", Text, nullable=False),  # JSON: the flow's own, whole
     Column("note", String(1000), nullable=False),
     Column("promoted_by", String(24), nullable=False),
-    _at("promoted"),
-    _of_flow(),
+    _instant("promoted"),
+    _flow_reference(),
 )
 
 numbers = Table(
     "numbers",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("number", String(16), primary_key=True),
     Column("flow_id", String(64)),
     Column("fallback", String(16)),
     Column("label", String(200), nullable=False),
-    _at("created"),
+    _instant("created"),
     UniqueConstraint("number"),  # of all tenants: a telephone number has one owner
-    _of_flow(),
+    _flow_reference(),
     Index(None, "tenant_id", "flow_id"),
 )
 
-assignments = Table(
+number_assignments = Table(
     "assignments",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("number", String(16), primary_key=True),
     Column("place", Integer, primary_key=True, autoincrement=False),  # counts from 1
     Column("flow_id", String(64)),  # none: unassigned
     Column("by", String(24), nullable=False),
-    _at("at"),
+    _instant("at"),
 )
 
-registrations = Table(
+number_provisioning = Table(
     "registrations",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("number", String(16), primary_key=True),  # no reference: it outlives the number until all is put back
     Column("wanted", Boolean, nullable=False),  # our webhooks; or else what was there before
     Column("revision", Integer, nullable=False),  # raised whenever something is wanted anew
@@ -139,12 +139,12 @@ registrations = Table(
     Column("account", String(34)),  # of Twilio, where the number was found; none: nothing was touched there
     Column("former", Text),  # JSON: what was there before us
     Column("made", Text),  # JSON: what we have put there
-    _at("since", optional=True),  # when ours were last certain to be there
+    _instant("since", optional=True),  # when ours were last certain to be there
     Column("attempts", Integer, nullable=False),  # that failed, one after the other
-    _at("due", optional=True),  # none: nothing is to be done
+    _instant("due", optional=True),  # none: nothing is to be done
     Column("holder", String(32)),  # who is at it
-    _at("lease", optional=True),  # until when nobody else may
-    _at("changed"),
+    _instant("lease", optional=True),  # until when nobody else may
+    _instant("changed"),
     Index(None, "due"),
     Index(None, "number"),
 )
@@ -152,28 +152,28 @@ registrations = Table(
 departments = Table(
     "departments",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("name", String(64), primary_key=True),
     Column("settings", Text, nullable=False),  # JSON
-    _at("changed"),
+    _instant("changed"),
 )
 
 secrets = Table(
     "secrets",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("name", String(64), primary_key=True),
     Column("value", Text, nullable=False),  # encrypted
-    _at("changed"),
+    _instant("changed"),
 )
 
 sounds = Table(
     "sounds",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("name", String(64), primary_key=True),
     Column("mulaw", LargeBinary, nullable=False),
-    _at("changed"),
+    _instant("changed"),
 )
 
 rates = Table(
@@ -183,9 +183,9 @@ rates = Table(
     Column("tenant_id", String(40), ForeignKey("tenants.id", ondelete="CASCADE")),  # none: everybody's default
     Column("tier", String(12), nullable=False),
     Column("micro_usd_per_minute", BigInteger, nullable=False),
-    _at("begins"),
+    _instant("begins"),
     Column("by", String(24), nullable=False),
-    _at("created"),
+    _instant("created"),
     Index(None, "tenant_id", "tier", "begins"),
 )
 
@@ -201,10 +201,10 @@ calls = Table(
     Column("version", Integer),  # none: it was turned away before a flow began
     Column("revision", Integer, nullable=False),  # counts what was saved of the call: a later one replaces
     Column("generation", Integer, nullable=False),  # counts its streams: what an older one saves is refused
-    _at("due", optional=True),  # past it, with no word of the call, it is over
+    _instant("due", optional=True),  # past it, with no word of the call, it is over
     Column("told", String(10)),  # what Twilio has told of its end
-    _at("started"),
-    _at("ended", optional=True),
+    _instant("started"),
+    _instant("ended", optional=True),
     Column("outcome", String(20), nullable=False),
     Column("disposition", String(200), nullable=False),
     Column("department", String(64), nullable=False),
@@ -235,7 +235,7 @@ usage = Table(
     Column("number", String(16), nullable=False),
     Column("flow_id", String(64), nullable=False),
     Column("tier", String(12), nullable=False),
-    _at("at"),  # when the call began: a call belongs to one day
+    _instant("at"),  # when the call began: a call belongs to one day
     Column("billed", BigInteger, nullable=False),  # microseconds
     Column("rate", BigInteger, nullable=False),  # micro-USD a minute
     Column("micro_usd", BigInteger, nullable=False),
@@ -251,7 +251,7 @@ call_events = Table(
     Column("generation", Integer, primary_key=True, autoincrement=False),
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("type", String(40), nullable=False),
-    _at("at"),
+    _instant("at"),
     Column("flow_id", String(64), nullable=False),
     Column("data", Text, nullable=False),  # JSON
     # Parts of the data by which the analytics count.
@@ -276,12 +276,12 @@ call_logs = Table(
 recordings = Table(
     "recordings",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("id", String(32), primary_key=True),
     Column("call_id", String(34), nullable=False),  # no reference: the call may be written later
     Column("kind", String(10), nullable=False),
     Column("channels", Integer, nullable=False),
-    _at("started"),
+    _instant("started"),
     Column("seconds", Float, nullable=False),
     Column("state", String(10), nullable=False),
     Column("bytes", BigInteger, nullable=False),
@@ -299,7 +299,7 @@ Index(
 prompts = Table(
     "prompts",
     metadata,
-    _tenant(),
+    _tenant_column(),
     Column("id", String(64), primary_key=True),  # the address of its content
     Column("tier", String(12), nullable=False),
     Column("voice", Text, nullable=False),  # JSON
@@ -309,10 +309,10 @@ prompts = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("attempts", Integer, nullable=False),  # that failed, since the last that did not
     Column("problem", Text, nullable=False),
-    _at("due", optional=True),  # when it may be rendered; none: it is
-    _at("claimed_until", optional=True),  # until when nobody else renders it
-    _at("wanted"),  # when an active version was last seen to say it
-    _at("made", optional=True),
+    _instant("due", optional=True),  # when it may be rendered; none: it is
+    _instant("claimed_until", optional=True),  # until when nobody else renders it
+    _instant("wanted"),  # when an active version was last seen to say it
+    _instant("made", optional=True),
     Index(None, "wanted"),
 )
 Index(
@@ -330,8 +330,8 @@ processes = Table(
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("version", String(40), nullable=False),
-    _at("started"),
-    _at("seen"),
+    _instant("started"),
+    _instant("seen"),
     Column("capacity", Integer, nullable=False),
     Column("live_calls", Integer, nullable=False),
     Column("calls_per_second", Float, nullable=False),
@@ -339,12 +339,12 @@ processes = Table(
     Column("draining", Boolean, nullable=False),
 )
 
-audit = Table(
+audit_log = Table(
     "audit",
     metadata,
     Column("id", String(32), primary_key=True),
     Column("tenant_id", String(40)),  # no reference: it outlives the tenant; none: the platform's
-    _at("at"),
+    _instant("at"),
     Column("key_id", String(24), nullable=False),
     Column("role", String(10), nullable=False),
     Column("request", String(64), nullable=False),

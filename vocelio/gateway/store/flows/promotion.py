@@ -12,45 +12,45 @@ from msgspec import Meta
 from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.engine.diagnostics import Problem, Report, did_you_mean, short
-from vocelio.engine.flow import FlowVersion, Known
-from vocelio.engine.validation.loader import check as check_document
+from vocelio.engine.diagnostics import Diagnostic, Diagnostics, did_you_mean, truncate
+from vocelio.engine.flow import FlowVersion, ValidationContext
+from vocelio.engine.validation.loader import validate_flow as check_document
 from vocelio.engine.voice import Voice
-from vocelio.gateway.aio.cpu_executor import ASIDE
+from vocelio.gateway.aio.cpu_executor import CPU_EXECUTOR
 from vocelio.gateway.dialing import validation
-from vocelio.gateway.dialing.validation import Named, Rules
-from vocelio.gateway.errors import Conflict, Invalid, NotFound
+from vocelio.gateway.dialing.validation import DialContext, DialTarget
+from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
 from vocelio.gateway.model.tenant import Department
-from vocelio.gateway.store.audit.actor import Actor, to_json
+from vocelio.gateway.store.audit.actor import Actor, dump_json
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import flow_versions, tenants
 from vocelio.gateway.store.db.schema import flows as flow_table
 from vocelio.gateway.store.flows import drafts, versions
-from vocelio.gateway.store.flows.versions import Pin, Shape, UnusableVersion, Version, VersionNumber
+from vocelio.gateway.store.flows.versions import UnusableVersion, Version, VersionNumber, VersionPin, VersionShape
 from vocelio.gateway.store.tenants import departments, dial_context
 
 Note = Annotated[str, Meta(max_length=1_000)]
 
 
-class NewVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PromotionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to remember of a promotion: why it was made."""
 
     note: Note = ""
 
 
-class Return(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which version is to be active again, and why."""
 
     version: VersionNumber
     note: Note = ""
 
 
-class Checked(msgspec.Struct, frozen=True):
+class ValidationResult(msgspec.Struct, frozen=True):
     """What was found about a ``revision`` of the draft, and whether it can be promoted."""
 
     revision: int
     promotable: bool
-    problems: list[Problem]
+    problems: list[Diagnostic]
 
 
 class Promotion(msgspec.Struct, frozen=True):
@@ -58,59 +58,61 @@ class Promotion(msgspec.Struct, frozen=True):
 
     version: Version
     new: bool
-    warnings: list[Problem]
+    warnings: list[Diagnostic]
 
 
-class _Ground(NamedTuple):
+class _PromotionInputs(NamedTuple):
     """A draft and all that it is checked against."""
 
     flow: str
     revision: int
     document: bytes  # with the tenant's voice, where it has none of its own
     departments: Mapping[str, Department]
-    rules: Rules
-    rung: Sequence[Named]  # whom its transfers name
-    called: Mapping[str, Pin]  # as the draft names them
-    shapes: Mapping[Pin, Shape]
-    documents: Mapping[Pin, bytes] | None  # None: they are too many, or too large
+    dial_context: DialContext
+    dial_targets: Sequence[DialTarget]  # whom its transfers name
+    subflows: Mapping[str, VersionPin]  # as the draft names them
+    shapes: Mapping[VersionPin, VersionShape]
+    documents: Mapping[VersionPin, bytes] | None  # None: they are too many, or too large
     hints: Mapping[str, str]  # messages and what helps
 
 
-class _Calling(msgspec.Struct, frozen=True):
+class _FlowNodes(msgspec.Struct, frozen=True):
     nodes: dict[str, Any] = {}
 
 
-class _Settings(msgspec.Struct, frozen=True):
+class _VoiceSettings(msgspec.Struct, frozen=True):
     voice: Voice = Voice()
 
 
-async def check(database: Database, tenant: str, flow: str) -> Checked:
+async def validate_draft(database: Database, tenant: str, flow: str) -> ValidationResult:
     """What is wrong with a flow's draft. Raises NotFound, TooMany."""
-    ground = await _survey(database, tenant, flow)
-    version, problems = await ASIDE.run(lambda: _look(ground))
-    return Checked(ground.revision, version is not None, problems)
+    ground = await _load_inputs(database, tenant, flow)
+    version, problems = await CPU_EXECUTOR.run(lambda: _validate(ground))
+    return ValidationResult(ground.revision, version is not None, problems)
 
 
-async def promote(database: Database, actor: Actor, flow: str, note: str, seen: int | None = None) -> Promotion:
+async def promote_flow(
+    database: Database, actor: Actor, flow: str, note: str, expected_revision: int | None = None
+) -> Promotion:
     """Make the draft the active version. Raises NotFound, Stale, Invalid, Conflict, TooMany."""
-    ground = await _survey(database, actor.tenant, flow, seen)
-    version, problems = await ASIDE.run(lambda: _look(ground))
+    ground = await _load_inputs(database, actor.tenant, flow, expected_revision)
+    version, problems = await CPU_EXECUTOR.run(lambda: _validate(ground))
     if version is None:
-        raise Invalid("The draft has errors, so it cannot be promoted.", problems)
-    async with database.writing() as connection:
-        row = await drafts.held(connection, actor.tenant, flow)
+        raise UnprocessableContent("The draft has errors, so it cannot be promoted.", problems)
+    async with database.transaction() as connection:
+        row = await drafts.lock_row(connection, actor.tenant, flow)
         if row.revision != ground.revision:
             raise Conflict("The draft was changed while it was checked. Look at it, and promote it again.")
         if row.active is not None:
-            same = await versions.found(connection, actor.tenant, Pin(flow, row.active))
+            same = await versions.get_row(connection, actor.tenant, VersionPin(flow, row.active))
             if same.content == version.id:
-                return Promotion(versions.told(same, row.active), new=False, warnings=problems)
-        made = await _make(connection, actor, row, ground, version, note)
+                return Promotion(versions.from_row(same, row.active), new=False, warnings=problems)
+        made = await _create_version(connection, actor, row, ground, version, note)
     return Promotion(made, new=True, warnings=problems)
 
 
-async def _make(
-    connection: AsyncConnection, actor: Actor, row: Row[Any], ground: _Ground, version: FlowVersion, note: str
+async def _create_version(
+    connection: AsyncConnection, actor: Actor, row: Row[Any], inputs: _PromotionInputs, version: FlowVersion, note: str
 ) -> Version:
     where = (flow_versions.c.tenant_id == actor.tenant, flow_versions.c.flow_id == row.id)
     number = 1 + (await connection.scalar(select(func.max(flow_versions.c.number)).where(*where)) or 0)
@@ -119,42 +121,44 @@ async def _make(
         "flow_id": row.id,
         "number": number,
         "content": version.id,
-        "document": ground.document,
-        "subflows": to_json({name: ground.called[name] for name in version.subflows}),
-        "voice": to_json(version.flow.voice),
+        "document": inputs.document,
+        "subflows": dump_json({name: inputs.subflows[name] for name in version.subflows}),
+        "voice": dump_json(version.flow.voice),
         "note": note,
-        "promoted_by": actor.key,
-        "promoted": actor.at,
+        "promoted_by": actor.key_id,
+        "promoted": actor.now,
     }
     await connection.execute(insert(flow_versions).values(made))
-    await drafts.set_parts(connection, actor, row.id, active=number)
+    await drafts.update_columns(connection, actor, row.id, active=number)
     after = {"active": number, "content": version.id, "note": note}
-    await actor.record(connection, "flow.promoted", row.id, {"active": row.active}, after)
-    return versions.told(await versions.found(connection, actor.tenant, Pin(row.id, number)), number)
+    await actor.audit(connection, "flow.promoted", row.id, {"active": row.active}, after)
+    return versions.from_row(await versions.get_row(connection, actor.tenant, VersionPin(row.id, number)), number)
 
 
-async def roll_back(database: Database, actor: Actor, flow: str, to: Return) -> Version:
+async def rollback_flow(database: Database, actor: Actor, flow: str, request: RollbackRequest) -> Version:
     """Make another version the active one; the draft stays. Raises NotFound, Invalid, Conflict."""
-    async with database.reading() as connection:
-        await drafts.found(connection, actor.tenant, flow)
+    async with database.read() as connection:
+        await drafts.get_row(connection, actor.tenant, flow)
         try:
-            await versions.load(connection, actor.tenant, flow, to.version)
+            await versions.load_version(connection, actor.tenant, flow, request.version)
         except NotFound:
-            problem = Problem("version", "no-such-version", f"the flow has no version {to.version}")
-            raise Invalid("There is nothing to go back to.", [problem]) from None
+            problem = Diagnostic("version", "no-such-version", f"the flow has no version {request.version}")
+            raise UnprocessableContent("There is nothing to go back to.", [problem]) from None
         except UnusableVersion as error:
             raise Conflict(f"Calls cannot run that version any more: {error}") from None
-    async with database.writing() as connection:
-        row = await drafts.held(connection, actor.tenant, flow)
-        made = versions.told(await versions.found(connection, actor.tenant, Pin(flow, to.version)), to.version)
-        if row.active != to.version:
-            await drafts.set_parts(connection, actor, flow, active=to.version)
-            after = {"active": to.version, "content": made.content, "note": to.note}
-            await actor.record(connection, "flow.rolled_back", flow, {"active": row.active}, after)
+    async with database.transaction() as connection:
+        row = await drafts.lock_row(connection, actor.tenant, flow)
+        made = versions.from_row(
+            await versions.get_row(connection, actor.tenant, VersionPin(flow, request.version)), request.version
+        )
+        if row.active != request.version:
+            await drafts.update_columns(connection, actor, flow, active=request.version)
+            after = {"active": request.version, "content": made.content, "note": request.note}
+            await actor.audit(connection, "flow.rolled_back", flow, {"active": row.active}, after)
     return made
 
 
-def with_voice(document: bytes, voice: Voice) -> bytes:
+def with_default_voice(document: bytes, voice: Voice) -> bytes:
     """A flow that names no voice gets the tenant's, so that what it sounds like is kept with it."""
     try:
         raw = msgspec.json.decode(document)
@@ -166,91 +170,99 @@ def with_voice(document: bytes, voice: Voice) -> bytes:
     return b'%b{"voice":%b,%b' % (before, msgspec.json.encode(voice), after)
 
 
-async def voice_of(connection: AsyncConnection, tenant: str) -> Voice:
+async def get_default_voice(connection: AsyncConnection, tenant: str) -> Voice:
     """The tenant's default voice."""
     settings = await connection.scalar(select(tenants.c.settings).where(tenants.c.id == tenant))
-    return msgspec.json.decode(settings or "{}", type=_Settings).voice
+    return msgspec.json.decode(settings or "{}", type=_VoiceSettings).voice
 
 
 # What a draft is checked against
 
 
-async def _survey(database: Database, tenant: str, flow: str, seen: int | None = None) -> _Ground:
-    async with database.reading() as connection:
-        row = await drafts.found(connection, tenant, flow)
-        voice = await voice_of(connection, tenant)
-    drafts.must_match(row, seen)
-    document, names, rung = await ASIDE.run(
-        lambda: (with_voice(row.draft, voice), _named(row.draft), validation.named(row.draft))
+async def _load_inputs(
+    database: Database, tenant: str, flow: str, expected_revision: int | None = None
+) -> _PromotionInputs:
+    async with database.read() as connection:
+        row = await drafts.get_row(connection, tenant, flow)
+        voice = await get_default_voice(connection, tenant)
+    drafts.check_revision(row, expected_revision)
+    document, names, rung = await CPU_EXECUTOR.run(
+        lambda: (
+            with_default_voice(row.draft, voice),
+            _subflow_references(row.draft),
+            validation.find_targets(row.draft),
+        )
     )
-    async with database.reading() as connection:
+    async with database.read() as connection:
         query = select(flow_table.c.id, flow_table.c.active).where(flow_table.c.tenant_id == tenant)
         active = {row.id: row.active for row in await connection.execute(query)}
-        called = {name: pin for name in names if (pin := _pin(name, active))}
-        shapes = await versions.below(connection, tenant, called.values())
+        called = {name: pin for name in names if (pin := _resolve_pin(name, active))}
+        shapes = await versions.load_shapes(connection, tenant, called.values())
         there = {name: pin for name, pin in called.items() if pin in shapes}
-        enough = not versions.too_much(shapes, there.values())
-        documents = await versions.read(connection, tenant, shapes) if enough else None
-        theirs = await departments.read(connection, tenant)
-        rules = await dial_context.read(connection, tenant, rung)
-    hints = {f"there is no flow `{short(name)}`": _hint(name, active) for name in names - there.keys()}
-    return _Ground(flow, row.revision, document, theirs, rules, rung, there, shapes, documents, hints)
+        enough = not versions.exceeds_limits(shapes, there.values())
+        documents = await versions.load_documents(connection, tenant, shapes) if enough else None
+        theirs = await departments.load_departments(connection, tenant)
+        rules = await dial_context.load_dial_context(connection, tenant, rung)
+    hints = {f"there is no flow `{truncate(name)}`": _missing_flow_hint(name, active) for name in names - there.keys()}
+    return _PromotionInputs(flow, row.revision, document, theirs, rules, rung, there, shapes, documents, hints)
 
 
-def _named(document: bytes) -> set[str]:
+def _subflow_references(document: bytes) -> set[str]:
     """The versions of flows that a draft calls, as it names them, as far as it can be read."""
     try:
-        nodes = msgspec.json.decode(document, type=_Calling).nodes
+        nodes = msgspec.json.decode(document, type=_FlowNodes).nodes
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return set()
     every = (node for node in nodes.values() if isinstance(node, dict) and node.get("type") == "subflow")
     return {f"{node.get('flow')}@{node['version']}" if node.get("version") else str(node.get("flow")) for node in every}
 
 
-def _pin(name: str, active: Mapping[str, int | None]) -> Pin | None:
+def _resolve_pin(reference: str, active_versions: Mapping[str, int | None]) -> VersionPin | None:
     """The version that is meant, if there can be one."""
-    flow, _, number = name.partition("@")
-    if flow not in active:
+    flow, _, number = reference.partition("@")
+    if flow not in active_versions:
         return None
     if number:
-        return Pin(flow, int(number)) if number.isdecimal() and len(number) < 10 else None
-    newest = active[flow]
-    return Pin(flow, newest) if newest else None
+        return VersionPin(flow, int(number)) if number.isdecimal() and len(number) < 10 else None
+    newest = active_versions[flow]
+    return VersionPin(flow, newest) if newest else None
 
 
-def _hint(name: str, active: Mapping[str, int | None]) -> str:
-    flow, _, _ = name.partition("@")
-    if flow not in active:
-        return did_you_mean(name, [other for other, number in active.items() if number])
-    return f"its active version is {active[flow]}" if active[flow] else f"promote `{flow}` first"
+def _missing_flow_hint(reference: str, active_versions: Mapping[str, int | None]) -> str:
+    flow, _, _ = reference.partition("@")
+    if flow not in active_versions:
+        return did_you_mean(reference, [other for other, number in active_versions.items() if number])
+    return f"its active version is {active_versions[flow]}" if active_versions[flow] else f"promote `{flow}` first"
 
 
-def _look(ground: _Ground) -> tuple[FlowVersion | None, list[Problem]]:
-    if ground.documents is None:
-        message = f"with the flows that it calls, a flow is at most {versions.MAX_CALLED} flows "
-        message += f"and {versions.MAX_BYTES_CALLED:,} bytes"
-        return None, [Problem("nodes", "too-large", message)]
+def _validate(inputs: _PromotionInputs) -> tuple[FlowVersion | None, list[Diagnostic]]:
+    if inputs.documents is None:
+        message = f"with the flows that it calls, a flow is at most {versions.MAX_COMPILED_FLOWS} flows "
+        message += f"and {versions.MAX_COMPILED_BYTES:,} bytes"
+        return None, [Diagnostic("nodes", "too-large", message)]
     try:
-        made = versions.compiled(ground.shapes, ground.documents)
+        made = versions.compile_versions(inputs.shapes, inputs.documents)
     except UnusableVersion as error:
-        return None, [Problem("nodes", "broken-flow", str(error), "promote that flow anew")]
-    called = {name: made[pin] for name, pin in ground.called.items()}
-    known = Known(departments=ground.departments, flows=called, name=ground.flow)
-    version, problems = check_document(ground.document, known)
-    found = [_helped(problem, ground.hints) for problem in problems]
-    return _with(version, found, list(validation.of_flow(ground.rules, ground.departments, ground.rung)))
+        return None, [Diagnostic("nodes", "broken-flow", str(error), "promote that flow anew")]
+    called = {name: made[pin] for name, pin in inputs.subflows.items()}
+    known = ValidationContext(departments=inputs.departments, flows=called, flow_name=inputs.flow)
+    version, problems = check_document(inputs.document, known)
+    found = [_with_hint(problem, inputs.hints) for problem in problems]
+    return _with_gateway_diagnostics(
+        version, found, list(validation.check_flow(inputs.dial_context, inputs.departments, inputs.dial_targets))
+    )
 
 
-def _with(
-    version: FlowVersion | None, found: list[Problem], more: list[Problem]
-) -> tuple[FlowVersion | None, list[Problem]]:
+def _with_gateway_diagnostics(
+    version: FlowVersion | None, engine_diagnostics: list[Diagnostic], gateway_diagnostics: list[Diagnostic]
+) -> tuple[FlowVersion | None, list[Diagnostic]]:
     """What the engine found, and what the gateway did: at most as many as anybody reads."""
-    report = Report()
-    report.extend([*more, *found])
-    return None if more else version, report.problems
+    report = Diagnostics()
+    report.extend([*gateway_diagnostics, *engine_diagnostics])
+    return None if gateway_diagnostics else version, report.by_path
 
 
-def _helped(problem: Problem, hints: Mapping[str, str]) -> Problem:
+def _with_hint(problem: Diagnostic, hints: Mapping[str, str]) -> Diagnostic:
     if problem.code != "no-such-flow":
         return problem
     return msgspec.structs.replace(problem, hint=hints.get(problem.message, problem.hint))

@@ -13,36 +13,36 @@ from msgspec import Meta
 from sqlalchemy import Row, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.engine.flow import FlowVersion, Known
-from vocelio.engine.validation.loader import check
+from vocelio.engine.flow import FlowVersion, ValidationContext
+from vocelio.engine.validation.loader import validate_flow
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import GatewayError, NotFound
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.pagination import Items
+from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.db.schema import flow_versions
 from vocelio.gateway.store.flows import drafts
 
-MAX_CALLED = 50  # flows that a call can come through, the first included, each counted wherever it is called
-MAX_BYTES_CALLED = 2_000_000  # of their documents: as many as take a few seconds to compile at the very worst
+MAX_COMPILED_FLOWS = 50  # flows that a call can come through, the first included, each counted wherever it is called
+MAX_COMPILED_BYTES = 2_000_000  # of their documents: as many as take a few seconds to compile at the very worst
 
-MAX_NUMBER = 2_147_483_647  # what its column holds
+MAX_VERSION_NUMBER = 2_147_483_647  # what its column holds
 
-VersionNumber = Annotated[int, Meta(ge=1, le=MAX_NUMBER)]
+VersionNumber = Annotated[int, Meta(ge=1, le=MAX_VERSION_NUMBER)]
 
 
-class Pin(NamedTuple):
+class VersionPin(NamedTuple):
     """One version of one flow."""
 
     flow: str
     number: int
 
 
-class Shape(NamedTuple):
+class VersionShape(NamedTuple):
     """What is known of a version before its document is read."""
 
-    subflows: Mapping[str, Pin]
-    size: int
+    subflows: Mapping[str, VersionPin]
+    document_bytes: int
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,11 +57,11 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     active: bool
 
 
-class WholeVersion(Version, frozen=True, kw_only=True):
+class VersionDetail(Version, frozen=True, kw_only=True):
     """A version with its document, its voice in full, and the versions of the flows that it calls."""
 
     voice: Voice
-    subflows: dict[str, Pin]
+    subflows: dict[str, VersionPin]
     document: msgspec.Raw
 
 
@@ -69,43 +69,43 @@ class UnusableVersion(GatewayError):
     """A version was good when it was promoted, but this release finds errors in it."""
 
 
-async def every(database: Database, tenant: str, flow: str, limit: int, cursor: str) -> Items[Version]:
+async def list_versions(database: Database, tenant: str, flow: str, limit: int, cursor: str) -> Page[Version]:
     """A flow's versions, the newest first. Raises NotFound, Invalid."""
-    last = pagination.after(cursor, int)
+    last = pagination.decode_cursor(cursor, int)
     left_out = ("document", "voice", "subflows")
     query = select(*(column for column in flow_versions.c if column.name not in left_out))
     query = query.where(flow_versions.c.tenant_id == tenant, flow_versions.c.flow_id == flow)
     if last:
-        query = query.where(flow_versions.c.number < min(last[0], MAX_NUMBER))
-    async with database.reading() as connection:
-        active = (await drafts.found(connection, tenant, flow)).active
+        query = query.where(flow_versions.c.number < min(last[0], MAX_VERSION_NUMBER))
+    async with database.read() as connection:
+        active = (await drafts.get_row(connection, tenant, flow)).active
         rows = (await connection.execute(query.order_by(flow_versions.c.number.desc()).limit(limit + 1))).all()
-    return pagination.cut(rows, limit, lambda row: told(row, active), lambda row: (row.number,))
+    return pagination.make_page(rows, limit, lambda row: from_row(row, active), lambda row: (row.number,))
 
 
-async def show(database: Database, tenant: str, flow: str, number: int) -> WholeVersion:
+async def get_version(database: Database, tenant: str, flow: str, number: int) -> VersionDetail:
     """One version, whole. Raises NotFound."""
-    async with database.reading() as connection:
-        active = (await drafts.found(connection, tenant, flow)).active
-        row = await found(connection, tenant, Pin(flow, number))
-    return WholeVersion(
-        **msgspec.structs.asdict(told(row, active)),
+    async with database.read() as connection:
+        active = (await drafts.get_row(connection, tenant, flow)).active
+        row = await get_row(connection, tenant, VersionPin(flow, number))
+    return VersionDetail(
+        **msgspec.structs.asdict(from_row(row, active)),
         voice=msgspec.json.decode(row.voice, type=Voice),
-        subflows=_pins(row.subflows),
+        subflows=_decode_pins(row.subflows),
         document=msgspec.Raw(row.document),
     )
 
 
-async def found(connection: AsyncConnection, tenant: str, pin: Pin) -> Row[Any]:
+async def get_row(connection: AsyncConnection, tenant: str, pin: VersionPin) -> Row[Any]:
     """A version's row. Raises NotFound."""
-    query = select(flow_versions).where(flow_versions.c.tenant_id == tenant, _is_any([pin]))
+    query = select(flow_versions).where(flow_versions.c.tenant_id == tenant, _matches_any([pin]))
     row = (await connection.execute(query)).first()
     if row is None:
         raise NotFound
     return row
 
 
-def told(row: Row[Any], active: int | None) -> Version:
+def from_row(row: Row[Any], active_number: int | None) -> Version:
     """A version from its row."""
     return Version(
         flow=row.flow_id,
@@ -114,84 +114,97 @@ def told(row: Row[Any], active: int | None) -> Version:
         note=row.note,
         by=row.promoted_by,
         at=row.promoted,
-        active=row.number == active,
+        active=row.number == active_number,
     )
 
 
 # Running them
 
 
-async def load(connection: AsyncConnection, tenant: str, flow: str, number: int) -> FlowVersion:
+async def load_version(connection: AsyncConnection, tenant: str, flow: str, number: int) -> FlowVersion:
     """A version as calls run it; its id is its ``content``. Raises NotFound, UnusableVersion."""
-    pin = Pin(flow, number)
-    shapes = await below(connection, tenant, [pin])
+    pin = VersionPin(flow, number)
+    shapes = await load_shapes(connection, tenant, [pin])
     if pin not in shapes:
         raise NotFound
-    documents = await read(connection, tenant, shapes)
-    return await asyncio.to_thread(lambda: compiled(shapes, documents)[pin])
+    documents = await load_documents(connection, tenant, shapes)
+    return await asyncio.to_thread(lambda: compile_versions(shapes, documents)[pin])
 
 
-async def below(connection: AsyncConnection, tenant: str, pins: Collection[Pin]) -> dict[Pin, Shape]:
+async def load_shapes(
+    connection: AsyncConnection, tenant: str, pins: Collection[VersionPin]
+) -> dict[VersionPin, VersionShape]:
     """The shapes of versions and of all that they call; of what is too much already, only that there is so much."""
-    shapes: dict[Pin, Shape] = {}
+    shapes: dict[VersionPin, VersionShape] = {}
     ahead = set(pins)
     size = func.length(flow_versions.c.document).label("size")
     columns = (flow_versions.c.flow_id, flow_versions.c.number, flow_versions.c.subflows, size)
     while ahead:
-        if len(shapes) + len(ahead) > MAX_CALLED:
-            return shapes | dict.fromkeys(ahead, Shape({}, 0))
-        query = select(*columns).where(flow_versions.c.tenant_id == tenant, _is_any(ahead))
+        if len(shapes) + len(ahead) > MAX_COMPILED_FLOWS:
+            return shapes | dict.fromkeys(ahead, VersionShape({}, 0))
+        query = select(*columns).where(flow_versions.c.tenant_id == tenant, _matches_any(ahead))
         rows = (await connection.execute(query)).all()
-        shapes |= {Pin(row.flow_id, row.number): Shape(_pins(row.subflows), row.size) for row in rows}
-        ahead = {pin for row in rows for pin in _pins(row.subflows).values()} - shapes.keys()
+        shapes |= {
+            VersionPin(row.flow_id, row.number): VersionShape(_decode_pins(row.subflows), row.size) for row in rows
+        }
+        ahead = {pin for row in rows for pin in _decode_pins(row.subflows).values()} - shapes.keys()
     return shapes
 
 
-async def read(connection: AsyncConnection, tenant: str, pins: Collection[Pin]) -> dict[Pin, bytes]:
+async def load_documents(
+    connection: AsyncConnection, tenant: str, pins: Collection[VersionPin]
+) -> dict[VersionPin, bytes]:
     """The documents of versions."""
     columns = (flow_versions.c.flow_id, flow_versions.c.number, flow_versions.c.document)
-    query = select(*columns).where(flow_versions.c.tenant_id == tenant, _is_any(pins))
-    return {Pin(row.flow_id, row.number): row.document for row in await connection.execute(query)}
+    query = select(*columns).where(flow_versions.c.tenant_id == tenant, _matches_any(pins))
+    return {VersionPin(row.flow_id, row.number): row.document for row in await connection.execute(query)}
 
 
-def compiled(shapes: Mapping[Pin, Shape], documents: Mapping[Pin, bytes]) -> dict[Pin, FlowVersion]:
+def compile_versions(
+    shapes: Mapping[VersionPin, VersionShape], documents: Mapping[VersionPin, bytes]
+) -> dict[VersionPin, FlowVersion]:
     """The versions, each made once. Raises UnusableVersion. It may take seconds."""
-    made: dict[Pin, FlowVersion] = {}
+    made: dict[VersionPin, FlowVersion] = {}
     for pin in shapes:
-        _compile(pin, shapes, documents, made)
+        _compile_version(pin, shapes, documents, made)
     return made
 
 
-def _compile(
-    pin: Pin, shapes: Mapping[Pin, Shape], documents: Mapping[Pin, bytes], made: dict[Pin, FlowVersion]
+def _compile_version(
+    pin: VersionPin,
+    shapes: Mapping[VersionPin, VersionShape],
+    documents: Mapping[VersionPin, bytes],
+    compiled: dict[VersionPin, FlowVersion],
 ) -> FlowVersion:
-    if pin not in made:
-        called = {name: _compile(other, shapes, documents, made) for name, other in shapes[pin].subflows.items()}
-        version, problems = check(documents[pin], Known(flows=called))
+    if pin not in compiled:
+        called = {
+            name: _compile_version(other, shapes, documents, compiled) for name, other in shapes[pin].subflows.items()
+        }
+        version, problems = validate_flow(documents[pin], ValidationContext(flows=called))
         if version is None:
             raise UnusableVersion(f"version {pin.number} of the flow {pin.flow} has errors: {problems[0]}")
-        made[pin] = version
-    return made[pin]
+        compiled[pin] = version
+    return compiled[pin]
 
 
-def too_much(shapes: Mapping[Pin, Shape], pins: Collection[Pin]) -> bool:
+def exceeds_limits(shapes: Mapping[VersionPin, VersionShape], pins: Collection[VersionPin]) -> bool:
     """Whether these are more flows, or larger ones, than one flow may call."""
-    if len(shapes) > MAX_CALLED or sum(shape.size for shape in shapes.values()) > MAX_BYTES_CALLED:
+    if len(shapes) > MAX_COMPILED_FLOWS or sum(shape.document_bytes for shape in shapes.values()) > MAX_COMPILED_BYTES:
         return True
-    counts: dict[Pin, int] = {}
+    counts: dict[VersionPin, int] = {}
 
-    def count(pin: Pin) -> int:
+    def count(pin: VersionPin) -> int:
         if pin not in counts:
             counts[pin] = 1 + sum(map(count, shapes[pin].subflows.values()))
         return counts[pin]
 
-    return sum(map(count, pins)) > MAX_CALLED
+    return sum(map(count, pins)) > MAX_COMPILED_FLOWS
 
 
-def _pins(subflows: str) -> dict[str, Pin]:
-    return msgspec.json.decode(subflows, type=dict[str, Pin])
+def _decode_pins(subflows: str) -> dict[str, VersionPin]:
+    return msgspec.json.decode(subflows, type=dict[str, VersionPin])
 
 
-def _is_any(pins: Collection[Pin]) -> Any:
+def _matches_any(pins: Collection[VersionPin]) -> Any:
     where = (and_(flow_versions.c.flow_id == pin.flow, flow_versions.c.number == pin.number) for pin in pins)
     return or_(False, *where)

@@ -12,11 +12,11 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.gateway.store.audit.actor import to_json
+from vocelio.gateway.store.audit.actor import dump_json
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.schema import registrations, tenants
+from vocelio.gateway.store.db.schema import number_provisioning, tenants
 
-State = Literal["pending", "registered", "drifted", "failed", "overridden", "not_managed"]
+ProvisioningState = Literal["pending", "registered", "drifted", "failed", "overridden", "not_managed"]
 
 
 class Webhooks(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Webhooks(msgspec.Struct, frozen=True):
     status_callback_method: str = "POST"
 
 
-class Kept(msgspec.Struct, frozen=True):
+class ProvisioningRow(msgspec.Struct, frozen=True):
     """A row. ``wanted`` is whether our webhooks are to be there; ``former`` were there before, ``made`` are ours;
     ``since`` is when these were last certain to be there.
 
@@ -39,172 +39,204 @@ class Kept(msgspec.Struct, frozen=True):
 
     tenant: str
     number: str
-    wanted: bool
+    desired: bool
     revision: int
-    state: State
-    problem: str
-    account: str
-    former: Webhooks | None
-    made: Webhooks | None
-    since: int | None
-    attempts: int
-    due: int | None
-    holder: str
+    state: ProvisioningState
+    error: str
+    account_sid: str
+    previous: Webhooks | None
+    applied: Webhooks | None
+    verified_at: int | None
+    failed_attempts: int
+    due_at: int | None
+    lease_owner: str
 
 
-async def want(connection: AsyncConnection, tenant: str, number: str, at: int) -> None:
+async def request_setup(connection: AsyncConnection, tenant: str, number: str, at: int) -> None:
     """Our webhooks are to be there."""
-    await _take_over(connection, tenant, number)
+    await _claim_from_former_tenant(connection, tenant, number)
     changed = await connection.execute(
-        update(registrations).where(*_of(tenant, number)).values(renewed(at, wanted=True))
+        update(number_provisioning).where(*_key_filter(tenant, number)).values(requeued_values(at, wanted=True))
     )
     if not changed.rowcount:
-        row = {"tenant_id": tenant, "number": number, **renewed(at, wanted=True), "revision": 1}
-        await connection.execute(insert(registrations).values(row))
+        row = {"tenant_id": tenant, "number": number, **requeued_values(at, wanted=True), "revision": 1}
+        await connection.execute(insert(number_provisioning).values(row))
 
 
-async def unwant(connection: AsyncConnection, tenant: str, number: str, at: int) -> None:
+async def request_restore(connection: AsyncConnection, tenant: str, number: str, at: int) -> None:
     """What was there before is to be put back; if nothing was touched there is nothing to do.
 
     (Should somebody be about to touch it, the row that is gone tells so in time: see ``note``.)
     """
-    await connection.execute(delete(registrations).where(*_of(tenant, number), registrations.c.account.is_(None)))
-    await connection.execute(update(registrations).where(*_of(tenant, number)).values(renewed(at, wanted=False)))
+    await connection.execute(
+        delete(number_provisioning).where(*_key_filter(tenant, number), number_provisioning.c.account.is_(None))
+    )
+    await connection.execute(
+        update(number_provisioning).where(*_key_filter(tenant, number)).values(requeued_values(at, wanted=False))
+    )
 
 
-async def look_again(connection: AsyncConnection, tenant: str, at: int) -> None:
+async def requeue_tenant(connection: AsyncConnection, tenant: str, at: int) -> None:
     """All of a tenant's are to be tried anew: its account is another."""
-    mine = (registrations.c.tenant_id == tenant, registrations.c.wanted)
-    await connection.execute(update(registrations).where(*mine).values(renewed(at)))
+    mine = (number_provisioning.c.tenant_id == tenant, number_provisioning.c.wanted)
+    await connection.execute(update(number_provisioning).where(*mine).values(requeued_values(at)))
 
 
-async def look_again_at_unmanaged(database: Database, at: int) -> None:
+async def requeue_unmanaged(database: Database, at: int) -> None:
     """What had no account is to be tried anew: now there may be one."""
-    async with database.writing() as connection:
-        where = registrations.c.state == "not_managed"
-        await connection.execute(update(registrations).where(where).values(renewed(at)))
+    async with database.transaction() as connection:
+        where = number_provisioning.c.state == "not_managed"
+        await connection.execute(update(number_provisioning).where(where).values(requeued_values(at)))
 
 
-async def take(database: Database, holder: str, now: int, until: int, limit: int) -> list[Kept]:
+async def lease_due(
+    database: Database, lease_owner: str, now: int, lease_until: int, limit: int
+) -> list[ProvisioningRow]:
     """Rows that are due and nobody's at present, at most ``limit``: they are the holder's until then."""
-    free = (registrations.c.due <= now, or_(registrations.c.lease.is_(None), registrations.c.lease <= now))
-    key = (registrations.c.tenant_id, registrations.c.number)
-    async with database.reading() as connection:
-        query = select(*key).where(*free).order_by(registrations.c.due).limit(limit)
+    free = (
+        number_provisioning.c.due <= now,
+        or_(number_provisioning.c.lease.is_(None), number_provisioning.c.lease <= now),
+    )
+    key = (number_provisioning.c.tenant_id, number_provisioning.c.number)
+    async with database.read() as connection:
+        query = select(*key).where(*free).order_by(number_provisioning.c.due).limit(limit)
         due = (await connection.execute(query)).all()
     taken = []
     for tenant, number in due:
-        statement = update(registrations).where(*_of(tenant, number), *free).values(holder=holder, lease=until)
-        async with database.writing() as connection:
-            row = (await connection.execute(statement.returning(registrations))).first()
+        statement = (
+            update(number_provisioning)
+            .where(*_key_filter(tenant, number), *free)
+            .values(holder=lease_owner, lease=lease_until)
+        )
+        async with database.transaction() as connection:
+            row = (await connection.execute(statement.returning(number_provisioning))).first()
         if row is not None:
-            taken.append(kept(row))
+            taken.append(from_row(row))
     return taken
 
 
-async def note(database: Database, task: Kept, account: str, former: Webhooks, made: Webhooks, until: int) -> bool:
+async def save_previous(
+    database: Database, task: ProvisioningRow, account_sid: str, previous: Webhooks, applied: Webhooks, lease_until: int
+) -> bool:
     """Keep what is there before it is changed. False when the task is not ours any more, or not what is wanted."""
-    values: dict[str, Any] = {"account": account, "former": to_json(former), "made": to_json(made), "lease": until}
-    if account != task.account:
+    values: dict[str, Any] = {
+        "account": account_sid,
+        "former": dump_json(previous),
+        "made": dump_json(applied),
+        "lease": lease_until,
+    }
+    if account_sid != task.account_sid:
         values["since"] = None
-    async with database.writing() as connection:
-        return await _change(connection, *_held(task), registrations.c.revision == task.revision, **values)
+    async with database.transaction() as connection:
+        return await _update_rows(
+            connection, *_leased_filter(task), number_provisioning.c.revision == task.revision, **values
+        )
 
 
-async def finish(
+async def finish_task(
     database: Database,
-    task: Kept,
-    state: State,
+    task: ProvisioningRow,
+    state: ProvisioningState,
     at: int,
     *,
-    problem: str = "",
-    attempts: int = 0,
-    due: int | None = None,
+    error: str = "",
+    failed_attempts: int = 0,
+    due_at: int | None = None,
 ) -> bool:
     """How a task ended. False when something else is wanted meanwhile: then it is only given back."""
-    values: dict[str, Any] = {"state": state, "problem": problem, "attempts": attempts, "due": due, "changed": at}
+    values: dict[str, Any] = {
+        "state": state,
+        "problem": error,
+        "attempts": failed_attempts,
+        "due": due_at,
+        "changed": at,
+    }
     if state == "registered":
         values["since"] = at
-    async with database.writing() as connection:
-        done = await _change(connection, *_held(task), registrations.c.revision == task.revision, **values, **_NOBODYS)
+    async with database.transaction() as connection:
+        done = await _update_rows(
+            connection, *_leased_filter(task), number_provisioning.c.revision == task.revision, **values, **_UNLEASED
+        )
         if not done:
-            await _change(connection, *_held(task), **_NOBODYS)
+            await _update_rows(connection, *_leased_filter(task), **_UNLEASED)
         return done
 
 
-async def forget(database: Database, task: Kept) -> bool:
+async def delete_restored(database: Database, task: ProvisioningRow) -> bool:
     """All is as it was before us. False when something else is wanted meanwhile."""
-    async with database.writing() as connection:
-        where = (*_held(task), registrations.c.revision == task.revision)
-        if (await connection.execute(delete(registrations).where(*where))).rowcount:
+    async with database.transaction() as connection:
+        where = (*_leased_filter(task), number_provisioning.c.revision == task.revision)
+        if (await connection.execute(delete(number_provisioning).where(*where))).rowcount:
             return True
-        await _change(connection, *_held(task), **_NOBODYS)
+        await _update_rows(connection, *_leased_filter(task), **_UNLEASED)
         return False
 
 
-async def give_back_one(database: Database, task: Kept) -> None:
+async def release_lease(database: Database, task: ProvisioningRow) -> None:
     """It is not ours to do any more, or not yet: others may at once."""
-    async with database.writing() as connection:
-        await _change(connection, *_held(task), **_NOBODYS)
+    async with database.transaction() as connection:
+        await _update_rows(connection, *_leased_filter(task), **_UNLEASED)
 
 
-async def give_back(database: Database, holder: str) -> None:
+async def release_all_leases(database: Database, lease_owner: str) -> None:
     """All that one holder has, when it ends."""
-    async with database.writing() as connection:
-        await _change(connection, registrations.c.holder == holder, **_NOBODYS)
+    async with database.transaction() as connection:
+        await _update_rows(connection, number_provisioning.c.holder == lease_owner, **_UNLEASED)
 
 
-async def observe(database: Database, seen: Kept, state: State, problem: str, at: int) -> bool:
+async def record_observation(
+    database: Database, observed: ProvisioningRow, state: ProvisioningState, error: str, at: int
+) -> bool:
     """What a look at Twilio showed of a row. False when it is known already, or the row has changed since."""
-    same = (registrations.c.revision == seen.revision, registrations.c.state == seen.state)
-    if (state, problem) == (seen.state, seen.problem):
+    same = (number_provisioning.c.revision == observed.revision, number_provisioning.c.state == observed.state)
+    if (state, error) == (observed.state, observed.error):
         return False
-    async with database.writing() as connection:
-        where = (*_of(seen.tenant, seen.number), *same)
-        return await _change(connection, *where, state=state, problem=problem, changed=at)
+    async with database.transaction() as connection:
+        where = (*_key_filter(observed.tenant, observed.number), *same)
+        return await _update_rows(connection, *where, state=state, problem=error, changed=at)
 
 
-async def _take_over(connection: AsyncConnection, tenant: str, number: str) -> None:
+async def _claim_from_former_tenant(connection: AsyncConnection, tenant: str, number: str) -> None:
     """A number that another tenant has given up, and that is not put back yet, at the platform's account.
 
     Else the two would undo each other's, and what was there before would be forgotten.
     """
-    others = (registrations.c.number == number, registrations.c.tenant_id != tenant)
-    row = (await connection.execute(select(registrations).where(*others).with_for_update())).first()
+    others = (number_provisioning.c.number == number, number_provisioning.c.tenant_id != tenant)
+    row = (await connection.execute(select(number_provisioning).where(*others).with_for_update())).first()
     if row is None:
         return
     both = select(tenants.c.id, tenants.c.account).where(tenants.c.id.in_([tenant, row.tenant_id]))
     accounts = {one.id: one.account for one in await connection.execute(both)}
     if row.account is None:
-        await connection.execute(delete(registrations).where(*others))
+        await connection.execute(delete(number_provisioning).where(*others))
     elif accounts[tenant] is None and accounts[row.tenant_id] != row.account:
-        await connection.execute(update(registrations).where(*others).values(tenant_id=tenant))
+        await connection.execute(update(number_provisioning).where(*others).values(tenant_id=tenant))
 
 
-async def _change(connection: AsyncConnection, *where: ColumnElement[bool], **values: Any) -> bool:
-    return bool((await connection.execute(update(registrations).where(*where).values(values))).rowcount)
+async def _update_rows(connection: AsyncConnection, *where: ColumnElement[bool], **values: Any) -> bool:
+    return bool((await connection.execute(update(number_provisioning).where(*where).values(values))).rowcount)
 
 
-_NOBODYS: dict[str, None] = {"holder": None, "lease": None}
+_UNLEASED: dict[str, None] = {"holder": None, "lease": None}
 
 
-def renewed(at: int, **values: Any) -> dict[str, Any]:
+def requeued_values(at: int, **values: Any) -> dict[str, Any]:
     """The columns of a row that is to be carried out (anew)."""
     tried = {"state": "pending", "problem": "", "attempts": 0, "due": at, "changed": at}
-    return {**tried, "revision": registrations.c.revision + 1, **values}
+    return {**tried, "revision": number_provisioning.c.revision + 1, **values}
 
 
-def _of(tenant: str, number: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return registrations.c.tenant_id == tenant, registrations.c.number == number
+def _key_filter(tenant: str, number: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return number_provisioning.c.tenant_id == tenant, number_provisioning.c.number == number
 
 
-def _held(task: Kept) -> tuple[ColumnElement[bool], ...]:
-    return *_of(task.tenant, task.number), registrations.c.holder == task.holder
+def _leased_filter(task: ProvisioningRow) -> tuple[ColumnElement[bool], ...]:
+    return *_key_filter(task.tenant, task.number), number_provisioning.c.holder == task.lease_owner
 
 
-def kept(row: Row[Any]) -> Kept:
+def from_row(row: Row[Any]) -> ProvisioningRow:
     """A row of the table."""
-    return Kept(
+    return ProvisioningRow(
         row.tenant_id,
         row.number,
         row.wanted,
@@ -212,8 +244,8 @@ def kept(row: Row[Any]) -> Kept:
         row.state,
         row.problem,
         row.account or "",
-        _webhooks(row.former),
-        _webhooks(row.made),
+        _decode_webhooks(row.former),
+        _decode_webhooks(row.made),
         row.since,
         row.attempts,
         row.due,
@@ -221,5 +253,5 @@ def kept(row: Row[Any]) -> Kept:
     )
 
 
-def _webhooks(text: str | None) -> Webhooks | None:
+def _decode_webhooks(text: str | None) -> Webhooks | None:
     return None if text is None else msgspec.json.decode(text, type=Webhooks)

@@ -17,32 +17,32 @@ from sqlalchemy import Row, and_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.prompts.static_prompts import sounds
+from vocelio.engine.prompts.static_prompts import referenced_sounds
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.dialing import rules
-from vocelio.gateway.errors import StoreUnavailable
-from vocelio.gateway.model.directory import Assignment, Closed, Transfers
-from vocelio.gateway.model.tenant import DEFAULT_APOLOGY, Department, Tenant
+from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.model.directory import CallConfig, NumberClosed, TransferCounts
+from vocelio.gateway.model.tenant import NOT_IN_SERVICE_MESSAGE, Department, Tenant
 from vocelio.gateway.store.calls import transfer_counts
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.dedicated_query import StandingQuery
+from vocelio.gateway.store.db.dedicated_query import DedicatedQuery
 from vocelio.gateway.store.db.schema import flow_versions, flows, numbers
 from vocelio.gateway.store.db.schema import sounds as sound_table
 from vocelio.gateway.store.db.schema import tenants as tenant_table
 from vocelio.gateway.store.flows import versions
-from vocelio.gateway.store.flows.drafts import Pause
+from vocelio.gateway.store.flows.drafts import PauseSettings
 from vocelio.gateway.store.tenants import departments, rates, secrets, tenants
 
 LOG = logging.getLogger(__name__)
 
-LOOKUP_SECONDS = 2.0  # Twilio waits longer, a caller should not
-VERSION_NODES = 100_000  # of all versions kept, with 2 KB each: 10,000 flows such as examples/front-desk.json
-SOUND_BYTES = 100_000_000  # three and a half hours
-TENANTS = 20_000
-REMEMBERED = 100_000  # numbers, for when the database is away: a few hundred bytes each
+LOOKUP_TIMEOUT_SECONDS = 2.0  # Twilio waits longer, a caller should not
+MAX_CACHED_NODES = 100_000  # of all versions kept, with 2 KB each: 10,000 flows such as examples/front-desk.json
+MAX_CACHED_SOUND_BYTES = 100_000_000  # three and a half hours
+MAX_CACHED_TENANTS = 20_000
+MAX_LAST_KNOWN_NUMBERS = 100_000  # numbers, for when the database is away: a few hundred bytes each
 
-_FIND = (
+_CONFIG_QUERY = (
     select(
         numbers.c.tenant_id,
         numbers.c.flow_id,
@@ -65,7 +65,7 @@ _FIND = (
     )
     .where(numbers.c.number == bindparam("number"))
 )
-_PINNED = (
+_RESUME_QUERY = (
     select(
         tenant_table.c.id.label("tenant_id"),
         flow_versions.c.flow_id,
@@ -83,199 +83,207 @@ _PINNED = (
     )
 )
 
-_Found = Row[Any, Any, Any, Any, Any, Any, Any, Any]
+_ConfigRow = Row[Any, Any, Any, Any, Any, Any, Any, Any]
 
 
-class _Tenant(NamedTuple):
+class _TenantSnapshot(NamedTuple):
     """A tenant at one revision."""
 
     revision: int
     tenant: Tenant
-    account: str
+    account_sid: str
     departments: dict[str, Department]
     rates: Sequence[rates.Rate]
 
 
-class DatabaseSite:
+class DatabaseDirectory:
     """Numbers, as the database has them."""
 
-    def __init__(self, database: Database, vault: Vault, wall: WallClock) -> None:
-        self._database, self._vault, self._wall = database, vault, wall
-        self._tenants: LRUCache[str, _Tenant] = LRUCache(TENANTS)
-        self._versions: LRUCache[str, FlowVersion] = LRUCache(VERSION_NODES, getsizeof=_nodes)
-        self._sounds: LRUCache[tuple[str, int, str], bytes] = LRUCache(SOUND_BYTES, getsizeof=len)
-        self._remembered: LRUCache[str, Closed] = LRUCache(REMEMBERED)
+    def __init__(self, database: Database, cipher: SecretCipher, wall: WallClock) -> None:
+        self._database, self._cipher, self._wall = database, cipher, wall
+        self._tenants: LRUCache[str, _TenantSnapshot] = LRUCache(MAX_CACHED_TENANTS)
+        self._versions: LRUCache[str, FlowVersion] = LRUCache(MAX_CACHED_NODES, getsizeof=_count_nodes)
+        self._sounds: LRUCache[tuple[str, int, str], bytes] = LRUCache(MAX_CACHED_SOUND_BYTES, getsizeof=len)
+        self._last_known: LRUCache[str, NumberClosed] = LRUCache(MAX_LAST_KNOWN_NUMBERS)
         self._loading: dict[str, asyncio.Future[FlowVersion]] = {}  # one for each version under way
-        self._query = StandingQuery(database, _FIND)
-        self._pinned = StandingQuery(database, _PINNED)
+        self._config_query = DedicatedQuery(database, _CONFIG_QUERY)
+        self._resume_query = DedicatedQuery(database, _RESUME_QUERY)
 
-    async def assignment(self, number: str) -> Assignment | Closed | None:
+    async def get_call_config(self, number: str) -> CallConfig | NumberClosed | None:
         """See Site."""
         try:
-            found = await self._database.in_time(self._find(number), LOOKUP_SECONDS)
-        except StoreUnavailable:
-            if remembered := self._remembered.get(number):
+            found = await self._database.with_timeout(self._load_config(number), LOOKUP_TIMEOUT_SECONDS)
+        except DatabaseUnavailable:
+            if remembered := self._last_known.get(number):
                 return remembered
             raise
         return found
 
-    def remembered(self, number: str) -> Closed | None:
+    def get_last_known(self, number: str) -> NumberClosed | None:
         """See Site."""
-        return self._remembered.get(number)
+        return self._last_known.get(number)
 
-    async def pinned(self, tenant: str, number: str, flow: str, version: int, started: int) -> Assignment | None:
+    async def get_resume_config(
+        self, tenant: str, number: str, flow: str, version: int, started_at: int
+    ) -> CallConfig | None:
         """See Site."""
-        found = self._find_pinned(started, tenant=tenant, number=number, flow=flow, version=version)
-        return await self._database.in_time(found, LOOKUP_SECONDS)
+        found = self._load_resume_config(started_at, tenant=tenant, number=number, flow=flow, version=version)
+        return await self._database.with_timeout(found, LOOKUP_TIMEOUT_SECONDS)
 
-    async def secret(self, tenant: str, name: str) -> str:
+    async def get_secret(self, tenant: str, name: str) -> str:
         """See Site."""
-        return await self._database.in_time(secrets.reveal(self._database, self._vault, tenant, name), LOOKUP_SECONDS)
+        return await self._database.with_timeout(
+            secrets.get_secret_value(self._database, self._cipher, tenant, name), LOOKUP_TIMEOUT_SECONDS
+        )
 
-    async def transfers(self, tenant: str, since: int) -> Transfers:
+    async def count_transfers(self, tenant: str, since: int) -> TransferCounts:
         """See Site."""
-        counting = transfer_counts.count(self._database, tenant, since, self._wall())
-        return await self._database.in_time(counting, LOOKUP_SECONDS)
+        counting = transfer_counts.count_transfers(self._database, tenant, since, self._wall())
+        return await self._database.with_timeout(counting, LOOKUP_TIMEOUT_SECONDS)
 
-    async def owns(self, tenant: str, number: str) -> bool:
+    async def is_tenant_number(self, tenant: str, number: str) -> bool:
         """See Site."""
-        return await self._database.in_time(transfer_counts.owns(self._database, tenant, number), LOOKUP_SECONDS)
+        return await self._database.with_timeout(
+            transfer_counts.is_tenant_number(self._database, tenant, number), LOOKUP_TIMEOUT_SECONDS
+        )
 
-    async def _find(self, number: str) -> Assignment | Closed | None:
-        row = await self._query.first(number=number)
+    async def _load_config(self, number: str) -> CallConfig | NumberClosed | None:
+        row = await self._config_query.first(number=number)
         if row is None:
-            self._remembered.pop(number, None)
+            self._last_known.pop(number, None)
             return None
-        tenant = await self._tenant(row)
-        self._remember(number, row, tenant)
-        closed = _closed(number, row, tenant)
+        tenant = await self._get_tenant(row)
+        self._store_last_known(number, row, tenant)
+        closed = _number_closed(number, row, tenant)
         if closed:
             return closed
         try:
-            return await self._assignment(number, row, tenant, self._wall())
+            return await self._build_config(number, row, tenant, self._wall())
         except versions.UnusableVersion:
             LOG.exception("calls of %s get the apology", number)
-            return self._remembered[number]
+            return self._last_known[number]
 
-    async def _find_pinned(self, started: int, **which: Any) -> Assignment | None:
-        row = await self._pinned.first(**which)
+    async def _load_resume_config(self, started: int, **which: Any) -> CallConfig | None:
+        row = await self._resume_query.first(**which)
         if row is None:
             return None
         try:
-            return await self._assignment(which["number"], row, await self._tenant(row), started)
+            return await self._build_config(which["number"], row, await self._get_tenant(row), started)
         except versions.UnusableVersion:
             LOG.exception("a call of %s cannot go on", which["number"])
             return None
 
-    async def _assignment(self, number: str, row: Any, tenant: _Tenant, at: int) -> Assignment:
+    async def _build_config(self, number: str, row: Any, tenant: _TenantSnapshot, rates_at: int) -> CallConfig:
         """Raises UnusableVersion."""
-        version = await self._version(row)
-        return Assignment(
+        version = await self._get_version(row)
+        return CallConfig(
             number=number,
             tenant=tenant.tenant,
             flow=row.flow_id,
             version=version,
-            promoted=row.active,
+            version_number=row.active,
             departments=tenant.departments,
-            sounds=await self._played(row, version),
-            rates=rates.in_force(tenant.rates, at),
-            account=tenant.account,
-            fallback=_forward(number, row.fallback, tenant),
+            sounds=await self._sounds_of(row, version),
+            rates=rates.effective_rates(tenant.rates, rates_at),
+            account_sid=tenant.account_sid,
+            fallback_number=_allowed_forward(number, row.fallback, tenant),
         )
 
-    async def _tenant(self, row: Any) -> _Tenant:
+    async def _get_tenant(self, row: Any) -> _TenantSnapshot:
         """As of that revision or a later one: then the next lookup finds that one, and reads again."""
         held = self._tenants.get(row.tenant_id)
         if held is None or held.revision != row.revision:
-            async with self._database.reading() as connection:
-                tenant, account = await tenants.read(connection, row.tenant_id)
-                theirs = await departments.read(connection, row.tenant_id)
-                held = _Tenant(row.revision, tenant, account, theirs, await rates.read(connection, row.tenant_id))
+            async with self._database.read() as connection:
+                tenant, account = await tenants.load_tenant(connection, row.tenant_id)
+                theirs = await departments.load_departments(connection, row.tenant_id)
+                held = _TenantSnapshot(
+                    row.revision, tenant, account, theirs, await rates.load_rates(connection, row.tenant_id)
+                )
             self._tenants[row.tenant_id] = held
         return held
 
-    async def _version(self, row: Any) -> FlowVersion:
+    async def _get_version(self, row: Any) -> FlowVersion:
         """Versions with the same content are the same, whoever's they are."""
         held = self._versions.get(row.content)
         if held is not None:
             return held
         loading = self._loading.get(row.content)
         if loading is None:
-            loading = asyncio.ensure_future(self._load(row))
+            loading = asyncio.ensure_future(self._load_version(row))
             self._loading[row.content] = loading
-            loading.add_done_callback(lambda done: self._loaded(row.content, done))
+            loading.add_done_callback(lambda done: self._on_version_loaded(row.content, done))
         return await asyncio.shield(loading)  # who gives up waiting leaves it to the next caller
 
-    def _loaded(self, content: str, done: asyncio.Future[FlowVersion]) -> None:
+    def _on_version_loaded(self, content: str, done: asyncio.Future[FlowVersion]) -> None:
         del self._loading[content]
         if not done.cancelled():
             done.exception()  # whoever still waits gets it; nobody may
 
-    async def _load(self, row: Any) -> FlowVersion:
-        async with self._database.reading() as connection:
-            version = await versions.load(connection, row.tenant_id, row.flow_id, row.active)
+    async def _load_version(self, row: Any) -> FlowVersion:
+        async with self._database.read() as connection:
+            version = await versions.load_version(connection, row.tenant_id, row.flow_id, row.active)
         self._versions[row.content] = version
         return version
 
-    async def _played(self, row: Any, version: FlowVersion) -> dict[str, bytes]:
+    async def _sounds_of(self, row: Any, version: FlowVersion) -> dict[str, bytes]:
         """The sounds that the version plays and the tenant has."""
         played = {}
-        for name in sounds(version):
+        for name in referenced_sounds(version):
             key = (row.tenant_id, row.revision, name)
             mulaw = self._sounds.get(key)
             if mulaw is None:
-                async with self._database.reading() as connection:
-                    mulaw = self._sounds[key] = await _sound(connection, row.tenant_id, name)
+                async with self._database.read() as connection:
+                    mulaw = self._sounds[key] = await _load_sound(connection, row.tenant_id, name)
             played[name] = mulaw
         return {name: mulaw for name, mulaw in played.items() if mulaw}
 
-    def _remember(self, number: str, row: _Found, tenant: _Tenant) -> None:
-        self._remembered[number] = Closed(
+    def _store_last_known(self, number: str, row: _ConfigRow, tenant: _TenantSnapshot) -> None:
+        self._last_known[number] = NumberClosed(
             number=number,
             tenant=row.tenant_id,
             flow=row.flow_id or "",
             outcome="unavailable",
-            text=tenant.tenant.apology,
-            forward=_forward(number, row.fallback, tenant),
-            account=tenant.account,
-            longest=tenant.tenant.max_transfer_seconds,
+            message=tenant.tenant.apology,
+            forward_to=_allowed_forward(number, row.fallback, tenant),
+            account_sid=tenant.account_sid,
+            max_transfer_seconds=tenant.tenant.max_transfer_seconds,
         )
 
 
-def _closed(number: str, row: _Found, tenant: _Tenant) -> Closed | None:
+def _number_closed(number: str, row: _ConfigRow, tenant: _TenantSnapshot) -> NumberClosed | None:
     """Why the number leads to no flow, if it does not: calls go to its fallback then, where it has one."""
-    closed = Closed(
+    closed = NumberClosed(
         number=number,
         tenant=row.tenant_id,
         flow=row.flow_id or "",
         outcome="unassigned",
-        text=DEFAULT_APOLOGY,
-        forward=_forward(number, row.fallback, tenant),
-        account=tenant.account,
-        longest=tenant.tenant.max_transfer_seconds,
+        message=NOT_IN_SERVICE_MESSAGE,
+        forward_to=_allowed_forward(number, row.fallback, tenant),
+        account_sid=tenant.account_sid,
+        max_transfer_seconds=tenant.tenant.max_transfer_seconds,
     )
     if row.suspended:
-        return msgspec.structs.replace(closed, outcome="suspended", forward="")
+        return msgspec.structs.replace(closed, outcome="suspended", forward_to="")
     if row.content is None:
         return closed
     if row.pause is None:
         return None
-    pause = msgspec.json.decode(row.pause, type=Pause)
-    text, forward = pause.text or tenant.tenant.pause, _forward(number, pause.forward, tenant)
-    return msgspec.structs.replace(closed, outcome="paused", text=text, forward=forward)
+    pause = msgspec.json.decode(row.pause, type=PauseSettings)
+    text, forward = pause.text or tenant.tenant.pause, _allowed_forward(number, pause.forward, tenant)
+    return msgspec.structs.replace(closed, outcome="paused", message=text, forward_to=forward)
 
 
-def _forward(number: str, to: str | None, tenant: _Tenant) -> str:
+def _allowed_forward(number: str, forward: str | None, tenant: _TenantSnapshot) -> str:
     """Where calls of a number are put through to, if that may be rung: settings may have become stricter since."""
-    if not to or rules.refused(tenant.tenant, to, frozenset({rules.region(number)}) - {""}):
+    if not forward or rules.check_destination(tenant.tenant, forward, frozenset({rules.country_of(number)}) - {""}):
         return ""
-    return to
+    return forward
 
 
-def _nodes(version: FlowVersion) -> int:
-    return len(version.flow.nodes) + sum(map(_nodes, version.subflows.values()))
+def _count_nodes(version: FlowVersion) -> int:
+    return len(version.flow.nodes) + sum(map(_count_nodes, version.subflows.values()))
 
 
-async def _sound(connection: AsyncConnection, tenant: str, name: str) -> bytes:
+async def _load_sound(connection: AsyncConnection, tenant: str, name: str) -> bytes:
     query = select(sound_table.c.mulaw).where(sound_table.c.tenant_id == tenant, sound_table.c.name == name)
     return (await connection.execute(query)).scalar() or b""

@@ -4,12 +4,12 @@ import msgspec
 from sqlalchemy import delete, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.engine.diagnostics import Problem
+from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.dialing import validation
-from vocelio.gateway.errors import Conflict, Invalid, NotFound
+from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
 from vocelio.gateway.model.tenant import Department
-from vocelio.gateway.model.types import Name
-from vocelio.gateway.store.audit.actor import Actor, to_json
+from vocelio.gateway.model.types import ResourceName
+from vocelio.gateway.store.audit.actor import Actor, dump_json
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import departments, tenants
 from vocelio.gateway.store.tenants import dial_context
@@ -17,69 +17,71 @@ from vocelio.gateway.store.tenants import dial_context
 MAX_DEPARTMENTS = 500  # all of them are read for a tenant's first call
 
 
-class NamedDepartment(Department, frozen=True, kw_only=True):
+class DepartmentResource(Department, frozen=True, kw_only=True):
     """A department and the name that transfers know it by."""
 
-    name: Name
+    name: ResourceName
 
 
-async def every(database: Database, tenant: str) -> dict[str, Department]:
+async def list_departments(database: Database, tenant: str) -> dict[str, Department]:
     """All of a tenant's, by name."""
-    async with database.reading() as connection:
-        return await read(connection, tenant)
+    async with database.read() as connection:
+        return await load_departments(connection, tenant)
 
 
-async def read(connection: AsyncConnection, tenant: str) -> dict[str, Department]:
+async def load_departments(connection: AsyncConnection, tenant: str) -> dict[str, Department]:
     """See ``every``."""
     query = select(departments).where(departments.c.tenant_id == tenant).order_by(departments.c.name)
     return {row.name: msgspec.json.decode(row.settings, type=Department) for row in await connection.execute(query)}
 
 
-async def put(database: Database, actor: Actor, name: str, department: Department) -> None:
+async def put_department(database: Database, actor: Actor, name: str, department: Department) -> None:
     """Make it, or put it in place of the one that is there. Raises Invalid, and Conflict when there are too many."""
     _check_hours(department)
-    async with database.writing() as connection:
-        await hold(connection, actor.tenant)
-        there = await read(connection, actor.tenant)
+    async with database.transaction() as connection:
+        await lock_tenant(connection, actor.tenant)
+        there = await load_departments(connection, actor.tenant)
         if there.get(name) == department:
             return
-        if problems := validation.of_department(await dial_context.read(connection, actor.tenant), department):
-            raise Invalid("The department has errors.", problems)
+        if problems := validation.check_department(
+            await dial_context.load_dial_context(connection, actor.tenant), department
+        ):
+            raise UnprocessableContent("The department has errors.", problems)
         if name not in there and len(there) >= MAX_DEPARTMENTS:
             raise Conflict(f"There are {MAX_DEPARTMENTS} departments, which is all there can be. Remove one first.")
-        kept = {"settings": to_json(department), "changed": actor.at}
+        kept = {"settings": dump_json(department), "changed": actor.now}
         statement = database.upsert(departments).values(tenant_id=actor.tenant, name=name, **kept)
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=kept))
-        await touch(connection, actor.tenant)
-        await actor.record(connection, "department.changed", name, there.get(name), department)
+        await bump_tenant_revision(connection, actor.tenant)
+        await actor.audit(connection, "department.changed", name, there.get(name), department)
 
 
-async def remove(database: Database, actor: Actor, name: str) -> None:
+async def delete_department(database: Database, actor: Actor, name: str) -> None:
     """Take it away. Raises NotFound."""
-    async with database.writing() as connection:
-        await hold(connection, actor.tenant)
-        before = (await read(connection, actor.tenant)).get(name)
+    async with database.transaction() as connection:
+        await lock_tenant(connection, actor.tenant)
+        before = (await load_departments(connection, actor.tenant)).get(name)
         if before is None:
             raise NotFound
         where = (departments.c.tenant_id == actor.tenant, departments.c.name == name)
         await connection.execute(delete(departments).where(*where))
-        await touch(connection, actor.tenant)
-        await actor.record(connection, "department.removed", name, before)
+        await bump_tenant_revision(connection, actor.tenant)
+        await actor.audit(connection, "department.removed", name, before)
 
 
 def _check_hours(department: Department) -> None:
-    wrong = department.hours.wrong() if department.hours else ()
-    problems = [Problem(f"hours.{where}", "hours", message) for where, message in wrong]
+    wrong = department.hours.problems() if department.hours else ()
+    problems = [Diagnostic(f"hours.{where}", "hours", message) for where, message in wrong]
     if problems:
-        raise Invalid("The department's hours have errors.", problems)
+        raise UnprocessableContent("The department's hours have errors.", problems)
 
 
-async def hold(connection: AsyncConnection, tenant: str) -> None:
+async def lock_tenant(connection: AsyncConnection, tenant: str) -> None:
     """Let nobody else change the tenant's things until the transaction ends: what is read now remains true."""
     query = select(tenants.c.id).where(tenants.c.id == tenant).with_for_update(key_share=True)
     await connection.execute(query)
 
 
-async def touch(connection: AsyncConnection, tenant: str) -> None:
+async def bump_tenant_revision(connection: AsyncConnection, tenant: str) -> None:
     """Say that something has changed which the tenant's next call must know of."""
     await connection.execute(update(tenants).where(tenants.c.id == tenant).values(revision=tenants.c.revision + 1))

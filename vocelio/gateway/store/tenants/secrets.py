@@ -6,18 +6,20 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy import delete, select
 
-from vocelio.gateway.crypto.encryption import Vault
+from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.errors import Conflict, NotFound
-from vocelio.gateway.model.types import END
+from vocelio.gateway.model.types import PATTERN_END
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import secrets
-from vocelio.gateway.store.tenants.departments import hold, touch
+from vocelio.gateway.store.tenants.departments import bump_tenant_revision, lock_tenant
 
 MAX_SECRETS = 200  # a flow has a handful
-MAX_VALUE = 8_192  # a header that is longer is refused by most servers
+MAX_VALUE_LENGTH = 8_192  # a header that is longer is refused by most servers
 
-SecretName = Annotated[str, Meta(pattern=f"^[A-Za-z0-9_]{{1,64}}{END}", description="a secret's name such as crm_key")]
+SecretName = Annotated[
+    str, Meta(pattern=f"^[A-Za-z0-9_]{{1,64}}{PATTERN_END}", description="a secret's name such as crm_key")
+]
 """As it stands in a flow: ``{{ secret.crm_key }}``."""
 
 
@@ -26,8 +28,8 @@ class NewSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     value: Annotated[
         str,
-        Meta(min_length=1, max_length=MAX_VALUE),
-        Meta(pattern=f"^[ -~]+{END}", description="a value of letters, digits and signs of ASCII"),
+        Meta(min_length=1, max_length=MAX_VALUE_LENGTH),
+        Meta(pattern=f"^[ -~]+{PATTERN_END}", description="a value of letters, digits and signs of ASCII"),
     ]
 
 
@@ -38,47 +40,47 @@ class Secret(msgspec.Struct, frozen=True):
     changed: int
 
 
-async def every(database: Database, tenant: str) -> list[Secret]:
+async def list_secrets(database: Database, tenant: str) -> list[Secret]:
     """All of a tenant's, by name."""
     query = select(secrets.c.name, secrets.c.changed).where(secrets.c.tenant_id == tenant).order_by(secrets.c.name)
-    async with database.reading() as connection:
+    async with database.read() as connection:
         return [Secret(row.name, row.changed) for row in await connection.execute(query)]
 
 
-async def put(database: Database, vault: Vault, actor: Actor, name: str, value: str) -> Secret:
+async def put_secret(database: Database, cipher: SecretCipher, actor: Actor, name: str, value: str) -> Secret:
     """Keep a secret, in place of the one of that name. Raises Conflict when there are too many."""
-    kept = {"value": vault.lock(value, _purpose(actor.tenant, name)), "changed": actor.at}
-    async with database.writing() as connection:
-        await hold(connection, actor.tenant)
+    kept = {"value": cipher.encrypt(value, _encryption_purpose(actor.tenant, name)), "changed": actor.now}
+    async with database.transaction() as connection:
+        await lock_tenant(connection, actor.tenant)
         names = (await connection.scalars(select(secrets.c.name).where(secrets.c.tenant_id == actor.tenant))).all()
         if name not in names and len(names) >= MAX_SECRETS:
             raise Conflict(f"There are {MAX_SECRETS} secrets, which is all there can be. Remove one first.")
         statement = database.upsert(secrets).values(tenant_id=actor.tenant, name=name, **kept)
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=kept))
-        await touch(connection, actor.tenant)
-        await actor.record(connection, "secret.changed", name)
-    return Secret(name, actor.at)
+        await bump_tenant_revision(connection, actor.tenant)
+        await actor.audit(connection, "secret.changed", name)
+    return Secret(name, actor.now)
 
 
-async def remove(database: Database, actor: Actor, name: str) -> None:
+async def delete_secret(database: Database, actor: Actor, name: str) -> None:
     """Forget a secret. Raises NotFound."""
-    async with database.writing() as connection:
+    async with database.transaction() as connection:
         where = (secrets.c.tenant_id == actor.tenant, secrets.c.name == name)
         if not (await connection.execute(delete(secrets).where(*where))).rowcount:
             raise NotFound
-        await touch(connection, actor.tenant)
-        await actor.record(connection, "secret.removed", name)
+        await bump_tenant_revision(connection, actor.tenant)
+        await actor.audit(connection, "secret.removed", name)
 
 
-async def reveal(database: Database, vault: Vault, tenant: str, name: str) -> str:
+async def get_secret_value(database: Database, cipher: SecretCipher, tenant: str, name: str) -> str:
     """The value. Raises NotFound, VaultError."""
     query = select(secrets.c.value).where(secrets.c.tenant_id == tenant, secrets.c.name == name)
-    async with database.reading() as connection:
+    async with database.read() as connection:
         locked = await connection.scalar(query)
     if locked is None:
         raise NotFound
-    return vault.open(locked, _purpose(tenant, name))
+    return cipher.decrypt(locked, _encryption_purpose(tenant, name))
 
 
-def _purpose(tenant: str, name: str) -> str:
+def _encryption_purpose(tenant: str, name: str) -> str:
     return f"{tenant}/secret/{name}"

@@ -8,35 +8,37 @@ import re
 
 from cachetools import LRUCache
 
-from vocelio.gateway.crypto.encryption import Vault, VaultError
-from vocelio.gateway.errors import StoreUnavailable
+from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
+from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.tenants import tenants
 
-ACCOUNT = re.compile(r"AC[0-9a-f]{32}")
-SECONDS = 1.0  # for the database, of the three after which a caller should have heard something
-REMEMBERED = 10_000
+ACCOUNT_SID_PATTERN = re.compile(r"AC[0-9a-f]{32}")
+LOOKUP_TIMEOUT_SECONDS = 1.0  # for the database, of the three after which a caller should have heard something
+MAX_CACHED_TOKENS = 10_000
 
 
-class Accounts:
+class TwilioAccounts:
     """The tenants' accounts."""
 
-    def __init__(self, database: Database, vault: Vault) -> None:
-        self._database, self._vault = database, vault
-        self._remembered: LRUCache[str, str] = LRUCache(REMEMBERED)
+    def __init__(self, database: Database, cipher: SecretCipher) -> None:
+        self._database, self._cipher = database, cipher
+        self._last_known_tokens: LRUCache[str, str] = LRUCache(MAX_CACHED_TOKENS)
 
-    async def token(self, account: str) -> str | None:
+    async def get_auth_token(self, account_sid: str) -> str | None:
         """The account's auth token, if it is a tenant's. Raises StoreUnavailable, VaultError."""
-        if not ACCOUNT.fullmatch(account):
+        if not ACCOUNT_SID_PATTERN.fullmatch(account_sid):
             return None
         try:
-            token = await self._database.in_time(tenants.token(self._database, self._vault, account), SECONDS)
-        except (StoreUnavailable, VaultError):  # a key of VOCELIO_SECRET_KEY may be on its way to us
-            if account not in self._remembered:
+            token = await self._database.with_timeout(
+                tenants.get_auth_token(self._database, self._cipher, account_sid), LOOKUP_TIMEOUT_SECONDS
+            )
+        except (DatabaseUnavailable, DecryptionError):  # a key of VOCELIO_SECRET_KEY may be on its way to us
+            if account_sid not in self._last_known_tokens:
                 raise
-            return self._remembered[account]
+            return self._last_known_tokens[account_sid]
         if token:  # strangers' accounts must not drive ours out of memory
-            self._remembered[account] = token
+            self._last_known_tokens[account_sid] = token
         else:
-            self._remembered.pop(account, None)
+            self._last_known_tokens.pop(account_sid, None)
         return token

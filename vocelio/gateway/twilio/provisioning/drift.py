@@ -9,22 +9,22 @@ from contextlib import aclosing
 
 import msgspec
 
-from vocelio.gateway.crypto.encryption import VaultError
+from vocelio.gateway.crypto.encryption import DecryptionError
 from vocelio.gateway.errors import TwilioError
-from vocelio.gateway.store.db.pagination import Items
+from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.provisioning import queue, views
-from vocelio.gateway.store.provisioning.queue import State, Webhooks
-from vocelio.gateway.store.provisioning.views import Line
+from vocelio.gateway.store.provisioning.queue import ProvisioningState, Webhooks
+from vocelio.gateway.store.provisioning.views import ProvisioningView
 from vocelio.gateway.twilio.credentials import Credential
-from vocelio.gateway.twilio.provisioning.context import NO_REST, Desk
-from vocelio.gateway.twilio.provisioning.reconcile import missing, overridden, shown
-from vocelio.gateway.twilio.rest_client import Account, AccountNumber
+from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext
+from vocelio.gateway.twilio.provisioning.reconcile import masked, missing_message, overridden_message
+from vocelio.gateway.twilio.rest_client import AccountNumber, TwilioAccountClient
 
-SECONDS = 20.0  # of listing an account's numbers, while somebody waits
-DIFFERENT = "At Twilio the number is set to something else than we have set: "
+LIST_TIMEOUT_SECONDS = 20.0  # of listing an account's numbers, while somebody waits
+DRIFT_MESSAGE = "At Twilio the number is set to something else than we have set: "
 
 
-class Difference(msgspec.Struct, frozen=True):
+class WebhookDifference(msgspec.Struct, frozen=True):
     """A field of the webhooks that is not as it should be."""
 
     field: str
@@ -32,7 +32,7 @@ class Difference(msgspec.Struct, frozen=True):
     found: str
 
 
-class Registration(msgspec.Struct, frozen=True, kw_only=True):
+class NumberProvisioning(msgspec.Struct, frozen=True, kw_only=True):
     """A number at Twilio. ``state`` is of what was done last; ``problem`` says what is wrong, and what to do about it.
 
     ``flow`` is null of a number that leads to none: then ``wanted`` is what was there before it led to one, until that
@@ -43,17 +43,17 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True):
     number: str
     flow: str | None
     label: str
-    state: State | None
+    state: ProvisioningState | None
     problem: str = ""
     wanted: Webhooks | None = None
     found: Webhooks | None = None
-    difference: list[Difference] = []
+    difference: list[WebhookDifference] = []
     since: int | None = None
     attempts: int = 0
     next: int | None = None
 
 
-class Registrations(Items[Registration], frozen=True, kw_only=True):
+class NumberProvisioningPage(Page[NumberProvisioning], frozen=True, kw_only=True):
     """A page of a tenant's numbers. ``problem`` is why the ``account`` could not be asked, if so."""
 
     account: str
@@ -62,33 +62,35 @@ class Registrations(Items[Registration], frozen=True, kw_only=True):
     problem: str = ""
 
 
-async def check(desk: Desk, tenant: str, limit: int, cursor: str) -> Registrations:
+async def compare(context: ProvisioningContext, tenant: str, limit: int, cursor: str) -> NumberProvisioningPage:
     """A page of a tenant's numbers, compared. Raises Invalid, StoreUnavailable, TooMany."""
-    page = await views.every(desk.database, tenant, limit, cursor)
-    credential = await _credential(desk, tenant)
+    page = await views.list_provisioning(context.database, tenant, limit, cursor)
+    credential = await _tenant_credential(context, tenant)
     problem, found = "", dict[str, AccountNumber]()
     if isinstance(credential, str):
-        problem, credential = credential, Credential("", "", own=True)
-    elif not credential.has_rest:
-        problem = NO_REST
+        problem, credential = credential, Credential("", "", tenant_owned=True)
+    elif not credential.has_rest_api:
+        problem = NO_ACCOUNT_MESSAGE
     else:
         try:
-            found = await _found(desk, credential, {line.number for line in page.items})
+            found = await _find_numbers(context, credential, {line.number for line in page.items})
         except TwilioError as error:
             problem = str(error)
     compared = [
-        await _compared(desk, line, found.get(line.number), credential.account if not problem else "")
+        await _compare_number(context, line, found.get(line.number), credential.account_sid if not problem else "")
         for line in page.items
     ]
-    own, account = credential.own, credential.account
-    return Registrations(compared, page.next, account=account, own=own, managed=credential.has_rest, problem=problem)
+    own, account = credential.tenant_owned, credential.account_sid
+    return NumberProvisioningPage(
+        compared, page.next, account=account, own=own, managed=credential.has_rest_api, problem=problem
+    )
 
 
-async def needing_repair(desk: Desk, tenant: str) -> list[str]:
+async def list_needing_repair(context: ProvisioningContext, tenant: str) -> list[str]:
     """The numbers of a tenant's that are not as they should be. Raises TwilioError, and as ``check`` does."""
     wanting, cursor = list[str](), ""
     while True:
-        page = await check(desk, tenant, PAGE, cursor)
+        page = await compare(context, tenant, PAGE_SIZE, cursor)
         if page.problem and page.managed:
             raise TwilioError(page.problem)
         wanting += [one.number for one in page.items if one.state != "registered" and one.wanted]
@@ -97,28 +99,34 @@ async def needing_repair(desk: Desk, tenant: str) -> list[str]:
             return wanting
 
 
-PAGE = 1_000
+PAGE_SIZE = 1_000
 
 
-async def _credential(desk: Desk, tenant: str) -> Credential | str:
+async def _tenant_credential(context: ProvisioningContext, tenant: str) -> Credential | str:
     """The tenant's, or why it cannot be used."""
     try:
-        return await desk.credentials.of(tenant)
-    except VaultError as error:
+        return await context.credentials.for_tenant(tenant)
+    except DecryptionError as error:
         return str(error)
 
 
-async def _found(desk: Desk, credential: Credential, wanted: set[str]) -> dict[str, AccountNumber]:
+async def _find_numbers(
+    context: ProvisioningContext, credential: Credential, numbers: set[str]
+) -> dict[str, AccountNumber]:
     """Those of the numbers that the account has."""
-    async with desk.turn():
-        return {one.number: one for one in await listed(desk.account(credential), wanted) if one.number in wanted}
+    async with context.request_slot():
+        return {
+            one.number: one
+            for one in await list_numbers(context.account_client(credential), numbers)
+            if one.number in numbers
+        }
 
 
-async def listed(account: Account, wanted: set[str] | None = None) -> list[AccountNumber]:
+async def list_numbers(account: TwilioAccountClient, until_found: set[str] | None = None) -> list[AccountNumber]:
     """An account's numbers: all, or until each that is wanted is among them. Raises TwilioError, in bounded time."""
-    found, missed = list[AccountNumber](), set(wanted) if wanted is not None else None
+    found, missed = list[AccountNumber](), set(until_found) if until_found is not None else None
     try:
-        async with asyncio.timeout(SECONDS), aclosing(account.numbers()) as numbers:
+        async with asyncio.timeout(LIST_TIMEOUT_SECONDS), aclosing(account.iter_numbers()) as numbers:
             async for one in numbers:
                 found.append(one)
                 if missed is not None:
@@ -130,44 +138,50 @@ async def listed(account: Account, wanted: set[str] | None = None) -> list[Accou
     return found
 
 
-async def _compared(desk: Desk, line: Line, found: AccountNumber | None, account: str) -> Registration:
+async def _compare_number(
+    context: ProvisioningContext, number_view: ProvisioningView, actual: AccountNumber | None, account_sid: str
+) -> NumberProvisioning:
     """``account`` is the one that was asked, empty when none was."""
-    kept = line.kept
+    kept = number_view.provisioning
     if kept is None:
-        wanted, state, problem = (desk.webhooks if line.flow else None), None, ""
+        wanted, state, problem = (context.webhooks if number_view.flow else None), None, ""
     else:
-        wanted, state, problem = (desk.webhooks if kept.wanted else kept.former), kept.state, kept.problem
-    difference = _difference(wanted, found.webhooks) if wanted and found else []
-    if account and kept and kept.wanted and state in ("registered", "drifted"):
-        problem = _drift(line.number, found, difference, account)
+        wanted, state, problem = (context.webhooks if kept.desired else kept.previous), kept.state, kept.error
+    difference = _webhook_differences(wanted, actual.webhooks) if wanted and actual else []
+    if account_sid and kept and kept.desired and state in ("registered", "drifted"):
+        problem = _describe_drift(number_view.number, actual, difference, account_sid)
         state = "drifted" if problem else "registered"
-        if await queue.observe(desk.database, kept, state, problem, desk.wall()) and problem:
-            desk.publish("number.drifted", kept.tenant, number=line.number, problem=problem)
-    return Registration(
-        number=line.number,
-        flow=line.flow,
-        label=line.label,
+        if await queue.record_observation(context.database, kept, state, problem, context.wall()) and problem:
+            context.publish("number.drifted", kept.tenant, number=number_view.number, problem=problem)
+    return NumberProvisioning(
+        number=number_view.number,
+        flow=number_view.flow,
+        label=number_view.label,
         state=state,
         problem=problem,
-        wanted=shown(wanted) if wanted else None,
-        found=shown(found.webhooks) if found else None,
+        wanted=masked(wanted) if wanted else None,
+        found=masked(actual.webhooks) if actual else None,
         difference=difference,
-        since=kept.since if kept else None,
-        attempts=kept.attempts if kept else 0,
-        next=kept.due if kept else None,
+        since=kept.verified_at if kept else None,
+        attempts=kept.failed_attempts if kept else 0,
+        next=kept.due_at if kept else None,
     )
 
 
-def _difference(wanted: Webhooks, found: Webhooks) -> list[Difference]:
-    fields = zip(Webhooks.__struct_fields__, *map(msgspec.structs.astuple, (wanted, found)), strict=True)
-    seen = zip(*map(msgspec.structs.astuple, (shown(wanted), shown(found))), strict=True)
-    return [Difference(name, *both) for (name, one, other), both in zip(fields, seen, strict=True) if one != other]
+def _webhook_differences(desired: Webhooks, actual: Webhooks) -> list[WebhookDifference]:
+    fields = zip(Webhooks.__struct_fields__, *map(msgspec.structs.astuple, (desired, actual)), strict=True)
+    seen = zip(*map(msgspec.structs.astuple, (masked(desired), masked(actual))), strict=True)
+    return [
+        WebhookDifference(name, *both) for (name, one, other), both in zip(fields, seen, strict=True) if one != other
+    ]
 
 
-def _drift(number: str, found: AccountNumber | None, difference: list[Difference], account: str) -> str:
+def _describe_drift(
+    number: str, actual: AccountNumber | None, differences: list[WebhookDifference], account_sid: str
+) -> str:
     """What is wrong with a number that was set once; empty when nothing is."""
-    if found is None:
-        return missing(number, account)
-    if found.override:
-        return overridden(found)
-    return DIFFERENT + ", ".join(one.field for one in difference) + "." if difference else ""
+    if actual is None:
+        return missing_message(number, account_sid)
+    if actual.override:
+        return overridden_message(actual)
+    return DRIFT_MESSAGE + ", ".join(one.field for one in differences) + "." if differences else ""

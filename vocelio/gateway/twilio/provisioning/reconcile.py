@@ -7,95 +7,101 @@ was or as it is to be, and what was there before is never forgotten; whoever doe
 import msgspec
 
 from vocelio.gateway.store.provisioning import queue
-from vocelio.gateway.store.provisioning.queue import Kept, State, Webhooks
-from vocelio.gateway.twilio.provisioning.context import NO_REST, Desk
+from vocelio.gateway.store.provisioning.queue import ProvisioningRow, ProvisioningState, Webhooks
+from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext
 from vocelio.gateway.twilio.rest_client import AccountNumber
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ProvisioningResult(msgspec.Struct, frozen=True):
     """What has become of it; ``repaired`` is whether it was ours before and had been changed by somebody else."""
 
-    state: State
-    problem: str = ""
+    state: ProvisioningState
+    error: str = ""
     repaired: bool = False
 
 
-class PutBack(msgspec.Struct, frozen=True):
+class Restored(msgspec.Struct, frozen=True):
     """It is as it was before us."""
 
 
-async def carry_out(desk: Desk, task: Kept, until: int) -> Outcome | PutBack | None:
+async def reconcile(
+    context: ProvisioningContext, task: ProvisioningRow, lease_until: int
+) -> ProvisioningResult | Restored | None:
     """Do it, with the lease prolonged until then; None when it is not ours to do any more. Raises TwilioError.
 
     Also raises StoreUnavailable and VaultError.
     """
-    return await (_register if task.wanted else _put_back)(desk, task, until)
+    return await (_apply if task.desired else _restore)(context, task, lease_until)
 
 
-async def _register(desk: Desk, task: Kept, until: int) -> Outcome | None:
-    credential = await desk.credentials.of(task.tenant)
-    if not credential.has_rest:
-        return Outcome("not_managed", NO_REST)
-    account = desk.account(credential)
-    found = await account.find(task.number)
+async def _apply(context: ProvisioningContext, task: ProvisioningRow, lease_until: int) -> ProvisioningResult | None:
+    credential = await context.credentials.for_tenant(task.tenant)
+    if not credential.has_rest_api:
+        return ProvisioningResult("not_managed", NO_ACCOUNT_MESSAGE)
+    account = context.account_client(credential)
+    found = await account.find_number(task.number)
     if found is None:
-        return Outcome("failed", missing(task.number, account.sid))
+        return ProvisioningResult("failed", missing_message(task.number, account.sid))
     if found.override:
-        return Outcome("overridden", overridden(found))
-    known = task.former is not None and task.account == account.sid
-    former = task.former if task.former is not None and known else found.webhooks
-    if not await queue.note(desk.database, task, account.sid, former, desk.webhooks, until):
+        return ProvisioningResult("overridden", overridden_message(found))
+    known = task.previous is not None and task.account_sid == account.sid
+    former = task.previous if task.previous is not None and known else found.webhooks
+    if not await queue.save_previous(context.database, task, account.sid, former, context.webhooks, lease_until):
         return None
-    if found.webhooks == desk.webhooks:
-        return Outcome("registered")
-    set_to = (await account.configure(found.sid, desk.webhooks)).webhooks
-    if set_to != desk.webhooks:
-        return Outcome("failed", f"Twilio has set {task.number} to something else than was asked.")
-    return Outcome("registered", repaired=known and task.since is not None)
+    if found.webhooks == context.webhooks:
+        return ProvisioningResult("registered")
+    set_to = (await account.set_webhooks(found.sid, context.webhooks)).webhooks
+    if set_to != context.webhooks:
+        return ProvisioningResult("failed", f"Twilio has set {task.number} to something else than was asked.")
+    return ProvisioningResult("registered", repaired=known and task.verified_at is not None)
 
 
-async def _put_back(desk: Desk, task: Kept, until: int) -> Outcome | PutBack | None:
+async def _restore(
+    context: ProvisioningContext, task: ProvisioningRow, lease_until: int
+) -> ProvisioningResult | Restored | None:
     """What somebody else has set meanwhile is theirs, and stays; a number that has left the account is nobody's."""
-    if task.former is None or task.made is None:
-        return PutBack()
-    credential = await desk.credentials.named(task.tenant, task.account)
+    if task.previous is None or task.applied is None:
+        return Restored()
+    credential = await context.credentials.for_account(task.tenant, task.account_sid)
     if credential is None:
-        problem = f"{task.account} is no account of this gateway any more, so {task.number} cannot be set back there."
-        return Outcome("failed", problem)
-    account = desk.account(credential)
-    found = await account.find(task.number)
-    if found is None or found.webhooks.voice_url != task.made.voice_url:
-        return PutBack()
-    if not await queue.note(desk.database, task, account.sid, task.former, task.made, until):
+        problem = (
+            f"{task.account_sid} is no account of this gateway any more, so {task.number} cannot be set back there."
+        )
+        return ProvisioningResult("failed", problem)
+    account = context.account_client(credential)
+    found = await account.find_number(task.number)
+    if found is None or found.webhooks.voice_url != task.applied.voice_url:
+        return Restored()
+    if not await queue.save_previous(context.database, task, account.sid, task.previous, task.applied, lease_until):
         return None
-    await account.configure(found.sid, task.former)
-    return PutBack()
+    await account.set_webhooks(found.sid, task.previous)
+    return Restored()
 
 
-def missing(number: str, account: str) -> str:
+def missing_message(number: str, account_sid: str) -> str:
     """What to tell of a number that is not there."""
     return (
-        f"{number} is not in the Twilio account {account}. "
+        f"{number} is not in the Twilio account {account_sid}. "
         "Buy it there or move it there, or name the account that has it."
     )
 
 
-def overridden(found: AccountNumber) -> str:
+def overridden_message(account_number: AccountNumber) -> str:
     """What to tell of a number whose webhooks are not looked at."""
-    kind = "the SIP trunk" if found.trunk else "the TwiML application"
+    kind = "the SIP trunk" if account_number.trunk else "the TwiML application"
     return (
-        f"At Twilio {kind} {found.override} answers {found.number} in place of its webhooks. "
+        f"At Twilio {kind} {account_number.override} answers {account_number.number} in place of its webhooks. "
         "Take it off the number in Twilio's console, and try again."
     )
 
 
-def shown(webhooks: Webhooks) -> Webhooks:
+def masked(webhooks: Webhooks) -> Webhooks:
     """As they may be seen: a password within a URL is not."""
     fields = msgspec.structs.asdict(webhooks)
-    return Webhooks(**{name: _without_password(value) for name, value in fields.items()})
+    return Webhooks(**{name: _mask_password(value) for name, value in fields.items()})
 
 
-def _without_password(url: str) -> str:
+def _mask_password(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     place, slash, path = rest.partition("/")
     user, at, host = place.rpartition("@")

@@ -8,164 +8,170 @@ import asyncio
 import logging
 import secrets
 
-from vocelio.gateway.crypto.encryption import VaultError
-from vocelio.gateway.errors import StoreUnavailable, TwilioError
+from vocelio.gateway.crypto.encryption import DecryptionError
+from vocelio.gateway.errors import DatabaseUnavailable, TwilioError
 from vocelio.gateway.store.provisioning import queue
-from vocelio.gateway.store.provisioning.queue import Kept
-from vocelio.gateway.twilio.provisioning.context import Desk
-from vocelio.gateway.twilio.provisioning.reconcile import Outcome, PutBack, carry_out
+from vocelio.gateway.store.provisioning.queue import ProvisioningRow
+from vocelio.gateway.twilio.provisioning.context import ProvisioningContext
+from vocelio.gateway.twilio.provisioning.reconcile import ProvisioningResult, Restored, reconcile
 
 LOG = logging.getLogger(__name__)
 
-AT_ONCE = 8  # numbers: Twilio's API takes more, but calls come first
-CARRY_SECONDS = 45.0  # of one number: two requests, each tried three times
+MAX_CONCURRENT_NUMBERS = 8  # numbers: Twilio's API takes more, but calls come first
+PROCESS_TIMEOUT_SECONDS = 45.0  # of one number: two requests, each tried three times
 LEASE_SECONDS = 60  # more than that, so that whoever is at it has ended before another begins
-POLL_SECONDS = 5.0  # after which another process's wishes, and what failed, are seen
-FIRST_PAUSE = 5  # seconds after the first failure; each further one doubles it
-LONGEST_PAUSE = 1_800  # seconds: how long what was mended at Twilio may go unnoticed, if nobody says so
+POLL_INTERVAL_SECONDS = 5.0  # after which another process's wishes, and what failed, are seen
+BACKOFF_INITIAL_SECONDS = 5  # seconds after the first failure; each further one doubles it
+BACKOFF_MAX_SECONDS = 1_800  # seconds: how long what was mended at Twilio may go unnoticed, if nobody says so
 
-SECOND = 1_000_000  # microseconds
-OUR_MISTAKE = "This is our mistake. The gateway's log says more."
+SECOND_MICROSECONDS = 1_000_000  # microseconds
+INTERNAL_ERROR_MESSAGE = "This is our mistake. The gateway's log says more."
 
 
-class Registrar:
+class NumberProvisioner:
     """One process's worker."""
 
-    def __init__(self, desk: Desk) -> None:
-        self.desk = desk
-        self._holder = secrets.token_hex(8)
-        self._wanted = asyncio.Event()
-        self._carrying: set[asyncio.Task[None]] = set()  # at most AT_ONCE
-        self._working: asyncio.Task[None] | None = None
+    def __init__(self, context: ProvisioningContext) -> None:
+        self.context = context
+        self._lease_owner = secrets.token_hex(8)
+        self._wakeup = asyncio.Event()
+        self._in_progress: set[asyncio.Task[None]] = set()  # at most AT_ONCE
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin. What no account was there for is looked at again: there may be one now."""
-        self._working = asyncio.create_task(self._work(), name="registrar")
+        self._task = asyncio.create_task(self._run(), name="registrar")
 
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Something is wanted: look now, not at the next turn."""
-        self._wanted.set()
+        self._wakeup.set()
 
     async def aclose(self) -> None:
         """End, and let others have what is under way."""
-        tasks = [*self._carrying, *([self._working] if self._working else [])]
+        tasks = [*self._in_progress, *([self._task] if self._task else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         try:
-            await queue.give_back(self.desk.database, self._holder)
-        except StoreUnavailable:
+            await queue.release_all_leases(self.context.database, self._lease_owner)
+        except DatabaseUnavailable:
             LOG.info("what was under way is others' when its lease ends")
-        await self.desk.rest.aclose()
+        await self.context.twilio_client.aclose()
 
-    async def run_due(self) -> int:
+    async def process_due(self) -> int:
         """Carry out what is due, all of it, and wait for that: how much it was."""
         done = 0
-        while tasks := await self._take(AT_ONCE):
-            await asyncio.gather(*map(self._carry, tasks))
+        while tasks := await self._lease_due(MAX_CONCURRENT_NUMBERS):
+            await asyncio.gather(*map(self._process, tasks))
             done += len(tasks)
         return done
 
-    async def _work(self) -> None:
-        await self._begin()
+    async def _run(self) -> None:
+        await self._requeue_unmanaged()
         while True:
-            self._wanted.clear()
-            if await self._begin_due():
+            self._wakeup.clear()
+            if await self._start_due():
                 continue
             try:
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._wanted.wait()
+                async with asyncio.timeout(POLL_INTERVAL_SECONDS):
+                    await self._wakeup.wait()
             except TimeoutError:
                 continue
 
-    async def _begin(self) -> None:
-        if self.desk.credentials.platform.has_rest:
+    async def _requeue_unmanaged(self) -> None:
+        if self.context.credentials.platform.has_rest_api:
             try:
-                await queue.look_again_at_unmanaged(self.desk.database, self.desk.wall())
-            except StoreUnavailable:
+                await queue.requeue_unmanaged(self.context.database, self.context.wall())
+            except DatabaseUnavailable:
                 LOG.warning("numbers that had no Twilio account wait for the next start")
 
-    async def _begin_due(self) -> bool:
+    async def _start_due(self) -> bool:
         """Begin as many as there is room for; whether any was."""
         try:
-            tasks = await self._take(AT_ONCE - len(self._carrying))
-        except StoreUnavailable:
+            tasks = await self._lease_due(MAX_CONCURRENT_NUMBERS - len(self._in_progress))
+        except DatabaseUnavailable:
             return False
         except Exception:  # the database refuses the question itself: whatever that is, the next turn may be better
             LOG.exception("what is due at Twilio cannot be read")
             return False
         for task in tasks:
-            carrying = asyncio.create_task(self._carry(task), name=f"registration of {task.number}")
-            self._carrying.add(carrying)
-            carrying.add_done_callback(self._ended)
+            carrying = asyncio.create_task(self._process(task), name=f"registration of {task.number}")
+            self._in_progress.add(carrying)
+            carrying.add_done_callback(self._on_task_done)
         return bool(tasks)
 
-    def _ended(self, carrying: asyncio.Task[None]) -> None:
-        self._carrying.discard(carrying)
-        self.wake()
+    def _on_task_done(self, processing: asyncio.Task[None]) -> None:
+        self._in_progress.discard(processing)
+        self.notify()
 
-    async def _take(self, room: int) -> list[Kept]:
-        now = self.desk.wall()
-        if not room:
+    async def _lease_due(self, limit: int) -> list[ProvisioningRow]:
+        now = self.context.wall()
+        if not limit:
             return []
-        return await queue.take(self.desk.database, self._holder, now, now + LEASE_SECONDS * SECOND, room)
+        return await queue.lease_due(
+            self.context.database, self._lease_owner, now, now + LEASE_SECONDS * SECOND_MICROSECONDS, limit
+        )
 
-    async def _carry(self, task: Kept) -> None:
+    async def _process(self, task: ProvisioningRow) -> None:
         """Raises nothing: what the database does not take is done again when the lease ends."""
         pause = 0.0
-        outcome: Outcome | PutBack | None
+        outcome: ProvisioningResult | Restored | None
         try:
-            async with asyncio.timeout(CARRY_SECONDS):
-                outcome = await carry_out(self.desk, task, self.desk.wall() + LEASE_SECONDS * SECOND)
+            async with asyncio.timeout(PROCESS_TIMEOUT_SECONDS):
+                outcome = await reconcile(self.context, task, self.context.wall() + LEASE_SECONDS * SECOND_MICROSECONDS)
         except TwilioError as error:
-            outcome, pause = Outcome("failed", str(error)), error.seconds
-        except VaultError as error:
-            outcome = Outcome("failed", str(error))
+            outcome, pause = ProvisioningResult("failed", str(error)), error.retry_after_seconds
+        except DecryptionError as error:
+            outcome = ProvisioningResult("failed", str(error))
         except TimeoutError:
-            outcome = Outcome("failed", "Twilio's API takes too long.")
-        except StoreUnavailable:
+            outcome = ProvisioningResult("failed", "Twilio's API takes too long.")
+        except DatabaseUnavailable:
             return
         except Exception:
             LOG.exception("the registration of %s failed", task.number)
-            outcome = Outcome("failed", OUR_MISTAKE)
+            outcome = ProvisioningResult("failed", INTERNAL_ERROR_MESSAGE)
         try:
-            await self._conclude(task, outcome, pause)
-        except StoreUnavailable:
+            await self._save_result(task, outcome, pause)
+        except DatabaseUnavailable:
             LOG.warning("what became of %s at Twilio is found out again", task.number)
 
-    async def _conclude(self, task: Kept, outcome: Outcome | PutBack | None, pause: float) -> None:
-        match outcome:
+    async def _save_result(
+        self, task: ProvisioningRow, result: ProvisioningResult | Restored | None, min_delay_seconds: float
+    ) -> None:
+        match result:
             case None:
-                await queue.give_back_one(self.desk.database, task)
-            case PutBack():
-                if await queue.forget(self.desk.database, task):
-                    self.desk.publish("number.restored", task.tenant, number=task.number)
-            case Outcome(state="registered" | "not_managed"):
-                await self._settled(task, outcome)
-            case Outcome():
-                await self._not_yet(task, outcome, pause)
+                await queue.release_lease(self.context.database, task)
+            case Restored():
+                if await queue.delete_restored(self.context.database, task):
+                    self.context.publish("number.restored", task.tenant, number=task.number)
+            case ProvisioningResult(state="registered" | "not_managed"):
+                await self._finish(task, result)
+            case ProvisioningResult():
+                await self._schedule_retry(task, result, min_delay_seconds)
 
-    async def _settled(self, task: Kept, outcome: Outcome) -> None:
-        now = self.desk.wall()
-        told = await queue.finish(self.desk.database, task, outcome.state, now, problem=outcome.problem)
-        if told and outcome.repaired:
-            self.desk.publish("number.repaired", task.tenant, number=task.number)
-        elif told and outcome.state == "registered":
-            self.desk.publish("number.registered", task.tenant, number=task.number)
+    async def _finish(self, task: ProvisioningRow, result: ProvisioningResult) -> None:
+        now = self.context.wall()
+        told = await queue.finish_task(self.context.database, task, result.state, now, error=result.error)
+        if told and result.repaired:
+            self.context.publish("number.repaired", task.tenant, number=task.number)
+        elif told and result.state == "registered":
+            self.context.publish("number.registered", task.tenant, number=task.number)
 
-    async def _not_yet(self, task: Kept, outcome: Outcome, pause: float) -> None:
+    async def _schedule_retry(
+        self, task: ProvisioningRow, result: ProvisioningResult, min_delay_seconds: float
+    ) -> None:
         """It is tried again; the same problem is told once."""
-        now, attempts = self.desk.wall(), task.attempts + 1
-        due = now + round(max(pause, backoff(attempts)) * SECOND)
-        told = await queue.finish(
-            self.desk.database, task, outcome.state, now, problem=outcome.problem, attempts=attempts, due=due
+        now, attempts = self.context.wall(), task.failed_attempts + 1
+        due = now + round(max(min_delay_seconds, backoff(attempts)) * SECOND_MICROSECONDS)
+        told = await queue.finish_task(
+            self.context.database, task, result.state, now, error=result.error, failed_attempts=attempts, due_at=due
         )
-        if told and (outcome.state, outcome.problem) != (task.state, task.problem):
-            LOG.warning("%s (tenant %s): %s", task.number, task.tenant, outcome.problem)
-            problem = outcome.problem
-            self.desk.publish("number.registration_failed", task.tenant, number=task.number, problem=problem)
+        if told and (result.state, result.error) != (task.state, task.error):
+            LOG.warning("%s (tenant %s): %s", task.number, task.tenant, result.error)
+            problem = result.error
+            self.context.publish("number.registration_failed", task.tenant, number=task.number, problem=problem)
 
 
 def backoff(attempts: int) -> int:
     """Seconds from a failure to the next try; ``attempts`` counts the failures."""
-    return min(FIRST_PAUSE << min(attempts - 1, 20), LONGEST_PAUSE)
+    return min(BACKOFF_INITIAL_SECONDS << min(attempts - 1, 20), BACKOFF_MAX_SECONDS)

@@ -1,0 +1,90 @@
+"""Calls whose prompts were rendered at promotion: no provider speaks in them, and nobody waits for one."""
+
+import asyncio
+import statistics
+import time
+from contextlib import aclosing
+
+from tests.acceptance.test_speech_providers import CALLER_VOICE, VOICES, SharedService, emulated_provider
+from tests.integration.calls.test_calls_on_database import assign_number, put_and_promote, seed_database
+from tests.support.running_gateway import NUMBER, running_gateway
+from vocelio.engine.voice import Voice
+from vocelio.gateway.calls.media.prompt_player import PromptPlayer
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.prompts.cache import PreloadingPromptCache, PromptCache
+from vocelio.gateway.prompts.manifest import PromptManifests
+from vocelio.gateway.prompts.render_worker import PromptRenderWorker
+from vocelio.gateway.simulator.caller.script import PressKeys, SimulatedCaller, Speak
+from vocelio.gateway.speech.fakes import ToneSynthesizer
+from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
+from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer, fallback_voices
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.storage.object_store import ObjectStorage
+from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.routing.database import DatabaseDirectory
+
+
+async def test_the_front_desk_asks_no_provider_to_speak(front_desk, offline_speech, tmp_path):
+    ear, mouth = offline_speech
+    database, vault = Database(f"sqlite+aiosqlite:///{tmp_path}/calls.db"), SecretCipher(["a key of the test"])
+    await database.migrate()
+    await seed_database(database)
+    await put_and_promote(database, "front-desk", {**front_desk, "voice": VOICES["azure"]})
+    await assign_number(database, NUMBER, "front-desk")
+    vocabulary = ("sales please", "sales")
+    async with emulated_provider("azure", ear, mouth, vocabulary=vocabulary) as (azure, recognizer, synthesizer):
+        plans = PromptManifests(lambda voice: fallback_voices(voice, ["azure", "local"])[0])
+        shelf = PromptCache(ObjectStorage(str(tmp_path / "storage")), database, wall_clock)
+        rendered = PreloadingPromptCache(shelf, plans)
+        voices = FallbackSynthesizer({"azure": synthesizer, "local": SharedService(mouth)}, rendered)
+        renderer = PromptRenderWorker(database, shelf, plans, voices.render, wall_clock)
+        await renderer.reconciler.reconcile()
+        await renderer.run_due()
+        once = [spoken.text for spoken in azure.spoken]
+        assert len(once) == len(set(once)) > 5
+        assert "One moment, I am connecting you to sales." in once
+        site, journal = DatabaseDirectory(database, vault, wall_clock), WriteBehindCallStore(database, vault)
+        speech = SpeechServices(FallbackRecognizer({"azure": recognizer, "local": SharedService(ear)}), voices)
+        async with (
+            running_gateway(None, directory=site, call_store=journal, speech=speech, prompts=rendered) as running,
+            aclosing(LocalSynthesizer()) as voice,
+        ):
+            for step in (Speak("sales please"), PressKeys("1"), PressKeys("1")):
+                await running.call(SimulatedCaller([step], voice, CALLER_VOICE))
+        assert [spoken.text for spoken in azure.spoken] == once, "nothing was spoken for a call"
+        await shelf.aclose()
+    await database.aclose()
+    outcomes = [event["outcome"] for event in running.bus.data_of("call.ended")]
+    assert outcomes == ["transferred"] * 3
+    assert running.bus.data_of("prompt.failed") == []
+    assert len([event for event in running.bus.data_of("prompt.started") if "latency" in event]) >= 3
+    assert all(event["late_ms"] == 0 for event in running.bus.data_of("prompt.finished"))
+
+
+async def test_the_first_sound_goes_out_at_once():
+    """Milliseconds from the action that speaks to the first sound on its way to Twilio."""
+
+    class Rendered:
+        def get(self, tenant, voice, sentence):
+            return b"\x7e" * 8000
+
+    clock, sent, took = time.perf_counter, asyncio.Event(), []
+    speaking = PromptPlayer(
+        FallbackSynthesizer({"local": ToneSynthesizer()}, Rendered()),
+        "harbour",
+        "MZ1",
+        lambda message: "media" in message and sent.set(),
+        *(lambda *_: None for _ in range(4)),
+    )
+    for number in range(50):
+        begun = clock()
+        speaking.speak(f"p{number}", "Thank you for calling. How can we help?", Voice(), ())
+        await sent.wait()
+        took.append((clock() - begun) * 1000)
+        speaking.stop(f"p{number}")
+        sent.clear()
+    speaking.close()
+    assert statistics.median(took) < 5

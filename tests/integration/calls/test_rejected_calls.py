@@ -1,0 +1,110 @@
+"""Calls that come to no flow: what the caller hears, and what is kept of them."""
+
+import msgspec
+import pytest
+
+from tests.support.running_gateway import ACCOUNT, CALLER, NUMBER, PUBLIC_URL, TENANT, make_call_config, running_gateway
+from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.model.directory import NumberClosed
+from vocelio.gateway.model.tenant import NOT_IN_SERVICE_MESSAGE
+from vocelio.gateway.simulator.simulator import TwilioSimulator
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store.in_memory import InMemoryDirectory
+
+BYE = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text": "Goodbye."}}}
+OWN_ACCOUNT, OWN_TOKEN = "AC" + "7" * 32, "the auth token of the tenant"
+OTHER_ACCOUNT, OTHER_TOKEN = "AC" + "8" * 32, "the auth token of another tenant"
+
+
+async def token_lookup(account):
+    return {OWN_ACCOUNT: OWN_TOKEN, OTHER_ACCOUNT: OTHER_TOKEN}.get(account)
+
+
+def paused_gateway(*found):
+    return running_gateway(
+        BYE, ScriptedRecognizer(), ToneSynthesizer(), directory=InMemoryDirectory(found), accounts=token_lookup
+    )
+
+
+def closed_number(**parts):
+    return NumberClosed(number=NUMBER, tenant="harbour", flow="flow", **parts)
+
+
+def owned_number(**settings):
+    return (
+        make_call_config(BYE, account_sid=OWN_ACCOUNT)
+        if not settings
+        else msgspec.structs.replace(
+            make_call_config(BYE, account_sid=OWN_ACCOUNT), tenant=msgspec.structs.replace(TENANT, **settings)
+        )
+    )
+
+
+async def test_a_paused_flow_says_so_and_the_call_is_kept():
+    async with paused_gateway(closed_number(outcome="paused", message="We are closed for the holidays.")) as running:
+        report = await running.call()
+        assert (report.ending, report.errors) == ("hangup", ())
+        assert report.say_texts == ("We are closed for the holidays.",)
+        assert running.bus.data_of("call.refused") == [
+            {"caller": CALLER, "number": NUMBER, "flow": "flow", "outcome": "paused"}
+        ]
+        (kept,) = running.call_store.calls.values()
+        assert (kept.outcome, kept.version, kept.segments) == ("paused", 0, ())
+        assert kept.ended_at >= kept.started_at > 0
+
+
+async def test_a_paused_flow_forwards_to_a_number():
+    async with paused_gateway(closed_number(outcome="paused", forward_to="+13105550199")) as running:
+        report = await running.call()
+        assert [dialed.target for dialed in report.dial_results] == ["+13105550199"]
+        assert report.errors == ()
+
+
+async def test_a_blocked_caller_is_rejected():
+    async with paused_gateway(owned_number(blocked=(CALLER,))) as running:
+        report = await running.call()
+        assert (report.ending, report.errors) == ("rejected", ())
+        assert running.bus.data_of("call.refused")[0]["outcome"] == "blocked"
+
+
+async def test_one_call_too_many():
+    async with paused_gateway(owned_number(max_calls=1, pause="All lines are busy.")) as running:
+        first = await running.simulator.start_call(NUMBER, CALLER)
+        report = await running.call()
+        assert report.say_texts == ("All lines are busy.",)
+        assert running.bus.data_of("call.refused")[0]["outcome"] == "busy"
+        await running.simulator.stream(first, b"\xff" * 160, 3.0)
+        assert running.bus.data_of("call.ended")[0]["outcome"] in ("completed", "abandoned")
+        again = await running.call()
+        assert again.say_texts == ()
+
+
+@pytest.mark.parametrize(
+    ("account", "token", "answered"), [(OWN_ACCOUNT, OWN_TOKEN, True), (OTHER_ACCOUNT, OTHER_TOKEN, False)]
+)
+async def test_a_tenants_account_reaches_that_tenants_numbers_only(account, token, answered):
+    async with (
+        paused_gateway(owned_number()) as running,
+        TwilioSimulator(running.origin, PUBLIC_URL, account, token) as carrier,
+    ):
+        report = await carrier.call(NUMBER, CALLER)
+        assert (report.say_texts == (NOT_IN_SERVICE_MESSAGE,)) is not answered
+        assert len(running.bus.data_of("call.started")) == int(answered)
+        assert report.errors == ()
+
+
+class UnavailableDirectory(InMemoryDirectory):
+    """The store does not answer."""
+
+    async def get_call_config(self, number):
+        raise DatabaseUnavailable
+
+
+async def test_without_the_store_a_caller_hears_an_apology():
+    async with running_gateway(
+        BYE, ScriptedRecognizer(), ToneSynthesizer(), directory=UnavailableDirectory([])
+    ) as running:
+        report = await running.call()
+        assert "call again later" in report.say_texts[0]
+        assert (report.ending, report.errors) == ("hangup", ())
+        assert ACCOUNT not in str(report.say_texts)

@@ -1,0 +1,126 @@
+"""`vocelio doctor` at a running gateway whose Twilio is emulated."""
+
+import json
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.integration.api.test_provisioning import NUMBER, PREVIOUS_VOICE_URL, assign_number, create_tenant_with_number
+from tests.support.api_client import PLATFORM_ACCOUNT, PLATFORM_TOKEN, ApiEnv
+from tests.support.command_runner import run_vocelio
+from tests.support.redis_server import RedisServer
+from vocelio.gateway.app import create_app
+from vocelio.gateway.config import Settings
+from vocelio.gateway.server.server import bind_socket, serve_embedded
+from vocelio.gateway.simulator.rest_api.server import TwilioRestApi
+from vocelio.gateway.store.db.database import Database
+
+
+@pytest.fixture
+async def gateway_environment(tmp_path):
+    """A gateway with an assigned number, in a folder; what the command needs to reach it, and its Twilio."""
+    url = f"sqlite+aiosqlite:///{tmp_path}/vocelio.db"
+    database = Database(url)
+    await database.migrate()
+    async with TwilioRestApi() as twilio:
+        twilio.add_account(PLATFORM_ACCOUNT, PLATFORM_TOKEN).add_number(NUMBER, voice_url=PREVIOUS_VOICE_URL)
+        api = ApiEnv(database, twilio=twilio.origin)
+        await assign_number(await create_tenant_with_number(api))
+        await api.provisioner.process_due()
+        key = (await api.platform_client()).key
+        settings = Settings("https://voice.example", {PLATFORM_ACCOUNT: PLATFORM_TOKEN})
+        async with _serve_api(api, settings) as origin:
+            environment = {
+                "VOCELIO_KEY": key,
+                "VOCELIO_DATABASE_URL": url,
+                "VOCELIO_PUBLIC_URL": "https://voice.example",
+                "TWILIO_ACCOUNT_SID": PLATFORM_ACCOUNT,
+                "TWILIO_AUTH_TOKEN": PLATFORM_TOKEN,
+            }
+            yield twilio, origin, environment
+    await database.aclose()
+
+
+@asynccontextmanager
+async def _serve_api(api, settings):
+    app = create_app(settings, api.calls, api_routes=api.app.routes, background_services=[api.registrar])
+    async with serve_embedded(app, bind_socket()) as origin:
+        yield origin
+
+
+async def run_doctor(tmp_path, environment, *options):
+    """Exit code and what was found, by what was looked at."""
+    code, out, err = await run_vocelio("doctor", "--json", *options, cwd=tmp_path, environment=environment)
+    assert err == ""
+    found = json.loads(out)
+    return code, {one["what"]: (one["verdict"], one["said"]) for one in found["findings"]}
+
+
+async def test_drift_is_found_and_repaired(gateway_environment, tmp_path):
+    twilio, origin, environment = gateway_environment
+    there = twilio.add_account(PLATFORM_ACCOUNT, PLATFORM_TOKEN)
+    code, found = await run_doctor(tmp_path, environment, "--server", origin)
+    assert (code, {verdict for verdict, _ in found.values()}) == (0, {"fine"}), found
+    speech = {"recognition of local", "synthesis of local", "speech of azure", "speech of elevenlabs"}
+    assert set(found) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER} | speech
+    there.get_number(NUMBER)["voice_url"] = PREVIOUS_VOICE_URL
+    code, found = await run_doctor(tmp_path, environment, "--server", origin, "--tenant", "harbour")
+    assert (code, found[NUMBER][0]) == (1, "wrong")
+    assert "voice_url" in found[NUMBER][1]
+    code, found = await run_doctor(tmp_path, environment, "--server", origin, "--repair")
+    assert (code, found[NUMBER][0]) == (0, "fine"), found
+    assert NUMBER in found["repair of harbour"][1]
+    assert there.get_number(NUMBER)["voice_url"] == "https://voice.example/twilio/voice"
+
+
+async def test_wrong_credentials_and_a_table_to_read(gateway_environment, tmp_path):
+    twilio, origin, environment = gateway_environment
+    twilio.add_account(PLATFORM_ACCOUNT, "another token")
+    code, found = await run_doctor(tmp_path, environment, "--server", origin)
+    assert (code, found["Twilio account of harbour"][0], found[NUMBER][0]) == (1, "wrong", "unknown")
+    code, out, err = await run_vocelio("doctor", "--server", origin, cwd=tmp_path, environment=environment)
+    assert (code, err) == (1, "")
+    assert "refuses the account's credentials" in " ".join(out.split())
+    assert PLATFORM_TOKEN not in out
+
+
+async def test_what_cannot_be_checked_is_said(gateway_environment, tmp_path):
+    _, origin, environment = gateway_environment
+    code, found = await run_doctor(tmp_path, environment, "--server", "http://127.0.0.1:9")
+    assert (code, found["gateway"][0], found["database"][0]) == (2, "unknown", "fine")
+    code, found = await run_doctor(tmp_path, {**environment, "VOCELIO_KEY": ""}, "--server", origin)
+    assert (code, found["gateway"][0]) == (2, "unknown")
+    assert "VOCELIO_KEY" in found["gateway"][1]
+
+
+async def test_redis_is_looked_at_where_there_should_be_one(gateway_environment, tmp_path):
+    _, origin, environment = gateway_environment
+    with RedisServer() as redis:
+        at_redis = {**environment, "VOCELIO_REDIS_URL": redis.url}
+        code, found = await run_doctor(tmp_path, at_redis, "--server", origin)
+        assert (code, found["redis"]) == (0, ("fine", "answers"))
+        redis.pause()
+        code, found = await run_doctor(tmp_path, at_redis, "--server", origin)
+        assert (code, found["redis"][0]) == (1, "wrong")
+    nowhere = {**environment, "VOCELIO_REDIS_URL": "redis://:hunter2@127.0.0.1:9/0"}
+    code, found = await run_doctor(tmp_path, nowhere, "--server", origin)
+    assert (code, found["redis"][0]) == (1, "wrong")
+    assert "does not answer" in found["redis"][1]
+    assert "hunter2" not in str(found)
+
+
+async def test_what_is_wrong_here_is_said(gateway_environment, tmp_path):
+    _, origin, environment = gateway_environment
+    wrong = {**environment, "VOCELIO_KEY": "voc_0_0", "VOCELIO_PUBLIC_URL": "http://voice.example"}
+    wrong["VOCELIO_DATABASE_URL"] = f"sqlite+aiosqlite:///{tmp_path}/none.db"
+    code, found = await run_doctor(tmp_path, wrong, "--server", origin)
+    assert code == 1
+    assert {what: verdict for what, (verdict, _) in found.items()} == {
+        "settings": "fine",
+        "database": "wrong",
+        "public URL": "wrong",
+        "gateway": "wrong",
+    }
+    assert not (tmp_path / "none.db").exists()
+    code, found = await run_doctor(tmp_path, {**environment, "VOCELIO_NONSENSE": "1"}, "--server", origin)
+    assert (code, found["settings"][0]) == (1, "wrong")

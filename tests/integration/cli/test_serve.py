@@ -1,0 +1,57 @@
+"""`vocelio serve` in one process, as it is."""
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from tests.support.command_runner import running_vocelio, wait_until_listening
+from tests.support.free_ports import free_ports
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.db.database import Database
+
+
+@asynccontextmanager
+async def running_serve(folder, port, **settings):
+    """The process, once it uses its database: by then it minds signals."""
+    async with running_vocelio("serve", "--port", str(port), cwd=folder, environment=settings) as process:
+        async with asyncio.timeout(60):
+            assert b"listening" in await process.out.readline()
+            while not _wal_file(folder).exists():  # noqa: ASYNC110 (another process)
+                await asyncio.sleep(0.02)
+        yield process
+
+
+def _wal_file(folder):
+    """SQLite keeps it beside the file until the last connection is closed."""
+    return folder / ".vocelio" / "vocelio.db-wal"
+
+
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+async def test_told_to_leave_it_closes_the_database(tmp_path, told):
+    async with running_serve(tmp_path, 0) as process:
+        process.send_signal(told)
+        async with asyncio.timeout(10):
+            said = await process.err.read()
+            await process.wait()
+    assert not _wal_file(tmp_path).exists()
+    assert b"Traceback" not in said
+
+
+async def test_a_ticket_is_good_for_a_page_of_ours_however_its_address_was_set(tmp_path):
+    (port,) = free_ports()
+    async with running_serve(tmp_path, port, VOCELIO_PUBLIC_URL="https://Voice.Example:443"):
+        await wait_until_listening(port)
+        database = Database(f"sqlite+aiosqlite:///{tmp_path}/.vocelio/vocelio.db")
+        key = await api_keys.create_platform_key(database, "tests", wall_clock())
+        await database.aclose()
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as session:
+            headers = {"Authorization": f"Bearer {key}"}
+            async with session.post("/v1/events/tickets", headers=headers) as answer:
+                ticket = (await answer.json())["ticket"]
+            query, headers = {"ticket": ticket}, {"Origin": "https://voice.example"}
+            async with session.ws_connect("/v1/events", params=query, headers=headers) as feed:
+                assert (await feed.receive_json())["message"] == "snapshot"

@@ -1,0 +1,393 @@
+"""The feed in one process: who is let in, what they see, and who is thrown out."""
+
+import asyncio
+import json
+import time
+
+import msgspec
+import pytest
+from aiohttp import ClientSession, WSServerHandshakeError
+
+from tests.support.monitor_client import open_monitor, stored_calls
+from tests.support.monitoring_env import ACCOUNT, ORIGIN, ScriptedCall, revoke_key, running_member
+from tests.support.non_reading_peer import open_non_reading_socket, wait_until_reset
+from vocelio.gateway.api.websockets.push_socket import CLOSE_IDLE_TIMEOUT, CLOSE_KEY_REVOKED, HeartbeatSettings
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.events import Event
+from vocelio.gateway.monitors.send_queue import MAX_QUEUED_BYTES
+
+
+async def refusal_status(here, key="", query="", **headers):
+    """The status that the socket is answered with."""
+    with pytest.raises(WSServerHandshakeError) as caught:
+        async with open_monitor(here, key, query, **headers):
+            pass
+    return caught.value.status
+
+
+async def test_a_snapshot_then_events_and_the_picture_is_the_stores(sqlite_database):
+    async with running_member(sqlite_database.url) as here:
+        earlier = ScriptedCall(here, 1).start()
+        earlier.enter_node("greet")
+        async with open_monitor(here, sqlite_database.viewer) as shown:
+            await shown.wait_until(lambda shown: earlier.id in shown.picture)
+            later = ScriptedCall(here, 2).start()
+            later.enter_node("greet")
+            later.enter_node("bye")
+            later.end("abandoned")
+            earlier.enter_node("bye")
+            await shown.wait_until(lambda shown: shown.picture.get(later.id, {}).get("outcome") == "abandoned")
+            await shown.wait_until_consistent(sqlite_database.database)
+            assert shown.call_views[later.id]["node"] == shown.call_views[earlier.id]["node"] == "bye"
+            assert [event["type"] for event in shown.events if event["call"] == later.id][:3] == [
+                "call.started",
+                "node.entered",
+                "node.entered",
+            ]
+            assert shown.gaps == 0
+
+
+async def test_live_details_come_from_events(sqlite_database):
+    async with running_member(sqlite_database.url) as here:
+        call = ScriptedCall(here).start()
+        async with open_monitor(here, sqlite_database.viewer):
+            publish, glimpse = here.calls.publish, here.calls.glimpse
+            publish(call.record, "prompt.started", prompt="1", node="greet", text="Good day.", latency_ms=420)
+            publish(call.record, "prompt.finished", prompt="1", late_ms=30)
+            glimpse(call.record, "caller.speaking", on=True)
+            glimpse(call.record, "caller.partial", text="sales pl")
+            async with open_monitor(here, sqlite_database.viewer) as second:
+                await second.wait_until(lambda shown: shown.picture.get(call.id, {}).get("partial"))
+                facts = second.call_views[call.id]
+                wanted = {"said": "Good day.", "latency_ms": 420, "late_ms": 30, "speaking": "caller"}
+                assert {name: facts[name] for name in wanted} == wanted
+                assert facts["partial"] == "sales pl"
+                publish(call.record, "caller.heard", node="greet", text="sales please", confidence=0.9)
+                await second.wait_until(lambda shown: shown.events)
+            async with open_monitor(here, sqlite_database.viewer) as third:
+                assert (third.call_views[call.id]["heard"], third.call_views[call.id]["partial"]) == (
+                    "sales please",
+                    "",
+                )
+
+
+@pytest.mark.parametrize(
+    ("query", "calls"),
+    [("", {1, 2}), ("?flow=night", {2}), ("?number=%2B13072249664", {2}), (f"?call=CA{1:032x}", {1})],
+)
+async def test_filters(sqlite_database, query, calls):
+    async with running_member(sqlite_database.url) as here:
+        async with open_monitor(here, sqlite_database.viewer, query) as shown:
+            for place, where in ((1, {}), (2, {"flow": "night", "number": "+13072249664"})):
+                ScriptedCall(here, place, **where).start().enter_node("greet")
+            wanted = {f"CA{place:032x}" for place in calls}
+            await shown.wait_until(
+                lambda shown: {call for call, facts in shown.picture.items() if facts.get("node")} == wanted
+            )
+            await asyncio.sleep(0.5)
+            assert set(shown.call_views) == wanted
+        async with open_monitor(here, sqlite_database.viewer, query) as again:
+            assert set(again.call_views) == wanted
+
+
+async def test_only_some_types_of_events(sqlite_database):
+    async with (
+        running_member(sqlite_database.url) as here,
+        open_monitor(here, sqlite_database.viewer, "?types=call.started,call.ended") as shown,
+    ):
+        call = ScriptedCall(here).start()
+        call.enter_node("greet")
+        call.end()
+        await shown.wait_until(lambda shown: len(shown.events) == 2)
+        await shown.wait_until_consistent(sqlite_database.database)
+        assert [event["type"] for event in shown.events] == ["call.started", "call.ended"]
+
+
+async def test_who_is_not_let_in(sqlite_database):
+    async with running_member(sqlite_database.url, guard={"max_per_key": 1, "max_per_process": 2}) as here:
+        assert await refusal_status(here) == 401
+        assert await refusal_status(here, "voc_0123456789abcdef_" + "x" * 32) == 401
+        assert await refusal_status(here, sqlite_database.viewer, "?flow=..") == 422
+        assert await refusal_status(here, sqlite_database.viewer, "?colour=red") == 422
+        assert await refusal_status(here, sqlite_database.platform, Vocelio_Tenant="nobody") == 404
+        async with open_monitor(here, sqlite_database.viewer):
+            assert await refusal_status(here, sqlite_database.viewer) == 429
+            async with open_monitor(here, sqlite_database.other):
+                assert await refusal_status(here, sqlite_database.operator) == 429
+        async with open_monitor(here, sqlite_database.operator), open_monitor(here, sqlite_database.viewer):
+            pass
+
+
+async def test_tickets_are_good_once_in_any_process_for_our_own_pages(sqlite_database):
+    async with running_member(sqlite_database.url) as here, running_member(sqlite_database.url) as there:
+        status, made = await here.request("POST", "/v1/events/tickets", sqlite_database.viewer)
+        assert status == 201
+        assert 0 < made["expires"] - wall_clock() <= 30_000_000
+        query = f"?ticket={made['ticket']}"
+        assert await refusal_status(there, "", query) == 403
+        assert await refusal_status(there, "", query, Origin="https://elsewhere.example") == 403
+        async with open_monitor(there, "", query, Origin=ORIGIN) as shown:
+            ScriptedCall(there).start()
+            await shown.wait_until(lambda shown: shown.events)
+        assert await refusal_status(there, "", query, Origin=ORIGIN) == 401
+        assert await refusal_status(here, "", query, Origin=ORIGIN) == 401
+        changed = made["ticket"].replace(".harbour.", ".canary.")
+        assert await refusal_status(here, "", f"?ticket={changed}", Origin=ORIGIN) == 401
+        _, another = await here.request("POST", "/v1/events/tickets", sqlite_database.viewer)
+        both = [refusal_status(one, "", f"?ticket={another['ticket']}", Origin=ORIGIN) for one in (here, there)]
+        results = await asyncio.gather(*both, return_exceptions=True)
+        assert sorted(str(result) for result in results if result == 401) == ["401"], "one of two who come at once"
+        _, last = await here.request("POST", "/v1/events/tickets", sqlite_database.viewer)
+        await revoke_key(sqlite_database.database, "harbour", sqlite_database.viewer)
+        assert await refusal_status(here, "", f"?ticket={last['ticket']}", Origin=ORIGIN) == 401
+
+
+async def test_the_platform_sees_all_or_one(sqlite_database):
+    async with (
+        running_member(sqlite_database.url) as here,
+        open_monitor(here, sqlite_database.platform) as every,
+        open_monitor(here, sqlite_database.platform, Vocelio_Tenant="canary") as one,
+    ):
+        ours, theirs = ScriptedCall(here, 1).start(), ScriptedCall(here, 2, "canary").start()
+        await every.wait_until(lambda shown: len(shown.events) == 2)
+        await one.wait_until(lambda shown: shown.events)
+        await every.wait_until_consistent(sqlite_database.database, "")
+        assert {event["call"] for event in every.events} == {ours.id, theirs.id}
+        assert {event["call"] for event in one.events} == {theirs.id}
+        assert set(one.call_views) == {theirs.id}
+
+
+async def test_a_key_that_is_revoked_ends_its_sockets_only(sqlite_database):
+    async with (
+        running_member(sqlite_database.url) as here,
+        open_monitor(here, sqlite_database.viewer) as gone,
+        open_monitor(here, sqlite_database.operator) as stays,
+    ):
+        await revoke_key(sqlite_database.database, "harbour", sqlite_database.viewer)
+        await gone.wait_until(lambda shown: shown.code, 3)
+        assert gone.close_code == CLOSE_KEY_REVOKED
+        ScriptedCall(here).start()
+        await stays.wait_until(lambda shown: shown.events)
+
+
+async def test_who_gives_no_sign_of_life_is_cut_off(sqlite_database):
+    pace = HeartbeatSettings(interval_seconds=0.1, idle_timeout_seconds=0.5)
+    async with (
+        running_member(sqlite_database.url, heartbeat=pace) as here,
+        open_monitor(here, sqlite_database.viewer) as silent,
+    ):
+        silent.answers_heartbeats = False
+        async with open_monitor(here, sqlite_database.operator) as alive:
+            await silent.wait_until(lambda shown: shown.code)
+            assert silent.close_code == CLOSE_IDLE_TIMEOUT
+            assert alive.close_code is None
+
+
+async def test_who_stands_still_itself_cuts_nobody_off(sqlite_database):
+    async with (
+        running_member(
+            sqlite_database.url, heartbeat=HeartbeatSettings(interval_seconds=0.1, idle_timeout_seconds=0.5)
+        ) as here,
+        open_monitor(here, sqlite_database.viewer) as alive,
+    ):
+        for _ in range(3):
+            time.sleep(1)  # noqa: ASYNC251 (that is the trouble)
+            await asyncio.sleep(0.3)
+        assert alive.close_code is None
+
+
+async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(sqlite_database):
+    async with (
+        running_member(sqlite_database.url, heartbeat=HeartbeatSettings(send_timeout_seconds=1.0)) as here,
+        open_monitor(here, sqlite_database.operator) as fast,
+    ):
+        stuck = await _open_stuck_monitor(here, sqlite_database.viewer)
+        call = ScriptedCall(here).start()
+        (hub,) = here.monitors._feeds.values()
+        largest = 0
+        for _ in range(60):
+            for _ in range(50):
+                here.calls.glimpse(call.record, "caller.partial", text="x" * 2_000)
+            await asyncio.sleep(0.02)
+            largest = max([largest, *(outbox._queued_bytes for outbox in hub.queues)])
+        assert largest <= MAX_QUEUED_BYTES
+        async with asyncio.timeout(5):
+            while len(hub.queues) > 1:  # noqa: ASYNC110 (the other side of a socket)
+                await asyncio.sleep(0.05)
+        stuck.close()
+        call.end()
+        await fast.wait_until(lambda shown: shown.picture[call.id].get("status") == "ended")
+        assert fast.close_code is None
+
+
+async def _open_stuck_monitor(here, key):
+    """A peer that opens a feed and never reads."""
+    return await open_non_reading_socket(here.origin, "/v1/events", Authorization=f"Bearer {key}")
+
+
+async def test_who_is_cut_off_holds_no_connection_beyond_its_limit(sqlite_database):
+    async with running_member(
+        sqlite_database.url, heartbeat=HeartbeatSettings(send_timeout_seconds=0.5), guard={"max_per_key": 2}
+    ) as here:
+        call, before = ScriptedCall(here).start(), []
+        for _ in range(2):
+            now = [await _open_stuck_monitor(here, sqlite_database.viewer) for _ in range(2)]
+            assert await refusal_status(here, sqlite_database.viewer) == 429
+            async with asyncio.timeout(10):
+                while here.monitors.key_watcher._close_callbacks:
+                    here.calls.glimpse(call.record, "caller.partial", text="x" * 2_000)
+                    await asyncio.sleep(0)
+            await asyncio.gather(*(wait_until_reset(line, 0.5) for line in now))
+            before += now
+        for line in before:
+            line.close()
+
+
+async def test_a_megabyte_is_more_than_is_kept_for_who_does_not_read(sqlite_database):
+    """In the outbox, the server's buffer and the kernel's together."""
+    async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.operator):
+        call = ScriptedCall(here).start()
+        stuck = await _open_stuck_monitor(here, sqlite_database.viewer)
+        (hub,) = here.monitors._feeds.values()
+        for _ in range(100):
+            for _ in range(5):
+                here.calls.glimpse(call.record, "caller.partial", text="x" * 1_900)
+            await asyncio.sleep(0.01)
+        assert [outbox.blocked_since is not None for outbox in hub.queues].count(True) == 1
+        stuck.close()
+
+
+async def test_a_flood_costs_a_gap_and_a_snapshot_and_the_picture_is_right(sqlite_database):
+    async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
+        call = ScriptedCall(here).start()
+        for _ in range(5_000):
+            here.calls.glimpse(call.record, "caller.partial", text="x" * 500)
+        call.enter_node("bye")
+        await shown.wait_until(lambda shown: shown.gaps)
+        await shown.wait_until_consistent(sqlite_database.database)
+
+
+async def start_greeted_call(here, shown):
+    """A call that is on the screen as it is in the store."""
+    call = ScriptedCall(here).start()
+    call.enter_node("greet")
+    await shown.right(here.database)
+    return call
+
+
+async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_database):
+    """As when a process is killed: the store has what nobody was told."""
+    async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
+        call = await start_greeted_call(here, shown)
+        journal, record = here.calls.services.journal, call.record
+        record.sequence += 1
+        silent = {"tenant": "harbour", "call": call.id, "generation": 1, "seq": record.sequence, "at": wall_clock()}
+        journal.tell(Event(type="node.entered", data={"node": "bye"}, **silent), "front-desk")
+        call._save()
+        await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye", 3)
+        record.outcome, record.ended_at = "lost", wall_clock()
+        call._save()
+        await shown.wait_until(lambda shown: shown.picture[call.id]["outcome"] == "lost", 3)
+        await shown.wait_until_consistent(sqlite_database.database)
+
+
+async def test_events_that_the_store_will_never_have_are_taken_back(sqlite_database):
+    """As when a process is killed before it could write: the store is the authority."""
+    async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
+        call = await start_greeted_call(here, shown)
+        lost = {"tenant": "harbour", "call": call.id, "generation": 1, "seq": call.record.sequence + 1}
+        here.calls.services.bus.publish(Event(type="node.entered", at=wall_clock(), data={"node": "bye"}, **lost))
+        await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye")
+        assert await shown.wait_until_consistent(sqlite_database.database) < 4
+
+
+async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(sqlite_database):
+    async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
+        call = await start_greeted_call(here, shown)
+        kept = await here.calls.find(call.id, ACCOUNT)
+        await here.calls.settle(msgspec.structs.replace(kept, resume_state=None, due_at=0))
+        await shown.wait_until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)
+        ended = shown.events[-1]["data"]
+        assert (ended["outcome"], ended["tier"]) == ("failed", "local")
+        assert ended["micro_usd"] == shown.call_views[call.id]["micro_usd"]
+        await shown.wait_until_consistent(sqlite_database.database)
+
+
+async def test_an_event_that_cannot_be_shown_is_mended_from_the_store(sqlite_database):
+    """As one of another release may be."""
+    async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
+        call = await start_greeted_call(here, shown)
+        here.calls.publish(call.record, "call.ended", outcome="completed", department="", disposition="")
+        call.end()
+        await shown.wait_until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)
+        await shown.wait_until_consistent(sqlite_database.database)
+
+
+async def test_calls_that_have_ended_of_late_are_shown_to_who_comes_later(sqlite_database):
+    async with running_member(sqlite_database.url) as here:
+        call = ScriptedCall(here).start()
+        call.enter_node("greet")
+        call.end("transferred")
+        async with asyncio.timeout(5):
+            while (await stored_calls(sqlite_database.database, "harbour")).get(call.id, {}).get("status") != "ended":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        async with open_monitor(here, sqlite_database.viewer) as shown:
+            assert shown.call_views[call.id]["outcome"] == "transferred"
+            assert not shown.events
+
+
+async def test_a_large_snapshot_comes_in_parts(sqlite_database):
+    async with running_member(sqlite_database.url) as here:
+        for place in range(1, 252):
+            ScriptedCall(here, place).start()
+        async with open_monitor(here, sqlite_database.viewer) as shown:
+            await shown.wait_until(lambda shown: len(shown.picture) == 251)
+            await shown.wait_until_consistent(sqlite_database.database)
+        async with open_monitor(here, sqlite_database.viewer) as again:
+            parts = [message for message in again.messages if message["message"] == "snapshot"]
+            assert [(len(part["calls"]), part["first"], part["last"]) for part in parts] == [
+                (100, True, False),
+                (100, False, False),
+                (51, False, True),
+            ]
+
+
+async def test_nothing_is_left_when_the_last_has_gone(sqlite_database):
+    async with running_member(sqlite_database.url) as here:
+        async with open_monitor(here, sqlite_database.viewer), open_monitor(here, sqlite_database.operator):
+            assert len(here.monitors._feeds) == 1
+        async with asyncio.timeout(5):
+            while here.monitors._feeds:  # noqa: ASYNC110 (the other side of a socket)
+                await asyncio.sleep(0.02)
+        assert here.calls.services.bus._subscribers == {}
+
+
+async def test_live_totals(sqlite_database):
+    async with running_member(sqlite_database.url) as here:
+        for place, parts in enumerate(({}, {"flow": "night"}, {"tenant": "canary"}), 1):
+            ScriptedCall(here, place, **parts).start()
+        await asyncio.sleep(0.3)
+        _, ours = await here.request("GET", "/v1/live", sqlite_database.viewer)
+        assert (ours["calls"], ours["flows"]) == (
+            2,
+            [{"name": "front-desk", "calls": 1}, {"name": "night", "calls": 1}],
+        )
+        assert ours["numbers"] == [{"name": "+13072249663", "calls": 2}]
+        assert len(ours["processes"]) == 1
+        _, every = await here.request("GET", "/v1/live", sqlite_database.platform)
+        assert {one["name"]: one["calls"] for one in every["tenants"]} == {"harbour": 2, "canary": 1}
+        assert "canary" not in json.dumps(ours)
+
+
+async def test_the_refusal_is_a_problem(sqlite_database):
+    async with running_member(sqlite_database.url) as here, ClientSession() as session:
+        headers = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            "Sec-WebSocket-Version": "13",
+            "X-Request-Id": "one",
+        }
+        async with session.get(f"{here.origin}/v1/events", headers=headers) as answer:
+            problem = await answer.json(content_type="application/problem+json")
+            assert (answer.status, problem["status"], answer.headers["X-Request-Id"]) == (401, 401, "one")

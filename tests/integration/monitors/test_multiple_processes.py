@@ -1,0 +1,178 @@
+"""Two processes on one Redis and one PostgreSQL: monitors of one see calls of the other, whatever happens to Redis."""
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.support.faulty_tcp_proxy import FaultyTcpProxy
+from tests.support.monitor_client import open_monitor
+from tests.support.monitoring_env import ScriptedCall, revoke_key, running_member, wait_until_subscribed
+from vocelio.gateway.api.websockets.push_socket import CLOSE_KEY_REVOKED
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.events import Event
+from vocelio.gateway.events.bus import event_channel
+
+RECOVERED = 3.0  # seconds from when all is well again until every picture is right
+
+
+async def run_traffic(here, stop):
+    """Calls that come, move and go, until told otherwise."""
+    calls = [ScriptedCall(here, place).start() for place in range(1, 11)]
+    for step in itertools.count():
+        call = calls[step % len(calls)]
+        call.enter_node(f"node-{step % 7}")
+        if step % 25 == 24:
+            call.end("abandoned")
+            calls[step % len(calls)] = ScriptedCall(here, 100 + step).start()
+        if stop.is_set():
+            return
+        await asyncio.sleep(0.01)
+
+
+async def test_a_monitor_sees_the_calls_of_the_other_process(postgres_database, redis):
+    async with (
+        running_member(postgres_database.url, redis.url) as here,
+        running_member(postgres_database.url, redis.url) as there,
+        open_monitor(there, postgres_database.viewer, "") as shown,
+        open_monitor(there, postgres_database.platform) as every,
+    ):
+        await wait_until_subscribed(redis, event_channel("harbour"))
+        await wait_until_subscribed(redis, event_channel(""))
+        call = ScriptedCall(here).start()
+        call.enter_node("greet")
+        await shown.wait_until(lambda shown: shown.picture.get(call.id, {}).get("node") == "greet", 2)
+        await every.wait_until(lambda shown: shown.picture.get(call.id, {}).get("node") == "greet", 2)
+        call.end("transferred")
+        await shown.wait_until(lambda shown: shown.picture[call.id].get("outcome") == "transferred", 2)
+        await shown.wait_until_consistent(postgres_database.database)
+        types = [event["type"] for event in shown.events]
+        assert types == ["call.started", "node.entered", "cost.updated", "call.ended"], "each once"
+        assert shown.gaps == every.gaps == 0
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall", "kill", "pause"])
+async def test_after_any_fault_the_picture_is_right_within_seconds(postgres_database, redis, fault):
+    async with FaultyTcpProxy(redis.socket) as proxy:
+        url = f"redis://127.0.0.1:{proxy.port}"
+        async with (
+            running_member(postgres_database.url, url) as here,
+            running_member(postgres_database.url, url) as there,
+            open_monitor(there, postgres_database.viewer) as shown,
+            open_monitor(here, postgres_database.viewer) as near,
+        ):
+            stop = asyncio.Event()
+            going = asyncio.create_task(run_traffic(here, stop))
+            await asyncio.sleep(0.5)
+            if fault in ("cut", "stall"):
+                await getattr(proxy, fault)()
+            else:
+                getattr(redis, fault)()
+            await asyncio.sleep(1.5)
+            if fault in ("cut", "stall"):
+                await proxy.restore()
+            else:
+                redis.start()
+            await asyncio.sleep(0.3)
+            stop.set()
+            await going
+            assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED
+            assert await near.wait_until_consistent(postgres_database.database) < RECOVERED
+            assert shown.close_code is near.close_code is None
+
+
+@asynccontextmanager
+async def process_and_monitor(shared, redis):
+    """A process, and a screen at another one."""
+    async with (
+        running_member(shared.url, redis.url) as here,
+        running_member(shared.url, redis.url) as there,
+        open_monitor(there, shared.viewer) as shown,
+    ):
+        await wait_until_subscribed(redis, event_channel("harbour"))
+        yield here, shown
+
+
+async def test_calls_that_came_and_went_while_redis_was_away_are_shown(postgres_database, redis):
+    async with process_and_monitor(postgres_database, redis) as (here, shown):
+        redis.kill()
+        for place in range(1, 9):
+            call = ScriptedCall(here, place).start()
+            call.enter_node("greet")
+            call.end()
+        await asyncio.sleep(1)
+        redis.start()
+        assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED
+        assert len(shown.call_views) == 8
+
+
+async def test_the_store_away_and_back(postgres_database, redis, postgres):
+    async with process_and_monitor(postgres_database, redis) as (here, shown):
+        call = ScriptedCall(here).start()
+        call.enter_node("greet")
+        await shown.wait_until_consistent(postgres_database.database)
+        postgres.pause()
+        call.enter_node("bye")
+        await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye", 2)
+        await asyncio.sleep(1)
+        postgres.resume()
+        call.end()
+        assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED + 1
+
+
+async def test_revoked_on_all_processes(postgres_database, redis):
+    async with (
+        running_member(postgres_database.url, redis.url) as here,
+        running_member(postgres_database.url, redis.url) as there,
+        open_monitor(here, postgres_database.viewer) as one,
+        open_monitor(there, postgres_database.viewer) as two,
+    ):
+        await revoke_key(postgres_database.database, "harbour", postgres_database.viewer)
+        for shown in (one, two):
+            await shown.wait_until(lambda shown: shown.code, 3)
+            assert shown.close_code == CLOSE_KEY_REVOKED
+
+
+async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(postgres_database, redis):
+    async with (
+        running_member(postgres_database.url, redis.url) as here,
+        running_member(postgres_database.url, redis.url) as there,
+        open_monitor(there, postgres_database.viewer) as ours,
+        open_monitor(there, postgres_database.other) as theirs,
+    ):
+        await wait_until_subscribed(redis, event_channel("harbour"))
+        for number in range(300):
+            for tenant in ("harbour", "canary", f"tenant-{number}", f"harbour-{number}"):
+                event = Event(
+                    tenant=tenant,
+                    call=f"CA-{tenant}",
+                    generation=1,
+                    seq=number + 1,
+                    type="note.made",
+                    at=wall_clock(),
+                    data={"of": tenant},
+                )
+                here.calls.services.bus.publish(event)
+        await ours.wait_until(lambda shown: len(shown.events) == 300)
+        await theirs.wait_until(lambda shown: len(shown.events) == 300)
+        assert {event["data"]["of"] for event in ours.events} == {"harbour"}
+        assert {event["data"]["of"] for event in theirs.events} == {"canary"}
+        heard = redis.command("PUBSUB", "CHANNELS", "vocelio:events*")
+        assert heard.count(event_channel("harbour").encode()) == 1
+        assert b"tenant-" not in heard
+
+
+async def test_what_is_no_event_on_a_channel_harms_nobody(postgres_database, redis):
+    async with process_and_monitor(postgres_database, redis) as (here, shown):
+        strange = (b"", b"{", b"{}", b'{"tenant":"canary"}', b'{"tenant":"\xff"}', b'{"a":' * 100_000)
+        for body in ("", "m", "?", *(b"mxxxxxxxx" + body for body in strange)):
+            for where in ("events:harbour", "operators", "listeners"):
+                redis.command("PUBLISH", f"vocelio:{where}", body)
+        other = '{"tenant":"canary","call":"CA1","generation":1,"seq":1,"type":"x.y","at":1,"data":{}}'
+        for event in (other, other.replace("canary", "harbour").replace("x.y", "node.entered")):
+            redis.command("PUBLISH", event_channel("harbour"), f"mxxxxxxxx{event}")
+        ScriptedCall(here).start()
+        await shown.wait_until(lambda shown: any(event["type"] == "call.started" for event in shown.events))
+        assert all(event["tenant"] == "harbour" for event in shown.events)
+        assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED

@@ -1,0 +1,17 @@
+"""A tenant on each database."""
+
+import itertools
+
+import pytest
+
+from tests.support.prompt_env import START, PromptEnv
+from vocelio.gateway.store.audit.actor import Actor
+
+
+@pytest.fixture
+async def prompt_env(database):
+    """The world, with one tenant."""
+    count = itertools.count()
+    world = PromptEnv(database, lambda name: Actor("key1", "admin", name, "request-1", START + next(count)))
+    await world.create_tenant()
+    return world

@@ -1,0 +1,169 @@
+"""How connections end when their application has, so that no peer can keep one; and how the server itself ends."""
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from aiohttp import ClientSession, WSServerHandshakeError
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocketDisconnect
+
+from tests.support.non_reading_peer import CLOSE_FRAME, open_non_reading_socket, wait_until_reset
+from vocelio.gateway.server.protocols import CLOSE_TIMEOUT_SECONDS
+from vocelio.gateway.server.server import (
+    MIN_SECOND_SIGNAL_SECONDS,
+    GatewayServer,
+    bind_socket,
+    serve_embedded,
+    uvicorn_config,
+)
+
+MUCH = 4_000_000  # bytes: more than a kernel holds by itself
+PREFIXES = ("/v1", "/twilio/media")
+
+
+async def flood(socket):
+    """Sends until that blocks, and a little longer; then ends without a word."""
+    await socket.accept()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.3):
+            for _ in range(MUCH // 50_000):
+                await socket.send_bytes(bytes(50_000))
+
+
+async def flood_until_closed(socket):
+    """Sends too much, and leaves when the peer has."""
+    await flood(socket)
+    with suppress(WebSocketDisconnect):
+        await socket.receive_text()
+
+
+async def close_at_once(socket):
+    """Says goodbye."""
+    await socket.accept()
+    await socket.close(4004)
+
+
+async def refuse(socket):
+    """As the API does."""
+    await socket.send_denial_response(PlainTextResponse("no", status_code=401))
+
+
+async def send_then_close(socket):
+    """Has a lot to say, and closes behind it."""
+    await socket.accept()
+    await socket.send_bytes(bytes(60_000))
+    await socket.close(4004)
+
+
+@pytest.fixture
+async def origin():
+    """A server with these applications, each under its name."""
+    every = (flood, flood_until_closed, close_at_once, refuse, send_then_close)
+    app = Starlette(routes=[WebSocketRoute(f"{prefix}/{one.__name__}", one) for one in every for prefix in PREFIXES])
+    async with serve_embedded(app, bind_socket()) as origin:
+        yield origin
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_who_does_not_read_is_cut_off_at_once(origin, prefix):
+    with await open_non_reading_socket(origin, f"{prefix}/fills") as line:
+        assert await wait_until_reset(line, 5) < CLOSE_TIMEOUT_SECONDS
+
+
+async def test_who_leaves_and_does_not_read_is_cut_off(origin):
+    with await open_non_reading_socket(origin, "/v1/fills_until_told") as line:
+        await asyncio.sleep(0.5)
+        line.send(CLOSE_FRAME)
+        assert await wait_until_reset(line, 5) < CLOSE_TIMEOUT_SECONDS + 0.5
+
+
+async def test_who_does_not_answer_a_close_is_not_waited_for(origin):
+    with await open_non_reading_socket(origin, "/v1/closes") as line:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS + 1):
+            while await loop.sock_recv(line, 4096):
+                pass
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+async def test_who_reads_slowly_gets_all_and_the_reason(origin, prefix):
+    with await open_non_reading_socket(origin, f"{prefix}/speaks_last") as line:
+        loop, heard = asyncio.get_running_loop(), b""
+        async with asyncio.timeout(5):
+            while (4004).to_bytes(2) not in heard[60_000:]:
+                heard += await loop.sock_recv(line, 4096)
+                await asyncio.sleep(0.01)
+
+
+def test_no_answer_waits_for_an_acknowledgement():
+    with bind_socket() as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+async def test_a_refusal_is_no_error_in_the_log(origin, caplog):
+    async with ClientSession() as session:
+        with pytest.raises(WSServerHandshakeError) as caught:
+            await session.ws_connect(f"{origin}/v1/refuses")
+    assert caught.value.status == 401
+    await asyncio.sleep(0.1)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_a_signal_while_it_starts_ends_it_and_is_raised_again_when_all_is_closed():
+    order = []
+
+    async def noted(what):
+        order.append(what)
+
+    @asynccontextmanager
+    async def lifespan(_):
+        server.handle_exit(signal.SIGTERM, None)
+        await asyncio.sleep(0.1)
+        yield
+
+    before = signal.signal(signal.SIGTERM, lambda *_: order.append("raised"))
+    try:
+        server = GatewayServer(
+            uvicorn_config(Starlette(lifespan=lifespan), port=0), lambda: noted("left"), lambda: noted("closed")
+        )
+        await asyncio.wait_for(server.serve(), 5)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert order == ["left", "closed", "raised"]
+
+
+@pytest.mark.parametrize(("pause", "waits"), [(0.0, True), (MIN_SECOND_SIGNAL_SECONDS + 0.2, False)])
+async def test_a_signal_at_once_again_is_the_same_and_a_later_one_is_not_waited_with(pause, waits):
+    began, left, raised = asyncio.Event(), [], []
+
+    async def leave():
+        began.set()
+        await asyncio.sleep(MIN_SECOND_SIGNAL_SECONDS + 1)
+        left.append(True)
+
+    async def close():
+        """Nothing to do."""
+
+    before = signal.signal(signal.SIGTERM, lambda *_: raised.append(True))
+    try:
+        server = GatewayServer(uvicorn_config(Starlette(), port=0), leave, close)
+        serving = asyncio.create_task(server.serve())
+        async with asyncio.timeout(10):
+            while not server.started:  # noqa: ASYNC110 (uvicorn tells nobody)
+                await asyncio.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await began.wait()
+            await asyncio.sleep(pause)
+            os.kill(os.getpid(), signal.SIGTERM)
+            await serving
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (left == [True], raised) == (waits, [True])

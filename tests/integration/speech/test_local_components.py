@@ -1,0 +1,165 @@
+"""The parts of local speech that need no worker: messages, grammar, pronunciations, espeak-ng's voices."""
+
+from pathlib import Path
+
+import pocketsphinx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vocelio.gateway.speech.local import espeak, ipc
+from vocelio.gateway.speech.local.grammar import CONSONANTS, GARBAGE_PREFIX, VOWELS, Grammar, normalize_phrase
+from vocelio.gateway.speech.local.phonemes import to_arpabet
+from vocelio.gateway.speech.local.pronunciation import PronunciationDictionary
+
+REPORTS = st.one_of(
+    st.builds(ipc.WorkerReady),
+    st.builds(ipc.StartFailed, st.text()),
+    st.builds(ipc.PartialResult, st.integers(0, 2**32), st.text(), st.floats(0, 1)),
+    st.builds(ipc.FinalResult, st.integers(0, 2**32), st.text(), st.floats(0, 1)),
+    st.builds(ipc.StreamFailed, st.integers(0, 2**32), st.text()),
+    st.builds(ipc.PhraseSkipped, st.text()),
+)
+
+
+@given(st.lists(REPORTS, max_size=10), st.integers(1, 50))
+def test_messages_survive_any_cutting(reports: list[ipc.Report], size: int):
+    data = b"".join(map(ipc.encode_message, reports))
+    unpacker = ipc.FrameReader(ipc.REPORT_DECODER)
+    assert [r for at in range(0, len(data), size) for r in unpacker.feed(data[at : at + size])] == reports
+
+
+@given(st.lists(st.binary(max_size=200), max_size=10))
+def test_what_is_no_message_is_a_value_error(pieces: list[bytes]):
+    unpacker = ipc.FrameReader(ipc.REQUEST_DECODER)
+    try:
+        for piece in pieces:
+            list(unpacker.feed(piece))
+    except ValueError:
+        return
+
+
+def test_a_message_of_absurd_length_is_refused_at_once():
+    with pytest.raises(ValueError, match="bytes"):
+        list(ipc.FrameReader(ipc.REQUEST_DECODER).feed(b"\xff\xff\xff\xff"))
+
+
+@pytest.mark.parametrize(
+    ("phrase", "words"),
+    [
+        ("My Invoice!", "my invoice"),
+        ("  technical\n help ", "technical help"),
+        ("O\u2019Brien & Co.", "o'brien co"),
+        ("24-hour 'help'", "24 hour help"),
+        ("*AA", "aa"),
+        ("☎ _", ""),
+    ],
+)
+def test_a_phrase_is_reduced_to_its_words(phrase: str, words: str):
+    assert normalize_phrase(phrase) == words
+
+
+@given(st.text(max_size=40))
+def test_a_reduced_phrase_stays_as_it_is(phrase: str):
+    words = normalize_phrase(phrase)
+    assert normalize_phrase(words) == words
+    assert GARBAGE_PREFIX not in words
+
+
+@pytest.mark.parametrize(
+    ("text", "accepted"),
+    [
+        ("sales", True),
+        ("my invoice", True),
+        ("i want my invoice please", True),
+        ("my", False),
+        ("sales sales", False),
+        ("please", False),
+        ("*AA *B", False),
+        ("", False),
+    ],
+)
+def test_only_a_whole_phrase_is_accepted(text: str, accepted: bool):
+    assert Grammar(["sales", "my invoice"], repeat=False, courtesies=True).accepts(text) is accepted
+
+
+@given(st.lists(st.sampled_from(["one", "two", "oh no"]), max_size=5))
+def test_phrases_may_be_repeated(phrases: list[str]):
+    grammar = Grammar(["one", "two", "oh no"], repeat=True, courtesies=True)
+    assert grammar.accepts(" ".join(phrases)) is bool(phrases)
+    assert grammar.words == {"one", "two", "oh", "no"}
+
+
+def test_no_phrases_accept_nothing():
+    grammar = Grammar([], repeat=True, courtesies=True)
+    assert grammar.words == set()
+    assert not grammar.accepts("")
+
+
+@pytest.fixture(scope="module")
+def dictionary() -> PronunciationDictionary:
+    return PronunciationDictionary(Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")))
+
+
+def test_every_way_to_say_a_word_is_found_and_the_telephones_too(dictionary: PronunciationDictionary):
+    sounds = dictionary.pronunciations("either", "en-US")
+    assert {"IY DH ER", "AY DH ER"} <= set(sounds)
+    assert "F EY L Z" in dictionary.pronunciations("sales", "en-US")
+
+
+def test_every_word_of_the_file_is_found(dictionary: PronunciationDictionary):
+    path = Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict"))
+    lines = [line.split(maxsplit=1) for line in path.read_text().splitlines()]
+    for name, sound in [*lines[::997], lines[0], lines[-1]]:
+        assert sound in dictionary.pronunciations(name.partition("(")[0], "en-US")
+
+
+@pytest.mark.parametrize("word", ["vocelio", "kubernetes", "24", "söhne", "xyzzy"])
+@pytest.mark.parametrize("language", ["en-US", "en-GB"])
+def test_a_word_outside_is_spelled_with_the_models_phonemes(
+    dictionary: PronunciationDictionary, word: str, language: str
+):
+    rest = {"AO", "AW", "OY", "UH", "B", "CH", "DH", "G", "HH", "JH", "NG", "TH", "V", "Y", "ZH"}
+    sounds = dictionary.pronunciations(word, language)
+    assert sounds
+    assert {phoneme for sound in sounds for phoneme in sound.split()} <= {*VOWELS, *CONSONANTS, *rest}
+
+
+@pytest.mark.parametrize(
+    ("word", "language"), [("sales", "xx-XX"), ("söhne", "de-DE"), ("", "en-US"), ("销售", "zh-CN")]
+)
+def test_what_cannot_be_said_has_no_pronunciation(dictionary: PronunciationDictionary, word: str, language: str):
+    assert dictionary.pronunciations(word, language) == ()
+
+
+def test_an_unknown_phoneme_makes_a_word_unknown():
+    assert to_arpabet(["v", "'oU", "I2"]) == "V OW IH"
+    assert to_arpabet(["v", "qQ"]) is None
+    assert to_arpabet([]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("en-us", "en-us"),
+        ("en-us+f3", "en-us+f3"),
+        ("de-at", "de"),
+        ("de-at+f3", "de+f3"),
+        ("zh", "cmn"),
+        ("zh-cn", "cmn"),
+        ("zh-TW+f3", "cmn+f3"),
+        ("zh-cn-sichuan", "cmn"),
+        ("zh-hk", "yue"),
+        ("no-no", "nb"),
+        ("fil-ph", "en-us"),
+        ("nope+f3", "en-us+f3"),
+        ("de+nope", "de"),
+        ("de+../x", "de"),
+        ("../../x", "en-us"),
+        ("de/../x", "en-us"),
+        ("de\0", "en-us"),
+        ("", "en-us"),
+    ],
+)
+def test_every_voice_has_a_nearest_one_that_there_is(name: str, nearest: str):
+    assert espeak.load().nearest_voice(name) == nearest

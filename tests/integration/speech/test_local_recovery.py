@@ -1,0 +1,233 @@
+"""The local recogniser comes back: after a bad start, after workers that died, hung or could not be started."""
+
+import asyncio
+import functools
+import os
+import resource
+import signal
+from contextlib import aclosing, contextmanager
+
+import pytest
+
+from tests.support.local_recognition import (
+    MENU_HINTS,
+    PAUSE_AUDIO,
+    RecognitionClient,
+    recognize,
+    synthesize,
+    worker_pids,
+)
+from tests.support.resource_checks import SOON_SECONDS, wait_until_equal
+from vocelio.gateway.speech.interfaces import SpeechError
+from vocelio.gateway.speech.local import worker_pool
+from vocelio.gateway.speech.local.recognizer import FINAL_TIMEOUT_SECONDS, LocalRecognizer
+
+PATIENCE = 1.0
+"""Seconds that a caller waits for a text. It takes milliseconds; a busy machine may stand still for a half."""
+
+
+class LeapingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose time can be put forward: nobody waits for the end of a minute."""
+
+    ahead = 0.0
+
+    def time(self):
+        return super().time() + self.ahead
+
+
+def advance_clock(seconds):
+    asyncio.get_running_loop().ahead += seconds
+
+
+def on_a_leaping_loop(test):
+    """Run a coroutine test on a LeapingLoop."""
+
+    @functools.wraps(test)
+    def wrapper():
+        with asyncio.Runner(loop_factory=LeapingLoop) as runner:
+            runner.run(test())
+
+    return wrapper
+
+
+@contextmanager
+def limited_open_files(room):
+    """The process can open so many files more (at most) until this ends: starting a worker takes half a dozen."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def start_listening(recognizer):
+    """Somebody begins to listen, and hears nothing yet."""
+    RecognitionClient(recognizer, MENU_HINTS).recognition.close()
+
+
+async def recognizes(recognizer):
+    return (await recognize(recognizer, await synthesize("billing"), MENU_HINTS)).text == "billing"
+
+
+async def kill_a_worker(recognizer):
+    ear = RecognitionClient(recognizer, MENU_HINTS)
+    ear.feed(PAUSE_AUDIO)
+    os.kill(recognizer.pids[0], signal.SIGKILL)
+    with pytest.raises(SpeechError, match="died"):
+        await ear.result()
+    await recognizer.settled()
+
+
+async def test_it_comes_back_after_a_start_that_took_too_long():
+    async with aclosing(LocalRecognizer(workers=2)) as recognizer:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await recognizer.start()
+        start_listening(recognizer)
+        await recognizer.wait_started()
+        assert len(recognizer.pids) == 2
+        assert await recognizes(recognizer)
+        await recognizer.aclose()
+        assert worker_pids() == set()
+
+
+@pytest.mark.parametrize("room", [0, 2, 3])
+async def test_it_comes_back_after_a_start_that_failed(room):
+    async with aclosing(LocalRecognizer(workers=2)) as recognizer:
+        with limited_open_files(room), pytest.raises(SpeechError, match="files"):
+            await recognizer.start()
+        assert worker_pids() == set()
+        start_listening(recognizer)
+        await recognizer.wait_started()
+        assert await recognizes(recognizer)
+
+
+@pytest.mark.parametrize("room", [0, 2, 3])
+async def test_it_comes_back_after_a_worker_could_not_be_replaced(room):
+    async with aclosing(LocalRecognizer(workers=1)) as recognizer:
+        await recognizer.start()
+        with limited_open_files(room):
+            await kill_a_worker(recognizer)
+        assert recognizer.pids == []
+        start_listening(recognizer)
+        await recognizer.wait_started()
+        assert await recognizes(recognizer)
+
+
+@on_a_leaping_loop
+async def test_workers_that_keep_dying_are_given_up_for_a_while():
+    async with aclosing(LocalRecognizer(workers=1)) as recognizer:
+        await recognizer.start()
+        for _ in range(worker_pool.MAX_RESTARTS + 1):
+            await kill_a_worker(recognizer)
+        start_listening(recognizer)
+        await recognizer.wait_started()
+        assert worker_pids() == set()
+        with pytest.raises(SpeechError, match="no recognition worker"):
+            await recognize(recognizer, PAUSE_AUDIO, MENU_HINTS)
+        advance_clock(worker_pool.RESTART_WINDOW_SECONDS)
+        start_listening(recognizer)
+        await recognizer.wait_started()
+        assert await recognizes(recognizer)
+
+
+async def test_workers_that_cannot_be_started_are_tried_at_a_bounded_rate(caplog):
+    async with aclosing(LocalRecognizer(workers=1)) as recognizer:
+        with limited_open_files(0):
+            for _ in range(2 * worker_pool.MAX_RESTARTS):
+                start_listening(recognizer)
+                await recognizer.wait_started()
+        assert ["could not be started" in record.getMessage() for record in caplog.records] == [
+            True
+        ] * worker_pool.MAX_RESTARTS
+
+
+async def test_no_more_workers_are_started_than_are_missing():
+    async with aclosing(LocalRecognizer(workers=2)) as recognizer:
+        starting = asyncio.create_task(recognizer.start())
+        while not worker_pids():
+            start_listening(recognizer)
+            await asyncio.sleep(0)
+        await starting
+        victims = set(recognizer.pids)
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
+        await wait_until_equal(lambda: victims & set(recognizer.pids), set())
+        for _ in range(5):
+            start_listening(recognizer)
+        await recognizer.wait_started()
+        assert worker_pids() == set(recognizer.pids)
+        assert len(recognizer.pids) == 2
+
+
+async def test_closing_leaves_no_worker_that_is_being_started():
+    async with aclosing(LocalRecognizer(workers=2)) as recognizer:
+        start_listening(recognizer)
+        async with asyncio.timeout(SOON_SECONDS):
+            while not worker_pids():  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0)
+        await recognizer.aclose()
+        start_listening(recognizer)
+        await recognizer.wait_started()
+        assert worker_pids() == set()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def hang_a_worker(recognizer):
+    """Stop a worker; the utterance that goes to it is given up before there is a text."""
+    victim = recognizer.pids[0]
+    os.kill(victim, signal.SIGSTOP)
+    answered = True
+    while answered:
+        ear = RecognitionClient(recognizer, MENU_HINTS)
+        ear.feed(PAUSE_AUDIO)
+        ear.recognition.finish()
+        answered, _ = await asyncio.wait({ear.outcome}, timeout=PATIENCE)
+        ear.recognition.close()
+    return victim
+
+
+@on_a_leaping_loop
+async def test_a_worker_that_hangs_gets_nothing_more_and_is_replaced():
+    async with aclosing(LocalRecognizer(workers=2)) as recognizer:
+        await recognizer.start()
+        victim = await hang_a_worker(recognizer)
+        for _ in range(3):
+            assert await recognizes(recognizer)
+        advance_clock(FINAL_TIMEOUT_SECONDS)
+        await wait_until_equal(lambda: victim in worker_pids(), False)
+        await recognizer.wait_started()
+        assert len(recognizer.pids) == 2
+        assert await recognizes(recognizer)
+
+
+@on_a_leaping_loop
+async def test_a_worker_that_has_answered_somebody_who_no_longer_listens_is_well():
+    async with aclosing(LocalRecognizer(workers=1)) as recognizer:
+        await recognizer.start()
+        before = recognizer.pids
+        for finished in (False, True):
+            ear = RecognitionClient(recognizer, MENU_HINTS)
+            ear.feed(PAUSE_AUDIO)
+            if finished:
+                ear.recognition.finish()
+            ear.recognition.close()
+        assert await recognizes(recognizer)  # so it has gone past the others
+        advance_clock(FINAL_TIMEOUT_SECONDS)
+        assert await recognizes(recognizer)
+        assert recognizer.pids == before
+
+
+@on_a_leaping_loop
+async def test_closing_while_a_worker_hangs_leaves_nothing():
+    async with aclosing(LocalRecognizer(workers=2)) as recognizer:
+        await recognizer.start()
+        await hang_a_worker(recognizer)
+        await recognizer.aclose()
+        advance_clock(FINAL_TIMEOUT_SECONDS)
+        await asyncio.sleep(0)
+        assert worker_pids() == set()
+        assert asyncio.all_tasks() == {asyncio.current_task()}

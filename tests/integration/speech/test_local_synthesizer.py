@@ -1,0 +1,175 @@
+import asyncio
+import math
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.support.resource_checks import SOON_SECONDS
+from vocelio.codecs import mulaw
+from vocelio.codecs._audioop import audioop
+from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
+from vocelio.gateway.speech.local.synthesizer import (
+    MAX_QUEUED_SEGMENTS,
+    MAX_SEGMENT_LENGTH,
+    MAX_TEXT_LENGTH,
+    LocalSynthesizer,
+    split_segments,
+)
+
+GREETING = "Thank you for calling Example. Say sales, billing or support."
+LONG = "This sentence is one of very many. " * 100
+
+
+@pytest.fixture
+async def synthesizer():
+    synthesizer = LocalSynthesizer()
+    yield synthesizer
+    await synthesizer.aclose()
+    assert "espeak-ng" not in {thread.name for thread in threading.enumerate()}
+
+
+async def synthesize(synthesizer: LocalSynthesizer, text: str, voice: Voice | None = None) -> bytes:
+    return b"".join([chunk async for chunk in synthesizer.speak(text, voice or Voice())])
+
+
+def active_level_dbfs(audio: bytes) -> float:
+    """dBFS of the frames that hold speech."""
+    pcm = mulaw.decode(audio)
+    levels = [audioop.rms(pcm[at : at + 320], 2) for at in range(0, len(pcm) - 320, 320)]
+    squares = [level**2 for level in levels if level > 200]
+    return 10 * math.log10(sum(squares) / len(squares) / 32768**2)
+
+
+@pytest.mark.parametrize("name", ["en-us", "en-us+f3", "en", "de"])
+async def test_a_prompt_has_the_level_and_length_of_telephone_speech(synthesizer: LocalSynthesizer, name: str):
+    audio = await synthesize(synthesizer, GREETING, Voice(name=name))
+    assert 3 < len(audio) / mulaw.SAMPLE_RATE < 5
+    assert -23 < active_level_dbfs(audio) < -17
+    assert audioop.max(mulaw.decode(audio), 2) < 30000  # nothing is clipped
+
+
+@pytest.mark.parametrize("text", ["Goodbye.", "What is it?", "Please hold. \n", "one, two, "])
+async def test_a_prompt_ends_when_it_sounds_ended(synthesizer: LocalSynthesizer, text: str):
+    pcm = mulaw.decode(await synthesize(synthesizer, text))
+    loud = [at for at in range(0, len(pcm), 160) if audioop.max(pcm[at : at + 160], 2) > 300]
+    assert loud[0] / 16000 < 0.06
+    assert (len(pcm) - loud[-1]) / 16000 < 0.06
+
+
+async def test_speed_changes_the_length(synthesizer: LocalSynthesizer):
+    normal = len(await synthesize(synthesizer, GREETING))
+    assert len(await synthesize(synthesizer, GREETING, Voice(speed=2.0))) < 0.7 * normal
+    assert len(await synthesize(synthesizer, GREETING, Voice(speed=0.6))) > 1.4 * normal
+
+
+async def test_the_first_audio_comes_long_before_the_last(synthesizer: LocalSynthesizer):
+    chunks = [len(chunk) async for chunk in synthesizer.speak(GREETING, Voice())]
+    assert len(chunks) > 10
+    assert max(chunks) <= mulaw.SAMPLE_RATE // 4
+
+
+@pytest.mark.parametrize("text", ["", "  \n"])
+async def test_nothing_to_say_is_no_audio(synthesizer: LocalSynthesizer, text: str):
+    assert await synthesize(synthesizer, text) == b""
+
+
+async def test_markup_and_odd_characters_are_only_text(synthesizer: LocalSynthesizer):
+    assert await synthesize(synthesizer, "<speak> [[hello]] \0 \x07 &amp; \udcff ☎ 你好 done")
+
+
+@pytest.mark.parametrize("name", ["nope", "en-us+nope", "", "../../x", "en-us+../x", "en us\0", "fil-ph", "zh-cn"])
+async def test_a_voice_that_there_is_not_is_better_than_silence(synthesizer: LocalSynthesizer, name: str):
+    assert len(await synthesize(synthesizer, GREETING, Voice(name=name))) > 2 * mulaw.SAMPLE_RATE
+
+
+async def test_a_language_under_another_name_is_spoken_as_it_should(synthesizer: LocalSynthesizer):
+    """A voice that does not know the characters says "Chinese letter" for each of them."""
+    chinese = "你好 请稍等"
+    right = len(await synthesize(synthesizer, chinese, Voice(name="cmn")))
+    assert len(await synthesize(synthesizer, chinese, Voice(name="en-us"))) > 1.5 * right
+    assert len(await synthesize(synthesizer, chinese, Voice(name="zh-cn"))) == pytest.approx(right, rel=0.1)
+
+
+async def test_an_unknown_voice_is_logged_once(synthesizer: LocalSynthesizer, caplog: pytest.LogCaptureFixture):
+    for name in ("unheard-of", "unheard-of", "de-de", "zh-cn"):
+        await synthesize(synthesizer, "yes", Voice(name=name))
+    (record,) = caplog.records
+    assert "'unheard-of'" in record.getMessage()
+
+
+async def test_a_voice_of_another_tier_falls_back_on_its_language(synthesizer: LocalSynthesizer):
+    assert await synthesize(synthesizer, "Guten Tag", Voice(tier="azure", name="de-DE-KatjaNeural", language="de-DE"))
+
+
+async def test_a_text_too_long_is_refused(synthesizer: LocalSynthesizer):
+    with pytest.raises(RequestNotSupported, match=str(MAX_TEXT_LENGTH)):
+        await synthesize(synthesizer, "a" * (MAX_TEXT_LENGTH + 1))
+
+
+async def test_too_many_texts_at_once_are_refused(synthesizer: LocalSynthesizer):
+    together = [synthesize(synthesizer, GREETING) for _ in range(2 * MAX_QUEUED_SEGMENTS)]
+    outcomes = await asyncio.gather(*together, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {bytes, RequestNotSupported}
+    assert await synthesize(synthesizer, "yes")
+
+
+async def test_closing_the_iterator_cancels(synthesizer: LocalSynthesizer):
+    speech = synthesizer.speak(LONG, Voice())
+    assert await anext(speech)
+    await speech.aclose()
+    # The thread is free for the next one at once.
+    assert await asyncio.wait_for(synthesize(synthesizer, "yes"), timeout=SOON_SECONDS)
+
+
+async def test_a_slow_listener_keeps_nobody_waiting(synthesizer: LocalSynthesizer):
+    slow = synthesizer.speak(LONG, Voice())
+    await anext(slow)
+    assert await asyncio.wait_for(synthesize(synthesizer, "yes"), timeout=SOON_SECONDS)
+    await slow.aclose()
+
+
+async def test_many_speak_at_once(synthesizer: LocalSynthesizer):
+    together = await asyncio.gather(*(synthesize(synthesizer, f"number {n}") for n in range(20)))
+    assert all(len(audio) > 2000 for audio in together)
+
+
+async def test_closing_ends_what_is_being_said():
+    synthesizer = LocalSynthesizer()
+    speech = synthesizer.speak(LONG, Voice())
+    await anext(speech)
+    await synthesizer.aclose()
+    with pytest.raises(SpeechError, match="stopped"):
+        async for _ in speech:
+            pass
+    with pytest.raises(SpeechError, match="closed"):
+        await synthesize(synthesizer, "yes")
+
+
+def test_a_long_text_is_split_behind_sentences():
+    pieces = list(split_segments(LONG))
+    assert " ".join(pieces) == LONG.strip()
+    assert all(len(piece) <= MAX_SEGMENT_LENGTH and piece.endswith("many.") for piece in pieces)
+
+
+def test_a_long_sentence_and_a_long_word_are_split_too():
+    assert all(0 < len(piece) <= MAX_SEGMENT_LENGTH for piece in split_segments("word, " * 100 + "x" * 1000))
+
+
+def test_two_threads_may_load_the_library_at_once():
+    """It crashed the process: the script's children would end by a signal."""
+    script = (
+        "import threading\n"
+        "from vocelio.gateway.speech.local import espeak\n"
+        "gate = threading.Barrier(8)\n"
+        "def load():\n"
+        "    gate.wait()\n"
+        "    espeak.load().render('Hello.', 'en-us', 175, False, lambda pcm: True)\n"
+        "threads = [threading.Thread(target=load) for _ in range(8)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+    )
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", script], check=True, timeout=30)  # noqa: S603 (our own)

@@ -1,0 +1,171 @@
+"""Calls: found by anything that is known of them, newest first, and each with all that happened in it."""
+
+import pytest
+from msgspec import ValidationError, convert
+from msgspec.structs import replace
+
+from tests.integration.conftest import NOW
+from tests.support.generated_calls import DAY, TODAY, insert_calls, make_call, make_random_call, new_rng
+from vocelio.gateway.errors import NotFound, UnprocessableContent
+from vocelio.gateway.store.calls import history
+from vocelio.gateway.store.calls.history import CallQuery, TimelineEvent, TimelineQuery
+from vocelio.gateway.store.calls.interface import Segment
+from vocelio.gateway.store.db import pagination
+
+
+def call_id(place=1):
+    return f"CA{place:032x}"
+
+
+async def find_call_ids(database, search, tenant="harbour"):
+    """The calls on all pages, by name."""
+    names = []
+    while True:
+        page = await history.list_calls(database, tenant, search)
+        names += [call.id for call in page.items]
+        assert len(page.items) <= search.limit
+        if not page.next:
+            return names
+        search = replace(search, cursor=page.next)
+
+
+SEARCHES = [
+    (CallQuery(), lambda row: True),
+    (CallQuery(state="live"), lambda row: row["ended"] is None),
+    (CallQuery(state="ended"), lambda row: row["ended"] is not None),
+    (CallQuery(flow="night"), lambda row: row["flow_id"] == "night"),
+    (CallQuery(number="+13072249661"), lambda row: row["number"] == "+13072249661"),
+    (CallQuery(outcome="abandoned"), lambda row: row["outcome"] == "abandoned"),
+    (CallQuery(caller="+13105550142"), lambda row: True),
+    (CallQuery(caller="+13105550143"), lambda row: False),
+    (CallQuery(since=TODAY - DAY, until=TODAY), lambda row: TODAY - DAY <= row["started"] < TODAY),
+    (
+        CallQuery(flow="survey", outcome="lost", state="ended", since=TODAY - 5 * DAY),
+        lambda row: row["flow_id"] == "survey" and row["outcome"] == "lost" and row["started"] >= TODAY - 5 * DAY,
+    ),
+]
+
+
+async def test_every_search_finds_what_a_loop_finds_newest_first_on_pages_of_any_size(database):
+    rng = new_rng(5)
+    everybody = [make_random_call(place, rng, ("harbour", "depot")[place % 3 == 0]) for place in range(150)]
+    everybody += [make_call(1_000 + place, started=TODAY) for place in range(8)]  # at the same instant
+    await insert_calls(database, *everybody)
+    mine = sorted(
+        (one.row for one in everybody if one.tenant == "harbour"), key=lambda row: (row["started"], row["id"])
+    )
+    for search, matches in SEARCHES:
+        expected = [row["id"] for row in reversed(mine) if matches(row)]
+        for limit in (1, 7, len(expected) or 1, 200):
+            if limit == 1 and len(expected) > 20:
+                continue
+            assert await find_call_ids(database, replace(search, limit=limit)) == expected
+
+
+async def test_a_call_that_comes_meanwhile_moves_no_page(database):
+    await insert_calls(database, *(make_call(place, started=NOW + place) for place in range(4)))
+    first = await history.list_calls(database, "harbour", CallQuery(limit=2))
+    await insert_calls(database, make_call(9, started=NOW + 9), known=["harbour"])
+    second = await history.list_calls(database, "harbour", CallQuery(limit=2, cursor=first.next))
+    assert [call.id for call in (*first.items, *second.items)] == [call_id(3), call_id(2), call_id(1), call_id(0)]
+
+
+async def test_a_row_says_what_is_known_of_the_call(database):
+    segments = [("azure", 61_500_000)]
+    await insert_calls(
+        database, make_call(segments=segments, disposition="sold", department="sales", outcome="transferred")
+    )
+    (call,) = (await history.list_calls(database, "harbour", CallQuery())).items
+    assert call == history.CallSummary(
+        id=call_id(),
+        number="+13072249663",
+        caller="+13105550142",
+        flow="front-desk",
+        version=3,
+        started=NOW,
+        ended=NOW + 60_000_000,
+        outcome="transferred",
+        disposition="sold",
+        department="sales",
+        billed=61_500_000,
+        seconds=61.5,
+        micro_usd=82_000,
+        generation=1,
+    )
+
+
+async def test_a_timeline_has_the_bill_and_everything_that_happened_in_order(database):
+    events = [("caller.heard", NOW + at, {"node": "ask", "text": "sales", "confidence": 0.93}) for at in range(250)]
+    await insert_calls(database, make_call(events=events, segments=[("local", 7), ("azure", 60_000_000)]))
+    told = await history.get_call_detail(database, "harbour", call_id(), TimelineQuery())
+    assert told.segments == [Segment("local", 7, 0, 0), Segment("azure", 60_000_000, 80_000, 80_000)]
+    expected = [
+        TimelineEvent(1 + at // 100, 1 + at % 100, kind, when, data) for at, (kind, when, data) in enumerate(events)
+    ]
+    assert (told.events, told.next, told.id) == (expected, "", call_id())
+    pieces, page = [], TimelineQuery(limit=90)
+    while True:
+        part = await history.get_call_detail(database, "harbour", call_id(), page)
+        pieces.append(part.events)
+        if not part.next:
+            break
+        page = TimelineQuery(90, part.next)
+    assert [len(piece) for piece in pieces] == [90, 90, 70]
+    assert [event for piece in pieces for event in piece] == expected
+
+
+async def test_a_log_is_what_the_call_wrote(database):
+    log = b'{"log":"vocelio call 1"}\n' + new_rng(1).randbytes(200_000)
+    await insert_calls(database, make_call(log=log), make_call(2))
+    assert await history.get_call_log(database, "harbour", call_id()) == log
+    with pytest.raises(NotFound):
+        await history.get_call_log(database, "harbour", call_id(2))
+
+
+async def test_another_tenants_call_is_not_there(database):
+    await insert_calls(
+        database, make_call(1), make_call(2, tenant="depot", log=b"canary\n", events=[("key.pressed", NOW, {})])
+    )
+    for call in (call_id(2), call_id(3)):
+        with pytest.raises(NotFound):
+            await history.get_call(database, "harbour", call)
+        with pytest.raises(NotFound):
+            await history.get_call_detail(database, "harbour", call, TimelineQuery())
+        with pytest.raises(NotFound):
+            await history.get_call_log(database, "harbour", call)
+    assert await find_call_ids(database, CallQuery()) == [call_id(1)]
+
+
+async def test_a_call_of_the_same_name_at_another_tenant_lends_it_nothing(database):
+    await insert_calls(
+        database, make_call(1), make_call(1, tenant="depot", log=b"x", segments=[("azure", 5)], events=[("x", NOW, {})])
+    )
+    told = await history.get_call_detail(database, "harbour", call_id(), TimelineQuery())
+    assert (told.segments, told.events) == ([], [])
+
+
+CURSORS = ["x", "é", "bm9uZQ", pagination.make_page([1, 2], 1, str, lambda row: ("a", "b")).next, "!" * 500]
+
+
+@pytest.mark.parametrize("cursor", CURSORS)
+async def test_a_cursor_of_elsewhere_is_refused(database, cursor):
+    await insert_calls(database, make_call(1))
+    with pytest.raises(UnprocessableContent):
+        await history.list_calls(database, "harbour", CallQuery(cursor=cursor))
+    with pytest.raises(UnprocessableContent):
+        await history.get_call_detail(database, "harbour", call_id(), TimelineQuery(cursor=cursor))
+
+
+async def test_a_cursor_past_everything_is_an_empty_page(database):
+    await insert_calls(database, make_call(1, events=[("key.pressed", NOW, {})]))
+    far = pagination.make_page([1, 2], 1, str, lambda row: (2**62, 2**62)).next
+    assert (await history.get_call_detail(database, "harbour", call_id(), TimelineQuery(cursor=far))).events == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [{"limit": 0}, {"limit": 201}, {"outcome": "fine"}, {"number": "911"}, {"since": -1}, {"flow": "a\n"}, {"x": 1}],
+)
+def test_what_cannot_be_searched_for(query):
+    with pytest.raises(ValidationError):
+        convert(query, CallQuery)

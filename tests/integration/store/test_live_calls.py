@@ -1,0 +1,49 @@
+"""Calls as monitors see them: what is read of each, and nothing besides."""
+
+from sqlalchemy import event
+
+from tests.integration.conftest import NOW
+from tests.support.generated_calls import insert_calls, make_call
+from vocelio.gateway.store.calls import live
+from vocelio.gateway.store.calls.live import LiveCallRow
+
+STATE = "the encrypted state of a call, some kilobytes"
+
+
+def _expected_row(place, **parts):
+    facts = {
+        "number": "+13072249663",
+        "caller": "+13105550142",
+        "flow": "front-desk",
+        "version": 3,
+        "started": NOW,
+        "disposition": "",
+        "department": "",
+        "billed": 0,
+        "micro_usd": 0,
+        "generation": 1,
+    }
+    return LiveCallRow(tenant="harbour", call=f"CA{place:032x}", **facts | parts)
+
+
+async def test_all_of_a_picture_is_read_and_no_state(database):
+    asked = []
+    event.listen(database._engine.sync_engine, "before_cursor_execute", lambda *facts: asked.append(facts[2]))
+    entered = [("node.entered", NOW, {"node": node, "type": "say"}) for node in ("greet", "bye")]
+    await insert_calls(
+        database,
+        make_call(1, events=entered, ended=None, outcome="", state=STATE),
+        make_call(2, ended=NOW + 1, outcome="lost", state=STATE),
+    )
+    going = _expected_row(1, ended=None, outcome="", seq=2, node="bye")
+    over = _expected_row(2, ended=NOW + 1, outcome="lost", seq=0, node="")
+    del asked[:]
+    assert await live.list_live(database, None) == await live.list_live(database, ["harbour"]) == [going]
+    assert (
+        await live.list_recently_ended(database, None, NOW)
+        == await live.list_recently_ended(database, ["harbour"], NOW)
+        == [over]
+    )
+    assert await live.get_many(database, [over.key, going.key]) == [going, over]
+    assert len(asked) >= 7
+    assert not [statement for statement in asked if ".state" in statement or ".speech" in statement]

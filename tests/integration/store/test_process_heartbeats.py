@@ -1,0 +1,71 @@
+"""Processes as they tell of themselves."""
+
+import asyncio
+
+import msgspec
+
+from tests.support.running_gateway import RecordingBus
+from vocelio.gateway.calls.background.process_heartbeat import ProcessHeartbeat
+from vocelio.gateway.calls.interfaces import CallServices
+from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.http_client.client import HttpClient
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.services import single_provider
+from vocelio.gateway.store import process_heartbeats
+from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
+from vocelio.gateway.store.process_heartbeats import STALE_AFTER_MICROSECONDS, Process
+
+NOW = 1_700_000_000_000_000
+ONE = Process(
+    id="one",
+    host="left",
+    pid=7,
+    version="1.2.3",
+    started=NOW,
+    seen=NOW,
+    capacity=200,
+    live_calls=3,
+    calls_per_second=0.5,
+    lag_ms=1.5,
+    draining=False,
+)
+
+
+async def test_what_was_told_last_is_what_is_known(database):
+    await process_heartbeats.upsert_process(database, ONE)
+    later = msgspec.structs.replace(ONE, seen=NOW + 5, live_calls=4, draining=True)
+    await process_heartbeats.upsert_process(database, later)
+    assert await process_heartbeats.list_processes(database, NOW + 10) == [later]
+
+
+async def test_one_that_is_silent_is_gone(database):
+    await process_heartbeats.upsert_process(database, ONE)
+    assert await process_heartbeats.list_processes(database, NOW + STALE_AFTER_MICROSECONDS) == [ONE]
+    assert await process_heartbeats.list_processes(database, NOW + STALE_AFTER_MICROSECONDS + 1) == []
+    other = msgspec.structs.replace(ONE, id="two", started=NOW + 1, seen=NOW + STALE_AFTER_MICROSECONDS + 1)
+    await process_heartbeats.upsert_process(database, other)
+    assert await process_heartbeats.list_processes(database, NOW) == [other], "and is forgotten"
+    await process_heartbeats.delete_process(database, "two")
+    assert await process_heartbeats.list_processes(database, NOW) == []
+
+
+async def test_a_process_tells_how_it_stands_until_it_ends(database):
+    now = NOW
+    speech = single_provider(ScriptedRecognizer(()), ToneSynthesizer())
+    services = CallServices(
+        InMemoryDirectory([]), speech, RecordingBus(), HttpClient(), InMemoryCallStore(), lambda: now
+    )
+    calls = CallRegistry(services, max_calls=7)
+    presence = ProcessHeartbeat(database, calls)
+    now += 2_000_000
+    calls.calls_started += 1
+    calls.draining = True
+    await presence.start()
+    async with asyncio.timeout(10):
+        while not (found := await process_heartbeats.list_processes(database, now)):  # noqa: ASYNC110 (another task tells it)
+            await asyncio.sleep(0.01)
+    (told,) = found
+    assert (told.id, told.started, told.seen, told.capacity) == (presence.id, NOW, now, 7)
+    assert (told.calls_per_second, told.draining) == (0.5, True)
+    await presence.aclose()
+    assert await process_heartbeats.list_processes(database, now) == []

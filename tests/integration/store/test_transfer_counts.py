@@ -1,0 +1,167 @@
+"""Transfers on a database: how many there are over all processes, and who may be named to be rung."""
+
+import json
+
+import pytest
+
+from tests.integration.conftest import NOW
+from tests.support.generated_calls import HOUR, insert_calls, make_call
+from tests.support.tenant_fixtures import CIPHER, create_tenant
+from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.model.directory import TransferCounts
+from vocelio.gateway.model.tenant import Department
+from vocelio.gateway.store import numbers
+from vocelio.gateway.store.calls import transfer_counts
+from vocelio.gateway.store.flows import drafts, promotion
+from vocelio.gateway.store.flows.drafts import PauseSettings
+from vocelio.gateway.store.numbers import NewNumber, NumberUpdate
+from vocelio.gateway.store.routing.database import DatabaseDirectory
+from vocelio.gateway.store.tenants import departments, tenants
+from vocelio.gateway.store.tenants.tenants import TenantUpdate
+
+US, OTHER_US, UK, JAMAICA = "+13072249663", "+13105550111", "+442079460123", "+18765550123"
+FALLBACK = "+13105550199"
+
+
+def diagnostic_paths(refused):
+    return [problem.path for problem in refused.value.errors]
+
+
+def transfer_event(place, at, **parts):
+    return make_call(place, started=at, events=[("transfer.started", at, {"department": "sales"})], **parts)
+
+
+# The counts
+
+
+async def test_transfers_are_counted_by_their_events_and_whether_their_calls_go_on(database):
+    minute = 60_000_000
+    going, over = {"ended": None, "outcome": ""}, {}
+    await insert_calls(
+        database,
+        transfer_event(1, NOW - minute, **going),
+        transfer_event(2, NOW - minute, **over),
+        transfer_event(3, NOW - HOUR, **going),  # just within the hour
+        transfer_event(4, NOW - HOUR - 1, **going),
+        transfer_event(5, NOW - 7 * HOUR, **going),  # nobody talks so long: its call is lost
+        transfer_event(6, NOW - minute, **going | {"generation": 2}),  # nobody took it, and the flow goes on
+        transfer_event(7, NOW - minute, **going, tenant="museum"),
+        make_call(8, started=NOW - minute, **going | {"department": "sales"}),
+    )
+    assert await transfer_counts.count_transfers(database, "harbour", NOW - HOUR, NOW) == TransferCounts(
+        started=4, active=3
+    )
+    assert await transfer_counts.count_transfers(database, "museum", NOW - HOUR, NOW) == TransferCounts(1, 1)
+    assert await transfer_counts.count_transfers(database, "nobody", NOW - HOUR, NOW) == TransferCounts(0, 0)
+
+
+async def test_the_site_answers_for_calls(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await numbers.create_number(database, harbour, NewNumber(US))
+    await insert_calls(database, transfer_event(1, NOW, ended=None), known=["harbour"])
+    site = DatabaseDirectory(database, CIPHER, lambda: NOW)
+    assert await site.count_transfers("harbour", NOW - HOUR) == TransferCounts(1, 1)
+    assert (await site.is_tenant_number("harbour", US), await site.is_tenant_number("museum", US)) == (True, False)
+
+
+async def test_the_count_takes_the_index(database):
+    """However many events there are: a tenant's of that type, of the last hours only."""
+    if not database.is_sqlite:
+        return  # PostgreSQL reads tables that are empty as they are
+    query = transfer_counts._count_query("harbour", NOW - HOUR, NOW).compile(compile_kwargs={"literal_binds": True})
+    async with database.read() as connection:
+        plan = str((await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")).all())
+    assert "ix_call_events_tenant_id_type_at (tenant_id=? AND type=? AND at>?)" in plan
+    assert "SCAN" not in plan
+
+
+# What is saved
+
+
+async def test_a_department_rings_only_whom_the_tenant_allows(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await departments.put_department(database, harbour, "early", Department((UK,)))  # it may have numbers there one day
+    await numbers.create_number(database, harbour, NewNumber(US))
+    wrong = Department((OTHER_US, UK, "+19005550123"), whisper="From {{ caller.nmber }}")
+    with pytest.raises(UnprocessableContent) as refused:
+        await departments.put_department(database, harbour, "sales", wrong)
+    assert diagnostic_paths(refused) == ["numbers[1]", "numbers[2]", "whisper"]
+    await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(countries=("US", "GB")))
+    await departments.put_department(database, harbour, "sales", Department((OTHER_US, UK)))
+
+
+async def test_the_rules_of_a_tenant_are_checked_and_kept(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    wrong = TenantUpdate(countries=("US", "XX"), destinations=("+1", "+1876"))
+    with pytest.raises(UnprocessableContent) as refused:
+        await tenants.update_tenant(database, harbour, "harbour", wrong)
+    assert diagnostic_paths(refused) == ["countries[1]", "destinations[0]"]
+    rules = {"countries": ("US",), "destinations": ("+1876555",), "sip_hosts": ("pbx.example.com",)}
+    limits = {"max_transfers_per_hour": 10, "max_transfers_at_once": 0, "max_transfer_seconds": 60}
+    await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(**rules, **limits))
+    kept = await tenants.get_tenant(database, "harbour")
+    assert {name: getattr(kept, name) for name in (*rules, *limits)} == {**rules, **limits}
+
+
+def transfer_rows(**fields):
+    node = {"type": "transfer", **fields}
+    return json.dumps({"name": "F", "start": "ring", "nodes": {"ring": node}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("fields", "wrong"),
+    [
+        ({"number": OTHER_US}, []),
+        ({"number": OTHER_US, "caller_id": US}, []),
+        ({"number": OTHER_US, "caller_id": UK}, ["nodes.ring.caller_id"]),
+        ({"number": JAMAICA}, ["nodes.ring.number"]),
+        ({"sip": "sip:desk@pbx.example.com"}, ["nodes.ring.sip"]),
+        ({"department": "old"}, ["nodes.ring.department"]),
+        ({"number": JAMAICA, "department": "nobody"}, ["nodes.ring", "nodes.ring.department", "nodes.ring.number"]),
+    ],
+)
+async def test_a_flow_that_rings_others_is_not_promoted(database, make_actor, fields, wrong):
+    harbour = await create_tenant(database, make_actor)
+    await departments.put_department(database, harbour, "old", Department((UK,)))
+    await numbers.create_number(database, harbour, NewNumber(US))
+    await drafts.put_flow(database, harbour, "ring", transfer_rows(**fields), None)
+    checked = await promotion.validate_draft(database, "harbour", "ring")
+    assert ([problem.path for problem in checked.problems], checked.promotable) == (wrong, not wrong)
+    if wrong:
+        with pytest.raises(UnprocessableContent) as refused:
+            await promotion.promote_flow(database, harbour, "ring", "")
+        assert diagnostic_paths(refused) == wrong
+    else:
+        await promotion.promote_flow(database, harbour, "ring", "")
+
+
+async def test_a_pause_and_a_fallback_lead_only_where_calls_may_go(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    with pytest.raises(UnprocessableContent) as refused:
+        await numbers.create_number(database, harbour, NewNumber(US, fallback=JAMAICA))
+    assert diagnostic_paths(refused) == ["fallback"]
+    await numbers.create_number(database, harbour, NewNumber(US, fallback=FALLBACK))
+    with pytest.raises(UnprocessableContent) as refused:
+        await numbers.update_number(database, harbour, US, NumberUpdate(fallback="+881612345678"))
+    assert diagnostic_paths(refused) == ["fallback"]
+    await drafts.put_flow(database, harbour, "ring", transfer_rows(number=OTHER_US), None)
+    await promotion.promote_flow(database, harbour, "ring", "")
+    with pytest.raises(UnprocessableContent) as refused:
+        await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward=JAMAICA))
+    assert diagnostic_paths(refused) == ["forward"]
+    await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward=FALLBACK))
+
+
+async def test_stricter_rules_count_for_what_was_saved_before(database, make_actor):
+    harbour = await create_tenant(database, make_actor)
+    await tenants.update_tenant(
+        database, harbour, "harbour", TenantUpdate(countries=("US", "JM"), max_transfer_seconds=90)
+    )
+    await numbers.create_number(database, harbour, NewNumber(US, fallback=JAMAICA))
+    site = DatabaseDirectory(database, CIPHER, lambda: NOW)
+    before = await site.get_call_config(US)
+    assert (before.outcome, before.forward_to, before.max_transfer_seconds) == ("unassigned", JAMAICA, 90)
+    await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(countries=()))
+    after = await site.get_call_config(US)
+    assert (after.outcome, after.forward_to) == ("unassigned", ""), "the caller hears the apology instead"
+    await numbers.update_number(database, harbour, US, NumberUpdate(label="A label can still be changed"))

@@ -1,0 +1,161 @@
+"""The media socket over a real server: whom it lets in, what a bad peer gets, and that nothing is left of it."""
+
+import asyncio
+import gc
+import json
+import re
+import threading
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.support.running_gateway import ACCOUNT, CALLER, NUMBER, PUBLIC_URL, TOKEN, running_gateway
+from vocelio.gateway.simulator.signing import Signer
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+
+TALKING = {
+    "name": "Talk",
+    "start": "talk",
+    "nodes": {"talk": {"type": "say", "barge_in": False, "text": "This is a long announcement. " * 3}},
+}
+CALL, STREAM = "CA" + "7" * 32, "MZ" + "8" * 32
+PATH = f"/twilio/media/{ACCOUNT}"
+
+
+@pytest.fixture
+async def live_gateway():
+    async with running_gateway(TALKING, ScriptedRecognizer(), ToneSynthesizer()) as running:
+        yield running
+
+
+async def stream_token(served, call=CALL):
+    """A token for the call, as Twilio gets it."""
+    form = {"AccountSid": ACCOUNT, "CallSid": call, "From": CALLER, "To": NUMBER}
+    headers = Signer(TOKEN).sign_form(f"{PUBLIC_URL}/twilio/voice", form)
+    url = f"{served.origin}/twilio/voice"
+    async with aiohttp.ClientSession() as session, session.post(url, data=form, headers=headers) as answer:
+        return re.search('value="([^"]+)"', await answer.text()).group(1)
+
+
+def open_socket(served, headers=None):
+    """A socket to the gateway, signed as Twilio signs."""
+    headers = Signer(TOKEN).sign_upgrade(f"wss://gateway.example{PATH}") if headers is None else headers
+    url = served.origin.replace("http", "ws") + PATH
+    return connect(url, additional_headers=headers, compression=None, proxy=None, ping_interval=None)
+
+
+def start_message(with_token, call=CALL):
+    facts = {
+        "accountSid": ACCOUNT,
+        "streamSid": STREAM,
+        "callSid": call,
+        "tracks": ["inbound"],
+        "mediaFormat": {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1},
+        "customParameters": {"token": with_token},
+    }
+    return json.dumps({"event": "start", "sequenceNumber": "1", "streamSid": STREAM, "start": facts})
+
+
+CONNECTED = '{"event":"connected","protocol":"Call","version":"1.0.0"}'
+
+
+def media_message(sequence):
+    body = {"track": "inbound", "chunk": "1", "timestamp": "0", "payload": "/////w=="}
+    return json.dumps({"event": "media", "sequenceNumber": str(sequence), "streamSid": STREAM, "media": body})
+
+
+@asynccontextmanager
+async def started_stream(served, call=CALL):
+    """A socket whose call has begun and speaks."""
+    async with open_socket(served) as socket:
+        await socket.send(CONNECTED)
+        await socket.send(start_message(await stream_token(served, call), call))
+        async with asyncio.timeout(5):
+            while json.loads(await socket.recv())["event"] != "media":
+                pass
+        yield socket
+
+
+async def wait_close_code(socket):
+    """The code with which the gateway closes."""
+    async with asyncio.timeout(5):
+        try:
+            while True:
+                await socket.recv()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Twilio-Signature": "wrong"}])
+async def test_an_upgrade_that_is_not_signed(live_gateway, headers):
+    with pytest.raises(InvalidStatus) as refused:
+        async with open_socket(live_gateway, headers):
+            pass
+    assert refused.value.response.status_code == 403
+    assert live_gateway.bus.events == []
+
+
+@pytest.mark.parametrize("kind", ["wrong", "reused"])
+async def test_a_token_that_is_not_good(live_gateway, kind):
+    good = await stream_token(live_gateway)
+    async with open_socket(live_gateway) as first:
+        if kind == "reused":
+            await first.send(CONNECTED)
+            await first.send(start_message(good))
+            await first.recv()
+        count = len(live_gateway.bus.events)
+        async with open_socket(live_gateway) as socket:
+            await socket.send(CONNECTED)
+            await socket.send(start_message(good if kind == "reused" else "made up"))
+            assert await wait_close_code(socket) == 1008
+        assert len(live_gateway.bus.events) == count
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("{", 1007),
+        ('{"event":"media","sequenceNumber":"9","media":{"payload":"%%%"}}', 1007),
+        (media_message(1), 1002),
+        (CONNECTED, 1002),
+        (b"\x00\x01", 1003),
+        ('{"event":"media","padding":"' + "x" * 100_000 + '"}', 1009),
+    ],
+    ids=["JSON", "base64", "out of order", "out of place", "binary", "oversized"],
+)
+async def test_a_peer_that_breaks_the_protocol_harms_no_other_call(live_gateway, message, code):
+    neighbour = asyncio.create_task(live_gateway.call())
+    async with started_stream(live_gateway) as socket:
+        await socket.send(message)
+        assert await wait_close_code(socket) == code
+    report = await neighbour
+    assert report.streams[0].closed_by == "server"
+    assert report.errors == ()
+    assert report.underruns == 0
+
+
+async def test_a_socket_that_is_cut_in_mid_prompt_leaves_nothing(live_gateway):
+    async def cut(call):
+        async with live_gateway.bus.subscribe("harbour") as watcher:
+            async with started_stream(live_gateway, call) as socket:
+                socket.transport.abort()
+            async with asyncio.timeout(8):
+                while (event := await watcher.get()).type != "call.ended":
+                    pass
+            assert event.data["outcome"] == "lost"
+
+    await cut("CA" + "1" * 32)  # once before, so that what is made once for all calls is there
+    before = _resources_in_use()
+    await cut("CA" + "2" * 32)
+    assert _resources_in_use() == before
+
+
+def _resources_in_use():
+    gc.collect()
+    names = sorted(task.get_name() for task in asyncio.all_tasks() if not task.get_name().startswith("Task-"))
+    unnamed = sum(task.get_name().startswith("Task-") for task in asyncio.all_tasks())
+    return names, unnamed, threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))

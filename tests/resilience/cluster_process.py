@@ -1,0 +1,49 @@
+"""One process of a cluster: `vocelio serve` as it is, but that its flows may ask servers on this machine.
+
+python -m tests.resilience.cluster_process PORT DRAIN_SECONDS [--forgetful | --workers N]
+
+``--forgetful`` is the control: a gateway that cannot go on with a call whose stream it has lost. ``--workers`` makes it
+the parent of so many.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+
+from vocelio.gateway import config
+from vocelio.gateway.cli.serve import run_supervisor, serve_until_signal
+from vocelio.gateway.http_client.client import HttpClient
+from vocelio.gateway.server.server import loop_factory
+from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
+
+
+class ForgetfulCallStore(WriteBehindCallStore):
+    """Knows no call that has had a stream."""
+
+    async def find(self, call, account_sid):
+        found = await super().find(call, account_sid)
+        return None if found is None or found.generation else found
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    port, drain_seconds = int(sys.argv[1]), float(sys.argv[2])
+    if "--workers" in sys.argv:
+        workers, settings = int(sys.argv[4]), config.load_settings(os.environ)
+        sys.exit(
+            run_supervisor(settings, None, "127.0.0.1", port, drain_seconds, workers, "tests.resilience.cluster_worker")
+        )
+    journal = ForgetfulCallStore if "--forgetful" in sys.argv else WriteBehindCallStore
+    fetcher = HttpClient(lambda address: True)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        serving = serve_until_signal(
+            config.load_settings(os.environ),
+            None,
+            "127.0.0.1",
+            port,
+            drain_seconds,
+            http_client=fetcher,
+            call_store_factory=journal,
+        )
+        runner.run(serving)

@@ -1,0 +1,143 @@
+"""Calls as the journal would have kept them: made up from a seed, and put into the tables as they are."""
+
+import random
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import insert
+
+from tests.integration.conftest import NOW
+from vocelio.gateway.calls.billing import cost_micro_usd
+from vocelio.gateway.store.audit.actor import dump_json
+from vocelio.gateway.store.db.schema import call_events, call_logs, calls, tenants, usage
+
+HOUR, DAY = 3_600_000_000, 86_400_000_000
+TODAY = NOW // DAY * DAY
+REJECTED_OUTCOMES = ("paused", "unassigned", "suspended", "blocked", "busy", "unavailable")
+OUTCOMES = ("completed", "transferred", "failed", "abandoned", "lost")
+RATES = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
+
+
+def new_rng(seed):
+    """Where what is made up comes from."""
+    return random.Random(seed)  # noqa: S311 (pretended calls guard nothing)
+
+
+@dataclass
+class GeneratedCall:
+    """A call's row, and what belongs to it: segments are (tier, microseconds), events (type, at, data)."""
+
+    tenant: str
+    row: Mapping
+    segments: list = field(default_factory=list)
+    events: list = field(default_factory=list)
+    log: bytes = b""
+
+
+def make_call(place=1, tenant="harbour", started=NOW, segments=(), events=(), log=b"", **parts):
+    """One call; what is not said is plausible."""
+    row = {
+        "id": f"CA{place:032x}",
+        "account": "AC" + "0" * 32,
+        "number": "+13072249663",
+        "caller": "+13105550142",
+        "flow_id": "front-desk",
+        "version": 3,
+        "revision": 2,
+        "generation": 1,
+        "started": started,
+        "ended": started + 60_000_000,
+        "outcome": "completed",
+        "disposition": "",
+        "department": "",
+        "billed": sum(spent for _, spent in segments),
+        "micro_usd": sum(cost_micro_usd(spent, RATES[tier]) for tier, spent in segments),
+    }
+    return GeneratedCall(tenant, row | parts, list(segments), list(events), log)
+
+
+def make_random_call(place, rng: random.Random, tenant="harbour", days=10):
+    """A call of any kind, at any time in the ten days until today's end."""
+    started = TODAY + DAY - 1 - rng.randrange(days * DAY)
+    flow, line = rng.choice(("front-desk", "night", "survey")), f"+1307224966{rng.randrange(3)}"
+    where = {"flow_id": flow, "number": line}
+    kind = rng.random()
+    if kind < 0.1:
+        parts = {"version": None, "generation": 0, "ended": started, "outcome": rng.choice(REJECTED_OUTCOMES)}
+        return make_call(place, tenant, started, **where | parts)
+    live = kind < 0.2
+    spent = rng.choice((rng.randrange(1, 5), rng.randrange(60), rng.randrange(600))) * 1_000_000 + rng.randrange(10)
+    segments = [(rng.choice(list(RATES)), rng.randrange(spent + 1)) for _ in range(rng.randrange(1, 4))]
+    outcome = "" if live else rng.choice(OUTCOMES)
+    department = rng.choice(("", "sales")) if outcome != "transferred" else "sales"
+    end = {"ended": None if live else started + spent, "outcome": outcome, "department": department}
+    return make_call(
+        place, tenant, started, segments, list(_random_events(rng, started, spent, department)), **where | end
+    )
+
+
+def _random_events(rng, started, spent, department):
+    for _ in range(rng.randrange(6)):
+        at = started + rng.randrange(spent + 1)
+        node = rng.choice(("greet", "ask", "desk"))
+        yield "prompt.started", at, {"node": node} | ({"latency_ms": rng.randrange(300, 320)} if at % 3 else {})
+        yield "node.left", at, {"node": node, "exit": rng.choice(("next", "no_input"))}
+        yield "caller.heard", at, {"node": node, "text": "sales", "confidence": 0.5}
+    if department or rng.random() < 0.1:  # to a number, and no department
+        yield "transfer.started", started + spent, {"department": department, "number": "+13105550110"}
+
+
+async def insert_calls(database, *kept, known=()):
+    """Put calls into the database, and tenants for them."""
+    whose = {one.tenant for one in kept} - set(known)
+    async with database.transaction() as connection:
+        for name in sorted(whose):
+            row = {"id": name, "name": name, "settings": "{}", "revision": 1, "suspended": False, "created": NOW}
+            await connection.execute(insert(tenants), row)
+        for table, rows in (
+            (calls, [{"tenant_id": one.tenant, **one.row} for one in kept]),
+            (usage, [row for one in kept for row in _usage_rows(one)]),
+            (call_events, [row for one in kept for row in _event_rows(one)]),
+            (call_logs, [_log_row(one) for one in kept if one.log]),
+        ):
+            if rows:
+                await connection.execute(insert(table), rows)
+
+
+def _usage_rows(one):
+    for place, (tier, spent) in enumerate(one.segments):
+        yield {
+            "tenant_id": one.tenant,
+            "call_id": one.row["id"],
+            "segment": place,
+            "number": one.row["number"],
+            "flow_id": one.row["flow_id"],
+            "tier": tier,
+            "at": one.row["started"],
+            "billed": spent,
+            "rate": RATES[tier],
+            "micro_usd": cost_micro_usd(spent, RATES[tier]),
+        }
+
+
+def _event_rows(one):
+    for index, (kind, at, data) in enumerate(one.events):
+        yield {
+            "tenant_id": one.tenant,
+            "call_id": one.row["id"],
+            "generation": 1 + index // 100,
+            "seq": index % 100 + 1,
+            "type": kind,
+            "at": at,
+            "flow_id": one.row["flow_id"],
+            "data": dump_json(data),
+            "node": data.get("node"),
+            "exit": data.get("exit"),
+            "latency": data.get("latency_ms"),
+        }
+
+
+def _log_row(one):
+    key = {"tenant_id": one.tenant, "call_id": one.row["id"], "generation": 1, "revision": 1}
+    return {**key, "log": zlib.compress(one.log)}

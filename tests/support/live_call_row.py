@@ -1,0 +1,29 @@
+"""A call as the store has it."""
+
+import msgspec
+
+from vocelio.gateway.store.calls.live import LiveCallRow
+
+LIVE_CALL_ROW = LiveCallRow(
+    tenant="harbour",
+    call="CA000",
+    number="+13072249663",
+    caller="",
+    flow="front-desk",
+    version=1,
+    started=10,
+    ended=None,
+    outcome="",
+    disposition="",
+    department="",
+    billed=0,
+    micro_usd=0,
+    generation=1,
+    seq=0,
+    node="",
+)
+
+
+def live_call_row(**parts):
+    """Another one, or the same later."""
+    return msgspec.structs.replace(LIVE_CALL_ROW, **parts)

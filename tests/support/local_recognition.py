@@ -1,0 +1,41 @@
+"""What the tests of the local recogniser say to it, and see of it."""
+
+import os
+from pathlib import Path
+
+from tests.support.recognition_client import PAUSE_AUDIO, RecognitionClient
+from vocelio.engine.voice import Voice
+from vocelio.gateway.speech.interfaces import RecognitionHints, Transcript
+from vocelio.gateway.speech.local.recognizer import LocalRecognizer
+from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
+
+MENU_HINTS = RecognitionHints(("sales", "buy something", "billing", "my invoice", "support", "technical help"))
+YES_NO_HINTS = RecognitionHints(("yes", "yeah", "yes please", "no", "no thanks"))
+
+
+async def recognize(recognizer: LocalRecognizer, audio: bytes, expectation: RecognitionHints) -> Transcript:
+    ear = RecognitionClient(recognizer, expectation)
+    ear.feed(PAUSE_AUDIO + audio + PAUSE_AUDIO)
+    ear.recognition.finish()
+    return await ear.result()
+
+
+async def synthesize(text: str, voice: str = "en-us") -> bytes:
+    synthesizer = LocalSynthesizer()
+    try:
+        return b"".join([chunk async for chunk in synthesizer.speak(text, Voice(name=voice))])
+    finally:
+        await synthesizer.aclose()
+
+
+def worker_pids() -> set[int]:
+    """The Python processes that this one has started and not yet waited for: no servers of other tests."""
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
+        except OSError:
+            continue  # it has just ended
+        if int(rest.split()[1]) == os.getpid() and name.startswith("python"):
+            found.add(int(stat.parent.name))
+    return found

@@ -1,0 +1,160 @@
+"""Gateways with monitors on one database, and maybe one Redis; calls that are played to them."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import ClientSession
+
+from tests.support.running_gateway import running_gateway
+from vocelio.engine.validation.loader import load_flow
+from vocelio.gateway.api.framework.rate_limit import RateLimits
+from vocelio.gateway.api.routes import create_routes
+from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies
+from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
+from vocelio.gateway.calls.background.process_heartbeat import ProcessHeartbeat
+from vocelio.gateway.calls.call_record import CallRecord
+from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.events.redis.pubsub import RedisPubSub
+from vocelio.gateway.model.directory import CallConfig
+from vocelio.gateway.model.tenant import Tenant
+from vocelio.gateway.monitors.key_revocation import KeyRevocationWatcher
+from vocelio.gateway.monitors.service import MonitorService
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.store import api_keys
+from vocelio.gateway.store.api_keys import NewApiKey
+from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
+from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.routing.database import DatabaseDirectory
+from vocelio.gateway.store.tenants import tenants
+
+HEARTBEAT_SECONDS, POLL_INTERVAL_SECONDS = 0.4, 0.2  # seconds: of the line, and between two looks into the store
+SECRET, ORIGIN = "a secret of the processes", "https://gateway.example"
+ACCOUNT = "AC" + "5" * 32
+UNLIMITED_RATE = RateLimits(
+    requests_per_second=1e6, request_burst=1_000_000, failures_per_second=1e6, failure_burst=1_000_000
+)
+FLOW = {
+    "name": "A flow",
+    "start": "greet",
+    "nodes": {
+        "greet": {"type": "say", "text": "Good day.", "exits": {"next": "bye"}},
+        "bye": {"type": "hangup"},
+    },
+}
+VERSION = load_flow(json.dumps(FLOW).encode())
+
+
+@dataclass
+class GatewayMember:
+    """One process, as it were. ``origin`` is where it serves."""
+
+    origin: str
+    calls: object
+    simulator: object
+    database: Database
+    monitors: MonitorService
+
+    async def request(self, method, path, key, body=None, **headers):
+        """Status and JSON of an answer."""
+        headers = {"Authorization": f"Bearer {key}"} | {name.replace("_", "-"): text for name, text in headers.items()}
+        async with (
+            ClientSession() as session,
+            session.request(method, f"{self.origin}{path}", json=body, headers=headers) as answer,
+        ):
+            return answer.status, await answer.json(content_type=None)
+
+
+@asynccontextmanager
+async def running_member(
+    url,
+    redis_url="",
+    *,
+    heartbeat=None,
+    guard=None,
+    poll_interval=POLL_INTERVAL_SECONDS,
+    pubsub_heartbeat=HEARTBEAT_SECONDS,
+):
+    """A gateway with its API."""
+    database, vault = Database(url), SecretCipher([SECRET])
+    made = {}
+
+    def beside(calls):
+        keeper = KeyRevocationWatcher(database, wall_clock, POLL_INTERVAL_SECONDS, **(guard or {}))
+        monitors = made["monitors"] = MonitorService(calls.services.bus, database, wall_clock, keeper, poll_interval)
+        watching = MonitoringDependencies(monitors, (SECRET,), ORIGIN, heartbeat or HeartbeatSettings())
+        return create_routes(database, vault, calls, wall_clock, UNLIMITED_RATE, monitoring=watching), [
+            monitors,
+            ProcessHeartbeat(database, calls),
+        ]
+
+    parts = {"site": DatabaseDirectory(database, vault, wall_clock), "journal": WriteBehindCallStore(database, vault)}
+    line = RedisPubSub(redis_url, pubsub_heartbeat) if redis_url else None
+    try:
+        async with running_gateway(
+            None, ScriptedRecognizer(), ToneSynthesizer(), line=line, beside=beside, **parts
+        ) as running:
+            yield GatewayMember(running.origin, running.calls, running.simulator, database, made["monitors"])
+    finally:
+        await database.aclose()
+
+
+async def create_tenant_with_keys(database, tenant, *roles):
+    """Make the tenant, and a key of each role."""
+    await tenants.create_tenant(database, _actor(""), Tenant(id=tenant, name=tenant.title()))
+    return [(await api_keys.create_key(database, _actor(tenant), NewApiKey(role))).secret for role in roles]
+
+
+async def revoke_key(database, tenant, secret):
+    """The key is no good any more."""
+    await api_keys.revoke_key(database, _actor(tenant), secret.split("_")[1])
+
+
+def _actor(tenant):
+    return Actor("tests", "platform", tenant, "", wall_clock())
+
+
+class ScriptedCall:
+    """A call without a stream: what happens to it is said by the test."""
+
+    def __init__(self, member, place=1, tenant="harbour", flow="front-desk", number="+13072249663"):
+        assignment = CallConfig(number=number, tenant=Tenant(id=tenant, name=tenant), flow=flow, version=VERSION)
+        self.calls = member.calls
+        self.record = CallRecord(f"CA{place:032x}", ACCOUNT, "+13105550142", assignment, wall_clock(), generation=1)
+        self.record.meter.start_stream(wall_clock())
+
+    @property
+    def id(self):
+        """Twilio's name of it."""
+        return self.record.call
+
+    def start(self):
+        """It starts."""
+        self._save()
+        where = self.record.config
+        self.calls.publish(self.record, "call.started", caller="+13105550142", number=where.number, flow=where.flow)
+        return self
+
+    def enter_node(self, node):
+        """The flow moves."""
+        self.calls.publish(self.record, "node.entered", node=node, type="say")
+        self._save()
+
+    def end(self, outcome="completed"):
+        """It is over."""
+        self.record.meter.advance(wall_clock())
+        self.calls.end(self.record, outcome)
+
+    def _save(self):
+        self.record.meter.advance(wall_clock())
+        self.calls.save(self.record)
+
+
+async def wait_until_subscribed(redis, where, count=1):
+    """Until so many processes listen to that channel."""
+    async with asyncio.timeout(10):
+        while int(redis.ask("PUBSUB", "NUMSUB", where).rpartition(b":")[2]) < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)

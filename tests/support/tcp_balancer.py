@@ -1,0 +1,28 @@
+"""A TCP balancer: each connection goes to the server that has the fewest, and ends as that server ends it."""
+
+import asyncio
+from collections import Counter
+
+from tests.support.faulty_tcp_proxy import FaultyTcpProxy
+
+
+class TcpBalancer(FaultyTcpProxy):
+    """``ports`` are the servers' on 127.0.0.1, those that are down among them."""
+
+    def __init__(self, ports):
+        super().__init__(None)
+        self.ports = list(ports)
+        self.refused_connections = 0  # connections that no server took
+        self._open_connections = Counter()
+
+    async def _connected(self):
+        for port in sorted(self.ports, key=self._open_connections.__getitem__):
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            except ConnectionRefusedError:
+                continue
+            self._open_connections[port] += 1
+            asyncio.current_task().add_done_callback(lambda _, port=port: self._open_connections.subtract([port]))
+            return reader, writer
+        self.refused_connections += 1
+        raise ConnectionRefusedError("no server is there")

@@ -1,0 +1,140 @@
+"""Two tenants with one of everything. All that the second one has is full of a word that only it may ever see."""
+
+import io
+import json
+import wave
+
+from tests.support.api_client import START, ApiEnv, ApiTestClient, create_tenant
+from tests.support.generated_calls import insert_calls, make_call
+from vocelio.codecs.wav import mulaw_header
+from vocelio.engine.validation.loader import load_flow
+from vocelio.gateway.model.directory import CallConfig
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.speech.interfaces import SpeechError
+from vocelio.gateway.store.recordings import DatabaseRecordingCatalog, StoredRecording
+
+CANARY = "canary"
+CALLS_STARTED_AT = START - 3_600_000_000  # when the calls were
+NUMBER, OTHER_NUMBER = "+13072249663", "+13072249664"
+CALL, ENDED_CALL, OTHER_CALL = f"CA{1:032x}", f"CA{2:032x}", f"CA{3:032x}"
+ACCOUNT, OTHER_ACCOUNT = "AC" + "1" * 32, "AC" + "2" * 32
+TOKEN = "0123456789abcdef-token"
+RECORDING, OTHER_RECORDING = "a1", "b2"  # recordings
+RECORDINGS = (("harbour", RECORDING, CALL), (CANARY, OTHER_RECORDING, OTHER_CALL))
+
+
+def make_flow(text="Good day."):
+    """A flow document."""
+    return {
+        "name": f"A flow that says {text}",
+        "start": "greet",
+        "nodes": {"greet": {"type": "say", "text": text, "exits": {"next": "bye"}}, "bye": {"type": "hangup"}},
+    }
+
+
+def silent_wav(seconds=0.1):
+    """A WAV file of silence."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(8_000)
+        out.writeframes(bytes(round(8_000 * seconds) * 2))
+    return file.getvalue()
+
+
+async def create_two_tenants(database):
+    """Both tenants' things; gives the keys that ask for them, by who has them, and the two to be asked for."""
+    api = ApiEnv(database)
+    victim = await _create_one_of_everything(api, "harbour", "plain", NUMBER, ACCOUNT)
+    theirs = await _create_one_of_everything(api, CANARY, CANARY, OTHER_NUMBER, OTHER_ACCOUNT)
+    api.synthesizer.failing = {word: SpeechError(word) for word in ("plain", CANARY)}
+    await api.renderer.reconciler.reconcile()
+    await api.renderer.run_due()
+    await insert_calls(database, *_call_rows(), known=("harbour", CANARY))
+    for message in RECORDINGS:
+        await DatabaseRecordingCatalog(database).add(make_recording(*message))
+    found = {
+        role: (await api.create_client("harbour", role)).key for role in ("viewer", "operator", "designer", "admin")
+    }
+    found["revoked"] = (await api.create_client("harbour")).key
+    admin = ApiTestClient(api.app, found["admin"])
+    assert (await admin.request("DELETE", f"/v1/keys/{found['revoked'].split('_')[1]}")).status == 204
+    found |= {"platform": (await api.platform_client()).key, "other": (await api.create_client(CANARY)).key, "none": ""}
+    return found, victim, theirs
+
+
+def _call_rows():
+    parts = {"flow_id": "plain", "number": NUMBER}
+    yield make_call(1, "harbour", CALLS_STARTED_AT, ended=None, outcome="", **parts)
+    yield make_call(2, "harbour", CALLS_STARTED_AT, [("azure", 60_000_000)], _event_rows("plain"), b"{}\n", **parts)
+    whole = {"disposition": CANARY, "department": CANARY, "flow_id": CANARY, "number": OTHER_NUMBER}
+    yield make_call(3, CANARY, CALLS_STARTED_AT, [("azure", 60_000_000)], _event_rows(CANARY), CANARY.encode(), **whole)
+
+
+def _event_rows(word):
+    return [
+        ("node.entered", CALLS_STARTED_AT, {"node": word, "type": "say"}),
+        ("caller.heard", CALLS_STARTED_AT + 1, {"text": word}),
+    ]
+
+
+async def _create_one_of_everything(api, name, word, number, account):
+    """One of everything, through the API."""
+    key, admin = "", await create_tenant(api, name, apology=word, variables={word: word}, blocked=["+13105550199"])
+    for method, path, body in (
+        ("POST", "/v1/keys", {"role": "viewer", "label": word}),
+        ("PUT", "/v1/tenant/twilio", {"account": account, "token": TOKEN}),
+        ("PUT", f"/v1/flows/{word}", make_flow(word)),
+        ("POST", f"/v1/flows/{word}/promote", {"note": word}),
+        ("PUT", f"/v1/flows/{word}-draft", make_flow(word)),
+        ("PUT", f"/v1/departments/{word}", {"numbers": ["+13105550111"], "whisper": word}),
+        ("PUT", f"/v1/secrets/{word}", {"value": f"the secret {word}"}),
+        ("PUT", f"/v1/sounds/{word}", silent_wav()),
+        ("POST", "/v1/rates", {"tier": "azure", "micro_usd_per_minute": 1_234_567 if word == CANARY else 5}),
+        ("POST", "/v1/numbers", {"number": number, "label": word}),
+        ("PUT", f"/v1/numbers/{number}/assignment", {"flow": word}),
+        ("POST", "/v1/numbers", {"number": f"{number}0", "label": word}),
+    ):
+        media = "audio/wav" if isinstance(body, bytes) else "application/json"
+        answer = await admin.request(method, path, body, media=media)
+        assert answer.status < 300, (method, path, answer.body)
+        key = answer.json["id"] if path == "/v1/keys" else key
+    return key
+
+
+def add_twilio_numbers(emulator):
+    """What both tenants' accounts have at Twilio."""
+    for account, number, word in ((ACCOUNT, NUMBER, "plain"), (OTHER_ACCOUNT, OTHER_NUMBER, CANARY)):
+        there = emulator.add_account(account, TOKEN)
+        there.add_number(number, friendly_name=word)
+        there.add_number(f"{number}1", friendly_name=word)
+
+
+def make_recording(whose, name, call, **parts):
+    """A message that a caller left, of half a second."""
+    facts = {
+        "kind": "voicemail",
+        "channels": 1,
+        "started": CALLS_STARTED_AT,
+        "seconds": 0.5,
+        "state": "complete",
+        "bytes": 4058,
+        "object": f"recordings/{whose}/{call}/{name}/audio.wav",
+    }
+    return StoredRecording(tenant=whose, id=name, call=call, **facts | parts)
+
+
+async def store_recording_audio(api):
+    """The sound of the recordings is in the storage; the second tenant's is full of its word."""
+    for whose, name, call in RECORDINGS:
+        sound = (whose.encode() * 4000)[:4000]
+        await api.storage.put(make_recording(whose, name, call).object, mulaw_header(4000, 1, 8000) + sound)
+
+
+def add_live_call(api):
+    """The first tenant's call is on the line."""
+    departments = {"plain": Department(("+13105550111",))}
+    version = load_flow(json.dumps(make_flow()).encode())
+    parts = {"number": NUMBER, "tenant": Tenant(id="harbour", name="Harbour"), "flow": "plain"}
+    return api.add_live_call(CALL, CallConfig(**parts, version=version, departments=departments))

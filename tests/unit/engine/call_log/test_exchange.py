@@ -1,0 +1,180 @@
+"""A call's log, kept and replayed on its own version; what a log must not keep; the conversation in words."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from vocelio.engine import events
+from vocelio.engine.actions import Request, Speak, StartTimer, Transfer
+from vocelio.engine.call_info import CallInfo, TenantInfo
+from vocelio.engine.call_log.exchange import CallLogError, Exchange, equal_as_logged, redact_exchange, replay, step
+from vocelio.engine.call_log.log import CallLog, build_header, decode_log, encode_line, encode_log
+from vocelio.engine.errors import EventError
+from vocelio.engine.flow import FlowVersion
+from vocelio.engine.replay.compare import compare
+from vocelio.engine.replay.report import format_report
+from vocelio.engine.replay.transcript import build_transcript, format_transcript
+from vocelio.engine.session import FlowSession
+from vocelio.engine.validation import loader
+from vocelio.engine.voice import Voice
+
+FACTS = CallInfo("CA1", "+13105550100", "+13105550199", TenantInfo("t", "Harbour Dental"), 1_772_560_800_000_000)
+
+
+def pin_flow(**fields: Any) -> FlowVersion:
+    pin = {"type": "collect", "expect": "digits", "prompt": "Your PIN?", "sensitive": True, "save_as": "pin"}
+    pin |= {"max_digits": 2, "exits": dict.fromkeys(("done", "no_input", "no_match"), "check")}
+    check = {"type": "request", "method": "GET", "url": "https://a.example/{{ pin }}", "exits": {"ok": "bye"}}
+    nodes = {"pin": pin | fields, "check": check, "bye": {"type": "hangup", "text": "Your PIN is {{ pin }}."}}
+    return loader.load_flow(json.dumps({"name": "f", "start": "pin", "nodes": nodes}).encode())
+
+
+CALL: list[events.AnyEvent] = [
+    events.CallStarted(0.0),
+    events.PromptFinished(1.0, "p3"),
+    events.KeyPressed(2.0, "4"),
+    events.KeyPressed(2.5, "2"),
+    events.RequestEnded(3.0, "h6", "ok", 200, {"a": [1, 2.5, None]}),
+]
+
+
+def make_log(version: FlowVersion, call: list[events.AnyEvent] = CALL) -> CallLog:
+    """As a shell writes it, event by event."""
+    session = FlowSession(version, FACTS)
+    exchanges = list[Exchange]()
+    for event in call:
+        confidential = session.input_is_sensitive
+        exchanges.append(redact_exchange(step(session, event), confidential))
+    return CallLog(build_header(version, FACTS), tuple(exchanges))
+
+
+def test_a_log_can_be_written_line_by_line_and_read() -> None:
+    made = make_log(pin_flow(sensitive=False))
+    lines = [encode_line(made.header), *map(encode_line, made.exchanges)]
+    assert b"".join(lines) == encode_log(made)
+    assert json.loads(lines[0])["facts"]["started"] == FACTS.started
+    assert decode_log(encode_log(made)).header == made.header
+    assert decode_log(encode_log(made)).complete
+    assert [one.event for one in decode_log(encode_log(made)).exchanges] == CALL
+
+
+def test_a_call_that_ended_in_the_middle_of_a_line() -> None:
+    found = decode_log(encode_log(make_log(pin_flow()))[:-10])
+    assert (found.complete, len(found.exchanges)) == (False, len(CALL) - 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"", "line 1: not the beginning of a call's log"),
+        (b"{}\n", "line 1: not the beginning of a call's log"),
+        (b"[" * 100_000, "line 1: not the beginning of a call's log"),
+        (
+            encode_line(msgspec.structs.replace(build_header(pin_flow(), FACTS), log="other")),
+            "line 1: the format is `other`",
+        ),
+        (encode_line(build_header(pin_flow(), FACTS)) + b"x\n", "line 2: JSON is malformed"),
+        (
+            encode_line(build_header(pin_flow(), FACTS)) + b'{"event":{"event":"nothing"}}\n',
+            "line 2: Invalid value 'nothing'",
+        ),
+    ],
+)
+def test_what_is_no_log(text: bytes, told: str) -> None:
+    with pytest.raises(CallLogError) as raised:
+        decode_log(text)
+    assert str(raised.value).startswith(told)
+
+
+def test_replay_gives_what_the_call_gave() -> None:
+    version = pin_flow(sensitive=False)
+    exchanges = replay(version, FACTS, CALL)
+    assert [one.event for one in exchanges] == CALL
+    assert exchanges == list(make_log(version).exchanges)
+    with pytest.raises(EventError):
+        replay(version, FACTS, [CALL[1], CALL[0]])
+
+
+def test_the_same_version_must_do_the_same() -> None:
+    version = pin_flow(sensitive=False)
+    made = make_log(version)
+    assert format_report(made, compare(made, version)).startswith("CA1: the same actions, 5 events, 1 turns.")
+    forged = list(made.exchanges)
+    forged[3] = Exchange(forged[3].event, forged[3].actions[:-1])
+    comparison = compare(CallLog(made.header, tuple(forged)), version)
+    assert (comparison.verdict, comparison.differences[0].exchange_index, comparison.differences[0].node) == (
+        "differs",
+        3,
+        "check",
+    )
+    told = format_report(made, comparison)
+    assert told.startswith("CA1: NOT REPEATED")
+    assert told.endswith("Compared no further: 1 recorded event left out.")
+
+
+def test_what_was_said_in_confidence_is_not_kept_and_ends_the_replay() -> None:
+    version = pin_flow()
+    made = make_log(version)
+    text = encode_log(made).decode()
+    assert [one.masked for one in made.exchanges] == [False, False, True, True, False]
+    assert "https://a.example" not in text
+    assert "Your PIN is" not in text
+    assert not {"4", "2"} & {one.event.key for one in made.exchanges if isinstance(one.event, events.KeyPressed)}
+    comparison = compare(decode_log(encode_log(made)), version)
+    assert (comparison.verdict, len(comparison.exchanges)) == ("masked", 2)
+    assert "up to a sensitive answer" in format_report(made, comparison)
+
+
+def test_sensitive_actions_are_emptied() -> None:
+    heard = events.TranscriptReceived(1.0, "l1", "four two", True)
+    given = (
+        Speak("p1", "42", Voice(), sensitive=True),
+        Request("h1", "k", "GET", "https://a.example/42", {"a": "42"}, "42", sensitive=True),
+        Transfer("x1", department="d", whisper="42", sensitive=True),
+    )
+    hidden = redact_exchange(Exchange(heard, given), True)
+    assert "42" not in encode_line(hidden).decode()
+    assert "four" not in encode_line(hidden).decode()
+    assert redact_exchange(Exchange(heard, ()), False) == Exchange(heard, ())
+
+
+def test_sameness_is_that_of_a_log() -> None:
+    assert equal_as_logged([StartTimer("t", 3600)], [StartTimer("t", 3600.0)])
+    assert not equal_as_logged([StartTimer("t", 3600)], [StartTimer("t", 3601)])
+
+
+def test_the_conversation_in_words() -> None:
+    call = [*CALL, events.PromptFinished(9.0, "p8")]
+    assert format_transcript(build_transcript(replay(pin_flow(sensitive=False), FACTS, call))).splitlines() == [
+        '    0.0  pin            flow   "Your PIN?"',
+        "    2.0  pin            caller presses 4",
+        "    2.5  pin            caller presses 2",
+        "    2.5  check                 GET https://a.example/42",
+        "    3.0  check                 -> ok 200",
+        '    3.0  bye            flow   "Your PIN is 42."',
+        "    9.0  bye                   the call ends: completed",
+    ]
+
+
+def test_every_event_has_its_words() -> None:
+    listed: list[tuple[events.AnyEvent, str]] = [
+        (events.TranscriptReceived(1.0, "l", "", True), "caller (not understood)"),
+        (events.TranscriptReceived(1.0, "l", "so", False), 'caller "so" ...'),
+        (events.TranscriptReceived(1.0, "l", "so", True, 0.25), 'caller "so" (confidence 0.25)'),
+        (events.PromptInterrupted(1.0, "p", 0.5), "caller (interrupts after 0.5 s)"),
+        (events.TimerFired(1.0, "t"), "(time runs out)"),
+        (events.ListeningFailed(1.0, "l"), "(speech cannot be heard)"),
+        (events.TransferEnded(1.0, "x", "busy"), "-> busy"),
+        (events.QueueEnded(1.0, "q", "callback"), "-> callback"),
+        (events.RequestEnded(1.0, "h", "timeout"), "-> timeout"),
+        (events.RecordingEnded(1.0, "r", 2.5), "-> 2.5 s recorded"),
+        (events.OperatorCommand(1.0, "jump", "desk"), "operator: jump desk"),
+        (events.CallResumed(1.0), "the line was lost and comes back"),
+        (events.CallEnded(1.0), "caller (hangs up)"),
+    ]
+    for event, words in listed:
+        told = build_transcript([Exchange(event, (StartTimer("t", 1.0),))])
+        assert [" ".join(str(one).split()) for one in told] == [f"1.0 {words}"]
+    assert build_transcript([Exchange(events.SpeechStarted(1.0)), Exchange(events.TimerFired(1.0, "t"))]) == []

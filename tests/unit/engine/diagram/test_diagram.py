@@ -1,0 +1,169 @@
+"""Drawings of a flow: DOT, SVG and a tree. That they are well made is checked; that they are readable was looked at."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vocelio.engine.diagram.dot import render_dot
+from vocelio.engine.diagram.layout import Layout, compute_layout
+from vocelio.engine.diagram.model import GLOBAL_COMMANDS, Arrow, Box, Diagram, build_diagram, truncate_at_word
+from vocelio.engine.diagram.svg import render_svg
+from vocelio.engine.diagram.tree import render_tree
+from vocelio.engine.validation import loader
+from vocelio.engine.validation.flow_set import validate_all
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+CHECKED = validate_all({path.stem: path.read_bytes() for path in sorted(EXAMPLES.glob("*.json"))})
+
+
+def build(nodes: dict[str, Any], **fields: Any) -> Diagram:
+    text = json.dumps({"name": 'F <&> "q"', "start": next(iter(nodes)), "nodes": nodes, **fields})
+    return build_diagram(loader.load_flow(text.encode()).flow)
+
+
+def ask_node(**exits: str) -> dict[str, Any]:
+    wired = {"no_input": "bye", "no_match": "bye", **exits}
+    return {"type": "collect", "expect": "yes_no", "prompt": 'Say "yes" \\ <or> no & wait?', "exits": wired}
+
+
+FLOW = {
+    "greet": {"type": "say", "text": "Hello {{ tenant.name }}", "exits": {"next": "ask"}},
+    "ask": ask_node(yes="desk", no="greet"),
+    "desk": {"type": "transfer", "department": "sales", "exits": {"busy": "ask", "failed": "ask"}},
+    "bye": {"type": "hangup", "text": "Bye."},
+}
+
+
+def test_boxes_and_arrows() -> None:
+    found = build(FLOW, anywhere={"operator": {"key": "0", "go": "desk"}, "again": {"key": "9", "go": "@repeat"}})
+    assert found.boxes == (
+        Box("greet", "say", "Hello {{ tenant.name }}", is_start=True),
+        Box("ask", "collect", 'Say "yes" \\ <or> no & wait?'),
+        Box("desk", "transfer", "sales", ending_exits=("answered", "no_answer")),
+        Box("bye", "hangup", "Bye.", is_terminal=True),
+        Box(GLOBAL_COMMANDS, "heard at every question", ""),
+    )
+    assert found.arrows == (
+        Arrow("greet", "ask", ("next",)),
+        Arrow("ask", "desk", ("yes",)),
+        Arrow("ask", "greet", ("no",)),
+        Arrow("ask", "bye", ("no_input", "no_match")),
+        Arrow("desk", "ask", ("busy", "failed")),
+        Arrow(GLOBAL_COMMANDS, "desk", ("operator",)),
+    )
+
+
+def test_exits_that_are_taken_by_others() -> None:
+    """A holiday without a way of its own is closed, and is drawn so."""
+    hours = {"type": "hours", "department": "d", "exits": {"open": "bye", "closed": "no"}}
+    found = build({"hours": hours, "bye": {"type": "hangup"}, "no": {"type": "hangup", "text": "No."}})
+    assert found.arrows == (Arrow("hours", "bye", ("open",)), Arrow("hours", "no", ("closed", "holiday")))
+
+
+def test_shortened() -> None:
+    assert truncate_at_word("a  b\nc") == "a b c"
+    assert truncate_at_word("one two three", 9) == "one two…"
+    assert truncate_at_word("x" * 50, 9) == "x" * 8 + "…"
+
+
+def test_dot() -> None:
+    lines = render_dot(build(FLOW)).splitlines()
+    assert lines[0] == 'digraph "F <&> \\"q\\"" {'
+    assert '  "greet" [label="greet · say\\nHello {{ tenant.name }}", fillcolor=palegreen];' in lines
+    assert '  "ask" [label="ask · collect\\nSay \\"yes\\" \\\\ <or> no & wait?"];' in lines
+    assert '  "ask" -> "bye" [label="no_input, no_match"];' in lines
+    assert lines[-1] == "}"
+
+
+def test_tree() -> None:
+    found = build(FLOW, anywhere={"operator": {"key": "0", "go": "desk"}})
+    assert render_tree(found).splitlines()[1:] == [
+        "greet  [say]  Hello {{ tenant.name }}",
+        '↓ ask  [collect]  Say "yes" \\ <or> no & wait?',
+        "├─ yes: desk  [transfer]  sales",
+        "│  ├─ busy, failed -> ask (above)",
+        "│  └─ answered, no_answer: the call ends",
+        "├─ no -> greet (above)",
+        "└─ no_input, no_match: bye  [hangup]  Bye.",
+        "",
+        "besides:",
+        "(anywhere)  [heard at every question]",
+        "└─ operator -> desk (above)",
+    ]
+
+
+def test_deep_branches_go_on_below() -> None:
+    nodes = {f"a{i}": ask_node(yes=f"a{i + 1}", no="bye") for i in range(300)}
+    text = render_tree(build(nodes | {"a300": {"type": "hangup"}, "bye": {"type": "hangup"}}))
+    assert max(map(len, text.splitlines())) < 140
+    assert "yes -> a13 (below)" in text
+    assert "from above:" in text
+    assert all(f"a{i}  [" in text for i in range(301))
+
+
+def test_what_is_never_reached() -> None:
+    boxes = (Box("a", "say", "", is_start=True), Box("b", "say", ""))
+    assert render_tree(Diagram("f", "a", boxes, ())).splitlines() == ["f", "a  [say]", "", "never reached:", "b  [say]"]
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_every_example_can_be_drawn(name: str) -> None:
+    version, problems = CHECKED[name]
+    assert version, problems
+    found = build_diagram(version.flow)
+    root = ElementTree.fromstring(render_svg(found))
+    texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    told, edges = render_tree(found), render_dot(found)
+    for box in found.boxes:
+        assert any(text.startswith(box.name) for text in texts)
+        assert f"{box.name}  [" in told
+    for arrow in found.arrows:
+        assert not arrow.label or truncate_at_word(arrow.label, 40) in texts
+        assert f'"{arrow.source}" -> "{arrow.target}"' in edges
+    places = [(float(x), float(y)) for x, y in re.findall(r'<rect x="([-\d.]+)" y="([-\d.]+)"', render_svg(found))]
+    assert all(x >= 0 and y >= 0 for x, y in places)
+
+
+def find_overlaps(found: Layout, widths: list[float]) -> bool:
+    rows: dict[int, list[tuple[float, float]]] = {}
+    for (x, layer), width in zip(found.boxes, widths, strict=True):
+        rows.setdefault(layer, []).append((x - width / 2, x + width / 2))
+    return any(
+        left[1] > right[0] + 1e-6
+        for row in rows.values()
+        for left, right in zip(sorted(row), sorted(row)[1:], strict=False)
+    )
+
+
+GRAPHS = st.integers(1, 25).flatmap(
+    lambda count: st.tuples(
+        st.lists(st.floats(20, 200), min_size=count, max_size=count),
+        st.lists(st.tuples(st.integers(0, count - 1), st.integers(0, count - 1)), max_size=50),
+    )
+)
+
+
+@given(GRAPHS)
+@settings(max_examples=60)
+def test_layout_of_any_graph(graph: tuple[list[float], list[tuple[int, int]]]) -> None:
+    """Boxes do not overlap, arrows have a bend in every layer that they cross, and those of no circle lead down."""
+    widths, arrows = graph
+    found = compute_layout(widths, arrows, [30.0] * len(arrows))
+    assert not find_overlaps(found, widths)
+    for (source, target), bends in zip(arrows, found.bends, strict=True):
+        assert len(bends) == max(0, abs(found.boxes[source][1] - found.boxes[target][1]) - 1)
+    downward = [(a, b) for a, b in arrows if a < b]
+    placed = compute_layout(widths, downward, [30.0] * len(downward))
+    assert all(placed.boxes[a][1] < placed.boxes[b][1] for a, b in downward)
+
+
+def test_a_large_flow_is_drawn_in_a_moment() -> None:
+    nodes = {f"a{i}": ask_node(yes=f"a{i + 1}", no=f"a{i // 2}") for i in range(1_000)}
+    found = build(nodes | {"a1000": {"type": "hangup"}, "bye": {"type": "hangup"}})
+    assert render_svg(found).count("<rect") == 1_003

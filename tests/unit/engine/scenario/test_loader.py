@@ -1,0 +1,154 @@
+"""The file format: what may be written, and what is told about what may not."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from vocelio.engine.scenario import loader as scenario
+from vocelio.engine.scenario.steps import Expect, Hears, HttpReply, Presses, ReplyStep, Says, Scenario, Silent
+
+
+def load_errors(text: str) -> list[str]:
+    with pytest.raises(scenario.ScenarioError) as raised:
+        scenario.load_scenarios(text)
+    return [str(mistake) for mistake in raised.value.diagnostics]
+
+
+def only_scenario(text: str) -> Scenario:
+    (found,) = scenario.load_scenarios(text)
+    return found
+
+
+def load_steps(text: str) -> list[object]:
+    listed = "\n".join(f"      {line}" for line in text.strip().splitlines())
+    return [placed.step for placed in only_scenario(f"scenarios:\n  - name: one\n    steps:\n{listed}\n").steps]
+
+
+def test_words_are_words() -> None:
+    assert load_steps("- says: yes\n- says: no\n- hears: on\n- says: true\n- says: 2026-03-03") == [
+        Says(says="yes"),
+        Says(says="no"),
+        Hears(hears="on"),
+        Says(says="true"),
+        Says(says="2026-03-03"),
+    ]
+
+
+def test_keys_need_no_quotes() -> None:
+    assert load_steps("- presses: 1\n- presses: 0412\n- presses: 12#") == [
+        Presses(presses="1"),
+        Presses(presses="0412"),
+        Presses(presses="12#"),
+    ]
+
+
+def test_data_keeps_its_types() -> None:
+    step = load_steps("- expect: {variables: {name: 5, ok: true, text: '5', rate: 0.5, none: null, number: 7}}")[0]
+    assert isinstance(step, Expect)
+    assert step.expect.variables == {"name": 5, "ok": True, "text": "5", "rate": 0.5, "none": None, "number": 7}
+
+
+def test_bare_words_and_options() -> None:
+    assert load_steps(
+        "- silent\n- silent: 3\n- says: a b\n  partial: a\n  interrupts: 1.5\n- reply: {body: {a: [1]}}"
+    ) == [
+        Silent(silent=True),
+        Silent(silent=3),
+        Says(says="a b", partial="a", interrupts=1.5),
+        ReplyStep(reply=HttpReply(body={"a": [1]})),
+    ]
+
+
+def test_steps_know_their_lines() -> None:
+    found = only_scenario("# a comment\nscenarios:\n  - name: one\n    steps:\n\n      - silent\n      - says: a\n")
+    assert (found.line, [placed.line for placed in found.steps]) == (3, [6, 7])
+
+
+def test_what_a_scenario_gives_goes_before_what_the_file_gives() -> None:
+    found = only_scenario(
+        """
+        given: {caller: "+13105550111", variables: {a: 1, b: 2}, at: 2026-03-03T10:00:00-08:00}
+        scenarios:
+          - name: one
+            given: {variables: {b: 3}, seed: x}
+            steps: [silent]
+        """
+    )
+    assert found.setup.variables == {"a": 1, "b": 3}
+    assert (found.setup.caller, found.setup.seed) == ("+13105550111", "x")
+    assert found.setup.at == datetime(2026, 3, 3, 18, tzinfo=UTC)
+
+
+def test_every_mistake_is_told_with_its_line() -> None:
+    text = """
+given: {callr: 1}
+scenarios:
+  - name: a
+    gven: 3
+    steps:
+      - heers: sales
+      - says: yes
+        partal: no
+      - presses: 1x
+      - silent: false
+      - expect: {nod: x}
+      - says: a
+        presses: 2
+      - hello
+  - name: a
+    steps: [silent]
+    given: {at: 2026-01-01}
+"""
+    assert load_errors(text) == [
+        "line 2: there is no `callr` here (did you mean `caller`?)",
+        "line 5: there is no `gven` here (did you mean `given`?)",
+        "line 7: there is no step `heers` (did you mean `hears`?)",
+        "line 9: there is no `partal` here (did you mean `partial`?)",
+        "line 10: expected `str` matching regex '^[0-9*#A-D]+$'",
+        "line 11: `silent: false` says nothing: leave the step out",
+        "line 12: there is no `nod` here (did you mean `node`?)",
+        "line 13: one step, one thing: `says` and `presses`",
+        "line 15: there is no step `hello`",
+        "line 16: there are two scenarios `a`",
+        "line 18: invalid RFC3339 encoded datetime",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "line 1: the file is empty"),
+        ("a: [1", "line 1: not YAML: expected ',' or ']', but got '<stream end>'"),
+        ("a: 1\na: 2", "line 2: `a` is there twice"),
+        ("? [a]\n: 1", "line 1: a key is a word"),
+        ("a: !!python/name:os.system", "line 1: tags are not used here: tag:yaml.org,2002:python/name:os.system"),
+        ("a: !mine 1", "line 1: tags are not used here: !mine"),
+        ("[]", "line 1: a scenario file has `scenarios`, a list of 1 to 1,000"),
+        ("scenarios: 5", "line 1: a scenario file has `scenarios`, a list of 1 to 1,000"),
+        ("scenarios: [7]", "line 1: keys and values are expected here"),
+        ("scenarios: [{name: a, steps: [[]]}]", "line 1: keys and values are expected here"),
+        ("scenarios: [{name: a, steps: [silent], given: {nodes: {a: {says: x}}}}]", "line 1: how the outside"),
+        ("scenarios: [{name: a, steps: [silent], given: {nodes: 3}}]", "line 1: expected `object`, got `int`"),
+        ("\x00", "line 1: not YAML"),
+    ],
+)
+def test_what_is_no_scenario_file(text: str, told: str) -> None:
+    assert load_errors(text)[0].startswith(told)
+
+
+def test_bounds() -> None:
+    assert "at most 300,000 characters" in load_errors("#" * 300_001)[0]
+    assert load_errors("[" * 5_000)[0].startswith("line 1: ")
+    assert "nested deeper" in load_errors("[" * 40 + "]" * 40)[0]
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    assert "more than 50,000 values" in load_errors(bomb)[0]
+    assert "nested deeper" in load_errors("a: &a [*a]")[0]
+
+
+def test_beside() -> None:
+    assert (
+        str(scenario.scenario_path(scenario.PurePath("examples/front-desk.json")))
+        == "examples/front-desk.scenarios.yaml"
+    )

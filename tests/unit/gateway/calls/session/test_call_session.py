@@ -1,0 +1,485 @@
+"""A live call on a virtual clock: flows run, nothing is cut off, nothing is left."""
+
+import asyncio
+import base64
+import random
+
+import pytest
+
+from tests.support.fake_providers import FaultyRecognizer
+from tests.support.twilio_peer import CallEnv, TwilioPeer
+from tests.support.virtual_time import in_virtual_time
+from vocelio.engine.events import TransferEnded
+from vocelio.gateway.calls.background.reaper import CallReaper
+from vocelio.gateway.simulator.caller.babble import unintelligible_speech
+from vocelio.gateway.speech.fakes import ScriptedRecognition, ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
+from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
+from vocelio.gateway.speech.services import SpeechServices
+
+SPEECH = unintelligible_speech(1.0, random.Random(2))  # noqa: S311 (a sound, no secret)
+GREETING = "Thank you for calling. How may we help you today?"
+
+ASK = {
+    "name": "Ask",
+    "start": "greet",
+    "nodes": {
+        "greet": {"type": "say", "text": GREETING, "exits": {"next": "ask"}},
+        "ask": {
+            "type": "collect",
+            "prompt": "Sales or billing?",
+            "expect": "choice",
+            "choices": {
+                "sales": {"phrases": ["sales"], "key": "1"},
+                "billing": {"phrases": ["billing"], "key": "2"},
+            },
+            "timeout": 3,
+            "retries": 1,
+            "reprompts": ["Please say sales or billing."],
+            "exits": {"sales": "to_sales", "billing": "bye", "no_input": "bye", "no_match": "bye"},
+        },
+        "to_sales": {"type": "transfer", "department": "sales", "exits": {"busy": "bye"}},
+        "bye": {"type": "hangup", "text": "Goodbye and thank you."},
+    },
+}
+
+
+def make_flow(**nodes):
+    return {"name": "Test", "start": next(iter(nodes)), "nodes": nodes}
+
+
+def start_call(world):
+    return TwilioPeer(world, world.stream_token())
+
+
+@in_virtual_time
+async def test_greeting_question_answer_transfer():
+    world = CallEnv(ASK, "sales please")
+    peer = start_call(world)
+    await peer.run(6)
+    await peer.run(2, SPEECH)
+    assert peer.close_code == 1000
+    assert [event["text"] for event in world.data_of("prompt.started")] == [GREETING, "Sales or billing?"]
+    assert [event["text"] for event in world.data_of("caller.heard")] == ["sales please"]
+    assert world.data_of("transfer.started") == [{"department": "sales", "number": ""}]
+    assert world.call_record.next_action.department == "sales"
+    assert world.call_record.ended_at == 0
+    await peer.disconnect()
+    assert world.registry.live_calls == {}
+
+
+@in_virtual_time
+async def test_a_key_instead():
+    world = CallEnv(ASK)
+    peer = start_call(world)
+    await peer.run(6)
+    peer.press_key("1")
+    await peer.run(0.1)
+    assert peer.close_code == 1000
+    assert world.call_record.department == "sales"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_the_goodbye_is_heard_to_its_end_before_the_line_is_cut():
+    world = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye and thank you."}))
+    peer = start_call(world)
+    await peer.run(5)
+    assert peer.close_code == 1000
+    assert len(world.data_of("prompt.finished")) == 1
+    assert peer.loop.time() >= 22 * 0.06  # so long is the goodbye
+    assert (world.call_record.outcome, world.data_of("call.ended")[0]["outcome"]) == ("completed", "completed")
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_barge_in_clears_at_once_and_the_utterance_is_heard_whole():
+    world = CallEnv(ASK, "billing")
+    peer = start_call(world)
+    await peer.run(1)
+    await peer.run(0.2, SPEECH)
+    assert [message["event"] for message in peer.sent_messages][-1] == "clear"
+    (interrupted,) = world.data_of("caller.interrupted")
+    assert interrupted["heard_seconds"] == pytest.approx(1.1, abs=0.1)
+    await peer.run(0.9, SPEECH[1600:])
+    assert len(world.data_of("prompt.started")) == 1, "nobody is talked over"
+    await peer.run(1)
+    assert world.data_of("caller.heard")[0]["text"] == "billing"
+    assert SPEECH[1600:] in world.recognizer.recognitions[0].audio
+    await peer.run(3)
+    assert peer.close_code == 1000
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_silence_is_asked_again_and_then_leaves_by_no_input():
+    world = CallEnv(ASK)
+    peer = start_call(world)
+    await peer.run(20)
+    texts = [event["text"] for event in world.data_of("prompt.started")]
+    assert texts == [GREETING, "Sales or billing?", "Please say sales or billing.", "Goodbye and thank you."]
+    exits = {event["node"]: event["exit"] for event in world.data_of("node.left")}
+    assert exits["ask"] == "no_input"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_what_is_not_understood_leaves_by_no_match():
+    world = CallEnv(ASK, "", "cheese")
+    peer = start_call(world)
+    await peer.run(6)
+    await peer.run(5, SPEECH)
+    await peer.run(6, SPEECH)
+    exits = {event["node"]: event["exit"] for event in world.data_of("node.left")}
+    assert exits["ask"] == "no_match"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_echo_comes_back_frame_for_frame():
+    world = CallEnv(make_flow(echo={"type": "echo", "seconds": 1.0}))
+    peer = start_call(world)
+    await peer.run(0.5, SPEECH)
+    payloads = [message["media"]["payload"] for message in peer.sent_messages if message["event"] == "media"]
+    assert len(payloads) == 25
+    assert b"".join(map(base64.b64decode, payloads)) == SPEECH[:4000]
+    await peer.run(3)
+    assert peer.close_code == 1000
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_marks_that_never_come_hold_nothing_up():
+    world = CallEnv(ASK)
+    peer = start_call(world)
+    peer.returns_marks = False
+    await peer.run(40)
+    assert peer.close_code == 1000
+    assert world.call_record.outcome == "completed"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_caller_who_hangs_up():
+    world = CallEnv(ASK)
+    peer = start_call(world)
+    await peer.run(1)
+    peer.deliver_numbered("stop", stop={})
+    await peer.disconnect()
+    assert world.data_of("call.ended")[0]["outcome"] == "abandoned"
+    assert world.registry.live_calls == {}
+
+
+@in_virtual_time
+async def test_a_stream_that_breaks_off_is_waited_for_and_then_lost():
+    world = CallEnv(ASK)
+    peer = start_call(world)
+    await peer.run(1)
+    await peer.disconnect()
+    assert world.call_record.ended_at == 0
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    await asyncio.sleep(5.1)
+    assert world.data_of("call.ended")[0]["outcome"] == "lost"
+
+
+@in_virtual_time
+async def test_a_call_goes_on_where_its_stream_broke_off():
+    world = CallEnv(ASK, "billing")
+    peer = start_call(world)
+    await peer.run(5)
+    await peer.disconnect()
+    await asyncio.sleep(0.7)
+    again = start_call(world)
+    await again.run(4)
+    await again.run(2, SPEECH)
+    await again.run(3)
+    texts = [event["text"] for event in world.data_of("prompt.started")]
+    assert texts[2] == "Sorry, let's go on. Sales or billing?"
+    assert world.data_of("caller.heard")[0]["text"] == "billing"
+    assert world.call_record.generation == 2
+    assert len(world.data_of("call.ended")) == 1
+    await again.disconnect()
+
+
+@in_virtual_time
+async def test_keys_of_an_answer_that_was_lost_are_not_the_next_one():
+    digits = {"type": "collect", "prompt": "Your code?", "expect": "digits", "min_digits": 4, "max_digits": 4}
+    world = CallEnv(
+        make_flow(ask=digits | {"save_as": "code", "exits": {"done": "bye"}}, bye={"type": "hangup", "text": "Bye."})
+    )
+    peer = start_call(world)
+    await peer.run(3)
+    peer.press_key("1")
+    peer.press_key("2")
+    await peer.disconnect()
+    await asyncio.sleep(0.7)
+    again = start_call(world)
+    await again.run(0.2)
+    again.press_key("3")
+    again.press_key("4")
+    await again.run(5)
+    assert len(world.data_of("key.ignored")) == 2
+    for key in "1234":
+        again.press_key(key)
+    await again.run(3)
+    assert world.data_of("node.left")[0] == {"node": "ask", "exit": "done"}
+    assert world.call_record.outcome == "completed"
+    await again.disconnect()
+
+
+@in_virtual_time
+async def test_the_newer_stream_owns_the_call():
+    world = CallEnv(ASK)
+    old = start_call(world)
+    await old.run(1)
+    new = start_call(world)
+    await new.wait_admission()
+    assert old.close_code == 1000
+    sent = len(old.sent_messages)
+    await new.run(1)
+    await old.disconnect()
+    assert len(old.sent_messages) == sent
+    assert world.call_record.ended_at == 0
+    assert list(world.registry.live_calls) == [world.call_record.call]
+    await new.disconnect()
+    await asyncio.sleep(6)
+
+
+@in_virtual_time
+async def test_latency_is_from_the_end_of_the_voice_to_the_first_sound():
+    world = CallEnv(ASK, "cheese")
+    peer = start_call(world)
+    await peer.run(6)
+    await peer.run(3, SPEECH)
+    (latency,) = [event["latency_ms"] for event in world.data_of("prompt.started") if "latency_ms" in event]
+    assert 500 <= latency <= 800  # the silence that ends an utterance, and next to nothing
+    await peer.disconnect()
+    await asyncio.sleep(6)
+
+
+LATER = make_flow(
+    talk={"type": "say", "text": "A", "exits": {"next": "ring"}},
+    ring={"type": "transfer", "department": "sales", "exits": {"busy": "ask"}},
+    ask=ASK["nodes"]["ask"] | {"exits": {}},
+)
+
+
+async def end_transfer(world, how):
+    """What the webhook does when ringing has ended."""
+    record = world.call_record
+    record.resume_event = TransferEnded(
+        record.elapsed(world.registry.services.wall_clock()), record.next_action.id, how
+    )
+    await world.registry.save_and_wait(record)
+
+
+@in_virtual_time
+async def test_after_a_transfer_nothing_of_the_old_stream_counts():
+    world = CallEnv(LATER | {"max_seconds": 60})
+    peer = start_call(world)
+    await peer.run(0.5, SPEECH)  # speaking while the transfer begins
+    await peer.disconnect()
+    assert world.call_record.next_action.department == "sales"
+    await asyncio.sleep(10)
+    await end_transfer(world, "busy")
+    again = start_call(world)
+    await again.run(2)
+    assert world.data_of("prompt.started")[-1]["text"] == "Sales or billing?", "nobody is believed to be speaking"
+    await again.run(70)
+    assert world.call_record.outcome, "the longest call is still counted"
+    await again.disconnect()
+
+
+@in_virtual_time
+async def test_ringing_is_not_billed():
+    world = CallEnv(LATER)
+    peer = start_call(world)
+    await peer.run(3)
+    await peer.disconnect()
+    streamed = world.call_record.meter.billed_microseconds
+    await asyncio.sleep(30)
+    await end_transfer(world, "busy")
+    again = start_call(world)
+    await again.run(2)
+    again.deliver_numbered("stop", stop={})
+    assert world.data_of("call.ended")[0]["seconds"] == pytest.approx(streamed / 1e6 + 2, abs=0.1)
+    await again.disconnect()
+
+
+@in_virtual_time
+async def test_a_newer_stream_goes_on_where_the_older_one_was():
+    world = CallEnv(ASK, "billing")
+    old = start_call(world)
+    await old.run(5)
+    new = start_call(world)
+    await new.run(1)
+    assert len(world.data_of("call.started")) == 1
+    assert world.data_of("prompt.started")[-1]["text"].startswith("Sorry, let's go on. Sales or billing?")
+    await old.disconnect()
+    await new.disconnect()
+    await asyncio.sleep(6)
+
+
+@in_virtual_time
+async def test_what_cannot_be_done_yet_never_goes_in_circles():
+    world = CallEnv(
+        make_flow(
+            queue={"type": "queue", "department": "sales", "exits": {"failed": "queue"}},
+        )
+    )
+    peer = start_call(world)
+    await peer.run(5)
+    assert 3 <= len(world.data_of("node.entered")) <= 7
+    await peer.disconnect()
+    await asyncio.sleep(6)
+
+
+class StallingSynthesizer(ToneSynthesizer):
+    """Says a little, and then nothing more."""
+
+    async def speak(self, text, voice):
+        yield b"\x7e" * 800
+        await asyncio.sleep(1_000_000)
+
+
+class BrokenSynthesizer(ToneSynthesizer):
+    """Has a defect."""
+
+    async def speak(self, text, voice):
+        yield b"\x7e" * 800
+        raise ConnectionResetError
+
+
+@pytest.mark.parametrize("synthesizer", [StallingSynthesizer(), BrokenSynthesizer()])
+@in_virtual_time
+async def test_a_call_ends_whatever_its_synthesizer_does(synthesizer):
+    world = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye."}), synthesizer=synthesizer)
+    peer = start_call(world)
+    await peer.run(10)
+    assert (peer.close_code, world.call_record.outcome) == (1000, "completed")
+    assert len(world.data_of("prompt.failed")) == 1
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_provider_that_heard_too_late_does_not_speak_until_the_caller_has_spoken_again():
+    ears = FallbackRecognizer(
+        {"elevenlabs": FaultyRecognizer("...", "billing"), "azure": FaultyRecognizer("who knows")}
+    )
+    voices = FallbackSynthesizer({"elevenlabs": ToneSynthesizer(), "azure": ToneSynthesizer()})
+    world = CallEnv({**ASK, "voice": {"tier": "elevenlabs", "name": "rachel"}}, speech=SpeechServices(ears, voices))
+    peer = start_call(world)
+    await peer.run(6)
+    await peer.run(5, SPEECH)
+    await peer.run(5, SPEECH)
+    spoken = {name: tally.syntheses for name, tally in world.stored_call.provider_usage.items()}
+    assert [event["text"] for event in world.data_of("caller.heard")] == ["who knows", "billing"]
+    assert spoken == {"elevenlabs": 4, "azure": 1}  # the greeting has two sentences
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_defect_of_ours_ends_the_stream_and_not_the_call(caplog):
+    class Defective(ScriptedRecognition):
+        def feed(self, mulaw):
+            raise KeyError("a defect")
+
+    class Opening(ScriptedRecognizer):
+        def open(self, expectation, heard, failed):
+            return Defective(expectation, str, heard)
+
+    world = CallEnv(ASK, recognizer=Opening())
+    peer = start_call(world)
+    await peer.run(6)
+    with pytest.raises(KeyError):
+        await peer.run(1, SPEECH)
+    await peer.disconnect()
+    assert world.call_record.checkpoint is not None
+    again = start_call(world)
+    await again.run(2)
+    again.press_key("2")
+    await again.run(4)
+    assert world.call_record.outcome == "completed"
+    await again.disconnect()
+
+
+@in_virtual_time
+async def test_the_status_of_a_live_call_ends_and_bills_it():
+    world = CallEnv(ASK)
+    peer = start_call(world)
+    await peer.run(5)
+    await world.report_ended()
+    (ended,) = world.data_of("call.ended")
+    assert (ended["outcome"], peer.close_code) == ("abandoned", 1000)
+    assert ended["seconds"] == pytest.approx(5, abs=0.1)
+    count = len(world.events)
+    peer.close_code = None
+    peer.deliver_numbered("mark", mark={"name": "p2.end"})
+    assert len(world.events) == count, "nothing follows the end"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_status_before_the_end_of_a_transfer_waits_for_it():
+    world = CallEnv(LATER)
+    peer = start_call(world)
+    await peer.run(3)
+    await peer.disconnect()
+    await world.report_ended()
+    assert world.call_record.ended_at == 0
+    await asyncio.sleep(5.1)
+    assert world.call_record.outcome == "abandoned"
+
+
+@in_virtual_time
+async def test_a_stream_that_never_comes_is_not_waited_for_for_ever():
+    world = CallEnv(ASK)
+    watch = CallReaper(world.registry)
+    await watch.start()
+    await asyncio.sleep(70)
+    assert world.data_of("call.ended") == []
+    await asyncio.sleep(25)
+    assert world.data_of("call.ended")[0]["outcome"] == "abandoned"
+    await watch.aclose()
+
+
+@in_virtual_time
+async def test_a_call_that_is_over_cannot_be_revived():
+    world = CallEnv(ASK)
+    token = world.stream_token()
+    await world.report_ended()
+    await asyncio.sleep(5.1)
+    peer = TwilioPeer(world, token)
+    await peer.wait_admission()
+    assert peer.close_code == 1008
+    assert len(world.data_of("call.ended")) == 1
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_stored_sound_is_played_and_one_that_is_not_there_is_passed_over():
+    world = CallEnv(
+        make_flow(
+            jingle={"type": "say", "audio": "jingle", "exits": {"next": "lost"}},
+            lost={"type": "say", "audio": "lost", "exits": {"next": "bye"}},
+            bye={"type": "hangup"},
+        )
+    )
+    peer = start_call(world)
+    await peer.run(3)
+    assert (peer.close_code, peer.sent_seconds()) == (1000, 1.0)
+    assert world.data_of("prompt.failed") == [{"prompt": "p3", "problem": "there is no sound 'lost'"}]
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_what_was_spoken_and_heard_of_a_caller_who_left_is_kept():
+    world = CallEnv(ASK)
+    peer = start_call(world)
+    await peer.run(4)
+    await peer.run(0.5, SPEECH)
+    peer.deliver_numbered("stop", stop={})
+    await peer.disconnect()
+    tally = world.stored_call.provider_usage["local"]
+    assert tally.characters > 0
+    assert (tally.recognitions, tally.recognised_ms > 100) == (1, True)

@@ -1,0 +1,290 @@
+"""What is certain in the store before anything is done about it, and what a caller notices when it is slow."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from tests.support.twilio_peer import ACCOUNT, CALL, NUMBER, TENANT, CallEnv, TwilioPeer
+from tests.support.virtual_time import in_virtual_time
+from vocelio.gateway.calls.registry import IncomingCall
+from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
+from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
+from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
+from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.store.in_memory import InMemoryCallStore
+
+
+def make_flow(**nodes):
+    return {"name": "Test", "start": next(iter(nodes)), "nodes": nodes}
+
+
+TRANSFER_FLOW = make_flow(
+    talk={"type": "say", "text": "A", "exits": {"next": "ring"}},
+    ring={"type": "transfer", "department": "sales", "exits": {"failed": "sorry"}},
+    sorry={"type": "hangup", "text": "Nobody can be reached."},
+)
+HANGUP_FLOW = make_flow(bye={"type": "hangup", "text": "Goodbye."})
+
+
+class SlowCallStore(InMemoryCallStore):
+    """Commits nothing between two instants: what is saved then waits."""
+
+    def __init__(self, until, since=0.03):
+        super().__init__()
+        self.since, self.until, self.waiting = since, until, []
+
+    def save(self, call, on_committed=lambda: None, on_superseded=lambda: None):
+        loop = asyncio.get_running_loop()
+        if not self.since <= loop.time() < self.until:
+            super().save(call, on_committed, on_superseded)
+            return
+        if not self.waiting:
+            loop.call_at(self.until, self.flush)
+        self.waiting.append((call, on_committed, on_superseded))
+
+    def flush(self):
+        for waiting in self.waiting:
+            super().save(*waiting)
+
+
+def make_incoming_calls(count):
+    """So many callers."""
+    return [IncomingCall(f"CA{place:032x}", ACCOUNT, NUMBER, "+13105550142") for place in range(count)]
+
+
+async def full_process(until):
+    """A process with room for one call, whose store commits nothing until then; and who calls."""
+    world = CallEnv(HANGUP_FLOW, call_store=SlowCallStore(until))
+    world.registry.admission.max_calls = 1
+    await asyncio.sleep(0.1)
+    (visit,) = make_incoming_calls(1)
+    return world, visit
+
+
+def start_call(world):
+    return TwilioPeer(world, world.stream_token())
+
+
+def spoken_texts(world):
+    return [event["text"] for event in world.data_of("prompt.started")]
+
+
+@in_virtual_time
+async def test_a_transfer_begins_when_the_intent_is_certain():
+    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=5))
+    peer = start_call(world)
+    await peer.run(4)
+    assert peer.close_code is None, "the socket is open: nothing is done before it is certain"
+    assert world.data_of("transfer.started") == []
+    spoken = peer.sent_seconds()
+    await peer.run(2)
+    assert peer.close_code == 1000
+    assert spoken > 0.5, "the caller was asked to wait a moment"
+    kept = world.call_store.calls[CALL]
+    assert kept.resume_state["intent"]["department"] == "sales"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_store_that_answers_at_once_is_not_noticed():
+    world = CallEnv(TRANSFER_FLOW)
+    peer = start_call(world)
+    await peer.run(3)
+    assert (peer.close_code, spoken_texts(world)) == (1000, ["A"])
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_without_the_store_a_transfer_fails_after_a_while_and_the_flow_goes_on():
+    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=1_000))
+    peer = start_call(world)
+    await peer.run(20)
+    assert spoken_texts(world) == ["A", *["One moment, please."] * 3, "Nobody can be reached."]
+    assert world.data_of("store.unavailable") == [{"seconds": 10.0}]
+    await peer.run(2)
+    assert peer.close_code == 1000, "hanging up needs nobody, and nobody waits for it in silence"
+    assert world.data_of("call.ended") == [], "that is told when it is certain"
+    await asyncio.sleep(1_000)
+    assert [event["outcome"] for event in world.data_of("call.ended")] == ["completed"]
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_who_hangs_up_while_waiting_has_ended():
+    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=30))
+    peer = start_call(world)
+    await peer.run(4)
+    peer.deliver_numbered("stop", stop={})
+    assert peer.close_code == 1000
+    await asyncio.sleep(60)
+    assert world.data_of("transfer.started") == []
+    assert [event["outcome"] for event in world.data_of("call.ended")] == ["abandoned"]
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_an_operator_can_hang_up_while_a_transfer_waits():
+    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=9))
+    peer = start_call(world)
+    await peer.run(4)
+    assert (await world.registry.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
+    await peer.run(10)
+    assert peer.close_code == 1000
+    await asyncio.sleep(5)
+    assert world.data_of("transfer.started") == []
+    assert world.call_record.outcome == "completed"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_commands_reach_the_tenants_own_live_calls_only():
+    world = CallEnv(make_flow(wait={"type": "wait", "seconds": 60, "exits": {}}))
+    peer = start_call(world)
+    await peer.run(1)
+    assert (await world.registry.command_router.execute_command("another", CALL, "say", "Hello.")).verdict == "not_here"
+    assert (
+        await world.registry.command_router.execute_command("harbour", "CA" + "9" * 32, "say", "Hello.")
+    ).verdict == "not_here"
+    assert (
+        await world.registry.command_router.execute_command("harbour", CALL, "say", "Your table is ready.")
+    ).verdict == "accepted"
+    await peer.run(4)
+    assert spoken_texts(world) == ["Your table is ready."]
+    assert (
+        await world.registry.command_router.execute_command("harbour", CALL, "transfer", "desk")
+    ).verdict == "accepted"
+    await peer.run(0.1)
+    assert peer.close_code == 1000
+    assert world.call_record.department == "desk"
+    assert (await world.registry.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "not_here", (
+        "it is on no stream any more"
+    )
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_the_end_is_kept_with_its_bill_and_its_log():
+    world = CallEnv(HANGUP_FLOW, version_number=7, rates={"local": 60_000})
+    peer = start_call(world)
+    await peer.run(5)
+    kept = world.call_store.calls[CALL]
+    assert (kept.outcome, kept.version, kept.resume_state) == ("completed", 7, None)
+    assert world.call_store.logs[CALL].count(b"\n") > 2
+    (segment,) = kept.segments
+    assert segment.micro_usd == pytest.approx(segment.billed / 1_000, abs=1)
+    (ended,) = world.data_of("call.ended")
+    assert ended["micro_usd"] == kept.cost_micro_usd > 0
+    assert [event.type for event in world.call_store.events] == [event.type for event in world.events]
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_change_of_voice_is_a_segment_of_its_own():
+    talk = make_flow(
+        one={"type": "say", "text": "This is said at the first tier.", "exits": {"next": "change"}},
+        change={"type": "voice", "tier": "elevenlabs", "name": "someone", "exits": {"next": "two"}},
+        two={"type": "say", "text": "This is said at the second tier.", "exits": {"next": "bye"}},
+        bye={"type": "hangup"},
+    )
+    voices = FallbackSynthesizer({"azure": ToneSynthesizer(), "elevenlabs": ToneSynthesizer()})
+    speech = SpeechServices(FallbackRecognizer({"local": ScriptedRecognizer()}), voices)
+    world = CallEnv(talk | {"voice": {"tier": "azure", "name": "en-US-AvaNeural"}}, speech=speech)
+    peer = start_call(world)
+    await peer.run(20)
+    (ended,) = world.data_of("cost.updated")
+    assert [part["tier"] for part in ended["segments"]] == ["azure", "elevenlabs"]
+    assert sum(part["micro_usd"] for part in ended["segments"]) == ended["micro_usd"]
+    assert sum(part["seconds"] for part in ended["segments"]) == pytest.approx(ended["seconds"])
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_tenant_can_limit_its_calls():
+    world = CallEnv(
+        HANGUP_FLOW, call_store=SlowCallStore(until=1.0), tenant=msgspec.structs.replace(TENANT, max_calls=3)
+    )
+    (one, *more) = make_incoming_calls(4)
+    asked = [world.registry.start_call(visit, world.call_config) for visit in more]
+    await asyncio.sleep(0.1)
+    begun = await asyncio.gather(*asked)
+    assert [record is not None for record in begun] == [True, True, False], "also those that come at once"
+    assert await world.registry.start_call(one, world.call_config) is None
+    peer = start_call(world)
+    await peer.run(5)
+    assert await world.registry.start_call(one, world.call_config), "a call has ended"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_call_has_its_place_before_it_is_in_the_store():
+    world, visit = await full_process(until=1.0)
+    task = asyncio.create_task(world.registry.start_call(visit, world.call_config))
+    await asyncio.sleep(0.1)
+    assert world.registry.is_full
+    assert await task
+    assert world.registry.is_full, "its stream is to come"
+
+
+@in_virtual_time
+async def test_a_call_that_could_not_be_kept_gives_its_place_back():
+    world, visit = await full_process(until=1_000)
+    with pytest.raises(DatabaseUnavailable):
+        await world.registry.start_call(visit, world.call_config)
+    assert not world.registry.is_full
+
+
+@in_virtual_time
+async def test_what_waits_for_the_store_before_a_hang_up_is_not_billed():
+    world = CallEnv(HANGUP_FLOW, call_store=SlowCallStore(until=1_000), rates={"local": 60_000})
+    peer = start_call(world)
+    await peer.run(8)
+    assert peer.close_code == 1000
+    assert world.stored_call.billed_microseconds < 1_500_000, "half a second of goodbye"
+    await peer.disconnect()
+    await asyncio.sleep(1_000)
+
+
+@in_virtual_time
+async def test_a_stream_that_breaks_off_while_its_transfer_waits_for_the_store():
+    """Twilio goes on with the transfer, which is on record here: the talk with the department is not billed."""
+    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=100), rates={"local": 60_000})
+    peer = start_call(world)
+    await peer.run(2)
+    await peer.disconnect()
+    await asyncio.sleep(300)
+    assert world.call_record.outcome == "", "it has not ended: somebody talks"
+    assert world.stored_call.billed_microseconds < 3_000_000
+    await world.report_ended()
+    await asyncio.sleep(10)
+
+
+@in_virtual_time
+async def test_a_token_that_was_given_out_for_nothing_ends_no_live_call():
+    world = CallEnv(make_flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
+    peer = start_call(world)
+    await peer.run(1)
+    world.stream_token()  # the voice webhook, told again late
+    await peer.run(120)
+    assert (peer.close_code, world.call_record.outcome) == (None, "")
+    peer.deliver_numbered("stop", stop={})
+    assert world.data_of("call.ended")[0]["seconds"] == pytest.approx(121, abs=1)
+    await peer.disconnect()
+
+
+@pytest.mark.parametrize("jump", [3_600, -3_600])
+def test_the_bill_does_not_follow_the_wall_clock(jump):
+    @in_virtual_time
+    async def call():
+        world = CallEnv(make_flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
+        peer = start_call(world)
+        await peer.run(10)
+        world.shift_clock(jump)
+        await peer.run(10)
+        peer.deliver_numbered("stop", stop={})
+        assert world.stored_call.billed_microseconds == pytest.approx(20_000_000, abs=500_000)
+        assert world.call_record.ended_at >= world.call_record.started_at
+        await peer.disconnect()
+
+    call()

@@ -1,0 +1,101 @@
+"""Money is whole micro-USD, rounded half up once for each segment; what is billed is the caller's time with us."""
+
+import pytest
+
+from vocelio.gateway.calls.billing import BillingMeter, cost_micro_usd
+
+RATES = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
+SECOND_US = 1_000_000
+START = 1_700_000_000 * SECOND_US
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate", "micro_usd"),
+    [
+        (60, 0, 0),
+        (60, 80_000, 80_000),
+        (60, 350_000, 350_000),
+        (0, 80_000, 0),
+        (3600, 350_000, 21_000_000),
+        (0.000375, 80_000, 1),  # half a micro-USD
+        (0.000374, 80_000, 0),
+    ],
+)
+def test_cost(seconds, rate, micro_usd):
+    assert cost_micro_usd(round(seconds * 1e6), rate) == micro_usd
+
+
+def meter_state(meter):
+    return [(segment.tier, segment.billed / SECOND_US, segment.micro_usd) for segment in meter.segments]
+
+
+def instant_at(seconds):
+    return START + round(seconds * SECOND_US)
+
+
+def test_a_call_that_changes_tier_is_costed_by_segment():
+    meter = BillingMeter(RATES, "azure")
+    meter.start_stream(instant_at(0))
+    meter.set_tier(instant_at(1), "azure")
+    meter.set_tier(instant_at(30), "elevenlabs")
+    meter.set_tier(instant_at(40), "elevenlabs")
+    meter.set_tier(instant_at(60), "azure")
+    meter.advance(instant_at(61))
+    assert meter_state(meter) == [("azure", 30, 40_000), ("elevenlabs", 30, 175_000), ("azure", 1, 1_333)]
+    assert (meter.billed_microseconds, meter.total_micro_usd) == (61 * SECOND_US, 216_333)
+
+
+def test_a_stream_that_was_lost_is_billed_until_it_ended_and_its_gap_once_the_call_goes_on():
+    meter = BillingMeter(RATES, "azure")
+    meter.start_stream(instant_at(0))
+    meter.advance(instant_at(10))
+    assert meter.billed_microseconds == 10 * SECOND_US
+    meter.start_stream(instant_at(12))
+    assert meter.billed_microseconds == 12 * SECOND_US
+
+
+def test_a_transfer_is_not_billed():
+    meter = BillingMeter(RATES, "azure")
+    meter.start_stream(instant_at(0))
+    meter.advance(instant_at(10))
+    meter.pause()
+    meter.advance(instant_at(50))
+    meter.start_stream(instant_at(100))
+    meter.advance(instant_at(105))
+    assert meter.billed_microseconds == 15 * SECOND_US
+
+
+def test_a_clock_that_is_set_back_adds_nothing_and_takes_nothing():
+    meter = BillingMeter(RATES, "azure")
+    meter.start_stream(instant_at(10))
+    meter.set_tier(instant_at(10), "azure")
+    meter.advance(instant_at(20))
+    meter.advance(instant_at(5))
+    meter.set_tier(instant_at(15), "local")
+    meter.advance(instant_at(25))
+    assert meter_state(meter) == [("azure", 10, 13_333), ("local", 5, 0)]
+
+
+def test_a_call_without_a_stream_has_a_segment_without_time():
+    assert meter_state(BillingMeter(RATES, "elevenlabs")) == [("elevenlabs", 0, 0)]
+
+
+def test_another_process_goes_on_with_the_same_meter():
+    meter = BillingMeter(RATES, "azure")
+    meter.start_stream(instant_at(0))
+    meter.set_tier(instant_at(0), "azure")
+    meter.set_tier(instant_at(7), "local")
+    meter.advance(instant_at(9))
+    other = BillingMeter(RATES, "azure", meter.state())
+    other.start_stream(instant_at(11))
+    assert meter_state(other) == [("azure", 7, 9_333), ("local", 4, 0)]
+
+
+def test_what_passed_before_anybody_spoke_is_at_the_tier_of_the_first_who_did():
+    meter = BillingMeter(RATES, "elevenlabs")
+    meter.start_stream(instant_at(0))
+    meter.advance(instant_at(2))
+    other = BillingMeter(RATES, "elevenlabs", meter.state())
+    other.set_tier(instant_at(3), "local")
+    other.advance(instant_at(9))
+    assert meter_state(other) == [("local", 9, 0)]

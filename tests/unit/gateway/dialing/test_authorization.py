@@ -1,0 +1,222 @@
+"""Whether a transfer may begin: decided while the caller is on the line, and never twice a second."""
+
+import logging
+
+import pytest
+
+from tests.support.twilio_peer import CALL, STARTED_AT, TENANT, CallEnv, TwilioPeer
+from tests.support.virtual_time import in_virtual_time
+from vocelio.engine.actions import Transfer
+from vocelio.engine.hours import OpeningHours
+from vocelio.gateway.dialing.plan import DialRejection
+from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.model.directory import TransferCounts
+from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.store.in_memory import InMemoryDirectory
+
+
+def make_flow(**nodes):
+    return {"name": "Test", "start": next(iter(nodes)), "nodes": nodes}
+
+
+def transfer_flow(exits=("busy", "no_answer", "failed"), **target):
+    """A transfer, and a text for each way that it can end."""
+    texts = {name: {"type": "hangup", "text": f"It was {name}."} for name in exits}
+    return make_flow(ring={"type": "transfer", **target, "exits": {name: name for name in exits}}, **texts)
+
+
+def make_tenant(**settings):
+    return Tenant(id=TENANT.id, name=TENANT.name, **settings)
+
+
+def start_call(world):
+    return TwilioPeer(world, world.stream_token())
+
+
+def spoken_texts(world):
+    return [event["text"] for event in world.data_of("prompt.started")]
+
+
+class BusyDirectory(InMemoryDirectory):
+    """A site that has so many transfers."""
+
+    there, asked_at = TransferCounts(), 0
+
+    async def count_transfers(self, tenant, since):
+        assert since == STARTED_AT - 3_600_000_000 + self.asked_at
+        return self.there
+
+
+class SlowDirectory(InMemoryDirectory):
+    """A site whose transfers cannot be counted for so many seconds."""
+
+    def __init__(self, *facts):
+        super().__init__(*facts)
+        self.left = 3
+
+    async def count_transfers(self, tenant, since):
+        if self.left:
+            self.left -= 1
+            raise DatabaseUnavailable
+        return TransferCounts()
+
+
+class FailingDirectory(SlowDirectory):
+    async def count_transfers(self, tenant, since):
+        raise DatabaseUnavailable
+
+
+CLOSED_HOURS = OpeningHours("UTC", {"sun": (("00:00", "00:01"),)})  # START is on a Tuesday
+REJECTION_CASES = [
+    ({"department": "night"}, {}, "closed", "It was no_answer."),
+    ({"number": "+19005550123"}, {}, "costly", "It was failed."),
+    ({"number": "+18765550123"}, {}, "country", "It was failed."),
+    ({"sip": "sip:a@pbx.example.com"}, {}, "sip", "It was failed."),
+    ({"department": "sales"}, {"max_transfers_per_hour": 0}, "limit", "It was busy."),
+    ({"department": "sales"}, {"max_transfers_at_once": 0}, "limit", "It was busy."),
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "settings", "reason", "text"), REJECTION_CASES, ids=[row[2] for row in REJECTION_CASES]
+)
+def test_a_refused_caller_keeps_the_stream_and_goes_on_in_the_flow(target, settings, reason, text):
+    @in_virtual_time
+    async def call():
+        departments = {
+            "night": Department(("+13105550111",), hours=CLOSED_HOURS),
+            "sales": Department(("+13105550111",)),
+        }
+        world = CallEnv(transfer_flow(**target), tenant=make_tenant(**settings), departments=departments)
+        peer = start_call(world)
+        await peer.run(5)
+        shown = {"department": target.get("department", ""), "number": target.get("number", "")}
+        assert world.data_of("transfer.refused") == [{**shown, "reason": reason}]
+        assert world.data_of("transfer.started") == []
+        assert (spoken_texts(world), world.call_record.generation, world.call_record.department) == ([text], 1, "")
+        assert peer.close_code == 1000
+        await peer.disconnect()
+
+    call()
+
+
+@in_virtual_time
+async def test_a_flow_that_tries_again_at_once_goes_round_slowly():
+    again = make_flow(ring={"type": "transfer", "number": "+19005550123", "exits": {"failed": "ring"}})
+    world = CallEnv(again)
+    peer = start_call(world)
+    await peer.run(5.5)
+    assert len(world.data_of("transfer.refused")) == 8
+    peer.deliver_numbered("stop", stop={})
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_what_is_not_done_as_asked_is_told():
+    departments = {"sales": Department(("+18765550123", "+13105550111"))}
+    world = CallEnv(transfer_flow(department="sales", caller_id="+13105550199"), departments=departments)
+    peer = start_call(world)
+    await peer.run(2)
+    common = {"department": "sales", "number": ""}
+    assert world.data_of("transfer.changed") == [
+        {**common, "part": "number", "value": "+18765550123", "reason": "country"},
+        {**common, "part": "caller_id", "value": "+13105550199", "reason": "foreign"},
+    ]
+    assert world.call_record.next_action.caller_id == "+13105550142", "the caller's own"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_an_operators_transfer_is_asked_about_too():
+    world = CallEnv(
+        make_flow(wait={"type": "wait", "seconds": 60, "exits": {}}),
+        departments={"night": Department(("+13105550111",), hours=CLOSED_HOURS)},
+    )
+    peer = start_call(world)
+    await peer.run(1)
+    assert (
+        await world.registry.command_router.execute_command("harbour", CALL, "transfer", "night")
+    ).verdict == "accepted"
+    await peer.run(1)
+    assert [event["reason"] for event in world.data_of("transfer.refused")] == ["closed"]
+    assert peer.close_code is None, "the caller is where they were"
+    peer.deliver_numbered("stop", stop={})
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_a_store_that_is_away_for_a_moment_is_waited_for():
+    world = CallEnv(transfer_flow(department="sales"), site=SlowDirectory)
+    peer = start_call(world)
+    await peer.run(6)
+    assert (peer.close_code, world.call_record.department) == (1000, "sales")
+    assert spoken_texts(world) == ["One moment, please."]
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_what_cannot_be_counted_is_not_allowed():
+    world = CallEnv(transfer_flow(department="sales"), site=FailingDirectory)
+    peer = start_call(world)
+    await peer.run(14)
+    assert spoken_texts(world) == ["One moment, please."] * 3 + ["It was failed."]
+    assert world.data_of("store.unavailable") == [{"seconds": 10.0}]
+    assert world.data_of("transfer.started") == []
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_who_hangs_up_meanwhile_is_not_transferred():
+    world = CallEnv(transfer_flow(department="sales"), site=FailingDirectory)
+    peer = start_call(world)
+    await peer.run(2)
+    peer.deliver_numbered("stop", stop={})
+    await peer.disconnect()
+    assert [event["outcome"] for event in world.data_of("call.ended")] == ["abandoned"]
+
+
+@in_virtual_time
+async def test_the_limits_and_what_the_log_says_of_them():
+    told = []
+    handler = logging.Handler()
+    handler.emit = lambda record: told.append(record.getMessage())
+    logging.getLogger("vocelio.gateway.dialing.authorization").addHandler(handler)
+    world = CallEnv(
+        transfer_flow(department="sales"),
+        site=BusyDirectory,
+        tenant=make_tenant(max_transfers_per_hour=5, max_transfers_at_once=3),
+    )
+    clearance, transfer = world.registry.transfer_authorizer, Transfer("t1", department="sales")
+
+    async def refused(begun, under_way, at):
+        world.shift_clock(at - world.clock_offset_seconds)
+        BusyDirectory.there, BusyDirectory.asked_at = TransferCounts(begun, under_way), at * 1_000_000
+        return await clearance.authorize(world.call_config, transfer, "") == DialRejection("limit")
+
+    assert [await refused(4, 2, 0), await refused(5, 0, 1), await refused(0, 3, 59)] == [False, True, True]
+    assert len(told) == 1
+    assert await refused(9, 9, 61)
+    assert told == [
+        "harbour is at its limit of transfers: 5 within an hour, 0 at once",
+        "harbour is at its limit of transfers: 9 within an hour, 9 at once",
+    ]
+    logging.getLogger("vocelio.gateway.dialing.authorization").removeHandler(handler)
+    await world.registry.aclose()
+
+
+@in_virtual_time
+async def test_transfers_in_memory_are_counted_by_the_journal():
+    world = CallEnv(transfer_flow(department="sales"))
+    peer = start_call(world)
+    await peer.run(2)
+    site = world.registry.services.directory
+    assert await site.count_transfers("harbour", STARTED_AT) == TransferCounts(1, 1)
+    assert await site.count_transfers("harbour", STARTED_AT + 60_000_000) == TransferCounts(0, 1)
+    assert await site.count_transfers("another", STARTED_AT) == TransferCounts()
+    assert (
+        await site.is_tenant_number("harbour", "+13072249663"),
+        await site.is_tenant_number("another", "+13072249663"),
+    ) == (True, False)
+    world.registry.end_call(world.call_record, "transferred")
+    assert await site.count_transfers("harbour", STARTED_AT) == TransferCounts(1, 0)
+    await peer.disconnect()

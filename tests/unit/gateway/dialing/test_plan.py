@@ -1,0 +1,122 @@
+"""The plan of a transfer: whom to ring in which order, what is shown and said, and why nobody is rung."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.support.running_gateway import CALLER, NUMBER, make_call_config
+from vocelio.engine.actions import Transfer
+from vocelio.engine.hours import OpeningHours
+from vocelio.gateway.dialing import plan as dial_plan
+from vocelio.gateway.dialing.plan import DialAdjustment, DialPlan, DialRejection
+from vocelio.gateway.model.tenant import Department, Tenant
+
+FLOW = {"name": "F", "start": "a", "nodes": {"a": {"type": "hangup"}}}
+BUSINESS_HOURS = OpeningHours("America/Los_Angeles", {"mon": (("09:00", "17:00"),)}, ("2026-03-09",))
+DEPARTMENTS = {
+    "support": Department(("+13105550113", "+13105550114"), timeout=15.4, whisper="From {{ caller.number }}."),
+    "all": Department(("+13105550111", "+13105550112"), ring="together"),
+    "hours": Department(("+13105550111",), hours=BUSINESS_HOURS),
+    "tenants_hours": Department(("+13105550111",), hours=OpeningHours("", BUSINESS_HOURS.weekly)),
+    "half": Department(("+18765550123", "+13105550111")),
+    "abroad": Department(("+18765550123", "+19005550123")),
+}
+
+
+def make_plan(at=None, own=True, caller=CALLER, tenant=None, **parts):
+    tenant = Tenant(id="harbour", name="Harbour Tools", time_zone="Europe/Berlin", **(tenant or {}))
+    found = make_call_config(FLOW, tenant=tenant, departments=DEPARTMENTS)
+    return dial_plan.build_plan(found, Transfer("t1", **parts), caller, now=at, is_own_number=own)
+
+
+def to_instant(*when):
+    return round(datetime(*when, tzinfo=UTC).timestamp() * 1e6)
+
+
+def test_in_turn_is_one_number_a_round():
+    assert make_plan(department="support") == DialPlan(
+        attempts=(("+13105550113",), ("+13105550114",)),
+        ring_seconds=15,
+        caller_id=CALLER,
+        time_limit_seconds=14_400,
+        whisper="From 3 1 0, 5 5 5, 0 1 4 2.",
+    )
+
+
+def test_together_is_one_round():
+    assert make_plan(department="all").attempts == (("+13105550111", "+13105550112"),)
+    assert make_plan(department="all", ring="in_turn").attempts == (("+13105550111",), ("+13105550112",))
+    assert make_plan(department="support", ring="together").attempts == (("+13105550113", "+13105550114"),)
+
+
+def test_a_number_and_an_address():
+    assert make_plan(number="+13105550111").attempts == (("+13105550111",),)
+    address = "sip:desk@pbx.example.com"
+    assert make_plan(sip=address) == DialRejection("sip")
+    assert make_plan(sip=address, tenant={"sip_hosts": ("pbx.example.com",)}).attempts == ((address,),)
+
+
+def test_the_transfers_own_words_and_times_win():
+    found = make_plan(department="support", timeout=0.2, whisper="About \0 a saw.", tenant={"max_transfer_seconds": 60})
+    assert (found.ring_seconds, found.whisper, found.time_limit_seconds) == (1, "About   a saw.", 60)
+    assert make_plan(number="+13105550111", whisper="W").whisper == "W"
+
+
+@pytest.mark.parametrize(
+    ("when", "department", "rung"),
+    [
+        ((2026, 3, 2, 18, 0), "hours", True),  # Monday, 10 in Los Angeles
+        ((2026, 3, 2, 10, 0), "hours", False),  # 2 in Los Angeles
+        ((2026, 3, 9, 18, 0), "hours", False),  # a holiday
+        ((2026, 3, 2, 10, 0), "tenants_hours", True),  # 11 in Berlin, where the tenant is
+        ((2026, 3, 2, 18, 0), "tenants_hours", False),
+        ((2026, 3, 2, 3, 0), "support", True),  # it has no hours
+    ],
+)
+def test_a_closed_department_is_not_rung(when, department, rung):
+    found = make_plan(at=to_instant(*when), department=department)
+    assert isinstance(found, DialPlan) if rung else found == DialRejection("closed")
+    assert isinstance(make_plan(department=department), DialPlan), "once it was begun, nobody asks again"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "own", "caller", "shown", "changes"),
+    [
+        ("", True, CALLER, CALLER, ()),
+        ("", True, "", NUMBER, ()),
+        ("+13072249664", True, CALLER, "+13072249664", ()),
+        ("+13072249664", False, CALLER, CALLER, (DialAdjustment("caller_id", "+13072249664", "foreign"),)),
+        ("+13072249664", False, "", NUMBER, (DialAdjustment("caller_id", "+13072249664", "foreign"),)),
+        (CALLER, False, CALLER, CALLER, ()),
+        (NUMBER, False, CALLER, NUMBER, ()),
+    ],
+)
+def test_what_is_shown_to_whom_is_rung(wanted, own, caller, shown, changes):
+    found = make_plan(number="+13105550111", caller_id=wanted, own=own, caller=caller)
+    assert (found.caller_id, found.adjustments) == (shown, changes)
+
+
+def test_of_a_departments_numbers_only_those_allowed_are_rung():
+    found = make_plan(department="half")
+    assert (found.attempts, found.adjustments) == (
+        (("+13105550111",),),
+        (DialAdjustment("number", "+18765550123", "country"),),
+    )
+    assert make_plan(department="abroad") == DialRejection("country"), "the first number's reason"
+    assert make_plan(department="abroad", tenant={"countries": ("US", "JM")}).attempts == (("+18765550123",),)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "exit_name"),
+    [
+        (make_plan(number="+19005550123"), "failed"),
+        (make_plan(number="+1900"), "failed"),
+        (make_plan(department="nobody"), "failed"),
+        (make_plan(), "failed"),
+        (DialRejection("closed"), "no_answer"),
+        (DialRejection("limit"), "busy"),
+    ],
+)
+def test_the_exit_of_a_refusal(refusal, exit_name):
+    assert isinstance(refusal, DialRejection)
+    assert refusal.exit == exit_name

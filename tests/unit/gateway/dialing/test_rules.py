@@ -1,0 +1,133 @@
+"""Whom calls may be put through to, as a table: ordinary numbers at home, and everything that costs somebody dearly."""
+
+import pytest
+
+from vocelio.engine.diagnostics import Diagnostics
+from vocelio.gateway.dialing import rules
+from vocelio.gateway.model.tenant import DialRules
+
+US = frozenset({"US"})
+ALLOWED_CASES = {
+    "fixed or mobile": "+13105550111",
+    "toll-free": "+18005550123",
+}
+REJECTED_CASES = [
+    ("premium, area 900", "+19005550123", "costly"),
+    ("premium, exchange 976", "+12129761234", "costly"),
+    ("personal, area 500", "+15005550006", "costly"),
+    ("nobody's, area 700", "+17005550123", "impossible"),
+    ("too short", "+1900123", "impossible"),
+    ("Jamaica, by +1", "+18765550123", "country"),
+    ("the Dominican Republic, by +1", "+18095551234", "country"),
+    ("Canada, by +1", "+16135550123", "country"),
+    ("satellite", "+881612345678", "costly"),
+    ("satellite, at sea", "+870773123456", "costly"),
+    ("international network", "+882161234567", "costly"),
+    ("international premium", "+979123456789", "costly"),
+    ("UK premium", "+449098790123", "costly"),
+    ("UK service", "+448431234567", "costly"),
+    ("UK personal", "+447012345678", "costly"),
+    ("UK company", "+443031234567", "costly"),
+    ("UK fixed", "+442079460123", "country"),
+    ("Isle of Man, by +44", "+447624123456", "country"),
+    ("German shared cost", "+491805123456", "costly"),
+    ("French premium", "+33891234567", "costly"),
+    ("no country", "+999123456789", "impossible"),
+]
+
+
+def rejection_reason(target, home=US, **reach):
+    found = rules.check_destination(DialRules(**reach), target, home)
+    return found and found.reason
+
+
+@pytest.mark.parametrize("number", ALLOWED_CASES.values(), ids=ALLOWED_CASES)
+def test_ordinary_numbers_at_home_are_rung(number):
+    assert rejection_reason(number) is None
+
+
+@pytest.mark.parametrize(("number", "why"), [row[1:] for row in REJECTED_CASES], ids=[row[0] for row in REJECTED_CASES])
+def test_everything_else_is_refused_with_its_reason(number, why):
+    assert rejection_reason(number) == why
+
+
+@pytest.mark.parametrize("number", [row[1] for row in REJECTED_CASES], ids=[row[0] for row in REJECTED_CASES])
+def test_what_is_listed_is_rung(number):
+    assert rejection_reason(number, destinations=(number[:6],)) is None
+    assert rejection_reason(number, destinations=("+999999",)) is not None
+
+
+def test_a_country_that_is_named_takes_the_place_of_home():
+    assert rejection_reason("+442079460123", countries=("GB",)) is None
+    assert rejection_reason("+13105550111", countries=("GB",)) == "country"
+    assert rejection_reason("+447624123456", countries=("GB",)) == "country", "the Isle of Man is not in GB"
+    assert rejection_reason("+449098790123", countries=("GB",)) == "costly"
+
+
+def test_before_a_tenant_has_a_number_any_country_may_be_meant_but_nothing_dear():
+    assert rejection_reason("+442079460123", home=None) is None
+    assert rejection_reason("+449098790123", home=None) == "costly"
+    assert rejection_reason("+442079460123", home=frozenset()) == "country", (
+        "a number called that is nowhere has no home"
+    )
+
+
+def test_a_refusal_says_what_would_allow_it():
+    found = rules.check_destination(DialRules(), "+18765550123", US)
+    assert found.message == "+18765550123 is in JM"
+    assert found.hint == "add JM to the tenant's `countries`"
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("sip:desk@pbx.example.com", True),
+        ("SIPS:desk@PBX.Example.com:5061;transport=tls", True),
+        ("sip:desk@pbx.example.com?X-Team=sales", True),
+        ("sip:desk@evil.example.net", False),
+        ("sip:desk@pbx.example.com.evil.example.net", False),
+        ("sip:pbx.example.com@evil.example.net", False),
+        ("sip:desk@pbx.example.com;maddr=192.0.2.1", False),
+        ("sip:desk@pbx.example.com?Route=evil.example.net", False),
+        ("sip:desk@pbx.example.com:x", False),
+        ("sip:desk@", False),
+    ],
+)
+def test_sip_is_rung_on_listed_hosts_only(address, allowed):
+    assert rejection_reason(address, sip_hosts=("pbx.example.com",)) == (None if allowed else "sip")
+    assert rejection_reason(address) == "sip", "without a list there is no SIP"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "fine"),
+    [
+        ("+1876", True),
+        ("+13105550111", True),
+        ("+4420", True),
+        ("+881", True),
+        ("+1", False),
+        ("+187", False),
+        ("+44", False),
+        ("+4", False),
+        ("+88", False),
+        ("+999", False),
+    ],
+)
+def test_a_prefix_is_no_whole_country(prefix, fine):
+    report = Diagnostics()
+    rules.validate_dial_rules(DialRules(destinations=("+4420", prefix)), report)
+    assert [problem.path for problem in report.by_path] == ([] if fine else ["destinations[1]"])
+
+
+def test_countries_are_those_with_telephones():
+    report = Diagnostics()
+    rules.validate_dial_rules(DialRules(countries=("US", "UK")), report)
+    (problem,) = report.by_path
+    assert (problem.path, problem.code) == ("countries[1]", "unknown-country")
+
+
+@pytest.mark.parametrize(
+    ("number", "where"), [("+13072249663", "US"), ("+16135550123", "CA"), ("+881612345678", ""), ("+999123456789", "")]
+)
+def test_the_country_of_a_number(number, where):
+    assert rules.country_of(number) == where

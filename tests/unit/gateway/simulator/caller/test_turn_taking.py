@@ -1,0 +1,178 @@
+"""The caller's turn-taking on synthetic audio: no clock, one call of ``tick`` is 20 ms."""
+
+import pytest
+
+from vocelio.gateway.simulator.caller.script import (
+    HangUp,
+    MakeNoise,
+    PlayAudio,
+    PressKeys,
+    SimulatedCaller,
+    Speak,
+    StaySilent,
+)
+from vocelio.gateway.simulator.caller.turn_taking import CallerTurnTaking
+from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, SILENT_FRAME
+from vocelio.gateway.simulator.report.events import (
+    CallerInterrupted,
+    CallerPressedKeys,
+    CallerSpeechStarted,
+    GatewayReplied,
+)
+from vocelio.gateway.simulator.sids import new_rng
+
+LOUD_FRAME = bytes([0x90]) * FRAME_SAMPLES
+FAINT_FRAME = bytes([0xF0]) * FRAME_SAMPLES
+QUIET_FRAMES = 1 + 35
+"""Frames from the tick after the last audible one to the caller's turn: 0.7 s after it has been heard."""
+
+WORD_STEP = PlayAudio(audio=SILENT_FRAME * 5 + LOUD_FRAME * 10 + SILENT_FRAME * 20, text="word")
+"""0.1 s of silence, 0.2 s of sound, 0.4 s of silence."""
+
+
+class TurnTakingDriver:
+    """A caller, fed by ``play``: a map from frame to whether the gateway is heard."""
+
+    def __init__(self, *steps):
+        self.events = []
+        self.acts = []
+        cues = _run(SimulatedCaller(steps).prerender(new_rng(1)))
+        self.performance = CallerTurnTaking(cues, 0.7, self.events.append, 0.0)
+
+    def play(self, frames, audio=SILENT_FRAME, **how):
+        for _ in range(frames):
+            self.acts.append(self.performance.tick(audio, **how))
+            how.pop("cut", None)
+        return self
+
+    def step_starts(self):
+        """The frames in which the caller became audible, pressed a key or hung up."""
+        loud = [act.audio == LOUD_FRAME or bool(act.key) or act.hangs_up for act in self.acts]
+        return [frame for frame, now in enumerate(loud) if now and not (frame and loud[frame - 1])]
+
+
+def _run(coroutine):
+    with pytest.raises(StopIteration) as done:
+        coroutine.send(None)
+    return done.value.value
+
+
+def test_the_caller_waits_for_the_gateway_to_speak_and_then_for_quiet():
+    scene = TurnTakingDriver(WORD_STEP).play(30).play(50, LOUD_FRAME).play(60)
+    assert scene.step_starts() == [80 + QUIET_FRAMES + 5]
+
+
+def test_faint_noise_is_not_the_gateway():
+    scene = TurnTakingDriver(WORD_STEP).play(200, FAINT_FRAME)
+    assert scene.step_starts() == []
+
+
+def test_a_pause_within_the_gateways_speech_is_not_its_end():
+    scene = TurnTakingDriver(WORD_STEP).play(20, LOUD_FRAME).play(30).play(20, LOUD_FRAME).play(30)
+    assert scene.step_starts() == []
+
+
+def test_the_longest_wait_ends():
+    scene = TurnTakingDriver(PlayAudio(audio=LOUD_FRAME, max_wait_seconds=1.0)).play(60)
+    assert scene.step_starts() == [50]
+
+
+def test_the_latency_is_from_the_last_voiced_sample_to_the_first_audible_one():
+    scene = TurnTakingDriver(WORD_STEP).play(50, LOUD_FRAME).play(100)
+    spoke = scene.step_starts()[0]
+    scene = TurnTakingDriver(WORD_STEP).play(50, LOUD_FRAME).play(spoke + 10 - 50 + 15)
+    scene.play(1, LOUD_FRAME)
+    (turn,) = scene.performance.turns
+    # 15 silent frames after the voice's last one, and the frame between what is said and what is played
+    assert turn.latency_ms == pytest.approx(16 * 20)
+    assert turn.text == "word"
+    assert turn.ended_at - turn.started_at == pytest.approx(0.2)
+    assert next(event for event in scene.events if isinstance(event, GatewayReplied)).latency_ms == turn.latency_ms
+
+
+def test_a_step_may_interrupt():
+    scene = (
+        TurnTakingDriver(PlayAudio(audio=LOUD_FRAME * 20, text="stop", interrupt_after_seconds=0.5))
+        .play(10)
+        .play(60, LOUD_FRAME)
+    )
+    assert scene.step_starts() == [10 + 25 + 1]
+    assert [type(event) for event in scene.events] == [CallerInterrupted, CallerSpeechStarted]
+    scene.play(3, LOUD_FRAME).play(30, cleared=True).play(10, LOUD_FRAME)
+    (turn,) = scene.performance.turns
+    assert turn.interrupted
+    assert turn.barge_in_latency_ms == pytest.approx((10 + 60 + 3 + 1 - 36) * 20)
+    assert turn.latency_ms is not None
+
+
+def test_the_tail_of_an_interrupted_prompt_is_not_an_answer():
+    scene = (
+        TurnTakingDriver(PressKeys("1", interrupt_after_seconds=0.2), PressKeys("2"))
+        .play(15, LOUD_FRAME)
+        .play(100, cleared=True)
+    )
+    assert scene.step_starts() == [11]
+    assert scene.performance.turns == []
+    scene.play(10, LOUD_FRAME).play(40)
+    assert scene.step_starts() == [11, 125 + QUIET_FRAMES]
+    assert scene.performance.turns[0].latency_ms is not None
+
+
+def test_an_answer_that_begins_early_has_a_negative_latency():
+    scene = TurnTakingDriver(WORD_STEP).play(10, LOUD_FRAME).play(60)
+    spoke = scene.step_starts()[0]
+    scene = TurnTakingDriver(WORD_STEP).play(10, LOUD_FRAME).play(spoke + 5 - 10).play(60, LOUD_FRAME)
+    (turn,) = scene.performance.turns
+    assert turn.latency_ms == pytest.approx(-80)
+
+
+def test_keys_are_pressed_one_after_the_other():
+    scene = TurnTakingDriver(PressKeys("42#")).play(5, LOUD_FRAME).play(80)
+    pressed = [(frame, act.key) for frame, act in enumerate(scene.acts) if act.key]
+    first = pressed[0][0]
+    assert pressed == [(first, "4"), (first + 10, "2"), (first + 20, "#")]
+    assert next(event for event in scene.events if isinstance(event, CallerPressedKeys)).keys == "42#"
+
+
+def test_a_silent_step_gives_no_turn_and_the_next_step_waits_for_what_came_meanwhile():
+    scene = TurnTakingDriver(StaySilent(2.0), WORD_STEP).play(5, LOUD_FRAME).play(100).play(20, LOUD_FRAME).play(60)
+    assert scene.step_starts() == [125 + QUIET_FRAMES + 5]
+    assert len(scene.performance.finish()) == 1
+
+
+def test_noise_is_a_turn_of_its_own_kind():
+    scene = TurnTakingDriver(MakeNoise(0.5)).play(5, LOUD_FRAME).play(100)
+    assert [turn.kind for turn in scene.performance.finish()] == ["noise"]
+
+
+def test_the_caller_hangs_up():
+    scene = TurnTakingDriver(HangUp()).play(5, LOUD_FRAME).play(40)
+    assert scene.step_starts()[0] == 5 + QUIET_FRAMES
+    assert scene.performance.steps_done == 1
+
+
+def test_while_engaged_the_caller_does_not_count_the_wait():
+    scene = TurnTakingDriver(PlayAudio(audio=LOUD_FRAME, max_wait_seconds=1.0)).play(200, listening=False).play(60)
+    assert scene.step_starts() == [199 + 50]
+
+
+def test_a_text_needs_a_synthesizer():
+    with pytest.raises(ValueError, match="no voice"):
+        SimulatedCaller((Speak("hello"),)).prerender(new_rng(1)).send(None)
+
+
+@pytest.mark.parametrize("keys", ["", "x", "1 2"])
+def test_only_keys_of_a_telephone_can_be_pressed(keys):
+    with pytest.raises(ValueError, match="keys"):
+        SimulatedCaller((PressKeys(keys),)).prerender(new_rng(1)).send(None)
+
+
+def test_a_short_answer_to_an_interruption_may_come_while_the_caller_still_speaks():
+    scene = (
+        TurnTakingDriver(PlayAudio(audio=LOUD_FRAME * 40, text="stop", interrupt_after_seconds=0.2), WORD_STEP)
+        .play(15, LOUD_FRAME)
+        .play(3, cleared=True)
+    )
+    scene.play(5, LOUD_FRAME).play(60)
+    assert scene.performance.turns[0].latency_ms < 0
+    assert len(scene.step_starts()) == 2

@@ -167,13 +167,13 @@ def _serve_orders(channel):
     """Fork for each order until the tests are gone: then what is left is killed. Returns in the children only."""
     children = []
     while True:
-        theirs = [one for child in children for one in (child.end, child.way)]
+        theirs = [one for child in children for one in (child.end, child.channel)]
         readable, _, _ = select.select([channel, *theirs], [], [])
         for child in list(children):
             if child.end in readable:
                 child.reap()
                 children.remove(child)
-            elif child.way in readable:
+            elif child.channel in readable:
                 child.pass_on()
         if channel in readable:
             content, descriptors, _, _ = socket.recv_fds(channel, MAX_ORDER_BYTES, 3)

@@ -138,7 +138,7 @@ async def stored_calls(database, tenant):
     query = select(call_rows, current_node().label("node"))
     if tenant:
         query = query.where(call_rows.c.tenant_id == tenant)
-    async with database.reading() as connection:
+    async with database.read() as connection:
         rows = (await connection.execute(query)).all()
     return {
         row.id: {

@@ -41,7 +41,7 @@ class ProvisioningEnv:
     def __init__(self, database, twilio, actor):
         self.database, self.twilio, self.actor = database, twilio, actor
         self.now, self.bus, self.contexts = actor().now, RecordingBus(), []
-        self.add_account = twilio.add_account(ACCOUNT, TOKEN)
+        self.twilio_account = twilio.add_account(ACCOUNT, TOKEN)
 
     def create_provisioner(self, tokens=None, public_url=PUBLIC_URL, vault=CIPHER):
         """Another process's registrar."""
@@ -60,7 +60,7 @@ class ProvisioningEnv:
 
     def actor_now(self, name="harbour"):
         """Somebody of the tenant's, now."""
-        return msgspec.structs.replace(self.actor(name), at=self.now)
+        return msgspec.structs.replace(self.actor(name), now=self.now)
 
     async def assign_number(self, number=NUMBER, name="harbour"):
         """Let the number lead to the flow."""
@@ -72,7 +72,7 @@ class ProvisioningEnv:
 
     def webhooks_at_twilio(self, number=NUMBER, account=None):
         """What Twilio has."""
-        found = (account or self.account).number(number)
+        found = (account or self.twilio_account).get_number(number)
         return {name: found[name] for name in Webhooks.__struct_fields__}
 
     async def get_row(self, number=NUMBER, name="harbour"):

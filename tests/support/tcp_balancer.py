@@ -15,7 +15,7 @@ class TcpBalancer(FaultyTcpProxy):
         self.refused_connections = 0  # connections that no server took
         self._open_connections = Counter()
 
-    async def _connected(self):
+    async def _connect_target(self):
         for port in sorted(self.ports, key=self._open_connections.__getitem__):
             try:
                 reader, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -291,7 +291,7 @@ async def test_another_tenants_admin_changes_nothing_of_ours(make_api_copy, popu
     assert answer.status == ROWS[method, path]["other"]
     assert await all_rows_of(api.database, "harbour") == before
     assert api.storage.objects == sounds
-    assert telephone.told == []
+    assert telephone.commands == []
 
 
 @cache
@@ -307,7 +307,7 @@ def tenant_row_queries():
 
 async def all_rows_of(database, tenant):
     """Every row of a tenant's, whatever the table."""
-    async with database.reading() as connection:
+    async with database.read() as connection:
         found = {
             name: (await connection.exec_driver_sql(question, {"tenant": tenant})).all()
             for name, question in tenant_row_queries().items()

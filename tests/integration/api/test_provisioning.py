@@ -63,7 +63,7 @@ async def get_provisioning(client, number=NUMBER):
 
 
 def voice_url(twilio, number=NUMBER, account=PLATFORM_ACCOUNT, token=PLATFORM_TOKEN):
-    return twilio.get_account(account, token).number(number)["voice_url"]
+    return twilio.add_account(account, token).get_number(number)["voice_url"]
 
 
 @BOTH

@@ -93,7 +93,7 @@ async def recording_gateway(flow, recordings, tenant=TENANT):
 async def only_recording(database, storage):
     """The one recording, with its sides."""
     (shown,) = (await rows.list_recordings(database, TENANT.id, RecordingQuery())).items
-    async with database.reading() as connection:
+    async with database.read() as connection:
         kept = await find_bytes(connection, shown.id)
     sound = await RecordingService(storage, DatabaseRecordingCatalog(database)).get_audio(kept)
     file = b"".join([part async for part in sound.read(0, sound.size)])

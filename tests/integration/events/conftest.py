@@ -44,7 +44,7 @@ class ChannelListener:
 class FailingListener(ChannelListener):
     """Some messages are too much for it."""
 
-    def _hear(self, message):
+    def _on_message(self, message):
         if message == b"bad":
             raise RecursionError
         super()._on_message(message)

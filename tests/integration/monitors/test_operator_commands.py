@@ -59,7 +59,7 @@ async def running_call(here, seconds=20):
 
 async def audit_targets(database, action):
     """The targets of that action."""
-    async with database.reading() as connection:
+    async with database.read() as connection:
         return [row.target for row in await connection.execute(audit_log.select().where(audit_log.c.action == action))]
 
 

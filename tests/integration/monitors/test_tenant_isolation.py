@@ -161,7 +161,7 @@ async def wait_until(so):
 
 async def wait_for_row_count(database, table, wanted):
     """Whether there are as many rows."""
-    async with database.reading() as connection:
+    async with database.read() as connection:
         return await connection.scalar(select(func.count()).select_from(table)) == wanted
 
 
@@ -239,7 +239,7 @@ async def check_calls_refused(session, database, everybody, sampled):
     for one in everybody:
         assert one.commands == (["hang_up", "transfer", "say", "jump"] if one in sampled else [])
     assert await wait_for_row_count(database, call_events, WRITTEN)
-    async with database.reading() as connection:
+    async with database.read() as connection:
         rows = (await connection.execute(select(audit_log).where(audit_log.c.action.like("call.%")))).all()
     assert len(rows) == len(COMMANDS) * len(sampled)
     assert all(row.tenant_id[-4:] == row.target[-4:] for row in rows)

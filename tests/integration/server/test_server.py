@@ -72,19 +72,19 @@ async def origin():
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 async def test_who_does_not_read_is_cut_off_at_once(origin, prefix):
-    with await open_non_reading_socket(origin, f"{prefix}/fills") as line:
+    with await open_non_reading_socket(origin, f"{prefix}/flood") as line:
         assert await wait_until_reset(line, 5) < CLOSE_TIMEOUT_SECONDS
 
 
 async def test_who_leaves_and_does_not_read_is_cut_off(origin):
-    with await open_non_reading_socket(origin, "/v1/fills_until_told") as line:
+    with await open_non_reading_socket(origin, "/v1/flood_until_closed") as line:
         await asyncio.sleep(0.5)
         line.send(CLOSE_FRAME)
         assert await wait_until_reset(line, 5) < CLOSE_TIMEOUT_SECONDS + 0.5
 
 
 async def test_who_does_not_answer_a_close_is_not_waited_for(origin):
-    with await open_non_reading_socket(origin, "/v1/closes") as line:
+    with await open_non_reading_socket(origin, "/v1/close_at_once") as line:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS + 1):
             while await loop.sock_recv(line, 4096):
@@ -93,7 +93,7 @@ async def test_who_does_not_answer_a_close_is_not_waited_for(origin):
 
 @pytest.mark.parametrize("prefix", PREFIXES)
 async def test_who_reads_slowly_gets_all_and_the_reason(origin, prefix):
-    with await open_non_reading_socket(origin, f"{prefix}/speaks_last") as line:
+    with await open_non_reading_socket(origin, f"{prefix}/send_then_close") as line:
         loop, heard = asyncio.get_running_loop(), b""
         async with asyncio.timeout(5):
             while (4004).to_bytes(2) not in heard[60_000:]:
@@ -111,7 +111,7 @@ def test_no_answer_waits_for_an_acknowledgement():
 async def test_a_refusal_is_no_error_in_the_log(origin, caplog):
     async with ClientSession() as session:
         with pytest.raises(WSServerHandshakeError) as caught:
-            await session.ws_connect(f"{origin}/v1/refuses")
+            await session.ws_connect(f"{origin}/v1/refuse")
     assert caught.value.status == 401
     await asyncio.sleep(0.1)
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []

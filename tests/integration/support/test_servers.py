@@ -296,7 +296,7 @@ async def test_a_stalled_line_holds_everything_until_it_is_mended(echo_proxy):
             assert await asyncio.gather(*asked) == [b"two\n", b"three\n", b""]
 
 
-@pytest.mark.parametrize("before", ["mend", "stall"])
+@pytest.mark.parametrize("before", ["restore", "stall"])
 async def test_a_cut_line_ends_connections_and_refuses_new_ones(echo_proxy, before):
     async with connect_through(echo_proxy) as (reader, writer):
         assert await send_and_receive(reader, writer, b"one\n") == b"one\n"

@@ -27,10 +27,10 @@ async def provisioning_env(database, twilio_api, make_actor):
     """One tenant, one number, and what that was set to before."""
     office = ProvisioningEnv(database, twilio_api, make_actor)
     await office.create_tenant()
-    office.twilio_account.add(NUMBER, **PREVIOUS_WEBHOOKS)
+    office.twilio_account.add_number(NUMBER, **PREVIOUS_WEBHOOKS)
     yield office
     for desk in office.contexts:
-        await desk.rest.aclose()
+        await desk.twilio_client.aclose()
 
 
 async def test_assigned_it_is_set_and_unassigned_it_is_set_back(provisioning_env):
@@ -140,14 +140,14 @@ async def test_twilio_says_how_long_to_leave_it_alone(provisioning_env):
 
 async def test_a_number_that_the_account_does_not_have(provisioning_env):
     registrar = provisioning_env.create_provisioner()
-    provisioning_env.account.remove(NUMBER)
+    provisioning_env.twilio_account.delete_number(NUMBER)
     await provisioning_env.assign_number()
     await registrar.process_due()
     row = await provisioning_env.get_row()
     assert row.state == "failed"
     assert NUMBER in row.error
     assert ACCOUNT in row.error
-    provisioning_env.account.add(NUMBER)
+    provisioning_env.twilio_account.add_number(NUMBER)
     provisioning_env.advance_clock(5)
     await registrar.process_due()
     assert (await provisioning_env.get_row()).state == "registered"
@@ -156,7 +156,7 @@ async def test_a_number_that_the_account_does_not_have(provisioning_env):
 @pytest.mark.parametrize("override", [{"voice_application_sid": "AP" + "1" * 32}, {"trunk_sid": "TK" + "2" * 32}])
 async def test_what_answers_in_place_of_the_webhooks_is_told_and_left_alone(provisioning_env, override):
     registrar = provisioning_env.create_provisioner()
-    provisioning_env.account.number(NUMBER).update(override)
+    provisioning_env.twilio_account.get_number(NUMBER).update(override)
     await provisioning_env.assign_number()
     await registrar.process_due()
     row = await provisioning_env.get_row()
@@ -164,7 +164,7 @@ async def test_what_answers_in_place_of_the_webhooks_is_told_and_left_alone(prov
     assert next(iter(override.values())) in row.error
     assert provisioning_env.webhooks_at_twilio() == PREVIOUS_WEBHOOKS
     assert provisioning_env.twilio.find_requests("POST") == []
-    provisioning_env.account.number(NUMBER).update(dict.fromkeys(override, ""))
+    provisioning_env.twilio_account.get_number(NUMBER).update(dict.fromkeys(override, ""))
     provisioning_env.advance_clock(5)
     await registrar.process_due()
     assert (await provisioning_env.get_row()).state == "registered"
@@ -224,7 +224,7 @@ async def test_another_account_is_looked_at_at_once(provisioning_env):
     await registrar.process_due()
     own = provisioning_env.twilio.add_account(OTHER, "a_token_of_its_own")
     own.add_number(NUMBER, **PREVIOUS_WEBHOOKS | {"voice_url": "https://moved.example"})
-    provisioning_env.account.remove(NUMBER)
+    provisioning_env.twilio_account.delete_number(NUMBER)
     await tenants.put_twilio_account(
         provisioning_env.database, CIPHER, provisioning_env.actor_now(), TwilioAccount(OTHER, "a_token_of_its_own")
     )
@@ -251,7 +251,7 @@ async def test_what_somebody_else_has_set_meanwhile_is_theirs(provisioning_env):
     registrar = provisioning_env.create_provisioner()
     await provisioning_env.assign_number()
     await registrar.process_due()
-    provisioning_env.account.number(NUMBER)["voice_url"] = "https://elsewhere.example"
+    provisioning_env.twilio_account.get_number(NUMBER)["voice_url"] = "https://elsewhere.example"
     await provisioning_env.unassign_number()
     await registrar.process_due()
     assert provisioning_env.webhooks_at_twilio()["voice_url"] == "https://elsewhere.example"
@@ -298,7 +298,7 @@ async def test_many_numbers_are_shared_out(provisioning_env):
     both = [provisioning_env.create_provisioner(), provisioning_env.create_provisioner()]
     made = [f"+1307224{place:04}" for place in range(20)]
     for number in made:
-        provisioning_env.account.add(number, **PREVIOUS_WEBHOOKS)
+        provisioning_env.twilio_account.add_number(number, **PREVIOUS_WEBHOOKS)
         await numbers.create_number(provisioning_env.database, provisioning_env.actor_now(), NewNumber(number))
         await provisioning_env.assign_number(number)
     assert sum(await asyncio.gather(*(one.process_due() for one in both))) == 20
@@ -384,7 +384,7 @@ async def test_drift_is_seen_told_once_and_repaired(provisioning_env):
     assert (before.state, before.found.voice_url) == ("pending", PREVIOUS_WEBHOOKS["voice_url"])
     await registrar.process_due()
     assert (await provisioning_env.check_drift(registrar)).difference == []
-    provisioning_env.account.number(NUMBER)["voice_url"] = "https://user:secret@elsewhere.example/x"
+    provisioning_env.twilio_account.get_number(NUMBER)["voice_url"] = "https://user:secret@elsewhere.example/x"
     for _ in range(2):
         seen = await provisioning_env.check_drift(registrar)
         assert seen.state == "drifted"
@@ -408,13 +408,13 @@ async def test_drift_that_somebody_has_mended(provisioning_env):
     registrar = provisioning_env.create_provisioner()
     await provisioning_env.assign_number()
     await registrar.process_due()
-    provisioning_env.account.number(NUMBER)["trunk_sid"] = "TK" + "3" * 32
+    provisioning_env.twilio_account.get_number(NUMBER)["trunk_sid"] = "TK" + "3" * 32
     seen = await provisioning_env.check_drift(registrar)
     assert (seen.state, seen.difference) == ("drifted", [])
     assert "TK" + "3" * 32 in seen.problem
-    provisioning_env.account.number(NUMBER)["trunk_sid"] = None
+    provisioning_env.twilio_account.get_number(NUMBER)["trunk_sid"] = None
     assert (await provisioning_env.check_drift(registrar)).state == "registered"
-    provisioning_env.account.remove(NUMBER)
+    provisioning_env.twilio_account.delete_number(NUMBER)
     seen = await provisioning_env.check_drift(registrar)
     assert (seen.state, seen.found) == ("drifted", None)
     assert ACCOUNT in seen.problem

@@ -12,9 +12,16 @@ from vocelio.engine.errors import CheckpointError
 from vocelio.engine.flow import MAX_FLOW_DEPTH, FlowVersion, GlobalCommand
 from vocelio.engine.node import Node
 from vocelio.engine.nodes.subflow import Subflow
-from vocelio.engine.runtime.node_context import ActiveGlobalCommand, NodeContext
+from vocelio.engine.runtime.node_context import (
+    ActiveGlobalCommand,
+    CallSubflow,
+    JumpToNode,
+    NodeContext,
+    ReturnFromFlow,
+    TakeExit,
+    Transition,
+)
 from vocelio.engine.runtime.state import Frame
-from vocelio.engine.runtime.transitions import CallSubflow, JumpToNode, ReturnFromFlow, TakeExit, Transition
 
 MAX_TRANSITIONS_PER_EVENT = 100  # nodes entered by one event: a flow that walks further never waits for anything
 

@@ -23,7 +23,7 @@ from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.flow import REPEAT_TARGET, Key, Phrases
 from vocelio.engine.nlu import answer_grammar
 from vocelio.engine.nlu.answer_grammar import AnswerGrammar, AnswerType, AnswerValue
-from vocelio.engine.nlu.phonetics import find_similar_phrases
+from vocelio.engine.nlu.words import find_similar_phrases
 from vocelio.engine.node import Node
 from vocelio.engine.runtime.node_context import ActiveGlobalCommand, NodeContext
 from vocelio.engine.templating.template import Template

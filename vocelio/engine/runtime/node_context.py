@@ -2,6 +2,8 @@
 
 A node never touches the outside: each verb changes the state and appends an action. What is under way is
 known by ids, so that whatever comes back late is recognised as stale.
+
+Where a node sends the call: what the session does once the node has had its say.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,6 @@ import msgspec
 from vocelio.engine import actions
 from vocelio.engine.runtime.state import Owner, Prompt, SessionState, Timer
 from vocelio.engine.runtime.template_scope import TemplateScope
-from vocelio.engine.runtime.transitions import CallSubflow, JumpToNode, ReturnFromFlow, TakeExit, Transition
 from vocelio.engine.templating.template import Template, TemplateValue
 from vocelio.engine.variables import MAX_VARIABLES, to_json_value
 from vocelio.engine.voice import Voice
@@ -289,3 +290,34 @@ class NodeContext(TemplateScope):
     def _next_id(self, kind: str) -> str:
         self.state.ids += 1
         return f"{kind}{self.state.ids}"
+
+
+class TakeExit(msgspec.Struct, frozen=True):
+    """By an exit. Where it leads nowhere the call ends, after a ``goodbye``."""
+
+    exit_name: str
+    say_goodbye: bool = True
+
+
+class CallSubflow(msgspec.Struct, frozen=True):
+    """Into another flow's version, known to this one as ``reference``; ``private`` inputs hold sensitive values."""
+
+    reference: str
+    inputs: dict[str, Any]
+    sensitive_inputs: dict[str, Any]
+
+
+class ReturnFromFlow(msgspec.Struct, frozen=True):
+    """Out of this flow, by its end of that name."""
+
+    end_name: str
+
+
+class JumpToNode(msgspec.Struct, frozen=True):
+    """To a node of the flow at ``depth`` (0 is the call's own), giving up those within."""
+
+    depth: int
+    node: str
+
+
+Transition = TakeExit | CallSubflow | ReturnFromFlow | JumpToNode

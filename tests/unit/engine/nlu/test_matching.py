@@ -14,7 +14,7 @@ from vocelio.engine.nlu.matching import (
     parse_number,
     words,
 )
-from vocelio.engine.nlu.phonetics import find_similar_phrases, phonetic_key
+from vocelio.engine.nlu.words import find_similar_phrases, phonetic_key
 
 CHOICES = {"sales": ("sales", "buy something"), "billing": ("billing", "my invoice"), "support": ("sales support",)}
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from vocelio.codecs.mulaw import SAMPLE_RATE
-from vocelio.codecs.tones import BEEP
+from vocelio.codecs.telephony import BEEP
 from vocelio.codecs.vad import SpeechStarted
 from vocelio.engine.actions import Record
 from vocelio.gateway.calls.control.listen_in import AudioSink

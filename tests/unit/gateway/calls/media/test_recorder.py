@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.twilio_peer import TENANT, CallEnv, TwilioPeer
 from tests.support.virtual_time import in_virtual_time
-from vocelio.codecs.tones import BEEP
+from vocelio.codecs.telephony import BEEP
 from vocelio.gateway.simulator.caller.babble import unintelligible_speech
 from vocelio.gateway.store.in_memory import InMemoryCallStore
 

@@ -130,7 +130,7 @@ async def publish_events(calls: CallRegistry, events_per_second: int, seconds: f
     began, told = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:
         while told < passed * events_per_second:
-            calls.publish(records[told % CALLS], "key.pressed", node="bench", text=text)
+            calls.publish(records[told % CALLS], "dtmf.received", node="bench", text=text)
             told += 1
         await asyncio.sleep(0.001)
     await asyncio.sleep(1)

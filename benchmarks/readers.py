@@ -47,7 +47,7 @@ async def _read_socket(socket: ClientWebSocketResponse, stats: ReceivedStats) ->
         text = message.data
         if not isinstance(text, str):
             continue
-        if '"type":"key.pressed"' in text:
+        if '"type":"dtmf.received"' in text:
             place = text.index('"at":') + 5
             stats.latencies_ms.append((now - int(text[place : text.index(",", place)])) / 1e3)
         elif text == HEARTBEAT_MESSAGE:

@@ -71,7 +71,7 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
     (timeline,) = [answer for answer in answers if "events" in answer]
     assert (timeline["outcome"], timeline["department"]) == ("transferred", "billing")
     types = {told["type"] for told in timeline["events"]}
-    assert {"call.started", "key.pressed", "transfer.ended", "call.ended"} <= types
+    assert {"call.started", "dtmf.received", "transfer.ended", "call.ended"} <= types
     (spent,) = [answer for answer in answers if "total" in answer]
     assert spent["total"]["billed"] == timeline["billed"] > 0
     assert "dialed +13105550111: answered" in said

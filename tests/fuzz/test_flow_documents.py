@@ -80,7 +80,7 @@ SCOPE = {
     "s": "text",
     "l": [1, "a", None, {"b": 1.5}],
     "a": {"b": "2026-03-03"},
-    "now": make_call_info().started,
+    "now": make_call_info().started_at,
     "i": -1,
 }
 

@@ -32,12 +32,12 @@ BODIES: list[Any] = [
 
 def likely_event(number: int, state: SessionState) -> str:
     """What would happen next if nothing went wrong."""
-    if state.pending:
-        return {"h": "reply", "x": "transfer", "r": "recording", "q": "queue"}[state.pending[0]]
-    if state.speaking and number < 6:
+    if state.pending_id:
+        return {"h": "reply", "x": "transfer", "r": "recording", "q": "queue"}[state.pending_id[0]]
+    if state.prompts and number < 6:
         return "played"
-    if state.listening:
-        return "speech" if not state.speech else ("partly", "heard", "heard", "quiet", "timer")[number % 5]
+    if state.recognition_id:
+        return "speech" if not state.caller_speaking else ("partly", "heard", "heard", "quiet", "timer")[number % 5]
     return ("key", "timer", "timer")[number % 3]
 
 
@@ -51,12 +51,12 @@ def as_event(happening: Happening, at: float, state: SessionState) -> events.Any
         live = [*ids, "p0"]
         return live[number % len(live)] if number < 8 else "p0"
 
-    listening = state.listening if number < 8 else "l0"
-    pending = state.pending if number < 8 else "x0"
+    listening = state.recognition_id if number < 8 else "l0"
+    pending = state.pending_id if number < 8 else "x0"
     endings = ("answered", "busy", "no_answer", "failed")
     makers: dict[str, Any] = {
-        "played": lambda: events.PromptFinished(at, one_of(state.speaking)),
-        "interrupted": lambda: events.PromptInterrupted(at, one_of(state.speaking), number / 10),
+        "played": lambda: events.PromptFinished(at, one_of(state.prompts)),
+        "interrupted": lambda: events.PromptInterrupted(at, one_of(state.prompts), number / 10),
         "speech": lambda: events.SpeechStarted(at),
         "quiet": lambda: events.SpeechEnded(at),
         "partly": lambda: events.TranscriptReceived(at, listening, word, False),
@@ -130,7 +130,7 @@ def check_step(acted: list[actions.AnyAction], session: FlowSession, ids: set[st
                 ids.add(action.id)
     if not session.ended and session.node:
         state = session._state
-        assert state.timers or state.speaking or state.pending, "something will happen, whatever the caller does"
+        assert state.timers or state.prompts or state.pending_id, "something will happen, whatever the caller does"
 
 
 @fuzz

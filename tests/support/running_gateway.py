@@ -32,7 +32,7 @@ DEPARTMENTS = {
     "billing": Department(("+13105550112",)),
     "support": Department(("+13105550113", "+13105550114"), timeout=15),
     "desk": Department(("+13105550110",)),
-    "everybody": Department(("+13105550111", "+13105550112"), ring="together"),
+    "everybody": Department(("+13105550111", "+13105550112"), ring="simultaneous"),
 }
 
 

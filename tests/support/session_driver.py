@@ -22,11 +22,11 @@ STARTED_AT = 1_772_548_200_000_000  # Tuesday, 2026-03-03 14:30 UTC
 
 def make_call_info(**more: Any) -> CallInfo:
     given = {
-        "call": "CA1",
+        "call_id": "CA1",
         "caller": CALLER,
         "number": NUMBER,
         "tenant": TenantInfo("acme", "Acme", {"city": "Cody"}),
-        "started": STARTED_AT,
+        "started_at": STARTED_AT,
         "seed": "s",
     }
     return CallInfo(**{**given, **more})
@@ -78,7 +78,7 @@ class SessionDriver:
     def finish_prompts(self) -> list[actions.AnyAction]:
         """Everything being said has been heard to its end."""
         done: list[actions.AnyAction] = []
-        for prompt, held in list(self.state.speaking.items()):
+        for prompt, held in list(self.state.prompts.items()):
             kind = events.PromptInterrupted if held.stopping else events.PromptFinished
             done += self.step(kind, prompt)
         return done
@@ -89,7 +89,7 @@ class SessionDriver:
     def say(self, text: str) -> list[actions.AnyAction]:
         """A whole utterance: over the prompt, if there is one."""
         done = self.start_speech()
-        done += self.step(events.TranscriptReceived, self.state.listening, text, True)
+        done += self.step(events.TranscriptReceived, self.state.recognition_id, text, True)
         return done + self.step(events.SpeechEnded)
 
     def start_speech(self) -> list[actions.AnyAction]:
@@ -99,12 +99,12 @@ class SessionDriver:
     def interrupt_prompts(self) -> list[actions.AnyAction]:
         """Prompts that were asked to stop have stopped."""
         done: list[actions.AnyAction] = []
-        for prompt in [name for name, held in self.state.speaking.items() if held.stopping]:
+        for prompt in [name for name, held in self.state.prompts.items() if held.stopping]:
             done += self.step(events.PromptInterrupted, prompt, 0.5)
         return done
 
     def say_partial(self, text: str) -> list[actions.AnyAction]:
-        return self.step(events.TranscriptReceived, self.state.listening, text, False)
+        return self.step(events.TranscriptReceived, self.state.recognition_id, text, False)
 
     def fire_timer(self, name: str) -> list[actions.AnyAction]:
         """The timer of that name runs out."""
@@ -112,10 +112,10 @@ class SessionDriver:
         return self.step(events.TimerFired, timer)
 
     def http_response(self, status: int = 200, body: Any = None, how: str = "ok") -> list[actions.AnyAction]:
-        return self.step(events.RequestEnded, self.state.pending, how, status, body)
+        return self.step(events.RequestEnded, self.state.pending_id, how, status, body)
 
     def end_transfer(self, how: str) -> list[actions.AnyAction]:
-        return self.step(events.TransferEnded, self.state.pending, how, 3.0)
+        return self.step(events.TransferEnded, self.state.pending_id, how, 3.0)
 
     # What can be seen
 
@@ -137,7 +137,7 @@ class SessionDriver:
 
     @property
     def flow_problems(self) -> list[str]:
-        return [note.data["problem"] for note in self.emitted_events if note.type == "flow.problem"]
+        return [note.data["error"] for note in self.emitted_events if note.type == "flow.problem"]
 
     @property
     def exits_taken(self) -> list[tuple[str, str]]:

@@ -43,9 +43,9 @@ class Listen(Action, frozen=True, tag="listen"):
     id: str
     phrases: tuple[str, ...]
     language: str = "en-US"
-    repeat: bool = False
-    silence: float = 0.6
-    fresh: bool = False
+    phrases_repeat: bool = False
+    silence_seconds: float = 0.6
+    ignore_current_utterance: bool = False
     sensitive: bool = False
     tier: Tier = "local"
 
@@ -77,12 +77,12 @@ class Request(Action, frozen=True, tag="request"):
     """
 
     id: str
-    key: str
+    idempotency_key: str
     method: str
     url: str
     headers: dict[str, str] = {}
     json: Any = None
-    timeout: float = 5.0
+    timeout_seconds: float = 5.0
     retries: int = 0
     sensitive: bool = False
 
@@ -97,10 +97,10 @@ class Transfer(Action, frozen=True, tag="transfer"):
     department: str = ""
     number: str = ""
     sip: str = ""
-    timeout: float = 0.0
+    ring_seconds: float = 0.0
     whisper: str = ""
     caller_id: str = ""
-    ring: Literal["in_turn", "together", ""] = ""
+    ring: Literal["sequential", "simultaneous", ""] = ""
     sensitive: bool = False
 
 
@@ -111,7 +111,7 @@ class Queue(Action, frozen=True, tag="queue"):
     department: str
     music: str = ""
     announce_position: bool = False
-    max_wait: float = 600.0
+    max_wait_seconds: float = 600.0
     offer_callback: bool = False
 
 
@@ -120,7 +120,7 @@ class Record(Action, frozen=True, tag="record"):
 
     id: str
     max_seconds: float = 120.0
-    silence: float = 3.0
+    silence_seconds: float = 3.0
     beep: bool = True
 
 
@@ -133,7 +133,7 @@ class StopRecording(Action, frozen=True, tag="stop_recording"):
 class Echo(Action, frozen=True, tag="echo"):
     """From now on (``on``) send the caller's audio back, frame for frame; or stop doing so."""
 
-    on: bool
+    enabled: bool
 
 
 class HangUp(Action, frozen=True, tag="hang_up"):
@@ -143,7 +143,7 @@ class HangUp(Action, frozen=True, tag="hang_up"):
     disposition: str = ""
 
 
-class EmitEvent(Action, frozen=True, tag="note"):
+class EmitEvent(Action, frozen=True, tag="emit_event"):
     """Something for monitors and the timeline; nothing to carry out."""
 
     type: str

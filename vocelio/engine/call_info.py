@@ -19,7 +19,7 @@ class TenantInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     variables: dict[str, str] = {}
     time_zone: str = ""
-    apology: str = ""
+    error_message: str = ""
 
 
 class CallInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,11 +30,11 @@ class CallInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     name (empty: not known, so nothing is refused); ``hours`` are theirs, where they have any.
     """
 
-    call: str
+    call_id: str
     caller: str
     number: str
     tenant: TenantInfo
-    started: int
+    started_at: int
     seed: str = ""
     departments: dict[str, str] = {}
     hours: dict[str, OpeningHours] = {}

@@ -70,7 +70,7 @@ def decode_fields(
             pieces[field.name] = decode(known[field.name], raw[field.name], where, diagnostics)
             valid = valid and pieces[field.name] is not INVALID
         elif field.required:
-            diagnostics.error(where, "missing", f"{subject or 'this'} needs `{field.name}`")
+            diagnostics.error(where, "missing-field", f"{subject or 'this'} needs `{field.name}`")
             valid = False
     for name in raw:
         if name not in known and name != skipped_field and not diagnostics.is_full:
@@ -130,7 +130,7 @@ def _decode_list(origin: Any, type_args: Sequence[Any], raw: Any, path: str, dia
         return _report_wrong_type("a list", path, diagnostics)
     if origin is tuple and type_args[-1] is not Ellipsis:
         if len(raw) != len(type_args):
-            diagnostics.error(path, "value", f"a list of {len(type_args)} is expected, not of {len(raw)}")
+            diagnostics.error(path, "invalid-value", f"a list of {len(type_args)} is expected, not of {len(raw)}")
             return INVALID
         kinds = list(type_args)
     else:
@@ -147,7 +147,7 @@ def _decode_literal(literals: Sequence[Any], raw: Any, path: str, diagnostics: D
         return raw
     possible = ", ".join(f"`{word}`" for word in literals if word != "")
     diagnostics.unknown_word(
-        path, "value", f"`{truncate(raw)}` is none of {possible}", str(raw), [str(word) for word in literals]
+        path, "invalid-value", f"`{truncate(raw)}` is none of {possible}", str(raw), [str(word) for word in literals]
     )
     return INVALID
 
@@ -162,12 +162,14 @@ def _decode_leaf(annotation: Any, raw: Any, path: str, diagnostics: Diagnostics)
         )
         if described and isinstance(raw, str):
             message = f"`{truncate(raw)}` is not {described}"
-        diagnostics.error(path, _COMPILE_ERROR_CODES.get(annotation, "value"), message[:1].lower() + message[1:])
+        diagnostics.error(
+            path, _COMPILE_ERROR_CODES.get(annotation, "invalid-value"), message[:1].lower() + message[1:]
+        )
         return INVALID
 
 
 def _report_wrong_type(expected: str, path: str, diagnostics: Diagnostics) -> Any:
-    diagnostics.error(path, "value", f"{expected} is expected")
+    diagnostics.error(path, "invalid-value", f"{expected} is expected")
     return INVALID
 
 

@@ -29,7 +29,7 @@ class PromptInterrupted(Event, frozen=True, tag="prompt_interrupted"):
     """The prompt was stopped after ``heard`` seconds of it had been played."""
 
     id: str
-    heard: float = 0.0
+    played_seconds: float = 0.0
 
 
 class SpeechStarted(Event, frozen=True, tag="speech_started"):
@@ -40,7 +40,7 @@ class SpeechEnded(Event, frozen=True, tag="speech_ended"):
     """The caller has fallen silent."""
 
 
-class TranscriptReceived(Event, frozen=True, tag="heard"):
+class TranscriptReceived(Event, frozen=True, tag="transcript_received"):
     """What the caller said so far, or in all (``final``). A final of ``""`` was speech that nobody understood."""
 
     id: str
@@ -71,15 +71,15 @@ class TransferEnded(Event, frozen=True, tag="transfer_ended"):
     """How ringing the department ended; after ``answered`` the conversation with it is over, too."""
 
     id: str
-    how: Literal["answered", "busy", "no_answer", "failed"]
-    seconds: float = 0.0
+    result: Literal["answered", "busy", "no_answer", "failed"]
+    duration_seconds: float = 0.0
 
 
-class RequestEnded(Event, frozen=True, tag="reply_arrived"):
+class RequestEnded(Event, frozen=True, tag="request_ended"):
     """An HTTP request's end: a status and a JSON body (None when it was not JSON), or how it failed."""
 
     id: str
-    how: Literal["ok", "error", "timeout"]
+    result: Literal["ok", "error", "timeout"]
     status: int = 0
     body: Any = None
 
@@ -88,7 +88,7 @@ class RecordingEnded(Event, frozen=True, tag="recording_ended"):
     """A recording is complete: its length in seconds and where it is kept."""
 
     id: str
-    seconds: float
+    duration_seconds: float
     url: str = ""
 
 
@@ -96,10 +96,10 @@ class QueueEnded(Event, frozen=True, tag="queue_ended"):
     """How waiting in the department's queue ended."""
 
     id: str
-    how: Literal["answered", "timeout", "callback", "failed"]
+    result: Literal["answered", "timeout", "callback", "failed"]
 
 
-class OperatorCommand(Event, frozen=True, tag="commanded"):
+class OperatorCommand(Event, frozen=True, tag="operator_command"):
     """An operator's command: say ``value``, jump to node ``value``, transfer to department ``value``, hang up."""
 
     command: Literal["say", "jump", "transfer", "hang_up"]
@@ -112,7 +112,7 @@ class CallResumed(Event, frozen=True, tag="call_resumed"):
     ``between``: it was handed over between two prompts, so the caller has missed nothing that needs an excuse.
     """
 
-    between: bool = False
+    between_prompts: bool = False
 
 
 class CallEnded(Event, frozen=True, tag="call_ended"):

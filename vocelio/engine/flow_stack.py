@@ -62,7 +62,7 @@ class FlowStack:
         for depth in range(len(self._versions) - 1, -1, -1):
             if name in self._versions[depth].flow.nodes:
                 self._context.cancel_pending("node")
-                self._context.state.commanded = False
+                self._context.state.operator_transfer_pending = False
                 self._context.transition = JumpToNode(depth, name)
                 return
         self._context.report_problem(f"there is no node `{name[:64]}` to jump to")
@@ -73,7 +73,7 @@ class FlowStack:
         self.stuck = False
         for _ in range(MAX_TRANSITIONS_PER_EVENT):
             move, run.transition = run.transition, None
-            if move is None or run.state.closing is not None:
+            if move is None or run.state.pending_hang_up is not None:
                 return None
             unled = self._apply(move)
             if unled is not None:
@@ -112,8 +112,8 @@ class FlowStack:
 
     def _enter_node(self, name: str) -> None:
         state = self._context.state
-        state.node, state.private.memory, state.noted = name, None, []
-        state.visits += 1
+        state.node, state.private.node_memory, state.reported_problems = name, None, []
+        state.visit_count += 1
         within = {"flow": state.stack[-1].reference} if state.stack else {}
         self._context.emit("node.entered", node=name, type=self.node.type, **within)
         self.node.on_enter(self._context)

@@ -57,7 +57,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     def on_resume(self, context: NodeContext) -> None:
         """The call goes on here on a new stream; what was under way is gone. By default the node begins anew."""
-        context.state.private.memory = None
+        context.state.private.node_memory = None
         self.on_enter(context)
 
     def diagnostics(self, path: str) -> Iterable[Diagnostic]:

@@ -51,8 +51,8 @@ class FlowSession:
             state = msgspec.convert(checkpoint, SessionState)
         except msgspec.ValidationError as error:
             raise CheckpointError(f"not a checkpoint of this release: {error}") from error
-        if state.flow != version.id:
-            raise CheckpointError(f"saved by version {state.flow}, not {version.id}")
+        if state.version_id != version.id:
+            raise CheckpointError(f"saved by version {state.version_id}, not {version.id}")
         return cls(version, state)
 
     def checkpoint(self) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class FlowSession:
     @property
     def disposition(self) -> str:
         """What the flow called the way that the call ended."""
-        return self._state.closing.disposition if self._state.closing else ""
+        return self._state.pending_hang_up.disposition if self._state.pending_hang_up else ""
 
     @property
     def at(self) -> float:
@@ -93,7 +93,7 @@ class FlowSession:
     @property
     def is_closing(self) -> bool:
         """True from when the flow has decided to hang up: what is left is to be heard, and no more."""
-        return self._state.closing is not None
+        return self._state.pending_hang_up is not None
 
     def has_node(self, name: str) -> bool:
         """Whether an operator can let it jump to a node of that name."""
@@ -130,15 +130,15 @@ class FlowSession:
                 if not state.node:
                     self._start_flow(self._max_seconds)
             case events.CallEnded():
-                self._mark_ended(state.closing.outcome if state.closing else "abandoned")
+                self._mark_ended(state.pending_hang_up.outcome if state.pending_hang_up else "abandoned")
             case events.PromptFinished() | events.PromptInterrupted():
                 self._on_prompt_ended(event)
             case events.SpeechStarted():
-                state.speech, state.answered = True, False
+                state.caller_speaking, state.utterance_consumed = True, False
                 run.stop_speaking()
                 self._dispatch_to_node(event)
             case events.SpeechEnded():
-                state.speech = state.answered = False
+                state.caller_speaking = state.utterance_consumed = False
                 self._dispatch_to_node(event)
             case events.TranscriptReceived() | events.ListeningFailed():
                 self._on_recognition(event)
@@ -147,51 +147,51 @@ class FlowSession:
             case events.TimerFired():
                 self._on_timer(event)
             case events.TransferEnded() | events.RequestEnded() | events.RecordingEnded() | events.QueueEnded():
-                if event.id == state.pending:
-                    state.pending = ""
+                if event.id == state.pending_id:
+                    state.pending_id = ""
                     self._on_operation_ended(event)
             case events.OperatorCommand():
                 self._on_operator_command(event)
             case events.CallResumed():
-                self._on_resumed(event.between)
+                self._on_resumed(event.between_prompts)
             case _:
                 assert_never(event)
 
     def _start_flow(self, max_seconds: float) -> None:
-        self._context.start_timer("longest call", max_seconds, "session")
+        self._context.start_timer("max_duration", max_seconds, "session")
         self._flow_stack.start()
 
     def _on_prompt_ended(self, event: events.PromptFinished | events.PromptInterrupted) -> None:
-        prompt = self._state.speaking.get(event.id)
+        prompt = self._state.prompts.get(event.id)
         if prompt:
-            self._state.speaking = {key: held for key, held in self._state.speaking.items() if key != event.id}
+            self._state.prompts = {key: held for key, held in self._state.prompts.items() if key != event.id}
             if prompt.owner == "node":
                 self._dispatch_to_node(event)
 
     def _on_recognition(self, event: events.TranscriptReceived | events.ListeningFailed) -> None:
-        if event.id != self._state.listening:
+        if event.id != self._state.recognition_id:
             return
         if isinstance(event, events.ListeningFailed) or event.final:
-            self._state.listening = ""
+            self._state.recognition_id = ""
             self._context.consume_utterance()
         self._dispatch_to_node(event)
 
     def _on_key(self, event: events.KeyPressed) -> None:
         if event.key in DTMF_KEYS:
             self._context.buffer_key(event.key)
-            self._context.emit("key.pressed", node=self._state.node)
+            self._context.emit("dtmf.received", node=self._state.node)
             self._context.stop_speaking()
             self._dispatch_to_node(event)
 
     def _on_operation_ended(self, event: events.AnyEvent) -> None:
         """An operator's transfer is not the node's: unanswered, the caller is asked again where the call was."""
-        commanded = self._state.commanded
-        self._state.commanded = False
+        commanded = self._state.operator_transfer_pending
+        self._state.operator_transfer_pending = False
         if isinstance(event, events.TransferEnded | events.QueueEnded):
             self._reset_for_new_stream()
         if not commanded or not isinstance(event, events.TransferEnded):
             self._dispatch_to_node(event)
-        elif event.how == "answered":
+        elif event.result == "answered":
             self._hang_up("", "transferred")
         else:
             self._node.on_resume(self._context)
@@ -204,7 +204,7 @@ class FlowSession:
         if timer.owner == "node":
             self._dispatch_to_node(events.TimerFired(event.at, timer.name))
         else:
-            self._context.emit("call.too_long", seconds=self._max_seconds)
+            self._context.emit("call.max_duration_reached", max_seconds=self._max_seconds)
             self._hang_up(MAX_DURATION_MESSAGE, "failed")
 
     def _on_operator_command(self, event: events.OperatorCommand) -> None:
@@ -212,7 +212,7 @@ class FlowSession:
         run = self._context
         if event.command == "hang_up":
             self._hang_up("", "completed")
-        elif self._state.closing is None and self._state.node:
+        elif self._state.pending_hang_up is None and self._state.node:
             match event.command:
                 case "say":
                     run.speak(event.value, barge_in=False, owner="session")
@@ -220,7 +220,7 @@ class FlowSession:
                     self._flow_stack.jump_to(event.value)
                 case "transfer":
                     run.cancel_pending("node")
-                    self._state.commanded = True
+                    self._state.operator_transfer_pending = True
                     run.start_transfer(department=event.value)
 
     def _on_resumed(self, between_prompts: bool) -> None:
@@ -230,14 +230,14 @@ class FlowSession:
             self._start_flow(self._max_seconds)
             return
         self._reset_for_new_stream()
-        if state.closing is None:
-            state.preface = "" if between_prompts else RESUME_MESSAGE
+        if state.pending_hang_up is None:
+            state.next_prompt_prefix = "" if between_prompts else RESUME_MESSAGE
             self._node.on_resume(run)
 
     def _reset_for_new_stream(self) -> None:
         """What was under way, and what was heard of the caller, was the old stream's; the call's time goes on."""
         self._context.discard_pending()
-        self._context.start_timer("longest call", max(1.0, self._max_seconds - self._state.at), "session")
+        self._context.start_timer("max_duration", max(1.0, self._max_seconds - self._state.at), "session")
 
     @property
     def _node(self) -> Node:
@@ -245,7 +245,7 @@ class FlowSession:
 
     def _dispatch_to_node(self, event: events.AnyEvent) -> None:
         state = self._state
-        if state.node and state.closing is None and not state.commanded:
+        if state.node and state.pending_hang_up is None and not state.operator_transfer_pending:
             self._node.on_event(self._context, event)
 
     def _run_transitions(self) -> None:
@@ -255,7 +255,7 @@ class FlowSession:
                 GOODBYE_MESSAGE if unled.say_goodbye else "", "completed" if unled.say_goodbye else "transferred"
             )
         elif self._flow_stack.stuck:
-            self._hang_up(self._state.facts.tenant.apology or DEFAULT_ERROR_MESSAGE, "failed")
+            self._hang_up(self._state.call_info.tenant.error_message or DEFAULT_ERROR_MESSAGE, "failed")
 
     # The end
 
@@ -266,11 +266,11 @@ class FlowSession:
     def _end_after_last_prompt(self) -> None:
         """The line is cut only when the last prompt has been heard."""
         state = self._state
-        if state.closing is None or state.ended or state.speaking:
+        if state.pending_hang_up is None or state.ended or state.prompts:
             return
         self._context.cancel_pending()
-        self._context.actions.append(state.closing)
-        self._mark_ended(state.closing.outcome)
+        self._context.actions.append(state.pending_hang_up)
+        self._mark_ended(state.pending_hang_up.outcome)
 
     def _mark_ended(self, outcome: str) -> None:
         self._state.ended, self._state.outcome = True, outcome

@@ -26,7 +26,7 @@ async def test_every_wrong_field_is_told_with_its_path(admin):
     body = {
         "numbers": ["+13105550111", "home"],
         "timeout": 1,
-        "ring": "in_trun",
+        "ring": "sequental",
         "hours": {"time_zone": 5, "weekly": {}},
         "whispr": "Hello.",
     }
@@ -42,7 +42,7 @@ async def test_every_wrong_field_is_told_with_its_path(admin):
         "timeout",
         "whispr",
     ]
-    assert "in_turn" in problem["errors"][2]["hint"]
+    assert "sequential" in problem["errors"][2]["hint"]
 
 
 @pytest.mark.parametrize(

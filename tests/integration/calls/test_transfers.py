@@ -57,7 +57,7 @@ async def test_a_department_that_is_open_hears_who_calls_before_the_caller_is_pu
 
 
 async def test_rung_together_the_first_to_answer_has_the_call():
-    departments = {"all": Department(("+13105550111", "+13105550112"), ring="together", whisper="Hello.")}
+    departments = {"all": Department(("+13105550111", "+13105550112"), ring="simultaneous", whisper="Hello.")}
     async with gateway_with(departments, department="all") as running:
         dials = {
             "+13105550111": Callee("answered", ring_seconds=0.5),

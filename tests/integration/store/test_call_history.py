@@ -124,7 +124,7 @@ async def test_a_log_is_what_the_call_wrote(database):
 
 async def test_another_tenants_call_is_not_there(database):
     await insert_calls(
-        database, make_call(1), make_call(2, tenant="depot", log=b"canary\n", events=[("key.pressed", NOW, {})])
+        database, make_call(1), make_call(2, tenant="depot", log=b"canary\n", events=[("dtmf.received", NOW, {})])
     )
     for call in (call_id(2), call_id(3)):
         with pytest.raises(NotFound):
@@ -157,7 +157,7 @@ async def test_a_cursor_of_elsewhere_is_refused(database, cursor):
 
 
 async def test_a_cursor_past_everything_is_an_empty_page(database):
-    await insert_calls(database, make_call(1, events=[("key.pressed", NOW, {})]))
+    await insert_calls(database, make_call(1, events=[("dtmf.received", NOW, {})]))
     far = pagination.make_page([1, 2], 1, str, lambda row: (2**62, 2**62)).next
     assert (await history.get_call_detail(database, "harbour", call_id(), TimelineQuery(cursor=far))).events == []
 

@@ -15,7 +15,7 @@ SALES = Department(("+13105550111",), whisper="A \0 sales call: ü")
 
 async def test_a_department_comes_back_as_it_was_put(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    whole = Department(("+13105550111", "+13105550112"), 15, "together", "Hello", OpeningHours("Europe/Berlin"))
+    whole = Department(("+13105550111", "+13105550112"), 15, "simultaneous", "Hello", OpeningHours("Europe/Berlin"))
     for name, department in (("sales", SALES), ("desk", whole)):
         await departments.put_department(database, harbour, name, department)
     assert await departments.list_departments(database, "harbour") == {"desk": whole, "sales": SALES}

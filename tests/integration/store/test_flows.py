@@ -333,8 +333,8 @@ async def test_what_is_loaded_is_what_was_promoted(database, make_actor):
         (["innner"], "no-such-flow", "did you mean `inner`?"),
         (["inner@7"], "no-such-flow", "its active version is 1"),
         (["inner@99999999999999999999"], "no-such-flow", "its active version is 1"),
-        (["outer"], "subflow-circle", ""),
-        (["caller"], "subflow-circle", ""),
+        (["outer"], "subflow-cycle", ""),
+        (["caller"], "subflow-cycle", ""),
     ],
 )
 async def test_flows_that_cannot_be_called(database, make_actor, calls, code, hint):

@@ -89,7 +89,7 @@ def test_a_caller_who_leaves_has_abandoned_the_call() -> None:
 
 def test_a_call_has_a_longest_time() -> None:
     phone = SessionDriver({"a": REST}, max_seconds=30)
-    phone.fire_timer("longest call")
+    phone.fire_timer("max_duration")
     assert phone.spoken_texts == [MAX_DURATION_MESSAGE]
     phone.finish_prompts()
     assert phone.only_action(actions.HangUp).outcome == "failed"
@@ -179,7 +179,7 @@ def test_an_operator_jumps() -> None:
     phone = SessionDriver({"a": ASK, "rest": REST})
     phone.step(events.OperatorCommand, "jump", "rest")
     assert phone.session.node == "rest"
-    assert phone.timers == ["longest call", "wait"]
+    assert phone.timers == ["max_duration", "wait"]
     phone.step(events.OperatorCommand, "jump", "nowhere")
     assert phone.session.node == "rest"
 

@@ -52,15 +52,15 @@ class CollectMemory(msgspec.Struct, omit_defaults=True):
     ``deaf``: in this attempt no recogniser can be had, which the caller does not know yet, or was told.
     """
 
-    attempt: int = 0
+    attempts: int = 0
     keys: str = ""
-    why: Literal["", "no_input", "no_match"] = ""
+    last_failure: Literal["", "no_input", "no_match"] = ""
     confirming: bool = False
     answer: Any = None
-    said: str = ""
-    leaning: str = ""
-    partial: str = ""
-    deaf: Literal["", "unknown", "told"] = ""
+    raw_input: str = ""
+    candidate: str = ""
+    partial_transcript: str = ""
+    recognition_failure: Literal["", "pending", "announced"] = ""
 
 
 class Collect(Node, frozen=True, kw_only=True):
@@ -117,15 +117,15 @@ class Collect(Node, frozen=True, kw_only=True):
     def on_resume(self, context: NodeContext) -> None:
         """The question again; the attempts already made still count."""
         memory = context.memory(CollectMemory)
-        memory.keys = memory.leaning = memory.why = ""
+        memory.keys = memory.candidate = memory.last_failure = ""
         context.consume_keys()
         self._ask(context)
 
     def _ask(self, context: NodeContext) -> None:
-        context.memory(CollectMemory).deaf = ""
+        context.memory(CollectMemory).recognition_failure = ""
         if self.barge_in:
             self._start_listening(context)
-            if context.caller_is_speaking and context.state.listening:
+            if context.caller_is_speaking and context.state.recognition_id:
                 context.start_timer("utterance", MAX_UTTERANCE_SECONDS)
                 return
         if not self._play_prompt(context, context.memory(CollectMemory)):
@@ -136,10 +136,10 @@ class Collect(Node, frozen=True, kw_only=True):
             shown = memory.answer.replace("_", " ") if self.expect == "choice" else memory.answer
             extra = {"answer": shown}
             return context.speak_template(self.confirm, extra=extra, barge_in=self.barge_in, sensitive=self.sensitive)
-        if memory.attempt and self.reprompts:
-            template = self.reprompts[min(memory.attempt, len(self.reprompts)) - 1]
+        if memory.attempts and self.reprompts:
+            template = self.reprompts[min(memory.attempts, len(self.reprompts)) - 1]
             return context.speak_template(template, barge_in=self.barge_in)
-        before = NO_MATCH_PREFIX if memory.why == "no_match" else ""
+        before = NO_MATCH_PREFIX if memory.last_failure == "no_match" else ""
         return context.speak_template(self.prompt, prefix=before, barge_in=self.barge_in)
 
     def _start_listening(self, context: NodeContext) -> None:
@@ -174,7 +174,7 @@ class Collect(Node, frozen=True, kw_only=True):
         match event:
             case events.PromptFinished() | events.PromptInterrupted():
                 self._on_prompt_ended(context)
-            case events.SpeechStarted() if context.state.listening and not context.is_playing_prompt:
+            case events.SpeechStarted() if context.state.recognition_id and not context.is_playing_prompt:
                 context.cancel_timer("silence")
                 context.start_timer("utterance", MAX_UTTERANCE_SECONDS)
             case events.TranscriptReceived(final=True):
@@ -185,7 +185,7 @@ class Collect(Node, frozen=True, kw_only=True):
             case events.ListeningFailed():
                 self._on_listening_failed(context)
             case events.KeyPressed():
-                if context.memory(CollectMemory).deaf == "told" and "keys" in self.input:
+                if context.memory(CollectMemory).recognition_failure == "announced" and "keys" in self.input:
                     context.cancel_pending("node")
                 self._consume_keys(context)
             case events.TimerFired():
@@ -196,7 +196,7 @@ class Collect(Node, frozen=True, kw_only=True):
     def _on_timer_fired(self, context: NodeContext, timer_name: str) -> None:
         memory = context.memory(CollectMemory)
         match timer_name:
-            case "silence" if context.state.speaking:  # an operator's words
+            case "silence" if context.state.prompts:  # an operator's words
                 context.start_timer("silence", self.timeout)
             case "silence":
                 self._retry(context, "no_input")
@@ -206,26 +206,26 @@ class Collect(Node, frozen=True, kw_only=True):
             case "keys":
                 keys, memory.keys = memory.keys, ""
                 self._handle_meaning(context, self._active_grammar(context).match_keys(keys), keys)
-            case "early" if memory.leaning:
+            case "partial_stable" if memory.candidate:
                 context.consume_utterance()
                 self._handle_meaning(
-                    context, self._active_grammar(context).answer_named(memory.leaning), memory.partial
+                    context, self._active_grammar(context).answer_named(memory.candidate), memory.partial_transcript
                 )
 
     def _on_listening_failed(self, context: NodeContext) -> None:
         """Nobody can hear the caller: the keys are left. Who is already typing need not be told."""
         memory = context.memory(CollectMemory)
         context.cancel_timer("utterance")
-        context.cancel_timer("early")
-        memory.leaning = ""
-        if memory.deaf or memory.keys:
+        context.cancel_timer("partial_stable")
+        memory.candidate = ""
+        if memory.recognition_failure or memory.keys:
             return
-        memory.deaf = "unknown"
+        memory.recognition_failure = "pending"
         if not context.is_playing_prompt:
             self._announce_keys_only(context)
 
     def _announce_keys_only(self, context: NodeContext) -> None:
-        context.memory(CollectMemory).deaf = "told"
+        context.memory(CollectMemory).recognition_failure = "announced"
         offer = self.keys_only_sentences(self._active_grammar(context))
         if offer:
             context.cancel_timer("silence")
@@ -239,29 +239,29 @@ class Collect(Node, frozen=True, kw_only=True):
         return () if ways is None else (KEYS_ONLY_SENTENCE, *ways)
 
     def _on_prompt_ended(self, context: NodeContext) -> None:
-        if context.memory(CollectMemory).deaf == "unknown":
+        if context.memory(CollectMemory).recognition_failure == "pending":
             self._announce_keys_only(context)
             return
         if not self.barge_in:
-            if not context.memory(CollectMemory).deaf:
+            if not context.memory(CollectMemory).recognition_failure:
                 self._start_listening(context)
             if self._consume_keys(context):
                 return
         if context.memory(CollectMemory).keys:
             return
-        if context.caller_is_speaking and context.state.listening:
+        if context.caller_is_speaking and context.state.recognition_id:
             context.start_timer("utterance", MAX_UTTERANCE_SECONDS)
         else:
             context.start_timer("silence", self.timeout)
 
     def _on_partial_transcript(self, context: NodeContext, text: str) -> None:
         memory, leaning = context.memory(CollectMemory), self._active_grammar(context).match_partial(text) or ""
-        if leaning != memory.leaning:
-            context.cancel_timer("early")
-            memory.leaning = leaning
+        if leaning != memory.candidate:
+            context.cancel_timer("partial_stable")
+            memory.candidate = leaning
             if leaning:
-                context.start_timer("early", PARTIAL_STABLE_SECONDS)
-        memory.partial = text if leaning else ""
+                context.start_timer("partial_stable", PARTIAL_STABLE_SECONDS)
+        memory.partial_transcript = text if leaning else ""
 
     def _consume_keys(self, context: NodeContext) -> bool:
         """Whether keys were pressed that count for this question."""
@@ -310,7 +310,7 @@ class Collect(Node, frozen=True, kw_only=True):
         self, context: NodeContext, meaning: AnswerValue | ActiveGlobalCommand | None, raw_input: str
     ) -> None:
         memory = context.memory(CollectMemory)
-        memory.leaning = ""
+        memory.candidate = ""
         if isinstance(meaning, ActiveGlobalCommand):
             self._run_global_command(context, meaning)
         elif meaning is None:
@@ -318,7 +318,7 @@ class Collect(Node, frozen=True, kw_only=True):
         elif not memory.confirming:
             self._confirm_or_accept(context, meaning, raw_input)
         elif meaning == "yes":
-            self._accept(context, memory.answer, memory.said)
+            self._accept(context, memory.answer, memory.raw_input)
         else:
             self._on_denied(context, raw_input)
 
@@ -334,7 +334,7 @@ class Collect(Node, frozen=True, kw_only=True):
             self._accept(context, answer, raw_input)
             return
         memory = context.memory(CollectMemory)
-        memory.confirming, memory.answer, memory.said = True, answer, raw_input
+        memory.confirming, memory.answer, memory.raw_input = True, answer, raw_input
         context.cancel_pending("node")
         self.on_enter(context)
 
@@ -358,12 +358,12 @@ class Collect(Node, frozen=True, kw_only=True):
 
     def _retry(self, context: NodeContext, failure: Literal["no_input", "no_match"], *, apologize: bool = True) -> None:
         memory = context.memory(CollectMemory)
-        memory.attempt += 1
-        memory.why = failure if apologize else ""
-        memory.leaning = memory.keys = ""
+        memory.attempts += 1
+        memory.last_failure = failure if apologize else ""
+        memory.candidate = memory.keys = ""
         context.consume_keys()  # typed on, past what was wrong
         context.cancel_pending("node")
-        if memory.attempt > self.retries:
+        if memory.attempts > self.retries:
             context.set_result(value=None, said="")
             context.take_exit(failure)
         else:
@@ -404,4 +404,4 @@ class Collect(Node, frozen=True, kw_only=True):
                 f"{path}.key", "duplicate-key", f"key {choice.key} already means `{names_by_key[choice.key]}`"
             )
         if not choice.key and not choice.phrases:
-            yield Diagnostic(path, "no-way-to-choose", "a choice needs phrases or a key")
+            yield Diagnostic(path, "no-phrase-or-key", "a choice needs phrases or a key")

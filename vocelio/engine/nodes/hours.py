@@ -28,7 +28,7 @@ class Hours(Node, frozen=True, kw_only=True):
         return self.exits.get(exit_name, self.exits.get("closed") if exit_name == "holiday" else None)
 
     def on_enter(self, context: NodeContext) -> None:
-        facts = context.state.facts
+        facts = context.state.call_info
         hours = facts.hours.get(self.department) if self.department else self._own_hours()
         local = context.now.astimezone(get_time_zone((hours and hours.time_zone) or facts.tenant.time_zone) or UTC)
         state = hours.state_at(local) if hours else "open"

@@ -26,7 +26,7 @@ class Queue(Node, frozen=True, kw_only=True):
     offer_callback: bool = False
 
     def on_enter(self, context: NodeContext) -> None:
-        departments = context.state.facts.departments
+        departments = context.state.call_info.departments
         if departments and self.department not in departments:
             context.report_problem(f"there is no department `{self.department[:64]}`")
             self._finish(context, "failed")
@@ -35,13 +35,13 @@ class Queue(Node, frozen=True, kw_only=True):
             department=self.department,
             music=self.music,
             announce_position=self.announce_position,
-            max_wait=self.max_wait,
+            max_wait_seconds=self.max_wait,
             offer_callback=self.offer_callback,
         )
 
     def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         if isinstance(event, QueueEnded):
-            self._finish(context, event.how)
+            self._finish(context, event.result)
 
     def on_resume(self, context: NodeContext) -> None:
         """The place in the queue is lost with the stream."""

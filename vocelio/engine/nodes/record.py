@@ -39,7 +39,7 @@ class Record(Node, frozen=True, kw_only=True):
 
     def _start_recording(self, context: NodeContext) -> None:
         context.consume_keys()
-        context.start_recording(max_seconds=self.max_seconds, silence=self.silence_seconds, beep=self.beep)
+        context.start_recording(max_seconds=self.max_seconds, silence_seconds=self.silence_seconds, beep=self.beep)
         context.start_timer("overdue", self.max_seconds + RESULT_GRACE_SECONDS)
 
     def on_event(self, context: NodeContext, event: AnyEvent) -> None:
@@ -49,7 +49,7 @@ class Record(Node, frozen=True, kw_only=True):
             case KeyPressed() if context.consume_keys() == self.terminator != "":
                 context.stop_recording()
             case RecordingEnded():
-                self._finish(context, event.seconds, event.url)
+                self._finish(context, event.duration_seconds, event.url)
             case TimerFired():
                 self._finish(context, 0.0, "")
             case _:

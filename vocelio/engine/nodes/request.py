@@ -60,7 +60,7 @@ class Request(Node, frozen=True, kw_only=True):
                 for name, value in self.headers.items()
             },
             json=context.render_value(self.json) if self.json else None,
-            timeout=self.timeout,
+            timeout_seconds=self.timeout,
             retries=self.retries,
             sensitive=context.reads_sensitive(self.url, self.json, *self.headers.values()),
         )
@@ -70,11 +70,11 @@ class Request(Node, frozen=True, kw_only=True):
 
     def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         match event:
-            case RequestEnded(how="ok") if event.status < 400:
+            case RequestEnded(result="ok") if event.status < 400:
                 self._save_reply(context, event.body)
                 self._finish(context, "ok", event.status)
             case RequestEnded():
-                self._finish(context, "timeout" if event.how == "timeout" else "error", event.status)
+                self._finish(context, "timeout" if event.result == "timeout" else "error", event.status)
             case TimerFired():
                 self._finish(context, "timeout", 0)
             case _:

@@ -34,7 +34,7 @@ class Split(Node, frozen=True, kw_only=True):
         context.take_exit(exit_name)
 
     def _choose_exit(self, context: NodeContext) -> str:
-        facts = context.state.facts
+        facts = context.state.call_info
         who = f"{facts.tenant.id}/{context.state.node}/{facts.caller or facts.seed}"
         left = int.from_bytes(sha256(who.encode()).digest()[:8], "big") / 2**64 * sum(self.weights.values())
         taken = [name for name, weight in self.weights.items() if weight]

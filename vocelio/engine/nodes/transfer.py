@@ -43,10 +43,10 @@ class Transfer(Node, frozen=True, kw_only=True):
     timeout: Annotated[float, Meta(ge=0, le=600)] = 0.0
     whisper: Template | None = None
     caller_id: str = ""
-    ring: Literal["in_turn", "together", ""] = ""
+    ring: Literal["sequential", "simultaneous", ""] = ""
 
     def on_enter(self, context: NodeContext) -> None:
-        departments = context.state.facts.departments
+        departments = context.state.call_info.departments
         if self.department and departments and self.department not in departments:
             context.report_problem(f"there is no department `{self.department[:64]}`")
             self._finish(context, "failed", 0.0)
@@ -55,7 +55,7 @@ class Transfer(Node, frozen=True, kw_only=True):
             department=self.department,
             number=self.number,
             sip=self.sip,
-            timeout=self.timeout,
+            ring_seconds=self.timeout,
             whisper=context.render_text(self.whisper) if self.whisper else "",
             caller_id=self.caller_id,
             ring=self.ring,
@@ -64,7 +64,7 @@ class Transfer(Node, frozen=True, kw_only=True):
 
     def on_event(self, context: NodeContext, event: AnyEvent) -> None:
         if isinstance(event, TransferEnded):
-            self._finish(context, event.how, event.seconds)
+            self._finish(context, event.result, event.duration_seconds)
 
     def on_resume(self, context: NodeContext) -> None:
         """The stream is always lost in a transfer: nobody is rung twice, the caller goes on by ``failed``."""

@@ -84,7 +84,7 @@ def _iter_texts(version: FlowVersion, tenant: TenantInfo, extra_texts: Iterable[
     yield from ((text, version.flow.voice) for text in extra_texts)
     always = (
         *ENGINE_MESSAGES,
-        tenant.apology or DEFAULT_ERROR_MESSAGE,
+        tenant.error_message or DEFAULT_ERROR_MESSAGE,
         *([GOODBYE_MESSAGE] if foresight.root_result.has_open_exit else []),
     )
     yield from ((text, voice) for voice in voices for text in always)

@@ -15,10 +15,10 @@ IMPERCEPTIBLE_ACTIONS = (
     actions.StopListening,
     actions.StopRecording,
 )
-ID_FIELDS = ("id", "key")  # a request's key is made of the visit
+ID_FIELDS = ("id", "idempotency_key")  # a request's key is made of the visit
 WORDING_FIELDS: dict[type, tuple[str, ...]] = {
     actions.Speak: ("text", "voice", "audio", "barge_in", "sensitive"),
-    actions.Listen: ("phrases", "language", "silence", "sensitive"),
+    actions.Listen: ("phrases", "language", "silence_seconds", "sensitive"),
 }
 """What may change without making another conversation; any other field may not."""
 

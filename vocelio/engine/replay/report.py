@@ -18,7 +18,7 @@ def format_report(log: CallLog, comparison: Comparison) -> str:
 
 
 def _format_verdict(log: CallLog, comparison: Comparison) -> str:
-    call, own = log.header.facts.call, comparison.same_version
+    call, own = log.header.facts.call_id, comparison.same_version
     if comparison.verdict == "masked":
         turn = comparison.turn_count + 1
         return f"{call}: the same up to a sensitive answer, which the log does not keep (turn {turn})."

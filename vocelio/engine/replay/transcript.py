@@ -57,17 +57,17 @@ def _describe_event(exchange: Exchange) -> tuple[Speaker, str] | None:
                 return "caller", f'"{text}"{"" if final else " ..."}{sure}' if text else "(not understood)"
         case events.KeyPressed(key=key):
             return "caller", f"presses {key}"
-        case events.PromptInterrupted(heard=heard) if exchange.actions:
+        case events.PromptInterrupted(played_seconds=heard) if exchange.actions:
             return "caller", f"(interrupts after {heard:.1f} s)"
         case events.TimerFired() if exchange.actions:
             return "", "(time runs out)"
         case events.ListeningFailed():
             return "", "(speech cannot be heard)"
-        case events.TransferEnded(how=how) | events.QueueEnded(how=how):
+        case events.TransferEnded(result=how) | events.QueueEnded(result=how):
             return "", f"-> {how}"
-        case events.RequestEnded(how=how, status=status):
+        case events.RequestEnded(result=how, status=status):
             return "", f"-> {how} {status or ''}".rstrip()
-        case events.RecordingEnded(seconds=seconds):
+        case events.RecordingEnded(duration_seconds=seconds):
             return "", f"-> {seconds:g} s recorded"
         case events.OperatorCommand(command=command, value=value):
             return "", f"operator: {command} {value}".rstrip()
@@ -93,7 +93,7 @@ def describe_action(action: actions.AnyAction) -> tuple[Speaker, str] | None:
             return "", f"queues for {department}"
         case actions.Record():
             return "", "records"
-        case actions.Echo(on=on):
+        case actions.Echo(enabled=on):
             return "", f"echo {'on' if on else 'off'}"
         case actions.HangUp(outcome=outcome, disposition=disposition):
             return "", f"the call ends: {outcome} {disposition}".rstrip()

@@ -50,21 +50,21 @@ class NodeContext(TemplateScope):
 
     def memory(self, kind: type[MemoryT]) -> MemoryT:
         """The node's own memory in this visit; made anew with its defaults on first use."""
-        held = self.state.private.memory
+        held = self.state.private.node_memory
         if not isinstance(held, kind):
             held = kind() if held is None else msgspec.convert(held, kind)
-            self.state.private.memory = held
+            self.state.private.node_memory = held
         return held
 
     @property
     def caller_is_speaking(self) -> bool:
         """True while the caller says something that has not been taken as an answer yet."""
-        return self.state.speech and not self.state.answered
+        return self.state.caller_speaking and not self.state.utterance_consumed
 
     @property
     def is_playing_prompt(self) -> bool:
         """True while a prompt of this node is being played."""
-        return any(prompt.owner == "node" for prompt in self.state.speaking.values())
+        return any(prompt.owner == "node" for prompt in self.state.prompts.values())
 
     @property
     def voice(self) -> Voice:
@@ -74,7 +74,7 @@ class NodeContext(TemplateScope):
     def visit_key(self) -> str:
         """A key that no other visit of any node has, the same whenever this visit is lived through."""
         state = self.state
-        return sha256(f"{state.facts.call}/{state.visits}/{state.node}".encode()).hexdigest()[:32]
+        return sha256(f"{state.call_info.call_id}/{state.visit_count}/{state.node}".encode()).hexdigest()[:32]
 
     # What the node does
 
@@ -135,9 +135,9 @@ class NodeContext(TemplateScope):
     ) -> None:
         """Play a prompt. What is to be said first waits for one that is a text."""
         if not audio:
-            text, self.state.preface = self.state.preface + text, ""
+            text, self.state.next_prompt_prefix = self.state.next_prompt_prefix + text, ""
         prompt_id = self._next_id("p")
-        self.state.speaking = {**self.state.speaking, prompt_id: Prompt(barge_in, owner=owner)}
+        self.state.prompts = {**self.state.prompts, prompt_id: Prompt(barge_in, owner=owner)}
         spoken = actions.Speak(prompt_id, text, voice or self.voice, barge_in, audio, sensitive)
         self.actions.append(spoken)
 
@@ -153,14 +153,14 @@ class NodeContext(TemplateScope):
     ) -> bool:
         """Play a template's text. False if it came out blank, so that there is nothing to hear."""
         text = prefix + self.render_text(template, extra)
-        if not (self.state.preface + text).strip():
+        if not (self.state.next_prompt_prefix + text).strip():
             return False
         self.speak(text, barge_in=barge_in, voice=voice, sensitive=sensitive or self.reads_sensitive(template))
         return True
 
     def stop_speaking(self) -> None:
         """Stop whatever may be interrupted."""
-        for prompt_id, prompt in self.state.speaking.items():
+        for prompt_id, prompt in self.state.prompts.items():
             if prompt.barge_in:
                 self._stop_prompt(prompt_id, prompt)
 
@@ -174,9 +174,9 @@ class NodeContext(TemplateScope):
     ) -> None:
         """Recognise the next utterance, or the one under way if it has not been answered yet."""
         self.stop_listening()
-        self.state.listening = self._next_id("l")
-        fresh = self.state.speech and self.state.answered
-        voice, wanted = self.voice, self.state.listening
+        self.state.recognition_id = self._next_id("l")
+        fresh = self.state.caller_speaking and self.state.utterance_consumed
+        voice, wanted = self.voice, self.state.recognition_id
         heard = actions.Listen(
             wanted, phrases, voice.language, phrases_repeat, silence_seconds, fresh, sensitive, voice.tier
         )
@@ -184,13 +184,13 @@ class NodeContext(TemplateScope):
 
     def stop_listening(self) -> None:
         """Nothing more is wanted of the recogniser."""
-        if self.state.listening:
-            self.actions.append(actions.StopListening(self.state.listening))
-            self.state.listening = ""
+        if self.state.recognition_id:
+            self.actions.append(actions.StopListening(self.state.recognition_id))
+            self.state.recognition_id = ""
 
     def consume_utterance(self) -> None:
         """What the caller is saying has been taken: its tail neither interrupts nor answers anything."""
-        self.state.answered = self.state.speech
+        self.state.utterance_consumed = self.state.caller_speaking
 
     def start_timer(self, name: str, seconds: float, owner: Owner = "node") -> None:
         """Start (again) the timer of that name."""
@@ -207,14 +207,14 @@ class NodeContext(TemplateScope):
 
     def consume_keys(self, count: int | None = None) -> str:
         """The keys pressed since they were last taken, oldest first; at most ``count`` of them."""
-        held = self.state.private.keys
+        held = self.state.private.buffered_keys
         keys, rest = (held, "") if count is None else (held[:count], held[count:])
-        self.state.private.keys = rest
+        self.state.private.buffered_keys = rest
         return keys
 
     def buffer_key(self, key: str) -> None:
         """Remember a key until a node asks. Past the bound the newest is dropped."""
-        self.state.private.keys = (self.state.private.keys + key)[:MAX_BUFFERED_KEYS]
+        self.state.private.buffered_keys = (self.state.private.buffered_keys + key)[:MAX_BUFFERED_KEYS]
 
     def set_echo(self, enabled: bool) -> None:
         """Send the caller's audio back, or stop it."""
@@ -224,28 +224,28 @@ class NodeContext(TemplateScope):
 
     def start_transfer(self, **parameters: Any) -> None:
         """Connect the caller to somebody."""
-        self.state.pending = self._next_id("x")
-        self.actions.append(actions.Transfer(self.state.pending, **parameters))
+        self.state.pending_id = self._next_id("x")
+        self.actions.append(actions.Transfer(self.state.pending_id, **parameters))
 
     def enqueue_caller(self, **parameters: Any) -> None:
         """Let the caller wait for a department."""
-        self.state.pending = self._next_id("q")
-        self.actions.append(actions.Queue(self.state.pending, **parameters))
+        self.state.pending_id = self._next_id("q")
+        self.actions.append(actions.Queue(self.state.pending_id, **parameters))
 
     def send_request(self, **parameters: Any) -> None:
         """Send an HTTP request."""
-        self.state.pending = self._next_id("h")
-        self.actions.append(actions.Request(self.state.pending, self.visit_key(), **parameters))
+        self.state.pending_id = self._next_id("h")
+        self.actions.append(actions.Request(self.state.pending_id, self.visit_key(), **parameters))
 
     def start_recording(self, **parameters: Any) -> None:
         """Record the caller."""
-        self.state.pending = self._next_id(_RECORDING_ID_PREFIX)
-        self.actions.append(actions.Record(self.state.pending, **parameters))
+        self.state.pending_id = self._next_id(_RECORDING_ID_PREFIX)
+        self.actions.append(actions.Record(self.state.pending_id, **parameters))
 
     def stop_recording(self) -> None:
         """The recording is complete; its end is still waited for."""
-        if self.state.pending.startswith(_RECORDING_ID_PREFIX):
-            self.actions.append(actions.StopRecording(self.state.pending))
+        if self.state.pending_id.startswith(_RECORDING_ID_PREFIX):
+            self.actions.append(actions.StopRecording(self.state.pending_id))
 
     def hang_up(
         self,
@@ -256,7 +256,7 @@ class NodeContext(TemplateScope):
         sensitive: bool = False,
     ) -> None:
         """End the call, once ``text`` has been heard."""
-        self.state.closing = actions.HangUp(outcome, disposition)
+        self.state.pending_hang_up = actions.HangUp(outcome, disposition)
         if text:
             self.speak(text, barge_in=False, owner="session", sensitive=sensitive)
 
@@ -265,22 +265,22 @@ class NodeContext(TemplateScope):
         self.stop_listening()
         self.set_echo(False)
         self.stop_recording()
-        self.state.pending = ""
+        self.state.pending_id = ""
         for timer_id, timer in self.state.timers.items():
             if owner in (None, timer.owner):
                 self.actions.append(actions.CancelTimer(timer_id))
         self.state.timers = {k: t for k, t in self.state.timers.items() if owner not in (None, t.owner)}
-        for prompt_id, prompt in self.state.speaking.items():
+        for prompt_id, prompt in self.state.prompts.items():
             if owner in (None, prompt.owner):
                 self._stop_prompt(prompt_id, prompt)
-        self.state.speaking = {k: p for k, p in self.state.speaking.items() if owner not in (None, p.owner)}
+        self.state.prompts = {k: p for k, p in self.state.prompts.items() if owner not in (None, p.owner)}
 
     def discard_pending(self) -> None:
         """What was under way is gone with its stream: nothing of it needs to be stopped."""
         state = self.state
-        state.listening = state.pending = state.private.keys = ""
-        state.timers, state.speaking = {}, {}
-        state.speech = state.answered = state.echoing = state.commanded = False
+        state.recognition_id = state.pending_id = state.private.buffered_keys = ""
+        state.timers, state.prompts = {}, {}
+        state.caller_speaking = state.utterance_consumed = state.echoing = state.operator_transfer_pending = False
 
     def _stop_prompt(self, prompt_id: str, prompt: Prompt) -> None:
         if not prompt.stopping:
@@ -288,8 +288,8 @@ class NodeContext(TemplateScope):
             self.actions.append(actions.StopSpeaking(prompt_id))
 
     def _next_id(self, kind: str) -> str:
-        self.state.ids += 1
-        return f"{kind}{self.state.ids}"
+        self.state.last_id += 1
+        return f"{kind}{self.state.last_id}"
 
 
 class TakeExit(msgspec.Struct, frozen=True):

@@ -47,8 +47,8 @@ class PrivateState(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     call's own flow and of each flow within, outermost first.
     """
 
-    memory: Any = None
-    keys: str = ""
+    node_memory: Any = None
+    buffered_keys: str = ""
     variables: list[dict[str, Any]] = []
 
 
@@ -61,28 +61,28 @@ class SessionState(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
     that monitors know of.
     """
 
-    flow: str
-    facts: CallInfo
+    version_id: str
+    call_info: CallInfo
     at: float = 0.0
     node: str = ""
-    visits: int = 0
-    ids: int = 0
+    visit_count: int = 0
+    last_id: int = 0
     private: PrivateState = msgspec.field(default_factory=PrivateState)
     variables: dict[str, Any] = {}
     results: dict[str, Any] = {}
     stack: list[Frame] = []
-    noted: list[str] = []
+    reported_problems: list[str] = []
     voice: Voice | None = None
-    speaking: dict[str, Prompt] = {}
-    listening: str = ""
+    prompts: dict[str, Prompt] = {}
+    recognition_id: str = ""
     timers: dict[str, Timer] = {}
-    pending: str = ""
-    commanded: bool = False
-    speech: bool = False
-    answered: bool = False
+    pending_id: str = ""
+    operator_transfer_pending: bool = False
+    caller_speaking: bool = False
+    utterance_consumed: bool = False
     echoing: bool = False
-    preface: str = ""
-    closing: HangUp | None = None
+    next_prompt_prefix: str = ""
+    pending_hang_up: HangUp | None = None
     ended: bool = False
     outcome: str = ""
 

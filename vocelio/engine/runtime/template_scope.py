@@ -54,18 +54,18 @@ class TemplateScope:
     @property
     def now(self) -> datetime:
         """The instant of the event being handled, in the tenant's time zone."""
-        facts = self.state.facts
-        instant = EPOCH + timedelta(microseconds=facts.started + round(self.state.at * 1e6))
+        facts = self.state.call_info
+        instant = EPOCH + timedelta(microseconds=facts.started_at + round(self.state.at * 1e6))
         return instant.astimezone(get_time_zone(facts.tenant.time_zone) or UTC)
 
     def template_variables(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The names that templates and conditions can read."""
-        state, facts, now = self.state, self.state.facts, self.now
+        state, facts, now = self.state, self.state.call_info, self.now
         return {
             **state.results,
             **state.variables,
             **state.sensitive_variables,
-            "call": {"id": facts.call, "seconds": round(state.at)},
+            "call": {"id": facts.call_id, "seconds": round(state.at)},
             "caller": {"number": facts.caller},
             "tenant": {"id": facts.tenant.id, "name": facts.tenant.name, **facts.tenant.variables},
             "number": facts.number,
@@ -119,10 +119,10 @@ class TemplateScope:
 
     def report_problem(self, text: str) -> None:
         """Something that the flow's author should mend; told once in a visit."""
-        noted = self.state.noted
+        noted = self.state.reported_problems
         if text not in noted and len(noted) < MAX_REPORTED_PROBLEMS:
-            self.state.noted = [*noted, text]
-            self.emit("flow.problem", node=self.state.node, problem=text)
+            self.state.reported_problems = [*noted, text]
+            self.emit("flow.problem", node=self.state.node, error=text)
 
     def _report_render_error(self, template: Template | TemplateValue | Condition, error: RenderError) -> None:
         """What went wrong may quote a value."""

@@ -91,11 +91,11 @@ def build_call_info(setup: Setup) -> CallInfo:
     """What the flow may know of the scenario's call."""
     whose = setup.tenant
     return CallInfo(
-        call="scenario",
+        call_id="scenario",
         caller=setup.caller,
         number=setup.number,
         tenant=TenantInfo(whose.id, whose.name, whose.variables, whose.time_zone),
-        started=(setup.at - EPOCH) // timedelta(microseconds=1),
+        started_at=(setup.at - EPOCH) // timedelta(microseconds=1),
         seed=setup.seed,
         departments=setup.departments,
         hours=setup.hours,

@@ -71,7 +71,7 @@ class VirtualPhone:
                 self._stop_prompt(known)
             case actions.Listen():
                 self.listening = action
-                self._utterance_ignored = action.fresh and self._in_utterance
+                self._utterance_ignored = action.ignore_current_utterance and self._in_utterance
             case actions.StopListening():
                 self.listening = None
             case actions.StartTimer(id=known, seconds=seconds):
@@ -184,7 +184,7 @@ class VirtualPhone:
         self.feed(events.SpeechEnded(self.now))
         self._in_utterance = False
         if self.listening and not self._utterance_ignored:
-            self.sleep(self.listening.silence)
+            self.sleep(self.listening.silence_seconds)
         self._emit_transcript(text, final=True, confidence=confidence)
 
     def _emit_transcript(self, text: str, *, final: bool, confidence: float) -> None:

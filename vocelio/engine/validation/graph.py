@@ -46,7 +46,7 @@ def _check_exits(flow: PartialFlow, diagnostics: Diagnostics) -> None:
             for exit_name in node.possible_exits():
                 if exit_name not in links:
                     path = f"nodes.{truncate(name)}.exits.{truncate(exit_name)}"
-                    diagnostics.warning(path, "unwired", "this exit is left out: the call ends there")
+                    diagnostics.warning(path, "unconnected-exit", "this exit is left out: the call ends there")
         if diagnostics.is_full:
             return
 
@@ -61,7 +61,7 @@ def _check_global_commands(flow: PartialFlow, diagnostics: Diagnostics) -> None:
                 f"{path}.go", "no-such-node", message, wish.go, (REPEAT_TARGET, *flow.exits_by_node)
             )
         if not wish.phrases and not wish.key:
-            diagnostics.error(path, "no-way-to-choose", "needs phrases or a key")
+            diagnostics.error(path, "no-phrase-or-key", "needs phrases or a key")
         if wish.key and wish.key in keys:
             diagnostics.error(f"{path}.key", "duplicate-key", f"key {wish.key} already means `{keys[wish.key]}`")
         keys.setdefault(wish.key, name)

@@ -84,10 +84,10 @@ def _parse_document(document: bytes, diagnostics: Diagnostics) -> dict[str, Any]
     try:
         raw = msgspec.json.decode(document)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        diagnostics.error("", "json", f"not JSON: {error}")
+        diagnostics.error("", "invalid-json", f"not JSON: {error}")
         return None
     if not isinstance(raw, dict):
-        diagnostics.error("", "json", "a flow is a JSON object")
+        diagnostics.error("", "invalid-json", "a flow is a JSON object")
         return None
     raw.pop("$schema", None)  # by which editors find the schema
     return raw
@@ -95,11 +95,11 @@ def _parse_document(document: bytes, diagnostics: Diagnostics) -> dict[str, Any]
 
 def _decode_nodes(raw: Mapping[str, Any], diagnostics: Diagnostics) -> dict[str, Node]:
     if "nodes" not in raw:
-        diagnostics.error("nodes", "missing", "a flow needs `nodes`")
+        diagnostics.error("nodes", "missing-field", "a flow needs `nodes`")
         return {}
     every = raw["nodes"]
     if not isinstance(every, dict) or not every:
-        diagnostics.error("nodes", "value", "`nodes` is an object with at least one node")
+        diagnostics.error("nodes", "invalid-value", "`nodes` is an object with at least one node")
         return {}
     if len(every) > MAX_NODES:
         diagnostics.error("nodes", "too-many", f"a flow has at most {MAX_NODES:,} nodes, not {len(every):,}")
@@ -116,10 +116,10 @@ def _decode_node(name: str, raw: Any, diagnostics: Diagnostics) -> Node | None:
         message = f"a node's name has letters, digits and _, at most {MAX_NAME_LENGTH}, and begins with no digit"
         diagnostics.error(path, "node-name", message)
     if not isinstance(raw, dict):
-        diagnostics.error(path, "value", "a node is an object")
+        diagnostics.error(path, "invalid-value", "a node is an object")
         return None
     if "type" not in raw:
-        diagnostics.error(f"{path}.type", "missing", "a node needs `type`")
+        diagnostics.error(f"{path}.type", "missing-field", "a node needs `type`")
         return None
     type_name = str(raw["type"])
     kind = NODE_TYPES.get(type_name)

@@ -72,15 +72,15 @@ def _check_subflow(
     version = flow.subflows.get(node.reference)
     if node.flow == context.flow_name or node.flow in context.calling_flows:
         message = f"`{truncate(node.flow)}` calls this flow, which would call it again"
-        diagnostics.error(f"{path}.flow", "subflow-circle", message)
+        diagnostics.error(f"{path}.flow", "subflow-cycle", message)
     elif version is None and node.flow in context.broken_flows:
-        diagnostics.error(f"{path}.flow", "broken-flow", f"the flow `{truncate(node.flow)}` has errors itself")
+        diagnostics.error(f"{path}.flow", "invalid-subflow", f"the flow `{truncate(node.flow)}` has errors itself")
     elif version is None:
         message = f"there is no flow `{truncate(node.reference)}`"
         diagnostics.unknown_word(f"{path}.flow", "no-such-flow", message, node.reference, context.flows)
     elif context.flow_name and context.flow_name in called_flow_names(version):
         message = f"`{truncate(node.flow)}` calls `{context.flow_name}`, this flow, which would call it again"
-        diagnostics.error(f"{path}.flow", "subflow-circle", message)
+        diagnostics.error(f"{path}.flow", "subflow-cycle", message)
     elif flow_depth(version) > MAX_FLOW_DEPTH:
         diagnostics.error(f"{path}.flow", "nested-too-deeply", f"flows call each other more than {MAX_FLOW_DEPTH} deep")
     else:

@@ -30,7 +30,7 @@ class CallPrinter:
                 self.transcripts.append(data["text"])
                 understood = data["text"] or "(not understood)"
                 self._print_line(event, "green", "caller", f"{understood}  [dim]{data['confidence']:.0%} sure[/dim]")
-            case "key.pressed":
+            case "dtmf.received":
                 self._print_line(event, "green", "caller", "(presses a key)")
             case "transfer.started":
                 self._print_line(event, "yellow", "transfer", f"to {data['department'] or data['number']}")
@@ -40,7 +40,7 @@ class CallPrinter:
                 self.ended_event = event
                 self._print_line(event, "dim", "call", f"ended: {data['outcome']}")
             case "prompt.failed" | "listening.failed" | "flow.problem":
-                self._print_line(event, "red", "problem", data["problem"])
+                self._print_line(event, "red", "problem", data["error"])
             case _:
                 pass
 

@@ -87,7 +87,7 @@ async def run_spoken(version: FlowVersion, scenario: Scenario) -> SpokenResult:
     if reason := _skip_reason(play):
         return SpokenResult(scenario.name, skip_reason=reason)
     assignment, bus = _call_config(version, scenario), RecordingBus()
-    started, now = build_call_info(scenario.setup).started, wall_clock()
+    started, now = build_call_info(scenario.setup).started_at, wall_clock()
     services = CallServices(
         InMemoryDirectory([assignment]),
         single_provider(LocalRecognizer(workers=1), LocalSynthesizer()),

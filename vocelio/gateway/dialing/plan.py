@@ -83,14 +83,16 @@ def build_plan(
     allowed, refused = _partition_targets(config, _requested_targets(transfer, department))
     if not allowed:
         return next((DialRejection(refusal.reason) for refusal in refused.values()), DialRejection("unknown"))
-    together = department is not None and (transfer.ring or department.ring) == "together"
+    together = department is not None and (transfer.ring or department.ring) == "simultaneous"
     shown = effective_caller_id(config, transfer, caller, is_own_number)
     changes = [DialAdjustment("number", target, refusal.reason) for target, refusal in refused.items()]
     if transfer.caller_id and shown != transfer.caller_id:
         changes.append(DialAdjustment("caller_id", transfer.caller_id, "foreign"))
     return DialPlan(
         attempts=(allowed,) if together else tuple((target,) for target in allowed),
-        ring_seconds=max(1, round(transfer.timeout or (department.timeout if department else DEFAULT_RING_SECONDS))),
+        ring_seconds=max(
+            1, round(transfer.ring_seconds or (department.timeout if department else DEFAULT_RING_SECONDS))
+        ),
         caller_id=shown,
         time_limit_seconds=config.tenant.max_transfer_seconds,
         whisper=_whisper_text(config, transfer, department, caller),

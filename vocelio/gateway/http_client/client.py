@@ -79,11 +79,11 @@ class HttpClient:
 
     async def _attempt(self, request: Request, headers: Mapping[str, str]) -> tuple[HttpResult, bool]:
         try:
-            async with asyncio.timeout(request.timeout):
-                reply = await self._follow_redirects(request, {**headers, "Idempotency-Key": request.key})
+            async with asyncio.timeout(request.timeout_seconds):
+                reply = await self._follow_redirects(request, {**headers, "Idempotency-Key": request.idempotency_key})
             return reply, reply.status in RETRY_STATUSES
         except TimeoutError:
-            return HttpResult("timeout", error=f"no answer within {request.timeout:g} s"), True
+            return HttpResult("timeout", error=f"no answer within {request.timeout_seconds:g} s"), True
         except AddressNotAllowed as error:
             return HttpResult("error", error=str(error)), False
         except (ClientError, OSError, ValueError) as error:
@@ -98,7 +98,7 @@ class HttpClient:
                     return await _read_result(response)
             target = _require_http(url.join(URL(location)))
             if target.origin() != url.origin():
-                headers = {"Idempotency-Key": request.key}
+                headers = {"Idempotency-Key": request.idempotency_key}
             if response.status == 303 or (response.status in (301, 302) and method == "POST"):
                 method, json = "GET", None  # RFC 9110, 15.4: so do browsers and clients
             url = target

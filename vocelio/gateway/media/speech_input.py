@@ -55,14 +55,14 @@ class SpeechInput:
         """Recognise the next utterance, or (unless ``fresh``) the one under way."""
         self.stop()
         self._request = request
-        self._vad.silence_seconds = request.silence
+        self._vad.silence_seconds = request.silence_seconds
         try:
             self._recognition = self._open_recognition(
                 request, lambda heard: self._handle_transcript(request, heard), lambda error: self._fail(request, error)
             )
         except SpeechError as error:
             self._fail(request, error)
-        if self._vad.is_speaking and not request.fresh:
+        if self._vad.is_speaking and not request.ignore_current_utterance:
             self._start_feeding()
 
     def set_silence(self, silence_seconds: float) -> bool:

@@ -103,6 +103,6 @@ class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     numbers: Annotated[tuple[PhoneNumber, ...], Meta(min_length=1, max_length=10)]
     timeout: Annotated[float, Meta(ge=5, le=600)] = DEFAULT_RING_SECONDS
-    ring: Literal["in_turn", "together"] = "in_turn"
+    ring: Literal["sequential", "simultaneous"] = "sequential"
     whisper: Annotated[str, Meta(max_length=500)] = ""
     hours: OpeningHours | None = None

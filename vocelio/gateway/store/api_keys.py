@@ -171,12 +171,16 @@ def _check_new_key(actor: Actor, new: NewApiKey) -> None:
     if not roles.includes(actor.role, new.role):
         raise Forbidden(f"A key of the role {actor.role} cannot make one of the role {new.role}.")
     if new.role == "platform" and actor.tenant:
-        problem = Diagnostic("role", "value", "a platform key is no tenant's: leave the header Vocelio-Tenant away")
+        problem = Diagnostic(
+            "role", "invalid-value", "a platform key is no tenant's: leave the header Vocelio-Tenant away"
+        )
         raise UnprocessableContent("The key cannot be made.", [problem])
     if new.role != "platform" and not actor.tenant:
         raise BadRequest("A key of that role is a tenant's: name the tenant by the header Vocelio-Tenant.")
     if new.expires is not None and new.expires <= actor.now:
-        raise UnprocessableContent("The key cannot be made.", [Diagnostic("expires", "value", "this is in the past")])
+        raise UnprocessableContent(
+            "The key cannot be made.", [Diagnostic("expires", "invalid-value", "this is in the past")]
+        )
 
 
 async def _check_quota(connection: AsyncConnection, actor: Actor) -> None:

@@ -54,7 +54,7 @@ def test_a_log_can_be_written_line_by_line_and_read() -> None:
     made = make_log(pin_flow(sensitive=False))
     lines = [encode_line(made.header), *map(encode_line, made.exchanges)]
     assert b"".join(lines) == encode_log(made)
-    assert json.loads(lines[0])["facts"]["started"] == FACTS.started
+    assert json.loads(lines[0])["facts"]["started_at"] == FACTS.started_at
     assert decode_log(encode_log(made)).header == made.header
     assert decode_log(encode_log(made)).complete
     assert [one.event for one in decode_log(encode_log(made)).exchanges] == CALL

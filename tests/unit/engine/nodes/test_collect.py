@@ -127,7 +127,7 @@ def test_a_caller_who_interrupts_is_not_timed_out() -> None:
     assert "utterance" in phone.timers
     phone.fire_timer("utterance")
     assert "understand" in phone.spoken_texts[-1]
-    assert phone.only_action(actions.Listen).fresh, "what went on too long is not heard again"
+    assert phone.only_action(actions.Listen).ignore_current_utterance, "what went on too long is not heard again"
 
 
 def test_a_question_that_cannot_be_interrupted_is_asked_to_its_end() -> None:
@@ -142,7 +142,7 @@ def test_a_question_that_cannot_be_interrupted_is_asked_to_its_end() -> None:
 def test_speech_that_cannot_be_heard_leaves_the_keys_and_the_caller_is_told_which() -> None:
     phone = collect_node()
     phone.finish_prompts()
-    phone.step(events.ListeningFailed, phone.state.listening)
+    phone.step(events.ListeningFailed, phone.state.recognition_id)
     assert phone.spoken_texts[-1] == (
         "Sorry, I cannot hear you at the moment. Please use the keys of your telephone. "
         "For sales press 1. For billing press 2."
@@ -155,7 +155,7 @@ def test_speech_that_cannot_be_heard_leaves_the_keys_and_the_caller_is_told_whic
 
 def test_the_keys_are_offered_behind_a_question_that_is_still_being_asked() -> None:
     phone = collect_node()
-    phone.step(events.ListeningFailed, phone.state.listening)
+    phone.step(events.ListeningFailed, phone.state.recognition_id)
     assert len(phone.spoken_texts) == 1
     phone.finish_prompts()
     assert "keys of your telephone" in phone.spoken_texts[-1]
@@ -169,26 +169,26 @@ def test_the_keys_are_offered_behind_a_question_that_is_still_being_asked() -> N
 def test_a_question_that_cannot_be_interrupted_offers_the_keys_once() -> None:
     phone = collect_node(barge_in=False, expect="digits")
     phone.finish_prompts()
-    phone.step(events.ListeningFailed, phone.state.listening)
+    phone.step(events.ListeningFailed, phone.state.recognition_id)
     assert phone.spoken_texts[-1].endswith("Please use the keys of your telephone.")
     phone.finish_prompts()
-    assert not phone.state.listening
+    assert not phone.state.recognition_id
     assert "silence" in phone.timers
 
 
 def test_where_only_speech_answers_a_question_that_nobody_can_hear_is_left() -> None:
     phone = collect_node(input=["speech"], retries=1)
     phone.finish_prompts()
-    phone.step(events.ListeningFailed, phone.state.listening)
+    phone.step(events.ListeningFailed, phone.state.recognition_id)
     phone.finish_prompts()
-    phone.step(events.ListeningFailed, phone.state.listening)
+    phone.step(events.ListeningFailed, phone.state.recognition_id)
     assert exit_taken(phone) == "no_match"
 
 
 def test_who_is_already_typing_is_not_told_about_keys() -> None:
     phone = collect_node(expect="digits", max_digits=4)
     phone.finish_prompts()
-    listening = phone.state.listening
+    listening = phone.state.recognition_id
     phone.press_keys("1")
     phone.step(events.ListeningFailed, listening)
     phone.press_keys("234")
@@ -222,9 +222,9 @@ def test_a_partial_that_stands_is_taken() -> None:
     phone.start_speech()
     phone.say_partial("sales")
     assert not phone.exits_taken
-    phone.fire_timer("early")
+    phone.fire_timer("partial_stable")
     assert exit_taken(phone) == "sales"
-    assert phone.state.answered, "the rest of the utterance means nothing"
+    assert phone.state.utterance_consumed, "the rest of the utterance means nothing"
 
 
 def test_a_partial_that_flickers_is_not() -> None:
@@ -233,10 +233,10 @@ def test_a_partial_that_flickers_is_not() -> None:
     phone.start_speech()
     phone.say_partial("sales")
     phone.say_partial("failed")
-    assert "early" not in phone.timers
+    assert "partial_stable" not in phone.timers
     phone.say_partial("billing")
     phone.say_partial("billing please")
-    phone.fire_timer("early")
+    phone.fire_timer("partial_stable")
     assert exit_taken(phone) == "billing"
 
 
@@ -245,8 +245,8 @@ def test_a_partial_that_could_become_another_waits_for_the_end() -> None:
     phone.finish_prompts()
     phone.start_speech()
     phone.say_partial("sales")
-    assert "early" not in phone.timers
-    phone.step(events.TranscriptReceived, phone.state.listening, "sales support", True)
+    assert "partial_stable" not in phone.timers
+    phone.step(events.TranscriptReceived, phone.state.recognition_id, "sales support", True)
     assert exit_taken(phone) == "support"
 
 
@@ -255,7 +255,7 @@ def test_a_caller_in_doubt_is_heard_out(partial: str) -> None:
     phone = collect_node()
     phone.start_speech()
     phone.say_partial(partial)
-    assert "early" not in phone.timers
+    assert "partial_stable" not in phone.timers
 
 
 # Digits, numbers, yes and no, text
@@ -290,7 +290,7 @@ def test_too_few_digits_are_no_match() -> None:
 
 def test_digits_by_voice() -> None:
     phone = collect_node(expect="digits", save_as="account")
-    assert phone.only_action(actions.Listen).repeat
+    assert phone.only_action(actions.Listen).phrases_repeat
     phone.say("one two double three")
     assert phone.state.variables["account"] == "1233"
 
@@ -437,7 +437,7 @@ def test_a_wish_is_taken_early() -> None:
     phone = collect_node(anywhere=ANYWHERE)
     phone.start_speech()
     phone.say_partial("operator")
-    phone.fire_timer("early")
+    phone.fire_timer("partial_stable")
     assert phone.session.ended
 
 

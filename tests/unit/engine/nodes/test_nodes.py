@@ -169,16 +169,16 @@ def test_a_change_of_voice_drops_the_fallbacks_that_do_not_go_with_it() -> None:
 
 def test_wait_lets_time_pass() -> None:
     phone = driver_at("wait", "next", seconds=3)
-    assert phone.timers == ["longest call", "wait"]
+    assert phone.timers == ["max_duration", "wait"]
     phone.fire_timer("wait")
     assert exit_taken(phone) == "next"
 
 
 def test_echo_begins_and_ends() -> None:
     phone = driver_at("echo", "next", seconds=3)
-    assert phone.only_action(actions.Echo).on
+    assert phone.only_action(actions.Echo).enabled
     phone.fire_timer("echo")
-    assert not phone.only_action(actions.Echo).on
+    assert not phone.only_action(actions.Echo).enabled
     assert exit_taken(phone) == "next"
 
 
@@ -204,7 +204,7 @@ def test_request_says_all_that_the_shell_needs() -> None:
     assert sent.url == "https://crm.example.com/%2B13075550100"
     assert sent.headers == {"Authorization": "Bearer {{ secret.crm }}", "X-Call": "CA1"}
     assert sent.json == {"number": NUMBER, "tries": 2, "list": [2]}
-    assert (sent.timeout, sent.retries, len(sent.key)) == (3, 1, 32)
+    assert (sent.timeout_seconds, sent.retries, len(sent.idempotency_key)) == (3, 1, 32)
 
 
 @pytest.mark.parametrize(
@@ -249,10 +249,10 @@ def test_a_url_that_came_out_as_none_is_an_error() -> None:
 @pytest.mark.parametrize(("method", "sent"), [("GET", True), ("POST", False)])
 def test_after_a_break_only_a_get_is_sent_again_with_the_same_key(method: str, sent: bool) -> None:
     phone = request_driver(method=method)
-    key = phone.only_action(actions.Request).key
+    key = phone.only_action(actions.Request).idempotency_key
     phone.step(events.CallResumed)
     if sent:
-        assert phone.only_action(actions.Request).key == key
+        assert phone.only_action(actions.Request).idempotency_key == key
     else:
         assert exit_taken(phone) == "error"
 
@@ -263,10 +263,10 @@ def test_each_visit_has_its_own_key() -> None:
         "w": {"type": "wait", "seconds": 1, "exits": {"next": "a"}},
     }
     phone = SessionDriver(nodes)
-    first = phone.only_action(actions.Request).key
+    first = phone.only_action(actions.Request).idempotency_key
     phone.http_response()
     phone.fire_timer("wait")
-    assert phone.only_action(actions.Request).key != first
+    assert phone.only_action(actions.Request).idempotency_key != first
 
 
 def test_a_request_that_reads_a_sensitive_variable_is_sensitive() -> None:
@@ -309,7 +309,7 @@ def test_hours_by_the_wall_clock(hours_later: int, way: str) -> None:
         time_zone="Europe/London",
         weekly=WEEK,
         holidays=["2026-03-10"],
-        call=make_call_info(started=TUESDAY_1430_UTC + hours_later * HOUR),
+        call=make_call_info(started_at=TUESDAY_1430_UTC + hours_later * HOUR),
     )
     assert exit_taken(phone) == way
 
@@ -352,7 +352,7 @@ def test_transfer_comes_back_by_how_it_ended(how: str) -> None:
         timeout=15,
     )
     asked = phone.only_action(actions.Transfer)
-    assert (asked.department, asked.whisper, asked.timeout) == ("sales", f"Call from {CALLER}", 15)
+    assert (asked.department, asked.whisper, asked.ring_seconds) == ("sales", f"Call from {CALLER}", 15)
     phone.end_transfer(how)
     assert exit_taken(phone) == how
 
@@ -381,8 +381,8 @@ def test_queue_comes_back_by_how_it_ended(how: str) -> None:
         "queue", "answered", "timeout", "callback", "failed", department="sales", offer_callback=True, max_wait=60
     )
     asked = phone.only_action(actions.Queue)
-    assert (asked.department, asked.max_wait, asked.offer_callback) == ("sales", 60, True)
-    phone.step(events.QueueEnded, phone.state.pending, how)
+    assert (asked.department, asked.max_wait_seconds, asked.offer_callback) == ("sales", 60, True)
+    phone.step(events.QueueEnded, phone.state.pending_id, how)
     assert exit_taken(phone) == how
 
 
@@ -408,7 +408,7 @@ def test_a_message_is_recorded_after_the_prompt() -> None:
     assert not phone.has_action(actions.Record)
     phone.finish_prompts()
     asked = phone.only_action(actions.Record)
-    assert (asked.max_seconds, asked.silence, asked.beep) == (60, 2, True)
+    assert (asked.max_seconds, asked.silence_seconds, asked.beep) == (60, 2, True)
     phone.step(events.RecordingEnded, asked.id, 12.5, "rec/1")
     assert exit_taken(phone) == "done"
     assert phone.state.variables["message"] == "rec/1"
@@ -417,7 +417,7 @@ def test_a_message_is_recorded_after_the_prompt() -> None:
 
 def test_a_click_is_no_message() -> None:
     phone = record_driver(prompt="")
-    phone.step(events.RecordingEnded, phone.state.pending, 0.4, "rec/1")
+    phone.step(events.RecordingEnded, phone.state.pending_id, 0.4, "rec/1")
     assert exit_taken(phone) == "empty"
     assert phone.state.variables["message"] is None
 
@@ -426,7 +426,7 @@ def test_a_key_ends_the_message_and_leaving_stops_it() -> None:
     phone = record_driver()
     phone.press_keys("5")
     phone.interrupt_prompts()
-    recording = phone.state.pending
+    recording = phone.state.pending_id
     phone.press_keys("7")
     assert not phone.has_action(actions.StopRecording)
     phone.press_keys("#")

@@ -165,7 +165,7 @@ def test_the_engines_own_words_are_said_in_every_voice():
 
 
 def test_the_tenants_apology_takes_the_place_of_ours():
-    tenant = TenantInfo("acme", "Acme", apology="Oh dear.")
+    tenant = TenantInfo("acme", "Acme", error_message="Oh dear.")
     sentences = prompt_texts(CHECKED["front-desk"][0], tenant)
     assert "Oh dear." in sentences
     assert "Sorry, something went wrong." not in sentences

@@ -120,7 +120,7 @@ def test_another_target() -> None:
 
 def test_a_field_of_another_target() -> None:
     _, was, would, _ = compare_logs(BUSY, changed_version(desk={"timeout": 9}))
-    assert (was, would) == ("rings sales (timeout 0.0)", "rings sales (timeout 9.0)")
+    assert (was, would) == ("rings sales (ring_seconds 0.0)", "rings sales (ring_seconds 9.0)")
 
 
 def test_a_sentence_more() -> None:

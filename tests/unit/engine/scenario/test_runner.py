@@ -76,7 +76,7 @@ def test_a_polite_caller_waits_for_the_end_of_the_prompt() -> None:
 def test_an_impolite_caller_cuts_in() -> None:
     found = assert_passes(ask_flow(), "- hears: Good morning\n- says: sales\n  interrupts: 0.3\n- expect: {node: desk}")
     (cut,) = [each.event for each in found.exchanges if isinstance(each.event, events.PromptInterrupted)]
-    assert (cut.at, cut.heard) == (pytest.approx(0.3), pytest.approx(0.3))
+    assert (cut.at, cut.played_seconds) == (pytest.approx(0.3), pytest.approx(0.3))
 
 
 def test_what_cannot_be_interrupted_is_heard_to_its_end() -> None:

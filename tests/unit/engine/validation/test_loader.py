@@ -34,7 +34,7 @@ VERIFY = load_flow(
         variables={"account": ""},
     )
 )
-CALLS_BACK = FlowVersion("x", VERIFY.flow, {"subflow-circle@2": VERIFY})
+CALLS_BACK = FlowVersion("x", VERIFY.flow, {"subflow-cycle@2": VERIFY})
 KNOWN = ValidationContext(
     departments=("sales", "support", "front_desk"),
     flows={"verify": VERIFY, "verify@3": VERIFY, "calls-back": CALLS_BACK},
@@ -47,7 +47,7 @@ BYE: dict[str, Any] = {"type": "hangup"}
 def test_all_that_is_wrong_with_a_flow_is_said(name: str) -> None:
     document = (FLOWS / f"{name}.json").read_bytes()
     version, problems = validate_flow(document, msgspec.structs.replace(KNOWN, flow_name=name))
-    assert "".join(f"{problem}\n" for problem in problems) == (FLOWS / f"{name}.problems").read_text()
+    assert "".join(f"{problem}\n" for problem in problems) == (FLOWS / f"{name}.diagnostics").read_text()
     assert (version is None) == any(problem.severity == "error" for problem in problems)
 
 
@@ -114,11 +114,11 @@ def test_a_circle_is_an_error_in_each_of_its_flows_and_broken_to_others() -> Non
     )
     codes = {name: [p.code for p in problems if p.severity == "error"] for name, (_, problems) in checked.items()}
     assert codes == {
-        "a": ["subflow-circle"],
-        "b": ["subflow-circle"],
-        "c": ["subflow-circle"],
-        "d": ["broken-flow"],
-        "e": ["subflow-circle"],
+        "a": ["subflow-cycle"],
+        "b": ["subflow-cycle"],
+        "c": ["subflow-cycle"],
+        "d": ["invalid-subflow"],
+        "e": ["subflow-cycle"],
     }
 
 
@@ -127,7 +127,7 @@ def test_flows_do_not_nest_too_deeply() -> None:
     codes = {name: {p.code for p in problems} for name, (_, problems) in validate_all(documents).items()}
     assert codes["f5"] == {"unreachable"} or not codes["f5"]
     assert "nested-too-deeply" in codes["f3"]
-    assert "broken-flow" in codes["f0"]
+    assert "invalid-subflow" in codes["f0"]
 
 
 # Hostile documents

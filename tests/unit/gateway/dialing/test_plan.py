@@ -15,7 +15,7 @@ FLOW = {"name": "F", "start": "a", "nodes": {"a": {"type": "hangup"}}}
 BUSINESS_HOURS = OpeningHours("America/Los_Angeles", {"mon": (("09:00", "17:00"),)}, ("2026-03-09",))
 DEPARTMENTS = {
     "support": Department(("+13105550113", "+13105550114"), timeout=15.4, whisper="From {{ caller.number }}."),
-    "all": Department(("+13105550111", "+13105550112"), ring="together"),
+    "all": Department(("+13105550111", "+13105550112"), ring="simultaneous"),
     "hours": Department(("+13105550111",), hours=BUSINESS_HOURS),
     "tenants_hours": Department(("+13105550111",), hours=OpeningHours("", BUSINESS_HOURS.weekly)),
     "half": Department(("+18765550123", "+13105550111")),
@@ -45,8 +45,8 @@ def test_in_turn_is_one_number_a_round():
 
 def test_together_is_one_round():
     assert make_plan(department="all").attempts == (("+13105550111", "+13105550112"),)
-    assert make_plan(department="all", ring="in_turn").attempts == (("+13105550111",), ("+13105550112",))
-    assert make_plan(department="support", ring="together").attempts == (("+13105550113", "+13105550114"),)
+    assert make_plan(department="all", ring="sequential").attempts == (("+13105550111",), ("+13105550112",))
+    assert make_plan(department="support", ring="simultaneous").attempts == (("+13105550113", "+13105550114"),)
 
 
 def test_a_number_and_an_address():
@@ -57,7 +57,9 @@ def test_a_number_and_an_address():
 
 
 def test_the_transfers_own_words_and_times_win():
-    found = make_plan(department="support", timeout=0.2, whisper="About \0 a saw.", tenant={"max_transfer_seconds": 60})
+    found = make_plan(
+        department="support", ring_seconds=0.2, whisper="About \0 a saw.", tenant={"max_transfer_seconds": 60}
+    )
     assert (found.ring_seconds, found.whisper, found.time_limit_seconds) == (1, "About   a saw.", 60)
     assert make_plan(number="+13105550111", whisper="W").whisper == "W"
 

@@ -75,7 +75,7 @@ async def test_listening_that_begins_in_mid_utterance_hears_it_whole():
 async def test_a_fresh_listening_ignores_the_rest_of_the_utterance():
     ear = SpeechInputDriver("billing")
     ear.feed(SILENCE + SPEECH[:6400])
-    ear.listening.listen(Listen("l1", ("sales",), fresh=True))
+    ear.listening.listen(Listen("l1", ("sales",), ignore_current_utterance=True))
     ear.feed(SPEECH[6400:] + SILENCE)
     await short_wait()
     assert ear.texts == []

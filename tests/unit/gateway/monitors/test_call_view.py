@@ -98,7 +98,7 @@ def test_any_loss_any_order(seed):
             node = rng.choice("abc")
             told.append(make_event(seq, "node.entered", generation, node=node))
         else:
-            told.append(make_event(seq, "key.pressed", generation, node=node))
+            told.append(make_event(seq, "dtmf.received", generation, node=node))
     final = make_row(generation=generation, seq=seq, node=node)
     arrived = [one for one in told for _ in range(rng.choice((0, 1, 1, 1, 2)))]
     for _ in range(rng.randrange(3)):

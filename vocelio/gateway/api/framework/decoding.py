@@ -96,7 +96,7 @@ def decode_query(query_type: type[msgspec.Struct], request: HTTPConnection) -> A
             made[fields[name].name] = _decode_text(hints[fields[name].name], name, text, report)
     for name, field in fields.items():
         if field.required and field.name not in made:
-            report.error(name, "missing", f"`{name}` is needed behind the question mark")
+            report.error(name, "missing-field", f"`{name}` is needed behind the question mark")
     if report.has_errors:
         raise UnprocessableContent("The request asks for what cannot be.", report.by_path)
     return query_type(**made)
@@ -113,13 +113,13 @@ class _EmptyQuery(msgspec.Struct):
 
 def _decode_text(hint: Any, name: str, text: str, diagnostics: Diagnostics) -> Any:
     if _CONTROL_CHARACTER.search(text):
-        diagnostics.error(name, "value", "control characters are not possible")
+        diagnostics.error(name, "invalid-value", "control characters are not possible")
         return None
     try:
         return msgspec.convert(text, hint, strict=False)
     except msgspec.ValidationError as error:
         message = str(error)
-        diagnostics.error(name, "value", message[:1].lower() + message[1:])
+        diagnostics.error(name, "invalid-value", message[:1].lower() + message[1:])
         return None
 
 
@@ -166,7 +166,7 @@ def _check_strings(value: Any, path: str, diagnostics: Diagnostics, levels_left:
     if levels_left == 0:
         diagnostics.error(path, "too-deep", f"there are more than {MAX_BODY_DEPTH} levels")
     elif isinstance(value, str) and "\0" in value:
-        diagnostics.error(path, "value", "the character NUL is not possible")
+        diagnostics.error(path, "invalid-value", "the character NUL is not possible")
     elif isinstance(value, dict):
         for name, inner in value.items():
             _check_strings(name, path, diagnostics, levels_left)

@@ -118,7 +118,7 @@ class CallMedia:
             self._player.play(prompt.id, sound)
             return
         if prompt.audio:
-            self._context.publish("prompt.failed", prompt=prompt.id, problem=f"there is no sound {prompt.audio!r}")
+            self._context.publish("prompt.failed", prompt=prompt.id, error=f"there is no sound {prompt.audio!r}")
         self._player.speak(prompt.id, prompt.text, prompt.voice, self._late_tiers)
 
     def stop_speaking(self, prompt: str) -> None:
@@ -228,11 +228,11 @@ class CallMedia:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> Recognition:
-        expectation = RecognitionHints(action.phrases, action.language, action.repeat, action.silence)
+        expectation = RecognitionHints(action.phrases, action.language, action.phrases_repeat, action.silence_seconds)
         return self._recognizer.open(action.tier, expectation, on_transcript, on_error, self._on_speech_event)
 
     def _on_prompt_failed(self, prompt: str, error: SpeechError) -> None:
-        self._context.publish("prompt.failed", prompt=prompt, problem=str(error))
+        self._context.publish("prompt.failed", prompt=prompt, error=str(error))
 
     def _on_vad(self, event: VadEvent) -> None:
         self.recorder.on_vad(event)
@@ -274,7 +274,7 @@ class CallMedia:
 
     def _on_recognition_error(self, action: actions.Listen, error: SpeechError) -> None:
         self._turn_latency.on_transcript(self._loop.time())
-        self._context.publish("listening.failed", node=self._context.node, problem=str(error))
+        self._context.publish("listening.failed", node=self._context.node, error=str(error))
         self._context.feed_event(events.ListeningFailed(self._context.elapsed(), action.id))
 
     def _set_final_transcript_timer(self, seconds: float | None = None) -> None:

@@ -153,7 +153,7 @@ class CallRecorder:
         self.is_active = False
 
     def _start_message(self, action: Record) -> None:
-        speaking = self._speech_input.set_silence(action.silence)
+        speaking = self._speech_input.set_silence(action.silence_seconds)
         self._voicemail = VoicemailRecording(self._factory, action, speaking=speaking)
         self.is_active = True
 

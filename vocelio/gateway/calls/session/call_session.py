@@ -88,14 +88,14 @@ class CallSession:
         if record.config.tenant.record_calls:
             self._media.recorder.start(started_at)
         if pending is not None:
-            self.publish("transfer.ended", how=pending.how, seconds=pending.seconds)
+            self.publish("transfer.ended", how=pending.result, seconds=pending.duration_seconds)
             self.feed_event(pending)
         elif record.checkpoint is not None:
             if not handed_over:
                 record.resume_times.append(self.elapsed())
             self._dtmf_accepted_from = self._loop.time() + STALE_DTMF_SECONDS
             self.publish("call.resumed", planned=bool(handed_over))
-            self.feed_event(events.CallResumed(self.elapsed(), between=handed_over == "between"))
+            self.feed_event(events.CallResumed(self.elapsed(), between_prompts=handed_over == "between"))
         else:
             number, flow = record.config.number, record.config.flow
             self.publish("call.started", caller=record.caller, number=number, flow=flow)
@@ -375,7 +375,7 @@ class CallSession:
                 if timer := self._timers.pop(action.id, None):
                     timer.cancel()
             case actions.Echo():
-                self._media.set_echo(action.on)
+                self._media.set_echo(action.enabled)
             case actions.EmitEvent():
                 self.publish(action.type, **action.data)
             case actions.Transfer() | actions.HangUp():

@@ -143,7 +143,7 @@ def _resolve_period(tenant: str, query: AnalyticsQuery, now: int) -> Period:
     since = max(0, until - DEFAULT_PERIOD_MICROSECONDS) if query.since is None else query.since
     if since >= until:
         raise UnprocessableContent(
-            "There is no such period.", [Diagnostic("since", "value", "a period begins before it ends")]
+            "There is no such period.", [Diagnostic("since", "invalid-value", "a period begins before it ends")]
         )
     if until - since > MAX_PERIOD_MICROSECONDS:
         problem = Diagnostic("since", "too-many", "at most 92 days can be asked for at once")

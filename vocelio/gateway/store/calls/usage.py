@@ -178,7 +178,7 @@ def _date_range(params: UsageQuery, now: int) -> tuple[date, date]:
     since = params.since or until.replace(day=1)
     if since > until:
         raise UnprocessableContent(
-            "There are no such days.", [Diagnostic("since", "value", f"{since} is after {until}")]
+            "There are no such days.", [Diagnostic("since", "invalid-value", f"{since} is after {until}")]
         )
     if until - since >= timedelta(MAX_DAYS):
         problem = Diagnostic("since", "too-many", f"at most {MAX_DAYS} days can be asked for at once")

@@ -43,7 +43,7 @@ def decode_cursor(cursor: str, *key_types: type) -> tuple[Any, ...] | None:
         raw = msgspec.json.decode(key, type=list[Any])
         return tuple(msgspec.convert(part, _KEY_TYPES[kind]) for part, kind in zip(raw, key_types, strict=True))
     except (ValueError, msgspec.DecodeError):
-        problem = Diagnostic("cursor", "value", "a cursor is what the page before gave as `next`")
+        problem = Diagnostic("cursor", "invalid-value", "a cursor is what the page before gave as `next`")
         raise UnprocessableContent("The cursor is none of this list.", [problem]) from None
 
 

@@ -268,7 +268,7 @@ def _parse_name(document: bytes) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"This is not JSON: {error}") from None
     if not isinstance(raw, dict):
-        raise UnprocessableContent("This is no flow.", [Diagnostic("", "json", "a flow is a JSON object")])
+        raise UnprocessableContent("This is no flow.", [Diagnostic("", "invalid-json", "a flow is a JSON object")])
     if _depth_exceeds(MAX_DOCUMENT_DEPTH, raw):
         raise UnprocessableContent(
             "This is no flow.", [Diagnostic("", "too-deep", f"a flow is at most {MAX_DOCUMENT_DEPTH} levels deep")]

@@ -243,7 +243,7 @@ def _validate(inputs: _PromotionInputs) -> tuple[FlowVersion | None, list[Diagno
     try:
         made = versions.compile_versions(inputs.shapes, inputs.documents)
     except UnusableVersion as error:
-        return None, [Diagnostic("nodes", "broken-flow", str(error), "promote that flow anew")]
+        return None, [Diagnostic("nodes", "invalid-subflow", str(error), "promote that flow anew")]
     called = {name: made[pin] for name, pin in inputs.subflows.items()}
     known = ValidationContext(departments=inputs.departments, flows=called, flow_name=inputs.flow)
     version, problems = check_document(inputs.document, known)

@@ -231,7 +231,7 @@ def _validate(tenant: Tenant) -> None:
         if len(name) > 64 or len(value) > 1_000:
             report.error("variables", "too-long", "a name has at most 64 characters, a value at most 1000")
     if tenant.overflow.do == "forward" and not tenant.overflow.number:
-        report.error("overflow.number", "missing", "a forward needs a number")
+        report.error("overflow.number", "missing-field", "a forward needs a number")
     dial_rules.validate_dial_rules(tenant, report)
     if report.has_errors:
         raise UnprocessableContent("The tenant's settings have errors.", report.by_path)

@@ -468,7 +468,7 @@ async def test_a_stored_sound_is_played_and_one_that_is_not_there_is_passed_over
     peer = start_call(world)
     await peer.run(3)
     assert (peer.close_code, peer.sent_seconds()) == (1000, 1.0)
-    assert world.data_of("prompt.failed") == [{"prompt": "p3", "problem": "there is no sound 'lost'"}]
+    assert world.data_of("prompt.failed") == [{"prompt": "p3", "error": "there is no sound 'lost'"}]
     await peer.disconnect()
 
 

@@ -1,4 +1,4 @@
-"""What the engine asks of its shell: a small closed set, carried out in order."""
+"""Actions: what the engine asks its host to do. A closed set; the host carries actions out in order."""
 
 from typing import Any, Literal
 
@@ -8,14 +8,14 @@ from vocelio.engine.voice import Tier, Voice
 
 
 class Action(msgspec.Struct, frozen=True, tag=True, tag_field="action", omit_defaults=True):
-    """The common part."""
+    """Base of all actions."""
 
 
 class Speak(Action, frozen=True, tag="speak"):
     """Play a prompt: ``text`` in ``voice``, or the stored sound ``audio``.
 
-    PromptFinished or PromptInterrupted follows. A ``sensitive`` text must be spoken and nothing else: not logged,
-    shown or kept.
+    PromptFinished or PromptInterrupted follows. A ``sensitive`` text is only spoken: it must not be logged, shown
+    or stored.
     """
 
     id: str
@@ -27,17 +27,17 @@ class Speak(Action, frozen=True, tag="speak"):
 
 
 class StopSpeaking(Action, frozen=True, tag="stop_speaking"):
-    """Stop the prompt at once; PromptInterrupted follows."""
+    """Stop the prompt immediately; PromptInterrupted follows."""
 
     id: str
 
 
 class Listen(Action, frozen=True, tag="listen"):
-    """Recognise the next utterance: partials and one final as Heard, or ListeningFailed.
+    """Recognize the next utterance. Partial and final TranscriptReceived events follow, or ListeningFailed.
 
-    ``phrases`` are what the flow can answer; ``repeat`` says that they may follow one another (digits);
-    ``silence`` seconds end the utterance; ``fresh`` ignores an utterance that is already under way. ``tier`` is that of
-    the voice in which the flow speaks: it is heard by the same provider.
+    ``phrases`` are recognition hints; with ``phrases_repeat`` they can follow one another (digits). ``silence_seconds``
+    of silence end the utterance. ``ignore_current_utterance`` skips an utterance that has already started. ``tier`` is
+    the tier of the flow's voice: the same provider recognizes the caller.
     """
 
     id: str
@@ -51,29 +51,29 @@ class Listen(Action, frozen=True, tag="listen"):
 
 
 class StopListening(Action, frozen=True, tag="stop_listening"):
-    """Nothing more is wanted of this recognition."""
+    """Stop the recognition; its later events are ignored."""
 
     id: str
 
 
 class StartTimer(Action, frozen=True, tag="start_timer"):
-    """TimerFired after ``seconds``."""
+    """Send TimerFired after ``seconds``."""
 
     id: str
     seconds: float
 
 
 class CancelTimer(Action, frozen=True, tag="cancel_timer"):
-    """The timer is no longer wanted."""
+    """Cancel the timer."""
 
     id: str
 
 
 class Request(Action, frozen=True, tag="request"):
-    """An HTTP request; ReplyArrived follows. ``key`` is its Idempotency-Key, the same however often it is sent.
+    """Send an HTTP request; RequestEnded follows. Every attempt carries the same ``idempotency_key``.
 
-    Headers still hold ``{{ secret.name }}``: secrets are resolved in the shell, never here. ``sensitive``: its
-    URL, headers or body hold what the caller entered in confidence and must not be logged.
+    Headers still contain ``{{ secret.name }}``: the host resolves secrets, the engine never sees them. The URL, headers
+    or body of a ``sensitive`` request contain sensitive values and must not be logged.
     """
 
     id: str
@@ -90,7 +90,8 @@ class Request(Action, frozen=True, tag="request"):
 class Transfer(Action, frozen=True, tag="transfer"):
     """Connect the caller to a department, a number (E.164) or a SIP address; TransferEnded follows.
 
-    ``timeout`` is seconds of ringing; 0 takes the department's own. A ``sensitive`` whisper must not be logged.
+    With 0 ``ring_seconds`` and an empty ``ring`` the department's settings apply. A ``sensitive`` whisper must not be
+    logged.
     """
 
     id: str
@@ -105,7 +106,7 @@ class Transfer(Action, frozen=True, tag="transfer"):
 
 
 class Queue(Action, frozen=True, tag="queue"):
-    """Let the caller wait for a department; QueueEnded follows."""
+    """Put the caller into a department's queue; QueueEnded follows."""
 
     id: str
     department: str
@@ -116,7 +117,10 @@ class Queue(Action, frozen=True, tag="queue"):
 
 
 class Record(Action, frozen=True, tag="record"):
-    """Record the caller, after a ``beep``, until ``silence`` or ``max_seconds``; RecordingEnded follows."""
+    """Record the caller, after a ``beep``, up to ``silence_seconds`` of silence or ``max_seconds``.
+
+    RecordingEnded follows.
+    """
 
     id: str
     max_seconds: float = 120.0
@@ -125,26 +129,26 @@ class Record(Action, frozen=True, tag="record"):
 
 
 class StopRecording(Action, frozen=True, tag="stop_recording"):
-    """The recording is complete; RecordingEnded follows, if the flow still waits for it."""
+    """Complete the recording; RecordingEnded follows if the flow still waits for it."""
 
     id: str
 
 
 class Echo(Action, frozen=True, tag="echo"):
-    """From now on (``on``) send the caller's audio back, frame for frame; or stop doing so."""
+    """Start (``enabled``) or stop sending the caller's audio back, frame by frame."""
 
     enabled: bool
 
 
 class HangUp(Action, frozen=True, tag="hang_up"):
-    """End the call. Always the last action; ``outcome`` says how the flow ended."""
+    """End the call. Always the last action; ``outcome`` is how the flow ended."""
 
     outcome: Literal["completed", "transferred", "failed"] = "completed"
     disposition: str = ""
 
 
 class EmitEvent(Action, frozen=True, tag="emit_event"):
-    """Something for monitors and the timeline; nothing to carry out."""
+    """Publish an event to monitors and to the call's timeline."""
 
     type: str
     data: dict[str, Any] = {}

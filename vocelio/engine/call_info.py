@@ -1,4 +1,4 @@
-"""What a flow may know of its call: fixed when the call begins, kept in its checkpoint."""
+"""Facts about a call that a flow can read: fixed when the call starts, stored in its checkpoint."""
 
 import re
 
@@ -10,9 +10,10 @@ E164_PATTERN = re.compile(r"\+[1-9][0-9]{6,14}")
 
 
 class TenantInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The client whose flow it is. ``time_zone`` is an IANA name; empty is UTC.
+    """The tenant that owns the flow.
 
-    ``apology`` is what a caller hears when the flow cannot go on; empty is a general one.
+    ``time_zone`` is an IANA name; empty means UTC. ``error_message`` is spoken when the flow cannot continue; empty
+    means the default message.
     """
 
     id: str
@@ -23,11 +24,11 @@ class TenantInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CallInfo(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The call.
+    """One call.
 
-    ``caller`` and ``number`` are E.164 (``caller`` may be empty: withheld); ``started`` is whole microseconds
-    UTC; ``seed`` tells apart callers who withhold their number. ``departments`` are those that a transfer can
-    name (empty: not known, so nothing is refused); ``hours`` are theirs, where they have any.
+    ``caller`` and ``number`` are E.164; an empty ``caller`` is withheld. ``started_at`` is whole microseconds UTC.
+    ``seed`` distinguishes callers with withheld numbers. ``departments`` are the valid transfer targets (empty:
+    unknown, so none is rejected), ``hours`` the opening hours of those that have any.
     """
 
     call_id: str

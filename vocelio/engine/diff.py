@@ -1,13 +1,12 @@
-"""What is different between two flow documents: what a promotion would change, or going back to an older version.
+"""Semantic diff of two flow documents: what a promotion or a rollback would change.
 
-The changes lead from one document to the other. Renamings of nodes come first: they are carried out all at once, and
-with each node its new name goes to every exit, start and wish that leads there. All that follows speaks of the result,
-in the new names: paths, and values ``before`` too. Then whoever carries out the rest has the second document, but for
-``layout`` and ``$schema``, at which no call looks, and for the order of keys where it is of no consequence.
+Applying the changes to the first document gives the second one, except for ``layout``, ``$schema`` and the order of
+keys where it has no meaning. Renamed nodes come first; they are renamed simultaneously, and every exit, start and
+global command that leads to a renamed node follows. All other changes use the new names, in paths and in ``before``.
 
-Documents are compared as they are written: 1, 1.0 and true are three values, and a default written out is an
-addition. Any JSON objects can be compared, in time that grows with their size. Where more would be found than can be
-told, the same is told less finely, down to the whole document as one value; nothing is left out.
+Values are compared as written: 1, 1.0 and true differ, and an explicit default is an addition. Any two JSON objects can
+be compared, in linear time. A diff that would exceed the limit becomes coarser, down to one change of the whole
+document; it is never incomplete.
 """
 
 import json
@@ -20,39 +19,30 @@ import msgspec
 from msgspec import UNSET
 
 MAX_CHANGES = 1_000
-MAX_RENAMES = 500  # more are told as changes, so that there is room for others
-MAX_DEPTH = 20  # levels that are looked into: flows have seven or so, and what a request sends a few more
-COARSER_DEPTHS = (
-    6,
-    4,
-    3,
-    2,
-    1,
-    0,
-)  # levels told apart where there is too much: at 2 whole nodes, at 0 there is one change
-MAX_KEY_CHARACTERS = 100  # characters of a key in a path: with the depth, it keeps a thousand paths small
+MAX_RENAMES = 500  # more are reported as other changes, which leaves room for those
+MAX_DEPTH = 20  # compared levels: flows have about seven, and the JSON of a request a few more
+COARSER_DEPTHS = (6, 4, 3, 2, 1, 0)  # levels of coarser diffs: 2 reports whole nodes, 0 the whole document
+MAX_KEY_CHARACTERS = 100  # characters of a key in a path: together with the depth it bounds the size of a path
 IGNORED_FIELDS = ("layout", "$schema")
-ORDERED_OBJECT_PATHS = re.compile(
-    r"nodes\.\w+\.(values|weights)\Z"
-)  # set and split go through them one after the other
+ORDERED_OBJECT_PATHS = re.compile(r"nodes\.\w+\.(values|weights)\Z")  # set and split process these in order
 
 MAX_SUMMARY_LINES = 20
 MAX_VALUE_CHARACTERS = 60  # characters of a value in a summary
-SHARED_PREFIX_CHARACTERS = 20  # of them, how many are before the first that differs
-MAX_SEARCHED_CHARACTERS = 10_000  # characters searched for it
-MAX_JSON_CHUNKS = 200  # and words: more than is shown, and as deep as a value is written
+SHARED_PREFIX_CHARACTERS = 20  # of these, shown before the first difference
+MAX_SEARCHED_CHARACTERS = 10_000  # characters searched for the first difference
+MAX_JSON_CHUNKS = 200  # chunks of the JSON encoder: more than is shown; bounds the depth, too
 
 _JSON_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
-_ValuePair = tuple[Any, Any, str]  # what was and what is at a path
+_ValuePair = tuple[Any, Any, str]  # old value, new value, path
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One step from the first document to the second.
+    """One change from the first document to the second.
 
-    ``path`` leads to the place, like a Problem's (``nodes.route.rules[0].when``); a key that would make it ambiguous
-    is in brackets and quotes (``headers["a.b"]``), and the whole document's is empty. What is added has no
-    ``before``, what is removed no ``after``; of a renamed node they are its names, the path being the old one.
+    ``path`` has the form of a Diagnostic's path (``nodes.route.rules[0].when``); a key that would be ambiguous is
+    quoted in brackets (``headers["a.b"]``), and the path of the whole document is empty. An addition has no ``before``,
+    a removal no ``after``. A renamed node has its old path, and its old and new name as ``before`` and ``after``.
     """
 
     path: str
@@ -62,28 +52,28 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Change]:
-    """At most ``MAX_CHANGES``, the renamings first, the others in the order in which the second document is read."""
-    old, new = ({key: value for key, value in one.items() if key not in IGNORED_FIELDS} for one in (before, after))
+    """Return at most ``MAX_CHANGES`` changes: renamed nodes first, the others in the order of the second document."""
+    old, new = ({key: value for key, value in doc.items() if key not in IGNORED_FIELDS} for doc in (before, after))
     renamed = _find_renamed_nodes(_nodes_of(old), _nodes_of(new))
-    renamings = [Change(_join_path("nodes", was), "renamed", was, now) for was, now in renamed.items()]
-    pair, room = (_apply_renames(old, renamed), new, ""), MAX_CHANGES - len(renamings)
-    tellings = (list(islice(_iter_changes(pair, told), room + 1)) for told in (MAX_DEPTH, *COARSER_DEPTHS))
-    return renamings + next(found for found in tellings if len(found) <= room)
+    renames = [Change(_join_path("nodes", name), "renamed", name, new_name) for name, new_name in renamed.items()]
+    pair, limit = (_apply_renames(old, renamed), new, ""), MAX_CHANGES - len(renames)
+    attempts = (list(islice(_iter_changes(pair, depth), limit + 1)) for depth in (MAX_DEPTH, *COARSER_DEPTHS))
+    return renames + next(changes for changes in attempts if len(changes) <= limit)
 
 
 def format_summary(changes: Sequence[Change], max_lines: int = MAX_SUMMARY_LINES) -> str:
-    """For people: a line for each of the first ``most`` changes, then how many more there are."""
+    """Format the first ``max_lines`` changes, one per line, and the number of the others."""
     lines = [_format_change(change) for change in changes[:max_lines]]
     if len(changes) > max_lines:
         lines.append(f"and {len(changes) - max_lines:,} more")
     return "\n".join(lines) or "no changes"
 
 
-# Comparing
+# Comparison
 
 
 def _iter_changes(pair: _ValuePair, max_depth: int, depth: int = 0) -> Iterator[Change]:
-    """Changes are told apart down to the depth ``told``, and looked for down to ``MAX_DEPTH``."""
+    """Yield changes at ``max_depth`` or above; deeper differences, down to ``MAX_DEPTH``, count for the value above."""
     before, after, path = pair
     parts = _child_pairs(before, after, path) if depth < MAX_DEPTH else None
     if parts is not None and depth < max_depth:
@@ -101,7 +91,10 @@ def _iter_changes(pair: _ValuePair, max_depth: int, depth: int = 0) -> Iterator[
 
 
 def _child_pairs(before: Any, after: Any, path: str) -> Iterator[_ValuePair] | None:
-    """Objects by key, lists of objects by place; all else is one value, and so is what has too long a key."""
+    """Pair the items of two objects by key, of two lists of objects by index.
+
+    None: the values are compared as a whole.
+    """
     if isinstance(before, dict) and isinstance(after, dict):
         if _is_reordered(before, after, path) or any(len(key) > MAX_KEY_CHARACTERS for key in (*before, *after)):
             return None
@@ -109,35 +102,35 @@ def _child_pairs(before: Any, after: Any, path: str) -> Iterator[_ValuePair] | N
         return ((before.get(key, UNSET), after.get(key, UNSET), _join_path(path, key)) for key in keys)
     if isinstance(before, list) and isinstance(after, list) and all(isinstance(e, dict) for e in (*before, *after)):
         pairs = enumerate(zip_longest(before, after, fillvalue=UNSET))
-        return ((one, other, f"{path}[{place}]") for place, (one, other) in pairs)
+        return ((old, new, f"{path}[{index}]") for index, (old, new) in pairs)
     return None
 
 
 def _merged_keys(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    """All keys in the order of ``after``; those that are gone, behind the one behind which they stood."""
-    gone: dict[str | None, list[str]] = {}
+    """Yield all keys in the order of ``after``; a removed key follows its predecessor in ``before``."""
+    removed: dict[str | None, list[str]] = {}
     last: str | None = None
     for key in before:
         if key in after:
             last = key
         else:
-            gone.setdefault(last, []).append(key)
-    yield from gone.get(None, [])
+            removed.setdefault(last, []).append(key)
+    yield from removed.get(None, [])
     for key in after:
         yield key
-        yield from gone.get(key, [])
+        yield from removed.get(key, [])
 
 
 def _is_reordered(before: Any, after: Any, path: str) -> bool:
-    """Whether the order matters, and is none that removing keys and adding others at the end would give."""
+    """Return True if the order matters and removing keys and appending new ones would not give it."""
     if not (isinstance(before, dict) and isinstance(after, dict) and ORDERED_OBJECT_PATHS.match(path)):
         return False
     return [*(key for key in before if key in after), *(key for key in after if key not in before)] != list(after)
 
 
-def _is_written_alike(one: Any, other: Any) -> bool:
-    """Whether both are written alike; with a stack of its own, since they may be very deep."""
-    pairs = [(one, other)]
+def _is_written_alike(left: Any, right: Any) -> bool:
+    """Return True if both have the same JSON; without recursion, since they may be very deep."""
+    pairs = [(left, right)]
     while pairs:
         a, b = pairs.pop()
         if type(a) is not type(b):
@@ -150,7 +143,7 @@ def _is_written_alike(one: Any, other: Any) -> bool:
             if len(a) != len(b):
                 return False
             pairs += zip(a, b, strict=True)
-        elif repr(a) != repr(b) if isinstance(a, float) else a != b:  # a NaN is like another, 0.0 not like -0.0
+        elif repr(a) != repr(b) if isinstance(a, float) else a != b:  # NaN equals NaN, 0.0 does not equal -0.0
             return False
     return True
 
@@ -165,44 +158,44 @@ def _join_path(path: str, key: str) -> str:
 
 
 def _find_renamed_nodes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, str]:
-    """The new names of nodes by their old ones, where what they do leaves no choice which is which.
+    """Map old names to new ones for nodes whose content identifies them uniquely.
 
-    No name is in both documents, so no two nodes can change places here, nor one take a name that another gives up:
-    whichever nodes are paired, the renamings can be carried out at once, and what they do not explain is a change.
+    Only names that exist in one of the documents are considered, so nodes cannot swap names, nor can a node take a name
+    that another gives up: the renames can always be applied simultaneously. Everything else is another kind of change.
     """
-    gone = _group_by_content({name: node for name, node in old.items() if name not in new})
-    come = _group_by_content({name: node for name, node in new.items() if name not in old})
-    pairs = ((names, come.get(content, [])) for content, names in gone.items())
-    found = {names[0]: others[0] for names, others in pairs if len(names) == len(others) == 1}
-    return found if len(found) <= MAX_RENAMES else {}
+    removed = _group_by_content({name: node for name, node in old.items() if name not in new})
+    added = _group_by_content({name: node for name, node in new.items() if name not in old})
+    pairs = ((names, added.get(content, [])) for content, names in removed.items())
+    renamed = {names[0]: new_names[0] for names, new_names in pairs if len(names) == len(new_names) == 1}
+    return renamed if len(renamed) <= MAX_RENAMES else {}
 
 
 def _group_by_content(nodes: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Names by what the nodes are, exits between them left open: these may have been renamed together."""
-    found: dict[str, list[str]] = {}
-    left_open = dict.fromkeys(nodes, "")
+    """Group node names by content. Exits between the nodes are blanked, since they may have been renamed together."""
+    groups: dict[str, list[str]] = {}
+    blank_names = dict.fromkeys(nodes, "")
     for name, node in nodes.items():
         try:
-            content = json.dumps(_rename_exits(node, left_open), sort_keys=True)
-        except RecursionError:  # no node is so deep that does anything
+            content = json.dumps(_rename_exits(node, blank_names), sort_keys=True)
+        except RecursionError:  # no valid node is so deep
             continue
-        found.setdefault(content, []).append(name)
-    return found
+        groups.setdefault(content, []).append(name)
+    return groups
 
 
 def _apply_renames(document: dict[str, Any], new_names: Mapping[str, str]) -> dict[str, Any]:
-    """The document with its nodes renamed, also wherever a way leads to them."""
+    """Rename nodes, also in exits, ``start`` and global commands."""
     if not new_names:
         return document
-    made = dict(document)
-    made["nodes"] = {
+    renamed = dict(document)
+    renamed["nodes"] = {
         new_names.get(name, name): _rename_exits(node, new_names) for name, node in _nodes_of(document).items()
     }
-    if "start" in made:
-        made["start"] = _new_name(made["start"], new_names)
-    if isinstance(wishes := made.get("anywhere"), dict):
-        made["anywhere"] = {name: _rename_global_command(wish, new_names) for name, wish in wishes.items()}
-    return made
+    if "start" in renamed:
+        renamed["start"] = _new_name(renamed["start"], new_names)
+    if isinstance(commands := renamed.get("anywhere"), dict):
+        renamed["anywhere"] = {name: _rename_global_command(command, new_names) for name, command in commands.items()}
+    return renamed
 
 
 def _nodes_of(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,47 +222,47 @@ def _new_name(target: Any, new_names: Mapping[str, str]) -> Any:
     return new_names.get(target, target) if isinstance(target, str) else target
 
 
-# Telling
+# Summary
 
 
 def _format_change(change: Change) -> str:
-    where = change.path or "document"
+    path = change.path or "document"
     match change.kind:
         case "added":
-            return f"{where}: added {_excerpt(_to_json_line(change.after))}"
+            return f"{path}: added {_excerpt(_to_json_line(change.after))}"
         case "removed":
-            return f"{where}: removed {_excerpt(_to_json_line(change.before))}"
+            return f"{path}: removed {_excerpt(_to_json_line(change.before))}"
         case "renamed":
-            return f"{where}: renamed to {_excerpt(_join_path('', change.after))}"
+            return f"{path}: renamed to {_excerpt(_join_path('', change.after))}"
         case "changed":
             before, after = _to_json_line(change.before), _to_json_line(change.after)
-            differs = _first_difference_index(before, after)
-            return f"{where}: {_excerpt(before, differs)} -> {_excerpt(after, differs)}"
+            index = _first_difference_index(before, after)
+            return f"{path}: {_excerpt(before, index)} -> {_excerpt(after, index)}"
         case _:
             assert_never(change.kind)
 
 
 def _to_json_line(value: Any) -> str:
-    """As JSON on one line, as much of it as is looked at; what a terminal might obey is written as an escape."""
-    pieces = _JSON_ENCODER.iterencode(value)
-    text = "".join(islice(pieces, MAX_JSON_CHUNKS))
-    if len(text) > MAX_SEARCHED_CHARACTERS or next(pieces, None) is not None:
+    """Encode a value as one line of JSON, truncated. Control characters, which a terminal might obey, are escaped."""
+    chunks = _JSON_ENCODER.iterencode(value)
+    text = "".join(islice(chunks, MAX_JSON_CHUNKS))
+    if len(text) > MAX_SEARCHED_CHARACTERS or next(chunks, None) is not None:
         text = f"{text[:MAX_SEARCHED_CHARACTERS]}…"
-    return "".join(sign if sign.isprintable() else f"\\u{ord(sign):04x}" for sign in text)
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)
 
 
-def _first_difference_index(one: str, other: str) -> int:
-    """Where it is; 0 if it lies further on than was written."""
-    both = enumerate(zip_longest(one, other))
-    return next((place for place, (a, b) in both if a != b), 0)
+def _first_difference_index(left: str, right: str) -> int:
+    """Return the index of the first difference, 0 if there is none in the truncated texts."""
+    pairs = enumerate(zip_longest(left, right))
+    return next((index for index, (a, b) in pairs if a != b), 0)
 
 
 def _excerpt(text: str, difference_index: int = 0) -> str:
-    """``MAX_SHOWN`` characters, among them where it differs: long texts are often the same at their beginning."""
-    begin = (
+    """Cut out ``MAX_VALUE_CHARACTERS`` around the difference, since long texts often share their beginning."""
+    start = (
         difference_index - SHARED_PREFIX_CHARACTERS
         if difference_index > MAX_VALUE_CHARACTERS - SHARED_PREFIX_CHARACTERS and len(text) > MAX_VALUE_CHARACTERS
         else 0
     )
-    end = begin + MAX_VALUE_CHARACTERS
-    return f"{'…' if begin else ''}{text[begin:end]}{'…' if end < len(text) else ''}"
+    end = start + MAX_VALUE_CHARACTERS
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"

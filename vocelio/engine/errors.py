@@ -1,33 +1,33 @@
-"""What can go wrong in the engine.
+"""The engine's exceptions.
 
 EngineError
-├── DocumentError      a flow document that cannot be used; carries every problem found
-├── EventError         an event that cannot be: time runs backwards
-├── CheckpointError    a saved state that does not fit the flow's version
-├── ReplayError        (replay) a call's log that cannot be read
-├── ScenarioError      (scenario) a scenario file with mistakes; carries every one
+├── DocumentError      a flow document with errors; carries all diagnostics
+├── EventError         an impossible event: time runs backwards
+├── CheckpointError    a checkpoint that does not match the flow's version
+├── CallLogError       (call_log) a call log that cannot be read
+├── ScenarioError      (scenario) a scenario file with errors; carries all diagnostics
 ├── YamlError          (scenario) a file that is not plain YAML
-└── Restless           (scenario) a flow that never comes to wait for anybody
+└── RunawayFlow        (scenario) a flow that never waits for the caller
 """
 
 from vocelio.engine.diagnostics import Diagnostic
 
 
 class EngineError(Exception):
-    """The root: nothing else leaves the engine."""
+    """Base of all exceptions that the engine raises."""
 
 
 class DocumentError(EngineError):
-    """The document has errors; ``problems`` lists all of them, warnings included."""
+    """The document has errors; ``diagnostics`` has all errors and warnings."""
 
     def __init__(self, diagnostics: list[Diagnostic]) -> None:
         self.diagnostics = diagnostics
-        super().__init__("\n".join(str(problem) for problem in diagnostics))
+        super().__init__("\n".join(str(diagnostic) for diagnostic in diagnostics))
 
 
 class EventError(EngineError):
-    """The shell fed an event that cannot be."""
+    """The host sent an impossible event."""
 
 
 class CheckpointError(EngineError):
-    """The state was saved by another flow or another release."""
+    """The checkpoint was saved by another flow version or another release."""

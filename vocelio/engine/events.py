@@ -1,7 +1,7 @@
-"""What happens to a call, as the engine is told: a small closed set.
+"""Events: what the host reports to the engine. A closed set.
 
-``at`` is seconds since the call began; it never decreases, also across a resume. An ``id`` echoes the action
-that asked for something; an event with a stale id is ignored.
+``at`` is seconds since the call started; it never decreases, not even when the call is resumed. ``id`` repeats the id
+of the action that the event answers; an event with a stale id is ignored.
 """
 
 from typing import Any, Literal
@@ -10,38 +10,38 @@ import msgspec
 
 
 class Event(msgspec.Struct, frozen=True, tag=True, tag_field="event", omit_defaults=True):
-    """The common part."""
+    """Base of all events."""
 
     at: float
 
 
 class CallStarted(Event, frozen=True, tag="call_started"):
-    """The caller is on the line and audio flows."""
+    """The media stream is open: the caller can hear and be heard."""
 
 
 class PromptFinished(Event, frozen=True, tag="prompt_finished"):
-    """The prompt was played to its end, to the caller's ear."""
+    """The prompt was played to its end."""
 
     id: str
 
 
 class PromptInterrupted(Event, frozen=True, tag="prompt_interrupted"):
-    """The prompt was stopped after ``heard`` seconds of it had been played."""
+    """The prompt was stopped after ``played_seconds`` of it had been played."""
 
     id: str
     played_seconds: float = 0.0
 
 
 class SpeechStarted(Event, frozen=True, tag="speech_started"):
-    """The caller begins to speak."""
+    """The caller started to speak."""
 
 
 class SpeechEnded(Event, frozen=True, tag="speech_ended"):
-    """The caller has fallen silent."""
+    """The caller stopped speaking."""
 
 
 class TranscriptReceived(Event, frozen=True, tag="transcript_received"):
-    """What the caller said so far, or in all (``final``). A final of ``""`` was speech that nobody understood."""
+    """A partial or ``final`` transcript of the utterance. An empty final transcript was unintelligible speech."""
 
     id: str
     text: str
@@ -50,7 +50,7 @@ class TranscriptReceived(Event, frozen=True, tag="transcript_received"):
 
 
 class ListeningFailed(Event, frozen=True, tag="listening_failed"):
-    """Speech cannot be heard at present; keys still can."""
+    """Speech recognition is unavailable; keys still work."""
 
     id: str
 
@@ -62,13 +62,16 @@ class KeyPressed(Event, frozen=True, tag="key_pressed"):
 
 
 class TimerFired(Event, frozen=True, tag="timer_fired"):
-    """A timer that the engine started has run out."""
+    """A timer expired."""
 
     id: str
 
 
 class TransferEnded(Event, frozen=True, tag="transfer_ended"):
-    """How ringing the department ended; after ``answered`` the conversation with it is over, too."""
+    """The transfer ended with ``result``.
+
+    ``answered`` is reported when the conversation is over, too; ``duration_seconds`` is its length.
+    """
 
     id: str
     result: Literal["answered", "busy", "no_answer", "failed"]
@@ -76,7 +79,7 @@ class TransferEnded(Event, frozen=True, tag="transfer_ended"):
 
 
 class RequestEnded(Event, frozen=True, tag="request_ended"):
-    """An HTTP request's end: a status and a JSON body (None when it was not JSON), or how it failed."""
+    """The HTTP request ended: with a status and a JSON body (None if it was not JSON), or with a failure."""
 
     id: str
     result: Literal["ok", "error", "timeout"]
@@ -85,7 +88,7 @@ class RequestEnded(Event, frozen=True, tag="request_ended"):
 
 
 class RecordingEnded(Event, frozen=True, tag="recording_ended"):
-    """A recording is complete: its length in seconds and where it is kept."""
+    """The recording is complete and stored at ``url``."""
 
     id: str
     duration_seconds: float
@@ -93,30 +96,30 @@ class RecordingEnded(Event, frozen=True, tag="recording_ended"):
 
 
 class QueueEnded(Event, frozen=True, tag="queue_ended"):
-    """How waiting in the department's queue ended."""
+    """The caller left the queue with ``result``."""
 
     id: str
     result: Literal["answered", "timeout", "callback", "failed"]
 
 
 class OperatorCommand(Event, frozen=True, tag="operator_command"):
-    """An operator's command: say ``value``, jump to node ``value``, transfer to department ``value``, hang up."""
+    """An operator's command: say text ``value``, jump to node ``value``, transfer to department ``value``, hang up."""
 
     command: Literal["say", "jump", "transfer", "hang_up"]
     value: str = ""
 
 
 class CallResumed(Event, frozen=True, tag="call_resumed"):
-    """The call goes on with a new stream after its last one: what was under way then is gone.
+    """The call continues on a new media stream; every operation of the old stream is lost.
 
-    ``between``: it was handed over between two prompts, so the caller has missed nothing that needs an excuse.
+    With ``between_prompts`` it was handed over between two prompts: the caller missed nothing, and no apology is due.
     """
 
     between_prompts: bool = False
 
 
 class CallEnded(Event, frozen=True, tag="call_ended"):
-    """The caller has gone."""
+    """The caller hung up."""
 
 
 AnyEvent = (

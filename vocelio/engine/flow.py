@@ -1,4 +1,4 @@
-"""A flow that can be run, and the version of it that calls run."""
+"""The flow document, the immutable version that calls run, and the context in which a flow is validated."""
 
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
@@ -10,17 +10,18 @@ from vocelio.engine.node import Node
 from vocelio.engine.voice import Voice
 
 REPEAT_TARGET = "@repeat"
-MAX_FLOW_DEPTH = 8  # flows within flows: each costs its variables in every checkpoint
+MAX_FLOW_DEPTH = 8  # nested subflows: the variables of each are in every checkpoint
 
 Key = Literal["", "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "*", "#"]
 Phrases = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=100)], ...], Meta(max_length=50)]
 
 
 class GlobalCommand(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What a caller may say or press at any question, whatever else is expected there, and where it leads.
+    """A phrase or key that is understood at every question, and where it leads.
 
-    ``go`` names a node of the flow, or is ``@repeat``: the question again, and no attempt is lost. A question's own
-    phrases and keys come first. Where free text, digits or a number are expected, only the phrase alone counts.
+    ``go`` is a node of the flow, or ``@repeat`` to ask the question again without using up an attempt. A question's own
+    phrases and keys take precedence. Where free text, digits or a number are expected, the utterance must be exactly
+    the phrase.
     """
 
     go: str
@@ -29,11 +30,12 @@ class GlobalCommand(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A flow. ``max_seconds`` ends every call, however the nodes are wired.
+    """A flow document.
 
-    ``anywhere`` is heard at every question, also in the flows that this one calls:
+    ``anywhere`` has the global commands, which are understood at every question, also in subflows:
     ``{"operator": {"phrases": ["operator"], "key": "0", "go": "desk"}, "again": {"key": "9", "go": "@repeat"}}``.
-    ``variables`` are the values with which a call begins; ``layout`` is the designer's.
+    ``variables`` are the initial values; ``max_seconds`` is the maximum duration of a call; ``layout`` belongs to the
+    designer.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=200)]
@@ -47,9 +49,10 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class FlowVersion(msgspec.Struct, frozen=True):
-    """A flow as calls run it; ``id`` is made from its content, so that a checkpoint knows its own.
+    """An immutable version of a flow, as calls run it.
 
-    ``subflows`` are the versions of other flows that its subflow nodes name, pinned when it was made.
+    ``id`` is a digest of its content, so a checkpoint can be matched with its version. ``subflows`` are the versions of
+    the flows that its subflow nodes reference, pinned at promotion.
     """
 
     id: str
@@ -58,11 +61,12 @@ class FlowVersion(msgspec.Struct, frozen=True):
 
 
 class ValidationContext(msgspec.Struct, frozen=True):
-    """What is known of the place where a flow is to run; None is not known, and nothing is said about it.
+    """The environment in which a flow is validated. None means unknown: references of that kind are not checked.
 
-    ``departments`` are those a transfer can name, ``voices`` the names each tier has. ``flows`` are the versions that
-    subflow nodes can name, as ``name`` (the newest) or ``name@3``; ``name`` is the flow's own among them. ``callers``
-    are flows that are being made and call this one, ``broken`` those that have errors.
+    ``departments`` are the valid transfer targets, ``voices`` the names of each tier's voices. ``flows`` are the
+    versions that subflow nodes can reference, as ``name`` (the newest) or ``name@3``; ``flow_name`` is the flow's own
+    name among them. ``calling_flows`` are flows under validation that call this one, ``broken_flows`` those with
+    errors.
     """
 
     departments: Collection[str] | None = None

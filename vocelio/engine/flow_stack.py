@@ -1,8 +1,8 @@
-"""The way through the flows: which node the call is at, and how it gets from one to the next.
+"""FlowStack: the current node, the stack of subflow calls, and the transitions between nodes.
 
-A flow that calls another waits on the stack with its own variables, results and voice; the other begins with
-its own variables and the inputs it was given, and gives back the outputs that were asked for. A way out that
-leads nowhere ends a called flow by ``next``, and the call's own flow by hanging up.
+A calling flow waits on the stack with its variables, results and voice. The called flow starts with its own variables
+and the given inputs, and returns the requested outputs. An exit that is not connected returns from a subflow by
+``next``, and hangs up in the call's own flow.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ from vocelio.engine.runtime.node_context import (
 )
 from vocelio.engine.runtime.state import Frame
 
-MAX_TRANSITIONS_PER_EVENT = 100  # nodes entered by one event: a flow that walks further never waits for anything
+MAX_TRANSITIONS_PER_EVENT = 100  # nodes entered by one event: a flow that needs more never waits for anything
 
 
 class FlowStack:
-    """The flows that the call is in, by the session's state. ``lost``: the last walk came to no end.
+    """The active flows of a call. ``stuck``: the last transitions did not come to an end.
 
-    Raises CheckpointError for a state that does not fit the version.
+    Raises CheckpointError for a state that does not match the version.
     """
 
     def __init__(self, version: FlowVersion, context: NodeContext) -> None:
@@ -38,27 +38,27 @@ class FlowStack:
         self._versions = [version]
         for frame in context.state.stack:
             if frame.reference not in self._versions[-1].subflows:
-                raise CheckpointError(f"saved in the flow `{frame.reference}`, which is not there")
+                raise CheckpointError(f"saved in the flow `{frame.reference}`, which does not exist in this version")
             self._versions.append(self._versions[-1].subflows[frame.reference])
         if context.state.node and context.state.node not in self._versions[-1].flow.nodes:
-            raise CheckpointError(f"saved at the node `{context.state.node}`, which is not there")
+            raise CheckpointError(f"saved at the node `{context.state.node}`, which does not exist in this version")
         self._update_global_commands()
 
     @property
     def node(self) -> Node:
-        """The node where the call is."""
+        """The current node."""
         return self._versions[-1].flow.nodes[self._context.state.node]
 
     def start(self) -> None:
-        """Enter the call's own flow."""
+        """Enter the start node of the call's own flow."""
         self._enter_node(self._versions[-1].flow.start)
 
     def has_node(self, name: str) -> bool:
-        """Whether there is a node of that name to jump to."""
+        """Return True if an active flow has a node of that name."""
         return any(name in version.flow.nodes for version in self._versions)
 
     def jump_to(self, name: str) -> None:
-        """Go to the node of that name: in the flow within or, failing that, in the flows around it."""
+        """Jump to the node of that name, in the innermost flow that has one."""
         for depth in range(len(self._versions) - 1, -1, -1):
             if name in self._versions[depth].flow.nodes:
                 self._context.cancel_pending("node")
@@ -68,18 +68,18 @@ class FlowStack:
         self._context.report_problem(f"there is no node `{name[:64]}` to jump to")
 
     def run_transitions(self) -> TakeExit | None:
-        """Make the moves that nodes ask for. Returns the way out that leads nowhere, if it came to that."""
-        run = self._context
+        """Carry out the transitions that nodes request. Returns the exit taken if it is not connected."""
+        context = self._context
         self.stuck = False
         for _ in range(MAX_TRANSITIONS_PER_EVENT):
-            move, run.transition = run.transition, None
-            if move is None or run.state.pending_hang_up is not None:
+            transition, context.transition = context.transition, None
+            if transition is None or context.state.pending_hang_up is not None:
                 return None
-            unled = self._apply(move)
-            if unled is not None:
-                return unled
-        run.transition = None
-        run.report_problem(f"the flow went through {MAX_TRANSITIONS_PER_EVENT} nodes without waiting for anything")
+            unconnected = self._apply(transition)
+            if unconnected is not None:
+                return unconnected
+        context.transition = None
+        context.report_problem(f"the flow went through {MAX_TRANSITIONS_PER_EVENT} nodes without waiting for anything")
         self.stuck = True
         return None
 
@@ -100,9 +100,9 @@ class FlowStack:
         return None
 
     def _take_exit(self, transition: TakeExit) -> TakeExit | None:
-        run, target = self._context, self.node.target_of(transition.exit_name)
-        run.emit("node.left", node=run.state.node, exit=transition.exit_name)
-        run.cancel_pending("node")
+        context, target = self._context, self.node.target_of(transition.exit_name)
+        context.emit("node.left", node=context.state.node, exit=transition.exit_name)
+        context.cancel_pending("node")
         if target is not None:
             self._enter_node(target)
             return None
@@ -114,19 +114,19 @@ class FlowStack:
         state = self._context.state
         state.node, state.private.node_memory, state.reported_problems = name, None, []
         state.visit_count += 1
-        within = {"flow": state.stack[-1].reference} if state.stack else {}
-        self._context.emit("node.entered", node=name, type=self.node.type, **within)
+        subflow = {"flow": state.stack[-1].reference} if state.stack else {}
+        self._context.emit("node.entered", node=name, type=self.node.type, **subflow)
         self.node.on_enter(self._context)
 
-    # Flows within flows
+    # Subflows
 
     def _call_subflow(self, transition: CallSubflow) -> None:
-        run, state = self._context, self._context.state
+        context, state = self._context, self._context.state
         called = self._versions[-1].subflows.get(transition.reference)
         if called is None or len(self._versions) > MAX_FLOW_DEPTH:
-            why = "was not there when this version was made" if called is None else "is nested too deeply"
-            run.report_problem(f"the flow `{transition.reference[:64]}` {why}")
-            run.take_exit("next")
+            reason = "did not exist when this version was made" if called is None else "is nested too deeply"
+            context.report_problem(f"the flow `{transition.reference[:64]}` {reason}")
+            context.take_exit("next")
             return
         self._versions.append(called)
         frame = Frame(transition.reference, state.node, state.variables, state.results, state.voice)
@@ -134,29 +134,29 @@ class FlowStack:
         state.variables, state.results = dict(called.flow.variables), {}
         for values, sensitive in ((transition.inputs, False), (transition.sensitive_inputs, True)):
             for name, value in values.items():
-                run.set_variable(name, value, sensitive=sensitive)
+                context.set_variable(name, value, sensitive=sensitive)
         self._update_global_commands()
         self._enter_node(called.flow.start)
 
     def _return_from_flow(self, transition: ReturnFromFlow) -> TakeExit | None:
-        """Out of a called flow, by the exit of the node that called it."""
-        run, state = self._context, self._context.state
+        """Return from a subflow, or hang up in the call's own flow."""
+        context, state = self._context, self._context.state
         if len(self._versions) == 1:
-            run.cancel_pending()
-            run.hang_up(disposition=transition.end_name)
+            context.cancel_pending()
+            context.hang_up(disposition=transition.end_name)
             return None
-        variables, secrets = {**state.variables, **state.sensitive_variables}, set(state.sensitive_variables)
+        variables, sensitive_names = {**state.variables, **state.sensitive_variables}, set(state.sensitive_variables)
         self._unwind(len(self._versions) - 2)
         node = self.node
         if isinstance(node, Subflow):
             for outer, inner in node.outputs.items():
-                run.set_variable(outer, variables.get(inner), sensitive=inner in secrets)
-        run.set_result(value=transition.end_name)
-        run.take_exit(transition.end_name)
+                context.set_variable(outer, variables.get(inner), sensitive=inner in sensitive_names)
+        context.set_result(value=transition.end_name)
+        context.take_exit(transition.end_name)
         return None
 
     def _unwind(self, depth: int) -> None:
-        """Give up the flows within the one at ``depth``."""
+        """Leave all flows above ``depth``."""
         state = self._context.state
         if depth < len(state.stack):
             frame = state.stack[depth]
@@ -168,13 +168,13 @@ class FlowStack:
             self._update_global_commands()
 
     def _update_global_commands(self) -> None:
-        """What may be said anywhere: the flow's own first, then what the flows around it add."""
-        wishes: dict[str, ActiveGlobalCommand] = {}
-        for depth, name, wish in self._iter_global_commands():
-            wishes.setdefault(name, ActiveGlobalCommand(wish.phrases, wish.key, wish.go, depth))
-        self._context.global_commands = wishes
+        """Collect the global commands: those of inner flows override those of outer ones."""
+        commands: dict[str, ActiveGlobalCommand] = {}
+        for depth, name, command in self._iter_global_commands():
+            commands.setdefault(name, ActiveGlobalCommand(command.phrases, command.key, command.go, depth))
+        self._context.global_commands = commands
 
     def _iter_global_commands(self) -> Iterator[tuple[int, str, GlobalCommand]]:
         for depth in range(len(self._versions) - 1, -1, -1):
-            for name, wish in self._versions[depth].flow.anywhere.items():
-                yield depth, name, wish
+            for name, command in self._versions[depth].flow.anywhere.items():
+                yield depth, name, command

@@ -1,8 +1,8 @@
-"""Opening hours: when a department can be reached, as its own wall clocks show the time.
+"""Opening hours of a department, in its local time.
 
-A special day's spans replace the week's; a holiday has none. A span that ends at or before its start runs past
-midnight and belongs to the day on which it starts, so it goes on into a holiday. Only wall-clock times are
-compared: on the nights when clocks change, doors open and close by what the clock on the wall says.
+A special day's spans replace those of the week; a holiday has none. A span that ends at or before its start runs past
+midnight and belongs to the day on which it starts, so it continues into a holiday. Only wall-clock times are compared,
+also on the nights when clocks change.
 """
 
 from collections.abc import Iterator
@@ -31,9 +31,9 @@ WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun"
 
 
 class OpeningHours(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """A week's spans, such as ``{"mon": [["09:00", "17:30"]]}``, and its exceptions by date.
+    """Weekly spans, such as ``{"mon": [["09:00", "17:30"]]}``, and exceptions by date.
 
-    ``time_zone`` is an IANA name; empty is the tenant's.
+    ``time_zone`` is an IANA name; empty means the tenant's.
     """
 
     time_zone: str = ""
@@ -42,34 +42,34 @@ class OpeningHours(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     special: SpecialDays = {}
 
     def state_at(self, local: datetime) -> Literal["open", "closed", "holiday"]:
-        """How it stands at ``local``, an instant in the hours' own time zone."""
+        """Return the state at ``local``, a time in the hours' own time zone."""
         today, clock = local.date(), f"{local:%H:%M}"
         if any(start <= clock < end or (start <= clock and end <= start) for start, end in self._spans_on(today)):
             return "open"
         yesterday = today - timedelta(days=1)
         if any(end <= start and clock < end for start, end in self._spans_on(yesterday)):
             return "open"
-        free = today.isoformat() in self.holidays and today.isoformat() not in self.special
-        return "holiday" if free else "closed"
+        is_holiday = today.isoformat() in self.holidays and today.isoformat() not in self.special
+        return "holiday" if is_holiday else "closed"
 
     def _spans_on(self, day: date) -> tuple[Span, ...]:
-        written = day.isoformat()
-        if written in self.special:
-            return self.special[written]
-        return () if written in self.holidays else self.weekly.get(WEEKDAYS[day.weekday()], ())
+        iso_date = day.isoformat()
+        if iso_date in self.special:
+            return self.special[iso_date]
+        return () if iso_date in self.holidays else self.weekly.get(WEEKDAYS[day.weekday()], ())
 
     def problems(self) -> Iterator[tuple[str, str]]:
-        """What the fields' types cannot say: where, and what is wrong there."""
+        """Yield path and message of each error that the fields' types cannot express."""
         if self.time_zone and get_time_zone(self.time_zone) is None:
             yield "time_zone", f"there is no time zone `{self.time_zone[:64]}`"
-        for place, spans in (("weekly", self.weekly), ("special", self.special)):
-            for day, of_day in spans.items():
-                for number, (start, end) in enumerate(of_day):
+        for field, days in (("weekly", self.weekly), ("special", self.special)):
+            for day, spans in days.items():
+                for index, (start, end) in enumerate(spans):
                     if start in (end, "24:00"):
-                        yield f"{place}.{day}[{number}]", "a span has a start and a later end, or runs past midnight"
-        for number, day in enumerate(self.holidays):
+                        yield f"{field}.{day}[{index}]", "a span needs a start and a later end, or runs past midnight"
+        for index, day in enumerate(self.holidays):
             if not _is_valid_date(day):
-                yield f"holidays[{number}]", f"there is no such day as {day}"
+                yield f"holidays[{index}]", f"there is no such day as {day}"
         for day in self.special:
             if not _is_valid_date(day):
                 yield f"special.{day}", f"there is no such day as {day}"
@@ -84,7 +84,7 @@ def _is_valid_date(text: str) -> bool:
 
 @lru_cache(maxsize=600)
 def get_time_zone(name: str) -> tzinfo | None:
-    """The time zone of that IANA name, or None; ``""`` is UTC."""
+    """Return the time zone of an IANA name, UTC for an empty name, None for an unknown one."""
     if not name:
         return UTC
     try:

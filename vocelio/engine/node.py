@@ -1,8 +1,7 @@
-"""What every node type is: a document's struct that also knows how to behave.
+"""Base class of the node types.
 
-A node type is one file in ``nodes/``: the fields of the document, and what happens when a call enters the
-node and when something happens to the call there. It keeps what it must remember in ``run.memory(...)``, since
-the node itself is shared by all calls of the version.
+A node type is one file in ``nodes/``: a struct with the document's fields and handlers for entering the node and for
+events. A node is shared by all calls of its version, so it must keep its state in ``context.memory(...)``.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +15,11 @@ from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The common part. ``exits`` leads from the names of ways out to the names of nodes.
+    """A node. ``exits`` maps exit names to the names of the next nodes.
 
-    ``waits``: the node waits for the caller, for a person or for time, so a loop through it is none without end.
-    ``results`` are the names that templates read as ``{{ node.name }}``; ``field_names`` those that a field's own
-    templates can read besides.
+    ``waits``: the node waits for the caller, a person or time, so a loop through it is not an endless loop.
+    ``result_names`` can be read by templates as ``{{ node.name }}``; ``local_names`` maps a field to the additional
+    name that only its own template can read.
     """
 
     type: ClassVar[str] = ""
@@ -32,34 +31,34 @@ class Node(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     exits: dict[str, str] = {}
 
     def possible_exits(self) -> tuple[str, ...]:
-        """The exits that this node can leave by."""
+        """The exits that this node can take."""
         return self.exit_names
 
     def target_of(self, exit_name: str) -> str | None:
-        """The node to which the exit leads; None where it is left out."""
+        """The node that the exit leads to; None if the exit is not connected."""
         return self.exits.get(exit_name)
 
     def assigned_variables(self) -> tuple[str, ...]:
-        """The flow's variables that this node sets."""
+        """The flow variables that this node sets."""
         return ()
 
     @property
     def input_is_sensitive(self) -> bool:
-        """True when what the caller says or presses here must not be kept."""
+        """True when the caller's input at this node must not be stored."""
         return False
 
     def on_enter(self, context: NodeContext) -> None:
-        """The call has come to this node."""
+        """Handle the call's arrival at this node."""
         raise NotImplementedError
 
     def on_event(self, context: NodeContext, event: AnyEvent) -> None:
-        """Something happened while the call is here."""
+        """Handle an event while the call is at this node."""
 
     def on_resume(self, context: NodeContext) -> None:
-        """The call goes on here on a new stream; what was under way is gone. By default the node begins anew."""
+        """Continue here on a new stream; pending operations are lost. By default the node starts again."""
         context.state.private.node_memory = None
         self.on_enter(context)
 
     def diagnostics(self, path: str) -> Iterable[Diagnostic]:
-        """What the fields' types cannot say; ``path`` is the node's."""
+        """Check what the fields' types cannot express; ``path`` is the node's path."""
         return ()

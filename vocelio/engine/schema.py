@@ -1,7 +1,6 @@
-"""The JSON Schema of a flow document, made from the structs that parse it: what an editor needs to help.
+"""JSON Schema of a flow document for editors, generated from the structs that decode it.
 
-It says what the structs say. What only a whole flow can show, such as an exit that leads nowhere, is for the
-checks.
+Rules that need the whole flow, such as an exit to a missing node, are not in the schema; validation checks them.
 """
 
 from typing import Any
@@ -19,44 +18,44 @@ _REF_TEMPLATE = "#/$defs/{name}"
 
 
 def flow_schema() -> dict[str, Any]:
-    """The schema, JSON Schema 2020-12."""
-    kinds = [kind for _, kind in sorted(NODE_TYPES.items())]
-    (flow, *nodes), parts = msgspec.json.schema_components(
-        [Flow, *kinds], schema_hook=_schema_hook, ref_template=_REF_TEMPLATE
+    """Build the schema (JSON Schema 2020-12)."""
+    node_types = [node_type for _, node_type in sorted(NODE_TYPES.items())]
+    (flow, *nodes), definitions = msgspec.json.schema_components(
+        [Flow, *node_types], schema_hook=_schema_hook, ref_template=_REF_TEMPLATE
     )
-    for kind, node in zip(kinds, nodes, strict=True):
-        _add_type_property(parts[node["$ref"].rsplit("/", 1)[1]], kind)
-    parts["Node"] = {"oneOf": nodes, "discriminator": {"propertyName": "type"}}
-    parts["Flow"]["properties"]["$schema"] = {"type": "string"}
-    for part in parts.values():
-        part["description"] = " ".join(part.get("description", "").split())
-    schema = {"$schema": SCHEMA_DIALECT, "title": "A Vocelio flow", **flow, "$defs": parts}
+    for node_type, node in zip(node_types, nodes, strict=True):
+        _add_type_property(definitions[node["$ref"].rsplit("/", 1)[1]], node_type)
+    definitions["Node"] = {"oneOf": nodes, "discriminator": {"propertyName": "type"}}
+    definitions["Flow"]["properties"]["$schema"] = {"type": "string"}
+    for definition in definitions.values():
+        definition["description"] = " ".join(definition.get("description", "").split())
+    schema = {"$schema": SCHEMA_DIALECT, "title": "A Vocelio flow", **flow, "$defs": definitions}
     plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(schema))  # tuples are lists in JSON
     return plain
 
 
 def schema_json() -> bytes:
-    """The schema as a file for editors."""
+    """Encode the schema as a file for editors."""
     return msgspec.json.format(msgspec.json.encode(flow_schema()), indent=2) + b"\n"
 
 
-def _add_type_property(schema: dict[str, Any], kind: type[Node]) -> None:
-    """``type`` is no field of the structs: it says which struct it is."""
-    schema["properties"] = {"type": {"const": kind.type}, **schema["properties"]}
+def _add_type_property(schema: dict[str, Any], node_type: type[Node]) -> None:
+    """Add ``type``, which selects the struct and is not one of its fields."""
+    schema["properties"] = {"type": {"const": node_type.type}, **schema["properties"]}
     schema["required"] = ["type", *schema.get("required", [])]
-    schema["title"] = kind.type
+    schema["title"] = node_type.type
     exits = schema["properties"]["exits"]
-    if kind.possible_exits is Node.possible_exits and kind.exit_names:
-        exits["propertyNames"] = {"enum": list(kind.exit_names)}
+    if node_type.possible_exits is Node.possible_exits and node_type.exit_names:
+        exits["propertyNames"] = {"enum": list(node_type.exit_names)}
 
 
 def _schema_hook(kind: type) -> dict[str, Any]:
     if kind is Template:
-        return {"type": "string", "description": "a text in Liquid"}
+        return {"type": "string", "description": "a Liquid template"}
     if kind is Condition:
-        return {"type": "string", "description": "a condition in Liquid, such as `tries > 2`"}
+        return {"type": "string", "description": "a Liquid condition, such as `tries > 2`"}
     if kind is JsonPath:
-        return {"type": "string", "description": "a way into a JSON reply, such as `customer.orders[0].total`"}
+        return {"type": "string", "description": "a path into a JSON response, such as `customer.orders[0].total`"}
     if kind is TemplateValue:
-        return {"description": "any value; texts in it are Liquid"}
+        return {"description": "any JSON value; texts in it are Liquid templates"}
     raise NotImplementedError(kind)

@@ -1,14 +1,14 @@
-"""The session: runs one call through one version of a flow, without a clock, a socket or a thread.
+"""FlowSession: runs one call through one flow version, without a clock, a socket or a thread.
 
-    session = Session(version, facts)
+    session = FlowSession(version, call_info)
     session.receive(event)
     for action in session.actions(): ...
     state = session.checkpoint()
-    session = Session.resume(version, state)
+    session = FlowSession.resume(version, state)
 
-The same events always give the same actions. The session decides what is stale, what interrupts a prompt
-and when the call has ended; all else is the nodes'. After its HangUp, or after CallEnded, it is over: events
-are ignored and no action follows.
+The same events always give the same actions. The session decides which events are stale, what interrupts a prompt and
+when the call has ended; everything else is up to the nodes. After HangUp or CallEnded the session has ended: it ignores
+events and gives no more actions.
 """
 
 from typing import Any, assert_never
@@ -25,7 +25,7 @@ from vocelio.engine.node import Node
 from vocelio.engine.runtime.node_context import NodeContext
 from vocelio.engine.runtime.state import SessionState
 
-MAX_EVENT_SECONDS = 1e7  # seconds: four months; what is later is no time of a call
+MAX_EVENT_SECONDS = 1e7  # four months: a later event cannot belong to a call
 DTMF_KEYS = frozenset("0123456789*#ABCD")
 DEFAULT_ERROR_MESSAGE = "Sorry, something went wrong. Please call again later. Goodbye."
 GOODBYE_MESSAGE = "Thank you for calling. Goodbye."
@@ -34,7 +34,7 @@ RESUME_MESSAGE = "Sorry, let's go on. "
 
 
 class FlowSession:
-    """One call's way through a flow."""
+    """One call in one flow version."""
 
     def __init__(self, version: FlowVersion, initial: CallInfo | SessionState) -> None:
         if isinstance(initial, CallInfo):
@@ -46,7 +46,7 @@ class FlowSession:
 
     @classmethod
     def resume(cls, version: FlowVersion, checkpoint: dict[str, Any]) -> "FlowSession":
-        """The session as it was when ``checkpoint`` was taken. Raises CheckpointError."""
+        """Restore a session from its checkpoint. Raises CheckpointError."""
         try:
             state = msgspec.convert(checkpoint, SessionState)
         except msgspec.ValidationError as error:
@@ -56,61 +56,61 @@ class FlowSession:
         return cls(version, state)
 
     def checkpoint(self) -> dict[str, Any]:
-        """The state as a small JSON-able value. What may be sensitive is under its key ``private``."""
-        held: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self._state))
-        return held
+        """Return the state as a small JSON-compatible value. Its key ``private`` has all sensitive values."""
+        checkpoint: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self._state))
+        return checkpoint
 
     @property
     def ended(self) -> bool:
-        """True once nothing more can come of this session."""
+        """True once the session gives no more actions."""
         return self._state.ended
 
     @property
     def outcome(self) -> str:
-        """How the call ended: completed, transferred, failed or abandoned; empty while it goes on."""
+        """How the call ended: completed, transferred, failed or abandoned; empty while it is live."""
         return self._state.outcome
 
     @property
     def disposition(self) -> str:
-        """What the flow called the way that the call ended."""
+        """The disposition that the flow gave to the call's end."""
         return self._state.pending_hang_up.disposition if self._state.pending_hang_up else ""
 
     @property
     def at(self) -> float:
-        """Seconds into the call: no event may be earlier."""
+        """Seconds since the call's start, of the last event; no event can be earlier."""
         return self._state.at
 
     @property
     def node(self) -> str:
-        """The node where the call is, in the flow within."""
+        """The current node, in the innermost flow."""
         return self._state.node
 
     @property
     def subflow_path(self) -> tuple[str, ...]:
-        """The flows within the call's own in which the call is, outermost first, as the flows around name them."""
+        """The references of the active subflows, outermost first."""
         return tuple(frame.reference for frame in self._state.stack)
 
     @property
     def is_closing(self) -> bool:
-        """True from when the flow has decided to hang up: what is left is to be heard, and no more."""
+        """True once the flow has decided to hang up and only plays its last prompts."""
         return self._state.pending_hang_up is not None
 
     def has_node(self, name: str) -> bool:
-        """Whether an operator can let it jump to a node of that name."""
+        """Return True if an operator can jump to the node of that name."""
         return self._flow_stack.has_node(name)
 
     @property
     def input_is_sensitive(self) -> bool:
-        """True while what the caller says or presses must not be kept or shown."""
+        """True while the caller's input must not be stored or shown."""
         return bool(self._state.node) and self._node.input_is_sensitive
 
     def actions(self) -> list[AnyAction]:
-        """What to do now, in order; each is given once."""
+        """Return the actions since the last call, in order."""
         drained, self._context.actions = self._context.actions, []
         return drained
 
     def receive(self, event: events.AnyEvent) -> None:
-        """Take an event. Raises EventError when time runs backwards."""
+        """Process an event. Raises EventError if it is earlier than the last one."""
         state = self._state
         if state.ended:
             return
@@ -121,10 +121,10 @@ class FlowSession:
         self._run_transitions()
         self._end_after_last_prompt()
 
-    # Events: what is the session's own, what is stale, what is the node's
+    # Events: handled by the session, ignored as stale, or dispatched to the node
 
     def _dispatch(self, event: events.AnyEvent) -> None:
-        state, run = self._state, self._context
+        state = self._state
         match event:
             case events.CallStarted():
                 if not state.node:
@@ -135,7 +135,7 @@ class FlowSession:
                 self._on_prompt_ended(event)
             case events.SpeechStarted():
                 state.caller_speaking, state.utterance_consumed = True, False
-                run.stop_speaking()
+                self._context.stop_speaking()
                 self._dispatch_to_node(event)
             case events.SpeechEnded():
                 state.caller_speaking = state.utterance_consumed = False
@@ -164,7 +164,7 @@ class FlowSession:
     def _on_prompt_ended(self, event: events.PromptFinished | events.PromptInterrupted) -> None:
         prompt = self._state.prompts.get(event.id)
         if prompt:
-            self._state.prompts = {key: held for key, held in self._state.prompts.items() if key != event.id}
+            self._state.prompts = {key: other for key, other in self._state.prompts.items() if key != event.id}
             if prompt.owner == "node":
                 self._dispatch_to_node(event)
 
@@ -184,12 +184,12 @@ class FlowSession:
             self._dispatch_to_node(event)
 
     def _on_operation_ended(self, event: events.AnyEvent) -> None:
-        """An operator's transfer is not the node's: unanswered, the caller is asked again where the call was."""
-        commanded = self._state.operator_transfer_pending
+        """Dispatch the end of an operation; after an operator's unanswered transfer, resume the current node."""
+        by_operator = self._state.operator_transfer_pending
         self._state.operator_transfer_pending = False
         if isinstance(event, events.TransferEnded | events.QueueEnded):
             self._reset_for_new_stream()
-        if not commanded or not isinstance(event, events.TransferEnded):
+        if not by_operator or not isinstance(event, events.TransferEnded):
             self._dispatch_to_node(event)
         elif event.result == "answered":
             self._hang_up("", "transferred")
@@ -200,7 +200,7 @@ class FlowSession:
         timer = self._state.timers.get(event.id)
         if timer is None:
             return
-        self._state.timers = {key: held for key, held in self._state.timers.items() if key != event.id}
+        self._state.timers = {key: other for key, other in self._state.timers.items() if key != event.id}
         if timer.owner == "node":
             self._dispatch_to_node(events.TimerFired(event.at, timer.name))
         else:
@@ -208,34 +208,34 @@ class FlowSession:
             self._hang_up(MAX_DURATION_MESSAGE, "failed")
 
     def _on_operator_command(self, event: events.OperatorCommand) -> None:
-        """Once the call is ending, or has not begun, an operator can only cut it off."""
-        run = self._context
+        """Carry out an operator's command. Before the flow's start and while it is closing only hang_up is accepted."""
+        context = self._context
         if event.command == "hang_up":
             self._hang_up("", "completed")
         elif self._state.pending_hang_up is None and self._state.node:
             match event.command:
                 case "say":
-                    run.speak(event.value, barge_in=False, owner="session")
+                    context.speak(event.value, barge_in=False, owner="session")
                 case "jump":
                     self._flow_stack.jump_to(event.value)
                 case "transfer":
-                    run.cancel_pending("node")
+                    context.cancel_pending("node")
                     self._state.operator_transfer_pending = True
-                    run.start_transfer(department=event.value)
+                    context.start_transfer(department=event.value)
 
     def _on_resumed(self, between_prompts: bool) -> None:
-        state, run = self._state, self._context
+        state, context = self._state, self._context
         if not state.node:
-            run.discard_pending()
+            context.discard_pending()
             self._start_flow(self._max_seconds)
             return
         self._reset_for_new_stream()
         if state.pending_hang_up is None:
             state.next_prompt_prefix = "" if between_prompts else RESUME_MESSAGE
-            self._node.on_resume(run)
+            self._node.on_resume(context)
 
     def _reset_for_new_stream(self) -> None:
-        """What was under way, and what was heard of the caller, was the old stream's; the call's time goes on."""
+        """Discard the operations and the speech state of the old stream; restart the timer of the maximum duration."""
         self._context.discard_pending()
         self._context.start_timer("max_duration", max(1.0, self._max_seconds - self._state.at), "session")
 
@@ -249,11 +249,11 @@ class FlowSession:
             self._node.on_event(self._context, event)
 
     def _run_transitions(self) -> None:
-        unled = self._flow_stack.run_transitions()
-        if unled is not None:
-            self._hang_up(
-                GOODBYE_MESSAGE if unled.say_goodbye else "", "completed" if unled.say_goodbye else "transferred"
-            )
+        unconnected = self._flow_stack.run_transitions()
+        if unconnected is not None and unconnected.say_goodbye:
+            self._hang_up(GOODBYE_MESSAGE, "completed")
+        elif unconnected is not None:
+            self._hang_up("", "transferred")
         elif self._flow_stack.stuck:
             self._hang_up(self._state.call_info.tenant.error_message or DEFAULT_ERROR_MESSAGE, "failed")
 
@@ -264,7 +264,7 @@ class FlowSession:
         self._context.hang_up(text, outcome)
 
     def _end_after_last_prompt(self) -> None:
-        """The line is cut only when the last prompt has been heard."""
+        """Hang up once the last prompt has been played."""
         state = self._state
         if state.pending_hang_up is None or state.ended or state.prompts:
             return

@@ -1,4 +1,4 @@
-"""How a flow sounds: the voice settings of a flow, a node or a tenant."""
+"""Voice settings of a flow, a node or a tenant."""
 
 from typing import Annotated, Literal
 
@@ -11,11 +11,10 @@ Style = Annotated[str, Meta(pattern=r"^[A-Za-z-]{0,40}$", description="a voice's
 
 
 class Voice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One voice: the tier it is bought at, its name there, and how fast it speaks (1.0 is its normal speed).
+    """One voice: its tier, its name on that tier, and its speed (1.0 is normal).
 
-    ``style`` is how it speaks where a provider's voice can (Azure's "cheerful", "customerservice"); others ignore it.
-    ``fallbacks`` are the voices to use on other tiers when this one cannot be had, best first; they have none
-    of their own.
+    ``style`` is supported by some Azure voices ("cheerful", "customerservice") and ignored by others. ``fallbacks`` are
+    the voices to use on other tiers when this one is unavailable, best first; they have no fallbacks of their own.
     """
 
     tier: Tier = "local"

@@ -165,7 +165,7 @@ def test_what_failed_on_a_sensitive_value_is_not_quoted() -> None:
     nodes = {"p": pin, "d": {"type": "decide", "rules": [{"when": "pin > 3", "exit": "a"}], "exits": {"else": "rest"}}}
     phone = SessionDriver({**nodes, "rest": REST})
     phone.press_keys("98765#")
-    assert phone.flow_problems == ["a text that reads sensitive values failed"]
+    assert phone.flow_problems == ["a template that reads sensitive values failed"]
 
 
 def test_a_stored_sound_leaves_the_excuse_to_the_next_text() -> None:

@@ -1,4 +1,4 @@
-"""The node types, one file each: a module here that defines a Node is a type of the document."""
+"""The node types, one file each. Every Node subclass defined in this package is a type of the flow document."""
 
 from importlib import import_module
 from pkgutil import iter_modules

@@ -1,15 +1,14 @@
-"""collect: ask the caller something and wait for the answer, spoken or keyed.
+"""collect: ask the caller a question and wait for a spoken or keyed answer.
 
-One attempt is: prompt, then silence until the caller speaks or presses a key (``no_input`` when neither
-comes) or says what cannot be understood (``no_match``). Attempts are repeated with the next re-prompt until
-``retries`` are used up. The inactivity timer starts when the prompt was heard, not when it was made; a
-caller who interrupts, or has begun before the prompt, is heard instead of talked over.
+An attempt is a prompt and then a wait for input: without any it fails as ``no_input``, with unintelligible input as
+``no_match``. Further attempts use the next re-prompt until ``retries`` are used up. The silence timer starts when the
+prompt has been played. A caller who barges in, or already speaks, is listened to instead of prompted.
 
-A partial result that already decides is taken when it has stood for ``EARLY`` seconds, and only if no further
-word could change it: recognisers change their minds, mostly about the last word.
+A partial transcript that already matches is accepted once it has been stable for ``PARTIAL_STABLE_SECONDS``, and only
+if no further word could change its meaning: recognizers revise their partial results, mostly the last word.
 
-A ``sensitive`` answer is kept in the node's private memory and in the private variable ``save_as`` only.
-Results and notes show asterisks; what later nodes make of the variable is marked sensitive.
+A ``sensitive`` answer is stored in the node's private memory and in the private variable ``save_as`` only. Results and
+events show asterisks; everything rendered from the variable is sensitive, too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,33 +22,33 @@ from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.flow import REPEAT_TARGET, Key, Phrases
 from vocelio.engine.nlu import answer_grammar
 from vocelio.engine.nlu.answer_grammar import AnswerGrammar, AnswerType, AnswerValue
+from vocelio.engine.nlu.dtmf_collector import INTER_DIGIT_TIMEOUT_SECONDS, DtmfCollector
 from vocelio.engine.nlu.words import find_similar_phrases
 from vocelio.engine.node import Node
 from vocelio.engine.runtime.node_context import ActiveGlobalCommand, NodeContext
 from vocelio.engine.templating.template import Template
 
-MAX_UTTERANCE_SECONDS = 20.0  # seconds: a recogniser that never comes to an end is not waited for
-INTER_DIGIT_TIMEOUT_SECONDS = 3.0  # seconds: how long a person takes to find the next digit
-PARTIAL_STABLE_SECONDS = (
-    0.25  # seconds that a partial result must stand: shorter than the silence that would end the utterance
-)
-MAX_RESULT_CHARACTERS = 500  # characters of what was said: results are in every checkpoint
+MAX_UTTERANCE_SECONDS = 20.0  # longer recognitions are given up
+PARTIAL_STABLE_SECONDS = 0.25  # shorter than the silence that would end the utterance
+MAX_RESULT_CHARACTERS = 500  # of the caller's input: results are in every checkpoint
 RESERVED_CHOICES = ("no_input", "no_match", "else", "done")
 NO_MATCH_PREFIX = "Sorry, I did not understand. "
 KEYS_ONLY_SENTENCE = "Sorry, I cannot hear you at the moment. Please use the keys of your telephone."
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One answer: the phrases that mean it, and its key."""
+    """One answer: its phrases and its key."""
 
     phrases: Phrases = ()
     key: Key = ""
 
 
 class CollectMemory(msgspec.Struct, omit_defaults=True):
-    """This visit: attempts made, keys of the answer so far, the answer being confirmed, what partials lean to.
+    """State of one visit.
 
-    ``deaf``: in this attempt no recogniser can be had, which the caller does not know yet, or was told.
+    ``keys`` are the digits collected so far; ``answer`` and ``raw_input`` are being confirmed; ``candidate`` is what
+    ``partial_transcript`` matches; ``recognition_failure``: recognition is unavailable in this attempt, and the
+    announcement to the caller is pending or was made.
     """
 
     attempts: int = 0
@@ -64,10 +63,10 @@ class CollectMemory(msgspec.Struct, omit_defaults=True):
 
 
 class Collect(Node, frozen=True, kw_only=True):
-    """What is expected decides the exits: the choices' names; ``yes`` and ``no``; else ``done``.
+    """Asks a question. ``expect`` determines the exits: the choices' names; ``yes`` and ``no``; otherwise ``done``.
 
-    ``confirm`` is asked after the answer, which it reads as ``{{ answer }}``; a no costs an attempt.
-    ``timeout`` is seconds of silence, ``silence`` the seconds that end an utterance.
+    ``confirm`` asks to confirm the answer, which it reads as ``{{ answer }}``; "no" uses up an attempt. ``timeout`` is
+    the seconds of silence that fail an attempt, ``silence`` those that end an utterance.
     """
 
     type: ClassVar[str] = "collect"
@@ -94,12 +93,12 @@ class Collect(Node, frozen=True, kw_only=True):
     def possible_exits(self) -> tuple[str, ...]:
         match self.expect:
             case "choice":
-                found = tuple(self.choices)
+                answers = tuple(self.choices)
             case "yes_no":
-                found = ("yes", "no")
+                answers = ("yes", "no")
             case _:
-                found = ("done",)
-        return (*found, "no_input", "no_match")
+                answers = ("done",)
+        return (*answers, "no_input", "no_match")
 
     def assigned_variables(self) -> tuple[str, ...]:
         return (self.save_as,) if self.save_as else ()
@@ -108,14 +107,14 @@ class Collect(Node, frozen=True, kw_only=True):
     def input_is_sensitive(self) -> bool:
         return self.sensitive
 
-    # Entering and asking
+    # Attempts
 
     def on_enter(self, context: NodeContext) -> None:
         if not (self.barge_in and self._consume_keys(context)):
             self._ask(context)
 
     def on_resume(self, context: NodeContext) -> None:
-        """The question again; the attempts already made still count."""
+        """Ask again; earlier attempts still count."""
         memory = context.memory(CollectMemory)
         memory.keys = memory.candidate = memory.last_failure = ""
         context.consume_keys()
@@ -133,21 +132,21 @@ class Collect(Node, frozen=True, kw_only=True):
 
     def _play_prompt(self, context: NodeContext, memory: CollectMemory) -> bool:
         if memory.confirming and self.confirm:
-            shown = memory.answer.replace("_", " ") if self.expect == "choice" else memory.answer
-            extra = {"answer": shown}
+            answer = memory.answer.replace("_", " ") if self.expect == "choice" else memory.answer
+            extra = {"answer": answer}
             return context.speak_template(self.confirm, extra=extra, barge_in=self.barge_in, sensitive=self.sensitive)
         if memory.attempts and self.reprompts:
             template = self.reprompts[min(memory.attempts, len(self.reprompts)) - 1]
             return context.speak_template(template, barge_in=self.barge_in)
-        before = NO_MATCH_PREFIX if memory.last_failure == "no_match" else ""
-        return context.speak_template(self.prompt, prefix=before, barge_in=self.barge_in)
+        prefix = NO_MATCH_PREFIX if memory.last_failure == "no_match" else ""
+        return context.speak_template(self.prompt, prefix=prefix, barge_in=self.barge_in)
 
     def _start_listening(self, context: NodeContext) -> None:
         if "speech" in self.input:
-            expected = self._active_grammar(context)
+            grammar = self._active_grammar(context)
             context.listen(
-                expected.recognition_phrases(),
-                phrases_repeat=expected.phrases_repeat,
+                grammar.recognition_phrases(),
+                phrases_repeat=grammar.phrases_repeat,
                 silence_seconds=self.silence,
                 sensitive=self.sensitive,
             )
@@ -160,7 +159,7 @@ class Collect(Node, frozen=True, kw_only=True):
         )
 
     def question_grammar(self, global_commands: Mapping[str, ActiveGlobalCommand]) -> AnswerGrammar:
-        """What the question itself expects, beside ``wishes``."""
+        """Return the grammar of the question and the global commands, without confirmation."""
         if self.expect == "yes_no":
             return answer_grammar.yes_no_grammar(global_commands)
         phrases = {name: choice.phrases for name, choice in self.choices.items()}
@@ -168,7 +167,7 @@ class Collect(Node, frozen=True, kw_only=True):
         limits = (self.min_digits, self.max_digits, self.terminator)
         return AnswerGrammar(self.expect, phrases, keys, global_commands, *limits)
 
-    # What happens meanwhile
+    # Events
 
     def on_event(self, context: NodeContext, event: events.AnyEvent) -> None:
         match event:
@@ -196,7 +195,7 @@ class Collect(Node, frozen=True, kw_only=True):
     def _on_timer_fired(self, context: NodeContext, timer_name: str) -> None:
         memory = context.memory(CollectMemory)
         match timer_name:
-            case "silence" if context.state.prompts:  # an operator's words
+            case "silence" if context.state.prompts:  # an operator's prompt is playing
                 context.start_timer("silence", self.timeout)
             case "silence":
                 self._retry(context, "no_input")
@@ -204,8 +203,9 @@ class Collect(Node, frozen=True, kw_only=True):
                 context.consume_utterance()
                 self._retry(context, "no_match")
             case "keys":
-                keys, memory.keys = memory.keys, ""
-                self._handle_meaning(context, self._active_grammar(context).match_keys(keys), keys)
+                dtmf = DtmfCollector(self._active_grammar(context), memory.keys).on_timeout()
+                memory.keys = ""
+                self._handle_meaning(context, dtmf.meaning, dtmf.keys)
             case "partial_stable" if memory.candidate:
                 context.consume_utterance()
                 self._handle_meaning(
@@ -213,7 +213,7 @@ class Collect(Node, frozen=True, kw_only=True):
                 )
 
     def _on_listening_failed(self, context: NodeContext) -> None:
-        """Nobody can hear the caller: the keys are left. Who is already typing need not be told."""
+        """Continue with keys only. The caller is told, unless they are already pressing keys."""
         memory = context.memory(CollectMemory)
         context.cancel_timer("utterance")
         context.cancel_timer("partial_stable")
@@ -226,17 +226,17 @@ class Collect(Node, frozen=True, kw_only=True):
 
     def _announce_keys_only(self, context: NodeContext) -> None:
         context.memory(CollectMemory).recognition_failure = "announced"
-        offer = self.keys_only_sentences(self._active_grammar(context))
-        if offer:
+        sentences = self.keys_only_sentences(self._active_grammar(context))
+        if sentences:
             context.cancel_timer("silence")
-            context.speak(" ".join(offer), barge_in=False)  # to the caller's voice, which nobody hears; a key ends it
+            context.speak(" ".join(sentences), barge_in=False)  # speech is not recognized; a key stops the prompt
         else:
             self._retry(context, "no_match")
 
     def keys_only_sentences(self, grammar: AnswerGrammar) -> tuple[str, ...]:
-        """What is said, sentence by sentence, where only keys can answer; nothing if they cannot."""
-        ways = grammar.key_instructions() if "keys" in self.input else None
-        return () if ways is None else (KEYS_ONLY_SENTENCE, *ways)
+        """Return the sentences that announce keys-only input; none if keys cannot answer."""
+        instructions = grammar.key_instructions() if "keys" in self.input else None
+        return () if instructions is None else (KEYS_ONLY_SENTENCE, *instructions)
 
     def _on_prompt_ended(self, context: NodeContext) -> None:
         if context.memory(CollectMemory).recognition_failure == "pending":
@@ -255,48 +255,30 @@ class Collect(Node, frozen=True, kw_only=True):
             context.start_timer("silence", self.timeout)
 
     def _on_partial_transcript(self, context: NodeContext, text: str) -> None:
-        memory, leaning = context.memory(CollectMemory), self._active_grammar(context).match_partial(text) or ""
-        if leaning != memory.candidate:
+        memory, candidate = context.memory(CollectMemory), self._active_grammar(context).match_partial(text) or ""
+        if candidate != memory.candidate:
             context.cancel_timer("partial_stable")
-            memory.candidate = leaning
-            if leaning:
+            memory.candidate = candidate
+            if candidate:
                 context.start_timer("partial_stable", PARTIAL_STABLE_SECONDS)
-        memory.partial_transcript = text if leaning else ""
+        memory.partial_transcript = text if candidate else ""
 
     def _consume_keys(self, context: NodeContext) -> bool:
-        """Whether keys were pressed that count for this question."""
+        """Feed the buffered keys to the DTMF collector. Returns True if one of them counts for this question."""
         if "keys" not in self.input:
             context.consume_keys()
             return False
         if context.is_playing_prompt and not self.barge_in:
             return False
-        expected = self._active_grammar(context)
-        return (
-            self._match_single_key(context, expected)
-            if expected.accepts_single_key
-            else self._collect_digits(context, expected)
-        )
-
-    def _match_single_key(self, context: NodeContext, grammar: AnswerGrammar) -> bool:
-        while key := context.consume_keys(1):
-            meaning = grammar.match_keys(key)
-            if meaning is not None or grammar.expect != "text":
-                self._handle_meaning(context, meaning, key)
-                return True
-        return False
-
-    def _collect_digits(self, context: NodeContext, grammar: AnswerGrammar) -> bool:
         memory = context.memory(CollectMemory)
+        collector = DtmfCollector(self._active_grammar(context), memory.keys)
         while key := context.consume_keys(1):
-            wish = grammar.match_keys(key) if not memory.keys and key != self.terminator else None
-            keys = memory.keys + ("" if key == self.terminator else key)
-            if isinstance(wish, ActiveGlobalCommand) or key == self.terminator or len(keys) >= self.max_digits:
+            dtmf = collector.feed(key)
+            if dtmf is not None:
                 memory.keys = ""
-                self._handle_meaning(
-                    context, wish if isinstance(wish, ActiveGlobalCommand) else grammar.match_keys(keys), keys
-                )
+                self._handle_meaning(context, dtmf.meaning, dtmf.keys)
                 return True
-            memory.keys = keys
+        memory.keys = collector.digits
         if memory.keys:
             context.stop_listening()
             context.cancel_timer("silence")
@@ -339,19 +321,19 @@ class Collect(Node, frozen=True, kw_only=True):
         self.on_enter(context)
 
     def _on_denied(self, context: NodeContext, raw_input: str) -> None:
-        """ "No, billing" is an answer, to be confirmed in its turn."""
+        """Ask again, unless the denial contains another answer ("no, billing"), which is confirmed in turn."""
         memory = context.memory(CollectMemory)
         denied, memory.confirming, memory.answer = memory.answer, False, None
-        meant = self._active_grammar(context).match_speech(raw_input) if self.expect == "choice" else None
-        if isinstance(meant, str) and meant != denied:
-            self._confirm_or_accept(context, meant, raw_input)
+        other = self._active_grammar(context).match_speech(raw_input) if self.expect == "choice" else None
+        if isinstance(other, str) and other != denied:
+            self._confirm_or_accept(context, other, raw_input)
         else:
             self._retry(context, "no_match", apologize=False)
 
     def _accept(self, context: NodeContext, answer: AnswerValue, raw_input: str) -> None:
-        shown = raw_input[:MAX_RESULT_CHARACTERS]
-        hidden = "*" * len(shown)
-        context.set_result(value=hidden if self.sensitive else answer, said=hidden if self.sensitive else shown)
+        said = raw_input[:MAX_RESULT_CHARACTERS]
+        masked = "*" * len(said)
+        context.set_result(value=masked if self.sensitive else answer, said=masked if self.sensitive else said)
         if self.save_as:
             context.set_variable(self.save_as, answer, sensitive=self.sensitive)
         context.take_exit(str(answer) if self.expect in ("choice", "yes_no") else "done")
@@ -361,7 +343,7 @@ class Collect(Node, frozen=True, kw_only=True):
         memory.attempts += 1
         memory.last_failure = failure if apologize else ""
         memory.candidate = memory.keys = ""
-        context.consume_keys()  # typed on, past what was wrong
+        context.consume_keys()  # typed ahead, for an answer that was wrong
         context.cancel_pending("node")
         if memory.attempts > self.retries:
             context.set_result(value=None, said="")
@@ -369,13 +351,13 @@ class Collect(Node, frozen=True, kw_only=True):
         else:
             self._ask(context)
 
-    # The document
+    # Validation
 
     def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if (self.expect == "choice") != bool(self.choices):
             yield Diagnostic(f"{path}.choices", "choices", "`choices` and `expect: choice` go together")
         if not self.input:
-            yield Diagnostic(f"{path}.input", "input", "at least one of speech and keys is needed")
+            yield Diagnostic(f"{path}.input", "input", "at least one of speech and keys is required")
         if self.min_digits > self.max_digits:
             yield Diagnostic(f"{path}.min_digits", "digits", "min_digits is larger than max_digits")
         if self.expect == "text" and "speech" not in self.input:
@@ -385,14 +367,14 @@ class Collect(Node, frozen=True, kw_only=True):
             yield from self._choice_diagnostics(f"{path}.choices.{name[:64]}", name, choice, keys)
             keys.setdefault(choice.key, name)
         phrases = [(name, phrase) for name, choice in self.choices.items() for phrase in choice.phrases]
-        for name, phrase, other, like in find_similar_phrases(phrases):
-            where, same = f"{path}.choices.{name[:64]}", phrase.casefold() == like.casefold()
-            if same:
-                message = f"`{phrase}` already means `{other}`: heard, it would mean neither"
-                yield Diagnostic(where, "duplicate-phrase", message)
+        for name, phrase, other_name, other_phrase in find_similar_phrases(phrases):
+            choice_path = f"{path}.choices.{name[:64]}"
+            if phrase.casefold() == other_phrase.casefold():
+                message = f"`{phrase}` already means `{other_name}`: it would match neither"
+                yield Diagnostic(choice_path, "duplicate-phrase", message)
             else:
-                message = f"`{phrase}` sounds like `{like}`, which means `{other}`"
-                yield Diagnostic(where, "sounds-alike", message, severity="warning")
+                message = f"`{phrase}` sounds like `{other_phrase}`, which means `{other_name}`"
+                yield Diagnostic(choice_path, "sounds-alike", message, severity="warning")
 
     def _choice_diagnostics(
         self, path: str, name: str, choice: Choice, names_by_key: dict[str, str]

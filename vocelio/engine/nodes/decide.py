@@ -1,4 +1,4 @@
-"""decide: leave by the first rule that holds."""
+"""decide: take the exit of the first rule whose condition is true."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
@@ -13,14 +13,14 @@ from vocelio.engine.templating.template import Condition
 
 
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One way out, and when it is taken."""
+    """An exit and its condition."""
 
     when: Condition
     exit: Annotated[str, Meta(min_length=1, max_length=64)]
 
 
 class Decide(Node, frozen=True, kw_only=True):
-    """The rules are tried in order; a condition that cannot be told counts as false."""
+    """Evaluates the rules in order; a condition that fails to evaluate counts as false. Default exit: ``else``."""
 
     type: ClassVar[str] = "decide"
 

@@ -1,4 +1,4 @@
-"""echo: send the caller's own audio back, to test a line."""
+"""echo: send the caller's own audio back, to test the connection."""
 
 from typing import Annotated, ClassVar
 
@@ -10,7 +10,7 @@ from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Echo(Node, frozen=True, kw_only=True):
-    """Everything comes back, frame for frame, for so many seconds."""
+    """Sends every audio frame back for ``seconds``."""
 
     type: ClassVar[str] = "echo"
     waits: ClassVar[bool] = True

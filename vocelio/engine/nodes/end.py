@@ -1,4 +1,4 @@
-"""end: leave a called flow by a name of one's own; in a call's own flow, hang up."""
+"""end: return from a subflow by a named exit; in a call's own flow, hang up."""
 
 from typing import Annotated, ClassVar
 

@@ -1,4 +1,4 @@
-"""hangup: say a last text, if there is one, and end the call."""
+"""hangup: say an optional last text and end the call."""
 
 from typing import Annotated, ClassVar
 
@@ -10,7 +10,7 @@ from vocelio.engine.templating.template import Template
 
 
 class Hangup(Node, frozen=True, kw_only=True):
-    """The line is cut only after the last word was heard."""
+    """Ends the call after the last prompt has been played."""
 
     type: ClassVar[str] = "hangup"
     exit_names: ClassVar[tuple[str, ...]] = ()

@@ -1,4 +1,4 @@
-"""queue: let the caller wait until somebody of a department is free."""
+"""queue: let the caller wait for a free agent of a department."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
@@ -12,7 +12,10 @@ from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Queue(Node, frozen=True, kw_only=True):
-    """``max_wait`` is seconds. What ends the waiting is the exit; after an answer the call has usually ended."""
+    """Leaves by the reason why the wait ended.
+
+    ``max_wait`` is seconds. After ``answered`` the call has usually ended.
+    """
 
     type: ClassVar[str] = "queue"
     exit_names: ClassVar[tuple[str, ...]] = ("answered", "timeout", "callback", "failed")
@@ -44,7 +47,7 @@ class Queue(Node, frozen=True, kw_only=True):
             self._finish(context, event.result)
 
     def on_resume(self, context: NodeContext) -> None:
-        """The place in the queue is lost with the stream."""
+        """Leave by ``failed``: the place in the queue is lost with the stream."""
         self._finish(context, "failed")
 
     def _finish(self, context: NodeContext, result: str) -> None:
@@ -53,5 +56,5 @@ class Queue(Node, frozen=True, kw_only=True):
 
     def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if "callback" in self.exits and not self.offer_callback:
-            message = "the caller is offered no callback"
+            message = "the caller is not offered a callback"
             yield Diagnostic(f"{path}.exits.callback", "no-callback", message, "set `offer_callback`", "warning")

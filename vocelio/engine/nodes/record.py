@@ -9,13 +9,15 @@ from vocelio.engine.node import Node
 from vocelio.engine.runtime.node_context import NodeContext
 from vocelio.engine.templating.template import Template
 
-MIN_MESSAGE_SECONDS = 1.0  # seconds: less is the click of somebody hanging up
-RESULT_GRACE_SECONDS = 15.0  # seconds: a recording that never ends is not waited for
+MIN_MESSAGE_SECONDS = 1.0  # a shorter recording is the click of a hang-up
+RESULT_GRACE_SECONDS = 15.0  # after max_seconds; later results are given up
 
 
 class Record(Node, frozen=True, kw_only=True):
-    """After the prompt and the beep, until the caller is silent for ``silence_seconds``, presses ``terminator`` or
-    has spoken for ``max_seconds``. ``save_as`` takes the address where the recording is kept.
+    """Records after the prompt and the beep.
+
+    The recording ends when the caller is silent for ``silence_seconds`` or presses ``terminator``, or after
+    ``max_seconds``. ``save_as`` is the variable that gets the recording's URL.
     """
 
     type: ClassVar[str] = "record"

@@ -1,4 +1,4 @@
-"""request: ask another system over HTTP, and keep what it answers."""
+"""request: send an HTTP request and store values of the response."""
 
 import re
 from collections.abc import Iterable
@@ -14,8 +14,8 @@ from vocelio.engine.runtime.template_scope import SecretPlaceholders
 from vocelio.engine.templating.jsonpath import JsonPath
 from vocelio.engine.templating.template import Template, TemplateValue
 
-MAX_RETRY_DELAY_SECONDS = 2.0  # seconds: what the shell may wait before it tries again
-RESULT_GRACE_SECONDS = 5.0  # seconds: a reply that does not even fail in time is not waited for
+MAX_RETRY_DELAY_SECONDS = 2.0  # the host's maximum delay between two attempts
+RESULT_GRACE_SECONDS = 5.0  # after the last attempt's timeout; later results are given up
 MAX_URL_CHARACTERS = 2_000
 _URL_PATTERN = re.compile(r"https?://[^\s/?#]+\S*")
 _HEADER_NAME_PATTERN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -23,10 +23,10 @@ _RESERVED_HEADERS = ("host", "content-length", "transfer-encoding", "connection"
 
 
 class Request(Node, frozen=True, kw_only=True):
-    """Exits ``ok`` (an answer below 400), ``error`` (any other) or ``timeout`` (none in ``timeout`` seconds a try).
+    """Exits: ``ok`` (status below 400), ``error`` (any other failure), ``timeout`` (``timeout`` seconds per attempt).
 
-    ``save`` takes values out of a JSON answer: ``{"balance": "account.balance"}``. ``{{ secret.name }}`` is allowed
-    in a header's value, where it is not looked up: the engine never sees a secret.
+    ``save`` maps variables to paths into a JSON response: ``{"balance": "account.balance"}``. ``{{ secret.name }}`` is
+    allowed in header values and passed on unresolved: the engine never sees a secret.
     """
 
     type: ClassVar[str] = "request"
@@ -48,7 +48,7 @@ class Request(Node, frozen=True, kw_only=True):
     def on_enter(self, context: NodeContext) -> None:
         url = context.render_text(self.url)
         if not _URL_PATTERN.fullmatch(url) or len(url) > MAX_URL_CHARACTERS:
-            context.report_problem("the URL came out as none")
+            context.report_problem("the rendered URL is not valid")
             self._finish(context, "error", 0)
             return
         secrets = SecretPlaceholders(context.visit_key())
@@ -81,7 +81,7 @@ class Request(Node, frozen=True, kw_only=True):
                 pass
 
     def on_resume(self, context: NodeContext) -> None:
-        """Nobody knows whether it was received: a GET is sent again, and nothing else is."""
+        """Repeat a GET; leave by ``error`` otherwise, since it is unknown whether the request was received."""
         if self.method == "GET":
             self.on_enter(context)
         else:
@@ -92,7 +92,7 @@ class Request(Node, frozen=True, kw_only=True):
             try:
                 context.set_variable(name, path.find(body))
             except LookupError:
-                context.report_problem(f"the answer has no `{path.source}`")
+                context.report_problem(f"the response has no `{path.source}`")
                 context.set_variable(name, None)
 
     def _finish(self, context: NodeContext, result: str, status: int) -> None:

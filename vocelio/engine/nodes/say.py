@@ -1,4 +1,4 @@
-"""say: play a text or a stored sound, and go on."""
+"""say: play a text or a stored sound."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
@@ -14,9 +14,9 @@ from vocelio.engine.voice import Voice
 
 
 class Say(Node, frozen=True, kw_only=True):
-    """A caller who interrupts has heard enough: the flow goes on and hears what is being said.
+    """Plays one prompt. When the caller barges in the flow continues, and the next question hears the utterance.
 
-    ``audio`` is a stored sound's name; a text that comes out blank is passed over.
+    ``audio`` is the name of a stored sound. A blank text is skipped.
     """
 
     type: ClassVar[str] = "say"
@@ -42,4 +42,4 @@ class Say(Node, frozen=True, kw_only=True):
         if (self.text is None) == (not self.audio):
             yield Diagnostic(path, "text-or-audio", "a say node has either `text` or `audio`")
         if self.text is not None and not self.text.source.strip():
-            yield Diagnostic(f"{path}.text", "empty-text", "there is nothing to say", severity="warning")
+            yield Diagnostic(f"{path}.text", "empty-text", "the text is blank", severity="warning")

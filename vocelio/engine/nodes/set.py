@@ -1,4 +1,4 @@
-"""set: give variables their values."""
+"""set: assign variables."""
 
 from collections.abc import Iterable
 from typing import ClassVar
@@ -10,10 +10,10 @@ from vocelio.engine.templating.template import TemplateValue
 
 
 class Set(Node, frozen=True, kw_only=True):
-    """Each value is a literal or a template; a template that is one single ``{{ ... }}`` keeps its type.
+    """Assigns literals or templates; a template that is a single ``{{ ... }}`` keeps the type of its value.
 
-    In document order, so that a later value can read an earlier one. What is made of a sensitive variable is
-    sensitive, too.
+    Values are assigned in document order, so a later one can read an earlier one. A value that reads a sensitive
+    variable is sensitive, too.
     """
 
     type: ClassVar[str] = "set"

@@ -1,4 +1,4 @@
-"""split: send callers different ways, each in its share, and every caller always the same way."""
+"""split: distribute callers over exits by weight; the same caller always takes the same exit."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -14,8 +14,10 @@ Weight = Annotated[float, Meta(ge=0, le=1_000_000)]
 
 
 class Split(Node, frozen=True, kw_only=True):
-    """``weights`` are shares of their sum. No chance is in it: the caller's number decides, so that whoever calls
-    again goes the same way; with a number withheld, the call's seed does.
+    """``weights`` are relative shares by exit.
+
+    The exit is a hash of the caller's number, so repeated calls take the same exit; the call's seed replaces a withheld
+    number.
     """
 
     type: ClassVar[str] = "split"
@@ -34,16 +36,16 @@ class Split(Node, frozen=True, kw_only=True):
         context.take_exit(exit_name)
 
     def _choose_exit(self, context: NodeContext) -> str:
-        facts = context.state.call_info
-        who = f"{facts.tenant.id}/{context.state.node}/{facts.caller or facts.seed}"
-        left = int.from_bytes(sha256(who.encode()).digest()[:8], "big") / 2**64 * sum(self.weights.values())
-        taken = [name for name, weight in self.weights.items() if weight]
-        for name in taken:
-            left -= self.weights[name]
-            if left < 0:
+        call_info = context.state.call_info
+        hash_input = f"{call_info.tenant.id}/{context.state.node}/{call_info.caller or call_info.seed}"
+        position = int.from_bytes(sha256(hash_input.encode()).digest()[:8], "big") / 2**64 * sum(self.weights.values())
+        weighted_exits = [name for name, weight in self.weights.items() if weight]
+        for name in weighted_exits:
+            position -= self.weights[name]
+            if position < 0:
                 return name
-        return taken[-1]
+        return weighted_exits[-1]
 
     def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if not any(self.weights.values()):
-            yield Diagnostic(f"{path}.weights", "no-weight", "at least one weight is above 0")
+            yield Diagnostic(f"{path}.weights", "no-weight", "at least one weight must be above 0")

@@ -1,4 +1,4 @@
-"""subflow: go through another flow, in the version that was pinned when this one was promoted."""
+"""subflow: call another flow, in the version pinned when this one was promoted."""
 
 from typing import Annotated, ClassVar
 
@@ -10,10 +10,10 @@ from vocelio.engine.templating.template import TemplateValue
 
 
 class Subflow(Node, frozen=True, kw_only=True):
-    """The other flow's ends are this node's exits; ``next`` serves those that are left out.
+    """Calls another flow. Its ends are this node's exits; ``next`` is the exit for ends that are not connected.
 
-    ``inputs`` give the other flow's variables their first values; ``outputs`` name, for variables of this flow,
-    the other flow's variables that they are taken from. Version 0 is the newest. It speaks in this flow's voice.
+    ``inputs`` are initial values of the other flow's variables; ``outputs`` map variables of this flow to variables of
+    the other one. Version 0 is the newest. The other flow starts with this flow's voice.
     """
 
     type: ClassVar[str] = "subflow"
@@ -26,11 +26,11 @@ class Subflow(Node, frozen=True, kw_only=True):
 
     @property
     def reference(self) -> str:
-        """The other flow's version, as ``FlowVersion.subflows`` names it."""
+        """The key of the other flow's version in ``FlowVersion.subflows``."""
         return f"{self.flow}@{self.version}" if self.version else self.flow
 
     def possible_exits(self) -> tuple[str, ...]:
-        """Which ends the other flow has is known where its version is."""
+        """Return the connected exits and ``next``; the other flow's ends are only known with its version."""
         return tuple(dict.fromkeys((*self.exits, "next")))
 
     def target_of(self, exit_name: str) -> str | None:

@@ -17,19 +17,19 @@ SIP_URI_PATTERN = re.compile(r"sips?:[^\s@<>\"]{1,100}@[^\s@<>\"]{1,200}")
 
 
 def check_e164(path: str, number: str) -> Iterable[Diagnostic]:
-    """Whether it is a telephone number as the network writes it."""
+    """Check that a number is in E.164 form."""
     if number and not E164_PATTERN.fullmatch(number):
-        figures = re.sub(r"[^0-9]", "", number)
-        national = figures.removeprefix("1")
+        digits = re.sub(r"[^0-9]", "", number)
+        national = digits.removeprefix("1")
         hint = f"write `+1{national}`, if it is North American" if len(national) == 10 else "such as `+13075550100`"
         yield Diagnostic(path, "e164", f"`{number[:40]}` is not a number in E.164 form: + and 7 to 15 digits", hint)
 
 
 class Transfer(Node, frozen=True, kw_only=True):
-    """The call comes back by the exit that says how ringing ended; after an answer it has usually ended.
+    """Leaves by the result of the transfer; after ``answered`` the call has usually ended.
 
-    ``timeout`` is seconds of ringing and ``ring`` how a department's numbers are rung, where they differ from the
-    department's own. Who answers hears ``whisper`` first.
+    ``timeout`` (seconds of ringing) and ``ring`` override the department's settings. The answering party hears
+    ``whisper`` first.
     """
 
     type: ClassVar[str] = "transfer"
@@ -67,7 +67,7 @@ class Transfer(Node, frozen=True, kw_only=True):
             self._finish(context, event.result, event.duration_seconds)
 
     def on_resume(self, context: NodeContext) -> None:
-        """The stream is always lost in a transfer: nobody is rung twice, the caller goes on by ``failed``."""
+        """Leave by ``failed`` without ringing again: the result of the transfer is unknown."""
         self._finish(context, "failed", 0.0)
 
     def _finish(self, context: NodeContext, result: str, seconds: float) -> None:
@@ -75,9 +75,9 @@ class Transfer(Node, frozen=True, kw_only=True):
         context.take_exit(result, say_goodbye=result != "answered")
 
     def diagnostics(self, path: str) -> Iterable[Diagnostic]:
-        named = [name for name in ("department", "number", "sip") if getattr(self, name)]
-        if len(named) != 1:
-            yield Diagnostic(path, "transfer-target", "a transfer names one of department, number and sip")
+        targets = [name for name in ("department", "number", "sip") if getattr(self, name)]
+        if len(targets) != 1:
+            yield Diagnostic(path, "transfer-target", "a transfer needs exactly one of department, number and sip")
         yield from check_e164(f"{path}.number", self.number)
         yield from check_e164(f"{path}.caller_id", self.caller_id)
         if self.sip and not SIP_URI_PATTERN.fullmatch(self.sip):

@@ -1,4 +1,4 @@
-"""voice: speak in another voice from here on."""
+"""voice: change the flow's voice."""
 
 from collections.abc import Iterable
 from typing import Annotated, ClassVar
@@ -13,7 +13,7 @@ from vocelio.engine.voice import Language, Style, Tier, Voice
 
 
 class ChangeVoice(Node, frozen=True, kw_only=True):
-    """What is left out stays as it is. In a called flow the change ends with it."""
+    """Changes the given fields of the voice. A change in a subflow ends with the subflow."""
 
     type: ClassVar[str] = "voice"
 
@@ -29,12 +29,16 @@ class ChangeVoice(Node, frozen=True, kw_only=True):
         return {name: value for name, value in fields.items() if value is not None}
 
     def apply_to(self, voice: Voice) -> Voice:
-        """The voice that another becomes here. It loses fallbacks that do not go with it any more."""
-        made = msgspec.structs.replace(voice, **self._changes())
+        """Return the changed voice, without the fallbacks that no longer fit its tier or language."""
+        changed = msgspec.structs.replace(voice, **self._changes())
         if self.fallbacks is not None:
-            return made
-        left = [one for one in made.fallbacks if one.tier != made.tier and self.language in (None, one.language)]
-        return msgspec.structs.replace(made, fallbacks=tuple(left))
+            return changed
+        fallbacks = [
+            fallback
+            for fallback in changed.fallbacks
+            if fallback.tier != changed.tier and self.language in (None, fallback.language)
+        ]
+        return msgspec.structs.replace(changed, fallbacks=tuple(fallbacks))
 
     def on_enter(self, context: NodeContext) -> None:
         context.state.voice = self.apply_to(context.voice)
@@ -42,7 +46,9 @@ class ChangeVoice(Node, frozen=True, kw_only=True):
 
     def diagnostics(self, path: str) -> Iterable[Diagnostic]:
         if not self._changes():
-            yield Diagnostic(path, "no-change", "a voice node names what it changes", "give a `name`, `speed`, ...")
+            yield Diagnostic(
+                path, "no-change", "a voice node changes at least one field", "give a `name`, `speed`, ..."
+            )
         if self.tier and not self.name:
             message = "each tier has its own voices: a change of `tier` needs a `name`"
             yield Diagnostic(f"{path}.name", "voice-name", message)

@@ -1,4 +1,4 @@
-"""wait: let some time pass in silence."""
+"""wait: pause silently."""
 
 from typing import Annotated, ClassVar
 
@@ -10,7 +10,7 @@ from vocelio.engine.runtime.node_context import NodeContext
 
 
 class Wait(Node, frozen=True, kw_only=True):
-    """Keys pressed meanwhile are kept for the next question."""
+    """Waits for ``seconds``. Keys pressed meanwhile are buffered for the next question."""
 
     type: ClassVar[str] = "wait"
     waits: ClassVar[bool] = True

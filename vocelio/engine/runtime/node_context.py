@@ -1,9 +1,7 @@
-"""What a node does to the call it is part of: the verbs.
+"""NodeContext: the operations that a node can perform on its call, and the transitions that it can request.
 
-A node never touches the outside: each verb changes the state and appends an action. What is under way is
-known by ids, so that whatever comes back late is recognised as stale.
-
-Where a node sends the call: what the session does once the node has had its say.
+A node has no access to the outside world: each operation changes the session state and appends an action. Pending
+operations are identified by ids, so late events are recognized as stale.
 """
 
 from collections.abc import Mapping
@@ -21,14 +19,45 @@ from vocelio.engine.voice import Voice
 
 MemoryT = TypeVar("MemoryT", bound=msgspec.Struct)
 
-MAX_BUFFERED_KEYS = 32  # typed before anything asks; longer than any menu path or account number
+MAX_BUFFERED_KEYS = 32  # type-ahead: longer than any menu path or account number
 _RECORDING_ID_PREFIX = "r"
 
 
-class ActiveGlobalCommand(msgspec.Struct, frozen=True):
-    """What a caller may say or press at any question, and the node of the flow at ``depth`` where it leads.
+class TakeExit(msgspec.Struct, frozen=True):
+    """Leave the node by an exit. If the exit is not connected the call ends, with a goodbye if ``say_goodbye``."""
 
-    ``go`` is "@repeat" to hear the question again.
+    exit_name: str
+    say_goodbye: bool = True
+
+
+class CallSubflow(msgspec.Struct, frozen=True):
+    """Call another flow, ``reference`` in this version's subflows, with input variables."""
+
+    reference: str
+    inputs: dict[str, Any]
+    sensitive_inputs: dict[str, Any]
+
+
+class ReturnFromFlow(msgspec.Struct, frozen=True):
+    """Return from this flow by its end of that name."""
+
+    end_name: str
+
+
+class JumpToNode(msgspec.Struct, frozen=True):
+    """Jump to a node of the flow at ``depth`` (0 is the call's own), leaving the flows above it."""
+
+    depth: int
+    node: str
+
+
+Transition = TakeExit | CallSubflow | ReturnFromFlow | JumpToNode
+
+
+class ActiveGlobalCommand(msgspec.Struct, frozen=True):
+    """A global command of the flow at ``depth``: its phrases, its key, and the node that it leads to.
+
+    ``target`` is "@repeat" to ask the question again.
     """
 
     phrases: tuple[str, ...]
@@ -38,7 +67,10 @@ class ActiveGlobalCommand(msgspec.Struct, frozen=True):
 
 
 class NodeContext(TemplateScope):
-    """The run of a flow, as its nodes see it. ``wishes`` are those of the flow and of the flows around it."""
+    """The call as its nodes see it.
+
+    ``transition`` is what the node requested; ``global_commands`` are those of all active flows.
+    """
 
     def __init__(self, state: SessionState, voice: Voice) -> None:
         super().__init__(state)
@@ -46,54 +78,57 @@ class NodeContext(TemplateScope):
         self.global_commands: Mapping[str, ActiveGlobalCommand] = {}
         self._default_voice = voice
 
-    # What the node remembers and knows
+    # State of the node and of the call
 
     def memory(self, kind: type[MemoryT]) -> MemoryT:
-        """The node's own memory in this visit; made anew with its defaults on first use."""
-        held = self.state.private.node_memory
-        if not isinstance(held, kind):
-            held = kind() if held is None else msgspec.convert(held, kind)
-            self.state.private.node_memory = held
-        return held
+        """Return the node's memory of this visit; created with its defaults on first use."""
+        memory = self.state.private.node_memory
+        if not isinstance(memory, kind):
+            memory = kind() if memory is None else msgspec.convert(memory, kind)
+            self.state.private.node_memory = memory
+        return memory
 
     @property
     def caller_is_speaking(self) -> bool:
-        """True while the caller says something that has not been taken as an answer yet."""
+        """True during an utterance that has not been taken as an answer yet."""
         return self.state.caller_speaking and not self.state.utterance_consumed
 
     @property
     def is_playing_prompt(self) -> bool:
-        """True while a prompt of this node is being played."""
+        """True while a prompt of this node is playing."""
         return any(prompt.owner == "node" for prompt in self.state.prompts.values())
 
     @property
     def voice(self) -> Voice:
-        """The voice in which the flow speaks at present."""
+        """The flow's current voice."""
         return self.state.voice or self._default_voice
 
     def visit_key(self) -> str:
-        """A key that no other visit of any node has, the same whenever this visit is lived through."""
+        """Return a key unique to this visit of the node, and the same in every replay."""
         state = self.state
         return sha256(f"{state.call_info.call_id}/{state.visit_count}/{state.node}".encode()).hexdigest()[:32]
 
-    # What the node does
+    # Operations
 
     def set_variable(self, name: str, value: Any, *, sensitive: bool = False) -> None:
-        """Set one of the flow's variables; a sensitive one is kept apart. What is too large becomes None, noted."""
+        """Set a flow variable; sensitive ones are stored separately.
+
+        A value that is too large is reported and stored as None.
+        """
         state = self.state
         try:
             value = to_json_value(value)
         except ValueError as error:
             self.report_problem(f"the value for `{name}` {error}")
             value = None
-        variables = {key: held for key, held in state.variables.items() if key != name}
-        secrets = {key: held for key, held in state.sensitive_variables.items() if key != name}
-        if len(variables) + len(secrets) >= MAX_VARIABLES:
+        variables = {key: other for key, other in state.variables.items() if key != name}
+        sensitive_variables = {key: other for key, other in state.sensitive_variables.items() if key != name}
+        if len(variables) + len(sensitive_variables) >= MAX_VARIABLES:
             self.report_problem(f"a flow has at most {MAX_VARIABLES} variables")
         else:
-            (secrets if sensitive else variables)[name] = value
+            (sensitive_variables if sensitive else variables)[name] = value
         state.variables = variables
-        self._set_sensitive_variables(secrets)
+        self._set_sensitive_variables(sensitive_variables)
 
     def _set_sensitive_variables(self, variables: dict[str, Any]) -> None:
         state = self.state
@@ -102,25 +137,25 @@ class NodeContext(TemplateScope):
         state.private.variables = levels if any(levels) else []
 
     def set_result(self, **values: Any) -> None:
-        """What later templates read as ``{{ this_node.value }}``."""
+        """Set the node's result, which templates read as ``{{ this_node.value }}``."""
         self.state.results = {**self.state.results, self.state.node: values}
 
     def take_exit(self, exit_name: str, *, say_goodbye: bool = True) -> None:
-        """Leave by that exit. Where it leads nowhere the call ends, after a ``goodbye``."""
+        """Leave the node by an exit. If the exit is not connected the call ends, with a goodbye if ``say_goodbye``."""
         self.transition = TakeExit(exit_name, say_goodbye)
 
     def call_subflow(self, reference: str, inputs: Mapping[str, TemplateValue]) -> None:
-        """Go on in another flow, whose variables begin with these ``inputs``."""
+        """Call another flow with ``inputs`` as initial values of its variables."""
         values = {name: self.render_value(value) for name, value in inputs.items()}
-        private = {name: values.pop(name) for name, value in inputs.items() if self.reads_sensitive(value)}
-        self.transition = CallSubflow(reference, values, private)
+        sensitive = {name: values.pop(name) for name, value in inputs.items() if self.reads_sensitive(value)}
+        self.transition = CallSubflow(reference, values, sensitive)
 
     def return_from_flow(self, end_name: str) -> None:
-        """Leave this flow by its end of that name."""
+        """Return from this flow by its end of that name."""
         self.transition = ReturnFromFlow(end_name)
 
     def follow_command(self, command: ActiveGlobalCommand) -> None:
-        """Go where the caller wished to."""
+        """Jump to the target of a global command."""
         self.transition = JumpToNode(command.depth, command.target)
 
     def speak(
@@ -133,13 +168,12 @@ class NodeContext(TemplateScope):
         owner: Owner = "node",
         sensitive: bool = False,
     ) -> None:
-        """Play a prompt. What is to be said first waits for one that is a text."""
+        """Play a prompt. A pending prefix (``next_prompt_prefix``) waits for the first prompt that is a text."""
         if not audio:
             text, self.state.next_prompt_prefix = self.state.next_prompt_prefix + text, ""
         prompt_id = self._next_id("p")
         self.state.prompts = {**self.state.prompts, prompt_id: Prompt(barge_in, owner=owner)}
-        spoken = actions.Speak(prompt_id, text, voice or self.voice, barge_in, audio, sensitive)
-        self.actions.append(spoken)
+        self.actions.append(actions.Speak(prompt_id, text, voice or self.voice, barge_in, audio, sensitive))
 
     def speak_template(
         self,
@@ -151,7 +185,7 @@ class NodeContext(TemplateScope):
         voice: Voice | None = None,
         sensitive: bool = False,
     ) -> bool:
-        """Play a template's text. False if it came out blank, so that there is nothing to hear."""
+        """Play a template's text. Returns False if the text is blank: then nothing is played."""
         text = prefix + self.render_text(template, extra)
         if not (self.state.next_prompt_prefix + text).strip():
             return False
@@ -159,7 +193,7 @@ class NodeContext(TemplateScope):
         return True
 
     def stop_speaking(self) -> None:
-        """Stop whatever may be interrupted."""
+        """Stop all prompts that allow barge-in."""
         for prompt_id, prompt in self.state.prompts.items():
             if prompt.barge_in:
                 self._stop_prompt(prompt_id, prompt)
@@ -172,78 +206,83 @@ class NodeContext(TemplateScope):
         silence_seconds: float = 0.6,
         sensitive: bool = False,
     ) -> None:
-        """Recognise the next utterance, or the one under way if it has not been answered yet."""
+        """Recognize the current utterance if it has not been taken as an answer yet, otherwise the next one."""
         self.stop_listening()
         self.state.recognition_id = self._next_id("l")
-        fresh = self.state.caller_speaking and self.state.utterance_consumed
-        voice, wanted = self.voice, self.state.recognition_id
-        heard = actions.Listen(
-            wanted, phrases, voice.language, phrases_repeat, silence_seconds, fresh, sensitive, voice.tier
+        self.actions.append(
+            actions.Listen(
+                self.state.recognition_id,
+                phrases,
+                self.voice.language,
+                phrases_repeat,
+                silence_seconds,
+                ignore_current_utterance=self.state.caller_speaking and self.state.utterance_consumed,
+                sensitive=sensitive,
+                tier=self.voice.tier,
+            )
         )
-        self.actions.append(heard)
 
     def stop_listening(self) -> None:
-        """Nothing more is wanted of the recogniser."""
+        """Stop the recognition."""
         if self.state.recognition_id:
             self.actions.append(actions.StopListening(self.state.recognition_id))
             self.state.recognition_id = ""
 
     def consume_utterance(self) -> None:
-        """What the caller is saying has been taken: its tail neither interrupts nor answers anything."""
+        """Mark the current utterance as answered: the rest of it is ignored."""
         self.state.utterance_consumed = self.state.caller_speaking
 
     def start_timer(self, name: str, seconds: float, owner: Owner = "node") -> None:
-        """Start (again) the timer of that name."""
+        """Start or restart the timer of that name."""
         self.cancel_timer(name)
         timer_id = self._next_id("t")
         self.state.timers = {**self.state.timers, timer_id: Timer(name, owner)}
         self.actions.append(actions.StartTimer(timer_id, seconds))
 
     def cancel_timer(self, name: str) -> None:
-        """Forget the timer of that name, if it runs."""
+        """Cancel the timer of that name, if it is running."""
         for timer_id in [key for key, timer in self.state.timers.items() if timer.name == name]:
             self.state.timers = {key: timer for key, timer in self.state.timers.items() if key != timer_id}
             self.actions.append(actions.CancelTimer(timer_id))
 
     def consume_keys(self, count: int | None = None) -> str:
-        """The keys pressed since they were last taken, oldest first; at most ``count`` of them."""
-        held = self.state.private.buffered_keys
-        keys, rest = (held, "") if count is None else (held[:count], held[count:])
-        self.state.private.buffered_keys = rest
+        """Remove up to ``count`` keys (default: all) from the buffer, oldest first, and return them."""
+        keys = self.state.private.buffered_keys[:count]
+        self.state.private.buffered_keys = self.state.private.buffered_keys[len(keys) :]
         return keys
 
     def buffer_key(self, key: str) -> None:
-        """Remember a key until a node asks. Past the bound the newest is dropped."""
+        """Buffer a key until a node consumes it. When the buffer is full, the new key is dropped."""
         self.state.private.buffered_keys = (self.state.private.buffered_keys + key)[:MAX_BUFFERED_KEYS]
 
     def set_echo(self, enabled: bool) -> None:
-        """Send the caller's audio back, or stop it."""
+        """Start or stop sending the caller's audio back."""
         if enabled != self.state.echoing:
             self.state.echoing = enabled
             self.actions.append(actions.Echo(enabled))
 
     def start_transfer(self, **parameters: Any) -> None:
-        """Connect the caller to somebody."""
+        """Start a transfer; ``parameters`` are the action's fields."""
         self.state.pending_id = self._next_id("x")
         self.actions.append(actions.Transfer(self.state.pending_id, **parameters))
 
     def enqueue_caller(self, **parameters: Any) -> None:
-        """Let the caller wait for a department."""
+        """Put the caller into a queue; ``parameters`` are the action's fields."""
         self.state.pending_id = self._next_id("q")
         self.actions.append(actions.Queue(self.state.pending_id, **parameters))
 
     def send_request(self, **parameters: Any) -> None:
-        """Send an HTTP request."""
+        """Send an HTTP request; ``parameters`` are the action's fields."""
         self.state.pending_id = self._next_id("h")
         self.actions.append(actions.Request(self.state.pending_id, self.visit_key(), **parameters))
 
     def start_recording(self, **parameters: Any) -> None:
-        """Record the caller."""
+        """Start to record the caller; ``parameters`` are the action's fields."""
         self.state.pending_id = self._next_id(_RECORDING_ID_PREFIX)
         self.actions.append(actions.Record(self.state.pending_id, **parameters))
 
     def stop_recording(self) -> None:
-        """The recording is complete; its end is still waited for."""
+        """Complete the recording; RecordingEnded is still expected."""
         if self.state.pending_id.startswith(_RECORDING_ID_PREFIX):
             self.actions.append(actions.StopRecording(self.state.pending_id))
 
@@ -255,13 +294,13 @@ class NodeContext(TemplateScope):
         *,
         sensitive: bool = False,
     ) -> None:
-        """End the call, once ``text`` has been heard."""
+        """End the call after ``text`` has been played."""
         self.state.pending_hang_up = actions.HangUp(outcome, disposition)
         if text:
             self.speak(text, barge_in=False, owner="session", sensitive=sensitive)
 
     def cancel_pending(self, owner: Owner | None = None) -> None:
-        """Give up what is under way: prompts, listening, timers, echo; only the node's own if ``owner`` is "node"."""
+        """Cancel all pending operations; of prompts and timers only those of ``owner``, if given."""
         self.stop_listening()
         self.set_echo(False)
         self.stop_recording()
@@ -276,7 +315,7 @@ class NodeContext(TemplateScope):
         self.state.prompts = {k: p for k, p in self.state.prompts.items() if owner not in (None, p.owner)}
 
     def discard_pending(self) -> None:
-        """What was under way is gone with its stream: nothing of it needs to be stopped."""
+        """Forget all pending operations, which ended with their stream: no action stops them."""
         state = self.state
         state.recognition_id = state.pending_id = state.private.buffered_keys = ""
         state.timers, state.prompts = {}, {}
@@ -290,34 +329,3 @@ class NodeContext(TemplateScope):
     def _next_id(self, kind: str) -> str:
         self.state.last_id += 1
         return f"{kind}{self.state.last_id}"
-
-
-class TakeExit(msgspec.Struct, frozen=True):
-    """By an exit. Where it leads nowhere the call ends, after a ``goodbye``."""
-
-    exit_name: str
-    say_goodbye: bool = True
-
-
-class CallSubflow(msgspec.Struct, frozen=True):
-    """Into another flow's version, known to this one as ``reference``; ``private`` inputs hold sensitive values."""
-
-    reference: str
-    inputs: dict[str, Any]
-    sensitive_inputs: dict[str, Any]
-
-
-class ReturnFromFlow(msgspec.Struct, frozen=True):
-    """Out of this flow, by its end of that name."""
-
-    end_name: str
-
-
-class JumpToNode(msgspec.Struct, frozen=True):
-    """To a node of the flow at ``depth`` (0 is the call's own), giving up those within."""
-
-    depth: int
-    node: str
-
-
-Transition = TakeExit | CallSubflow | ReturnFromFlow | JumpToNode

@@ -1,6 +1,6 @@
-"""The session's state: everything that must survive the process, and nothing else. It is the checkpoint.
+"""SessionState: the checkpoint of a flow session. Contains exactly what must survive the process.
 
-What a caller entered in confidence is in ``private`` and nowhere else, so that a store can encrypt that part.
+Sensitive values are only in ``private``, so that a store can encrypt that part.
 """
 
 from typing import Any, Literal
@@ -15,7 +15,7 @@ Owner = Literal["node", "session"]
 
 
 class Prompt(msgspec.Struct, omit_defaults=True):
-    """A prompt under way. ``owner`` is told when it ends; ``stopping`` says that it has been asked to."""
+    """A playing prompt. ``owner`` gets its end event; ``stopping``: StopSpeaking has been sent."""
 
     barge_in: bool = True
     stopping: bool = False
@@ -23,16 +23,16 @@ class Prompt(msgspec.Struct, omit_defaults=True):
 
 
 class Timer(msgspec.Struct, omit_defaults=True):
-    """A timer under way: what it is for."""
+    """A running timer."""
 
     name: str
     owner: Owner = "node"
 
 
 class Frame(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """A flow that waits for the one it called: where it is, and what it will go on with.
+    """A flow that waits for a subflow: its current node and what it continues with.
 
-    ``reference`` is the called flow, by the name that the waiting flow has for it.
+    ``reference`` is the called flow's name in the waiting flow's version.
     """
 
     reference: str
@@ -43,8 +43,9 @@ class Frame(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 class PrivateState(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """What may hold sensitive values: the node's memory, keys not taken yet, and the sensitive variables of the
-    call's own flow and of each flow within, outermost first.
+    """State that may contain sensitive values.
+
+    ``variables`` are the sensitive variables of each active flow, outermost first.
     """
 
     node_memory: Any = None
@@ -55,10 +56,10 @@ class PrivateState(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
 class SessionState(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """One call in one flow, between two events.
 
-    ``speech`` says that the caller is speaking; ``answered`` that what is being said has been taken as an answer
-    already, so that its tail means nothing. ``stack`` holds the flows that wait, the call's own first; ``node``,
-    ``variables``, ``results`` and ``voice`` are those of the flow within. ``noted`` are the problems of this visit
-    that monitors know of.
+    ``stack`` has the waiting flows, the call's own first; ``node``, ``variables``, ``results`` and ``voice`` belong to
+    the innermost flow. ``reported_problems`` are those already reported during this visit. ``pending_id`` is the
+    pending transfer, request, recording or queue. ``utterance_consumed``: the current utterance has been taken as an
+    answer, and the rest of it is ignored.
     """
 
     version_id: str
@@ -88,6 +89,6 @@ class SessionState(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=Tru
 
     @property
     def sensitive_variables(self) -> dict[str, Any]:
-        """The sensitive variables of the flow within."""
+        """The sensitive variables of the innermost flow."""
         depth = len(self.stack)
         return self.private.variables[depth] if len(self.private.variables) > depth else {}

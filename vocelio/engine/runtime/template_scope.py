@@ -1,7 +1,7 @@
-"""What a node can know: the names that templates read, what they give, and what monitors are told of it.
+"""TemplateScope: the names that templates can read, rendering, and reporting of rendering problems.
 
-Some values were entered in confidence. A node may read them, since the caller heard, the whisper and the
-request that looks the account up all need them; whatever is made of one is sensitive itself.
+Sensitive variables can be read, since prompts, whispers and requests need them; everything rendered from one is
+sensitive itself.
 """
 
 import re
@@ -15,15 +15,15 @@ from vocelio.engine.runtime.state import SessionState
 from vocelio.engine.templating.template import Condition, RenderError, Template, TemplateValue
 
 RESERVED_NAMES = ("call", "caller", "tenant", "number", "now", "today", "secret")
-MAX_REPORTED_PROBLEMS = 20  # problems told in one visit: enough to see what is wrong
+MAX_REPORTED_PROBLEMS = 20  # problems reported per visit: enough to find the cause
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SecretPlaceholders(Mapping[str, str]):
-    """``{{ secret.name }}`` in a header: left as it is, for the shell to fill in.
+    """Keeps ``{{ secret.name }}`` in rendered headers for the host, which resolves secrets.
 
-    While the header is rendered each secret is a ``mark`` that nobody can guess, so that a caller who manages to
-    say ``{{ secret.name }}`` gets none.
+    During rendering each secret is a placeholder with an unguessable ``token``, so a value that contains
+    ``{{ secret.name }}`` does not become a secret.
     """
 
     def __init__(self, token: str) -> None:
@@ -39,13 +39,13 @@ class SecretPlaceholders(Mapping[str, str]):
         return 0
 
     def restore_placeholders(self, rendered: str) -> str:
-        """The header's value with the marks as ``{{ secret.name }}`` again, on one line, and no other braces."""
-        plain = re.sub(r"[\x00-\x1f\x7f]", " ", rendered).replace("{{", "{ {").replace("}}", "} }")
-        return re.sub(f"<{self._token}\\.([A-Za-z0-9_]+)>", r"{{ secret.\1 }}", plain)
+        """Replace placeholders by ``{{ secret.name }}``; break up all other braces and remove line breaks."""
+        escaped = re.sub(r"[\x00-\x1f\x7f]", " ", rendered).replace("{{", "{ {").replace("}}", "} }")
+        return re.sub(f"<{self._token}\\.([A-Za-z0-9_]+)>", r"{{ secret.\1 }}", escaped)
 
 
 class TemplateScope:
-    """The state, as templates see it."""
+    """The session state as templates see it."""
 
     def __init__(self, state: SessionState) -> None:
         self.state = state
@@ -53,36 +53,36 @@ class TemplateScope:
 
     @property
     def now(self) -> datetime:
-        """The instant of the event being handled, in the tenant's time zone."""
-        facts = self.state.call_info
-        instant = EPOCH + timedelta(microseconds=facts.started_at + round(self.state.at * 1e6))
-        return instant.astimezone(get_time_zone(facts.tenant.time_zone) or UTC)
+        """The time of the current event, in the tenant's time zone."""
+        call_info = self.state.call_info
+        instant = EPOCH + timedelta(microseconds=call_info.started_at + round(self.state.at * 1e6))
+        return instant.astimezone(get_time_zone(call_info.tenant.time_zone) or UTC)
 
     def template_variables(self, extra: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The names that templates and conditions can read."""
-        state, facts, now = self.state, self.state.call_info, self.now
+        """Return the variables of templates and conditions."""
+        state, call_info, now = self.state, self.state.call_info, self.now
         return {
             **state.results,
             **state.variables,
             **state.sensitive_variables,
-            "call": {"id": facts.call_id, "seconds": round(state.at)},
-            "caller": {"number": facts.caller},
-            "tenant": {"id": facts.tenant.id, "name": facts.tenant.name, **facts.tenant.variables},
-            "number": facts.number,
+            "call": {"id": call_info.call_id, "seconds": round(state.at)},
+            "caller": {"number": call_info.caller},
+            "tenant": {"id": call_info.tenant.id, "name": call_info.tenant.name, **call_info.tenant.variables},
+            "number": call_info.number,
             "now": now,
             "today": now.date(),
             **(extra or {}),
         }
 
     def reads_sensitive(self, *templates: Template | TemplateValue | Condition | None) -> bool:
-        """Whether anything that the templates read was entered in confidence."""
-        secrets = self.state.sensitive_variables
-        if not secrets:
+        """Return True if a template reads a sensitive variable."""
+        sensitive_names = self.state.sensitive_variables
+        if not sensitive_names:
             return False
-        return any(path[0] in secrets for template in templates if template for path in template.variable_paths)
+        return any(path[0] in sensitive_names for template in templates if template for path in template.variable_paths)
 
     def render_text(self, template: Template, extra: Mapping[str, Any] | None = None) -> str:
-        """The rendered text; empty, and noted, when its values do not allow it."""
+        """Render a text. On error the problem is reported and the text is empty."""
         if template.is_static:
             return template.source
         missing: list[str] = []
@@ -95,7 +95,7 @@ class TemplateScope:
             self._report_missing_names(missing)
 
     def render_value(self, template: Template | TemplateValue) -> Any:
-        """The rendered value, of its own type; None, and noted, when it cannot be had."""
+        """Render a value of its own type. On error the problem is reported and the value is None."""
         missing: list[str] = []
         try:
             return template.render_value(self.template_variables(), missing)
@@ -106,7 +106,7 @@ class TemplateScope:
             self._report_missing_names(missing)
 
     def evaluate(self, condition: Condition) -> bool:
-        """Whether the condition is true; false, and noted, when it cannot be told."""
+        """Evaluate a condition. On error the problem is reported and the result is False."""
         try:
             return condition.evaluate(self.template_variables())
         except RenderError as error:
@@ -114,20 +114,20 @@ class TemplateScope:
             return False
 
     def emit(self, event_type: str, **data: Any) -> None:
-        """Something for monitors and the timeline."""
+        """Publish an event to monitors and to the call's timeline."""
         self.actions.append(actions.EmitEvent(event_type, data))
 
     def report_problem(self, text: str) -> None:
-        """Something that the flow's author should mend; told once in a visit."""
-        noted = self.state.reported_problems
-        if text not in noted and len(noted) < MAX_REPORTED_PROBLEMS:
-            self.state.reported_problems = [*noted, text]
+        """Report a problem that the flow's author should fix; each problem once per visit."""
+        reported = self.state.reported_problems
+        if text not in reported and len(reported) < MAX_REPORTED_PROBLEMS:
+            self.state.reported_problems = [*reported, text]
             self.emit("flow.problem", node=self.state.node, error=text)
 
     def _report_render_error(self, template: Template | TemplateValue | Condition, error: RenderError) -> None:
-        """What went wrong may quote a value."""
+        """Report a render error; without its message, which may quote a value, if the template reads sensitive ones."""
         self.report_problem(
-            "a text that reads sensitive values failed" if self.reads_sensitive(template) else str(error)
+            "a template that reads sensitive values failed" if self.reads_sensitive(template) else str(error)
         )
 
     def _report_missing_names(self, missing_names: list[str]) -> None:

@@ -226,7 +226,7 @@ def test_request_keeps_what_it_was_told_to() -> None:
         "name": "Acme",
         "none": None,
     }
-    assert phone.flow_problems == ["the answer has no `a.b`"]
+    assert phone.flow_problems == ["the response has no `a.b`"]
 
 
 def test_a_reply_that_never_comes_is_a_timeout() -> None:
@@ -530,7 +530,7 @@ def test_what_is_heard_anywhere_outside_is_heard_inside() -> None:
 def test_a_flow_that_is_not_there_is_passed_by() -> None:
     phone = SessionDriver({"it": {"type": "subflow", "flow": "lost", "exits": {"next": "rest"}}, "rest": REST})
     assert exit_taken(phone) == "next"
-    assert phone.flow_problems == ["the flow `lost` was not there when this version was made"]
+    assert phone.flow_problems == ["the flow `lost` did not exist when this version was made"]
 
 
 def test_an_operator_can_jump_out_of_a_subflow() -> None:

@@ -12,8 +12,7 @@ from vocelio.engine.call_info import CallInfo, TenantInfo
 from vocelio.engine.call_log import exchange, log
 from vocelio.engine.session import FlowSession
 from vocelio.engine.voice import Tier
-from vocelio.gateway.calls.billing import BillingMeter
-from vocelio.gateway.calls.provider_usage import ProviderUsage
+from vocelio.gateway.calls.billing import BillingMeter, ProviderUsage
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.store.calls.interface import ProviderUsageTotals, StoredCall
 

@@ -10,13 +10,13 @@ from typing import Protocol, assert_never
 from vocelio.codecs.vad import SpeechStarted
 from vocelio.engine import actions, events
 from vocelio.engine.voice import Tier
+from vocelio.gateway.calls.billing import update_metrics
 from vocelio.gateway.calls.call_record import CallRecord
 from vocelio.gateway.calls.interfaces import CallServices, Transport
+from vocelio.gateway.calls.media.call_recording import RecordingFactory
 from vocelio.gateway.calls.media.prompt_player import PromptPlayer
 from vocelio.gateway.calls.media.recorder import CallRecorder
-from vocelio.gateway.calls.media.recording_handle import RecordingFactory
 from vocelio.gateway.calls.media.turn_latency import TurnLatency
-from vocelio.gateway.calls.provider_usage import update_metrics
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.playout import PlayoutEvent, PromptFinished, PromptInterrupted, PromptStarted, SendCommand
 from vocelio.gateway.media.speech_input import SpeechInput, VadEvent

@@ -2,6 +2,8 @@
 
 What the caller says in confidence is silence in it, from the question on until that has been answered and the caller
 has fallen silent; so is a prompt that says it again.
+
+A recording of a call as those who watch the call are told of it: it starts, it may lose a part, it ends.
 """
 
 import asyncio
@@ -13,7 +15,10 @@ from vocelio.codecs.vad import SpeechStarted
 from vocelio.gateway.media.playout import SendAudio, SendClear, SendCommand
 from vocelio.gateway.media.speech_input import VadEvent
 from vocelio.gateway.media.stereo_mixer import StereoMixer
+from vocelio.gateway.recordings.service import RecordingService
 from vocelio.gateway.recordings.stored_audio import CHUNK_SAMPLES
+from vocelio.gateway.recordings.writer import RecordingWriter
+from vocelio.gateway.store.recordings import RecordingKind
 
 MASK_LINGER_SECONDS = 0.5
 """Seconds after an answer in confidence that are hidden, too: of a key the sound may come behind the message."""
@@ -114,3 +119,43 @@ class CallRecording:
         if self._sink is None:
             self._sink = self._factory.start("call")
         self._sink.write(audio)
+
+
+class PublishEvent(Protocol):
+    """How a call tells those who watch."""
+
+    def __call__(self, event_type: str, **data: object) -> None:
+        """An event of the call."""
+
+
+class RecordingFactory:
+    """Makes the recordings of one call."""
+
+    def __init__(self, recordings: RecordingService, tenant: str, call: str, publish: PublishEvent) -> None:
+        self._recordings, self._tenant, self._call, self._publish = recordings, tenant, call, publish
+
+    def start(self, kind: RecordingKind) -> "RecordingHandle":
+        """A recording begins."""
+        tape = self._recordings.start_recording(
+            self._tenant, self._call, kind, lambda problem: self._on_failed(tape, problem)
+        )
+        self._publish("recording.started", recording=tape.recording.id, what=kind)
+        return RecordingHandle(tape, self._recordings.audio_url(tape.recording.id), self._publish)
+
+    def _on_failed(self, writer: RecordingWriter, error: str) -> None:
+        self._publish("recording.failed", recording=writer.recording.id, what=writer.recording.kind, problem=error)
+
+
+class RecordingHandle:
+    """One of them, under way; ``url`` is where it can be heard."""
+
+    def __init__(self, writer: RecordingWriter, url: str, publish: PublishEvent) -> None:
+        self.url = url
+        self.write = writer.add
+        self._writer, self._publish = writer, publish
+
+    def close(self) -> None:
+        """There is no more of it."""
+        self._writer.close()
+        kept = self._writer.recording
+        self._publish("recording.ended", recording=kept.id, what=kept.kind, seconds=self._writer.duration_seconds)

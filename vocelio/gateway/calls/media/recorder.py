@@ -1,6 +1,11 @@
 """All that is recorded of one stream: the whole call, if the tenant wants that, and messages, as the flow wants them.
 
 The call tells what it hears and sends. Nothing here waits; while nothing is recorded (``on`` is false) nothing is done.
+
+The recording of a message that the caller leaves.
+
+Nothing is kept of one that is shorter than what the flow takes for a message: nobody wants to listen to the click of
+somebody hanging up.
 """
 
 import asyncio
@@ -11,13 +16,13 @@ from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.codecs.telephony import BEEP
 from vocelio.codecs.vad import SpeechStarted
 from vocelio.engine.actions import Record
+from vocelio.engine.nodes.record import MIN_MESSAGE_SECONDS
 from vocelio.gateway.calls.control.listen_in import AudioSink
-from vocelio.gateway.calls.media.call_recording import CallRecording
+from vocelio.gateway.calls.media.call_recording import CallRecording, RecordingFactory, RecordingHandle
 from vocelio.gateway.calls.media.prompt_player import PromptPlayer
-from vocelio.gateway.calls.media.recording_handle import RecordingFactory
-from vocelio.gateway.calls.media.voicemail_recording import VoicemailRecording
 from vocelio.gateway.media.playout import PlayoutEvent, PromptStarted, SendAudio, SendClear, SendCommand
 from vocelio.gateway.media.speech_input import SpeechInput, VadEvent
+from vocelio.gateway.media.voicemail import VoicemailTrimmer
 
 _BEEP_SUFFIX = ".beep"
 MAX_UNPLAYED_MESSAGES = 32  # messages: two seconds, as playout sends ahead, in the shortest that it sends
@@ -175,3 +180,43 @@ class _LiveSink:
 def _beep_prompt(action: Record) -> str:
     """The name by which the beep is played."""
     return f"{action.id}{_BEEP_SUFFIX}"
+
+
+class VoicemailRecording:
+    """One message, from where the caller may speak. ``speaking``: the caller does so already."""
+
+    def __init__(self, factory: RecordingFactory, action: Record, *, speaking: bool) -> None:
+        self._factory = factory
+        self._trimmer = VoicemailTrimmer(action.silence, action.max_seconds, speaking=speaking)
+        self._recording: RecordingHandle | None = None
+        self._buffer = bytearray()  # what may yet be too short
+        self._sample_count = 0
+
+    def on_audio(self, audio: bytes) -> bool:
+        """The caller's next sound; whether the message is over."""
+        if kept := self._trimmer.on_audio(audio):
+            self._write(kept)
+        return self._trimmer.is_over
+
+    def on_vad(self, event: VadEvent) -> None:
+        """The caller begins to speak, or has fallen silent."""
+        if isinstance(event, SpeechStarted):
+            self._trimmer.on_voice()
+        else:
+            self._trimmer.on_silence(event.detected_at - event.ended_at)
+
+    def finish(self) -> tuple[float, str]:
+        """The message is over: its seconds, and where it can be heard (nowhere, if nothing was kept)."""
+        if self._recording:
+            self._recording.close()
+        return self._sample_count / SAMPLE_RATE, self._recording.url if self._recording else ""
+
+    def _write(self, audio: bytes) -> None:
+        self._sample_count += len(audio)
+        if self._recording:
+            self._recording.write(audio)
+            return
+        self._buffer += audio
+        if self._sample_count >= MIN_MESSAGE_SECONDS * SAMPLE_RATE:
+            self._recording = self._factory.start("voicemail")
+            self._recording.write(bytes(self._buffer))

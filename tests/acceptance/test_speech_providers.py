@@ -135,8 +135,8 @@ async def test_what_was_said_was_heard_at_its_price(tier, offline_speech):
     (kept,) = running.call_store.calls.values()
     tally = kept.provider_usage[tier]
     assert (tally.syntheses, tally.characters) == (3, 17 + 15 + 35)
-    assert (tally.sounded, tally.recognitions, tally.failures) == (3, 1, 0)
-    assert 500 < tally.recognised_ms < 4000
+    assert (tally.first_byte_count, tally.recognitions, tally.failures) == (3, 1, 0)
+    assert 500 < tally.recognized_ms < 4000
 
 
 @pytest.mark.parametrize("service", ["recognition", "synthesis"])

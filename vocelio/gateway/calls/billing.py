@@ -93,7 +93,7 @@ class BillingMeter:
     @property
     def total_micro_usd(self) -> int:
         """What it costs: the sum of its segments, each rounded on its own."""
-        return sum(segment.micro_usd for segment in self.segments)
+        return sum(segment.cost_micro_usd for segment in self.segments)
 
 
 class ProviderUsage:
@@ -116,15 +116,15 @@ class ProviderUsage:
                 tally.syntheses += 1
                 tally.characters += characters
                 if seconds is not None:
-                    tally.sounded += 1
-                    tally.first_byte_ms += round(seconds * 1000)
+                    tally.first_byte_count += 1
+                    tally.first_byte_total_ms += round(seconds * 1000)
                     tally.first_byte_max_ms = max(tally.first_byte_max_ms, round(seconds * 1000))
             case RecognitionUsage(audio_seconds=seconds, latency_seconds=after):
                 tally.recognitions += 1
-                tally.recognised_ms += round(seconds * 1000)
+                tally.recognized_ms += round(seconds * 1000)
                 if after is not None:
-                    tally.understood += 1
-                    tally.text_ms += round(after * 1000)
+                    tally.transcripts += 1
+                    tally.transcript_latency_total_ms += round(after * 1000)
             case ProviderFailure():
                 tally.failures += 1
             case _:

@@ -444,8 +444,8 @@ def _end_data(call: CallRecord | StoredCall, segments: Sequence[Segment]) -> dic
 def _totals(segments: Sequence[Segment]) -> dict[str, Any]:
     """Seconds, and what they cost."""
     return {
-        "seconds": sum(segment.billed for segment in segments) / 1e6,
-        "micro_usd": sum(segment.micro_usd for segment in segments),
+        "seconds": sum(segment.billed_microseconds for segment in segments) / 1e6,
+        "micro_usd": sum(segment.cost_micro_usd for segment in segments),
     }
 
 

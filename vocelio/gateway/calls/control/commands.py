@@ -69,7 +69,7 @@ class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     call: str
     command: Command
     value: str
-    seriously: bool
+    execute: bool
     generation: int | None = None
 
 
@@ -77,7 +77,7 @@ class CommandReply(msgspec.Struct, frozen=True, kw_only=True, tag="reply"):
     """The answer to the question with that id."""
 
     id: str
-    reaction: CommandResult
+    result: CommandResult
 
 
 class CensusRequest(msgspec.Struct, frozen=True, kw_only=True, tag="roll"):
@@ -92,7 +92,7 @@ class CensusReply(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
 
     id: str
     process: str
-    calls: int
+    live_calls: int
 
 
 _decoder = msgspec.json.Decoder(CommandRequest | CommandReply | CensusRequest | CensusReply)
@@ -152,7 +152,7 @@ class CommandRouter:
             call=call,
             command=command,
             value=value,
-            seriously=execute,
+            execute=execute,
             generation=generation,
         )
         reaction = self._handle_request(question)
@@ -195,7 +195,7 @@ class CommandRouter:
 
     def _on_census_reply(self, reply: CensusReply) -> None:
         if census := self._censuses.get(reply.id):
-            census.counts[reply.process] = reply.calls
+            census.counts[reply.process] = reply.live_calls
             census.missing.discard(reply.process)
             if not census.missing:
                 self._finish_census(reply.id)
@@ -207,7 +207,7 @@ class CommandRouter:
         live = self._live_calls.get(request.call)
         if live is None or live.tenant != request.tenant or request.generation not in (None, live.generation):
             return NOT_HERE
-        return (live.execute_command if request.seriously else live.check_command)(request.command, request.value)
+        return (live.execute_command if request.execute else live.check_command)(request.command, request.value)
 
     def _on_message(self, message: bytes) -> None:
         heard = decode_message(_decoder, message)
@@ -217,14 +217,14 @@ class CommandRouter:
             case CommandReply():
                 waiting = self._pending.get(heard.id)
                 if waiting and not waiting.done():
-                    waiting.set_result(heard.reaction)
+                    waiting.set_result(heard.result)
             case CommandRequest():
                 if (reaction := self._handle_request(heard)) is not NOT_HERE:
-                    self._pubsub.publish(COMMANDS_CHANNEL, CommandReply(id=heard.id, reaction=reaction))
+                    self._pubsub.publish(COMMANDS_CHANNEL, CommandReply(id=heard.id, result=reaction))
             case CensusRequest():
                 calls = self._count_calls(heard.tenant)
                 self._pubsub.publish(
-                    COMMANDS_CHANNEL, CensusReply(id=heard.id, process=self._pubsub.process, calls=calls)
+                    COMMANDS_CHANNEL, CensusReply(id=heard.id, process=self._pubsub.process, live_calls=calls)
                 )
             case CensusReply():
                 self._on_census_reply(heard)

@@ -147,8 +147,8 @@ async def get_call_detail(database: Database, tenant: str, call: str, query_para
     happened = pagination.make_page(rows, query_params.limit, _event_from_row, lambda row: (row.generation, row.seq))
     call_facts = _summary_fields(row)
     if segments:  # a live call's may have been saved again since: what is shown must add up
-        billed = sum(segment.billed for segment in segments)
-        call_facts |= {"billed": billed, "seconds": billed / 1e6, "micro_usd": sum(part.micro_usd for part in segments)}
+        billed = sum(segment.billed_microseconds for segment in segments)
+        call_facts |= {"billed": billed, "seconds": billed / 1e6, "micro_usd": sum(part.cost_micro_usd for part in segments)}
     speech = msgspec.json.decode(row.speech or "{}", type=dict[Tier, ProviderUsageTotals])
     return CallDetail(**call_facts, segments=segments, speech=speech, events=happened.items, next=happened.next)
 

@@ -22,9 +22,9 @@ class Segment(msgspec.Struct, frozen=True):
     """Part of a call at one voice tier: ``billed`` microseconds at ``rate`` micro-USD a minute."""
 
     tier: Tier
-    billed: int
-    rate: int
-    micro_usd: int
+    billed_microseconds: int
+    micro_usd_per_minute: int
+    cost_micro_usd: int
 
 
 class ProviderUsageTotals(msgspec.Struct):
@@ -37,13 +37,13 @@ class ProviderUsageTotals(msgspec.Struct):
 
     syntheses: int = 0
     characters: int = 0
-    sounded: int = 0
-    first_byte_ms: int = 0
+    first_byte_count: int = 0
+    first_byte_total_ms: int = 0
     first_byte_max_ms: int = 0
     recognitions: int = 0
-    recognised_ms: int = 0
-    understood: int = 0
-    text_ms: int = 0
+    recognized_ms: int = 0
+    transcripts: int = 0
+    transcript_latency_total_ms: int = 0
     failures: int = 0
 
 
@@ -97,12 +97,12 @@ class StoredCall(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def billed_microseconds(self) -> int:
         """Microseconds."""
-        return sum(segment.billed for segment in self.segments)
+        return sum(segment.billed_microseconds for segment in self.segments)
 
     @property
     def cost_micro_usd(self) -> int:
         """What it costs the client so far."""
-        return sum(segment.micro_usd for segment in self.segments)
+        return sum(segment.cost_micro_usd for segment in self.segments)
 
 
 class CallStore(Protocol):

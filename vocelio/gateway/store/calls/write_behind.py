@@ -340,9 +340,9 @@ def _usage_rows(call: StoredCall) -> list[RowValues]:
             "flow_id": call.flow,
             "tier": segment.tier,
             "at": call.started_at,
-            "billed": segment.billed,
-            "rate": segment.rate,
-            "micro_usd": segment.micro_usd,
+            "billed": segment.billed_microseconds,
+            "rate": segment.micro_usd_per_minute,
+            "micro_usd": segment.cost_micro_usd,
         }
         for index, segment in enumerate(call.segments)
     ]

@@ -482,4 +482,4 @@ async def test_what_was_spoken_and_heard_of_a_caller_who_left_is_kept():
     await peer.disconnect()
     tally = world.stored_call.provider_usage["local"]
     assert tally.characters > 0
-    assert (tally.recognitions, tally.recognised_ms > 100) == (1, True)
+    assert (tally.recognitions, tally.recognized_ms > 100) == (1, True)

@@ -173,7 +173,7 @@ async def test_the_end_is_kept_with_its_bill_and_its_log():
     assert (kept.outcome, kept.version, kept.resume_state) == ("completed", 7, None)
     assert world.call_store.logs[CALL].count(b"\n") > 2
     (segment,) = kept.segments
-    assert segment.micro_usd == pytest.approx(segment.billed / 1_000, abs=1)
+    assert segment.cost_micro_usd == pytest.approx(segment.billed_microseconds / 1_000, abs=1)
     (ended,) = world.data_of("call.ended")
     assert ended["micro_usd"] == kept.cost_micro_usd > 0
     assert [event.type for event in world.call_store.events] == [event.type for event in world.events]

@@ -63,10 +63,10 @@ async def test_one_call_too_many_hears_a_message_and_is_kept():
         assert (report.say_texts, report.ending, report.errors) == (("Everybody is talking.",), "hangup", ())
         assert report.streams == ()
         (refused,) = running.bus.data_of("call.refused")
-        assert refused == {"caller": CALLER, "number": NUMBER, "flow": "flow", "outcome": "full"}
-        assert running.call_store.calls[report.call_sid].outcome == "full"
+        assert refused == {"caller": CALLER, "number": NUMBER, "flow": "flow", "outcome": "capacity"}
+        assert running.call_store.calls[report.call_sid].outcome == "capacity"
         text = running.calls.services.metrics.render("a1", 1, (), {}).decode()
-        assert 'vocelio_calls_refused_total{outcome="full",process="a1"} 1.0' in text
+        assert 'vocelio_calls_refused_total{outcome="capacity",process="a1"} 1.0' in text
         assert 'vocelio_calls_begun_total{process="a1"} 1.0' in text
         assert len(running.calls.live_calls) == 1
         await first.hang_up()
@@ -84,7 +84,7 @@ async def test_calls_are_forwarded_where_a_transfer_would_be():
         first = await running_call(running)
         report = await running.call()
         assert [dialed.target for dialed in report.dial_results] == ["+13105550199"]
-        assert running.bus.data_of("call.refused")[0]["outcome"] == "full"
+        assert running.bus.data_of("call.refused")[0]["outcome"] == "capacity"
         assert running.bus.data_of("transfer.started") == [{"department": "", "number": "+13105550199"}]
         await first.hang_up()
 
@@ -129,7 +129,7 @@ async def test_who_hangs_up_in_the_queue_was_refused():
         async with asyncio.timeout(5):
             while not running.bus.data_of("call.refused"):  # noqa: ASYNC110 (the notice comes after the call)
                 await asyncio.sleep(0.02)
-        assert running.call_store.calls[report.call_sid].outcome == "full"
+        assert running.call_store.calls[report.call_sid].outcome == "capacity"
 
 
 @pytest.mark.parametrize("stay", [QueueScript("queue-full"), QueueScript("error", wait_seconds=0.1)])

@@ -72,7 +72,7 @@ async def test_one_call_too_many():
         first = await running.simulator.start_call(NUMBER, CALLER)
         report = await running.call()
         assert report.say_texts == ("All lines are busy.",)
-        assert running.bus.data_of("call.refused")[0]["outcome"] == "busy"
+        assert running.bus.data_of("call.refused")[0]["outcome"] == "tenant_limit"
         await running.simulator.stream(first, b"\xff" * 160, 3.0)
         assert running.bus.data_of("call.ended")[0]["outcome"] in ("completed", "abandoned")
         again = await running.call()

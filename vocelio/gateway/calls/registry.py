@@ -311,16 +311,16 @@ class CallRegistry:
         live = self.live_calls.get(call)
         if live and live.account == account:
             live.on_hangup()
-        await self._record_status(_StatusUpdate(account, call, "hung_up", None), HANGUP_EXPIRY_SECONDS)
+        await self._record_status(_StatusUpdate(account, call, "completed", None), HANGUP_EXPIRY_SECONDS)
 
     async def on_stream_error(self, account: str, call: str, generation: int) -> None:
         """Twilio says that the stream of that generation broke off."""
-        await self._record_status(_StatusUpdate(account, call, "broken", generation), RECONNECT_TIMEOUT_SECONDS)
+        await self._record_status(_StatusUpdate(account, call, "disconnected", generation), RECONNECT_TIMEOUT_SECONDS)
 
     async def on_fallback(self, stored: StoredCall) -> None:
         """Twilio was told to go elsewhere with the call: it does not come back."""
         await self._record_status(
-            _StatusUpdate(stored.account_sid, stored.id, "given_up", stored.generation), FALLBACK_EXPIRY_SECONDS
+            _StatusUpdate(stored.account_sid, stored.id, "redirected", stored.generation), FALLBACK_EXPIRY_SECONDS
         )
 
     async def _record_status(self, update: _StatusUpdate, seconds: float) -> bool:
@@ -362,7 +362,7 @@ class CallRegistry:
     async def _close_unresumable(self, stored: StoredCall) -> None:
         """End a call of which nothing can be made any more but an end, with the bill that it has."""
         ended = max(stored.started_at, self.services.wall_clock())
-        outcome = "abandoned" if stored.status_report == "hung_up" or not stored.generation else "failed"
+        outcome = "abandoned" if stored.status_report == "completed" or not stored.generation else "failed"
         finished = await self.services.call_store.close(stored, ended, outcome)
         if finished is not None:
             event = Event(
@@ -454,9 +454,9 @@ def _expiry_outcome(stored: StoredCall) -> str:
     intent = read_resume_state(stored).intent
     if isinstance(intent, HangUp):
         return intent.outcome  # its process died when all that was left was to say so
-    if stored.status_report == "given_up":
+    if stored.status_report == "redirected":
         return "failed"
-    return "abandoned" if stored.status_report == "hung_up" or not stored.generation else "lost"
+    return "abandoned" if stored.status_report == "completed" or not stored.generation else "lost"
 
 
 async def _ignore_unavailable(work: Coroutine[Any, Any, None]) -> None:

@@ -74,7 +74,7 @@ class InMemoryCallStore:
         """See Journal."""
         found = await self.find(call, account_sid)
         if found and not found.ended_at and generation in (None, found.generation):
-            status = status if status == "given_up" else found.status_report or status
+            status = status if status == "redirected" else found.status_report or status
             self.calls[call] = msgspec.structs.replace(found, due_at=min(found.due_at, due_at), status_report=status)
 
     async def find_expired(self, now: int, limit: int) -> Sequence[StoredCall]:

@@ -106,7 +106,7 @@ class IncomingCallWebhooks:
         except DatabaseUnavailable:
             return fallback_or_apology(config, incoming.caller)
         if record is None:
-            turn_away("busy")
+            turn_away("tenant_limit")
             return twiml.say_and_hang_up(tenant.pause)
         return self._responses.connect(tenant.id, record.account, record.call, 0)
 

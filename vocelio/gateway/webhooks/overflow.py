@@ -20,7 +20,7 @@ from vocelio.gateway.webhooks.signed_form import TwilioRequest
 
 LOG = logging.getLogger(__name__)
 
-FULL_OUTCOME = "full"
+FULL_OUTCOME = "capacity"
 QUEUE_POLL_SECONDS = 10  # between two looks whether there is room: what somebody waits too long, and a request for each
 QUEUE_FAILED = ("queue-full", "error", "system-error")
 """Results of ``<Enqueue>`` after which another try is of no use."""

@@ -26,7 +26,7 @@ def test_cost(seconds, rate, micro_usd):
 
 
 def meter_state(meter):
-    return [(segment.tier, segment.billed / SECOND_US, segment.micro_usd) for segment in meter.segments]
+    return [(segment.tier, segment.billed_microseconds / SECOND_US, segment.cost_micro_usd) for segment in meter.segments]
 
 
 def instant_at(seconds):

@@ -20,7 +20,7 @@ from vocelio.gateway.events import PubSub, decode_message
 
 LOG = logging.getLogger(__name__)
 
-COMMANDS_CHANNEL = "vocelio:operators"
+COMMANDS_CHANNEL = "vocelio:commands"
 REPLY_TIMEOUT_SECONDS = 1.0  # a second person would ask again; the answer takes some milliseconds
 MAX_CENSUSES = 100  # tenants whose calls are counted at a time: past it the process knows of its own only
 MAX_PENDING_REQUESTS = 1_000  # questions without an answer yet: past it the process does not ask
@@ -61,7 +61,7 @@ class CommandTarget(Protocol):
         ...
 
 
-class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
+class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, tag="command_request"):
     """``seriously``: do it; else say what would come of it. Of which ``generation``, older releases do not say."""
 
     id: str
@@ -73,21 +73,21 @@ class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, tag="question"):
     generation: int | None = None
 
 
-class CommandReply(msgspec.Struct, frozen=True, kw_only=True, tag="reply"):
+class CommandReply(msgspec.Struct, frozen=True, kw_only=True, tag="command_reply"):
     """The answer to the question with that id."""
 
     id: str
     result: CommandResult
 
 
-class CensusRequest(msgspec.Struct, frozen=True, kw_only=True, tag="roll"):
+class CensusRequest(msgspec.Struct, frozen=True, kw_only=True, tag="census_request"):
     """How many calls of the tenant's, or with none of everybody's, has each process?"""
 
     id: str
     tenant: str
 
 
-class CensusReply(msgspec.Struct, frozen=True, kw_only=True, tag="present"):
+class CensusReply(msgspec.Struct, frozen=True, kw_only=True, tag="census_reply"):
     """The answer of one."""
 
     id: str

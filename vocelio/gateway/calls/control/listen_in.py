@@ -14,7 +14,7 @@ import msgspec
 
 from vocelio.gateway.events import PubSub, decode_message
 
-REQUESTS_CHANNEL = "vocelio:listeners"
+REQUESTS_CHANNEL = "vocelio:listen-requests"
 ANNOUNCE_INTERVAL_SECONDS = 1.0  # between two times that a listener says that it is there
 LEASE_SECONDS = 3.5  # since it was heard last: then it is gone
 

@@ -41,8 +41,8 @@ Outcome = Literal[
     "unassigned",
     "suspended",
     "blocked",
-    "busy",
-    "full",
+    "tenant_limit",
+    "capacity",
     "unavailable",
 ]
 

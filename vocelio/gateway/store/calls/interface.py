@@ -47,7 +47,7 @@ class ProviderUsageTotals(msgspec.Struct):
     failures: int = 0
 
 
-StatusReport = Literal["", "hung_up", "broken", "given_up"]
+StatusReport = Literal["", "completed", "disconnected", "redirected"]
 """What is known of a call's end without its stream: Twilio says that it is over, or that its stream broke off; or
 Twilio was told to go elsewhere with it.
 """

@@ -92,7 +92,7 @@ class CallOwnershipQueries:
         if generation is not None:
             mine.append(calls.c.generation == generation)
         sooner = case((calls.c.due < due_at, calls.c.due), else_=due_at)
-        first = status if status == "given_up" else case((calls.c.told.is_(None), status), else_=calls.c.told)
+        first = status if status == "redirected" else case((calls.c.told.is_(None), status), else_=calls.c.told)
         await connection.execute(update(calls).where(*mine).values(due=sooner, told=first))
 
     async def find_expired(self, connection: AsyncConnection, now: int, limit: int) -> Sequence[StoredCall]:

@@ -202,7 +202,7 @@ calls = Table(
     Column("revision", Integer, nullable=False),  # counts what was saved of the call: a later one replaces
     Column("generation", Integer, nullable=False),  # counts its streams: what an older one saves is refused
     _instant("due", optional=True),  # past it, with no word of the call, it is over
-    Column("told", String(10)),  # what Twilio has told of its end
+    Column("told", String(12)),  # what Twilio has told of its end
     _instant("started"),
     _instant("ended", optional=True),
     Column("outcome", String(20), nullable=False),

@@ -100,34 +100,34 @@ async def test_a_call_whose_next_stream_has_not_begun_yet_is_nowhere():
 async def test_a_question_of_an_older_release_names_no_generation_and_is_answered():
     live = FakeLiveCall(generation=3)
     wire, _ = await start_processes({CALL: live})
-    facts = {"id": "1", "tenant": "harbour", "call": CALL, "command": "hang_up", "value": "", "seriously": True}
-    wire.sent_messages(msgspec.json.encode({"type": "question", **facts}))
+    facts = {"id": "1", "tenant": "harbour", "call": CALL, "command": "hang_up", "value": "", "execute": True}
+    wire.sent_messages(msgspec.json.encode({"type": "command_request", **facts}))
     assert live.told == ["hang_up"]
-    assert sent_counts(wire) == ["reply"]
+    assert sent_counts(wire) == ["command_reply"]
 
 
 @in_virtual_time
 async def test_an_older_release_understands_what_is_asked_and_answered():
-    class Question(msgspec.Struct, tag="question"):
+    class Question(msgspec.Struct, tag="command_request"):
         id: str
         tenant: str
         call: str
         command: str
         value: str
-        seriously: bool
+        execute: bool
 
     class Told(msgspec.Struct):
         verdict: str
         node: str = ""
 
-    class Reply(msgspec.Struct, tag="reply"):
+    class Reply(msgspec.Struct, tag="command_reply"):
         id: str
-        reaction: Told
+        result: Told
 
     wire, (one, _) = await start_processes({}, {CALL: FakeLiveCall()})
     await one.check_command("harbour", CALL, "hang_up", generation=1)
     asked, answered = (msgspec.convert(message, Question | Reply) for message in wire.sent)
-    assert (asked.call, asked.seriously, answered.reaction) == (CALL, False, Told("accepted", "greet"))
+    assert (asked.call, asked.execute, answered.result) == (CALL, False, Told("accepted", "greet"))
 
 
 @in_virtual_time
@@ -142,10 +142,10 @@ async def test_those_who_ask_for_the_same_totals_meanwhile_share_one_census():
     later = [asyncio.create_task(one.census("harbour", known)) for _ in range(500)]
     found = await asyncio.gather(first, *later)
     assert loop.time() - began == REPLY_TIMEOUT_SECONDS
-    assert sent_counts(wire) == ["roll", "present"]
+    assert sent_counts(wire) == ["census_request", "census_reply"]
     assert found == [{"process 0": 1, "process 1": 1}] * 501
     await one.census("harbour", known)
-    assert sent_counts(wire) == ["roll", "present"] * 2, "what was found is not kept"
+    assert sent_counts(wire) == ["census_request", "census_reply"] * 2, "what was found is not kept"
 
 
 @in_virtual_time

@@ -16,7 +16,7 @@ KEY = ("tenant_id", "call_id")
 def upgrade() -> None:
     """Make them."""
     op.add_column("calls", sa.Column("due", sa.BigInteger))
-    op.add_column("calls", sa.Column("told", sa.String(10)))
+    op.add_column("calls", sa.Column("told", sa.String(12)))
     op.execute("UPDATE calls SET state = NULL, due = 0 WHERE ended IS NULL")
     op.create_index("ix_calls_due", "calls", ["due"], sqlite_where=LIVE, postgresql_where=LIVE)
     op.create_index("ix_calls_kept", "calls", ["ended"], sqlite_where=KEPT, postgresql_where=KEPT)

@@ -122,7 +122,9 @@ async def publish_events(calls: CallRegistry, events_per_second: int, seconds: f
     """Tell so many events a second, of several calls in turn: how many."""
     version = load_flow(FLOW)
     assignment = CallConfig(number="+13072249663", tenant=TENANT, flow="bench", version=version)
-    records = [CallRecord(f"CA{place:032x}", "", "", assignment, wall_clock(), generation=1) for place in range(CALLS)]
+    records = [
+        CallRecord.create(f"CA{place:032x}", "", "", assignment, wall_clock(), generation=1) for place in range(CALLS)
+    ]
     for record in records:
         calls.save(record)
         calls.publish(record, "call.started", caller="", number=assignment.number, flow="bench")

@@ -123,13 +123,15 @@ class ScriptedCall:
     def __init__(self, member, place=1, tenant="harbour", flow="front-desk", number="+13072249663"):
         assignment = CallConfig(number=number, tenant=Tenant(id=tenant, name=tenant), flow=flow, version=VERSION)
         self.calls = member.calls
-        self.record = CallRecord(f"CA{place:032x}", ACCOUNT, "+13105550142", assignment, wall_clock(), generation=1)
+        self.record = CallRecord.create(
+            f"CA{place:032x}", ACCOUNT, "+13105550142", assignment, wall_clock(), generation=1
+        )
         self.record.meter.start_stream(wall_clock())
 
     @property
     def id(self):
         """Twilio's name of it."""
-        return self.record.call
+        return self.record.stored.id
 
     def start(self):
         """It starts."""

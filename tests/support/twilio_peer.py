@@ -81,8 +81,8 @@ class CallEnv:
                 RecordingService(self.storage, self.catalog, wall, "https://gateway.example"),
             )
         )
-        record = CallRecord(CALL, ACCOUNT, "+13105550142", self.call_config, self.registry.services.wall_clock())
-        InMemoryCallStore.save(self.call_store, record.to_stored(self.registry.services.wall_clock()))
+        record = CallRecord.create(CALL, ACCOUNT, "+13105550142", self.call_config, self.registry.services.wall_clock())
+        InMemoryCallStore.save(self.call_store, record.snapshot(self.registry.services.wall_clock()))
 
     @property
     def call_record(self):
@@ -91,7 +91,7 @@ class CallEnv:
             return live._record
         kept = self.stored_call
         record = CallRecord.from_stored(kept, self.call_config)
-        record.ended_at, record.outcome = kept.ended_at, kept.outcome
+        record.stored.ended_at, record.stored.outcome = kept.ended_at, kept.outcome
         return record
 
     @property

@@ -280,12 +280,18 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_databas
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
         journal, record = here.calls.services.journal, call.record
-        record.sequence += 1
-        silent = {"tenant": "harbour", "call": call.id, "generation": 1, "seq": record.sequence, "at": wall_clock()}
+        record.stored.last_event_seq += 1
+        silent = {
+            "tenant": "harbour",
+            "call": call.id,
+            "generation": 1,
+            "seq": record.stored.last_event_seq,
+            "at": wall_clock(),
+        }
         journal.tell(Event(type="node.entered", data={"node": "bye"}, **silent), "front-desk")
         call._save()
         await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye", 3)
-        record.outcome, record.ended_at = "lost", wall_clock()
+        record.stored.outcome, record.stored.ended_at = "lost", wall_clock()
         call._save()
         await shown.wait_until(lambda shown: shown.picture[call.id]["outcome"] == "lost", 3)
         await shown.wait_until_consistent(sqlite_database.database)
@@ -295,7 +301,7 @@ async def test_events_that_the_store_will_never_have_are_taken_back(sqlite_datab
     """As when a process is killed before it could write: the store is the authority."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
-        lost = {"tenant": "harbour", "call": call.id, "generation": 1, "seq": call.record.sequence + 1}
+        lost = {"tenant": "harbour", "call": call.id, "generation": 1, "seq": call.record.stored.last_event_seq + 1}
         here.calls.services.bus.publish(Event(type="node.entered", at=wall_clock(), data={"node": "bye"}, **lost))
         await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye")
         assert await shown.wait_until_consistent(sqlite_database.database) < 4

@@ -77,7 +77,7 @@ async def save_and_wait(journal, saved):
 
 
 async def test_a_call_with_its_timeline_its_bill_and_its_log(database, call_store):
-    call_store.save(make_call(resume_state={"checkpoint": None}))
+    call_store.save(make_call(resume_state=b'{"checkpoint": null}'))
     call_store.append_event(make_event(1, node="greet", type="say"), "front-desk")
     call_store.append_event(make_event(2, kind="prompt.started", node="greet", latency_ms=420), "front-desk")
     call_store.append_event(make_event(3, kind="node.left", node="greet", exit="next"), "front-desk")
@@ -123,7 +123,7 @@ async def test_what_the_database_refuses_keeps_nobody_else_waiting(database, cal
     assert [kept.tenant_id for kept in await select_rows(database, calls)] == ["harbour"]
     assert await count_rows(database, call_events) == 1
     assert call_store.dropped == 1
-    assert "refuses to keep something of CA" in caplog.text
+    assert "the database refused a row" in caplog.text
 
 
 async def test_what_is_told_twice_is_kept_once(database, call_store):
@@ -204,7 +204,7 @@ async def test_closing_without_the_database_says_what_was_lost(proxied_database,
     await proxy.cut()
     journal.save(make_ended_call())
     await journal.aclose()
-    assert "1 calls, 0 events were not kept" in caplog.text
+    assert "1 calls and 0 events were not saved" in caplog.text
 
 
 async def test_words_that_a_database_cannot_hold_do_not_keep_a_call_from_ending(database, call_store):

@@ -1,15 +1,15 @@
-"""What a call costs the client, by segments of time at one voice tier.
+"""What a call costs: the tenant's bill by voice tier, and the usage that the speech providers will charge for.
 
-Billed is from the first stream's begin to the last one's end, with what passes between a stream that was lost and
-the one that went on, and without transfers. The tier in force is that of the voice that spoke last; before anybody
-has spoken, of the first one that will.
-
-What the providers of speech did for one call: what they will ask money for, and how fast they were.
+Billed is from the start of the first stream to the end of the last one, including the gap between a lost stream and the
+one that resumed the call, excluding transfers. The tier in force is that of the voice that spoke last; before the first
+prompt, that of the first voice to speak.
 """
 
 from collections.abc import Mapping
 from copy import copy
-from typing import Any, assert_never
+from typing import assert_never
+
+import msgspec
 
 from vocelio.engine.voice import Tier
 from vocelio.gateway.metrics import Metrics
@@ -19,120 +19,123 @@ from vocelio.gateway.store.calls.interface import ProviderUsageTotals, Segment
 MICROSECONDS_PER_MINUTE = 60_000_000
 
 
-def cost_micro_usd(microseconds: int, rate: int) -> int:
-    """Micro-USD for so long at that rate (micro-USD a minute), rounded half up once."""
-    return (microseconds * rate + MICROSECONDS_PER_MINUTE // 2) // MICROSECONDS_PER_MINUTE
+def cost_micro_usd(microseconds: int, micro_usd_per_minute: int) -> int:
+    """Compute a segment's cost, rounded half up once."""
+    return (microseconds * micro_usd_per_minute + MICROSECONDS_PER_MINUTE // 2) // MICROSECONDS_PER_MINUTE
+
+
+class MeterState(msgspec.Struct):
+    """The state of a BillingMeter, as the call's next stream takes it over. Instants are microseconds UTC.
+
+    ``segments`` are pairs of tier and billed microseconds. ``tier_is_provisional``: no voice has spoken yet, so the
+    tier of the only segment is that of the flow's voice.
+    """
+
+    segments: list[tuple[Tier, int]]
+    metered_until: int = 0
+    paused: bool = False
+    tier_is_provisional: bool = True
 
 
 class BillingMeter:
-    """One call's. Instants are whole microseconds UTC; one before an earlier one (the clock was set back) adds nothing.
+    """Meters one call. Instants are whole microseconds UTC; one before an earlier one (the clock was set back) adds 0.
 
-    ``held`` is what another meter of the same call had to say by ``state``.
+    ``state`` is mutated in place.
     """
 
-    def __init__(self, rates: Mapping[Tier, int], tier: Tier, saved_state: Mapping[str, Any] | None = None) -> None:
-        self._rates = rates
-        state = saved_state or {"spent": [[tier, 0]], "until": 0, "away": False, "silent": True}
-        self._segments: list[tuple[Tier, int]] = [(kind, microseconds) for kind, microseconds in state["spent"]]
-        self._metered_until: int = state["until"]
-        self._paused: bool = state["away"]
-        self._tier_is_provisional: bool = state.get("silent", False)  # nobody has spoken yet: the tier is only supposed
-
-    def state(self) -> dict[str, Any]:
-        """All of it, JSON-able."""
-        return {
-            "spent": self._segments,
-            "until": self._metered_until,
-            "away": self._paused,
-            "silent": self._tier_is_provisional,
-        }
+    def __init__(self, rates: Mapping[Tier, int], state: MeterState) -> None:
+        self._rates, self.state = rates, state
 
     def start_stream(self, now: int) -> None:
-        """A stream begins: the call's first, or one that goes on with it."""
-        if self._paused or not self._metered_until:
-            self._metered_until = max(now, self._metered_until)
-        self._paused = False
+        """Start or resume metering with a new stream."""
+        state = self.state
+        if state.paused or not state.metered_until:
+            state.metered_until = max(now, state.metered_until)
+        state.paused = False
         self.advance(now)
 
     def advance(self, now: int) -> None:
-        """The call has gone on until now."""
-        if self._metered_until and not self._paused and now > self._metered_until:
-            tier, microseconds = self._segments[-1]
-            self._segments[-1] = (tier, microseconds + now - self._metered_until)
-            self._metered_until = now
+        """Bill the time until now."""
+        state = self.state
+        if state.metered_until and not state.paused and now > state.metered_until:
+            tier, microseconds = state.segments[-1]
+            state.segments[-1] = (tier, microseconds + now - state.metered_until)
+            state.metered_until = now
 
     def set_tier(self, now: int, tier: Tier) -> None:
-        """A voice of that tier speaks: from now on it is in force; from the beginning, if it is the first."""
+        """Bill at that tier from now on; from the start of the call, if it is the first voice to speak."""
         self.advance(now)
-        if self._tier_is_provisional:
-            self._tier_is_provisional, self._segments = False, [(tier, self._segments[-1][1])]
-        elif tier != self._segments[-1][0]:
-            self._segments.append((tier, 0))
+        state = self.state
+        if state.tier_is_provisional:
+            state.tier_is_provisional, state.segments = False, [(tier, state.segments[-1][1])]
+        elif tier != state.segments[-1][0]:
+            state.segments.append((tier, 0))
 
     def pause(self) -> None:
-        """A transfer begins: what follows is not billed, until a stream begins again."""
-        self._paused = True
+        """Stop billing for a transfer, until the next stream starts."""
+        self.state.paused = True
 
     def resume(self) -> None:
-        """The transfer was not begun: the call has gone on all the time."""
-        self._paused = False
+        """Continue billing after a transfer that did not start: the call went on all the time."""
+        self.state.paused = False
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """What was billed, in order; there is at least one."""
-        spent = [one for one in self._segments if one[1]] or self._segments[-1:]
+        """The billed segments in order; at least one."""
+        billed = [segment for segment in self.state.segments if segment[1]] or self.state.segments[-1:]
         return tuple(
-            Segment(tier, part, self._rates[tier], cost_micro_usd(part, self._rates[tier])) for tier, part in spent
+            Segment(tier, microseconds, self._rates[tier], cost_micro_usd(microseconds, self._rates[tier]))
+            for tier, microseconds in billed
         )
 
     @property
     def billed_microseconds(self) -> int:
-        """Microseconds."""
-        return sum(microseconds for _, microseconds in self._segments)
+        """Billed time of all segments."""
+        return sum(microseconds for _, microseconds in self.state.segments)
 
     @property
     def total_micro_usd(self) -> int:
-        """What it costs: the sum of its segments, each rounded on its own."""
+        """Total cost: the sum of the segments, each rounded on its own."""
         return sum(segment.cost_micro_usd for segment in self.segments)
 
 
 class ProviderUsage:
-    """All of a call's, through all of its streams."""
+    """Counts the speech provider usage of one call, across its streams."""
 
-    def __init__(self, totals: dict[Tier, ProviderUsageTotals] | None = None) -> None:
-        self._totals = totals or {}
+    def __init__(self, totals: Mapping[Tier, ProviderUsageTotals]) -> None:
+        self._totals: dict[Tier, ProviderUsageTotals] = {provider: copy(total) for provider, total in totals.items()}
 
     def snapshot(self) -> dict[Tier, ProviderUsageTotals]:
-        """As it is now."""
-        return {provider: copy(tally) for provider, tally in self._totals.items()}
+        """Copy the totals."""
+        return {provider: copy(total) for provider, total in self._totals.items()}
 
     def add(self, event: SpeechEvent) -> None:
-        """Take it into account."""
+        """Add what the event reports."""
         if isinstance(event, FirstAudio):
             return
-        tally = self._totals.setdefault(event.provider, ProviderUsageTotals())
+        total = self._totals.setdefault(event.provider, ProviderUsageTotals())
         match event:
             case SynthesisUsage(characters=characters, first_audio_seconds=seconds):
-                tally.syntheses += 1
-                tally.characters += characters
+                total.syntheses += 1
+                total.characters += characters
                 if seconds is not None:
-                    tally.first_byte_count += 1
-                    tally.first_byte_total_ms += round(seconds * 1000)
-                    tally.first_byte_max_ms = max(tally.first_byte_max_ms, round(seconds * 1000))
-            case RecognitionUsage(audio_seconds=seconds, latency_seconds=after):
-                tally.recognitions += 1
-                tally.recognized_ms += round(seconds * 1000)
-                if after is not None:
-                    tally.transcripts += 1
-                    tally.transcript_latency_total_ms += round(after * 1000)
+                    total.first_byte_count += 1
+                    total.first_byte_total_ms += round(seconds * 1000)
+                    total.first_byte_max_ms = max(total.first_byte_max_ms, round(seconds * 1000))
+            case RecognitionUsage(audio_seconds=seconds, latency_seconds=latency):
+                total.recognitions += 1
+                total.recognized_ms += round(seconds * 1000)
+                if latency is not None:
+                    total.transcripts += 1
+                    total.transcript_latency_total_ms += round(latency * 1000)
             case ProviderFailure():
-                tally.failures += 1
+                total.failures += 1
             case _:
                 assert_never(event)
 
 
 def update_metrics(metrics: Metrics, event: SpeechEvent) -> None:
-    """The same, for the process's figures."""
+    """Add what the event reports to the process's metrics."""
     match event:
         case SynthesisUsage():
             metrics.observe_synthesis(event.provider, event.characters, event.first_audio_seconds)

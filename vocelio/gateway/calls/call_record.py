@@ -1,7 +1,10 @@
-"""A call as one of its owners has it: a stream, or a webhook between two streams. Saved, it can go on anywhere."""
+"""A call in the hands of its owner: the session of its stream, or a webhook between two streams.
+
+The owner changes ``stored`` and ``resume`` in place and saves snapshots of them: what is in neither is lost with the
+process. Only the owner of the call's newest generation may save it.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -12,207 +15,157 @@ from vocelio.engine.call_info import CallInfo, TenantInfo
 from vocelio.engine.call_log import exchange, log
 from vocelio.engine.session import FlowSession
 from vocelio.engine.voice import Tier
-from vocelio.gateway.calls.billing import BillingMeter, ProviderUsage
+from vocelio.gateway.calls.billing import BillingMeter, MeterState, ProviderUsage
 from vocelio.gateway.model.directory import CallConfig
-from vocelio.gateway.store.calls.interface import ProviderUsageTotals, StoredCall
+from vocelio.gateway.store.calls.interface import StoredCall
 
-MAX_RESUMES = 3  # within RESUME_WINDOW: a call that is lost more often is in worse trouble than a goodbye
-RESUME_WINDOW_SECONDS = 60.0  # seconds
-MAX_LOG_BYTES = 4_000_000  # bytes: a thousand turns; what comes after is not kept
-CONNECT_TIMEOUT_SECONDS = 75.0  # from our TwiML to a stream: the token's time, and some for the messages before
+MAX_RESUMES = 3  # within RESUME_WINDOW_SECONDS: a call that is lost more often is better ended with a message
+RESUME_WINDOW_SECONDS = 60.0
+MAX_LOG_BYTES = 4_000_000  # a thousand turns; what follows is not logged
+CONNECT_TIMEOUT_SECONDS = 75.0  # from our TwiML to a stream: the token's lifetime, and some for the messages before
 
-HandoffMode = Literal["", "between", "amid"]
-"""A stream that was given up on purpose: between two prompts, or wherever it was."""
+HandoffMode = Literal["", "between_prompts", "immediate"]
+"""Where a stream was closed on purpose."""
 
 
-class ResumeState(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What another owner needs to go on.
+class ResumeState(msgspec.Struct, omit_defaults=True):
+    """What the call's next owner needs to continue, beside the stored call.
 
-    ``logged`` is how many bytes of log were saved, ``begun`` the generation that saved: a later one came to nothing.
+    ``next_action`` is what Twilio is told when the stream is closed; ``resume_event`` what the flow continues with when
+    the next stream starts. ``resume_times`` are seconds into the call. ``rates`` are those of the call's start.
+    ``logged_bytes`` is the length of the saved call log. ``saved_generation`` is the generation that saved this state:
+    a later one never got as far.
     """
 
-    checkpoint: dict[str, Any] | None = None
-    intent: Transfer | HangUp | None = None
-    pending: events.TransferEnded | None = None
-    resumed: list[float] = []
-    meter: dict[str, Any] | None = None
-    rates: dict[Tier, int] | None = None
-    handed_over: HandoffMode = ""
-    logged: int = 0
-    begun: int = 0
-    vendors: dict[Tier, ProviderUsageTotals] = {}
-
-
-def read_resume_state(stored: StoredCall) -> ResumeState:
-    """What was kept of a call's state."""
-    return msgspec.convert(stored.resume_state or {}, ResumeState)
-
-
-def may_resume(resume_times: Sequence[float], elapsed: float) -> bool:
-    """Whether one more lost stream is followed by another, so many seconds into the call."""
-    return len([at for at in resume_times if at > elapsed - RESUME_WINDOW_SECONDS]) < MAX_RESUMES
-
-
-@dataclass(slots=True)
-class CallRecord:
-    """One caller's visit. Instants are whole microseconds UTC.
-
-    ``generation`` counts its streams: only the newest may act. ``intent`` is what Twilio shall do when the
-    stream is closed; ``pending`` the event with which the flow goes on when the next stream begins. ``sequence``
-    is that of the newest event of this generation, ``revision`` that of what was saved last. When nothing is heard of
-    it for ``patience`` seconds from when it was saved, it is over.
-    """
-
-    call: str
-    account: str
-    caller: str
-    config: CallConfig
-    started_at: int
-    generation: int = 0
     checkpoint: dict[str, Any] | None = None
     next_action: Transfer | HangUp | None = None
     resume_event: events.TransferEnded | None = None
-    department: str = ""
-    outcome: str = ""
-    disposition: str = ""
-    ended_at: int = 0
-    resume_times: list[float] = field(default_factory=list)
+    resume_times: list[float] = []
+    meter: MeterState | None = None
+    rates: dict[Tier, int] | None = None
     handoff_mode: HandoffMode = ""
-    log: bytearray = field(default_factory=bytearray)
     logged_bytes: int = 0
-    sequence: int = 0
-    revision: int = 0
-    expires_after_seconds: float = CONNECT_TIMEOUT_SECONDS
-    request_is_sensitive: bool = False
-    provider_usage: ProviderUsage = field(default_factory=ProviderUsage)
-    meter: BillingMeter = field(init=False)
+    saved_generation: int = 0
 
-    def __post_init__(self) -> None:
-        self.meter = BillingMeter(self.config.rates, self.config.version.flow.voice.tier)
+
+def read_resume_state(stored: StoredCall) -> ResumeState:
+    """Decode the call's resume state. Raises msgspec.ValidationError for one that another release saved."""
+    return msgspec.json.decode(stored.resume_state or b"{}", type=ResumeState)
+
+
+def may_resume(resume_times: Sequence[float], elapsed: float) -> bool:
+    """Whether a call that is lost now, ``elapsed`` seconds after its start, gets another stream."""
+    return len([at for at in resume_times if at > elapsed - RESUME_WINDOW_SECONDS]) < MAX_RESUMES
+
+
+class CallRecord:
+    """One call: ``stored`` and ``resume``, which survive the process, with what acts on them.
+
+    ``expires_after_seconds`` is how long the call lives after a save without another sign of life.
+    """
+
+    def __init__(self, stored: StoredCall, config: CallConfig, resume: ResumeState) -> None:
+        self.stored, self.resume = stored, resume
+        self.config = msgspec.structs.replace(config, rates=resume.rates or config.rates)
+        resume.rates = self.config.rates
+        resume.meter = resume.meter or MeterState([(config.version.flow.voice.tier, 0)])
+        self.meter = BillingMeter(self.config.rates, resume.meter)
+        self.provider_usage = ProviderUsage(stored.provider_usage)
+        self.expires_after_seconds = CONNECT_TIMEOUT_SECONDS
+        self._log = bytearray()  # not saved yet
+        self._request_is_sensitive = False
+
+    @classmethod
+    def create(
+        cls, call: str, account_sid: str, caller: str, config: CallConfig, started_at: int, generation: int = 0
+    ) -> "CallRecord":
+        """Make the record of a new call."""
+        stored = StoredCall(
+            tenant=config.tenant.id,
+            id=call,
+            account_sid=account_sid,
+            number=config.number,
+            caller=caller,
+            flow=config.flow,
+            version=config.version_number,
+            revision=0,
+            generation=generation,
+            started_at=started_at,
+        )
+        return cls(stored, config, ResumeState())
 
     @classmethod
     def from_stored(cls, stored: StoredCall, config: CallConfig) -> "CallRecord":
-        """A call as it was kept. It keeps the rates of its beginning."""
-        held = read_resume_state(stored)
-        record = cls(
-            stored.id,
-            stored.account_sid,
-            stored.caller,
-            msgspec.structs.replace(config, rates=held.rates or config.rates),
-            stored.started_at,
-            generation=stored.generation,
-            checkpoint=held.checkpoint,
-            next_action=held.intent,
-            resume_event=held.pending,
-            department=stored.department,
-            resume_times=list(held.resumed),
-            handoff_mode=held.handed_over,
-            logged_bytes=held.logged,
-            sequence=stored.last_event_seq,
-            revision=stored.revision,
-            provider_usage=ProviderUsage(held.vendors),
-        )
-        record.meter = BillingMeter(record.config.rates, config.version.flow.voice.tier, held.meter)
-        return record
+        """Continue a stored call, also a lost one. Its rates stay those of its start."""
+        continued = msgspec.structs.replace(stored, ended_at=0, outcome="", disposition="")
+        return cls(continued, config, read_resume_state(stored))
 
     def call_info(self) -> CallInfo:
-        """What the flow may know."""
+        """Return what the flow may know of the call."""
         tenant = self.config.tenant
         return CallInfo(
-            self.call,
-            self.caller,
+            self.stored.id,
+            self.stored.caller,
             self.config.number,
             TenantInfo(tenant.id, tenant.name, tenant.variables, tenant.time_zone, tenant.apology),
-            self.started_at,
-            seed=self.call,
+            self.stored.started_at,
+            seed=self.stored.id,
             departments={name: name for name in self.config.departments},
-            hours={name: one.hours for name, one in self.config.departments.items() if one.hours},
+            hours={name: department.hours for name, department in self.config.departments.items() if department.hours},
         )
 
     def create_session(self) -> FlowSession:
-        """The session, new or as it was left."""
-        if self.checkpoint is None:
+        """Create the flow session, new or from the checkpoint."""
+        if self.resume.checkpoint is None:
             return FlowSession(self.config.version, self.call_info())
-        return FlowSession.resume(self.config.version, self.checkpoint)
+        return FlowSession.resume(self.config.version, self.resume.checkpoint)
 
     def feed_event(self, session: FlowSession, event: events.AnyEvent) -> Sequence[actions.AnyAction]:
-        """Feed the event to the session and keep what came of it, for replay. Answers in confidence are not kept."""
-        if event.at < session.at:  # the wall clock, by which a call goes on after a stream, was set back
+        """Feed the event to the session and append the exchange to the call log, without confidential input."""
+        if event.at < session.at:  # the wall clock, by which a call is timed between streams, was set back
             event = msgspec.structs.replace(event, at=session.at)
         confidential = session.input_is_sensitive or (
-            isinstance(event, events.RequestEnded) and self.request_is_sensitive
+            isinstance(event, events.RequestEnded) and self._request_is_sensitive
         )
-        happened = exchange.step(session, event)
-        for action in happened.actions:
+        step = exchange.step(session, event)
+        for action in step.actions:
             if isinstance(action, actions.Request):
-                self.request_is_sensitive = action.sensitive
-        if not self.log and not self.logged_bytes:
-            self.log += log.encode_line(log.build_header(self.config.version, self.call_info()))
-        if self.logged_bytes + len(self.log) < MAX_LOG_BYTES:
-            self.log += log.encode_line(exchange.redact_exchange(happened, confidential))
-        return happened.actions
+                self._request_is_sensitive = action.sensitive
+        if not self._log and not self.resume.logged_bytes:
+            self._log += log.encode_line(log.build_header(self.config.version, self.call_info()))
+        if self.resume.logged_bytes + len(self._log) < MAX_LOG_BYTES:
+            self._log += log.encode_line(exchange.redact_exchange(step, confidential))
+        return step.actions
 
     def on_voice_tier(self, at: float, requested: Tier, provider: Tier) -> None:
-        """A prompt is spoken by that provider, so many seconds into the call.
-
-        Another than the one that was ``asked`` for is billed at its own tier, if that is not the dearer.
-        """
+        """Bill at the provider that speaks from ``at`` (seconds into the call), or the requested one if cheaper."""
         rates = self.config.rates
         tier = provider if rates[provider] < rates[requested] else requested
-        self.meter.set_tier(self.started_at + round(at * 1e6), tier)
+        self.meter.set_tier(self.stored.started_at + round(at * 1e6), tier)
 
     def elapsed(self, now: int) -> float:
-        """Seconds since the call began."""
-        return (now - self.started_at) / 1e6
+        """Return the seconds since the start of the call."""
+        return (now - self.stored.started_at) / 1e6
 
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing of it can go on: a call that was lost still can."""
-        return bool(self.ended_at) and self.outcome != "lost"
-
-    def to_stored(self, now: int) -> StoredCall:
-        """What is kept of it, as it is now; its log is given once."""
-        self.revision += 1
-        added, self.log = bytes(self.log), bytearray()
-        self.logged_bytes += len(added)
-        return StoredCall(
-            tenant=self.config.tenant.id,
-            id=self.call,
-            account_sid=self.account,
-            number=self.config.number,
-            caller=self.caller,
-            flow=self.config.flow,
-            version=self.config.version_number,
-            revision=self.revision,
-            generation=self.generation,
-            started_at=self.started_at,
-            ended_at=self.ended_at,
-            outcome=self.outcome,
-            disposition=self.disposition,
-            department=self.department,
+    def snapshot(self, now: int) -> StoredCall:
+        """Make the next revision: the call as it is to be saved now. Each part of the log is in one snapshot."""
+        stored, resume = self.stored, self.resume
+        stored.revision += 1
+        resume.logged_bytes += len(self._log)
+        resume.saved_generation = stored.generation
+        added, self._log = bytes(self._log), bytearray()
+        return msgspec.structs.replace(
+            stored,
             segments=self.meter.segments,
             provider_usage=self.provider_usage.snapshot(),
-            resume_state=None if self.is_over else msgspec.to_builtins(self._resume_state()),
+            resume_state=None if stored.is_over else msgspec.json.encode(resume),
             log=added,
             due_at=now + round(self.expires_after_seconds * 1e6),
         )
 
-    def undo_save(self, saved: StoredCall, stored: StoredCall) -> None:
-        """What was ``saved`` was not kept, since another has ``kept`` something later: the next will be later still."""
-        self.log[:0] = saved.log
-        self.logged_bytes -= len(saved.log)
-        self.revision, self.sequence = max(self.revision, stored.revision), max(self.sequence, stored.last_event_seq)
-
-    def _resume_state(self) -> ResumeState:
-        return ResumeState(
-            self.checkpoint,
-            self.next_action,
-            self.resume_event,
-            self.resume_times,
-            self.meter.state(),
-            self.config.rates,
-            self.handoff_mode,
-            self.logged_bytes,
-            self.generation,
-            self.provider_usage.snapshot(),
-        )
+    def undo_snapshot(self, refused: StoredCall, current: StoredCall) -> None:
+        """Take back a snapshot that the store refused for a later state; the next one is later than that."""
+        self._log[:0] = refused.log
+        self.resume.logged_bytes -= len(refused.log)
+        self.stored.revision = max(self.stored.revision, current.revision)
+        self.stored.last_event_seq = max(self.stored.last_event_seq, current.last_event_seq)

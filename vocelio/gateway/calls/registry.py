@@ -138,7 +138,7 @@ class CallRegistry:
         return await self.services.call_store.count_live(tenant.id) + starting >= tenant.max_calls
 
     async def _create_record(self, incoming: IncomingCall, config: CallConfig) -> CallRecord:
-        record = CallRecord(incoming.call, incoming.account, incoming.caller, config, self.services.wall_clock())
+        record = CallRecord.create(incoming.call, incoming.account, incoming.caller, config, self.services.wall_clock())
         self._preload_prompts(config)
         try:
             await self.save_and_wait(record)
@@ -217,7 +217,7 @@ class CallRegistry:
 
         Should another have ended it, for want of news, it is kept again.
         """
-        saved = record.to_stored(self.services.wall_clock())
+        saved = record.snapshot(self.services.wall_clock())
 
         def overtaken() -> None:
             self._start_task(self._resolve_conflict(record, saved, on_committed, on_superseded))
@@ -231,11 +231,11 @@ class CallRegistry:
         on_committed: Callable[[], None],
         on_superseded: Callable[[], None],
     ) -> None:
-        kept = await self.get_call(record.call, record.account)
-        if kept is None or kept.generation != record.generation or kept.is_over:
+        kept = await self.get_call(record.stored.id, record.stored.account_sid)
+        if kept is None or kept.generation != record.stored.generation or kept.is_over:
             on_superseded()
             return
-        record.undo_save(saved, kept)
+        record.undo_snapshot(saved, kept)
         self.save(record, on_committed, on_superseded)
 
     async def save_and_wait(self, record: CallRecord) -> None:
@@ -254,11 +254,13 @@ class CallRegistry:
 
     def end_call(self, record: CallRecord, outcome: str) -> None:
         """The call is over; only the first end counts."""
-        self._cancel_expiry(record.account, record.call)
-        if record.ended_at:
+        self._cancel_expiry(record.stored.account_sid, record.stored.id)
+        if record.stored.ended_at:
             return
-        record.ended_at = max(record.started_at, self.services.wall_clock())  # the wall clock may be set back
-        record.outcome = record.outcome or outcome
+        record.stored.ended_at = max(
+            record.stored.started_at, self.services.wall_clock()
+        )  # the wall clock may be set back
+        record.stored.outcome = record.stored.outcome or outcome
         self.save(record, lambda: self._publish_end(record))
 
     def _publish_end(self, record: CallRecord) -> None:
@@ -266,7 +268,7 @@ class CallRegistry:
         bill = record.meter.segments
         segments = [{"tier": segment.tier, **_totals([segment])} for segment in bill]
         self.publish(record, "cost.updated", **_totals(bill), segments=segments)
-        self.publish(record, "call.ended", **_end_data(record, bill))
+        self.publish(record, "call.ended", **_end_data(record.stored, bill))
 
     # Streams
 
@@ -299,10 +301,10 @@ class CallRegistry:
 
     def on_stream_lost(self, record: CallRecord) -> None:
         """The call's stream broke off: Twilio may come back for it, or rings whom it was to be transferred to."""
-        if not isinstance(record.next_action, Transfer):
+        if not isinstance(record.resume.next_action, Transfer):
             record.expires_after_seconds = RECONNECT_TIMEOUT_SECONDS
         self.save(record)
-        self._schedule_expiry(record.call, record.account, record.expires_after_seconds)
+        self._schedule_expiry(record.stored.id, record.stored.account_sid, record.expires_after_seconds)
 
     # Their ends
 
@@ -354,9 +356,9 @@ class CallRegistry:
         if record is None:
             await self._close_unresumable(stored)
         elif await self.claim(stored):
-            record.revision = stored.revision + 1
-            if isinstance(record.next_action, HangUp):
-                record.disposition = record.next_action.disposition
+            record.stored.revision = stored.revision + 1
+            if isinstance(record.resume.next_action, HangUp):
+                record.stored.disposition = record.resume.next_action.disposition
             self.end_call(record, _expiry_outcome(stored))
 
     async def _close_unresumable(self, stored: StoredCall) -> None:
@@ -411,7 +413,7 @@ class CallRegistry:
 
     def publish(self, record: CallRecord, event_type: str, **data: Any) -> None:
         """Tell whoever watches. Never waits."""
-        record.sequence += 1
+        record.stored.last_event_seq += 1
         self._publish(self._build_event(record, event_type, data), record.config.flow)
 
     def publish_transient(self, record: CallRecord, event_type: str, **data: Any) -> None:
@@ -421,9 +423,9 @@ class CallRegistry:
     def _build_event(self, record: CallRecord, event_type: str, data: dict[str, Any]) -> Event:
         return Event(
             tenant=record.config.tenant.id,
-            call=record.call,
-            generation=record.generation,
-            seq=record.sequence,
+            call=record.stored.id,
+            generation=record.stored.generation,
+            seq=record.stored.last_event_seq,
             type=event_type,
             at=self.services.wall_clock(),
             data=data,
@@ -434,7 +436,7 @@ class CallRegistry:
         self.services.bus.publish(event)
 
 
-def _end_data(call: CallRecord | StoredCall, segments: Sequence[Segment]) -> dict[str, Any]:
+def _end_data(call: StoredCall, segments: Sequence[Segment]) -> dict[str, Any]:
     """What is told of the call's end."""
     tier = segments[-1].tier if segments else Voice().tier
     facts = {"outcome": call.outcome, "department": call.department, "disposition": call.disposition}
@@ -451,7 +453,7 @@ def _totals(segments: Sequence[Segment]) -> dict[str, Any]:
 
 def _expiry_outcome(stored: StoredCall) -> str:
     """Why a call is over of which nothing was heard any more."""
-    intent = read_resume_state(stored).intent
+    intent = read_resume_state(stored).next_action
     if isinstance(intent, HangUp):
         return intent.outcome  # its process died when all that was left was to say so
     if stored.status_report == "redirected":

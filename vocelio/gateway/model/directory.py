@@ -1,4 +1,4 @@
-"""The ``Directory`` interface: from a number to everything that its calls need."""
+"""The ``Directory`` port: from a called number to everything that its calls need."""
 
 from typing import Literal, Protocol
 
@@ -9,16 +9,15 @@ from vocelio.engine.voice import Tier
 from vocelio.gateway.model.tenant import MAX_TRANSFER_SECONDS, Department, Tenant
 
 DEFAULT_RATES: dict[Tier, int] = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
-"""Micro-USD a minute, where nobody has set others."""
+"""Micro-USD a minute, unless the tenant or the platform has set others."""
 
 
 class CallConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a number leads to, all that a call of it needs: it does not change while the call lives.
+    """Everything that a call of a number needs. It stays the same while the call lasts.
 
-    ``promoted`` is the number of the flow's version, 0 where versions are not counted. ``sounds`` are the stored
-    sounds (mu-law) that the version plays; ``rates`` are micro-USD a minute. ``account`` is the tenant's own of
-    Twilio, if it has one: nobody else's may call the number then, but the platform's. ``fallback`` is the number that
-    callers are put through to when all else has failed.
+    ``version_number`` is 0 where versions are not counted. ``sounds`` are the stored sounds (mu-law) that the version
+    plays; ``rates`` are micro-USD a minute. ``account_sid`` is the tenant's own Twilio account, if it has one: besides
+    the platform's, only that account may call the number. ``fallback_number`` is rung when the flow cannot be run.
     """
 
     number: str
@@ -34,9 +33,9 @@ class CallConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NumberClosed(msgspec.Struct, frozen=True, kw_only=True):
-    """A number that leads to no flow at present: the caller hears ``text``, or is forwarded to another number.
+    """A number without a running flow: the caller hears ``message`` or is forwarded to ``forward_to``.
 
-    ``longest`` is how many seconds a forwarded call may take.
+    A forwarded call lasts at most ``max_transfer_seconds``.
     """
 
     number: str
@@ -50,40 +49,40 @@ class NumberClosed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferCounts(msgspec.Struct, frozen=True):
-    """A tenant's transfers, in all processes: ``begun`` since an instant, and ``under_way`` now."""
+    """A tenant's transfers in all processes: ``started`` since an instant, and ``active`` now."""
 
     started: int = 0
     active: int = 0
 
 
 class Directory(Protocol):
-    """What a call needs to know."""
+    """Port to numbers, tenants and flow versions. Every coroutine raises DatabaseUnavailable."""
 
     async def get_call_config(self, number: str) -> CallConfig | NumberClosed | None:
-        """What is behind a number (E.164); None when it is nobody's. Raises StoreUnavailable."""
+        """Return what a number (E.164) leads to; None when it belongs to no tenant."""
         ...
 
     def get_last_known(self, number: str) -> NumberClosed | None:
-        """What this process knows of a number without asking: what its callers get when the store is away."""
+        """Return what callers of the number get while the database is unavailable, from this process's memory."""
         ...
 
     async def get_resume_config(
         self, tenant: str, number: str, flow: str, version: int, started_at: int
     ) -> CallConfig | None:
-        """What a call that ``started`` then goes on with: its version, and the tenant's things as they are now.
+        """Return the config with which a call continues: its version, and the tenant's present settings.
 
-        None when the version cannot be run any more. Raises StoreUnavailable.
+        None when the version cannot be run any more.
         """
         ...
 
     async def get_secret(self, tenant: str, name: str) -> str:
-        """A secret of the tenant's, for a request's header. Raises NotFound, StoreUnavailable."""
+        """Return one of the tenant's secrets, for a request's header. Raises NotFound."""
         ...
 
     async def count_transfers(self, tenant: str, since: int) -> TransferCounts:
-        """How many transfers there are, since an instant (microseconds UTC). Raises StoreUnavailable."""
+        """Count the tenant's transfers, those started since an instant (microseconds UTC) and those active."""
         ...
 
     async def is_tenant_number(self, tenant: str, number: str) -> bool:
-        """Whether the number is one of the tenant's. Raises StoreUnavailable."""
+        """Whether the number is one of the tenant's."""
         ...

@@ -52,9 +52,9 @@ class ContinuationWebhooks:
     async def continue_stored(self, stored: StoredCall, request: TwilioRequest) -> str:
         """The same, of a call that is not over. Raises StoreUnavailable."""
         held = read_resume_state(stored)
-        match held.intent:
-            case actions.Transfer() if held.pending is None:
-                return await self._start_dialing(stored, held.intent)
+        match held.next_action:
+            case actions.Transfer() if held.resume_event is None:
+                return await self._start_dialing(stored, held.next_action)
             case actions.HangUp():
                 return twiml.hang_up()
             case _:
@@ -63,10 +63,10 @@ class ContinuationWebhooks:
     async def _resume(self, stored: StoredCall, request: TwilioRequest) -> str:
         """Another stream, if the call has not had too many; one that came to nothing counts by its URL."""
         held = read_resume_state(stored)
-        came_to_nothing = request.query.get("g") == str(stored.generation) or held.begun != stored.generation
+        came_to_nothing = request.query.get("g") == str(stored.generation) or held.saved_generation != stored.generation
         tries = request.query_int("k") + 1 if came_to_nothing else 0
         elapsed = (self._registry.services.wall_clock() - stored.started_at) / 1e6
-        if tries < MAX_RESUMES and (held.handed_over or held.pending or may_resume(held.resumed, elapsed)):
+        if tries < MAX_RESUMES and (held.handoff_mode or held.resume_event or may_resume(held.resume_times, elapsed)):
             return self._responses.connect_stored(stored, tries)
         await self._registry.on_fallback(stored)
         return await self._responses.stored_fallback_or_apology(stored)
@@ -84,19 +84,19 @@ class ContinuationWebhooks:
         if kept is None or kept.is_over:
             return twiml.hang_up()
         held = read_resume_state(kept)
-        intent = held.intent
+        intent = held.next_action
         if not isinstance(intent, actions.Transfer) or request.query.get("t", intent.id) != intent.id:
             return await self.continue_stored(
                 kept, request
             )  # told again, or of an earlier transfer: the call is past it
-        if held.pending is not None:
+        if held.resume_event is not None:
             return self._responses.connect_stored(kept)
         how = DIAL_RESULTS.get(request.get_carried("DialCallStatus"), "failed")
         turn = request.query_int("n") + 1
         record = await self._registry.load_record(kept)
         if record is None:
             return twiml.say_and_hang_up(ERROR_MESSAGE)
-        plan = dial_plan.build_plan(record.config, intent, record.caller)
+        plan = dial_plan.build_plan(record.config, intent, record.stored.caller)
         if how != "answered" and isinstance(plan, DialPlan) and turn < len(plan.attempts):
             return self._dial_attempt(record, intent, plan, turn)
         return await self._end_transfer(kept, record, intent, how, request.get_carried("DialCallDuration"))
@@ -108,13 +108,13 @@ class ContinuationWebhooks:
         if not await self._registry.claim(stored):  # told to another process at the same time
             kept_now = await self._registry.get_call(stored.id, stored.account_sid)
             return twiml.hang_up() if kept_now is None or kept_now.is_over else self._responses.connect_stored(kept_now)
-        record.revision = stored.revision + 1
+        record.stored.revision = stored.revision + 1
         session = record.create_session()
         at = max(record.elapsed(self._registry.services.wall_clock()), session.at)
         ended = events.TransferEnded(at, transfer.id, result, float(seconds) if seconds.isdecimal() else 0.0)
         session.receive(ended)
         if not session.ended:
-            record.resume_event = ended
+            record.resume.resume_event = ended
             await self._registry.save_and_wait(record)
             return self._responses.connect_stored(stored)
         record.feed_event(record.create_session(), ended)
@@ -130,9 +130,9 @@ class ContinuationWebhooks:
             record = await self._registry.load_record(kept) if kept and not kept.is_over else None
         except DatabaseUnavailable:
             record = None  # a talk without a whisper is better than none
-        if record is None or not isinstance(record.next_action, actions.Transfer):
+        if record is None or not isinstance(record.resume.next_action, actions.Transfer):
             return twiml.say("")
-        plan = dial_plan.build_plan(record.config, record.next_action, record.caller)
+        plan = dial_plan.build_plan(record.config, record.resume.next_action, record.stored.caller)
         return twiml.say(plan.whisper if isinstance(plan, DialPlan) else "")
 
     # Ringing
@@ -142,7 +142,7 @@ class ContinuationWebhooks:
         record = await self._registry.load_record(stored)
         if record is None:
             return twiml.say_and_hang_up(ERROR_MESSAGE)
-        plan = dial_plan.build_plan(record.config, transfer, record.caller)
+        plan = dial_plan.build_plan(record.config, transfer, record.stored.caller)
         if isinstance(plan, DialPlan):
             return self._dial_attempt(record, transfer, plan, 0)
         return await self._end_transfer(stored, record, transfer, plan.exit, "")
@@ -155,5 +155,5 @@ class ContinuationWebhooks:
             time_limit=plan.time_limit_seconds,
             caller_id=plan.caller_id,
             action_url=url(f"/twilio/dialed?n={attempt}&t={transfer.id}"),
-            whisper_url=url(f"/twilio/whisper?call={record.call}") if plan.whisper else "",
+            whisper_url=url(f"/twilio/whisper?call={record.stored.id}") if plan.whisper else "",
         )

@@ -108,7 +108,7 @@ class IncomingCallWebhooks:
         if record is None:
             turn_away("tenant_limit")
             return twiml.say_and_hang_up(tenant.pause)
-        return self._responses.connect(tenant.id, record.account, record.call, 0)
+        return self._responses.connect(tenant.id, record.stored.account_sid, record.stored.id, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:
         """A tenant's own account reaches that tenant's numbers only; the platform's, every number."""

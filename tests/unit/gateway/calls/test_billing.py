@@ -1,8 +1,9 @@
 """Money is whole micro-USD, rounded half up once for each segment; what is billed is the caller's time with us."""
 
+import msgspec
 import pytest
 
-from vocelio.gateway.calls.billing import BillingMeter, cost_micro_usd
+from vocelio.gateway.calls.billing import BillingMeter, MeterState, cost_micro_usd
 
 RATES = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
 SECOND_US = 1_000_000
@@ -25,8 +26,19 @@ def test_cost(seconds, rate, micro_usd):
     assert cost_micro_usd(round(seconds * 1e6), rate) == micro_usd
 
 
-def meter_state(meter):
-    return [(segment.tier, segment.billed_microseconds / SECOND_US, segment.cost_micro_usd) for segment in meter.segments]
+def make_meter(tier):
+    return BillingMeter(RATES, MeterState([(tier, 0)]))
+
+
+def resume_meter(meter):
+    """The meter of another process, with the saved state of this one."""
+    return BillingMeter(RATES, msgspec.json.decode(msgspec.json.encode(meter.state), type=MeterState))
+
+
+def segments_of(meter):
+    return [
+        (segment.tier, segment.billed_microseconds / SECOND_US, segment.cost_micro_usd) for segment in meter.segments
+    ]
 
 
 def instant_at(seconds):
@@ -34,19 +46,19 @@ def instant_at(seconds):
 
 
 def test_a_call_that_changes_tier_is_costed_by_segment():
-    meter = BillingMeter(RATES, "azure")
+    meter = make_meter("azure")
     meter.start_stream(instant_at(0))
     meter.set_tier(instant_at(1), "azure")
     meter.set_tier(instant_at(30), "elevenlabs")
     meter.set_tier(instant_at(40), "elevenlabs")
     meter.set_tier(instant_at(60), "azure")
     meter.advance(instant_at(61))
-    assert meter_state(meter) == [("azure", 30, 40_000), ("elevenlabs", 30, 175_000), ("azure", 1, 1_333)]
+    assert segments_of(meter) == [("azure", 30, 40_000), ("elevenlabs", 30, 175_000), ("azure", 1, 1_333)]
     assert (meter.billed_microseconds, meter.total_micro_usd) == (61 * SECOND_US, 216_333)
 
 
 def test_a_stream_that_was_lost_is_billed_until_it_ended_and_its_gap_once_the_call_goes_on():
-    meter = BillingMeter(RATES, "azure")
+    meter = make_meter("azure")
     meter.start_stream(instant_at(0))
     meter.advance(instant_at(10))
     assert meter.billed_microseconds == 10 * SECOND_US
@@ -55,7 +67,7 @@ def test_a_stream_that_was_lost_is_billed_until_it_ended_and_its_gap_once_the_ca
 
 
 def test_a_transfer_is_not_billed():
-    meter = BillingMeter(RATES, "azure")
+    meter = make_meter("azure")
     meter.start_stream(instant_at(0))
     meter.advance(instant_at(10))
     meter.pause()
@@ -66,36 +78,36 @@ def test_a_transfer_is_not_billed():
 
 
 def test_a_clock_that_is_set_back_adds_nothing_and_takes_nothing():
-    meter = BillingMeter(RATES, "azure")
+    meter = make_meter("azure")
     meter.start_stream(instant_at(10))
     meter.set_tier(instant_at(10), "azure")
     meter.advance(instant_at(20))
     meter.advance(instant_at(5))
     meter.set_tier(instant_at(15), "local")
     meter.advance(instant_at(25))
-    assert meter_state(meter) == [("azure", 10, 13_333), ("local", 5, 0)]
+    assert segments_of(meter) == [("azure", 10, 13_333), ("local", 5, 0)]
 
 
 def test_a_call_without_a_stream_has_a_segment_without_time():
-    assert meter_state(BillingMeter(RATES, "elevenlabs")) == [("elevenlabs", 0, 0)]
+    assert segments_of(make_meter("elevenlabs")) == [("elevenlabs", 0, 0)]
 
 
 def test_another_process_goes_on_with_the_same_meter():
-    meter = BillingMeter(RATES, "azure")
+    meter = make_meter("azure")
     meter.start_stream(instant_at(0))
     meter.set_tier(instant_at(0), "azure")
     meter.set_tier(instant_at(7), "local")
     meter.advance(instant_at(9))
-    other = BillingMeter(RATES, "azure", meter.state())
+    other = resume_meter(meter)
     other.start_stream(instant_at(11))
-    assert meter_state(other) == [("azure", 7, 9_333), ("local", 4, 0)]
+    assert segments_of(other) == [("azure", 7, 9_333), ("local", 4, 0)]
 
 
 def test_what_passed_before_anybody_spoke_is_at_the_tier_of_the_first_who_did():
-    meter = BillingMeter(RATES, "elevenlabs")
+    meter = make_meter("elevenlabs")
     meter.start_stream(instant_at(0))
     meter.advance(instant_at(2))
-    other = BillingMeter(RATES, "elevenlabs", meter.state())
+    other = resume_meter(meter)
     other.set_tier(instant_at(3), "local")
     other.advance(instant_at(9))
-    assert meter_state(other) == [("local", 9, 0)]
+    assert segments_of(other) == [("local", 9, 0)]

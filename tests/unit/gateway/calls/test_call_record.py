@@ -24,6 +24,11 @@ def start_call(world):
     return TwilioPeer(world, world.stream_token())
 
 
+def save_resume_state(world, state):
+    encoded = msgspec.json.encode(state)
+    world.call_store.calls[CALL] = msgspec.structs.replace(world.stored_call, resume_state=encoded)
+
+
 def other_registry(world):
     """Another registry on the same store."""
     other = CallRegistry(world.registry.services)
@@ -102,12 +107,9 @@ async def test_a_stream_of_a_call_that_was_about_to_end_ends_it():
     peer = start_call(world)
     await peer.run(0.2)
     ended = {"outcome": "completed", "action": "hang_up"}
-    state = {
-        **world.stored_call.resume_state,
-        "intent": ended,
-        "checkpoint": {**world.stored_call.resume_state["checkpoint"], "ended": True},
-    }
-    world.call_store.calls[CALL] = msgspec.structs.replace(world.stored_call, resume_state=state)
+    state = msgspec.json.decode(world.stored_call.resume_state)
+    state |= {"next_action": ended, "checkpoint": {**state["checkpoint"], "ended": True}}
+    save_resume_state(world, state)
     again = TwilioPeer(world, world.stream_token())
     await again.run(1)
     assert again.close_code == 1000
@@ -125,8 +127,8 @@ async def test_a_state_that_cannot_be_used_closes_the_stream_at_once(caplog):
     peer = start_call(world)
     await peer.run(1)
     await peer.disconnect()
-    state = {**world.stored_call.resume_state, "checkpoint": {"of": "another release"}}
-    world.call_store.calls[CALL] = msgspec.structs.replace(world.stored_call, resume_state=state)
+    state = msgspec.json.decode(world.stored_call.resume_state)
+    save_resume_state(world, state | {"checkpoint": {"of": "another release"}})
     again = start_call(world)
     await again.wait_admission()
     assert again.close_code == 1011
@@ -143,7 +145,7 @@ async def test_one_call_that_cannot_be_read_does_not_keep_the_sweep_from_the_oth
     await peer.disconnect()
     await asyncio.sleep(5)
     broken = msgspec.structs.replace(
-        world.stored_call, id="CA" + "8" * 32, ended_at=0, outcome="", due_at=1, resume_state={"meter": 5}
+        world.stored_call, id="CA" + "8" * 32, ended_at=0, outcome="", due_at=1, resume_state=b'{"meter": 5}'
     )
     world.call_store.calls[broken.id] = broken
     await world.registry.end_if_expired(await world.call_store.find(broken.id, ACCOUNT))
@@ -200,7 +202,7 @@ async def test_another_accounts_word_ends_no_call():
     await peer.run(1)
     await world.registry.on_call_completed("AC" + "9" * 32, CALL)
     await peer.run(10)
-    assert (peer.close_code, world.call_record.outcome) == (None, "")
+    assert (peer.close_code, world.call_record.stored.outcome) == (None, "")
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
 
@@ -230,7 +232,7 @@ def test_a_call_is_handed_over(boundary):
         assert world.data_of("call.resumed") == [{"planned": True}]
         (first, *_) = [event["text"] for event in world.data_of("prompt.started")]
         assert first == ("" if boundary else "Sorry, let's go on. ") + "Here I am."
-        assert world.call_record.resume_times == []
+        assert world.call_record.resume.resume_times == []
         await again.disconnect()
         await asyncio.sleep(5)
 

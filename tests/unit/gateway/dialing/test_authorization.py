@@ -93,7 +93,11 @@ def test_a_refused_caller_keeps_the_stream_and_goes_on_in_the_flow(target, setti
         shown = {"department": target.get("department", ""), "number": target.get("number", "")}
         assert world.data_of("transfer.refused") == [{**shown, "reason": reason}]
         assert world.data_of("transfer.started") == []
-        assert (spoken_texts(world), world.call_record.generation, world.call_record.department) == ([text], 1, "")
+        assert (spoken_texts(world), world.call_record.stored.generation, world.call_record.stored.department) == (
+            [text],
+            1,
+            "",
+        )
         assert peer.close_code == 1000
         await peer.disconnect()
 
@@ -122,7 +126,7 @@ async def test_what_is_not_done_as_asked_is_told():
         {**common, "part": "number", "value": "+18765550123", "reason": "country"},
         {**common, "part": "caller_id", "value": "+13105550199", "reason": "foreign"},
     ]
-    assert world.call_record.next_action.caller_id == "+13105550142", "the caller's own"
+    assert world.call_record.resume.next_action.caller_id == "+13105550142", "the caller's own"
     await peer.disconnect()
 
 
@@ -149,7 +153,7 @@ async def test_a_store_that_is_away_for_a_moment_is_waited_for():
     world = CallEnv(transfer_flow(department="sales"), site=SlowDirectory)
     peer = start_call(world)
     await peer.run(6)
-    assert (peer.close_code, world.call_record.department) == (1000, "sales")
+    assert (peer.close_code, world.call_record.stored.department) == (1000, "sales")
     assert spoken_texts(world) == ["One moment, please."]
     await peer.disconnect()
 

@@ -81,7 +81,7 @@ class CallMedia:
         self._speech_input = SpeechInput(
             self._open_recognition, self._on_vad, self._on_transcript, self._on_recognition_error
         )
-        reels = RecordingFactory(services.recordings, tenant, record.call, context.publish)
+        reels = RecordingFactory(services.recordings, tenant, record.stored.id, context.publish)
         self.recorder = CallRecorder(
             reels, self._player, self._speech_input, self._is_sensitive, self._on_message_recorded
         )

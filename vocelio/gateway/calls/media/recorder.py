@@ -187,7 +187,7 @@ class VoicemailRecording:
 
     def __init__(self, factory: RecordingFactory, action: Record, *, speaking: bool) -> None:
         self._factory = factory
-        self._trimmer = VoicemailTrimmer(action.silence, action.max_seconds, speaking=speaking)
+        self._trimmer = VoicemailTrimmer(action.silence_seconds, action.max_seconds, speaking=speaking)
         self._recording: RecordingHandle | None = None
         self._buffer = bytearray()  # what may yet be too short
         self._sample_count = 0

@@ -78,27 +78,27 @@ class CallSession:
     def start(self, started_at: float) -> None:
         """The stream has started, at that time of the loop's clock: the flow begins, or goes on."""
         record = self._record
-        if isinstance(record.next_action, actions.HangUp) or self._flow_session.ended:
+        if isinstance(record.resume.next_action, actions.HangUp) or self._flow_session.ended:
             self._finish_ended_call()
             return
-        self._registry.live_calls[record.call] = self
+        self._registry.live_calls[record.stored.id] = self
         record.meter.start_stream(self._now_microseconds())
-        pending, record.resume_event, record.next_action = record.resume_event, None, None
-        handed_over, record.handoff_mode = record.handoff_mode, ""
+        pending, record.resume.resume_event, record.resume.next_action = record.resume.resume_event, None, None
+        handed_over, record.resume.handoff_mode = record.resume.handoff_mode, ""
         if record.config.tenant.record_calls:
             self._media.recorder.start(started_at)
         if pending is not None:
             self.publish("transfer.ended", how=pending.result, seconds=pending.duration_seconds)
             self.feed_event(pending)
-        elif record.checkpoint is not None:
+        elif record.resume.checkpoint is not None:
             if not handed_over:
-                record.resume_times.append(self.elapsed())
+                record.resume.resume_times.append(self.elapsed())
             self._dtmf_accepted_from = self._loop.time() + STALE_DTMF_SECONDS
             self.publish("call.resumed", planned=bool(handed_over))
-            self.feed_event(events.CallResumed(self.elapsed(), between_prompts=handed_over == "between"))
+            self.feed_event(events.CallResumed(self.elapsed(), between_prompts=handed_over == "between_prompts"))
         else:
             number, flow = record.config.number, record.config.flow
-            self.publish("call.started", caller=record.caller, number=number, flow=flow)
+            self.publish("call.started", caller=record.stored.caller, number=number, flow=flow)
             self.feed_event(events.CallStarted(self.elapsed()))
         if self._may_act():
             self._save()
@@ -107,9 +107,11 @@ class CallSession:
         """All that was left of it when its last stream ended was to hang up."""
         record = self._record
         outcome = (
-            record.next_action.outcome if isinstance(record.next_action, actions.HangUp) else self._flow_session.outcome
+            record.resume.next_action.outcome
+            if isinstance(record.resume.next_action, actions.HangUp)
+            else self._flow_session.outcome
         )
-        record.disposition = self._flow_session.disposition
+        record.stored.disposition = self._flow_session.disposition
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call has ended")
         self._registry.end_call(record, outcome or "completed")
@@ -141,16 +143,16 @@ class CallSession:
     @property
     def generation(self) -> int:
         """See Commanded."""
-        return self._record.generation
+        return self._record.stored.generation
 
     @property
     def account(self) -> str:
         """By which it came."""
-        return self._record.account
+        return self._record.stored.account_sid
 
     def heartbeat(self) -> None:
         """A sign of life: the call, and what it has cost, is kept as it is now."""
-        if self._record.next_action is None and not self._commit_gate.unauthorized_transfer:
+        if self._record.resume.next_action is None and not self._commit_gate.unauthorized_transfer:
             self._save()
 
     def on_hangup(self) -> None:
@@ -160,7 +162,7 @@ class CallSession:
             self._media.recorder.close()
             self._media.stop_recognition()
             self._update_record()
-            self._record.disposition = self._flow_session.disposition
+            self._record.stored.disposition = self._flow_session.disposition
             self._registry.end_call(self._record, self._flow_session.outcome or "abandoned")
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call has ended")
@@ -171,9 +173,9 @@ class CallSession:
             self._media.stop_recognition()
             self._update_record()
             self.publish("stream.lost")
-            if isinstance(self._record.next_action, actions.Transfer):
+            if isinstance(self._record.resume.next_action, actions.Transfer):
                 self._publish_transfer_started(
-                    self._record.next_action
+                    self._record.resume.next_action
                 )  # Twilio goes on with it, as soon as it is in the store
             self._registry.on_stream_lost(self._record)
         self.close()
@@ -204,10 +206,10 @@ class CallSession:
         if (
             immediately
             and self._may_act()
-            and self._record.next_action is None
+            and self._record.resume.next_action is None
             and not self._commit_gate.unauthorized_transfer
         ):
-            self._start_handoff("amid")
+            self._start_handoff("immediate")
 
     def close(self) -> None:
         """Everything of this stream ends."""
@@ -221,8 +223,8 @@ class CallSession:
             timer.cancel()
         self._http_requests.close()
         self._timers.clear()
-        if self._registry.live_calls.get(self._record.call) is self:
-            del self._registry.live_calls[self._record.call]
+        if self._registry.live_calls.get(self._record.stored.id) is self:
+            del self._registry.live_calls[self._record.stored.id]
 
     async def wait_closed(self) -> None:
         """Until nothing of it is left."""
@@ -240,7 +242,7 @@ class CallSession:
 
     def _update_record(self) -> None:
         """What another stream needs to go on from here."""
-        self._record.checkpoint = self._flow_session.checkpoint()
+        self._record.resume.checkpoint = self._flow_session.checkpoint()
         self._record.meter.advance(self._now_microseconds())
 
     def _save(self, on_committed: Callable[[], None] = noop) -> None:
@@ -248,19 +250,19 @@ class CallSession:
         if self._closed:
             return
         self._update_record()
-        is_transfer = isinstance(self._record.next_action, actions.Transfer)
+        is_transfer = isinstance(self._record.resume.next_action, actions.Transfer)
         self._record.expires_after_seconds = self._transfer_timeout_seconds if is_transfer else STREAM_EXPIRY_SECONDS
         self._registry.save(self._record, on_committed, self.on_superseded)
 
-    def _start_handoff(self, mode: Literal["between", "amid"]) -> None:
-        self._record.handoff_mode = mode
+    def _start_handoff(self, mode: Literal["between_prompts", "immediate"]) -> None:
+        self._record.resume.handoff_mode = mode
         self._commit_gate.clear()
         self._media.stop_recognition()
         self._save(self._on_handoff_saved)
 
     def _on_handoff_saved(self) -> None:
         if self._may_act():
-            self.publish("call.handed_over", between=self._record.handoff_mode == "between")
+            self.publish("call.handed_over", between=self._record.resume.handoff_mode == "between_prompts")
             self.close()
             self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
 
@@ -269,7 +271,7 @@ class CallSession:
 
     def _now_microseconds(self) -> int:
         """Microseconds UTC as the loop's clock has them: the wall's may be set while the call is billed."""
-        return self._record.started_at + round(self.elapsed() * 1e6)
+        return self._record.stored.started_at + round(self.elapsed() * 1e6)
 
     def elapsed(self) -> float:
         """See Shell."""
@@ -321,12 +323,12 @@ class CallSession:
             self._save(self._on_store_recovered)
             self._execute_without_store(outward)
         elif self._handoff_requested and self._is_handoff_point(outward):
-            self._start_handoff("between")
+            self._start_handoff("between_prompts")
         elif outward:
             ticket = self._commit_gate.add(outward)
             transfer = next((action for action in outward if isinstance(action, actions.Transfer)), None)
             if transfer:
-                self._authorization.start(self._record.config, transfer, self._record.caller)
+                self._authorization.start(self._record.config, transfer, self._record.stored.caller)
             else:
                 self._save(lambda: self._on_committed(ticket))
         elif any(isinstance(action, actions.EmitEvent) and action.type == "node.entered" for action in new_actions):
@@ -338,7 +340,7 @@ class CallSession:
         return (
             speaks
             and not self._flow_session.is_closing
-            and self._record.next_action is None
+            and self._record.resume.next_action is None
             and not self._commit_gate.unauthorized_transfer
         )
 
@@ -355,7 +357,7 @@ class CallSession:
         try:
             work()
         except Exception:
-            LOG.exception("call %s failed", self._record.call)
+            LOG.exception("call %s failed", self._record.stored.id)
             self.on_disconnect()
             self._transport.close(CLOSE_INTERNAL_ERROR, "trouble in the gateway")
 
@@ -437,17 +439,17 @@ class CallSession:
     def _set_next_action(self, action: actions.Transfer | actions.HangUp) -> None:
         """Twilio is to do something else with the call. What, is certain in the store before the socket is closed."""
         record = self._record
-        record.next_action = action
+        record.resume.next_action = action
         if isinstance(action, actions.HangUp):
-            record.outcome, record.disposition = action.outcome, action.disposition
+            record.stored.outcome, record.stored.disposition = action.outcome, action.disposition
         else:
             record.meter.advance(self._now_microseconds())
             record.meter.pause()
-            record.department = action.department
+            record.stored.department = action.department
 
     def _leave_stream(self, action: actions.Transfer | actions.HangUp) -> None:
         record = self._record
-        if action is not record.next_action:
+        if action is not record.resume.next_action:
             return  # an operator has decided otherwise
         if isinstance(action, actions.Transfer):
             self._publish_transfer_started(action)
@@ -488,8 +490,8 @@ class CallSession:
                 case actions.Request():
                     self._fail_later(events.RequestEnded(0.0, action.id, "error"))
                 case actions.Transfer():
-                    if action is self._record.next_action:
-                        self._record.next_action = None
+                    if action is self._record.resume.next_action:
+                        self._record.resume.next_action = None
                         self._record.meter.resume()
                     self._fail_later(events.TransferEnded(0.0, action.id, "failed"))
                 case _ if self._may_act():

@@ -148,7 +148,11 @@ async def get_call_detail(database: Database, tenant: str, call: str, query_para
     call_facts = _summary_fields(row)
     if segments:  # a live call's may have been saved again since: what is shown must add up
         billed = sum(segment.billed_microseconds for segment in segments)
-        call_facts |= {"billed": billed, "seconds": billed / 1e6, "micro_usd": sum(part.cost_micro_usd for part in segments)}
+        call_facts |= {
+            "billed": billed,
+            "seconds": billed / 1e6,
+            "micro_usd": sum(part.cost_micro_usd for part in segments),
+        }
     speech = msgspec.json.decode(row.speech or "{}", type=dict[Tier, ProviderUsageTotals])
     return CallDetail(**call_facts, segments=segments, speech=speech, events=happened.items, next=happened.next)
 

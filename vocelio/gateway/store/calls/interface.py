@@ -1,12 +1,12 @@
-"""What is kept of calls while they live: the ``Journal`` port.
+"""The call store: the ``CallStore`` protocol and the structs that it stores.
 
-To save never waits: a call says what is to be kept and goes on. What must be certain before the next thing is done
-says so by a callback, which comes when it is committed. What was saved is the authority on a call: any process finds
-it there and can go on with it, and ``take_over`` alone makes a stream the call's own.
+Saving never waits: a session says what to store and goes on; a callback reports the commit to whoever must not continue
+before it. The stored call is the authority: any process finds it there and can continue the call, and ``take_over``
+alone makes a stream the call's owner.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -15,11 +15,11 @@ from vocelio.gateway.events import Event
 
 
 def noop() -> None:
-    """For those who need not know when."""
+    """Default callback."""
 
 
 class Segment(msgspec.Struct, frozen=True):
-    """Part of a call at one voice tier: ``billed`` microseconds at ``rate`` micro-USD a minute."""
+    """Part of a call that was billed at one voice tier."""
 
     tier: Tier
     billed_microseconds: int
@@ -28,11 +28,11 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class ProviderUsageTotals(msgspec.Struct):
-    """What one provider of speech did for a call.
+    """What one speech provider did for a call.
 
-    ``characters`` were to be spoken, ``recognised_ms`` of sound were sent to be recognised. ``first_byte_ms`` is the
-    sum over ``sounded`` syntheses, ``first_byte_max_ms`` the slowest; ``text_ms`` the sum over ``understood``
-    utterances of what passed from their end to their text.
+    ``characters`` were requested, ``recognized_ms`` of audio were sent. ``first_byte_total_ms`` is the sum over the
+    ``first_byte_count`` syntheses that produced audio, ``first_byte_max_ms`` the slowest of them;
+    ``transcript_latency_total_ms`` is the sum over the final ``transcripts``, from the end of speech to the text.
     """
 
     syntheses: int = 0
@@ -48,18 +48,22 @@ class ProviderUsageTotals(msgspec.Struct):
 
 
 StatusReport = Literal["", "completed", "disconnected", "redirected"]
-"""What is known of a call's end without its stream: Twilio says that it is over, or that its stream broke off; or
-Twilio was told to go elsewhere with it.
+"""What is known of a call's end other than from its stream: Twilio reported it completed, or its stream disconnected;
+or Twilio was redirected to the number's fallback.
 """
 
 
-class StoredCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as it is kept. Instants are whole microseconds UTC, ``ended`` 0 while it goes on.
+class StoredCall(msgspec.Struct, kw_only=True):
+    """A call as it is stored. Instants are whole microseconds UTC; ``ended_at`` is 0 while the call goes on.
 
-    ``generation`` and ``revision`` order what was saved of a call: a later one takes the place of an earlier.
-    ``version`` is 0 when the call was turned away before a flow began. Past ``due``, with no word of it, the call is
-    over. ``state`` is what another stream needs to go on; ``log`` is for replay: what came since it was last saved.
-    As it is found, it has no segments and no log, but what Twilio ``told``, and the ``sequence`` of its last event.
+    ``generation`` counts the call's streams: only the newest may act. ``revision`` counts the saves; of two states, the
+    one of the later generation, then revision, replaces the other. ``version`` is 0 when the call was rejected before a
+    flow started. After ``due_at``, without a sign of life, the call is over. ``resume_state`` is the JSON of what
+    another stream needs to continue (``ResumeState`` of calls/call_record.py), opaque here. ``log`` is the part of the
+    call log that was added since the last save.
+
+    As loaded from the store, a call has neither segments nor log, but the ``status_report``, and ``last_event_seq``:
+    the sequence number of the newest event of its generation.
     """
 
     tenant: str
@@ -78,7 +82,7 @@ class StoredCall(msgspec.Struct, frozen=True, kw_only=True):
     department: str = ""
     segments: tuple[Segment, ...] = ()
     provider_usage: dict[Tier, ProviderUsageTotals] = {}
-    resume_state: dict[str, Any] | None = None
+    resume_state: bytes | None = None
     log: bytes = b""
     due_at: int = 0
     status_report: StatusReport = ""
@@ -86,76 +90,79 @@ class StoredCall(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it can go on: a call that was lost still can."""
+        """Whether the call cannot be resumed: one whose stream was lost can be, even after its end."""
         return bool(self.ended_at) and self.outcome != "lost"
 
     @property
     def is_rejected(self) -> bool:
-        """Whether it never came to a flow."""
+        """Whether the call never reached a flow."""
         return bool(self.ended_at) and not self.version and not self.generation
 
     @property
     def billed_microseconds(self) -> int:
-        """Microseconds."""
+        """Billed time of all segments."""
         return sum(segment.billed_microseconds for segment in self.segments)
 
     @property
     def cost_micro_usd(self) -> int:
-        """What it costs the client so far."""
+        """Cost of all segments."""
         return sum(segment.cost_micro_usd for segment in self.segments)
 
 
 class CallStore(Protocol):
-    """Where calls are kept. What waits raises StoreUnavailable, in bounded time."""
+    """Port to the stored calls. Every coroutine raises DatabaseUnavailable, in bounded time."""
 
     def save(
         self, call: StoredCall, on_committed: Callable[[], None] = noop, on_superseded: Callable[[], None] = noop
     ) -> None:
-        """Keep the call as it is now.
+        """Store the call in the background, as it is now.
 
-        ``committed`` is called once that is certain, ``overtaken`` when a later state of the call is there already;
-        neither, if it is never known.
+        ``on_committed`` is called after the commit, ``on_superseded`` when the store already has a later state of the
+        call; neither is called when the result stays unknown.
         """
 
     def append_event(self, event: Event, flow: str) -> None:
-        """Keep an event of a call of that flow, which was saved before: its timeline."""
+        """Store an event of a call of that flow in the background. The call was saved before."""
 
     async def find(self, call: str, account_sid: str) -> StoredCall | None:
-        """The account's call, as it was saved last by anybody."""
+        """Return the account's call as it was saved last, by any process."""
         ...
 
     async def take_over(
         self, tenant: str, call: str, account_sid: str, generation: int, due_at: int
     ) -> StoredCall | None:
-        """Raise the call's generation by one, if it is that and the call is not over: whoever gets it owns the call."""
+        """Raise the generation by one if it is ``generation`` and the call is not over: the caller then owns the call.
+
+        Returns None when the condition does not hold.
+        """
         ...
 
     async def claim(self, stored: StoredCall) -> bool:
-        """Raise a call's revision by one, if it is as it was ``kept`` and is not over: one of several gets it."""
+        """Raise the revision by one if the call is unchanged and not over: of several claims, one succeeds."""
         ...
 
     async def close(self, stored: StoredCall, ended_at: int, outcome: str) -> StoredCall | None:
-        """End a call as it was ``kept``, and give it with its segments; None if somebody has changed it since."""
+        """End the call if it is unchanged, and return it with its segments; None if it has changed since."""
         ...
 
     async def record_status(
         self, account_sid: str, call: str, status: StatusReport, due_at: int, generation: int | None = None
     ) -> None:
-        """Twilio tells of a call's end (of that ``generation`` only, if it is given): by ``due`` it is over."""
+        """Store what was reported of a call's end (only for ``generation``, if given); it is due by ``due_at``."""
 
     async def find_expired(self, now: int, limit: int) -> Sequence[StoredCall]:
-        """Calls of which nothing was heard in time."""
+        """Return calls that are due and have not ended."""
         ...
 
     async def purge_state(self, before: int) -> None:
-        """Remove the states of calls that were lost ``before`` that instant: nobody comes back for them."""
+        """Delete the resume states of calls that ended before that instant: Twilio does not return to them."""
 
     async def count_live(self, tenant: str) -> int:
-        """How many of the tenant's calls have not ended."""
+        """Count the tenant's calls that have not ended."""
         ...
 
     async def start(self) -> None:
-        """Begin."""
+        """Start writing."""
 
     async def aclose(self) -> None:
-        """Until everything is kept, or cannot be."""
+        """Write what is pending, within a bounded time."""

@@ -1,7 +1,7 @@
-"""The calls that are under way, as the database has them: what lets any process go on with a call of any other.
+"""Call ownership in the database: the queries with which any process continues a call of any other.
 
-Each of these is one statement. Whoever wants to own a call raises its generation, on the condition that it is still
-what it was: of two that try, one does. States are encrypted: they hold what callers said.
+Each is one statement. A stream becomes a call's owner by raising its generation on the condition that it is unchanged:
+of two attempts, one succeeds. Resume states are encrypted, since they contain what callers said.
 """
 
 import logging
@@ -13,9 +13,10 @@ import msgspec
 from sqlalchemy import Row, Select, and_, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vocelio.engine.voice import Tier
 from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
 from vocelio.gateway.errors import DatabaseUnavailable
-from vocelio.gateway.store.calls.interface import Segment, StatusReport, StoredCall
+from vocelio.gateway.store.calls.interface import ProviderUsageTotals, Segment, StatusReport, StoredCall
 from vocelio.gateway.store.db.schema import call_events, calls, usage
 
 LOG = logging.getLogger(__name__)
@@ -29,19 +30,18 @@ _LAST_EVENT_SEQ = (
     )
     .correlate(calls)
     .scalar_subquery()
-    .label("sequence")
+    .label("last_event_seq")
 )
 _RESUMABLE = or_(calls.c.ended.is_(None), calls.c.outcome == "lost")
 
 
 class CallOwnershipQueries:
-    """The statements. ``vault`` opens the states."""
+    """The queries; ``cipher`` encrypts the resume states. See CallStore for what each does."""
 
     def __init__(self, cipher: SecretCipher) -> None:
         self._cipher = cipher
 
     async def find(self, connection: AsyncConnection, call: str, account_sid: str) -> StoredCall | None:
-        """See Journal."""
         query = _select_calls().where(calls.c.id == call, calls.c.account == account_sid)
         row = (await connection.execute(query)).first()
         return self._from_row(row) if row else None
@@ -49,33 +49,28 @@ class CallOwnershipQueries:
     async def take_over(
         self, connection: AsyncConnection, tenant: str, call: str, account_sid: str, generation: int, due_at: int
     ) -> StoredCall | None:
-        """See Journal."""
-        mine = and_(calls.c.tenant_id == tenant, calls.c.id == call, calls.c.account == account_sid)
-        raised = {"generation": generation + 1, "due": due_at, "told": None, "ended": None, "outcome": ""}
-        statement = update(calls).where(mine, calls.c.generation == generation, _RESUMABLE).values(raised)
+        key = and_(calls.c.tenant_id == tenant, calls.c.id == call, calls.c.account == account_sid)
+        owned = {"generation": generation + 1, "due": due_at, "told": None, "ended": None, "outcome": ""}
+        statement = update(calls).where(key, calls.c.generation == generation, _RESUMABLE).values(owned)
         row = (await connection.execute(statement.returning(calls))).first()
         return self._from_row(row) if row else None
 
     async def claim(self, connection: AsyncConnection, stored: StoredCall) -> bool:
-        """See Journal."""
-        mine = and_(calls.c.tenant_id == stored.tenant, calls.c.id == stored.id)
-        unchanged = and_(calls.c.generation == stored.generation, calls.c.revision == stored.revision)
-        statement = update(calls).where(mine, unchanged, _RESUMABLE).values(revision=stored.revision + 1)
+        statement = update(calls).where(_is_unchanged(stored), _RESUMABLE).values(revision=stored.revision + 1)
         return (await connection.execute(statement.returning(calls.c.id))).first() is not None
 
     async def close(
         self, connection: AsyncConnection, stored: StoredCall, ended_at: int, outcome: str
     ) -> StoredCall | None:
-        """See Journal."""
-        mine = and_(calls.c.tenant_id == stored.tenant, calls.c.id == stored.id)
-        unchanged = and_(calls.c.generation == stored.generation, calls.c.revision == stored.revision)
         over = {"revision": stored.revision + 1, "ended": ended_at, "outcome": outcome, "due": None, "state": None}
-        statement = update(calls).where(mine, unchanged, _RESUMABLE).values(over)
+        statement = update(calls).where(_is_unchanged(stored), _RESUMABLE).values(over)
         if (await connection.execute(statement.returning(calls.c.id))).first() is None:
             return None
-        bill = select(usage.c.tier, usage.c.billed, usage.c.rate, usage.c.micro_usd)
-        of_it = bill.where(usage.c.tenant_id == stored.tenant, usage.c.call_id == stored.id).order_by(usage.c.segment)
-        segments = tuple(Segment(*row) for row in (await connection.execute(of_it)).all())
+        columns = select(usage.c.tier, usage.c.billed, usage.c.rate, usage.c.micro_usd)
+        query = columns.where(usage.c.tenant_id == stored.tenant, usage.c.call_id == stored.id).order_by(
+            usage.c.segment
+        )
+        segments = tuple(Segment(*row) for row in (await connection.execute(query)).all())
         return msgspec.structs.replace(stored, ended_at=ended_at, outcome=outcome, segments=segments)
 
     async def record_status(
@@ -87,36 +82,31 @@ class CallOwnershipQueries:
         due_at: int,
         generation: int | None,
     ) -> None:
-        """See Journal. That a stream broke off is known better by whoever told it first."""
-        mine = [calls.c.id == call, calls.c.account == account_sid, calls.c.ended.is_(None)]
+        """The first report stands, unless Twilio was redirected to the fallback."""
+        where = [calls.c.id == call, calls.c.account == account_sid, calls.c.ended.is_(None)]
         if generation is not None:
-            mine.append(calls.c.generation == generation)
-        sooner = case((calls.c.due < due_at, calls.c.due), else_=due_at)
-        first = status if status == "redirected" else case((calls.c.told.is_(None), status), else_=calls.c.told)
-        await connection.execute(update(calls).where(*mine).values(due=sooner, told=first))
+            where.append(calls.c.generation == generation)
+        earlier_due = case((calls.c.due < due_at, calls.c.due), else_=due_at)
+        report = status if status == "redirected" else case((calls.c.told.is_(None), status), else_=calls.c.told)
+        await connection.execute(update(calls).where(*where).values(due=earlier_due, told=report))
 
     async def find_expired(self, connection: AsyncConnection, now: int, limit: int) -> Sequence[StoredCall]:
-        """See Journal."""
         query = _select_calls().where(calls.c.ended.is_(None), calls.c.due < now).order_by(calls.c.due).limit(limit)
         return list(self._decode_readable((await connection.execute(query)).all()))
 
     async def purge_state(self, connection: AsyncConnection, before: int) -> None:
-        """See Journal."""
-        lost = (calls.c.state.is_not(None), calls.c.ended < before)
-        await connection.execute(update(calls).where(*lost).values(state=None))
+        where = (calls.c.state.is_not(None), calls.c.ended < before)
+        await connection.execute(update(calls).where(*where).values(state=None))
 
     async def count_live(self, connection: AsyncConnection, tenant: str) -> int:
-        """See Journal."""
         query = select(func.count()).select_from(calls).where(calls.c.tenant_id == tenant, calls.c.ended.is_(None))
         return await connection.scalar(query) or 0
 
-    def encrypted_state(self, call: StoredCall) -> str | None:
-        """The state as it is kept."""
+    def encrypt_state(self, call: StoredCall) -> str | None:
+        """Encrypt the call's resume state for its column."""
         if call.resume_state is None:
             return None
-        return self._cipher.encrypt(
-            msgspec.json.encode(call.resume_state).decode(), _encryption_purpose(call.tenant, call.id)
-        )
+        return self._cipher.encrypt(call.resume_state.decode(), _encryption_purpose(call.tenant, call.id))
 
     def _decode_readable(self, rows: Iterable[Row[Any]]) -> Iterator[StoredCall]:
         for row in rows:
@@ -139,24 +129,31 @@ class CallOwnershipQueries:
             outcome=row.outcome,
             disposition=row.disposition,
             department=row.department,
+            provider_usage=msgspec.json.decode(row.speech or "{}", type=dict[Tier, ProviderUsageTotals]),
             resume_state=self._decrypt_state(row),
             due_at=row.due or 0,
             status_report=row.told or "",
-            last_event_seq=getattr(row, "sequence", 0),
+            last_event_seq=getattr(row, "last_event_seq", 0),
         )
 
-    def _decrypt_state(self, row: Row[Any]) -> dict[str, Any] | None:
-        """Raises StoreUnavailable: a key of VOCELIO_SECRET_KEY may be on its way to us, and others may have it."""
+    def _decrypt_state(self, row: Row[Any]) -> bytes | None:
+        """Raises DatabaseUnavailable: during a key rotation another process may have the key that this one lacks."""
         if row.state is None:
             return None
         try:
-            state: dict[str, Any] = msgspec.json.decode(
-                self._cipher.decrypt(row.state, _encryption_purpose(row.tenant_id, row.id))
-            )
+            return self._cipher.decrypt(row.state, _encryption_purpose(row.tenant_id, row.id)).encode()
         except DecryptionError as error:
-            LOG.error("call %s: its state cannot be read: %s", row.id, error)
+            LOG.error("call %s: could not decrypt its resume state: %s", row.id, error)
             raise DatabaseUnavailable from error
-        return state
+
+
+def _is_unchanged(stored: StoredCall) -> Any:
+    return and_(
+        calls.c.tenant_id == stored.tenant,
+        calls.c.id == stored.id,
+        calls.c.generation == stored.generation,
+        calls.c.revision == stored.revision,
+    )
 
 
 def _select_calls() -> Select[Any]:

@@ -274,7 +274,7 @@ async def test_each_stream_of_a_call_has_its_own_recording():
     await peer.run(0.3)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    assert [recording.call for recording, _ in await world.wait_for_recordings()] == [world.call_record.call] * 2
+    assert [recording.call for recording, _ in await world.wait_for_recordings()] == [world.call_record.stored.id] * 2
 
 
 @in_virtual_time

@@ -62,8 +62,8 @@ async def test_greeting_question_answer_transfer():
     assert [event["text"] for event in world.data_of("prompt.started")] == [GREETING, "Sales or billing?"]
     assert [event["text"] for event in world.data_of("caller.heard")] == ["sales please"]
     assert world.data_of("transfer.started") == [{"department": "sales", "number": ""}]
-    assert world.call_record.next_action.department == "sales"
-    assert world.call_record.ended_at == 0
+    assert world.call_record.resume.next_action.department == "sales"
+    assert world.call_record.stored.ended_at == 0
     await peer.disconnect()
     assert world.registry.live_calls == {}
 
@@ -76,7 +76,7 @@ async def test_a_key_instead():
     peer.press_key("1")
     await peer.run(0.1)
     assert peer.close_code == 1000
-    assert world.call_record.department == "sales"
+    assert world.call_record.stored.department == "sales"
     await peer.disconnect()
 
 
@@ -88,7 +88,7 @@ async def test_the_goodbye_is_heard_to_its_end_before_the_line_is_cut():
     assert peer.close_code == 1000
     assert len(world.data_of("prompt.finished")) == 1
     assert peer.loop.time() >= 22 * 0.06  # so long is the goodbye
-    assert (world.call_record.outcome, world.data_of("call.ended")[0]["outcome"]) == ("completed", "completed")
+    assert (world.call_record.stored.outcome, world.data_of("call.ended")[0]["outcome"]) == ("completed", "completed")
     await peer.disconnect()
 
 
@@ -155,7 +155,7 @@ async def test_marks_that_never_come_hold_nothing_up():
     peer.returns_marks = False
     await peer.run(40)
     assert peer.close_code == 1000
-    assert world.call_record.outcome == "completed"
+    assert world.call_record.stored.outcome == "completed"
     await peer.disconnect()
 
 
@@ -176,7 +176,7 @@ async def test_a_stream_that_breaks_off_is_waited_for_and_then_lost():
     peer = start_call(world)
     await peer.run(1)
     await peer.disconnect()
-    assert world.call_record.ended_at == 0
+    assert world.call_record.stored.ended_at == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(5.1)
     assert world.data_of("call.ended")[0]["outcome"] == "lost"
@@ -196,7 +196,7 @@ async def test_a_call_goes_on_where_its_stream_broke_off():
     texts = [event["text"] for event in world.data_of("prompt.started")]
     assert texts[2] == "Sorry, let's go on. Sales or billing?"
     assert world.data_of("caller.heard")[0]["text"] == "billing"
-    assert world.call_record.generation == 2
+    assert world.call_record.stored.generation == 2
     assert len(world.data_of("call.ended")) == 1
     await again.disconnect()
 
@@ -223,7 +223,7 @@ async def test_keys_of_an_answer_that_was_lost_are_not_the_next_one():
         again.press_key(key)
     await again.run(3)
     assert world.data_of("node.left")[0] == {"node": "ask", "exit": "done"}
-    assert world.call_record.outcome == "completed"
+    assert world.call_record.stored.outcome == "completed"
     await again.disconnect()
 
 
@@ -239,8 +239,8 @@ async def test_the_newer_stream_owns_the_call():
     await new.run(1)
     await old.disconnect()
     assert len(old.sent_messages) == sent
-    assert world.call_record.ended_at == 0
-    assert list(world.registry.live_calls) == [world.call_record.call]
+    assert world.call_record.stored.ended_at == 0
+    assert list(world.registry.live_calls) == [world.call_record.stored.id]
     await new.disconnect()
     await asyncio.sleep(6)
 
@@ -267,8 +267,8 @@ LATER = make_flow(
 async def end_transfer(world, how):
     """What the webhook does when ringing has ended."""
     record = world.call_record
-    record.resume_event = TransferEnded(
-        record.elapsed(world.registry.services.wall_clock()), record.next_action.id, how
+    record.resume.resume_event = TransferEnded(
+        record.elapsed(world.registry.services.wall_clock()), record.resume.next_action.id, how
     )
     await world.registry.save_and_wait(record)
 
@@ -279,14 +279,14 @@ async def test_after_a_transfer_nothing_of_the_old_stream_counts():
     peer = start_call(world)
     await peer.run(0.5, SPEECH)  # speaking while the transfer begins
     await peer.disconnect()
-    assert world.call_record.next_action.department == "sales"
+    assert world.call_record.resume.next_action.department == "sales"
     await asyncio.sleep(10)
     await end_transfer(world, "busy")
     again = start_call(world)
     await again.run(2)
     assert world.data_of("prompt.started")[-1]["text"] == "Sales or billing?", "nobody is believed to be speaking"
     await again.run(70)
-    assert world.call_record.outcome, "the longest call is still counted"
+    assert world.call_record.stored.outcome, "the longest call is still counted"
     await again.disconnect()
 
 
@@ -356,7 +356,7 @@ async def test_a_call_ends_whatever_its_synthesizer_does(synthesizer):
     world = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye."}), synthesizer=synthesizer)
     peer = start_call(world)
     await peer.run(10)
-    assert (peer.close_code, world.call_record.outcome) == (1000, "completed")
+    assert (peer.close_code, world.call_record.stored.outcome) == (1000, "completed")
     assert len(world.data_of("prompt.failed")) == 1
     await peer.disconnect()
 
@@ -394,12 +394,12 @@ async def test_a_defect_of_ours_ends_the_stream_and_not_the_call(caplog):
     with pytest.raises(KeyError):
         await peer.run(1, SPEECH)
     await peer.disconnect()
-    assert world.call_record.checkpoint is not None
+    assert world.call_record.resume.checkpoint is not None
     again = start_call(world)
     await again.run(2)
     again.press_key("2")
     await again.run(4)
-    assert world.call_record.outcome == "completed"
+    assert world.call_record.stored.outcome == "completed"
     await again.disconnect()
 
 
@@ -426,9 +426,9 @@ async def test_a_status_before_the_end_of_a_transfer_waits_for_it():
     await peer.run(3)
     await peer.disconnect()
     await world.report_ended()
-    assert world.call_record.ended_at == 0
+    assert world.call_record.stored.ended_at == 0
     await asyncio.sleep(5.1)
-    assert world.call_record.outcome == "abandoned"
+    assert world.call_record.stored.outcome == "abandoned"
 
 
 @in_virtual_time

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.twilio_peer import ACCOUNT, CALL, NUMBER, TENANT, CallEnv, TwilioPeer
 from tests.support.virtual_time import in_virtual_time
+from vocelio.gateway.calls.call_record import read_resume_state
 from vocelio.gateway.calls.registry import IncomingCall
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
@@ -83,7 +84,7 @@ async def test_a_transfer_begins_when_the_intent_is_certain():
     assert peer.close_code == 1000
     assert spoken > 0.5, "the caller was asked to wait a moment"
     kept = world.call_store.calls[CALL]
-    assert kept.resume_state["intent"]["department"] == "sales"
+    assert read_resume_state(kept).next_action.department == "sales"
     await peer.disconnect()
 
 
@@ -134,7 +135,7 @@ async def test_an_operator_can_hang_up_while_a_transfer_waits():
     assert peer.close_code == 1000
     await asyncio.sleep(5)
     assert world.data_of("transfer.started") == []
-    assert world.call_record.outcome == "completed"
+    assert world.call_record.stored.outcome == "completed"
     await peer.disconnect()
 
 
@@ -157,7 +158,7 @@ async def test_commands_reach_the_tenants_own_live_calls_only():
     ).verdict == "accepted"
     await peer.run(0.1)
     assert peer.close_code == 1000
-    assert world.call_record.department == "desk"
+    assert world.call_record.stored.department == "desk"
     assert (await world.registry.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "not_here", (
         "it is on no stream any more"
     )
@@ -254,7 +255,7 @@ async def test_a_stream_that_breaks_off_while_its_transfer_waits_for_the_store()
     await peer.run(2)
     await peer.disconnect()
     await asyncio.sleep(300)
-    assert world.call_record.outcome == "", "it has not ended: somebody talks"
+    assert world.call_record.stored.outcome == "", "it has not ended: somebody talks"
     assert world.stored_call.billed_microseconds < 3_000_000
     await world.report_ended()
     await asyncio.sleep(10)
@@ -267,7 +268,7 @@ async def test_a_token_that_was_given_out_for_nothing_ends_no_live_call():
     await peer.run(1)
     world.stream_token()  # the voice webhook, told again late
     await peer.run(120)
-    assert (peer.close_code, world.call_record.outcome) == (None, "")
+    assert (peer.close_code, world.call_record.stored.outcome) == (None, "")
     peer.deliver_numbered("stop", stop={})
     assert world.data_of("call.ended")[0]["seconds"] == pytest.approx(121, abs=1)
     await peer.disconnect()
@@ -284,7 +285,7 @@ def test_the_bill_does_not_follow_the_wall_clock(jump):
         await peer.run(10)
         peer.deliver_numbered("stop", stop={})
         assert world.stored_call.billed_microseconds == pytest.approx(20_000_000, abs=500_000)
-        assert world.call_record.ended_at >= world.call_record.started_at
+        assert world.call_record.stored.ended_at >= world.call_record.stored.started_at
         await peer.disconnect()
 
     call()

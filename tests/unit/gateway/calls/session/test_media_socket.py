@@ -16,7 +16,7 @@ async def test_a_good_token_starts_the_call():
     peer = TwilioPeer(world, world.stream_token())
     await peer.wait_admission()
     assert len(world.data_of("call.started")) == 1
-    assert list(world.registry.live_calls) == [world.call_record.call]
+    assert list(world.registry.live_calls) == [world.call_record.stored.id]
     await peer.disconnect()
     await asyncio.sleep(6)
 
@@ -40,7 +40,7 @@ async def test_a_token_is_good_once():
     second = TwilioPeer(world, token)
     await asyncio.sleep(0.1)
     assert (first.close_code, second.close_code) == (None, 1008)
-    assert world.call_record.generation == 1
+    assert world.call_record.stored.generation == 1
     await first.disconnect()
     await second.disconnect()
     await asyncio.sleep(6)
@@ -122,4 +122,4 @@ async def test_a_peer_that_breaks_the_protocol_harms_only_itself(text, code):
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(6)
     assert world.data_of("call.ended")[0]["outcome"] == "lost"
-    assert world.call_record.account == ACCOUNT
+    assert world.call_record.stored.account_sid == ACCOUNT

@@ -1,5 +1,4 @@
-"""Sound, as pure functions and small state machines: no I/O, no asyncio, no clock.
+"""Audio codecs as pure functions and small state machines: no asyncio, no clock, no I/O except WAV files.
 
-Telephone audio is mu-law at 8,000 samples a second, one byte a sample; "PCM" below is signed 16-bit
-little-endian mono.
+Telephone audio is mu-law at 8,000 samples per second, one byte per sample. "PCM" is signed 16-bit little-endian mono.
 """

@@ -1,6 +1,6 @@
-"""Mu-law (ITU-T G.711), the sound of the telephone: one byte a sample, 8,000 bytes a second.
+"""Mu-law (ITU-T G.711), the telephone's audio format: one byte per sample, 8,000 bytes per second.
 
-Decoding and encoding again gives the same bytes, save that the negative zero (0x7F) becomes the positive one.
+Decoding and encoding gives the same bytes, except that the negative zero (0x7F) becomes the positive one.
 """
 
 from vocelio.codecs._audioop import audioop
@@ -8,16 +8,16 @@ from vocelio.codecs._audioop import audioop
 SAMPLE_RATE = 8000
 
 SILENCE_BYTE = 0xFF
-"""The byte of a zero sample (the positive zero)."""
+"""The code of a zero sample (positive zero)."""
 
 
 def decode(mulaw: bytes) -> bytes:
-    """PCM of mu-law: two bytes for each one."""
+    """Decode mu-law to PCM, two bytes per sample."""
     return audioop.ulaw2lin(mulaw, 2)
 
 
 def encode(pcm: bytes) -> bytes:
-    """Mu-law of PCM: one byte for each two. Raises ValueError for half a sample."""
+    """Encode PCM as mu-law. Raises ValueError for an incomplete sample."""
     try:
         return audioop.lin2ulaw(pcm, 2)
     except audioop.error as error:

@@ -1,7 +1,7 @@
-"""Resampling of a stream of PCM: the output depends on the samples only, never on how they were cut.
+"""Streaming resampler for PCM. The output depends on the samples only, not on how the stream is split into chunks.
 
-The work is soxr's, in 32-bit floats: its 16-bit output is dithered. soxr and numpy take a fifth of a second to import,
-and what the cloud speaks is never resampled: so they are loaded with the first stream.
+Uses soxr with 32-bit floats, since its 16-bit output is dithered. soxr and numpy are imported with the first stream:
+importing takes 0.2 s, and the audio of cloud providers is never resampled.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,9 @@ _FULL_SCALE = 32768.0
 
 
 class Resampler:
-    """Turns PCM at one rate into PCM at another, piece by piece.
+    """Converts a PCM stream from one sample rate to another.
 
-    soxr looks ahead, so the output lags the input by some milliseconds until ``last`` brings the rest.
+    soxr looks ahead, so the output lags some milliseconds behind the input until ``last`` flushes it.
     """
 
     def __init__(self, source_rate: int, target_rate: int) -> None:
@@ -28,9 +28,9 @@ class Resampler:
         self._ended = False
 
     def process(self, pcm: bytes, last: bool = False) -> bytes:
-        """The output that ``pcm`` completes; a sample split between two calls is put together.
+        """Process a chunk, which may split a sample, and return the available output.
 
-        ``last`` ends the stream (half a sample left over is dropped); a call after it raises ValueError.
+        ``last`` ends the stream and drops an incomplete sample; a later call raises ValueError.
         """
         if self._ended:
             raise ValueError("the stream has ended")

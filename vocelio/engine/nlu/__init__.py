@@ -1,1 +1,1 @@
-"""From a transcript or pressed keys to an answer."""
+"""Language understanding: from a transcript or pressed keys to an answer."""

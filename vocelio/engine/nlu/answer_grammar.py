@@ -1,6 +1,6 @@
-"""What a question expects, and what an answer to it means, spoken or keyed.
+"""AnswerGrammar: the phrases and keys that a question accepts, and what they mean.
 
-The same for the question itself and for "did you say ...?" after it.
+Used for the question itself and for its confirmation ("did you say ...?").
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,16 @@ from vocelio.engine.runtime.node_context import ActiveGlobalCommand
 AnswerType = Literal["choice", "yes_no", "digits", "number", "text"]
 AnswerValue = str | int | float
 
-MAX_NUMBER_DIGITS = 15  # digits: what a JSON reader anywhere takes without loss
+MAX_NUMBER_DIGITS = 15  # integers that every JSON parser reads without loss
 YES_NO_KEYS = {"1": "yes", "2": "no"}
 
 
 class AnswerGrammar(msgspec.Struct, frozen=True):
-    """``phrases`` and ``keys`` by answer (choices, and yes and no); ``wishes`` are what may be said anywhere."""
+    """The accepted input of a question.
+
+    ``phrases`` are given by answer and ``keys`` map to answers, for choices and for yes and no. ``global_commands`` are
+    accepted besides.
+    """
 
     expect: AnswerType
     phrases: Mapping[str, tuple[str, ...]] = {}
@@ -32,36 +36,36 @@ class AnswerGrammar(msgspec.Struct, frozen=True):
 
     @property
     def accepts_single_key(self) -> bool:
-        """True when one key is a whole answer."""
+        """True if one key is a whole answer."""
         return self.expect in ("choice", "yes_no", "text")
 
     @property
     def phrases_repeat(self) -> bool:
-        """True when the expected words follow one another."""
+        """True if the expected words can follow one another."""
         return self.expect in ("digits", "number")
 
     def recognition_phrases(self) -> tuple[str, ...]:
-        """All that may be said; empty when that can be anything."""
+        """Return the recognition hints; empty if any text is accepted."""
         match self.expect:
             case "choice" | "yes_no":
-                own = tuple(phrase for phrases in self.phrases.values() for phrase in phrases)
+                hints = tuple(phrase for phrases in self.phrases.values() for phrase in phrases)
             case "digits":
-                own = matching.DIGIT_WORDS
+                hints = matching.DIGIT_WORDS
             case "number":
-                own = matching.NUMBER_WORDS
+                hints = matching.NUMBER_WORDS
             case "text":
                 return ()
-        return (*own, *(phrase for wish in self.global_commands.values() for phrase in wish.phrases))
+        return (*hints, *(phrase for command in self.global_commands.values() for phrase in command.phrases))
 
     def match_speech(self, text: str) -> AnswerValue | ActiveGlobalCommand | None:
-        """What the whole utterance means."""
+        """Match the final transcript of an utterance."""
         match self.expect:
             case "choice" | "yes_no":
                 return self._match_phrase(text)
             case "digits":
-                found = matching.parse_digits(text)
+                digits = matching.parse_digits(text)
                 answer: AnswerValue | None = (
-                    found if found and self.min_digits <= len(found) <= self.max_digits else None
+                    digits if digits and self.min_digits <= len(digits) <= self.max_digits else None
                 )
             case "number":
                 answer = matching.parse_number(text)
@@ -70,21 +74,24 @@ class AnswerGrammar(msgspec.Struct, frozen=True):
         return self._match_command_phrase(text) or answer
 
     def match_partial(self, text: str) -> str | None:
-        """What a partial result already decides, as a name for ``named``; None while more words could matter."""
+        """Match a partial transcript.
+
+        Returns a name for ``answer_named``, None if more words could change the meaning.
+        """
         if self.expect not in ("choice", "yes_no"):
             return None
-        everything = self._all_phrases()
-        name = matching.match_choice(text, everything)
-        if name is None or matching.is_ambiguous_prefix(text, name, everything):
+        phrases = self._all_phrases()
+        name = matching.match_choice(text, phrases)
+        if name is None or matching.is_ambiguous_prefix(text, name, phrases):
             return None
-        return None if matching.is_hesitating(text, everything[name]) else name
+        return None if matching.is_hesitating(text, phrases[name]) else name
 
     def answer_named(self, name: str) -> AnswerValue | ActiveGlobalCommand:
-        """The answer that ``early`` decided on."""
+        """Return the answer or global command of a name that ``match_partial`` returned."""
         return self.global_commands[name[1:]] if name.startswith("@") else name
 
     def match_keys(self, keys: str) -> AnswerValue | ActiveGlobalCommand | None:
-        """What the keys mean. One key that is no answer may be a wish."""
+        """Match keys. A single key that is not an answer can be a global command."""
         answer: AnswerValue | None = None
         match self.expect:
             case "choice" | "yes_no":
@@ -98,30 +105,29 @@ class AnswerGrammar(msgspec.Struct, frozen=True):
         return self._match_command_key(keys) if answer is None else answer
 
     def key_instructions(self) -> tuple[str, ...] | None:
-        """What the keys mean, in sentences (none where they are the answer itself); None if there is no way by key."""
+        """Return sentences that explain the keys (none if the keys are the answer); None if keys cannot answer."""
         if self.expect in ("digits", "number"):
             return ()
-        ways = tuple(f"For {name.replace('_', ' ')} press {_key_label(key)}." for key, name in self.keys.items())
-        return ways or None
+        sentences = tuple(f"For {name.replace('_', ' ')} press {_key_label(key)}." for key, name in self.keys.items())
+        return sentences or None
 
     def _all_phrases(self) -> dict[str, tuple[str, ...]]:
-        """The phrases of the answers and, under names that no answer has, of the wishes."""
-        return {**self.phrases, **{f"@{name}": wish.phrases for name, wish in self.global_commands.items()}}
+        """Return the phrases of all answers and, with ``@`` before their names, of the global commands."""
+        return {**self.phrases, **{f"@{name}": command.phrases for name, command in self.global_commands.items()}}
 
     def _match_phrase(self, text: str) -> AnswerValue | ActiveGlobalCommand | None:
         name = matching.match_choice(text, self._all_phrases()) or matching.match_choice(text, self.phrases)
         return None if name is None else self.answer_named(name)
 
     def _match_command_phrase(self, text: str) -> ActiveGlobalCommand | None:
-        said = words(text)
-        return next(
-            (w for w in self.global_commands.values() if any(words(phrase) == said for phrase in w.phrases)), None
-        )
+        utterance = words(text)
+        commands = self.global_commands.values()
+        return next((c for c in commands if any(words(phrase) == utterance for phrase in c.phrases)), None)
 
     def _match_command_key(self, key: str) -> ActiveGlobalCommand | None:
         if len(key) != 1 or (not self.accepts_single_key and key.isdecimal()):
             return None
-        return next((wish for wish in self.global_commands.values() if wish.key == key), None)
+        return next((command for command in self.global_commands.values() if command.key == key), None)
 
 
 def _key_label(key: str) -> str:
@@ -129,5 +135,5 @@ def _key_label(key: str) -> str:
 
 
 def yes_no_grammar(global_commands: Mapping[str, ActiveGlobalCommand]) -> AnswerGrammar:
-    """Yes or no, and 1 or 2."""
+    """Return a grammar of yes and no, with the keys 1 and 2."""
     return AnswerGrammar("yes_no", matching.YES_NO_PHRASES, YES_NO_KEYS, global_commands)

@@ -1,7 +1,4 @@
-"""From what was heard to which answer was meant: pure functions over English words.
-
-Each returns None when nothing, or nothing unambiguous, was meant.
-"""
+"""Matching of English transcripts with answers: pure functions that return None without an unambiguous match."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -39,54 +36,53 @@ _HESITATION_WORDS = frozenset(("no", "not", "or", "actually", "sorry", "wait", "
 
 
 def match_choice(text: str, choices: Mapping[str, Iterable[str]]) -> str | None:
-    """The choice one of whose phrases was said, also among other words; the longest phrase wins."""
-    said = words(text)
-    best, meant = 0, set[str]()
+    """Return the choice whose phrase the text contains; the longest phrase wins."""
+    utterance = words(text)
+    longest, matches = 0, set[str]()
     for name, phrases in choices.items():
-        for phrase in phrases:
-            looked_for = phrase_words(phrase)
-            if len(looked_for) >= max(best, 1) and _contains_phrase(said, looked_for):
-                meant = {name} if len(looked_for) > best else meant | {name}
-                best = len(looked_for)
-    return meant.pop() if len(meant) == 1 else None
+        for phrase in map(phrase_words, phrases):
+            if len(phrase) >= max(longest, 1) and _contains_phrase(utterance, phrase):
+                matches = {name} if len(phrase) > longest else matches | {name}
+                longest = len(phrase)
+    return matches.pop() if len(matches) == 1 else None
 
 
 def is_ambiguous_prefix(text: str, name: str, choices: Mapping[str, Iterable[str]]) -> bool:
-    """Whether more words could still turn the choice ``name``, heard so far, into a different one.
+    """Return True if more words could turn the choice ``name``, matched so far, into a different one.
 
-    The last word may be cut short: "pay" could become "payroll".
+    The last word may be incomplete: "pay" could become "payroll".
     """
-    said = words(text)
-    best = max((len(p) for p in map(phrase_words, choices[name]) if _contains_phrase(said, p)), default=0)
+    utterance = words(text)
+    longest = max((len(p) for p in map(phrase_words, choices[name]) if _contains_phrase(utterance, p)), default=0)
     return any(
-        len(phrase) >= best and _ends_with_start_of(said, phrase)
-        for other, phrases in choices.items()
-        if other != name
+        len(phrase) >= longest and _ends_with_start_of(utterance, phrase)
+        for other_name, phrases in choices.items()
+        if other_name != name
         for phrase in map(phrase_words, phrases)
     )
 
 
 def is_hesitating(text: str, phrases: Iterable[str]) -> bool:
-    """Whether the caller seems to be changing their mind, in words that are none of the phrases' own."""
-    own = {word for phrase in phrases for word in phrase_words(phrase)}
-    return any(word in _HESITATION_WORDS and word not in own for word in words(text))
+    """Return True if the text contains hesitation words that are not part of the phrases themselves."""
+    phrase_vocabulary = {word for phrase in phrases for word in phrase_words(phrase)}
+    return any(word in _HESITATION_WORDS and word not in phrase_vocabulary for word in words(text))
 
 
 def match_yes_no(text: str) -> str | None:
-    """``yes`` or ``no``."""
+    """Return ``yes``, ``no`` or None."""
     return match_choice(text, YES_NO_PHRASES)
 
 
-def _ends_with_start_of(said: Sequence[str], phrase: Sequence[str]) -> bool:
-    """Whether the last words said are a beginning of the phrase, and not all of it."""
-    for size in range(1, min(len(said), len(phrase)) + 1):
-        *before, last = said[-size:]
-        whole = size == len(phrase) and last == phrase[-1]
-        if not whole and tuple(before) == tuple(phrase[: size - 1]) and phrase[size - 1].startswith(last):
+def _ends_with_start_of(utterance: Sequence[str], phrase: Sequence[str]) -> bool:
+    """Return True if the last words are a proper prefix of the phrase."""
+    for size in range(1, min(len(utterance), len(phrase)) + 1):
+        *before, last = utterance[-size:]
+        is_complete = size == len(phrase) and last == phrase[-1]
+        if not is_complete and tuple(before) == tuple(phrase[: size - 1]) and phrase[size - 1].startswith(last):
             return True
     return False
 
 
-def _contains_phrase(said: Sequence[str], phrase: Sequence[str]) -> bool:
+def _contains_phrase(utterance: Sequence[str], phrase: Sequence[str]) -> bool:
     size = len(phrase)
-    return any(tuple(said[start : start + size]) == phrase for start in range(len(said) - size + 1))
+    return any(tuple(utterance[start : start + size]) == phrase for start in range(len(utterance) - size + 1))

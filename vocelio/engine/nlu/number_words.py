@@ -1,7 +1,7 @@
-"""Digits and numbers as people say them in English.
+"""Parsing of spoken English digits and numbers.
 
-Each function returns None when nothing, or nothing unambiguous, was said: "twenty twenty" is no number here, for
-it may be a year, a score or 2020.
+Each function returns None for ambiguous input: "twenty twenty" is not a number, since it may be a year, a score or
+2020.
 """
 
 import re
@@ -30,27 +30,27 @@ NUMBER_WORDS = (*DIGIT_BY_WORD, *_TEENS, *_TENS, "hundred", *_SCALES, "and", "a"
 
 
 def parse_digits(text: str) -> str | None:
-    """Digits said one by one ("one two double three") or written ("1 2 3 3"): "1233"."""
-    found, times = "", 1
+    """Parse digits spoken one by one ("one two double three") or written ("1 2 3 3"): "1233"."""
+    digits, repeat = "", 1
     for word in words(text):
-        if word in _REPEAT_COUNTS and times == 1:
-            times = _REPEAT_COUNTS[word]
+        if word in _REPEAT_COUNTS and repeat == 1:
+            repeat = _REPEAT_COUNTS[word]
         elif word in DIGIT_BY_WORD or _is_numeral(word):
-            found += DIGIT_BY_WORD.get(word, word) * times
-            times = 1
+            digits += DIGIT_BY_WORD.get(word, word) * repeat
+            repeat = 1
         elif word not in _FILLER_WORDS:
             return None
-    return found if found and times == 1 else None
+    return digits if digits and repeat == 1 else None
 
 
 def parse_number(text: str) -> int | float | None:
-    """A number in words or figures ("minus two hundred and five", "3.5"), below a billion either way."""
-    plain = text.strip().rstrip(".?!").replace(",", "")  # recognisers end what they write like a sentence
-    if re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,6})?", plain):
-        return float(plain) if "." in plain else int(plain)
-    said = [word for word in words(text) if word not in _FILLER_WORDS]
-    negative = bool(said) and said[0] in ("minus", "negative")
-    whole, point, fraction = _split_at(said[1:] if negative else said, "point")
+    """Parse a number in words or figures ("minus two hundred and five", "3.5"), between plus and minus a billion."""
+    figures = text.strip().rstrip(".?!").replace(",", "")  # recognizers punctuate numbers like sentences
+    if re.fullmatch(r"-?[0-9]{1,9}(\.[0-9]{1,6})?", figures):
+        return float(figures) if "." in figures else int(figures)
+    tokens = [word for word in words(text) if word not in _FILLER_WORDS]
+    negative = bool(tokens) and tokens[0] in ("minus", "negative")
+    whole, point, fraction = _split_at(tokens[1:] if negative else tokens, "point")
     value = _parse_integer(whole)
     if value is None:
         return None
@@ -62,16 +62,16 @@ def parse_number(text: str) -> int | float | None:
     return -value if negative else value
 
 
-def _parse_integer(said: Sequence[str]) -> int | None:
-    """A whole number: figures alone, digits one by one, or thousands and millions in their order."""
-    if not said:
+def _parse_integer(tokens: Sequence[str]) -> int | None:
+    """Parse a whole number: figures, digits one by one, or millions, thousands and the rest."""
+    if not tokens:
         return None
-    if len(said) > 1 and all(word in DIGIT_BY_WORD for word in said):
-        return int("".join(DIGIT_BY_WORD[word] for word in said)) if len(said) <= 9 else None
-    total, rest = 0, said
+    if len(tokens) > 1 and all(word in DIGIT_BY_WORD for word in tokens):
+        return int("".join(DIGIT_BY_WORD[word] for word in tokens)) if len(tokens) <= 9 else None
+    total, rest = 0, tokens
     for name, size in _SCALES.items():
-        before, there, after = _split_at(rest, name)
-        if there:
+        before, has_scale, after = _split_at(rest, name)
+        if has_scale:
             group = 1 if list(before) == ["a"] else _parse_below_thousand(before)
             if not group:
                 return None
@@ -84,16 +84,16 @@ def _parse_integer(said: Sequence[str]) -> int | None:
     return total if total <= MAX_NUMBER else None
 
 
-def _parse_last_group(said: Sequence[str], *, alone: bool) -> int | None:
-    if len(said) == 1 and _is_numeral(said[0]) and (alone or int(said[0]) < 1_000):
-        return int(said[0])
-    return _parse_below_thousand(said)
+def _parse_last_group(tokens: Sequence[str], *, alone: bool) -> int | None:
+    if len(tokens) == 1 and _is_numeral(tokens[0]) and (alone or int(tokens[0]) < 1_000):
+        return int(tokens[0])
+    return _parse_below_thousand(tokens)
 
 
-def _parse_below_thousand(said: Sequence[str]) -> int | None:
-    before, there, after = _split_at(said, "hundred")
-    if not there:
-        return _parse_below_hundred(said)
+def _parse_below_thousand(tokens: Sequence[str]) -> int | None:
+    before, has_hundred, after = _split_at(tokens, "hundred")
+    if not has_hundred:
+        return _parse_below_hundred(tokens)
     hundreds = 1 if list(before) in (["a"], []) else _parse_below_hundred(before)
     if not hundreds or hundreds > 9:
         return None
@@ -103,8 +103,8 @@ def _parse_below_thousand(said: Sequence[str]) -> int | None:
     return None if rest is None else hundreds * 100 + rest
 
 
-def _parse_below_hundred(said: Sequence[str]) -> int | None:
-    match said:
+def _parse_below_hundred(tokens: Sequence[str]) -> int | None:
+    match tokens:
         case [word] if word in DIGIT_BY_WORD:
             return int(DIGIT_BY_WORD[word])
         case [word] if word in _TEENS:
@@ -123,8 +123,8 @@ def _is_numeral(word: str) -> bool:
     return word.isascii() and word.isdecimal() and len(word) <= 32
 
 
-def _split_at(said: Sequence[str], separator: str) -> tuple[Sequence[str], bool, Sequence[str]]:
-    if separator not in said:
-        return said, False, ()
-    place = said.index(separator)
-    return said[:place], True, said[place + 1 :]
+def _split_at(tokens: Sequence[str], separator: str) -> tuple[Sequence[str], bool, Sequence[str]]:
+    if separator not in tokens:
+        return tokens, False, ()
+    index = tokens.index(separator)
+    return tokens[:index], True, tokens[index + 1 :]

@@ -1,7 +1,7 @@
-"""Liquid as a phone flow may use it: which tags, which filters, within which bounds.
+"""The Liquid environment of flows: allowed tags and filters, limits, and the compile step.
 
-Compiled once per version of a flow. What the library would let grow without bounds is refused here, when the
-flow is written: ranges outside ``for``, ``offset`` (it skips one by one), names made up at run time.
+Templates are compiled once per flow version. Constructs that the library does not bound are rejected at compile time:
+ranges outside ``for``, ``offset`` (it skips items one by one), and variable names computed at run time.
 """
 
 import re
@@ -18,14 +18,14 @@ from vocelio.engine.diagnostics import did_you_mean
 from vocelio.engine.templating.budget import BudgetedContext
 from vocelio.engine.templating.filters import FILTERS
 
-MAX_SOURCE_CHARACTERS = 5_000  # characters: about six minutes of speech
-MAX_OUTPUT_BYTES = 10_000  # bytes
-MAX_LOOP_ITERATIONS = 200  # rounds of a loop, all of its inner loops together
+MAX_SOURCE_CHARACTERS = 5_000  # about six minutes of speech
+MAX_OUTPUT_BYTES = 10_000  # of one rendered text
+MAX_LOOP_ITERATIONS = 200  # of a loop, including all inner loops
 MAX_TEMPLATE_TAGS = 300  # tags and outputs in one text
-_LONG_WHITESPACE = re.compile(r"\s{61}")  # a long row of them takes the library's lexer time by its square
-MAX_BRACKETS = 50  # nested, they take time by their square
+MAX_BRACKETS = 50  # nested brackets take quadratic time
+_LONG_WHITESPACE = re.compile(r"\s{61}")  # the library's lexer takes quadratic time for runs of whitespace
 ALLOWED_TAGS = {"if", "unless", "case", "for", "break", "continue", "assign", "capture", "comment", "echo", "#"}
-_INTERNAL_TAGS = {"content", "output", "illegal"}  # the library's own words for what is not a tag
+_INTERNAL_TAGS = {"content", "output", "illegal"}  # the library's pseudo tags for everything else
 
 
 class _BudgetedTemplate(BoundTemplate):
@@ -33,7 +33,7 @@ class _BudgetedTemplate(BoundTemplate):
 
 
 class PhoneEnvironment(Environment):
-    """The library's limits on loops and output are off by default."""
+    """Liquid with our tags, filters and limits (the library's limits on loops and output are off by default)."""
 
     loop_iteration_limit = MAX_LOOP_ITERATIONS
     output_stream_limit = MAX_OUTPUT_BYTES
@@ -51,13 +51,13 @@ _ENVIRONMENT = PhoneEnvironment()
 
 
 def compile_template(source: str) -> BoundTemplate:
-    """The compiled text. Raises ValueError with what is wrong with its form."""
+    """Compile a template. Raises ValueError if it is malformed or not allowed."""
     if _LONG_WHITESPACE.search(source):
-        raise ValueError("a text with tags or values has no more than 60 blanks in a row")
+        raise ValueError("a template has at most 60 consecutive whitespace characters")
     if source.count("[") > MAX_BRACKETS:
-        raise ValueError(f"a text has at most {MAX_BRACKETS} brackets")
+        raise ValueError(f"a template has at most {MAX_BRACKETS} brackets")
     if source.count("{{") + source.count("{%") > MAX_TEMPLATE_TAGS:
-        raise ValueError(f"a text has at most {MAX_TEMPLATE_TAGS} tags and values")
+        raise ValueError(f"a template has at most {MAX_TEMPLATE_TAGS} tags and values")
     try:
         bound = _ENVIRONMENT.from_string(source)
         for node in bound.nodes:
@@ -70,26 +70,26 @@ def compile_template(source: str) -> BoundTemplate:
 
 
 def referenced_variables(template: BoundTemplate) -> tuple[tuple[str, ...], ...]:
-    """The variables' paths that it reads from outside, such as ``("tenant", "name")``, sorted.
+    """Return the paths of the variables that a template reads, such as ``("tenant", "name")``, sorted.
 
-    Raises ValueError for a filter that does not exist.
+    Raises ValueError for an unknown filter.
     """
     analysis = template.analyze()
     for name in analysis.filters:
         if name not in FILTERS:
             hint = did_you_mean(name[:64], FILTERS)
             raise ValueError(f"there is no filter `{name[:64]}`" + (f", {hint}" if hint else ""))
-    return tuple(sorted({_static_prefix(v.segments) for found in analysis.globals.values() for v in found}))
+    return tuple(sorted({_static_prefix(use.segments) for uses in analysis.globals.values() for use in uses}))
 
 
 def _static_prefix(segments: Sequence[object]) -> tuple[str, ...]:
-    """The leading names of a path: what follows an index or a name in brackets cannot be told beforehand."""
-    plain: list[str] = []
+    """Return a path's leading names, up to the first index or computed name."""
+    names: list[str] = []
     for segment in segments:
         if not isinstance(segment, str):
             break
-        plain.append(segment)
-    return tuple(plain)
+        names.append(segment)
+    return tuple(names)
 
 
 def _check_node(node: Node, template: BoundTemplate) -> None:
@@ -102,31 +102,31 @@ def _check_node(node: Node, template: BoundTemplate) -> None:
 
 def _check_expression(expression: Expression) -> None:
     if isinstance(expression, RangeLiteral) and not isinstance(expression, _BoundedRange):
-        raise ValueError("a range stands only in `for`")
+        raise ValueError("a range is only allowed in `for`")
     if isinstance(expression, Path) and not isinstance(expression.path[0], str):
-        raise ValueError("a variable's name cannot be made up at run time")
+        raise ValueError("a variable's name cannot be computed at run time")
 
 
 def _walk_expression(expression: Expression) -> Iterator[Expression]:
-    """All of it, from the left: without recursion, as a condition of n words is n deep and would take n * n steps."""
-    ahead = [expression]
-    while ahead:
-        part = ahead.pop()
+    """Yield all parts, left to right. Not recursive: a condition of n words is n deep and would take n * n steps."""
+    stack = [expression]
+    while stack:
+        part = stack.pop()
         if isinstance(part, LoopExpression):
             if part.offset is not None:
-                raise ValueError("`for` takes no `offset`")
+                raise ValueError("`for` does not support `offset`")
             if isinstance(part.iterable, RangeLiteral):
                 literal = part.iterable
                 part.iterable = _BoundedRange(literal.token, literal.start, literal.stop)
         yield part
-        ahead.extend(reversed([*part.children()]))
+        stack.extend(reversed([*part.children()]))
 
 
 class _BoundedRange(RangeLiteral):
-    """``(1..n)`` in a ``for``: checked before ``reversed`` makes a list of it."""
+    """``(1..n)`` in a ``for``, checked before ``reversed`` turns it into a list."""
 
     def _make_range(self, start: object, stop: object) -> range:
-        made = super()._make_range(start, stop)
-        if made.stop - made.start > MAX_LOOP_ITERATIONS:
+        bounds = super()._make_range(start, stop)
+        if bounds.stop - bounds.start > MAX_LOOP_ITERATIONS:
             raise LiquidError("the range is too long", token=self.token)
-        return made
+        return bounds

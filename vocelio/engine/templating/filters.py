@@ -1,8 +1,8 @@
-"""The Liquid filters that a phone flow may use: those of the library that stay within bounds, and our own.
+"""The Liquid filters of flows: the library's bounded filters, and our own for spoken values.
 
-None reads the clock: ``now`` is the instant of the event. Each reports its work to the rendering's budget and
-checks the size of what it is given, so that no chain of filters takes long or grows a text beyond what a caller
-could listen to. Whatever goes wrong in one is an error of the template, never of the engine.
+No filter reads the clock: ``now`` is the time of the event. Each filter spends from the rendering's work budget and
+checks the size of its input, so no chain of filters takes long or produces an endless text. Every failure of a filter
+is an error of the template, never of the engine.
 """
 
 import re
@@ -17,7 +17,7 @@ from liquid.exceptions import FilterArgumentError, LiquidError
 from vocelio.engine.templating import speech_format
 from vocelio.engine.templating.budget import BudgetedContext, length_of
 
-MAX_INPUT_LENGTH = 10_000  # characters of a text, or elements of a list
+MAX_INPUT_LENGTH = 10_000  # characters of a text or elements of a list
 MAX_NUMBER = 10**30
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ _LIBRARY_FILTERS = (
     "round", "rstrip", "size", "slice", "split", "squish", "strip", "times", "truncate", "truncatewords", "upcase",
     "url_encode",
 )  # fmt: skip
-_DATE_FORMAT = re.compile(r"(%-?[aAbBdeHIjmMpSyY%]|[^%]){1,60}")  # of the C library's formats, those that stay short
+_DATE_FORMAT = re.compile(r"(%-?[aAbBdeHIjmMpSyY%]|[^%]){1,60}")  # the strftime formats with short results
 
 
 def _check_size(value: object) -> None:
@@ -52,7 +52,7 @@ def _bound_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]
         except LiquidError as error:
             raise FilterArgumentError(f"`{name}`: {error.message}", token=None) from error
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise FilterArgumentError(f"`{name}` cannot work with this value", token=None) from error
+            raise FilterArgumentError(f"`{name}` does not accept this value", token=None) from error
 
     bounded.with_context = True  # type: ignore[attr-defined]
     bounded.with_environment = getattr(function, "with_environment", False)  # type: ignore[attr-defined]
@@ -65,25 +65,25 @@ def _with_context(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _join_filter(values: Any, separator: Any = " ") -> str:
-    """The elements as one text."""
+    """Join the elements into one text."""
     parts = [str(value) for value in values] if isinstance(values, list | tuple) else [str(values)]
     _check_text_length(len(str(separator)) * len(parts) + sum(len(part) for part in parts))
     return str(separator).join(parts)
 
 
 def _replace_filter(text: Any, old: Any, new: Any = "") -> str:
-    """Every ``old`` in the text as ``new``."""
+    """Replace every ``old`` by ``new``."""
     _check_text_length(len(str(text)) + len(str(new)) * str(text).count(str(old)))
     return str(text).replace(str(old), str(new))
 
 
 def _check_text_length(length: int) -> None:
     if length > MAX_INPUT_LENGTH:
-        raise FilterArgumentError("makes the text too long", token=None)
+        raise FilterArgumentError("the resulting text is too long", token=None)
 
 
 def _money_filter(value: Any, currency: Any = "USD") -> str:
-    """An amount as it is said: ``12.5`` is "12 dollars and 50 cents"."""
+    """Format an amount for speech: ``12.5`` is "12 dollars and 50 cents"."""
     amount = Decimal(str(value).strip().removeprefix("$").replace(",", ""))
     if not amount.is_finite():
         raise ValueError("not an amount")
@@ -92,20 +92,20 @@ def _money_filter(value: Any, currency: Any = "USD") -> str:
 
 @_with_context
 def _date_filter(value: Any, form: Any = "", *, context: RenderContext) -> str:
-    """A day as it is said, or as a ``form`` such as ``%H:%M`` writes it. Takes "now", "today" and ISO 8601."""
+    """Format a date for speech, or with a strftime ``form``. Accepts "now", "today" and ISO 8601."""
     moment = _parse_moment(value, context)
     if moment is None or isinstance(moment, time):
         return ""
     if not form:
         return speech_format.format_date(moment)
     if not _DATE_FORMAT.fullmatch(str(form)):
-        raise FilterArgumentError(f"the form `{str(form)[:60]}` cannot be used", token=None)
+        raise FilterArgumentError(f"the format `{str(form)[:60]}` is not supported", token=None)
     return moment.strftime(str(form))
 
 
 @_with_context
 def _time_filter(value: Any, *, context: RenderContext) -> str:
-    """A time of day as it is said. Takes "now", ISO 8601 and "14:30"."""
+    """Format a time of day for speech. Accepts "now", ISO 8601 and "14:30"."""
     moment = _parse_moment(value, context)
     if isinstance(moment, datetime):
         moment = moment.time()
@@ -113,7 +113,7 @@ def _time_filter(value: Any, *, context: RenderContext) -> str:
 
 
 def _parse_moment(value: Any, context: RenderContext) -> date | time | None:
-    """What is meant by ``value``; an instant with a zone is turned into the zone of ``now``."""
+    """Parse a date or time; an instant with a time zone is converted to the zone of ``now``."""
     now = context.resolve("now")
     moment = value
     if isinstance(value, str):

@@ -1,18 +1,18 @@
-"""The way to a value in a JSON reply: ``customer.orders[0].total``.
+"""JsonPath: the path to one value in a JSON response, such as ``customer.orders[0].total``.
 
-A small part of RFC 9535 that leads to one place and cannot be slow: names, indices (from the end, if negative)
-and names in brackets, after an optional ``$``.
+A subset of RFC 9535 that selects a single value in linear time: names, indices (negative ones count from the end) and
+names in brackets, after an optional ``$``.
 """
 
 import re
 from typing import Any
 
-MAX_PATH_CHARACTERS = 200  # characters
+MAX_PATH_CHARACTERS = 200
 _STEP_PATTERN = re.compile(r"""\.([A-Za-z_][A-Za-z0-9_-]*)|\[(-?[0-9]{1,6})\]|\[(?:"([^"\]]*)"|'([^'\]]*)')\]""")
 
 
 class JsonPath:
-    """A parsed path. Raises ValueError for what is none."""
+    """A parsed path. Raises ValueError for an invalid one."""
 
     __slots__ = ("_steps", "source")
 
@@ -26,11 +26,11 @@ class JsonPath:
         return f"JsonPath({self.source!r})"
 
     def find(self, body: Any) -> Any:
-        """What is there. Raises LookupError when nothing is."""
-        found = body
+        """Return the value at this path. Raises LookupError if there is none."""
+        value = body
         for step in self._steps:
-            found = _descend(found, step)
-        return found
+            value = _descend(value, step)
+        return value
 
 
 def _descend(value: Any, step: str | int) -> Any:
@@ -44,15 +44,15 @@ def _descend(value: Any, step: str | int) -> Any:
 
 
 def _parse(source: str) -> list[str | int]:
-    rooted = source.startswith(("$", "["))
-    written = source.removeprefix("$") if rooted else f".{source}"
+    has_root = source.startswith(("$", "["))
+    path = source.removeprefix("$") if has_root else f".{source}"
     steps: list[str | int] = []
-    place = 0
-    while place < len(written):
-        match = _STEP_PATTERN.match(written, place)
+    position = 0
+    while position < len(path):
+        match = _STEP_PATTERN.match(path, position)
         if match is None:
             raise ValueError(f"not a path such as `customer.orders[0].total`: `{source}`")
         name, index, *quoted = match.groups()
         steps.append(int(index) if index is not None else next(part for part in (name, *quoted) if part is not None))
-        place = match.end()
+        position = match.end()
     return steps

@@ -1,6 +1,6 @@
-"""Values in the words in which a person says them: spoken English, so that no voice has to guess.
+"""Formatting of dates, times and money as spoken English.
 
-Voices read ``03/04`` and ``2:30`` each in their own way; words they all read alike.
+Voices pronounce ``03/04`` and ``2:30`` differently; words are pronounced alike by all.
 """
 
 from datetime import date, time
@@ -31,12 +31,12 @@ CURRENCIES = {
 
 
 def spell_digits(value: object) -> str:
-    """Letters and digits one by one: ``+1234`` is "1 2 3 4"."""
+    """Separate letters and digits: ``+1234`` becomes "1 2 3 4"."""
     return " ".join(character for character in str(value) if character.isalnum())
 
 
 def cardinal(number: int) -> str:
-    """0 to 59 in words."""
+    """Return a number from 0 to 59 in words."""
     if number < len(_ONES):
         return _ONES[number]
     tens, ones = divmod(number, 10)
@@ -44,7 +44,7 @@ def cardinal(number: int) -> str:
 
 
 def ordinal(number: int) -> str:
-    """1 to 31 in words."""
+    """Return an ordinal number from 1 to 31 in words."""
     if number < len(_ORDINALS):
         return _ORDINALS[number]
     tens, ones = divmod(number, 10)
@@ -52,12 +52,12 @@ def ordinal(number: int) -> str:
 
 
 def format_date(day: date) -> str:
-    """ "Tuesday the third of March"; a caller knows the year."""
+    """Format a date as "Tuesday the third of March", without the year."""
     return f"{_WEEKDAYS[day.weekday()]} the {ordinal(day.day)} of {_MONTHS[day.month]}"
 
 
 def format_time(moment: time) -> str:
-    """ "half past two in the afternoon"; seconds are left out."""
+    """Format a time of day as "half past two in the afternoon", without seconds."""
     hour, minute = moment.hour, moment.minute
     if minute == 0 and hour in (0, 12):
         return "noon" if hour else "midnight"
@@ -77,13 +77,16 @@ def format_time(moment: time) -> str:
 
 
 def format_money(amount: Decimal, currency: str = "USD") -> str:
-    """ "12 dollars and 50 cents", rounded half up to the smallest coin. Raises KeyError for an unknown currency."""
-    one, many, one_part, many_parts = CURRENCIES[currency.upper()]
-    smallest = int((abs(amount) * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
-    whole, parts = divmod(smallest, 100)
-    said = [f"{whole} {one if whole == 1 else many}"] if whole or not parts else []
-    said += [f"{parts} {one_part if parts == 1 else many_parts}"] if parts else []
-    return ("minus " if amount < 0 and smallest else "") + " and ".join(said)
+    """Format an amount as "12 dollars and 50 cents", rounded half up to cents.
+
+    Raises KeyError for an unknown currency.
+    """
+    unit, units, subunit, subunits = CURRENCIES[currency.upper()]
+    total = int((abs(amount) * 100).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    whole, cents = divmod(total, 100)
+    parts = [f"{whole} {unit if whole == 1 else units}"] if whole or not cents else []
+    parts += [f"{cents} {subunit if cents == 1 else subunits}"] if cents else []
+    return ("minus " if amount < 0 and total else "") + " and ".join(parts)
 
 
 def _hour_word(hour: int) -> str:

@@ -1,8 +1,8 @@
-"""Texts and conditions in Liquid, compiled once, rendered without a clock and within bounds.
+"""Liquid templates and conditions: compiled once, rendered within limits and without a clock.
 
-A text that is one single ``{{ ... }}`` keeps the type of its value; every other text renders to a string.
-What is wrong with a template's form shows when it is compiled (``ValueError``), what is wrong with its
-values when it is rendered (``RenderError``); an unknown name renders as nothing and is told in ``missing``.
+A template that is a single ``{{ ... }}`` keeps the type of its value; every other one renders to a string. Compiling a
+malformed template raises ``ValueError``, rendering unsuitable values raises ``RenderError``. An undefined name renders
+as an empty string and is added to ``missing_names``.
 """
 
 from collections.abc import Mapping
@@ -34,11 +34,11 @@ VariablePaths = tuple[tuple[str, ...], ...]
 
 
 class RenderError(Exception):
-    """A template met values that it cannot work with."""
+    """A template cannot be rendered with these values."""
 
 
 class Template:
-    """A compiled text. ``paths`` are the variables that it reads, such as ``("tenant", "name")``."""
+    """A compiled text. ``variable_paths`` are the variables that it reads, such as ``("tenant", "name")``."""
 
     __slots__ = ("_compiled", "_single_expression", "source", "variable_paths")
 
@@ -49,43 +49,43 @@ class Template:
         self._compiled = compile_template(source) if "{{" in source or "{%" in source else None
         self.variable_paths: VariablePaths = referenced_variables(self._compiled) if self._compiled else ()
         nodes = self._compiled.nodes if self._compiled else []
-        alone = len(nodes) == 1 and isinstance(nodes[0], OutputNode)
-        self._single_expression = nodes[0].expression if alone and isinstance(nodes[0], OutputNode) else None
+        node = nodes[0] if len(nodes) == 1 else None
+        self._single_expression = node.expression if isinstance(node, OutputNode) else None
 
     def __repr__(self) -> str:
         return f"Template({self.source!r})"
 
     @property
     def is_static(self) -> bool:
-        """True when the text has no variables."""
+        """True if the text has no variables or tags."""
         return self._compiled is None
 
     @property
     def compiled(self) -> BoundTemplate | None:
-        """The text as the library has it, for who looks into its parts; None for one without variables."""
+        """The library's template, for analysis of its parts; None for a static text."""
         return self._compiled
 
     def render(self, scope: Mapping[str, Any], missing_names: list[str] | None = None) -> str:
-        """The text. Raises RenderError."""
+        """Render to a string. Raises RenderError."""
         if self._compiled is None:
             return self.source
-        context, out = BudgetedContext(self._compiled, globals=scope), LimitedStringIO(MAX_OUTPUT_BYTES)
+        context, buffer = BudgetedContext(self._compiled, globals=scope), LimitedStringIO(MAX_OUTPUT_BYTES)
         try:
-            self._compiled.render_with_context(context, out)
+            self._compiled.render_with_context(context, buffer)
         except (LiquidError, RecursionError) as error:
             raise _render_error(self.source, error) from error
         _copy_missing_names(context, missing_names)
-        return out.getvalue()
+        return buffer.getvalue()
 
     def render_value(self, scope: Mapping[str, Any], missing_names: list[str] | None = None) -> Any:
-        """The value, of its own type where the text is one single ``{{ ... }}``. Raises RenderError."""
+        """Render; a single ``{{ ... }}`` keeps the type of its value. Raises RenderError."""
         if self._compiled is None or self._single_expression is None:
             return self.render(scope, missing_names)
         return _evaluate_expression(self._compiled, self._single_expression, scope, self.source, missing_names)
 
 
 class TemplateValue:
-    """A literal of any JSON type; texts in it, at any depth, are templates."""
+    """A JSON literal in which all texts, at any depth, are templates."""
 
     __slots__ = ("_compiled", "_has_variables", "literal", "variable_paths")
 
@@ -97,21 +97,21 @@ class TemplateValue:
         self.variable_paths: VariablePaths = tuple(path for template in templates for path in template.variable_paths)
 
     def __repr__(self) -> str:
-        return f"Value({self.literal!r})"
+        return f"TemplateValue({self.literal!r})"
 
     def render_value(self, scope: Mapping[str, Any], missing_names: list[str] | None = None) -> Any:
-        """The literal, with what its templates give. Raises RenderError."""
+        """Return the literal with its templates rendered. Raises RenderError."""
         return _render_compiled(self._compiled, scope, missing_names) if self._has_variables else self.literal
 
 
 class Condition:
-    """A compiled Liquid condition: what stands between ``{% if`` and ``%}``."""
+    """A compiled Liquid condition: the part between ``{% if`` and ``%}``."""
 
     __slots__ = ("_compiled", "_expression", "source", "variable_paths")
 
     def __init__(self, source: str) -> None:
         if "{%" in source or "%}" in source or not source.strip():
-            raise ValueError("a condition is what stands between `{% if` and `%}`, such as `tries > 2`")
+            raise ValueError("a condition is the part between `{% if` and `%}`, such as `tries > 2`")
         if len(source) > MAX_CONDITION_CHARACTERS:
             raise ValueError(
                 f"a condition has at most {MAX_CONDITION_CHARACTERS:,} characters, this one {len(source):,}"
@@ -128,7 +128,7 @@ class Condition:
         return f"Condition({self.source!r})"
 
     def evaluate(self, scope: Mapping[str, Any], missing_names: list[str] | None = None) -> bool:
-        """Whether it is true. Raises RenderError, for example when text is compared with a number."""
+        """Evaluate the condition. Raises RenderError, for example if a text is compared with a number."""
         return bool(_evaluate_expression(self._compiled, self._expression, scope, self.source, missing_names))
 
 
@@ -179,35 +179,35 @@ def _evaluate_expression(
 ) -> Any:
     context = BudgetedContext(template, globals=scope)
     try:
-        found = expression.evaluate(context)
-        if is_undefined(found):
-            str(found)  # so that it is remembered
-            found = None
+        value = expression.evaluate(context)
+        if is_undefined(value):
+            str(value)  # records the missing name
+            value = None
         _copy_missing_names(context, missing_names)
-        return _to_json_value(found)
+        return _to_json_value(value)
     except (LiquidError, RecursionError) as error:
         raise _render_error(source, error) from error
 
 
-def _to_json_value(found: Any) -> Any:
-    """The value as JSON can hold it, since a checkpoint must."""
-    match found:
+def _to_json_value(value: Any) -> Any:
+    """Convert a value to JSON types, as required by checkpoints."""
+    match value:
         case None | bool() | float():
-            return found
+            return value
         case int():
-            return found if abs(found) < 2**53 else float(found)
+            return value if abs(value) < 2**53 else float(value)
         case str():
-            return str(found)
+            return str(value)
         case list() | tuple():
-            return [_to_json_value(element) for element in found]
+            return [_to_json_value(element) for element in value]
         case dict():
-            return {str(name): _to_json_value(value) for name, value in found.items()}
+            return {str(name): _to_json_value(element) for name, element in value.items()}
         case Decimal():
-            return float(found)
+            return float(value)
         case date() | time():
-            return found.isoformat()
+            return value.isoformat()
         case _:
-            return str(found)
+            return str(value)
 
 
 def _copy_missing_names(context: BudgetedContext, missing_names: list[str] | None) -> None:
@@ -217,12 +217,12 @@ def _copy_missing_names(context: BudgetedContext, missing_names: list[str] | Non
 
 def _render_error(source: str, error: Exception) -> RenderError:
     short = source if len(source) <= 100 else source[:97] + "..."
-    what = error.message if isinstance(error, LiquidError) else "nested too deeply"
-    return RenderError(f"{short!r}: {what}")
+    reason = error.message if isinstance(error, LiquidError) else "nested too deeply"
+    return RenderError(f"{short!r}: {reason}")
 
 
 def decode_hook(kind: type, value: object) -> object:
-    """msgspec's ``dec_hook``: templates, conditions and paths are compiled where the document is parsed."""
+    """Compile templates, conditions and paths while msgspec decodes a document (its ``dec_hook``)."""
     if kind is TemplateValue:
         return TemplateValue(value)
     if kind in (Template, Condition, JsonPath):

@@ -147,7 +147,7 @@ async def measure(
         folder = stack.enter_context(TemporaryDirectory())
         url = f"sqlite+aiosqlite:///{folder}/bench.db"
         keys = await create_keys(url)
-        gateway = running_gateway(url, connect(redis_url), per_key=10_000, per_process=10_000)
+        gateway = running_gateway(url, connect(redis_url), max_per_key=10_000, max_per_process=10_000)
         origin, calls = await stack.enter_async_context(gateway)
         watching = await start_readers(origin, keys, monitors)
         await wait_until_ready(watching)

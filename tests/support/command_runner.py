@@ -171,10 +171,10 @@ def _serve_orders(channel):
         readable, _, _ = select.select([channel, *theirs], [], [])
         for child in list(children):
             if child.end in readable:
-                child.reap()
+                child.reap_exit_code()
                 children.remove(child)
             elif child.channel in readable:
-                child.pass_on()
+                child.forward_signal()
         if channel in readable:
             content, descriptors, _, _ = socket.recv_fds(channel, MAX_ORDER_BYTES, 3)
             if not content:

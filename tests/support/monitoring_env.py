@@ -91,11 +91,11 @@ async def running_member(
             ProcessHeartbeat(database, calls),
         ]
 
-    parts = {"site": DatabaseDirectory(database, vault, wall_clock), "journal": WriteBehindCallStore(database, vault)}
+    parts = {"directory": DatabaseDirectory(database, vault, wall_clock), "call_store": WriteBehindCallStore(database, vault)}
     line = RedisPubSub(redis_url, pubsub_heartbeat) if redis_url else None
     try:
         async with running_gateway(
-            None, ScriptedRecognizer(), ToneSynthesizer(), line=line, beside=beside, **parts
+            None, ScriptedRecognizer(), ToneSynthesizer(), pubsub=line, extra_routes_and_workers=beside, **parts
         ) as running:
             yield GatewayMember(running.origin, running.calls, running.simulator, database, made["monitors"])
     finally:
@@ -158,5 +158,5 @@ class ScriptedCall:
 async def wait_until_subscribed(redis, where, count=1):
     """Until so many processes listen to that channel."""
     async with asyncio.timeout(10):
-        while int(redis.ask("PUBSUB", "NUMSUB", where).rpartition(b":")[2]) < count:  # noqa: ASYNC110
+        while int(redis.command("PUBSUB", "NUMSUB", where).rpartition(b":")[2]) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

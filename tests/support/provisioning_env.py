@@ -82,7 +82,7 @@ class ProvisioningEnv:
 
     async def check_drift(self, registrar, name="harbour"):
         """The drift check's answer for one number."""
-        (one,) = (await drift.compare(registrar.desk, name, 50, "")).items
+        (one,) = (await drift.compare(registrar.context, name, 50, "")).items
         return one
 
     def advance_clock(self, seconds):

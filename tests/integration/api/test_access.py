@@ -327,14 +327,14 @@ async def test_what_is_missing_and_what_is_another_tenants_look_the_same(make_ap
         (f"/v1/recordings/{OTHER_RECORDING}", "/v1/recordings/9"),
         (f"/v1/recordings/{OTHER_RECORDING}/audio", "/v1/recordings/9/audio"),
     ):
-        theirs, none = [await admin.ask("GET", where, X_Request_Id="one") for where in (path, missing)]
+        theirs, none = [await admin.request("GET", where, X_Request_Id="one") for where in (path, missing)]
         assert (theirs.status, theirs.body) == (404, none.body)
 
 
 async def test_a_number_that_another_tenant_has_is_no_more_taken_than_ones_own(make_api_copy):
-    admin = await make_api_copy().client("harbour")
+    admin = await make_api_copy().create_client("harbour")
     theirs, own = [
-        await admin.ask("POST", "/v1/numbers", {"number": number}, X_Request_Id="one")
+        await admin.request("POST", "/v1/numbers", {"number": number}, X_Request_Id="one")
         for number in (OTHER_NUMBER, NUMBER)
     ]
     assert (theirs.status, theirs.json["detail"].replace(OTHER_NUMBER, NUMBER)) == (409, own.json["detail"])
@@ -344,23 +344,23 @@ async def test_a_tenants_key_cannot_name_another_tenant(make_api_copy):
     api = make_api_copy()
     admin = await api.create_client("harbour")
     admin.tenant = CANARY
-    assert (await admin.ask("GET", "/v1/tenant")).json["id"] == "harbour"
+    assert (await admin.request("GET", "/v1/tenant")).json["id"] == "harbour"
 
 
 async def test_a_platform_key_names_one_tenant_that_there_is(make_api_copy):
     api = make_api_copy()
     platform = await api.platform_client()
-    assert "Vocelio-Tenant" in (await platform.ask("GET", "/v1/flows")).json["detail"]
-    assert (await platform.ask("GET", "/v1/flows")).status == 400
-    assert (await platform.ask("GET", "/v1/flows", Vocelio_Tenant="nobody")).status == 404
-    assert (await platform.ask("GET", "/v1/flows", Vocelio_Tenant=CANARY)).status == 200
+    assert "Vocelio-Tenant" in (await platform.request("GET", "/v1/flows")).json["detail"]
+    assert (await platform.request("GET", "/v1/flows")).status == 400
+    assert (await platform.request("GET", "/v1/flows", Vocelio_Tenant="nobody")).status == 404
+    assert (await platform.request("GET", "/v1/flows", Vocelio_Tenant=CANARY)).status == 200
 
 
 async def test_a_suspended_tenants_keys_are_no_good_until_it_is_not(make_api_copy):
     api = make_api_copy()
     admin, platform = await api.create_client("harbour"), await api.platform_client()
-    await platform.ask("PATCH", "/v1/tenants/harbour", {"suspended": True})
-    assert (await admin.ask("GET", "/v1/me")).status == 401
-    assert (await (await api.platform_client("harbour")).ask("GET", "/v1/tenant")).json["suspended"] is True
-    await platform.ask("PATCH", "/v1/tenants/harbour", {"suspended": False})
-    assert (await admin.ask("GET", "/v1/me")).status == 200
+    await platform.request("PATCH", "/v1/tenants/harbour", {"suspended": True})
+    assert (await admin.request("GET", "/v1/me")).status == 401
+    assert (await (await api.platform_client("harbour")).request("GET", "/v1/tenant")).json["suspended"] is True
+    await platform.request("PATCH", "/v1/tenants/harbour", {"suspended": False})
+    assert (await admin.request("GET", "/v1/me")).status == 200

@@ -88,7 +88,7 @@ class ApiServer:
                 self._ready.set()
                 await self._done.wait()
         finally:
-            await api.registrar.aclose()
+            await api.provisioner.aclose()
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"] if FUZZ else ["postgresql"])

@@ -43,7 +43,7 @@ async def gateway_environment(tmp_path):
 
 @asynccontextmanager
 async def _serve_api(api, settings):
-    app = create_app(settings, api.calls, api_routes=api.app.routes, background_services=[api.registrar])
+    app = create_app(settings, api.calls, api_routes=api.app.routes, background_services=[api.provisioner])
     async with serve_embedded(app, bind_socket()) as origin:
         yield origin
 

@@ -79,7 +79,7 @@ async def test_nobody_has_to_wait(database, monkeypatch, flow_file):
         assert (await run_promote(api, flow_file, "--no-wait"))[0] == 0
 
 
-@pytest.mark.parametrize("patience", [{"longest": 0.0}, {"stalled": 0.0}])
+@pytest.mark.parametrize("patience", [{"max_wait_seconds": 0.0}, {"stall_timeout_seconds": 0.0}])
 async def test_nobody_waits_for_ever(database, monkeypatch, flow_file, capsys, patience):
     async with served_api(database, monkeypatch, working=False) as api:
         await run_promote(api, flow_file, "--no-wait")

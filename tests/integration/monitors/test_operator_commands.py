@@ -47,7 +47,7 @@ async def assigned_number(postgres_database):
 @asynccontextmanager
 async def running_call(here, seconds=20):
     """A call that is live in that process: Twilio's name of it, and its report when it is over."""
-    call = asyncio.create_task(here.carrier.call(NUMBER, CALLER, [StaySilent(seconds), HangUp()]))
+    call = asyncio.create_task(here.simulator.call(NUMBER, CALLER, [StaySilent(seconds), HangUp()]))
     async with asyncio.timeout(10):
         while not here.calls.live:  # noqa: ASYNC110 (the call comes by a socket)
             await asyncio.sleep(0.02)

@@ -68,7 +68,7 @@ class CanaryTenant:
     def begin(self):
         """It is live in its process."""
         self.played.start()
-        self.at.calls.live[self.call] = self
+        self.at.calls.live_calls[self.call] = self
 
     def talk(self):
         """Something of everything happens."""

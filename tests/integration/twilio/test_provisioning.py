@@ -95,7 +95,7 @@ async def test_removed_before_it_is_set_back_it_is_set_back_all_the_same(provisi
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_trouble_is_told_and_it_is_tried_again(provisioning_env, trouble, told, method):
     registrar = provisioning_env.create_provisioner()
-    provisioning_env.twilio.add_fault(trouble, times=2 if trouble.slow else 100, method=method)
+    provisioning_env.twilio.add_fault(trouble, times=2 if trouble.is_delay_only else 100, method=method)
     await provisioning_env.assign_number()
     await registrar.process_due()
     row = await provisioning_env.get_row()

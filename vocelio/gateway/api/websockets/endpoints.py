@@ -91,7 +91,7 @@ class WebSocketEndpoints:
     async def _event_feed(self, socket: WebSocket, request_id: str) -> None:
         query = decoding.decode_query(EventFeedQuery, socket)
         actor = await self._authenticate(EVENT_FEED_ACCESS, socket, query.ticket, request_id)
-        async with self._monitors.subscribe(actor.tenant, query.wanted) as outbox:
+        async with self._monitors.subscribe(actor.tenant, query.event_filter) as outbox:
             pushing = PushSocket(socket, outbox.get, lambda: outbox.blocked_since, self._heartbeat)
             with self._monitors.key_watcher.register(actor.key_id, lambda: pushing.request_close(CLOSE_KEY_REVOKED)):
                 await socket.accept()

@@ -46,7 +46,7 @@ from vocelio.gateway.monitors.key_revocation import KeyRevocationWatcher
 from vocelio.gateway.monitors.service import MonitorService
 from vocelio.gateway.server.server import bind_socket, serve_embedded
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.services import single_provider
+from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore

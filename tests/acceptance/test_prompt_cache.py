@@ -20,7 +20,7 @@ from vocelio.gateway.speech.fakes import ToneSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer, fallback_voices
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.speech.providers import SpeechServices
 from vocelio.gateway.storage.object_store import ObjectStorage
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 from vocelio.gateway.store.db.database import Database

@@ -45,7 +45,7 @@ def make_site(folder):
 
 async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
     make_site(tmp_path)
-    environment = {"PORT": str(*free_ports()), "VOCELIO_SECRET_KEY": "a-secret-key-of-this-test"}
+    environment = {"PORT": str(*free_ports()), "VOCELIO_SECRET_KEYS": "a-secret-key-of-this-test"}
     settings = config.load_settings(environment)
     token = settings.platform_tokens[config.SIMULATOR_ACCOUNT_SID]
     origin = f"http://127.0.0.1:{environment['PORT']}"

@@ -21,7 +21,7 @@ from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.speech.providers import SpeechServices
 
 RATES = {"azure": 80_000, "elevenlabs": 350_000, "local": 0}  # micro-USD a minute
 PROVIDER_FAULTS = ("refuse", "401", "429", "500", "silent", "stall", "drip", "garbage", "abrupt", "slow_close")
@@ -159,8 +159,8 @@ async def test_every_fault_is_stood_in_for(tier, service, offline_speech):
         )
         assert transcripts(running) == ["sales please"], fault
         assert running.bus.data_of("prompt.started")[-1]["text"].startswith("You want sales."), fault
-        troubled = {(event["provider"], event["service"]) for event in running.bus.data_of("speech.troubled")}
-        assert troubled <= {(tier, service)}, fault
+        failed = {(event["provider"], event["service"]) for event in running.bus.data_of("speech.provider_failed")}
+        assert failed <= {(tier, service)}, fault
         assert seen.failures or fault in TOLERATED_FAULTS, (fault, seen)
 
 

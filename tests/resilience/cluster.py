@@ -288,7 +288,7 @@ def _environment(url, redis_url):
         "VOCELIO_DATABASE_URL": url,
         "VOCELIO_PUBLIC_URL": PUBLIC_URL,
         "VOCELIO_REDIS_URL": redis_url,
-        "VOCELIO_SECRET_KEY": SECRET,
+        "VOCELIO_SECRET_KEYS": SECRET,
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
         "PYTHONPATH": str(Path(__file__).parents[2]),

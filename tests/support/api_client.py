@@ -22,8 +22,8 @@ from vocelio.gateway.prompts.manifest import PromptManifests
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.recordings.service import RecordingService
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.services import single_provider
-from vocelio.gateway.storage.memory import MemoryStorage
+from vocelio.gateway.speech.providers import single_provider
+from vocelio.gateway.storage.interfaces import MemoryStorage
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 from vocelio.gateway.store.recordings import DatabaseRecordingCatalog

@@ -11,7 +11,7 @@ from vocelio.gateway.prompts.cache import PromptCache
 from vocelio.gateway.prompts.manifest import PromptManifests
 from vocelio.gateway.prompts.progress import get_progress
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
-from vocelio.gateway.storage.memory import MemoryStorage
+from vocelio.gateway.storage.interfaces import MemoryStorage
 from vocelio.gateway.store.flows import drafts, promotion
 
 START = 1_700_000_000_000_000  # microseconds UTC

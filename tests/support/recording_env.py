@@ -4,7 +4,7 @@ import asyncio
 
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.recordings.service import MAX_QUEUED_BYTES, RecordingService
-from vocelio.gateway.storage.memory import MemoryStorage
+from vocelio.gateway.storage.interfaces import MemoryStorage
 from vocelio.gateway.store.recordings import InMemoryRecordingCatalog
 
 STARTED_AT = 1_700_000_000_000_000  # microseconds UTC

@@ -18,7 +18,7 @@ from vocelio.gateway.recordings.service import in_memory_recordings
 from vocelio.gateway.server.server import bind_socket, serve_embedded
 from vocelio.gateway.simulator.signing import SharedKey
 from vocelio.gateway.simulator.simulator import TwilioSimulator
-from vocelio.gateway.speech.services import single_provider
+from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 from vocelio.gateway.twilio.signatures import no_tenant_tokens
 

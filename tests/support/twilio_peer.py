@@ -17,8 +17,8 @@ from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Department, Tenant
 from vocelio.gateway.recordings.service import RecordingService
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.services import single_provider
-from vocelio.gateway.storage.memory import MemoryStorage
+from vocelio.gateway.speech.providers import single_provider
+from vocelio.gateway.storage.interfaces import MemoryStorage
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 from vocelio.gateway.store.recordings import InMemoryRecordingCatalog
 

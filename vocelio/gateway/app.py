@@ -1,4 +1,4 @@
-"""The gateway as one ASGI application: every route, and how everything is wired, on one page."""
+"""The gateway as one ASGI application: its Twilio, probe and API routes, and the lifespan of its services."""
 
 import asyncio
 import logging
@@ -28,17 +28,22 @@ from vocelio.gateway.webhooks.signed_form import TwilioRequest, parse_signed
 
 LOG = logging.getLogger(__name__)
 
-MAX_WEBSOCKET_MESSAGE_BYTES = 32_768  # bytes of one WebSocket message: Twilio's have about 400
+MAX_WEBSOCKET_MESSAGE_BYTES = 32_768  # Twilio's messages have about 400 bytes
+
+CLOSE_BACKGROUND_SECONDS = 0.5  # for background services and calls, and again for those that had to be canceled
+CLOSE_SERVICES_SECONDS = 1.0  # for speech, HTTP and recordings; in all a process has 10 s from SIGTERM to its end
+
+TwimlHandler = Callable[[TwilioRequest], Awaitable[str]]
+CallbackHandler = Callable[[TwilioRequest], Awaitable[None]]
+HttpEndpoint = Callable[[Request], Awaitable[Response]]
 
 
 class BackgroundService(Protocol):
-    """What a process does beside answering."""
+    """Runs beside the request handlers for as long as the process does."""
 
-    async def start(self) -> None:
-        """Begin."""
+    async def start(self) -> None: ...
 
-    async def aclose(self) -> None:
-        """End, leaving nothing behind."""
+    async def aclose(self) -> None: ...
 
 
 def create_app(
@@ -49,112 +54,147 @@ def create_app(
     api_routes: Sequence[BaseRoute] = (),
     background_services: Sequence[BackgroundService] = (),
 ) -> Starlette:
-    """The application. Its lifespan starts what the calls need and leaves nothing behind.
+    """Create the application; its lifespan starts everything that calls need, and closes it.
 
-    ``accounts`` knows the tenants' own Twilio accounts; ``api`` are the routes of the control API, where there is one;
-    ``workers`` are what the process does beside.
+    Args:
+        settings: The process's settings.
+        calls: The registry of live calls, with the services they use.
+        tenant_tokens: Looks up the auth tokens of tenants' own Twilio accounts.
+        api_routes: The routes of the control API, if it is served.
+        background_services: Further services to start and close with the application.
     """
-    services = calls.services
     signatures = SignatureVerifier(settings.public_url, settings.platform_tokens, tenant_tokens, settings.webhook_keys)
-    answers = TwimlResponses(calls, signatures)
-    onward = ContinuationWebhooks(calls, answers)
-    overflow = OverflowWebhook(calls, answers)
-    twilio = IncomingCallWebhooks(calls, signatures, answers, onward, overflow)
-    ours: Sequence[BackgroundService] = (
-        services.bus.pubsub,
+    services: Sequence[BackgroundService] = (
+        calls.services.bus.pubsub,
         calls.admission,
         CallReaper(calls),
         calls.command_router,
         calls.listen_in_relay,
+        *background_services,
     )
-    everybody = (*ours, *background_services)
+    return Starlette(
+        routes=[*_twilio_routes(calls, signatures), *_probe_routes(calls), *api_routes],
+        exception_handlers={ApiError: _problem_response},
+        lifespan=lambda _: _lifespan(calls, services),
+    )
 
-    async def signed(request: Request) -> TwilioRequest:
-        form = await parse_signed(request, signatures)
-        logs.bind(call=form.call)
-        return form
 
-    def twiml_endpoint(answer: Callable[[TwilioRequest], Awaitable[str]]) -> Callable[[Request], object]:
-        async def endpoint(request: Request) -> Response:
-            try:
-                text = await answer(await signed(request))
-            except (
-                DatabaseUnavailable
-            ):  # not even who calls is known: a caller should hear something, and learns nothing
-                text = twiml.say_and_hang_up(ERROR_MESSAGE)
-            return Response(text, media_type="application/xml")
-
-        return endpoint
-
-    def callback_endpoint(take: Callable[[TwilioRequest], Awaitable[None]]) -> Callable[[Request], object]:
-        async def endpoint(request: Request) -> Response:
-            await take(await signed(request))
-            return Response(status_code=204)
-
-        return endpoint
+def _twilio_routes(calls: CallRegistry, signatures: SignatureVerifier) -> list[BaseRoute]:
+    responses = TwimlResponses(calls, signatures)
+    continuation = ContinuationWebhooks(calls, responses)
+    overflow = OverflowWebhook(calls, responses)
+    incoming = IncomingCallWebhooks(calls, signatures, responses, continuation, overflow)
 
     async def media(socket: WebSocket) -> None:
         await media_stream_endpoint(socket, calls, signatures)
 
+    twiml_handlers: dict[str, TwimlHandler] = {
+        "/twilio/voice": incoming.incoming_call,
+        "/twilio/overflow": overflow.wait_in_queue,
+        "/twilio/fallback": incoming.fallback,
+        "/twilio/continue": continuation.continue_call,
+        "/twilio/dialed": continuation.dial_completed,
+        "/twilio/whisper": continuation.whisper,
+    }
+    callback_handlers: dict[str, CallbackHandler] = {
+        "/twilio/status": incoming.call_status,
+        "/twilio/stream": incoming.stream_status,
+    }
+    return [
+        *(
+            Route(path, _twiml_endpoint(handle, signatures), methods=["POST"])
+            for path, handle in twiml_handlers.items()
+        ),
+        *(
+            Route(path, _callback_endpoint(handle, signatures), methods=["POST"])
+            for path, handle in callback_handlers.items()
+        ),
+        WebSocketRoute("/twilio/media/{account_sid}", media),
+    ]
+
+
+def _twiml_endpoint(handle: TwimlHandler, signatures: SignatureVerifier) -> HttpEndpoint:
+    """Answer a signed webhook with a TwiML document."""
+
+    async def endpoint(request: Request) -> Response:
+        try:
+            text = await handle(await _parse_and_bind(request, signatures))
+        except DatabaseUnavailable:  # not even the caller is known; the message reveals nothing
+            text = twiml.say_and_hang_up(ERROR_MESSAGE)
+        return Response(text, media_type="application/xml")
+
+    return endpoint
+
+
+def _callback_endpoint(handle: CallbackHandler, signatures: SignatureVerifier) -> HttpEndpoint:
+    """Answer a signed status callback, whose response Twilio ignores."""
+
+    async def endpoint(request: Request) -> Response:
+        await handle(await _parse_and_bind(request, signatures))
+        return Response(status_code=204)
+
+    return endpoint
+
+
+async def _parse_and_bind(request: Request, signatures: SignatureVerifier) -> TwilioRequest:
+    form = await parse_signed(request, signatures)
+    logs.bind(call=form.call)
+    return form
+
+
+def _probe_routes(calls: CallRegistry) -> list[BaseRoute]:
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", "live_calls": len(calls.live_calls)})
 
     async def ready(_: Request) -> Response:
-        status = "draining" if calls.draining else "full" if calls.is_full else "ok"
+        status = "draining" if calls.draining else "at_capacity" if calls.is_full else "ok"
         return JSONResponse({"status": status}, status_code=200 if status == "ok" else 503)
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        await services.call_store.start()
-        await services.speech.start()
-        for worker in everybody:
-            await worker.start()
-        await services.recordings.start()
-        try:
-            yield
-        finally:
-            await _close_all(*(worker.aclose() for worker in everybody), calls.aclose(), timeout_seconds=0.5)
-            parts = (services.speech, services.http_client, services.recordings)
-            await _close_all(*(part.aclose() for part in parts), timeout_seconds=1.0)
-            await services.call_store.aclose()
+    return [Route("/healthz", health), Route("/readyz", ready)]
 
-    return Starlette(
-        routes=[
-            Route("/twilio/voice", twiml_endpoint(twilio.incoming_call), methods=["POST"]),
-            Route("/twilio/overflow", twiml_endpoint(overflow.wait_in_queue), methods=["POST"]),
-            Route("/twilio/fallback", twiml_endpoint(twilio.fallback), methods=["POST"]),
-            Route("/twilio/continue", twiml_endpoint(onward.continue_call), methods=["POST"]),
-            Route("/twilio/dialed", twiml_endpoint(onward.dial_completed), methods=["POST"]),
-            Route("/twilio/whisper", twiml_endpoint(onward.whisper), methods=["POST"]),
-            Route("/twilio/status", callback_endpoint(twilio.call_status), methods=["POST"]),
-            Route("/twilio/stream", callback_endpoint(twilio.stream_status), methods=["POST"]),
-            WebSocketRoute("/twilio/media/{account_sid}", media),
-            Route("/healthz", health),
-            Route("/readyz", ready),
-            *api_routes,
-        ],
-        exception_handlers={ApiError: _problem_response},
-        lifespan=lifespan,
-    )
+
+@asynccontextmanager
+async def _lifespan(calls: CallRegistry, background_services: Sequence[BackgroundService]) -> AsyncIterator[None]:
+    services = calls.services
+    await services.call_store.start()
+    await services.speech.start()
+    for service in background_services:
+        await service.start()
+    await services.recordings.start()
+    try:
+        yield
+    finally:
+        await _close_all(
+            *(service.aclose() for service in background_services),
+            calls.aclose(),
+            timeout_seconds=CLOSE_BACKGROUND_SECONDS,
+        )
+        await _close_all(
+            services.speech.aclose(),
+            services.http_client.aclose(),
+            services.recordings.aclose(),
+            timeout_seconds=CLOSE_SERVICES_SECONDS,
+        )
+        await services.call_store.aclose()
 
 
 async def _close_all(*coroutines: Coroutine[Any, Any, None], timeout_seconds: float) -> None:
-    """All of them at once, and within that time: a process that is told to leave has ten seconds in all."""
-    tasks = [asyncio.ensure_future(closing) for closing in coroutines]
+    """Run the coroutines concurrently; cancel those that do not finish in time."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     done, late = await asyncio.wait(tasks, timeout=timeout_seconds)
     for task in late:
-        LOG.warning("something did not end in time: %s", task.get_coro())
+        LOG.warning("shutdown: %s did not finish in %g s; canceling it", task.get_coro(), timeout_seconds)
         task.cancel()
     if late:
         await asyncio.wait(late, timeout=timeout_seconds)
     for task in done:
         if error := task.exception():
-            LOG.error("something ended badly", exc_info=error)
+            LOG.error("shutdown: closing a service failed", exc_info=error)
 
 
 def _problem_response(request: Request, error: Exception) -> Response:
-    """An RFC 9457 problem."""
-    assert isinstance(error, ApiError)  # noqa: S101 (it is registered for these only)
+    """Render an ApiError as RFC 9457 problem details."""
+    assert isinstance(error, ApiError)  # noqa: S101 (registered for this class only)
     LOG.warning("%s %s: %s", request.method, request.url.path, error)
     body = {"type": "about:blank", "title": error.title, "status": error.status, "detail": str(error)}
     return JSONResponse(body, status_code=error.status, media_type="application/problem+json")

@@ -1,15 +1,15 @@
-"""Time, injected: the one place that reads the wall clock.
+"""The wall clock: the only module that reads it.
 
-Durations and timers use the event loop's own clock, so that a test's loop can make time pass at will.
+Durations and timers use the event loop's clock, so that tests can run in virtual time.
 """
 
 import time
 from collections.abc import Callable
 
 WallClock = Callable[[], int]
-"""Whole microseconds since 1970, UTC."""
+"""Whole microseconds since 1970-01-01 UTC."""
 
 
 def wall_clock() -> int:
-    """The machine's wall clock."""
+    """Read the machine's wall clock."""
     return time.time_ns() // 1_000

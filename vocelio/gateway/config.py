@@ -1,7 +1,7 @@
-"""The settings: environment variables, read once into one frozen object.
+"""Settings: environment variables, read once into one frozen object.
 
-An unknown VOCELIO_ name is an error, since it is most likely a misspelt one; what Kubernetes puts into the
-environment for a service that is called "vocelio" is not ours.
+An unknown VOCELIO_ variable is an error, since it is most likely misspelled; the variables that Kubernetes injects for
+a service named "vocelio" are ignored. No error message and no representation may show a secret.
 """
 
 import hashlib
@@ -18,26 +18,26 @@ import msgspec
 
 from vocelio.gateway.errors import SettingsError
 
-SIMULATOR_ACCOUNT_SID = "AC" + "0" * 32  # the account of `vocelio call`; no real one has this number
+SIMULATOR_ACCOUNT_SID = "AC" + "0" * 32  # of `vocelio call`; no real account has this SID
 DEFAULT_SECRET_FILE = Path(".vocelio/secret")
 
 _KUBERNETES_NAME = re.compile(r"VOCELIO_(.*_)?(SERVICE_.*|PORT|PORT_.*)")
 _SETTING_NAMES = {
-    "VOCELIO_CAPACITY",
     "VOCELIO_DATABASE_URL",
     "VOCELIO_KEY",
+    "VOCELIO_MAX_CALLS",
     "VOCELIO_PUBLIC_URL",
     "VOCELIO_REDIS_URL",
-    "VOCELIO_SECRET_KEY",
+    "VOCELIO_SECRET_KEYS",
     "VOCELIO_STORAGE_URL",
 }
 
 DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
 DEFAULT_STORAGE_URL = ".vocelio/storage"
-MAX_CAPACITY = 100_000
-MIN_KEY_LENGTH = 16  # characters: a random text of that length cannot be guessed
+MAX_CAPACITY = 100_000  # calls of one process, far beyond what any machine can take
+MIN_KEY_LENGTH = 16  # characters: a random text of this length cannot be guessed
 
-DEFAULT_CAPACITY = 200  # calls: by benchmarks/README.md each costs 4.3 ms of CPU a second, so these are 86% of a core
+DEFAULT_CAPACITY = 200  # calls: each costs 4.3 ms of CPU per second (benchmarks/README.md), so these use 86% of a core
 
 DEFAULT_ELEVENLABS_URL = "https://api.elevenlabs.io"
 
@@ -46,10 +46,7 @@ _WEBHOOK_KEY_FORMAT = re.compile(rf"(?P<id>[\w-]+):(?P<secret>[!-~]{{{MIN_KEY_LE
 
 
 class AzureSettings(msgspec.Struct, frozen=True):
-    """An Azure speech resource: its ``region``, or a ``host`` of one's own (wss://speech.example.com).
-
-    The key is in no representation of it.
-    """
+    """An Azure speech resource: its ``region``, or a custom ``host`` (wss://speech.example.com)."""
 
     key: str
     region: str = ""
@@ -63,7 +60,7 @@ class AzureSettings(msgspec.Struct, frozen=True):
 
 
 class ElevenLabsSettings(msgspec.Struct, frozen=True):
-    """An ElevenLabs account. The key is in no representation of it."""
+    """An ElevenLabs account."""
 
     key: str
     base_url: str = DEFAULT_ELEVENLABS_URL
@@ -76,11 +73,15 @@ class ElevenLabsSettings(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the environment says. ``tokens`` has the auth token of each Twilio account of the platform's.
+    """The gateway's settings.
 
-    ``secret_keys`` are texts, newest first; ``database_url`` and ``redis_url`` may hold a password; ``key`` is the
-    API's, for commands. ``webhook_keys`` are the secrets of Twilio's shared keys, by the key's id. ``capacity`` is how
-    many calls one process takes at once.
+    Attributes:
+        platform_tokens: The auth token of each of the platform's own Twilio accounts, by account SID.
+        secret_keys: Keys for encryption and signed tokens, newest first.
+        database_url: May contain a password, as ``redis_url`` may.
+        api_key: The API key that commands send.
+        webhook_keys: The secrets of Twilio's shared keys, by key id.
+        max_calls: Calls that one process accepts at once.
     """
 
     public_url: str
@@ -98,19 +99,19 @@ class Settings(msgspec.Struct, frozen=True):
 
     @property
     def origin(self) -> str:
-        """``public_url`` as browsers write it (RFC 6454, 6.2); Twilio signs it as it was set."""
-        scheme, _, place = self.public_url.lower().partition("://")
-        return f"{scheme}://{place.rpartition('@')[2].removesuffix(_DEFAULT_PORTS[scheme])}"
+        """``public_url`` as browsers serialize an origin (RFC 6454, 6.2); Twilio signs the URL as it was set."""
+        scheme, _, authority = self.public_url.lower().partition("://")
+        return f"{scheme}://{authority.rpartition('@')[2].removesuffix(_DEFAULT_PORTS[scheme])}"
 
     def __repr__(self) -> str:
         return f"Settings(public_url={self.public_url!r}, accounts={sorted(self.platform_tokens)}, port={self.port})"
 
 
 def load_settings(environment: Mapping[str, str], secret_file: Path = DEFAULT_SECRET_FILE) -> Settings:
-    """The settings. Raises SettingsError, naming the variable.
+    """Read the settings. Raises SettingsError, which names the variable.
 
-    Without a Twilio token only the simulator is answered (and the tenants' own accounts): `vocelio call` and `vocelio
-    serve` share a token made from VOCELIO_SECRET_KEY, or else from a file that only its owner can read.
+    Without a Twilio token only the simulator and the tenants' own accounts are answered: `vocelio call` and `vocelio
+    serve` share a token derived from VOCELIO_SECRET_KEYS, or else from a file that only its owner can read.
     """
     unknown = sorted(
         name
@@ -118,10 +119,10 @@ def load_settings(environment: Mapping[str, str], secret_file: Path = DEFAULT_SE
         if name.startswith("VOCELIO_") and name not in _SETTING_NAMES and not _KUBERNETES_NAME.fullmatch(name)
     )
     if unknown:
-        raise SettingsError(f"there is no setting {', '.join(unknown)}; there are: {', '.join(sorted(_SETTING_NAMES))}")
+        raise SettingsError(f"unknown setting {', '.join(unknown)}; known are: {', '.join(sorted(_SETTING_NAMES))}")
     port = _parse_port(environment.get("PORT", "8080"))
     public_url = _parse_public_url(environment.get("VOCELIO_PUBLIC_URL") or f"http://localhost:{port}")
-    keys = _secret_keys(environment.get("VOCELIO_SECRET_KEY") or _load_secret(secret_file))
+    keys = _secret_keys(environment.get("VOCELIO_SECRET_KEYS") or _load_secret(secret_file))
     return Settings(
         public_url,
         _platform_tokens(environment, keys[0]),
@@ -134,7 +135,7 @@ def load_settings(environment: Mapping[str, str], secret_file: Path = DEFAULT_SE
         _azure(environment),
         _elevenlabs(environment),
         _redis_url(environment.get("VOCELIO_REDIS_URL", "").strip()),
-        _parse_max_calls(environment.get("VOCELIO_CAPACITY") or str(DEFAULT_CAPACITY)),
+        _parse_max_calls(environment.get("VOCELIO_MAX_CALLS") or str(DEFAULT_CAPACITY)),
     )
 
 
@@ -144,31 +145,31 @@ def _azure(environment: Mapping[str, str]) -> AzureSettings | None:
     if not key and not region and not host:
         return None
     if bool(region) == bool(host):
-        raise SettingsError("AZURE_SPEECH_KEY goes with AZURE_SPEECH_REGION (westeurope) or else AZURE_SPEECH_HOST")
+        raise SettingsError("AZURE_SPEECH_KEY needs AZURE_SPEECH_REGION (westeurope) or else AZURE_SPEECH_HOST")
     if region and not re.fullmatch(r"[a-z0-9]+", region):
-        raise SettingsError(f"AZURE_SPEECH_REGION is a region's short name such as westeurope, not {region!r}")
+        raise SettingsError(f"AZURE_SPEECH_REGION must be a region's short name such as westeurope, not {region!r}")
     if host and (urlsplit(host).scheme not in ("wss", "ws") or not urlsplit(host).hostname):
-        raise SettingsError(f"AZURE_SPEECH_HOST is a host such as wss://speech.example.com, not {host!r}")
+        raise SettingsError(f"AZURE_SPEECH_HOST must be a host such as wss://speech.example.com, not {host!r}")
     return AzureSettings(key, region, host.rstrip("/"))
 
 
 def _elevenlabs(environment: Mapping[str, str]) -> ElevenLabsSettings | None:
     key, url = environment.get("ELEVENLABS_API_KEY", "").strip(), environment.get("ELEVENLABS_BASE_URL", "").strip()
     if url and (urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname):
-        raise SettingsError(f"ELEVENLABS_BASE_URL is an address such as {DEFAULT_ELEVENLABS_URL}, not {url!r}")
+        raise SettingsError(f"ELEVENLABS_BASE_URL must be a URL such as {DEFAULT_ELEVENLABS_URL}, not {url!r}")
     return ElevenLabsSettings(key, url.rstrip("/") or DEFAULT_ELEVENLABS_URL) if key or url else None
 
 
 def _redis_url(url: str) -> str:
-    """No message shows it: it may hold a password."""
+    """Validate the URL. No error message shows it, since it may contain a password."""
     try:
         parts = urlsplit(url)
-        wrong = parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path)
+        invalid = parts.scheme not in ("redis", "rediss", "unix") or not (parts.hostname or parts.path)
         _ = parts.port
     except ValueError:
-        wrong = True
-    if url and wrong:
-        raise SettingsError("VOCELIO_REDIS_URL is an address such as redis://:PASSWORD@redis.example.com:6379/0")
+        invalid = True
+    if url and invalid:
+        raise SettingsError("VOCELIO_REDIS_URL must be a URL such as redis://:PASSWORD@redis.example.com:6379/0")
     return url
 
 
@@ -176,8 +177,8 @@ def _secret_keys(text: str) -> tuple[str, ...]:
     keys = tuple(text.replace(",", " ").split())
     if not keys or min(map(len, keys)) < MIN_KEY_LENGTH:
         raise SettingsError(
-            f"VOCELIO_SECRET_KEY is one or more random texts of at least {MIN_KEY_LENGTH} characters, newest first, "
-            "with commas in between"
+            f"VOCELIO_SECRET_KEYS must be random texts of at least {MIN_KEY_LENGTH} characters each, newest first, "
+            "separated by commas"
         )
     return keys
 
@@ -188,28 +189,28 @@ def _platform_tokens(environment: Mapping[str, str], secret_key: str) -> dict[st
         raise SettingsError("TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN go together: one of them is missing")
     if token:
         if not re.fullmatch(r"AC[0-9a-f]{32}", account):
-            raise SettingsError("TWILIO_ACCOUNT_SID is AC and 32 hexadecimal digits")
+            raise SettingsError("TWILIO_ACCOUNT_SID must be AC and 32 hexadecimal digits")
         return {account: token}
     return {SIMULATOR_ACCOUNT_SID: hmac.digest(secret_key.encode(), b"vocelio: simulator", hashlib.sha256).hex()}
 
 
 def _webhook_keys(environment: Mapping[str, str]) -> dict[str, str]:
-    """Twilio's shared keys, ID:SECRET with commas in between. No message shows anything of an entry: it is secret."""
+    """Parse Twilio's shared keys, ID:SECRET separated by commas. No error message shows any of an entry."""
     entries = [entry.strip() for entry in environment.get("TWILIO_WEBHOOK_KEYS", "").split(",")]
     if entries == [""]:
         return {}
     if not environment.get("TWILIO_ACCOUNT_SID"):
-        raise SettingsError("TWILIO_WEBHOOK_KEYS belong to an account: TWILIO_ACCOUNT_SID is missing")
+        raise SettingsError("TWILIO_WEBHOOK_KEYS needs the account: TWILIO_ACCOUNT_SID is missing")
     keys: dict[str, str] = {}
     for number, entry in enumerate(entries, 1):
         match = _WEBHOOK_KEY_FORMAT.fullmatch(entry)
         if not match:
             raise SettingsError(
-                f"TWILIO_WEBHOOK_KEYS is ID:SECRET,ID:SECRET with secrets of at least {MIN_KEY_LENGTH} characters: "
-                f"entry {number} is not"
+                f"TWILIO_WEBHOOK_KEYS must be ID:SECRET,ID:SECRET with secrets of at least {MIN_KEY_LENGTH} "
+                f"characters: entry {number} is not"
             )
         if match["id"] in keys:
-            raise SettingsError(f"TWILIO_WEBHOOK_KEYS has the key of entry {number} twice")
+            raise SettingsError(f"TWILIO_WEBHOOK_KEYS contains the key id of entry {number} twice")
         keys[match["id"]] = match["secret"]
     return keys
 
@@ -219,38 +220,38 @@ def _load_secret(file: Path) -> str:
         _create_secret_file(file)
     secret = file.read_text().strip()
     if len(secret) < 32:
-        raise SettingsError(f"{file} holds no secret: delete it, and a new one is made")
+        raise SettingsError(f"{file} contains no valid secret; delete it to have a new one created")
     return secret
 
 
 def _create_secret_file(file: Path) -> None:
-    """Whole or not at all, and the first of two processes wins."""
+    """Create the file atomically; of two processes the first one wins."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    made = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
-    made.touch(mode=0o600)
-    made.write_text(secrets.token_hex(32))
+    temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+    temporary.touch(mode=0o600)
+    temporary.write_text(secrets.token_hex(32))
     try:
-        os.link(made, file)
+        os.link(temporary, file)
     except FileExistsError:
-        pass  # another process was first: its secret is the one
+        pass  # another process was first: its secret is used
     finally:
-        made.unlink()
+        temporary.unlink()
 
 
 def _parse_max_calls(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MAX_CAPACITY:
-        raise SettingsError(f"VOCELIO_CAPACITY is a number of calls from 1 to {MAX_CAPACITY}, not {text!r}")
+        raise SettingsError(f"VOCELIO_MAX_CALLS must be a number of calls from 1 to {MAX_CAPACITY}, not {text!r}")
     return int(text)
 
 
 def _parse_port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
-        raise SettingsError(f"PORT is a port number, not {text!r}")
+        raise SettingsError(f"PORT must be a port number, not {text!r}")
     return int(text)
 
 
 def _parse_public_url(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("https", "http") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise SettingsError(f"VOCELIO_PUBLIC_URL is an origin such as https://voice.example.com, not {url!r}")
+        raise SettingsError(f"VOCELIO_PUBLIC_URL must be an origin such as https://voice.example.com, not {url!r}")
     return f"{parts.scheme}://{parts.netloc}"

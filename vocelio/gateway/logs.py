@@ -1,14 +1,16 @@
-"""What this process logs: one JSON object a line, or on a terminal a line for people; in both, nothing confidential.
+"""Logging: one JSON object a line, or readable lines on a terminal; both redacted.
 
-Whoever begins to work on a call or a request says so by ``about``; everything that is logged from then on, in that task
-and those that it starts, names it. Every text is redacted as it is written, so that no statement can forget it; only a
-tenant's own setting turns that off. Utterances, prompts and keys are never logged: those are events.
+A task that starts to work on a call or a request says so with ``bind``; every line logged from then on by that task,
+and by the tasks it starts, carries these fields. Every line is redacted when it is written, so that no log statement
+can forget it; only a tenant's setting turns redaction off. Utterances, prompts and keys are never logged: those are
+events.
 """
 
 import contextvars
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,65 +18,82 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from vocelio.gateway.redaction import redact
+MASK = "***"
+MIN_DIGITS = 7  # digits of a number that is masked: shorter ones are counts, ports and times
+MAX_NUMBER_DIGITS = 15  # digits of a telephone number (E.164)
+VISIBLE_DIGITS = 4  # last digits shown of a telephone number, so that someone who knows it can search for it
+MIN_FULL_NUMBER_DIGITS = 11  # digits of a telephone number of which VISIBLE_DIGITS are shown; of a shorter one only 2
+
+_CANDIDATE = re.compile(r"@|[0-9](?:[ .-]?[0-9]){6}")  # most texts have neither, and cost only this search
+_EMAIL = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
+_OCTET = "(?:1[0-9]{2}|2[0-5][0-9]|[1-9]?[0-9])"
+_YEAR, _MONTH, _DAY = "(?:19|20)[0-9]{2}", "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
+_IP_ADDRESS = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
+_DATE = rf"{_YEAR}(?P<between>[.-]){_MONTH}(?P=between){_DAY}|{_DAY}\.{_MONTH}\.{_YEAR}"
+_DOTTED = r"(?=(?:\.?[0-9]){7})(?:[1-9][0-9]{0,3}|0[0-9]{1,3})(?:\.[0-9]{2,8}){2,}(?:\.[0-9])?|[0-9]{3}\.[0-9]{4}"
+_NUMBER = re.compile(
+    r"(?:(?<![0-9A-Za-z])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))"
+    rf"(?:(?:{_IP_ADDRESS}|{_DATE})(?![.-]?[0-9A-Za-z])"
+    r"|(?:(?P<sign>\+|%(?:25)?2[Bb])(?P<signed>[0-9](?:[ .-]?[0-9]){6,})"
+    rf"|(?P<plain>{_DOTTED}|[0-9](?:[ -]?[0-9]){{6,}}))(?![0-9A-Za-z]))"
+)
 
 
 @dataclass(slots=True)
 class LogContext:
-    """Shared by all tasks that work on the same: what one finds out, the others log, too."""
+    """Log fields of one call or request, shared by all of its tasks: what one binds, the others log too."""
 
     call: str = ""
     tenant: str = ""
-    request: str = ""
+    request_id: str = ""
     redacted: bool = True
 
 
-_FIELDS = ("call", "tenant", "request")
-_CONTEXT: contextvars.ContextVar[LogContext | None] = contextvars.ContextVar("about", default=None)
+_FIELDS = ("call", "tenant", "request_id")
+_CONTEXT: contextvars.ContextVar[LogContext | None] = contextvars.ContextVar("log_context", default=None)
 
 
-def bind(*, call: str = "", tenant: str = "", request: str = "", redacted: bool | None = None) -> None:
-    """What this task works on; what is left out stays as it is. ``redacted`` is the tenant's setting."""
+def bind(*, call: str = "", tenant: str = "", request_id: str = "", redacted: bool | None = None) -> None:
+    """Set fields of the current log context; omitted ones stay as they are. ``redacted`` is the tenant's setting."""
     current = _CONTEXT.get()
     if current is None:
         current = LogContext()
         _CONTEXT.set(current)
     current.call = call or current.call
     current.tenant = tenant or current.tenant
-    current.request = request or current.request
+    current.request_id = request_id or current.request_id
     current.redacted = current.redacted if redacted is None else redacted
 
 
 def current_context() -> LogContext | None:
-    """What this task works on: for ``on_behalf`` of whoever does part of it later."""
+    """Return the current log context, for ``use_context`` in a task that does part of the work later."""
     return _CONTEXT.get()
 
 
 @contextmanager
 def use_context(context: LogContext | None) -> Iterator[None]:
-    """Log as that task does, from which ``of`` is."""
-    before = _CONTEXT.set(context)
+    """Log with another task's context."""
+    previous = _CONTEXT.set(context)
     try:
         yield
     finally:
-        _CONTEXT.reset(before)
+        _CONTEXT.reset(previous)
 
 
 def configure(stream: TextIO | None = None) -> None:
-    """Log from now on to standard error, or another stream; libraries, too."""
-    where: TextIO = sys.stderr if stream is None else stream
-    handler = logging.StreamHandler(where)
-    handler.setFormatter(ConsoleFormatter() if where.isatty() else JsonFormatter())
+    """Log to standard error, or another stream, from now on; this includes libraries."""
+    output: TextIO = sys.stderr if stream is None else stream
+    handler = logging.StreamHandler(output)
+    handler.setFormatter(ConsoleFormatter() if output.isatty() else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
 
 
 class JsonFormatter(logging.Formatter):
-    """A line of JSON: time, level, logger, process, message; call, tenant, request and error where there is one."""
+    """One line of JSON: time, level, logger, process, message; call, tenant, request_id and error if there are any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See logging."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -89,16 +108,45 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """A line to read, with the traceback of an error behind it."""
+    """A line for a terminal, followed by the traceback of an error."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """See logging."""
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
-        known = "".join(f" {name}={value}" for name, value in _context_fields().items())
-        name, message = record.name.rpartition(".")[2], _redact_for_context(record.getMessage())
-        line = f"{at} {record.levelname:<7} {name}: {message}{known}"
+        fields = "".join(f" {name}={value}" for name, value in _context_fields().items())
+        message = _redact_for_context(record.getMessage())
+        line = f"{at} {record.levelname:<7} {record.name.rpartition('.')[2]}: {message}{fields}"
         error = _format_error(self, record)
         return f"{line}\n{error}" if error else line
+
+
+def redact(text: str) -> str:
+    """Mask telephone and card numbers, other long digit strings, and e-mail addresses. Idempotent.
+
+    Identifiers stay: digits next to a letter, as in a call SID, are not anyone's number (the letters of a %XX escape do
+    not count). So do IP addresses, dates, and numbers with a single dot, unless they have seven digits on one side of
+    it or look like 224.9663; in doubt a text is masked.
+    """
+    if not _CANDIDATE.search(text):
+        return text
+    return _NUMBER.sub(_mask, _EMAIL.sub(MASK, text))
+
+
+def is_card(digits: str) -> bool:
+    """Tell whether digits can be a payment card's number: 13 to 19 with a valid Luhn checksum (ISO/IEC 7812)."""
+    if not 13 <= len(digits) <= 19:
+        return False
+    doubled = (int(digit) * 2 for digit in digits[-2::-2])
+    return (sum(map(int, digits[-1::-2])) + sum(two - 9 if two > 9 else two for two in doubled)) % 10 == 0
+
+
+def _mask(match: re.Match[str]) -> str:
+    sign, signed, plain = match["sign"], match["signed"], match["plain"]
+    if not signed:
+        return MASK if plain else match[0]
+    digits = re.sub("[ .-]", "", signed)
+    if len(digits) > MAX_NUMBER_DIGITS or is_card(digits):
+        return MASK
+    return f"{sign}{MASK}{digits[-VISIBLE_DIGITS if len(digits) >= MIN_FULL_NUMBER_DIGITS else -2 :]}"
 
 
 def _context_fields() -> dict[str, str]:

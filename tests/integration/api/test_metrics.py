@@ -68,9 +68,9 @@ async def test_processes_do_not_mix_and_all_tell_the_same_of_the_whole(database)
             "vocelio_gateway_processes": 2,
             "vocelio_gateway_draining_processes": 1,
             "vocelio_gateway_live_calls": 50,
-            "vocelio_gateway_capacity": 250,
+            "vocelio_gateway_call_capacity": 250,
             "vocelio_gateway_calls_per_second": 1.5,
-            "vocelio_gateway_loop_lag_seconds": 0.25,
+            "vocelio_gateway_event_loop_lag_seconds": 0.25,
         }
     )
 

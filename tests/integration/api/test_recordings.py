@@ -9,7 +9,7 @@ from tests.support.two_tenants import CALLS_STARTED_AT, make_recording
 from vocelio.codecs.wav import mulaw_header
 from vocelio.gateway.api.framework.concurrency_limit import MAX_CONCURRENT_REQUESTS
 from vocelio.gateway.errors import StorageUnavailable
-from vocelio.gateway.storage.memory import MemoryStorage
+from vocelio.gateway.storage.interfaces import MemoryStorage
 from vocelio.gateway.store.recordings import DatabaseRecordingCatalog
 
 FILE = mulaw_header(10_000, 1, 8000) + bytes(range(250)) * 40

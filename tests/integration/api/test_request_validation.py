@@ -193,7 +193,7 @@ async def test_our_mistakes_tell_the_client_nothing(api, caplog):
     assert "swordfish" not in answer.body.decode()
     logged = json.loads(caplog.text)
     assert "swordfish" in logged["error"]
-    assert logged["request"] == "this-one"
+    assert logged["request_id"] == "this-one"
 
 
 async def test_without_a_database_the_answer_is_503_and_when_to_ask_again(admin, tmp_path):

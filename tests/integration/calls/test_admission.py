@@ -58,7 +58,7 @@ async def test_one_call_too_many_hears_a_message_and_is_kept():
     async with full_gateway(text="Everybody is talking.") as running:
         assert await readiness(running) == (200, "ok")
         first = await running_call(running)
-        assert await readiness(running) == (503, "full")
+        assert await readiness(running) == (503, "at_capacity")
         report = await running.call()
         assert (report.say_texts, report.ending, report.errors) == (("Everybody is talking.",), "hangup", ())
         assert report.streams == ()
@@ -66,8 +66,8 @@ async def test_one_call_too_many_hears_a_message_and_is_kept():
         assert refused == {"caller": CALLER, "number": NUMBER, "flow": "flow", "outcome": "capacity"}
         assert running.call_store.calls[report.call_sid].outcome == "capacity"
         text = running.calls.services.metrics.render("a1", 1, (), {}).decode()
-        assert 'vocelio_calls_refused_total{outcome="capacity",process="a1"} 1.0' in text
-        assert 'vocelio_calls_begun_total{process="a1"} 1.0' in text
+        assert 'vocelio_calls_rejected_total{outcome="capacity",process="a1"} 1.0' in text
+        assert 'vocelio_calls_started_total{process="a1"} 1.0' in text
         assert len(running.calls.live_calls) == 1
         await first.hang_up()
 

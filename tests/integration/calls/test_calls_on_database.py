@@ -18,7 +18,7 @@ from vocelio.gateway.simulator.caller.script import HangUp, StaySilent
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
-from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.speech.providers import SpeechServices
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore

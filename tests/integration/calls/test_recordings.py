@@ -19,7 +19,7 @@ from vocelio.gateway.recordings.service import RecordingService
 from vocelio.gateway.simulator.caller.babble import unintelligible_speech
 from vocelio.gateway.simulator.caller.script import HangUp, PlayAudio, StaySilent
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.storage.memory import MemoryStorage
+from vocelio.gateway.storage.interfaces import MemoryStorage
 from vocelio.gateway.storage.object_store import ObjectStorage
 from vocelio.gateway.store import recordings as rows
 from vocelio.gateway.store.audit.actor import Actor

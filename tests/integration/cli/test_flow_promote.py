@@ -40,7 +40,7 @@ async def served_api(database, monkeypatch, *, renders=True, working=True):
     """The API on a real server, with a key in the environment."""
     api = ApiEnv(database, renders=renders)
     monkeypatch.setenv("VOCELIO_KEY", (await create_tenant(api, "harbour")).key)
-    monkeypatch.setenv("VOCELIO_SECRET_KEY", "the-secret-key-of-the-tests")
+    monkeypatch.setenv("VOCELIO_SECRET_KEYS", "the-secret-key-of-the-tests")
     async with serve_embedded(api.app, bind_socket()) as api.origin:
         if working:
             await api.renderer.start()

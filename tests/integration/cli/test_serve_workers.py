@@ -21,7 +21,7 @@ def environment(url, **more):
     return {
         "VOCELIO_DATABASE_URL": url,
         "VOCELIO_REDIS_URL": REDIS_URL,
-        "VOCELIO_SECRET_KEY": "a-secret-of-the-processes",
+        "VOCELIO_SECRET_KEYS": "a-secret-of-the-processes",
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
         "COLUMNS": "200",

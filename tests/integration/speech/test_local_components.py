@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from vocelio.gateway.speech.local import espeak, ipc
 from vocelio.gateway.speech.local.grammar import CONSONANTS, GARBAGE_PREFIX, VOWELS, Grammar, normalize_phrase
-from vocelio.gateway.speech.local.phonemes import to_arpabet
-from vocelio.gateway.speech.local.pronunciation import PronunciationDictionary
+from vocelio.gateway.speech.local.pronunciation import PronunciationDictionary, to_arpabet
 
 REPORTS = st.one_of(
     st.builds(ipc.WorkerReady),

@@ -6,8 +6,7 @@ import pytest
 
 from tests.support.fake_s3 import FakeS3Bucket
 from vocelio.gateway.errors import SettingsError, StorageUnavailable
-from vocelio.gateway.storage.interfaces import ObjectNotFound
-from vocelio.gateway.storage.memory import MemoryStorage
+from vocelio.gateway.storage.interfaces import MemoryStorage, ObjectNotFound
 from vocelio.gateway.storage.object_store import ObjectStorage
 
 

@@ -1,4 +1,4 @@
-"""A change of VOCELIO_SECRET_KEY: the new key in front, the old one behind it, then without the old one."""
+"""A change of VOCELIO_SECRET_KEYS: the new key in front, the old one behind it, then without the old one."""
 
 from sqlalchemy import text
 
@@ -27,7 +27,7 @@ async def test_a_new_key_takes_the_place_of_an_old_one(database, make_actor, cap
     assert await tenants.get_auth_token(database, new, ACCOUNT) == "the-auth-token-of-the-tenant"
     stranger = SecretCipher(["a key that never was"])
     assert await rotate_keys(database, stranger) == 0
-    assert "secrets harbour/crm: a secret was kept with a key" in caplog.text
+    assert "secrets harbour/crm: a secret was encrypted with a key" in caplog.text
     async with database.read() as connection:
         kept = str((await connection.execute(text("SELECT value FROM secrets"))).all())
     assert "hush" not in kept

@@ -10,7 +10,7 @@ from vocelio.gateway.calls.interfaces import CallServices
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
-from vocelio.gateway.speech.services import single_provider
+from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store import process_heartbeats
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 from vocelio.gateway.store.process_heartbeats import STALE_AFTER_MICROSECONDS, Process

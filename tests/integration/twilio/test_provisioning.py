@@ -212,10 +212,10 @@ async def test_a_token_that_cannot_be_read_is_told(provisioning_env):
     )
     await provisioning_env.assign_number()
     await registrar.process_due()
-    assert "VOCELIO_SECRET_KEY" in (await provisioning_env.get_row()).error
+    assert "VOCELIO_SECRET_KEYS" in (await provisioning_env.get_row()).error
     page = await drift.compare(registrar.context, "harbour", 50, "")
     assert (page.account, page.managed) == ("", True)
-    assert "VOCELIO_SECRET_KEY" in page.problem
+    assert "VOCELIO_SECRET_KEYS" in page.problem
 
 
 async def test_another_account_is_looked_at_at_once(provisioning_env):

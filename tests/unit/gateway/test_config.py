@@ -58,25 +58,25 @@ def test_browsers_write_the_origin_in_their_own_way(tmp_path, url, origin):
     ("environment", "says"),
     [
         ({"VOCELIO_PUBIC_URL": "https://x.example"}, "VOCELIO_PUBIC_URL"),
-        ({"VOCELIO_PUBLIC_URL": "voice.example.com"}, "VOCELIO_PUBLIC_URL is an origin"),
-        ({"VOCELIO_PUBLIC_URL": "https://voice.example.com/path"}, "VOCELIO_PUBLIC_URL is an origin"),
+        ({"VOCELIO_PUBLIC_URL": "voice.example.com"}, "VOCELIO_PUBLIC_URL must be an origin"),
+        ({"VOCELIO_PUBLIC_URL": "https://voice.example.com/path"}, "VOCELIO_PUBLIC_URL must be an origin"),
         ({"PORT": "http"}, "PORT"),
         ({"PORT": "99999"}, "PORT"),
         ({"TWILIO_AUTH_TOKEN": "hush"}, "go together"),
-        ({"VOCELIO_SECRET_KEY": "hush"}, "at least 16"),
-        ({"VOCELIO_SECRET_KEY": "a-key-that-is-long-enough, hush"}, "at least 16"),
-        ({"VOCELIO_SECRET_KEY": " , "}, "at least 16"),
+        ({"VOCELIO_SECRET_KEYS": "hush"}, "at least 16"),
+        ({"VOCELIO_SECRET_KEYS": "a-key-that-is-long-enough, hush"}, "at least 16"),
+        ({"VOCELIO_SECRET_KEYS": " , "}, "at least 16"),
         ({"TWILIO_ACCOUNT_SID": ACCOUNT}, "go together"),
         ({"AZURE_SPEECH_KEY": "hush"}, "AZURE_SPEECH_REGION"),
         ({"AZURE_SPEECH_KEY": "hush", "AZURE_SPEECH_REGION": "West Europe"}, "short name"),
         ({"AZURE_SPEECH_KEY": "hush", "AZURE_SPEECH_HOST": "speech.example.com"}, "wss://"),
         ({"AZURE_SPEECH_KEY": "hush", "AZURE_SPEECH_HOST": "wss://x.example", "AZURE_SPEECH_REGION": "x"}, "or else"),
         ({"ELEVENLABS_API_KEY": "hush", "ELEVENLABS_BASE_URL": "x.example"}, "https://"),
-        ({"VOCELIO_REDIS_URL": "hush@redis.example.com"}, "VOCELIO_REDIS_URL is an address"),
-        ({"VOCELIO_REDIS_URL": "redis://:hush@redis.example.com:port"}, "VOCELIO_REDIS_URL is an address"),
-        ({"VOCELIO_CAPACITY": "many"}, "VOCELIO_CAPACITY is a number"),
-        ({"VOCELIO_CAPACITY": "0"}, "VOCELIO_CAPACITY is a number"),
-        ({"VOCELIO_CAPACITY": "200000"}, "VOCELIO_CAPACITY is a number"),
+        ({"VOCELIO_REDIS_URL": "hush@redis.example.com"}, "VOCELIO_REDIS_URL must be a URL"),
+        ({"VOCELIO_REDIS_URL": "redis://:hush@redis.example.com:port"}, "VOCELIO_REDIS_URL must be a URL"),
+        ({"VOCELIO_MAX_CALLS": "many"}, "VOCELIO_MAX_CALLS must be a number"),
+        ({"VOCELIO_MAX_CALLS": "0"}, "VOCELIO_MAX_CALLS must be a number"),
+        ({"VOCELIO_MAX_CALLS": "200000"}, "VOCELIO_MAX_CALLS must be a number"),
         ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hush"}, "32 hexadecimal"),
     ],
 )
@@ -95,7 +95,7 @@ def test_the_redis_url_is_not_shown(tmp_path):
 
 def test_several_secret_keys_newest_first(tmp_path):
     old, new = "the old key of long ago", "the-new-key-of-today"
-    settings = load_settings({"VOCELIO_SECRET_KEY": f"{new},{old.replace(' ', '-')}"}, tmp_path / "secret")
+    settings = load_settings({"VOCELIO_SECRET_KEYS": f"{new},{old.replace(' ', '-')}"}, tmp_path / "secret")
     assert settings.secret_keys == (new, "the-old-key-of-long-ago")
     assert new not in repr(settings)
     assert new not in settings.platform_tokens[SIMULATOR_ACCOUNT_SID]
@@ -155,7 +155,7 @@ def test_shared_keys_belong_to_an_account(tmp_path):
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
 def test_redis_and_how_many_calls_a_process_takes(tmp_path, scheme):
-    environment = {"VOCELIO_REDIS_URL": f"{scheme}://:hush@localhost:6379/0", "VOCELIO_CAPACITY": "350"}
+    environment = {"VOCELIO_REDIS_URL": f"{scheme}://:hush@localhost:6379/0", "VOCELIO_MAX_CALLS": "350"}
     settings = load_settings(environment, tmp_path / "secret")
     assert (settings.redis_url, settings.max_calls) == (environment["VOCELIO_REDIS_URL"], 350)
     assert "hush" not in repr(settings)

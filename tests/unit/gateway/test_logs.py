@@ -101,12 +101,12 @@ def test_a_tenant_can_have_it_in_full(log_lines):
 
 def test_on_a_terminal_it_is_for_people(terminal_output):
     def work():
-        logs.bind(call="CA1", request="this-one")
+        logs.bind(call="CA1", request_id="this-one")
         LOGGER.warning("rings %s", "+13072249663")
 
     run_in_context(work)
     (line,) = terminal_output()
-    assert line.partition(" ")[2] == "WARNING test: rings +***9663 call=CA1 request=this-one"
+    assert line.partition(" ")[2] == "WARNING test: rings +***9663 call=CA1 request_id=this-one"
 
 
 def test_libraries_go_the_same_way(log_lines):

@@ -9,7 +9,7 @@ def test_lost_messages_are_counted_once():
     metrics = Metrics()
     for lost in (3, 3, 5):
         metrics.set_dropped(lost)
-    assert b'vocelio_messages_lost_total{process="a1"} 5.0' in metrics.render("a1", 0, (), {})
+    assert b'vocelio_pubsub_dropped_total{process="a1"} 5.0' in metrics.render("a1", 0, (), {})
 
 
 def test_every_figure_says_whose_it_is_and_only_those_of_the_whole_gateway_are_nobodys():

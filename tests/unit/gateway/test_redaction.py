@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vocelio.gateway.redaction import is_card, redact
+from vocelio.gateway.logs import is_card, redact
 
 
 @pytest.mark.parametrize(

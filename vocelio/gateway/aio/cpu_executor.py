@@ -1,7 +1,7 @@
-"""Work on flow documents that may take a second or more: beside the event loop, and only a little of it at once.
+"""Run CPU-bound checks of flow documents (up to seconds each) in a thread beside the event loop, with a bounded queue.
 
-What takes so long is as a rule a document that was made to. So whoever checks such documents waits behind the others
-who do, and not a call behind them: what calls need has threads of its own.
+A document that takes this long was most likely made to. Such checks must not delay calls, so they have a thread of
+their own and wait only for one another.
 """
 
 from asyncio import wrap_future
@@ -14,19 +14,19 @@ from vocelio.gateway.errors import TooManyRequests
 
 T = TypeVar("T")
 
-MAX_THREADS = 1  # Python runs only one, and more of them would only take the event loop's turns
-MAX_PENDING = 20  # those at work included, of half a megabyte each; who comes last waits twenty seconds at worst
+MAX_THREADS = 1  # the GIL runs one at a time: more threads would only take turns from the event loop
+MAX_PENDING = 20  # jobs, running ones included, of 0.5 MB each; the last one waits 20 s at worst
 
 
 class CpuExecutor:
-    """Runs functions in a thread; what is given up, too, counts until it has ended."""
+    """Runs functions in a thread. A job whose caller has been cancelled counts as pending until it has finished."""
 
     def __init__(self, max_pending: int = MAX_PENDING) -> None:
         self._executor = ThreadPoolExecutor(MAX_THREADS, "flows")
         self._slots = Semaphore(max_pending)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """What ``work`` gives. Raises TooMany when there is too much to do, and what ``work`` raises."""
+        """Return the result of ``work``. Raises its errors, and TooManyRequests when the queue is full."""
         if not self._slots.acquire(blocking=False):
             raise TooManyRequests("Too many flows are being checked at present. Try again in a few seconds.", 5.0)
         future = self._executor.submit(work)
@@ -35,4 +35,4 @@ class CpuExecutor:
 
 
 CPU_EXECUTOR = CpuExecutor()
-"""One for the process, as its processor is."""
+"""One for the whole process, since all of its threads share one processor."""

@@ -13,7 +13,7 @@ import msgspec
 
 from vocelio.engine.voice import Tier
 from vocelio.gateway.metrics import Metrics
-from vocelio.gateway.speech.telemetry import FirstAudio, ProviderFailure, RecognitionUsage, SpeechEvent, SynthesisUsage
+from vocelio.gateway.speech.interfaces import FirstAudio, ProviderFailure, RecognitionUsage, SpeechEvent, SynthesisUsage
 from vocelio.gateway.store.calls.interface import ProviderUsageTotals, Segment
 
 MICROSECONDS_PER_MINUTE = 60_000_000

@@ -11,7 +11,7 @@ from vocelio.gateway.metrics import Metrics
 from vocelio.gateway.model.directory import Directory
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.recordings.service import RecordingService, in_memory_recordings
-from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.speech.providers import SpeechServices
 from vocelio.gateway.store.calls.interface import CallStore
 
 

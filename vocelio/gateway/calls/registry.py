@@ -17,7 +17,7 @@ import msgspec
 
 from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.voice import Voice
-from vocelio.gateway.aio.task_set import TaskSet
+from vocelio.gateway.aio.tasks import TaskSet
 from vocelio.gateway.calls.admission import AdmissionControl
 from vocelio.gateway.calls.call_record import CallRecord, read_resume_state
 from vocelio.gateway.calls.control.commands import CommandRouter, CommandTarget

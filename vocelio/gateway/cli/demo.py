@@ -22,7 +22,7 @@ from vocelio.gateway.simulator.report.report import CallReport
 from vocelio.gateway.site.folder import SiteFolder
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.services import single_provider
+from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store.in_memory import InMemoryCallStore
 
 app = typer.Typer(add_completion=False)

@@ -163,10 +163,14 @@ def _check_speech(api: ApiClient) -> Iterator[Check]:
 
 def _check_speech_service(service: dict[str, Any]) -> Check:
     what = f"{service['service']} of {service['provider']}"
-    last = f" {service['last_error_seconds']} s ago: {service['last_error']}" if service["last_error"] else ""
+    last = f" {service['last_error_age_seconds']} s ago: {service['last_error']}" if service["last_error"] else ""
     if service["state"] != "closed":
         return Check(what, "wrong", f"is not used, others stand in;{last}")
-    speed = f", {service['p50_ms']} ms (p95 {service['p95_ms']} ms)" if service["p50_ms"] is not None else ""
+    speed = (
+        f", {service['latency_p50_ms']} ms (p95 {service['latency_p95_ms']} ms)"
+        if service["latency_p50_ms"] is not None
+        else ""
+    )
     return Check(what, "fine", f"can be had{speed}" + (f"; failed{last}" if last else ""))
 
 

@@ -33,7 +33,7 @@ from vocelio.gateway.simulator.report.report import DialOutcome
 from vocelio.gateway.simulator.verbs.dial import Callee, Callees
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.services import single_provider
+from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 
 MAX_CONCURRENT_CALLS = 4  # calls; each has a recogniser process of its own

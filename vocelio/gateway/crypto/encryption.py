@@ -1,8 +1,7 @@
-"""Secrets at rest: encrypted by a key that is made from VOCELIO_SECRET_KEY, bound to what they are for.
+"""Encryption of secrets at rest, with keys derived from VOCELIO_SECRET_KEYS.
 
-There may be several keys, newest first: the newest encrypts, all decrypt, so that a key is changed by putting a new
-one in front. What the older ones encrypted is encrypted anew when a process starts (``store/renewal.py``); then they
-can go.
+The newest key (the first) encrypts, every key decrypts: to rotate keys, put a new one in front. On start a process
+re-encrypts what older keys have encrypted (``store/db/key_rotation.py``); then the older keys can be removed.
 """
 
 import hashlib
@@ -14,36 +13,36 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from vocelio.gateway.errors import GatewayError
 
-UNKNOWN_KEY_MESSAGE = "a secret was kept with a key that VOCELIO_SECRET_KEY does not have any more"
+UNKNOWN_KEY_MESSAGE = "a secret was encrypted with a key that is no longer in VOCELIO_SECRET_KEYS"
 
 
 class DecryptionError(GatewayError):
-    """What is kept cannot be read with the keys of VOCELIO_SECRET_KEY."""
+    """A stored secret cannot be decrypted with the keys in VOCELIO_SECRET_KEYS."""
 
 
 class SecretCipher:
-    """Encrypts and decrypts. ``keys`` are texts of any length, newest first."""
+    """Encrypts and decrypts secrets. ``keys`` are texts of any length, newest first."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        every = [Fernet(_derive_key(key)) for key in keys]
-        self._newest_key, self._all_keys = every[0], MultiFernet(every)
+        ciphers = [Fernet(_derive_key(key)) for key in keys]
+        self._newest_key, self._all_keys = ciphers[0], MultiFernet(ciphers)
 
     def encrypt(self, plaintext: str, purpose: str) -> str:
-        """Encrypted; it opens for the same purpose only: a row's secret is of no use in another row."""
+        """Encrypt a secret for one purpose, so that a token copied into another row cannot be decrypted there."""
         return self._all_keys.encrypt(f"{purpose}\0{plaintext}".encode()).decode()
 
     def decrypt(self, token: str, purpose: str) -> str:
-        """The secret. Raises VaultError."""
+        """Return the secret. Raises DecryptionError."""
         try:
-            found, _, secret = self._all_keys.decrypt(token).decode().partition("\0")
+            token_purpose, _, secret = self._all_keys.decrypt(token).decode().partition("\0")
         except InvalidToken:
             raise DecryptionError(UNKNOWN_KEY_MESSAGE) from None
-        if not hmac.compare_digest(found.encode(), purpose.encode()):
-            raise DecryptionError("a secret is not where it was put")
+        if not hmac.compare_digest(token_purpose.encode(), purpose.encode()):
+            raise DecryptionError("a secret was encrypted for another purpose")
         return secret
 
     def rotate(self, token: str) -> str | None:
-        """The same, encrypted with the newest key; None when it is so already. Raises VaultError."""
+        """Re-encrypt with the newest key; return None if that key encrypted it already. Raises DecryptionError."""
         try:
             self._newest_key.decrypt(token)
         except InvalidToken:
@@ -57,5 +56,5 @@ class SecretCipher:
 
 
 def _derive_key(key: str) -> bytes:
-    """A key of the right length for one use. The text is long and random, so a plain hash is enough."""
+    """Derive a Fernet key. The text is long and random, so one HMAC is enough; no password hash is needed."""
     return urlsafe_b64encode(hmac.digest(key.encode(), b"vocelio: secrets at rest", hashlib.sha256))

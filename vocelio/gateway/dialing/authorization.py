@@ -12,7 +12,7 @@ from collections.abc import Callable
 from cachetools import LRUCache
 
 from vocelio.engine.actions import Transfer
-from vocelio.gateway.aio.task_set import TaskSet
+from vocelio.gateway.aio.tasks import TaskSet
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.dialing import plan as dial_plan
 from vocelio.gateway.dialing.plan import DialPlan, DialRejection

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from vocelio.gateway.aio.periodic import PeriodicTask
+from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.clock import WallClock, wall_clock
 from vocelio.gateway.recordings.stored_audio import (
     StoredAudio,
@@ -23,8 +23,7 @@ from vocelio.gateway.recordings.stored_audio import (
 )
 from vocelio.gateway.recordings.upload_queue import RetryQueue
 from vocelio.gateway.recordings.writer import RecordingWriter
-from vocelio.gateway.storage.interfaces import ObjectNotFound, Storage
-from vocelio.gateway.storage.memory import MemoryStorage
+from vocelio.gateway.storage.interfaces import MemoryStorage, ObjectNotFound, Storage
 from vocelio.gateway.store.audit.actor import sortable_id
 from vocelio.gateway.store.recordings import InMemoryRecordingCatalog, RecordingCatalog, RecordingKind, StoredRecording
 

@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from urllib.parse import urljoin
 
-from vocelio.gateway.aio.first_completed import first_completed
+from vocelio.gateway.aio.tasks import first_completed
 from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.caller.handset import Handset
 from vocelio.gateway.simulator.caller.script import RenderedStep, SimulatedCaller

@@ -1,8 +1,8 @@
-"""How one service (recognition or synthesis) of one provider does: a circuit breaker, and how fast it is.
+"""Circuit breaker and latency statistics of one service (recognition or synthesis) of one provider.
 
-``FAILURES`` in a row, or credentials that are refused, open the breaker: nobody's call waits for what will not come.
-After a while, which doubles from failure to failure, a probe of the gateway's own tries the service; callers come
-back when that went well. So no caller is ever the one on whom it is tried.
+FAILURE_THRESHOLD failures in a row, or refused credentials, open the breaker: calls no longer wait for the provider.
+After a delay that doubles from failure to failure, the gateway sends a probe of its own; calls use the service again
+when the probe has succeeded. A caller must never be the probe.
 """
 
 import asyncio
@@ -15,27 +15,27 @@ from typing import Literal, Protocol
 import msgspec
 
 from vocelio.engine.voice import Tier
-from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, SpeechError
+from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, ServiceKind, SpeechError
 
 LOG = logging.getLogger(__name__)
 
-FAILURE_THRESHOLD = 3
-PROBE_BACKOFF_INITIAL_SECONDS, PROBE_BACKOFF_MAX_SECONDS = 5.0, 60.0  # seconds until a probe
-MAX_LATENCY_SAMPLES = 200  # of the newest successes
+FAILURE_THRESHOLD = 3  # failures in a row
+PROBE_BACKOFF_INITIAL_SECONDS, PROBE_BACKOFF_MAX_SECONDS = 5.0, 60.0
+MAX_LATENCY_SAMPLES = 200  # of the latest successes
 PROBE_TIMEOUT_SECONDS = 10.0
-START_TIMEOUT_SECONDS = (
-    8.0  # that a provider's being far away may delay the start of the gateway; loading an SDK takes 1 or 2
-)
+START_TIMEOUT_SECONDS = 8.0  # that an unreachable provider may delay the gateway's start; loading an SDK takes 1 or 2
 
-ServiceKind = Literal["recognition", "synthesis"]
 BreakerState = Literal["closed", "open", "half_open"]
 
 
 class ServiceStatus(msgspec.Struct, frozen=True):
-    """What is known of a service. ``closed`` is in order, ``open`` is not asked, ``half_open`` is being tried.
+    """The state and statistics of one service.
 
-    ``p50_ms`` and ``p95_ms`` are from the request to the first sound, or from an utterance's end to its text.
-    ``last_error`` is safe to show; ``last_error_seconds`` ago it was.
+    Attributes:
+        state: ``closed`` in normal operation, ``open`` while calls do not use it, ``half_open`` during a probe.
+        latency_p50_ms: From the request to the first audio, or from the end of an utterance to its text.
+        last_error: Safe to show.
+        last_error_age_seconds: How long ago the last error happened.
     """
 
     provider: Tier
@@ -43,25 +43,25 @@ class ServiceStatus(msgspec.Struct, frozen=True):
     state: BreakerState
     successes: int
     failures: int
-    p50_ms: int | None = None
-    p95_ms: int | None = None
+    latency_p50_ms: int | None = None
+    latency_p95_ms: int | None = None
     last_error: str = ""
-    last_error_seconds: int | None = None
+    last_error_age_seconds: int | None = None
 
 
 class ProviderTimeout(SpeechError):
-    """A provider did not come with what it should in time: that it is away is likely, and true of all that it does."""
+    """A provider did not deliver in time: it is probably unreachable, for all of its services."""
 
 
 class Startable(Protocol):
-    """A provider's recogniser or synthesizer."""
+    """A provider's recognizer or synthesizer."""
 
     async def start(self) -> None:
-        """Get ready. Raises SpeechError."""
+        """Prepare the provider. Raises SpeechError."""
 
 
 class CircuitBreaker:
-    """One service's. ``probe`` tries it, and raises SpeechError; it runs when the breaker has been open for a while."""
+    """The breaker of one service. ``probe`` tries the service while the breaker is open, and raises SpeechError."""
 
     def __init__(self, provider: Tier, service: ServiceKind, probe: Callable[[], Awaitable[None]]) -> None:
         self.provider: Tier = provider
@@ -69,21 +69,21 @@ class CircuitBreaker:
         self._probe = probe
         self._state: BreakerState = "closed"
         self._consecutive_failures = self._successes = self._failures = 0
-        self._consecutive_successes = 0  # successes since the last failure
+        self._consecutive_successes = 0
         self._probe_delay_seconds = PROBE_BACKOFF_INITIAL_SECONDS
         self._latencies: deque[float] = deque(maxlen=MAX_LATENCY_SAMPLES)
-        self._last_error: tuple[float, str] | None = None
+        self._last_error: tuple[float, str] | None = None  # loop time and message
         self._probe_timer: asyncio.TimerHandle | None = None
         self._probe_task: asyncio.Task[None] | None = None
         self._stopped = False
 
     @property
     def is_closed(self) -> bool:
-        """Whether calls should use it now, if they can use another."""
+        """Whether calls should use the service now, if they have an alternative."""
         return self._state == "closed"
 
     def record_success(self, latency_seconds: float | None = None) -> None:
-        """A request went well, and took so long."""
+        """Count a successful request, with its latency if there is one to measure."""
         self._successes += 1
         self._consecutive_failures = 0
         self._consecutive_successes += 1
@@ -93,9 +93,9 @@ class CircuitBreaker:
             self._latencies.append(latency_seconds)
 
     def record_failure(self, error: SpeechError, *, force_open: bool = False) -> None:
-        """A request did not. One that was none for this provider says nothing about its health.
+        """Count a failed request and open the breaker if there were too many; RequestNotSupported does not count.
 
-        ``surely``: one is enough to know that others would not either.
+        ``force_open`` opens it after a single failure, when it is certain that further requests would fail too.
         """
         if isinstance(error, RequestNotSupported):
             return
@@ -108,27 +108,33 @@ class CircuitBreaker:
             force_open or self._consecutive_failures >= FAILURE_THRESHOLD or isinstance(error, AuthenticationFailed)
         )
         if self._state == "closed" and force_open:
-            LOG.warning("%s of %s is not used for now: %s", self.service, self.provider, error)
+            LOG.warning(
+                "circuit breaker opened: %s of %s is not used for the next %g s: %s",
+                self.service,
+                self.provider,
+                self._probe_delay_seconds,
+                error,
+            )
             self._open()
 
     def status(self) -> ServiceStatus:
-        """What is known."""
-        ordered = sorted(self._latencies)
-        at, problem = self._last_error or (0.0, "")
+        """Return the current state and statistics."""
+        latencies = sorted(self._latencies)
+        error_time, error = self._last_error or (0.0, "")
         return ServiceStatus(
             self.provider,
             self.service,
             self._state,
             self._successes,
             self._failures,
-            _percentile_ms(ordered, 0.5),
-            _percentile_ms(ordered, 0.95),
-            problem,
-            round(asyncio.get_running_loop().time() - at) if self._last_error else None,
+            _percentile_ms(latencies, 0.5),
+            _percentile_ms(latencies, 0.95),
+            error,
+            round(asyncio.get_running_loop().time() - error_time) if self._last_error else None,
         )
 
     async def aclose(self) -> None:
-        """No more probes."""
+        """Stop probing."""
         self._stopped = True
         if self._probe_timer:
             self._probe_timer.cancel()
@@ -137,10 +143,10 @@ class CircuitBreaker:
             await asyncio.gather(self._probe_task, return_exceptions=True)
 
     def _open(self) -> None:
-        """It stays so for longer from time to time, until it has been well for a while."""
+        """Open, and schedule a probe; the delay doubles until the service has been healthy for a while."""
         self._state = "open"
         if not self._stopped:
-            loop = asyncio.get_running_loop()  # the probe is nobody's: what it logs is not the call's that failed
+            loop = asyncio.get_running_loop()  # an empty context: the probe must not log as the call that failed
             self._probe_timer = loop.call_later(self._probe_delay_seconds, self._start_probe, context=Context())
         self._probe_delay_seconds = min(2 * self._probe_delay_seconds, PROBE_BACKOFF_MAX_SECONDS)
 
@@ -153,29 +159,29 @@ class CircuitBreaker:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 await self._probe()
         except RequestNotSupported:
-            self._close()  # it answers: that it does not like this request is another matter
+            self._close()  # the provider responds; that it does not take this request does not matter
         except (SpeechError, TimeoutError) as error:
-            self._reopen(str(error) or f"nothing came for {PROBE_TIMEOUT_SECONDS:g} s")
-        except Exception:  # a provider's defect
-            LOG.exception("the probe of %s of %s failed", self.service, self.provider)
-            self._reopen("the probe failed; the log says how")
+            self._reopen(str(error) or f"the probe got no response within {PROBE_TIMEOUT_SECONDS:g} s")
+        except Exception:  # a bug in the provider
+            LOG.exception("the probe of %s of %s failed unexpectedly", self.service, self.provider)
+            self._reopen("the probe failed; the log has the details")
         else:
             self._close()
 
     def _close(self) -> None:
-        LOG.info("%s of %s is used again", self.service, self.provider)
+        LOG.info("circuit breaker closed: %s of %s is used again", self.service, self.provider)
         self._consecutive_failures = 0
         self._state = "closed"
 
-    def _reopen(self, message: str) -> None:
-        self._last_error = (asyncio.get_running_loop().time(), message)
+    def _reopen(self, error: str) -> None:
+        self._last_error = (asyncio.get_running_loop().time(), error)
         self._open()
 
 
 async def start_providers(providers: Mapping[Tier, tuple[Startable, CircuitBreaker]]) -> None:
-    """Get every provider ready, all at once. One that cannot is in trouble from the beginning; the gateway starts.
+    """Start all providers concurrently. The breaker of one that fails is open from the beginning; the gateway starts.
 
-    Raises SpeechError when local speech is all there is, and cannot be had.
+    Raises SpeechError if local speech is the only provider and fails.
     """
     errors = await asyncio.gather(*(_start_provider(*service) for service in providers.values()))
     if tuple(providers) == ("local",) and errors[0]:
@@ -187,21 +193,20 @@ async def _start_provider(provider: Startable, breaker: CircuitBreaker) -> Speec
         async with asyncio.timeout(START_TIMEOUT_SECONDS):
             await provider.start()
     except SpeechError as error:
-        problem = error
+        failure = error
     except TimeoutError:
-        problem = SpeechError(f"{breaker.provider} was not ready within {START_TIMEOUT_SECONDS:g} s")
-    except Exception:  # a provider's defect, or what its SDK makes of the environment: others can do without it
+        failure = SpeechError(f"{breaker.provider} was not ready within {START_TIMEOUT_SECONDS:g} s")
+    except Exception:  # a bug in the provider, or its SDK does not fit the environment: others can do without it
         LOG.exception("%s of %s could not be started", breaker.service, breaker.provider)
-        problem = SpeechError(f"{breaker.provider} could not be started; the log says how")
+        failure = SpeechError(f"{breaker.provider} could not be started; the log has the details")
     else:
         return None
-    breaker.record_failure(problem, force_open=True)
-    return problem
+    breaker.record_failure(failure, force_open=True)
+    return failure
 
 
 def _percentile_ms(sorted_seconds: list[float], quantile: float) -> int | None:
-    return (
-        round(sorted_seconds[min(len(sorted_seconds) - 1, int(quantile * len(sorted_seconds)))] * 1000)
-        if sorted_seconds
-        else None
-    )
+    if not sorted_seconds:
+        return None
+    index = min(len(sorted_seconds) - 1, int(quantile * len(sorted_seconds)))
+    return round(sorted_seconds[index] * 1000)

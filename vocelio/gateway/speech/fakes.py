@@ -1,6 +1,6 @@
-"""Speech without sound knowledge: a recogniser that is told what it will have heard, a synthesizer of tones.
+"""Test doubles of speech: a recognizer with scripted transcripts and a synthesizer of tones.
 
-Real implementations of the ports, for tests and benches of everything that is not speech itself.
+Real implementations of the interfaces, for tests and benchmarks of everything that is not speech itself.
 """
 
 import asyncio
@@ -12,18 +12,17 @@ from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.interfaces import RecognitionHints, SpeechError, Transcript
 
 SECONDS_PER_CHARACTER = 0.06  # about the speed of speech
-CHUNK_BYTES = 800  # bytes, 100 ms
+CHUNK_BYTES = 800  # 100 ms
 
 
 class ScriptedRecognizer:
-    """Gives its texts one after the other, a final for each utterance; then it understands nothing."""
+    """Gives its texts one after another, one final transcript per utterance; then it understands nothing."""
 
     def __init__(self, texts: Iterable[str] = ()) -> None:
         self._texts = iter(texts)
         self.recognitions: list[ScriptedRecognition] = []
 
-    async def start(self) -> None:
-        """See Recognizer."""
+    async def start(self) -> None: ...
 
     def open(
         self,
@@ -31,17 +30,15 @@ class ScriptedRecognizer:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> "ScriptedRecognition":
-        """See Recognizer."""
         recognition = ScriptedRecognition(hints, lambda: next(self._texts, ""), on_transcript)
         self.recognitions.append(recognition)
         return recognition
 
-    async def aclose(self) -> None:
-        """See Recognizer."""
+    async def aclose(self) -> None: ...
 
 
 class ScriptedRecognition:
-    """One utterance; ``sound`` is what it was fed."""
+    """One utterance; ``audio`` is what it was fed."""
 
     def __init__(
         self, hints: RecognitionHints, next_text: Callable[[], str], on_transcript: Callable[[Transcript], None]
@@ -53,17 +50,14 @@ class ScriptedRecognition:
         self._finished = False
 
     def feed(self, mulaw: bytes) -> None:
-        """See Recognition."""
         self.audio += mulaw
 
     def finish(self) -> None:
-        """See Recognition."""
         if not self._finished:
             self._finished = True
             asyncio.get_running_loop().call_soon(self._deliver_final)
 
     def close(self) -> None:
-        """See Recognition."""
         self.closed = True
 
     def _deliver_final(self) -> None:
@@ -75,18 +69,15 @@ class ScriptedRecognition:
 class ToneSynthesizer:
     """Speaks every text as a 440 Hz tone, about as long as speech; all of it at once, in 100 ms chunks."""
 
-    async def start(self) -> None:
-        """See Synthesizer."""
+    async def start(self) -> None: ...
 
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
-        """See Synthesizer."""
-        left = round(len(text) * SECONDS_PER_CHARACTER / voice.speed * mulaw.SAMPLE_RATE)
-        while left > 0:
-            yield _TONE_CHUNK[: min(left, CHUNK_BYTES)]
-            left -= CHUNK_BYTES
+        remaining_bytes = round(len(text) * SECONDS_PER_CHARACTER / voice.speed * mulaw.SAMPLE_RATE)
+        while remaining_bytes > 0:
+            yield _TONE_CHUNK[: min(remaining_bytes, CHUNK_BYTES)]
+            remaining_bytes -= CHUNK_BYTES
 
-    async def aclose(self) -> None:
-        """See Synthesizer."""
+    async def aclose(self) -> None: ...
 
 
 _TONE_CHUNK = mulaw.encode(

@@ -14,8 +14,16 @@ from vocelio.codecs.mulaw import SAMPLE_RATE, SILENCE_BYTE
 from vocelio.engine.voice import Tier
 from vocelio.gateway.speech.circuit_breaker import CircuitBreaker, ProviderTimeout, ServiceStatus, start_providers
 from vocelio.gateway.speech.fallback_synthesizer import FALLBACK_ORDER
-from vocelio.gateway.speech.interfaces import Recognition, RecognitionHints, Recognizer, SpeechError, Transcript
-from vocelio.gateway.speech.telemetry import ProviderFailure, RecognitionUsage, SpeechEventCallback
+from vocelio.gateway.speech.interfaces import (
+    ProviderFailure,
+    Recognition,
+    RecognitionHints,
+    RecognitionUsage,
+    Recognizer,
+    SpeechError,
+    SpeechEventCallback,
+    Transcript,
+)
 
 LOG = logging.getLogger(__name__)
 

@@ -18,8 +18,16 @@ from vocelio.codecs.mulaw import SAMPLE_RATE, SILENCE_BYTE
 from vocelio.engine.prompts.sentences import split_sentences
 from vocelio.engine.voice import Tier, Voice
 from vocelio.gateway.speech.circuit_breaker import CircuitBreaker, ProviderTimeout, ServiceStatus, start_providers
-from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, SpeechError, Synthesizer
-from vocelio.gateway.speech.telemetry import FirstAudio, ProviderFailure, SpeechEventCallback, SynthesisUsage
+from vocelio.gateway.speech.interfaces import (
+    AuthenticationFailed,
+    FirstAudio,
+    ProviderFailure,
+    RequestNotSupported,
+    SpeechError,
+    SpeechEventCallback,
+    SynthesisUsage,
+    Synthesizer,
+)
 
 LOG = logging.getLogger(__name__)
 

@@ -1,16 +1,18 @@
-"""The ports of speech: what a call asks of a recogniser and of a synthesizer, whoever provides them.
+"""Interfaces of speech: what a call needs of a recognizer and a synthesizer, and what it is told about their work.
 
-Audio crosses these ports as telephone audio: mu-law, 8,000 bytes a second. Every method that is not a
-coroutine returns at once: it may be called for each 20 ms frame on the event loop. Callbacks come on the
-event loop, never from inside the call that caused them.
+Audio crosses these interfaces as telephone audio: mu-law, 8,000 bytes per second. A method that is not a coroutine must
+return at once: it may be called for every 20 ms frame, on the event loop. Callbacks run on the event loop, never from
+inside the call that caused them.
 """
 
 from collections.abc import AsyncGenerator, Callable
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
-from vocelio.engine.voice import Voice
+from vocelio.engine.voice import Tier, Voice
+
+ServiceKind = Literal["recognition", "synthesis"]
 
 
 class SpeechError(Exception):
@@ -18,22 +20,25 @@ class SpeechError(Exception):
 
 
 class AuthenticationFailed(SpeechError):
-    """The key is missing, wrong, expired or used up: every request will fail until somebody acts."""
+    """The key is missing, wrong, expired or used up: every request will fail until the operator acts."""
 
 
 class RequestNotSupported(SpeechError):
-    """This request is none for this provider (no such voice, a text too long, no room for more at present).
+    """The provider does not take this request (unknown voice, text too long, no free capacity).
 
-    It says nothing about how the provider does.
+    It says nothing about the provider's health.
     """
 
 
 class RecognitionHints(msgspec.Struct, frozen=True):
-    """What a recogniser may expect to hear.
+    """What a recognizer may expect to hear.
 
-    ``phrases`` are the texts that the flow knows how to answer (a recogniser with a grammar hears only these, one
-    with a language model prefers them). ``repeat`` says that they may follow one another, as digits do. ``silence``
-    seconds are to end the utterance, for a service that looks for its end by itself.
+    Attributes:
+        phrases: Texts that the flow accepts: a recognizer with a grammar hears only these, one with a language model
+            prefers them.
+        language: BCP 47 code.
+        repeat: Whether phrases may follow one another, as digits do.
+        silence_seconds: Silence that ends the utterance, for a service that detects its end itself.
     """
 
     phrases: tuple[str, ...]
@@ -43,7 +48,7 @@ class RecognitionHints(msgspec.Struct, frozen=True):
 
 
 class Transcript(msgspec.Struct, frozen=True):
-    """What was understood: ``text`` is empty when speech was heard but not understood. ``confidence`` is 0 to 1."""
+    """Partial or final text of an utterance; empty if it was not understood. ``confidence`` is 0 to 1."""
 
     text: str
     confidence: float
@@ -51,26 +56,26 @@ class Transcript(msgspec.Struct, frozen=True):
 
 
 class Recognition(Protocol):
-    """One utterance being recognised, from its first audio to its final text.
+    """The recognition of one utterance, from its first audio to its final transcript.
 
-    A service that looks for the utterance's end by itself may give the final before ``finish``.
+    A service that detects the end of the utterance itself may give the final transcript before ``finish``.
     """
 
     def feed(self, mulaw: bytes) -> None:
-        """Take the next audio. Never blocks; past the provider's bound the recognition fails instead of growing."""
+        """Take the next audio. Never blocks; beyond the provider's limit the recognition fails instead of growing."""
 
     def finish(self) -> None:
-        """The utterance has ended: exactly one final (or one failure) follows. Calling it twice is harmless."""
+        """Mark the end of the utterance; exactly one final transcript or one failure follows. Idempotent."""
 
     def close(self) -> None:
-        """Forget it: nothing is called back after this returns. Harmless at any time and more than once."""
+        """Discard the recognition: no callback runs after this returns. Allowed at any time, and repeatedly."""
 
 
 class Recognizer(Protocol):
-    """A provider of recognition."""
+    """A provider of speech recognition."""
 
     async def start(self) -> None:
-        """Get ready (connections, processes), so that the first ``open`` costs nothing. Raises SpeechError."""
+        """Prepare connections or processes, so that the first ``open`` is fast. Raises SpeechError."""
 
     def open(
         self,
@@ -78,29 +83,76 @@ class Recognizer(Protocol):
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> Recognition:
-        """Begin one recognition. ``heard`` gets partials and then one final, or ``failed`` is called once.
+        """Open a recognition. ``on_transcript`` gets partials and then one final, or ``on_error`` is called once.
 
-        It is opened when somebody begins to listen, mostly while the prompt still plays: time to connect. Sound
-        follows when the caller speaks, which may be never: until then it should cost next to nothing.
+        It is opened when the call begins to listen, mostly while the prompt still plays: time to connect. Audio follows
+        when the caller speaks, which may be never; until then it should cost next to nothing.
         """
         ...
 
     async def aclose(self) -> None:
-        """End every recognition and leave nothing behind: no task, thread, process or socket."""
+        """End every recognition; leave no task, thread, process or socket behind."""
 
 
 class Synthesizer(Protocol):
-    """A provider of speech."""
+    """A provider of speech synthesis."""
 
     async def start(self) -> None:
-        """Get ready (connections), so that the first ``speak`` is quick. Raises SpeechError."""
+        """Prepare connections, so that the first ``speak`` is fast. Raises SpeechError."""
 
     def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
-        """Mu-law audio of ``text``, chunk by chunk, as it is made.
+        """Yield mu-law audio of ``text``, chunk by chunk as it is synthesized.
 
-        Closing the iterator (``aclose``) cancels the synthesis. Raises SpeechError, also in mid-stream.
+        Closing the generator (``aclose``) cancels the synthesis. Raises SpeechError, also after some audio.
         """
         ...
 
     async def aclose(self) -> None:
-        """Leave nothing behind."""
+        """Leave no task, thread, process or socket behind."""
+
+
+class FirstAudio(msgspec.Struct, frozen=True):
+    """A prompt's first audio is there, in this provider's voice; or another provider's voice continues the prompt."""
+
+    provider: Tier
+
+
+class SynthesisUsage(msgspec.Struct, frozen=True):
+    """A provider was asked to speak ``characters``; ``first_audio_seconds`` is None if no audio came."""
+
+    provider: Tier
+    characters: int
+    first_audio_seconds: float | None
+
+
+class RecognitionUsage(msgspec.Struct, frozen=True):
+    """A provider was sent ``audio_seconds``; ``latency_seconds`` passed from the end of the utterance to its text.
+
+    The latency is None if there was no text, or if it came before the end of the utterance.
+    """
+
+    provider: Tier
+    audio_seconds: float
+    latency_seconds: float | None
+
+
+class ProviderFailure(msgspec.Struct, frozen=True):
+    """A provider failed in this call, and another takes over if there is one. ``error`` is safe to show.
+
+    A provider that has ``timed_out`` is likely to time out again at once, whatever it is asked for.
+    """
+
+    provider: Tier
+    service: ServiceKind
+    error: str
+    timed_out: bool = False
+
+
+SpeechEvent = FirstAudio | SynthesisUsage | RecognitionUsage | ProviderFailure
+"""For a call's bill, its timeline and its monitors."""
+
+SpeechEventCallback = Callable[[SpeechEvent], None]
+
+
+def ignore_event(_: SpeechEvent) -> None:
+    """Discard an event, where there is no call to report to."""

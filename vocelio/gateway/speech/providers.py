@@ -1,15 +1,20 @@
 """The providers that the settings name. To add one: its package behind the ports, and a line here.
 
 A provider that is set up but for its key: in trouble from the beginning, and others stand in for it.
+
+Speech as calls use it: the ears and voices of all providers that are configured.
 """
 
+import asyncio
 import importlib.util
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 
 from vocelio.engine.voice import Tier, Voice
 from vocelio.gateway.config import Settings
 from vocelio.gateway.speech.azure.recognizer import AzureRecognizer
 from vocelio.gateway.speech.azure.synthesizer import AzureSynthesizer
+from vocelio.gateway.speech.circuit_breaker import ServiceStatus
 from vocelio.gateway.speech.elevenlabs.recognizer import ElevenLabsRecognizer
 from vocelio.gateway.speech.elevenlabs.synthesizer import ElevenLabsSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
@@ -25,9 +30,30 @@ from vocelio.gateway.speech.interfaces import (
 )
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.services import SpeechServices
 
 LOCAL_PACKAGES = ("pocketsphinx", "espeakng_loader")  # what the extra `local` installs
+
+
+@dataclass(frozen=True)
+class SpeechServices:
+    """What all calls of a process share."""
+
+    recognizer: FallbackRecognizer
+    synthesizer: FallbackSynthesizer
+
+    async def start(self) -> None:
+        """Get ready. Raises SpeechError when local speech is all there is, and cannot be had."""
+        await asyncio.gather(self.recognizer.start(), self.synthesizer.start())
+
+    async def aclose(self) -> None:
+        """Leave nothing behind."""
+        await asyncio.gather(self.recognizer.aclose(), self.synthesizer.aclose())
+
+    def status(self) -> list[ServiceStatus]:
+        """What is known of each service of each provider."""
+        return sorted(
+            [*self.recognizer.status(), *self.synthesizer.status()], key=lambda one: (one.provider, one.service)
+        )
 
 
 def configured_tiers(settings: Settings) -> tuple[Tier, ...]:
@@ -88,3 +114,12 @@ class UnconfiguredProvider:
 
     def _missing_key_error(self) -> AuthenticationFailed:
         return AuthenticationFailed(f"{self._setting} is missing")
+
+
+def single_provider(
+    recognizer: Recognizer, synthesizer: Synthesizer, prompt_cache: PromptLookup | None = None
+) -> SpeechServices:
+    """One recogniser and one synthesizer, for whichever tier is asked for."""
+    return SpeechServices(
+        FallbackRecognizer({"local": recognizer}), FallbackSynthesizer({"local": synthesizer}, prompt_cache)
+    )

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from vocelio.gateway import logs
-from vocelio.gateway.aio.periodic import PeriodicTask
+from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.errors import DatabaseUnavailable
 
 
@@ -46,7 +46,7 @@ async def test_it_logs_on_behalf_of_nobody(caplog):
     await asyncio.sleep(0)
     await periodic.aclose()
     (line,) = map(json.loads, caplog.text.splitlines())
-    assert (line["message"], line.get("call"), line.get("tenant")) == ("the work failed", None, None)
+    assert (line["message"], line.get("call"), line.get("tenant")) == ("work failed; next attempt in 60 s", None, None)
 
 
 async def test_one_that_never_began_ends_as_well():

@@ -28,8 +28,8 @@ async def test_probes_are_not_logged_as_the_calls_that_failed(caplog):
     await asyncio.sleep(7 * PROBE_BACKOFF_INITIAL_SECONDS + 1)
     told = [json.loads(line) for line in caplog.text.splitlines()]
     assert [(line["message"].partition(" of azure ")[2], line.get("call")) for line in told] == [
-        ("is not used for now: no", "CA1"),
-        ("failed", None),
+        ("is not used for the next 5 s: no", "CA1"),
+        ("failed unexpectedly", None),
         ("is used again", None),
     ]
     assert told[1]["error"].endswith("RuntimeError: +***9663")

@@ -10,9 +10,16 @@ from tests.support.virtual_time import in_virtual_time
 from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.fallback_recognizer import FINAL_TIMEOUT_SECONDS, MAX_UTTERANCE_BYTES, FallbackRecognizer
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
-from vocelio.gateway.speech.interfaces import AuthenticationFailed, RecognitionHints, SpeechError, Transcript
-from vocelio.gateway.speech.services import SpeechServices
-from vocelio.gateway.speech.telemetry import FirstAudio, ProviderFailure, RecognitionUsage
+from vocelio.gateway.speech.interfaces import (
+    AuthenticationFailed,
+    FirstAudio,
+    ProviderFailure,
+    RecognitionHints,
+    RecognitionUsage,
+    SpeechError,
+    Transcript,
+)
+from vocelio.gateway.speech.providers import SpeechServices
 
 MENU_HINTS = RecognitionHints(("sales", "billing"))
 FRAME_AUDIO = b"\x7e" * 160

@@ -16,9 +16,16 @@ from vocelio.gateway.speech.fallback_synthesizer import (
     FallbackSynthesizer,
     fallback_voices,
 )
-from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, SpeechError
+from vocelio.gateway.speech.interfaces import (
+    AuthenticationFailed,
+    FirstAudio,
+    ProviderFailure,
+    RequestNotSupported,
+    SpeechError,
+    SynthesisUsage,
+    ignore_event,
+)
 from vocelio.gateway.speech.providers import UnconfiguredProvider
-from vocelio.gateway.speech.telemetry import FirstAudio, ProviderFailure, SynthesisUsage, ignore_event
 
 PROVIDER_DOWN = SpeechError("it is down")
 RACHEL_VOICE = Voice("elevenlabs", "rachel", "en-US", 1.1, (Voice("azure", "ava"), Voice("local", "en-gb")))
@@ -208,7 +215,7 @@ async def test_a_provider_that_cannot_even_be_started_keeps_nobody_from_speaking
     _, told, _ = await synthesize(made)
     assert events_of(told, FirstAudio) == [FirstAudio("azure")]
     report = made.status()[0]
-    assert (report.state, report.last_error) == ("open", "elevenlabs could not be started; the log says how")
+    assert (report.state, report.last_error) == ("open", "elevenlabs could not be started; the log has the details")
     assert "proxy" in caplog.text
     await made.aclose()
 

@@ -122,7 +122,7 @@ class PathEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         identifier = get_request_id(request)
-        logs.bind(request=identifier)
+        logs.bind(request_id=identifier)
         response = await self._handle_errors(request, identifier)
         await response(scope, receive, send)
 

@@ -22,10 +22,10 @@ class SpeechProvider(msgspec.Struct, frozen=True):
 
 
 class SpeechProviders(msgspec.Struct, frozen=True):
-    """All of them. ``plan`` has for each voice tier the providers that are tried, in order."""
+    """All of them. ``fallback_order`` has for each voice tier the providers that are tried, in order."""
 
     providers: list[SpeechProvider]
-    plan: dict[Tier, tuple[Tier, ...]]
+    fallback_order: dict[Tier, tuple[Tier, ...]]
 
 
 async def get_speech_providers(context: RequestContext) -> SpeechProviders:
@@ -68,7 +68,7 @@ async def _gateway_gauges(context: RequestContext) -> dict[str, float]:
         "processes": len(staying),
         "draining_processes": len(known) - len(staying),
         "live_calls": sum(one.live_calls for one in known),
-        "capacity": sum(one.capacity for one in staying),
+        "call_capacity": sum(one.capacity for one in staying),
         "calls_per_second": sum(one.calls_per_second for one in known),
-        "loop_lag_seconds": max(one.lag_ms for one in known) / 1_000,
+        "event_loop_lag_seconds": max(one.lag_ms for one in known) / 1_000,
     }

@@ -79,7 +79,7 @@ class WebSocketEndpoints:
     ) -> Callable[[WebSocket], Awaitable[None]]:
         async def endpoint(socket: WebSocket) -> None:
             identifier = get_request_id(socket)
-            logs.bind(request=identifier)
+            logs.bind(request_id=identifier)
             try:
                 await handler(socket, identifier)
             except ApiError as error:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from vocelio.gateway.aio.periodic import PeriodicTask
+from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.store.calls import live
 from vocelio.gateway.store.calls.live import CallKey
 from vocelio.gateway.store.db.database import Database

@@ -5,7 +5,7 @@ import os
 import socket
 from importlib.metadata import version
 
-from vocelio.gateway.aio.periodic import PeriodicTask
+from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.store import process_heartbeats

@@ -8,7 +8,7 @@ heartbeat: those that could not be written are no sign of death.
 import asyncio
 from collections.abc import Sequence
 
-from vocelio.gateway.aio.periodic import PeriodicTask
+from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.store.calls.interface import StoredCall

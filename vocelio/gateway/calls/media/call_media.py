@@ -20,8 +20,15 @@ from vocelio.gateway.calls.media.turn_latency import TurnLatency
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.playout import PlayoutEvent, PromptFinished, PromptInterrupted, PromptStarted, SendCommand
 from vocelio.gateway.media.speech_input import SpeechInput, VadEvent
-from vocelio.gateway.speech.interfaces import Recognition, RecognitionHints, SpeechError, Transcript
-from vocelio.gateway.speech.telemetry import FirstAudio, ProviderFailure, SpeechEvent
+from vocelio.gateway.speech.interfaces import (
+    FirstAudio,
+    ProviderFailure,
+    Recognition,
+    RecognitionHints,
+    SpeechError,
+    SpeechEvent,
+    Transcript,
+)
 
 FINAL_TRANSCRIPT_TIMEOUT_SECONDS = (
     3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
@@ -219,8 +226,8 @@ class CallMedia:
         if isinstance(event, ProviderFailure):
             if event.timed_out and event.service == "recognition":
                 self._late_tiers.add(event.provider)
-            problem = {"provider": event.provider, "service": event.service, "problem": event.error}
-            self._context.publish("speech.troubled", **problem)
+            failure = {"provider": event.provider, "service": event.service, "error": event.error}
+            self._context.publish("speech.provider_failed", **failure)
 
     def _open_recognition(
         self,

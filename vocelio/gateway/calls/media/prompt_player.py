@@ -15,8 +15,7 @@ from vocelio.engine.voice import Tier, Voice
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.playout import Playout, PlayoutEvent, SendAudio, SendCommand, SendMark
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
-from vocelio.gateway.speech.interfaces import SpeechError
-from vocelio.gateway.speech.telemetry import FirstAudio, SpeechEvent
+from vocelio.gateway.speech.interfaces import FirstAudio, SpeechError, SpeechEvent
 
 LOG = logging.getLogger(__name__)
 

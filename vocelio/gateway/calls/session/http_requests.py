@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from vocelio.engine.actions import Request
-from vocelio.gateway.aio.task_set import TaskSet
+from vocelio.gateway.aio.tasks import TaskSet
 from vocelio.gateway.errors import GatewayError
 from vocelio.gateway.http_client.client import HttpClient, HttpResult
 from vocelio.gateway.model.directory import Directory

@@ -8,7 +8,7 @@ from typing import Literal
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from vocelio.gateway.aio.first_completed import first_completed
+from vocelio.gateway.aio.tasks import first_completed
 from vocelio.gateway.simulator import error_codes
 from vocelio.gateway.simulator.behavior import TwilioBehavior
 from vocelio.gateway.simulator.error_codes import DebuggerEntry

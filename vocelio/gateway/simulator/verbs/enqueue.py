@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from vocelio.gateway.aio.first_completed import first_completed
+from vocelio.gateway.aio.tasks import first_completed
 from vocelio.gateway.simulator import sids
 from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.error_codes import TwilioSimError

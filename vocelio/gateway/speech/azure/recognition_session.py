@@ -11,7 +11,6 @@ from typing import Any
 import azure.cognitiveservices.speech as sdk
 
 from vocelio.gateway.config import AzureSettings
-from vocelio.gateway.speech.azure.errors import to_speech_error
 from vocelio.gateway.speech.azure.sdk_events import (
     Completed,
     Connected,
@@ -20,6 +19,7 @@ from vocelio.gateway.speech.azure.sdk_events import (
     Hypothesis,
     RecognitionEvent,
     SdkCallbacks,
+    to_speech_error,
 )
 from vocelio.gateway.speech.interfaces import RecognitionHints
 

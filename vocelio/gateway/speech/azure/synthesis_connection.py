@@ -12,7 +12,6 @@ from typing import Any
 import azure.cognitiveservices.speech as sdk
 
 from vocelio.gateway.config import AzureSettings
-from vocelio.gateway.speech.azure.errors import to_speech_error
 from vocelio.gateway.speech.azure.recognition_session import speech_config
 from vocelio.gateway.speech.azure.sdk_events import (
     AudioChunk,
@@ -22,6 +21,7 @@ from vocelio.gateway.speech.azure.sdk_events import (
     Failed,
     SdkCallbacks,
     SynthesisEvent,
+    to_speech_error,
 )
 
 

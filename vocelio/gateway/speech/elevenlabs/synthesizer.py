@@ -2,16 +2,22 @@
 
 The service's plans bound how many requests there may be at once; it answers 429 past that. Nothing here queues:
 who cannot be served now is told so, and has other voices to fall back on.
+
+How long one text's audio may be waited for, without counting the time that the listener takes for it.
+
+The audio must come faster than it sounds, with some seconds to begin with: so a service that stalls and one that
+drips both end within a time that can be stated, and a long text may take as long as it needs.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from contextlib import AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from vocelio.codecs import mulaw
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import ElevenLabsSettings
-from vocelio.gateway.speech.elevenlabs.audio_deadline import AudioDeadline
 from vocelio.gateway.speech.elevenlabs.lazy_client import LazyClient
 from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
 
@@ -38,6 +44,45 @@ DEFAULT_MAX_LAG_SECONDS = 5.0
 
 _VOICE_ID = re.compile(r"[A-Za-z0-9]{1,64}")
 """The service's have 20 of these characters. The SDK puts them into the path as they are."""
+
+
+T = TypeVar("T")
+
+
+class AudioDeadline:
+    """``seconds`` of waiting, and as many more as there is audio."""
+
+    def __init__(self, seconds: float) -> None:
+        self._remaining_seconds = seconds
+        self._timeout: asyncio.Timeout | None = None
+        self._expired = False
+
+    async def wait_for(self, step: Awaitable[T]) -> T:
+        """The outcome of ``step``. Raises SpeechError when that takes too long, or once it has been ended."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            async with asyncio.timeout(0 if self._expired else self._remaining_seconds) as self._timeout:
+                outcome = await step
+                if not self._expired:
+                    return outcome
+        except TimeoutError:
+            if not self._expired:
+                raise SpeechError("ElevenLabs is too slow") from None
+        finally:
+            self._timeout = None
+            self._remaining_seconds -= loop.time() - began
+        raise SpeechError("ElevenLabs speech has been closed")
+
+    def extend(self, audio: bytes) -> None:
+        """Some audio has come."""
+        self._remaining_seconds += len(audio) / mulaw.SAMPLE_RATE
+
+    def expire(self) -> None:
+        """Whatever is waited for, now or later, fails at once."""
+        self._expired = True
+        if self._timeout is not None:
+            self._timeout.reschedule(asyncio.get_running_loop().time())
 
 
 class ElevenLabsSynthesizer:

@@ -19,7 +19,7 @@ _LENGTH_BYTES = 4
 class OpenStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """A stream begins; ``phrases`` and ``repeat`` are those of ``Expectation``."""
 
-    stream: int
+    stream_id: int
     phrases: tuple[str, ...]
     language: str
     repeat: bool
@@ -28,20 +28,20 @@ class OpenStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class StreamAudio(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """More mu-law of a stream."""
 
-    stream: int
+    stream_id: int
     mulaw: bytes
 
 
 class FinishStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The utterance is complete: report what was heard."""
 
-    stream: int
+    stream_id: int
 
 
 class CloseStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Nobody wants to know any more. Nothing answers it, and none follows a ``Finish``, which is answered."""
 
-    stream: int
+    stream_id: int
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -57,7 +57,7 @@ class StartFailed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class PartialResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """What the stream sounds like so far."""
 
-    stream: int
+    stream_id: int
     text: str
     confidence: float
 
@@ -65,7 +65,7 @@ class PartialResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class FinalResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """What was heard; no text if it was none of the phrases."""
 
-    stream: int
+    stream_id: int
     text: str
     confidence: float
 
@@ -73,7 +73,7 @@ class FinalResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
 class StreamFailed(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The stream cannot be recognised, for what was asked of it: others can."""
 
-    stream: int
+    stream_id: int
     reason: str
 
 

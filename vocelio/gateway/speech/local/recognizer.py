@@ -82,7 +82,7 @@ class LocalRecognition:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> None:
-        self.stream_id = request.stream
+        self.stream_id = request.stream_id
         self._request, self._select_worker = request, select_worker
         self._on_transcript, self._on_error = on_transcript, on_error
         self._worker: WorkerProcess | None = None

@@ -49,17 +49,17 @@ class RecognitionWorker:
         if isinstance(request, ipc.OpenStream):
             self._open_stream(request)
             return
-        stream = self._streams.get(request.stream)
+        stream = self._streams.get(request.stream_id)
         if stream is None:
             return  # it has failed, and the gateway did not know yet
         match request:
             case ipc.StreamAudio(mulaw=mulaw):
-                self._feed_audio(request.stream, stream, mulaw)
+                self._feed_audio(request.stream_id, stream, mulaw)
             case ipc.FinishStream():
-                text, confidence = self._streams.pop(request.stream).decoder.finish()
-                self._send(ipc.FinalResult(request.stream, text, confidence))
+                text, confidence = self._streams.pop(request.stream_id).decoder.finish()
+                self._send(ipc.FinalResult(request.stream_id, text, confidence))
             case ipc.CloseStream():
-                del self._streams[request.stream]
+                del self._streams[request.stream_id]
 
     def _open_stream(self, request: ipc.OpenStream) -> None:
         try:
@@ -67,11 +67,11 @@ class RecognitionWorker:
                 self._decoder_factory, request.phrases, request.language, request.repeat, NOISE_SEED
             )
         except (RuntimeError, ValueError) as error:  # pocketsphinx raises them too, for a grammar it cannot use
-            self._send(ipc.StreamFailed(request.stream, f"the phrases cannot be recognised: {error}"))
+            self._send(ipc.StreamFailed(request.stream_id, f"the phrases cannot be recognised: {error}"))
             return
         for phrase in utterance.skipped_phrases:
             self._send(ipc.PhraseSkipped(phrase))
-        self._streams[request.stream] = _Stream(utterance)
+        self._streams[request.stream_id] = _Stream(utterance)
 
     def _feed_audio(self, stream_id: int, stream: "_Stream", mulaw: bytes) -> None:
         stream.decoder.feed(mulaw)

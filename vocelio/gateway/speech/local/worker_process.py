@@ -92,7 +92,7 @@ class WorkerProcess(asyncio.Protocol):
 
     def open_stream(self, request: ipc.OpenStream, listener: StreamListener) -> None:
         """Begin a stream: what is reported of it goes to ``listener``."""
-        self._listeners[request.stream] = listener
+        self._listeners[request.stream_id] = listener
         self._transport.write(ipc.encode_message(request))
 
     def send_audio(self, stream_id: int, mulaw: bytes) -> None:
@@ -150,13 +150,13 @@ class WorkerProcess(asyncio.Protocol):
 
     def _handle_report(self, report: ipc.Report) -> None:
         match report:
-            case ipc.PartialResult(stream=stream):
+            case ipc.PartialResult(stream_id=stream):
                 if listener := self._listeners.get(stream):
                     listener.on_result(report)
-            case ipc.FinalResult(stream=stream):
+            case ipc.FinalResult(stream_id=stream):
                 if listener := self._listeners.pop(stream, None):
                     listener.on_result(report)
-            case ipc.StreamFailed(stream=stream, reason=reason):
+            case ipc.StreamFailed(stream_id=stream, reason=reason):
                 if listener := self._listeners.pop(stream, None):
                     listener.fail(RequestNotSupported(reason))
             case ipc.PhraseSkipped(phrase=phrase):

@@ -1,4 +1,4 @@
-"""After a change of VOCELIO_SECRET_KEY: everything that an older key encrypted, encrypted with the newest."""
+"""After a change of VOCELIO_SECRET_KEYS: everything that an older key encrypted, encrypted with the newest."""
 
 import logging
 from typing import Any

@@ -33,7 +33,7 @@ class TwilioAccounts:
             token = await self._database.with_timeout(
                 tenants.get_auth_token(self._database, self._cipher, account_sid), LOOKUP_TIMEOUT_SECONDS
             )
-        except (DatabaseUnavailable, DecryptionError):  # a key of VOCELIO_SECRET_KEY may be on its way to us
+        except (DatabaseUnavailable, DecryptionError):  # a key of VOCELIO_SECRET_KEYS may be on its way to us
             if account_sid not in self._last_known_tokens:
                 raise
             return self._last_known_tokens[account_sid]

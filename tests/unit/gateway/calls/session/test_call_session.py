@@ -15,7 +15,7 @@ from vocelio.gateway.simulator.caller.babble import unintelligible_speech
 from vocelio.gateway.speech.fakes import ScriptedRecognition, ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
-from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.speech.providers import SpeechServices
 
 SPEECH = unintelligible_speech(1.0, random.Random(2))  # noqa: S311 (a sound, no secret)
 GREETING = "Thank you for calling. How may we help you today?"

@@ -13,7 +13,7 @@ from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
-from vocelio.gateway.speech.services import SpeechServices
+from vocelio.gateway.speech.providers import SpeechServices
 from vocelio.gateway.store.in_memory import InMemoryCallStore
 
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from vocelio.engine.voice import Voice
 from vocelio.gateway.config import AzureSettings
-from vocelio.gateway.speech.azure import ssml
+from vocelio.gateway.speech.azure import synthesizer
 from vocelio.gateway.speech.azure.daemon_pool import DaemonThreadPool
-from vocelio.gateway.speech.azure.errors import to_speech_error
+from vocelio.gateway.speech.azure.sdk_events import to_speech_error
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, SpeechError
 
 
@@ -43,8 +43,8 @@ def test_what_went_wrong_is_an_error_without_the_services_words(code, details, k
 
 @given(st.text(), st.text(max_size=100), st.floats(0.25, 4.0))
 def test_any_text_is_a_document_that_says_just_that(text, name, speed):
-    text = ssml.strip_invalid_xml(text)
-    root = ElementTree.fromstring(ssml.build_ssml(text, Voice(tier="azure", name=name, speed=speed)))
+    text = synthesizer.strip_invalid_xml(text)
+    root = ElementTree.fromstring(synthesizer.build_ssml(text, Voice(tier="azure", name=name, speed=speed)))
     assert "".join(root.itertext()) == text.replace("\r\n", "\n").replace("\r", "\n")  # as XML reads line ends
 
 

@@ -5,17 +5,18 @@ process. Only the owner of the call's newest generation may save it.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.call_info import CallInfo, TenantInfo
 from vocelio.engine.call_log import exchange, log
 from vocelio.engine.session import FlowSession
 from vocelio.engine.voice import Tier
+from vocelio.gateway.calls import phase as phases
 from vocelio.gateway.calls.billing import BillingMeter, MeterState, ProviderUsage
+from vocelio.gateway.calls.phase import DurablePhase, Talking
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.store.calls.interface import StoredCall
 
@@ -24,26 +25,20 @@ RESUME_WINDOW_SECONDS = 60.0
 MAX_LOG_BYTES = 4_000_000  # a thousand turns; what follows is not logged
 CONNECT_TIMEOUT_SECONDS = 75.0  # from our TwiML to a stream: the token's lifetime, and some for the messages before
 
-HandoffMode = Literal["", "between_prompts", "immediate"]
-"""Where a stream was closed on purpose."""
-
 
 class ResumeState(msgspec.Struct, omit_defaults=True):
     """What the call's next owner needs to continue, beside the stored call.
 
-    ``next_action`` is what Twilio is told when the stream is closed; ``resume_event`` what the flow continues with when
-    the next stream starts. ``resume_times`` are seconds into the call. ``rates`` are those of the call's start.
-    ``logged_bytes`` is the length of the saved call log. ``saved_generation`` is the generation that saved this state:
-    a later one never got as far.
+    ``phase`` says what Twilio is to do with the call once its stream is closed. ``resume_times`` are seconds into the
+    call. ``rates`` are those of the call's start. ``logged_bytes`` is the length of the saved call log.
+    ``saved_generation`` is the generation that saved this state: a later one never got as far.
     """
 
     checkpoint: dict[str, Any] | None = None
-    next_action: Transfer | HangUp | None = None
-    resume_event: events.TransferEnded | None = None
+    phase: DurablePhase = Talking()
     resume_times: list[float] = []
     meter: MeterState | None = None
     rates: dict[Tier, int] | None = None
-    handoff_mode: HandoffMode = ""
     logged_bytes: int = 0
     saved_generation: int = 0
 
@@ -146,6 +141,11 @@ class CallRecord:
     def elapsed(self, now: int) -> float:
         """Return the seconds since the start of the call."""
         return (now - self.stored.started_at) / 1e6
+
+    def complete_transfer(self, result: events.TransferEnded) -> None:
+        """Let the next stream continue the flow with the transfer's result."""
+        phase = phases.advance(self.resume.phase, phases.TransferEnded(result))
+        self.resume.phase = phases.durable(phase) or self.resume.phase
 
     def snapshot(self, now: int) -> StoredCall:
         """Make the next revision: the call as it is to be saved now. Each part of the log is in one snapshot."""

@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import msgspec
 
-from vocelio.engine.actions import HangUp, Transfer
 from vocelio.engine.voice import Voice
 from vocelio.gateway.aio.tasks import TaskSet
 from vocelio.gateway.calls.admission import AdmissionControl
@@ -23,6 +22,7 @@ from vocelio.gateway.calls.call_record import CallRecord, read_resume_state
 from vocelio.gateway.calls.control.commands import CommandRouter, CommandTarget
 from vocelio.gateway.calls.control.listen_in import AudioSource, ListenInRelay
 from vocelio.gateway.calls.interfaces import CallServices
+from vocelio.gateway.calls.phase import HangingUp, TransferCompleted, Transferring
 from vocelio.gateway.calls.stream_tokens import StreamToken, StreamTokens
 from vocelio.gateway.config import DEFAULT_CAPACITY
 from vocelio.gateway.dialing.authorization import TransferAuthorizer
@@ -301,7 +301,7 @@ class CallRegistry:
 
     def on_stream_lost(self, record: CallRecord) -> None:
         """The call's stream broke off: Twilio may come back for it, or rings whom it was to be transferred to."""
-        if not isinstance(record.resume.next_action, Transfer):
+        if not isinstance(record.resume.phase, Transferring | TransferCompleted):
             record.expires_after_seconds = RECONNECT_TIMEOUT_SECONDS
         self.save(record)
         self._schedule_expiry(record.stored.id, record.stored.account_sid, record.expires_after_seconds)
@@ -357,8 +357,8 @@ class CallRegistry:
             await self._close_unresumable(stored)
         elif await self.claim(stored):
             record.stored.revision = stored.revision + 1
-            if isinstance(record.resume.next_action, HangUp):
-                record.stored.disposition = record.resume.next_action.disposition
+            if isinstance(record.resume.phase, HangingUp):
+                record.stored.disposition = record.resume.phase.hang_up.disposition
             self.end_call(record, _expiry_outcome(stored))
 
     async def _close_unresumable(self, stored: StoredCall) -> None:
@@ -453,9 +453,9 @@ def _totals(segments: Sequence[Segment]) -> dict[str, Any]:
 
 def _expiry_outcome(stored: StoredCall) -> str:
     """Why a call is over of which nothing was heard any more."""
-    intent = read_resume_state(stored).next_action
-    if isinstance(intent, HangUp):
-        return intent.outcome  # its process died when all that was left was to say so
+    phase = read_resume_state(stored).phase
+    if isinstance(phase, HangingUp):
+        return phase.hang_up.outcome  # its process died when all that was left was to say so
     if stored.status_report == "redirected":
         return "failed"
     return "abandoned" if stored.status_report == "completed" or not stored.generation else "lost"

@@ -9,6 +9,7 @@ from typing import Literal
 
 from vocelio.engine import actions, events
 from vocelio.gateway.calls.call_record import MAX_RESUMES, CallRecord, may_resume, read_resume_state
+from vocelio.gateway.calls.phase import HandingOff, HangingUp, TransferCompleted, Transferring
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.dialing import plan as dial_plan
 from vocelio.gateway.dialing.plan import DialPlan
@@ -51,11 +52,10 @@ class ContinuationWebhooks:
 
     async def continue_stored(self, stored: StoredCall, request: TwilioRequest) -> str:
         """The same, of a call that is not over. Raises StoreUnavailable."""
-        held = read_resume_state(stored)
-        match held.next_action:
-            case actions.Transfer() if held.resume_event is None:
-                return await self._start_dialing(stored, held.next_action)
-            case actions.HangUp():
+        match read_resume_state(stored).phase:
+            case Transferring(transfer=transfer):
+                return await self._start_dialing(stored, transfer)
+            case HangingUp():
                 return twiml.hang_up()
             case _:
                 return await self._resume(stored, request)
@@ -66,7 +66,8 @@ class ContinuationWebhooks:
         came_to_nothing = request.query.get("g") == str(stored.generation) or held.saved_generation != stored.generation
         tries = request.query_int("k") + 1 if came_to_nothing else 0
         elapsed = (self._registry.services.wall_clock() - stored.started_at) / 1e6
-        if tries < MAX_RESUMES and (held.handoff_mode or held.resume_event or may_resume(held.resume_times, elapsed)):
+        is_planned = isinstance(held.phase, HandingOff | TransferCompleted)
+        if tries < MAX_RESUMES and (is_planned or may_resume(held.resume_times, elapsed)):
             return self._responses.connect_stored(stored, tries)
         await self._registry.on_fallback(stored)
         return await self._responses.stored_fallback_or_apology(stored)
@@ -83,23 +84,25 @@ class ContinuationWebhooks:
         kept = await self._registry.get_call(request.call, request.account)
         if kept is None or kept.is_over:
             return twiml.hang_up()
-        held = read_resume_state(kept)
-        intent = held.next_action
-        if not isinstance(intent, actions.Transfer) or request.query.get("t", intent.id) != intent.id:
-            return await self.continue_stored(
-                kept, request
-            )  # told again, or of an earlier transfer: the call is past it
-        if held.resume_event is not None:
-            return self._responses.connect_stored(kept)
+        match read_resume_state(kept).phase:
+            case Transferring(transfer=transfer) if request.query.get("t", transfer.id) == transfer.id:
+                return await self._advance_transfer(kept, transfer, request)
+            case TransferCompleted(result=result) if request.query.get("t", result.id) == result.id:
+                return self._responses.connect_stored(kept)  # a repeated request
+            case _:  # of an earlier transfer: the call is past it
+                return await self.continue_stored(kept, request)
+
+    async def _advance_transfer(self, stored: StoredCall, transfer: actions.Transfer, request: TwilioRequest) -> str:
+        """Ring the plan's next numbers, or end the transfer."""
         how = DIAL_RESULTS.get(request.get_carried("DialCallStatus"), "failed")
         turn = request.query_int("n") + 1
-        record = await self._registry.load_record(kept)
+        record = await self._registry.load_record(stored)
         if record is None:
             return twiml.say_and_hang_up(ERROR_MESSAGE)
-        plan = dial_plan.build_plan(record.config, intent, record.stored.caller)
+        plan = dial_plan.build_plan(record.config, transfer, record.stored.caller)
         if how != "answered" and isinstance(plan, DialPlan) and turn < len(plan.attempts):
-            return self._dial_attempt(record, intent, plan, turn)
-        return await self._end_transfer(kept, record, intent, how, request.get_carried("DialCallDuration"))
+            return self._dial_attempt(record, transfer, plan, turn)
+        return await self._end_transfer(stored, record, transfer, how, request.get_carried("DialCallDuration"))
 
     async def _end_transfer(
         self, stored: StoredCall, record: CallRecord, transfer: actions.Transfer, result: DialResult, seconds: str
@@ -114,7 +117,7 @@ class ContinuationWebhooks:
         ended = events.TransferEnded(at, transfer.id, result, float(seconds) if seconds.isdecimal() else 0.0)
         session.receive(ended)
         if not session.ended:
-            record.resume.resume_event = ended
+            record.complete_transfer(ended)
             await self._registry.save_and_wait(record)
             return self._responses.connect_stored(stored)
         record.feed_event(record.create_session(), ended)
@@ -130,9 +133,9 @@ class ContinuationWebhooks:
             record = await self._registry.load_record(kept) if kept and not kept.is_over else None
         except DatabaseUnavailable:
             record = None  # a talk without a whisper is better than none
-        if record is None or not isinstance(record.resume.next_action, actions.Transfer):
+        if record is None or not isinstance(record.resume.phase, Transferring):
             return twiml.say("")
-        plan = dial_plan.build_plan(record.config, record.resume.next_action, record.stored.caller)
+        plan = dial_plan.build_plan(record.config, record.resume.phase.transfer, record.stored.caller)
         return twiml.say(plan.whisper if isinstance(plan, DialPlan) else "")
 
     # Ringing

@@ -108,7 +108,7 @@ async def test_a_stream_of_a_call_that_was_about_to_end_ends_it():
     await peer.run(0.2)
     ended = {"outcome": "completed", "action": "hang_up"}
     state = msgspec.json.decode(world.stored_call.resume_state)
-    state |= {"next_action": ended, "checkpoint": {**state["checkpoint"], "ended": True}}
+    state |= {"phase": {"phase": "hanging_up", "hang_up": ended}, "checkpoint": {**state["checkpoint"], "ended": True}}
     save_resume_state(world, state)
     again = TwilioPeer(world, world.stream_token())
     await again.run(1)

@@ -126,7 +126,7 @@ async def test_what_is_not_done_as_asked_is_told():
         {**common, "part": "number", "value": "+18765550123", "reason": "country"},
         {**common, "part": "caller_id", "value": "+13105550199", "reason": "foreign"},
     ]
-    assert world.call_record.resume.next_action.caller_id == "+13105550142", "the caller's own"
+    assert world.call_record.resume.phase.transfer.caller_id == "+13105550142", "the caller's own"
     await peer.disconnect()
 
 

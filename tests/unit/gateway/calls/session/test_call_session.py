@@ -62,7 +62,7 @@ async def test_greeting_question_answer_transfer():
     assert [event["text"] for event in world.data_of("prompt.started")] == [GREETING, "Sales or billing?"]
     assert [event["text"] for event in world.data_of("caller.heard")] == ["sales please"]
     assert world.data_of("transfer.started") == [{"department": "sales", "number": ""}]
-    assert world.call_record.resume.next_action.department == "sales"
+    assert world.call_record.resume.phase.transfer.department == "sales"
     assert world.call_record.stored.ended_at == 0
     await peer.disconnect()
     assert world.registry.live_calls == {}
@@ -267,8 +267,8 @@ LATER = make_flow(
 async def end_transfer(world, how):
     """What the webhook does when ringing has ended."""
     record = world.call_record
-    record.resume.resume_event = TransferEnded(
-        record.elapsed(world.registry.services.wall_clock()), record.resume.next_action.id, how
+    record.complete_transfer(
+        TransferEnded(record.elapsed(world.registry.services.wall_clock()), record.resume.phase.transfer.id, how)
     )
     await world.registry.save_and_wait(record)
 
@@ -279,7 +279,7 @@ async def test_after_a_transfer_nothing_of_the_old_stream_counts():
     peer = start_call(world)
     await peer.run(0.5, SPEECH)  # speaking while the transfer begins
     await peer.disconnect()
-    assert world.call_record.resume.next_action.department == "sales"
+    assert world.call_record.resume.phase.transfer.department == "sales"
     await asyncio.sleep(10)
     await end_transfer(world, "busy")
     again = start_call(world)

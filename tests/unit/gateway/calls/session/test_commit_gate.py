@@ -14,7 +14,7 @@ from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
 from vocelio.gateway.speech.providers import SpeechServices
-from vocelio.gateway.store.in_memory import InMemoryCallStore
+from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 
 
 def make_flow(**nodes):
@@ -84,7 +84,7 @@ async def test_a_transfer_begins_when_the_intent_is_certain():
     assert peer.close_code == 1000
     assert spoken > 0.5, "the caller was asked to wait a moment"
     kept = world.call_store.calls[CALL]
-    assert read_resume_state(kept).next_action.department == "sales"
+    assert read_resume_state(kept).phase.transfer.department == "sales"
     await peer.disconnect()
 
 
@@ -137,6 +137,53 @@ async def test_an_operator_can_hang_up_while_a_transfer_waits():
     assert world.data_of("transfer.started") == []
     assert world.call_record.stored.outcome == "completed"
     await peer.disconnect()
+
+
+class SlowDirectory(InMemoryDirectory):
+    """Takes half a second to count transfers."""
+
+    async def count_transfers(self, tenant, since):
+        await asyncio.sleep(0.5)
+        return await super().count_transfers(tenant, since)
+
+
+@in_virtual_time
+async def test_hang_up_by_an_operator_is_not_replaced_by_a_late_authorization():
+    world = CallEnv(TRANSFER_FLOW, site=SlowDirectory, call_store=SlowCallStore(until=30))
+    peer = start_call(world)
+    await peer.run(1.5)
+    assert (await world.registry.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
+    await peer.run(5)
+    assert peer.close_code == 1000
+    await asyncio.sleep(60)
+    assert world.data_of("transfer.started") == []
+    assert world.call_record.stored.outcome == "completed"
+    await peer.disconnect()
+
+
+@in_virtual_time
+async def test_handoff_that_is_not_committed_continues_without_the_store_and_is_repeated_later():
+    flow = make_flow(
+        wait={"type": "wait", "seconds": 5, "exits": {"next": "first"}},
+        first={"type": "say", "text": "First.", "exits": {"next": "pause"}},
+        pause={"type": "wait", "seconds": 20, "exits": {"next": "second"}},
+        second={"type": "say", "text": "Second.", "exits": {}},
+    )
+    world = CallEnv(flow, call_store=SlowCallStore(until=30))
+    peer = start_call(world)
+    await peer.run(2)
+    world.registry.live_calls[CALL].hand_off()
+    await peer.run(20)
+    assert (peer.close_code, world.data_of("store.unavailable")) == (None, [{"seconds": 10.0}])
+    assert spoken_texts(world) == [*["One moment, please."] * 3, "First."]
+    await peer.run(20)
+    assert (peer.close_code, world.data_of("call.handed_over")) == (1000, [{"between": True}])
+    await peer.disconnect()
+    again = start_call(world)
+    await again.run(3)
+    assert (spoken_texts(world)[4], world.call_record.resume.resume_times) == ("Second.", [])
+    await again.disconnect()
+    await asyncio.sleep(5)
 
 
 @in_virtual_time

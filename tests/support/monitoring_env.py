@@ -91,7 +91,10 @@ async def running_member(
             ProcessHeartbeat(database, calls),
         ]
 
-    parts = {"directory": DatabaseDirectory(database, vault, wall_clock), "call_store": WriteBehindCallStore(database, vault)}
+    parts = {
+        "directory": DatabaseDirectory(database, vault, wall_clock),
+        "call_store": WriteBehindCallStore(database, vault),
+    }
     line = RedisPubSub(redis_url, pubsub_heartbeat) if redis_url else None
     try:
         async with running_gateway(

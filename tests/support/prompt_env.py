@@ -1,4 +1,4 @@
-"""A tenant with a flow, a voice that does as it is told, and renderers that share the work."""
+"""Environment of prompt cache tests: a tenant, a fake synthesizer, a faulty storage, a manual clock."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -20,37 +20,35 @@ HARBOUR = "harbour"
 
 
 class FaultyStorage(MemoryStorage):
-    """Counts what it is asked for, and may be away."""
+    """In-memory storage that records requests, and can be unavailable."""
 
     def __init__(self, wall):
         super().__init__(wall)
         self.is_unavailable, self.requests = False, []
 
     async def put(self, path, body):
-        """See Storage."""
         self._record("put", path)
         await super().put(path, body)
 
     async def get(self, path, start, end):
-        """See Storage."""
         self._record("get", path)
         await asyncio.sleep(0)
         return await super().get(path, start, end)
 
-    def _record(self, *what):
-        self.requests.append(what)
+    def _record(self, *request):
+        self.requests.append(request)
         if self.is_unavailable:
             raise StorageUnavailable("no route to host")
 
 
 def same_voice(voice):
-    """Every voice is rendered as it is."""
+    """Resolve every voice to itself."""
     return voice
 
 
 @dataclass
 class PromptEnv:
-    """What all of a test's processes share: the database, the storage, the clock, the provider."""
+    """What all processes of a test share: database, storage, clock, provider."""
 
     database: object
     actor: object
@@ -63,43 +61,41 @@ class PromptEnv:
         self.storage = FaultyStorage(self.wall)
 
     def wall(self):
-        """The time."""
         return self.now
 
     def create_cache(self, **options):
-        """Another process's."""
+        """Create the cache of another process."""
         return PromptCache(self.storage, self.database, self.wall, **options)
 
     def create_worker(self, **options):
-        """Another process's."""
-        plans = PromptManifests(lambda voice: self.resolve_voice(voice))
-        return PromptRenderWorker(self.database, self.create_cache(), plans, self.synthesizer, self.wall, **options)
+        """Create the render worker of another process."""
+        manifests = PromptManifests(lambda voice: self.resolve_voice(voice))
+        return PromptRenderWorker(self.database, self.create_cache(), manifests, self.synthesizer, self.wall, **options)
 
     async def create_tenant(self, name=HARBOUR, **settings):
-        """Make one."""
         await create_tenant(self.database, self.actor, name, **settings)
 
     async def promote_flow(self, text="Good day. How are you?", flow="desk", name=HARBOUR, **parts):
-        """Make it the active version."""
-        who = self.actor(name)
-        seen = 0 if (name, flow) in self.flows else None
+        """Save a flow and make it the active version."""
+        actor = self.actor(name)
+        revision = 0 if (name, flow) in self.flows else None
         self.flows.add((name, flow))
-        await drafts.put_flow(self.database, who, flow, flow_document(text, **parts), seen)
-        return await promotion.promote_flow(self.database, who, flow, "")
+        await drafts.put_flow(self.database, actor, flow, flow_document(text, **parts), revision)
+        return await promotion.promote_flow(self.database, actor, flow, "")
 
-    async def get_progress(self, renderer, flow="desk", name=HARBOUR):
-        """How far it is."""
-        return await get_progress(self.database, renderer.manifests, name, flow, self.now)
+    async def get_progress(self, worker, flow="desk", name=HARBOUR):
+        """Return the progress of a flow."""
+        return await get_progress(self.database, worker.manifests, name, flow, self.now)
 
-    async def render_all(self, renderer):
-        """Enter and render all that is to be: how many were."""
-        await renderer.reconciler.reconcile()
-        return await renderer.run_due()
+    async def render_all(self, worker):
+        """Enqueue and render everything; return how many sentences were rendered."""
+        await worker.reconciler.reconcile()
+        return await worker.run_due()
 
-    async def wait_until(self, true):
-        """When that has come true."""
+    async def wait_until(self, is_true):
+        """Poll until the condition is true."""
         async with asyncio.timeout(20):
-            while not await true():  # noqa: ASYNC110 (what other processes do is seen in the database only)
+            while not await is_true():  # noqa: ASYNC110 (changes of other processes are visible only in the database)
                 await asyncio.sleep(0.01)
 
 

@@ -1,4 +1,4 @@
-"""Registrars at work: a tenant with a flow and a number, its account at the emulated API, time that stands still."""
+"""Environment of number provisioning tests: a tenant with a number, an emulated Twilio account, a manual clock."""
 
 import msgspec
 
@@ -36,59 +36,57 @@ GATEWAY_WEBHOOKS = {
 
 
 class ProvisioningEnv:
-    """Everything, at an instant that the test moves."""
+    """Database, emulated API and event bus, at a time that the test advances."""
 
     def __init__(self, database, twilio, actor):
         self.database, self.twilio, self.actor = database, twilio, actor
         self.now, self.bus, self.contexts = actor().now, RecordingBus(), []
         self.twilio_account = twilio.add_account(ACCOUNT, TOKEN)
 
-    def create_provisioner(self, tokens=None, public_url=PUBLIC_URL, vault=CIPHER):
-        """Another process's registrar."""
+    def create_provisioner(self, tokens=None, public_url=PUBLIC_URL, cipher=CIPHER):
+        """Create the provisioner of another process."""
         settings = Settings(public_url, tokens or {ACCOUNT: TOKEN})
-        rest = TwilioClient(self.twilio.origin, timeout_seconds=2.0, retry_delays_seconds=(0.01,))
-        desk = ProvisioningContext(settings, self.database, vault, self.bus, lambda: self.now, rest)
-        self.contexts.append(desk)
-        return NumberProvisioner(desk)
+        client = TwilioClient(self.twilio.origin, timeout_seconds=2.0, retry_delays_seconds=(0.01,))
+        context = ProvisioningContext(settings, self.database, cipher, self.bus, lambda: self.now, client)
+        self.contexts.append(context)
+        return NumberProvisioner(context)
 
     async def create_tenant(self, name="harbour", number=NUMBER):
-        """A tenant with a flow and a number."""
-        harbour = await create_tenant(self.database, self.actor, name)
-        await put_and_promote(self.database, harbour)
+        """Create a tenant with a flow and a number."""
+        actor = await create_tenant(self.database, self.actor, name)
+        await put_and_promote(self.database, actor)
         if number:
-            await numbers.create_number(self.database, harbour, NewNumber(number))
+            await numbers.create_number(self.database, actor, NewNumber(number))
 
     def actor_now(self, name="harbour"):
-        """Somebody of the tenant's, now."""
+        """Return an actor of the tenant, acting now."""
         return msgspec.structs.replace(self.actor(name), now=self.now)
 
     async def assign_number(self, number=NUMBER, name="harbour"):
-        """Let the number lead to the flow."""
+        """Assign the number to the flow."""
         await numbers.assign_number(self.database, self.actor_now(name), number, "front-desk")
 
     async def unassign_number(self, number=NUMBER, name="harbour"):
-        """Let it lead nowhere."""
         await numbers.unassign_number(self.database, self.actor_now(name), number)
 
     def webhooks_at_twilio(self, number=NUMBER, account=None):
-        """What Twilio has."""
-        found = (account or self.twilio_account).get_number(number)
-        return {name: found[name] for name in Webhooks.__struct_fields__}
+        """Return the webhooks that are set at Twilio."""
+        resource = (account or self.twilio_account).get_number(number)
+        return {name: resource[name] for name in Webhooks.__struct_fields__}
 
     async def get_row(self, number=NUMBER, name="harbour"):
-        """What is kept of the number, None when nothing is."""
+        """Return the number's row of the queue, or None."""
         page = await views.list_provisioning(self.database, name, 200, "")
-        return next((line.provisioning for line in page.items if line.number == number), None)
+        return next((view.provisioning for view in page.items if view.number == number), None)
 
-    async def check_drift(self, registrar, name="harbour"):
-        """The drift check's answer for one number."""
-        (one,) = (await drift.compare(registrar.context, name, 50, "")).items
-        return one
+    async def check_drift(self, provisioner, name="harbour"):
+        """Compare the tenant's only number."""
+        (compared,) = (await drift.compare(provisioner.context, name, 50, "")).items
+        return compared
 
     def advance_clock(self, seconds):
-        """Time passes."""
         self.now += round(seconds * 1_000_000)
 
     def event_types(self):
-        """The events, by type, of numbers."""
+        """Return the types of all published events."""
         return [event.type for event in self.bus.events]

@@ -31,7 +31,7 @@ async def test_a_promotion_is_rendered_and_how_far_that_is_can_be_asked(api, adm
     before = await admin.request("GET", PROMPTS)
     assert before.status == 200
     assert before.json["total"] == before.json["pending"] == 8
-    assert before.json["seconds_left"] is None
+    assert before.json["remaining_seconds"] is None
     await run_renderer(api)
     after = (await admin.request("GET", PROMPTS)).json
     characters = sum(map(len, api.synthesizer.requests))
@@ -42,9 +42,9 @@ async def test_a_promotion_is_rendered_and_how_far_that_is_can_be_asked(api, adm
         "pending": 0,
         "failed": 0,
         "characters": characters,
-        "characters_left": 0,
-        "seconds_left": 0.0,
-        "problems": [],
+        "remaining_characters": 0,
+        "remaining_seconds": 0.0,
+        "failures": [],
     }
 
 
@@ -53,9 +53,9 @@ async def test_what_failed_is_told_and_tried_again_when_somebody_asks(api, admin
     api.synthesizer.failing = {"Hello.": SpeechError("no voice of that name")}
     await run_renderer(api)
     told = (await admin.request("GET", PROMPTS)).json
-    assert (told["failed"], told["ready"], told["characters_left"]) == (1, 7, 6)
-    (trouble,) = told["problems"]
-    assert (trouble["sentence"], trouble["problem"]) == ("Hello.", "no voice of that name")
+    assert (told["failed"], told["ready"], told["remaining_characters"]) == (1, 7, 6)
+    (trouble,) = told["failures"]
+    assert (trouble["sentence"], trouble["error"]) == ("Hello.", "no voice of that name")
     assert trouble["voice"]["tier"] == "local"
     api.synthesizer.failing = {}
     again = await admin.request("POST", f"{PROMPTS}/retry")

@@ -70,37 +70,37 @@ def voice_url(twilio, number=NUMBER, account=PLATFORM_ACCOUNT, token=PLATFORM_TO
 async def test_from_assignment_to_drift_to_repair_to_the_end(api, twilio_api):
     admin = await create_tenant_with_number(api)
     before = await get_provisioning(admin)
-    assert (before["state"], before["wanted"], before["found"]["voice_url"]) == (None, None, PREVIOUS_VOICE_URL)
+    assert (before["state"], before["desired"], before["actual"]["voice_url"]) == (None, None, PREVIOUS_VOICE_URL)
     await assign_number(admin)
     pending = await get_provisioning(admin)
-    assert (pending["state"], pending["flow"], pending["wanted"]["voice_url"]) == (
+    assert (pending["state"], pending["flow"], pending["desired"]["voice_url"]) == (
         "pending",
         "desk",
         f"{PUBLIC_URL}/twilio/voice",
     )
-    assert {line["field"] for line in pending["difference"]} == {"voice_url", "voice_fallback_url", "status_callback"}
+    assert {line["field"] for line in pending["differences"]} == {"voice_url", "voice_fallback_url", "status_callback"}
     await api.provisioner.process_due()
     assert voice_url(twilio_api) == f"{PUBLIC_URL}/twilio/voice"
-    assert (await get_provisioning(admin))["state"] == "registered"
+    assert (await get_provisioning(admin))["state"] == "provisioned"
     twilio_api.add_account(PLATFORM_ACCOUNT, PLATFORM_TOKEN).get_number(NUMBER)["status_callback"] = ""
     drifted = await get_provisioning(admin)
     assert drifted["state"] == "drifted"
-    assert drifted["difference"] == [
-        {"field": "status_callback", "wanted": f"{PUBLIC_URL}/twilio/status", "found": ""},
+    assert drifted["differences"] == [
+        {"field": "status_callback", "desired": f"{PUBLIC_URL}/twilio/status", "actual": ""},
     ]
     repairing = await admin.request("POST", "/v1/registrations/repair")
     assert (repairing.status, repairing.json) == (202, {"numbers": [NUMBER]})
     await api.provisioner.process_due()
-    assert (await get_provisioning(admin))["difference"] == []
+    assert (await get_provisioning(admin))["differences"] == []
     assert await request_ok(admin, "POST", "/v1/registrations/repair") == {"numbers": []}
     await request_ok(admin, "DELETE", f"/v1/numbers/{NUMBER}/assignment")
-    assert (await get_provisioning(admin))["wanted"]["voice_url"] == PREVIOUS_VOICE_URL
+    assert (await get_provisioning(admin))["desired"]["voice_url"] == PREVIOUS_VOICE_URL
     await api.provisioner.process_due()
     assert voice_url(twilio_api) == PREVIOUS_VOICE_URL
     told = [event.type for event in api.bus.events]
-    assert told == ["number.registered", "number.drifted", "number.repaired", "number.restored"]
+    assert told == ["number.provisioned", "number.drifted", "number.repaired", "number.restored"]
     trail = [line["action"] for line in (await request_ok(admin, "GET", "/v1/audit"))["items"]]
-    assert trail[:3] == ["number.unassigned", "number.registration_asked", "number.assigned"]
+    assert trail[:3] == ["number.unassigned", "number.provisioning_retried", "number.assigned"]
 
 
 async def test_tried_again_when_somebody_asks(api, twilio_api):
@@ -110,15 +110,15 @@ async def test_tried_again_when_somebody_asks(api, twilio_api):
     await assign_number(admin)
     await api.provisioner.process_due()
     page = await request_ok(admin, "GET", "/v1/registrations")
-    assert "Internal Server Error" in page["problem"]
+    assert "Internal Server Error" in page["error"]
     (failed,) = page["items"]
-    assert (failed["state"], failed["attempts"], failed["found"]) == ("failed", 1, None)
-    assert failed["next"] > api.now
+    assert (failed["state"], failed["failed_attempts"], failed["actual"]) == ("failed", 1, None)
+    assert failed["next_attempt_at"] > api.now
     assert (await admin.request("POST", "/v1/registrations/repair")).status == 502
     twilio_api.clear_faults()
     assert (await admin.request("POST", f"/v1/numbers/{NUMBER}/registration")).status == 202
     await api.provisioner.process_due()
-    assert (await get_provisioning(admin))["state"] == "registered"
+    assert (await get_provisioning(admin))["state"] == "provisioned"
     assert (await admin.request("POST", "/v1/numbers/+13072240000/registration")).status == 404
 
 
@@ -130,7 +130,7 @@ async def test_what_was_assigned_before_there_was_a_registrar_is_repaired(api, t
     assert (await get_provisioning(admin))["state"] is None
     await request_ok(admin, "POST", "/v1/registrations/repair")
     await api.provisioner.process_due()
-    assert (await get_provisioning(admin))["state"] == "registered"
+    assert (await get_provisioning(admin))["state"] == "provisioned"
 
 
 @BOTH
@@ -143,15 +143,15 @@ async def test_numbers_come_in_pages_and_are_imported(api, twilio_api):
     there.add_number(OTHER_NUMBER)
     museum = await create_tenant_with_number(api, "museum", OTHER_NUMBER)
     offered = await request_ok(admin, "GET", "/v1/twilio/numbers")
-    assert {line["number"]: line["here"] for line in offered} == {
-        **{f"+1307224000{place}": "no" for place in range(5)},
-        OTHER_NUMBER: "another's",
+    assert {line["number"]: line["owner"] for line in offered} == {
+        **{f"+1307224000{place}": "none" for place in range(5)},
+        OTHER_NUMBER: "other",
     }
     some = await request_ok(admin, "POST", "/v1/numbers/import", {"numbers": ["+13072240000", NUMBER, OTHER_NUMBER]})
     assert some["imported"] == ["+13072240000"]
     assert [line["number"] for line in some["skipped"]] == [NUMBER, OTHER_NUMBER]
     rest = await request_ok(admin, "POST", "/v1/numbers/import", {"all": True})
-    assert rest == {"imported": [f"+1307224000{place}" for place in range(1, 5)], "skipped": [], "more": 0}
+    assert rest == {"imported": [f"+1307224000{place}" for place in range(1, 5)], "skipped": [], "remaining": 0}
     assert (await request_ok(admin, "GET", "/v1/numbers/+13072240003"))["label"] == "line 3"
     for wrong in ({}, {"all": True, "numbers": [NUMBER]}):
         assert (await admin.request("POST", "/v1/numbers/import", wrong)).status == 422
@@ -159,7 +159,7 @@ async def test_numbers_come_in_pages_and_are_imported(api, twilio_api):
     second = await request_ok(admin, "GET", f"/v1/registrations?limit=3&cursor={first['next']}")
     assert [line["number"] for line in first["items"] + second["items"]] == [f"+1307224000{n}" for n in range(5)]
     assert second["next"] == ""
-    assert all(line["found"] for line in second["items"])
+    assert all(line["actual"] for line in second["items"])
     assert (await request_ok(museum, "GET", "/v1/numbers"))["items"][0]["number"] == OTHER_NUMBER
 
 
@@ -167,7 +167,7 @@ async def test_of_the_platforms_account_a_tenant_sees_its_own(api, twilio_api):
     admin = await create_tenant_with_number(api)
     platform = await api.platform_client("harbour")
     assert [line["number"] for line in await request_ok(admin, "GET", "/v1/twilio/numbers")] == [NUMBER]
-    assert [line["here"] for line in await request_ok(platform, "GET", "/v1/twilio/numbers")] == ["yours", "no"]
+    assert [line["owner"] for line in await request_ok(platform, "GET", "/v1/twilio/numbers")] == ["self", "none"]
     refused = await request_ok(admin, "POST", "/v1/numbers/import", {"numbers": [OTHER_NUMBER]})
     assert refused["imported"] == []
     assert (await request_ok(admin, "POST", "/v1/numbers/import", {"all": True}))["imported"] == []
@@ -178,8 +178,8 @@ async def test_wrong_credentials_are_told_by_all(api, twilio_api):
     admin = await create_tenant_with_number(api)
     await request_ok(admin, "PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": "not_the_token_of_it"})
     page = await request_ok(admin, "GET", "/v1/registrations")
-    assert (page["account"], page["own"], page["managed"]) == (ACCOUNT, True, True)
-    assert "credentials" in page["problem"]
+    assert (page["account_sid"], page["tenant_owned"], page["managed"]) == (ACCOUNT, True, True)
+    assert "credentials" in page["error"]
     for method, path, body in (
         ("GET", "/v1/twilio/numbers", None),
         ("POST", "/v1/numbers/import", {"all": True}),
@@ -197,7 +197,7 @@ async def test_without_a_twilio_account(database, twilio_api):
     await api.provisioner.process_due()
     page = await request_ok(admin, "GET", "/v1/registrations")
     assert (page["managed"], page["items"][0]["state"]) == (False, "not_managed")
-    assert "TWILIO_ACCOUNT_SID" in page["problem"]
+    assert "TWILIO_ACCOUNT_SID" in page["error"]
     assert (await admin.request("GET", "/v1/twilio/numbers")).status == 409
     assert twilio_api.recorded_requests == []
 

@@ -80,7 +80,7 @@ async def test_wrong_credentials_and_a_table_to_read(gateway_environment, tmp_pa
     assert (code, found["Twilio account of harbour"][0], found[NUMBER][0]) == (1, "wrong", "unknown")
     code, out, err = await run_vocelio("doctor", "--server", origin, cwd=tmp_path, environment=environment)
     assert (code, err) == (1, "")
-    assert "refuses the account's credentials" in " ".join(out.split())
+    assert "rejects the account's credentials" in " ".join(out.split())
     assert PLATFORM_TOKEN not in out
 
 

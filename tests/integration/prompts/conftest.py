@@ -1,4 +1,4 @@
-"""A tenant on each database."""
+"""The environment of prompt cache tests, on each database."""
 
 import itertools
 
@@ -10,8 +10,8 @@ from vocelio.gateway.store.audit.actor import Actor
 
 @pytest.fixture
 async def prompt_env(database):
-    """The world, with one tenant."""
+    """An environment with one tenant."""
     count = itertools.count()
-    world = PromptEnv(database, lambda name: Actor("key1", "admin", name, "request-1", START + next(count)))
-    await world.create_tenant()
-    return world
+    env = PromptEnv(database, lambda name: Actor("key1", "admin", name, "request-1", START + next(count)))
+    await env.create_tenant()
+    return env

@@ -1,4 +1,4 @@
-"""Every sentence of an active version is rendered, once, whatever happens meanwhile."""
+"""Render worker: every sentence of an active version is rendered once, despite failures and crashes."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ from tests.support.prompt_env import AVA_VOICE, DAY, HARBOUR, HOUR, SECOND, STAR
 from tests.support.tenant_fixtures import insert_rows
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import StorageUnavailable
-from vocelio.gateway.prompts.keys import cache_key, object_path, voice_fingerprint
+from vocelio.gateway.prompts.manifest import cache_key, object_path, voice_fingerprint
 from vocelio.gateway.prompts.render_job import BACKOFF_MAX_SECONDS, TIER_PAUSE_SECONDS, backoff_seconds
 from vocelio.gateway.prompts.render_worker import LEASE_SECONDS
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
@@ -17,7 +17,7 @@ from vocelio.gateway.store.prompts import render_queue
 from vocelio.gateway.store.tenants import tenants
 from vocelio.gateway.store.tenants.tenants import TenantUpdate
 
-EVERY = [
+ALL_SENTENCES = [
     "Good day.",
     "How are you?",
     "One moment, please.",
@@ -29,63 +29,75 @@ EVERY = [
 ]
 
 
-async def test_all_sentences_are_rendered_in_the_order_of_a_call(prompt_env):
+async def test_all_sentences_are_rendered_in_call_order(prompt_env):
     await prompt_env.promote_flow()
-    renderer = prompt_env.create_worker()
-    before = await prompt_env.get_progress(renderer)
+    worker = prompt_env.create_worker()
+    before = await prompt_env.get_progress(worker)
     assert (before.version, before.total, before.pending, before.ready) == (1, 8, 8, 0)
-    assert await prompt_env.render_all(renderer) == 8
-    assert prompt_env.synthesizer.requests == EVERY
-    there = await prompt_env.get_progress(renderer)
-    assert (there.ready, there.pending, there.failed, there.characters_left, there.seconds_left) == (8, 0, 0, 0, 0.0)
-    assert there.characters == sum(map(len, EVERY)) == before.characters_left
+    assert await prompt_env.render_all(worker) == 8
+    assert prompt_env.synthesizer.requests == ALL_SENTENCES
+    progress = await prompt_env.get_progress(worker)
+    assert (
+        progress.ready,
+        progress.pending,
+        progress.failed,
+        progress.remaining_characters,
+        progress.remaining_seconds,
+    ) == (
+        8,
+        0,
+        0,
+        0,
+        0.0,
+    )
+    assert progress.characters == sum(map(len, ALL_SENTENCES)) == before.remaining_characters
     one = cache_key(voice_fingerprint(Voice()), "Good day.")
     assert len(prompt_env.storage.objects[object_path(HARBOUR, one)]) == len("Good day.")
     assert await prompt_env.render_all(prompt_env.create_worker()) == 0
 
 
-async def test_a_second_flow_and_a_second_version_add_what_they_say_anew(prompt_env):
-    renderer = prompt_env.create_worker()
+async def test_second_flow_and_version_only_add_their_new_sentences(prompt_env):
+    worker = prompt_env.create_worker()
     await prompt_env.promote_flow()
-    await prompt_env.render_all(renderer)
+    await prompt_env.render_all(worker)
     await prompt_env.promote_flow("Good day. Who are you?")
     await prompt_env.promote_flow("How are you? Well.", flow="other")
-    assert await prompt_env.render_all(renderer) == 2
+    assert await prompt_env.render_all(worker) == 2
     assert prompt_env.synthesizer.requests[8:] in (["Who are you?", "Well."], ["Well.", "Who are you?"])
 
 
-async def test_two_processes_share_the_work_and_do_nothing_twice(prompt_env):
+async def test_two_processes_share_the_work_and_render_nothing_twice(prompt_env):
     await prompt_env.promote_flow(" ".join(f"This is number {n}." for n in range(40)))
-    renderers = [prompt_env.create_worker(concurrency=3) for _ in range(2)]
-    for renderer in renderers:
-        await renderer.start()
+    workers = [prompt_env.create_worker(concurrency=3) for _ in range(2)]
+    for worker in workers:
+        await worker.start()
     try:
-        await prompt_env.wait_until(lambda: _is_rendered(prompt_env, renderers[0]))
+        await prompt_env.wait_until(lambda: _is_rendered(prompt_env, workers[0]))
     finally:
-        for renderer in renderers:
-            await renderer.aclose()
+        for worker in workers:
+            await worker.aclose()
     assert len(prompt_env.synthesizer.requests) == len(set(prompt_env.synthesizer.requests)) == 46
     assert prompt_env.synthesizer.max_concurrency <= 6
 
 
-async def _is_rendered(world, renderer):
-    return (await world.get_progress(renderer)).pending == 0
+async def _is_rendered(prompt_env, worker):
+    return (await prompt_env.get_progress(worker)).pending == 0
 
 
-async def test_a_promotion_that_is_told_is_rendered_at_once(prompt_env):
-    renderer = prompt_env.create_worker()
-    await renderer.start()
+async def test_announced_promotion_is_rendered_at_once(prompt_env):
+    worker = prompt_env.create_worker()
+    await worker.start()
     try:
         await asyncio.sleep(0.05)
         await prompt_env.promote_flow()
-        renderer.on_promoted(HARBOUR, "desk")
-        await prompt_env.wait_until(lambda: _is_rendered(prompt_env, renderer))
+        worker.on_promoted(HARBOUR, "desk")
+        await prompt_env.wait_until(lambda: _is_rendered(prompt_env, worker))
     finally:
-        await renderer.aclose()
-    assert sorted(prompt_env.synthesizer.requests) == sorted(EVERY)
+        await worker.aclose()
+    assert sorted(prompt_env.synthesizer.requests) == sorted(ALL_SENTENCES)
 
 
-async def test_tenants_have_their_turns(prompt_env):
+async def test_tenants_take_turns(prompt_env):
     await prompt_env.create_tenant("zebra")
     await prompt_env.promote_flow()
     await prompt_env.promote_flow("Zebra day.", name="zebra")
@@ -96,26 +108,31 @@ async def test_tenants_have_their_turns(prompt_env):
 # Failures
 
 
-async def test_what_fails_is_tried_again_ever_more_seldom_and_holds_nothing_up(prompt_env):
+async def test_failed_sentence_is_retried_with_backoff_and_delays_no_other(prompt_env):
     prompt_env.synthesizer.failing = {"Good day.": SpeechError("the line is bad")}
     await prompt_env.promote_flow()
-    renderer = prompt_env.create_worker()
-    await prompt_env.render_all(renderer)
-    there = await prompt_env.get_progress(renderer)
-    assert (there.ready, there.failed, there.pending, there.characters_left) == (7, 1, 0, len("Good day."))
-    (trouble,) = there.problems
-    assert (trouble.sentence, trouble.problem, trouble.attempts) == ("Good day.", "the line is bad", 1)
-    pauses = []
+    worker = prompt_env.create_worker()
+    await prompt_env.render_all(worker)
+    progress = await prompt_env.get_progress(worker)
+    assert (progress.ready, progress.failed, progress.pending, progress.remaining_characters) == (
+        7,
+        1,
+        0,
+        len("Good day."),
+    )
+    (failure,) = progress.failures
+    assert (failure.sentence, failure.error, failure.failed_attempts) == ("Good day.", "the line is bad", 1)
+    delays = []
     while prompt_env.now < START + HOUR:
-        (trouble,) = (await prompt_env.get_progress(renderer)).problems
-        pauses.append((trouble.due - prompt_env.now) / SECOND)
-        for prompt_env.now, tried in ((trouble.due - 1, 0), (trouble.due, 1)):
-            assert await renderer.run_due() == tried
-    assert pauses == [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560]
+        (failure,) = (await prompt_env.get_progress(worker)).failures
+        delays.append((failure.next_attempt_at - prompt_env.now) / SECOND)
+        for prompt_env.now, tried in ((failure.next_attempt_at - 1, 0), (failure.next_attempt_at, 1)):
+            assert await worker.run_due() == tried
+    assert delays == [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560]
     prompt_env.synthesizer.failing = {}
     prompt_env.now += BACKOFF_MAX_SECONDS * SECOND
-    assert await renderer.run_due() == 1
-    assert (await prompt_env.get_progress(renderer)).problems == []
+    assert await worker.run_due() == 1
+    assert (await prompt_env.get_progress(worker)).failures == []
 
 
 def test_the_pauses():
@@ -125,95 +142,101 @@ def test_the_pauses():
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        (RuntimeError("secret"), "This is our mistake. The gateway's log says more."),
-        (TimeoutError(), "It took more than 40 seconds."),
+        (RuntimeError("secret"), "Internal error; see the gateway's log."),
+        (TimeoutError(), "Synthesis took more than 40 seconds."),
     ],
 )
-async def test_whatever_a_voice_does_it_is_a_failure(prompt_env, error, problem):
+async def test_unexpected_synthesis_error_is_recorded_as_a_failure(prompt_env, error, problem):
     prompt_env.synthesizer.failing = {"Good day.": error}
     await prompt_env.promote_flow()
-    renderer = prompt_env.create_worker()
-    await prompt_env.render_all(renderer)
-    assert [one.problem for one in (await prompt_env.get_progress(renderer)).problems] == [problem]
+    worker = prompt_env.create_worker()
+    await prompt_env.render_all(worker)
+    assert [one.error for one in (await prompt_env.get_progress(worker)).failures] == [problem]
 
 
-async def test_silence_is_a_failure(prompt_env):
+async def test_empty_audio_is_a_failure(prompt_env):
     class Silent:
         async def __call__(self, sentence, voice):
-            """See Synthesise."""
             return b""
 
     prompt_env.synthesizer = Silent()
     await prompt_env.promote_flow()
-    renderer = prompt_env.create_worker()
-    await prompt_env.render_all(renderer)
-    assert {one.problem for one in (await prompt_env.get_progress(renderer)).problems} == {"The voice says nothing."}
+    worker = prompt_env.create_worker()
+    await prompt_env.render_all(worker)
+    assert {one.error for one in (await prompt_env.get_progress(worker)).failures} == {
+        "The provider returned no audio."
+    }
 
 
-async def test_a_refused_key_is_tried_with_one_sentence_at_a_time(prompt_env):
+async def test_rejected_api_key_is_tried_with_one_sentence_at_a_time(prompt_env):
     prompt_env.synthesizer.failing = {"*": AuthenticationFailed("the key has expired")}
     await prompt_env.promote_flow(voice={"tier": "azure", "name": "en-US-AvaNeural"})
-    renderer = prompt_env.create_worker()
-    await prompt_env.render_all(renderer)
-    await renderer.run_due()
+    worker = prompt_env.create_worker()
+    await prompt_env.render_all(worker)
+    await worker.run_due()
     assert len(prompt_env.synthesizer.requests) == 1
     prompt_env.now += TIER_PAUSE_SECONDS * SECOND + 1
-    await renderer.run_due()
+    await worker.run_due()
     assert len(prompt_env.synthesizer.requests) == 2
     prompt_env.synthesizer.failing = {}
     prompt_env.now += TIER_PAUSE_SECONDS * SECOND + 1
-    await renderer.run_due()
-    assert (await prompt_env.get_progress(renderer)).ready == 8
+    await worker.run_due()
+    assert (await prompt_env.get_progress(worker)).ready == 8
 
 
-async def test_what_nobody_can_render_yet_waits_without_being_a_failure(prompt_env):
+async def test_tier_without_a_provider_is_paused_without_a_failure(prompt_env):
     prompt_env.resolve_voice = lambda voice: None
     await prompt_env.promote_flow(voice={"tier": "azure", "name": "en-US-AvaNeural"})
-    renderer = prompt_env.create_worker()
-    await prompt_env.render_all(renderer)
-    there = await prompt_env.get_progress(renderer)
-    assert (there.pending, there.failed, there.seconds_left, prompt_env.synthesizer.requests) == (8, 0, None, [])
+    worker = prompt_env.create_worker()
+    await prompt_env.render_all(worker)
+    progress = await prompt_env.get_progress(worker)
+    assert (progress.pending, progress.failed, progress.remaining_seconds, prompt_env.synthesizer.requests) == (
+        8,
+        0,
+        None,
+        [],
+    )
     prompt_env.resolve_voice = lambda voice: voice
     prompt_env.now += TIER_PAUSE_SECONDS * SECOND + 1
-    assert await prompt_env.render_all(renderer) == 8
+    assert await prompt_env.render_all(worker) == 8
 
 
-async def test_what_another_voice_speaks_is_rendered_in_that_one(prompt_env):
+async def test_substituted_voice_is_rendered_instead(prompt_env):
     prompt_env.resolve_voice = lambda voice: Voice()
     await prompt_env.promote_flow(voice={"tier": "azure", "name": "en-US-AvaNeural"})
-    renderer = prompt_env.create_worker()
-    assert await prompt_env.render_all(renderer) == 8
+    worker = prompt_env.create_worker()
+    assert await prompt_env.render_all(worker) == 8
     assert object_path(HARBOUR, cache_key(voice_fingerprint(Voice()), "Good day.")) in prompt_env.storage.objects
-    prompt_env.resolve_voice = lambda voice: voice  # the key has come
-    assert await prompt_env.render_all(renderer) == 8
+    prompt_env.resolve_voice = lambda voice: voice  # the tier has been configured
+    assert await prompt_env.render_all(worker) == 8
     assert object_path(HARBOUR, cache_key(voice_fingerprint(AVA_VOICE), "Good day.")) in prompt_env.storage.objects
     prompt_env.resolve_voice = lambda voice: Voice()
     await render_queue.enqueue(
         prompt_env.database, HARBOUR, [render_queue.PromptRef("a" * 64, "Hm.", AVA_VOICE)], prompt_env.now
     )
-    assert await prompt_env.render_all(renderer) == 1
+    assert await prompt_env.render_all(worker) == 1
     assert "Hm." not in prompt_env.synthesizer.requests
 
 
-async def test_while_the_storage_is_away_nothing_is_spoken_twice(prompt_env):
+async def test_nothing_is_synthesized_twice_while_the_storage_is_unavailable(prompt_env):
     prompt_env.storage.is_unavailable = True
     await prompt_env.promote_flow()
-    renderer = prompt_env.create_worker()
-    await renderer.reconciler.reconcile()
+    worker = prompt_env.create_worker()
+    await worker.reconciler.reconcile()
     for _ in range(5):
         with pytest.raises(StorageUnavailable):
-            await renderer.run_due()
+            await worker.run_due()
     assert prompt_env.synthesizer.requests == ["Good day."]
-    (trouble,) = (await prompt_env.get_progress(renderer)).problems
-    assert trouble.problem.startswith("It cannot be kept.")
+    (failure,) = (await prompt_env.get_progress(worker)).failures
+    assert failure.error.startswith("The audio could not be stored.")
     prompt_env.storage.is_unavailable = False
     prompt_env.now += 10 * SECOND
-    await renderer.run_due()
-    assert sorted(prompt_env.synthesizer.requests) == sorted(EVERY)
-    assert (await prompt_env.get_progress(renderer)).ready == 8
+    await worker.run_due()
+    assert sorted(prompt_env.synthesizer.requests) == sorted(ALL_SENTENCES)
+    assert (await prompt_env.get_progress(worker)).ready == 8
 
 
-async def test_one_that_is_told_to_end_gives_back_what_it_was_at(prompt_env):
+async def test_aclose_releases_leases(prompt_env):
     prompt_env.synthesizer.hanging = {"Good day."}
     await prompt_env.promote_flow()
     first = prompt_env.create_worker(concurrency=1)
@@ -224,7 +247,7 @@ async def test_one_that_is_told_to_end_gives_back_what_it_was_at(prompt_env):
     assert await prompt_env.render_all(prompt_env.create_worker()) == 8
 
 
-async def test_what_a_killed_process_was_at_another_takes_over_when_the_claim_has_ended(prompt_env):
+async def test_task_of_a_killed_process_is_taken_over_when_its_lease_ends(prompt_env):
     prompt_env.synthesizer.hanging = {"Good day."}
     await prompt_env.promote_flow()
     killed = prompt_env.create_worker(concurrency=1)
@@ -236,27 +259,27 @@ async def test_what_a_killed_process_was_at_another_takes_over_when_the_claim_ha
     assert (await prompt_env.get_progress(other)).pending == 1
     prompt_env.now += round(LEASE_SECONDS * SECOND) + 1
     assert await prompt_env.render_all(other) == 1
-    await killed.aclose()  # it does not take it away from the other
-    there = await prompt_env.get_progress(other)
-    assert (there.ready, there.pending) == (8, 0)
+    await killed.aclose()  # this does not release the other worker's lease
+    progress = await prompt_env.get_progress(other)
+    assert (progress.ready, progress.pending) == (8, 0)
 
 
 # What changes
 
 
-async def test_a_tenants_new_name_is_rendered(prompt_env):
-    renderer = prompt_env.create_worker()
+async def test_changed_tenant_name_is_rendered(prompt_env):
+    worker = prompt_env.create_worker()
     await prompt_env.promote_flow("This is {{ tenant.name }}.")
-    await prompt_env.render_all(renderer)
+    await prompt_env.render_all(worker)
     assert "This is Harbour." in prompt_env.synthesizer.requests
     await tenants.update_tenant(
         prompt_env.database, prompt_env.actor(HARBOUR), HARBOUR, TenantUpdate(name="Bay", hold="Hold on.")
     )
-    assert await prompt_env.render_all(renderer) == 2
+    assert await prompt_env.render_all(worker) == 2
     assert set(prompt_env.synthesizer.requests[-2:]) == {"This is Bay.", "Hold on."}
 
 
-async def test_a_suspended_tenants_flows_are_not_rendered(prompt_env):
+async def test_flows_of_a_suspended_tenant_are_not_rendered(prompt_env):
     await prompt_env.promote_flow()
     await tenants.update_tenant(
         prompt_env.database, prompt_env.actor(HARBOUR), HARBOUR, tenants.PlatformTenantUpdate(suspended=True)
@@ -264,64 +287,64 @@ async def test_a_suspended_tenants_flows_are_not_rendered(prompt_env):
     assert await prompt_env.render_all(prompt_env.create_worker()) == 0
 
 
-async def test_a_version_that_calls_cannot_run_is_passed_over(prompt_env):
+async def test_version_that_cannot_be_run_is_skipped(prompt_env):
     row = {"tenant_id": HARBOUR, "id": "broken", "name": "Broken", "draft": b"{}", "revision": 1, "active": 1}
     await insert_rows(prompt_env.database, flows, [{**row, "created": START, "changed": START}])
     version = {"tenant_id": HARBOUR, "flow_id": "broken", "number": 1, "content": "0" * 16, "document": b"{}"}
     more = {"subflows": "{}", "voice": "{}", "note": "", "promoted_by": "key1", "promoted": START}
     await insert_rows(prompt_env.database, flow_versions, [{**version, **more}])
     await prompt_env.promote_flow()
-    renderer = prompt_env.create_worker()
-    assert await renderer.reconciler.reconcile() is True
-    assert await renderer.run_due() == 8
+    worker = prompt_env.create_worker()
+    assert await worker.reconciler.reconcile() is True
+    assert await worker.run_due() == 8
 
 
-async def test_what_no_version_has_said_for_a_week_is_removed_with_its_sound(prompt_env):
-    renderer = prompt_env.create_worker()
+async def test_prompt_unused_for_a_week_is_deleted_with_its_audio(prompt_env):
+    worker = prompt_env.create_worker()
     await prompt_env.promote_flow("First. Both.")
-    await prompt_env.render_all(renderer)
+    await prompt_env.render_all(worker)
     await prompt_env.promote_flow("Second. Both.")
-    await prompt_env.render_all(renderer)
+    await prompt_env.render_all(worker)
     gone = object_path(HARBOUR, cache_key(voice_fingerprint(Voice()), "First."))
     for _ in range(7):
         prompt_env.now += DAY
-        await renderer.reconciler.reconcile()
-        assert await renderer.reconciler.collect_garbage() == 0
+        await worker.reconciler.reconcile()
+        assert await worker.reconciler.collect_garbage() == 0
         assert gone in prompt_env.storage.objects
     prompt_env.now += DAY
-    await renderer.reconciler.reconcile()
-    assert await renderer.reconciler.collect_garbage() == 1
+    await worker.reconciler.reconcile()
+    assert await worker.reconciler.collect_garbage() == 1
     assert gone not in prompt_env.storage.objects
-    there = await prompt_env.get_progress(renderer)
-    assert (there.total, there.ready) == (8, 8)
+    progress = await prompt_env.get_progress(worker)
+    assert (progress.total, progress.ready) == (8, 8)
     assert len(prompt_env.storage.objects) == 8
 
 
-async def test_a_version_that_comes_back_within_the_week_is_there_at_once(prompt_env):
-    renderer = prompt_env.create_worker()
+async def test_rollback_within_a_week_needs_no_rendering(prompt_env):
+    worker = prompt_env.create_worker()
     for text in ("First.", "Second."):
         await prompt_env.promote_flow(text)
-        await prompt_env.render_all(renderer)
+        await prompt_env.render_all(worker)
     prompt_env.now += 6 * DAY
     await prompt_env.promote_flow("First.")
-    assert await prompt_env.render_all(renderer) == 0
+    assert await prompt_env.render_all(worker) == 0
     prompt_env.now += 6 * DAY
-    await renderer.reconciler.reconcile()
-    await renderer.reconciler.collect_garbage()
-    assert (await prompt_env.get_progress(renderer)).pending == 0
+    await worker.reconciler.reconcile()
+    await worker.reconciler.collect_garbage()
+    assert (await prompt_env.get_progress(worker)).pending == 0
 
 
-async def test_the_pace_is_measured_and_tells_what_is_left(prompt_env):
-    renderer = prompt_env.create_worker()
+async def test_remaining_time_is_estimated_from_the_measured_throughput(prompt_env):
+    worker = prompt_env.create_worker()
     await prompt_env.promote_flow()
-    await renderer.reconciler.reconcile()
+    await worker.reconciler.reconcile()
     prompt_env.synthesizer.failing = {"Goodbye.": SpeechError("no")}
-    assert (await prompt_env.get_progress(renderer)).seconds_left is None
+    assert (await prompt_env.get_progress(worker)).remaining_seconds is None
     for _ in range(4):
         prompt_env.now += SECOND
-        await renderer._render_next()
-    there = await prompt_env.get_progress(renderer)
-    pace = sum(map(len, EVERY[1:4])) / 3
-    assert there.seconds_left == pytest.approx(there.characters_left / pace, abs=0.1)
+        await worker._render_next()
+    progress = await prompt_env.get_progress(worker)
+    throughput = sum(map(len, ALL_SENTENCES[1:4])) / 3
+    assert progress.remaining_seconds == pytest.approx(progress.remaining_characters / throughput, abs=0.1)
     prompt_env.now += HOUR
-    assert (await prompt_env.get_progress(renderer)).seconds_left is None
+    assert (await prompt_env.get_progress(worker)).remaining_seconds is None

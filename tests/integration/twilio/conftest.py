@@ -1,4 +1,4 @@
-"""The emulated REST API, and the client at it."""
+"""The emulated REST API and its client."""
 
 import pytest
 
@@ -11,7 +11,7 @@ NUMBER = "+13072249663"
 
 @pytest.fixture
 async def twilio_api():
-    """The API, with one account."""
+    """An emulated REST API with one account."""
     async with TwilioRestApi() as api:
         api.add_account(ACCOUNT, TOKEN)
         yield api
@@ -19,13 +19,13 @@ async def twilio_api():
 
 @pytest.fixture
 async def twilio_client(twilio_api):
-    """The client; it does not wait long."""
-    rest = TwilioClient(twilio_api.origin, timeout_seconds=2.0, retry_delays_seconds=(0.01, 0.02))
-    yield rest
-    await rest.aclose()
+    """A client with short timeouts."""
+    client = TwilioClient(twilio_api.origin, timeout_seconds=2.0, retry_delays_seconds=(0.01, 0.02))
+    yield client
+    await client.aclose()
 
 
 @pytest.fixture
 def account_client(twilio_client):
-    """The account, by the client."""
+    """The client of the account."""
     return twilio_client.account_client(ACCOUNT, TOKEN)

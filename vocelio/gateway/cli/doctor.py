@@ -196,28 +196,28 @@ def _check_tenant(api: ApiClient, tenant_id: str, repair: bool) -> Iterator[Chec
     yield _check_account(tenant_id, pages[0][0])
     for page, registrations in pages:
         for registration in registrations:
-            yield _check_number(registration, page["managed"], bool(page["problem"]))
+            yield _check_number(registration, page["managed"], bool(page["error"]))
 
 
 def _check_account(tenant_id: str, page: dict[str, Any]) -> Check:
     what = f"Twilio account of {tenant_id}"
     if not page["managed"]:
-        return Check(what, "fine", page["problem"])
-    if page["problem"]:
-        return Check(what, "wrong", page["problem"])
-    whose = "the tenant's own" if page["own"] else "the platform's"
-    return Check(what, "fine", f"{page['account']}, {whose}, answers")
+        return Check(what, "fine", page["error"])
+    if page["error"]:
+        return Check(what, "wrong", page["error"])
+    whose = "the tenant's own" if page["tenant_owned"] else "the platform's"
+    return Check(what, "fine", f"{page['account_sid']}, {whose}, answers")
 
 
 def _check_number(number_state: dict[str, Any], managed: bool, unreachable: bool) -> Check:
     """``managed`` is whether there is an account at Twilio, ``unseen`` whether it could not be asked."""
-    number, state, problem = number_state["number"], number_state["state"], number_state["problem"]
+    number, state, problem = number_state["number"], number_state["state"], number_state["error"]
     if not managed and number_state["flow"] is not None:
         return Check(number, "fine", "is set by nobody: there is no Twilio account")
     match state:
-        case "registered" if unreachable:
+        case "provisioned" if unreachable:
             return Check(number, "unknown", "was set once; whether it still is cannot be seen")
-        case "registered":
+        case "provisioned":
             return Check(number, "fine", "its calls come here")
         case "pending":
             return Check(number, "unknown", "is being set")

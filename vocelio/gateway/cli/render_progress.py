@@ -44,7 +44,7 @@ def _poll_progress(
             if told is None or told["pending"] == 0:
                 return told
             done = told["ready"] + told["failed"]
-            bar.update(task, total=told["total"], completed=done, left=_format_time_left(told["seconds_left"]))
+            bar.update(task, total=told["total"], completed=done, left=_format_time_left(told["remaining_seconds"]))
             now = time.monotonic()
             changed, seen = (now, done) if done != seen else (changed, seen)
             if now - began > max_wait_seconds or now - changed > stall_timeout_seconds:
@@ -69,8 +69,8 @@ def _print_summary(progress: dict[str, Any]) -> None:
     common.stdout.print(
         f"{progress['ready']} of its {progress['total']} prompts are rendered, the others are spoken until they are"
     )
-    for problem in progress["problems"][:MAX_PROBLEMS_SHOWN]:
-        line = f"warning: {problem['sentence']!r}: {problem['problem']}"
+    for failure in progress["failures"][:MAX_PROBLEMS_SHOWN]:
+        line = f"warning: {failure['sentence']!r}: {failure['error']}"
         common.stdout.print(line, markup=False, soft_wrap=True)
     if progress["failed"] > MAX_PROBLEMS_SHOWN:
         common.stdout.print(f"warning: {progress['failed'] - MAX_PROBLEMS_SHOWN} more failed; all are tried again")

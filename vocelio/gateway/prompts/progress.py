@@ -1,4 +1,4 @@
-"""How far the rendering of a flow is: for the API, and whoever has promoted it."""
+"""Progress of pre-rendering a flow's active version, for the API and the CLI."""
 
 import msgspec
 
@@ -11,25 +11,25 @@ from vocelio.gateway.store.flows.versions import UnusableVersion
 from vocelio.gateway.store.prompts import render_queue
 from vocelio.gateway.store.prompts.render_queue import PromptStatus
 
-MAX_FAILURES = 20  # told of a flow: most fail for the same reason
+MAX_FAILURES = 20  # reported for a flow: most sentences fail for the same reason
 
 
 class RenderFailure(msgspec.Struct, frozen=True):
-    """A sentence that could not be rendered: why, how often it was tried, and when it is tried again."""
+    """A sentence that could not be rendered; ``next_attempt_at`` is in microseconds UTC."""
 
     sentence: str
     voice: Voice
-    problem: str
-    attempts: int
-    due: int | None
+    error: str
+    failed_attempts: int
+    next_attempt_at: int | None
 
 
 class RenderProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How many sentences of the active ``version`` there are, and how far each is.
+    """How many sentences the active ``version`` has, by state.
 
-    A ``failed`` one is tried again; until it is ready it is spoken by the provider when a call comes to it.
-    ``characters`` are those of all, ``characters_left`` of those that are not ready. ``seconds_left`` is null while the
-    pace is not known, and 0 when all is done that can be.
+    A ``failed`` sentence is retried; until it is ready, calls have it synthesized by the provider. ``characters``
+    counts all sentences, ``remaining_characters`` those that are not ready. ``remaining_seconds`` is null while the
+    pace is unknown, and 0 when nothing is pending.
     """
 
     version: int
@@ -38,13 +38,13 @@ class RenderProgress(msgspec.Struct, frozen=True, kw_only=True):
     pending: int
     failed: int
     characters: int
-    characters_left: int
-    seconds_left: float | None
-    problems: list[RenderFailure]
+    remaining_characters: int
+    remaining_seconds: float | None
+    failures: list[RenderFailure]
 
 
 class RetryResult(msgspec.Struct, frozen=True):
-    """How many sentences had failed, and are tried again now."""
+    """The number of failed sentences that are now retried."""
 
     retried: int
 
@@ -52,14 +52,14 @@ class RetryResult(msgspec.Struct, frozen=True):
 async def get_progress(
     database: Database, manifests: PromptManifests, tenant: str, flow: str, now: int
 ) -> RenderProgress:
-    """How far a flow's active version is. Raises NotFound, Conflict, TooMany."""
+    """Return the progress of a flow's active version. Raises NotFound, Conflict, TooManyRequests."""
     active = await _get_active_manifest(database, manifests, tenant, flow)
-    characters = {one.id: len(one.sentence) for one in active.manifest.prompts}
-    held = await render_queue.get_statuses(database, tenant, list(characters))
-    ready = [one.id for one in held if one.state == "ready"]
-    failed = [one for one in held if one.state == "failed"]
-    left = sum(characters.values()) - sum(characters[one] for one in ready)
-    pending = left - sum(characters[one.id] for one in failed)
+    characters = {prompt.id: len(prompt.sentence) for prompt in active.manifest.prompts}
+    statuses = await render_queue.get_statuses(database, tenant, list(characters))
+    ready = [status.id for status in statuses if status.state == "ready"]
+    failed = [status for status in statuses if status.state == "failed"]
+    remaining = sum(characters.values()) - sum(characters[prompt_id] for prompt_id in ready)
+    pending = remaining - sum(characters[status.id] for status in failed)
     return RenderProgress(
         version=active.version,
         total=len(characters),
@@ -67,18 +67,17 @@ async def get_progress(
         pending=len(characters) - len(ready) - len(failed),
         failed=len(failed),
         characters=sum(characters.values()),
-        characters_left=left,
-        seconds_left=_estimated_seconds(pending, await render_queue.measure_throughput(database, tenant, now)),
-        problems=[_to_failure(one) for one in failed[:MAX_FAILURES]],
+        remaining_characters=remaining,
+        remaining_seconds=_estimated_seconds(pending, await render_queue.measure_throughput(database, tenant, now)),
+        failures=[_to_failure(status) for status in failed[:MAX_FAILURES]],
     )
 
 
 async def retry_failed(database: Database, manifests: PromptManifests, actor: Actor, flow: str) -> RetryResult:
-    """Try what failed of a flow's active version again now. Raises NotFound, Conflict, TooMany."""
+    """Retry the failed sentences of a flow's active version now. Raises NotFound, Conflict, TooManyRequests."""
     active = await _get_active_manifest(database, manifests, actor.tenant, flow)
-    return RetryResult(
-        await render_queue.retry_failed(database, actor, flow, [one.id for one in active.manifest.prompts])
-    )
+    prompt_ids = [prompt.id for prompt in active.manifest.prompts]
+    return RetryResult(await render_queue.retry_failed(database, actor, flow, prompt_ids))
 
 
 async def _get_active_manifest(
@@ -87,9 +86,9 @@ async def _get_active_manifest(
     try:
         active = await manifests.get_active_manifest(database, tenant, flow)
     except UnusableVersion as error:
-        raise Conflict(f"Calls cannot run that version any more: {error}") from None
+        raise Conflict(f"The active version can no longer be run: {error}") from None
     if active is None:
-        raise Conflict("The flow answers no calls: it was never promoted.")
+        raise Conflict("The flow has no active version: it was never promoted.")
     return active
 
 
@@ -99,5 +98,5 @@ def _estimated_seconds(characters: int, characters_per_second: float | None) -> 
     return round(characters / characters_per_second, 1) if characters_per_second else None
 
 
-def _to_failure(prompt: PromptStatus) -> RenderFailure:
-    return RenderFailure(prompt.sentence, prompt.voice, prompt.problem, prompt.attempts, prompt.due)
+def _to_failure(status: PromptStatus) -> RenderFailure:
+    return RenderFailure(status.sentence, status.voice, status.problem, status.attempts, status.due)

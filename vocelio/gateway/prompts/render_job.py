@@ -12,8 +12,7 @@ from cachetools import LRUCache
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.prompts.cache import PromptCache
-from vocelio.gateway.prompts.keys import voice_fingerprint
-from vocelio.gateway.prompts.manifest import SentenceSynthesizer, VoiceResolver
+from vocelio.gateway.prompts.manifest import SentenceSynthesizer, VoiceResolver, voice_fingerprint
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.prompts import render_queue
@@ -33,7 +32,7 @@ SUBSTITUTED_VOICE_DELAY_SECONDS = (
 MAX_UNSAVED = 32  # sentences held while they cannot be kept
 
 MICROSECONDS_PER_SECOND = 1_000_000  # microseconds
-INTERNAL_ERROR_MESSAGE = "This is our mistake. The gateway's log says more."
+INTERNAL_ERROR_MESSAGE = "Internal error; see the gateway's log."
 
 
 class PromptRenderer:
@@ -82,7 +81,7 @@ class PromptRenderer:
         try:
             await self._save(*key, sound)
         except StorageUnavailable as error:
-            await self._record_failure(task, f"It cannot be kept. {error}")
+            await self._record_failure(task, f"The audio could not be stored. {error}")
             raise
         await render_queue.finish(self._database, task, len(sound), self._wall())
         self._unsaved.pop(key, None)
@@ -110,7 +109,7 @@ class PromptRenderer:
             async with asyncio.timeout(SYNTHESIS_TIMEOUT_SECONDS):
                 sound = await self._synthesize(task.sentence, task.voice)
         except TimeoutError:
-            problem = f"It took more than {SYNTHESIS_TIMEOUT_SECONDS:.0f} seconds."
+            problem = f"Synthesis took more than {SYNTHESIS_TIMEOUT_SECONDS:.0f} seconds."
         except SpeechError as error:
             problem = str(error)
             if isinstance(error, AuthenticationFailed):
@@ -121,7 +120,7 @@ class PromptRenderer:
         else:
             if sound:
                 return sound
-            problem = "The voice says nothing."
+            problem = "The provider returned no audio."
         await self._record_failure(task, problem)
         return b""
 

@@ -1,8 +1,8 @@
-"""The twilio SDK, with a way of sending of our own. Loaded by ``carrier/rest.py`` when it is first needed.
+"""HTTP transport of the twilio SDK, with timeouts and retries. ``rest_client`` loads it when it is first needed.
 
-What the SDK's own way lacks: another origin than api.twilio.com (for the emulator), a limit of time, waiting and
-trying again, and errors that are the same wherever they come from (its pages drop the status). And it makes aiohttp
-warn, since it hands it credentials in a form that goes away; here they are a header.
+The SDK's own transport cannot use another origin than api.twilio.com (for the emulator), has no timeout and no
+retries, and loses the status in errors of its pages. It also makes aiohttp warn, since it passes credentials in a
+deprecated form; here they are a header.
 """
 
 import asyncio
@@ -22,17 +22,20 @@ from vocelio.gateway.errors import TwilioError
 
 __all__ = ["Client", "RetryingTwilioHttpClient"]
 
-MAX_CONNECTIONS = 20  # at once; who comes on top of them waits
-RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})  # what is asked here twice is done once: it sets, it never adds
-MAX_RETRY_AFTER_SECONDS = 5.0  # seconds of Retry-After that are waited for here; longer is whoever asked's to decide
-MAX_MESSAGE_LENGTH = 300  # characters of Twilio's
+MAX_CONNECTIONS = 20  # further requests wait
+RETRY_STATUSES = frozenset({429, 500, 502, 503, 504})  # all requests are idempotent: they set, never add
+MAX_RETRY_AFTER_SECONDS = 5.0  # a longer Retry-After is left to the caller
+MAX_MESSAGE_LENGTH = 300  # characters of Twilio's error message
 
 _SDK_LOG = logging.getLogger("vocelio.gateway.twilio.requests")
-_SDK_LOG.setLevel(logging.WARNING)  # the SDK tells of every request and answer as if it were news
+_SDK_LOG.setLevel(logging.WARNING)  # the SDK logs every request and response as INFO
 
 
 class RetryingTwilioHttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]
-    """Sends requests to ``server`` (an origin) or to Twilio. A try has ``seconds``; ``pauses`` lie between tries."""
+    """Sends requests to ``origin``, or to Twilio if it is empty.
+
+    Each attempt takes at most ``timeout_seconds``; ``retry_delays_seconds`` are the pauses between attempts.
+    """
 
     def __init__(self, origin: str, timeout_seconds: float, retry_delays_seconds: Sequence[float]) -> None:
         super().__init__(pool_connections=False, logger=_SDK_LOG)
@@ -54,28 +57,28 @@ class RetryingTwilioHttpClient(AsyncTwilioHttpClient):  # type: ignore[misc]
         timeout: float | None = None,  # noqa: ASYNC109 (the SDK's)
         allow_redirects: bool = False,
     ) -> Response:
-        """See AsyncTwilioHttpClient. Raises TwilioError for whatever is no success."""
+        """Send a request, with retries. Raises TwilioError unless it succeeds."""
         if auth:
             headers = {**(headers or {}), "Authorization": _basic_auth(*auth)}
         url = self._replace_origin(url)
-        for pause in (*self._retry_delays_seconds, None):
+        for retry_delay_seconds in (*self._retry_delays_seconds, None):
             error: TwilioError
             try:
-                async with asyncio.timeout(self._timeout_seconds):  # the SDK switches the session's own limit off
+                async with asyncio.timeout(self._timeout_seconds):  # the SDK disables the session's timeout
                     response = await super().request(method, url, params, data, headers)
-            except (ClientError, TimeoutError, OSError) as trouble:
-                error = _connection_error(trouble)
+            except (ClientError, TimeoutError, OSError) as cause:
+                error = _connection_error(cause)
             else:
                 if response.status_code < 300:
                     return response
                 error = _response_error(response)
             if (
-                pause is None
+                retry_delay_seconds is None
                 or error.http_status not in {0, *RETRY_STATUSES}
                 or error.retry_after_seconds > MAX_RETRY_AFTER_SECONDS
             ):
                 raise error
-            await asyncio.sleep(max(pause, error.retry_after_seconds))
+            await asyncio.sleep(max(retry_delay_seconds, error.retry_after_seconds))
         raise AssertionError
 
     def _replace_origin(self, url: str) -> str:
@@ -94,17 +97,19 @@ def _connection_error(error: Exception) -> TwilioError:
 
 
 def _response_error(response: Response) -> TwilioError:
-    """Twilio says in JSON what is wrong; what stands between it and us may say anything."""
-    http = response.status_code
-    told = _decode_error_body(response.text)
-    code = told.get("code") if isinstance(told.get("code"), int) else 0
-    if http == 401:
-        message = f"Twilio refuses the account's credentials ({code or http}): its auth token is wrong, or was changed."
+    """Twilio describes errors in JSON; a proxy in between may answer anything."""
+    status = response.status_code
+    body = _decode_error_body(response.text)
+    code = body.get("code") if isinstance(body.get("code"), int) else 0
+    if status == 401:
+        message = (
+            f"Twilio rejects the account's credentials ({code or status}): the auth token is wrong or has changed."
+        )
     else:
-        said = "".join(filter(str.isprintable, str(told.get("message", "no reason given"))))[:MAX_MESSAGE_LENGTH]
-        message = f"Twilio answered {http}: {said}" + (f" ({code})" if code else "")
+        reason = "".join(filter(str.isprintable, str(body.get("message", "no reason given"))))[:MAX_MESSAGE_LENGTH]
+        message = f"Twilio answered {status}: {reason}" + (f" ({code})" if code else "")
     return TwilioError(
-        message, http_status=http, code=code or 0, retry_after_seconds=_retry_after_seconds(response.headers)
+        message, http_status=status, code=code or 0, retry_after_seconds=_retry_after_seconds(response.headers)
     )
 
 
@@ -116,6 +121,6 @@ def _decode_error_body(text: str) -> dict[str, Any]:
 
 
 def _retry_after_seconds(headers: Any) -> float:
-    """Retry-After in seconds; its form as a date is not used by Twilio."""
+    """Parse Retry-After as seconds; Twilio does not use its date form."""
     text = str(headers.get("Retry-After", ""))
     return float(text) if text.isdecimal() else 0.0

@@ -1,8 +1,7 @@
-"""Twilio's REST API, as far as it is needed: an account's numbers and what they are set to, and its live calls.
+"""Client of Twilio's REST API: an account's numbers with their webhooks, and its live calls.
 
-All processes' worth of accounts share one client. It never blocks the event loop, gives up in bounded time, and has one
-error: TwilioError. Everything that is asked may be asked twice with the same effect as once, and is, when Twilio is
-busy or cannot be reached for a moment.
+All accounts share one client per process. It never blocks the event loop, takes a bounded time, and raises only
+TwilioError. All requests are idempotent, and are retried when Twilio is busy or cannot be reached for a moment.
 """
 
 import asyncio
@@ -17,31 +16,31 @@ from twilio.base.exceptions import TwilioException
 from vocelio.gateway.errors import TwilioError
 from vocelio.gateway.store.provisioning.queue import Webhooks
 
-REQUEST_TIMEOUT_SECONDS = 10.0  # of one try: Twilio answers within one as a rule
-RETRY_DELAYS_SECONDS = (0.5, 2.0)  # seconds between three tries
-PAGE_SIZE = 1_000  # numbers, the most that Twilio gives at once
+REQUEST_TIMEOUT_SECONDS = 10.0  # of one attempt: Twilio usually answers within one second
+RETRY_DELAYS_SECONDS = (0.5, 2.0)  # between three attempts
+PAGE_SIZE = 1_000  # numbers: Twilio's maximum
 NOT_FOUND_CODE = 20404
 CALL_NOT_IN_PROGRESS_CODE = 21220  # https://www.twilio.com/docs/api/errors/21220
 
 
 class AccountNumber(msgspec.Struct, frozen=True):
-    """A number at Twilio. An ``application`` or a ``trunk`` answers its calls in place of the webhooks."""
+    """A number at Twilio. An application or a SIP trunk, if set, answers its calls instead of the webhooks."""
 
     sid: str
     number: str
-    name: str
+    friendly_name: str
     webhooks: Webhooks
-    application: str = ""
-    trunk: str = ""
+    application_sid: str = ""
+    trunk_sid: str = ""
 
     @property
-    def override(self) -> str:
-        """The SID of what answers in place of the webhooks, if there is such a thing."""
-        return self.trunk or self.application
+    def override_sid(self) -> str:
+        """The SID of the trunk or application that answers instead of the webhooks; empty if there is none."""
+        return self.trunk_sid or self.application_sid
 
 
 class TwilioClient:
-    """The way to the API: at Twilio, or at ``server``, the origin of an emulator."""
+    """Client of the API at Twilio, or at ``origin`` (of an emulator)."""
 
     def __init__(
         self,
@@ -56,11 +55,11 @@ class TwilioClient:
         self._load_lock = asyncio.Lock()
 
     def account_client(self, account_sid: str, auth_token: str) -> "TwilioAccountClient":
-        """An account by its credentials."""
+        """Return a client with the credentials of an account."""
         return TwilioAccountClient(self, account_sid, auth_token)
 
     async def sdk_client(self, account_sid: str, auth_token: str) -> Any:
-        """The SDK's client. Its import takes 0.3 s, in which the event loop has better things to do."""
+        """Return the SDK's client. Importing the SDK takes 0.3 s, so it runs in a thread."""
         async with self._load_lock:
             if self._http_client is None:
                 self._sdk = await asyncio.to_thread(import_module, "vocelio.gateway.twilio.http_client")
@@ -84,21 +83,21 @@ class TwilioAccountClient:
         self._twilio_client, self._auth_token = client, auth_token
 
     async def iter_numbers(self) -> AsyncGenerator[AccountNumber, None]:
-        """All its numbers."""
+        """Iterate over all numbers of the account."""
         client = await self._sdk_client()
         with _map_errors():
-            async for one in await client.incoming_phone_numbers.stream_async(page_size=PAGE_SIZE):
-                yield _to_account_number(one)
+            async for resource in await client.incoming_phone_numbers.stream_async(page_size=PAGE_SIZE):
+                yield _to_account_number(resource)
 
     async def find_number(self, number: str) -> AccountNumber | None:
-        """A number (E.164), if the account has it. Twilio's filter also finds numbers that only contain it."""
+        """Find a number (E.164). Twilio's filter also matches numbers that only contain it."""
         client = await self._sdk_client()
         with _map_errors():
-            found = await client.incoming_phone_numbers.list_async(phone_number=number)
-            return next((_to_account_number(one) for one in found if one.phone_number == number), None)
+            resources = await client.incoming_phone_numbers.list_async(phone_number=number)
+            return next((_to_account_number(each) for each in resources if each.phone_number == number), None)
 
     async def set_webhooks(self, sid: str, webhooks: Webhooks) -> AccountNumber:
-        """Set all of a number's webhooks, in one request: all of them, or none. What is empty is cleared."""
+        """Set all of a number's webhooks with one request. Empty ones are cleared."""
         client = await self._sdk_client()
         with _map_errors():
             return _to_account_number(
@@ -106,7 +105,7 @@ class TwilioAccountClient:
             )
 
     async def hang_up_call(self, call: str) -> None:
-        """End a call. One that is gone already is a success."""
+        """End a call. Succeeds if the call has already ended."""
         client = await self._sdk_client()
         try:
             with _map_errors():
@@ -116,7 +115,7 @@ class TwilioAccountClient:
                 raise
 
     async def redirect_call(self, call: str, url: str) -> None:
-        """Let a live call go on with the TwiML that is at ``url`` (POST); its stream, if it has one, ends."""
+        """Continue a live call with the TwiML at ``url`` (POST); its stream, if any, ends."""
         client = await self._sdk_client()
         with _map_errors():
             await client.calls(call).update_async(url=url, method="POST")
@@ -127,29 +126,29 @@ class TwilioAccountClient:
 
 @contextmanager
 def _map_errors() -> Iterator[None]:
-    """An answer that the SDK, or we, cannot read is Twilio's trouble as well."""
+    """Map a response that cannot be decoded to TwilioError as well."""
     try:
         yield
     except TwilioError:
         raise
     except (TwilioException, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise TwilioError(f"Twilio's API answered something that is not of it: {type(error).__name__}.") from error
+        raise TwilioError(f"Twilio's API sent an invalid response: {type(error).__name__}.") from error
 
 
 def _to_account_number(resource: Any) -> AccountNumber:
-    """From the SDK's. Fields that are not set are null or empty there."""
+    """Convert a resource of the SDK; unset fields are null or empty there."""
     webhooks = {
         name: getattr(resource, name) or "" for name in Webhooks.__struct_fields__ if not name.endswith("_method")
     }
     methods = {
         name: getattr(resource, name) or "POST" for name in Webhooks.__struct_fields__ if name.endswith("_method")
     }
-    made = {
+    values = {
         "sid": resource.sid,
         "number": resource.phone_number,
-        "name": resource.friendly_name or "",
+        "friendly_name": resource.friendly_name or "",
         "webhooks": {**webhooks, **methods},
-        "application": resource.voice_application_sid or "",
-        "trunk": resource.trunk_sid or "",
+        "application_sid": resource.voice_application_sid or "",
+        "trunk_sid": resource.trunk_sid or "",
     }
-    return msgspec.convert(made, AccountNumber)
+    return msgspec.convert(values, AccountNumber)

@@ -1,24 +1,23 @@
-"""Shared keys: the newer way in which Twilio signs, HMAC-SHA256 with a key of its own instead of the auth token.
+"""Twilio's request signatures: verify that a webhook or a WebSocket upgrade comes from Twilio.
 
-A rule in Twilio's webhook configuration says which URLs are signed so; such a request names its key and algorithm in
-a header. Documented (twilio.com/docs/usage/webhooks/webhook-shared-keys, twilio.request_validator): the header's form,
-that without it the auth token and HMAC-SHA1 count, and that only key and hash differ: the signed text is the same.
+The signature covers the public URL as configured at Twilio, never the URL of forwarded headers. The key is the auth
+token of the calling account, or one of the platform's shared keys if the request names it. Requests of unknown
+accounts are never accepted.
 
-The documentation is silent on what follows, and this is what is assumed:
+Shared keys are Twilio's newer signatures: HMAC-SHA256 with a separate key. A rule in Twilio's webhook configuration
+selects the URLs that are signed so; such a request names its key and algorithm in a header. Documented
+(twilio.com/docs/usage/webhooks/webhook-shared-keys, twilio.request_validator): the header's form, that without it the
+auth token and HMAC-SHA1 apply, and that only key and hash differ: the signed text is the same.
 
-- UNKNOWN FIELDS of the header mean nothing to the signature. They are passed over: a signature that they did change
-  would not match.
-- HMAC_SHA1 with a shared key is nothing that anybody needs. It is refused.
-- AN EMPTY HEADER, or one without an algorithm, is not "no header". Twilio's library would take the auth token and
-  HMAC-SHA1 for it; here it is refused, so that nobody can talk the gateway down to the weaker way.
-- A SOCKET'S UPGRADE may be signed in either way, since it is not said whether a rule covers ``wss`` URLs: its own
-  headers decide, as for a webhook.
+The documentation does not say the following, so this is assumed:
 
-Twilio's signatures: proof that a webhook or a socket's upgrade comes from Twilio.
-
-Made over the public URL as Twilio has it, never over what forwarded headers say. The key is the auth token of
-the account that calls, or one of the platform's shared keys where the request says so (see ``shared_keys``); an
-account that is not ours has no key, and nothing it sends is answered.
+- Unknown fields of the header do not affect the signature. They are ignored; a signature that they did change would
+  not match.
+- HMAC_SHA1 with a shared key is not needed, and rejected.
+- An empty header, or one without an algorithm, is not a missing header. Twilio's library would use the auth token and
+  HMAC-SHA1; here it is rejected, so that the weaker signature cannot be forced (downgrade attack).
+- WebSocket upgrades may be signed in either way, since it is undocumented whether a rule covers ``wss`` URLs: the
+  headers of the upgrade decide, as for a webhook.
 """
 
 import hashlib
@@ -34,13 +33,13 @@ SHARED_KEY_ALGORITHM = "HMAC_SHA256"
 
 
 class SharedKeys:
-    """The secrets of the platform's shared keys, by the key's id. Never shown."""
+    """The secrets of the platform's shared keys, by key id; they never appear in a ``repr``."""
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
         self._secrets = dict(secrets)
 
     def find_secret(self, settings_header: str) -> str | None:
-        """The secret that signs by this header; None for what is malformed, and for an unknown key or algorithm."""
+        """Return the secret that a settings header names; None if the header, key or algorithm is invalid."""
         fields = _parse_settings(settings_header)
         if fields.get("algorithm") != SHARED_KEY_ALGORITHM:
             return None
@@ -48,7 +47,7 @@ class SharedKeys:
 
 
 def _parse_settings(settings_header: str) -> dict[str, str]:
-    """``key=...,algorithm=...`` as a dictionary; empty if a part has no name, or a name comes twice."""
+    """Parse ``key=...,algorithm=...``; empty if a part has no name, or a name occurs twice."""
     fields: dict[str, str] = {}
     for part in settings_header.split(","):
         name, equals, value = part.partition("=")
@@ -60,25 +59,25 @@ def _parse_settings(settings_header: str) -> dict[str, str]:
 
 SIGNATURE_HEADER = "X-Twilio-Signature"
 BODY_HASH_PARAMETER = "bodySHA256"
-"""The query's parameter that stands for a body that is not a form: its SHA-256 in hexadecimal."""
+"""The query parameter that represents a body that is not a form: its SHA-256 in hexadecimal."""
 
 TokenLookup = Callable[[str], Awaitable[str | None]]
-"""The auth token of an account, if it is a tenant's."""
+"""Returns the auth token of an account, if it is a tenant's."""
 
 _NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 _DEFAULT_PORTS = MappingProxyType({"https": 443, "http": 80})
 
 
 async def no_tenant_tokens(_: str) -> None:
-    """Where no tenant has an account of its own."""
+    """Look up nothing: no tenant has its own account."""
     return
 
 
 class SignatureVerifier:
-    """Checks against the tokens and shared keys of the platform's accounts, and the tokens of the tenants' own.
+    """Verifies with the auth tokens and shared keys of the platform's accounts, and the tokens of tenants' accounts.
 
-    ``signature`` and ``settings`` are a request's two headers as they came, HEADER and SETTINGS_HEADER; a request
-    without the second one has ``None`` there, which an empty one is not.
+    ``signature`` and ``settings_header`` are the request's headers SIGNATURE_HEADER and SIGNATURE_SETTINGS_HEADER as
+    received; None means that the second is missing, which differs from an empty one.
     """
 
     def __init__(
@@ -93,19 +92,19 @@ class SignatureVerifier:
         self._shared_keys = SharedKeys(shared_keys)
 
     def is_platform(self, account_sid: str) -> bool:
-        """Whether the account is the platform's, which may call any tenant's number."""
+        """Whether the account is the platform's, which may serve any tenant's number."""
         return account_sid in self._platform_tokens
 
     async def verify_form(
         self, account_sid: str, path: str, form: Mapping[str, str], signature: str, settings_header: str | None = None
     ) -> bool:
-        """Whether that is the signature of a form POST to ``path`` (with its query, if any)."""
+        """Verify a form POST to ``path`` (with its query, if any)."""
         return await self._verify(account_sid, _url_variants(self.url(path)), form, signature, settings_header)
 
     async def verify_body(
         self, account_sid: str, path: str, body: bytes, signature: str, settings_header: str | None = None
     ) -> bool:
-        """Whether that is the signature of a JSON body: of the URL alone, whose query has the body's hash."""
+        """Verify a JSON body: the signature covers the URL alone, whose query has the body's hash."""
         return _body_hash_matches(body, path) and await self._verify(
             account_sid, _url_variants(self.url(path)), _NO_PARAMETERS, signature, settings_header
         )
@@ -113,9 +112,10 @@ class SignatureVerifier:
     async def verify_upgrade(
         self, account_sid: str, path: str, signature: str, settings_header: str | None = None
     ) -> bool:
-        """Whether that is the signature of a WebSocket upgrade of ``path``: over the wss URL, no parameters.
+        """Verify a WebSocket upgrade of ``path``: the signature covers the wss URL without parameters.
 
-        The validator's form with a port would add :80, so only the URL as it is counts, and that without its port.
+        The validator's variant with a port would add :80, so only the URL itself and the URL without its port are
+        accepted.
         """
         url = self.stream_url(path)
         return await self._verify(account_sid, {url, _without_port(url)}, _NO_PARAMETERS, signature, settings_header)
@@ -146,14 +146,14 @@ class SignatureVerifier:
         algorithm = HMAC_SHA1 if settings_header is None else SHARED_KEY_ALGORITHM
         validator = RequestValidator(key)
         expected = [validator.compute_signature(url, form, algorithm) for url in urls]
-        # Not by its own comparison, which is not constant in time.
-        return any(hmac.compare_digest(right.encode(), signature.encode()) for right in expected)
+        # The validator's own comparison does not take constant time.
+        return any(hmac.compare_digest(each.encode(), signature.encode()) for each in expected)
 
     async def _auth_token(self, account_sid: str) -> str | None:
         return self._platform_tokens.get(account_sid) or await self._tenant_tokens(account_sid)
 
     def _shared_key(self, account_sid: str, settings_header: str) -> str | None:
-        """A shared key speaks for the platform's accounts only: a tenant's has none."""
+        """Return the named shared key; only the platform's accounts have any."""
         return self._shared_keys.find_secret(settings_header) if self.is_platform(account_sid) else None
 
 
@@ -163,7 +163,7 @@ def _body_hash_matches(body: bytes, path: str) -> bool:
 
 
 def _url_variants(url: str) -> set[str]:
-    """The URL with its port and without: Twilio signs either, as its own validator knows."""
+    """Return the URL with and without its port: Twilio may sign either, as in its own validator."""
     parts = urlsplit(url)
     if parts.port is not None:
         return {url, _without_port(url)}

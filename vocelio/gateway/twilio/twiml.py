@@ -1,4 +1,4 @@
-"""The TwiML documents that the gateway answers with: one function for each thing Twilio is asked to do."""
+"""TwiML documents of the gateway: one function per document."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from twilio.twiml.voice_response import Connect, Dial, Stream, VoiceResponse
 
 
 def connect(stream_url: str, token: str, redirect_url: str, status_callback: str) -> str:
-    """Open a media stream with its token; when the socket is closed, go on at ``then``. ``told`` hears how it fares."""
+    """Open a media stream with its token; when it ends, continue at ``redirect_url``."""
     response = VoiceResponse()
     target = Connect()
     stream = Stream(url=stream_url, status_callback=status_callback, status_callback_method="POST")
@@ -18,7 +18,7 @@ def connect(stream_url: str, token: str, redirect_url: str, status_callback: str
 
 
 def wait(text: str, seconds: int, redirect_url: str) -> str:
-    """Ask the caller to wait for so long, then go on at ``then``."""
+    """Say a text and pause, then continue at ``redirect_url``."""
     response = VoiceResponse()
     response.say(text)
     response.pause(length=seconds)
@@ -27,7 +27,6 @@ def wait(text: str, seconds: int, redirect_url: str) -> str:
 
 
 def say_and_hang_up(text: str) -> str:
-    """Say it, and hang up."""
     response = VoiceResponse()
     response.say(text)
     response.hangup()
@@ -35,21 +34,20 @@ def say_and_hang_up(text: str) -> str:
 
 
 def hang_up() -> str:
-    """End the call."""
     response = VoiceResponse()
     response.hangup()
     return str(response)
 
 
 def enqueue(queue: str, *, wait_url: str, action_url: str) -> str:
-    """Let the caller wait in a queue of Twilio's, with what ``wait`` says, over and over; then go on at ``action``."""
+    """Put the caller into a Twilio queue, repeating the TwiML at ``wait_url``; then continue at ``action_url``."""
     response = VoiceResponse()
     response.enqueue(queue, wait_url=wait_url, wait_url_method="POST", action=action_url, method="POST")
     return str(response)
 
 
 def hold(text: str, seconds: int) -> str:
-    """For a caller in a queue: say it, and be silent for so long."""
+    """Say a text to a caller in a queue, and pause."""
     response = VoiceResponse()
     response.say(text)
     response.pause(length=seconds)
@@ -57,23 +55,23 @@ def hold(text: str, seconds: int) -> str:
 
 
 def leave() -> str:
-    """For a caller in a queue: out of it, to its action."""
+    """Take the caller out of the queue, to the queue's ``action_url``."""
     response = VoiceResponse()
     response.leave()
     return str(response)
 
 
 def reject() -> str:
-    """Do not answer; it costs nothing."""
+    """Reject the call without answering it, which costs nothing."""
     response = VoiceResponse()
     response.reject()
     return str(response)
 
 
 def forward(number: str, *, caller_id: str, time_limit: int) -> str:
-    """Put the caller through to a number (E.164) for at most so many seconds, and hang up after that.
+    """Forward the caller to a number (E.164) for at most ``time_limit`` seconds, then hang up.
 
-    The call is answered when the number answers: until then the caller hears it ring, and nobody pays.
+    The call is answered when the number answers: until then the caller hears it ring, at no cost.
     """
     response = VoiceResponse()
     response.dial(number, caller_id=caller_id, time_limit=time_limit, answer_on_bridge=True)
@@ -83,10 +81,15 @@ def forward(number: str, *, caller_id: str, time_limit: int) -> str:
 def dial(
     targets: Sequence[str], *, timeout: int, time_limit: int, caller_id: str, action_url: str, whisper_url: str = ""
 ) -> str:
-    """Ring all of ``targets`` (E.164, or SIP addresses) for ``timeout`` seconds; then go on at ``action``.
+    """Ring all of ``targets`` for ``timeout`` seconds, then continue at ``action_url``.
 
-    The first to answer has the call, for at most ``time_limit`` seconds; ``whisper`` is the URL of what they hear
-    first. ``caller_id`` (E.164) is shown: Twilio loses a call with one that it does not take (13214).
+    Args:
+        targets: E.164 numbers or SIP addresses; the first to answer is connected.
+        timeout: seconds to ring.
+        time_limit: maximum duration in seconds.
+        caller_id: E.164; Twilio drops the call if it does not accept it (13214).
+        action_url: requested with the result.
+        whisper_url: TwiML that is played to the target first.
     """
     verb = Dial(timeout=timeout, time_limit=time_limit, caller_id=caller_id, action=action_url, method="POST")
     options = {"url": whisper_url, "method": "POST"} if whisper_url else {}
@@ -98,7 +101,7 @@ def dial(
 
 
 def say(text: str) -> str:
-    """Say it; the document ends there."""
+    """Say a text; the document ends there."""
     response = VoiceResponse()
     response.say(text)
     return str(response)

@@ -1,4 +1,4 @@
-"""Only what Twilio signed is believed. The reference is the twilio package's own validator."""
+"""Signature verification, compared with the twilio package's own validator."""
 
 import hashlib
 import json
@@ -12,8 +12,8 @@ from vocelio.gateway.twilio.signatures import SignatureVerifier
 ACCOUNT, OTHER, TENANT = "AC" + "1" * 32, "AC" + "2" * 32, "AC" + "7" * 32
 FORM = {"AccountSid": ACCOUNT, "CallSid": "CA" + "3" * 32, "From": "+13105550142"}
 ORIGIN, PATH = "https://voice.example.com", "/twilio/voice"
-MEDIA = f"/twilio/media/{ACCOUNT}"
-KEYS = {"webhooks_sharedkey_a": "the secret of key a", "webhooks_sharedkey_b": "the secret of key b"}
+MEDIA_PATH = f"/twilio/media/{ACCOUNT}"
+SHARED_KEYS = {"webhooks_sharedkey_a": "the secret of key a", "webhooks_sharedkey_b": "the secret of key b"}
 SETTINGS = "key=webhooks_sharedkey_a,algorithm=HMAC_SHA256"
 
 
@@ -22,12 +22,12 @@ async def token_lookup(account):
 
 
 def make_verifier(origin=ORIGIN):
-    return SignatureVerifier(origin, {ACCOUNT: "token", OTHER: "another"}, token_lookup, KEYS)
+    return SignatureVerifier(origin, {ACCOUNT: "token", OTHER: "another"}, token_lookup, SHARED_KEYS)
 
 
 def sign(url, form, algorithm, secret=None):
-    """A signature as Twilio makes it; `algorithm` is the parameter of every test below."""
-    secret = secret or ("token" if algorithm == "HMAC_SHA1" else KEYS["webhooks_sharedkey_a"])
+    """Sign as Twilio does; `algorithm` is a parameter of most tests below."""
+    secret = secret or ("token" if algorithm == "HMAC_SHA1" else SHARED_KEYS["webhooks_sharedkey_a"])
     return RequestValidator(secret).compute_signature(url, form, algorithm)
 
 
@@ -41,12 +41,12 @@ def algorithm(request):
 
 
 async def is_accepted(algorithm, url, *, form=FORM, of=None, path=PATH, account=ACCOUNT, origin=ORIGIN, secret=None):
-    """Whether a POST of `form` to `path` is believed that was signed as one of `of` to `url`."""
+    """Whether a POST of `form` to `path` that was signed as a POST of `of` to `url` is accepted."""
     signature = sign(url, form if of is None else of, algorithm, secret)
     return await make_verifier(origin).verify_form(account, path, form, signature, signature_settings(algorithm))
 
 
-async def test_a_form(algorithm):
+async def test_form_is_accepted_only_with_its_own_signature(algorithm):
     assert await is_accepted(algorithm, ORIGIN + PATH)
     assert not await is_accepted(algorithm, ORIGIN + PATH, path="/twilio/continue"), "the signature of another path"
     assert not await is_accepted(algorithm, ORIGIN + PATH, of=FORM | {"From": "+1"})
@@ -57,7 +57,7 @@ async def test_a_form(algorithm):
 
 
 @pytest.mark.parametrize(
-    ("origin", "url", "good"),
+    ("origin", "url", "accepted"),
     [
         (ORIGIN, ORIGIN, True),
         (ORIGIN, f"{ORIGIN}:443", True),
@@ -76,12 +76,12 @@ async def test_a_form(algorithm):
         ("http://[::1]:8080", "http://[::1]:8080", True),
     ],
 )
-async def test_scheme_and_port(algorithm, origin, url, good):
-    assert await is_accepted(algorithm, url + PATH, origin=origin) is good
+async def test_signed_scheme_and_port_must_match(algorithm, origin, url, accepted):
+    assert await is_accepted(algorithm, url + PATH, origin=origin) is accepted
 
 
 @pytest.mark.parametrize(
-    ("asked", "signed_as", "good"),
+    ("requested_path", "signed_as", "accepted"),
     [
         ("/twilio/dialed?n=1", "/twilio/dialed?n=1", True),
         ("/twilio/dialed?n=1&n=2", "/twilio/dialed?n=1&n=2", True),
@@ -98,8 +98,8 @@ async def test_scheme_and_port(algorithm, origin, url, good):
         ("/twilio/voice", "/Twilio/voice", False),
     ],
 )
-async def test_path_and_query(algorithm, asked, signed_as, good):
-    assert await is_accepted(algorithm, ORIGIN + signed_as, path=asked) is good
+async def test_signed_path_and_query_must_match(algorithm, requested_path, signed_as, accepted):
+    assert await is_accepted(algorithm, ORIGIN + signed_as, path=requested_path) is accepted
 
 
 @pytest.mark.parametrize(
@@ -114,22 +114,22 @@ async def test_path_and_query(algorithm, asked, signed_as, good):
         [],
     ],
 )
-async def test_fields(algorithm, fields):
+async def test_all_form_fields_are_signed(algorithm, fields):
     form = FormData([*FORM.items(), *fields])
     assert await is_accepted(algorithm, ORIGIN + PATH, form=form)
     assert not await is_accepted(algorithm, ORIGIN + PATH, form=form, of=FormData([*FORM.items(), *fields, ("Z", "z")]))
 
 
-async def test_another_value_of_a_repeated_field(algorithm):
+async def test_repeated_field_with_another_value_is_rejected(algorithm):
     sent, of = ([*FORM.items(), ("Digits", "1"), ("Digits", second)] for second in "23")
     assert not await is_accepted(algorithm, ORIGIN + PATH, form=FormData(sent), of=FormData(of))
 
 
-async def test_no_signature_and_odd_ones(algorithm):
+async def test_missing_and_malformed_signatures_are_rejected(algorithm):
     for signature in ("", "x", "é", "A" * 10_000, " "):
         assert not await make_verifier().verify_form(ACCOUNT, PATH, FORM, signature, signature_settings(algorithm))
         assert not await make_verifier().verify_body(ACCOUNT, PATH, b"", signature, signature_settings(algorithm))
-        assert not await make_verifier().verify_upgrade(ACCOUNT, MEDIA, signature, signature_settings(algorithm))
+        assert not await make_verifier().verify_upgrade(ACCOUNT, MEDIA_PATH, signature, signature_settings(algorithm))
 
 
 def make_json_request(body=None, **more):
@@ -137,27 +137,27 @@ def make_json_request(body=None, **more):
     return f"{PATH}?bodySHA256={hashlib.sha256(body).hexdigest()}", body
 
 
-async def test_a_json_body(algorithm):
+async def test_json_body_is_accepted_only_with_its_hash(algorithm):
     path, body = make_json_request()
-    signature, check = sign(ORIGIN + path, {}, algorithm), make_verifier()
-    how = (signature, signature_settings(algorithm))
-    assert await check.verify_body(ACCOUNT, path, body, *how)
-    assert not await check.verify_body(ACCOUNT, path, body + b" ", *how)
-    assert not await check.verify_body(ACCOUNT, path, b"", *how)
-    assert not await check.verify_body(OTHER, path, body, "x", signature_settings(algorithm))
-    assert not await check.verify_body("AC" + "9" * 32, path, body, *how)
-    assert not await check.verify_body(ACCOUNT, path.replace("voice", "continue"), body, *how)
+    signature, verifier = sign(ORIGIN + path, {}, algorithm), make_verifier()
+    signed_by = (signature, signature_settings(algorithm))
+    assert await verifier.verify_body(ACCOUNT, path, body, *signed_by)
+    assert not await verifier.verify_body(ACCOUNT, path, body + b" ", *signed_by)
+    assert not await verifier.verify_body(ACCOUNT, path, b"", *signed_by)
+    assert not await verifier.verify_body(OTHER, path, body, "x", signature_settings(algorithm))
+    assert not await verifier.verify_body("AC" + "9" * 32, path, body, *signed_by)
+    assert not await verifier.verify_body(ACCOUNT, path.replace("voice", "continue"), body, *signed_by)
 
 
 @pytest.mark.parametrize("query", ["", "?n=1", "?bodySHA256=", "?bodySHA256=é", "?bodysha256={hash}"])
-async def test_a_json_body_without_its_hash(algorithm, query):
+async def test_json_body_without_its_hash_is_rejected(algorithm, query):
     body = b"{}"
     path = PATH + query.format(hash=hashlib.sha256(body).hexdigest())
     signature = sign(ORIGIN + path, {}, algorithm)
     assert not await make_verifier().verify_body(ACCOUNT, path, body, signature, signature_settings(algorithm))
 
 
-async def test_a_json_body_with_two_hashes(algorithm):
+async def test_json_body_with_two_hashes_is_rejected(algorithm):
     path, body = make_json_request()
     path = f"{path}&bodySHA256={hashlib.sha256(b'other').hexdigest()}"
     signature = sign(ORIGIN + path, {}, algorithm)
@@ -166,41 +166,44 @@ async def test_a_json_body_with_two_hashes(algorithm):
 
 
 @pytest.mark.parametrize(
-    ("origin", "url", "good"),
+    ("origin", "url", "accepted"),
     [
-        (ORIGIN, f"wss://voice.example.com{MEDIA}", True),
-        (f"{ORIGIN}:443", f"wss://voice.example.com{MEDIA}", True),
-        (f"{ORIGIN}:443", f"wss://voice.example.com:443{MEDIA}", True),
-        (f"{ORIGIN}:8443", f"wss://voice.example.com:8443{MEDIA}", True),
-        (ORIGIN, f"wss://voice.example.com:80{MEDIA}", False),
-        (ORIGIN, f"wss://voice.example.com:8443{MEDIA}", False),
-        (ORIGIN, f"https://voice.example.com{MEDIA}", False),
-        (ORIGIN, f"ws://voice.example.com{MEDIA}", False),
-        (ORIGIN, f"wss://other.example.com{MEDIA}", False),
-        (ORIGIN, f"wss://voice.example.com{MEDIA}/", False),
-        (ORIGIN, f"wss://voice.example.com{MEDIA}?token=1", False),
-        (ORIGIN, f"wss://voice.example.com{MEDIA}#rc=1", False),
+        (ORIGIN, f"wss://voice.example.com{MEDIA_PATH}", True),
+        (f"{ORIGIN}:443", f"wss://voice.example.com{MEDIA_PATH}", True),
+        (f"{ORIGIN}:443", f"wss://voice.example.com:443{MEDIA_PATH}", True),
+        (f"{ORIGIN}:8443", f"wss://voice.example.com:8443{MEDIA_PATH}", True),
+        (ORIGIN, f"wss://voice.example.com:80{MEDIA_PATH}", False),
+        (ORIGIN, f"wss://voice.example.com:8443{MEDIA_PATH}", False),
+        (ORIGIN, f"https://voice.example.com{MEDIA_PATH}", False),
+        (ORIGIN, f"ws://voice.example.com{MEDIA_PATH}", False),
+        (ORIGIN, f"wss://other.example.com{MEDIA_PATH}", False),
+        (ORIGIN, f"wss://voice.example.com{MEDIA_PATH}/", False),
+        (ORIGIN, f"wss://voice.example.com{MEDIA_PATH}?token=1", False),
+        (ORIGIN, f"wss://voice.example.com{MEDIA_PATH}#rc=1", False),
         (ORIGIN, f"wss://voice.example.com/twilio/media/{OTHER}", False),
     ],
 )
-async def test_an_upgrade(algorithm, origin, url, good):
+async def test_upgrade_is_accepted_only_with_its_wss_url(algorithm, origin, url, accepted):
     signature = sign(url, {}, algorithm)
-    assert await make_verifier(origin).verify_upgrade(ACCOUNT, MEDIA, signature, signature_settings(algorithm)) is good
+    assert (
+        await make_verifier(origin).verify_upgrade(ACCOUNT, MEDIA_PATH, signature, signature_settings(algorithm))
+        is accepted
+    )
 
 
-async def test_an_upgrade_has_no_fields(algorithm):
-    signature = sign(f"wss://voice.example.com{MEDIA}", FORM, algorithm)
-    assert not await make_verifier().verify_upgrade(ACCOUNT, MEDIA, signature, signature_settings(algorithm))
+async def test_upgrade_signed_with_form_fields_is_rejected(algorithm):
+    signature = sign(f"wss://voice.example.com{MEDIA_PATH}", FORM, algorithm)
+    assert not await make_verifier().verify_upgrade(ACCOUNT, MEDIA_PATH, signature, signature_settings(algorithm))
 
 
 @pytest.mark.parametrize("account", [OTHER, TENANT, "AC" + "8" * 32])
-async def test_another_accounts_key_opens_nothing(account):
-    signature = sign(f"wss://voice.example.com{MEDIA}", {}, "HMAC_SHA1")
-    assert not await make_verifier().verify_upgrade(account, MEDIA, signature)
+async def test_signature_of_another_account_is_rejected(account):
+    signature = sign(f"wss://voice.example.com{MEDIA_PATH}", {}, "HMAC_SHA1")
+    assert not await make_verifier().verify_upgrade(account, MEDIA_PATH, signature)
     assert not await is_accepted("HMAC_SHA1", ORIGIN + PATH, account=account)
 
 
-async def test_a_tenants_own_account():
+async def test_account_of_a_tenant_signs_with_its_own_token():
     form = FORM | {"AccountSid": TENANT}
     own = {"form": form, "account": TENANT, "secret": "token of the tenant"}
     assert await is_accepted("HMAC_SHA1", ORIGIN + PATH, **own)
@@ -210,11 +213,11 @@ async def test_a_tenants_own_account():
     assert not make_verifier().is_platform(TENANT)
 
 
-async def test_a_shared_key_is_the_platforms_only():
+async def test_shared_keys_sign_only_for_platform_accounts():
     form = FORM | {"AccountSid": TENANT}
     assert not await is_accepted("HMAC_SHA256", ORIGIN + PATH, form=form, account=TENANT)
     assert not await is_accepted("HMAC_SHA256", ORIGIN + PATH, form=form, account=TENANT, secret="token of the tenant")
-    assert not await is_accepted("HMAC_SHA256", ORIGIN + PATH, secret="token"), "the auth token is no shared key"
+    assert not await is_accepted("HMAC_SHA256", ORIGIN + PATH, secret="token"), "the auth token is not a shared key"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +229,7 @@ async def test_a_shared_key_is_the_platforms_only():
         "key=webhooks_sharedkey_a,algorithm=HMAC_SHA256,added=later",
     ],
 )
-async def test_settings_that_are_understood(header):
+async def test_valid_settings_header_is_accepted(header):
     signature = sign(ORIGIN + PATH, FORM, "HMAC_SHA256")
     assert await make_verifier().verify_form(ACCOUNT, PATH, FORM, signature, header)
 
@@ -257,31 +260,31 @@ async def test_settings_that_are_understood(header):
         "é=é," + SETTINGS + ",x",
     ],
 )
-async def test_settings_that_are_refused_whatever_signed(header):
-    """Above all the auth token's signature is not believed because the header cannot be."""
-    for secret in ("token", *KEYS.values()):
+async def test_invalid_settings_header_is_rejected_with_any_signature(header):
+    """In particular, an invalid header does not fall back to the auth token's signature."""
+    for secret in ("token", *SHARED_KEYS.values()):
         for name in ("HMAC_SHA1", "HMAC_SHA256"):
-            if secret == KEYS["webhooks_sharedkey_b"] and header.startswith("key=webhooks_sharedkey_b"):
+            if secret == SHARED_KEYS["webhooks_sharedkey_b"] and header.startswith("key=webhooks_sharedkey_b"):
                 continue
             form = sign(ORIGIN + PATH, FORM, name, secret)
             assert not await make_verifier().verify_form(ACCOUNT, PATH, FORM, form, header)
-            upgrade = sign(f"wss://voice.example.com{MEDIA}", {}, name, secret)
-            assert not await make_verifier().verify_upgrade(ACCOUNT, MEDIA, upgrade, header)
+            upgrade = sign(f"wss://voice.example.com{MEDIA_PATH}", {}, name, secret)
+            assert not await make_verifier().verify_upgrade(ACCOUNT, MEDIA_PATH, upgrade, header)
 
 
-async def test_each_algorithm_counts_with_its_own_header_only():
+async def test_algorithm_must_match_the_settings_header():
     strong, weak = (sign(ORIGIN + PATH, FORM, name) for name in ("HMAC_SHA256", "HMAC_SHA1"))
     assert not await make_verifier().verify_form(ACCOUNT, PATH, FORM, strong)
     assert not await make_verifier().verify_form(ACCOUNT, PATH, FORM, weak, SETTINGS)
 
 
-async def test_without_shared_keys_nothing_is_signed_with_one():
+async def test_shared_key_signature_is_rejected_if_none_is_configured():
     none = SignatureVerifier(ORIGIN, {ACCOUNT: "token"})
     for secret in ("token", "", "None"):
         signature = RequestValidator(secret).compute_signature(ORIGIN + PATH, FORM, "HMAC_SHA256")
         assert not await none.verify_form(ACCOUNT, PATH, FORM, signature, SETTINGS)
 
 
-def test_secrets_are_not_shown():
-    check = make_verifier()
-    assert all(secret not in f"{check!r} {check._shared_keys!r}" for secret in (*KEYS.values(), "token"))
+def test_secrets_do_not_appear_in_repr():
+    verifier = make_verifier()
+    assert all(secret not in f"{verifier!r} {verifier._shared_keys!r}" for secret in (*SHARED_KEYS.values(), "token"))

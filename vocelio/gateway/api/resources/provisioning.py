@@ -7,10 +7,10 @@ from vocelio.gateway.crypto.encryption import DecryptionError
 from vocelio.gateway.errors import Conflict
 from vocelio.gateway.model.types import PhoneNumber
 from vocelio.gateway.store.provisioning import views
+from vocelio.gateway.twilio.provisioning import account_numbers as number_import
 from vocelio.gateway.twilio.provisioning import drift
-from vocelio.gateway.twilio.provisioning import import_numbers as number_import
+from vocelio.gateway.twilio.provisioning.account_numbers import AccountNumberInfo, ImportRequest, ImportResult
 from vocelio.gateway.twilio.provisioning.drift import NumberProvisioningPage
-from vocelio.gateway.twilio.provisioning.import_numbers import AccountNumberInfo, ImportRequest, ImportResult
 from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
 
 

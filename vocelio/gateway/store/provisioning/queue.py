@@ -16,7 +16,7 @@ from vocelio.gateway.store.audit.actor import dump_json
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import number_provisioning, tenants
 
-ProvisioningState = Literal["pending", "registered", "drifted", "failed", "overridden", "not_managed"]
+ProvisioningState = Literal["pending", "provisioned", "drifted", "failed", "overridden", "not_managed"]
 
 
 class Webhooks(msgspec.Struct, frozen=True):
@@ -151,7 +151,7 @@ async def finish_task(
         "due": due_at,
         "changed": at,
     }
-    if state == "registered":
+    if state == "provisioned":
         values["since"] = at
     async with database.transaction() as connection:
         done = await _update_rows(

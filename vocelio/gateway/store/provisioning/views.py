@@ -15,7 +15,7 @@ from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.db.schema import number_provisioning, numbers
 from vocelio.gateway.store.provisioning.queue import ProvisioningRow, from_row, request_setup, requeued_values
 
-RETRY_ACTION = "number.registration_asked"
+RETRY_ACTION = "number.provisioning_retried"
 
 
 class ProvisioningView(msgspec.Struct, frozen=True):

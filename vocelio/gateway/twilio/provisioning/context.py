@@ -1,36 +1,76 @@
-"""What everything needs that has to do with numbers at Twilio, in one place."""
+"""Shared dependencies of number provisioning, and the Twilio account that serves a tenant."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.config import Settings
+from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.errors import Forbidden, TooManyRequests
 from vocelio.gateway.events import Event, EventBus
 from vocelio.gateway.store.audit.actor import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.provisioning.queue import Webhooks
-from vocelio.gateway.twilio.credentials import Credential, TwilioCredentials
+from vocelio.gateway.store.tenants import tenants
 from vocelio.gateway.twilio.rest_client import TwilioAccountClient, TwilioClient
 
-MAX_CONCURRENT_REQUESTS = (
-    3  # questions of the API's that wait for Twilio: whoever comes on top of them is sent away, not kept waiting
-)
+MAX_CONCURRENT_REQUESTS = 3  # API requests waiting for Twilio; further ones are rejected instead of kept waiting
 NO_ACCOUNT_MESSAGE = (
-    "No Twilio account is set up (TWILIO_ACCOUNT_SID, or the tenant's own): "
-    "the simulator's has no API, so nothing is set there."
+    "No Twilio account is configured (TWILIO_ACCOUNT_SID, or the tenant's own). "
+    "The simulator has no REST API, so numbers are not provisioned."
 )
-
-
 NOT_OWNED_MESSAGE = (
-    "Numbers of the platform's Twilio account are given to tenants with a platform key. "
-    "A tenant with an account of its own (PUT /v1/tenant/twilio) makes its own."
+    "Numbers of the platform's Twilio account are assigned to tenants with a platform key. "
+    "A tenant with its own account (PUT /v1/tenant/twilio) adds its own numbers."
 )
+
+
+class Credential(msgspec.Struct, frozen=True):
+    """A Twilio account and its auth token. ``tenant_owned`` is whether it is a tenant's own account."""
+
+    account_sid: str
+    auth_token: str
+    tenant_owned: bool
+
+    def __repr__(self) -> str:
+        return f"Credential({self.account_sid!r}, tenant_owned={self.tenant_owned})"
+
+    @property
+    def has_rest_api(self) -> bool:
+        """Whether the account has a REST API; the simulator's has none."""
+        return self.account_sid != SIMULATOR_ACCOUNT_SID
+
+
+class TwilioCredentials:
+    """Looks up the account that serves a tenant: its own, or else the platform's."""
+
+    def __init__(self, platform_tokens: Mapping[str, str], database: Database, cipher: SecretCipher) -> None:
+        self._platform_tokens, self._database, self._cipher = platform_tokens, database, cipher
+
+    @property
+    def platform(self) -> Credential:
+        """The platform's account; the first, if there are several."""
+        account_sid, auth_token = next(iter(self._platform_tokens.items()), (SIMULATOR_ACCOUNT_SID, ""))
+        return Credential(account_sid, auth_token, tenant_owned=False)
+
+    async def for_tenant(self, tenant: str) -> Credential:
+        """Return the account of a tenant. Raises DatabaseUnavailable, DecryptionError."""
+        own = await tenants.get_twilio_account(self._database, self._cipher, tenant)
+        return Credential(own.account, own.token, tenant_owned=True) if own else self.platform
+
+    async def for_account(self, tenant: str, account_sid: str) -> Credential | None:
+        """Return an account by its SID, if it is the tenant's or the platform's. Raises as ``for_tenant``."""
+        if account_sid in self._platform_tokens:
+            return Credential(account_sid, self._platform_tokens[account_sid], tenant_owned=False)
+        credential = await self.for_tenant(tenant)
+        return credential if credential.account_sid == account_sid else None
 
 
 class ProvisioningContext:
-    """One process's. ``webhooks`` are ours, as each number is to have them."""
+    """The dependencies of one process. ``webhooks`` are the gateway's own, which every assigned number is to have."""
 
     def __init__(
         self,
@@ -47,13 +87,13 @@ class ProvisioningContext:
         self._bus, self._request_slots = bus, asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
 
     def account_client(self, credential: Credential) -> TwilioAccountClient:
-        """The account at Twilio."""
+        """Return the REST client of an account."""
         return self.twilio_client.account_client(credential.account_sid, credential.auth_token)
 
     async def check_ownership(self, actor: Actor) -> None:
-        """Whether the actor may make numbers of the account that they would be in. Raises Forbidden.
+        """Check that the actor may create numbers in the account that serves its tenant. Raises Forbidden.
 
-        The platform's account has many clients' numbers: which of them is whose, is not for a tenant to say.
+        The platform's account holds the numbers of many tenants, so a tenant must not choose among them.
         """
         if actor.role != "platform":
             credential = await self.credentials.for_tenant(actor.tenant)
@@ -61,19 +101,19 @@ class ProvisioningContext:
                 raise Forbidden(NOT_OWNED_MESSAGE)
 
     def request_slot(self) -> asyncio.Semaphore:
-        """A turn to ask Twilio while somebody waits for it. Raises TooMany."""
+        """Return the limiter of API requests that wait for Twilio. Raises TooManyRequests when all slots are taken."""
         if self._request_slots.locked():
-            raise TooManyRequests("Twilio is being asked too much at present. Try again in a few seconds.", 5.0)
+            raise TooManyRequests("Too many requests are waiting for Twilio. Try again in a few seconds.", 5.0)
         return self._request_slots
 
     def publish(self, event_type: str, tenant: str, **data: Any) -> None:
-        """Tell the tenant's watchers; it is about no call."""
+        """Publish an event about a number to the tenant's monitors."""
         event = Event(tenant=tenant, call="", generation=0, seq=0, type=event_type, at=self.wall(), data=data)
         self._bus.publish(event)
 
 
 def gateway_webhooks(public_url: str) -> Webhooks:
-    """Where a number's calls, their status, and what goes wrong with them are to go."""
+    """Return the webhooks that route a number's calls to this gateway."""
     return Webhooks(
         voice_url=f"{public_url}/twilio/voice",
         voice_fallback_url=f"{public_url}/twilio/fallback",

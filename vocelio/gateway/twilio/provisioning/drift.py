@@ -1,7 +1,7 @@
-"""What Twilio has, compared with what is wanted: number by number, for whoever asks.
+"""Drift detection: compare the webhooks of numbers at Twilio with the desired ones, when the API is asked for it.
 
-A difference that was not known yet is kept and told to the tenant's watchers. Nothing is changed at Twilio here: that
-is done when somebody asks for it.
+Drift that is seen for the first time is recorded and published to the tenant's monitors. Nothing is changed at Twilio
+here: repairs are requested explicitly.
 """
 
 import asyncio
@@ -15,95 +15,98 @@ from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.provisioning import queue, views
 from vocelio.gateway.store.provisioning.queue import ProvisioningState, Webhooks
 from vocelio.gateway.store.provisioning.views import ProvisioningView
-from vocelio.gateway.twilio.credentials import Credential
-from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext
-from vocelio.gateway.twilio.provisioning.reconcile import masked, missing_message, overridden_message
+from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, Credential, ProvisioningContext
+from vocelio.gateway.twilio.provisioning.reconcile import mask_passwords, missing_message, overridden_message
 from vocelio.gateway.twilio.rest_client import AccountNumber, TwilioAccountClient
 
-LIST_TIMEOUT_SECONDS = 20.0  # of listing an account's numbers, while somebody waits
-DRIFT_MESSAGE = "At Twilio the number is set to something else than we have set: "
+LIST_TIMEOUT_SECONDS = 20.0  # to list an account's numbers while an API request waits
+PAGE_SIZE = 1_000
+DRIFT_MESSAGE = "At Twilio these webhooks differ from the desired ones: "
 
 
 class WebhookDifference(msgspec.Struct, frozen=True):
-    """A field of the webhooks that is not as it should be."""
+    """A webhook field that differs from the desired value."""
 
     field: str
-    wanted: str
-    found: str
+    desired: str
+    actual: str
 
 
 class NumberProvisioning(msgspec.Struct, frozen=True, kw_only=True):
-    """A number at Twilio. ``state`` is of what was done last; ``problem`` says what is wrong, and what to do about it.
+    """A number and its webhooks at Twilio. ``error`` says what is wrong with it and how to fix that.
 
-    ``flow`` is null of a number that leads to none: then ``wanted`` is what was there before it led to one, until that
-    is put back, and null after that. ``found`` is null when the account does not have the number, or could not be
-    asked. ``since`` is when it was set last, ``next`` when it is tried again (microseconds UTC).
+    ``flow`` is null for an unassigned number: ``desired`` is then the webhooks before its assignment until they are
+    restored, and null afterwards. ``actual`` is null if the account does not have the number or could not be queried.
+    ``verified_at`` is when the webhooks were last known to be set, ``next_attempt_at`` when provisioning is retried
+    (microseconds UTC).
     """
 
     number: str
     flow: str | None
     label: str
     state: ProvisioningState | None
-    problem: str = ""
-    wanted: Webhooks | None = None
-    found: Webhooks | None = None
-    difference: list[WebhookDifference] = []
-    since: int | None = None
-    attempts: int = 0
-    next: int | None = None
+    error: str = ""
+    desired: Webhooks | None = None
+    actual: Webhooks | None = None
+    differences: list[WebhookDifference] = []
+    verified_at: int | None = None
+    failed_attempts: int = 0
+    next_attempt_at: int | None = None
 
 
 class NumberProvisioningPage(Page[NumberProvisioning], frozen=True, kw_only=True):
-    """A page of a tenant's numbers. ``problem`` is why the ``account`` could not be asked, if so."""
+    """A page of a tenant's numbers. ``error`` is why the Twilio account could not be queried, if so."""
 
-    account: str
-    own: bool
+    account_sid: str
+    tenant_owned: bool
     managed: bool
-    problem: str = ""
+    error: str = ""
 
 
 async def compare(context: ProvisioningContext, tenant: str, limit: int, cursor: str) -> NumberProvisioningPage:
-    """A page of a tenant's numbers, compared. Raises Invalid, StoreUnavailable, TooMany."""
+    """Compare a page of a tenant's numbers. Raises UnprocessableContent, DatabaseUnavailable, TooManyRequests."""
     page = await views.list_provisioning(context.database, tenant, limit, cursor)
     credential = await _tenant_credential(context, tenant)
-    problem, found = "", dict[str, AccountNumber]()
+    error_text, account_numbers = "", dict[str, AccountNumber]()
     if isinstance(credential, str):
-        problem, credential = credential, Credential("", "", tenant_owned=True)
+        error_text, credential = credential, Credential("", "", tenant_owned=True)
     elif not credential.has_rest_api:
-        problem = NO_ACCOUNT_MESSAGE
+        error_text = NO_ACCOUNT_MESSAGE
     else:
         try:
-            found = await _find_numbers(context, credential, {line.number for line in page.items})
+            account_numbers = await _find_numbers(context, credential, {view.number for view in page.items})
         except TwilioError as error:
-            problem = str(error)
+            error_text = str(error)
+    queried_account_sid = credential.account_sid if not error_text else ""
     compared = [
-        await _compare_number(context, line, found.get(line.number), credential.account_sid if not problem else "")
-        for line in page.items
+        await _compare_number(context, view, account_numbers.get(view.number), queried_account_sid)
+        for view in page.items
     ]
-    own, account = credential.tenant_owned, credential.account_sid
     return NumberProvisioningPage(
-        compared, page.next, account=account, own=own, managed=credential.has_rest_api, problem=problem
+        compared,
+        page.next,
+        account_sid=credential.account_sid,
+        tenant_owned=credential.tenant_owned,
+        managed=credential.has_rest_api,
+        error=error_text,
     )
 
 
 async def list_needing_repair(context: ProvisioningContext, tenant: str) -> list[str]:
-    """The numbers of a tenant's that are not as they should be. Raises TwilioError, and as ``check`` does."""
-    wanting, cursor = list[str](), ""
+    """List a tenant's numbers that differ from their desired state. Raises TwilioError, and as ``compare`` does."""
+    needing_repair, cursor = list[str](), ""
     while True:
         page = await compare(context, tenant, PAGE_SIZE, cursor)
-        if page.problem and page.managed:
-            raise TwilioError(page.problem)
-        wanting += [one.number for one in page.items if one.state != "registered" and one.wanted]
+        if page.error and page.managed:
+            raise TwilioError(page.error)
+        needing_repair += [each.number for each in page.items if each.state != "provisioned" and each.desired]
         cursor = page.next
         if not cursor:
-            return wanting
-
-
-PAGE_SIZE = 1_000
+            return needing_repair
 
 
 async def _tenant_credential(context: ProvisioningContext, tenant: str) -> Credential | str:
-    """The tenant's, or why it cannot be used."""
+    """Return the tenant's credential, or why it cannot be used."""
     try:
         return await context.credentials.for_tenant(tenant)
     except DecryptionError as error:
@@ -113,75 +116,73 @@ async def _tenant_credential(context: ProvisioningContext, tenant: str) -> Crede
 async def _find_numbers(
     context: ProvisioningContext, credential: Credential, numbers: set[str]
 ) -> dict[str, AccountNumber]:
-    """Those of the numbers that the account has."""
+    """Return those of the numbers that the account has."""
     async with context.request_slot():
-        return {
-            one.number: one
-            for one in await list_numbers(context.account_client(credential), numbers)
-            if one.number in numbers
-        }
+        listed = await list_numbers(context.account_client(credential), numbers)
+        return {each.number: each for each in listed if each.number in numbers}
 
 
 async def list_numbers(account: TwilioAccountClient, until_found: set[str] | None = None) -> list[AccountNumber]:
-    """An account's numbers: all, or until each that is wanted is among them. Raises TwilioError, in bounded time."""
-    found, missed = list[AccountNumber](), set(until_found) if until_found is not None else None
+    """List an account's numbers: all, or until all of ``until_found`` are listed. Raises TwilioError."""
+    listed, missing = list[AccountNumber](), set(until_found) if until_found is not None else None
     try:
         async with asyncio.timeout(LIST_TIMEOUT_SECONDS), aclosing(account.iter_numbers()) as numbers:
-            async for one in numbers:
-                found.append(one)
-                if missed is not None:
-                    missed.discard(one.number)
-                    if not missed:
+            async for account_number in numbers:
+                listed.append(account_number)
+                if missing is not None:
+                    missing.discard(account_number.number)
+                    if not missing:
                         break
     except TimeoutError:
         raise TwilioError("Twilio's API takes too long to list the account's numbers.") from None
-    return found
+    return listed
 
 
 async def _compare_number(
-    context: ProvisioningContext, number_view: ProvisioningView, actual: AccountNumber | None, account_sid: str
+    context: ProvisioningContext, view: ProvisioningView, actual: AccountNumber | None, account_sid: str
 ) -> NumberProvisioning:
-    """``account`` is the one that was asked, empty when none was."""
-    kept = number_view.provisioning
-    if kept is None:
-        wanted, state, problem = (context.webhooks if number_view.flow else None), None, ""
+    """Compare a number with the account that was queried; ``account_sid`` is empty if none was."""
+    row = view.provisioning
+    if row is None:
+        desired, state, error = (context.webhooks if view.flow else None), None, ""
     else:
-        wanted, state, problem = (context.webhooks if kept.desired else kept.previous), kept.state, kept.error
-    difference = _webhook_differences(wanted, actual.webhooks) if wanted and actual else []
-    if account_sid and kept and kept.desired and state in ("registered", "drifted"):
-        problem = _describe_drift(number_view.number, actual, difference, account_sid)
-        state = "drifted" if problem else "registered"
-        if await queue.record_observation(context.database, kept, state, problem, context.wall()) and problem:
-            context.publish("number.drifted", kept.tenant, number=number_view.number, problem=problem)
+        desired, state, error = (context.webhooks if row.desired else row.previous), row.state, row.error
+    differences = _webhook_differences(desired, actual.webhooks) if desired and actual else []
+    if account_sid and row and row.desired and state in ("provisioned", "drifted"):
+        error = _describe_drift(view.number, actual, differences, account_sid)
+        state = "drifted" if error else "provisioned"
+        if await queue.record_observation(context.database, row, state, error, context.wall()) and error:
+            context.publish("number.drifted", row.tenant, number=view.number, error=error)
     return NumberProvisioning(
-        number=number_view.number,
-        flow=number_view.flow,
-        label=number_view.label,
+        number=view.number,
+        flow=view.flow,
+        label=view.label,
         state=state,
-        problem=problem,
-        wanted=masked(wanted) if wanted else None,
-        found=masked(actual.webhooks) if actual else None,
-        difference=difference,
-        since=kept.verified_at if kept else None,
-        attempts=kept.failed_attempts if kept else 0,
-        next=kept.due_at if kept else None,
+        error=error,
+        desired=mask_passwords(desired) if desired else None,
+        actual=mask_passwords(actual.webhooks) if actual else None,
+        differences=differences,
+        verified_at=row.verified_at if row else None,
+        failed_attempts=row.failed_attempts if row else 0,
+        next_attempt_at=row.due_at if row else None,
     )
 
 
 def _webhook_differences(desired: Webhooks, actual: Webhooks) -> list[WebhookDifference]:
-    fields = zip(Webhooks.__struct_fields__, *map(msgspec.structs.astuple, (desired, actual)), strict=True)
-    seen = zip(*map(msgspec.structs.astuple, (masked(desired), masked(actual))), strict=True)
+    shown_desired, shown_actual = mask_passwords(desired), mask_passwords(actual)
     return [
-        WebhookDifference(name, *both) for (name, one, other), both in zip(fields, seen, strict=True) if one != other
+        WebhookDifference(field, getattr(shown_desired, field), getattr(shown_actual, field))
+        for field in Webhooks.__struct_fields__
+        if getattr(desired, field) != getattr(actual, field)
     ]
 
 
 def _describe_drift(
     number: str, actual: AccountNumber | None, differences: list[WebhookDifference], account_sid: str
 ) -> str:
-    """What is wrong with a number that was set once; empty when nothing is."""
+    """Describe what is wrong with a number that was provisioned; empty if nothing is."""
     if actual is None:
         return missing_message(number, account_sid)
-    if actual.override:
+    if actual.override_sid:
         return overridden_message(actual)
-    return DRIFT_MESSAGE + ", ".join(one.field for one in differences) + "." if differences else ""
+    return DRIFT_MESSAGE + ", ".join(each.field for each in differences) + "." if differences else ""

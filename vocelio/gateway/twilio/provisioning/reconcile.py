@@ -1,7 +1,8 @@
-"""One registration, carried out: from what is wanted and what Twilio has to what has become of it.
+"""Reconcile one number: compare Twilio with the desired state, and set or restore its webhooks.
 
-Everything is looked at first, then kept, then set by one request. So whoever dies in between leaves the number as it
-was or as it is to be, and what was there before is never forgotten; whoever does it again finds it so.
+The number is read first, its webhooks are saved, and then all are changed by one request. A process that dies in
+between leaves the number in its previous or its desired state, the previous webhooks are never lost, and repeating the
+task is safe.
 """
 
 import msgspec
@@ -13,7 +14,7 @@ from vocelio.gateway.twilio.rest_client import AccountNumber
 
 
 class ProvisioningResult(msgspec.Struct, frozen=True):
-    """What has become of it; ``repaired`` is whether it was ours before and had been changed by somebody else."""
+    """The resulting state; ``repaired`` is whether webhooks that had been set were changed elsewhere and set again."""
 
     state: ProvisioningState
     error: str = ""
@@ -21,15 +22,16 @@ class ProvisioningResult(msgspec.Struct, frozen=True):
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """It is as it was before us."""
+    """The number has its previous webhooks again, or is no longer the gateway's to change."""
 
 
 async def reconcile(
     context: ProvisioningContext, task: ProvisioningRow, lease_until: int
 ) -> ProvisioningResult | Restored | None:
-    """Do it, with the lease prolonged until then; None when it is not ours to do any more. Raises TwilioError.
+    """Set or restore a number's webhooks; the lease is extended to ``lease_until``.
 
-    Also raises StoreUnavailable and VaultError.
+    Returns None if the lease was lost or the desired state has changed. Raises TwilioError, DatabaseUnavailable,
+    DecryptionError.
     """
     return await (_apply if task.desired else _restore)(context, task, lease_until)
 
@@ -39,71 +41,69 @@ async def _apply(context: ProvisioningContext, task: ProvisioningRow, lease_unti
     if not credential.has_rest_api:
         return ProvisioningResult("not_managed", NO_ACCOUNT_MESSAGE)
     account = context.account_client(credential)
-    found = await account.find_number(task.number)
-    if found is None:
+    account_number = await account.find_number(task.number)
+    if account_number is None:
         return ProvisioningResult("failed", missing_message(task.number, account.sid))
-    if found.override:
-        return ProvisioningResult("overridden", overridden_message(found))
-    known = task.previous is not None and task.account_sid == account.sid
-    former = task.previous if task.previous is not None and known else found.webhooks
-    if not await queue.save_previous(context.database, task, account.sid, former, context.webhooks, lease_until):
+    if account_number.override_sid:
+        return ProvisioningResult("overridden", overridden_message(account_number))
+    was_applied = task.previous is not None and task.account_sid == account.sid
+    previous = task.previous if task.previous is not None and was_applied else account_number.webhooks
+    if not await queue.save_previous(context.database, task, account.sid, previous, context.webhooks, lease_until):
         return None
-    if found.webhooks == context.webhooks:
-        return ProvisioningResult("registered")
-    set_to = (await account.set_webhooks(found.sid, context.webhooks)).webhooks
-    if set_to != context.webhooks:
-        return ProvisioningResult("failed", f"Twilio has set {task.number} to something else than was asked.")
-    return ProvisioningResult("registered", repaired=known and task.verified_at is not None)
+    if account_number.webhooks == context.webhooks:
+        return ProvisioningResult("provisioned")
+    updated = await account.set_webhooks(account_number.sid, context.webhooks)
+    if updated.webhooks != context.webhooks:
+        return ProvisioningResult("failed", f"Twilio set webhooks of {task.number} that differ from those requested.")
+    return ProvisioningResult("provisioned", repaired=was_applied and task.verified_at is not None)
 
 
 async def _restore(
     context: ProvisioningContext, task: ProvisioningRow, lease_until: int
 ) -> ProvisioningResult | Restored | None:
-    """What somebody else has set meanwhile is theirs, and stays; a number that has left the account is nobody's."""
+    """Restore the previous webhooks, unless the voice URL was changed elsewhere or the number has left the account."""
     if task.previous is None or task.applied is None:
         return Restored()
     credential = await context.credentials.for_account(task.tenant, task.account_sid)
     if credential is None:
-        problem = (
-            f"{task.account_sid} is no account of this gateway any more, so {task.number} cannot be set back there."
-        )
-        return ProvisioningResult("failed", problem)
+        error = f"{task.account_sid} is no longer an account of this gateway: {task.number} cannot be restored there."
+        return ProvisioningResult("failed", error)
     account = context.account_client(credential)
-    found = await account.find_number(task.number)
-    if found is None or found.webhooks.voice_url != task.applied.voice_url:
+    account_number = await account.find_number(task.number)
+    if account_number is None or account_number.webhooks.voice_url != task.applied.voice_url:
         return Restored()
     if not await queue.save_previous(context.database, task, account.sid, task.previous, task.applied, lease_until):
         return None
-    await account.set_webhooks(found.sid, task.previous)
+    await account.set_webhooks(account_number.sid, task.previous)
     return Restored()
 
 
 def missing_message(number: str, account_sid: str) -> str:
-    """What to tell of a number that is not there."""
+    """Describe a number that the account does not have."""
     return (
         f"{number} is not in the Twilio account {account_sid}. "
-        "Buy it there or move it there, or name the account that has it."
+        "Buy it there, move it there, or configure the account that has it."
     )
 
 
 def overridden_message(account_number: AccountNumber) -> str:
-    """What to tell of a number whose webhooks are not looked at."""
-    kind = "the SIP trunk" if account_number.trunk else "the TwiML application"
+    """Describe a number whose webhooks Twilio ignores."""
+    kind = "the SIP trunk" if account_number.trunk_sid else "the TwiML application"
     return (
-        f"At Twilio {kind} {account_number.override} answers {account_number.number} in place of its webhooks. "
-        "Take it off the number in Twilio's console, and try again."
+        f"At Twilio {kind} {account_number.override_sid} answers {account_number.number} instead of its webhooks. "
+        "Remove it from the number in Twilio's console, and try again."
     )
 
 
-def masked(webhooks: Webhooks) -> Webhooks:
-    """As they may be seen: a password within a URL is not."""
+def mask_passwords(webhooks: Webhooks) -> Webhooks:
+    """Mask passwords in the URLs."""
     fields = msgspec.structs.asdict(webhooks)
     return Webhooks(**{name: _mask_password(value) for name, value in fields.items()})
 
 
 def _mask_password(url: str) -> str:
-    scheme, mark, rest = url.partition("://")
-    place, slash, path = rest.partition("/")
-    user, at, host = place.rpartition("@")
-    name, colon, _ = user.partition(":")
-    return f"{scheme}{mark}{name}{colon}{'***' if colon else ''}{at}{host}{slash}{path}" if at else url
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    user_info, at, host = authority.rpartition("@")
+    user, colon, _ = user_info.partition(":")
+    return f"{scheme}{separator}{user}{colon}{'***' if colon else ''}{at}{host}{slash}{path}" if at else url

@@ -25,7 +25,7 @@ BACKOFF_INITIAL_SECONDS = 5  # seconds after the first failure; each further one
 BACKOFF_MAX_SECONDS = 1_800  # seconds: how long what was mended at Twilio may go unnoticed, if nobody says so
 
 SECOND_MICROSECONDS = 1_000_000  # microseconds
-INTERNAL_ERROR_MESSAGE = "This is our mistake. The gateway's log says more."
+INTERNAL_ERROR_MESSAGE = "Internal error; see the gateway's log."
 
 
 class NumberProvisioner:
@@ -40,7 +40,7 @@ class NumberProvisioner:
 
     async def start(self) -> None:
         """Begin. What no account was there for is looked at again: there may be one now."""
-        self._task = asyncio.create_task(self._run(), name="registrar")
+        self._task = asyncio.create_task(self._run(), name="number provisioning")
 
     def notify(self) -> None:
         """Something is wanted: look now, not at the next turn."""
@@ -95,7 +95,7 @@ class NumberProvisioner:
             LOG.exception("what is due at Twilio cannot be read")
             return False
         for task in tasks:
-            carrying = asyncio.create_task(self._process(task), name=f"registration of {task.number}")
+            carrying = asyncio.create_task(self._process(task), name=f"number provisioning of {task.number}")
             self._in_progress.add(carrying)
             carrying.add_done_callback(self._on_task_done)
         return bool(tasks)
@@ -144,7 +144,7 @@ class NumberProvisioner:
             case Restored():
                 if await queue.delete_restored(self.context.database, task):
                     self.context.publish("number.restored", task.tenant, number=task.number)
-            case ProvisioningResult(state="registered" | "not_managed"):
+            case ProvisioningResult(state="provisioned" | "not_managed"):
                 await self._finish(task, result)
             case ProvisioningResult():
                 await self._schedule_retry(task, result, min_delay_seconds)
@@ -154,8 +154,8 @@ class NumberProvisioner:
         told = await queue.finish_task(self.context.database, task, result.state, now, error=result.error)
         if told and result.repaired:
             self.context.publish("number.repaired", task.tenant, number=task.number)
-        elif told and result.state == "registered":
-            self.context.publish("number.registered", task.tenant, number=task.number)
+        elif told and result.state == "provisioned":
+            self.context.publish("number.provisioned", task.tenant, number=task.number)
 
     async def _schedule_retry(
         self, task: ProvisioningRow, result: ProvisioningResult, min_delay_seconds: float
@@ -169,7 +169,7 @@ class NumberProvisioner:
         if told and (result.state, result.error) != (task.state, task.error):
             LOG.warning("%s (tenant %s): %s", task.number, task.tenant, result.error)
             problem = result.error
-            self.context.publish("number.registration_failed", task.tenant, number=task.number, problem=problem)
+            self.context.publish("number.provisioning_failed", task.tenant, number=task.number, error=problem)
 
 
 def backoff(attempts: int) -> int:

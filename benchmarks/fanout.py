@@ -228,19 +228,21 @@ async def publish_cost(pubsub: PubSub, *, watched: bool) -> tuple[float, float]:
         if watched:
             await stack.enter_async_context(bus.subscribe(TENANT.id))
         took = []
-        for seq in range(PUBLISH_SAMPLES):
+        for sequence in range(PUBLISH_SAMPLES):
             began = time.perf_counter_ns()
-            bus.publish(_make_event(seq))
+            bus.publish(_make_event(sequence))
             took.append((time.perf_counter_ns() - began) / 1e3)
-            if not seq % 100:
+            if not sequence % 100:
                 await asyncio.sleep(0.001)
     await pubsub.aclose()
     return median(took), quantiles(took, n=100)[98]
 
 
-def _make_event(seq: int) -> Event:
+def _make_event(sequence: int) -> Event:
     data = {"prompt": "1", "node": "greet", "text": "Thank you for calling. How can I help?", "latency_ms": 420}
-    return Event(tenant=TENANT.id, call="CA1", generation=1, seq=seq, type="prompt.started", at=0, data=data)
+    return Event(
+        tenant=TENANT.id, call="CA1", generation=1, sequence=sequence, type="prompt.started", occurred_at=0, data=data
+    )
 
 
 # The table

@@ -13,9 +13,10 @@ from itertools import cycle, islice
 import uvloop
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector
 
-from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.clock import from_rfc3339, wall_clock
 
-HEARTBEAT_MESSAGE, GAP_MESSAGE = '{"message":"beat"}', '{"message":"gap"}'
+HEARTBEAT_MESSAGE, GAP_MESSAGE = '{"message":"heartbeat"}', '{"message":"gap"}'
+OCCURRED_AT = '"occurred_at":"'
 
 
 @dataclass(slots=True)
@@ -48,10 +49,10 @@ async def _read_socket(socket: ClientWebSocketResponse, stats: ReceivedStats) ->
         if not isinstance(text, str):
             continue
         if '"type":"dtmf.received"' in text:
-            place = text.index('"at":') + 5
-            stats.latencies_ms.append((now - int(text[place : text.index(",", place)])) / 1e3)
+            start = text.index(OCCURRED_AT) + len(OCCURRED_AT)
+            stats.latencies_ms.append((now - from_rfc3339(text[start : text.index('"', start)])) / 1e3)
         elif text == HEARTBEAT_MESSAGE:
-            await socket.send_str("beat")
+            await socket.send_str("heartbeat")
         elif text == GAP_MESSAGE:
             stats.gaps += 1
     stats.closed_sockets += 1

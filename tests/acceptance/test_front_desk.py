@@ -61,8 +61,8 @@ async def test_a_caller_who_interrupts_is_heard_whole_and_not_talked_over(front_
         report = await served.call(make_caller(Speak("technical support", interrupt_after_seconds=1.5)))
     assert transferred_department(served) == ["support"]
     assert MENU_PROMPT not in spoken_prompts(served)
-    (interrupted,) = served.bus.data_of("caller.interrupted")
-    assert 1.0 < interrupted["heard_seconds"] < 3.0
+    (interrupted,) = served.bus.data_of("prompt.interrupted")
+    assert 1.0 < interrupted["played_seconds"] < 3.0
     assert len(report.clears) == 1
     assert report.clears[0].cleared_ms > 500
     assert report.turns[0].barge_in_latency_ms is not None

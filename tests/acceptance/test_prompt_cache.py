@@ -61,7 +61,7 @@ async def test_the_front_desk_asks_no_provider_to_speak(front_desk, offline_spee
     assert outcomes == ["transferred"] * 3
     assert running.bus.data_of("prompt.failed") == []
     assert len([event for event in running.bus.data_of("prompt.started") if "latency" in event]) >= 3
-    assert all(event["late_ms"] == 0 for event in running.bus.data_of("prompt.finished"))
+    assert all(event["playout_gap_ms"] == 0 for event in running.bus.data_of("prompt.finished"))
 
 
 async def test_the_first_sound_goes_out_at_once():

@@ -104,13 +104,13 @@ def caller_silences_seconds(running):
     begun = [event.at for event in running.bus.events if event.type == "call.started"]
     first = next(event.at for event in running.bus.events if event.type == "prompt.started")
     answers = [event["latency_ms"] / 1000 for event in running.bus.of("prompt.started") if "latency_ms" in event]
-    late = [event["late_ms"] / 1000 for event in running.bus.of("prompt.finished")]
+    late = [event["playout_gap_ms"] / 1000 for event in running.bus.of("prompt.finished")]
     return [(first - begun[0]) / 1e6, *answers, *late]
 
 
 def transcripts(running):
     """The words of the caller, however a service writes them: as it hears them, or in the end as a sentence."""
-    return [re.sub("[^a-z ]", "", event["text"].lower()) for event in running.bus.of("caller.heard")]
+    return [re.sub("[^a-z ]", "", event["text"].lower()) for event in running.bus.of("transcript.final")]
 
 
 async def speak_to(running, text="sales please"):
@@ -130,7 +130,7 @@ async def test_what_was_said_was_heard_at_its_price(tier, offline_speech):
     ]
     (ended,) = running.bus.data_of("call.ended")
     assert (ended["outcome"], ended["tier"], report.errors) == ("completed", tier, ())
-    assert ended["micro_usd"] == pytest.approx(ended["seconds"] / 60 * RATES[tier], abs=1)
+    assert ended["cost_micro_usd"] == pytest.approx(ended["billed_seconds"] / 60 * RATES[tier], abs=1)
     assert [part["tier"] for part in running.bus.data_of("cost.updated")[0]["segments"]] == [tier]
     (kept,) = running.call_store.calls.values()
     tally = kept.provider_usage[tier]

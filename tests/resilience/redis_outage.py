@@ -17,7 +17,7 @@ from tests.resilience.cluster import running_cluster
 from tests.resilience.kill_rounds import RECOVERY, new_rng, running_load
 from tests.resilience.silence import OutcomeTally
 from tests.support.monitor_client import open_monitor
-from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.clock import from_rfc3339, wall_clock
 
 OUTAGE_SECONDS = 30.0  # that Redis is away
 WARM_UP_SECONDS = 8.0  # seconds until those who listen have all begun to
@@ -34,7 +34,7 @@ FAULT_COMBINATIONS = tuple(
 
 
 class ReconnectingMonitor:
-    """Watches one process as docs/monitors.md says one should. ``connected`` counts how often it had to connect."""
+    """Watches one process as docs/monitoring.md says one should. ``connected`` counts how often it had to connect."""
 
     def __init__(self, member, key):
         self.connected, self.shown = 0, None
@@ -84,7 +84,11 @@ async def wait_until_all_consistent(watching, database, *, moving=True):
 def delivery_counts(watching, since):
     """How many events since then some monitor had, and how many of these not all had."""
     each = [
-        {(event["call"], event["generation"], event["seq"]) for event in monitor.shown.events if event["at"] >= since}
+        {
+            (event["call"], event["generation"], event["sequence"])
+            for event in monitor.shown.events
+            if from_rfc3339(event["occurred_at"]) >= since
+        }
         for monitor in watching
     ]
     return len(set.union(*each)), len(set.union(*each) - set.intersection(*each))

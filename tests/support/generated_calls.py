@@ -14,7 +14,7 @@ from vocelio.gateway.store.db.schema import call_events, call_logs, calls, tenan
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 TODAY = NOW // DAY * DAY
-REJECTED_OUTCOMES = ("paused", "unassigned", "suspended", "blocked", "busy", "unavailable")
+REJECTED_OUTCOMES = ("paused", "unassigned", "suspended", "blocked", "tenant_limit", "unavailable")
 OUTCOMES = ("completed", "transferred", "failed", "abandoned", "lost")
 RATES = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
 
@@ -83,7 +83,7 @@ def _random_events(rng, started, spent, department):
         node = rng.choice(("greet", "ask", "desk"))
         yield "prompt.started", at, {"node": node} | ({"latency_ms": rng.randrange(300, 320)} if at % 3 else {})
         yield "node.left", at, {"node": node, "exit": rng.choice(("next", "no_input"))}
-        yield "caller.heard", at, {"node": node, "text": "sales", "confidence": 0.5}
+        yield "transcript.final", at, {"node": node, "text": "sales", "confidence": 0.5}
     if department or rng.random() < 0.1:  # to a number, and no department
         yield "transfer.started", started + spent, {"department": department, "number": "+13105550110"}
 

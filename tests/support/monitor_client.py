@@ -7,18 +7,18 @@ from contextlib import asynccontextmanager, suppress
 from aiohttp import ClientSession, WSMsgType
 from sqlalchemy import select
 
-from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.clock import from_rfc3339, to_rfc3339, wall_clock
 from vocelio.gateway.events import TRANSIENT_TYPES
 from vocelio.gateway.store.calls.live import current_node
 from vocelio.gateway.store.db.schema import calls as call_rows
 
 MAX_SHOWN_AGE_US = 40_000_000  # microseconds since its end that a call is in every picture
 MAX_KEPT_AGE_US = 120_000_000  # and that it stays in a screen's
-COMPARED_FIELDS = ("status", "outcome", "department", "node", "micro_usd", "generation", "flow", "number")
+COMPARED_FIELDS = ("status", "outcome", "department", "node", "cost_micro_usd", "generation", "flow", "number")
 
 
 class MonitorClient:
-    """A monitor: keeps a picture of calls as docs/monitors.md says one should."""
+    """A monitor: keeps a picture of calls as docs/monitoring.md says one should."""
 
     def __init__(self, socket):
         self.socket, self.call_views, self.events, self.messages, self.texts = socket, {}, [], [], []
@@ -34,16 +34,17 @@ class MonitorClient:
                 self.texts.append(message.data)
                 self.apply_message(json.loads(message.data))
                 self._changed.set()
-                if self.answers_heartbeats and self.messages[-1]["message"] == "beat":
+                if self.answers_heartbeats and self.messages[-1]["message"] == "heartbeat":
                     with suppress(ConnectionError):
-                        await self.socket.send_str("beat")
+                        await self.socket.send_str("heartbeat")
         self.close_code = self.socket.close_code
         self._changed.set()
 
     def apply_message(self, message):
         """Take one message in."""
         self.messages.append(message)
-        self._now = message.get("at", self._now)
+        instant = message.get("occurred_at") or message.get("taken_at")
+        self._now = from_rfc3339(instant) if instant else self._now
         match message["message"]:
             case "snapshot":
                 if message["first"]:
@@ -58,39 +59,45 @@ class MonitorClient:
                 self._apply_event(message)
             case "gap":
                 self.gaps += 1
-            case "beat":
-                over = self._now - MAX_KEPT_AGE_US
+            case "heartbeat":
+                oldest = to_rfc3339(self._now - MAX_KEPT_AGE_US)
                 self.call_views = {
-                    name: call for name, call in self.call_views.items() if (call.get("ended") or self._now) >= over
+                    name: call for name, call in self.call_views.items() if (call.get("ended_at") or oldest) >= oldest
                 }
 
     def _apply_event(self, event):
-        new = {"generation": 0, "seq": 0, "status": "live", "micro_usd": 0, "late_ms": 0}
+        new = {"generation": 0, "sequence": 0, "status": "live", "cost_micro_usd": 0, "playout_gap_ms": 0}
         call = self.call_views.setdefault(event["call"], new)
-        place, known = (event["generation"], event["seq"]), (call["generation"], call["seq"])
+        place, known = (event["generation"], event["sequence"]), (call["generation"], call["sequence"])
         if place < known or (place == known and event["type"] not in TRANSIENT_TYPES):
             return
-        call |= {"generation": event["generation"], "seq": event["seq"]}
+        call |= {"generation": event["generation"], "sequence": event["sequence"]}
         data = event["data"]
         match event["type"]:
             case "call.started":
                 call |= {"flow": data["flow"], "number": data["number"], "status": "live", "outcome": ""}
             case "call.resumed":
-                call |= {"status": "live", "outcome": "", "ended": None}
+                call |= {"status": "live", "outcome": "", "ended_at": None}
             case "node.entered":
                 call["node"] = data["node"]
             case "transfer.started":
                 call["department"] = data["department"]
             case "call.ended":
-                call |= {"status": "ended", "ended": event["at"], "speaking": "", "partial": ""} | {
-                    name: data[name] for name in ("outcome", "department", "disposition", "seconds", "micro_usd")
+                call |= {
+                    "status": "ended",
+                    "ended_at": event["occurred_at"],
+                    "speaking": "",
+                    "partial_transcript": "",
+                } | {
+                    name: data[name]
+                    for name in ("outcome", "department", "disposition", "billed_seconds", "cost_micro_usd")
                 }
             case "caller.speaking":
-                call["speaking"] = "caller" if data["on"] else ""
+                call["speaking"] = "caller" if data["speaking"] else ""
             case "prompt.started":
-                call |= {"speaking": "gateway", "said": data["text"]}
+                call |= {"speaking": "gateway", "prompt": data["text"]}
             case "prompt.finished":
-                call |= {"speaking": "", "late_ms": call["late_ms"] + data["late_ms"]}
+                call |= {"speaking": "", "playout_gap_ms": call["playout_gap_ms"] + data["playout_gap_ms"]}
 
     async def wait_until(self, condition, seconds=10):
         """Until that is so."""
@@ -129,7 +136,9 @@ class MonitorClient:
             for call, facts in self.call_views.items()
             if call in expected or facts["status"] == "live"
         }
-        due = shown.keys() | {call for call, facts in expected.items() if not facts["ended"] or facts["ended"] > recent}
+        due = shown.keys() | {
+            call for call, facts in expected.items() if not facts["ended_at"] or facts["ended_at"] > recent
+        }
         return {call for call in due if shown.get(call) != kept.get(call)}
 
 
@@ -143,11 +152,11 @@ async def stored_calls(database, tenant):
     return {
         row.id: {
             "status": "live" if row.ended is None else "ended",
-            "ended": row.ended,
+            "ended_at": row.ended,
             "outcome": row.outcome,
             "department": row.department,
             "node": row.node or "",
-            "micro_usd": row.micro_usd,
+            "cost_micro_usd": row.micro_usd,
             "generation": row.generation,
             "flow": row.flow_id,
             "number": row.number,

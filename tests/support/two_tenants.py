@@ -75,7 +75,7 @@ def _call_rows():
 def _event_rows(word):
     return [
         ("node.entered", CALLS_STARTED_AT, {"node": word, "type": "say"}),
-        ("caller.heard", CALLS_STARTED_AT + 1, {"text": word}),
+        ("transcript.final", CALLS_STARTED_AT + 1, {"text": word}),
     ]
 
 

@@ -62,7 +62,7 @@ async def test_one_call_too_many_hears_a_message_and_is_kept():
         report = await running.call()
         assert (report.say_texts, report.ending, report.errors) == (("Everybody is talking.",), "hangup", ())
         assert report.streams == ()
-        (refused,) = running.bus.data_of("call.refused")
+        (refused,) = running.bus.data_of("call.rejected")
         assert refused == {"caller": CALLER, "number": NUMBER, "flow": "flow", "outcome": "capacity"}
         assert running.call_store.calls[report.call_sid].outcome == "capacity"
         text = running.calls.services.metrics.render("a1", 1, (), {}).decode()
@@ -84,7 +84,7 @@ async def test_calls_are_forwarded_where_a_transfer_would_be():
         first = await running_call(running)
         report = await running.call()
         assert [dialed.target for dialed in report.dial_results] == ["+13105550199"]
-        assert running.bus.data_of("call.refused")[0]["outcome"] == "capacity"
+        assert running.bus.data_of("call.rejected")[0]["outcome"] == "capacity"
         assert running.bus.data_of("transfer.started") == [{"department": "", "number": "+13105550199"}]
         await first.hang_up()
 
@@ -118,7 +118,7 @@ async def test_a_caller_waits_in_the_queue_until_there_is_room():
         assert report.errors == ()
         assert [(queued.queue_name, queued.result) for queued in report.queue_stays] == [("vocelio-harbour", "leave")]
         assert report.say_texts == (TENANT.hold,)
-        assert running.bus.data_of("call.refused") == []
+        assert running.bus.data_of("call.rejected") == []
         assert running.bus.data_of("call.ended")[0]["outcome"] == "completed"
 
 
@@ -127,7 +127,7 @@ async def test_who_hangs_up_in_the_queue_was_refused():
         report = await running.simulator.call(NUMBER, CALLER, [HangUp(max_wait_seconds=0.5)])
         assert [queued.result for queued in report.queue_stays] == ["hangup"]
         async with asyncio.timeout(5):
-            while not running.bus.data_of("call.refused"):  # noqa: ASYNC110 (the notice comes after the call)
+            while not running.bus.data_of("call.rejected"):  # noqa: ASYNC110 (the notice comes after the call)
                 await asyncio.sleep(0.02)
         assert running.call_store.calls[report.call_sid].outcome == "capacity"
 

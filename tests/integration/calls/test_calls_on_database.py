@@ -137,7 +137,7 @@ async def test_from_promotion_to_a_call_and_everything_that_changes_it(database)
     ]
     assert len(await select_rows(database, usage)) == 4
     types = {event.type for event in await select_rows(database, call_events)}
-    assert {"call.started", "node.entered", "prompt.started", "call.ended", "call.refused"} <= types
+    assert {"call.started", "node.entered", "prompt.started", "call.ended", "call.rejected"} <= types
 
 
 async def test_a_live_call_stays_on_its_version(database):

@@ -117,7 +117,7 @@ async def test_a_message_is_kept_as_it_was_said(database, catalog, storage):
     assert (shown.state, shown.kind, shown.call) == ("complete", "voicemail", report.call_sid)
     assert shown.seconds == pytest.approx(len(SPEECH) / 8000, abs=1.2)
     (ended,) = running.bus.data_of("recording.ended")
-    assert (ended["recording"], ended["seconds"]) == (shown.id, shown.seconds)
+    assert (ended["recording"], ended["duration_seconds"]) == (shown.id, shown.seconds)
 
 
 async def test_a_caller_who_hangs_up_at_once_leaves_the_message(database, catalog, storage):
@@ -203,5 +203,5 @@ async def test_a_storage_that_fails_or_stalls_delays_no_call(stall):
         assert report.underruns == 0
         assert report.ending == "caller_hung_up"
     failures = running.bus.data_of("recording.failed")
-    assert {failed["what"] for failed in failures} == {"call"}
+    assert {failed["kind"] for failed in failures} == {"call"}
     assert len({failed["recording"] for failed in failures}) == len(failures) == 5

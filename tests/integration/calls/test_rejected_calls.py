@@ -45,7 +45,7 @@ async def test_a_paused_flow_says_so_and_the_call_is_kept():
         report = await running.call()
         assert (report.ending, report.errors) == ("hangup", ())
         assert report.say_texts == ("We are closed for the holidays.",)
-        assert running.bus.data_of("call.refused") == [
+        assert running.bus.data_of("call.rejected") == [
             {"caller": CALLER, "number": NUMBER, "flow": "flow", "outcome": "paused"}
         ]
         (kept,) = running.call_store.calls.values()
@@ -64,7 +64,7 @@ async def test_a_blocked_caller_is_rejected():
     async with paused_gateway(owned_number(blocked=(CALLER,))) as running:
         report = await running.call()
         assert (report.ending, report.errors) == ("rejected", ())
-        assert running.bus.data_of("call.refused")[0]["outcome"] == "blocked"
+        assert running.bus.data_of("call.rejected")[0]["outcome"] == "blocked"
 
 
 async def test_one_call_too_many():
@@ -72,7 +72,7 @@ async def test_one_call_too_many():
         first = await running.simulator.start_call(NUMBER, CALLER)
         report = await running.call()
         assert report.say_texts == ("All lines are busy.",)
-        assert running.bus.data_of("call.refused")[0]["outcome"] == "tenant_limit"
+        assert running.bus.data_of("call.rejected")[0]["outcome"] == "tenant_limit"
         await running.simulator.stream(first, b"\xff" * 160, 3.0)
         assert running.bus.data_of("call.ended")[0]["outcome"] in ("completed", "abandoned")
         again = await running.call()

@@ -39,7 +39,7 @@ def say_texts(running):
 
 
 def failure_reasons(running):
-    return [event["reason"] for event in running.bus.data_of("transfer.refused")]
+    return [event["reason"] for event in running.bus.data_of("transfer.rejected")]
 
 
 async def test_a_department_that_is_open_hears_who_calls_before_the_caller_is_put_through():
@@ -90,9 +90,9 @@ async def test_a_closed_department_does_not_ring():
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ({"number": "+19005550123"}, "costly"),
-        ({"number": "+18765550123"}, "country"),
-        ({"sip": "sip:desk@pbx.example.com"}, "sip"),
+        ({"number": "+19005550123"}, "premium_rate"),
+        ({"number": "+18765550123"}, "country_not_allowed"),
+        ({"sip": "sip:desk@pbx.example.com"}, "sip_not_allowed"),
     ],
 )
 async def test_a_destination_that_is_not_allowed_does_not_ring(target, reason):
@@ -117,7 +117,7 @@ async def test_beyond_the_limit_of_an_hour_nobody_is_rung():
     async with gateway_with(settings={"max_transfers_per_hour": 2}, department="sales") as running:
         reports = [await running.call() for _ in range(3)]
         assert [len(report.dial_results) for report in reports] == [1, 1, 0]
-        assert (failure_reasons(running), say_texts(running)) == (["limit"], ["It was busy."])
+        assert (failure_reasons(running), say_texts(running)) == (["limit_reached"], ["It was busy."])
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_beyond_the_limit_of_an_hour_nobody_is_rung():
 async def test_only_the_tenants_own_numbers_are_shown(caller_id, shown):
     async with gateway_with(department="sales", caller_id=caller_id) as running:
         report = await running.call()
-        changed = [event["value"] for event in running.bus.data_of("transfer.changed")]
+        changed = [event["value"] for event in running.bus.data_of("transfer.adjusted")]
     assert [dialed.caller_id for dialed in report.dial_results] == [shown]
     assert changed == ([] if caller_id in ("", shown) else [caller_id])
 

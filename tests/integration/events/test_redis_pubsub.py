@@ -121,10 +121,13 @@ async def test_what_cannot_be_sent_is_lost_alone(redis, caplog):
         for number in range(3):
             said = "hush \ud800" if number == 1 else ""
             here.publish(
-                "a", Event(tenant="t", call="c", generation=1, seq=number, type="x.y", at=1, data={"said": said})
+                "a",
+                Event(
+                    tenant="t", call="c", generation=1, sequence=number, type="x.y", occurred_at=1, data={"said": said}
+                ),
             )
         await ear.wait_until(lambda ear: len(ear.messages) == 2 and ear.gaps == 2)
-        assert [msgspec.json.decode(message)["seq"] for message in ear.messages] == [0, 2]
+        assert [msgspec.json.decode(message)["sequence"] for message in ear.messages] == [0, 2]
         assert here.dropped == 1
     assert "UnicodeEncodeError" in caplog.text
     assert "hush" not in caplog.text

@@ -53,19 +53,19 @@ async def test_live_details_come_from_events(sqlite_database):
         async with open_monitor(here, sqlite_database.viewer):
             publish, glimpse = here.calls.publish, here.calls.glimpse
             publish(call.record, "prompt.started", prompt="1", node="greet", text="Good day.", latency_ms=420)
-            publish(call.record, "prompt.finished", prompt="1", late_ms=30)
-            glimpse(call.record, "caller.speaking", on=True)
-            glimpse(call.record, "caller.partial", text="sales pl")
+            publish(call.record, "prompt.finished", prompt="1", playout_gap_ms=30)
+            glimpse(call.record, "caller.speaking", speaking=True)
+            glimpse(call.record, "transcript.partial", text="sales pl")
             async with open_monitor(here, sqlite_database.viewer) as second:
-                await second.wait_until(lambda shown: shown.picture.get(call.id, {}).get("partial"))
+                await second.wait_until(lambda shown: shown.picture.get(call.id, {}).get("partial_transcript"))
                 facts = second.call_views[call.id]
-                wanted = {"said": "Good day.", "latency_ms": 420, "late_ms": 30, "speaking": "caller"}
+                wanted = {"prompt": "Good day.", "latency_ms": 420, "playout_gap_ms": 30, "speaking": "caller"}
                 assert {name: facts[name] for name in wanted} == wanted
-                assert facts["partial"] == "sales pl"
-                publish(call.record, "caller.heard", node="greet", text="sales please", confidence=0.9)
+                assert facts["partial_transcript"] == "sales pl"
+                publish(call.record, "transcript.final", node="greet", text="sales please", confidence=0.9)
                 await second.wait_until(lambda shown: shown.events)
             async with open_monitor(here, sqlite_database.viewer) as third:
-                assert (third.call_views[call.id]["heard"], third.call_views[call.id]["partial"]) == (
+                assert (third.call_views[call.id]["transcript"], third.call_views[call.id]["partial_transcript"]) == (
                     "sales please",
                     "",
                 )
@@ -207,7 +207,7 @@ async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(sq
         largest = 0
         for _ in range(60):
             for _ in range(50):
-                here.calls.glimpse(call.record, "caller.partial", text="x" * 2_000)
+                here.calls.glimpse(call.record, "transcript.partial", text="x" * 2_000)
             await asyncio.sleep(0.02)
             largest = max([largest, *(outbox._queued_bytes for outbox in hub.queues)])
         assert largest <= MAX_QUEUED_BYTES
@@ -235,7 +235,7 @@ async def test_who_is_cut_off_holds_no_connection_beyond_its_limit(sqlite_databa
             assert await refusal_status(here, sqlite_database.viewer) == 429
             async with asyncio.timeout(10):
                 while here.monitors.key_watcher._close_callbacks:
-                    here.calls.glimpse(call.record, "caller.partial", text="x" * 2_000)
+                    here.calls.glimpse(call.record, "transcript.partial", text="x" * 2_000)
                     await asyncio.sleep(0)
             await asyncio.gather(*(wait_until_reset(line, 0.5) for line in now))
             before += now
@@ -251,7 +251,7 @@ async def test_a_megabyte_is_more_than_is_kept_for_who_does_not_read(sqlite_data
         (hub,) = here.monitors._feeds.values()
         for _ in range(100):
             for _ in range(5):
-                here.calls.glimpse(call.record, "caller.partial", text="x" * 1_900)
+                here.calls.glimpse(call.record, "transcript.partial", text="x" * 1_900)
             await asyncio.sleep(0.01)
         assert [outbox.blocked_since is not None for outbox in hub.queues].count(True) == 1
         stuck.close()
@@ -261,7 +261,7 @@ async def test_a_flood_costs_a_gap_and_a_snapshot_and_the_picture_is_right(sqlit
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = ScriptedCall(here).start()
         for _ in range(5_000):
-            here.calls.glimpse(call.record, "caller.partial", text="x" * 500)
+            here.calls.glimpse(call.record, "transcript.partial", text="x" * 500)
         call.enter_node("bye")
         await shown.wait_until(lambda shown: shown.gaps)
         await shown.wait_until_consistent(sqlite_database.database)
@@ -285,8 +285,8 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_databas
             "tenant": "harbour",
             "call": call.id,
             "generation": 1,
-            "seq": record.stored.last_event_seq,
-            "at": wall_clock(),
+            "sequence": record.stored.last_event_seq,
+            "occurred_at": wall_clock(),
         }
         journal.tell(Event(type="node.entered", data={"node": "bye"}, **silent), "front-desk")
         call._save()
@@ -301,8 +301,15 @@ async def test_events_that_the_store_will_never_have_are_taken_back(sqlite_datab
     """As when a process is killed before it could write: the store is the authority."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
-        lost = {"tenant": "harbour", "call": call.id, "generation": 1, "seq": call.record.stored.last_event_seq + 1}
-        here.calls.services.bus.publish(Event(type="node.entered", at=wall_clock(), data={"node": "bye"}, **lost))
+        lost = {
+            "tenant": "harbour",
+            "call": call.id,
+            "generation": 1,
+            "sequence": call.record.stored.last_event_seq + 1,
+        }
+        here.calls.services.bus.publish(
+            Event(type="node.entered", occurred_at=wall_clock(), data={"node": "bye"}, **lost)
+        )
         await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye")
         assert await shown.wait_until_consistent(sqlite_database.database) < 4
 
@@ -315,7 +322,7 @@ async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(sql
         await shown.wait_until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)
         ended = shown.events[-1]["data"]
         assert (ended["outcome"], ended["tier"]) == ("failed", "local")
-        assert ended["micro_usd"] == shown.call_views[call.id]["micro_usd"]
+        assert ended["cost_micro_usd"] == shown.call_views[call.id]["cost_micro_usd"]
         await shown.wait_until_consistent(sqlite_database.database)
 
 

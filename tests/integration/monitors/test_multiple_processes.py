@@ -148,9 +148,9 @@ async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(postgres_d
                     tenant=tenant,
                     call=f"CA-{tenant}",
                     generation=1,
-                    seq=number + 1,
+                    sequence=number + 1,
                     type="note.made",
-                    at=wall_clock(),
+                    occurred_at=wall_clock(),
                     data={"of": tenant},
                 )
                 here.calls.services.bus.publish(event)
@@ -169,7 +169,7 @@ async def test_what_is_no_event_on_a_channel_harms_nobody(postgres_database, red
         for body in ("", "m", "?", *(b"mxxxxxxxx" + body for body in strange)):
             for where in ("events:harbour", "operators", "listeners"):
                 redis.command("PUBLISH", f"vocelio:{where}", body)
-        other = '{"tenant":"canary","call":"CA1","generation":1,"seq":1,"type":"x.y","at":1,"data":{}}'
+        other = '{"tenant":"canary","call":"CA1","generation":1,"sequence":1,"type":"x.y","occurred_at":1,"data":{}}'
         for event in (other, other.replace("canary", "harbour").replace("x.y", "node.entered")):
             redis.command("PUBLISH", event_channel("harbour"), f"mxxxxxxxx{event}")
         ScriptedCall(here).start()

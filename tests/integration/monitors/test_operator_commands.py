@@ -89,7 +89,7 @@ async def test_commands_reach_a_call_of_the_other_process(assigned_number, redis
             assert done.errors == ()
         assert await audit_targets(assigned_number.database, "call.commanded") == [call, call]
         _, found = await there.request("GET", path, assigned_number.viewer)
-        commands = [event["data"]["command"] for event in found["events"] if event["type"] == "operator.commanded"]
+        commands = [event["data"]["command"] for event in found["events"] if event["type"] == "operator.command"]
         assert commands == ["say", "jump"]
         assert (await there.request("POST", f"{path}/hangup", assigned_number.operator))[0] == 409
 

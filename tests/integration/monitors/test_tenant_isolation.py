@@ -31,7 +31,7 @@ TENANTS, SAMPLED, LISTENERS = 1_000, 30, 12
 PATIENCE = 60  # seconds, for each step
 AT_EASE = 0.02  # seconds late at most: a loop that has little to do
 MARK = re.compile(rb"(?:canary-|CA\d{28}|\+1307224)(\d{4})")
-TALK = ("node.entered", "prompt.started", "caller.partial", "caller.heard")
+TALK = ("node.entered", "prompt.started", "transcript.partial", "transcript.final")
 WRITTEN = TENANTS * 4  # events of timelines before calls end: their starts, and of TALK all but what is passing
 COMMANDS = (
     ("hangup", None),
@@ -75,8 +75,8 @@ class CanaryTenant:
         calls, record = self.at.calls, self.played.record
         self.played.enter_node(self.tenant)
         calls.publish(record, "prompt.started", prompt="1", node=self.tenant, text=f"Good day, {self.tenant}.")
-        calls.glimpse(record, "caller.partial", text=f"I am {self.tenant}")
-        calls.publish(record, "caller.heard", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9)
+        calls.glimpse(record, "transcript.partial", text=f"I am {self.tenant}")
+        calls.publish(record, "transcript.final", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9)
 
     def end(self):
         """It is over."""

@@ -95,7 +95,7 @@ async def test_a_row_says_what_is_known_of_the_call(database):
 
 
 async def test_a_timeline_has_the_bill_and_everything_that_happened_in_order(database):
-    events = [("caller.heard", NOW + at, {"node": "ask", "text": "sales", "confidence": 0.93}) for at in range(250)]
+    events = [("transcript.final", NOW + at, {"node": "ask", "text": "sales", "confidence": 0.93}) for at in range(250)]
     await insert_calls(database, make_call(events=events, segments=[("local", 7), ("azure", 60_000_000)]))
     told = await history.get_call_detail(database, "harbour", call_id(), TimelineQuery())
     assert told.segments == [Segment("local", 7, 0, 0), Segment("azure", 60_000_000, 80_000, 80_000)]

@@ -16,11 +16,11 @@ def _expected_row(place, **parts):
         "caller": "+13105550142",
         "flow": "front-desk",
         "version": 3,
-        "started": NOW,
+        "started_at": NOW,
         "disposition": "",
         "department": "",
-        "billed": 0,
-        "micro_usd": 0,
+        "billed_microseconds": 0,
+        "cost_micro_usd": 0,
         "generation": 1,
     }
     return LiveCallRow(tenant="harbour", call=f"CA{place:032x}", **facts | parts)
@@ -35,8 +35,8 @@ async def test_all_of_a_picture_is_read_and_no_state(database):
         make_call(1, events=entered, ended=None, outcome="", state=STATE),
         make_call(2, ended=NOW + 1, outcome="lost", state=STATE),
     )
-    going = _expected_row(1, ended=None, outcome="", seq=2, node="bye")
-    over = _expected_row(2, ended=NOW + 1, outcome="lost", seq=0, node="")
+    going = _expected_row(1, ended_at=None, outcome="", sequence=2, node="bye")
+    over = _expected_row(2, ended_at=NOW + 1, outcome="lost", sequence=0, node="")
     del asked[:]
     assert await live.list_live(database, None) == await live.list_live(database, ["harbour"]) == [going]
     assert (

@@ -47,7 +47,15 @@ def make_ended_call(number=1, revision=2, seconds=60, **parts):
 
 
 def make_event(seq, number=1, kind="node.entered", **data):
-    return Event(tenant="harbour", call=f"CA{number:032x}", generation=1, seq=seq, type=kind, at=NOW + seq, data=data)
+    return Event(
+        tenant="harbour",
+        call=f"CA{number:032x}",
+        generation=1,
+        sequence=seq,
+        type=kind,
+        occurred_at=NOW + seq,
+        data=data,
+    )
 
 
 async def select_rows(database, table, *where):

@@ -95,7 +95,7 @@ async def test_a_department_is_rung_number_by_number_and_the_flow_goes_on(live_g
         ("+13105550113", "busy"),
         ("+13105550114", "no-answer"),
     ]
-    assert live_gateway.bus.data_of("transfer.ended") == [{"how": "no_answer", "seconds": 0.0}]
+    assert live_gateway.bus.data_of("transfer.ended") == [{"result": "no_answer", "duration_seconds": 0.0}]
     assert [event["text"] for event in live_gateway.bus.data_of("prompt.started")] == ["Nobody is there. Goodbye."]
     assert live_gateway.bus.data_of("call.ended")[0]["outcome"] == "completed"
     assert (report.ending, report.errors) == ("hangup", ())

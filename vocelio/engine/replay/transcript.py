@@ -98,6 +98,6 @@ def describe_action(action: actions.AnyAction) -> tuple[Speaker, str] | None:
         case actions.HangUp(outcome=outcome, disposition=disposition):
             return "", f"the call ends: {outcome} {disposition}".rstrip()
         case actions.EmitEvent(type="flow.problem", data=data):
-            return "", f"problem: {data.get('problem', '')}"
+            return "", f"problem: {data.get('error', '')}"
         case _:
             return None

@@ -118,7 +118,7 @@ def _flow_problems(exchanges: Iterable[Exchange]) -> Iterable[str]:
     for exchange in exchanges:
         for action in exchange.actions:
             if isinstance(action, actions.EmitEvent) and action.type == "flow.problem":
-                yield f"{action.data.get('node', '')}: {action.data.get('problem', '')}"
+                yield f"{action.data.get('node', '')}: {action.data.get('error', '')}"
 
 
 # One step

@@ -195,11 +195,11 @@ class CallRegistry:
             outcome=outcome,
         )
         data = {"caller": incoming.caller, "number": incoming.number, "flow": flow, "outcome": outcome}
-        happened: list[tuple[str, dict[str, Any]]] = [("call.refused", data)]
+        happened: list[tuple[str, dict[str, Any]]] = [("call.rejected", data)]
         if forwarded_to:
             happened.append(("transfer.started", {"department": "", "number": forwarded_to}))
         events = [
-            Event(tenant=tenant, call=incoming.call, generation=0, seq=seq, type=kind, at=now, data=facts)
+            Event(tenant=tenant, call=incoming.call, generation=0, sequence=seq, type=kind, occurred_at=now, data=facts)
             for seq, (kind, facts) in enumerate(happened, 1)
         ]
 
@@ -371,9 +371,9 @@ class CallRegistry:
                 tenant=stored.tenant,
                 call=stored.id,
                 generation=stored.generation,
-                seq=stored.last_event_seq + 1,
+                sequence=stored.last_event_seq + 1,
                 type="call.ended",
-                at=ended,
+                occurred_at=ended,
                 data=_end_data(finished, finished.segments),
             )
             self._publish(event, stored.flow)
@@ -425,9 +425,9 @@ class CallRegistry:
             tenant=record.config.tenant.id,
             call=record.stored.id,
             generation=record.stored.generation,
-            seq=record.stored.last_event_seq,
+            sequence=record.stored.last_event_seq,
             type=event_type,
-            at=self.services.wall_clock(),
+            occurred_at=self.services.wall_clock(),
             data=data,
         )
 
@@ -446,8 +446,8 @@ def _end_data(call: StoredCall, segments: Sequence[Segment]) -> dict[str, Any]:
 def _totals(segments: Sequence[Segment]) -> dict[str, Any]:
     """Seconds, and what they cost."""
     return {
-        "seconds": sum(segment.billed_microseconds for segment in segments) / 1e6,
-        "micro_usd": sum(segment.cost_micro_usd for segment in segments),
+        "billed_seconds": sum(segment.billed_microseconds for segment in segments) / 1e6,
+        "cost_micro_usd": sum(segment.cost_micro_usd for segment in segments),
     }
 
 

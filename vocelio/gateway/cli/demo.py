@@ -91,7 +91,7 @@ def _build_summary(report: CallReport, transcripts: list[str], ended: dict[str, 
             {"said": turn.text, "latency_ms": None if turn.latency_ms is None else round(turn.latency_ms, 1)}
             for turn in report.turns
         ],
-        "cost": ended["micro_usd"] / 1e6,
+        "cost": ended["cost_micro_usd"] / 1e6,
         "seconds": round(report.seconds, 2),
     }
 

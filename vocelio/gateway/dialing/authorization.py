@@ -49,7 +49,7 @@ class TransferAuthorizer:
         own = not asked or await self._directory.is_tenant_number(tenant.id, transfer.caller_id)
         plan = dial_plan.build_plan(config, transfer, caller, now=now, is_own_number=own)
         if isinstance(plan, DialPlan) and await self._is_over_limit(tenant, now):
-            return DialRejection("limit")
+            return DialRejection("limit_reached")
         return plan
 
     async def _is_over_limit(self, tenant: Tenant, now: int) -> bool:

@@ -17,17 +17,25 @@ from vocelio.gateway.dialing.rules import Rejection
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import DEFAULT_RING_SECONDS, Department, Tenant
 
-RejectionReason = Literal["unknown", "impossible", "costly", "country", "sip", "closed", "limit"]
+RejectionReason = Literal[
+    "unknown_department",
+    "invalid_number",
+    "premium_rate",
+    "country_not_allowed",
+    "sip_not_allowed",
+    "closed",
+    "limit_reached",
+]
 TransferExit = Literal["busy", "no_answer", "failed"]
 
 EXIT_BY_REASON: dict[RejectionReason, TransferExit] = {
-    "unknown": "failed",
-    "impossible": "failed",
-    "costly": "failed",
-    "country": "failed",
-    "sip": "failed",
+    "unknown_department": "failed",
+    "invalid_number": "failed",
+    "premium_rate": "failed",
+    "country_not_allowed": "failed",
+    "sip_not_allowed": "failed",
     "closed": "no_answer",
-    "limit": "busy",
+    "limit_reached": "busy",
 }
 UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -35,7 +43,7 @@ UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class DialAdjustment(msgspec.Struct, frozen=True):
     """Something that is not done as it was asked for: which ``part``, its ``value``, and why."""
 
-    part: Literal["number", "caller_id"]
+    field: Literal["number", "caller_id"]
     value: str
     reason: str
 
@@ -77,17 +85,19 @@ def build_plan(
     """
     department = config.departments.get(transfer.department)
     if transfer.department and department is None:
-        return DialRejection("unknown")
+        return DialRejection("unknown_department")
     if department and now is not None and not is_open(department, config.tenant, now):
         return DialRejection("closed")
     allowed, refused = _partition_targets(config, _requested_targets(transfer, department))
     if not allowed:
-        return next((DialRejection(refusal.reason) for refusal in refused.values()), DialRejection("unknown"))
+        return next(
+            (DialRejection(refusal.reason) for refusal in refused.values()), DialRejection("unknown_department")
+        )
     together = department is not None and (transfer.ring or department.ring) == "simultaneous"
     shown = effective_caller_id(config, transfer, caller, is_own_number)
     changes = [DialAdjustment("number", target, refusal.reason) for target, refusal in refused.items()]
     if transfer.caller_id and shown != transfer.caller_id:
-        changes.append(DialAdjustment("caller_id", transfer.caller_id, "foreign"))
+        changes.append(DialAdjustment("caller_id", transfer.caller_id, "not_owned"))
     return DialPlan(
         attempts=(allowed,) if together else tuple((target,) for target in allowed),
         ring_seconds=max(

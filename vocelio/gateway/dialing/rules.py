@@ -18,7 +18,7 @@ from phonenumbers import PhoneNumberType
 from vocelio.engine.diagnostics import Diagnostics
 from vocelio.gateway.model.tenant import DialRules
 
-RejectionReason = Literal["impossible", "costly", "country", "sip"]
+RejectionReason = Literal["invalid_number", "premium_rate", "country_not_allowed", "sip_not_allowed"]
 
 ALLOWED_TYPES = (
     PhoneNumberType.FIXED_LINE,
@@ -52,7 +52,7 @@ class Rejection(NamedTuple):
 
 class _NumberInfo(NamedTuple):
     country: str  # ISO; NOWHERE; empty when it is not known
-    rejection_reason: Literal["", "impossible", "costly"]
+    rejection_reason: Literal["", "invalid_number", "premium_rate"]
     description: str
 
 
@@ -72,7 +72,9 @@ def check_destination(rules: DialRules, destination: str, home_countries: HomeCo
     allowed = rules.countries or home_countries
     if allowed is not None and facts.country not in allowed:
         return Rejection(
-            "country", f"{destination} is in {facts.country}", f"add {facts.country} to the tenant's `countries`"
+            "country_not_allowed",
+            f"{destination} is in {facts.country}",
+            f"add {facts.country} to the tenant's `countries`",
         )
     return None
 
@@ -123,12 +125,16 @@ def _check_sip_address(rules: DialRules, sip_address: str) -> Rejection | None:
     names = [parameter.partition("=")[0] for parameter in parameters]
     if any(name not in ALLOWED_SIP_PARAMETERS for name in names) or not (port.isdecimal() or not port):
         return Rejection(
-            "sip", "it has SIP parameters that could lead elsewhere", f"use {', '.join(ALLOWED_SIP_PARAMETERS)} only"
+            "sip_not_allowed",
+            "it has SIP parameters that could lead elsewhere",
+            f"use {', '.join(ALLOWED_SIP_PARAMETERS)} only",
         )
     if any(not header.lower().startswith("x-") for header in headers.split("&") if header):
-        return Rejection("sip", "it sets headers of SIP's own", "headers begin with X-")
+        return Rejection("sip_not_allowed", "it sets headers of SIP's own", "headers begin with X-")
     if host not in rules.sip_hosts:
-        return Rejection("sip", f"{host[:100]} is none of the hosts allowed", "add it to the tenant's `sip_hosts`")
+        return Rejection(
+            "sip_not_allowed", f"{host[:100]} is none of the hosts allowed", "add it to the tenant's `sip_hosts`"
+        )
     return None
 
 
@@ -138,15 +144,15 @@ def _get_number_info(number: str) -> _NumberInfo:
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
-        return _NumberInfo("", "impossible", "no number that can be rung")
+        return _NumberInfo("", "invalid_number", "no number that can be rung")
     where = phonenumbers.region_code_for_number(parsed) or ""
     kind = phonenumbers.number_type(parsed)
     if kind in PREMIUM_TYPES:
-        return _NumberInfo(where, "costly", PREMIUM_TYPES[kind])
+        return _NumberInfo(where, "premium_rate", PREMIUM_TYPES[kind])
     if _PREMIUM_976_PATTERN.fullmatch(number):
-        return _NumberInfo(where, "costly", PREMIUM_TYPES[PhoneNumberType.PREMIUM_RATE])
+        return _NumberInfo(where, "premium_rate", PREMIUM_TYPES[PhoneNumberType.PREMIUM_RATE])
     if NON_GEOGRAPHIC in phonenumbers.COUNTRY_CODE_TO_REGION_CODE.get(parsed.country_code or 0, ()):
-        return _NumberInfo(NON_GEOGRAPHIC, "costly", "a satellite's or an international service's")
+        return _NumberInfo(NON_GEOGRAPHIC, "premium_rate", "a satellite's or an international service's")
     if kind not in ALLOWED_TYPES or not where:
-        return _NumberInfo(where, "impossible", "no number that is known to exist")
+        return _NumberInfo(where, "invalid_number", "no number that is known to exist")
     return _NumberInfo(where, "", "")

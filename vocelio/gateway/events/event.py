@@ -4,22 +4,22 @@ from typing import Any
 
 import msgspec
 
-TRANSIENT_TYPES = frozenset({"caller.speaking", "caller.partial"})
-"""Types that count for the moment only: they are in no timeline, and their ``seq`` is that of the event before."""
+TRANSIENT_TYPES = frozenset({"caller.speaking", "transcript.partial"})
+"""Types that count for the moment only: they are in no timeline, and their ``sequence`` is that of the event before."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """``seq`` counts within a call and generation; ``at`` is whole microseconds UTC."""
+    """``sequence`` counts within a call and generation; ``occurred_at`` is whole microseconds UTC."""
 
     tenant: str
     call: str
     generation: int
-    seq: int
+    sequence: int
     type: str
-    at: int
+    occurred_at: int
     data: dict[str, Any] = {}
 
     @property
     def id(self) -> str:
         """Unique for ever."""
-        return f"{self.call}-{self.generation}-{self.seq}"
+        return f"{self.call}-{self.generation}-{self.sequence}"

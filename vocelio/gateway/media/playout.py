@@ -67,7 +67,7 @@ class PromptInterrupted:
 
     prompt: str
     at: float
-    heard_seconds: float
+    played_seconds: float
     late_seconds: float
 
 

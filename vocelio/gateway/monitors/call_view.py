@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from vocelio.gateway.clock import to_rfc3339
 from vocelio.gateway.events import TRANSIENT_TYPES, Event
 from vocelio.gateway.store.calls.live import LiveCallRow
 
@@ -19,7 +20,7 @@ DURABLE_TYPES = frozenset(
     {
         "call.started",
         "call.resumed",
-        "call.refused",
+        "call.rejected",
         "node.entered",
         "transfer.started",
         "cost.updated",
@@ -28,19 +29,21 @@ DURABLE_TYPES = frozenset(
 )
 """Types of events that change what the store will say of a call, too."""
 
-POSITION_FIELDS = ("tenant", "call", "generation", "seq", "late_ms")
-"""Fields that are told with every change of others. A change may wait behind a snapshot that is newer: a monitor goes
-back with it, and the events that wait there, too, are new to it once more; of what they tell ``late_ms`` is a sum."""
+POSITION_FIELDS = ("tenant", "call", "generation", "sequence", "playout_gap_ms")
+"""Fields that every change repeats. A change may be queued behind a newer snapshot: the monitor then goes back to its
+position and applies the events queued behind it again, of which ``playout_gap_ms`` is a sum."""
+
+INSTANT_FIELDS = ("started_at", "ended_at")
 
 Speaker = Literal["", "caller", "gateway"]
 
 
 class CallView(msgspec.Struct, kw_only=True):
-    """What is shown. Instants are whole microseconds UTC, money is whole micro-USD.
+    """What is shown. Instants are whole microseconds UTC here, RFC 3339 text in messages; money is whole micro-USD.
 
     ``status`` is ``live`` or ``ended``. Known by events only, and empty until one comes: who is ``speaking``; what the
-    caller said last (``heard``) or is saying (``partial``), ``***`` in confidence; what the gateway ``said`` last; the
-    last turn's ``latency_ms``; and ``late_ms``, silence that fell into prompts so far.
+    caller said last (``transcript``) or is saying (``partial_transcript``), ``***`` in confidence; the last ``prompt``;
+    the last turn's ``latency_ms``; and ``playout_gap_ms``, silence within prompts so far.
     """
 
     tenant: str
@@ -49,23 +52,23 @@ class CallView(msgspec.Struct, kw_only=True):
     caller: str = ""
     flow: str = ""
     version: int | None = None
-    started: int = 0
-    ended: int | None = None
+    started_at: int = 0
+    ended_at: int | None = None
     status: Literal["live", "ended"] = "live"
     outcome: str = ""
     disposition: str = ""
     department: str = ""
     node: str = ""
-    seconds: float = 0.0
-    micro_usd: int = 0
+    billed_seconds: float = 0.0
+    cost_micro_usd: int = 0
     generation: int = 0
-    seq: int = 0
+    sequence: int = 0
     speaking: Speaker = ""
-    heard: str = ""
-    partial: str = ""
-    said: str = ""
+    transcript: str = ""
+    partial_transcript: str = ""
+    prompt: str = ""
     latency_ms: int | None = None
-    late_ms: int = 0
+    playout_gap_ms: int = 0
 
 
 class CallViewTracker:
@@ -84,30 +87,30 @@ class CallViewTracker:
 
     def apply_event(self, event: Event) -> bool:
         """Take an event in; False when one before it is missing, so that the store should be asked."""
-        picture, place = self.view, (event.generation, event.seq)
+        picture, place = self.view, (event.generation, event.sequence)
         if event.type in TRANSIENT_TYPES:
             _apply_transient(picture, event)
             return True
         if place > self._transient_position:
             self._transient_position = place
             _apply_transient(picture, event)
-        known = picture.generation, picture.seq
+        known = picture.generation, picture.sequence
         if place <= known:
             return True
         _apply_durable(picture, event)
         self.final = False
-        picture.generation, picture.seq = place
-        self.complete = self.complete or event.type in ("call.started", "call.refused")
+        picture.generation, picture.sequence = place
+        self.complete = self.complete or event.type in ("call.started", "call.rejected")
         return self.complete and place in ((known[0], known[1] + 1), (event.generation, 1))
 
     def apply_row(self, row: LiveCallRow, now: float) -> dict[str, Any]:
         """Take in what the store says, ``now`` in seconds of any clock; gives what is different now, by its name."""
         picture = self.view
-        known, place = (picture.generation, picture.seq), (row.generation, row.seq)
+        known, place = (picture.generation, picture.sequence), (row.generation, row.sequence)
         if place < known and self.complete and not self._is_superseded(known, now):
-            return self._update({} if picture.ended else _cost_fields(row))
+            return self._update({} if picture.ended_at else _cost_fields(row))
         self.complete = True
-        self.final = row.ended is not None
+        self.final = row.ended_at is not None
         return self._update(_row_fields(row))
 
     def _is_superseded(self, position: tuple[int, int], now: float) -> bool:
@@ -119,24 +122,28 @@ class CallViewTracker:
     def _update(self, fields: dict[str, Any]) -> dict[str, Any]:
         changed = {name: value for name, value in fields.items() if getattr(self.view, name) != value}
         if changed.get("status") == "ended":
-            changed |= {"speaking": "", "partial": ""}
+            changed |= {"speaking": "", "partial_transcript": ""}
         for name, value in changed.items():
             setattr(self.view, name, value)
         return changed
 
 
-def build_change(view: CallView, changed: dict[str, Any]) -> dict[str, Any]:
-    """What monitors are told of it."""
-    return {name: getattr(view, name) for name in POSITION_FIELDS} | changed
+def build_message(view: CallView, changed: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Build what monitors receive: the changed fields with the position, or all fields. Instants are RFC 3339 text."""
+    if changed is None:
+        fields = msgspec.structs.asdict(view)
+    else:
+        fields = {name: getattr(view, name) for name in POSITION_FIELDS} | changed
+    return fields | {name: to_rfc3339(fields[name]) for name in INSTANT_FIELDS if fields.get(name) is not None}
 
 
 def _cost_fields(row: LiveCallRow) -> dict[str, Any]:
-    return {"seconds": row.billed / 1e6, "micro_usd": row.micro_usd}
+    return {"billed_seconds": row.billed_microseconds / 1e6, "cost_micro_usd": row.cost_micro_usd}
 
 
 def _row_fields(row: LiveCallRow) -> dict[str, Any]:
-    facts = msgspec.structs.asdict(row) | _cost_fields(row) | {"status": "live" if row.ended is None else "ended"}
-    del facts["billed"]
+    facts = msgspec.structs.asdict(row) | _cost_fields(row) | {"status": "live" if row.ended_at is None else "ended"}
+    del facts["billed_microseconds"]
     return facts
 
 
@@ -145,24 +152,24 @@ def _apply_durable(view: CallView, event: Event) -> None:
     data = event.data
     match event.type:
         case "call.started" | "call.resumed":
-            view.status, view.ended, view.outcome = "live", None, ""
+            view.status, view.ended_at, view.outcome = "live", None, ""
             view.caller, view.number = data.get("caller", view.caller), data.get("number", view.number)
-            view.flow, view.started = data.get("flow", view.flow), view.started or event.at
+            view.flow, view.started_at = data.get("flow", view.flow), view.started_at or event.occurred_at
         case "node.entered":
             view.node = data["node"]
         case "transfer.started":
             view.department = data["department"]
         case "cost.updated":
-            view.seconds, view.micro_usd = data["seconds"], data["micro_usd"]
-        case "call.refused":
+            view.billed_seconds, view.cost_micro_usd = data["billed_seconds"], data["cost_micro_usd"]
+        case "call.rejected":
             view.caller, view.number, view.flow = data["caller"], data["number"], data["flow"]
-            view.status, view.started, view.ended = "ended", event.at, event.at
+            view.status, view.started_at, view.ended_at = "ended", event.occurred_at, event.occurred_at
             view.outcome = data["outcome"]
         case "call.ended":
-            view.status, view.ended = "ended", event.at
-            for name in ("outcome", "department", "disposition", "seconds", "micro_usd"):
+            view.status, view.ended_at = "ended", event.occurred_at
+            for name in ("outcome", "department", "disposition", "billed_seconds", "cost_micro_usd"):
                 setattr(view, name, data[name])
-            view.speaking, view.partial = "", ""
+            view.speaking, view.partial_transcript = "", ""
         case _:
             pass
 
@@ -172,20 +179,20 @@ def _apply_transient(view: CallView, event: Event) -> None:
     data = event.data
     match event.type:
         case "caller.speaking":
-            view.speaking = "caller" if data["on"] else ""
-        case "caller.partial":
-            view.partial = data["text"]
-        case "caller.heard":
-            view.heard, view.partial = data["text"], ""
+            view.speaking = "caller" if data["speaking"] else ""
+        case "transcript.partial":
+            view.partial_transcript = data["text"]
+        case "transcript.final":
+            view.transcript, view.partial_transcript = data["text"], ""
         case "prompt.started":
-            view.speaking, view.said = "gateway", data["text"]
+            view.speaking, view.prompt = "gateway", data["text"]
             view.latency_ms = data.get("latency_ms", view.latency_ms)
         case "prompt.finished":
             view.speaking = ""
-            view.late_ms += data["late_ms"]
-        case "caller.interrupted":
+            view.playout_gap_ms += data["playout_gap_ms"]
+        case "prompt.interrupted":
             view.speaking = "caller"
-        case "call.resumed" | "stream.lost" | "call.handed_over" | "transfer.started":
-            view.speaking, view.partial = "", ""
+        case "call.resumed" | "stream.lost" | "call.handed_off" | "transfer.started":
+            view.speaking, view.partial_transcript = "", ""
         case _:
             pass

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
-from vocelio.gateway.clock import WallClock
-from vocelio.gateway.monitors.call_view import CallView
+from vocelio.gateway.clock import WallClock, to_rfc3339
+from vocelio.gateway.monitors.call_view import CallView, build_message
 from vocelio.gateway.monitors.event_filter import EventFilter
 
 MAX_QUEUED_BYTES = 300_000  # bytes of memory
@@ -28,7 +28,7 @@ STR_OVERHEAD_BYTES = sys.getsizeof("😀")  # of a text beside its characters
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, tag_field="message", tag="snapshot"):
     """A part of it: the ``first`` one replaces what was known, the ``last`` one completes it."""
 
-    at: int
+    taken_at: str
     first: bool
     last: bool
     calls: list[msgspec.Raw]  # pictures
@@ -86,11 +86,12 @@ class SendQueue:
         calls = deque(picture for picture in self._call_views() if self.event_filter.matches_call(picture))
         first = True
         while first or calls:
+            taken_at = to_rfc3339(self._wall())
             part, size = list[msgspec.Raw](), 0
             while calls and len(part) < MAX_PART_CALLS and size < MAX_PART_BYTES:
-                part.append(msgspec.Raw(msgspec.json.encode(calls.popleft())))
+                part.append(msgspec.Raw(msgspec.json.encode(build_message(calls.popleft()))))
                 size += len(part[-1])
-            yield msgspec.json.encode(Snapshot(at=self._wall(), first=first, last=not calls, calls=part)).decode()
+            yield msgspec.json.encode(Snapshot(taken_at=taken_at, first=first, last=not calls, calls=part)).decode()
             first = False
 
 

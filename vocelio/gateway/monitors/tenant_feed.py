@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from vocelio.gateway.clock import WallClock
+from vocelio.gateway.clock import WallClock, to_rfc3339
 from vocelio.gateway.events import Event, EventBus, Subscription
-from vocelio.gateway.monitors.call_view import DURABLE_TYPES, CallView, CallViewTracker, build_change
+from vocelio.gateway.monitors.call_view import DURABLE_TYPES, CallView, CallViewTracker, build_message
 from vocelio.gateway.monitors.event_filter import EventFilter
 from vocelio.gateway.monitors.send_queue import SendQueue
 from vocelio.gateway.store.calls.live import CallKey, LiveCallRow
@@ -105,15 +105,13 @@ class TenantFeed:
             picture = tracked.view
             if not tracked.apply_event(event):
                 self._request_refresh()
-        message = f'{{"message":"event",{msgspec.json.encode(event).decode()[1:]}'
+        message = _encode_event(event)
         instead = ""
         for outbox in self.queues:
             if outbox.event_filter.matches_event(event, picture):
                 outbox.put(message)
             elif picture and event.type in DURABLE_TYPES and outbox.event_filter.matches_call(picture):
-                instead = instead or _encode_changes(
-                    [(picture, picture)]
-                )  # the type is not wanted, but the picture moves
+                instead = instead or _encode_changes([build_message(picture)])  # the type is not wanted, but it moves
                 outbox.put(instead)
 
     def _tracker(self, tenant: str, call: str) -> CallViewTracker:
@@ -145,27 +143,27 @@ class TenantFeed:
         self.ready.set()
 
     def _apply_rows(self, rows: Iterable[LiveCallRow]) -> None:
-        now, made = asyncio.get_running_loop().time(), list[tuple[CallView, Any]]()
+        now, made = asyncio.get_running_loop().time(), list[tuple[CallView, dict[str, Any]]]()
         for row in rows:
             tracked = self._tracker(row.tenant, row.call)
             is_new = not tracked.complete
             if changed := tracked.apply_row(row, now):
                 picture = tracked.view
-                made.append((picture, picture if is_new else build_change(picture, changed)))
+                made.append((picture, build_message(picture, None if is_new else changed)))
         if not made:
             return
-        everything = _encode_changes(made)
+        everything = _encode_changes([message for _, message in made])
         for outbox in self.queues:
             if outbox.event_filter.is_unfiltered:
                 outbox.put(everything)
-            elif mine := [one for one in made if outbox.event_filter.matches_call(one[0])]:
+            elif mine := [message for picture, message in made if outbox.event_filter.matches_call(picture)]:
                 outbox.put(_encode_changes(mine))
 
     def _drop_finished(self, stored_keys: set[CallKey]) -> None:
         """Calls that ended a while ago, and those that there were events of but which the store does not know."""
         before = self._wall() - round(ENDED_RETENTION_SECONDS * 1e6)
         for key, tracked in list(self._trackers.items()):
-            ended = tracked.view.ended
+            ended = tracked.view.ended_at
             tracked.missed_refreshes = 0 if key in stored_keys or tracked.final else tracked.missed_refreshes + 1
             if tracked.missed_refreshes > MAX_MISSED_REFRESHES or (
                 tracked.final and ended is not None and ended < before
@@ -173,5 +171,10 @@ class TenantFeed:
                 del self._trackers[key]
 
 
-def _encode_changes(changes: list[tuple[CallView, Any]]) -> str:
-    return msgspec.json.encode({"message": "changes", "calls": [what for _, what in changes]}).decode()
+def _encode_event(event: Event) -> str:
+    fields = msgspec.structs.asdict(event) | {"occurred_at": to_rfc3339(event.occurred_at)}
+    return msgspec.json.encode({"message": "event", **fields}).decode()
+
+
+def _encode_changes(changes: list[dict[str, Any]]) -> str:
+    return msgspec.json.encode({"message": "changes", "calls": changes}).decode()

@@ -98,7 +98,7 @@ class InMemoryCallStore:
         pass
 
     def _loaded(self, call: StoredCall) -> StoredCall:
-        own = (event.seq for event in self.events if (event.call, event.generation) == (call.id, call.generation))
+        own = (event.sequence for event in self.events if (event.call, event.generation) == (call.id, call.generation))
         return msgspec.structs.replace(call, last_event_seq=max(own, default=0), log=b"")
 
 
@@ -137,7 +137,7 @@ class InMemoryDirectory:
         call_store = self._call_store or InMemoryCallStore()
         started = [event for event in call_store.events if (event.tenant, event.type) == (tenant, "transfer.started")]
         active = [event for event in started if call_store.is_live_generation(event)]
-        return TransferCounts(sum(event.at >= since for event in started), len(active))
+        return TransferCounts(sum(event.occurred_at >= since for event in started), len(active))
 
     async def is_tenant_number(self, tenant: str, number: str) -> bool:
         match self._configs.get(number):

@@ -121,7 +121,7 @@ class ContinuationWebhooks:
             await self._registry.save_and_wait(record)
             return self._responses.connect_stored(stored)
         record.feed_event(record.create_session(), ended)
-        self._registry.publish(record, "transfer.ended", how=result, seconds=ended.duration_seconds)
+        self._registry.publish(record, "transfer.ended", result=result, duration_seconds=ended.duration_seconds)
         self._registry.end_call(record, session.outcome)
         await self._registry.save_and_wait(record)  # that somebody answered is told once, and to nobody else
         return twiml.hang_up()

@@ -95,7 +95,7 @@ async def test_an_older_stream_takes_no_command_when_another_process_has_the_cal
             "harbour", CALL, "say", "Hello.", generation=generation
         )
         assert reaction.verdict == verdict
-    assert len(world.data_of("operator.commanded")) == 1
+    assert len(world.data_of("operator.command")) == 1
     await peer.disconnect()
     await asyncio.sleep(5)
 
@@ -225,7 +225,7 @@ def test_a_call_is_handed_over(boundary):
             world.registry.live_calls[CALL].hand_off(immediately=True)
         assert peer.close_code == 1000
         assert peer.sent_seconds() == 0
-        assert world.data_of("call.handed_over") == [{"between": boundary}]
+        assert world.data_of("call.handed_off") == [{"between_prompts": boundary}]
         await peer.disconnect()
         again = start_call(world)
         await again.run(3 if boundary else 55)

@@ -69,11 +69,11 @@ class FailingDirectory(SlowDirectory):
 CLOSED_HOURS = OpeningHours("UTC", {"sun": (("00:00", "00:01"),)})  # START is on a Tuesday
 REJECTION_CASES = [
     ({"department": "night"}, {}, "closed", "It was no_answer."),
-    ({"number": "+19005550123"}, {}, "costly", "It was failed."),
-    ({"number": "+18765550123"}, {}, "country", "It was failed."),
-    ({"sip": "sip:a@pbx.example.com"}, {}, "sip", "It was failed."),
-    ({"department": "sales"}, {"max_transfers_per_hour": 0}, "limit", "It was busy."),
-    ({"department": "sales"}, {"max_transfers_at_once": 0}, "limit", "It was busy."),
+    ({"number": "+19005550123"}, {}, "premium_rate", "It was failed."),
+    ({"number": "+18765550123"}, {}, "country_not_allowed", "It was failed."),
+    ({"sip": "sip:a@pbx.example.com"}, {}, "sip_not_allowed", "It was failed."),
+    ({"department": "sales"}, {"max_transfers_per_hour": 0}, "limit_reached", "It was busy."),
+    ({"department": "sales"}, {"max_transfers_at_once": 0}, "limit_reached", "It was busy."),
 ]
 
 
@@ -91,7 +91,7 @@ def test_a_refused_caller_keeps_the_stream_and_goes_on_in_the_flow(target, setti
         peer = start_call(world)
         await peer.run(5)
         shown = {"department": target.get("department", ""), "number": target.get("number", "")}
-        assert world.data_of("transfer.refused") == [{**shown, "reason": reason}]
+        assert world.data_of("transfer.rejected") == [{**shown, "reason": reason}]
         assert world.data_of("transfer.started") == []
         assert (spoken_texts(world), world.call_record.stored.generation, world.call_record.stored.department) == (
             [text],
@@ -110,7 +110,7 @@ async def test_a_flow_that_tries_again_at_once_goes_round_slowly():
     world = CallEnv(again)
     peer = start_call(world)
     await peer.run(5.5)
-    assert len(world.data_of("transfer.refused")) == 8
+    assert len(world.data_of("transfer.rejected")) == 8
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
 
@@ -122,9 +122,9 @@ async def test_what_is_not_done_as_asked_is_told():
     peer = start_call(world)
     await peer.run(2)
     common = {"department": "sales", "number": ""}
-    assert world.data_of("transfer.changed") == [
-        {**common, "part": "number", "value": "+18765550123", "reason": "country"},
-        {**common, "part": "caller_id", "value": "+13105550199", "reason": "foreign"},
+    assert world.data_of("transfer.adjusted") == [
+        {**common, "field": "number", "value": "+18765550123", "reason": "country_not_allowed"},
+        {**common, "field": "caller_id", "value": "+13105550199", "reason": "not_owned"},
     ]
     assert world.call_record.resume.phase.transfer.caller_id == "+13105550142", "the caller's own"
     await peer.disconnect()
@@ -142,7 +142,7 @@ async def test_an_operators_transfer_is_asked_about_too():
         await world.registry.command_router.execute_command("harbour", CALL, "transfer", "night")
     ).verdict == "accepted"
     await peer.run(1)
-    assert [event["reason"] for event in world.data_of("transfer.refused")] == ["closed"]
+    assert [event["reason"] for event in world.data_of("transfer.rejected")] == ["closed"]
     assert peer.close_code is None, "the caller is where they were"
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
@@ -164,7 +164,7 @@ async def test_what_cannot_be_counted_is_not_allowed():
     peer = start_call(world)
     await peer.run(14)
     assert spoken_texts(world) == ["One moment, please."] * 3 + ["It was failed."]
-    assert world.data_of("store.unavailable") == [{"seconds": 10.0}]
+    assert world.data_of("database.unavailable") == [{"timeout_seconds": 10.0}]
     assert world.data_of("transfer.started") == []
     await peer.disconnect()
 
@@ -195,7 +195,7 @@ async def test_the_limits_and_what_the_log_says_of_them():
     async def refused(begun, under_way, at):
         world.shift_clock(at - world.clock_offset_seconds)
         BusyDirectory.there, BusyDirectory.asked_at = TransferCounts(begun, under_way), at * 1_000_000
-        return await clearance.authorize(world.call_config, transfer, "") == DialRejection("limit")
+        return await clearance.authorize(world.call_config, transfer, "") == DialRejection("limit_reached")
 
     assert [await refused(4, 2, 0), await refused(5, 0, 1), await refused(0, 3, 59)] == [False, True, True]
     assert len(told) == 1

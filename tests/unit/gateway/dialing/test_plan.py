@@ -52,7 +52,7 @@ def test_together_is_one_round():
 def test_a_number_and_an_address():
     assert make_plan(number="+13105550111").attempts == (("+13105550111",),)
     address = "sip:desk@pbx.example.com"
-    assert make_plan(sip=address) == DialRejection("sip")
+    assert make_plan(sip=address) == DialRejection("sip_not_allowed")
     assert make_plan(sip=address, tenant={"sip_hosts": ("pbx.example.com",)}).attempts == ((address,),)
 
 
@@ -87,8 +87,8 @@ def test_a_closed_department_is_not_rung(when, department, rung):
         ("", True, CALLER, CALLER, ()),
         ("", True, "", NUMBER, ()),
         ("+13072249664", True, CALLER, "+13072249664", ()),
-        ("+13072249664", False, CALLER, CALLER, (DialAdjustment("caller_id", "+13072249664", "foreign"),)),
-        ("+13072249664", False, "", NUMBER, (DialAdjustment("caller_id", "+13072249664", "foreign"),)),
+        ("+13072249664", False, CALLER, CALLER, (DialAdjustment("caller_id", "+13072249664", "not_owned"),)),
+        ("+13072249664", False, "", NUMBER, (DialAdjustment("caller_id", "+13072249664", "not_owned"),)),
         (CALLER, False, CALLER, CALLER, ()),
         (NUMBER, False, CALLER, NUMBER, ()),
     ],
@@ -102,9 +102,9 @@ def test_of_a_departments_numbers_only_those_allowed_are_rung():
     found = make_plan(department="half")
     assert (found.attempts, found.adjustments) == (
         (("+13105550111",),),
-        (DialAdjustment("number", "+18765550123", "country"),),
+        (DialAdjustment("number", "+18765550123", "country_not_allowed"),),
     )
-    assert make_plan(department="abroad") == DialRejection("country"), "the first number's reason"
+    assert make_plan(department="abroad") == DialRejection("country_not_allowed"), "the first number's reason"
     assert make_plan(department="abroad", tenant={"countries": ("US", "JM")}).attempts == (("+18765550123",),)
 
 
@@ -116,7 +116,7 @@ def test_of_a_departments_numbers_only_those_allowed_are_rung():
         (make_plan(department="nobody"), "failed"),
         (make_plan(), "failed"),
         (DialRejection("closed"), "no_answer"),
-        (DialRejection("limit"), "busy"),
+        (DialRejection("limit_reached"), "busy"),
     ],
 )
 def test_the_exit_of_a_refusal(refusal, exit_name):

@@ -5,8 +5,8 @@ import asyncio
 from vocelio.gateway.events import MAX_BACKLOG_EVENTS, Event, EventBus
 
 
-def make_event(seq, tenant="a"):
-    return Event(tenant=tenant, call="CA1", generation=1, seq=seq, type="note", at=0)
+def make_event(sequence, tenant="a"):
+    return Event(tenant=tenant, call="CA1", generation=1, sequence=sequence, type="note", occurred_at=0)
 
 
 async def test_a_watcher_sees_its_tenants_events_in_order():
@@ -17,17 +17,17 @@ async def test_a_watcher_sees_its_tenants_events_in_order():
         bus.publish(make_event(1, "b"))
         bus.publish(make_event(2))
         bus.publish(make_event(3))
-        assert (await waiting).seq == 2
-        assert (await watcher.get()).seq == 3
+        assert (await waiting).sequence == 2
+        assert (await watcher.get()).sequence == 3
     bus.publish(make_event(4))
 
 
 async def test_a_slow_watcher_loses_the_oldest_and_knows_how_many():
     bus = EventBus()
     async with bus.subscribe("a") as watcher:
-        for seq in range(MAX_BACKLOG_EVENTS + 5):
-            bus.publish(make_event(seq))
-        assert (await watcher.get()).seq == 5
+        for sequence in range(MAX_BACKLOG_EVENTS + 5):
+            bus.publish(make_event(sequence))
+        assert (await watcher.get()).sequence == 5
         assert watcher.dropped == 5
 
 

@@ -136,7 +136,7 @@ def test_clear_tells_what_was_heard():
     twilio.receive(sends)
     (event,) = playout.events()
     assert isinstance(event, PromptInterrupted)
-    assert event.heard_seconds == pytest.approx(1.5, abs=0.03)
+    assert event.played_seconds == pytest.approx(1.5, abs=0.03)
     assert run_playout(playout, twilio, 3) == []
     assert len(twilio.heard) == pytest.approx(12_000, abs=400)
 
@@ -247,5 +247,5 @@ def test_after_a_clear_every_prompt_has_ended_or_was_interrupted_and_nothing_fol
     over = [event.prompt for event in events if isinstance(event, PromptFinished | PromptInterrupted)]
     assert over == [f"p{number}" for number in range(len(prompts))]
     assert run_playout(playout, twilio, 5) == []
-    heard = sum(event.heard_seconds for event in events if isinstance(event, PromptInterrupted))
+    heard = sum(event.played_seconds for event in events if isinstance(event, PromptInterrupted))
     assert heard <= len(twilio.heard) / 8000 + 0.03

@@ -16,7 +16,8 @@ async def test_first_a_snapshot_then_what_came():
     outbox = SendQueue(EventFilter(call="CA1"), lambda: CALLS, lambda: 5)
     outbox.put("one")
     first = json.loads(await outbox.get())
-    assert (first["message"], first["at"], first["first"], first["last"]) == ("snapshot", 5, True, True)
+    assert (first["message"], first["first"], first["last"]) == ("snapshot", True, True)
+    assert first["taken_at"] == "1970-01-01T00:00:00.000005Z"
     assert [call["call"] for call in first["calls"]] == ["CA1"]
     assert await outbox.get() == "one"
 
@@ -56,7 +57,7 @@ async def test_what_waits_is_bounded_in_bytes_whatever_is_written(letter):
 
 
 async def test_calls_with_long_texts_make_smaller_parts():
-    many = [CallView(tenant="harbour", call=f"CA{number}", said="😀" * 5_000) for number in range(10)]
+    many = [CallView(tenant="harbour", call=f"CA{number}", prompt="😀" * 5_000) for number in range(10)]
     outbox = SendQueue(EventFilter(), lambda: many, lambda: 5)
     parts = []
     while not parts or not parts[-1]["last"]:

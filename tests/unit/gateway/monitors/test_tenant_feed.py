@@ -1,4 +1,4 @@
-"""Whatever waits behind a snapshot, a client that keeps its picture as docs/monitors.md says ends up with the hub's."""
+"""A client that follows docs/monitoring.md ends up with the feed's view, whatever is queued behind a snapshot."""
 
 import asyncio
 import json
@@ -13,16 +13,16 @@ from tests.support.monitor_client import MonitorClient
 from tests.support.virtual_time import in_virtual_time
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event, EventBus
-from vocelio.gateway.monitors.call_view import MAX_STORE_LAG_SECONDS
+from vocelio.gateway.monitors.call_view import MAX_STORE_LAG_SECONDS, build_message
 from vocelio.gateway.monitors.event_filter import EventFilter
 from vocelio.gateway.monitors.send_queue import MAX_PART_CALLS
 from vocelio.gateway.monitors.tenant_feed import TenantFeed
 
 CALLS = [
-    live_call_row(call=f"CA{number:03}", seq=5, node="greet") for number in range(MAX_PART_CALLS + 1)
+    live_call_row(call=f"CA{number:03}", sequence=5, node="greet") for number in range(MAX_PART_CALLS + 1)
 ]  # the last is in part two
 LAST_CALL = CALLS[-1]
-ENDED_DATA = {"outcome": "completed", "department": "", "disposition": "", "seconds": 1.0, "micro_usd": 300}
+ENDED_DATA = {"outcome": "completed", "department": "", "disposition": "", "billed_seconds": 1.0, "cost_micro_usd": 300}
 
 
 class WatchedFeed:
@@ -34,9 +34,15 @@ class WatchedFeed:
         self.outbox = self.hub.add_queue(EventFilter(types=frozenset(types)))
         self.screen = MonitorClient(None)
 
-    async def publish(self, kind, call=LAST_CALL.call, generation=1, seq=6, **data):
+    async def publish(self, kind, call=LAST_CALL.call, generation=1, sequence=6, **data):
         """An event."""
-        about = {"tenant": "harbour", "call": call, "generation": generation, "seq": seq, "at": wall_clock()}
+        about = {
+            "tenant": "harbour",
+            "call": call,
+            "generation": generation,
+            "sequence": sequence,
+            "occurred_at": wall_clock(),
+        }
         self.bus.publish(Event(type=kind, data=data, **about))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -59,7 +65,7 @@ class WatchedFeed:
         """What both show of the last call, once the screen has taken all."""
         while await self.deliver():
             pass
-        pictures = {picture.call: msgspec.structs.asdict(picture) for picture in self.hub.call_views()}
+        pictures = {picture.call: build_message(picture) for picture in self.hub.call_views()}
         assert self.screen.call_views.keys() == pictures.keys()
         for call, picture in pictures.items():
             shown = self.screen.call_views[call]
@@ -86,31 +92,31 @@ async def watched_feed(**options):
 
 async def test_a_cost_that_waits_behind_the_end_of_its_call_does_not_outlive_it():
     async with watched_feed() as seen:
-        await seen.refresh(msgspec.structs.replace(LAST_CALL, micro_usd=200))
+        await seen.refresh(msgspec.structs.replace(LAST_CALL, cost_micro_usd=200))
         await seen.publish("call.ended", **ENDED_DATA)
         picture = await seen.assert_agrees()
-        assert (picture["status"], picture["micro_usd"]) == ("ended", 300)
+        assert (picture["status"], picture["cost_micro_usd"]) == ("ended", 300)
 
 
 async def test_silence_that_was_told_in_a_snapshot_is_not_counted_twice():
     async with watched_feed() as seen:
-        await seen.refresh(msgspec.structs.replace(LAST_CALL, micro_usd=200))
-        await seen.publish("prompt.finished", prompt="1", late_ms=40)
-        assert (await seen.assert_agrees())["late_ms"] == 40
+        await seen.refresh(msgspec.structs.replace(LAST_CALL, cost_micro_usd=200))
+        await seen.publish("prompt.finished", prompt="1", playout_gap_ms=40)
+        assert (await seen.assert_agrees())["playout_gap_ms"] == 40
 
 
 async def test_what_a_call_did_before_its_end_does_not_outlive_it():
     async with watched_feed() as seen:
-        await seen.publish("caller.speaking", seq=5, on=True)
+        await seen.publish("caller.speaking", sequence=5, speaking=True)
         await seen.publish("call.ended", **ENDED_DATA)
         assert (await seen.assert_agrees())["speaking"] == ""
 
 
-TRANSIENT_FIELDS = {"speaking", "heard", "partial", "said", "latency_ms", "late_ms"}
+TRANSIENT_FIELDS = {"speaking", "transcript", "partial_transcript", "prompt", "latency_ms", "playout_gap_ms"}
 
 
 @pytest.mark.parametrize("seed", range(100))
-@pytest.mark.parametrize(("types", "but"), [((), set()), (("call.ended",), TRANSIENT_FIELDS | {"seq"})])
+@pytest.mark.parametrize(("types", "but"), [((), set()), (("call.ended",), TRANSIENT_FIELDS | {"sequence"})])
 @in_virtual_time
 async def test_whatever_is_told_and_whatever_is_lost(seed, types, but):
     rng = random.Random(seed)  # noqa: S311 (nothing is guarded)
@@ -122,19 +128,19 @@ async def test_whatever_is_told_and_whatever_is_lost(seed, types, but):
                 ("node", "spoken", "silence", "speaking", "cost", "look", "look", "take", "take", "gap", "wait")
             ):
                 case "node":
-                    rows.append(msgspec.structs.replace(row, seq=row.seq + 1, node=rng.choice("abc")))
+                    rows.append(msgspec.structs.replace(row, sequence=row.sequence + 1, node=rng.choice("abc")))
                     if rng.random() < 0.7:
-                        await seen.publish("node.entered", seq=row.seq + 1, node=rows[-1].node)
+                        await seen.publish("node.entered", sequence=row.sequence + 1, node=rows[-1].node)
                 case "spoken":
-                    rows.append(msgspec.structs.replace(row, seq=row.seq + 1))
-                    await seen.publish("prompt.started", seq=row.seq + 1, text=rng.choice("abc"))
+                    rows.append(msgspec.structs.replace(row, sequence=row.sequence + 1))
+                    await seen.publish("prompt.started", sequence=row.sequence + 1, text=rng.choice("abc"))
                 case "silence":
-                    rows.append(msgspec.structs.replace(row, seq=row.seq + 1))
-                    await seen.publish("prompt.finished", seq=row.seq + 1, late_ms=rng.randrange(50))
+                    rows.append(msgspec.structs.replace(row, sequence=row.sequence + 1))
+                    await seen.publish("prompt.finished", sequence=row.sequence + 1, playout_gap_ms=rng.randrange(50))
                 case "speaking":
-                    await seen.publish("caller.speaking", seq=row.seq, on=rng.random() < 0.5)
+                    await seen.publish("caller.speaking", sequence=row.sequence, speaking=rng.random() < 0.5)
                 case "cost":
-                    rows.append(msgspec.structs.replace(row, micro_usd=row.micro_usd + 1))
+                    rows.append(msgspec.structs.replace(row, cost_micro_usd=row.cost_micro_usd + 1))
                 case "look":
                     await seen.refresh(*CALLS[:-1], rng.choice(rows[-3:]))
                 case "take":
@@ -145,7 +151,7 @@ async def test_whatever_is_told_and_whatever_is_lost(seed, types, but):
                     seen.outbox.reset_with_gap()
                     await seen.deliver()
         if rng.random() < 0.5:
-            await seen.publish("call.ended", seq=rows[-1].seq + 1, **ENDED_DATA)
+            await seen.publish("call.ended", sequence=rows[-1].sequence + 1, **ENDED_DATA)
         else:
             await seen.refresh(*CALLS[:-1], rows[-1])
         await seen.assert_agrees(but)

@@ -69,7 +69,7 @@ async def transfer_call(
     """Put the caller of a live call through to a department.
 
     Its hours and the tenant's rules and limits count here, too: refused, the caller stays where they were, and the
-    timeline has `transfer.refused` with the reason.
+    timeline has `transfer.rejected` with the reason.
     """
     known = await departments.list_departments(context.database, context.tenant)
     if body.department not in known:

@@ -86,6 +86,6 @@ class CallEndPoller:
     async def _poll(self) -> None:
         asked = list(self._callbacks)
         found = await self._database.with_timeout(live.get_many(self._database, asked), QUERY_TIMEOUT_SECONDS)
-        for call in set(asked) - {one.key for one in found if one.ended is None}:
+        for call in set(asked) - {one.key for one in found if one.ended_at is None}:
             for over in self._callbacks.get(call, ()):
                 over()

@@ -114,4 +114,4 @@ class PushSocket:
             self._received_messages = 0
             if unanswered * self._heartbeat.interval_seconds >= self._heartbeat.idle_timeout_seconds:
                 self.request_close(CLOSE_IDLE_TIMEOUT)
-            await self._send('{"message":"beat"}')
+            await self._send('{"message":"heartbeat"}')

@@ -191,12 +191,14 @@ class CallMedia:
                 self._on_prompt_started(event)
             case PromptFinished():
                 self._prompts.pop(event.prompt, None)
-                self._context.publish("prompt.finished", prompt=event.prompt, late_ms=round(event.late_seconds * 1000))
+                self._context.publish(
+                    "prompt.finished", prompt=event.prompt, playout_gap_ms=round(event.late_seconds * 1000)
+                )
                 self._context.feed_event(events.PromptFinished(self._context.elapsed(), event.prompt))
             case PromptInterrupted():
                 self._prompts.pop(event.prompt, None)
-                heard = round(event.heard_seconds, 3)
-                self._context.publish("caller.interrupted", prompt=event.prompt, heard_seconds=heard)
+                heard = round(event.played_seconds, 3)
+                self._context.publish("prompt.interrupted", prompt=event.prompt, played_seconds=heard)
                 self._context.feed_event(events.PromptInterrupted(self._context.elapsed(), event.prompt, heard))
             case _:
                 assert_never(event)
@@ -243,7 +245,7 @@ class CallMedia:
 
     def _on_vad(self, event: VadEvent) -> None:
         self.recorder.on_vad(event)
-        self._context.publish_transient("caller.speaking", on=isinstance(event, SpeechStarted))
+        self._context.publish_transient("caller.speaking", speaking=isinstance(event, SpeechStarted))
         if isinstance(event, SpeechStarted):
             self._turn_latency.reset()
             self._late_tiers.clear()
@@ -271,17 +273,17 @@ class CallMedia:
         """A recogniser says the same again and again; and the final text is told for good."""
         before = self._partial[1].text if self._partial else ""
         if not transcript.final and transcript.text != before:
-            self._context.publish_transient("caller.partial", text=MASK if action.sensitive else transcript.text)
+            self._context.publish_transient("transcript.partial", text=MASK if action.sensitive else transcript.text)
 
     def _publish_transcript(self, action: actions.Listen, transcript: Transcript) -> None:
         text = MASK if action.sensitive else transcript.text
         self._context.publish(
-            "caller.heard", node=self._context.node, text=text, confidence=round(transcript.confidence, 2)
+            "transcript.final", node=self._context.node, text=text, confidence=round(transcript.confidence, 2)
         )
 
     def _on_recognition_error(self, action: actions.Listen, error: SpeechError) -> None:
         self._turn_latency.on_transcript(self._loop.time())
-        self._context.publish("listening.failed", node=self._context.node, error=str(error))
+        self._context.publish("recognition.failed", node=self._context.node, error=str(error))
         self._context.feed_event(events.ListeningFailed(self._context.elapsed(), action.id))
 
     def _set_final_transcript_timer(self, seconds: float | None = None) -> None:

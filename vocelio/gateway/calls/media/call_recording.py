@@ -139,11 +139,11 @@ class RecordingFactory:
         tape = self._recordings.start_recording(
             self._tenant, self._call, kind, lambda problem: self._on_failed(tape, problem)
         )
-        self._publish("recording.started", recording=tape.recording.id, what=kind)
+        self._publish("recording.started", recording=tape.recording.id, kind=kind)
         return RecordingHandle(tape, self._recordings.audio_url(tape.recording.id), self._publish)
 
     def _on_failed(self, writer: RecordingWriter, error: str) -> None:
-        self._publish("recording.failed", recording=writer.recording.id, what=writer.recording.kind, problem=error)
+        self._publish("recording.failed", recording=writer.recording.id, kind=writer.recording.kind, error=error)
 
 
 class RecordingHandle:
@@ -158,4 +158,6 @@ class RecordingHandle:
         """There is no more of it."""
         self._writer.close()
         kept = self._writer.recording
-        self._publish("recording.ended", recording=kept.id, what=kept.kind, seconds=self._writer.duration_seconds)
+        self._publish(
+            "recording.ended", recording=kept.id, kind=kept.kind, duration_seconds=self._writer.duration_seconds
+        )

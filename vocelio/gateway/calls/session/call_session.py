@@ -98,7 +98,7 @@ class CallSession:
             self._media.recorder.start(started_at)
         if isinstance(previous, TransferCompleted):
             result = previous.result
-            self.publish("transfer.ended", how=result.result, seconds=result.duration_seconds)
+            self.publish("transfer.ended", result=result.result, duration_seconds=result.duration_seconds)
             self.feed_event(result)
         elif record.resume.checkpoint is not None:
             self._resume(previous.mode if isinstance(previous, HandingOff) else None)
@@ -134,7 +134,7 @@ class CallSession:
         if self._is_closed:
             return
         if self._loop.time() < self._dtmf_accepted_from:
-            self.publish("key.ignored", node=self.node)
+            self.publish("dtmf.ignored", node=self.node)
             return
         self._media.on_dtmf()
         self.feed_event(events.KeyPressed(self.elapsed(), digit))
@@ -219,7 +219,7 @@ class CallSession:
         """Execute an operator's command, if it is accepted."""
         result = self.check_command(command, value)
         if result.verdict == "accepted":
-            self.publish("operator.commanded", command=command, value=value)
+            self.publish("operator.command", command=command, value=value)
             self.feed_event(events.OperatorCommand(self.elapsed(), command, value))
         return CommandResult(result.verdict, self.node)
 
@@ -274,7 +274,7 @@ class CallSession:
 
     def _on_handoff_committed(self) -> None:
         if isinstance(self._phase, HandingOff):
-            self.publish("call.handed_over", between=self._phase.mode == "between_prompts")
+            self.publish("call.handed_off", between_prompts=self._phase.mode == "between_prompts")
             self.close()
             self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
 
@@ -429,7 +429,12 @@ class CallSession:
     def _on_http_result(self, request: actions.Request, result: HttpResult) -> None:
         url = MASK if request.sensitive else masked_url(request.url)
         self.publish(
-            "request.ended", node=self.node, url=url, how=result.outcome, status=result.status, problem=result.error
+            "http_request.completed",
+            node=self.node,
+            url=url,
+            result=result.outcome,
+            status=result.status,
+            error=result.error,
         )
         self.feed_event(events.RequestEnded(self.elapsed(), request.id, result.outcome, result.status, result.body))
 
@@ -447,11 +452,11 @@ class CallSession:
         if isinstance(decision, DialRejection):
             self._advance(phases.TransferRejected())
             self._commit_gate.cancel(transfer.id)
-            self.publish("transfer.refused", **target, reason=decision.reason)
+            self.publish("transfer.rejected", **target, reason=decision.reason)
             self.feed_event(events.TransferEnded(self.elapsed(), transfer.id, decision.exit))
             return
         for adjustment in decision.adjustments:
-            self.publish("transfer.changed", **target, **msgspec.structs.asdict(adjustment))
+            self.publish("transfer.adjusted", **target, **msgspec.structs.asdict(adjustment))
         self._transfer_timeout_seconds = (
             len(decision.attempts) * decision.ring_seconds + decision.time_limit_seconds + TRANSFER_MARGIN_SECONDS
         )
@@ -495,7 +500,7 @@ class CallSession:
         self._authorization.close()
         self._advance(phases.CommitTimedOut())
         if isinstance(self._phase, StoreDown):
-            self.publish("store.unavailable", seconds=COMMIT_TIMEOUT_SECONDS)
+            self.publish("database.unavailable", timeout_seconds=COMMIT_TIMEOUT_SECONDS)
         self._run_guarded(lambda: self._execute_without_store(side_effects))
         self._save(self._on_store_recovered)
 

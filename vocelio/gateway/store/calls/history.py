@@ -95,12 +95,12 @@ class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TimelineEvent(msgspec.Struct, frozen=True):
-    """An event of a call: docs/events.md has the types and their data. ``seq`` counts within a generation."""
+    """An event of a call: docs/events.md has the types and their data. ``sequence`` counts within a generation."""
 
     generation: int
-    seq: int
+    sequence: int
     type: str
-    at: int
+    occurred_at: int
     data: dict[str, Any]
 
 

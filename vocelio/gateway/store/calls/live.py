@@ -40,7 +40,7 @@ CallKey = tuple[str, str]
 
 
 class LiveCallRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A call as it is kept. Instants are microseconds UTC; ``seq`` is that of the newest event of ``generation``."""
+    """A stored call. Instants are microseconds UTC; ``sequence`` is that of the newest event of ``generation``."""
 
     tenant: str
     call: str
@@ -48,15 +48,15 @@ class LiveCallRow(msgspec.Struct, frozen=True, kw_only=True):
     caller: str
     flow: str
     version: int | None
-    started: int
-    ended: int | None
+    started_at: int
+    ended_at: int | None
     outcome: str
     disposition: str
     department: str
-    billed: int
-    micro_usd: int
+    billed_microseconds: int
+    cost_micro_usd: int
     generation: int
-    seq: int
+    sequence: int
     node: str
 
     @property
@@ -76,7 +76,7 @@ def current_node() -> ScalarSelect[Any]:
     return newest.correlate(calls).scalar_subquery()
 
 
-def _last_event_seq() -> ScalarSelect[Any]:
+def _last_event_sequence() -> ScalarSelect[Any]:
     newest = select(func.max(call_events.c.seq)).where(
         _is_event_of_call(), call_events.c.generation == calls.c.generation
     )
@@ -85,8 +85,8 @@ def _last_event_seq() -> ScalarSelect[Any]:
 
 def _select_calls() -> Select[Any]:
     """No column besides those that are shown: a live call's state has kilobytes, and is of no use here."""
-    seq, node = func.coalesce(_last_event_seq(), 0), func.coalesce(current_node(), "")
-    return select(*_COLUMNS).add_columns(seq.label("seq"), node.label("node"))
+    sequence, node = func.coalesce(_last_event_sequence(), 0), func.coalesce(current_node(), "")
+    return select(*_COLUMNS).add_columns(sequence.label("sequence"), node.label("node"))
 
 
 async def list_live(database: Database, tenants: Collection[str] | None) -> list[LiveCallRow]:
@@ -156,14 +156,14 @@ def _from_row(row: Row[Any]) -> LiveCallRow:
         caller=row.caller,
         flow=row.flow_id,
         version=row.version,
-        started=row.started,
-        ended=row.ended,
+        started_at=row.started,
+        ended_at=row.ended,
         outcome=row.outcome,
         disposition=row.disposition,
         department=row.department,
-        billed=row.billed,
-        micro_usd=row.micro_usd,
+        billed_microseconds=row.billed,
+        cost_micro_usd=row.micro_usd,
         generation=row.generation,
-        seq=row.seq,
+        sequence=row.sequence,
         node=row.node,
     )

@@ -108,7 +108,9 @@ class ProvisioningContext:
 
     def publish(self, event_type: str, tenant: str, **data: Any) -> None:
         """Publish an event about a number to the tenant's monitors."""
-        event = Event(tenant=tenant, call="", generation=0, seq=0, type=event_type, at=self.wall(), data=data)
+        event = Event(
+            tenant=tenant, call="", generation=0, sequence=0, type=event_type, occurred_at=self.wall(), data=data
+        )
         self._bus.publish(event)
 
 

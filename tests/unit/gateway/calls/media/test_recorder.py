@@ -89,8 +89,8 @@ async def test_a_message_is_what_was_said_behind_the_beep():
     assert recording.seconds == pytest.approx(len(message) / 8000)
     assert spoken_texts(world)[-1] == f"Kept at https://gateway.example/v1/recordings/{recording.id}/audio."
     (begun,), (ended,) = world.data_of("recording.started"), world.data_of("recording.ended")
-    assert begun == {"recording": recording.id, "what": "voicemail"}
-    assert ended == {**begun, "seconds": recording.seconds}
+    assert begun == {"recording": recording.id, "kind": "voicemail"}
+    assert ended == {**begun, "duration_seconds": recording.seconds}
     assert list(world.storage.objects) == [recording.object], "the pieces are gone"
     assert world.data_of("prompt.started")[0]["text"] == "After the beep."
     assert all("beep" not in event["prompt"] for event in world.data_of("prompt.started"))
@@ -211,11 +211,11 @@ async def test_a_barge_in_is_cut_where_it_was_cut():
     await peer.run(2, SPEECH[:8000])
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    (interrupted,) = world.data_of("caller.interrupted")
+    (interrupted,) = world.data_of("prompt.interrupted")
     ((_, (_, gateway)),) = await world.wait_for_recordings()
     sound = gateway.strip(SILENCE)
     assert len(sent_audio(peer)) > len(sound) + 4000, "more had been sent ahead"
-    assert len(sound) / 8000 == pytest.approx(interrupted["heard_seconds"], abs=0.03)
+    assert len(sound) / 8000 == pytest.approx(interrupted["played_seconds"], abs=0.03)
     assert sent_audio(peer).lstrip(SILENCE).startswith(sound)
 
 

@@ -60,7 +60,7 @@ async def test_greeting_question_answer_transfer():
     await peer.run(2, SPEECH)
     assert peer.close_code == 1000
     assert [event["text"] for event in world.data_of("prompt.started")] == [GREETING, "Sales or billing?"]
-    assert [event["text"] for event in world.data_of("caller.heard")] == ["sales please"]
+    assert [event["text"] for event in world.data_of("transcript.final")] == ["sales please"]
     assert world.data_of("transfer.started") == [{"department": "sales", "number": ""}]
     assert world.call_record.resume.phase.transfer.department == "sales"
     assert world.call_record.stored.ended_at == 0
@@ -99,12 +99,12 @@ async def test_barge_in_clears_at_once_and_the_utterance_is_heard_whole():
     await peer.run(1)
     await peer.run(0.2, SPEECH)
     assert [message["event"] for message in peer.sent_messages][-1] == "clear"
-    (interrupted,) = world.data_of("caller.interrupted")
-    assert interrupted["heard_seconds"] == pytest.approx(1.1, abs=0.1)
+    (interrupted,) = world.data_of("prompt.interrupted")
+    assert interrupted["played_seconds"] == pytest.approx(1.1, abs=0.1)
     await peer.run(0.9, SPEECH[1600:])
     assert len(world.data_of("prompt.started")) == 1, "nobody is talked over"
     await peer.run(1)
-    assert world.data_of("caller.heard")[0]["text"] == "billing"
+    assert world.data_of("transcript.final")[0]["text"] == "billing"
     assert SPEECH[1600:] in world.recognizer.recognitions[0].audio
     await peer.run(3)
     assert peer.close_code == 1000
@@ -195,7 +195,7 @@ async def test_a_call_goes_on_where_its_stream_broke_off():
     await again.run(3)
     texts = [event["text"] for event in world.data_of("prompt.started")]
     assert texts[2] == "Sorry, let's go on. Sales or billing?"
-    assert world.data_of("caller.heard")[0]["text"] == "billing"
+    assert world.data_of("transcript.final")[0]["text"] == "billing"
     assert world.call_record.stored.generation == 2
     assert len(world.data_of("call.ended")) == 1
     await again.disconnect()
@@ -218,7 +218,7 @@ async def test_keys_of_an_answer_that_was_lost_are_not_the_next_one():
     again.press_key("3")
     again.press_key("4")
     await again.run(5)
-    assert len(world.data_of("key.ignored")) == 2
+    assert len(world.data_of("dtmf.ignored")) == 2
     for key in "1234":
         again.press_key(key)
     await again.run(3)
@@ -302,7 +302,7 @@ async def test_ringing_is_not_billed():
     again = start_call(world)
     await again.run(2)
     again.deliver_numbered("stop", stop={})
-    assert world.data_of("call.ended")[0]["seconds"] == pytest.approx(streamed / 1e6 + 2, abs=0.1)
+    assert world.data_of("call.ended")[0]["billed_seconds"] == pytest.approx(streamed / 1e6 + 2, abs=0.1)
     await again.disconnect()
 
 
@@ -373,7 +373,7 @@ async def test_a_provider_that_heard_too_late_does_not_speak_until_the_caller_ha
     await peer.run(5, SPEECH)
     await peer.run(5, SPEECH)
     spoken = {name: tally.syntheses for name, tally in world.stored_call.provider_usage.items()}
-    assert [event["text"] for event in world.data_of("caller.heard")] == ["who knows", "billing"]
+    assert [event["text"] for event in world.data_of("transcript.final")] == ["who knows", "billing"]
     assert spoken == {"elevenlabs": 4, "azure": 1}  # the greeting has two sentences
     await peer.disconnect()
 
@@ -411,7 +411,7 @@ async def test_the_status_of_a_live_call_ends_and_bills_it():
     await world.report_ended()
     (ended,) = world.data_of("call.ended")
     assert (ended["outcome"], peer.close_code) == ("abandoned", 1000)
-    assert ended["seconds"] == pytest.approx(5, abs=0.1)
+    assert ended["billed_seconds"] == pytest.approx(5, abs=0.1)
     count = len(world.events)
     peer.close_code = None
     peer.deliver_numbered("mark", mark={"name": "p2.end"})

@@ -103,7 +103,7 @@ async def test_without_the_store_a_transfer_fails_after_a_while_and_the_flow_goe
     peer = start_call(world)
     await peer.run(20)
     assert spoken_texts(world) == ["A", *["One moment, please."] * 3, "Nobody can be reached."]
-    assert world.data_of("store.unavailable") == [{"seconds": 10.0}]
+    assert world.data_of("database.unavailable") == [{"timeout_seconds": 10.0}]
     await peer.run(2)
     assert peer.close_code == 1000, "hanging up needs nobody, and nobody waits for it in silence"
     assert world.data_of("call.ended") == [], "that is told when it is certain"
@@ -174,10 +174,10 @@ async def test_handoff_that_is_not_committed_continues_without_the_store_and_is_
     await peer.run(2)
     world.registry.live_calls[CALL].hand_off()
     await peer.run(20)
-    assert (peer.close_code, world.data_of("store.unavailable")) == (None, [{"seconds": 10.0}])
+    assert (peer.close_code, world.data_of("database.unavailable")) == (None, [{"timeout_seconds": 10.0}])
     assert spoken_texts(world) == [*["One moment, please."] * 3, "First."]
     await peer.run(20)
-    assert (peer.close_code, world.data_of("call.handed_over")) == (1000, [{"between": True}])
+    assert (peer.close_code, world.data_of("call.handed_off")) == (1000, [{"between_prompts": True}])
     await peer.disconnect()
     again = start_call(world)
     await again.run(3)
@@ -223,7 +223,7 @@ async def test_the_end_is_kept_with_its_bill_and_its_log():
     (segment,) = kept.segments
     assert segment.cost_micro_usd == pytest.approx(segment.billed_microseconds / 1_000, abs=1)
     (ended,) = world.data_of("call.ended")
-    assert ended["micro_usd"] == kept.cost_micro_usd > 0
+    assert ended["cost_micro_usd"] == kept.cost_micro_usd > 0
     assert [event.type for event in world.call_store.events] == [event.type for event in world.events]
     await peer.disconnect()
 
@@ -243,8 +243,8 @@ async def test_a_change_of_voice_is_a_segment_of_its_own():
     await peer.run(20)
     (ended,) = world.data_of("cost.updated")
     assert [part["tier"] for part in ended["segments"]] == ["azure", "elevenlabs"]
-    assert sum(part["micro_usd"] for part in ended["segments"]) == ended["micro_usd"]
-    assert sum(part["seconds"] for part in ended["segments"]) == pytest.approx(ended["seconds"])
+    assert sum(part["cost_micro_usd"] for part in ended["segments"]) == ended["cost_micro_usd"]
+    assert sum(part["billed_seconds"] for part in ended["segments"]) == pytest.approx(ended["billed_seconds"])
     await peer.disconnect()
 
 
@@ -317,7 +317,7 @@ async def test_a_token_that_was_given_out_for_nothing_ends_no_live_call():
     await peer.run(120)
     assert (peer.close_code, world.call_record.stored.outcome) == (None, "")
     peer.deliver_numbered("stop", stop={})
-    assert world.data_of("call.ended")[0]["seconds"] == pytest.approx(121, abs=1)
+    assert world.data_of("call.ended")[0]["billed_seconds"] == pytest.approx(121, abs=1)
     await peer.disconnect()
 
 

@@ -1,7 +1,7 @@
-"""A telephone without sound: feeds a session the events that a caller and a carrier would cause.
+"""SessionDriver: feeds a flow session the events that a caller and Twilio would cause, without audio.
 
-Each event is fed to a second session as well, made anew from the first one's checkpoint after a round trip through
-JSON: in every test, a process that dies between two events makes no difference.
+Each event is also fed to a second session, restored from the first one's checkpoint after a round trip through JSON. So
+every test also shows that a process crash between two events makes no difference.
 """
 
 import json
@@ -21,7 +21,7 @@ STARTED_AT = 1_772_548_200_000_000  # Tuesday, 2026-03-03 14:30 UTC
 
 
 def make_call_info(**more: Any) -> CallInfo:
-    given = {
+    defaults = {
         "call_id": "CA1",
         "caller": CALLER,
         "number": NUMBER,
@@ -29,17 +29,17 @@ def make_call_info(**more: Any) -> CallInfo:
         "started_at": STARTED_AT,
         "seed": "s",
     }
-    return CallInfo(**{**given, **more})
+    return CallInfo(**{**defaults, **more})
 
 
 def flow_document(nodes: dict[str, Any], start: str = "", **fields: Any) -> bytes:
-    """A document whose first node is the start."""
+    """Encode a document; by default its first node is the start."""
     document = {"name": "test", "start": start or next(iter(nodes)), "nodes": nodes, **fields}
     return json.dumps(document).encode()
 
 
 class SessionDriver:
-    """One call. ``spoken`` is everything said, ``notes`` everything told to monitors."""
+    """One call. ``spoken_texts`` are all prompts, ``emitted_events`` all events for monitors."""
 
     def __init__(
         self,
@@ -69,55 +69,55 @@ class SessionDriver:
         self.all_actions += self.last_actions
         return self.last_actions
 
-    # What the caller and the carrier do
+    # Events of the caller and of Twilio
 
     def step(self, kind: type[events.Event], *fields: Any, after: float = 0.1, **named: Any) -> list[actions.AnyAction]:
         self.now += after
         return self.feed(kind(self.now, *fields, **named))
 
     def finish_prompts(self) -> list[actions.AnyAction]:
-        """Everything being said has been heard to its end."""
-        done: list[actions.AnyAction] = []
-        for prompt, held in list(self.state.prompts.items()):
-            kind = events.PromptInterrupted if held.stopping else events.PromptFinished
-            done += self.step(kind, prompt)
-        return done
+        """Report the end of all playing prompts."""
+        result: list[actions.AnyAction] = []
+        for prompt_id, prompt in list(self.state.prompts.items()):
+            kind = events.PromptInterrupted if prompt.stopping else events.PromptFinished
+            result += self.step(kind, prompt_id)
+        return result
 
     def press_keys(self, keys: str) -> list[actions.AnyAction]:
         return [action for key in keys for action in self.step(events.KeyPressed, key)]
 
     def say(self, text: str) -> list[actions.AnyAction]:
-        """A whole utterance: over the prompt, if there is one."""
-        done = self.start_speech()
-        done += self.step(events.TranscriptReceived, self.state.recognition_id, text, True)
-        return done + self.step(events.SpeechEnded)
+        """Say an utterance, as barge-in if a prompt is playing."""
+        result = self.start_speech()
+        result += self.step(events.TranscriptReceived, self.state.recognition_id, text, True)
+        return result + self.step(events.SpeechEnded)
 
     def start_speech(self) -> list[actions.AnyAction]:
-        done = list(self.step(events.SpeechStarted))
-        return done + self.interrupt_prompts()
+        result = list(self.step(events.SpeechStarted))
+        return result + self.interrupt_prompts()
 
     def interrupt_prompts(self) -> list[actions.AnyAction]:
-        """Prompts that were asked to stop have stopped."""
-        done: list[actions.AnyAction] = []
-        for prompt in [name for name, held in self.state.prompts.items() if held.stopping]:
-            done += self.step(events.PromptInterrupted, prompt, 0.5)
-        return done
+        """Report the interruption of all prompts that the session has stopped."""
+        result: list[actions.AnyAction] = []
+        for prompt_id in [key for key, prompt in self.state.prompts.items() if prompt.stopping]:
+            result += self.step(events.PromptInterrupted, prompt_id, 0.5)
+        return result
 
     def say_partial(self, text: str) -> list[actions.AnyAction]:
         return self.step(events.TranscriptReceived, self.state.recognition_id, text, False)
 
     def fire_timer(self, name: str) -> list[actions.AnyAction]:
-        """The timer of that name runs out."""
+        """Let the timer of that name expire."""
         (timer,) = (key for key, timer in self.state.timers.items() if timer.name == name)
         return self.step(events.TimerFired, timer)
 
-    def http_response(self, status: int = 200, body: Any = None, how: str = "ok") -> list[actions.AnyAction]:
-        return self.step(events.RequestEnded, self.state.pending_id, how, status, body)
+    def http_response(self, status: int = 200, body: Any = None, result: str = "ok") -> list[actions.AnyAction]:
+        return self.step(events.RequestEnded, self.state.pending_id, result, status, body)
 
-    def end_transfer(self, how: str) -> list[actions.AnyAction]:
-        return self.step(events.TransferEnded, self.state.pending_id, how, 3.0)
+    def end_transfer(self, result: str) -> list[actions.AnyAction]:
+        return self.step(events.TransferEnded, self.state.pending_id, result, 3.0)
 
-    # What can be seen
+    # Observations
 
     @property
     def state(self) -> SessionState:
@@ -137,17 +137,17 @@ class SessionDriver:
 
     @property
     def flow_problems(self) -> list[str]:
-        return [note.data["error"] for note in self.emitted_events if note.type == "flow.problem"]
+        return [event.data["error"] for event in self.emitted_events if event.type == "flow.problem"]
 
     @property
     def exits_taken(self) -> list[tuple[str, str]]:
-        """The way so far: nodes and the exits taken."""
-        return [(note.data["node"], note.data["exit"]) for note in self.emitted_events if note.type == "node.left"]
+        """Nodes left so far and the exits taken."""
+        return [(event.data["node"], event.data["exit"]) for event in self.emitted_events if event.type == "node.left"]
 
     def only_action(self, kind: type[Any]) -> Any:
-        """The only action of that kind in the last step."""
-        (found,) = (action for action in self.last_actions if isinstance(action, kind))
-        return found
+        """Return the only action of that type in the last step."""
+        (match,) = (action for action in self.last_actions if isinstance(action, kind))
+        return match
 
     def has_action(self, kind: type[Any]) -> bool:
         return any(isinstance(action, kind) for action in self.last_actions)

@@ -10,7 +10,7 @@ from vocelio.codecs import mulaw
 NEGATIVE_ZERO = 0x7F
 
 
-def test_every_code_but_the_negative_zero_survives_a_round_trip():
+def test_every_code_except_negative_zero_round_trips():
     codes = bytes(code for code in range(256) if code != NEGATIVE_ZERO)
     assert mulaw.encode(mulaw.decode(codes)) == codes
 
@@ -22,7 +22,7 @@ def test_both_zeros_are_silence():
 
 
 @given(st.integers(-32768, 32767))
-def test_a_sample_is_off_by_little(sample: int):
+def test_quantization_error_is_bounded(sample: int):
     decoded = mulaw.decode(mulaw.encode(sample.to_bytes(2, "little", signed=True)))
     # Full scale in mu-law is 32,124; the steps near zero are 8 and then a sixteenth of the sample.
     limited = max(-32124, min(32124, sample))
@@ -30,16 +30,16 @@ def test_a_sample_is_off_by_little(sample: int):
 
 
 @given(st.lists(st.binary(max_size=50)))
-def test_pieces_decode_as_the_whole_does(pieces: list[bytes]):
+def test_chunks_decode_like_the_whole(pieces: list[bytes]):
     assert b"".join(map(mulaw.decode, pieces)) == mulaw.decode(b"".join(pieces))
 
 
-def test_half_a_sample_is_refused():
+def test_incomplete_sample_is_rejected():
     with pytest.raises(ValueError, match="3 bytes"):
         mulaw.encode(b"abc")
 
 
-def test_a_frame_costs_under_a_microsecond():
+def test_decoding_a_frame_takes_under_a_microsecond():
     frame = bytes(160)
     seconds = min(timeit.repeat(lambda: mulaw.decode(frame), timer=process_time, number=10_000)) / 10_000
     assert seconds < 1e-6

@@ -23,7 +23,7 @@ def resample_in_pieces(pcm: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @given(RATES, st.binary(max_size=4000), st.lists(st.integers(0, 4000), max_size=8))
-def test_any_cutting_gives_the_same_output(rates: tuple[int, int], pcm: bytes, cuts: list[int]):
+def test_chunking_does_not_change_the_output(rates: tuple[int, int], pcm: bytes, cuts: list[int]):
     whole = Resampler(*rates).process(pcm, last=True)
     resampler = Resampler(*rates)
     pieces = [resampler.process(piece) for piece in resample_in_pieces(pcm, cuts)]
@@ -31,30 +31,30 @@ def test_any_cutting_gives_the_same_output(rates: tuple[int, int], pcm: bytes, c
 
 
 @given(RATES, st.integers(0, 3000))
-def test_the_length_follows_the_rates(rates: tuple[int, int], samples: int):
+def test_output_length_follows_the_rates(rates: tuple[int, int], samples: int):
     source, target = rates
     out = Resampler(source, target).process(bytes(2 * samples), last=True)
     assert abs(len(out) / 2 - samples * target / source) <= 1
 
 
 @pytest.mark.parametrize(("source", "target"), [(8000, 16000), (22050, 8000)])
-def test_a_tone_keeps_its_level(source: int, target: int):
+def test_tone_keeps_its_level(source: int, target: int):
     out = Resampler(source, target).process(tone_pcm(1000, source), last=True)
     assert audioop.rms(out, 2) == pytest.approx(8000 / math.sqrt(2), rel=0.02)
 
 
-def test_what_the_target_cannot_hold_is_filtered_out():
+def test_frequencies_above_nyquist_are_filtered_out():
     out = Resampler(16000, 8000).process(tone_pcm(6000, 16000), last=True)
     assert audioop.rms(out[200:-200], 2) < 10
 
 
-def test_loud_input_is_clipped_not_wrapped():
+def test_loud_input_is_clipped():
     square = (b"\xff\x7f" * 40 + b"\x00\x80" * 40) * 20
     out = Resampler(8000, 16000).process(square, last=True)
     assert audioop.rms(out, 2) > 30000
 
 
-def test_nothing_comes_after_the_end():
+def test_processing_after_the_end_raises():
     resampler = Resampler(8000, 16000)
     resampler.process(b"", last=True)
     with pytest.raises(ValueError, match="ended"):

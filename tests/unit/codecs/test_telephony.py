@@ -1,4 +1,4 @@
-"""Tones: of that pitch, that long, that loud, without a click."""
+"""Generated tones: frequency, length, level and fades."""
 
 import numpy
 import pytest
@@ -11,16 +11,16 @@ def to_samples(sound):
 
 
 @pytest.mark.parametrize("hz", [440.0, 1000.0])
-def test_a_tone_has_one_pitch(hz):
+def test_tone_has_one_frequency(hz):
     spectrum = numpy.abs(numpy.fft.rfft(to_samples(telephony.tone(hz, 1.0)))) ** 2
     assert spectrum.argmax() == round(hz)
     assert spectrum[round(hz) - 20 : round(hz) + 21].sum() > 0.99 * spectrum.sum()
 
 
-def test_the_beep_is_as_long_and_as_loud_as_it_says():
+def test_beep_has_its_length_and_level():
     assert len(telephony.BEEP) == telephony.BEEP_SECONDS * mulaw.SAMPLE_RATE
     assert to_samples(telephony.BEEP).max() == pytest.approx(telephony.DEFAULT_LEVEL * 32_767, rel=0.05)
 
 
-def test_it_begins_and_ends_in_silence():
+def test_beep_fades_in_and_out():
     assert abs(to_samples(telephony.BEEP)[[0, 1, -1, -2]]).max() < 400

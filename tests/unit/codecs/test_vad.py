@@ -45,7 +45,7 @@ def vad_events(pcm: bytes, silence: float = 0.6) -> tuple[VadEvent, ...]:
     return VoiceActivityDetector(silence).feed(pcm)
 
 
-def test_a_word_has_a_start_and_an_end():
+def test_word_gives_a_start_and_an_end():
     started, ended = vad_events(ONE_WORD)
     assert isinstance(started, SpeechStarted)
     assert isinstance(ended, SpeechEnded)
@@ -55,32 +55,32 @@ def test_a_word_has_a_start_and_an_end():
     assert ended.detected_at - ended.ended_at == pytest.approx(0.6)
 
 
-def test_a_short_pause_does_not_end_an_utterance():
+def test_short_pause_does_not_end_the_utterance():
     assert len(vad_events(TWO_WORDS, silence=0.6)) == 2
     assert len(vad_events(TWO_WORDS, silence=0.2)) == 4
 
 
-def test_silence_may_be_set_in_mid_speech():
-    activity = VoiceActivityDetector()
-    assert len(activity.feed(noise_pcm(1, 20) + AH)) == 1
-    activity.silence_seconds = 0.3
-    (ended,) = activity.feed(noise_pcm(0.5, 20))
+def test_silence_can_be_changed_during_speech():
+    detector = VoiceActivityDetector()
+    assert len(detector.feed(noise_pcm(1, 20) + AH)) == 1
+    detector.silence_seconds = 0.3
+    (ended,) = detector.feed(noise_pcm(0.5, 20))
     assert isinstance(ended, SpeechEnded)
     assert ended.detected_at - ended.ended_at == pytest.approx(0.3)
 
 
-def test_silence_must_last():
+def test_zero_silence_is_rejected():
     with pytest.raises(ValueError, match="longer"):
         VoiceActivityDetector(silence_seconds=0)
 
 
 @pytest.mark.parametrize("level", [0, 5, 40, 160])
-def test_line_noise_starts_nothing(level: float):
+def test_line_noise_is_not_speech(level: float):
     assert vad_events(noise_pcm(3, level)) == ()
 
 
 @pytest.mark.parametrize("level", [20, 80])
-def test_noise_that_sets_in_after_digital_silence_starts_nothing(level: float):
+def test_noise_after_digital_silence_is_not_speech(level: float):
     assert vad_events(bytes(RATE) + noise_pcm(2, level)) == ()
 
 
@@ -88,57 +88,57 @@ def test_noise_that_sets_in_after_digital_silence_starts_nothing(level: float):
 @pytest.mark.parametrize(
     "click", [noise_pcm(0.002, 20000), noise_pcm(0.01, 6000), noise_pcm(0.02, 9000), b"\xff\x7f" * 8]
 )
-def test_a_click_starts_nothing(click: bytes, seed: int):
+def test_click_is_not_speech(click: bytes, seed: int):
     before = 2 * (RATE + 17 * seed)
     line = noise_pcm(2, 20, seed)
     mixed = line[:before] + click + line[before + len(click) :]
     assert vad_events(mixed) == ()
 
 
-def test_speech_at_once_is_heard_at_once():
+def test_speech_at_the_start_is_detected_immediately():
     (started,) = vad_events(AH)
     assert started.detected_at <= 0.08
 
 
-def test_a_stream_that_ends_in_speech_is_still_speaking():
-    activity = VoiceActivityDetector()
-    activity.feed(noise_pcm(1, 20) + AH)
-    assert activity.is_speaking
-    assert activity.processed_seconds == pytest.approx(1.5)
+def test_stream_that_ends_during_speech_is_speaking():
+    detector = VoiceActivityDetector()
+    detector.feed(noise_pcm(1, 20) + AH)
+    assert detector.is_speaking
+    assert detector.processed_seconds == pytest.approx(1.5)
 
 
-def test_quiet_speech_is_heard():
+def test_quiet_speech_is_detected():
     quiet = audioop.mul(AH, 2, 0.05)
     assert len(vad_events(noise_pcm(1, 10) + quiet + noise_pcm(1, 10))) == 2
 
 
 @given(st.lists(st.integers(0, len(TWO_WORDS)), max_size=60))
-def test_any_cutting_gives_the_same_edges(cuts: list[int]):
-    activity = VoiceActivityDetector(silence_seconds=0.2)
+def test_chunking_does_not_change_the_events(cuts: list[int]):
+    detector = VoiceActivityDetector(silence_seconds=0.2)
     bounds = [0, *sorted(cuts), len(TWO_WORDS)]
-    found = sum((activity.feed(TWO_WORDS[start:end]) for start, end in pairwise(bounds)), ())
-    assert found == vad_events(TWO_WORDS, silence=0.2)
+    events = sum((detector.feed(TWO_WORDS[start:end]) for start, end in pairwise(bounds)), ())
+    assert events == vad_events(TWO_WORDS, silence=0.2)
 
 
-def test_whole_frames_give_the_same_edges():
-    activity = VoiceActivityDetector(silence_seconds=0.2)
+def test_frames_give_the_same_events_as_the_whole():
+    detector = VoiceActivityDetector(silence_seconds=0.2)
     frames = (TWO_WORDS[at : at + FRAME_BYTES] for at in range(0, len(TWO_WORDS), FRAME_BYTES))
-    assert sum((activity.feed(frame) for frame in frames), ()) == vad_events(TWO_WORDS, silence=0.2)
+    assert sum((detector.feed(frame) for frame in frames), ()) == vad_events(TWO_WORDS, silence=0.2)
 
 
 @given(st.lists(st.binary(max_size=2000), max_size=30), st.sampled_from([0.02, 0.1, 0.6]))
-def test_edges_alternate_and_time_goes_forward(pieces: list[bytes], silence: float):
-    activity = VoiceActivityDetector(silence)
+def test_events_alternate_in_time_order(pieces: list[bytes], silence: float):
+    detector = VoiceActivityDetector(silence)
     last = 0.0
-    for number, edge in enumerate(edge for piece in pieces for edge in activity.feed(piece)):
-        assert isinstance(edge, SpeechStarted if number % 2 == 0 else SpeechEnded)
-        assert last <= edge.detected_at <= activity.processed_seconds
-        assert (edge.started_at if isinstance(edge, SpeechStarted) else edge.ended_at) < edge.detected_at
-        last = edge.detected_at
+    for number, event in enumerate(event for piece in pieces for event in detector.feed(piece)):
+        assert isinstance(event, SpeechStarted if number % 2 == 0 else SpeechEnded)
+        assert last <= event.detected_at <= detector.processed_seconds
+        assert (event.started_at if isinstance(event, SpeechStarted) else event.ended_at) < event.detected_at
+        last = event.detected_at
 
 
-def test_a_frame_costs_a_few_microseconds():
-    activity = VoiceActivityDetector()
+def test_frame_takes_a_few_microseconds():
+    detector = VoiceActivityDetector()
     silence = bytes(FRAME_BYTES)
-    seconds = min(timeit.repeat(lambda: activity.feed(silence), timer=process_time, number=5_000)) / 5_000
+    seconds = min(timeit.repeat(lambda: detector.feed(silence), timer=process_time, number=5_000)) / 5_000
     assert seconds < 10e-6  # 1.0 us as measured

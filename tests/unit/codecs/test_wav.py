@@ -33,7 +33,7 @@ def test_mono_round_trip(pcm: bytes, rate: int):
 
 
 @given(PCM, PCM)
-def test_stereo_holds_both_sides_and_fills_up_the_shorter(left: bytes, right: bytes):
+def test_stereo_pads_the_shorter_channel(left: bytes, right: bytes):
     file = io.BytesIO()
     wav.write_stereo(file, left, right, 8000)
     file.seek(0)
@@ -51,7 +51,7 @@ def test_stereo_is_read_as_the_average():
     assert wav.read(file) == ((2000).to_bytes(2, "little"), 8000)
 
 
-def test_paths_work(tmp_path: Path):
+def test_read_and_write_paths(tmp_path: Path):
     path = tmp_path / "sound.wav"
     wav.write_mono(path, b"\1\2", 8000)
     assert wav.read(path) == (b"\1\2", 8000)
@@ -71,26 +71,26 @@ def test_paths_work(tmp_path: Path):
         ),
     ],
 )
-def test_anything_else_is_refused_and_named(file: io.BytesIO, message: str):
+def test_unsupported_format_is_rejected(file: io.BytesIO, message: str):
     with pytest.raises(wav.WavError, match=message):
         wav.read(file)
 
 
-def test_a_file_cut_short_gives_what_is_there():
+def test_truncated_file_gives_complete_samples():
     whole = make_wav(2, 2, bytes(range(40))).getvalue()
     pcm, _ = wav.read(io.BytesIO(whole[:-3]))
     assert len(pcm) == 18
 
 
 @given(st.integers(0, 60), st.binary(max_size=8))
-def test_a_damaged_file_is_a_wav_error_or_a_sound(at: int, damage: bytes):
+def test_damaged_file_raises_only_wav_error(at: int, damage: bytes):
     whole = bytearray(make_wav(1, 2, bytes(20)).getvalue())
     whole[at : at + len(damage)] = damage
     with contextlib.suppress(wav.WavError):
         wav.read(io.BytesIO(bytes(whole)))
 
 
-def test_the_header_of_a_mulaw_wav():
+def test_mulaw_header_mono():
     header = wav.mulaw_header(7, 1, 8000)
     assert len(header) == wav.MULAW_HEADER_BYTES
     chunk, size, form, kind, length, tag, channels, rate, byte_rate, align, bits, extension = struct.unpack(
@@ -102,7 +102,7 @@ def test_the_header_of_a_mulaw_wav():
     assert struct.unpack("<4sII4sI", header[38:]) == (b"fact", 4, 7, b"data", 7)
 
 
-def test_the_header_of_two_sides():
+def test_mulaw_header_stereo():
     header = wav.mulaw_header(16_000, 2, 8000)
     assert struct.unpack("<HIIH", header[22:34]) == (2, 8000, 16_000, 2)
-    assert struct.unpack("<I", header[46:50]) == (8000,), "samples of each side"
+    assert struct.unpack("<I", header[46:50]) == (8000,), "samples per channel"

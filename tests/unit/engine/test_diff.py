@@ -1,4 +1,4 @@
-"""The difference of two documents: what is listed, and that carrying it out on the one makes the other."""
+"""Diff of two documents: the reported changes, and that applying them to the first gives the second."""
 
 import json
 import re
@@ -42,65 +42,65 @@ def nested_value(levels: int, innermost: Any) -> Any:
     return innermost
 
 
-# Carrying changes out, by the words of the module's docstring and nothing else
+# Application of changes, written from the docstring of the module alone
 
 STEP = re.compile(r'\[(\d+)\]|\[("(?:[^"\\]|\\.)*")\]|\.?([^.\[\]]+)')
 
 
 def path_steps(path: str) -> list[Any]:
-    found = list(STEP.finditer(path))
-    assert "".join(step[0] for step in found) == path
-    return [int(step[1]) if step[1] else json.loads(step[2]) if step[2] else step[3] for step in found]
+    steps = list(STEP.finditer(path))
+    assert "".join(step[0] for step in steps) == path
+    return [int(step[1]) if step[1] else json.loads(step[2]) if step[2] else step[3] for step in steps]
 
 
 def rename_nodes(document: Any, names: dict[str, str]) -> None:
-    def now(where: Any, key: str) -> None:
-        if isinstance(where, dict) and isinstance(where.get(key), str):
-            where[key] = names.get(where[key], where[key])
+    def rename_target(parent: Any, key: str) -> None:
+        if isinstance(parent, dict) and isinstance(parent.get(key), str):
+            parent[key] = names.get(parent[key], parent[key])
 
-    nodes, wishes = document.get("nodes"), document.get("anywhere")
+    nodes, commands = document.get("nodes"), document.get("anywhere")
     for node in nodes.values() if isinstance(nodes, dict) else ():
         exits = node.get("exits") if isinstance(node, dict) else None
         for name in exits if isinstance(exits, dict) else ():
-            now(exits, name)
-    for wish in wishes.values() if isinstance(wishes, dict) else ():
-        now(wish, "go")
-    now(document, "start")
+            rename_target(exits, name)
+    for command in commands.values() if isinstance(commands, dict) else ():
+        rename_target(command, "go")
+    rename_target(document, "start")
     if names:
         assert not set(names.values()) & set(nodes)
         document["nodes"] = {names.get(name, name): node for name, node in nodes.items()}
 
 
 def apply_changes(changes: list[Change], document: dict[str, Any]) -> Any:
-    made = {"": deepcopy({key: value for key, value in document.items() if key not in IGNORED_FIELDS})}
-    renamings = [change for change in changes if change.kind == "renamed"]
-    assert changes[: len(renamings)] == renamings
-    assert all(path_steps(change.path) == ["nodes", change.before] for change in renamings)
-    rename_nodes(made[""], {change.before: change.after for change in renamings})
-    changed, gone = list[tuple[Any, Any, Change]](), list[tuple[Any, Any]]()
-    for change in changes[len(renamings) :]:
-        *way, last = ["", *path_steps(change.path)]
-        where: Any = made
-        for step in way:
-            where = where[step]
+    root = {"": deepcopy({key: value for key, value in document.items() if key not in IGNORED_FIELDS})}
+    renames = [change for change in changes if change.kind == "renamed"]
+    assert changes[: len(renames)] == renames
+    assert all(path_steps(change.path) == ["nodes", change.before] for change in renames)
+    rename_nodes(root[""], {change.before: change.after for change in renames})
+    changed, removed = list[tuple[Any, Any, Change]](), list[tuple[Any, Any]]()
+    for change in changes[len(renames) :]:
+        *steps, last = ["", *path_steps(change.path)]
+        parent: Any = root
+        for step in steps:
+            parent = parent[step]
         if change.kind == "removed":
-            assert canonical_json(where[last]) == canonical_json(change.before)
-            gone.append((where, last))
+            assert canonical_json(parent[last]) == canonical_json(change.before)
+            removed.append((parent, last))
         else:
-            changed.append((where, last, change))
-    for where, last, change in changed:
+            changed.append((parent, last, change))
+    for parent, last, change in changed:
         if change.kind == "changed":
-            assert canonical_json(where[last]) == canonical_json(change.before)
-            where[last] = change.after
-        elif isinstance(where, list):
-            assert last == len(where)
-            where.append(change.after)
+            assert canonical_json(parent[last]) == canonical_json(change.before)
+            parent[last] = change.after
+        elif isinstance(parent, list):
+            assert last == len(parent)
+            parent.append(change.after)
         else:
-            assert last not in where
-            where[last] = change.after
-    for where, last in reversed(gone):
-        del where[last]
-    return made[""]
+            assert last not in parent
+            parent[last] = change.after
+    for parent, last in reversed(removed):
+        del parent[last]
+    return root[""]
 
 
 def canonical_json(value: Any) -> str:
@@ -108,30 +108,30 @@ def canonical_json(value: Any) -> str:
 
 
 def ordered_branches(document: Any) -> dict[str, list[str]]:
-    """Of set and split nodes, in which the order counts."""
+    """Return the keys of values and weights of set and split nodes, whose order counts."""
     nodes = document.get("nodes") if isinstance(document, dict) else None
-    found = {}
+    keys = {}
     for name, node in nodes.items() if isinstance(nodes, dict) else ():
         for field in ("values", "weights"):
             if isinstance(node, dict) and isinstance(node.get(field), dict):
-                found[f"{name} {field}"] = list(node[field])
-    return found
+                keys[f"{name} {field}"] = list(node[field])
+    return keys
 
 
 def assert_diff_applies(before: dict[str, Any], after: dict[str, Any]) -> list[Change]:
-    kept = deepcopy((before, after))
+    originals = deepcopy((before, after))
     changes = diff(before, after)
-    made = apply_changes(changes, before)
-    assert canonical_json(made) == canonical_json(
+    result = apply_changes(changes, before)
+    assert canonical_json(result) == canonical_json(
         {key: value for key, value in after.items() if key not in IGNORED_FIELDS}
     )
-    assert ordered_branches(made) == ordered_branches(after)
-    assert repr((before, after)) == repr(kept)
+    assert ordered_branches(result) == ordered_branches(after)
+    assert repr((before, after)) == repr(originals)
     assert len(changes) <= MAX_CHANGES
     return changes
 
 
-# What is listed
+# Reported changes
 
 ASK = {
     "type": "collect",
@@ -142,7 +142,7 @@ ASK = {
 }
 
 
-def test_changes_have_their_paths_in_the_order_of_the_new_document() -> None:
+def test_changes_are_in_the_order_of_the_new_document() -> None:
     asked_otherwise = {
         "type": "collect",
         "prompt": "Sales, or support?",
@@ -175,7 +175,7 @@ def test_changes_have_their_paths_in_the_order_of_the_new_document() -> None:
     ]
 
 
-def test_rules_are_compared_by_position() -> None:
+def test_lists_of_objects_are_compared_by_index() -> None:
     one, two, three = ({"when": f"x > {n}", "exit": "a"} for n in range(3))
     before = make_flow({"route": {"type": "decide", "rules": [one, two]}})
     after = make_flow({"route": {"type": "decide", "rules": [one, three, two]}})
@@ -193,7 +193,7 @@ def test_rules_are_compared_by_position() -> None:
     assert_diff_applies(after, make_flow({"route": {"type": "decide", "rules": [one, "x"]}}))
 
 
-def test_spans_of_hours_are_one_value() -> None:
+def test_lists_of_scalars_are_one_value() -> None:
     before, after = ({"weekly": {"mon": [["08:00", end]]}} for end in ("12:00", "13:00"))
     (change,) = assert_diff_applies(make_flow({"hours": before}), make_flow({"hours": after}))
     assert change == Change("nodes.hours.weekly.mon", "changed", [["08:00", "12:00"]], [["08:00", "13:00"]])
@@ -202,13 +202,13 @@ def test_spans_of_hours_are_one_value() -> None:
 @pytest.mark.parametrize(
     ("one", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), (None, 0), ("1", 1), ([], {})]
 )
-def test_values_are_compared_as_they_are_written(one: Any, other: Any) -> None:
+def test_values_are_compared_as_written(one: Any, other: Any) -> None:
     for before, after in ((one, other), ([[one]], [[other]])):
         (change,) = diff({"variables": {"x": before}}, {"variables": {"x": after}})
         assert repr(change) == f"Change(path='variables.x', kind='changed', before={before!r}, after={after!r})"
 
 
-def test_what_no_call_looks_at_is_ignored() -> None:
+def test_layout_and_schema_are_ignored() -> None:
     before = make_flow({"a": BYE, "b": say_node("B")}, layout={"a": [0, 0]}, **{"$schema": "x"})
     after = make_flow({"b": say_node("B"), "a": {**BYE}}, layout={"a": [0, 9]}, start="a")
     assert diff(before, after) == []
@@ -216,7 +216,7 @@ def test_what_no_call_looks_at_is_ignored() -> None:
 
 
 @pytest.mark.parametrize(("kind", "field"), [("set", "values"), ("split", "weights")])
-def test_order_is_a_change_where_it_counts(kind: str, field: str) -> None:
+def test_order_of_values_and_weights_is_a_change(kind: str, field: str) -> None:
     def of(**fields: int) -> dict[str, Any]:
         return make_flow({"n": {"type": kind, field: fields}})
 
@@ -229,7 +229,7 @@ def test_order_is_a_change_where_it_counts(kind: str, field: str) -> None:
     assert [change.path for change in assert_diff_applies(of(a=1, b=2), of(c=1, a=1, b=2))] == [f"nodes.n.{field}"]
 
 
-def test_paths_are_never_ambiguous() -> None:
+def test_ambiguous_keys_are_quoted_in_paths() -> None:
     before = make_flow(
         {"r": {"headers": {"a.b": "1", "X-Y": "1", 'q"]': "1", "": "1", "[0]": "1", "a\n": "1", "é ü": "1"}}}
     )
@@ -238,7 +238,7 @@ def test_paths_are_never_ambiguous() -> None:
     assert paths == ['["a.b"]', ".X-Y", '["q\\"]"]', '[""]', '["[0]"]', '["a\\n"]', ".é ü"]
 
 
-def test_a_change_as_json_tells_null_from_nothing() -> None:
+def test_json_of_a_change_distinguishes_null_from_absent() -> None:
     changes = [
         Change("a", "added", after=None),
         Change("b", "removed", None),
@@ -261,7 +261,7 @@ def test_a_change_as_json_tells_null_from_nothing() -> None:
 # Renamed nodes
 
 
-def test_a_renamed_node_takes_along_the_ways_to_it() -> None:
+def test_renamed_node_updates_references() -> None:
     wishes = {"operator": {"key": "0", "go": "ask"}, "again": {"key": "9", "go": "@repeat"}}
     before = make_flow({"ask": say_node("Which?", "ask"), "hi": say_node("Hi.", "ask"), "bye": BYE}, anywhere=wishes)
     wishes = {**wishes, "operator": {"key": "0", "go": "question"}}
@@ -274,13 +274,13 @@ def test_a_renamed_node_takes_along_the_ways_to_it() -> None:
     ]
 
 
-def test_nodes_renamed_together() -> None:
+def test_nodes_can_be_renamed_together() -> None:
     before = make_flow({"a": say_node("A", "b"), "b": say_node("B", "a"), "bye": BYE})
     after = make_flow({"a2": say_node("A", "b2"), "b2": say_node("B", "a2"), "bye": BYE})
     assert [change.kind for change in assert_diff_applies(before, after)] == ["renamed", "renamed"]
 
 
-def test_what_a_renaming_does_not_explain_is_a_change() -> None:
+def test_differences_besides_a_rename_are_changes() -> None:
     before = make_flow({"a": say_node("A", "b"), "b": say_node("B"), "c": say_node("C", "a"), "bye": BYE})
     after = make_flow({"a2": say_node("A", "x"), "x": say_node("X"), "c": say_node("C", "x"), "bye": BYE})
     assert assert_diff_applies(before, after) == [
@@ -292,7 +292,7 @@ def test_what_a_renaming_does_not_explain_is_a_change() -> None:
     ]
 
 
-def test_nodes_that_change_places_are_changes_of_each() -> None:
+def test_swapped_nodes_are_changes_of_each() -> None:
     before, after = (
         make_flow({"a": say_node("A"), "b": say_node("B"), "bye": BYE}),
         make_flow({"a": say_node("B"), "b": say_node("A"), "bye": BYE}),
@@ -303,7 +303,7 @@ def test_nodes_that_change_places_are_changes_of_each() -> None:
     ]
 
 
-def test_a_name_that_another_node_gives_up_is_no_renaming() -> None:
+def test_reused_name_is_not_a_rename() -> None:
     before = make_flow({"a": say_node("A", "b"), "b": say_node("B"), "bye": BYE})
     after = make_flow({"b": say_node("A", "c"), "c": say_node("B"), "bye": BYE}, start="b")
     assert [(change.path, change.kind) for change in assert_diff_applies(before, after)] == [
@@ -315,7 +315,7 @@ def test_a_name_that_another_node_gives_up_is_no_renaming() -> None:
     ]
 
 
-def test_of_nodes_that_are_alike_none_is_said_to_be_renamed() -> None:
+def test_identical_nodes_are_not_renamed() -> None:
     before, after = (
         make_flow({"a": BYE, "b": BYE, "c": say_node("C")}),
         make_flow({"x": BYE, "y": BYE, "c": say_node("C")}, start="c"),
@@ -331,7 +331,7 @@ def test_of_nodes_that_are_alike_none_is_said_to_be_renamed() -> None:
 # Bounds
 
 
-def test_many_changes_are_told_less_finely() -> None:
+def test_too_many_changes_become_coarser() -> None:
     def of(text: str, nodes: int, fields: int) -> dict[str, Any]:
         return make_flow({f"n{n}": {f"f{f}": text for f in range(fields)} for n in range(nodes)})
 
@@ -344,13 +344,13 @@ def test_many_changes_are_told_less_finely() -> None:
     assert assert_diff_applies(one, other) == [Change("", "changed", one, other)]
 
 
-def test_an_order_is_not_lost_where_little_is_told() -> None:
+def test_coarse_diff_keeps_order_changes() -> None:
     before = make_flow({"set": {"values": {"a": 1, "b": 2}}, "x": dict.fromkeys(map(str, range(2_000)), 1)})
     after = make_flow({"set": {"values": {"b": 2, "a": 1}}, "x": dict.fromkeys(map(str, range(2_000)), 2)})
     assert [change.path for change in assert_diff_applies(before, after)] == ["nodes.set", "nodes.x"]
 
 
-def test_more_renamings_than_can_be_told() -> None:
+def test_too_many_renames_become_changes() -> None:
     before, after = (
         make_flow({f"{name}{n}": say_node(f"{n}") for n in range(MAX_RENAMES + 1)}, start="") for name in "ab"
     )
@@ -362,7 +362,7 @@ def test_more_renamings_than_can_be_told() -> None:
     assert changes[-1].path == "x"
 
 
-def test_what_lies_deep_is_one_value() -> None:
+def test_values_below_max_depth_are_compared_as_a_whole() -> None:
     before, after = ({"variables": {"x": nested_value(300, value)}, "nodes": {}} for value in (1, 2))
     (change,) = assert_diff_applies(before, after)
     assert change.path == "variables.x" + ".k" * 18
@@ -370,7 +370,7 @@ def test_what_lies_deep_is_one_value() -> None:
     assert diff(before, deepcopy(before)) == []
 
 
-def test_what_only_the_parser_can_bear() -> None:
+def test_extremely_deep_documents_are_compared() -> None:
     deepest = b'{"nodes": {"%s": {"x": %s1%s}}}'
     documents = [json.loads(deepest % (name, b"[" * 900, b"]" * 900)) for name in (b"a", b"b", b"a")]
     assert [change.kind for change in diff(documents[0], documents[1])][-1] in ("renamed", "added")
@@ -379,7 +379,7 @@ def test_what_only_the_parser_can_bear() -> None:
     assert format_summary(diff(documents[0], documents[2])).startswith("nodes.a.x: [[[")
 
 
-def test_objects_with_keys_too_long_for_a_path_are_one_value() -> None:
+def test_object_with_too_long_keys_is_one_value() -> None:
     before, after = ({"headers": {"k" * (MAX_KEY_CHARACTERS + 1): value, "x": value}} for value in "ab")
     assert [change.path for change in assert_diff_applies(before, after)] == ["headers"]
     before, after = ({"k" * (MAX_KEY_CHARACTERS + 1): value, "layout": value} for value in "ab")
@@ -396,7 +396,7 @@ LARGE = {  # about half a megabyte each
 
 
 @pytest.mark.parametrize("pair", LARGE.values(), ids=LARGE)
-def test_large_documents_take_no_time(pair: list[dict[str, Any]]) -> None:
+def test_large_documents_are_compared_in_bounded_time(pair: list[dict[str, Any]]) -> None:
     began = time.process_time()
     changes = diff(*pair)
     assert format_summary(changes)
@@ -407,7 +407,7 @@ def test_large_documents_take_no_time(pair: list[dict[str, Any]]) -> None:
 # Summaries
 
 
-def test_summary() -> None:
+def test_format_summary() -> None:
     before = make_flow({"ask": {"timeout": 5, "prompt": "Hi"}, "old": BYE, "a": say_node("A")}, start="ask")
     after = make_flow(
         {"ask": {"timeout": 8, "prompt": None}, "new": say_node("é\x1b[0m\u202e"), "b": say_node("A")}, start="ask"
@@ -423,7 +423,7 @@ def test_summary() -> None:
     assert format_summary([Change("", "changed", {}, {"a": 1})]) == 'document: {} -> {"a": 1}'
 
 
-def test_long_values_are_shown_where_they_differ() -> None:
+def test_summary_shows_long_values_around_the_difference() -> None:
     before, after = (f"{'Thank you for calling. ' * 5}We open at {hour}. {'Goodbye. ' * 9}" for hour in (8, 9))
     assert format_summary([Change("x", "changed", before, after)]) == (
         "x: …calling. We open at 8. Goodbye. Goodbye. Goodbye. Goodbye. G… -> "
@@ -433,7 +433,7 @@ def test_long_values_are_shown_where_they_differ() -> None:
     assert len(format_summary([Change("x", "changed", ["a"] * 100_000, ["b" * 100_000])])) < 200
 
 
-def test_a_summary_has_an_end() -> None:
+def test_summary_is_truncated() -> None:
     changes = [Change(f"x{n}", "added", after=n) for n in range(1_000)]
     assert format_summary(changes).splitlines()[-2:] == [
         f"x{MAX_SUMMARY_LINES - 1}: added {MAX_SUMMARY_LINES - 1}",
@@ -443,7 +443,7 @@ def test_a_summary_has_an_end() -> None:
     assert len(format_summary(changes[:MAX_SUMMARY_LINES]).splitlines()) == MAX_SUMMARY_LINES
 
 
-# Whatever the documents are
+# Properties for any documents
 
 KEYS = st.sampled_from(["a", "b", "c", "d", "e", "a.b", "[0]", "", '"', "go", "exits"]) | st.text(max_size=4)
 SCALARS = st.none() | st.booleans() | st.integers(0, 3) | st.floats() | st.sampled_from("abcde") | st.text(max_size=5)
@@ -475,33 +475,33 @@ ANY = st.fixed_dictionaries(
 
 
 @given(FLOWS, FLOWS)
-def test_the_changes_lead_from_one_flow_to_the_other(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_applied_changes_give_the_second_flow(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert_diff_applies(before, after)
 
 
 @given(ANY | FLOWS, ANY | FLOWS)
-def test_the_changes_lead_from_anything_to_anything(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_applied_changes_give_any_second_document(before: dict[str, Any], after: dict[str, Any]) -> None:
     format_summary(assert_diff_applies(before, after))
 
 
 @given(FLOWS, st.permutations("abcdefghi"))
-def test_whatever_names_are_given_to_nodes(before: dict[str, Any], names: list[str]) -> None:
-    """Swaps and rings of names are among them."""
+def test_any_permutation_of_names_is_applied(before: dict[str, Any], names: list[str]) -> None:
+    """Includes swaps and cycles of names."""
     after = deepcopy(before)
-    name_now = dict(zip("abcdef", names, strict=False))
-    nodes = after["nodes"] = {name_now[name]: node for name, node in after["nodes"].items()}
+    new_names = dict(zip("abcdef", names, strict=False))
+    nodes = after["nodes"] = {new_names[name]: node for name, node in after["nodes"].items()}
     for node in nodes.values():
-        node["exits"] = {name: name_now[target] for name, target in node.get("exits", {}).items()}
+        node["exits"] = {name: new_names[target] for name, target in node.get("exits", {}).items()}
     assert_diff_applies(before, after)
 
 
 @given(ANY | FLOWS)
-def test_nothing_differs_from_itself(document: dict[str, Any]) -> None:
+def test_document_has_no_diff_to_itself(document: dict[str, Any]) -> None:
     assert diff(document, json.loads(json.dumps(document))) == []
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_from_every_other(path: Path) -> None:
+def test_diff_between_all_examples(path: Path) -> None:
     before = json.loads(path.read_bytes())
     assert diff(before, json.loads(path.read_bytes())) == []
     for other in EXAMPLES:

@@ -1,4 +1,4 @@
-"""Opening hours: over midnight, holidays, special days, and the nights when clocks change."""
+"""Opening hours: spans past midnight, holidays, special days, and nights when clocks change."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -38,11 +38,11 @@ WEEK = OpeningHours(
         ("2026-05-30T07:00", "holiday"),
     ],
 )
-def test_how_it_stands(local: str, state: str) -> None:
+def test_state_at_local_time(local: str, state: str) -> None:
     assert WEEK.state_at(datetime.fromisoformat(local)) == state
 
 
-def test_when_clocks_go_forward_and_back_the_wall_clock_counts() -> None:
+def test_wall_clock_counts_when_clocks_change() -> None:
     london, hours = get_time_zone("Europe/London"), OpeningHours(weekly={"sun": (("00:30", "01:30"),)})
     spring = datetime(2026, 3, 29, 0, 0, tzinfo=UTC)  # at 01:00 UTC it becomes 02:00
     minutes = [hours.state_at((spring + timedelta(minutes=m)).astimezone(london)) for m in range(0, 180, 30)]
@@ -52,11 +52,11 @@ def test_when_clocks_go_forward_and_back_the_wall_clock_counts() -> None:
     assert minutes == ["closed", "open", "open", "closed", "open", "closed", "closed"]
 
 
-def test_what_is_wrong_with_hours_is_said() -> None:
-    wrong = OpeningHours(
+def test_problems_have_paths() -> None:
+    invalid = OpeningHours(
         "Mars/Olympus", {"mon": (("09:00", "09:00"), ("24:00", "05:00"))}, ("2026-02-30",), {"2025-02-29": ()}
     )
-    assert [where for where, _ in wrong.problems()] == [
+    assert [path for path, _ in invalid.problems()] == [
         "time_zone",
         "weekly.mon[0]",
         "weekly.mon[1]",
@@ -66,12 +66,12 @@ def test_what_is_wrong_with_hours_is_said() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "UTC", "America/Chicago"])
-def test_time_zones(name: str) -> None:
+def test_known_time_zones(name: str) -> None:
     assert get_time_zone(name) is not None
 
 
 @pytest.mark.parametrize("name", ["Nowhere", "../../etc/passwd", "America", "/etc/localtime", "a\0b", "x" * 5000])
-def test_what_is_no_time_zone(name: str) -> None:
+def test_unknown_time_zone_is_none(name: str) -> None:
     assert get_time_zone(name) is None
 
 
@@ -81,6 +81,6 @@ CLOCK = st.builds("{:02}:{:02}".format, st.integers(0, 23), st.integers(0, 59))
 @given(
     st.dictionaries(st.sampled_from(WEEKDAYS), st.lists(st.tuples(CLOCK, CLOCK), max_size=3).map(tuple)), st.datetimes()
 )
-def test_hours_always_stand_one_way(weekly: dict, moment: datetime) -> None:
+def test_state_is_open_or_closed_for_any_time(weekly: dict, moment: datetime) -> None:
     if moment.year > 1:
         assert OpeningHours(weekly=weekly).state_at(moment) in ("open", "closed")

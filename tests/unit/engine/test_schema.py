@@ -1,4 +1,4 @@
-"""The JSON Schema: valid flows fit it, flows broken in their structure do not, and it names every node type."""
+"""The JSON Schema: accepts valid flows, rejects structural errors, and contains every node type."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from vocelio.engine.validation.loader import validate_flow
 ROOT = Path(__file__).parents[3]
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.json") if path.name != "site.json")
 SCHEMA = flow_schema()
-KINDS = {
+PYTHON_TYPES = {
     "object": dict,
     "array": list,
     "string": str,
@@ -23,7 +23,7 @@ KINDS = {
     "boolean": bool,
     "null": type(None),
 }
-USED = {
+USED_KEYWORDS = {
     "$ref",
     "$schema",
     "$defs",
@@ -53,7 +53,7 @@ USED = {
     "default",
     "discriminator",
 }
-BOUNDS = {
+KEYWORD_CHECKS = {
     "minimum": lambda v, limit: v >= limit,
     "maximum": lambda v, limit: v <= limit,
     "exclusiveMinimum": lambda v, limit: v > limit,
@@ -70,32 +70,32 @@ BOUNDS = {
 
 
 def is_valid(value: Any, schema: Any) -> bool:
-    """As much of JSON Schema as ours uses."""
+    """Validate against the subset of JSON Schema that our schema uses."""
     if isinstance(schema, bool):
         return schema
-    assert set(schema) <= USED, f"not understood: {set(schema) - USED}"
+    assert set(schema) <= USED_KEYWORDS, f"unsupported keywords: {set(schema) - USED_KEYWORDS}"
     if "$ref" in schema and not is_valid(value, SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]]):
         return False
     if "type" in schema and (
-        not isinstance(value, KINDS[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean")
+        not isinstance(value, PYTHON_TYPES[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean")
     ):
         return False
-    if not all(test(value, schema[name]) for name, test in BOUNDS.items() if name in schema):
+    if not all(test(value, schema[name]) for name, test in KEYWORD_CHECKS.items() if name in schema):
         return False
-    if "anyOf" in schema and not any(is_valid(value, one) for one in schema["anyOf"]):
+    if "anyOf" in schema and not any(is_valid(value, option) for option in schema["anyOf"]):
         return False
-    if "oneOf" in schema and sum(is_valid(value, one) for one in schema["oneOf"]) != 1:
+    if "oneOf" in schema and sum(is_valid(value, option) for option in schema["oneOf"]) != 1:
         return False
     return _is_valid_object(value, schema) if isinstance(value, dict) else _is_valid_array(value, schema)
 
 
 def _is_valid_object(value: dict[str, Any], schema: dict[str, Any]) -> bool:
-    known = schema.get("properties", {})
+    properties = schema.get("properties", {})
     return (
         all(name in value for name in schema.get("required", ()))
         and all(is_valid(name, schema.get("propertyNames", True)) for name in value)
         and all(
-            is_valid(part, known[name] if name in known else schema.get("additionalProperties", True))
+            is_valid(part, properties[name] if name in properties else schema.get("additionalProperties", True))
             for name, part in value.items()
         )
     )
@@ -109,32 +109,40 @@ def _is_valid_array(value: Any, schema: dict[str, Any]) -> bool:
     return all(is_valid(part, first[n] if n < len(first) else rest) for n, part in enumerate(value))
 
 
-def test_it_names_every_node_type() -> None:
+def test_schema_has_every_node_type() -> None:
     assert SCHEMA["$schema"] == SCHEMA_DIALECT
-    named = [ref["$ref"].rsplit("/", 1)[1] for ref in SCHEMA["$defs"]["Node"]["oneOf"]]
-    assert sorted(SCHEMA["$defs"][name]["properties"]["type"]["const"] for name in named) == sorted(NODE_TYPES)
+    definitions = [ref["$ref"].rsplit("/", 1)[1] for ref in SCHEMA["$defs"]["Node"]["oneOf"]]
+    assert sorted(SCHEMA["$defs"][name]["properties"]["type"]["const"] for name in definitions) == sorted(NODE_TYPES)
 
 
-def test_it_is_json() -> None:
+def test_schema_is_json() -> None:
     assert json.loads(json.dumps(SCHEMA)) == SCHEMA
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_every_example_fits(path: Path) -> None:
+def test_every_example_is_valid(path: Path) -> None:
     assert is_valid(json.loads(path.read_bytes()), SCHEMA)
 
 
-STRUCTURE = ("unknown-field", "missing-field", "node-type", "invalid-value", "too-many", "too-few", "no-such-exit")
-BROKEN = sorted((ROOT / "tests" / "data" / "flows").glob("*.json"))
+STRUCTURAL_CODES = (
+    "unknown-field",
+    "missing-field",
+    "node-type",
+    "invalid-value",
+    "too-many",
+    "too-few",
+    "no-such-exit",
+)
+INVALID_FLOWS = sorted((ROOT / "tests" / "data" / "flows").glob("*.json"))
 
 
-@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
-def test_what_breaks_the_structure_does_not(path: Path) -> None:
-    """And what fits the schema has only problems that a schema cannot see."""
+@pytest.mark.parametrize("path", INVALID_FLOWS, ids=lambda path: path.stem)
+def test_structural_errors_violate_the_schema(path: Path) -> None:
+    """Flows that pass the schema have only errors that a schema cannot express."""
     document = path.read_bytes()
-    _, problems = validate_flow(document)
-    codes = {problem.code for problem in problems}
+    _, diagnostics = validate_flow(document)
+    codes = {diagnostic.code for diagnostic in diagnostics}
     if "invalid-json" not in codes:
-        fitting = is_valid(json.loads(document), SCHEMA)
-        assert not (codes & {"unknown-field", "missing-field", "node-type", "invalid-value", "too-few"} and fitting)
-        assert fitting or codes & set(STRUCTURE)
+        passes = is_valid(json.loads(document), SCHEMA)
+        assert not (codes & {"unknown-field", "missing-field", "node-type", "invalid-value", "too-few"} and passes)
+        assert passes or codes & set(STRUCTURAL_CODES)

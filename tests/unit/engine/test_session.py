@@ -1,4 +1,4 @@
-"""The session itself: what is stale, what interrupts, how calls end."""
+"""FlowSession: stale events, operator commands, resuming, checkpoints, and how calls end."""
 
 import math
 from typing import Any
@@ -12,12 +12,12 @@ from vocelio.engine.session import DEFAULT_ERROR_MESSAGE, GOODBYE_MESSAGE, MAX_D
 from vocelio.engine.validation.loader import load_flow
 
 SAY: dict[str, Any] = {"type": "say", "text": "Hello.", "exits": {"next": "rest"}}
-REST: dict[str, Any] = {"type": "wait", "seconds": 60}
+WAIT: dict[str, Any] = {"type": "wait", "seconds": 60}
 ASK: dict[str, Any] = {"type": "collect", "prompt": "Well?", "expect": "yes_no", "exits": {"yes": "rest"}}
 
 
-def test_nothing_happens_before_the_call_has_begun() -> None:
-    session = FlowSession(load_flow(flow_document({"a": SAY, "rest": REST})), make_call_info())
+def test_events_before_the_start_are_ignored() -> None:
+    session = FlowSession(load_flow(flow_document({"a": SAY, "rest": WAIT})), make_call_info())
     for event in (
         events.KeyPressed(0.0, "1"),
         events.SpeechStarted(0.1),
@@ -29,21 +29,21 @@ def test_nothing_happens_before_the_call_has_begun() -> None:
     assert session.node == ""
 
 
-def test_a_second_start_is_ignored() -> None:
-    phone = SessionDriver({"a": SAY, "rest": REST})
-    assert phone.step(events.CallStarted) == []
+def test_second_start_is_ignored() -> None:
+    driver = SessionDriver({"a": SAY, "rest": WAIT})
+    assert driver.step(events.CallStarted) == []
 
 
-def test_time_does_not_run_backwards() -> None:
-    session = FlowSession(load_flow(flow_document({"a": SAY, "rest": REST})), make_call_info())
+def test_event_out_of_time_order_raises() -> None:
+    session = FlowSession(load_flow(flow_document({"a": SAY, "rest": WAIT})), make_call_info())
     session.receive(events.CallStarted(1.0))
     for at in (0.5, math.nan, math.inf, 1e9):
         with pytest.raises(EventError):
             session.receive(events.SpeechStarted(at))
 
 
-def test_stale_ids_are_ignored() -> None:
-    phone = SessionDriver({"a": SAY, "rest": REST})
+def test_stale_ids_are_ignored_by_all_events() -> None:
+    driver = SessionDriver({"a": SAY, "rest": WAIT})
     for event in (
         events.PromptFinished(1, "p99"),
         events.PromptInterrupted(1, "p99"),
@@ -55,105 +55,109 @@ def test_stale_ids_are_ignored() -> None:
         events.QueueEnded(1, "q99", "failed"),
         events.RecordingEnded(1, "r99", 3.0),
     ):
-        assert phone.feed(event) == []
+        assert driver.feed(event) == []
 
 
-def test_a_key_that_is_none_is_ignored() -> None:
-    phone = SessionDriver({"a": ASK, "rest": REST})
-    assert phone.step(events.KeyPressed, "12") == []
-    assert phone.step(events.KeyPressed, "") == []
+def test_invalid_key_is_ignored() -> None:
+    driver = SessionDriver({"a": ASK, "rest": WAIT})
+    assert driver.step(events.KeyPressed, "12") == []
+    assert driver.step(events.KeyPressed, "") == []
 
 
-def test_an_exit_left_out_ends_the_call_politely() -> None:
-    phone = SessionDriver({"a": {**SAY, "exits": {}}})
-    phone.finish_prompts()
-    assert phone.spoken_texts[-1] == GOODBYE_MESSAGE
-    assert not phone.session.ended
-    phone.finish_prompts()
-    assert phone.session.outcome == "completed"
-    assert isinstance(phone.all_actions[-1], actions.HangUp)
+def test_unconnected_exit_ends_the_call_with_a_goodbye() -> None:
+    driver = SessionDriver({"a": {**SAY, "exits": {}}})
+    driver.finish_prompts()
+    assert driver.spoken_texts[-1] == GOODBYE_MESSAGE
+    assert not driver.session.ended
+    driver.finish_prompts()
+    assert driver.session.outcome == "completed"
+    assert isinstance(driver.all_actions[-1], actions.HangUp)
 
 
-def test_after_the_end_nothing_follows() -> None:
-    phone = SessionDriver({"a": {"type": "hangup"}})
-    assert phone.session.ended
-    assert phone.step(events.KeyPressed, "1") == []
-    assert phone.step(events.OperatorCommand, "hang_up") == []
+def test_ended_session_ignores_events() -> None:
+    driver = SessionDriver({"a": {"type": "hangup"}})
+    assert driver.session.ended
+    assert driver.step(events.KeyPressed, "1") == []
+    assert driver.step(events.OperatorCommand, "hang_up") == []
 
 
-def test_a_caller_who_leaves_has_abandoned_the_call() -> None:
-    phone = SessionDriver({"a": SAY, "rest": REST})
-    assert phone.step(events.CallEnded) == []
-    assert phone.session.outcome == "abandoned"
+def test_caller_hang_up_is_abandoned() -> None:
+    driver = SessionDriver({"a": SAY, "rest": WAIT})
+    assert driver.step(events.CallEnded) == []
+    assert driver.session.outcome == "abandoned"
 
 
-def test_a_call_has_a_longest_time() -> None:
-    phone = SessionDriver({"a": REST}, max_seconds=30)
-    phone.fire_timer("max_duration")
-    assert phone.spoken_texts == [MAX_DURATION_MESSAGE]
-    phone.finish_prompts()
-    assert phone.only_action(actions.HangUp).outcome == "failed"
+def test_max_duration_ends_the_call() -> None:
+    driver = SessionDriver({"a": WAIT}, max_seconds=30)
+    driver.fire_timer("max_duration")
+    assert driver.spoken_texts == [MAX_DURATION_MESSAGE]
+    driver.finish_prompts()
+    assert driver.only_action(actions.HangUp).outcome == "failed"
 
 
-def test_the_longest_time_goes_on_over_a_break() -> None:
-    phone = SessionDriver({"a": REST}, max_seconds=30)
-    phone.now = 20.0
-    phone.step(events.CallResumed, after=0.0)
-    assert next(a.seconds for a in phone.last_actions if isinstance(a, actions.StartTimer)) == 10.0
+def test_max_duration_counts_across_streams() -> None:
+    driver = SessionDriver({"a": WAIT}, max_seconds=30)
+    driver.now = 20.0
+    driver.step(events.CallResumed, after=0.0)
+    assert next(a.seconds for a in driver.last_actions if isinstance(a, actions.StartTimer)) == 10.0
 
 
-def test_a_flow_that_never_waits_is_stopped() -> None:
+def test_flow_that_never_waits_is_stopped() -> None:
     nodes = {
-        "a": {"type": "subflow", "flow": "other", "exits": {"next": "a"}},  # not known, so it could have waited
+        "a": {
+            "type": "subflow",
+            "flow": "other",
+            "exits": {"next": "a"},
+        },  # unknown, so validation assumes that it waits
     }
-    phone = SessionDriver(nodes)
-    assert phone.spoken_texts == [DEFAULT_ERROR_MESSAGE]
-    assert "100 nodes" in phone.flow_problems[-1]
-    phone.finish_prompts()
-    assert phone.session.outcome == "failed"
+    driver = SessionDriver(nodes)
+    assert driver.spoken_texts == [DEFAULT_ERROR_MESSAGE]
+    assert "100 nodes" in driver.flow_problems[-1]
+    driver.finish_prompts()
+    assert driver.session.outcome == "failed"
 
 
-def test_a_problem_is_told_once_in_a_visit() -> None:
+def test_problem_is_reported_once_per_visit() -> None:
     rules = [{"when": "x > 2", "exit": "a"}, {"when": "x > 2", "exit": "b"}]
-    phone = SessionDriver(
-        {"d": {"type": "decide", "rules": rules, "exits": {"else": "rest"}}, "rest": REST}, variables={"x": "?"}
+    driver = SessionDriver(
+        {"d": {"type": "decide", "rules": rules, "exits": {"else": "rest"}}, "rest": WAIT}, variables={"x": "?"}
     )
-    assert len(phone.flow_problems) == 1
+    assert len(driver.flow_problems) == 1
 
 
-def test_an_unknown_value_is_told() -> None:
+def test_undefined_value_is_reported() -> None:
     nodes = {
         "a": {"type": "say", "text": "Hi {{ name }}{{ name }}{{ name | default: 'you' }}", "exits": {"next": "s"}},
         "s": {"type": "collect", "prompt": "?", "expect": "text", "save_as": "name", "exits": {"done": "a"}},
     }
-    phone = SessionDriver(nodes)
-    assert phone.spoken_texts == ["Hi you"]
-    assert phone.flow_problems == ["`name` has no value"]
+    driver = SessionDriver(nodes)
+    assert driver.spoken_texts == ["Hi you"]
+    assert driver.flow_problems == ["`name` has no value"]
 
 
-# An operator's commands
+# Operator commands
 
 
-def test_an_operator_says_something() -> None:
-    phone = SessionDriver({"a": ASK, "rest": REST})
-    phone.step(events.OperatorCommand, "say", "One moment.")
-    assert phone.only_action(actions.Speak).text == "One moment."
-    phone.finish_prompts()
-    assert "silence" in phone.timers
+def test_operator_say() -> None:
+    driver = SessionDriver({"a": ASK, "rest": WAIT})
+    driver.step(events.OperatorCommand, "say", "One moment.")
+    assert driver.only_action(actions.Speak).text == "One moment."
+    driver.finish_prompts()
+    assert "silence" in driver.timers
 
 
-def test_nobody_is_asked_again_while_an_operator_speaks() -> None:
-    phone = SessionDriver({"a": ASK, "rest": REST})
-    phone.finish_prompts()
-    phone.step(events.OperatorCommand, "say", "One moment.")
-    phone.fire_timer("silence")
-    assert phone.spoken_texts == ["Well?", "One moment."]
-    phone.finish_prompts()
-    phone.fire_timer("silence")
-    assert phone.spoken_texts[-1] == "Well?"
+def test_silence_timer_restarts_while_an_operator_prompt_plays() -> None:
+    driver = SessionDriver({"a": ASK, "rest": WAIT})
+    driver.finish_prompts()
+    driver.step(events.OperatorCommand, "say", "One moment.")
+    driver.fire_timer("silence")
+    assert driver.spoken_texts == ["Well?", "One moment."]
+    driver.finish_prompts()
+    driver.fire_timer("silence")
+    assert driver.spoken_texts[-1] == "Well?"
 
 
-def test_what_failed_on_a_sensitive_value_is_not_quoted() -> None:
+def test_render_error_of_a_sensitive_value_is_not_quoted() -> None:
     pin = {
         "type": "collect",
         "prompt": "?",
@@ -163,98 +167,98 @@ def test_what_failed_on_a_sensitive_value_is_not_quoted() -> None:
         "exits": {"done": "d"},
     }
     nodes = {"p": pin, "d": {"type": "decide", "rules": [{"when": "pin > 3", "exit": "a"}], "exits": {"else": "rest"}}}
-    phone = SessionDriver({**nodes, "rest": REST})
-    phone.press_keys("98765#")
-    assert phone.flow_problems == ["a template that reads sensitive values failed"]
+    driver = SessionDriver({**nodes, "rest": WAIT})
+    driver.press_keys("98765#")
+    assert driver.flow_problems == ["a template that reads sensitive values failed"]
 
 
-def test_a_stored_sound_leaves_the_excuse_to_the_next_text() -> None:
-    phone = SessionDriver({"a": {"type": "say", "audio": "hello", "exits": {"next": "ask"}}, "ask": ASK, "rest": REST})
-    phone.step(events.CallResumed)
-    phone.finish_prompts()
-    assert phone.spoken_texts == ["", "", "Sorry, let's go on. Well?"]
+def test_resume_message_skips_a_stored_sound() -> None:
+    driver = SessionDriver({"a": {"type": "say", "audio": "hello", "exits": {"next": "ask"}}, "ask": ASK, "rest": WAIT})
+    driver.step(events.CallResumed)
+    driver.finish_prompts()
+    assert driver.spoken_texts == ["", "", "Sorry, let's go on. Well?"]
 
 
-def test_an_operator_jumps() -> None:
-    phone = SessionDriver({"a": ASK, "rest": REST})
-    phone.step(events.OperatorCommand, "jump", "rest")
-    assert phone.session.node == "rest"
-    assert phone.timers == ["max_duration", "wait"]
-    phone.step(events.OperatorCommand, "jump", "nowhere")
-    assert phone.session.node == "rest"
+def test_operator_jump() -> None:
+    driver = SessionDriver({"a": ASK, "rest": WAIT})
+    driver.step(events.OperatorCommand, "jump", "rest")
+    assert driver.session.node == "rest"
+    assert driver.timers == ["max_duration", "wait"]
+    driver.step(events.OperatorCommand, "jump", "nowhere")
+    assert driver.session.node == "rest"
 
 
-def test_an_operator_transfers_and_nothing_comes_between() -> None:
-    phone = SessionDriver({"a": ASK, "rest": REST})
-    phone.step(events.OperatorCommand, "transfer", "sales")
-    assert phone.only_action(actions.Transfer).department == "sales"
-    phone.press_keys("1")
-    phone.start_speech()
-    assert not phone.exits_taken
-    phone.end_transfer("busy")
-    assert not phone.exits_taken
-    assert phone.spoken_texts[-1] == "Well?"
-    phone.step(events.OperatorCommand, "transfer", "sales")
-    phone.end_transfer("answered")
-    assert phone.session.outcome == "transferred"
+def test_operator_transfer_suspends_the_node() -> None:
+    driver = SessionDriver({"a": ASK, "rest": WAIT})
+    driver.step(events.OperatorCommand, "transfer", "sales")
+    assert driver.only_action(actions.Transfer).department == "sales"
+    driver.press_keys("1")
+    driver.start_speech()
+    assert not driver.exits_taken
+    driver.end_transfer("busy")
+    assert not driver.exits_taken
+    assert driver.spoken_texts[-1] == "Well?"
+    driver.step(events.OperatorCommand, "transfer", "sales")
+    driver.end_transfer("answered")
+    assert driver.session.outcome == "transferred"
 
 
-def test_an_operator_hangs_up_at_once() -> None:
-    phone = SessionDriver({"a": SAY, "rest": REST})
-    phone.step(events.OperatorCommand, "hang_up")
-    assert phone.session.outcome == "completed"
-    assert [type(a) for a in phone.last_actions if not isinstance(a, actions.CancelTimer)] == [
+def test_operator_hang_up_is_immediate() -> None:
+    driver = SessionDriver({"a": SAY, "rest": WAIT})
+    driver.step(events.OperatorCommand, "hang_up")
+    assert driver.session.outcome == "completed"
+    assert [type(a) for a in driver.last_actions if not isinstance(a, actions.CancelTimer)] == [
         actions.StopSpeaking,
         actions.HangUp,
     ]
 
 
-def test_while_a_call_ends_it_can_only_be_cut() -> None:
-    phone = SessionDriver({"a": {"type": "hangup", "text": "Bye."}, "rest": REST})
+def test_closing_call_accepts_only_hang_up() -> None:
+    driver = SessionDriver({"a": {"type": "hangup", "text": "Bye."}, "rest": WAIT})
     for command in ("jump", "say", "transfer"):
-        assert phone.step(events.OperatorCommand, command, "rest") == []
-    phone.step(events.OperatorCommand, "hang_up")
-    assert phone.session.ended
+        assert driver.step(events.OperatorCommand, command, "rest") == []
+    driver.step(events.OperatorCommand, "hang_up")
+    assert driver.session.ended
 
 
-# Breaks
+# Resuming
 
 
-def test_a_call_goes_on_where_it_was() -> None:
-    phone = SessionDriver({"a": SAY, "rest": REST})
-    phone.step(events.CallResumed)
-    assert phone.spoken_texts == ["Hello.", "Sorry, let's go on. Hello."]
+def test_resumed_call_continues_at_its_node() -> None:
+    driver = SessionDriver({"a": SAY, "rest": WAIT})
+    driver.step(events.CallResumed)
+    assert driver.spoken_texts == ["Hello.", "Sorry, let's go on. Hello."]
 
 
-def test_a_goodbye_is_not_said_twice() -> None:
-    phone = SessionDriver({"a": {"type": "hangup", "text": "Bye."}})
-    phone.step(events.CallResumed)
-    assert phone.session.ended
-    assert phone.spoken_texts == ["Bye."]
+def test_resumed_call_does_not_repeat_the_goodbye() -> None:
+    driver = SessionDriver({"a": {"type": "hangup", "text": "Bye."}})
+    driver.step(events.CallResumed)
+    assert driver.session.ended
+    assert driver.spoken_texts == ["Bye."]
 
 
-def test_a_call_that_broke_off_before_it_began_begins() -> None:
-    session = FlowSession(load_flow(flow_document({"a": SAY, "rest": REST})), make_call_info())
+def test_call_resumed_before_its_start_starts() -> None:
+    session = FlowSession(load_flow(flow_document({"a": SAY, "rest": WAIT})), make_call_info())
     session.receive(events.CallResumed(1.0))
     assert session.node == "a"
 
 
-def test_a_checkpoint_belongs_to_its_version() -> None:
+def test_checkpoint_of_another_version_is_rejected() -> None:
     version, other = (
-        load_flow(flow_document({"a": SAY, "rest": REST})),
-        load_flow(flow_document({"a": {**SAY, "text": "Hi."}, "rest": REST})),
+        load_flow(flow_document({"a": SAY, "rest": WAIT})),
+        load_flow(flow_document({"a": {**SAY, "text": "Hi."}, "rest": WAIT})),
     )
     saved = FlowSession(version, make_call_info()).checkpoint()
     with pytest.raises(CheckpointError, match="saved by version"):
         FlowSession.resume(other, saved)
     with pytest.raises(CheckpointError, match="not a checkpoint"):
-        FlowSession.resume(version, {**saved, "unheard_of": 1})
+        FlowSession.resume(version, {**saved, "unknown_field": 1})
     with pytest.raises(CheckpointError):
         FlowSession.resume(version, {})
 
 
-def test_a_broken_checkpoint_is_no_crash() -> None:
-    version = load_flow(flow_document({"a": SAY, "rest": REST}))
+def test_inconsistent_checkpoint_is_rejected() -> None:
+    version = load_flow(flow_document({"a": SAY, "rest": WAIT}))
     saved = FlowSession(version, make_call_info()).checkpoint()
     for change in ({"node": "gone"}, {"stack": [{"reference": "gone", "node": "a"}], "node": "a"}):
         with pytest.raises(CheckpointError):

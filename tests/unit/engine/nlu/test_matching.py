@@ -1,4 +1,4 @@
-"""Understanding: words, choices, digits and numbers; what must hold whatever is said."""
+"""Matching of transcripts: words, choices, digits, numbers, similar phrases; with properties for any text."""
 
 import pytest
 from hypothesis import given
@@ -36,13 +36,13 @@ WORD = st.sampled_from(
         "bill",
     ]
 )
-SAID = st.lists(WORD, max_size=8).map(" ".join)
+UTTERANCES = st.lists(WORD, max_size=8).map(" ".join)
 PHRASES = st.lists(st.lists(WORD, min_size=1, max_size=3).map(" ".join), min_size=1, max_size=3).map(tuple)
 MENUS = st.dictionaries(st.sampled_from("abcd"), PHRASES, min_size=1)
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("text", "expected"),
     [
         ("Sales, please!", "sales"),
         ("I'd like to buy something", "sales"),
@@ -52,20 +52,20 @@ MENUS = st.dictionaries(st.sampled_from("abcd"), PHRASES, min_size=1)
         ("", None),
     ],
 )
-def test_choices(said: str, meant: str | None) -> None:
-    assert match_choice(said, CHOICES) == meant
+def test_match_choice(text: str, expected: str | None) -> None:
+    assert match_choice(text, CHOICES) == expected
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("text", "expected"),
     [("yes", "yes"), ("No.", "no"), ("not right", "no"), ("that\u2019s right", "yes"), ("yes no", None), ("hm", None)],
 )
-def test_yes_and_no(said: str, meant: str | None) -> None:
-    assert match_yes_no(said) == meant
+def test_match_yes_no(text: str, expected: str | None) -> None:
+    assert match_yes_no(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("text", "expected"),
     [
         ("one two", "12"),
         ("oh five, 5", "055"),
@@ -77,12 +77,12 @@ def test_yes_and_no(said: str, meant: str | None) -> None:
         ("", None),
     ],
 )
-def test_digits(said: str, meant: str | None) -> None:
-    assert parse_digits(said) == meant
+def test_parse_digits(text: str, expected: str | None) -> None:
+    assert parse_digits(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("text", "expected"),
     [
         ("a hundred and five", 105),
         ("two thousand", 2000),
@@ -111,8 +111,8 @@ def test_digits(said: str, meant: str | None) -> None:
         ("Minus five.", -5),
     ],
 )
-def test_numbers(said: str, meant: float | None) -> None:
-    assert parse_number(said) == meant
+def test_parse_number(text: str, expected: float | None) -> None:
+    assert parse_number(text) == expected
 
 
 ONES = list(DIGIT_BY_WORD)
@@ -122,7 +122,7 @@ TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eight
 
 
 def to_words(value: int) -> str:
-    """The other way round, to check with."""
+    """Spell a number in English, the inverse of parse_number."""
     for size, name in ((1_000_000, "million"), (1_000, "thousand"), (100, "hundred")):
         if value >= size:
             rest = value % size
@@ -133,48 +133,46 @@ def to_words(value: int) -> str:
 
 
 @given(st.integers(0, 999_999_999))
-def test_every_number_in_words_is_understood(value: int) -> None:
+def test_number_in_words_round_trip(value: int) -> None:
     assert parse_number(to_words(value)) == value
     assert parse_number(f"minus {to_words(value)}") == -value
 
 
 @given(st.text("0123456789", min_size=1, max_size=20))
-def test_every_row_of_digits_is_understood(row: str) -> None:
+def test_spoken_digits_round_trip(row: str) -> None:
     assert parse_digits(" ".join(ONES[int(digit)] for digit in row)) == row
 
 
 @given(st.text(max_size=60))
-def test_nothing_that_is_said_is_too_much(text: str) -> None:
-    for understand in (words, parse_digits, parse_number, match_yes_no, phonetic_key):
-        understand(text)
-    found = parse_number(text)
-    assert found is None or abs(found) < 1_000_000_000
+def test_any_text_is_handled(text: str) -> None:
+    for parse in (words, parse_digits, parse_number, match_yes_no, phonetic_key):
+        parse(text)
+    number = parse_number(text)
+    assert number is None or abs(number) < 1_000_000_000
 
 
-@given(SAID, MENUS)
-def test_a_choice_is_one_whose_phrase_was_said(said: str, menu: dict[str, tuple[str, ...]]) -> None:
-    meant = match_choice(said, menu)
-    if meant is not None:
-        assert any(f" {phrase} " in f" {said} " for phrase in menu[meant])
+@given(UTTERANCES, MENUS)
+def test_matched_choice_has_its_phrase_in_the_text(text: str, menu: dict[str, tuple[str, ...]]) -> None:
+    expected = match_choice(text, menu)
+    if expected is not None:
+        assert any(f" {phrase} " in f" {text} " for phrase in menu[expected])
 
 
-@given(SAID, MENUS, SAID)
-def test_what_was_taken_early_is_what_the_end_would_have_meant(
-    said: str, menu: dict[str, tuple[str, ...]], tail: str
-) -> None:
-    """Unless a whole other answer follows: then the caller has said two things."""
-    meant = match_choice(said, menu)
-    if meant is None or is_ambiguous_prefix(said, meant, menu):
+@given(UTTERANCES, MENUS, UTTERANCES)
+def test_unambiguous_prefix_keeps_its_meaning(text: str, menu: dict[str, tuple[str, ...]], tail: str) -> None:
+    """Except if a phrase of another choice follows: then the text has two meanings."""
+    expected = match_choice(text, menu)
+    if expected is None or is_ambiguous_prefix(text, expected, menu):
         return
-    others = [phrase for name, phrases in menu.items() if name != meant for phrase in phrases]
+    others = [phrase for name, phrases in menu.items() if name != expected for phrase in phrases]
     if any(f" {phrase} " in f" {tail} " for phrase in others):
         return
-    assert match_choice(f"{said} {tail}", menu) == meant
+    assert match_choice(f"{text} {tail}", menu) == expected
 
 
 @given(MENUS)
-def test_a_phrase_cut_short_waits(menu: dict[str, tuple[str, ...]]) -> None:
-    """Nothing is taken early that a longer phrase of another choice goes on from."""
+def test_prefix_of_a_longer_phrase_is_ambiguous(menu: dict[str, tuple[str, ...]]) -> None:
+    """A partial match is ambiguous if it starts a longer phrase of another choice."""
     for name, phrases in menu.items():
         for phrase in phrases:
             for cut in range(1, len(phrase)):
@@ -183,7 +181,7 @@ def test_a_phrase_cut_short_waits(menu: dict[str, tuple[str, ...]]) -> None:
                     assert is_ambiguous_prefix(phrase[:cut], early, menu)
 
 
-def test_wavering_words_count_unless_they_are_a_choice_s_own() -> None:
+def test_hesitation_words_count_unless_part_of_the_phrase() -> None:
     assert is_hesitating("no sales", CHOICES["sales"])
     assert not is_hesitating("no delivery", ("no delivery",))
 
@@ -199,14 +197,14 @@ def test_wavering_words_count_unless_they_are_a_choice_s_own() -> None:
         ("phone", "fone"),
     ],
 )
-def test_phrases_that_sound_alike(one: str, other: str) -> None:
+def test_similar_phrases_are_found(one: str, other: str) -> None:
     assert list(find_similar_phrases([("a", one), ("b", other)])) == [("b", other, "a", one)]
-    assert not list(find_similar_phrases([("a", one), ("a", other)])), "within one answer it does not matter"
+    assert not list(find_similar_phrases([("a", one), ("a", other)])), "phrases of the same answer may sound alike"
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [("sales", "support"), ("billing", "sales"), ("yes", "no"), ("pay", "bill"), ("english", "spanish")],
 )
-def test_phrases_that_do_not(one: str, other: str) -> None:
+def test_different_phrases_are_not_similar(one: str, other: str) -> None:
     assert not list(find_similar_phrases([("a", one), ("b", other)]))

@@ -1,4 +1,4 @@
-"""Each node type but collect, by all its exits."""
+"""All node types except collect, with all their exits."""
 
 from typing import Any
 
@@ -13,24 +13,24 @@ from vocelio.engine.nodes.voice import ChangeVoice
 from vocelio.engine.validation.loader import ValidationContext, load_flow
 from vocelio.engine.voice import Voice
 
-REST = {"type": "wait", "seconds": 9}
+WAIT = {"type": "wait", "seconds": 9}
 
 
 def driver_at(kind: str, *exits: str, then: dict[str, Any] | None = None, **fields: Any) -> SessionDriver:
-    """A call at a node of that kind, each of whose exits leads to a node that waits."""
+    """Start a call at a node of that type whose exits lead to a wait node."""
     call = fields.pop("call", None)
-    known = {"variables": fields.pop("variables", {})}
+    variables = fields.pop("variables", {})
     node = {"type": kind, **fields, "exits": dict.fromkeys(exits, "rest")}
-    return SessionDriver({"it": node, "rest": then or REST}, call_info=call, **known)
+    return SessionDriver({"it": node, "rest": then or WAIT}, call_info=call, variables=variables)
 
 
-def exit_taken(phone: SessionDriver) -> str:
-    node, exit_name = phone.exits_taken[0]
+def exit_taken(driver: SessionDriver) -> str:
+    node, exit_name = driver.exits_taken[0]
     assert node == "it"
     return exit_name
 
 
-def test_every_node_type_is_known() -> None:
+def test_all_node_types_are_registered() -> None:
     assert sorted(NODE_TYPES) == [
         "collect",
         "decide",
@@ -54,107 +54,109 @@ def test_every_node_type_is_known() -> None:
 # say
 
 
-def test_say_goes_on_when_it_was_heard() -> None:
-    phone = driver_at("say", "next", text="Hello {{ caller.number | digits }}.")
-    assert phone.spoken_texts == ["Hello 1 3 0 7 5 5 5 0 1 0 0."]
-    assert not phone.exits_taken
-    phone.finish_prompts()
-    assert exit_taken(phone) == "next"
+def test_say_leaves_when_the_prompt_has_finished() -> None:
+    driver = driver_at("say", "next", text="Hello {{ caller.number | digits }}.")
+    assert driver.spoken_texts == ["Hello 1 3 0 7 5 5 5 0 1 0 0."]
+    assert not driver.exits_taken
+    driver.finish_prompts()
+    assert exit_taken(driver) == "next"
 
 
-def test_say_plays_a_stored_sound() -> None:
-    phone = driver_at("say", "next", audio="welcome")
-    assert phone.only_action(actions.Speak).audio == "welcome"
-    phone.finish_prompts()
-    assert exit_taken(phone) == "next"
+def test_say_plays_stored_sound() -> None:
+    driver = driver_at("say", "next", audio="welcome")
+    assert driver.only_action(actions.Speak).audio == "welcome"
+    driver.finish_prompts()
+    assert exit_taken(driver) == "next"
 
 
-def test_say_in_a_voice_of_its_own() -> None:
-    phone = driver_at("say", "next", text="Hi", voice={"name": "en-gb"})
-    assert phone.only_action(actions.Speak).voice.name == "en-gb"
+def test_say_with_its_own_voice() -> None:
+    driver = driver_at("say", "next", text="Hi", voice={"name": "en-gb"})
+    assert driver.only_action(actions.Speak).voice.name == "en-gb"
 
 
-def test_say_is_interrupted_by_speech_and_keys_unless_it_may_not_be() -> None:
-    phone = driver_at("say", "next", text="Hi")
-    phone.start_speech()
-    assert exit_taken(phone) == "next"
-    phone = driver_at("say", "next", text="Hi", barge_in=False)
-    phone.start_speech()
-    phone.press_keys("1")
-    assert not phone.has_action(actions.StopSpeaking)
-    phone.finish_prompts()
-    assert exit_taken(phone) == "next"
+def test_say_allows_barge_in_unless_disabled() -> None:
+    driver = driver_at("say", "next", text="Hi")
+    driver.start_speech()
+    assert exit_taken(driver) == "next"
+    driver = driver_at("say", "next", text="Hi", barge_in=False)
+    driver.start_speech()
+    driver.press_keys("1")
+    assert not driver.has_action(actions.StopSpeaking)
+    driver.finish_prompts()
+    assert exit_taken(driver) == "next"
 
 
-def test_a_blank_text_is_passed_over() -> None:
+def test_say_skips_blank_text() -> None:
     assert exit_taken(driver_at("say", "next", text="{{ greeting }}", variables={"greeting": " "})) == "next"
 
 
-def test_a_caller_who_speaks_already_is_not_spoken_over() -> None:
+def test_say_is_skipped_while_the_caller_speaks() -> None:
     first = {"type": "say", "text": "One", "exits": {"next": "two"}}
-    phone = SessionDriver(
-        {"one": first, "two": {"type": "say", "text": "Two", "exits": {"next": "rest"}}, "rest": REST}
+    driver = SessionDriver(
+        {"one": first, "two": {"type": "say", "text": "Two", "exits": {"next": "rest"}}, "rest": WAIT}
     )
-    phone.start_speech()
-    assert phone.spoken_texts == ["One"]
+    driver.start_speech()
+    assert driver.spoken_texts == ["One"]
 
 
 # decide, set, split, voice
 
 
-@pytest.mark.parametrize(("tries", "way"), [(1, "else"), (3, "many"), ("x", "else")])
-def test_decide_takes_the_first_rule_that_holds(tries: Any, way: str) -> None:
+@pytest.mark.parametrize(("tries", "exit_name"), [(1, "else"), (3, "many"), ("x", "else")])
+def test_decide_takes_the_first_true_rule(tries: Any, exit_name: str) -> None:
     rules = [{"when": "tries > 2", "exit": "many"}, {"when": "tries == 3", "exit": "three"}]
-    phone = driver_at("decide", "many", "three", "else", rules=rules, variables={"tries": tries})
-    assert exit_taken(phone) == way
-    assert bool(phone.flow_problems) == (tries == "x"), "what cannot be told counts as false and is noted"
+    driver = driver_at("decide", "many", "three", "else", rules=rules, variables={"tries": tries})
+    assert exit_taken(driver) == exit_name
+    assert bool(driver.flow_problems) == (tries == "x"), "a rule that fails to evaluate counts as false and is reported"
 
 
-def test_set_keeps_types_and_reads_what_it_has_set() -> None:
+def test_set_keeps_types_and_reads_earlier_values() -> None:
     values = {
         "tries": "{{ tries | plus: 1 }}",
         "more": "{{ tries }}",
         "who": "Hi {{ caller.number }}",
         "deep": {"a": ["{{ tries }}", 1.5]},
     }
-    phone = driver_at("set", "next", values=values, variables={"tries": 1, "more": 0})
-    assert phone.state.variables == {"tries": 2, "more": 2, "who": f"Hi {CALLER}", "deep": {"a": [2, 1.5]}}
+    driver = driver_at("set", "next", values=values, variables={"tries": 1, "more": 0})
+    assert driver.state.variables == {"tries": 2, "more": 2, "who": f"Hi {CALLER}", "deep": {"a": [2, 1.5]}}
 
 
-def test_set_refuses_what_is_too_large() -> None:
-    phone = driver_at("set", "next", values={"a": "{% for i in (1..100) %}0123456789012345678901234567890{% endfor %}"})
-    assert phone.state.variables["a"] is None
-    assert "has more than 2,000 bytes" in phone.flow_problems[0]
+def test_set_rejects_too_large_value() -> None:
+    driver = driver_at(
+        "set", "next", values={"a": "{% for i in (1..100) %}0123456789012345678901234567890{% endfor %}"}
+    )
+    assert driver.state.variables["a"] is None
+    assert "has more than 2,000 bytes" in driver.flow_problems[0]
 
 
-def test_split_sends_a_caller_always_the_same_way_and_callers_by_their_shares() -> None:
+def test_split_is_stable_per_caller_and_follows_the_weights() -> None:
     version = driver_at("split", "a", "b", weights={"a": 1, "b": 3}).version
-    ways = [
+    exits = [
         exit_taken(SessionDriver(version, call_info=make_call_info(caller=f"+1307555{n:04}", seed=str(n))))
         for n in range(400)
     ]
-    again = [
+    repeated = [
         exit_taken(SessionDriver(version, call_info=make_call_info(caller=f"+1307555{n:04}", seed="other")))
         for n in range(400)
     ]
-    assert ways == again
-    assert 70 <= ways.count("a") <= 130
+    assert exits == repeated
+    assert 70 <= exits.count("a") <= 130
 
 
-def test_split_never_takes_a_weight_of_nothing() -> None:
+def test_split_never_takes_an_exit_of_weight_zero() -> None:
     version = driver_at("split", "a", "b", weights={"a": 0, "b": 1}).version
     assert {
         exit_taken(SessionDriver(version, call_info=make_call_info(caller="", seed=str(n)))) for n in range(50)
     } == {"b"}
 
 
-def test_voice_changes_what_it_names_from_here_on() -> None:
-    phone = driver_at("voice", "next", speed=1.5, then={"type": "say", "text": "Hi"})
-    spoken = phone.only_action(actions.Speak)
+def test_voice_changes_only_the_given_fields() -> None:
+    driver = driver_at("voice", "next", speed=1.5, then={"type": "say", "text": "Hi"})
+    spoken = driver.only_action(actions.Speak)
     assert (spoken.voice.speed, spoken.voice.name) == (1.5, "en-us")
 
 
-def test_a_change_of_voice_drops_the_fallbacks_that_do_not_go_with_it() -> None:
+def test_voice_drops_fallbacks_that_no_longer_fit() -> None:
     ava, george = Voice("azure", "ava"), Voice("local", "en-gb")
     flow = Voice("elevenlabs", "rachel", fallbacks=(ava, george))
     assert ChangeVoice(name="adam").apply_to(flow).fallbacks == (ava, george)
@@ -167,19 +169,19 @@ def test_a_change_of_voice_drops_the_fallbacks_that_do_not_go_with_it() -> None:
 # wait, echo
 
 
-def test_wait_lets_time_pass() -> None:
-    phone = driver_at("wait", "next", seconds=3)
-    assert phone.timers == ["max_duration", "wait"]
-    phone.fire_timer("wait")
-    assert exit_taken(phone) == "next"
+def test_wait_leaves_when_its_timer_fires() -> None:
+    driver = driver_at("wait", "next", seconds=3)
+    assert driver.timers == ["max_duration", "wait"]
+    driver.fire_timer("wait")
+    assert exit_taken(driver) == "next"
 
 
-def test_echo_begins_and_ends() -> None:
-    phone = driver_at("echo", "next", seconds=3)
-    assert phone.only_action(actions.Echo).enabled
-    phone.fire_timer("echo")
-    assert not phone.only_action(actions.Echo).enabled
-    assert exit_taken(phone) == "next"
+def test_echo_starts_and_stops() -> None:
+    driver = driver_at("echo", "next", seconds=3)
+    assert driver.only_action(actions.Echo).enabled
+    driver.fire_timer("echo")
+    assert not driver.only_action(actions.Echo).enabled
+    assert exit_taken(driver) == "next"
 
 
 # request
@@ -191,8 +193,8 @@ def request_driver(**fields: Any) -> SessionDriver:
     )
 
 
-def test_request_says_all_that_the_shell_needs() -> None:
-    phone = request_driver(
+def test_request_action_has_rendered_fields_and_unresolved_secrets() -> None:
+    driver = request_driver(
         url="https://crm.example.com/{{ caller.number | url_encode }}",
         headers={"Authorization": "Bearer {{ secret.crm }}", "X-Call": "{{ call.id }}"},
         json={"number": "{{ number }}", "tries": "{{ tries }}", "list": ["{{ tries }}"]},
@@ -200,7 +202,7 @@ def test_request_says_all_that_the_shell_needs() -> None:
         timeout=3,
         retries=1,
     )
-    sent = phone.only_action(actions.Request)
+    sent = driver.only_action(actions.Request)
     assert sent.url == "https://crm.example.com/%2B13075550100"
     assert sent.headers == {"Authorization": "Bearer {{ secret.crm }}", "X-Call": "CA1"}
     assert sent.json == {"number": NUMBER, "tries": 2, "list": [2]}
@@ -208,68 +210,68 @@ def test_request_says_all_that_the_shell_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "how", "way"),
+    ("status", "result", "exit_name"),
     [(200, "ok", "ok"), (302, "ok", "ok"), (404, "ok", "error"), (0, "error", "error"), (0, "timeout", "timeout")],
 )
-def test_request_leaves_by_what_came(status: int, how: str, way: str) -> None:
-    phone = request_driver()
-    phone.http_response(status, None, how)
-    assert exit_taken(phone) == way
-    assert phone.state.results["it"] == {"value": way, "status": status}
+def test_request_exit_follows_the_response(status: int, result: str, exit_name: str) -> None:
+    driver = request_driver()
+    driver.http_response(status, None, result)
+    assert exit_taken(driver) == exit_name
+    assert driver.state.results["it"] == {"value": exit_name, "status": status}
 
 
-def test_request_keeps_what_it_was_told_to() -> None:
-    phone = request_driver(save={"total": "orders[-1].total", "name": '$["customer"].name', "none": "a.b", "all": "$"})
-    phone.http_response(body={"orders": [{"total": 1}, {"total": 2.5}], "customer": {"name": "Acme"}})
-    assert {name: phone.state.variables[name] for name in ("total", "name", "none")} == {
+def test_request_saves_values_of_the_response() -> None:
+    driver = request_driver(save={"total": "orders[-1].total", "name": '$["customer"].name', "none": "a.b", "all": "$"})
+    driver.http_response(body={"orders": [{"total": 1}, {"total": 2.5}], "customer": {"name": "Acme"}})
+    assert {name: driver.state.variables[name] for name in ("total", "name", "none")} == {
         "total": 2.5,
         "name": "Acme",
         "none": None,
     }
-    assert phone.flow_problems == ["the response has no `a.b`"]
+    assert driver.flow_problems == ["the response has no `a.b`"]
 
 
-def test_a_reply_that_never_comes_is_a_timeout() -> None:
-    phone = request_driver()
-    phone.fire_timer("overdue")
-    assert exit_taken(phone) == "timeout"
+def test_request_without_response_times_out() -> None:
+    driver = request_driver()
+    driver.fire_timer("overdue")
+    assert exit_taken(driver) == "timeout"
 
 
-def test_a_caller_cannot_say_a_secret() -> None:
-    phone = request_driver(headers={"X": "{{ name }} {{ secret.a }}"}, variables={"name": "{{ secret.b }}\r\nEvil: 1"})
-    assert phone.only_action(actions.Request).headers == {"X": "{ { secret.b } } Evil: 1 {{ secret.a }}"}
+def test_secret_placeholder_in_a_value_is_not_resolved() -> None:
+    driver = request_driver(headers={"X": "{{ name }} {{ secret.a }}"}, variables={"name": "{{ secret.b }}\r\nEvil: 1"})
+    assert driver.only_action(actions.Request).headers == {"X": "{ { secret.b } } Evil: 1 {{ secret.a }}"}
 
 
-def test_a_url_that_came_out_as_none_is_an_error() -> None:
-    phone = request_driver(url="{{ where }}", variables={"where": "ftp://x"})
-    assert exit_taken(phone) == "error"
-    assert phone.flow_problems
+def test_request_with_invalid_rendered_url_is_an_error() -> None:
+    driver = request_driver(url="{{ where }}", variables={"where": "ftp://x"})
+    assert exit_taken(driver) == "error"
+    assert driver.flow_problems
 
 
 @pytest.mark.parametrize(("method", "sent"), [("GET", True), ("POST", False)])
-def test_after_a_break_only_a_get_is_sent_again_with_the_same_key(method: str, sent: bool) -> None:
-    phone = request_driver(method=method)
-    key = phone.only_action(actions.Request).idempotency_key
-    phone.step(events.CallResumed)
+def test_resumed_call_repeats_only_get_requests(method: str, sent: bool) -> None:
+    driver = request_driver(method=method)
+    key = driver.only_action(actions.Request).idempotency_key
+    driver.step(events.CallResumed)
     if sent:
-        assert phone.only_action(actions.Request).idempotency_key == key
+        assert driver.only_action(actions.Request).idempotency_key == key
     else:
-        assert exit_taken(phone) == "error"
+        assert exit_taken(driver) == "error"
 
 
-def test_each_visit_has_its_own_key() -> None:
+def test_each_visit_has_its_own_idempotency_key() -> None:
     nodes = {
         "a": {"type": "request", "method": "POST", "url": "https://a.example.com", "exits": {"ok": "w"}},
         "w": {"type": "wait", "seconds": 1, "exits": {"next": "a"}},
     }
-    phone = SessionDriver(nodes)
-    first = phone.only_action(actions.Request).idempotency_key
-    phone.http_response()
-    phone.fire_timer("wait")
-    assert phone.only_action(actions.Request).idempotency_key != first
+    driver = SessionDriver(nodes)
+    first = driver.only_action(actions.Request).idempotency_key
+    driver.http_response()
+    driver.fire_timer("wait")
+    assert driver.only_action(actions.Request).idempotency_key != first
 
 
-def test_a_request_that_reads_a_sensitive_variable_is_sensitive() -> None:
+def test_request_that_reads_a_sensitive_variable_is_sensitive() -> None:
     nodes = {
         "pin": {
             "type": "collect",
@@ -282,12 +284,12 @@ def test_a_request_that_reads_a_sensitive_variable_is_sensitive() -> None:
         "copy": {"type": "set", "values": {"code": "x{{ pin }}"}, "exits": {"next": "it"}},
         "it": {"type": "request", "method": "POST", "url": "https://a.example.com", "json": {"pin": "{{ code }}"}},
     }
-    phone = SessionDriver(nodes)
-    phone.press_keys("123#")
-    sent = phone.only_action(actions.Request)
+    driver = SessionDriver(nodes)
+    driver.press_keys("123#")
+    sent = driver.only_action(actions.Request)
     assert (sent.json, sent.sensitive) == ({"pin": "x123"}, True)
-    assert phone.state.private.variables == [{"pin": "123", "code": "x123"}]
-    assert phone.state.variables == {}
+    assert driver.state.private.variables == [{"pin": "123", "code": "x123"}]
+    assert driver.state.variables == {}
 
 
 # hours
@@ -298,10 +300,10 @@ HOUR = 3_600_000_000
 
 
 @pytest.mark.parametrize(
-    ("hours_later", "way"), [(0, "open"), (-6, "closed"), (4, "closed"), (24, "closed"), (24 * 7, "holiday")]
+    ("hours_later", "exit_name"), [(0, "open"), (-6, "closed"), (4, "closed"), (24, "closed"), (24 * 7, "holiday")]
 )
-def test_hours_by_the_wall_clock(hours_later: int, way: str) -> None:
-    phone = driver_at(
+def test_hours_exit_by_local_time(hours_later: int, exit_name: str) -> None:
+    driver = driver_at(
         "hours",
         "open",
         "closed",
@@ -311,21 +313,21 @@ def test_hours_by_the_wall_clock(hours_later: int, way: str) -> None:
         holidays=["2026-03-10"],
         call=make_call_info(started_at=TUESDAY_1430_UTC + hours_later * HOUR),
     )
-    assert exit_taken(phone) == way
+    assert exit_taken(driver) == exit_name
 
 
-@pytest.mark.parametrize(("department", "way"), [("sales", "closed"), ("desk", "open")])
-def test_hours_of_a_department(department: str, way: str) -> None:
+@pytest.mark.parametrize(("department", "exit_name"), [("sales", "closed"), ("desk", "open")])
+def test_hours_of_department(department: str, exit_name: str) -> None:
     call = make_call_info(hours={"sales": OpeningHours(weekly={"mon": (("09:00", "17:00"),)})})
-    assert exit_taken(driver_at("hours", "open", "closed", "holiday", department=department, call=call)) == way
+    assert exit_taken(driver_at("hours", "open", "closed", "holiday", department=department, call=call)) == exit_name
 
 
-def test_a_holiday_without_a_way_of_its_own_is_closed() -> None:
-    phone = driver_at("hours", "open", "closed", time_zone="UTC", weekly=WEEK, holidays=["2026-03-03"])
-    assert not phone.session.ended
+def test_unconnected_holiday_exit_leads_to_closed() -> None:
+    driver = driver_at("hours", "open", "closed", time_zone="UTC", weekly=WEEK, holidays=["2026-03-03"])
+    assert not driver.session.ended
 
 
-def test_a_department_s_hours_are_in_the_tenant_s_time_zone() -> None:
+def test_department_hours_default_to_the_tenants_time_zone() -> None:
     tenant = TenantInfo("acme", "Acme", time_zone="Pacific/Auckland")  # Wednesday there
     hours = {"sales": OpeningHours(weekly={"wed": (("00:00", "24:00"),)})}
     assert (
@@ -339,9 +341,9 @@ def test_a_department_s_hours_are_in_the_tenant_s_time_zone() -> None:
 # transfer, queue
 
 
-@pytest.mark.parametrize("how", ["answered", "busy", "no_answer", "failed"])
-def test_transfer_comes_back_by_how_it_ended(how: str) -> None:
-    phone = driver_at(
+@pytest.mark.parametrize("result", ["answered", "busy", "no_answer", "failed"])
+def test_transfer_leaves_by_its_result(result: str) -> None:
+    driver = driver_at(
         "transfer",
         "answered",
         "busy",
@@ -351,45 +353,45 @@ def test_transfer_comes_back_by_how_it_ended(how: str) -> None:
         whisper="Call from {{ caller.number }}",
         timeout=15,
     )
-    asked = phone.only_action(actions.Transfer)
-    assert (asked.department, asked.whisper, asked.ring_seconds) == ("sales", f"Call from {CALLER}", 15)
-    phone.end_transfer(how)
-    assert exit_taken(phone) == how
+    transfer = driver.only_action(actions.Transfer)
+    assert (transfer.department, transfer.whisper, transfer.ring_seconds) == ("sales", f"Call from {CALLER}", 15)
+    driver.end_transfer(result)
+    assert exit_taken(driver) == result
 
 
-def test_an_answered_transfer_that_leads_nowhere_ends_the_call_without_a_word() -> None:
-    phone = driver_at("transfer", number="+13075550111")
-    phone.end_transfer("answered")
-    assert phone.spoken_texts == []
-    assert phone.session.outcome == "transferred"
+def test_unconnected_answered_exit_ends_the_call_without_a_prompt() -> None:
+    driver = driver_at("transfer", number="+13075550111")
+    driver.end_transfer("answered")
+    assert driver.spoken_texts == []
+    assert driver.session.outcome == "transferred"
 
 
-def test_a_department_that_is_gone_is_a_failure() -> None:
-    phone = driver_at("transfer", "failed", department="sales", call=make_call_info(departments={"billing": ""}))
-    assert exit_taken(phone) == "failed"
+def test_transfer_to_unknown_department_fails() -> None:
+    driver = driver_at("transfer", "failed", department="sales", call=make_call_info(departments={"billing": ""}))
+    assert exit_taken(driver) == "failed"
 
 
-def test_nobody_is_rung_twice_after_a_break() -> None:
-    phone = driver_at("transfer", "failed", sip="sip:desk@pbx.example.com")
-    phone.step(events.CallResumed)
-    assert exit_taken(phone) == "failed"
+def test_resumed_transfer_fails_without_ringing_again() -> None:
+    driver = driver_at("transfer", "failed", sip="sip:desk@pbx.example.com")
+    driver.step(events.CallResumed)
+    assert exit_taken(driver) == "failed"
 
 
-@pytest.mark.parametrize("how", ["answered", "timeout", "callback", "failed"])
-def test_queue_comes_back_by_how_it_ended(how: str) -> None:
-    phone = driver_at(
+@pytest.mark.parametrize("result", ["answered", "timeout", "callback", "failed"])
+def test_queue_leaves_by_its_result(result: str) -> None:
+    driver = driver_at(
         "queue", "answered", "timeout", "callback", "failed", department="sales", offer_callback=True, max_wait=60
     )
-    asked = phone.only_action(actions.Queue)
-    assert (asked.department, asked.max_wait_seconds, asked.offer_callback) == ("sales", 60, True)
-    phone.step(events.QueueEnded, phone.state.pending_id, how)
-    assert exit_taken(phone) == how
+    queue = driver.only_action(actions.Queue)
+    assert (queue.department, queue.max_wait_seconds, queue.offer_callback) == ("sales", 60, True)
+    driver.step(events.QueueEnded, driver.state.pending_id, result)
+    assert exit_taken(driver) == result
 
 
-def test_the_place_in_a_queue_is_lost_with_the_stream() -> None:
-    phone = driver_at("queue", "failed", department="sales")
-    phone.step(events.CallResumed)
-    assert exit_taken(phone) == "failed"
+def test_resumed_queue_fails() -> None:
+    driver = driver_at("queue", "failed", department="sales")
+    driver.step(events.CallResumed)
+    assert exit_taken(driver) == "failed"
     assert (
         exit_taken(driver_at("queue", "failed", department="sales", call=make_call_info(departments={"billing": ""})))
         == "failed"
@@ -403,61 +405,61 @@ def record_driver(**fields: Any) -> SessionDriver:
     return driver_at("record", "done", "empty", **{"prompt": "After the beep.", "save_as": "message", **fields})
 
 
-def test_a_message_is_recorded_after_the_prompt() -> None:
-    phone = record_driver(max_seconds=60, silence_seconds=2)
-    assert not phone.has_action(actions.Record)
-    phone.finish_prompts()
-    asked = phone.only_action(actions.Record)
-    assert (asked.max_seconds, asked.silence_seconds, asked.beep) == (60, 2, True)
-    phone.step(events.RecordingEnded, asked.id, 12.5, "rec/1")
-    assert exit_taken(phone) == "done"
-    assert phone.state.variables["message"] == "rec/1"
-    assert phone.state.results["it"] == {"url": "rec/1", "seconds": 12.5}
+def test_recording_starts_after_the_prompt() -> None:
+    driver = record_driver(max_seconds=60, silence_seconds=2)
+    assert not driver.has_action(actions.Record)
+    driver.finish_prompts()
+    recording = driver.only_action(actions.Record)
+    assert (recording.max_seconds, recording.silence_seconds, recording.beep) == (60, 2, True)
+    driver.step(events.RecordingEnded, recording.id, 12.5, "rec/1")
+    assert exit_taken(driver) == "done"
+    assert driver.state.variables["message"] == "rec/1"
+    assert driver.state.results["it"] == {"url": "rec/1", "seconds": 12.5}
 
 
-def test_a_click_is_no_message() -> None:
-    phone = record_driver(prompt="")
-    phone.step(events.RecordingEnded, phone.state.pending_id, 0.4, "rec/1")
-    assert exit_taken(phone) == "empty"
-    assert phone.state.variables["message"] is None
+def test_too_short_recording_is_empty() -> None:
+    driver = record_driver(prompt="")
+    driver.step(events.RecordingEnded, driver.state.pending_id, 0.4, "rec/1")
+    assert exit_taken(driver) == "empty"
+    assert driver.state.variables["message"] is None
 
 
-def test_a_key_ends_the_message_and_leaving_stops_it() -> None:
-    phone = record_driver()
-    phone.press_keys("5")
-    phone.interrupt_prompts()
-    recording = phone.state.pending_id
-    phone.press_keys("7")
-    assert not phone.has_action(actions.StopRecording)
-    phone.press_keys("#")
-    assert phone.only_action(actions.StopRecording).id == recording
-    phone.step(events.OperatorCommand, "jump", "rest")
-    assert phone.only_action(actions.StopRecording).id == recording
+def test_terminator_or_jump_stops_the_recording() -> None:
+    driver = record_driver()
+    driver.press_keys("5")
+    driver.interrupt_prompts()
+    recording = driver.state.pending_id
+    driver.press_keys("7")
+    assert not driver.has_action(actions.StopRecording)
+    driver.press_keys("#")
+    assert driver.only_action(actions.StopRecording).id == recording
+    driver.step(events.OperatorCommand, "jump", "rest")
+    assert driver.only_action(actions.StopRecording).id == recording
 
 
-def test_a_recording_that_never_ends_is_empty() -> None:
-    phone = record_driver()
-    phone.finish_prompts()
-    phone.fire_timer("overdue")
-    assert exit_taken(phone) == "empty"
+def test_recording_without_result_is_empty() -> None:
+    driver = record_driver()
+    driver.finish_prompts()
+    driver.fire_timer("overdue")
+    assert exit_taken(driver) == "empty"
 
 
 # end, hangup
 
 
-def test_end_hangs_up_in_a_call_s_own_flow() -> None:
-    phone = driver_at("end", name="solved")
-    assert phone.only_action(actions.HangUp).disposition == "solved"
+def test_end_hangs_up_in_the_calls_own_flow() -> None:
+    driver = driver_at("end", name="solved")
+    assert driver.only_action(actions.HangUp).disposition == "solved"
 
 
-def test_hangup_says_its_text_to_the_end_first() -> None:
-    phone = driver_at("hangup", text="Bye {{ tenant.city }}.", disposition="done")
-    assert phone.spoken_texts == ["Bye Cody."]
-    phone.start_speech()
-    assert not phone.session.ended
-    phone.finish_prompts()
-    assert phone.only_action(actions.HangUp).disposition == "done"
-    assert phone.session.outcome == "completed"
+def test_hangup_plays_its_text_to_the_end() -> None:
+    driver = driver_at("hangup", text="Bye {{ tenant.city }}.", disposition="done")
+    assert driver.spoken_texts == ["Bye Cody."]
+    driver.start_speech()
+    assert not driver.session.ended
+    driver.finish_prompts()
+    assert driver.only_action(actions.HangUp).disposition == "done"
+    assert driver.session.outcome == "completed"
 
 
 # subflow
@@ -484,59 +486,59 @@ def subflow_driver(**exits: str) -> SessionDriver:
             "outputs": {"mine": "result", "code": "pin"},
             "exits": exits,
         },
-        "good": REST,
+        "good": WAIT,
         "rest": {"type": "say", "text": "{{ mine }}{{ it.value }}", "exits": {"next": "good"}},
         "desk": {"type": "end", "name": "desk"},
     }
-    wishes = {"operator": {"phrases": ["operator"], "key": "*", "go": "desk"}}
+    commands = {"operator": {"phrases": ["operator"], "key": "*", "go": "desk"}}
     return SessionDriver(
-        nodes, context=ValidationContext(flows={"inner": INNER}), anywhere=wishes, variables={"mine": "m"}
+        nodes, context=ValidationContext(flows={"inner": INNER}), anywhere=commands, variables={"mine": "m"}
     )
 
 
-def test_a_subflow_has_variables_of_its_own_and_gives_back_what_is_asked_for() -> None:
-    phone = subflow_driver(good="good", next="rest")
-    assert phone.spoken_texts == [f"Hello {CALLER}?"]
-    assert phone.session.subflow_path == ("inner",)
-    assert phone.state.variables == {"who": CALLER, "result": ""}
-    phone.press_keys("12#")
-    assert phone.session.subflow_path == ()
-    assert phone.state.variables == {"mine": "r"}
-    assert phone.state.private.variables == [{"code": "12"}], "what was sensitive there is sensitive here"
-    assert phone.exits_taken[-1] == ("it", "good")
+def test_subflow_has_its_own_variables_and_returns_outputs() -> None:
+    driver = subflow_driver(good="good", next="rest")
+    assert driver.spoken_texts == [f"Hello {CALLER}?"]
+    assert driver.session.subflow_path == ("inner",)
+    assert driver.state.variables == {"who": CALLER, "result": ""}
+    driver.press_keys("12#")
+    assert driver.session.subflow_path == ()
+    assert driver.state.variables == {"mine": "r"}
+    assert driver.state.private.variables == [{"code": "12"}], "outputs of sensitive variables are sensitive"
+    assert driver.exits_taken[-1] == ("it", "good")
 
 
-def test_a_way_out_that_leads_nowhere_is_next_and_the_voice_comes_back() -> None:
-    phone = subflow_driver(good="good", next="rest")
+def test_unconnected_exit_in_a_subflow_returns_by_next_and_restores_the_voice() -> None:
+    driver = subflow_driver(good="good", next="rest")
     for _ in range(2):
-        phone.finish_prompts()
-        phone.fire_timer("silence")
-    spoken = phone.only_action(actions.Speak)
+        driver.finish_prompts()
+        driver.fire_timer("silence")
+    spoken = driver.only_action(actions.Speak)
     assert (spoken.text, spoken.voice.speed) == ("next", 1.0)
 
 
-def test_next_serves_the_ends_that_are_left_out() -> None:
-    phone = subflow_driver(good="good", next="rest")
-    phone.say("stop")
-    assert phone.spoken_texts[-1] == "away"
+def test_unconnected_subflow_end_leads_to_next() -> None:
+    driver = subflow_driver(good="good", next="rest")
+    driver.say("stop")
+    assert driver.spoken_texts[-1] == "away"
 
 
-def test_what_is_heard_anywhere_outside_is_heard_inside() -> None:
-    phone = subflow_driver(good="good", next="rest")
-    phone.press_keys("*")
-    assert phone.only_action(actions.HangUp).disposition == "desk"
+def test_outer_global_command_works_in_a_subflow() -> None:
+    driver = subflow_driver(good="good", next="rest")
+    driver.press_keys("*")
+    assert driver.only_action(actions.HangUp).disposition == "desk"
 
 
-def test_a_flow_that_is_not_there_is_passed_by() -> None:
-    phone = SessionDriver({"it": {"type": "subflow", "flow": "lost", "exits": {"next": "rest"}}, "rest": REST})
-    assert exit_taken(phone) == "next"
-    assert phone.flow_problems == ["the flow `lost` did not exist when this version was made"]
+def test_missing_subflow_is_skipped() -> None:
+    driver = SessionDriver({"it": {"type": "subflow", "flow": "lost", "exits": {"next": "rest"}}, "rest": WAIT})
+    assert exit_taken(driver) == "next"
+    assert driver.flow_problems == ["the flow `lost` did not exist when this version was made"]
 
 
-def test_an_operator_can_jump_out_of_a_subflow() -> None:
-    phone = subflow_driver(good="good", next="rest")
-    phone.step(events.OperatorCommand, "jump", "keep")
-    assert phone.exits_taken[0] == ("keep", "next"), "a node of the flow within comes first"
-    phone = subflow_driver(good="good", next="rest")
-    phone.step(events.OperatorCommand, "jump", "rest")
-    assert (phone.session.subflow_path, phone.session.node) == ((), "rest")
+def test_operator_jump_prefers_the_innermost_flow() -> None:
+    driver = subflow_driver(good="good", next="rest")
+    driver.step(events.OperatorCommand, "jump", "keep")
+    assert driver.exits_taken[0] == ("keep", "next"), "a node of the innermost flow takes precedence"
+    driver = subflow_driver(good="good", next="rest")
+    driver.step(events.OperatorCommand, "jump", "rest")
+    assert (driver.session.subflow_path, driver.session.node) == ((), "rest")

@@ -1,4 +1,4 @@
-"""Liquid as a phone flow may use it: what it gives, what it refuses, and that nothing makes it slow."""
+"""Liquid templates: results, rejected constructs, and bounded rendering time."""
 
 import time
 from contextlib import suppress
@@ -54,11 +54,11 @@ SCOPE: dict[str, Any] = {
         ("{{ items | join: ' and ' }} {{ 'a-b' | replace: '-', ' to ' }}", "1 and 2 and 3 a to b"),
     ],
 )
-def test_texts(source: str, text: str) -> None:
+def test_render(source: str, text: str) -> None:
     assert Template(source).render(SCOPE) == text
 
 
-def test_an_instant_is_told_in_the_time_zone_of_now() -> None:
+def test_instant_is_converted_to_the_time_zone_of_now() -> None:
     scope = {"now": NOW.astimezone(timezone(timedelta(hours=-7)))}
     assert Template("{{ '2026-03-03T14:30:00Z' | time }}").render(scope) == "half past seven in the morning"
 
@@ -79,12 +79,12 @@ def test_an_instant_is_told_in_the_time_zone_of_now() -> None:
         ({"a": ["{{ tries }}", True]}, {"a": [1, True]}),
     ],
 )
-def test_a_value_keeps_its_type(source: object, value: object) -> None:
+def test_value_keeps_its_type(source: object, value: object) -> None:
     assert TemplateValue(source).render_value(SCOPE) == value
 
 
 @pytest.mark.parametrize(
-    ("source", "holds"),
+    ("source", "result"),
     [
         ("tries > 0", True),
         ("tries == '1'", False),
@@ -95,11 +95,11 @@ def test_a_value_keeps_its_type(source: object, value: object) -> None:
         ("void == blank", True),
     ],
 )
-def test_conditions(source: str, holds: bool) -> None:
-    assert Condition(source).evaluate(SCOPE) is holds
+def test_evaluate_condition(source: str, result: bool) -> None:
+    assert Condition(source).evaluate(SCOPE) is result
 
 
-def test_what_is_undefined_is_told_when_it_is_printed_and_only_then() -> None:
+def test_undefined_name_is_reported_only_when_rendered() -> None:
     missing: list[str] = []
     Template("{% if lost %}{% endif %}{{ lost | default: 'x' }}{{ other.a }}{{ deep.q }}").render(SCOPE, missing)
     assert missing == ["other.a", "deep.q"]
@@ -107,7 +107,7 @@ def test_what_is_undefined_is_told_when_it_is_printed_and_only_then() -> None:
     assert missing[-1] == "third"
 
 
-def test_the_names_that_it_reads() -> None:
+def test_variable_paths() -> None:
     template = Template(
         "{{ a.b[0].c }}{% for x in list %}{{ x.y }}{% endfor %}{% assign z = q %}{{ z }}{{ a.b['c d'] }}"
     )
@@ -115,7 +115,7 @@ def test_the_names_that_it_reads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "why"),
+    ("source", "message"),
     [
         ("{{ name", "expected '}}'"),
         ("{{ name | shout }}", "there is no filter `shout`"),
@@ -136,13 +136,13 @@ def test_the_names_that_it_reads() -> None:
         ("{{ " + "9" * 4_900 + " }}", "not a Liquid template"),
     ],
 )
-def test_what_is_refused_when_it_is_written(source: str, why: str) -> None:
-    with pytest.raises(ValueError, match="(?i)" + why.replace("(", r"\(").replace("|", r"\|").replace("?", r"\?")):
+def test_compile_rejects_unsupported_template(source: str, message: str) -> None:
+    with pytest.raises(ValueError, match="(?i)" + message.replace("(", r"\(").replace("|", r"\|").replace("?", r"\?")):
         Template(source)
 
 
 @pytest.mark.parametrize("source", ["", " ", "a >", "a %}{% if b", "a | plus: 1", "(a)"])
-def test_what_is_no_condition(source: str) -> None:
+def test_invalid_condition_is_rejected(source: str) -> None:
     with pytest.raises(ValueError):
         Condition(source)
 
@@ -170,13 +170,13 @@ def test_what_is_no_condition(source: str) -> None:
         "{{ 'x' | replace: '', name }}{% if name > 3 %}{% endif %}",
     ],
 )
-def test_what_fails_when_it_is_rendered_is_an_error_of_the_template(source: str) -> None:
+def test_render_failure_is_a_render_error(source: str) -> None:
     with pytest.raises(RenderError):
         Template(source).render(SCOPE)
 
 
 BIG = "x" * 9_000
-SLOW = [
+EXPENSIVE_TEMPLATES = [
     "{% for i in (1..200) %}" + "{{ big | split: '' | join: '' | split: '' | join: '-' }}" * 40 + "{% endfor %}",
     "{% for i in (1..200) %}{% endfor %}" * 125,
     "{% for i in (1..200) %}" + "{{''}}" * 250 + "{% endfor %}",
@@ -198,25 +198,25 @@ SLOW = [
 ]
 
 
-@pytest.mark.parametrize("source", SLOW, ids=range(len(SLOW)))
-def test_nothing_is_slow(source: str) -> None:
-    """The worst we could think of: compiled and rendered each takes less than 0.1 s alone on its machine."""
-    began = time.process_time()
+@pytest.mark.parametrize("source", EXPENSIVE_TEMPLATES, ids=range(len(EXPENSIVE_TEMPLATES)))
+def test_rendering_time_is_bounded(source: str) -> None:
+    """The most expensive templates known: each compiles and renders in less than 0.1 s on an idle machine."""
+    started_at = time.process_time()
     with suppress(ValueError, RenderError):
         Template(source).render({**SCOPE, "big": BIG})
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - started_at < 1.0
 
 
 @pytest.mark.parametrize(
-    ("path", "found"),
+    ("path", "value"),
     [("a", {"b": [1, 2]}), ("a.b[1]", 2), ("$.a.b[-1]", 2), ("$['a'][\"b\"][0]", 1), ("$", {"a": {"b": [1, 2]}})],
 )
-def test_json_paths(path: str, found: object) -> None:
-    assert JsonPath(path).find({"a": {"b": [1, 2]}}) == found
+def test_json_path_finds_value(path: str, value: object) -> None:
+    assert JsonPath(path).find({"a": {"b": [1, 2]}}) == value
 
 
 @pytest.mark.parametrize("path", ["b", "a.c", "a.b[2]", "a.b.c", "a[0]", "a.b[0].c", "a['0']"])
-def test_json_paths_that_lead_nowhere(path: str) -> None:
+def test_json_path_without_value_raises(path: str) -> None:
     with pytest.raises(LookupError):
         JsonPath(path).find({"a": {"b": [1, 2]}})
 
@@ -224,6 +224,6 @@ def test_json_paths_that_lead_nowhere(path: str) -> None:
 @pytest.mark.parametrize(
     "path", ["", "a..b", "a.", "a[*]", "a[?(@.x)]", "..a", ".a", "$a", "a b", "a[", "a[1", "x" * 201, "a[99999999]"]
 )
-def test_what_is_no_json_path(path: str) -> None:
+def test_invalid_json_path_is_rejected(path: str) -> None:
     with pytest.raises(ValueError):
         JsonPath(path)

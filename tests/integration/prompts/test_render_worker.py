@@ -9,7 +9,7 @@ from tests.support.tenant_fixtures import insert_rows
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.prompts.manifest import cache_key, object_path, voice_fingerprint
-from vocelio.gateway.prompts.render_job import BACKOFF_MAX_SECONDS, TIER_PAUSE_SECONDS, backoff_seconds
+from vocelio.gateway.prompts.render_job import BACKOFF, TIER_PAUSE_SECONDS
 from vocelio.gateway.prompts.render_worker import LEASE_SECONDS
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
 from vocelio.gateway.store.db.schema import flow_versions, flows
@@ -130,13 +130,13 @@ async def test_failed_sentence_is_retried_with_backoff_and_delays_no_other(promp
             assert await worker.run_due() == tried
     assert delays == [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560]
     prompt_env.synthesizer.failing = {}
-    prompt_env.now += BACKOFF_MAX_SECONDS * SECOND
+    prompt_env.now += round(BACKOFF.max_seconds) * SECOND
     assert await worker.run_due() == 1
     assert (await prompt_env.get_progress(worker)).failures == []
 
 
-def test_the_pauses():
-    assert [backoff_seconds(n) for n in (1, 2, 3, 9, 10, 1_000)] == [10, 20, 40, 2_560, 3_600, 3_600]
+def test_backoff_starts_at_10_seconds_and_ends_at_an_hour():
+    assert [BACKOFF.delay_seconds(n) for n in (1, 2, 3, 9, 10, 1_000)] == [10, 20, 40, 2_560, 3_600, 3_600]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from vocelio.gateway.store.provisioning import queue
 from vocelio.gateway.store.tenants import tenants
 from vocelio.gateway.store.tenants.tenants import TwilioAccount
 from vocelio.gateway.twilio.provisioning import drift
-from vocelio.gateway.twilio.provisioning.worker import BACKOFF_MAX_SECONDS, LEASE_SECONDS, backoff
+from vocelio.gateway.twilio.provisioning.worker import BACKOFF, LEASE_SECONDS
 
 OTHER = "AC" + "6" * 32
 
@@ -124,9 +124,12 @@ async def test_failure_is_retried_forever_with_backoff_and_reported_once(provisi
     for attempt in range(1, 13):
         assert await provisioner.process_due() == 1
         row = await provisioning_env.get_row()
-        assert (row.failed_attempts, row.due_at - provisioning_env.now) == (attempt, backoff(attempt) * 1_000_000)
-        provisioning_env.advance_clock(backoff(attempt))
-    assert backoff(12) == backoff(100_000) == BACKOFF_MAX_SECONDS
+        assert (row.failed_attempts, row.due_at - provisioning_env.now) == (
+            attempt,
+            BACKOFF.delay_seconds(attempt) * 1_000_000,
+        )
+        provisioning_env.advance_clock(BACKOFF.delay_seconds(attempt))
+    assert BACKOFF.delay_seconds(12) == BACKOFF.delay_seconds(100_000) == BACKOFF.max_seconds
     assert provisioning_env.event_types() == ["number.provisioning_failed"]
 
 

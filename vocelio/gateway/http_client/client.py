@@ -17,6 +17,7 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, D
 from yarl import URL
 
 from vocelio.engine.actions import Request
+from vocelio.gateway.aio.backoff import Backoff
 from vocelio.gateway.http_client.address_policy import (
     AddressNotAllowed,
     AddressPolicy,
@@ -28,10 +29,7 @@ from vocelio.gateway.http_client.address_policy import (
 MAX_BODY_BYTES = 262_144  # bytes of an answer: a flow takes a few values out of it
 MAX_REDIRECTS = 5
 MAX_CONNECTIONS = 200  # at once, of the whole process
-BACKOFF_INITIAL_SECONDS = (
-    0.3  # seconds before the second try; twice that before the third, and so on, up to LONGEST_PAUSE
-)
-BACKOFF_MAX_SECONDS = 2.0
+BACKOFF = Backoff(initial_seconds=0.3, max_seconds=2.0)  # between attempts
 RETRY_STATUSES = (429, 500, 502, 503, 504)
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
@@ -71,7 +69,7 @@ class HttpClient:
         reply = HttpResult("error")
         for attempt in range(request.retries + 1):
             if attempt:
-                await asyncio.sleep(min(BACKOFF_MAX_SECONDS, BACKOFF_INITIAL_SECONDS * 2 ** (attempt - 1)))
+                await asyncio.sleep(BACKOFF.delay_seconds(attempt))
             reply, again = await self._attempt(request, headers)
             if not again:
                 break

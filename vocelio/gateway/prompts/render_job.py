@@ -9,6 +9,7 @@ import logging
 
 from cachetools import LRUCache
 
+from vocelio.gateway.aio.backoff import Backoff
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.prompts.cache import PromptCache
@@ -21,10 +22,7 @@ from vocelio.gateway.store.prompts.render_queue import RenderTask
 LOG = logging.getLogger(__name__)
 
 SYNTHESIS_TIMEOUT_SECONDS = 40.0  # for one sentence: services make a sentence in one or two
-BACKOFF_INITIAL_SECONDS, BACKOFF_MAX_SECONDS = (
-    10,
-    3_600,
-)  # seconds after a failure; each further one doubles it: nine in the first hour
+BACKOFF = Backoff(initial_seconds=10, max_seconds=3_600)  # between attempts: nine in the first hour
 TIER_PAUSE_SECONDS = 60  # until a tier that nobody renders, or whose key was refused, is tried again
 SUBSTITUTED_VOICE_DELAY_SECONDS = (
     3_600  # what is spoken in another voice now is not wanted any more: soon it is collected
@@ -126,13 +124,8 @@ class PromptRenderer:
 
     async def _record_failure(self, task: RenderTask, error: str) -> None:
         LOG.warning("a prompt of %s is not rendered: %s", task.tenant, error)
-        due = self._wall() + backoff_seconds(task.attempts + 1) * MICROSECONDS_PER_SECOND
+        due = self._wall() + round(BACKOFF.delay_seconds(task.attempts + 1) * MICROSECONDS_PER_SECOND)
         await render_queue.fail(self._database, task, error, due)
 
     def _pause_tier(self, task: RenderTask) -> None:
         self._paused_until[task.voice.tier] = self._wall() + TIER_PAUSE_SECONDS * MICROSECONDS_PER_SECOND
-
-
-def backoff_seconds(failures: int) -> int:
-    """Seconds from a failure to the next try; ``attempts`` counts the failures."""
-    return min(BACKOFF_INITIAL_SECONDS << min(failures - 1, 20), BACKOFF_MAX_SECONDS)

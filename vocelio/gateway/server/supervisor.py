@@ -22,13 +22,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from vocelio.gateway.aio.backoff import Backoff
+
 LOG = logging.getLogger(__name__)
 
 STABLE_AFTER_SECONDS = 60.0  # a worker that has lived for so long is replaced at once
-BACKOFF_INITIAL_SECONDS, BACKOFF_MAX_SECONDS = (
-    0.5,
-    30.0,
-)  # seconds before another try: doubled with each that dies young
+BACKOFF = Backoff(initial_seconds=0.5, max_seconds=30.0)  # before the restart of a worker that exited early
 WORKER_EXIT_SECONDS = 15.0  # beside draining: a worker takes ten at most
 READY_MESSAGE = b"."
 SETTINGS_ERROR_EXIT_CODE = 2  # a worker's exit code: another try is of no use
@@ -151,9 +150,7 @@ class Supervisor:
             LOG.error("%s, and none has ever served", message)
             self._shut_down(exit_code if exit_code > 0 else 1)
             return
-        pause = (
-            min(BACKOFF_MAX_SECONDS, BACKOFF_INITIAL_SECONDS * 2 ** (worker.failures - 1)) if worker.failures else 0.0
-        )
+        pause = BACKOFF.delay_seconds(worker.failures)
         worker.start_at = time.monotonic() + pause
         LOG.error("%s: another follows in %g s", message, pause)
 

@@ -1,7 +1,7 @@
 """What is not verified of Twilio's behaviour, as switches, and the delays that belong to it.
 
 The defaults are the kind behaviour (the call goes on) at the pace that others measured on real calls. What a live
-account has to show, and which default is to be changed then, is in docs/live-checklist.md.
+account has to show, and which default is to be changed then, is in docs/twilio-verification.md.
 """
 
 from dataclasses import dataclass

@@ -15,12 +15,13 @@ from typing import Literal, Protocol
 import msgspec
 
 from vocelio.engine.voice import Tier
+from vocelio.gateway.aio.backoff import Backoff
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, ServiceKind, SpeechError
 
 LOG = logging.getLogger(__name__)
 
 FAILURE_THRESHOLD = 3  # failures in a row
-PROBE_BACKOFF_INITIAL_SECONDS, PROBE_BACKOFF_MAX_SECONDS = 5.0, 60.0
+PROBE_BACKOFF = Backoff(initial_seconds=5.0, max_seconds=60.0)
 MAX_LATENCY_SAMPLES = 200  # of the latest successes
 PROBE_TIMEOUT_SECONDS = 10.0
 START_TIMEOUT_SECONDS = 8.0  # that an unreachable provider may delay the gateway's start; loading an SDK takes 1 or 2
@@ -70,7 +71,7 @@ class CircuitBreaker:
         self._state: BreakerState = "closed"
         self._consecutive_failures = self._successes = self._failures = 0
         self._consecutive_successes = 0
-        self._probe_delay_seconds = PROBE_BACKOFF_INITIAL_SECONDS
+        self._times_opened = 0
         self._latencies: deque[float] = deque(maxlen=MAX_LATENCY_SAMPLES)
         self._last_error: tuple[float, str] | None = None  # loop time and message
         self._probe_timer: asyncio.TimerHandle | None = None
@@ -88,7 +89,7 @@ class CircuitBreaker:
         self._consecutive_failures = 0
         self._consecutive_successes += 1
         if self._consecutive_successes >= FAILURE_THRESHOLD:
-            self._probe_delay_seconds = PROBE_BACKOFF_INITIAL_SECONDS
+            self._times_opened = 0
         if latency_seconds is not None:
             self._latencies.append(latency_seconds)
 
@@ -112,7 +113,7 @@ class CircuitBreaker:
                 "circuit breaker opened: %s of %s is not used for the next %g s: %s",
                 self.service,
                 self.provider,
-                self._probe_delay_seconds,
+                PROBE_BACKOFF.delay_seconds(self._times_opened + 1),
                 error,
             )
             self._open()
@@ -145,10 +146,11 @@ class CircuitBreaker:
     def _open(self) -> None:
         """Open, and schedule a probe; the delay doubles until the service has been healthy for a while."""
         self._state = "open"
+        self._times_opened += 1
         if not self._stopped:
             loop = asyncio.get_running_loop()  # an empty context: the probe must not log as the call that failed
-            self._probe_timer = loop.call_later(self._probe_delay_seconds, self._start_probe, context=Context())
-        self._probe_delay_seconds = min(2 * self._probe_delay_seconds, PROBE_BACKOFF_MAX_SECONDS)
+            delay_seconds = PROBE_BACKOFF.delay_seconds(self._times_opened)
+            self._probe_timer = loop.call_later(delay_seconds, self._start_probe, context=Context())
 
     def _start_probe(self) -> None:
         self._state = "half_open"

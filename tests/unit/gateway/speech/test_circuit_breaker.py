@@ -5,7 +5,7 @@ import json
 
 from tests.support.virtual_time import in_virtual_time
 from vocelio.gateway import logs
-from vocelio.gateway.speech.circuit_breaker import PROBE_BACKOFF_INITIAL_SECONDS, CircuitBreaker
+from vocelio.gateway.speech.circuit_breaker import PROBE_BACKOFF, CircuitBreaker
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
 
 
@@ -25,7 +25,7 @@ async def test_probes_are_not_logged_as_the_calls_that_failed(caplog):
 
     health = CircuitBreaker("azure", "synthesis", probe)
     await asyncio.create_task(call())
-    await asyncio.sleep(7 * PROBE_BACKOFF_INITIAL_SECONDS + 1)
+    await asyncio.sleep(7 * PROBE_BACKOFF.initial_seconds + 1)
     told = [json.loads(line) for line in caplog.text.splitlines()]
     assert [(line["message"].partition(" of azure ")[2], line.get("call")) for line in told] == [
         ("is not used for the next 5 s: no", "CA1"),

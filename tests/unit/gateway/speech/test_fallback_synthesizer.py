@@ -9,7 +9,7 @@ import pytest
 from tests.support.fake_providers import ScriptedSynthesizer
 from tests.support.virtual_time import in_virtual_time
 from vocelio.engine.voice import Voice
-from vocelio.gateway.speech.circuit_breaker import PROBE_BACKOFF_INITIAL_SECONDS
+from vocelio.gateway.speech.circuit_breaker import PROBE_BACKOFF
 from vocelio.gateway.speech.fallback_synthesizer import (
     MAX_LAG_SECONDS,
     SENTENCE_PAUSE,
@@ -161,12 +161,12 @@ async def test_a_provider_that_fails_again_and_again_is_left_alone_until_a_probe
     assert len(best.texts) == 3
     assert made.status()[0].state == "open"
     assert (made.status()[0].failures, made.status()[0].last_error) == (3, "it is down")
-    await asyncio.sleep(PROBE_BACKOFF_INITIAL_SECONDS + 0.1)
+    await asyncio.sleep(PROBE_BACKOFF.initial_seconds + 0.1)
     assert best.texts[3:] == ["Hello."], "the probe"
     best.behaviors = ["well"]
-    await asyncio.sleep(PROBE_BACKOFF_INITIAL_SECONDS + 0.1)
+    await asyncio.sleep(PROBE_BACKOFF.initial_seconds + 0.1)
     assert len(best.texts) == 4, "the pause has doubled"
-    await asyncio.sleep(PROBE_BACKOFF_INITIAL_SECONDS + 0.1)
+    await asyncio.sleep(PROBE_BACKOFF.initial_seconds + 0.1)
     assert len(best.texts) == 5
     await synthesize(made, "Hello there.")
     assert best.texts[-1] == "Hello there."
@@ -335,7 +335,7 @@ async def test_a_voice_that_nobody_has_does_not_keep_a_provider_away():
     for _ in range(3):
         await synthesize(made, "Hello there.")
     best.behaviors = [RequestNotSupported("no such voice")]
-    await asyncio.sleep(PROBE_BACKOFF_INITIAL_SECONDS + 0.1)
+    await asyncio.sleep(PROBE_BACKOFF.initial_seconds + 0.1)
     assert made.status()[0].state == "closed"
     await made.aclose()
 

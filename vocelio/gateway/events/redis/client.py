@@ -23,9 +23,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
+from vocelio.gateway.aio.backoff import Backoff
+
 LOG = logging.getLogger(__name__)
 
-BACKOFF_SECONDS = (0.05, 0.2, 0.5, 1.0)
+BACKOFF = Backoff(initial_seconds=0.05, max_seconds=1.0)
 
 
 class RetryLoop:
@@ -47,7 +49,7 @@ class RetryLoop:
         if defect not in self._logged:
             self._logged.add(defect)
             LOG.warning("%s: %s", self._description, type(error).__name__, exc_info=defect)
-        await asyncio.sleep(BACKOFF_SECONDS[min(self.failures, len(BACKOFF_SECONDS) - 1)])
+        await asyncio.sleep(BACKOFF.delay_seconds(self.failures + 1))
         self.failures += 1
         return True
 

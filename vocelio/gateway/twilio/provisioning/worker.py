@@ -8,6 +8,7 @@ import asyncio
 import logging
 import secrets
 
+from vocelio.gateway.aio.backoff import Backoff
 from vocelio.gateway.crypto.encryption import DecryptionError
 from vocelio.gateway.errors import DatabaseUnavailable, TwilioError
 from vocelio.gateway.store.provisioning import queue
@@ -21,8 +22,7 @@ MAX_CONCURRENT_NUMBERS = 8  # numbers: Twilio's API takes more, but calls come f
 PROCESS_TIMEOUT_SECONDS = 45.0  # of one number: two requests, each tried three times
 LEASE_SECONDS = 60  # more than that, so that whoever is at it has ended before another begins
 POLL_INTERVAL_SECONDS = 5.0  # after which another process's wishes, and what failed, are seen
-BACKOFF_INITIAL_SECONDS = 5  # seconds after the first failure; each further one doubles it
-BACKOFF_MAX_SECONDS = 1_800  # seconds: how long what was mended at Twilio may go unnoticed, if nobody says so
+BACKOFF = Backoff(initial_seconds=5, max_seconds=1_800)  # at most 30 min until a fix made at Twilio is noticed
 
 SECOND_MICROSECONDS = 1_000_000  # microseconds
 INTERNAL_ERROR_MESSAGE = "Internal error; see the gateway's log."
@@ -162,7 +162,7 @@ class NumberProvisioner:
     ) -> None:
         """It is tried again; the same problem is told once."""
         now, attempts = self.context.wall(), task.failed_attempts + 1
-        due = now + round(max(min_delay_seconds, backoff(attempts)) * SECOND_MICROSECONDS)
+        due = now + round(max(min_delay_seconds, BACKOFF.delay_seconds(attempts)) * SECOND_MICROSECONDS)
         told = await queue.finish_task(
             self.context.database, task, result.state, now, error=result.error, failed_attempts=attempts, due_at=due
         )
@@ -170,8 +170,3 @@ class NumberProvisioner:
             LOG.warning("%s (tenant %s): %s", task.number, task.tenant, result.error)
             problem = result.error
             self.context.publish("number.provisioning_failed", task.tenant, number=task.number, error=problem)
-
-
-def backoff(attempts: int) -> int:
-    """Seconds from a failure to the next try; ``attempts`` counts the failures."""
-    return min(BACKOFF_INITIAL_SECONDS << min(attempts - 1, 20), BACKOFF_MAX_SECONDS)

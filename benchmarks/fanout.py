@@ -34,10 +34,10 @@ from vocelio.gateway.calls.call_record import CallRecord
 from vocelio.gateway.calls.interfaces import CallServices
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.composition import connect_pubsub
 from vocelio.gateway.config import Settings
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.events import Event, EventBus
-from vocelio.gateway.events.factory import connect
 from vocelio.gateway.events.pubsub import LocalPubSub, PubSub
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.model.directory import CallConfig, Directory
@@ -147,7 +147,7 @@ async def measure(
         folder = stack.enter_context(TemporaryDirectory())
         url = f"sqlite+aiosqlite:///{folder}/bench.db"
         keys = await create_keys(url)
-        gateway = running_gateway(url, connect(redis_url), max_per_key=10_000, max_per_process=10_000)
+        gateway = running_gateway(url, connect_pubsub(redis_url), max_per_key=10_000, max_per_process=10_000)
         origin, calls = await stack.enter_async_context(gateway)
         watching = await start_readers(origin, keys, monitors)
         await wait_until_ready(watching)
@@ -211,7 +211,7 @@ async def wait_until_ready(process: asyncio.subprocess.Process) -> None:
 async def run_publisher(url: str, redis_url: str, events_per_second: int, seconds: float) -> None:
     """Be the process that has the calls; prints how many events it told."""
     database = Database(url)
-    calls = _call_registry(database, connect(redis_url))
+    calls = _call_registry(database, connect_pubsub(redis_url))
     for part in (calls.services.bus.pubsub, calls.services.call_store):
         await part.start()
     print(await publish_events(calls, events_per_second, seconds))
@@ -270,7 +270,7 @@ async def measure_all(redis_url: str) -> tuple[list[FanoutLatency], list[tuple[s
     costs: list[tuple[str, Any, bool]] = [
         ("nobody watches", LocalPubSub(), False),
         ("somebody watches", LocalPubSub(), True),
-        ("through Redis", connect(redis_url), False),
+        ("through Redis", connect_pubsub(redis_url), False),
     ]
     return rows, [(name, *await publish_cost(line, watched=watched)) for name, line, watched in costs]
 

@@ -104,8 +104,8 @@ async def test_the_commands_are_told_of():
         (("flow", "validate", "tests/data/flows/template.json"), 1, "error [template]"),
         (("flow", "test", "examples/hours-dental.json"), 0, "exits taken (100%)"),
         (("flow", "show", "examples/front-desk.json"), 0, "greet"),
-        (("flow", "show", "examples/front-desk.json", "--as", "svg"), 0, "<svg"),
-        (("flow", "show", "examples/front-desk.json", "--as", "dot"), 0, "digraph"),
+        (("flow", "show", "examples/front-desk.json", "--format", "svg"), 0, "<svg"),
+        (("flow", "show", "examples/front-desk.json", "--format", "dot"), 0, "digraph"),
     ],
 )
 async def test_flow_commands(arguments, code, says):
@@ -120,7 +120,7 @@ async def test_flow_commands(arguments, code, says):
         (("serve",), {"VOCELIO_PUBLIC_ULR": "x"}, "VOCELIO_PUBLIC_ULR"),
         (("serve", "--site", "nowhere"), {}, "nowhere/site.json: cannot be read"),
         (("replay", "CA" + "0" * 32), {}, "VOCELIO_KEY"),
-        (("replay", "CA" + "0" * 32, "--server", "http://127.0.0.1:1"), {"VOCELIO_KEY": "voc_x_y"}, "no answer from"),
+        (("replay", "CA" + "0" * 32, "--server", "http://127.0.0.1:1"), {"VOCELIO_KEY": "voc_x_y"}, "no response from"),
         (("key", "create", "--role", "viewer"), {}, "VOCELIO_KEY"),
         (("serve",), {"VOCELIO_DATABASE_URL": "mysql://localhost/x"}, "VOCELIO_DATABASE_URL"),
         (("call", NUMBER, "--server", "http://127.0.0.1:1"), {}, ""),

@@ -38,6 +38,8 @@ _NUMBER = re.compile(
     rf"|(?P<plain>{_DOTTED}|[0-9](?:[ -]?[0-9]){{6,}}))(?![0-9A-Za-z]))"
 )
 
+NOISY_LOGGERS = ("alembic",)  # logs its plugins and each migration at INFO, at every start
+
 
 @dataclass(slots=True)
 class LogContext:
@@ -88,6 +90,8 @@ def configure(stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
+    for name in NOISY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class JsonFormatter(logging.Formatter):

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import barge_in, calls, crowd, engine_step, fanout, lookup, readers
 from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
-from vocelio.gateway.events.factory import connect
+from vocelio.gateway.composition import connect_pubsub
 from vocelio.gateway.monitors import send_queue
 
 
@@ -45,7 +45,7 @@ async def test_fanout(redis, through):
 
 
 async def test_publishing(redis):
-    p50, p99 = await fanout.publish_cost(connect(redis.url), watched=True)
+    p50, p99 = await fanout.publish_cost(connect_pubsub(redis.url), watched=True)
     assert 0 < p50 <= p99
 
 

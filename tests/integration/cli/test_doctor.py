@@ -52,23 +52,23 @@ async def run_doctor(tmp_path, environment, *options):
     """Exit code and what was found, by what was looked at."""
     code, out, err = await run_vocelio("doctor", "--json", *options, cwd=tmp_path, environment=environment)
     assert err == ""
-    found = json.loads(out)
-    return code, {one["what"]: (one["verdict"], one["said"]) for one in found["findings"]}
+    report = json.loads(out)
+    return code, {check["name"]: (check["verdict"], check["detail"]) for check in report["checks"]}
 
 
 async def test_drift_is_found_and_repaired(gateway_environment, tmp_path):
     twilio, origin, environment = gateway_environment
     there = twilio.add_account(PLATFORM_ACCOUNT, PLATFORM_TOKEN)
     code, found = await run_doctor(tmp_path, environment, "--server", origin)
-    assert (code, {verdict for verdict, _ in found.values()}) == (0, {"fine"}), found
+    assert (code, {verdict for verdict, _ in found.values()}) == (0, {"ok"}), found
     speech = {"recognition of local", "synthesis of local", "speech of azure", "speech of elevenlabs"}
     assert set(found) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER} | speech
     there.get_number(NUMBER)["voice_url"] = PREVIOUS_VOICE_URL
     code, found = await run_doctor(tmp_path, environment, "--server", origin, "--tenant", "harbour")
-    assert (code, found[NUMBER][0]) == (1, "wrong")
+    assert (code, found[NUMBER][0]) == (1, "failed")
     assert "voice_url" in found[NUMBER][1]
     code, found = await run_doctor(tmp_path, environment, "--server", origin, "--repair")
-    assert (code, found[NUMBER][0]) == (0, "fine"), found
+    assert (code, found[NUMBER][0]) == (0, "ok"), found
     assert NUMBER in found["repair of harbour"][1]
     assert there.get_number(NUMBER)["voice_url"] == "https://voice.example/twilio/voice"
 
@@ -77,7 +77,7 @@ async def test_wrong_credentials_and_a_table_to_read(gateway_environment, tmp_pa
     twilio, origin, environment = gateway_environment
     twilio.add_account(PLATFORM_ACCOUNT, "another token")
     code, found = await run_doctor(tmp_path, environment, "--server", origin)
-    assert (code, found["Twilio account of harbour"][0], found[NUMBER][0]) == (1, "wrong", "unknown")
+    assert (code, found["Twilio account of harbour"][0], found[NUMBER][0]) == (1, "failed", "unknown")
     code, out, err = await run_vocelio("doctor", "--server", origin, cwd=tmp_path, environment=environment)
     assert (code, err) == (1, "")
     assert "rejects the account's credentials" in " ".join(out.split())
@@ -87,7 +87,7 @@ async def test_wrong_credentials_and_a_table_to_read(gateway_environment, tmp_pa
 async def test_what_cannot_be_checked_is_said(gateway_environment, tmp_path):
     _, origin, environment = gateway_environment
     code, found = await run_doctor(tmp_path, environment, "--server", "http://127.0.0.1:9")
-    assert (code, found["gateway"][0], found["database"][0]) == (2, "unknown", "fine")
+    assert (code, found["gateway"][0], found["database"][0]) == (2, "unknown", "ok")
     code, found = await run_doctor(tmp_path, {**environment, "VOCELIO_KEY": ""}, "--server", origin)
     assert (code, found["gateway"][0]) == (2, "unknown")
     assert "VOCELIO_KEY" in found["gateway"][1]
@@ -98,14 +98,14 @@ async def test_redis_is_looked_at_where_there_should_be_one(gateway_environment,
     with RedisServer() as redis:
         at_redis = {**environment, "VOCELIO_REDIS_URL": redis.url}
         code, found = await run_doctor(tmp_path, at_redis, "--server", origin)
-        assert (code, found["redis"]) == (0, ("fine", "answers"))
+        assert (code, found["redis"]) == (0, ("ok", "reachable"))
         redis.pause()
         code, found = await run_doctor(tmp_path, at_redis, "--server", origin)
-        assert (code, found["redis"][0]) == (1, "wrong")
+        assert (code, found["redis"][0]) == (1, "failed")
     nowhere = {**environment, "VOCELIO_REDIS_URL": "redis://:hunter2@127.0.0.1:9/0"}
     code, found = await run_doctor(tmp_path, nowhere, "--server", origin)
-    assert (code, found["redis"][0]) == (1, "wrong")
-    assert "does not answer" in found["redis"][1]
+    assert (code, found["redis"][0]) == (1, "failed")
+    assert "not reachable" in found["redis"][1]
     assert "hunter2" not in str(found)
 
 
@@ -116,11 +116,11 @@ async def test_what_is_wrong_here_is_said(gateway_environment, tmp_path):
     code, found = await run_doctor(tmp_path, wrong, "--server", origin)
     assert code == 1
     assert {what: verdict for what, (verdict, _) in found.items()} == {
-        "settings": "fine",
-        "database": "wrong",
-        "public URL": "wrong",
-        "gateway": "wrong",
+        "settings": "ok",
+        "database": "failed",
+        "public URL": "failed",
+        "gateway": "failed",
     }
     assert not (tmp_path / "none.db").exists()
     code, found = await run_doctor(tmp_path, {**environment, "VOCELIO_NONSENSE": "1"}, "--server", origin)
-    assert (code, found["settings"][0]) == (1, "wrong")
+    assert (code, found["settings"][0]) == (1, "failed")

@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 from tests.support.api_client import ApiEnv, create_tenant
 from tests.support.two_tenants import make_flow
 from vocelio.gateway.cli.api_client import ApiClient as ServersApi
-from vocelio.gateway.cli.flow import app
-from vocelio.gateway.cli.render_progress import show_progress
+from vocelio.gateway.cli.flow import app, show_progress
 from vocelio.gateway.server.server import bind_socket, serve_embedded
 from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.store.db.database import Database
@@ -60,7 +59,7 @@ async def run_promote(api, file, *options):
 async def test_what_was_promoted_is_rendered_while_the_command_waits(database, monkeypatch, flow_file):
     async with served_api(database, monkeypatch) as api:
         code, printed = await run_promote(api, flow_file)
-    assert (code, printed) == (0, "desk: version 1 is active\nits 8 prompts are rendered\n")
+    assert (code, printed) == (0, "desk: version 1 is active\nall 8 prompts are rendered\n")
 
 
 async def test_a_failure_is_a_warning(database, monkeypatch, flow_file):
@@ -68,7 +67,7 @@ async def test_a_failure_is_a_warning(database, monkeypatch, flow_file):
         api.synthesizer.failing = {"Hello.": SpeechError("no such [voice]")}
         code, printed = await run_promote(api, flow_file)
     assert code == 0
-    assert "7 of its 8 prompts are rendered" in printed
+    assert "7 of 8 prompts are rendered" in printed
     assert "warning: 'Hello.': no such [voice]" in printed
 
 
@@ -84,7 +83,7 @@ async def test_nobody_waits_for_ever(database, monkeypatch, flow_file, capsys, p
     async with served_api(database, monkeypatch, working=False) as api:
         await run_promote(api, flow_file, "--no-wait")
         await asyncio.to_thread(show_progress, ServersApi(api.origin), "desk", **patience)
-    assert "0 of its 8 prompts are rendered, the others are spoken until they are" in capsys.readouterr().out
+    assert "0 of 8 prompts are rendered; the others are synthesized during calls" in capsys.readouterr().out
 
 
 async def test_a_gateway_that_renders_nothing_is_fine(database, monkeypatch, flow_file):
@@ -96,4 +95,4 @@ async def test_a_gateway_that_is_gone_when_it_is_asked_is_told_of(database, monk
     async with served_api(database, monkeypatch, working=False) as api:
         origin = api.origin
     await asyncio.to_thread(show_progress, ServersApi(origin), "desk")
-    assert "is not known: no answer from" in capsys.readouterr().out
+    assert "could not get the progress of pre-rendering: no response from" in capsys.readouterr().out

@@ -1,6 +1,7 @@
 """`vocelio serve` in one process, as it is."""
 
 import asyncio
+import json
 import signal
 from contextlib import asynccontextmanager
 
@@ -39,6 +40,16 @@ async def test_told_to_leave_it_closes_the_database(tmp_path, told):
             await process.wait()
     assert not _wal_file(tmp_path).exists()
     assert b"Traceback" not in said
+
+
+async def test_start_on_a_fresh_database_logs_nothing_of_libraries_at_info(tmp_path):
+    async with running_serve(tmp_path, 0) as process:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(10):
+            log = (await process.err.read()).decode()
+            await process.wait()
+    entries = [json.loads(line) for line in log.splitlines()]
+    assert [entry for entry in entries if entry["level"] == "info" and "vocelio" not in entry["logger"]] == []
 
 
 async def test_a_ticket_is_good_for_a_page_of_ours_however_its_address_was_set(tmp_path):

@@ -75,7 +75,7 @@ async def statuses(origin, path, times):
 async def test_several_processes_need_what_they_can_share(tmp_path, settings, says):
     code, complaint = await failed_start(tmp_path, environment("postgresql+asyncpg://localhost/nothing", **settings))
     assert code == 2
-    assert f"--workers needs {'a database' if 'DATABASE' in says else says}" in complaint
+    assert f"--workers needs {'a shared database' if 'DATABASE' in says else says}" in complaint
     assert says in complaint
     assert "Traceback" not in complaint
 

@@ -1,6 +1,6 @@
-"""A flow as boxes and arrows: what every drawing of it shows, whatever it is drawn with.
+"""Diagram of a flow as boxes and arrows, independent of the renderer.
 
-Exits that lead to the same node are one arrow; exits that are left out end the call and stand in their box.
+Exits with the same target are one arrow. Exits without a target end the call and are listed in their box.
 """
 
 import msgspec
@@ -9,8 +9,8 @@ from vocelio.engine.flow import REPEAT_TARGET, Flow
 from vocelio.engine.node import Node
 from vocelio.engine.nodes.decide import Decide
 
-MAX_LABEL_CHARACTERS = 44  # characters of a node's text: what fits in a box
-GLOBAL_COMMANDS = "(anywhere)"  # no node can be called so
+MAX_LABEL_CHARACTERS = 44  # of a node's text: what fits in a box
+GLOBAL_COMMANDS = "(anywhere)"  # not a valid name of a node
 LABEL_FIELDS = (
     "text",
     "prompt",
@@ -29,7 +29,7 @@ LABEL_FIELDS = (
 
 
 class Box(msgspec.Struct, frozen=True):
-    """A node. ``ends`` are the exits by which the call ends; a node without any exit has ``last``."""
+    """A node. ``ending_exits`` end the call; a node without exits ``is_terminal``."""
 
     name: str
     type: str
@@ -48,7 +48,7 @@ class Arrow(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """The exits' names; none for a lone ``next``, which says nothing."""
+        """The exits' names; empty for a single ``next``."""
         return "" if self.exits == ("next",) else ", ".join(self.exits)
 
 
@@ -62,36 +62,36 @@ class Diagram(msgspec.Struct, frozen=True):
 
 
 def build_diagram(flow: Flow) -> Diagram:
-    """What is to be drawn."""
+    """Build the diagram of a flow."""
     boxes = [_build_box(name, node, flow.start) for name, node in flow.nodes.items()]
     arrows = [arrow for name, node in flow.nodes.items() for arrow in _build_arrows(name, _exit_targets(node))]
-    wishes = {name: wish.go for name, wish in flow.anywhere.items() if wish.go != REPEAT_TARGET}
-    if wishes:
-        boxes.append(Box(GLOBAL_COMMANDS, "heard at every question", ""))
-        arrows += _build_arrows(GLOBAL_COMMANDS, wishes)
+    command_targets = {name: command.go for name, command in flow.anywhere.items() if command.go != REPEAT_TARGET}
+    if command_targets:
+        boxes.append(Box(GLOBAL_COMMANDS, "global commands", ""))
+        arrows += _build_arrows(GLOBAL_COMMANDS, command_targets)
     return Diagram(flow.name, flow.start, tuple(boxes), tuple(arrows))
 
 
 def _exit_targets(node: Node) -> dict[str, str]:
-    ways = {name: node.target_of(name) for name in dict.fromkeys((*node.possible_exits(), *node.exits))}
-    return {name: target for name, target in ways.items() if target is not None}
+    targets = {name: node.target_of(name) for name in dict.fromkeys((*node.possible_exits(), *node.exits))}
+    return {name: target for name, target in targets.items() if target is not None}
 
 
 def _build_box(name: str, node: Node, start: str) -> Box:
-    ways = node.possible_exits()
-    ends = tuple(way for way in dict.fromkeys(ways) if node.target_of(way) is None)
-    return Box(name, node.type, node_label(node), name == start, not ways and not node.exits, ends)
+    exits = node.possible_exits()
+    ending_exits = tuple(exit_name for exit_name in dict.fromkeys(exits) if node.target_of(exit_name) is None)
+    return Box(name, node.type, node_label(node), name == start, not exits and not node.exits, ending_exits)
 
 
 def _build_arrows(source: str, targets: dict[str, str]) -> list[Arrow]:
-    together: dict[str, list[str]] = {}
+    exits_by_target: dict[str, list[str]] = {}
     for exit_name, target in targets.items():
-        together.setdefault(target, []).append(exit_name)
-    return [Arrow(source, target, tuple(exits)) for target, exits in together.items()]
+        exits_by_target.setdefault(target, []).append(exit_name)
+    return [Arrow(source, target, tuple(exits)) for target, exits in exits_by_target.items()]
 
 
 def node_label(node: Node) -> str:
-    """What a node says or does, in a few words."""
+    """Summarize what a node says or does."""
     if isinstance(node, Decide):
         return truncate_at_word("; ".join(rule.when.source for rule in node.rules))
     for field in LABEL_FIELDS:
@@ -104,7 +104,7 @@ def node_label(node: Node) -> str:
 
 
 def truncate_at_word(text: str, max_characters: int = MAX_LABEL_CHARACTERS) -> str:
-    """On one line, cut at a word."""
+    """Join to one line and truncate at a word."""
     text = " ".join(text.split())
     if len(text) <= max_characters:
         return text

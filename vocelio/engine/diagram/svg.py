@@ -1,4 +1,4 @@
-"""The picture as SVG, without any program's help. Sizes are in pixels; widths of text are estimates."""
+"""SVG renderer without external programs. Sizes are in pixels; text widths are estimates."""
 
 from collections.abc import Iterable
 from html import escape
@@ -8,10 +8,10 @@ from vocelio.engine.diagram.model import Arrow, Box, Diagram, truncate_at_word
 
 BOX_HEIGHT_PX = 58.0
 MIN_BOX_WIDTH_PX, MAX_BOX_WIDTH_PX = 120.0, 300.0
-CHARACTER_WIDTH_PX = 6.3  # of 11 px sans-serif, on the average
-LABEL_LAYER_HEIGHT_PX = 42.0  # a layer of labels
+CHARACTER_WIDTH_PX = 6.3  # average of 11 px sans-serif
+LABEL_LAYER_HEIGHT_PX = 42.0
 MARGIN_PX = 20.0
-PORT_SPREAD_RATIO = 0.7  # of a box's width, over which its arrows are spread
+PORT_SPREAD_RATIO = 0.7  # share of a box's width over which its arrows are spread
 MAX_ARROW_LABEL_CHARACTERS = 40
 
 SVG_HEADER = """<svg xmlns="http://www.w3.org/2000/svg" width="{w:.0f}" height="{h:.0f}" viewBox="0 0 {w:.0f} {h:.0f}"
@@ -27,30 +27,30 @@ Point = tuple[float, float]
 
 
 def render_svg(diagram: Diagram) -> str:
-    """A whole SVG document."""
+    """Render the diagram as an SVG document."""
     boxes = {box.name: index for index, box in enumerate(_boxes_start_first(diagram))}
     arrows = [(boxes[arrow.source], boxes[arrow.target]) for arrow in diagram.arrows]
     widths = [_box_width(box) for box in _boxes_start_first(diagram)]
-    placed = compute_layout(widths, arrows, [len(_arrow_label(arrow)) * CHARACTER_WIDTH_PX for arrow in diagram.arrows])
+    layout = compute_layout(widths, arrows, [len(_arrow_label(arrow)) * CHARACTER_WIDTH_PX for arrow in diagram.arrows])
     parts = [
-        _render_arrow(arrow, way)
-        for arrow, way in zip(diagram.arrows, _arrow_paths(placed, arrows, widths), strict=True)
+        _render_arrow(arrow, path)
+        for arrow, path in zip(diagram.arrows, _arrow_paths(layout, arrows, widths), strict=True)
     ]
     parts += [
-        _render_box(box, placed.boxes[boxes[box.name]], widths[boxes[box.name]]) for box in _boxes_start_first(diagram)
+        _render_box(box, layout.boxes[boxes[box.name]], widths[boxes[box.name]]) for box in _boxes_start_first(diagram)
     ]
-    right = max((x + widths[i] / 2 for i, (x, _) in enumerate(placed.boxes)), default=0.0)
-    right = max([right, *(x + MAX_ARROW_LABEL_CHARACTERS for bends in placed.bends for x, _ in bends)])
-    head = SVG_HEADER.format(
+    right = max((x + widths[i] / 2 for i, (x, _) in enumerate(layout.boxes)), default=0.0)
+    right = max([right, *(x + MAX_ARROW_LABEL_CHARACTERS for bends in layout.bends for x, _ in bends)])
+    header = SVG_HEADER.format(
         w=right + 2 * MARGIN_PX,
-        h=_layer_top(placed.layer_count - 1) + BOX_HEIGHT_PX + MARGIN_PX,
+        h=_layer_top(layout.layer_count - 1) + BOX_HEIGHT_PX + MARGIN_PX,
         title=escape(diagram.name),
     )
-    return head + "\n".join(parts) + "\n</svg>\n"
+    return header + "\n".join(parts) + "\n</svg>\n"
 
 
 def _boxes_start_first(diagram: Diagram) -> list[Box]:
-    """The layout begins its walk at the first box."""
+    """The layout starts at the first box."""
     return sorted(diagram.boxes, key=lambda box: not box.is_start)
 
 
@@ -68,27 +68,27 @@ def _arrow_label(arrow: Arrow) -> str:
 
 
 def _layer_top(layer: int) -> float:
-    """The upper edge of a layer: boxes in even ones, labels in odd ones."""
+    """Return the upper edge of a layer. Even layers contain boxes, odd ones labels."""
     return MARGIN_PX + (layer + 1) // 2 * BOX_HEIGHT_PX + layer // 2 * LABEL_LAYER_HEIGHT_PX
 
 
 def _arrow_paths(layout: Layout, arrows: list[tuple[int, int]], widths: list[float]) -> list[list[Point]]:
-    """The points of every arrow, from box to box."""
-    ways = list[list[Point]]()
-    ends = _arrow_ports(layout, arrows, widths)
+    """Compute the points of each arrow, from box to box."""
+    paths = list[list[Point]]()
+    ports = _arrow_ports(layout, arrows, widths)
     for index, (source, target) in enumerate(arrows):
         down = layout.boxes[source][1] <= layout.boxes[target][1]
         bends = [point for x, layer in layout.bends[index] for point in _bend_points(x + MARGIN_PX, layer, down)]
-        first = (ends[index, source], _layer_top(layout.boxes[source][1]) + (BOX_HEIGHT_PX if down else 0))
-        last = (ends[index, target], _layer_top(layout.boxes[target][1]) + (0 if down else BOX_HEIGHT_PX))
-        ways.append(
+        first = (ports[index, source], _layer_top(layout.boxes[source][1]) + (BOX_HEIGHT_PX if down else 0))
+        last = (ports[index, target], _layer_top(layout.boxes[target][1]) + (0 if down else BOX_HEIGHT_PX))
+        paths.append(
             [first, *bends, last] if source != target else _self_loop_points(layout.boxes[source], widths[source])
         )
-    return ways
+    return paths
 
 
 def _bend_points(x: float, layer: int, down: bool) -> list[Point]:
-    """Beside boxes an arrow goes straight; through a layer of labels it finds its way."""
+    """An arrow is vertical in a layer of boxes and changes its x in a layer of labels."""
     top = _layer_top(layer)
     if layer % 2:
         return [(x, top + LABEL_LAYER_HEIGHT_PX / 2)]
@@ -101,7 +101,7 @@ def _self_loop_points(box: tuple[float, int], width: float) -> list[Point]:
 
 
 def _arrow_ports(layout: Layout, arrows: list[tuple[int, int]], widths: list[float]) -> dict[tuple[int, int], float]:
-    """Where on its box each arrow begins and ends: side by side, in the order of where they go to."""
+    """Compute where each arrow touches its boxes: side by side, in the order of the other ends."""
     sides: dict[tuple[int, bool], list[tuple[float, int]]] = {}
     for index, (source, target) in enumerate(arrows):
         bends = layout.bends[index] or (layout.boxes[target],)
@@ -109,19 +109,22 @@ def _arrow_ports(layout: Layout, arrows: list[tuple[int, int]], widths: list[flo
         sides.setdefault((source, down), []).append((bends[0][0], index))
         sides.setdefault((target, not down), []).append((bends[-1][0], index))
     ports: dict[tuple[int, int], float] = {}
-    for (box, _), joined in sides.items():
-        room = widths[box] * PORT_SPREAD_RATIO
-        for place, (_, index) in enumerate(sorted(joined)):
-            ports[index, box] = layout.boxes[box][0] + MARGIN_PX + room * ((place + 1) / (len(joined) + 1) - 0.5)
+    for (box, _), arrow_ends in sides.items():
+        spread = widths[box] * PORT_SPREAD_RATIO
+        for position, (_, index) in enumerate(sorted(arrow_ends)):
+            ports[index, box] = (
+                layout.boxes[box][0] + MARGIN_PX + spread * ((position + 1) / (len(arrow_ends) + 1) - 0.5)
+            )
     return ports
 
 
 def _render_arrow(arrow: Arrow, points: list[Point]) -> str:
-    back = points[0][1] > points[-1][1]
-    path = f'<path d="{_path_data(points)}" fill="none" stroke="{"#b98" if back else "#889"}" marker-end="url(#head)"/>'
+    is_upward = points[0][1] > points[-1][1]
+    color = "#b98" if is_upward else "#889"
+    path = f'<path d="{_path_data(points)}" fill="none" stroke="{color}" marker-end="url(#head)"/>'
     if not arrow.label:
         return path
-    x, y = points[-2] if back else points[1]
+    x, y = points[-2] if is_upward else points[1]
     label = f'<text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle" fill="#334" stroke="white" stroke-width="4"'
     return f'{path}\n{label} paint-order="stroke">{escape(_arrow_label(arrow))}</text>'
 

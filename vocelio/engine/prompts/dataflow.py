@@ -1,9 +1,8 @@
-"""What can be foreseen of the calls of a flow: which nodes they reach, in which voices and with which known values.
+"""Forward data-flow analysis of a flow: which nodes calls can reach, with which voices and known variable values.
 
-An abstract run: from the start along every exit, each node with all that can be the case there, until nothing is new
-(the textbook's forward data-flow analysis; sets only grow, so it ends). A variable is known where each of its writers
-writes one of a few values: a choice, a literal, something about the tenant. What was entered in confidence never is.
-An operator's jump is not foreseen.
+Abstract interpretation from the start node along every exit until a fixed point; states only grow, so it terminates. A
+variable is known at a node if every write that reaches it has one of a few values: a choice, a literal, or a value of
+the tenant. Sensitive input is never known. Jumps by operators are not analyzed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,51 +23,49 @@ from vocelio.engine.prompts.expansion import MAX_EXPANDED_TEXTS, VariablePath
 from vocelio.engine.templating.template import RenderError, TemplateValue
 from vocelio.engine.voice import Voice
 
-MAX_VOICES_PER_NODE = 20  # at one node: more languages than any phone line has
-MAX_ANALYSIS_STEPS = (
-    20_000  # exits followed: a second's work, of a flow that was made to take it; what is beyond is not foreseen
-)
+MAX_VOICES_PER_NODE = 20  # more languages than any phone line has
+MAX_ANALYSIS_STEPS = 20_000  # exits followed, about a second for a hostile flow; the rest is not analyzed
 
 NEXT_EXIT = "next"
 TENANT_PATH: VariablePath = ("tenant",)
 
 
 class AbstractState(NamedTuple):
-    """What can be the case at a node: the voices, and the values (as JSON) of the names that have but a few."""
+    """What can hold at a node: its voices, and the possible values (as JSON) of the variables with few of them."""
 
     voices: frozenset[Voice]
     known_values: Mapping[VariablePath, frozenset[str]]
 
     def join(self, other: "AbstractState") -> "AbstractState":
-        """Either is the case."""
+        """Return the union of common states."""
         if other == self:
             return self
-        both = {
+        common = {
             name: self.known_values[name] | other.known_values[name]
             for name in self.known_values
             if name in other.known_values
         }
-        few = {name: values for name, values in both.items() if len(values) <= MAX_EXPANDED_TEXTS}
+        few = {name: values for name, values in common.items() if len(values) <= MAX_EXPANDED_TEXTS}
         voices = self.voices | other.voices
         return AbstractState(voices if len(voices) <= MAX_VOICES_PER_NODE else self.voices, few)
 
     def with_values(self, name: VariablePath, values: frozenset[str] | None) -> "AbstractState":
-        """The same, but for one name; None is not known."""
+        """Return the state with other values for one name; None is unknown."""
         if self.known_values.get(name) == values:
             return self
-        rest = {other: held for other, held in self.known_values.items() if other != name}
+        rest = {known: known_values for known, known_values in self.known_values.items() if known != name}
         return AbstractState(self.voices, rest if values is None else {**rest, name: values})
 
     @property
     def cache_key(self) -> tuple[frozenset[Voice], frozenset[Any]]:
-        """What a dictionary can find it by."""
+        """A hashable form of the state."""
         return self.voices, frozenset(self.known_values.items())
 
 
 class AnalysisResult(NamedTuple):
-    """What was foreseen of one flow: the facts at each node, first the first ones, and at each of its ends.
+    """Result for one flow: the states at its nodes, in the order of discovery, and at its ends.
 
-    ``unled``: a way out leads nowhere.
+    ``has_open_exit``: some exit has no target, so the call ends there.
     """
 
     node_states: dict[str, AbstractState]
@@ -77,7 +74,7 @@ class AnalysisResult(NamedTuple):
 
 
 class FlowAnalysis:
-    """The foresight of one version, by the ``tenant`` as its templates see it."""
+    """Analysis of one version and its subflows. ``tenant`` is the object that templates read."""
 
     def __init__(self, version: FlowVersion, tenant: Mapping[str, Any]) -> None:
         self._tenant = dict(tenant)
@@ -86,7 +83,7 @@ class FlowAnalysis:
         self.root_result = self.analyze(version, self._entry_state(version, frozenset([version.flow.voice])))
 
     def analyze(self, version: FlowVersion, entry_state: AbstractState) -> AnalysisResult:
-        """What is foreseen of a version that is entered so."""
+        """Analyze a version from this entry state. Results are cached."""
         key = (version.id, entry_state.cache_key)
         if key not in self._results:
             self._results[key] = self._run_analysis(version, entry_state)
@@ -95,7 +92,7 @@ class FlowAnalysis:
     def subflow_entry(
         self, version: FlowVersion, node: Subflow, state: AbstractState
     ) -> tuple[FlowVersion, AbstractState] | None:
-        """The flow that a node calls, and how it is entered."""
+        """Return the flow that a node calls and the state at its start; None if the flow is missing."""
         called = version.subflows.get(node.reference)
         if called is None:
             return None
@@ -111,34 +108,34 @@ class FlowAnalysis:
         return AbstractState(voices, {**initial, TENANT_PATH: frozenset([_to_json(self._tenant)])})
 
     def _run_analysis(self, version: FlowVersion, entry_state: AbstractState) -> AnalysisResult:
-        at, ends, unled = {version.flow.start: entry_state}, dict[str, AbstractState](), False
-        ahead = dict.fromkeys([version.flow.start])  # a queue that holds each once
-        while ahead:
-            name = next(iter(ahead))
-            del ahead[name]
-            for target, facts in self._successors(version, name, at[name], ends):
+        states, end_states, has_open_exit = {version.flow.start: entry_state}, dict[str, AbstractState](), False
+        queue = dict.fromkeys([version.flow.start])  # an ordered set
+        while queue:
+            name = next(iter(queue))
+            del queue[name]
+            for target, state in self._successors(version, name, states[name], end_states):
                 self._steps_left -= 1
                 if target is None:
-                    unled = True
-                    _join_into(ends, NEXT_EXIT, facts)
-                elif self._steps_left > 0 and _join_into(at, target, facts):
-                    ahead[target] = None
-        return AnalysisResult(at, ends, unled)
+                    has_open_exit = True
+                    _join_into(end_states, NEXT_EXIT, state)
+                elif self._steps_left > 0 and _join_into(states, target, state):
+                    queue[target] = None
+        return AnalysisResult(states, end_states, has_open_exit)
 
     def _successors(
         self, version: FlowVersion, name: str, state: AbstractState, end_states: dict[str, AbstractState]
     ) -> Iterator[tuple[str | None, AbstractState]]:
-        """Where a node leads, and with what."""
+        """Yield the targets of a node (None ends the call) and the states there."""
         node = version.flow.nodes[name]
         if isinstance(node, End):
             _join_into(end_states, node.name, state)
             return
-        if isinstance(node, Collect | Subflow):  # a question, or a flow that has some
-            wishes = (wish.go for wish in version.flow.anywhere.values() if wish.go != REPEAT_TARGET)
-            yield from ((target, state) for target in wishes)
+        if isinstance(node, Collect | Subflow):  # global commands are heard at questions, also at those of subflows
+            targets = (command.go for command in version.flow.anywhere.values() if command.go != REPEAT_TARGET)
+            yield from ((target, state) for target in targets)
         for exit_name, after in self._exit_states(version, node, state):
             if exit_name == "answered" and exit_name not in node.exits:
-                continue  # the caller has been put through, and nobody says goodbye
+                continue  # the transfer was answered: the call ends without a goodbye
             yield node.target_of(exit_name), after.with_values((name, "value"), _result_value(node, exit_name))
 
     def _exit_states(
@@ -167,17 +164,17 @@ class FlowAnalysis:
     def _subflow_exit_states(
         self, version: FlowVersion, node: Subflow, state: AbstractState
     ) -> Iterator[tuple[str, AbstractState]]:
-        """Out of a called flow by each of its ends: with its outputs, in the voice of before."""
-        entered = self.subflow_entry(version, node, state)
-        ends = self.analyze(*entered).end_states if entered else {NEXT_EXIT: AbstractState(state.voices, {})}
-        for exit_name, inner in ends.items():
+        """A subflow returns by each of its ends with its outputs; the caller's voice is restored."""
+        entry = self.subflow_entry(version, node, state)
+        end_states = self.analyze(*entry).end_states if entry else {NEXT_EXIT: AbstractState(state.voices, {})}
+        for exit_name, inner in end_states.items():
             after = state
             for outer, name in node.outputs.items():
                 after = after.with_values((outer,), inner.known_values.get((name,)))
             yield exit_name, after
 
     def _constant_value(self, value: TemplateValue) -> frozenset[str] | None:
-        """A literal's value, or that of a template that reads only what the tenant is."""
+        """Return the value of a literal, or of a template that reads only ``tenant``; None is unknown."""
         if any(path[0] != "tenant" for path in value.variable_paths):
             return None
         try:
@@ -189,12 +186,12 @@ class FlowAnalysis:
 def _state_after_collect(node: Collect, exit_name: str, state: AbstractState) -> AbstractState:
     if not node.save_as or exit_name in ("no_input", "no_match"):
         return state
-    few = node.expect in ("choice", "yes_no") and not node.sensitive
-    return state.with_values((node.save_as,), frozenset([_to_json(exit_name)]) if few else None)
+    is_known = node.expect in ("choice", "yes_no") and not node.sensitive
+    return state.with_values((node.save_as,), frozenset([_to_json(exit_name)]) if is_known else None)
 
 
 def _result_value(node: Node, exit_name: str) -> frozenset[str] | None:
-    """What later templates read as ``{{ node.value }}``: the exit's name, where the node's type has such a value."""
+    """The value that templates read as ``{{ node.value }}``: the exit's name, for node types with such a value."""
     if "value" not in node.result_names or node.input_is_sensitive:
         return None
     if isinstance(node, Collect) and (
@@ -205,7 +202,7 @@ def _result_value(node: Node, exit_name: str) -> frozenset[str] | None:
 
 
 def _join_into(states: dict[str, AbstractState], name: str, state: AbstractState) -> bool:
-    """Whether that is new."""
+    """Join a state into those of a name. Returns whether this changed them."""
     before = states.get(name)
     states[name] = state if before is None else before.join(state)
     return states[name] != before

@@ -1,8 +1,7 @@
-"""The texts that a template can come to, as far as that is known before any call.
+"""Template expansion: all texts that a template can render, as far as they are known before any call.
 
-Some names have a few known values, such as the choices of a question. Where all that a template reads is known it is
-rendered with each combination; where something is not, what it would print is a ``MARK``, and every way through the
-tags is taken, so that the sentences between remain.
+If all variables of a template have a few known values, it is rendered with each combination. Otherwise unknown output
+is replaced by ``UNKNOWN`` and every branch is followed, so that the sentences in between remain.
 """
 
 import math
@@ -30,38 +29,38 @@ from vocelio.engine.templating.budget import BudgetedContext
 from vocelio.engine.templating.template import RenderError, Template
 
 MAX_EXPANDED_TEXTS = 50
-"""Texts of one template: twice as many as the longest menus have choices."""
+"""Of one template: twice the choices of the longest menus."""
 
 UNKNOWN = "\0"
-"""What nobody knows yet. A text that has one of its own is as good as unknown."""
+"""Placeholder of unknown output. A text that contains this character itself counts as unknown, too."""
 
-_CLOCK_FILTERS = ("date", "time")  # filters that read the instant of the call
+_CLOCK_FILTERS = ("date", "time")  # filters that may read the clock
 
 VariablePath = tuple[str, ...]
-"""A variable, ``("department",)``, or what came of a node, ``("ask", "value")``."""
+"""A variable, ``("department",)``, or a result of a node, ``("ask", "value")``."""
 
 KnownValues = Mapping[VariablePath, Collection[str]]
-"""The values that a name can have, each as JSON."""
+"""The possible values of a path, each as JSON."""
 
 
 def expand_template(template: Template, known_values: KnownValues) -> list[str]:
-    """At most MAX_VARIANTS texts, each once, with MARKs for what is not known."""
-    bound = template.compiled
-    if bound is None:
+    """Return at most MAX_EXPANDED_TEXTS distinct texts, with UNKNOWN for unknown output."""
+    compiled = template.compiled
+    if compiled is None:
         return [template.source]
     names = _limit_combinations(
         {name for path in template.variable_paths if (name := _known_prefix(path, known_values))}, known_values
     )
-    whole = all(_known_prefix(path, names) for path in template.variable_paths) and not _nodes_read_clock(
-        bound.nodes, BudgetedContext(bound)
+    fully_known = all(_known_prefix(path, names) for path in template.variable_paths) and not _nodes_read_clock(
+        compiled.nodes, BudgetedContext(compiled)
     )
-    made = dict[str, None]()
+    texts = dict[str, None]()
     for scope in _iter_scopes(names):
-        if whole:
-            made |= dict.fromkeys(_render(template, scope))
+        if fully_known:
+            texts |= dict.fromkeys(_render(template, scope))
         else:
-            made |= dict.fromkeys(_expand_nodes(bound.nodes, BudgetedContext(bound, globals=scope), names))
-    return list(islice(made, MAX_EXPANDED_TEXTS))
+            texts |= dict.fromkeys(_expand_nodes(compiled.nodes, BudgetedContext(compiled, globals=scope), names))
+    return list(islice(texts, MAX_EXPANDED_TEXTS))
 
 
 def _known_prefix(path: VariablePath, known_values: Mapping[VariablePath, Any]) -> VariablePath | None:
@@ -69,11 +68,11 @@ def _known_prefix(path: VariablePath, known_values: Mapping[VariablePath, Any]) 
 
 
 def _limit_combinations(names: set[VariablePath], known_values: KnownValues) -> dict[VariablePath, list[str]]:
-    """The names' values; those with the most are left unknown as long as there are too many combinations."""
-    told = {name: sorted(known_values[name]) for name in sorted(names)}
-    while math.prod(map(len, told.values())) > MAX_EXPANDED_TEXTS:
-        del told[max(told, key=lambda name: len(told[name]))]
-    return told
+    """Return the values of the names, without those with the most values while there are too many combinations."""
+    values = {name: sorted(known_values[name]) for name in sorted(names)}
+    while math.prod(map(len, values.values())) > MAX_EXPANDED_TEXTS:
+        del values[max(values, key=lambda name: len(values[name]))]
+    return values
 
 
 def _iter_scopes(names: Mapping[VariablePath, Collection[str]]) -> Iterator[dict[str, Any]]:
@@ -95,16 +94,16 @@ def _render(template: Template, scope: dict[str, Any]) -> list[str]:
         return []
 
 
-# What is not wholly known
+# Partial evaluation
 
 
 def _expand_nodes(nodes: Collection[Node], context: BudgetedContext, known_values: KnownValues) -> list[str]:
-    """What the nodes, one after another, can print."""
-    made = [""]
+    """Return the possible outputs of consecutive nodes."""
+    texts = [""]
     for node in nodes:
         parts = _expand_node(node, context, known_values)
-        made = _limit_texts(before + part for before in made for part in parts)
-    return made
+        texts = _limit_texts(text + part for text in texts for part in parts)
+    return texts
 
 
 def _expand_node(node: Node, context: BudgetedContext, known_values: KnownValues) -> list[str]:
@@ -132,10 +131,10 @@ def _expand_node(node: Node, context: BudgetedContext, known_values: KnownValues
 def _expand_branches(
     node: Node, context: BudgetedContext, known_values: KnownValues, *, has_default: bool
 ) -> list[str]:
-    """Any of its blocks, or nothing where there is none for ``otherwise``."""
+    """Return the outputs of every block, and an empty one if there is no default block."""
     blocks = list(node.children(context, include_partials=False))
-    made = [text for block in blocks for text in _expand_node(block, context, known_values)]
-    return _limit_texts([*made, *([] if has_default else [""])])
+    texts = [text for block in blocks for text in _expand_node(block, context, known_values)]
+    return _limit_texts([*texts, *([] if has_default else [""])])
 
 
 def _limit_texts(texts: Any) -> list[str]:

@@ -1,39 +1,39 @@
-"""The sentences of a text: the unit that is rendered beforehand, and looked up when it is to be said.
+"""Sentence splitter: a sentence is the unit that is pre-rendered and looked up in the prompt cache.
 
-Rendering and the call cut with this one function, so that what one has made the other finds. A sentence that is cut
-at the wrong place ("Dr. Lee") sounds a little worse and costs nothing more: no list of abbreviations is worth it.
+Pre-rendering and calls must split with this function, so that the cached sentences are found. A wrong split ("Dr. Lee")
+only affects the intonation, so there is no list of abbreviations.
 """
 
 import re
 from collections.abc import Iterator
 
 MAX_SENTENCE_CHARACTERS = 250
-"""Characters: about 15 s of speech. What is longer is cut between two words, so that its first sound comes soon."""
+"""About 15 s of speech. Longer sentences are split between words, so that the first audio arrives soon."""
 
 _SENTENCE_END = re.compile("(?<=[.!?\u2026\u3002]) ")
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences, none with more than MAX_SENTENCE characters unless it is a single word.
+    """Split a text into sentences of at most MAX_SENTENCE_CHARACTERS, unless a single word is longer.
 
-    With spaces in between they are the text again, each row of its whitespace one space.
+    Joined with spaces they are the text with its whitespace normalized.
     """
     return [piece for sentence in full_sentences(text) for piece in _split_long(sentence)]
 
 
 def full_sentences(text: str) -> list[str]:
-    """The sentences, however long."""
-    plain = " ".join(text.split())
-    return _SENTENCE_END.split(plain) if plain else []
+    """Split a text into sentences of any length."""
+    text = " ".join(text.split())
+    return _SENTENCE_END.split(text) if text else []
 
 
 def _split_long(sentence: str) -> Iterator[str]:
     while len(sentence) > MAX_SENTENCE_CHARACTERS:
-        behind = sentence.rfind(" ", 1, MAX_SENTENCE_CHARACTERS + 1)
-        if behind < 0:
-            behind = sentence.find(" ", MAX_SENTENCE_CHARACTERS)
-        if behind < 0:
+        space = sentence.rfind(" ", 1, MAX_SENTENCE_CHARACTERS + 1)
+        if space < 0:
+            space = sentence.find(" ", MAX_SENTENCE_CHARACTERS)
+        if space < 0:
             break
-        yield sentence[:behind]
-        sentence = sentence[behind + 1 :]
+        yield sentence[:space]
+        sentence = sentence[space + 1 :]
     yield sentence

@@ -1,10 +1,8 @@
-"""Which stored sounds a flow plays, with the flows that it calls.
+"""Static prompts: the sentences and sounds a flow can play that are known before any call, and their voices.
 
-What the calls of a flow can be known to say, and in which voices: the sentences that can be rendered beforehand.
-
-Of a text with variables these are the sentences without any, and those whose variables have a few known values. What
-a caller enters in confidence is none of them. More than MAX_UTTERANCES, or than is foreseen, is simply not here: a
-call has it spoken when it comes to it.
+Of a template these are the sentences without variables, and those whose variables have a few known values; sensitive
+input never is. Sentences beyond MAX_STATIC_PROMPTS or the limits of the analysis are left out and synthesized during
+the call.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,17 +26,10 @@ from vocelio.engine.session import DEFAULT_ERROR_MESSAGE, GOODBYE_MESSAGE, MAX_D
 from vocelio.engine.templating.template import Template
 from vocelio.engine.voice import Voice
 
-
-def referenced_sounds(version: FlowVersion) -> frozenset[str]:
-    """Their names."""
-    own = {node.audio for node in version.flow.nodes.values() if isinstance(node, Say) and node.audio}
-    return frozenset(own.union(*map(referenced_sounds, version.subflows.values())))
-
-
-MAX_STATIC_PROMPTS = 2_000  # ten times what a large menu says
+MAX_STATIC_PROMPTS = 2_000  # ten times the prompts of a large menu
 
 ENGINE_MESSAGES = (RESUME_MESSAGE, MAX_DURATION_MESSAGE)
-"""What the engine itself may say at any node of any flow."""
+"""Texts that the engine itself may say at any node of any flow."""
 
 
 class StaticPrompt(NamedTuple):
@@ -48,22 +39,28 @@ class StaticPrompt(NamedTuple):
     voice: Voice
 
 
-def static_prompts(version: FlowVersion, tenant: TenantInfo, extra_texts: Iterable[str] = ()) -> list[StaticPrompt]:
-    """Each once, in about the order in which calls come to them.
+def referenced_sounds(version: FlowVersion) -> frozenset[str]:
+    """Return the names of the stored sounds that a flow and its subflows play."""
+    own = {node.audio for node in version.flow.nodes.values() if isinstance(node, Say) and node.audio}
+    return frozenset(own.union(*map(referenced_sounds, version.subflows.values())))
 
-    ``hold`` are texts that are said in the flow's own voice, whatever the flow does.
+
+def static_prompts(version: FlowVersion, tenant: TenantInfo, extra_texts: Iterable[str] = ()) -> list[StaticPrompt]:
+    """Return the distinct static prompts, in about the order in which a call plays them.
+
+    ``extra_texts`` are said in the flow's initial voice.
     """
-    found = dict[StaticPrompt, None]()
+    prompts = dict[StaticPrompt, None]()
     for text, voice in _iter_texts(version, tenant, extra_texts):
         for sentence in _static_sentences(text):
-            found[StaticPrompt(sentence, voice)] = None
-        if len(found) >= MAX_STATIC_PROMPTS:
+            prompts[StaticPrompt(sentence, voice)] = None
+        if len(prompts) >= MAX_STATIC_PROMPTS:
             break
-    return list(found)[:MAX_STATIC_PROMPTS]
+    return list(prompts)[:MAX_STATIC_PROMPTS]
 
 
 def _static_sentences(text: str) -> Iterator[str]:
-    """A long sentence with something unknown is left out whole: where it would be cut is not known either."""
+    """Leave out sentences with unknown parts. A long one is left out entirely, since its split is unknown, too."""
     for sentence in full_sentences(text):
         if UNKNOWN not in sentence:
             pieces = split_sentences(sentence) if len(sentence) > MAX_SENTENCE_CHARACTERS else [sentence]
@@ -71,48 +68,48 @@ def _static_sentences(text: str) -> Iterator[str]:
 
 
 def _iter_texts(version: FlowVersion, tenant: TenantInfo, extra_texts: Iterable[str]) -> Iterator[tuple[str, Voice]]:
-    foresight = FlowAnalysis(version, {"id": tenant.id, "name": tenant.name, **tenant.variables})
+    analysis = FlowAnalysis(version, {"id": tenant.id, "name": tenant.name, **tenant.variables})
     voices = dict[Voice, None]()
-    for seen, in_flow in _iter_analyzed_flows(foresight, version):
-        for name, facts in seen.node_states.items():
-            spoken = list(_node_texts(in_flow.flow.nodes[name], facts))
-            yield from spoken
-            voices |= dict.fromkeys((*(voice for _, voice in spoken), *_sorted_voices(facts.voices)))
+    for result, analyzed in _iter_analyzed_flows(analysis, version):
+        for name, state in result.node_states.items():
+            texts = list(_node_texts(analyzed.flow.nodes[name], state))
+            yield from texts
+            voices |= dict.fromkeys((*(voice for _, voice in texts), *_sorted_voices(state.voices)))
     voices |= dict.fromkeys(
-        voice for facts in foresight.root_result.end_states.values() for voice in _sorted_voices(facts.voices)
+        voice for state in analysis.root_result.end_states.values() for voice in _sorted_voices(state.voices)
     )
     yield from ((text, version.flow.voice) for text in extra_texts)
-    always = (
+    in_every_voice = (
         *ENGINE_MESSAGES,
         tenant.error_message or DEFAULT_ERROR_MESSAGE,
-        *([GOODBYE_MESSAGE] if foresight.root_result.has_open_exit else []),
+        *([GOODBYE_MESSAGE] if analysis.root_result.has_open_exit else []),
     )
-    yield from ((text, voice) for voice in voices for text in always)
+    yield from ((text, voice) for voice in voices for text in in_every_voice)
 
 
 def _iter_analyzed_flows(analysis: FlowAnalysis, version: FlowVersion) -> Iterator[tuple[AnalysisResult, FlowVersion]]:
-    """What was foreseen of the flow, and of each that it calls, however it is entered."""
-    ahead, entered = [(version, analysis.root_result)], set[tuple[str, object]]()
-    while ahead:
-        within, seen = ahead.pop(0)
-        yield seen, within
-        for name, facts in seen.node_states.items():
-            node = within.flow.nodes[name]
-            called = analysis.subflow_entry(within, node, facts) if isinstance(node, Subflow) else None
-            if called and (key := (called[0].id, called[1].cache_key)) not in entered:
-                entered.add(key)
-                ahead.append((called[0], analysis.analyze(*called)))
+    """Yield the results of the flow, and of its subflows for each state in which they are entered."""
+    queue, visited = [(version, analysis.root_result)], set[tuple[str, object]]()
+    while queue:
+        current, result = queue.pop(0)
+        yield result, current
+        for name, state in result.node_states.items():
+            node = current.flow.nodes[name]
+            entry = analysis.subflow_entry(current, node, state) if isinstance(node, Subflow) else None
+            if entry and (key := (entry[0].id, entry[1].cache_key)) not in visited:
+                visited.add(key)
+                queue.append((entry[0], analysis.analyze(*entry)))
 
 
-# What a node says
+# Texts of one node
 
 
 def _node_texts(node: Node, state: AbstractState) -> Iterator[tuple[str, Voice]]:
     voices = _sorted_voices(state.voices)
     match node:
         case Say(text=Template() as text):
-            own = (node.voice,) if node.voice else voices
-            yield from _in_each_voice(expand_template(text, state.known_values), own)
+            node_voices = (node.voice,) if node.voice else voices
+            yield from _in_each_voice(expand_template(text, state.known_values), node_voices)
         case Collect():
             yield from _in_each_voice(_collect_texts(node, state.known_values), voices)
         case Record(prompt=Template() as text) | Hangup(text=Template() as text):
@@ -136,12 +133,11 @@ def _collect_texts(node: Collect, known_values: KnownValues) -> Iterator[str]:
 
 
 def _known_answers(node: Collect) -> Mapping[tuple[str, ...], frozenset[str]]:
-    """What ``{{ answer }}`` can be, as it is said."""
+    """The possible values of ``{{ answer }}``, as they are spoken."""
     if node.sensitive or node.expect not in ("choice", "yes_no"):
         return {}
-    shown = node.choices if node.expect == "choice" else ("yes", "no")
-    said = (msgspec.json.encode(answer.replace("_", " ")).decode() for answer in shown)
-    return {("answer",): frozenset(said)}
+    answers = node.choices if node.expect == "choice" else ("yes", "no")
+    return {("answer",): frozenset(msgspec.json.encode(answer.replace("_", " ")).decode() for answer in answers)}
 
 
 def _in_each_voice(texts: Iterable[str], voices: Iterable[Voice]) -> Iterator[tuple[str, Voice]]:

@@ -1,11 +1,14 @@
-"""Two lists of actions, as the caller and the world perceive them: ids, notes and timers left out."""
+"""Differences between two lists of actions that the caller or other systems can perceive.
+
+Ids, emitted events and timers are ignored.
+"""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from vocelio.engine import actions
-from vocelio.engine.call_log.exchange import equal_as_logged
+from vocelio.engine.call_log import equal_as_logged
 from vocelio.engine.replay.transcript import describe_action
 
 IMPERCEPTIBLE_ACTIONS = (
@@ -15,16 +18,16 @@ IMPERCEPTIBLE_ACTIONS = (
     actions.StopListening,
     actions.StopRecording,
 )
-ID_FIELDS = ("id", "idempotency_key")  # a request's key is made of the visit
+ID_FIELDS = ("id", "idempotency_key")  # a request's idempotency key contains the count of node visits
 WORDING_FIELDS: dict[type, tuple[str, ...]] = {
     actions.Speak: ("text", "voice", "audio", "barge_in", "sensitive"),
     actions.Listen: ("phrases", "language", "silence_seconds", "sensitive"),
 }
-"""What may change without making another conversation; any other field may not."""
+"""Fields that may change within the same conversation. A change of any other field ends the comparison."""
 
 
 class ActionDiff(msgspec.Struct, frozen=True):
-    """What was, what would be, and whether the call can be followed no further."""
+    """A recorded and a replayed action in words. ``ends_comparison``: what follows cannot be compared."""
 
     recorded: str
     replayed: str
@@ -32,23 +35,23 @@ class ActionDiff(msgspec.Struct, frozen=True):
 
 
 def diff_actions(recorded: Sequence[actions.AnyAction], replayed: Sequence[actions.AnyAction]) -> list[ActionDiff]:
-    """The differences, in order; at most the last one stops."""
-    then, now = _perceptible(recorded), _perceptible(replayed)
-    if [type(action) for action in then] != [type(action) for action in now]:
-        return [ActionDiff(_describe_all(then), _describe_all(now), ends_comparison=True)]
-    found = list[ActionDiff]()
-    for was, is_ in zip(then, now, strict=True):
-        if equal_as_logged([_without_ids(was)], [_without_ids(is_)]):
+    """List the differences in order; at most the last one ends the comparison."""
+    recorded, replayed = _perceptible(recorded), _perceptible(replayed)
+    if [type(action) for action in recorded] != [type(action) for action in replayed]:
+        return [ActionDiff(_describe_all(recorded), _describe_all(replayed), ends_comparison=True)]
+    diffs = list[ActionDiff]()
+    for before, after in zip(recorded, replayed, strict=True):
+        if equal_as_logged([_without_ids(before)], [_without_ids(after)]):
             continue
-        soft = equal_as_logged([_without_ids(was)], [_without_ids(_with_wording_of(is_, was))])
-        found.append(ActionDiff(*_describe_pair(was, is_), ends_comparison=not soft))
-        if not soft:
+        wording_only = equal_as_logged([_without_ids(before)], [_without_ids(_with_wording_of(after, before))])
+        diffs.append(ActionDiff(*_describe_pair(before, after), ends_comparison=not wording_only))
+        if not wording_only:
             break
-    return found
+    return diffs
 
 
-def _perceptible(given: Sequence[actions.AnyAction]) -> list[actions.AnyAction]:
-    return [action for action in given if not isinstance(action, IMPERCEPTIBLE_ACTIONS)]
+def _perceptible(all_actions: Sequence[actions.AnyAction]) -> list[actions.AnyAction]:
+    return [action for action in all_actions if not isinstance(action, IMPERCEPTIBLE_ACTIONS)]
 
 
 def _without_ids(action: actions.AnyAction) -> actions.AnyAction:
@@ -56,7 +59,6 @@ def _without_ids(action: actions.AnyAction) -> actions.AnyAction:
 
 
 def _with_wording_of(action: actions.AnyAction, other: actions.AnyAction) -> actions.AnyAction:
-    """The action in the other's words."""
     return msgspec.structs.replace(
         action, **{name: getattr(other, name) for name in WORDING_FIELDS.get(type(action), ())}
     )
@@ -75,15 +77,14 @@ def _describe_pair(recorded: actions.AnyAction, replayed: actions.AnyAction) -> 
 
 
 def _describe_fields(action: actions.AnyAction, names: Sequence[str]) -> str:
-    shown = ", ".join(f"{name} {msgspec.json.encode(getattr(action, name)).decode()}" for name in names)
-    return f"{_describe_all([action])} ({shown})"
+    values = ", ".join(f"{name} {msgspec.json.encode(getattr(action, name)).decode()}" for name in names)
+    return f"{_describe_all([action])} ({values})"
 
 
-def _describe_all(given: Sequence[actions.AnyAction]) -> str:
-    """In words: what is heard and done; the rest by its kind."""
-    return ", ".join(_describe(action) for action in given) or "nothing"
+def _describe_all(all_actions: Sequence[actions.AnyAction]) -> str:
+    return ", ".join(_describe(action) for action in all_actions) or "nothing"
 
 
 def _describe(action: actions.AnyAction) -> str:
-    done = describe_action(action)
-    return " ".join(done).strip() if done else type(action).__name__.lower()
+    description = describe_action(action)
+    return " ".join(description).strip() if description else type(action).__name__.lower()

@@ -1,10 +1,10 @@
-"""Was the call what this version does? Exactly, on its own version; in its conversation, on another.
+"""Run a call log on a flow version and compare: actions on the version that ran, the conversation on another.
 
-Another version names its prompts and timers differently, so a recorded event is translated to what it means: the
-n-th prompt then under way, the recogniser, the n-th timer. That is sound only as long as both calls are in the
-same situation. A changed wording or other phrases to listen for are told, and the comparison goes on as if the
-caller had answered the same. At the first change of what happens (another kind of action, another target, a timer
-that would have run out earlier or later) it stops: what the caller would have done then, nobody knows.
+Another version gives its prompts and timers other ids. A recorded event is therefore translated by its position: the
+n-th prompt playing, the recognizer, the n-th timer. This holds only while both calls are in the same situation.
+Changes of wording or recognition hints are reported, and the comparison continues as if the caller had answered the
+same. It ends at the first change of behavior (another kind of action, another target, a timer that fires earlier or
+later), since the caller's reaction to it is unknown.
 """
 
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ import msgspec
 
 from vocelio.engine import events
 from vocelio.engine.actions import AnyAction
-from vocelio.engine.call_log.exchange import Exchange, equal_as_logged, replay, step, without_secrets
-from vocelio.engine.call_log.log import CallLog
+from vocelio.engine.call_log import CallLog, Exchange, equal_as_logged, replay, step, without_secrets
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.action_diff import ActionDiff, diff_actions
 from vocelio.engine.replay.pending import PendingOperations, UnmatchedEvent, expired_timer_diff
+from vocelio.engine.replay.transcript import build_transcript, format_transcript
 from vocelio.engine.session import FlowSession
 
-Verdict = Literal["same", "differs", "masked"]
+Verdict = Literal["same", "differs", "redacted"]
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """One place where both calls differ.
+    """One difference between the recorded and the replayed call.
 
-    ``exchange`` counts from 0; ``turn`` from 1: how many times the caller had answered, and one; ``node`` is where
-    this version then is. ``stops`` says that nothing after it could be compared.
+    ``exchange_index`` counts from 0. ``turn`` counts from 1: the caller's answers so far, plus one. ``node`` is the
+    replaying version's current node. ``ends_comparison``: nothing after this difference was compared.
     """
 
     exchange_index: int
@@ -41,9 +41,9 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """What was compared: ``exchanges`` are this version's own, up to where it stopped.
+    """Result of a comparison. ``exchanges`` are those of the replay, up to where the comparison ended.
 
-    ``masked``: the log does not keep what the caller answered here, so nothing further can be repeated.
+    Verdict ``redacted``: equal up to an answer whose content was redacted, which therefore cannot be replayed.
     """
 
     same_version: bool
@@ -54,64 +54,64 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(log: CallLog, version: FlowVersion) -> Comparison:
-    """Run the log's events again on ``version``. Raises EventError for events that cannot be."""
+    """Run the log's events on ``version``. Raises EventError for impossible events."""
     same_version = log.header.version == version.id
     return _compare_exactly(log, version) if same_version else _compare_conversation(log, version)
 
 
 def count_turns(exchanges: Sequence[Exchange]) -> int:
-    """How many times the caller answered: utterances, and keys pressed without anything said in between."""
-    count, keys = 0, False
+    """Count the caller's answers: each utterance, and each run of keys without a prompt in between."""
+    count, in_keys = 0, False
     for exchange in exchanges:
         match exchange.event:
             case events.TranscriptReceived(final=True):
-                count, keys = count + 1, False
+                count, in_keys = count + 1, False
             case events.KeyPressed():
-                count, keys = count + (not keys), True
+                count, in_keys = count + (not in_keys), True
             case events.PromptFinished():
-                keys = False
+                in_keys = False
             case _:
                 pass
     return count
 
 
 def _compare_exactly(log: CallLog, version: FlowVersion) -> Comparison:
-    known = _until_redacted(log)
-    replayed = replay(version, log.header.facts, [exchange.event for exchange in known])
-    for index, (recorded, now) in enumerate(zip(known, replayed, strict=True)):
-        if not equal_as_logged(recorded.actions, without_secrets(now.actions)):
-            done = replayed[: index + 1]
-            texts = [msgspec.json.encode(one.actions).decode() for one in (recorded, now)]
-            place = (index, now.event.at, count_turns(done) + 1, _last_node_entered(done))
-            found = Difference(*place, recorded=texts[0], replayed=texts[1])
-            return Comparison(True, "differs", tuple(done), (found,), count_turns(done))
-    ending: Verdict = "same" if len(known) == len(log.exchanges) else "masked"
-    return Comparison(True, ending, tuple(replayed), (), count_turns(replayed))
+    comparable = _until_redacted(log)
+    replayed = replay(version, log.header.call_info, [exchange.event for exchange in comparable])
+    for index, (before, after) in enumerate(zip(comparable, replayed, strict=True)):
+        if not equal_as_logged(before.actions, without_secrets(after.actions)):
+            compared = replayed[: index + 1]
+            texts = [msgspec.json.encode(exchange.actions).decode() for exchange in (before, after)]
+            position = (index, after.event.at, count_turns(compared) + 1, _last_node_entered(compared))
+            difference = Difference(*position, recorded=texts[0], replayed=texts[1])
+            return Comparison(True, "differs", tuple(compared), (difference,), count_turns(compared))
+    verdict: Verdict = "same" if len(comparable) == len(log.exchanges) else "redacted"
+    return Comparison(True, verdict, tuple(replayed), (), count_turns(replayed))
 
 
 def _compare_conversation(log: CallLog, version: FlowVersion) -> Comparison:
-    known = _until_redacted(log)
-    session = FlowSession(version, log.header.facts)
-    before, now = PendingOperations(), PendingOperations()
-    done, found = list[Exchange](), list[Difference]()
-    for index, recorded in enumerate(known):
-        exchange, changed = _replay_exchange(session, recorded, before, now)
+    comparable = _until_redacted(log)
+    session = FlowSession(version, log.header.call_info)
+    recorded_pending, replayed_pending = PendingOperations(), PendingOperations()
+    replayed, differences = list[Exchange](), list[Difference]()
+    for index, recorded in enumerate(comparable):
+        exchange, diffs = _replay_exchange(session, recorded, recorded_pending, replayed_pending)
         if exchange is not None:
-            done.append(exchange)
-        for change in changed:
-            place = (index, recorded.event.at, count_turns(known[: index + 1]) + 1, session.node)
-            found.append(Difference(*place, change.recorded, change.replayed, change.ends_comparison))
-        if found and found[-1].ends_comparison:
-            return Comparison(False, "differs", tuple(done), tuple(found), count_turns(done))
-    ending: Verdict = "same" if len(known) == len(log.exchanges) else "masked"
-    return Comparison(False, ending, tuple(done), tuple(found), count_turns(done))
+            replayed.append(exchange)
+        for diff in diffs:
+            position = (index, recorded.event.at, count_turns(comparable[: index + 1]) + 1, session.node)
+            differences.append(Difference(*position, diff.recorded, diff.replayed, diff.ends_comparison))
+        if differences and differences[-1].ends_comparison:
+            return Comparison(False, "differs", tuple(replayed), tuple(differences), count_turns(replayed))
+    verdict: Verdict = "same" if len(comparable) == len(log.exchanges) else "redacted"
+    return Comparison(False, verdict, tuple(replayed), tuple(differences), count_turns(replayed))
 
 
 def _replay_exchange(
     session: FlowSession, recorded: Exchange, recorded_pending: PendingOperations, replayed_pending: PendingOperations
 ) -> tuple[Exchange | None, Sequence[ActionDiff]]:
-    if early := expired_timer_diff(recorded.event, recorded_pending, replayed_pending):
-        return None, [early]
+    if timer_diff := expired_timer_diff(recorded.event, recorded_pending, replayed_pending):
+        return None, [timer_diff]
     try:
         event = replayed_pending.translate(recorded.event, recorded_pending)
     except UnmatchedEvent as unmatched:
@@ -123,8 +123,8 @@ def _replay_exchange(
 
 
 def _until_redacted(log: CallLog) -> Sequence[Exchange]:
-    masked = (index for index, exchange in enumerate(log.exchanges) if exchange.masked)
-    return log.exchanges[: next(masked, len(log.exchanges))]
+    redacted = (index for index, exchange in enumerate(log.exchanges) if exchange.redacted)
+    return log.exchanges[: next(redacted, len(log.exchanges))]
 
 
 def _last_node_entered(exchanges: Sequence[Exchange]) -> str:
@@ -134,3 +134,39 @@ def _last_node_entered(exchanges: Sequence[Exchange]) -> str:
 
 def _is_node_entered(action: AnyAction) -> bool:
     return getattr(action, "type", "") == "node.entered"
+
+
+# Report
+
+
+def format_report(log: CallLog, comparison: Comparison) -> str:
+    """Format the verdict, the conversation and the differences: several lines, without a line feed at the end."""
+    parts = [_format_verdict(log, comparison), format_transcript(build_transcript(comparison.exchanges), "  ")]
+    parts += [_format_difference(difference, comparison.same_version) for difference in comparison.differences]
+    if comparison.differences and comparison.differences[-1].ends_comparison:
+        rest = len(log.exchanges) - comparison.differences[-1].exchange_index - 1
+        parts.append(f"The comparison ends here: {rest} recorded event{'s' * (rest != 1)} not compared.")
+    if not log.complete:
+        parts.append("The log's last line is truncated and was ignored.")
+    return "\n".join(part for part in parts if part)
+
+
+def _format_verdict(log: CallLog, comparison: Comparison) -> str:
+    call, same_version = log.header.call_info.call_id, comparison.same_version
+    if comparison.verdict == "redacted":
+        return f"{call}: the same up to a redacted sensitive answer (turn {comparison.turn_count + 1})."
+    if comparison.verdict == "same" and not comparison.differences:
+        equal = "the same actions" if same_version else "the same conversation"
+        return f"{call}: {equal}, {len(comparison.exchanges)} events, {comparison.turn_count} turns."
+    if comparison.verdict == "same":
+        return f"{call}: the same path through the flow with other wording (assuming that the caller answers the same)."
+    if same_version:
+        return f"{call}: NOT REPRODUCED: the same version gave other actions."
+    return f"{call}: another conversation from turn {comparison.differences[-1].turn}."
+
+
+def _format_difference(difference: Difference, same_version: bool) -> str:
+    kind = "differs" if difference.ends_comparison else "other wording"
+    where = f"turn {difference.turn}, {difference.at_seconds:.1f} s, at {difference.node or 'the start'}"
+    label = "replayed" if same_version else "this version"
+    return f"{kind}: {where}\n    recorded      {difference.recorded}\n    {label:<13} {difference.replayed}"

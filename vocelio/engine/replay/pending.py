@@ -1,6 +1,6 @@
-"""What a shell has under way for a call: prompts in order, the recogniser, timers in order, what is done elsewhere.
+"""Pending operations of one call: prompts and timers in order, the recognizer, transfers, requests, recordings, queues.
 
-Kept for the recorded call and for its replay, so that an event of the one can be told to the other by its meaning.
+They are tracked for the recorded call and for its replay, so that an event of the one can be translated to the other.
 """
 
 from typing import TypeVar
@@ -8,11 +8,11 @@ from typing import TypeVar
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine.call_log.exchange import Exchange
+from vocelio.engine.call_log import Exchange
 from vocelio.engine.replay.action_diff import ActionDiff
 
-TIMER_TOLERANCE_SECONDS = 0.1  # seconds by which a busy process may fire a timer late; less is no difference
-STALE_ID = "stale"  # no action has this id: the engine ignores the event, as it did when it was recorded
+TIMER_TOLERANCE_SECONDS = 0.1  # a busy process fires timers late by up to this much; less is no difference
+STALE_ID = "stale"  # no action has this id: the engine ignores the event, as it did in the recorded call
 
 _ResultEvent = events.TransferEnded | events.RequestEnded | events.RecordingEnded | events.QueueEnded
 _EventWithId = (
@@ -26,7 +26,7 @@ _EventT = TypeVar("_EventT", bound=_EventWithId)
 
 
 class UnmatchedEvent(Exception):
-    """The event has no meaning in the replay; ``change`` says why."""
+    """The recorded event cannot occur in the replay; ``diff`` says why."""
 
     def __init__(self, diff: ActionDiff) -> None:
         super().__init__(diff.replayed)
@@ -34,7 +34,7 @@ class UnmatchedEvent(Exception):
 
 
 class PendingOperations:
-    """One call's things under way, by the ids its shell knows. ``timers`` are due at their values."""
+    """Pending operations of one call, by the ids of its actions. ``timer_deadlines`` are seconds since its start."""
 
     def __init__(self) -> None:
         self.prompt_ids: list[str] = []
@@ -43,23 +43,23 @@ class PendingOperations:
         self.operation_ids: dict[str, str] = {}
 
     def apply(self, exchange: Exchange) -> None:
-        """An event ended something, perhaps; its actions begin or give up something."""
+        """Update with an event, which may end an operation, and its actions, which may start or cancel some."""
         self._apply_event(exchange.event)
         for action in exchange.actions:
             self._apply_action(action, exchange.event.at)
 
     def _apply_event(self, event: events.AnyEvent) -> None:
         match event:
-            case events.PromptFinished(id=known) | events.PromptInterrupted(id=known):
-                self.prompt_ids = [prompt for prompt in self.prompt_ids if prompt != known]
-            case events.TranscriptReceived(id=known, final=True) | events.ListeningFailed(id=known) if (
-                known == self.listen_id
+            case events.PromptFinished(id=event_id) | events.PromptInterrupted(id=event_id):
+                self.prompt_ids = [prompt for prompt in self.prompt_ids if prompt != event_id]
+            case events.TranscriptReceived(id=event_id, final=True) | events.ListeningFailed(id=event_id) if (
+                event_id == self.listen_id
             ):
                 self.listen_id = ""
-            case events.TimerFired(id=known):
-                self.timer_deadlines.pop(known, None)
+            case events.TimerFired(id=event_id):
+                self.timer_deadlines.pop(event_id, None)
             case events.TransferEnded() | events.RequestEnded() | events.RecordingEnded() | events.QueueEnded():
-                self.operation_ids = {kind: known for kind, known in self.operation_ids.items() if known != event.id}
+                self.operation_ids = {kind: id_ for kind, id_ in self.operation_ids.items() if id_ != event.id}
             case events.CallResumed():
                 self.prompt_ids, self.listen_id, self.timer_deadlines, self.operation_ids = [], "", {}, {}
             case _:
@@ -67,56 +67,54 @@ class PendingOperations:
 
     def _apply_action(self, action: actions.AnyAction, at: float) -> None:
         match action:
-            case actions.Speak(id=known):
-                self.prompt_ids.append(known)
-            case actions.Listen(id=known):
-                self.listen_id = known
+            case actions.Speak(id=action_id):
+                self.prompt_ids.append(action_id)
+            case actions.Listen(id=action_id):
+                self.listen_id = action_id
             case actions.StopListening():
                 self.listen_id = ""
-            case actions.StartTimer(id=known, seconds=seconds):
-                self.timer_deadlines[known] = at + seconds
-            case actions.CancelTimer(id=known):
-                self.timer_deadlines.pop(known, None)
+            case actions.StartTimer(id=action_id, seconds=seconds):
+                self.timer_deadlines[action_id] = at + seconds
+            case actions.CancelTimer(id=action_id):
+                self.timer_deadlines.pop(action_id, None)
             case actions.Request() | actions.Transfer() | actions.Record() | actions.Queue():
                 self.operation_ids[_RESULT_EVENTS[type(action)].__name__] = action.id
             case _:
                 pass
 
     def translate(self, event: events.AnyEvent, recorded: "PendingOperations") -> events.AnyEvent:
-        """The recorded event as it would have come in this call. Raises Unmatched."""
+        """Translate a recorded event to the ids of this call. Raises UnmatchedEvent."""
         match event:
             case events.PromptFinished() | events.PromptInterrupted():
                 return _with_id(
                     event, _match_position(event.id, recorded.prompt_ids, self.prompt_ids, "a prompt was playing")
                 )
             case events.TranscriptReceived() | events.ListeningFailed():
-                here = [self.listen_id] if self.listen_id else []
+                own_ids = [self.listen_id] if self.listen_id else []
                 return _with_id(
-                    event, _match_position(event.id, [recorded.listen_id], here, "the caller was listened to")
+                    event, _match_position(event.id, [recorded.listen_id], own_ids, "recognition was active")
                 )
             case events.TimerFired():
                 return _with_id(event, self._match_timer(event, recorded))
             case events.TransferEnded() | events.RequestEnded() | events.RecordingEnded() | events.QueueEnded():
                 kind = type(event).__name__
-                then, here = (
-                    [recorded.operation_ids.get(kind, "")],
-                    [self.operation_ids[kind]] if kind in self.operation_ids else [],
+                recorded_ids = [recorded.operation_ids.get(kind, "")]
+                own_ids = [self.operation_ids[kind]] if kind in self.operation_ids else []
+                return _with_id(
+                    event, _match_position(event.id, recorded_ids, own_ids, f"an operation was pending ({kind})")
                 )
-                return _with_id(event, _match_position(event.id, then, here, f"something was under way ({kind})"))
             case _:
                 return event
 
     def _match_timer(self, event: events.TimerFired, recorded: "PendingOperations") -> str:
-        here = _match_position(
+        timer_id = _match_position(
             event.id, list(recorded.timer_deadlines), list(self.timer_deadlines), "a timer was running"
         )
-        if here != STALE_ID and self.timer_deadlines[here] > event.at + TIMER_TOLERANCE_SECONDS:
-            was, due = (
-                f"a time ran out at {event.at:.1f} s",
-                f"it would have run out at {self.timer_deadlines[here]:.1f} s",
-            )
-            raise UnmatchedEvent(ActionDiff(was, due, ends_comparison=True))
-        return here
+        if timer_id != STALE_ID and self.timer_deadlines[timer_id] > event.at + TIMER_TOLERANCE_SECONDS:
+            before = f"a timer fired at {event.at:.1f} s"
+            after = f"it would have fired at {self.timer_deadlines[timer_id]:.1f} s"
+            raise UnmatchedEvent(ActionDiff(before, after, ends_comparison=True))
+        return timer_id
 
 
 _RESULT_EVENTS: dict[type, type] = {
@@ -130,13 +128,13 @@ _RESULT_EVENTS: dict[type, type] = {
 def expired_timer_diff(
     event: events.AnyEvent, recorded: PendingOperations, replayed: PendingOperations
 ) -> ActionDiff | None:
-    """Whether a timer of the replay would have run out before the event, and the recorded call's would not."""
-    then = list(recorded.timer_deadlines.values())
-    for place, due in enumerate(replayed.timer_deadlines.values()):
-        late = place < len(then) and then[place] <= due + TIMER_TOLERANCE_SECONDS
-        if due + TIMER_TOLERANCE_SECONDS < event.at and not late:
+    """Return a difference if a timer of the replay would have fired before the event, and the recorded one did not."""
+    recorded_deadlines = list(recorded.timer_deadlines.values())
+    for index, deadline in enumerate(replayed.timer_deadlines.values()):
+        was_late = index < len(recorded_deadlines) and recorded_deadlines[index] <= deadline + TIMER_TOLERANCE_SECONDS
+        if deadline + TIMER_TOLERANCE_SECONDS < event.at and not was_late:
             return ActionDiff(
-                "the caller was still waited for", f"the time would have run out at {due:.1f} s", ends_comparison=True
+                "no timer had fired", f"a timer would have fired at {deadline:.1f} s", ends_comparison=True
             )
     return None
 
@@ -144,10 +142,10 @@ def expired_timer_diff(
 def _match_position(event_id: str, recorded_ids: list[str], replayed_ids: list[str], description: str) -> str:
     if event_id not in recorded_ids:
         return STALE_ID
-    place = recorded_ids.index(event_id)
-    if place >= len(replayed_ids):
-        raise UnmatchedEvent(ActionDiff(description, "nothing of that kind", ends_comparison=True))
-    return replayed_ids[place]
+    index = recorded_ids.index(event_id)
+    if index >= len(replayed_ids):
+        raise UnmatchedEvent(ActionDiff(description, "nothing of the kind", ends_comparison=True))
+    return replayed_ids[index]
 
 
 def _with_id(event: _EventT, event_id: str) -> _EventT:

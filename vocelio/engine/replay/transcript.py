@@ -1,6 +1,6 @@
-"""A call as a conversation: who said or did what, when, and at which node. Made from exchanges only.
+"""Transcript of a call, built from its exchanges: time, node, speaker and text of each line.
 
-What the caller perceives is told; recognition, timers that ran out unnoticed and notes for monitors are not.
+It contains what the caller perceives: neither recognition, timers without effect nor events for monitors.
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,13 +9,13 @@ from typing import Literal
 import msgspec
 
 from vocelio.engine import actions, events
-from vocelio.engine.call_log.exchange import Exchange
+from vocelio.engine.call_log import Exchange
 
 Speaker = Literal["flow", "caller", ""]
 
 
 class TranscriptLine(msgspec.Struct, frozen=True):
-    """One line: seconds since the call began, the node where the call then was, who, and what."""
+    """One line. ``at_seconds`` counts from the start of the call; ``node`` is the current node."""
 
     at_seconds: float
     node: str
@@ -27,12 +27,12 @@ class TranscriptLine(msgspec.Struct, frozen=True):
 
 
 def build_transcript(exchanges: Iterable[Exchange]) -> list[TranscriptLine]:
-    """The conversation."""
+    """Build the transcript of a call."""
     return list(_iter_lines(exchanges))
 
 
 def format_transcript(lines: Iterable[TranscriptLine], indent: str = "") -> str:
-    """The conversation as text."""
+    """Format the transcript as text, one line each."""
     return "\n".join(f"{indent}{line}" for line in lines)
 
 
@@ -40,39 +40,39 @@ def _iter_lines(exchanges: Iterable[Exchange]) -> Iterator[TranscriptLine]:
     node = ""
     for exchange in exchanges:
         at = exchange.event.at
-        if told := _describe_event(exchange):
-            yield TranscriptLine(at, node, *told)
+        if description := _describe_event(exchange):
+            yield TranscriptLine(at, node, *description)
         for action in exchange.actions:
             if isinstance(action, actions.EmitEvent) and action.type == "node.entered":
                 node = str(action.data.get("node", ""))
-            elif done := describe_action(action):
-                yield TranscriptLine(at, node, *done)
+            elif description := describe_action(action):
+                yield TranscriptLine(at, node, *description)
 
 
 def _describe_event(exchange: Exchange) -> tuple[Speaker, str] | None:
     match exchange.event:
         case events.TranscriptReceived(text=text, final=final, confidence=confidence):
             if final or exchange.actions:
-                sure = f" (confidence {confidence:.2f})" if confidence < 1 else ""
-                return "caller", f'"{text}"{"" if final else " ..."}{sure}' if text else "(not understood)"
+                suffix = f" (confidence {confidence:.2f})" if confidence < 1 else ""
+                return "caller", f'"{text}"{"" if final else " ..."}{suffix}' if text else "(not understood)"
         case events.KeyPressed(key=key):
             return "caller", f"presses {key}"
-        case events.PromptInterrupted(played_seconds=heard) if exchange.actions:
-            return "caller", f"(interrupts after {heard:.1f} s)"
+        case events.PromptInterrupted(played_seconds=seconds) if exchange.actions:
+            return "caller", f"(interrupts after {seconds:.1f} s)"
         case events.TimerFired() if exchange.actions:
-            return "", "(time runs out)"
+            return "", "(timer fires)"
         case events.ListeningFailed():
-            return "", "(speech cannot be heard)"
-        case events.TransferEnded(result=how) | events.QueueEnded(result=how):
-            return "", f"-> {how}"
-        case events.RequestEnded(result=how, status=status):
-            return "", f"-> {how} {status or ''}".rstrip()
+            return "", "(speech recognition fails)"
+        case events.TransferEnded(result=result) | events.QueueEnded(result=result):
+            return "", f"-> {result}"
+        case events.RequestEnded(result=result, status=status):
+            return "", f"-> {result} {status or ''}".rstrip()
         case events.RecordingEnded(duration_seconds=seconds):
             return "", f"-> {seconds:g} s recorded"
         case events.OperatorCommand(command=command, value=value):
             return "", f"operator: {command} {value}".rstrip()
         case events.CallResumed():
-            return "", "the line was lost and comes back"
+            return "", "the stream was lost; the call resumes"
         case events.CallEnded():
             return "caller", "(hangs up)"
         case _:
@@ -81,7 +81,7 @@ def _describe_event(exchange: Exchange) -> tuple[Speaker, str] | None:
 
 
 def describe_action(action: actions.AnyAction) -> tuple[Speaker, str] | None:
-    """What an action is to the people on the line; None for what they do not notice."""
+    """Describe an action as the people on the line perceive it; None if they do not notice it."""
     match action:
         case actions.Speak(text=text, audio=audio):
             return "flow", f'"{text}"' if text or not audio else f"[{audio}]"
@@ -93,8 +93,8 @@ def describe_action(action: actions.AnyAction) -> tuple[Speaker, str] | None:
             return "", f"queues for {department}"
         case actions.Record():
             return "", "records"
-        case actions.Echo(enabled=on):
-            return "", f"echo {'on' if on else 'off'}"
+        case actions.Echo(enabled=enabled):
+            return "", f"echo {'on' if enabled else 'off'}"
         case actions.HangUp(outcome=outcome, disposition=disposition):
             return "", f"the call ends: {outcome} {disposition}".rstrip()
         case actions.EmitEvent(type="flow.problem", data=data):

@@ -1,4 +1,4 @@
-"""Whether an expectation has come true on the telephone, and if not, what is instead."""
+"""Assertions of scenarios: compare an expectation with the state of the virtual phone."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ NOT_SET = "not set"
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """``what`` was to be ``expected`` and is ``found``."""
+    """A failed comparison."""
 
     subject: str
     expected: str
@@ -21,12 +21,12 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 def failed_expectations(phone: VirtualPhone, expectation: Expectation) -> list[Mismatch]:
-    """What has not come true; empty when all has."""
+    """List the parts of the expectation that do not hold."""
     return list(_iter_mismatches(phone, expectation))
 
 
 def normalize(text: str) -> str:
-    """Without case and spacing."""
+    """Fold case and whitespace."""
     return " ".join(text.casefold().split())
 
 
@@ -34,26 +34,27 @@ def _iter_mismatches(phone: VirtualPhone, expectation: Expectation) -> Iterator[
     if expectation.node is not None:
         yield from _compare("node", expectation.node, phone.node)
     if expectation.outcome is not None:
-        yield from _compare("outcome", expectation.outcome, phone.session.outcome or "the call goes on")
+        yield from _compare("outcome", expectation.outcome, phone.session.outcome or "the call is in progress")
     if expectation.disposition is not None:
-        ended = _last_action(phone, actions.HangUp)
-        yield from _compare("disposition", expectation.disposition, ended.disposition if ended else "the call goes on")
+        hangup = _last_action(phone, actions.HangUp)
+        disposition = hangup.disposition if hangup else "the call is in progress"
+        yield from _compare("disposition", expectation.disposition, disposition)
     for name in ("department", "number", "sip"):
         expected = getattr(expectation, name)
         if expected is not None:
-            whom = _last_action(phone, actions.Transfer, actions.Queue)
-            yield from _compare(name, expected, getattr(whom, name, "") or "none")
+            target = _last_action(phone, actions.Transfer, actions.Queue)
+            yield from _compare(name, expected, getattr(target, name, "") or "none")
     if expectation.variables:
-        held = phone.variables()
+        variables = phone.variables()
         for name, expected in expectation.variables.items():
-            yield from _compare(f"variable {name}", expected, held.get(name, NOT_SET))
+            yield from _compare(f"variable {name}", expected, variables.get(name, NOT_SET))
     if expectation.request is not None:
         yield from _compare_request(expectation.request, _last_action(phone, actions.Request))
 
 
 def _compare_request(expected_request: RequestExpectation, sent: Any) -> Iterator[Mismatch]:
     if sent is None:
-        yield Mismatch("request", "one was sent", "none")
+        yield Mismatch("request", "a request", "none")
         return
     for name in ("method", "url"):
         expected = getattr(expected_request, name)
@@ -83,7 +84,7 @@ def _equal(expected: Any, actual: Any) -> bool:
 
 
 def _is_subset(part: Any, whole: Any) -> bool:
-    """Whether all that ``part`` names is so in ``whole``; lists are compared in full."""
+    """Whether ``whole`` contains every key of ``part`` with an equal value; lists are compared in full."""
     if isinstance(part, dict) and isinstance(whole, dict):
         return all(key in whole and _is_subset(value, whole[key]) for key, value in part.items())
     return _equal(part, whole)

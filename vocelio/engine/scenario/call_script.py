@@ -1,7 +1,7 @@
-"""A scenario as a caller's script, for whoever places it as a real call.
+"""Call script: a scenario as plain steps for a caller with audio.
 
-Plain steps in order: what the caller does, what the world outside is to do, and what is to be checked then. How long
-a silence must be is known from running the scenario in virtual time first.
+The steps are the caller's actions, the external results and the checks in between. The length of each silence is taken
+from a run in virtual time.
 """
 
 import msgspec
@@ -22,12 +22,12 @@ from vocelio.engine.scenario.steps import (
     Silent,
 )
 
-SILENCE_MARGIN_SECONDS = 0.5  # seconds that a silence is longer than it need be, for what audio adds to virtual time
-NOISE_SECONDS = 1.5  # seconds
+SILENCE_MARGIN_SECONDS = 0.5  # added to each silence: with audio a call takes longer than in virtual time
+NOISE_SECONDS = 1.5  # about a sentence
 
 
 class Say(msgspec.Struct, frozen=True):
-    """Say a text; ``interrupt`` is seconds after the prompt began, None is politely after it."""
+    """Say a text, that many seconds after the prompt began; None is after its end."""
 
     text: str
     interrupt_after_seconds: float | None = None
@@ -41,14 +41,14 @@ class Press(msgspec.Struct, frozen=True):
 
 
 class Noise(msgspec.Struct, frozen=True):
-    """Make a noise that has the length of a sentence and no words."""
+    """Make a noise without words."""
 
     seconds: float = NOISE_SECONDS
     interrupt_after_seconds: float | None = None
 
 
 class StaySilent(msgspec.Struct, frozen=True):
-    """Say nothing for so long."""
+    """Stay silent."""
 
     seconds: float
 
@@ -58,33 +58,33 @@ class HangUp(msgspec.Struct, frozen=True):
 
 
 class ExternalEvent(msgspec.Struct, frozen=True):
-    """Not the caller's: how a transfer, queue, request or recording ends, an operator's command, a lost line."""
+    """An event from outside: an external result, an operator's command or a lost stream."""
 
     step: AnyStep
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What is to have been heard, or to be so, before the caller's next step."""
+    """A check before the caller's next step."""
 
     line: int
     step: Hears | Expect
 
 
 class CallScript(msgspec.Struct, frozen=True):
-    """The steps, and how the world answers at a node whenever the call comes there."""
+    """The steps, and the external results by node."""
 
     steps: tuple[Say | Press | Noise | StaySilent | HangUp | ExternalEvent | Check, ...]
     external_steps: dict[str, ExternalStep]
 
 
 def build_call_script(version: FlowVersion, scenario: Scenario) -> CallScript:
-    """The scenario for a caller with a voice."""
-    lasted = [end - begin for begin, end in run_scenario(version, scenario).step_spans]
-    made = tuple(
-        _convert_step(placed.line, placed.step, lasted[place] if place < len(lasted) else 0.0)
-        for place, placed in enumerate(scenario.steps)
+    """Convert a scenario."""
+    durations = [end - start for start, end in run_scenario(version, scenario).step_spans]
+    steps = tuple(
+        _convert_step(located.line, located.step, durations[index] if index < len(durations) else 0.0)
+        for index, located in enumerate(scenario.steps)
     )
-    return CallScript(made, scenario.setup.nodes)
+    return CallScript(steps, scenario.setup.nodes)
 
 
 def _convert_step(
@@ -97,8 +97,8 @@ def _convert_step(
             return Noise(NOISE_SECONDS, _interrupt_seconds(step.interrupts))
         case Presses(presses=keys):
             return Press(keys, _interrupt_seconds(step.interrupts))
-        case Silent(silent=long):
-            return StaySilent(round(elapsed_seconds + SILENCE_MARGIN_SECONDS, 2) if long is True else long)
+        case Silent(silent=duration):
+            return StaySilent(round(elapsed_seconds + SILENCE_MARGIN_SECONDS, 2) if duration is True else duration)
         case HangsUp():
             return HangUp()
         case Hears() | Expect():

@@ -1,7 +1,7 @@
-"""Runs scenarios: the script's steps on a virtual telephone, until one of them cannot be done or does not come true.
+"""Scenario runner: performs the steps on a virtual phone until one of them fails.
 
-A polite caller does something only when the flow waits for it; ``interrupts`` is for the others. An expectation may
-come true at any time before the flow waits for somebody, so nothing is said about how many sentences lie between.
+A caller acts only when the flow waits for it, unless the step has ``interrupts``. An expectation may become true at any
+time before the flow waits again, so scenarios do not depend on the number of prompts in between.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,20 +11,19 @@ import msgspec
 
 from vocelio.engine import actions, events
 from vocelio.engine.call_info import CallInfo, TenantInfo
-from vocelio.engine.call_log.exchange import Exchange
+from vocelio.engine.call_log import Exchange
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.replay.transcript import describe_action
 from vocelio.engine.scenario import steps
 from vocelio.engine.scenario.assertions import Mismatch, failed_expectations, normalize
 from vocelio.engine.scenario.steps import Scenario, Setup
-from vocelio.engine.scenario.stubs import STEP_KEY_BY_ACTION, can_end
-from vocelio.engine.scenario.virtual_phone import RunawayFlow, VirtualPhone
+from vocelio.engine.scenario.virtual_phone import STEP_KEY_BY_ACTION, RunawayFlow, VirtualPhone, can_end
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """The step that could not be done, or did not come true; ``node`` and ``waits`` say where the call then was."""
+    """A failed step. ``node`` and ``waiting_for`` describe the state of the call at that moment."""
 
     line: int
     step: str
@@ -34,9 +33,9 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class ScenarioResult(msgspec.Struct, frozen=True):
-    """What a scenario came to.
+    """Result of a scenario.
 
-    ``spans``: when each step's turn came and when it was done; ``problems`` are the flow's own notes.
+    ``step_spans``: start and end of each step, in seconds of the call. ``problems`` are those the flow reported itself.
     """
 
     scenario: Scenario
@@ -48,12 +47,11 @@ class ScenarioResult(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
-        """Whether everything came true."""
         return self.failure is None
 
 
 class _StepFailed(Exception):
-    """A step that does not fit the call."""
+    """The step failed."""
 
     def __init__(self, *mismatches: Mismatch) -> None:
         super().__init__()
@@ -61,12 +59,12 @@ class _StepFailed(Exception):
 
 
 def run_scenario(version: FlowVersion, scenario: Scenario) -> ScenarioResult:
-    """One scenario, start to end."""
+    """Run one scenario."""
     phone = VirtualPhone(with_variables(version, scenario.setup), build_call_info(scenario.setup), scenario.setup.nodes)
     spans = list[tuple[float, float]]()
     failure = None
-    for placed in scenario.steps:
-        failure = _run_step(phone, placed, is_last=len(spans) == len(scenario.steps) - 1)
+    for located in scenario.steps:
+        failure = _run_step(phone, located, is_last=len(spans) == len(scenario.steps) - 1)
         if failure:
             break
         spans.append((phone.turn_started, phone.now))
@@ -75,7 +73,7 @@ def run_scenario(version: FlowVersion, scenario: Scenario) -> ScenarioResult:
 
 
 def _run_step(phone: VirtualPhone, located: steps.LocatedStep, is_last: bool) -> Failure | None:
-    """Do a step. After the last one the flow goes on by itself as far as it can."""
+    """Perform a step. After the last one the call continues until it is idle."""
     try:
         _perform_step(phone, located.step)
         if is_last:
@@ -83,18 +81,18 @@ def _run_step(phone: VirtualPhone, located: steps.LocatedStep, is_last: bool) ->
     except _StepFailed as error:
         return _build_failure(phone, located, error.mismatches)
     except RunawayFlow as error:
-        return _build_failure(phone, located, (Mismatch("the flow", "comes to rest", str(error)),))
+        return _build_failure(phone, located, (Mismatch("the flow", "becomes idle", str(error)),))
     return None
 
 
 def build_call_info(setup: Setup) -> CallInfo:
-    """What the flow may know of the scenario's call."""
-    whose = setup.tenant
+    """Build the call's facts from the setup."""
+    tenant = setup.tenant
     return CallInfo(
         call_id="scenario",
         caller=setup.caller,
         number=setup.number,
-        tenant=TenantInfo(whose.id, whose.name, whose.variables, whose.time_zone),
+        tenant=TenantInfo(tenant.id, tenant.name, tenant.variables, tenant.time_zone),
         started_at=(setup.at - EPOCH) // timedelta(microseconds=1),
         seed=setup.seed,
         departments=setup.departments,
@@ -103,7 +101,7 @@ def build_call_info(setup: Setup) -> CallInfo:
 
 
 def with_variables(version: FlowVersion, setup: Setup) -> FlowVersion:
-    """The version as the scenario runs it: with the variables that are given."""
+    """Return the version with the setup's initial values of variables."""
     if not setup.variables:
         return version
     flow = msgspec.structs.replace(version.flow, variables=version.flow.variables | setup.variables)
@@ -128,9 +126,9 @@ def _perform_step(phone: VirtualPhone, step: steps.AnyStep) -> None:
     match step:
         case steps.Hears(hears=text):
             _check_hears(phone, text)
-        case steps.Expect(expect=wanted):
-            if not _advance_until(phone, lambda: not failed_expectations(phone, wanted)):
-                raise _StepFailed(*failed_expectations(phone, wanted))
+        case steps.Expect(expect=expectation):
+            if not _advance_until(phone, lambda: not failed_expectations(phone, expectation)):
+                raise _StepFailed(*failed_expectations(phone, expectation))
         case steps.Says(says=text, partial=partial):
             _wait_for_turn(phone, step.interrupts)
             phone.say(text, (partial,) if isinstance(partial, str) else partial, step.confidence)
@@ -140,8 +138,8 @@ def _perform_step(phone: VirtualPhone, step: steps.AnyStep) -> None:
         case steps.Presses(presses=keys):
             _wait_for_turn(phone, step.interrupts)
             phone.press(keys)
-        case steps.Silent(silent=long):
-            _stay_silent(phone, long)
+        case steps.Silent(silent=duration):
+            _stay_silent(phone, duration)
         case steps.HangsUp():
             _require_live_call(phone)
             phone.feed(events.CallEnded(phone.now))
@@ -157,7 +155,7 @@ def _perform_step(phone: VirtualPhone, step: steps.AnyStep) -> None:
 
 
 def _advance_until(phone: VirtualPhone, condition: Callable[[], bool]) -> bool:
-    """Let the call go on until it is true; False when it waits for somebody, or ended, before."""
+    """Advance the call until the condition holds. False if it waits or ends before."""
     while not condition():
         if not phone.advance():
             return False
@@ -165,30 +163,30 @@ def _advance_until(phone: VirtualPhone, condition: Callable[[], bool]) -> bool:
 
 
 def _advance_until_idle(phone: VirtualPhone) -> None:
-    """Let the call go on until it waits for somebody, or has ended."""
+    """Advance the call until it waits for somebody or has ended."""
     _advance_until(phone, lambda: False)
 
 
 def _check_hears(phone: VirtualPhone, text: str) -> None:
-    wanted = normalize(text)
-    if not _advance_until(phone, lambda: wanted in normalize(" ".join(phone.spoken_texts))):
+    expected = normalize(text)
+    if not _advance_until(phone, lambda: expected in normalize(" ".join(phone.spoken_texts))):
         raise _StepFailed(Mismatch("the caller hears", text, " ".join(phone.spoken_texts) or "nothing"))
 
 
 def _require_live_call(phone: VirtualPhone) -> None:
     if phone.session.ended:
-        raise _StepFailed(Mismatch("the call", "goes on", f"has ended: {phone.session.outcome}"))
+        raise _StepFailed(Mismatch("the call", "is in progress", f"has ended: {phone.session.outcome}"))
 
 
 def _wait_for_turn(phone: VirtualPhone, interrupts: bool | float) -> None:
-    """The caller's turn: when the flow waits for it, or so far into a prompt."""
+    """Wait until the flow waits for the caller, or until that many seconds into a prompt."""
     if interrupts is False:
         _advance_until_idle(phone)
         if phone.pending_action:
             raise _StepFailed(Mismatch("the flow", "waits for the caller", f"waits for {describe_wait(phone)}"))
     elif phone.is_playing:
-        into = steps.DEFAULT_INTERRUPT_SECONDS if interrupts is True else interrupts
-        phone.sleep(max(0.0, into - phone.playing_seconds))
+        interrupt_after = steps.DEFAULT_INTERRUPT_SECONDS if interrupts is True else interrupts
+        phone.sleep(max(0.0, interrupt_after - phone.playing_seconds))
     _require_live_call(phone)
     phone.turn_started = phone.now
 
@@ -201,10 +199,10 @@ def _stay_silent(phone: VirtualPhone, duration: bool | float) -> None:
     if duration is not True:
         phone.sleep(duration)
         return
-    before = len(phone.exchanges)
-    while not _is_noticeable(phone.exchanges[before:]):
+    exchange_count = len(phone.exchanges)
+    while not _is_noticeable(phone.exchanges[exchange_count:]):
         if not phone.fire_next():
-            raise _StepFailed(Mismatch("the flow", "does something by itself", f"waits for {describe_wait(phone)}"))
+            raise _StepFailed(Mismatch("the flow", "reacts to silence", f"waits for {describe_wait(phone)}"))
 
 
 def _is_noticeable(exchanges: Iterable[Exchange]) -> bool:
@@ -218,7 +216,7 @@ def _is_node_entered(action: actions.AnyAction) -> bool:
 
 
 def _apply_external_step(phone: VirtualPhone, step: steps.ExternalStep) -> None:
-    """A step goes before what is given for the node."""
+    """End the pending operation. The step takes precedence over the node's result in the setup."""
     if not _advance_until(
         phone, lambda: not phone.is_playing and phone.pending_action is not None and can_end(step, phone.pending_action)
     ):
@@ -229,9 +227,9 @@ def _apply_external_step(phone: VirtualPhone, step: steps.ExternalStep) -> None:
 
 
 def describe_wait(phone: VirtualPhone) -> str:
-    """What would make the call go on."""
+    """Describe what the call waits for."""
     if phone.session.ended:
-        return "nothing: the call has ended"
+        return "nothing (the call has ended)"
     if phone.is_playing:
         return "the end of a prompt"
     if phone.pending_action:

@@ -1,7 +1,7 @@
-"""What a scenario file says, as structs: one per kind of step, and what is given.
+"""Structs of a scenario file: one for each kind of step, and the setup of the call.
 
-The first field of a step is its key in the file. A step that is nothing but a key (``silent``, ``hangs_up``) may be
-written as a bare word, which the reader takes for ``{silent: true}``.
+The first field of a step is its key in the file. A step that consists of its key only (``silent``, ``hangs_up``) may be
+written as a bare word, which the loader reads as ``{silent: true}``.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from vocelio.engine.hours import OpeningHours
 
-DEFAULT_INTERRUPT_SECONDS = 0.5  # seconds into a prompt at which `interrupts: true` cuts in
+DEFAULT_INTERRUPT_SECONDS = 0.5  # into a prompt, at which `interrupts: true` barges in
 
 Text = Annotated[str, Meta(min_length=1, max_length=2_000)]
 Keys = Annotated[str, Meta(pattern=r"^[0-9*#A-D]+$", max_length=64)]
@@ -22,17 +22,17 @@ QueueResult = Literal["answered", "timeout", "callback", "failed"]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The common part."""
+    """Base of all steps and their parts."""
 
 
 class Hears(Step, frozen=True):
-    """The caller hears this, in what is said since the caller's last step; case and spacing do not matter."""
+    """The caller hears this text after the caller's last step; case and whitespace are ignored."""
 
     hears: Text
 
 
 class Says(Step, frozen=True):
-    """The caller says this. ``partial`` are what the recogniser makes of it before it is complete."""
+    """The caller says this. ``partial`` are the partial transcripts before the final one."""
 
     says: Text
     partial: tuple[Text, ...] | Text = ()
@@ -41,7 +41,7 @@ class Says(Step, frozen=True):
 
 
 class Mumbles(Step, frozen=True):
-    """The caller says something that nobody can understand."""
+    """The caller says something unintelligible."""
 
     mumbles: bool
     interrupts: bool | Seconds = False
@@ -55,19 +55,19 @@ class Presses(Step, frozen=True):
 
 
 class Silent(Step, frozen=True):
-    """The caller does nothing: until the flow does something, or for so many seconds."""
+    """The caller is silent: until the flow reacts, or for that many seconds."""
 
     silent: bool | Annotated[float, Meta(gt=0, le=14_400)]
 
 
 class HangsUp(Step, frozen=True):
-    """The caller puts the phone down."""
+    """The caller hangs up."""
 
     hangs_up: bool
 
 
 class Reconnects(Step, frozen=True):
-    """The line is lost for a moment; the call goes on with a new stream."""
+    """The media stream is lost; the call resumes on a new one."""
 
     reconnects: bool
 
@@ -80,48 +80,48 @@ class OperatorCommand(Step, frozen=True):
 
 
 class TransferStep(Step, frozen=True):
-    """How ringing somebody ends, after so many seconds (of ringing, or of talking)."""
+    """The result of a transfer, after that many seconds of ringing or talking."""
 
     transfer: TransferResult
     seconds: Seconds = 10.0
 
 
 class QueueStep(Step, frozen=True):
-    """How waiting in a queue ends."""
+    """The result of waiting in a queue."""
 
     queue: QueueResult
     seconds: Seconds = 30.0
 
 
 class HttpReply(Step, frozen=True):
-    """An HTTP reply; a ``body`` that is left out was not JSON."""
+    """An HTTP response. Without ``body`` it was not JSON."""
 
     status: Annotated[int, Meta(ge=100, le=599)] = 200
     body: Any = None
 
 
 class ReplyStep(Step, frozen=True):
-    """How a request ends."""
+    """The result of an HTTP request."""
 
     reply: HttpReply | Literal["timeout", "error"]
     seconds: Seconds = 0.2
 
 
 class RecordedMessage(Step, frozen=True):
-    """How long the caller spoke; 0 is a recording with nothing in it."""
+    """A recorded message. ``seconds`` is 0 if the caller said nothing."""
 
     seconds: Seconds
     url: str = ""
 
 
 class RecordingStep(Step, frozen=True):
-    """How a recording ends."""
+    """The result of a recording."""
 
     recording: RecordedMessage
 
 
 class RequestExpectation(Step, frozen=True):
-    """The newest request; of ``json`` and ``headers`` only what is named is compared."""
+    """The last request. Of ``json`` and ``headers`` only the given keys are compared."""
 
     method: str | None = None
     url: str | None = None
@@ -130,9 +130,9 @@ class RequestExpectation(Step, frozen=True):
 
 
 class Expectation(Step, frozen=True):
-    """What must come true before the flow waits for the caller again. What is left out does not matter.
+    """What must hold before the flow waits for the caller again. Omitted fields are not compared.
 
-    ``department``, ``number`` and ``sip`` are whom the caller was last connected to, or queued for.
+    ``department``, ``number`` and ``sip`` are the target of the last transfer or queue.
     """
 
     node: str | None = None
@@ -146,7 +146,7 @@ class Expectation(Step, frozen=True):
 
 
 class Expect(Step, frozen=True):
-    """What must come true."""
+    """An expectation."""
 
     expect: Expectation
 
@@ -171,7 +171,7 @@ EXTERNAL_STEP_TYPES: dict[str, type[ExternalStep]] = {
 
 
 class SetupTenant(Step, frozen=True):
-    """Whose flow it is."""
+    """The tenant of the call."""
 
     id: str = "example"
     name: str = "Example Company"
@@ -180,9 +180,9 @@ class SetupTenant(Step, frozen=True):
 
 
 class Setup(Step, frozen=True):
-    """What is so when the call begins. ``variables`` replace the flow's own first values.
+    """Conditions at the start of the call. ``variables`` replace the initial values of the flow.
 
-    ``nodes`` say how the world outside answers at a node, whenever the call comes there.
+    ``nodes`` are the external results at a node, each time the call gets there.
     """
 
     caller: Annotated[str, Meta(pattern=r"^(\+[1-9][0-9]{4,14})?$")] = "+13105550100"
@@ -193,7 +193,7 @@ class Setup(Step, frozen=True):
     departments: dict[str, str] = {}
     hours: dict[str, OpeningHours] = {}
     variables: dict[str, Any] = {}
-    nodes: dict[str, Any] = {}  # OutsideStep, which the reader makes of it
+    nodes: dict[str, Any] = {}  # decoded to ExternalStep by the loader
 
 
 NESTED_STRUCTS: dict[str, type[Step]] = {
@@ -203,18 +203,18 @@ NESTED_STRUCTS: dict[str, type[Step]] = {
     "recording": RecordedMessage,
     "tenant": SetupTenant,
 }
-"""The structs within structs, by the key that they stand under."""
+"""Nested structs by their key."""
 
 
 class LocatedStep(msgspec.Struct, frozen=True):
-    """A step and the line of the file where it stands."""
+    """A step and its line in the file."""
 
     line: int
     step: AnyStep
 
 
 class Scenario(msgspec.Struct, frozen=True):
-    """One call to try."""
+    """One simulated call and its expectations."""
 
     name: str
     line: int
@@ -223,7 +223,7 @@ class Scenario(msgspec.Struct, frozen=True):
 
 
 def format_step(step: AnyStep) -> str:
-    """The step as it could stand in the file."""
+    """Format a step as it would be written in the file."""
     return ", ".join(f"{key}: {_format_value(value)}" for key, value in msgspec.to_builtins(step).items())
 
 

@@ -1,9 +1,8 @@
-"""YAML as plain values, and the line of each of them.
+"""Restricted YAML reader that returns plain values and the line of each.
 
-Words are words: of YAML 1.1's many spellings only ``true`` and ``false`` are booleans and dates stay text, because
-``says: yes`` means the word. A value given under one of ``TEXTS`` is text whatever it looks like (``presses: 1``),
-except within ``DATA``.
-Bounded in size, depth and number of values, so that aliases cannot blow a small file up.
+Only ``true`` and ``false`` are booleans and dates stay text, because ``says: yes`` means the word. The value of a key
+in ``TEXT_KEYS`` is always text (``presses: 1``), except below a key in ``FREE_FORM_KEYS``. Size, depth and number of
+values are bounded, so that aliases cannot expand a small file without limit.
 """
 
 import re
@@ -13,7 +12,7 @@ import yaml
 
 from vocelio.engine.errors import EngineError
 
-MAX_CHARACTERS = 300_000  # a thousand scenarios; the reader takes some microseconds for each
+MAX_CHARACTERS = 300_000  # about a thousand scenarios; parsing takes some microseconds a character
 MAX_VALUES = 50_000
 MAX_DEPTH = 30
 TEXT_KEYS = ("name", "hears", "says", "partial", "presses", "node", "value", "caller", "number", "seed", "at")
@@ -31,7 +30,7 @@ ALLOWED_TAGS = (
     "str",
     "seq",
     "map",
-)  # what YAML finds itself
+)  # those that YAML resolves implicitly
 INTEGER_PATTERN = re.compile(r"-?(0|[1-9][0-9]{0,17})\Z")
 DECIMAL_PATTERN = re.compile(r"-?(0|[1-9][0-9]*)\.[0-9]+\Z")
 
@@ -39,7 +38,7 @@ LineNumbers = dict[str, int]
 
 
 class YamlError(EngineError):
-    """Not YAML as it is read here; ``line`` counts from 1."""
+    """The text is not YAML that this reader accepts; ``line`` counts from 1."""
 
     def __init__(self, line: int, message: str) -> None:
         self.line = line
@@ -47,7 +46,7 @@ class YamlError(EngineError):
 
 
 def load_yaml(text: str) -> tuple[Any, LineNumbers]:
-    """The document and the lines of its values, by paths such as ``$.scenarios[0].name``. Raises YamlError."""
+    """Return the document, and the lines of its values by paths such as ``$.scenarios[0].name``. Raises YamlError."""
     if len(text) > MAX_CHARACTERS:
         raise YamlError(1, f"a scenario file has at most {MAX_CHARACTERS:,} characters, this one {len(text):,}")
     try:
@@ -59,12 +58,12 @@ def load_yaml(text: str) -> tuple[Any, LineNumbers]:
         raise YamlError(1, f"not YAML: {str(error).splitlines()[0]}") from error
     if root is None:
         raise YamlError(1, "the file is empty")
-    walk = _NodeReader()
-    return walk.read_value(root, "$", 0), walk.line_numbers
+    reader = _NodeReader()
+    return reader.read_value(root, "$", 0), reader.line_numbers
 
 
 class _NodeReader:
-    """From YAML's nodes to values, counting."""
+    """Converts YAML nodes to values and counts them."""
 
     def __init__(self) -> None:
         self.line_numbers: LineNumbers = {}
@@ -77,7 +76,7 @@ class _NodeReader:
         if self._value_count > MAX_VALUES or depth > MAX_DEPTH:
             raise YamlError(line, f"more than {MAX_VALUES:,} values, or nested deeper than {MAX_DEPTH}")
         if node.tag.removeprefix(TAG_PREFIX) not in ALLOWED_TAGS:
-            raise YamlError(line, f"tags are not used here: {node.tag[:60]}")
+            raise YamlError(line, f"tags are not allowed: {node.tag[:60]}")
         if isinstance(node, yaml.SequenceNode):
             return [
                 self.read_value(item, f"{path}[{i}]", depth + 1, as_text, free_form)
@@ -88,24 +87,26 @@ class _NodeReader:
         return _read_scalar(node, as_text)
 
     def _read_mapping(self, node: yaml.MappingNode, path: str, depth: int, free_form: bool) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                raise YamlError(line, "a key is a word")
+                raise YamlError(line, "a key must be a scalar")
             key = str(key_node.value)
-            if key in found:
-                raise YamlError(line, f"`{key[:40]}` is there twice")
+            if key in mapping:
+                raise YamlError(line, f"duplicate key `{key[:40]}`")
             self.line_numbers[f"{path}.{key}"] = line
-            free = free_form or key in FREE_FORM_KEYS
-            found[key] = self.read_value(value_node, f"{path}.{key}", depth + 1, key in TEXT_KEYS and not free, free)
-        return found
+            is_free = free_form or key in FREE_FORM_KEYS
+            mapping[key] = self.read_value(
+                value_node, f"{path}.{key}", depth + 1, key in TEXT_KEYS and not is_free, is_free
+            )
+        return mapping
 
 
 def _read_scalar(node: yaml.Node, as_text: bool) -> Any:
-    written = str(node.value)
+    text = str(node.value)
     if as_text or getattr(node, "style", None):
-        return written
-    if INTEGER_PATTERN.match(written):
-        return int(written)
-    return float(written) if DECIMAL_PATTERN.match(written) else WORD_VALUES.get(written, written)
+        return text
+    if INTEGER_PATTERN.match(text):
+        return int(text)
+    return float(text) if DECIMAL_PATTERN.match(text) else WORD_VALUES.get(text, text)

@@ -9,9 +9,8 @@ from typing import Any
 
 import msgspec
 
-from vocelio.engine import actions, events
+from vocelio.engine import actions, call_log, events
 from vocelio.engine.call_info import CallInfo, TenantInfo
-from vocelio.engine.call_log import exchange, log
 from vocelio.engine.session import FlowSession
 from vocelio.engine.voice import Tier
 from vocelio.gateway.calls import phase as phases
@@ -122,15 +121,15 @@ class CallRecord:
         confidential = session.input_is_sensitive or (
             isinstance(event, events.RequestEnded) and self._request_is_sensitive
         )
-        step = exchange.step(session, event)
-        for action in step.actions:
+        exchange = call_log.step(session, event)
+        for action in exchange.actions:
             if isinstance(action, actions.Request):
                 self._request_is_sensitive = action.sensitive
         if not self._log and not self.resume.logged_bytes:
-            self._log += log.encode_line(log.build_header(self.config.version, self.call_info()))
+            self._log += call_log.encode_line(call_log.build_header(self.config.version, self.call_info()))
         if self.resume.logged_bytes + len(self._log) < MAX_LOG_BYTES:
-            self._log += log.encode_line(exchange.redact_exchange(step, confidential))
-        return step.actions
+            self._log += call_log.encode_line(call_log.redact_exchange(exchange, confidential))
+        return exchange.actions
 
     def on_voice_tier(self, at: float, requested: Tier, provider: Tier) -> None:
         """Bill at the provider that speaks from ``at`` (seconds into the call), or the requested one if cheaper."""

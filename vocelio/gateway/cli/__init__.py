@@ -1,7 +1,7 @@
-"""The command line: ``vocelio``. One module a command, loaded when it is asked for.
+"""Command line interface ``vocelio``: one module for each command, imported when it is used.
 
-All of them together take seconds to import, the database's libraries alone one, and nobody who validates a flow again
-and again should wait for that. The way is click's own: https://click.palletsprojects.com/en/stable/complex/
+Importing all of them takes seconds, the database libraries alone one, which ``vocelio flow validate`` should not cost.
+The pattern is click's own: https://click.palletsprojects.com/en/stable/complex/
 """
 
 from importlib import import_module
@@ -14,7 +14,7 @@ COMMANDS = ("serve", "demo", "call", "flow", "replay", "key", "doctor")
 
 
 class _Commands(TyperGroup):
-    """The commands by name; each is the ``app`` of the module of its name. (Typer's own types of click are private.)"""
+    """Lazy group of commands: each is the ``app`` of the module of its name. (Typer's own click types are private.)"""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -32,9 +32,9 @@ app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=
 
 @app.callback()
 def vocelio() -> None:
-    """A voice gateway: phone flows on Twilio Media Streams, heard and answered in real time."""
+    """Voice gateway: runs phone flows on Twilio Media Streams in real time."""
 
 
 def main() -> None:
-    """The entry point."""
+    """Run the command line interface."""
     app()

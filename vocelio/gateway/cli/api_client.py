@@ -1,4 +1,4 @@
-"""The control API, as the commands use it: the key is in the environment, never on the command line."""
+"""Client of the control API for commands. The API key is read from the environment, never from the command line."""
 
 import asyncio
 from http import HTTPStatus
@@ -10,49 +10,48 @@ import typer
 from vocelio.gateway.cli import common
 from vocelio.gateway.errors import GatewayError
 
-TenantOption = Annotated[str, typer.Option("--tenant", help="The tenant, where the key is a platform key.")]
+TenantOption = Annotated[str, typer.Option("--tenant", help="Tenant to act on; needed with a platform key.")]
 
 REQUEST_TIMEOUT_SECONDS = 30.0
 
 
 class ApiClientError(GatewayError):
-    """The API's answer was a problem, or none came."""
+    """The API responded with an error, or not at all."""
 
 
 class ApiResponse(msgspec.Struct, frozen=True):
-    """``etag`` is the revision to give as If-Match."""
+    """``etag`` is the revision to send as If-Match."""
 
     status: int
     body: bytes
     etag: str = ""
 
     def json(self) -> Any:
-        """The body."""
         return msgspec.json.decode(self.body)
 
 
 class ApiClient:
-    """One server's API with the environment's key. Raises ApiError when there is none."""
+    """The API of one server. Raises ApiClientError if there is no API key."""
 
     def __init__(self, server: str, tenant: str = "") -> None:
         key, server = common.read_settings().api_key, common.base_url(server)
         if not key:
-            raise ApiClientError("this needs an API key in VOCELIO_KEY: `vocelio key create` makes the first one")
+            raise ApiClientError("VOCELIO_KEY is not set: create an API key with `vocelio key create`")
         self._base_url = server
         self._headers = {"Authorization": f"Bearer {key}", **({"Vocelio-Tenant": tenant} if tenant else {})}
 
     def request(
         self, method: str, path: str, body: Any = None, *, etag: str = "", allowed_statuses: tuple[int, ...] = ()
     ) -> ApiResponse:
-        """The answer. Raises ApiError for a problem, but for a status that is ``accept``-ed."""
+        """Send a request. Raises ApiClientError for an error status, unless it is in ``allowed_statuses``."""
         raw = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
-        answer = asyncio.run(self._send(method, path, raw, etag))
-        if answer.status >= HTTPStatus.BAD_REQUEST and answer.status not in allowed_statuses:
-            raise ApiClientError(_error_message(answer))
-        return answer
+        response = asyncio.run(self._send(method, path, raw, etag))
+        if response.status >= HTTPStatus.BAD_REQUEST and response.status not in allowed_statuses:
+            raise ApiClientError(_error_message(response))
+        return response
 
     async def _send(self, method: str, path: str, body: bytes | None, etag: str) -> ApiResponse:
-        import aiohttp  # here: a third of a second, and who validates a flow asks nobody
+        import aiohttp  # here: it takes a third of a second, and `flow validate` needs no server
 
         headers = {**self._headers, **({"If-Match": etag} if etag else {})}
         if body is not None:
@@ -61,11 +60,11 @@ class ApiClient:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.request(method, self._base_url + path, data=body, headers=headers) as answer,
+                session.request(method, self._base_url + path, data=body, headers=headers) as response,
             ):
-                return ApiResponse(answer.status, await answer.read(), answer.headers.get("ETag", ""))
+                return ApiResponse(response.status, await response.read(), response.headers.get("ETag", ""))
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise ApiClientError(f"no answer from {self._base_url}: {error or 'it took too long'}") from error
+            raise ApiClientError(f"no response from {self._base_url}: {error or 'timeout'}") from error
 
 
 def _error_message(response: ApiResponse) -> str:
@@ -76,5 +75,5 @@ def _error_message(response: ApiResponse) -> str:
             hint = f" ({error['hint']})" if error.get("hint") else ""
             lines.append(f"  {error['path'] or 'document'}: {error['message']}{hint}")
     except (msgspec.DecodeError, KeyError, TypeError):
-        return f"the server answered {response.status} with something that is not of this API"
+        return f"unexpected response from the server: status {response.status} without problem details"
     return "\n".join(lines)

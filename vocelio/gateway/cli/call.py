@@ -1,4 +1,4 @@
-"""vocelio call: a simulated call to a running gateway."""
+"""vocelio call: place a simulated call to a running gateway."""
 
 import asyncio
 import sys
@@ -25,20 +25,20 @@ CALLER_VOICE = Voice(name="en-us+f3")
 
 @app.command()
 def call(
-    number: Annotated[str, typer.Argument(help="The number to call, E.164.")],
+    number: Annotated[str, typer.Argument(help="Number to call, E.164.")],
     server: common.ServerOption = "",
-    from_: Annotated[str, typer.Option("--from", help="The caller's number.")] = CALLER_NUMBER,
-    say: Annotated[list[str] | None, typer.Option(help="Say this when it is the caller's turn.")] = None,
-    press: Annotated[list[str] | None, typer.Option(help="Press these keys.")] = None,
-    play: Annotated[list[Path] | None, typer.Option(help="Say what is in this WAV file.")] = None,
+    from_: Annotated[str, typer.Option("--from", help="Number of the caller.")] = CALLER_NUMBER,
+    say: Annotated[list[str] | None, typer.Option(help="Say this text at the caller's turn.")] = None,
+    press: Annotated[list[str] | None, typer.Option(help="Press these keys at the caller's turn.")] = None,
+    play: Annotated[list[Path] | None, typer.Option(help="Play this WAV file at the caller's turn.")] = None,
     wav: Annotated[Path | None, typer.Option(help="Record both sides to this WAV file.")] = None,
 ) -> None:
-    """Call a running gateway as Twilio would. Steps are taken in the order in which they are given."""
+    """Call a running gateway as Twilio would. Steps are performed in the order of the options."""
     steps = order_steps(sys.argv, say or [], press or [], play or [])
     with common.exit_on_error():
         report = asyncio.run(_place_call(common.read_settings(), common.base_url(server), number, from_, steps, wav))
-    for fault in report.errors:
-        common.stdout.print(f"[red]the carrier noted:[/red] {fault}")
+    for error in report.errors:
+        common.stdout.print(f"[red]Twilio debugger:[/red] {error}")
     for target in report.dial_results:
         common.stdout.print(f"dialed {target.target}: {target.outcome}")
     common.stdout.print(f"ended: {report.ending.replace('_', ' ')} after {report.seconds:.1f} s")
@@ -47,19 +47,19 @@ def call(
 
 
 def order_steps(arguments: list[str], say: list[str], press: list[str], play: list[Path]) -> list[Step]:
-    """The steps in the order of the command line, which the parsed options no longer have."""
-    waiting = {"--say": iter(say), "--press": iter(press), "--play": iter(map(str, play))}
+    """Restore the order of the steps on the command line, which the parsed options do not have."""
+    values = {"--say": iter(say), "--press": iter(press), "--play": iter(map(str, play))}
     steps: list[Step] = []
     for argument in arguments:
         name = argument.partition("=")[0]
-        value = next(waiting[name], None) if name in waiting else None
+        value = next(values[name], None) if name in values else None
         if value is not None:
-            made: dict[str, Step] = {
+            steps_by_option: dict[str, Step] = {
                 "--say": Speak(value),
                 "--press": PressKeys(value),
                 "--play": PlayFile(Path(value)),
             }
-            steps.append(made[name])
+            steps.append(steps_by_option[name])
     return steps
 
 
@@ -69,10 +69,10 @@ async def _place_call(
     account, token = next(iter(settings.platform_tokens.items()))
     async with (
         aclosing(LocalSynthesizer()) as voice,
-        TwilioSimulator(server, settings.public_url, account, token) as carrier,
+        TwilioSimulator(server, settings.public_url, account, token) as simulator,
     ):
         caller = SimulatedCaller(steps, voice, CALLER_VOICE)
-        return await carrier.call(number, from_, caller, recording_path=wav, on_event=_print_event)
+        return await simulator.call(number, from_, caller, recording_path=wav, on_event=_print_event)
 
 
 def _print_event(event: events.CallEvent) -> None:
@@ -88,7 +88,7 @@ def _print_event(event: events.CallEvent) -> None:
         case events.CallerInterrupted():
             text = "(interrupting)"
         case events.GatewayReplied():
-            text = f"gateway answers after {event.latency_ms:.0f} ms"
+            text = f"gateway replies after {event.latency_ms:.0f} ms"
         case events.TwilioSayStarted():
             text = f"Twilio says: {event.text}"
         case events.DialStarted():

@@ -1,6 +1,6 @@
-"""What the commands share: consoles, settings, and leaving with a message instead of a traceback.
+"""Shared by all commands: consoles, settings, and exit codes with an error message instead of a traceback.
 
-It imports little, for all of them wait for it.
+It must stay cheap to import.
 """
 
 import os
@@ -15,21 +15,21 @@ from vocelio.gateway import config
 from vocelio.gateway.errors import GatewayError
 from vocelio.gateway.speech.interfaces import SpeechError
 
-ServerOption = Annotated[str, typer.Option(help="Where the gateway listens; otherwise localhost at PORT, or 8080.")]
+ServerOption = Annotated[str, typer.Option(help="URL of the gateway. Default: localhost at PORT, or 8080.")]
 
 stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
 
 
 def print_error(text: str) -> None:
-    """Say what is wrong; the text may hold anything."""
+    """Print an error message, without interpreting markup in it."""
     stderr.print("[red]vocelio:[/red] ", end="")
     stderr.print(text, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def exit_on_error() -> Iterator[None]:
-    """Errors of the user's world end the command with their message and exit code 2."""
+    """Turn expected errors into a message and exit code 2."""
     try:
         yield
     except (GatewayError, SpeechError) as error:
@@ -38,10 +38,10 @@ def exit_on_error() -> Iterator[None]:
 
 
 def read_settings() -> config.Settings:
-    """The settings of the environment."""
+    """Load the settings from the environment."""
     return config.load_settings(os.environ)
 
 
 def base_url(server: str) -> str:
-    """Where the gateway listens, if the user has not said otherwise."""
+    """Return the URL of the gateway: the option, or else localhost."""
     return server.rstrip("/") or f"http://localhost:{read_settings().port}"

@@ -1,6 +1,6 @@
-"""vocelio doctor: what is right and what is wrong, from the settings to each number at Twilio.
+"""vocelio doctor: check the installation, from the settings to each number's configuration at Twilio.
 
-The settings and the database are looked at here; what Twilio has, the gateway is asked for, by its API.
+Settings, database and Redis are checked by this command; speech providers and Twilio through the API of the gateway.
 """
 
 import asyncio
@@ -22,49 +22,49 @@ from vocelio.gateway.store.db.database import Database
 
 app = typer.Typer(add_completion=False)
 
-Verdict = Literal["fine", "wrong", "unknown"]
+Verdict = Literal["ok", "failed", "unknown"]
 
-VERDICT_COLORS = {"fine": "green", "wrong": "red", "unknown": "yellow"}
-EXIT_CODES = {"fine": 0, "wrong": 1, "unknown": 2}
-REPAIR_TIMEOUT_SECONDS = 30.0  # that are waited for numbers to be set: Twilio needs about one for each
+VERDICT_COLORS: dict[Verdict, str] = {"ok": "green", "failed": "red", "unknown": "yellow"}
+EXIT_CODES: dict[Verdict, int] = {"ok": 0, "failed": 1, "unknown": 2}
+REPAIR_TIMEOUT_SECONDS = 30.0  # Twilio needs about a second for each number
 POLL_INTERVAL_SECONDS = 1.0
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What was looked at, and what about it."""
+    """Result of one check."""
 
-    what: str
+    name: str
     verdict: Verdict
-    said: str
+    detail: str
 
 
 @app.command()
 def doctor(
     tenant: api_client.TenantOption = "",
-    repair: Annotated[bool, typer.Option("--repair", help="Set numbers anew that are not as they should be.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Configure numbers at Twilio that have drifted.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     server: common.ServerOption = "",
 ) -> None:
-    """Check settings, database, gateway and numbers. Exit code 1: something is wrong; 2: not all could be checked."""
-    findings = [*_local_checks(), *_gateway_checks(tenant, server, repair)]
-    verdict = _overall_verdict(findings)
+    """Check settings, database, gateway and numbers. Exits with 1 if a check failed, with 2 if one was impossible."""
+    checks = [*_local_checks(), *_gateway_checks(tenant, server, repair)]
+    verdict = _overall_verdict(checks)
     if as_json:
-        typer.echo(msgspec.json.encode({"verdict": verdict, "findings": findings}).decode())
+        typer.echo(msgspec.json.encode({"verdict": verdict, "checks": checks}).decode())
     else:
-        _print_checks(findings)
+        _print_checks(checks)
     raise typer.Exit(EXIT_CODES[verdict])
 
 
 def _overall_verdict(checks: list[Check]) -> Verdict:
-    verdicts = {finding.verdict for finding in checks}
-    return "wrong" if "wrong" in verdicts else "unknown" if "unknown" in verdicts else "fine"
+    verdicts = {check.verdict for check in checks}
+    return "failed" if "failed" in verdicts else "unknown" if "unknown" in verdicts else "ok"
 
 
 def _print_checks(checks: list[Check]) -> None:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for finding in checks:
-        colour = VERDICT_COLORS[finding.verdict]
-        table.add_row(f"[{colour}]{finding.verdict}[/{colour}]", finding.what, _escape_markup(finding.said))
+    for check in checks:
+        color = VERDICT_COLORS[check.verdict]
+        table.add_row(f"[{color}]{check.verdict}[/{color}]", check.name, _escape_markup(check.detail))
     common.stdout.print(table)
 
 
@@ -72,16 +72,16 @@ def _escape_markup(text: str) -> str:
     return text.replace("[", r"\[")
 
 
-# This machine
+# Local checks
 
 
 def _local_checks() -> Iterator[Check]:
     try:
         settings = common.read_settings()
     except SettingsError as error:
-        yield Check("settings", "wrong", str(error))
+        yield Check("settings", "failed", str(error))
         return
-    yield Check("settings", "fine", "can be read")
+    yield Check("settings", "ok", "valid")
     yield _check_database(settings)
     if settings.redis_url:
         yield _check_redis(settings.redis_url)
@@ -92,11 +92,11 @@ def _check_database(settings: Settings) -> Check:
     try:
         revision = asyncio.run(_database_revision(settings.database_url))
     except GatewayError as error:
-        return Check("database", "wrong", str(error))
+        return Check("database", "failed", str(error))
     if revision == migrate.head():
-        return Check("database", "fine", f"answers, and has the tables of revision {revision}")
-    found = f"has the tables of revision {revision}" if revision else "has no tables yet"
-    return Check("database", "wrong", f"{found}: `vocelio serve` makes those of {migrate.head()}")
+        return Check("database", "ok", f"reachable, schema revision {revision}")
+    found = f"has schema revision {revision}" if revision else "has no tables"
+    return Check("database", "failed", f"{found}: `vocelio serve` migrates it to {migrate.head()}")
 
 
 async def _database_revision(url: str) -> str:
@@ -108,75 +108,72 @@ async def _database_revision(url: str) -> str:
 
 
 def _check_redis(url: str) -> Check:
-    from vocelio.gateway.events.redis import client  # here: most have none, and it takes half a second to import
+    from vocelio.gateway.events.redis import client  # here: it takes half a second, and Redis is optional
 
-    async def reached() -> bool:
+    async def is_sharded() -> bool:
         async with asyncio.timeout(client.TIMEOUT_SECONDS):
             server = await client.connect(url)
         await server.aclose()
         return server.sharded
 
     try:
-        sharded = asyncio.run(reached())
-    except client.CONNECTION_ERRORS as error:  # its text may show the address, which may hold a password
-        problem = f"does not answer ({type(error).__name__}): monitors see events of one process only, and late"
-        return Check("redis", "wrong", problem)
-    return Check("redis", "fine", f"answers{', and is a cluster' if sharded else ''}")
+        sharded = asyncio.run(is_sharded())
+    except client.CONNECTION_ERRORS as error:  # its message may contain the URL with a password
+        detail = f"not reachable ({type(error).__name__}): events do not reach the monitors of other processes in time"
+        return Check("redis", "failed", detail)
+    return Check("redis", "ok", f"reachable{', cluster' if sharded else ''}")
 
 
 def _check_public_url(settings: Settings) -> Check:
     if settings.public_url.startswith("https://"):
-        return Check("public URL", "fine", settings.public_url)
+        return Check("public URL", "ok", settings.public_url)
     if SIMULATOR_ACCOUNT_SID in settings.platform_tokens:
-        return Check(
-            "public URL", "fine", f"{settings.public_url}, which will do for the simulator, but not for Twilio"
-        )
-    problem = f"{settings.public_url} is not https: Twilio opens no media stream there. Set VOCELIO_PUBLIC_URL."
-    return Check("public URL", "wrong", problem)
+        return Check("public URL", "ok", f"{settings.public_url}, sufficient for the simulator, but not for Twilio")
+    detail = f"{settings.public_url} is not https: Twilio requires it for media streams. Set VOCELIO_PUBLIC_URL."
+    return Check("public URL", "failed", detail)
 
 
-# The gateway
+# Checks through the API
 
 
 def _gateway_checks(tenant: str, server: str, repair: bool) -> Iterator[Check]:
     try:
         api = ApiClient(server, tenant)
-        answer = api.request("GET", "/v1/me", allowed_statuses=(401, 404))
-        if answer.status >= 400:
-            yield Check("gateway", "wrong", str(answer.json()["detail"]))
+        response = api.request("GET", "/v1/me", allowed_statuses=(401, 404))
+        if response.status >= 400:
+            yield Check("gateway", "failed", str(response.json()["detail"]))
             return
-        yield Check("gateway", "fine", f"answers at {common.base_url(server)}")
+        yield Check("gateway", "ok", f"reachable at {common.base_url(server)}")
         yield from _check_speech(api)
-        for name in _tenant_ids(api, answer.json()["tenant"]):
-            yield from _check_tenant(ApiClient(server, name), name, repair)
+        for tenant_id in _tenant_ids(api, response.json()["tenant"]):
+            yield from _check_tenant(ApiClient(server, tenant_id), tenant_id, repair)
     except (GatewayError, KeyError, msgspec.DecodeError) as error:
-        yield Check("gateway", "unknown", f"{error}. So what Twilio has was not looked at")
+        yield Check("gateway", "unknown", f"{error}. Numbers at Twilio were not checked")
 
 
 def _check_speech(api: ApiClient) -> Iterator[Check]:
     for provider in api.request("GET", "/v1/speech").json()["providers"]:
         if not provider["configured"]:
-            yield Check(f"speech of {provider['name']}", "fine", "is not configured: others stand in for it")
+            yield Check(f"speech of {provider['name']}", "ok", "not configured: replaced by other providers")
         for service in provider["services"]:
             yield _check_speech_service(service)
 
 
 def _check_speech_service(service: dict[str, Any]) -> Check:
-    what = f"{service['service']} of {service['provider']}"
-    last = f" {service['last_error_age_seconds']} s ago: {service['last_error']}" if service["last_error"] else ""
+    name = f"{service['service']} of {service['provider']}"
+    last_error = f" {service['last_error_age_seconds']} s ago: {service['last_error']}" if service["last_error"] else ""
     if service["state"] != "closed":
-        return Check(what, "wrong", f"is not used, others stand in;{last}")
-    speed = (
-        f", {service['latency_p50_ms']} ms (p95 {service['latency_p95_ms']} ms)"
-        if service["latency_p50_ms"] is not None
-        else ""
-    )
-    return Check(what, "fine", f"can be had{speed}" + (f"; failed{last}" if last else ""))
+        return Check(name, "failed", f"circuit breaker open, replaced by other providers;{last_error}")
+    p50, p95 = service["latency_p50_ms"], service["latency_p95_ms"]
+    latency = f", {p50} ms (p95 {p95} ms)" if p50 is not None else ""
+    return Check(name, "ok", f"available{latency}" + (f"; failed{last_error}" if last_error else ""))
 
 
 def _tenant_ids(api: ApiClient, own_tenant: str) -> list[str]:
-    """The key's tenant; of a platform key that names none, all."""
-    return [own_tenant] if own_tenant else [one["id"] for _, page in _iter_pages(api, "/v1/tenants") for one in page]
+    """Return the key's tenant, or all tenants for a platform key without --tenant."""
+    if own_tenant:
+        return [own_tenant]
+    return [tenant["id"] for _, tenants in _iter_pages(api, "/v1/tenants") for tenant in tenants]
 
 
 def _iter_pages(api: ApiClient, path: str) -> Iterator[tuple[dict[str, Any], list[Any]]]:
@@ -194,53 +191,57 @@ def _check_tenant(api: ApiClient, tenant_id: str, repair: bool) -> Iterator[Chec
         yield _repair_numbers(api, tenant_id)
     pages = list(_iter_pages(api, "/v1/registrations"))
     yield _check_account(tenant_id, pages[0][0])
-    for page, registrations in pages:
-        for registration in registrations:
-            yield _check_number(registration, page["managed"], bool(page["error"]))
+    for page, number_states in pages:
+        for number_state in number_states:
+            yield _check_number(number_state, page["managed"], bool(page["error"]))
 
 
 def _check_account(tenant_id: str, page: dict[str, Any]) -> Check:
-    what = f"Twilio account of {tenant_id}"
+    name = f"Twilio account of {tenant_id}"
     if not page["managed"]:
-        return Check(what, "fine", page["error"])
+        return Check(name, "ok", page["error"])
     if page["error"]:
-        return Check(what, "wrong", page["error"])
-    whose = "the tenant's own" if page["tenant_owned"] else "the platform's"
-    return Check(what, "fine", f"{page['account_sid']}, {whose}, answers")
+        return Check(name, "failed", page["error"])
+    owner = "the tenant's own" if page["tenant_owned"] else "the platform's"
+    return Check(name, "ok", f"{page['account_sid']}, {owner}, reachable")
 
 
 def _check_number(number_state: dict[str, Any], managed: bool, unreachable: bool) -> Check:
-    """``managed`` is whether there is an account at Twilio, ``unseen`` whether it could not be asked."""
+    """``managed``: there is a Twilio account. ``unreachable``: it could not be queried."""
     number, state, problem = number_state["number"], number_state["state"], number_state["error"]
     if not managed and number_state["flow"] is not None:
-        return Check(number, "fine", "is set by nobody: there is no Twilio account")
+        return Check(number, "ok", "not managed: there is no Twilio account")
     match state:
         case "provisioned" if unreachable:
-            return Check(number, "unknown", "was set once; whether it still is cannot be seen")
+            return Check(number, "unknown", "configured earlier; the current state is unknown")
         case "provisioned":
-            return Check(number, "fine", "its calls come here")
+            return Check(number, "ok", "its webhooks point to this gateway")
         case "pending":
-            return Check(number, "unknown", "is being set")
+            return Check(number, "unknown", "being configured")
         case None if number_state["flow"] is None:
-            return Check(number, "fine", "leads to no flow, and is left alone")
+            return Check(number, "ok", "has no flow and is not managed")
         case None:
-            return Check(number, "wrong", "has never been set at Twilio: --repair does it")
+            return Check(number, "failed", "never configured at Twilio: use --repair")
         case _:
-            return Check(number, "wrong", f"{state}: {problem}")
+            return Check(number, "failed", f"{state}: {problem}")
 
 
 def _repair_numbers(api: ApiClient, tenant_id: str) -> Check:
-    """Ask for it, and wait until nothing is on its way any more."""
-    what = f"repair of {tenant_id}"
+    """Request provisioning of all numbers and wait until none is pending."""
+    name = f"repair of {tenant_id}"
     try:
-        asked = api.request("POST", "/v1/registrations/repair").json()["numbers"]
+        requested = api.request("POST", "/v1/registrations/repair").json()["numbers"]
     except ApiClientError as error:
-        return Check(what, "wrong", str(error))
-    end = time.monotonic() + REPAIR_TIMEOUT_SECONDS
-    while _has_pending_numbers(api) and time.monotonic() < end:
+        return Check(name, "failed", str(error))
+    deadline = time.monotonic() + REPAIR_TIMEOUT_SECONDS
+    while _has_pending_numbers(api) and time.monotonic() < deadline:
         time.sleep(POLL_INTERVAL_SECONDS)
-    return Check(what, "fine", f"tried: {', '.join(asked)}" if asked else "nothing to do")
+    return Check(name, "ok", f"requested for {', '.join(requested)}" if requested else "nothing to do")
 
 
 def _has_pending_numbers(api: ApiClient) -> bool:
-    return any(one["state"] == "pending" for _, page in _iter_pages(api, "/v1/registrations") for one in page)
+    return any(
+        number_state["state"] == "pending"
+        for _, number_states in _iter_pages(api, "/v1/registrations")
+        for number_state in number_states
+    )

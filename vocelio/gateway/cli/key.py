@@ -1,4 +1,4 @@
-"""vocelio key: keys for the API."""
+"""vocelio key: create API keys."""
 
 import asyncio
 from enum import StrEnum
@@ -16,11 +16,11 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 @app.callback()
 def key() -> None:
-    """Keys for the control API."""
+    """Manage keys of the control API."""
 
 
 class Role(StrEnum):
-    """What a key may do."""
+    """Role of an API key."""
 
     viewer = "viewer"
     operator = "operator"
@@ -31,20 +31,20 @@ class Role(StrEnum):
 
 @app.command()
 def create(
-    role: Annotated[Role, typer.Option(help="What it may do.")],
-    tenant: Annotated[str, typer.Option(help="Whose things it is for; a platform key is for everybody's.")] = "",
-    label: Annotated[str, typer.Option(help="What it is used for.")] = "made on the command line",
+    role: Annotated[Role, typer.Option(help="Role of the key.")],
+    tenant: Annotated[str, typer.Option(help="Tenant of the key; a platform key is for all tenants.")] = "",
+    label: Annotated[str, typer.Option(help="Description of its use.")] = "created on the command line",
     server: common.ServerOption = "",
 ) -> None:
-    """Make a key and show it, once. A platform key is written straight to the database; others are made by the API."""
+    """Create a key and print it once. Platform keys are written to the database directly, others through the API."""
     with common.exit_on_error():
         if role is Role.platform:
             secret = asyncio.run(_create_platform_key(label))
         else:
-            made = api_client.ApiClient(server, tenant).request(
+            response = api_client.ApiClient(server, tenant).request(
                 "POST", "/v1/keys", {"role": role.value, "label": label}
             )
-            secret = made.json()["secret"]
+            secret = response.json()["secret"]
     typer.echo(secret)
 
 

@@ -1,4 +1,4 @@
-"""vocelio replay: a past call again, on its own version or on another."""
+"""vocelio replay: run a recorded call again, on its own flow version or on another."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +7,10 @@ from urllib.parse import quote
 import msgspec
 import typer
 
-from vocelio.engine.call_log import log
+from vocelio.engine import call_log
 from vocelio.engine.errors import EngineError
 from vocelio.engine.flow import FlowVersion, ValidationContext
-from vocelio.engine.replay import compare, report
+from vocelio.engine.replay import compare
 from vocelio.engine.validation.loader import load_flow
 from vocelio.gateway.cli import api_client, common
 from vocelio.gateway.cli.flow import load_or_exit
@@ -20,52 +20,52 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def replay(
-    call: Annotated[str, typer.Argument(help="The call's identifier (CA...), or the file of its log.")],
-    flow: Annotated[Path | None, typer.Option(help="Another version of the flow to compare with.")] = None,
+    call: Annotated[str, typer.Argument(help="SID of the call (CA...), or file of its log.")],
+    flow: Annotated[Path | None, typer.Option(help="Flow to replay the call on. Default: its own version.")] = None,
     tenant: api_client.TenantOption = "",
     server: common.ServerOption = "",
 ) -> None:
-    """Run a call's events again: on its own version the actions must be the same, else the difference is shown."""
+    """Replay the events of a call and compare. Exits with 1 if its own version gives other actions."""
     file = Path(call)
     with common.exit_on_error():
         try:
             if file.is_file():
-                kept, version = log.decode_log(file.read_bytes()), _flow_from_option(flow)
+                recorded, version = call_log.decode_log(file.read_bytes()), _flow_from_option(flow)
             else:
                 api = api_client.ApiClient(server, tenant)
-                kept = log.decode_log(api.request("GET", f"/v1/calls/{quote(call, safe='')}/log").body)
+                recorded = call_log.decode_log(api.request("GET", f"/v1/calls/{quote(call, safe='')}/log").body)
                 version = load_or_exit(flow) if flow else _original_version(api, call)
-            comparison = compare.compare(kept, version)
+            comparison = compare.compare(recorded, version)
         except EngineError as error:
             common.print_error(f"{error}")
             raise typer.Exit(2) from error
-    common.stdout.print(report.format_report(kept, comparison), markup=False, soft_wrap=True)
+    common.stdout.print(compare.format_report(recorded, comparison), markup=False, soft_wrap=True)
     if comparison.same_version and comparison.verdict == "differs":
         raise typer.Exit(1)
 
 
 def _flow_from_option(flow_path: Path | None) -> FlowVersion:
     if flow_path is None:
-        common.print_error("the log of a file needs its flow: name it by --flow")
+        common.print_error("a log file needs --flow")
         raise typer.Exit(2)
     return load_or_exit(flow_path)
 
 
 def _original_version(api: api_client.ApiClient, call_id: str) -> FlowVersion:
-    """The version that the call ran, with the versions that it calls."""
-    ran = api.request("GET", f"/v1/calls/{quote(call_id, safe='')}").json()
-    return _fetch_version(api, ran["flow"], ran["version"])
+    """Fetch the version that the call ran, with its subflows."""
+    call = api.request("GET", f"/v1/calls/{quote(call_id, safe='')}").json()
+    return _fetch_version(api, call["flow"], call["version"])
 
 
 class _VersionResponse(msgspec.Struct, frozen=True):
-    """What is needed of a version; the document byte for byte, since that is what a version's identity is made of."""
+    """The part of the response that is needed. The hash of the raw document identifies the version."""
 
     document: msgspec.Raw
     subflows: dict[str, tuple[str, int]]
 
 
 def _fetch_version(api: api_client.ApiClient, flow: str, number: int) -> FlowVersion:
-    answer = api.request("GET", f"/v1/flows/{quote(flow, safe='')}/versions/{number}")
-    version = msgspec.json.decode(answer.body, type=_VersionResponse)
-    pinned = {reference: _fetch_version(api, *target) for reference, target in version.subflows.items()}
-    return load_flow(bytes(version.document), ValidationContext(flows=pinned))
+    response = api.request("GET", f"/v1/flows/{quote(flow, safe='')}/versions/{number}")
+    version = msgspec.json.decode(response.body, type=_VersionResponse)
+    subflows = {reference: _fetch_version(api, *target) for reference, target in version.subflows.items()}
+    return load_flow(bytes(version.document), ValidationContext(flows=subflows))

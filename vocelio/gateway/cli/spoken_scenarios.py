@@ -1,8 +1,7 @@
-"""A flow's scenarios as real calls: the caller really speaks, the recogniser really hears it.
+"""Spoken scenarios: runs the scenarios of a flow as real calls with synthesized and recognized speech.
 
-Checked is what a caller can notice and what the call's record says: the texts, in order, the nodes that were
-entered, whom the caller was connected to, how the call ended. A scenario that scripts other systems (replies,
-queues, recordings, operators) has no audio form and is left out by name.
+Checks what the caller perceives and what the call's events contain: texts in order, nodes entered, transfers, outcome.
+Scenarios that script other systems (HTTP replies, queues, recordings, operators) have no audio form and are skipped.
 """
 
 import asyncio
@@ -20,12 +19,10 @@ from vocelio.engine.scenario import call_script
 from vocelio.engine.scenario.assertions import normalize
 from vocelio.engine.scenario.runner import build_call_info, with_variables
 from vocelio.engine.scenario.steps import Expect, Hears, Scenario, TransferStep
-from vocelio.gateway.calls.interfaces import CallServices
 from vocelio.gateway.cli.call import CALLER_VOICE
-from vocelio.gateway.cli.embedded_gateway import embedded_gateway
+from vocelio.gateway.cli.embedded_gateway import embedded_gateway, offline_services
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event, EventBus
-from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Department, Tenant
 from vocelio.gateway.simulator.caller import script as steps
@@ -33,10 +30,9 @@ from vocelio.gateway.simulator.report.report import DialOutcome
 from vocelio.gateway.simulator.verbs.dial import Callee, Callees
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
-from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 
-MAX_CONCURRENT_CALLS = 4  # calls; each has a recogniser process of its own
+MAX_CONCURRENT_CALLS = 4  # each has a recognizer process of its own
 DIAL_OUTCOMES: dict[str, DialOutcome] = {
     "answered": "answered",
     "busy": "busy",
@@ -47,7 +43,7 @@ DIAL_OUTCOMES: dict[str, DialOutcome] = {
 
 @dataclass(frozen=True, slots=True)
 class SpokenResult:
-    """What became of one scenario: what was wrong, or why it was left out."""
+    """Result of one scenario: failed checks, or why it was skipped."""
 
     name: str
     failures: tuple[str, ...] = ()
@@ -55,74 +51,73 @@ class SpokenResult:
 
 
 class RecordingBus(EventBus):
-    """Keeps every event."""
+    """Records every event."""
 
     def __init__(self) -> None:
         super().__init__()
         self.events: list[Event] = []
 
     def publish(self, event: Event) -> None:
-        """See EventBus."""
         self.events.append(event)
 
 
 async def run_all_spoken(
     version: FlowVersion, scenarios: Sequence[Scenario], on_done: Callable[[], None] = lambda: None
 ) -> list[SpokenResult]:
-    """Every scenario, some side by side; ``done`` is called after each."""
-    places = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
+    """Run the scenarios, several at a time. ``on_done`` is called after each."""
+    slots = asyncio.Semaphore(MAX_CONCURRENT_CALLS)
 
-    async def one(scenario: Scenario) -> SpokenResult:
-        async with places:
+    async def run_one(scenario: Scenario) -> SpokenResult:
+        async with slots:
             result = await run_spoken(version, scenario)
         on_done()
         return result
 
-    return list(await asyncio.gather(*map(one, scenarios)))
+    return list(await asyncio.gather(*map(run_one, scenarios)))
 
 
 async def run_spoken(version: FlowVersion, scenario: Scenario) -> SpokenResult:
-    """Place the scenario's call. Raises SpeechError when speech cannot be had."""
-    play = call_script.build_call_script(version, scenario)
-    if reason := _skip_reason(play):
+    """Place the call of one scenario. Raises SpeechError if offline speech is not available."""
+    script = call_script.build_call_script(version, scenario)
+    if reason := _skip_reason(script):
         return SpokenResult(scenario.name, skip_reason=reason)
-    assignment, bus = _call_config(version, scenario), RecordingBus()
-    started, now = build_call_info(scenario.setup).started_at, wall_clock()
-    services = CallServices(
-        InMemoryDirectory([assignment]),
-        single_provider(LocalRecognizer(workers=1), LocalSynthesizer()),
-        bus,
-        HttpClient(),
+    call_config, bus = _call_config(version, scenario), RecordingBus()
+    call_started, now = build_call_info(scenario.setup).started_at, wall_clock()
+    services = offline_services(
+        InMemoryDirectory([call_config]),
         InMemoryCallStore(),
-        lambda: started + wall_clock() - now,
+        bus,
+        LocalRecognizer(workers=1),
+        lambda: call_started + wall_clock() - now,
     )
-    async with aclosing(LocalSynthesizer()) as voice, embedded_gateway(services) as carrier:
-        caller = steps.SimulatedCaller(tuple(_caller_steps(play)), voice, CALLER_VOICE)
-        dials = _dial_outcomes(play, assignment)
-        report = await carrier.call(scenario.setup.number, scenario.setup.caller or "anonymous", caller, callees=dials)
-    wrong = (*(f"the carrier noted {fault}" for fault in report.errors), *_failed_checks(play, bus.events))
-    return SpokenResult(scenario.name, wrong)
+    async with aclosing(LocalSynthesizer()) as voice, embedded_gateway(services) as simulator:
+        caller = steps.SimulatedCaller(tuple(_caller_steps(script)), voice, CALLER_VOICE)
+        caller_number = scenario.setup.caller or "anonymous"
+        callees = _dial_outcomes(script, call_config)
+        report = await simulator.call(scenario.setup.number, caller_number, caller, callees=callees)
+    failures = (*(f"Twilio debugger: {error}" for error in report.errors), *_failed_checks(script, bus.events))
+    return SpokenResult(scenario.name, failures)
 
 
 def _dial_rules(version: FlowVersion) -> dict[str, Any]:
-    """Whom the flow's transfers name may be rung here: a scenario is about the flow, not about a tenant's rules."""
+    """Allow every target of the flow's transfers: a scenario tests the flow, not the tenant's dial rules."""
     transfers = [node for node in version.flow.nodes.values() if isinstance(node, TransferNode)]
     hosts = {re.split("[:;?]", node.sip.partition("@")[2].lower())[0] for node in transfers if node.sip}
-    named = {node.number for node in transfers if node.number}
-    return {"sip_hosts": tuple(hosts), "destinations": ("+13105550", *named)}
+    numbers = {node.number for node in transfers if node.number}
+    return {"sip_hosts": tuple(hosts), "destinations": ("+13105550", *numbers)}
 
 
 def _call_config(version: FlowVersion, scenario: Scenario) -> CallConfig:
-    """The scenario's number, flow and departments; every department has one telephone, every sound is silence."""
-    given, version = scenario.setup, with_variables(version, scenario.setup)
-    named = {getattr(node, "department", "") for node in version.flow.nodes.values()} - {""}
+    """Build the call's configuration. Every department has one number, every stored sound is silence."""
+    setup, version = scenario.setup, with_variables(version, scenario.setup)
+    department_names = {getattr(node, "department", "") for node in version.flow.nodes.values()} - {""}
     departments = {
-        name: Department((f"+131055502{index:02}",), hours=given.hours.get(name))
-        for index, name in enumerate(sorted(named | given.departments.keys()))
+        name: Department((f"+131055502{index:02}",), hours=setup.hours.get(name))
+        for index, name in enumerate(sorted(department_names | setup.departments.keys()))
     }
-    tenant = given.tenant
+    tenant = setup.tenant
     return CallConfig(
-        number=given.number,
+        number=setup.number,
         tenant=Tenant(
             id=tenant.id,
             name=tenant.name,
@@ -137,18 +132,18 @@ def _call_config(version: FlowVersion, scenario: Scenario) -> CallConfig:
     )
 
 
-def _skip_reason(plan: call_script.CallScript) -> str:
+def _skip_reason(script: call_script.CallScript) -> str:
     for step in (
-        *(s.step for s in plan.steps if isinstance(s, call_script.ExternalEvent)),
-        *plan.external_steps.values(),
+        *(s.step for s in script.steps if isinstance(s, call_script.ExternalEvent)),
+        *script.external_steps.values(),
     ):
         if not isinstance(step, TransferStep):
-            return f"{type(step).__name__.lower()} is not the caller's to do"
+            return f"{type(step).__name__.lower()} has no audio form"
     return ""
 
 
-def _caller_steps(plan: call_script.CallScript) -> Iterator[steps.Step]:
-    for step in plan.steps:
+def _caller_steps(script: call_script.CallScript) -> Iterator[steps.Step]:
+    for step in script.steps:
         match step:
             case call_script.Say():
                 yield steps.Speak(step.text, interrupt_after_seconds=step.interrupt_after_seconds)
@@ -164,15 +159,15 @@ def _caller_steps(plan: call_script.CallScript) -> Iterator[steps.Step]:
                 pass
 
 
-def _dial_outcomes(plan: call_script.CallScript, call_config: CallConfig) -> Callees:
-    """Who answers: in the order of the steps, or by node."""
-    in_order = [
-        s.step for s in plan.steps if isinstance(s, call_script.ExternalEvent) and isinstance(s.step, TransferStep)
+def _dial_outcomes(script: call_script.CallScript, call_config: CallConfig) -> Callees:
+    """Outcomes of the dials: in the order of the steps, or else by the address of the node."""
+    transfer_steps = [
+        s.step for s in script.steps if isinstance(s, call_script.ExternalEvent) and isinstance(s.step, TransferStep)
     ]
-    if in_order:
-        return [Callee(DIAL_OUTCOMES[step.transfer]) for step in in_order]
+    if transfer_steps:
+        return [Callee(DIAL_OUTCOMES[step.transfer]) for step in transfer_steps]
     by_address: dict[str, DialOutcome | Callee] = {}
-    for name, step in plan.external_steps.items():
+    for name, step in script.external_steps.items():
         node = call_config.version.flow.nodes.get(name)
         if isinstance(step, TransferStep) and node is not None:
             department = call_config.departments.get(getattr(node, "department", ""))
@@ -181,26 +176,32 @@ def _dial_outcomes(plan: call_script.CallScript, call_config: CallConfig) -> Cal
     return by_address
 
 
-def _failed_checks(plan: call_script.CallScript, events: list[Event]) -> Iterator[str]:
-    said = [normalize(str(event.data["text"])) for event in events if event.type == "prompt.started"]
-    entered = {event.data["node"] for event in events if event.type == "node.entered"}
+def _failed_checks(script: call_script.CallScript, events: list[Event]) -> Iterator[str]:
+    prompts = [normalize(str(event.data["text"])) for event in events if event.type == "prompt.started"]
+    entered_nodes = {event.data["node"] for event in events if event.type == "node.entered"}
     ended = next((event.data for event in events if event.type == "call.ended"), {})
-    at = 0
-    for check in plan.steps:
+    position = 0
+    for check in script.steps:
         match check:
             case call_script.Check(line, Hears(hears=text)):
-                found = next(
-                    (index for index in range(at, len(said)) if normalize(text) in " ".join(said[at : index + 1])), -1
+                match_position = next(
+                    (
+                        index
+                        for index in range(position, len(prompts))
+                        if normalize(text) in " ".join(prompts[position : index + 1])
+                    ),
+                    -1,
                 )
-                if found < 0:
-                    yield f"line {line}: never heard {text!r}; what was said: {' / '.join(said[at:]) or 'nothing'}"
-                at = max(at, found)
-            case call_script.Check(line, Expect(expect=wanted)):
-                if wanted.node is not None and wanted.node not in entered:
-                    yield f"line {line}: the call was never at {wanted.node}"
+                if match_position < 0:
+                    heard = " / ".join(prompts[position:]) or "nothing"
+                    yield f"line {line}: expected to hear {text!r}, actual: {heard}"
+                position = max(position, match_position)
+            case call_script.Check(line, Expect(expect=expectation)):
+                if expectation.node is not None and expectation.node not in entered_nodes:
+                    yield f"line {line}: the call was never at {expectation.node}"
                 for name in ("outcome", "disposition", "department"):
-                    expected = getattr(wanted, name)
+                    expected = getattr(expectation, name)
                     if expected is not None and ended.get(name) != expected:
-                        yield f"line {line}: {name}: expected {expected}, found {ended.get(name)}"
+                        yield f"line {line}: {name}: expected {expected}, actual {ended.get(name)}"
             case _:
                 pass

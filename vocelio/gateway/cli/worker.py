@@ -1,4 +1,4 @@
-"""One of the processes of ``vocelio serve --workers N``, as its supervisor starts it; nothing for people.
+"""Worker process of ``vocelio serve --workers N``, started by the supervisor. Not a user command.
 
 python -m vocelio.gateway.cli.worker CHANNEL HOST PORT DRAIN_SECONDS
 """
@@ -15,14 +15,14 @@ from vocelio.gateway.server.supervisor import SupervisorChannel
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve until the supervisor says otherwise, or is gone."""
+    """Serve until the supervisor stops this process or exits itself."""
     channel, host, port, drain_seconds = arguments
     logs.configure()
     with common.exit_on_error(), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        parent = SupervisorChannel(int(channel))
+        settings, supervisor_channel = common.read_settings(), SupervisorChannel(int(channel))
         runner.run(
             serve_until_signal(
-                common.read_settings(), None, host, int(port), float(drain_seconds), supervisor_channel=parent
+                settings, None, host, int(port), float(drain_seconds), supervisor_channel=supervisor_channel
             )
         )
 

@@ -12,7 +12,7 @@ import msgspec
 from vocelio.codecs import wav
 from vocelio.codecs.telephony import MAX_SOUND_BYTES, wav_to_mulaw
 from vocelio.engine.flow import FlowVersion, ValidationContext
-from vocelio.engine.validation.flow_set import validate_all
+from vocelio.engine.validation.loader import validate_all
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.dialing.validation import DialContext
 from vocelio.gateway.errors import SiteFolderError

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vocelio.engine.diagram.dot import render_dot
 from vocelio.engine.diagram.layout import Layout, compute_layout
 from vocelio.engine.diagram.model import GLOBAL_COMMANDS, Arrow, Box, Diagram, build_diagram, truncate_at_word
 from vocelio.engine.diagram.svg import render_svg
-from vocelio.engine.diagram.tree import render_tree
+from vocelio.engine.diagram.text import render_dot, render_tree
 from vocelio.engine.validation import loader
-from vocelio.engine.validation.flow_set import validate_all
+from vocelio.engine.validation.loader import validate_all
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 CHECKED = validate_all({path.stem: path.read_bytes() for path in sorted(EXAMPLES.glob("*.json"))})
@@ -47,7 +46,7 @@ def test_boxes_and_arrows() -> None:
         Box("ask", "collect", 'Say "yes" \\ <or> no & wait?'),
         Box("desk", "transfer", "sales", ending_exits=("answered", "no_answer")),
         Box("bye", "hangup", "Bye.", is_terminal=True),
-        Box(GLOBAL_COMMANDS, "heard at every question", ""),
+        Box(GLOBAL_COMMANDS, "global commands", ""),
     )
     assert found.arrows == (
         Arrow("greet", "ask", ("next",)),
@@ -92,8 +91,8 @@ def test_tree() -> None:
         "├─ no -> greet (above)",
         "└─ no_input, no_match: bye  [hangup]  Bye.",
         "",
-        "besides:",
-        "(anywhere)  [heard at every question]",
+        "global commands:",
+        "(anywhere)  [global commands]",
         "└─ operator -> desk (above)",
     ]
 
@@ -103,13 +102,13 @@ def test_deep_branches_go_on_below() -> None:
     text = render_tree(build(nodes | {"a300": {"type": "hangup"}, "bye": {"type": "hangup"}}))
     assert max(map(len, text.splitlines())) < 140
     assert "yes -> a13 (below)" in text
-    assert "from above:" in text
+    assert "continued:" in text
     assert all(f"a{i}  [" in text for i in range(301))
 
 
 def test_what_is_never_reached() -> None:
     boxes = (Box("a", "say", "", is_start=True), Box("b", "say", ""))
-    assert render_tree(Diagram("f", "a", boxes, ())).splitlines() == ["f", "a  [say]", "", "never reached:", "b  [say]"]
+    assert render_tree(Diagram("f", "a", boxes, ())).splitlines() == ["f", "a  [say]", "", "unreachable:", "b  [say]"]
 
 
 @pytest.mark.parametrize("name", CHECKED)

@@ -22,8 +22,7 @@ from vocelio.engine.scenario.runner import build_call_info as given_facts
 from vocelio.engine.scenario.runner import run_scenario, with_variables
 from vocelio.engine.session import DEFAULT_ERROR_MESSAGE, GOODBYE_MESSAGE, MAX_DURATION_MESSAGE, RESUME_MESSAGE
 from vocelio.engine.templating.template import Template
-from vocelio.engine.validation.flow_set import validate_all
-from vocelio.engine.validation.loader import ValidationContext, load_flow, validate_flow
+from vocelio.engine.validation.loader import ValidationContext, load_flow, validate_all, validate_flow
 from vocelio.engine.validation.names import iter_templates
 from vocelio.engine.voice import Voice
 

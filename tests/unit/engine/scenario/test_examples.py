@@ -5,8 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from vocelio.engine.call_log.exchange import replay
-from vocelio.engine.call_log.log import CallLog, build_header, decode_log, encode_log
+from vocelio.engine.call_log import CallLog, build_header, decode_log, encode_log, replay
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.nodes import NODE_TYPES
 from vocelio.engine.replay.compare import compare
@@ -16,7 +15,7 @@ from vocelio.engine.scenario.report import format_report, run_all
 from vocelio.engine.scenario.runner import build_call_info, run_scenario, with_variables
 from vocelio.engine.scenario.steps import Scenario
 from vocelio.engine.session import FlowSession
-from vocelio.engine.validation.flow_set import validate_all
+from vocelio.engine.validation.loader import validate_all
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 FILES = {path.stem: path for path in sorted(EXAMPLES.glob("*.json")) if Path(scenario.scenario_path(path)).exists()}

@@ -113,7 +113,7 @@ def test_a_flow_that_never_rests_is_given_up() -> None:
     talk = {"type": "say", "text": "No.", "exits": {"next": "w"}}
     nodes = {"talk": talk, "w": {"type": "wait", "seconds": 0.01, "exits": {"next": "talk"}}}
     failure = assert_fails(make_version(nodes, max_seconds=14_400), "- hears: yes")
-    assert "did not come to rest" in failure.mismatches[0].actual
+    assert "did not become idle" in failure.mismatches[0].actual
 
 
 # Steps
@@ -172,7 +172,7 @@ def test_a_failure_says_where_what_and_why() -> None:
     assert (failure.line, failure.node, failure.waiting_for) == (6, "desk", "a transfer to end")
     assert [(one.subject, one.expected, one.actual) for one in failure.mismatches] == [
         ("node", "ask", "desk"),
-        ("outcome", "completed", "the call goes on"),
+        ("outcome", "completed", "the call is in progress"),
     ]
 
 
@@ -188,7 +188,7 @@ def test_a_failure_says_where_what_and_why() -> None:
         ("- says: sales\n- hears: sales or", "the caller hears", "nothing"),
         ("- expect: {variables: {a: 1}}", "variable a", "not set"),
         ("- expect: {department: desk}", "department", "none"),
-        ("- expect: {disposition: x}", "disposition", "the call goes on"),
+        ("- expect: {disposition: x}", "disposition", "the call is in progress"),
         ("- expect: {request: {}}", "request", "none"),
     ],
 )
@@ -214,8 +214,8 @@ def test_the_report_shows_the_conversation_where_it_went_wrong() -> None:
         "       16.4  desk                  the call ends: completed",
         "    line 7: hears: hello",
         "      the caller hears: expected  hello",
-        "                        found     Thank you for calling. Goodbye.",
-        "      the call is at desk and waits for nothing: the call has ended",
+        "                        actual    Thank you for calling. Goodbye.",
+        "      the call is at desk and waits for nothing (the call has ended)",
         "0 of 1 scenarios passed",
         "3 of 9 exits taken (33%)",
         "      never taken: ask.billing",
@@ -231,7 +231,7 @@ def test_the_flow_s_own_problems_are_told() -> None:
     version = make_version({"a": {"type": "decide", "rules": [{"when": "n > 2", "exit": "x"}]}}, variables={"n": "one"})
     found = report_text(version, "- hears: goodbye")
     assert found.passed
-    assert "the flow noted a problem at a: " in format_report(found)
+    assert "the flow reported a problem at a: " in format_report(found)
 
 
 def test_nodes_and_variables_that_the_flow_has_not() -> None:

@@ -13,8 +13,7 @@ from tests.support.session_driver import flow_document
 from vocelio.engine.diagnostics import MAX_DIAGNOSTICS
 from vocelio.engine.errors import DocumentError
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.validation.flow_set import validate_all
-from vocelio.engine.validation.loader import ValidationContext, load_flow, validate_flow
+from vocelio.engine.validation.loader import ValidationContext, load_flow, validate_all, validate_flow
 
 FLOWS = Path(__file__).parents[3] / "data" / "flows"
 BROKEN = sorted(path.stem for path in FLOWS.glob("*.json"))

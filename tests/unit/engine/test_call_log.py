@@ -9,12 +9,22 @@ import pytest
 from vocelio.engine import events
 from vocelio.engine.actions import Request, Speak, StartTimer, Transfer
 from vocelio.engine.call_info import CallInfo, TenantInfo
-from vocelio.engine.call_log.exchange import CallLogError, Exchange, equal_as_logged, redact_exchange, replay, step
-from vocelio.engine.call_log.log import CallLog, build_header, decode_log, encode_line, encode_log
+from vocelio.engine.call_log import (
+    CallLog,
+    CallLogError,
+    Exchange,
+    build_header,
+    decode_log,
+    encode_line,
+    encode_log,
+    equal_as_logged,
+    redact_exchange,
+    replay,
+    step,
+)
 from vocelio.engine.errors import EventError
 from vocelio.engine.flow import FlowVersion
-from vocelio.engine.replay.compare import compare
-from vocelio.engine.replay.report import format_report
+from vocelio.engine.replay.compare import compare, format_report
 from vocelio.engine.replay.transcript import build_transcript, format_transcript
 from vocelio.engine.session import FlowSession
 from vocelio.engine.validation import loader
@@ -54,7 +64,7 @@ def test_a_log_can_be_written_line_by_line_and_read() -> None:
     made = make_log(pin_flow(sensitive=False))
     lines = [encode_line(made.header), *map(encode_line, made.exchanges)]
     assert b"".join(lines) == encode_log(made)
-    assert json.loads(lines[0])["facts"]["started_at"] == FACTS.started_at
+    assert json.loads(lines[0])["call_info"]["started_at"] == FACTS.started_at
     assert decode_log(encode_log(made)).header == made.header
     assert decode_log(encode_log(made)).complete
     assert [one.event for one in decode_log(encode_log(made)).exchanges] == CALL
@@ -68,11 +78,11 @@ def test_a_call_that_ended_in_the_middle_of_a_line() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"", "line 1: not the beginning of a call's log"),
-        (b"{}\n", "line 1: not the beginning of a call's log"),
-        (b"[" * 100_000, "line 1: not the beginning of a call's log"),
+        (b"", "line 1: not the header of a call log"),
+        (b"{}\n", "line 1: not the header of a call log"),
+        (b"[" * 100_000, "line 1: not the header of a call log"),
         (
-            encode_line(msgspec.structs.replace(build_header(pin_flow(), FACTS), log="other")),
+            encode_line(msgspec.structs.replace(build_header(pin_flow(), FACTS), format="other")),
             "line 1: the format is `other`",
         ),
         (encode_line(build_header(pin_flow(), FACTS)) + b"x\n", "line 2: JSON is malformed"),
@@ -110,21 +120,21 @@ def test_the_same_version_must_do_the_same() -> None:
         "check",
     )
     told = format_report(made, comparison)
-    assert told.startswith("CA1: NOT REPEATED")
-    assert told.endswith("Compared no further: 1 recorded event left out.")
+    assert told.startswith("CA1: NOT REPRODUCED")
+    assert told.endswith("The comparison ends here: 1 recorded event not compared.")
 
 
 def test_what_was_said_in_confidence_is_not_kept_and_ends_the_replay() -> None:
     version = pin_flow()
     made = make_log(version)
     text = encode_log(made).decode()
-    assert [one.masked for one in made.exchanges] == [False, False, True, True, False]
+    assert [one.redacted for one in made.exchanges] == [False, False, True, True, False]
     assert "https://a.example" not in text
     assert "Your PIN is" not in text
     assert not {"4", "2"} & {one.event.key for one in made.exchanges if isinstance(one.event, events.KeyPressed)}
     comparison = compare(decode_log(encode_log(made)), version)
-    assert (comparison.verdict, len(comparison.exchanges)) == ("masked", 2)
-    assert "up to a sensitive answer" in format_report(made, comparison)
+    assert (comparison.verdict, len(comparison.exchanges)) == ("redacted", 2)
+    assert "up to a redacted sensitive answer" in format_report(made, comparison)
 
 
 def test_sensitive_actions_are_emptied() -> None:
@@ -164,14 +174,14 @@ def test_every_event_has_its_words() -> None:
         (events.TranscriptReceived(1.0, "l", "so", False), 'caller "so" ...'),
         (events.TranscriptReceived(1.0, "l", "so", True, 0.25), 'caller "so" (confidence 0.25)'),
         (events.PromptInterrupted(1.0, "p", 0.5), "caller (interrupts after 0.5 s)"),
-        (events.TimerFired(1.0, "t"), "(time runs out)"),
-        (events.ListeningFailed(1.0, "l"), "(speech cannot be heard)"),
+        (events.TimerFired(1.0, "t"), "(timer fires)"),
+        (events.ListeningFailed(1.0, "l"), "(speech recognition fails)"),
         (events.TransferEnded(1.0, "x", "busy"), "-> busy"),
         (events.QueueEnded(1.0, "q", "callback"), "-> callback"),
         (events.RequestEnded(1.0, "h", "timeout"), "-> timeout"),
         (events.RecordingEnded(1.0, "r", 2.5), "-> 2.5 s recorded"),
         (events.OperatorCommand(1.0, "jump", "desk"), "operator: jump desk"),
-        (events.CallResumed(1.0), "the line was lost and comes back"),
+        (events.CallResumed(1.0), "the stream was lost; the call resumes"),
         (events.CallEnded(1.0), "caller (hangs up)"),
     ]
     for event, words in listed:

@@ -60,7 +60,7 @@ class ReconnectingMonitor:
             self.connected += 1
             self._stands.set()
             try:
-                await self.shown.wait_until(lambda shown: shown.code, seconds=None)
+                await self.shown.wait_until(lambda shown: shown.close_code, seconds=None)
             finally:
                 self._stands.clear()
 
@@ -78,7 +78,7 @@ async def running_monitors(running):
 
 async def wait_until_all_consistent(watching, database, *, moving=True):
     """Seconds until every monitor's picture is the store's."""
-    return max(await asyncio.gather(*(monitor.right(database, moving=moving) for monitor in watching)))
+    return max(await asyncio.gather(*(monitor.wait_until_consistent(database, moving=moving) for monitor in watching)))
 
 
 def delivery_counts(watching, since):

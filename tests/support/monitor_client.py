@@ -178,7 +178,7 @@ async def open_monitor(member, key="", query="", **headers):
         made = MonitorClient(socket)
         task = asyncio.create_task(made.run())
         try:
-            await made.wait_until(lambda screen: screen.snapshots or screen.code)
+            await made.wait_until(lambda screen: screen.snapshots or screen.close_code)
             yield made
         finally:
             task.cancel()

@@ -151,7 +151,7 @@ class ScriptedCall:
     def end(self, outcome="completed"):
         """It is over."""
         self.record.meter.advance(wall_clock())
-        self.calls.end(self.record, outcome)
+        self.calls.end_call(self.record, outcome)
 
     def _save(self):
         self.record.meter.advance(wall_clock())

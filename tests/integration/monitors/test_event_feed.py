@@ -30,13 +30,13 @@ async def test_a_snapshot_then_events_and_the_picture_is_the_stores(sqlite_datab
         earlier = ScriptedCall(here, 1).start()
         earlier.enter_node("greet")
         async with open_monitor(here, sqlite_database.viewer) as shown:
-            await shown.wait_until(lambda shown: earlier.id in shown.picture)
+            await shown.wait_until(lambda shown: earlier.id in shown.call_views)
             later = ScriptedCall(here, 2).start()
             later.enter_node("greet")
             later.enter_node("bye")
             later.end("abandoned")
             earlier.enter_node("bye")
-            await shown.wait_until(lambda shown: shown.picture.get(later.id, {}).get("outcome") == "abandoned")
+            await shown.wait_until(lambda shown: shown.call_views.get(later.id, {}).get("outcome") == "abandoned")
             await shown.wait_until_consistent(sqlite_database.database)
             assert shown.call_views[later.id]["node"] == shown.call_views[earlier.id]["node"] == "bye"
             assert [event["type"] for event in shown.events if event["call"] == later.id][:3] == [
@@ -57,7 +57,7 @@ async def test_live_details_come_from_events(sqlite_database):
             glimpse(call.record, "caller.speaking", speaking=True)
             glimpse(call.record, "transcript.partial", text="sales pl")
             async with open_monitor(here, sqlite_database.viewer) as second:
-                await second.wait_until(lambda shown: shown.picture.get(call.id, {}).get("partial_transcript"))
+                await second.wait_until(lambda shown: shown.call_views.get(call.id, {}).get("partial_transcript"))
                 facts = second.call_views[call.id]
                 wanted = {"prompt": "Good day.", "latency_ms": 420, "playout_gap_ms": 30, "speaking": "caller"}
                 assert {name: facts[name] for name in wanted} == wanted
@@ -82,7 +82,7 @@ async def test_filters(sqlite_database, query, calls):
                 ScriptedCall(here, place, **where).start().enter_node("greet")
             wanted = {f"CA{place:032x}" for place in calls}
             await shown.wait_until(
-                lambda shown: {call for call, facts in shown.picture.items() if facts.get("node")} == wanted
+                lambda shown: {call for call, facts in shown.call_views.items() if facts.get("node")} == wanted
             )
             await asyncio.sleep(0.5)
             assert set(shown.call_views) == wanted
@@ -164,7 +164,7 @@ async def test_a_key_that_is_revoked_ends_its_sockets_only(sqlite_database):
         open_monitor(here, sqlite_database.operator) as stays,
     ):
         await revoke_key(sqlite_database.database, "harbour", sqlite_database.viewer)
-        await gone.wait_until(lambda shown: shown.code, 3)
+        await gone.wait_until(lambda shown: shown.close_code, 3)
         assert gone.close_code == CLOSE_KEY_REVOKED
         ScriptedCall(here).start()
         await stays.wait_until(lambda shown: shown.events)
@@ -178,7 +178,7 @@ async def test_who_gives_no_sign_of_life_is_cut_off(sqlite_database):
     ):
         silent.answers_heartbeats = False
         async with open_monitor(here, sqlite_database.operator) as alive:
-            await silent.wait_until(lambda shown: shown.code)
+            await silent.wait_until(lambda shown: shown.close_code)
             assert silent.close_code == CLOSE_IDLE_TIMEOUT
             assert alive.close_code is None
 
@@ -207,7 +207,7 @@ async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(sq
         largest = 0
         for _ in range(60):
             for _ in range(50):
-                here.calls.glimpse(call.record, "transcript.partial", text="x" * 2_000)
+                here.calls.publish_transient(call.record, "transcript.partial", text="x" * 2_000)
             await asyncio.sleep(0.02)
             largest = max([largest, *(outbox._queued_bytes for outbox in hub.queues)])
         assert largest <= MAX_QUEUED_BYTES
@@ -216,7 +216,7 @@ async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(sq
                 await asyncio.sleep(0.05)
         stuck.close()
         call.end()
-        await fast.wait_until(lambda shown: shown.picture[call.id].get("status") == "ended")
+        await fast.wait_until(lambda shown: shown.call_views[call.id].get("status") == "ended")
         assert fast.close_code is None
 
 
@@ -235,7 +235,7 @@ async def test_who_is_cut_off_holds_no_connection_beyond_its_limit(sqlite_databa
             assert await refusal_status(here, sqlite_database.viewer) == 429
             async with asyncio.timeout(10):
                 while here.monitors.key_watcher._close_callbacks:
-                    here.calls.glimpse(call.record, "transcript.partial", text="x" * 2_000)
+                    here.calls.publish_transient(call.record, "transcript.partial", text="x" * 2_000)
                     await asyncio.sleep(0)
             await asyncio.gather(*(wait_until_reset(line, 0.5) for line in now))
             before += now
@@ -251,7 +251,7 @@ async def test_a_megabyte_is_more_than_is_kept_for_who_does_not_read(sqlite_data
         (hub,) = here.monitors._feeds.values()
         for _ in range(100):
             for _ in range(5):
-                here.calls.glimpse(call.record, "transcript.partial", text="x" * 1_900)
+                here.calls.publish_transient(call.record, "transcript.partial", text="x" * 1_900)
             await asyncio.sleep(0.01)
         assert [outbox.blocked_since is not None for outbox in hub.queues].count(True) == 1
         stuck.close()
@@ -261,7 +261,7 @@ async def test_a_flood_costs_a_gap_and_a_snapshot_and_the_picture_is_right(sqlit
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = ScriptedCall(here).start()
         for _ in range(5_000):
-            here.calls.glimpse(call.record, "transcript.partial", text="x" * 500)
+            here.calls.publish_transient(call.record, "transcript.partial", text="x" * 500)
         call.enter_node("bye")
         await shown.wait_until(lambda shown: shown.gaps)
         await shown.wait_until_consistent(sqlite_database.database)
@@ -271,7 +271,7 @@ async def start_greeted_call(here, shown):
     """A call that is on the screen as it is in the store."""
     call = ScriptedCall(here).start()
     call.enter_node("greet")
-    await shown.right(here.database)
+    await shown.wait_until_consistent(here.database)
     return call
 
 
@@ -290,10 +290,10 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_databas
         }
         journal.tell(Event(type="node.entered", data={"node": "bye"}, **silent), "front-desk")
         call._save()
-        await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye", 3)
+        await shown.wait_until(lambda shown: shown.call_views[call.id]["node"] == "bye", 3)
         record.stored.outcome, record.stored.ended_at = "lost", wall_clock()
         call._save()
-        await shown.wait_until(lambda shown: shown.picture[call.id]["outcome"] == "lost", 3)
+        await shown.wait_until(lambda shown: shown.call_views[call.id]["outcome"] == "lost", 3)
         await shown.wait_until_consistent(sqlite_database.database)
 
 
@@ -310,7 +310,7 @@ async def test_events_that_the_store_will_never_have_are_taken_back(sqlite_datab
         here.calls.services.bus.publish(
             Event(type="node.entered", occurred_at=wall_clock(), data={"node": "bye"}, **lost)
         )
-        await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye")
+        await shown.wait_until(lambda shown: shown.call_views[call.id]["node"] == "bye")
         assert await shown.wait_until_consistent(sqlite_database.database) < 4
 
 
@@ -319,7 +319,7 @@ async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(sql
         call = await start_greeted_call(here, shown)
         kept = await here.calls.find(call.id, ACCOUNT)
         await here.calls.settle(msgspec.structs.replace(kept, resume_state=None, due_at=0))
-        await shown.wait_until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)
+        await shown.wait_until(lambda shown: shown.call_views[call.id]["status"] == "ended", 3)
         ended = shown.events[-1]["data"]
         assert (ended["outcome"], ended["tier"]) == ("failed", "local")
         assert ended["cost_micro_usd"] == shown.call_views[call.id]["cost_micro_usd"]
@@ -332,7 +332,7 @@ async def test_an_event_that_cannot_be_shown_is_mended_from_the_store(sqlite_dat
         call = await start_greeted_call(here, shown)
         here.calls.publish(call.record, "call.ended", outcome="completed", department="", disposition="")
         call.end()
-        await shown.wait_until(lambda shown: shown.picture[call.id]["status"] == "ended", 3)
+        await shown.wait_until(lambda shown: shown.call_views[call.id]["status"] == "ended", 3)
         await shown.wait_until_consistent(sqlite_database.database)
 
 
@@ -354,7 +354,7 @@ async def test_a_large_snapshot_comes_in_parts(sqlite_database):
         for place in range(1, 252):
             ScriptedCall(here, place).start()
         async with open_monitor(here, sqlite_database.viewer) as shown:
-            await shown.wait_until(lambda shown: len(shown.picture) == 251)
+            await shown.wait_until(lambda shown: len(shown.call_views) == 251)
             await shown.wait_until_consistent(sqlite_database.database)
         async with open_monitor(here, sqlite_database.viewer) as again:
             parts = [message for message in again.messages if message["message"] == "snapshot"]

@@ -42,10 +42,10 @@ async def test_a_monitor_sees_the_calls_of_the_other_process(postgres_database, 
         await wait_until_subscribed(redis, event_channel(""))
         call = ScriptedCall(here).start()
         call.enter_node("greet")
-        await shown.wait_until(lambda shown: shown.picture.get(call.id, {}).get("node") == "greet", 2)
-        await every.wait_until(lambda shown: shown.picture.get(call.id, {}).get("node") == "greet", 2)
+        await shown.wait_until(lambda shown: shown.call_views.get(call.id, {}).get("node") == "greet", 2)
+        await every.wait_until(lambda shown: shown.call_views.get(call.id, {}).get("node") == "greet", 2)
         call.end("transferred")
-        await shown.wait_until(lambda shown: shown.picture[call.id].get("outcome") == "transferred", 2)
+        await shown.wait_until(lambda shown: shown.call_views[call.id].get("outcome") == "transferred", 2)
         await shown.wait_until_consistent(postgres_database.database)
         types = [event["type"] for event in shown.events]
         assert types == ["call.started", "node.entered", "cost.updated", "call.ended"], "each once"
@@ -114,7 +114,7 @@ async def test_the_store_away_and_back(postgres_database, redis, postgres):
         await shown.wait_until_consistent(postgres_database.database)
         postgres.pause()
         call.enter_node("bye")
-        await shown.wait_until(lambda shown: shown.picture[call.id]["node"] == "bye", 2)
+        await shown.wait_until(lambda shown: shown.call_views[call.id]["node"] == "bye", 2)
         await asyncio.sleep(1)
         postgres.resume()
         call.end()
@@ -130,7 +130,7 @@ async def test_revoked_on_all_processes(postgres_database, redis):
     ):
         await revoke_key(postgres_database.database, "harbour", postgres_database.viewer)
         for shown in (one, two):
-            await shown.wait_until(lambda shown: shown.code, 3)
+            await shown.wait_until(lambda shown: shown.close_code, 3)
             assert shown.close_code == CLOSE_KEY_REVOKED
 
 

@@ -49,9 +49,9 @@ async def running_call(here, seconds=20):
     """A call that is live in that process: Twilio's name of it, and its report when it is over."""
     call = asyncio.create_task(here.simulator.call(NUMBER, CALLER, [StaySilent(seconds), HangUp()]))
     async with asyncio.timeout(10):
-        while not here.calls.live:  # noqa: ASYNC110 (the call comes by a socket)
+        while not here.calls.live_calls:  # noqa: ASYNC110 (the call comes by a socket)
             await asyncio.sleep(0.02)
-    (name,) = here.calls.live
+    (name,) = here.calls.live_calls
     yield name, call
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
@@ -124,7 +124,7 @@ async def test_live_totals_name_every_process(assigned_number, redis):
         _, found = await there.request("GET", "/v1/live", assigned_number.viewer)
         assert sorted(one["calls"] for one in found["processes"]) == [0, 1]
         assert {one["name"] for one in found["processes"]} == {
-            one.calls.services.bus.line.process for one in (here, there)
+            one.calls.services.bus.pubsub.process for one in (here, there)
         }
 
 
@@ -151,7 +151,7 @@ async def test_whoever_waits_for_other_processes_holds_up_nobody(postgres_databa
         assert loop.time() - began < 2.5, "eight at a time it would be five"
         for status, found in await asyncio.gather(*totals):
             assert (status, found["calls"]) == (200, 16)
-            assert [one["name"] for one in found["processes"]] == [here.calls.services.bus.line.process]
+            assert [one["name"] for one in found["processes"]] == [here.calls.services.bus.pubsub.process]
         assert {status for status, _ in await asyncio.gather(*commands)} == {409}
         assert loop.time() - began < 4.0
     assert await audit_targets(postgres_database.database, "call.commanded") == []
@@ -194,7 +194,7 @@ async def test_listening_in_from_either_process(assigned_number, redis):
             assert set(caller) <= {0xFF}, "a caller who stays silent"
             assert code == CLOSE_CALL_ENDED
         assert await audit_targets(assigned_number.database, "call.listened") == [call, call]
-        assert here.calls.audience._taps == {}
+        assert here.calls.listen_in_relay._taps == {}
         assert redis.command("PUBSUB", "CHANNELS", "vocelio:audio*") == b"*0\r\n"
 
 
@@ -215,13 +215,13 @@ async def test_sound_is_sent_only_while_somebody_listens(assigned_number, redis)
     ):
         await wait_until_subscribed(redis, LISTENERS, 2)
         async with running_call(here) as (call, _):
-            assert not here.calls.live[call]._media.recorder.on
+            assert not here.calls.live_calls[call]._media.recorder.is_active
             async with open_listener(there, call, assigned_number.operator) as socket:
                 while (await socket.receive()).type is not WSMsgType.BINARY:
                     pass
-                assert here.calls.live[call]._media.recorder.on
+                assert here.calls.live_calls[call]._media.recorder.is_active
             async with asyncio.timeout(10):
-                while here.calls.live[call]._media.recorder.on:  # noqa: ASYNC110 (it notices by a lease)
+                while here.calls.live_calls[call]._media.recorder.is_active:  # noqa: ASYNC110 (it notices by a lease)
                     await asyncio.sleep(0.1)
 
 

@@ -209,11 +209,11 @@ async def wait_until_subscribed(redis, everybody, sampled):
     channels = sorted(event_channel(one.tenant).encode() for one in sampled)
 
     async def stand():
-        found = redis.ask("PUBSUB", "CHANNELS", "vocelio:events:*")
+        found = redis.command("PUBSUB", "CHANNELS", "vocelio:events:*")
         return sorted(re.findall(rb"vocelio:events:[\w-]+", found)) == channels
 
     await wait_until(stand)
-    counts = redis.ask("PUBSUB", "NUMSUB", *(name.decode() for name in channels))
+    counts = redis.command("PUBSUB", "NUMSUB", *(name.decode() for name in channels))
     assert re.findall(rb":(\d+)\r", counts) == [b"1"] * len(sampled), "of the two processes one"
     for process in (everybody[0].at, everybody[1].at):
         wanted = {one.tenant for one in sampled if one.watched is process}
@@ -278,7 +278,7 @@ async def check_listen_in(session, everybody, listeners):
             url, headers = f"{one.watched.origin}/v1/calls/{one.call}/audio", {"Authorization": f"Bearer {one.key}"}
             ears.append(await stack.enter_async_context(session.ws_connect(url, headers=headers)))
             for victim in pick_victims(everybody, one):
-                stack.enter_context(one.watched.calls.audience.listening(one.tenant, victim.call, stray.append))
+                stack.enter_context(one.watched.calls.listen_in_relay.listening(one.tenant, victim.call, stray.append))
         sounds = asyncio.gather(*(receive_audio(ear) for ear in ears))
         while not sounds.done():
             for one in everybody:

@@ -51,7 +51,7 @@ async def test_live_details_come_from_events(sqlite_database):
     async with running_member(sqlite_database.url) as here:
         call = ScriptedCall(here).start()
         async with open_monitor(here, sqlite_database.viewer):
-            publish, glimpse = here.calls.publish, here.calls.glimpse
+            publish, glimpse = here.calls.publish, here.calls.publish_transient
             publish(call.record, "prompt.started", prompt="1", node="greet", text="Good day.", latency_ms=420)
             publish(call.record, "prompt.finished", prompt="1", playout_gap_ms=30)
             glimpse(call.record, "caller.speaking", speaking=True)
@@ -279,7 +279,7 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_databas
     """As when a process is killed: the store has what nobody was told."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
-        journal, record = here.calls.services.journal, call.record
+        journal, record = here.calls.services.call_store, call.record
         record.stored.last_event_seq += 1
         silent = {
             "tenant": "harbour",
@@ -288,7 +288,7 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_databas
             "sequence": record.stored.last_event_seq,
             "occurred_at": wall_clock(),
         }
-        journal.tell(Event(type="node.entered", data={"node": "bye"}, **silent), "front-desk")
+        journal.append_event(Event(type="node.entered", data={"node": "bye"}, **silent), "front-desk")
         call._save()
         await shown.wait_until(lambda shown: shown.call_views[call.id]["node"] == "bye", 3)
         record.stored.outcome, record.stored.ended_at = "lost", wall_clock()
@@ -317,8 +317,8 @@ async def test_events_that_the_store_will_never_have_are_taken_back(sqlite_datab
 async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(sqlite_database):
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
-        kept = await here.calls.find(call.id, ACCOUNT)
-        await here.calls.settle(msgspec.structs.replace(kept, resume_state=None, due_at=0))
+        kept = await here.calls.get_call(call.id, ACCOUNT)
+        await here.calls.end_if_expired(msgspec.structs.replace(kept, resume_state=None, due_at=0))
         await shown.wait_until(lambda shown: shown.call_views[call.id]["status"] == "ended", 3)
         ended = shown.events[-1]["data"]
         assert (ended["outcome"], ended["tier"]) == ("failed", "local")

@@ -258,7 +258,7 @@ async def test_what_is_logged_of_a_socket_names_its_request_tenant_and_call(sqli
     (refusal,) = [
         line for line in map(json.loads, caplog.text.splitlines()) if line["logger"].endswith("websockets.endpoints")
     ]
-    assert (refusal["request"], refusal["tenant"], refusal["call"]) == ("one", "harbour", "CA1")
+    assert (refusal["request_id"], refusal["tenant"], refusal["call"]) == ("one", "harbour", "CA1")
 
 
 async def test_many_who_listen_ask_the_database_no_more_than_one_does(sqlite_database):

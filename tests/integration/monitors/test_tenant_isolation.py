@@ -75,7 +75,7 @@ class CanaryTenant:
         calls, record = self.at.calls, self.played.record
         self.played.enter_node(self.tenant)
         calls.publish(record, "prompt.started", prompt="1", node=self.tenant, text=f"Good day, {self.tenant}.")
-        calls.glimpse(record, "transcript.partial", text=f"I am {self.tenant}")
+        calls.publish_transient(record, "transcript.partial", text=f"I am {self.tenant}")
         calls.publish(record, "transcript.final", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9)
 
     def end(self):
@@ -223,7 +223,7 @@ async def wait_until_subscribed(redis, everybody, sampled):
 async def wait_until_seen(shown, *kinds):
     """Until every monitor has been told all that of its tenant's call."""
     for _, watches in shown:
-        await watches.until(lambda watches: {event["type"] for event in watches.events} >= set(kinds), PATIENCE)
+        await watches.wait_until(lambda watches: {event["type"] for event in watches.events} >= set(kinds), PATIENCE)
 
 
 async def check_calls_refused(session, database, everybody, sampled):

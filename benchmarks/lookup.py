@@ -77,7 +77,7 @@ def _tenant_rows(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
     document = json.dumps(flow).encode()
     yield (
         schema.tenants,
-        {"id": tenant, "name": tenant, "settings": "{}", "revision": 1, "suspended": False, "created": at},
+        {"id": tenant, "name": tenant, "settings": "{}", "revision": 1, "suspended": False, "created_at": at},
     )
     yield (
         schema.flows,
@@ -87,9 +87,9 @@ def _tenant_rows(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
             "name": flow["name"],
             "draft": document,
             "revision": 1,
-            "active": 1,
-            "created": at,
-            "changed": at,
+            "active_version": 1,
+            "created_at": at,
+            "updated_at": at,
         },
     )
     yield (
@@ -98,22 +98,22 @@ def _tenant_rows(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
             "tenant_id": tenant,
             "flow_id": "front-desk",
             "number": 1,
-            "content": load_flow(document).id,
+            "content_hash": load_flow(document).id,
             "document": document,
             "subflows": "{}",
             "voice": "{}",
             "note": "",
             "promoted_by": "bench",
-            "promoted": at,
+            "promoted_at": at,
         },
     )
     yield (
         schema.numbers,
-        {"tenant_id": tenant, "number": tenant_number(index), "flow_id": "front-desk", "label": "", "created": at},
+        {"tenant_id": tenant, "number": tenant_number(index), "flow_id": "front-desk", "label": "", "created_at": at},
     )
     department = msgspec.json.encode({"numbers": ["+13105550111"]}).decode()
     for name in ("sales", "support"):
-        yield schema.departments, {"tenant_id": tenant, "name": name, "settings": department, "changed": at}
+        yield schema.departments, {"tenant_id": tenant, "name": name, "settings": department, "updated_at": at}
 
 
 async def measure(database: Database, tenants: int, lookups: int = LOOKUPS) -> LookupLatency:

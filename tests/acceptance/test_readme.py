@@ -73,7 +73,7 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
     types = {told["type"] for told in timeline["events"]}
     assert {"call.started", "dtmf.received", "transfer.ended", "call.ended"} <= types
     (spent,) = [answer for answer in answers if "total" in answer]
-    assert spent["total"]["billed"] == timeline["billed"] > 0
+    assert spent["total"]["billed_microseconds"] == timeline["billed_microseconds"] > 0
     assert "dialed +13105550111: answered" in said
     assert "Twilio says: We are at lunch until one." in said
     (difference,) = [answer for answer in answers if "changes" in answer]
@@ -81,7 +81,7 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
     audit = next(answer for answer in answers if answer.get("items") and "action" in answer["items"][0])
     actions = [entry["action"] for entry in audit["items"]]
     assert actions[0] == "flow.rolled_back"
-    assert {"flow.promoted", "flow.paused", "flow.resumed", "number.assigned", "department.changed"} <= set(actions)
+    assert {"flow.promoted", "flow.paused", "flow.resumed", "number.assigned", "department.updated"} <= set(actions)
     assert "Traceback" not in said
 
 

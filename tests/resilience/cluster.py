@@ -187,7 +187,7 @@ class GatewayCluster:
     async def wait_until_settled(self):
         """Until no call is live in the store."""
         async with asyncio.timeout(60):
-            while await self.rows(calls, calls.c.ended.is_(None)):  # noqa: ASYNC110 (other processes end them)
+            while await self.rows(calls, calls.c.ended_at.is_(None)):  # noqa: ASYNC110 (other processes end them)
                 await asyncio.sleep(0.2)
 
     async def failed_calls(self, reports):
@@ -195,7 +195,7 @@ class GatewayCluster:
         kept = {row.id: row for row in await self.rows(calls)}
         spent = Counter()
         for row in await self.rows(usage):
-            spent[row.call_id] += row.micro_usd
+            spent[row.call_id] += row.cost_micro_usd
         asked = Counter()
         for row in await self.rows(call_events, call_events.c.type == "node.left"):
             asked[row.call_id, row.node] += 1
@@ -229,11 +229,11 @@ class GatewayCluster:
         The caller's clock is not the gateway's: beside other calls on two cores it begins up to two seconds sooner. A
         stream that is not counted lasts longer.
         """
-        if spent != row.micro_usd:
-            yield f"costs {row.micro_usd}, by segments {spent}"
+        if spent != row.cost_micro_usd:
+            yield f"costs {row.cost_micro_usd}, by segments {spent}"
         streamed = report.streams[-1].closed - report.streams[0].opened if report.streams else 0.0
-        if report.streams and not -3.0 < row.billed / 1e6 - streamed < 0.5:
-            yield f"billed {row.billed / 1e6:.1f} s of {streamed:.1f} s"
+        if report.streams and not -3.0 < row.billed_microseconds / 1e6 - streamed < 0.5:
+            yield f"billed {row.billed_microseconds / 1e6:.1f} s of {streamed:.1f} s"
 
 
 @contextlib.asynccontextmanager

@@ -57,7 +57,7 @@ async def outage_round(postgres, count):
             errors=[fault for report in reports for fault in report.errors],
             outcomes=outcomes,
             answered_ms=[report.webhooks[0].ms for report in answered],
-            still_live=sum(row.ended is None for row in kept.values()),
+            still_live=sum(row.ended_at is None for row in kept.values()),
             wrong_money=len(wrong),
         )
 

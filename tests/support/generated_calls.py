@@ -35,24 +35,24 @@ class GeneratedCall:
     log: bytes = b""
 
 
-def make_call(place=1, tenant="harbour", started=NOW, segments=(), events=(), log=b"", **parts):
+def make_call(place=1, tenant="harbour", started_at=NOW, segments=(), events=(), log=b"", **parts):
     """One call; what is not said is plausible."""
     row = {
         "id": f"CA{place:032x}",
-        "account": "AC" + "0" * 32,
+        "account_sid": "AC" + "0" * 32,
         "number": "+13072249663",
         "caller": "+13105550142",
         "flow_id": "front-desk",
         "version": 3,
         "revision": 2,
         "generation": 1,
-        "started": started,
-        "ended": started + 60_000_000,
+        "started_at": started_at,
+        "ended_at": started_at + 60_000_000,
         "outcome": "completed",
         "disposition": "",
         "department": "",
-        "billed": sum(spent for _, spent in segments),
-        "micro_usd": sum(cost_micro_usd(spent, RATES[tier]) for tier, spent in segments),
+        "billed_microseconds": sum(spent for _, spent in segments),
+        "cost_micro_usd": sum(cost_micro_usd(spent, RATES[tier]) for tier, spent in segments),
     }
     return GeneratedCall(tenant, row | parts, list(segments), list(events), log)
 
@@ -64,14 +64,14 @@ def make_random_call(place, rng: random.Random, tenant="harbour", days=10):
     where = {"flow_id": flow, "number": line}
     kind = rng.random()
     if kind < 0.1:
-        parts = {"version": None, "generation": 0, "ended": started, "outcome": rng.choice(REJECTED_OUTCOMES)}
+        parts = {"version": None, "generation": 0, "ended_at": started, "outcome": rng.choice(REJECTED_OUTCOMES)}
         return make_call(place, tenant, started, **where | parts)
     live = kind < 0.2
     spent = rng.choice((rng.randrange(1, 5), rng.randrange(60), rng.randrange(600))) * 1_000_000 + rng.randrange(10)
     segments = [(rng.choice(list(RATES)), rng.randrange(spent + 1)) for _ in range(rng.randrange(1, 4))]
     outcome = "" if live else rng.choice(OUTCOMES)
     department = rng.choice(("", "sales")) if outcome != "transferred" else "sales"
-    end = {"ended": None if live else started + spent, "outcome": outcome, "department": department}
+    end = {"ended_at": None if live else started + spent, "outcome": outcome, "department": department}
     return make_call(
         place, tenant, started, segments, list(_random_events(rng, started, spent, department)), **where | end
     )
@@ -93,7 +93,7 @@ async def insert_calls(database, *kept, known=()):
     whose = {one.tenant for one in kept} - set(known)
     async with database.transaction() as connection:
         for name in sorted(whose):
-            row = {"id": name, "name": name, "settings": "{}", "revision": 1, "suspended": False, "created": NOW}
+            row = {"id": name, "name": name, "settings": "{}", "revision": 1, "suspended": False, "created_at": NOW}
             await connection.execute(insert(tenants), row)
         for table, rows in (
             (calls, [{"tenant_id": one.tenant, **one.row} for one in kept]),
@@ -114,10 +114,10 @@ def _usage_rows(one):
             "number": one.row["number"],
             "flow_id": one.row["flow_id"],
             "tier": tier,
-            "at": one.row["started"],
-            "billed": spent,
-            "rate": RATES[tier],
-            "micro_usd": cost_micro_usd(spent, RATES[tier]),
+            "started_at": one.row["started_at"],
+            "billed_microseconds": spent,
+            "micro_usd_per_minute": RATES[tier],
+            "cost_micro_usd": cost_micro_usd(spent, RATES[tier]),
         }
 
 
@@ -129,12 +129,12 @@ def _event_rows(one):
             "generation": 1 + index // 100,
             "seq": index % 100 + 1,
             "type": kind,
-            "at": at,
+            "occurred_at": at,
             "flow_id": one.row["flow_id"],
             "data": dump_json(data),
             "node": data.get("node"),
             "exit": data.get("exit"),
-            "latency": data.get("latency_ms"),
+            "latency_ms": data.get("latency_ms"),
         }
 
 

@@ -151,12 +151,12 @@ async def stored_calls(database, tenant):
         rows = (await connection.execute(query)).all()
     return {
         row.id: {
-            "status": "live" if row.ended is None else "ended",
-            "ended_at": row.ended,
+            "status": "live" if row.ended_at is None else "ended",
+            "ended_at": row.ended_at,
             "outcome": row.outcome,
             "department": row.department,
             "node": row.node or "",
-            "cost_micro_usd": row.micro_usd,
+            "cost_micro_usd": row.cost_micro_usd,
             "generation": row.generation,
             "flow": row.flow_id,
             "number": row.number,

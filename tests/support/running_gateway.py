@@ -30,7 +30,7 @@ TENANT = Tenant(id="harbour", name="Harbour Tools")
 DEPARTMENTS = {
     "sales": Department(("+13105550111",), whisper="A sales call."),
     "billing": Department(("+13105550112",)),
-    "support": Department(("+13105550113", "+13105550114"), timeout=15),
+    "support": Department(("+13105550113", "+13105550114"), ring_timeout_seconds=15),
     "desk": Department(("+13105550110",)),
     "everybody": Department(("+13105550111", "+13105550112"), ring="simultaneous"),
 }

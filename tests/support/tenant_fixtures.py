@@ -39,7 +39,9 @@ def flow_document(text="Good day.", *, calls=(), **parts):
 async def audit_entries(database, tenant="harbour"):
     """What was recorded: (action, target, before, after), the oldest first."""
     async with database.read() as connection:
-        query = select(audit_log).where(audit_log.c.tenant_id == tenant).order_by(audit_log.c.at, audit_log.c.id)
+        query = (
+            select(audit_log).where(audit_log.c.tenant_id == tenant).order_by(audit_log.c.occurred_at, audit_log.c.id)
+        )
         rows = (await connection.execute(query)).all()
     return [(row.action, row.target, *(part and json.loads(part) for part in (row.before, row.after))) for row in rows]
 

@@ -115,7 +115,8 @@ class CallEnv:
         """Every recording, once all are whole, with its sides."""
         await self.registry.services.recordings.aclose()
         return [
-            (one, split_channels(self.storage.objects[one.object], one)) for one in self.catalog.recordings.values()
+            (one, split_channels(self.storage.objects[one.object_path], one))
+            for one in self.catalog.recordings.values()
         ]
 
     def data_of(self, kind):

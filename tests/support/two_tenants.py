@@ -66,7 +66,7 @@ async def create_two_tenants(database):
 
 def _call_rows():
     parts = {"flow_id": "plain", "number": NUMBER}
-    yield make_call(1, "harbour", CALLS_STARTED_AT, ended=None, outcome="", **parts)
+    yield make_call(1, "harbour", CALLS_STARTED_AT, ended_at=None, outcome="", **parts)
     yield make_call(2, "harbour", CALLS_STARTED_AT, [("azure", 60_000_000)], _event_rows("plain"), b"{}\n", **parts)
     whole = {"disposition": CANARY, "department": CANARY, "flow_id": CANARY, "number": OTHER_NUMBER}
     yield make_call(3, CANARY, CALLS_STARTED_AT, [("azure", 60_000_000)], _event_rows(CANARY), CANARY.encode(), **whole)
@@ -81,10 +81,13 @@ def _event_rows(word):
 
 async def _create_one_of_everything(api, name, word, number, account):
     """One of everything, through the API."""
-    key, admin = "", await create_tenant(api, name, apology=word, variables={word: word}, blocked=["+13105550199"])
+    key, admin = (
+        "",
+        await create_tenant(api, name, error_message=word, variables={word: word}, blocked_callers=["+13105550199"]),
+    )
     for method, path, body in (
         ("POST", "/v1/keys", {"role": "viewer", "label": word}),
-        ("PUT", "/v1/tenant/twilio", {"account": account, "token": TOKEN}),
+        ("PUT", "/v1/tenant/twilio", {"account_sid": account, "auth_token": TOKEN}),
         ("PUT", f"/v1/flows/{word}", make_flow(word)),
         ("POST", f"/v1/flows/{word}/promote", {"note": word}),
         ("PUT", f"/v1/flows/{word}-draft", make_flow(word)),
@@ -116,11 +119,11 @@ def make_recording(whose, name, call, **parts):
     facts = {
         "kind": "voicemail",
         "channels": 1,
-        "started": CALLS_STARTED_AT,
-        "seconds": 0.5,
+        "started_at": CALLS_STARTED_AT,
+        "duration_seconds": 0.5,
         "state": "complete",
-        "bytes": 4058,
-        "object": f"recordings/{whose}/{call}/{name}/audio.wav",
+        "size_bytes": 4058,
+        "object_path": f"recordings/{whose}/{call}/{name}/audio.wav",
     }
     return StoredRecording(tenant=whose, id=name, call=call, **facts | parts)
 
@@ -129,7 +132,7 @@ async def store_recording_audio(api):
     """The sound of the recordings is in the storage; the second tenant's is full of its word."""
     for whose, name, call in RECORDINGS:
         sound = (whose.encode() * 4000)[:4000]
-        await api.storage.put(make_recording(whose, name, call).object, mulaw_header(4000, 1, 8000) + sound)
+        await api.storage.put(make_recording(whose, name, call).object_path, mulaw_header(4000, 1, 8000) + sound)
 
 
 def add_live_call(api):

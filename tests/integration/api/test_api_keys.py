@@ -51,12 +51,14 @@ async def test_a_revoked_key_can_be_revoked_again(api):
     key = (await viewer.request("GET", "/v1/me")).json["key"]
     assert (await admin.request("DELETE", f"/v1/keys/{key}")).status == 204
     assert (await admin.request("DELETE", f"/v1/keys/{key}")).status == 204
-    assert (await admin.request("GET", f"/v1/keys/{key}")).json["revoked"] == api.now
+    assert (await admin.request("GET", f"/v1/keys/{key}")).json["revoked_at"] == api.now
 
 
 async def test_every_key_that_is_no_good_gets_the_same_answer(api):
     admin = await create_tenant(api, "harbour")
-    expiring = (await admin.request("POST", "/v1/keys", {"role": "viewer", "expires": api.now + MINUTE})).json["secret"]
+    expiring = (await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": api.now + MINUTE})).json[
+        "secret"
+    ]
     revoked = (await admin.request("POST", "/v1/keys", {"role": "viewer"})).json
     await admin.request("DELETE", f"/v1/keys/{revoked['id']}")
     other = await create_tenant(api, "other")
@@ -87,7 +89,7 @@ async def test_every_key_that_is_no_good_gets_the_same_answer(api):
 
 async def test_a_key_that_expires_is_good_until_then(api):
     admin = await create_tenant(api, "harbour")
-    made = (await admin.request("POST", "/v1/keys", {"role": "viewer", "expires": api.now + MINUTE})).json
+    made = (await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": api.now + MINUTE})).json
     viewer = ApiTestClient(api.app, made["secret"])
     api.now += MINUTE - 1
     assert (await viewer.request("GET", "/v1/me")).status == 200
@@ -97,8 +99,8 @@ async def test_a_key_that_expires_is_good_until_then(api):
 
 async def test_a_key_cannot_expire_in_the_past(api):
     admin = await create_tenant(api, "harbour")
-    answer = await admin.request("POST", "/v1/keys", {"role": "viewer", "expires": api.now})
-    assert (answer.status, answer.json["errors"][0]["path"]) == (422, "expires")
+    answer = await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": api.now})
+    assert (answer.status, answer.json["errors"][0]["path"]) == (422, "expires_at")
 
 
 @pytest.mark.parametrize(
@@ -144,9 +146,9 @@ async def test_last_used_is_written_once_a_minute(api):
     key = (await admin.request("GET", "/v1/me")).json["key"]
     first = api.now
     api.now += MINUTE - 1
-    assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used"] == first
+    assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used_at"] == first
     api.now += 1
-    assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used"] == api.now
+    assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used_at"] == api.now
 
 
 async def test_there_are_a_hundred_live_keys_at_most(api):
@@ -171,7 +173,7 @@ async def test_keys_come_in_pages_each_once(api):
     while True:
         page = (await admin.request("GET", f"/v1/keys?limit=2&cursor={cursor}")).json
         seen += [key["id"] for key in page["items"]]
-        cursor = page["next"]
+        cursor = page["next_cursor"]
         if not cursor:
             break
     assert len(seen) == len(set(seen)) == 7

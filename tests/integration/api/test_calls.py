@@ -28,14 +28,14 @@ async def live_calls(api):
     admin = await create_tenant(api, "harbour")
     await create_tenant(api, "depot")
     assert (await admin.request("PUT", "/v1/departments/sales", {"numbers": ["+13105550111"]})).status == 200
-    goes_on = {"ended": None, "outcome": ""}
+    goes_on = {"ended_at": None, "outcome": ""}
     entered = [("node.entered", START - 4, {"node": node, "type": "say"}) for node in ("greet", "bye")]
     await insert_calls(
         api.database,
-        make_call(1, started=START - 5, events=entered, **goes_on),
-        make_call(2, started=START - DAY, segments=[("azure", 60_000_000)], events=entered, log=b'{"log":1}\n'),
-        make_call(3, started=START - 3, **goes_on),
-        make_call(4, tenant="depot", started=START - 2, segments=[("azure", 1)], **goes_on),
+        make_call(1, started_at=START - 5, events=entered, **goes_on),
+        make_call(2, started_at=START - DAY, segments=[("azure", 60_000_000)], events=entered, log=b'{"log":1}\n'),
+        make_call(3, started_at=START - 3, **goes_on),
+        make_call(4, tenant="depot", started_at=START - 2, segments=[("azure", 1)], **goes_on),
         known=("harbour", "depot"),
     )
     phones = {}
@@ -114,15 +114,15 @@ async def test_a_department_of_another_tenant_is_none_of_ours(api, live_calls):
 
 async def test_calls_are_listed_and_shown_and_their_log_is_json_lines(api, live_calls):
     viewer = await api.create_client("harbour", "viewer")
-    page = (await viewer.request("GET", "/v1/calls?limit=2&state=live")).json
-    assert ([call["id"] for call in page["items"]], page["next"]) == ([AWAY, LIVE], "")
+    page = (await viewer.request("GET", "/v1/calls?limit=2&status=live")).json
+    assert ([call["id"] for call in page["items"]], page["next_cursor"]) == ([AWAY, LIVE], "")
     assert [call["node"] for call in page["items"]] == ["", "bye"]
     first = (await viewer.request("GET", "/v1/calls?limit=1")).json
-    second = (await viewer.request("GET", f"/v1/calls?limit=2&cursor={first['next']}")).json
+    second = (await viewer.request("GET", f"/v1/calls?limit=2&cursor={first['next_cursor']}")).json
     assert [call["id"] for call in second["items"]] == [LIVE, ENDED]
     shown = (await viewer.request("GET", f"/v1/calls/{ENDED}")).json
     assert shown["node"] == "", "it is nowhere any more"
-    assert (shown["micro_usd"], shown["seconds"], shown["segments"][0]["tier"]) == (80_000, 60.0, "azure")
+    assert (shown["cost_micro_usd"], shown["billed_seconds"], shown["segments"][0]["tier"]) == (80_000, 60.0, "azure")
     log = await viewer.request("GET", f"/v1/calls/{ENDED}/log")
     assert (log.body, log.headers["content-type"]) == (b'{"log":1}\n', "application/x-ndjson")
     assert (await viewer.request("GET", f"/v1/calls/{LIVE}/log")).status == 404
@@ -134,7 +134,7 @@ async def test_usage_as_csv(api, live_calls, query):
     answer = await viewer.request("GET", f"/v1/usage{query}", Accept="text/csv")
     assert answer.headers["content-type"].startswith("text/csv")
     assert answer.body.decode().splitlines() == [
-        "day,calls,billed,seconds,micro_usd",
+        "day,calls,billed_microseconds,billed_seconds,cost_micro_usd",
         "2023-11-13,1,60000000,60.000000,80000",
     ]
 
@@ -145,15 +145,22 @@ async def test_usage_of_a_tenant_and_of_all(api, live_calls):
     assert [row["tenant"] for row in (await platform.request("GET", path)).json["rows"]] == ["depot", "harbour"]
     viewer = await api.create_client("harbour", "viewer")
     told = await viewer.request("GET", path, Accept="text/csv", Vocelio_Tenant="depot")
-    row = {"tenant": "harbour", "tier": "azure", "calls": 1, "billed": 60_000_000, "seconds": 60.0, "micro_usd": 80_000}
+    row = {
+        "tenant": "harbour",
+        "tier": "azure",
+        "calls": 1,
+        "billed_microseconds": 60_000_000,
+        "billed_seconds": 60.0,
+        "cost_micro_usd": 80_000,
+    }
     assert told.json["rows"] == [row]
 
 
 async def test_analytics_of_a_period(api, live_calls):
     viewer = await api.create_client("harbour", "viewer")
-    told = (await viewer.request("GET", f"/v1/analytics?since={START - 2 * DAY}&until={START}&by=hour")).json
+    told = (await viewer.request("GET", f"/v1/analytics?since={START - 2 * DAY}&until={START}&interval=hour")).json
     counts = {name: told["overall"][name] for name in ("calls", "live", "ended", "contained")}
     assert counts == {"calls": 3, "live": 2, "ended": 1, "contained": 1}
-    assert (told["flows"][0]["flow"], len(told["series"]), told["overall"]["latency"]) == ("front-desk", 49, None)
+    assert (told["flows"][0]["flow"], len(told["series"]), told["overall"]["turn_latency"]) == ("front-desk", 49, None)
     refused = await viewer.request("GET", f"/v1/analytics?since={START}&until={START}")
     assert (refused.status, refused.json["errors"][0]["path"]) == (422, "since")

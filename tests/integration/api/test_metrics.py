@@ -24,12 +24,12 @@ def make_process_row(name, live, *, capacity=200, lag=1.5, draining=False, seen=
         host="left",
         pid=7,
         version="1.2.3",
-        started=START,
-        seen=seen,
+        started_at=START,
+        last_seen_at=seen,
         capacity=capacity,
         live_calls=live,
         calls_per_second=0.5,
-        lag_ms=lag,
+        event_loop_lag_ms=lag,
         draining=draining,
     )
 

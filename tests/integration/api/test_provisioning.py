@@ -126,7 +126,7 @@ async def test_what_was_assigned_before_there_was_a_registrar_is_repaired(api, t
     admin = await create_tenant_with_number(api)
     await assign_number(admin)
     async with database.transaction() as connection:
-        await connection.exec_driver_sql("DELETE FROM registrations")
+        await connection.exec_driver_sql("DELETE FROM number_provisioning")
     assert (await get_provisioning(admin))["state"] is None
     await request_ok(admin, "POST", "/v1/registrations/repair")
     await api.provisioner.process_due()
@@ -136,7 +136,7 @@ async def test_what_was_assigned_before_there_was_a_registrar_is_repaired(api, t
 @BOTH
 async def test_numbers_come_in_pages_and_are_imported(api, twilio_api):
     admin = await create_tenant_with_number(api, number=None)
-    await request_ok(admin, "PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})
+    await request_ok(admin, "PUT", "/v1/tenant/twilio", {"account_sid": ACCOUNT, "auth_token": TOKEN})
     there = twilio_api.add_account(ACCOUNT, TOKEN)
     for place in range(5):
         there.add_number(f"+1307224000{place}", friendly_name=f"line {place}")
@@ -156,9 +156,9 @@ async def test_numbers_come_in_pages_and_are_imported(api, twilio_api):
     for wrong in ({}, {"all": True, "numbers": [NUMBER]}):
         assert (await admin.request("POST", "/v1/numbers/import", wrong)).status == 422
     first = await request_ok(admin, "GET", "/v1/registrations?limit=2")
-    second = await request_ok(admin, "GET", f"/v1/registrations?limit=3&cursor={first['next']}")
+    second = await request_ok(admin, "GET", f"/v1/registrations?limit=3&cursor={first['next_cursor']}")
     assert [line["number"] for line in first["items"] + second["items"]] == [f"+1307224000{n}" for n in range(5)]
-    assert second["next"] == ""
+    assert second["next_cursor"] == ""
     assert all(line["actual"] for line in second["items"])
     assert (await request_ok(museum, "GET", "/v1/numbers"))["items"][0]["number"] == OTHER_NUMBER
 
@@ -176,7 +176,7 @@ async def test_of_the_platforms_account_a_tenant_sees_its_own(api, twilio_api):
 
 async def test_wrong_credentials_are_told_by_all(api, twilio_api):
     admin = await create_tenant_with_number(api)
-    await request_ok(admin, "PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": "not_the_token_of_it"})
+    await request_ok(admin, "PUT", "/v1/tenant/twilio", {"account_sid": ACCOUNT, "auth_token": "not_the_token_of_it"})
     page = await request_ok(admin, "GET", "/v1/registrations")
     assert (page["account_sid"], page["tenant_owned"], page["managed"]) == (ACCOUNT, True, True)
     assert "credentials" in page["error"]

@@ -54,9 +54,9 @@ async def admin(api):
     client = await create_tenant(api, "harbour")
     made = (("a1", CALL, "voicemail"), ("a2", CALL, "call"), ("a3", OTHER, "call"))
     for place, (name, call, kind) in enumerate(made):
-        row = make_recording("harbour", name, call, kind=kind, started=CALLS_STARTED_AT + place)
+        row = make_recording("harbour", name, call, kind=kind, started_at=CALLS_STARTED_AT + place)
         await DatabaseRecordingCatalog(api.database).add(row)
-        await api.storage.put(row.object, FILE)
+        await api.storage.put(row.object_path, FILE)
     return client
 
 
@@ -75,17 +75,17 @@ async def test_they_are_found_by_call_and_kind_page_by_page(admin):
     assert await recording_ids(admin, f"?call={CALL}") == ["a2", "a1"]
     assert await recording_ids(admin, f"?call={CALL}&kind=voicemail") == ["a1"]
     first = (await admin.request("GET", "/v1/recordings?limit=2")).json
-    assert await recording_ids(admin, f"?limit=2&cursor={first['next']}") == ["a1"]
+    assert await recording_ids(admin, f"?limit=2&cursor={first['next_cursor']}") == ["a1"]
     one = (await admin.request("GET", "/v1/recordings/a1")).json
     assert one == {
         "id": "a1",
         "call": CALL,
         "kind": "voicemail",
         "channels": 1,
-        "started": CALLS_STARTED_AT,
-        "seconds": 0.5,
+        "started_at": CALLS_STARTED_AT,
+        "duration_seconds": 0.5,
         "state": "complete",
-        "bytes": 4058,
+        "size_bytes": 4058,
     }
 
 
@@ -126,7 +126,7 @@ async def test_a_range_that_cannot_be_gets_all(admin, wanted):
 
 async def test_a_long_one_comes_in_parts_that_a_player_puts_together(api, admin):
     size = 9_000_000
-    await api.storage.put(make_recording("harbour", "a1", CALL).object, mulaw_header(size, 2, 8000) + bytes(size))
+    await api.storage.put(make_recording("harbour", "a1", CALL).object_path, mulaw_header(size, 2, 8000) + bytes(size))
     got, parts = b"", 0
     while len(got) < size + 58:
         answer = await admin.request("GET", "/v1/recordings/a1/audio", Range=f"bytes={len(got)}-")
@@ -149,7 +149,7 @@ async def test_one_that_is_being_made_can_be_heard_so_far_and_not_be_removed(api
     assert (await admin.request("DELETE", f"/v1/recordings/{name}")).status == 409
     tape.close()
     await recordings.aclose()
-    assert (await admin.request("GET", f"/v1/recordings/{name}")).json["seconds"] == 1.125
+    assert (await admin.request("GET", f"/v1/recordings/{name}")).json["duration_seconds"] == 1.125
     assert (await admin.request("DELETE", f"/v1/recordings/{name}")).status == 204
 
 
@@ -172,7 +172,7 @@ async def test_removed_it_is_gone_with_its_sound_and_the_trail_says_by_whom(api,
     assert sorted(path.split("/")[3] for path in api.storage.objects) == ["a1", "a3"]
     assert (await admin.request("GET", "/v1/recordings/a2/audio")).status == 404
     assert (await admin.request("DELETE", "/v1/recordings/a2")).status == 404
-    (entry,) = (await admin.request("GET", "/v1/audit?action=recording.removed")).json["items"]
+    (entry,) = (await admin.request("GET", "/v1/audit?action=recording.deleted")).json["items"]
     assert (entry["target"], entry["before"]["call"]) == ("a2", CALL)
 
 

@@ -25,7 +25,7 @@ async def admin(api):
 async def test_every_wrong_field_is_told_with_its_path(admin):
     body = {
         "numbers": ["+13105550111", "home"],
-        "timeout": 1,
+        "ring_timeout_seconds": 1,
         "ring": "sequental",
         "hours": {"time_zone": 5, "weekly": {}},
         "whispr": "Hello.",
@@ -39,7 +39,7 @@ async def test_every_wrong_field_is_told_with_its_path(admin):
         "hours.time_zone",
         "numbers[1]",
         "ring",
-        "timeout",
+        "ring_timeout_seconds",
         "whispr",
     ]
     assert "sequential" in problem["errors"][2]["hint"]
@@ -178,7 +178,7 @@ async def test_answers_to_a_key_are_kept_by_nobody(api, admin):
 async def test_a_request_is_on_the_trail_by_its_id(admin):
     await admin.request("PUT", "/v1/departments/sales", {"numbers": ["+13105550111"]}, X_Request_Id="this-one")
     entry = (await admin.request("GET", "/v1/audit?target=sales")).json["items"][0]
-    assert (entry["request"], entry["action"]) == ("this-one", "department.changed")
+    assert (entry["request_id"], entry["action"]) == ("this-one", "department.updated")
 
 
 async def test_our_mistakes_tell_the_client_nothing(api, caplog):

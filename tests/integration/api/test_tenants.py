@@ -22,7 +22,7 @@ async def test_what_is_left_out_gets_its_default(api):
     assert (made.status, made.headers["location"]) == (201, "/v1/tenants/harbour")
     assert (await platform.request("GET", "/v1/tenants/harbour")).json == made.json
     assert made.json["voice"]["tier"] == "local"
-    assert (made.json["account"], made.json["suspended"], made.json["created"]) == ("", False, api.now)
+    assert (made.json["account_sid"], made.json["suspended"], made.json["created_at"]) == ("", False, api.now)
 
 
 @both
@@ -34,18 +34,18 @@ async def test_a_name_is_taken_once(api):
 
 
 async def test_a_change_changes_what_it_names(api):
-    admin = await create_tenant(api, "harbour", apology="Sorry.", max_calls=5)
+    admin = await create_tenant(api, "harbour", error_message="Sorry.", max_concurrent_calls=5)
     before = (await admin.request("GET", "/v1/tenant")).json
     voice = {"tier": "azure", "name": "en-US-JennyNeural"}
-    after = await admin.request("PATCH", "/v1/tenant", {"voice": voice, "max_calls": None})
-    assert after.json == {**before, "voice": {**before["voice"], **voice}, "max_calls": None}
+    after = await admin.request("PATCH", "/v1/tenant", {"voice": voice, "max_concurrent_calls": None})
+    assert after.json == {**before, "voice": {**before["voice"], **voice}, "max_concurrent_calls": None}
     assert (await admin.request("GET", "/v1/tenant")).json == after.json
 
 
 async def test_a_change_of_nothing_leaves_no_trail(api):
-    admin = await create_tenant(api, "harbour", apology="Sorry.")
+    admin = await create_tenant(api, "harbour", error_message="Sorry.")
     trail = (await admin.request("GET", "/v1/audit")).json
-    assert (await admin.request("PATCH", "/v1/tenant", {"apology": "Sorry."})).status == 200
+    assert (await admin.request("PATCH", "/v1/tenant", {"error_message": "Sorry."})).status == 200
     assert (await admin.request("PATCH", "/v1/tenant", {})).status == 200
     assert (await admin.request("GET", "/v1/audit")).json == trail
 
@@ -58,14 +58,14 @@ async def test_a_change_of_nothing_leaves_no_trail(api):
         ({"time_zone": "Europe"}, "time_zone"),
         ({"voice": {"speed": 9}}, "voice.speed"),
         ({"voice": None}, "voice"),
-        ({"blocked": ["+13105550142", "me"]}, "blocked[1]"),
-        ({"max_calls": 0}, "max_calls"),
-        ({"overflow": {"do": "sing"}}, "overflow.do"),
-        ({"overflow": {"do": "forward"}}, "overflow.number"),
-        ({"overflow": {"do": "forward", "number": "911"}}, "overflow.number"),
-        ({"overflow": {"do": "forward", "number": "+19005550123"}}, "overflow.number"),
-        ({"overflow": {"do": "queue", "seconds": 5}}, "overflow.seconds"),
-        ({"apology": ""}, "apology"),
+        ({"blocked_callers": ["+13105550142", "me"]}, "blocked_callers[1]"),
+        ({"max_concurrent_calls": 0}, "max_concurrent_calls"),
+        ({"overflow": {"action": "sing"}}, "overflow.action"),
+        ({"overflow": {"action": "forward"}}, "overflow.number"),
+        ({"overflow": {"action": "forward", "number": "911"}}, "overflow.number"),
+        ({"overflow": {"action": "forward", "number": "+19005550123"}}, "overflow.number"),
+        ({"overflow": {"action": "queue", "max_wait_seconds": 5}}, "overflow.max_wait_seconds"),
+        ({"error_message": ""}, "error_message"),
         ({"suspended": True}, "suspended"),
         ({"id": "other"}, "id"),
         ({"variables": {"a": "b" * 1_001}}, "variables"),
@@ -79,13 +79,13 @@ async def test_a_change_that_cannot_be(api, change, path):
 
 async def test_what_callers_get_when_the_gateway_is_full(api):
     admin = await create_tenant(api, "harbour")
-    assert (await admin.request("GET", "/v1/tenant")).json["overflow"]["do"] == "message"
-    forward = {"do": "forward", "number": "+13105550199"}
+    assert (await admin.request("GET", "/v1/tenant")).json["overflow"]["action"] == "message"
+    forward = {"action": "forward", "number": "+13105550199"}
     assert (await admin.request("PATCH", "/v1/tenant", {"overflow": forward})).json["overflow"][
         "number"
     ] == "+13105550199"
-    again = await admin.request("PATCH", "/v1/tenant", {"overflow": {"do": "queue"}})
-    assert (again.json["overflow"]["do"], again.json["overflow"]["seconds"]) == ("queue", 300)
+    again = await admin.request("PATCH", "/v1/tenant", {"overflow": {"action": "queue"}})
+    assert (again.json["overflow"]["action"], again.json["overflow"]["max_wait_seconds"]) == ("queue", 300)
 
 
 async def test_a_misspelt_time_zone_is_hinted_at(api):
@@ -99,26 +99,32 @@ async def test_a_misspelt_time_zone_is_hinted_at(api):
 async def test_changes_at_the_same_time_lose_nothing(api):
     admin = await create_tenant(api, "harbour")
     await asyncio.gather(
-        admin.request("PATCH", "/v1/tenant", {"hold": "Hold on."}),
-        admin.request("PATCH", "/v1/tenant", {"pause": "Later."}),
-        admin.request("PATCH", "/v1/tenant", {"max_calls": 3}),
+        admin.request("PATCH", "/v1/tenant", {"hold_message": "Hold on."}),
+        admin.request("PATCH", "/v1/tenant", {"unavailable_message": "Later."}),
+        admin.request("PATCH", "/v1/tenant", {"max_concurrent_calls": 3}),
     )
     found = (await admin.request("GET", "/v1/tenant")).json
-    assert (found["hold"], found["pause"], found["max_calls"]) == ("Hold on.", "Later.", 3)
+    assert (found["hold_message"], found["unavailable_message"], found["max_concurrent_calls"]) == (
+        "Hold on.",
+        "Later.",
+        3,
+    )
 
 
 async def test_a_live_calls_next_lookup_notices_a_change(api):
     admin = await create_tenant(api, "harbour")
     before = await tenant_revision(api)
-    await admin.request("PATCH", "/v1/tenant", {"hold": "Hold on."})
-    await admin.request("PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})
+    await admin.request("PATCH", "/v1/tenant", {"hold_message": "Hold on."})
+    await admin.request("PUT", "/v1/tenant/twilio", {"account_sid": ACCOUNT, "auth_token": TOKEN})
     assert await tenant_revision(api) == before + 2
 
 
 async def test_a_twilio_account_and_its_token_which_nobody_sees_again(api):
     admin = await create_tenant(api, "harbour")
-    assert (await admin.request("PUT", "/v1/tenant/twilio", {"account": ACCOUNT, "token": TOKEN})).status == 204
-    assert (await admin.request("GET", "/v1/tenant")).json["account"] == ACCOUNT
+    assert (
+        await admin.request("PUT", "/v1/tenant/twilio", {"account_sid": ACCOUNT, "auth_token": TOKEN})
+    ).status == 204
+    assert (await admin.request("GET", "/v1/tenant")).json["account_sid"] == ACCOUNT
     vault = SecretCipher(["the tests' key"])
     assert await tenants.get_auth_token(api.database, vault, ACCOUNT) == TOKEN
     assert await tenants.get_auth_token(api.database, vault, "AC" + "9" * 32) is None
@@ -133,9 +139,11 @@ async def test_a_twilio_account_and_its_token_which_nobody_sees_again(api):
 @both
 async def test_an_account_is_one_tenants_only(api):
     first, second = await create_tenant(api, "harbour"), await create_tenant(api, "other")
-    body = {"account": ACCOUNT, "token": TOKEN}
+    body = {"account_sid": ACCOUNT, "auth_token": TOKEN}
     assert (await first.request("PUT", "/v1/tenant/twilio", body)).status == 204
-    assert (await first.request("PUT", "/v1/tenant/twilio", {**body, "token": TOKEN * 2})).status == 204  # a new token
+    assert (
+        await first.request("PUT", "/v1/tenant/twilio", {**body, "auth_token": TOKEN * 2})
+    ).status == 204  # a new token
     refused = await second.request("PUT", "/v1/tenant/twilio", body)
     assert refused.status == 409
     assert "harbour" not in refused.body.decode()
@@ -143,19 +151,21 @@ async def test_an_account_is_one_tenants_only(api):
 
 @both
 async def test_the_trail_says_who_changed_what_from_what_to_what(api):
-    admin = await create_tenant(api, "harbour", hold="Hold.")
+    admin = await create_tenant(api, "harbour", hold_message="Hold.")
     key = (await admin.request("GET", "/v1/me")).json["key"]
     api.now += 1
-    await admin.request("PATCH", "/v1/tenant", {"hold": "Hold on."})
+    await admin.request("PATCH", "/v1/tenant", {"hold_message": "Hold on."})
     newest, *_, oldest = (await admin.request("GET", "/v1/audit")).json["items"]
-    assert {name: newest[name] for name in ("at", "key", "role", "action", "target", "before", "after")} == {
-        "at": api.now,
-        "key": key,
+    assert {
+        name: newest[name] for name in ("occurred_at", "key_id", "role", "action", "target", "before", "after")
+    } == {
+        "occurred_at": api.now,
+        "key_id": key,
         "role": "admin",
-        "action": "tenant.changed",
+        "action": "tenant.updated",
         "target": "harbour",
-        "before": {"hold": "Hold."},
-        "after": {"hold": "Hold on."},
+        "before": {"hold_message": "Hold."},
+        "after": {"hold_message": "Hold on."},
     }
     assert (oldest["action"], oldest["role"]) == ("tenant.created", "platform")
 
@@ -165,18 +175,20 @@ async def test_the_trail_comes_in_pages_newest_first_each_change_once(api):
     admin = await create_tenant(api, "harbour")
     for place in range(7):
         api.now += place % 2  # some at the same instant
-        await admin.request("PATCH", "/v1/tenant", {"hold": f"Hold {place}."})
+        await admin.request("PATCH", "/v1/tenant", {"hold_message": f"Hold {place}."})
     for client in (admin, await api.platform_client()):
         seen, cursor = [], ""
         while True:
             page = (await client.request("GET", f"/v1/audit?limit=2&cursor={cursor}")).json
             seen += page["items"]
-            cursor = page["next"]
+            cursor = page["next_cursor"]
             if not cursor:
                 break
         assert seen == (await client.request("GET", "/v1/audit?limit=200")).json["items"]
         assert len({entry["id"] for entry in seen}) == len(seen) >= 9
-        assert [entry["at"] for entry in seen] == sorted((entry["at"] for entry in seen), reverse=True)
+        assert [entry["occurred_at"] for entry in seen] == sorted(
+            (entry["occurred_at"] for entry in seen), reverse=True
+        )
 
 
 async def test_the_trail_can_be_asked_for_one_action_and_one_thing(api):
@@ -185,8 +197,8 @@ async def test_the_trail_can_be_asked_for_one_action_and_one_thing(api):
         await admin.request("PUT", f"/v1/departments/{name}", {"numbers": ["+13105550111"]})
     await admin.request("DELETE", "/v1/departments/sales")
     found = (await admin.request("GET", "/v1/audit?target=sales")).json["items"]
-    assert sorted(entry["action"] for entry in found) == ["department.changed", "department.removed"]
-    found = (await admin.request("GET", "/v1/audit?action=department.changed")).json["items"]
+    assert sorted(entry["action"] for entry in found) == ["department.deleted", "department.updated"]
+    found = (await admin.request("GET", "/v1/audit?action=department.updated")).json["items"]
     assert sorted(entry["target"] for entry in found) == ["billing", "sales"]
 
 
@@ -207,7 +219,7 @@ async def test_tenants_come_in_pages_by_name(api):
     while True:
         page = (await platform.request("GET", f"/v1/tenants?limit=2&cursor={cursor}")).json
         seen += [one["id"] for one in page["items"]]
-        cursor = page["next"]
+        cursor = page["next_cursor"]
         if not cursor:
             break
     assert sorted(seen) == sorted(["b", "a-1", "c", "a", "1"])

@@ -20,7 +20,9 @@ BYE = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text"
 
 
 def full_gateway(flow=WAITS, *, capacity=1, limits=None, **overflow):
-    tenant = msgspec.structs.replace(TENANT, overflow=Overflow(**overflow), pause="We are busy.", **limits or {})
+    tenant = msgspec.structs.replace(
+        TENANT, overflow=Overflow(**overflow), unavailable_message="We are busy.", **limits or {}
+    )
     journal = InMemoryCallStore()
     site = InMemoryDirectory([make_call_config(flow, tenant=tenant)], call_store=journal)
     return running_gateway(
@@ -80,7 +82,7 @@ async def test_without_a_message_of_its_own_a_tenant_says_its_pause():
 
 
 async def test_calls_are_forwarded_where_a_transfer_would_be():
-    async with full_gateway(do="forward", number="+13105550199") as running:
+    async with full_gateway(action="forward", number="+13105550199") as running:
         first = await running_call(running)
         report = await running.call()
         assert [dialed.target for dialed in report.dial_results] == ["+13105550199"]
@@ -91,7 +93,7 @@ async def test_calls_are_forwarded_where_a_transfer_would_be():
 
 async def test_as_often_as_a_tenant_may_transfer():
     limits = {"max_transfers_per_hour": 2}
-    async with full_gateway(do="forward", number="+13105550199", limits=limits) as running:
+    async with full_gateway(action="forward", number="+13105550199", limits=limits) as running:
         first = await running_call(running)
         reports = [await running.call() for _ in range(3)]
         assert [len(report.dial_results) for report in reports] == [1, 1, 0]
@@ -101,7 +103,7 @@ async def test_as_often_as_a_tenant_may_transfer():
 
 @pytest.mark.parametrize("number", ["+19005550123", "+442079460123"])
 async def test_and_nowhere_else(number):
-    async with full_gateway(do="forward", number=number, limits={"countries": ("US",)}) as running:
+    async with full_gateway(action="forward", number=number, limits={"allowed_countries": ("US",)}) as running:
         first = await running_call(running)
         report = await running.call()
         assert (report.dial_results, report.say_texts) == ((), ("We are busy.",))
@@ -109,7 +111,7 @@ async def test_and_nowhere_else(number):
 
 
 async def test_a_caller_waits_in_the_queue_until_there_is_room():
-    async with full_gateway(BYE, capacity=0, do="queue") as running:
+    async with full_gateway(BYE, capacity=0, action="queue") as running:
         call = asyncio.create_task(running.call())
         await asyncio.sleep(1.0)
         assert not call.done()
@@ -117,13 +119,13 @@ async def test_a_caller_waits_in_the_queue_until_there_is_room():
         report = await asyncio.wait_for(call, 30)
         assert report.errors == ()
         assert [(queued.queue_name, queued.result) for queued in report.queue_stays] == [("vocelio-harbour", "leave")]
-        assert report.say_texts == (TENANT.hold,)
+        assert report.say_texts == (TENANT.hold_message,)
         assert running.bus.data_of("call.rejected") == []
         assert running.bus.data_of("call.ended")[0]["outcome"] == "completed"
 
 
 async def test_who_hangs_up_in_the_queue_was_refused():
-    async with full_gateway(do="queue", capacity=0) as running:
+    async with full_gateway(action="queue", capacity=0) as running:
         report = await running.simulator.call(NUMBER, CALLER, [HangUp(max_wait_seconds=0.5)])
         assert [queued.result for queued in report.queue_stays] == ["hangup"]
         async with asyncio.timeout(5):
@@ -134,16 +136,16 @@ async def test_who_hangs_up_in_the_queue_was_refused():
 
 @pytest.mark.parametrize("stay", [QueueScript("queue-full"), QueueScript("error", wait_seconds=0.1)])
 async def test_where_the_queue_takes_nobody_the_message_is_said(stay):
-    async with full_gateway(do="queue", capacity=0) as running:
+    async with full_gateway(action="queue", capacity=0) as running:
         report = await running.call(queue_scripts=[stay])
         assert (len(report.queue_stays), report.say_texts[-1], report.errors) == (1, "We are busy.", ())
 
 
 async def test_nobody_waits_for_longer_than_the_tenant_wants():
-    async with full_gateway(do="queue", capacity=0, seconds=10) as running:
+    async with full_gateway(action="queue", capacity=0, seconds=10) as running:
         report = await running.call()
         assert [queued.result for queued in report.queue_stays] == ["leave"]
-        assert report.say_texts == (TENANT.hold, "We are busy.")
+        assert report.say_texts == (TENANT.hold_message, "We are busy.")
         assert 10 <= report.queue_stays[0].wait_seconds < 14
 
 

@@ -97,14 +97,14 @@ async def only_recording(database, storage):
         kept = await find_bytes(connection, shown.id)
     sound = await RecordingService(storage, DatabaseRecordingCatalog(database)).get_audio(kept)
     file = b"".join([part async for part in sound.read(0, sound.size)])
-    assert shown.bytes in (0, len(file))
+    assert shown.size_bytes in (0, len(file))
     return shown, split_channels(file, shown)
 
 
 async def find_bytes(connection, name):
     row = (await connection.execute(table.select().where(table.c.id == name))).one()
     return StoredRecording(
-        tenant=row.tenant_id, id=row.id, call=row.call_id, kind=row.kind, channels=row.channels, started=0
+        tenant=row.tenant_id, id=row.id, call=row.call_id, kind=row.kind, channels=row.channels, started_at=0
     )
 
 
@@ -115,9 +115,9 @@ async def test_a_message_is_kept_as_it_was_said(database, catalog, storage):
     shown, (message,) = await only_recording(database, storage)
     assert SPEECH[: len(SPEECH) // 160 * 160] in message
     assert (shown.state, shown.kind, shown.call) == ("complete", "voicemail", report.call_sid)
-    assert shown.seconds == pytest.approx(len(SPEECH) / 8000, abs=1.2)
+    assert shown.duration_seconds == pytest.approx(len(SPEECH) / 8000, abs=1.2)
     (ended,) = running.bus.data_of("recording.ended")
-    assert (ended["recording"], ended["duration_seconds"]) == (shown.id, shown.seconds)
+    assert (ended["recording"], ended["duration_seconds"]) == (shown.id, shown.duration_seconds)
 
 
 async def test_a_caller_who_hangs_up_at_once_leaves_the_message(database, catalog, storage):
@@ -156,14 +156,14 @@ async def test_what_a_process_that_dies_has_written_is_joined_by_the_next(databa
     async with recording_gateway(TALK, UnfinalizedRecordings(dead), RECORDED) as running:
         await running.call([PlayAudio(audio=SPEECH, interrupt_after_seconds=0.5), HangUp(max_wait_seconds=0.0)])
     shown, (caller, _) = await only_recording(database, storage)
-    assert (shown.state, shown.seconds) == ("writing", 0.0)
+    assert (shown.state, shown.duration_seconds) == ("writing", 0.0)
     assert 2.2 < len(caller) / 8000 < 5
     assert SPEECH[:16_000] in caller, "it can be heard before it is joined"
     other = RecordingService(storage, catalog, lambda: wall_clock() + 2 * SETTLED)
     await other.finalize_stale()
     again, (joined, _) = await only_recording(database, storage)
     assert (again.state, joined) == ("complete", caller)
-    assert again.seconds == len(caller) / 8000
+    assert again.duration_seconds == len(caller) / 8000
 
 
 class UnfinalizedRecordings(RecordingService):

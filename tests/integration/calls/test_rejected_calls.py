@@ -61,14 +61,16 @@ async def test_a_paused_flow_forwards_to_a_number():
 
 
 async def test_a_blocked_caller_is_rejected():
-    async with paused_gateway(owned_number(blocked=(CALLER,))) as running:
+    async with paused_gateway(owned_number(blocked_callers=(CALLER,))) as running:
         report = await running.call()
         assert (report.ending, report.errors) == ("rejected", ())
         assert running.bus.data_of("call.rejected")[0]["outcome"] == "blocked"
 
 
 async def test_one_call_too_many():
-    async with paused_gateway(owned_number(max_calls=1, pause="All lines are busy.")) as running:
+    async with paused_gateway(
+        owned_number(max_concurrent_calls=1, unavailable_message="All lines are busy.")
+    ) as running:
         first = await running.simulator.start_call(NUMBER, CALLER)
         report = await running.call()
         assert report.say_texts == ("All lines are busy.",)

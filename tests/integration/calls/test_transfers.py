@@ -104,7 +104,7 @@ async def test_a_destination_that_is_not_allowed_does_not_ring(target, reason):
 
 async def test_a_sip_address_on_an_allowed_host_rings_and_is_told_the_whisper():
     address = "sip:desk@pbx.example.com"
-    settings = {"sip_hosts": ("pbx.example.com",)}
+    settings = {"allowed_sip_hosts": ("pbx.example.com",)}
     async with gateway_with(settings=settings, sip=address, whisper="Hello {{ tenant.name }}.") as running:
         report = await running.call()
     assert [(dialed.target, dialed.whisper_text) for dialed in report.dial_results] == [

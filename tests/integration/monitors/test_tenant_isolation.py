@@ -131,10 +131,10 @@ async def thousand_tenants(postgres_database, redis):
 async def create_tenants(database):
     """The tenants, each with a department."""
     now = wall_clock()
-    same = {"account": None, "auth_token": None, "revision": 1, "suspended": False, "created": now}
+    same = {"account_sid": None, "auth_token": None, "revision": 1, "suspended": False, "created_at": now}
     names = [f"canary-{number:04}" for number in range(1, TENANTS + 1)]
     rows = [{"id": name, **same, **tenants._to_columns(Tenant(id=name, name=name))} for name in names]
-    desk = {"name": "desk", "settings": dump_json(Department(("+13105550110",))), "changed": now}
+    desk = {"name": "desk", "settings": dump_json(Department(("+13105550110",))), "updated_at": now}
     async with database.transaction() as connection:
         await connection.execute(insert(tenant_rows), rows)
         await connection.execute(insert(departments), [{"tenant_id": name, **desk} for name in names])

@@ -273,7 +273,7 @@ async def test_changed_tenant_name_is_rendered(prompt_env):
     await prompt_env.render_all(worker)
     assert "This is Harbour." in prompt_env.synthesizer.requests
     await tenants.update_tenant(
-        prompt_env.database, prompt_env.actor(HARBOUR), HARBOUR, TenantUpdate(name="Bay", hold="Hold on.")
+        prompt_env.database, prompt_env.actor(HARBOUR), HARBOUR, TenantUpdate(name="Bay", hold_message="Hold on.")
     )
     assert await prompt_env.render_all(worker) == 2
     assert set(prompt_env.synthesizer.requests[-2:]) == {"This is Bay.", "Hold on."}
@@ -288,10 +288,10 @@ async def test_flows_of_a_suspended_tenant_are_not_rendered(prompt_env):
 
 
 async def test_version_that_cannot_be_run_is_skipped(prompt_env):
-    row = {"tenant_id": HARBOUR, "id": "broken", "name": "Broken", "draft": b"{}", "revision": 1, "active": 1}
-    await insert_rows(prompt_env.database, flows, [{**row, "created": START, "changed": START}])
-    version = {"tenant_id": HARBOUR, "flow_id": "broken", "number": 1, "content": "0" * 16, "document": b"{}"}
-    more = {"subflows": "{}", "voice": "{}", "note": "", "promoted_by": "key1", "promoted": START}
+    row = {"tenant_id": HARBOUR, "id": "broken", "name": "Broken", "draft": b"{}", "revision": 1, "active_version": 1}
+    await insert_rows(prompt_env.database, flows, [{**row, "created_at": START, "updated_at": START}])
+    version = {"tenant_id": HARBOUR, "flow_id": "broken", "number": 1, "content_hash": "0" * 16, "document": b"{}"}
+    more = {"subflows": "{}", "voice": "{}", "note": "", "promoted_by": "key1", "promoted_at": START}
     await insert_rows(prompt_env.database, flow_versions, [{**version, **more}])
     await prompt_env.promote_flow()
     worker = prompt_env.create_worker()

@@ -43,8 +43,8 @@ async def test_the_example_is_all_there(database, make_actor, site_folder):
     assert version.id == folder.flows["front-desk"].id
     assert [action for action, _ in await audit_actions(database)] == [
         "number.created",
-        *["department.changed"] * 4,
-        "flow.drafted",
+        *["department.updated"] * 4,
+        "flow.draft_saved",
         "flow.promoted",
         "number.assigned",
     ]
@@ -69,12 +69,12 @@ async def test_seeding_changes_what_differs_and_leaves_the_rest_alone(database, 
     change_site(site_folder, tenant={"id": "harbour", "name": "Harbour", "time_zone": "Europe/Berlin"})
     await seed_database(database, SiteFolder(site_folder), make_actor("", "platform"))
     assert [line[0] for line in (await audit_entries(database))[done:]] == [
-        "tenant.changed",
-        "flow.drafted",
+        "tenant.updated",
+        "flow.draft_saved",
         "flow.promoted",
     ]
     kept = await drafts.get_flow(database, "harbour", "front-desk")
-    assert (kept.revision, kept.active) == (2, 2)
+    assert (kept.revision, kept.active_version) == (2, 2)
     assert (await drafts.get_flow(database, "harbour", "extra")).revision == 1
 
 
@@ -86,7 +86,7 @@ async def test_flows_are_promoted_in_the_order_in_which_they_need_each_other(dat
     assert (await versions.get_version(database, "harbour", "a", 1)).subflows == {"b": ("b", 1)}
     (site_folder / "flows" / "z.json").write_bytes(flow_document("Changed"))
     await seed_database(database, SiteFolder(site_folder), make_actor("", "platform"))
-    active = {flow.flow: flow.active for flow in (await drafts.list_flows(database, "harbour", 50, "")).items}
+    active = {flow.id: flow.active_version for flow in (await drafts.list_flows(database, "harbour", 50, "")).items}
     assert active == {"a": 2, "b": 2, "c": 1, "front-desk": 1, "z": 2}
 
 

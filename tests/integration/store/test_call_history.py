@@ -24,24 +24,24 @@ async def find_call_ids(database, search, tenant="harbour"):
         page = await history.list_calls(database, tenant, search)
         names += [call.id for call in page.items]
         assert len(page.items) <= search.limit
-        if not page.next:
+        if not page.next_cursor:
             return names
-        search = replace(search, cursor=page.next)
+        search = replace(search, cursor=page.next_cursor)
 
 
 SEARCHES = [
     (CallQuery(), lambda row: True),
-    (CallQuery(state="live"), lambda row: row["ended"] is None),
-    (CallQuery(state="ended"), lambda row: row["ended"] is not None),
+    (CallQuery(status="live"), lambda row: row["ended_at"] is None),
+    (CallQuery(status="ended"), lambda row: row["ended_at"] is not None),
     (CallQuery(flow="night"), lambda row: row["flow_id"] == "night"),
     (CallQuery(number="+13072249661"), lambda row: row["number"] == "+13072249661"),
     (CallQuery(outcome="abandoned"), lambda row: row["outcome"] == "abandoned"),
     (CallQuery(caller="+13105550142"), lambda row: True),
     (CallQuery(caller="+13105550143"), lambda row: False),
-    (CallQuery(since=TODAY - DAY, until=TODAY), lambda row: TODAY - DAY <= row["started"] < TODAY),
+    (CallQuery(since=TODAY - DAY, until=TODAY), lambda row: TODAY - DAY <= row["started_at"] < TODAY),
     (
-        CallQuery(flow="survey", outcome="lost", state="ended", since=TODAY - 5 * DAY),
-        lambda row: row["flow_id"] == "survey" and row["outcome"] == "lost" and row["started"] >= TODAY - 5 * DAY,
+        CallQuery(flow="survey", outcome="lost", status="ended", since=TODAY - 5 * DAY),
+        lambda row: row["flow_id"] == "survey" and row["outcome"] == "lost" and row["started_at"] >= TODAY - 5 * DAY,
     ),
 ]
 
@@ -49,10 +49,10 @@ SEARCHES = [
 async def test_every_search_finds_what_a_loop_finds_newest_first_on_pages_of_any_size(database):
     rng = new_rng(5)
     everybody = [make_random_call(place, rng, ("harbour", "depot")[place % 3 == 0]) for place in range(150)]
-    everybody += [make_call(1_000 + place, started=TODAY) for place in range(8)]  # at the same instant
+    everybody += [make_call(1_000 + place, started_at=TODAY) for place in range(8)]  # at the same instant
     await insert_calls(database, *everybody)
     mine = sorted(
-        (one.row for one in everybody if one.tenant == "harbour"), key=lambda row: (row["started"], row["id"])
+        (one.row for one in everybody if one.tenant == "harbour"), key=lambda row: (row["started_at"], row["id"])
     )
     for search, matches in SEARCHES:
         expected = [row["id"] for row in reversed(mine) if matches(row)]
@@ -63,10 +63,10 @@ async def test_every_search_finds_what_a_loop_finds_newest_first_on_pages_of_any
 
 
 async def test_a_call_that_comes_meanwhile_moves_no_page(database):
-    await insert_calls(database, *(make_call(place, started=NOW + place) for place in range(4)))
+    await insert_calls(database, *(make_call(place, started_at=NOW + place) for place in range(4)))
     first = await history.list_calls(database, "harbour", CallQuery(limit=2))
-    await insert_calls(database, make_call(9, started=NOW + 9), known=["harbour"])
-    second = await history.list_calls(database, "harbour", CallQuery(limit=2, cursor=first.next))
+    await insert_calls(database, make_call(9, started_at=NOW + 9), known=["harbour"])
+    second = await history.list_calls(database, "harbour", CallQuery(limit=2, cursor=first.next_cursor))
     assert [call.id for call in (*first.items, *second.items)] == [call_id(3), call_id(2), call_id(1), call_id(0)]
 
 
@@ -82,14 +82,14 @@ async def test_a_row_says_what_is_known_of_the_call(database):
         caller="+13105550142",
         flow="front-desk",
         version=3,
-        started=NOW,
-        ended=NOW + 60_000_000,
+        started_at=NOW,
+        ended_at=NOW + 60_000_000,
         outcome="transferred",
         disposition="sold",
         department="sales",
-        billed=61_500_000,
-        seconds=61.5,
-        micro_usd=82_000,
+        billed_microseconds=61_500_000,
+        billed_seconds=61.5,
+        cost_micro_usd=82_000,
         generation=1,
     )
 
@@ -102,14 +102,14 @@ async def test_a_timeline_has_the_bill_and_everything_that_happened_in_order(dat
     expected = [
         TimelineEvent(1 + at // 100, 1 + at % 100, kind, when, data) for at, (kind, when, data) in enumerate(events)
     ]
-    assert (told.events, told.next, told.id) == (expected, "", call_id())
+    assert (told.events, told.next_cursor, told.id) == (expected, "", call_id())
     pieces, page = [], TimelineQuery(limit=90)
     while True:
         part = await history.get_call_detail(database, "harbour", call_id(), page)
         pieces.append(part.events)
-        if not part.next:
+        if not part.next_cursor:
             break
-        page = TimelineQuery(90, part.next)
+        page = TimelineQuery(90, part.next_cursor)
     assert [len(piece) for piece in pieces] == [90, 90, 70]
     assert [event for piece in pieces for event in piece] == expected
 
@@ -144,7 +144,7 @@ async def test_a_call_of_the_same_name_at_another_tenant_lends_it_nothing(databa
     assert (told.segments, told.events) == ([], [])
 
 
-CURSORS = ["x", "é", "bm9uZQ", pagination.make_page([1, 2], 1, str, lambda row: ("a", "b")).next, "!" * 500]
+CURSORS = ["x", "é", "bm9uZQ", pagination.make_page([1, 2], 1, str, lambda row: ("a", "b")).next_cursor, "!" * 500]
 
 
 @pytest.mark.parametrize("cursor", CURSORS)
@@ -158,7 +158,7 @@ async def test_a_cursor_of_elsewhere_is_refused(database, cursor):
 
 async def test_a_cursor_past_everything_is_an_empty_page(database):
     await insert_calls(database, make_call(1, events=[("dtmf.received", NOW, {})]))
-    far = pagination.make_page([1, 2], 1, str, lambda row: (2**62, 2**62)).next
+    far = pagination.make_page([1, 2], 1, str, lambda row: (2**62, 2**62)).next_cursor
     assert (await history.get_call_detail(database, "harbour", call_id(), TimelineQuery(cursor=far))).events == []
 
 

@@ -30,10 +30,10 @@ async def test_a_change_is_on_the_trail_and_seen_by_the_next_call_and_no_change_
     await departments.delete_department(database, harbour, "sales")
     assert await tenant_revision(database) == before + 3
     first, second, third = (await audit_entries(database))[1:]
-    assert first[:3] == ("department.changed", "sales", None)
+    assert first[:3] == ("department.updated", "sales", None)
     assert second[2]["numbers"] == ["+13105550111"]
     assert second[3]["numbers"] == ["+13105550119"]
-    assert third[0] == "department.removed"
+    assert third[0] == "department.deleted"
     assert await departments.list_departments(database, "harbour") == {}
 
 
@@ -45,12 +45,12 @@ async def test_another_tenants_department_is_not_there(database, make_actor):
         await departments.delete_department(database, museum, "sales")
     await departments.put_department(database, museum, "sales", Department(("+13105550999",)))
     assert await departments.list_departments(database, "harbour") == {"sales": SALES}
-    assert await audit_actions(database, "museum") == [("department.changed", "sales")]
+    assert await audit_actions(database, "museum") == [("department.updated", "sales")]
 
 
 async def test_departments_are_bounded(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    row = {"tenant_id": "harbour", "settings": dump_json(SALES), "changed": 1}
+    row = {"tenant_id": "harbour", "settings": dump_json(SALES), "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"d{place}"} for place in range(499)])
     await departments.put_department(database, harbour, "last", SALES)
     with pytest.raises(Conflict, match="Remove one first"):

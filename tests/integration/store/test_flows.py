@@ -54,7 +54,7 @@ async def load_version(database, flow, number, of="harbour"):
 
 
 async def active_version(database, flow="front-desk", of="harbour"):
-    return (await drafts.get_flow(database, of, flow)).active
+    return (await drafts.get_flow(database, of, flow)).active_version
 
 
 # Drafts
@@ -67,7 +67,7 @@ async def test_a_draft_comes_back_byte_for_byte_with_its_errors(database, make_a
     kept = await drafts.get_flow(database, "harbour", "front-desk")
     assert new
     assert bytes(kept.document) == sent
-    assert (flow.name, flow.revision, flow.active, flow.pause) == ("Früher", 1, None, None)
+    assert (flow.name, flow.revision, flow.active_version, flow.pause) == ("Früher", 1, None, None)
     assert msgspec.json.decode(msgspec.json.encode(kept))["document"]["name"] == "Früher"
 
 
@@ -107,7 +107,7 @@ async def test_the_same_draft_again_changes_nothing(database, make_actor):
     await put_draft(database, harbour)
     same, new = await put_draft(database, harbour, seen=1)
     assert (same.revision, new) == (1, False)
-    assert await audit_actions(database) == [("flow.drafted", "front-desk")]
+    assert await audit_actions(database) == [("flow.draft_saved", "front-desk")]
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ async def test_flows_come_in_pages(database, make_actor):
     seen, cursor = [], ""
     for _ in range(3):
         page = await drafts.list_flows(database, "harbour", 2, cursor)
-        seen, cursor = [*seen, *(flow.flow for flow in page.items)], page.next
+        seen, cursor = [*seen, *(flow.id for flow in page.items)], page.next_cursor
     assert (seen, cursor) == ([*"abcde"], "")
 
 
 async def test_flows_are_bounded(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    row = {"tenant_id": "harbour", "name": "", "draft": b"{}", "revision": 1, "created": 1, "changed": 1}
+    row = {"tenant_id": "harbour", "name": "", "draft": b"{}", "revision": 1, "created_at": 1, "updated_at": 1}
     await insert_rows(database, flow_table, [row | {"id": f"f{place}"} for place in range(999)])
     await put_draft(database, harbour, "last")
     with pytest.raises(Conflict, match="Remove one first"):
@@ -188,11 +188,11 @@ async def test_only_a_flow_that_was_never_promoted_can_be_removed(database, make
 async def test_a_promotion_makes_a_version_for_ever(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     first = await put_and_promote(database, harbour, text="One")
-    assert (first.new, first.version.number, first.version.by, first.version.active) == (True, 1, "key1", True)
+    assert (first.new, first.version.number, first.version.promoted_by, first.version.active) == (True, 1, "key1", True)
     await put_draft(database, harbour, text="Two", seen=1)
     two = make_actor(key="key2")
     second = await promotion.promote_flow(database, two, "front-desk", "A new greeting")
-    assert (second.version.number, second.version.note, second.version.at) == (2, "A new greeting", two.now)
+    assert (second.version.number, second.version.note, second.version.promoted_at) == (2, "A new greeting", two.now)
     kept = await versions.get_version(database, "harbour", "front-desk", 1)
     assert b"One" in bytes(kept.document)
     assert not kept.active
@@ -205,8 +205,8 @@ async def test_a_promotion_makes_a_version_for_ever(database, make_actor):
     assert (await audit_entries(database))[-1] == (
         "flow.promoted",
         "front-desk",
-        {"active": 1},
-        {"active": 2, "content": second.version.content, "note": "A new greeting"},
+        {"active_version": 1},
+        {"active_version": 2, "content_hash": second.version.content_hash, "note": "A new greeting"},
     )
 
 
@@ -217,9 +217,9 @@ async def test_a_draft_with_errors_is_not_promoted_and_says_what_is_wrong(databa
     checked = await promotion.validate_draft(database, "harbour", "front-desk")
     with pytest.raises(UnprocessableContent) as refused:
         await promotion.promote_flow(database, harbour, "front-desk", "")
-    assert refused.value.errors == checked.problems
+    assert refused.value.errors == checked.diagnostics
     assert not checked.promotable
-    found = {problem.path: problem for problem in checked.problems}
+    found = {problem.path: problem for problem in checked.diagnostics}
     assert found["nodes.a.department"].hint == "did you mean `sales`?"
     assert "start" in found
     assert await active_version(database) is None
@@ -318,7 +318,7 @@ async def test_what_is_loaded_is_what_was_promoted(database, make_actor):
     assert kept.subflows == {"middle": VersionPin("middle", 1), "inner": VersionPin("inner", 1)}
     await put_and_promote(database, harbour, "inner", "Changed")
     loaded = await load_version(database, "outer", 1)
-    assert loaded.id == made.version.content == kept.content
+    assert loaded.id == made.version.content_hash == kept.content_hash
     assert loaded.subflows["inner"] is loaded.subflows["middle"].subflows["inner@1"]
     again = await promotion.promote_flow(database, harbour, "outer", "with the new inner flow")
     assert again.new
@@ -344,7 +344,7 @@ async def test_flows_that_cannot_be_called(database, make_actor, calls, code, hi
     await put_and_promote(database, harbour, "outer")
     await put_and_promote(database, harbour, "caller", calls=["outer"])
     await put_draft(database, harbour, "outer", calls=calls, seen=1)
-    (problem,) = (await promotion.validate_draft(database, "harbour", "outer")).problems
+    (problem,) = (await promotion.validate_draft(database, "harbour", "outer")).diagnostics
     assert (problem.path, problem.code, problem.hint) == ("nodes.call0.flow", code, hint)
 
 
@@ -355,7 +355,7 @@ async def test_how_much_a_flow_calls_is_bounded(database, make_actor):
         made = await put_and_promote(database, harbour, f"f{level}", calls=[f"f{level - 1}", f"f{level - 1}@1"])
         assert made.new
     await put_draft(database, harbour, "f5", calls=["f4", "f4@1"])
-    assert [p.code for p in (await promotion.validate_draft(database, "harbour", "f5")).problems] == ["too-large"]
+    assert [p.code for p in (await promotion.validate_draft(database, "harbour", "f5")).diagnostics] == ["too-large"]
     with pytest.raises(UnprocessableContent):
         await promotion.promote_flow(database, harbour, "f5", "")
 
@@ -364,7 +364,7 @@ async def test_a_draft_that_calls_a_thousand_versions_is_told_so(database, make_
     harbour = await create_tenant(database, make_actor)
     await put_and_promote(database, harbour, "inner")
     await put_draft(database, harbour, "outer", calls=[f"inner@{number}" for number in range(1, 1_500)])
-    problems = (await promotion.validate_draft(database, "harbour", "outer")).problems
+    problems = (await promotion.validate_draft(database, "harbour", "outer")).diagnostics
     assert [problem.code for problem in problems] == ["too-large"]
 
 
@@ -388,7 +388,7 @@ async def test_another_tenants_flows_are_not_there(database, make_actor):
             await refused
     assert (await drafts.list_flows(database, "museum", 50, "")).items == []
     await put_draft(database, museum, "outer", calls=["front-desk"])
-    (problem,) = (await promotion.validate_draft(database, "museum", "outer")).problems
+    (problem,) = (await promotion.validate_draft(database, "museum", "outer")).diagnostics
     assert (problem.code, problem.hint) == ("no-such-flow", "")
 
 
@@ -414,8 +414,8 @@ async def test_versions_come_in_pages(database, make_actor):
     page = await versions.list_versions(database, "harbour", "front-desk", 3, "")
     assert [version.number for version in page.items] == [5, 4, 3]
     assert [version.active for version in page.items] == [True, False, False]
-    rest = await versions.list_versions(database, "harbour", "front-desk", 3, page.next)
-    assert ([version.number for version in rest.items], rest.next) == ([2, 1], "")
+    rest = await versions.list_versions(database, "harbour", "front-desk", 3, page.next_cursor)
+    assert ([version.number for version in rest.items], rest.next_cursor) == ([2, 1], "")
     beyond = await versions.list_versions(database, "harbour", "front-desk", 3, "WzkyMjMzNzIwMzY4NTQ3NzU4MDdd")
     assert len(beyond.items) == 3
     for cursor in ("x", "WyJhIl0", "é"):
@@ -449,7 +449,12 @@ async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(dat
     assert (back.number, back.active, await active_version(database)) == (1, True, 1)
     assert b"Two" in bytes((await drafts.get_flow(database, "harbour", "front-desk")).document)
     action, _, before, after = (await audit_entries(database))[-1]
-    assert (action, before["active"], after["active"], after["note"]) == ("flow.rolled_back", 2, 1, "Two was wrong")
+    assert (action, before["active_version"], after["active_version"], after["note"]) == (
+        "flow.rolled_back",
+        2,
+        1,
+        "Two was wrong",
+    )
     await promotion.rollback_flow(database, make_actor(), "front-desk", RollbackRequest(1))
     assert len(await audit_actions(database)) == 5
     with pytest.raises(UnprocessableContent) as refused:
@@ -483,14 +488,14 @@ async def test_pause_and_resume(database, make_actor):
         PauseSettings(),
         PauseSettings("Back at nine."),
         PauseSettings("Back at nine."),
-        PauseSettings(forward="+13105550110"),
+        PauseSettings(forward_to="+13105550110"),
     ):
         assert (await drafts.pause_flow(database, make_actor(), "front-desk", how)).pause == how
     for _ in range(2):
         assert (await drafts.resume_flow(database, make_actor(), "front-desk")).pause is None
     done = (await audit_entries(database))[3:]
     assert [line[0] for line in done] == ["flow.paused"] * 3 + ["flow.resumed"]
-    assert done[1][3]["text"] == "Back at nine."
+    assert done[1][3]["message"] == "Back at nine."
     with pytest.raises(UnprocessableContent):
         await drafts.pause_flow(database, harbour, "front-desk", PauseSettings("Text", "+13105550110"))
 

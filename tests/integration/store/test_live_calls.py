@@ -32,8 +32,8 @@ async def test_all_of_a_picture_is_read_and_no_state(database):
     entered = [("node.entered", NOW, {"node": node, "type": "say"}) for node in ("greet", "bye")]
     await insert_calls(
         database,
-        make_call(1, events=entered, ended=None, outcome="", state=STATE),
-        make_call(2, ended=NOW + 1, outcome="lost", state=STATE),
+        make_call(1, events=entered, ended_at=None, outcome="", resume_state=STATE),
+        make_call(2, ended_at=NOW + 1, outcome="lost", resume_state=STATE),
     )
     going = _expected_row(1, ended_at=None, outcome="", sequence=2, node="bye")
     over = _expected_row(2, ended_at=NOW + 1, outcome="lost", sequence=0, node="")
@@ -46,4 +46,4 @@ async def test_all_of_a_picture_is_read_and_no_state(database):
     )
     assert await live.get_many(database, [over.key, going.key]) == [going, over]
     assert len(asked) >= 7
-    assert not [statement for statement in asked if ".state" in statement or ".speech" in statement]
+    assert not [statement for statement in asked if ".resume_state" in statement or ".provider_usage" in statement]

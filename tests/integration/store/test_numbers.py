@@ -18,7 +18,7 @@ ONE, TWO, THREE = "+13072249663", "+13072249664", "+13072249665"
 
 async def assignment_history(database, number=ONE, of="harbour"):
     page = await numbers.list_assignments(database, of, number, 50, "")
-    return [(line.place, line.flow, line.by, line.at) for line in page.items]
+    return [(line.position, line.flow, line.created_by, line.created_at) for line in page.items]
 
 
 async def test_a_number_is_made_changed_and_removed(database, make_actor):
@@ -26,18 +26,18 @@ async def test_a_number_is_made_changed_and_removed(database, make_actor):
     made = await numbers.create_number(database, harbour, NewNumber(ONE, "Head office", TWO))
     assert await numbers.get_number(database, "harbour", ONE) == made
     renamed = await numbers.update_number(database, make_actor(), ONE, NumberUpdate(label="Office"))
-    assert (renamed.label, renamed.fallback) == ("Office", TWO)
-    without = await numbers.update_number(database, make_actor(), ONE, NumberUpdate(fallback=None))
-    assert (without.label, without.fallback) == ("Office", None)
+    assert (renamed.label, renamed.fallback_number) == ("Office", TWO)
+    without = await numbers.update_number(database, make_actor(), ONE, NumberUpdate(fallback_number=None))
+    assert (without.label, without.fallback_number) == ("Office", None)
     assert await numbers.update_number(database, make_actor(), ONE, NumberUpdate()) == without
     await numbers.delete_number(database, make_actor(), ONE)
     with pytest.raises(NotFound):
         await numbers.get_number(database, "harbour", ONE)
     assert [action for action, _ in await audit_actions(database)] == [
         "number.created",
-        "number.changed",
-        "number.changed",
-        "number.removed",
+        "number.updated",
+        "number.updated",
+        "number.deleted",
     ]
     assert [line[2] and line[2]["label"] for line in (await audit_entries(database))[1:]] == [
         None,
@@ -93,19 +93,19 @@ async def test_another_tenants_number_is_not_there(database, make_actor):
 async def test_a_number_is_not_its_own_fallback(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     with pytest.raises(UnprocessableContent) as refused:
-        await numbers.create_number(database, harbour, NewNumber(ONE, fallback=ONE))
-    assert refused.value.errors[0].path == "fallback"
+        await numbers.create_number(database, harbour, NewNumber(ONE, fallback_number=ONE))
+    assert refused.value.errors[0].path == "fallback_number"
     await numbers.create_number(database, harbour, NewNumber(ONE))
     with pytest.raises(UnprocessableContent):
-        await numbers.update_number(database, harbour, ONE, NumberUpdate(fallback=ONE))
-    assert (await numbers.get_number(database, "harbour", ONE)).fallback is None
+        await numbers.update_number(database, harbour, ONE, NumberUpdate(fallback_number=ONE))
+    assert (await numbers.get_number(database, "harbour", ONE)).fallback_number is None
 
 
 async def test_a_fallback_is_outside_the_gateway(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await numbers.create_number(database, harbour, NewNumber(ONE))
     with pytest.raises(UnprocessableContent) as refused:
-        await numbers.create_number(database, harbour, NewNumber(TWO, fallback=ONE))
+        await numbers.create_number(database, harbour, NewNumber(TWO, fallback_number=ONE))
     assert refused.value.errors[0].code == "own-number"
 
 
@@ -132,8 +132,8 @@ async def test_the_history_of_a_number(database, make_actor):
     await numbers.assign_number(database, harbour, ONE, "night")
     assert [place for place, *_ in await assignment_history(database)] == [4, 3, 2, 1]
     page = await numbers.list_assignments(database, "harbour", ONE, 3, "")
-    rest = await numbers.list_assignments(database, "harbour", ONE, 3, page.next)
-    assert ([line.place for line in page.items], [line.place for line in rest.items]) == ([4, 3, 2], [1])
+    rest = await numbers.list_assignments(database, "harbour", ONE, 3, page.next_cursor)
+    assert ([line.position for line in page.items], [line.position for line in rest.items]) == ([4, 3, 2], [1])
     with pytest.raises(NotFound):
         await assignment_history(database, TWO)
 
@@ -167,14 +167,14 @@ async def test_numbers_come_in_pages(database, make_actor):
     for number in (THREE, ONE, TWO):
         await numbers.create_number(database, harbour, NewNumber(number))
     page = await numbers.list_numbers(database, "harbour", 2, "")
-    rest = await numbers.list_numbers(database, "harbour", 2, page.next)
+    rest = await numbers.list_numbers(database, "harbour", 2, page.next_cursor)
     assert [one.number for one in (*page.items, *rest.items)] == [ONE, TWO, THREE]
-    assert rest.next == ""
+    assert rest.next_cursor == ""
 
 
 async def test_numbers_are_bounded(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    row = {"tenant_id": "harbour", "label": "", "created": 1}
+    row = {"tenant_id": "harbour", "label": "", "created_at": 1}
     await insert_rows(database, table, [row | {"number": f"+1307{place:07}"} for place in range(9_999)])
     await numbers.create_number(database, harbour, NewNumber("+13105550110"))
     with pytest.raises(Conflict, match="Remove one first"):

@@ -21,19 +21,19 @@ ONE = Process(
     host="left",
     pid=7,
     version="1.2.3",
-    started=NOW,
-    seen=NOW,
+    started_at=NOW,
+    last_seen_at=NOW,
     capacity=200,
     live_calls=3,
     calls_per_second=0.5,
-    lag_ms=1.5,
+    event_loop_lag_ms=1.5,
     draining=False,
 )
 
 
 async def test_what_was_told_last_is_what_is_known(database):
     await process_heartbeats.upsert_process(database, ONE)
-    later = msgspec.structs.replace(ONE, seen=NOW + 5, live_calls=4, draining=True)
+    later = msgspec.structs.replace(ONE, last_seen_at=NOW + 5, live_calls=4, draining=True)
     await process_heartbeats.upsert_process(database, later)
     assert await process_heartbeats.list_processes(database, NOW + 10) == [later]
 
@@ -42,7 +42,7 @@ async def test_one_that_is_silent_is_gone(database):
     await process_heartbeats.upsert_process(database, ONE)
     assert await process_heartbeats.list_processes(database, NOW + STALE_AFTER_MICROSECONDS) == [ONE]
     assert await process_heartbeats.list_processes(database, NOW + STALE_AFTER_MICROSECONDS + 1) == []
-    other = msgspec.structs.replace(ONE, id="two", started=NOW + 1, seen=NOW + STALE_AFTER_MICROSECONDS + 1)
+    other = msgspec.structs.replace(ONE, id="two", started_at=NOW + 1, last_seen_at=NOW + STALE_AFTER_MICROSECONDS + 1)
     await process_heartbeats.upsert_process(database, other)
     assert await process_heartbeats.list_processes(database, NOW) == [other], "and is forgotten"
     await process_heartbeats.delete_process(database, "two")
@@ -65,7 +65,7 @@ async def test_a_process_tells_how_it_stands_until_it_ends(database):
         while not (found := await process_heartbeats.list_processes(database, now)):  # noqa: ASYNC110 (another task tells it)
             await asyncio.sleep(0.01)
     (told,) = found
-    assert (told.id, told.started, told.seen, told.capacity) == (presence.id, NOW, now, 7)
+    assert (told.id, told.started_at, told.last_seen_at, told.capacity) == (presence.id, NOW, now, 7)
     assert (told.calls_per_second, told.draining) == (0.5, True)
     await presence.aclose()
     assert await process_heartbeats.list_processes(database, now) == []

@@ -14,13 +14,13 @@ DAY = 86_400_000_000
 
 
 async def rate_card(database, at, name="harbour"):
-    return (await rates.get_rate_card(database, name, at)).now
+    return (await rates.get_rate_card(database, name, at)).current
 
 
 async def test_where_nothing_is_set_the_platforms_prices_count(database, make_actor):
     await create_tenant(database, make_actor)
     found = await rates.get_rate_card(database, "harbour", NOW)
-    assert found.now == {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
+    assert found.current == {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
     assert found.rates == []
 
 
@@ -28,10 +28,10 @@ async def test_a_rate_counts_from_its_instant_on_and_the_latest_of_all_counts(da
     harbour = await create_tenant(database, make_actor)
     before = await tenant_revision(database)
     now = await rates.create_rate(database, harbour, NewRate("azure", 70_000))
-    assert now.begins == harbour.now
+    assert now.effective_at == harbour.now
     await rates.create_rate(database, harbour, NewRate("azure", 50_000, harbour.now + 2 * DAY))
     await rates.create_rate(database, harbour, NewRate("azure", 60_000, harbour.now + DAY))
-    days = [harbour.now - 1, harbour.at, harbour.at + DAY - 1, harbour.at + DAY, harbour.at + 2 * DAY]
+    days = [harbour.now - 1, harbour.now, harbour.now + DAY - 1, harbour.now + DAY, harbour.now + 2 * DAY]
     assert [(await rate_card(database, at))["azure"] for at in days] == [80_000, 70_000, 70_000, 60_000, 50_000]
     assert await tenant_revision(database) == before + 3
     assert [line[2]["micro_usd_per_minute"] for line in (await audit_entries(database))[1:]] == [80_000, 70_000, 70_000]
@@ -54,7 +54,7 @@ async def test_a_tenants_own_rate_comes_before_a_later_default_and_is_nobody_els
         revisions[1] + 2,
     ]
     assert await audit_actions(database, "museum") == []
-    assert [line[0] for line in await audit_entries(database, None)] == ["rate.default_set"] * 2
+    assert [line[0] for line in await audit_entries(database, None)] == ["rate.default_created"] * 2
     assert museum.tenant == "museum"
 
 
@@ -70,13 +70,20 @@ async def test_no_rate_begins_in_the_past(database, make_actor):
     for put, one in ((rates.create_rate, harbour), (rates.create_default_rate, make_actor("", "platform"))):
         with pytest.raises(UnprocessableContent) as refused:
             await put(database, one, NewRate("azure", 1, one.now - 1))
-        assert refused.value.errors[0].path == "begins"
+        assert refused.value.errors[0].path == "effective_at"
     assert (await rates.get_rate_card(database, "harbour", NOW + DAY)).rates == []
 
 
 async def test_rates_are_bounded(database, make_actor):
     await create_tenant(database, make_actor)
-    row = {"tenant_id": "harbour", "tier": "azure", "micro_usd_per_minute": 1, "begins": 1, "by": "", "created": 1}
+    row = {
+        "tenant_id": "harbour",
+        "tier": "azure",
+        "micro_usd_per_minute": 1,
+        "effective_at": 1,
+        "created_by": "",
+        "created_at": 1,
+    }
     await insert_rows(database, table, [row | {"id": str(place)} for place in range(499)])
     await rates.create_rate(database, make_actor(), NewRate("azure", 1))
     with pytest.raises(Conflict):
@@ -84,7 +91,7 @@ async def test_rates_are_bounded(database, make_actor):
     await rates.create_default_rate(database, make_actor("", "platform"), NewRate("azure", 2))
 
 
-@pytest.mark.parametrize("wrong", [{"tier": "gold"}, {"micro_usd_per_minute": -1}, {"begins": 2**63}])
+@pytest.mark.parametrize("wrong", [{"tier": "gold"}, {"micro_usd_per_minute": -1}, {"effective_at": 2**63}])
 def test_what_is_no_rate(wrong):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"tier": "azure", "micro_usd_per_minute": 1} | wrong, NewRate)

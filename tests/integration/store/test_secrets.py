@@ -25,11 +25,11 @@ async def test_a_call_gets_the_secret_and_nobody_reads_it_anywhere_else(database
     await secrets.put_secret(database, CIPHER, harbour, "crm_key", "canary")
     assert await secrets.get_secret_value(database, CIPHER, "harbour", "crm_key") == "canary"
     (told,) = await secrets.list_secrets(database, "harbour")
-    assert (told.name, told.changed) == ("crm_key", harbour.now)
+    assert (told.name, told.updated_at) == ("crm_key", harbour.now)
     async with database.read() as connection:
         kept = (await connection.execute(select(table))).all()
     assert "canary" not in str(kept) + str(await audit_entries(database))
-    assert await audit_actions(database) == [("secret.changed", "crm_key")] * 2
+    assert await audit_actions(database) == [("secret.updated", "crm_key")] * 2
     assert await tenant_revision(database) == before + 2
 
 
@@ -43,7 +43,7 @@ async def test_a_secret_that_was_removed_is_gone(database, make_actor):
     ):
         with pytest.raises(NotFound):
             await refused
-    assert (await audit_actions(database))[1:] == [("secret.removed", "crm_key")]
+    assert (await audit_actions(database))[1:] == [("secret.deleted", "crm_key")]
 
 
 async def test_another_tenants_secret_is_not_there_and_its_row_opens_nowhere_else(database, make_actor):
@@ -64,7 +64,7 @@ async def test_another_tenants_secret_is_not_there_and_its_row_opens_nowhere_els
 
 async def test_secrets_are_bounded(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    row = {"tenant_id": "harbour", "value": "", "changed": 1}
+    row = {"tenant_id": "harbour", "value": "", "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"s{place}"} for place in range(199)])
     await secrets.put_secret(database, CIPHER, harbour, "last", "1")
     with pytest.raises(Conflict, match="Remove one first"):

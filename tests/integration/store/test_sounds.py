@@ -27,10 +27,10 @@ async def test_a_sound_is_kept_as_mulaw_at_8000_samples_a_second(database, make_
     harbour = await create_tenant(database, make_actor)
     before = await tenant_revision(database)
     kept = await sounds.put_sound(database, harbour, "welcome", make_wav(0.5, 16_000, channels=2))
-    assert (kept.name, round(kept.seconds, 2), kept.changed) == ("welcome", 0.5, harbour.now)
+    assert (kept.name, round(kept.duration_seconds, 2), kept.updated_at) == ("welcome", 0.5, harbour.now)
     assert await sounds.list_sounds(database, "harbour") == [kept]
     async with database.read() as connection:
-        assert len(await connection.scalar(select(table.c.mulaw))) == round(kept.seconds * 8_000)
+        assert len(await connection.scalar(select(table.c.mulaw))) == round(kept.duration_seconds * 8_000)
     assert await tenant_revision(database) == before + 1
 
 
@@ -41,11 +41,11 @@ async def test_the_same_sound_again_changes_nothing_and_another_one_does(databas
     await sounds.delete_sound(database, harbour, "welcome")
     assert await sounds.list_sounds(database, "harbour") == []
     assert [action for action, _ in await audit_actions(database)] == [
-        "sound.changed",
-        "sound.changed",
-        "sound.removed",
+        "sound.updated",
+        "sound.updated",
+        "sound.deleted",
     ]
-    assert (await audit_entries(database))[2][2]["seconds"] == pytest.approx(0.5, abs=0.01)
+    assert (await audit_entries(database))[2][2]["duration_seconds"] == pytest.approx(0.5, abs=0.01)
 
 
 async def test_another_tenants_sound_is_not_there(database, make_actor):
@@ -59,7 +59,7 @@ async def test_another_tenants_sound_is_not_there(database, make_actor):
 
 async def test_sounds_are_bounded(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    row = {"tenant_id": "harbour", "mulaw": b"\xff", "changed": 1}
+    row = {"tenant_id": "harbour", "mulaw": b"\xff", "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"s{place}"} for place in range(199)])
     await sounds.put_sound(database, harbour, "last", make_wav())
     with pytest.raises(Conflict, match="Remove one first"):

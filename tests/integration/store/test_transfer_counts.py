@@ -28,7 +28,7 @@ def diagnostic_paths(refused):
 
 
 def transfer_event(place, at, **parts):
-    return make_call(place, started=at, events=[("transfer.started", at, {"department": "sales"})], **parts)
+    return make_call(place, started_at=at, events=[("transfer.started", at, {"department": "sales"})], **parts)
 
 
 # The counts
@@ -36,7 +36,7 @@ def transfer_event(place, at, **parts):
 
 async def test_transfers_are_counted_by_their_events_and_whether_their_calls_go_on(database):
     minute = 60_000_000
-    going, over = {"ended": None, "outcome": ""}, {}
+    going, over = {"ended_at": None, "outcome": ""}, {}
     await insert_calls(
         database,
         transfer_event(1, NOW - minute, **going),
@@ -46,7 +46,7 @@ async def test_transfers_are_counted_by_their_events_and_whether_their_calls_go_
         transfer_event(5, NOW - 7 * HOUR, **going),  # nobody talks so long: its call is lost
         transfer_event(6, NOW - minute, **going | {"generation": 2}),  # nobody took it, and the flow goes on
         transfer_event(7, NOW - minute, **going, tenant="museum"),
-        make_call(8, started=NOW - minute, **going | {"department": "sales"}),
+        make_call(8, started_at=NOW - minute, **going | {"department": "sales"}),
     )
     assert await transfer_counts.count_transfers(database, "harbour", NOW - HOUR, NOW) == TransferCounts(
         started=4, active=3
@@ -58,7 +58,7 @@ async def test_transfers_are_counted_by_their_events_and_whether_their_calls_go_
 async def test_the_site_answers_for_calls(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await numbers.create_number(database, harbour, NewNumber(US))
-    await insert_calls(database, transfer_event(1, NOW, ended=None), known=["harbour"])
+    await insert_calls(database, transfer_event(1, NOW, ended_at=None), known=["harbour"])
     site = DatabaseDirectory(database, CIPHER, lambda: NOW)
     assert await site.count_transfers("harbour", NOW - HOUR) == TransferCounts(1, 1)
     assert (await site.is_tenant_number("harbour", US), await site.is_tenant_number("museum", US)) == (True, False)
@@ -71,7 +71,7 @@ async def test_the_count_takes_the_index(database):
     query = transfer_counts._count_query("harbour", NOW - HOUR, NOW).compile(compile_kwargs={"literal_binds": True})
     async with database.read() as connection:
         plan = str((await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")).all())
-    assert "ix_call_events_tenant_id_type_at (tenant_id=? AND type=? AND at>?)" in plan
+    assert "ix_call_events_tenant_id_type_occurred_at (tenant_id=? AND type=? AND occurred_at>?)" in plan
     assert "SCAN" not in plan
 
 
@@ -86,18 +86,18 @@ async def test_a_department_rings_only_whom_the_tenant_allows(database, make_act
     with pytest.raises(UnprocessableContent) as refused:
         await departments.put_department(database, harbour, "sales", wrong)
     assert diagnostic_paths(refused) == ["numbers[1]", "numbers[2]", "whisper"]
-    await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(countries=("US", "GB")))
+    await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(allowed_countries=("US", "GB")))
     await departments.put_department(database, harbour, "sales", Department((OTHER_US, UK)))
 
 
 async def test_the_rules_of_a_tenant_are_checked_and_kept(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    wrong = TenantUpdate(countries=("US", "XX"), destinations=("+1", "+1876"))
+    wrong = TenantUpdate(allowed_countries=("US", "XX"), allowed_prefixes=("+1", "+1876"))
     with pytest.raises(UnprocessableContent) as refused:
         await tenants.update_tenant(database, harbour, "harbour", wrong)
-    assert diagnostic_paths(refused) == ["countries[1]", "destinations[0]"]
-    rules = {"countries": ("US",), "destinations": ("+1876555",), "sip_hosts": ("pbx.example.com",)}
-    limits = {"max_transfers_per_hour": 10, "max_transfers_at_once": 0, "max_transfer_seconds": 60}
+    assert diagnostic_paths(refused) == ["allowed_countries[1]", "allowed_prefixes[0]"]
+    rules = {"allowed_countries": ("US",), "allowed_prefixes": ("+1876555",), "allowed_sip_hosts": ("pbx.example.com",)}
+    limits = {"max_transfers_per_hour": 10, "max_concurrent_transfers": 0, "max_transfer_seconds": 60}
     await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(**rules, **limits))
     kept = await tenants.get_tenant(database, "harbour")
     assert {name: getattr(kept, name) for name in (*rules, *limits)} == {**rules, **limits}
@@ -126,7 +126,7 @@ async def test_a_flow_that_rings_others_is_not_promoted(database, make_actor, fi
     await numbers.create_number(database, harbour, NewNumber(US))
     await drafts.put_flow(database, harbour, "ring", transfer_rows(**fields), None)
     checked = await promotion.validate_draft(database, "harbour", "ring")
-    assert ([problem.path for problem in checked.problems], checked.promotable) == (wrong, not wrong)
+    assert ([problem.path for problem in checked.diagnostics], checked.promotable) == (wrong, not wrong)
     if wrong:
         with pytest.raises(UnprocessableContent) as refused:
             await promotion.promote_flow(database, harbour, "ring", "")
@@ -138,30 +138,30 @@ async def test_a_flow_that_rings_others_is_not_promoted(database, make_actor, fi
 async def test_a_pause_and_a_fallback_lead_only_where_calls_may_go(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     with pytest.raises(UnprocessableContent) as refused:
-        await numbers.create_number(database, harbour, NewNumber(US, fallback=JAMAICA))
-    assert diagnostic_paths(refused) == ["fallback"]
-    await numbers.create_number(database, harbour, NewNumber(US, fallback=FALLBACK))
+        await numbers.create_number(database, harbour, NewNumber(US, fallback_number=JAMAICA))
+    assert diagnostic_paths(refused) == ["fallback_number"]
+    await numbers.create_number(database, harbour, NewNumber(US, fallback_number=FALLBACK))
     with pytest.raises(UnprocessableContent) as refused:
-        await numbers.update_number(database, harbour, US, NumberUpdate(fallback="+881612345678"))
-    assert diagnostic_paths(refused) == ["fallback"]
+        await numbers.update_number(database, harbour, US, NumberUpdate(fallback_number="+881612345678"))
+    assert diagnostic_paths(refused) == ["fallback_number"]
     await drafts.put_flow(database, harbour, "ring", transfer_rows(number=OTHER_US), None)
     await promotion.promote_flow(database, harbour, "ring", "")
     with pytest.raises(UnprocessableContent) as refused:
-        await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward=JAMAICA))
-    assert diagnostic_paths(refused) == ["forward"]
-    await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward=FALLBACK))
+        await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward_to=JAMAICA))
+    assert diagnostic_paths(refused) == ["forward_to"]
+    await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward_to=FALLBACK))
 
 
 async def test_stricter_rules_count_for_what_was_saved_before(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await tenants.update_tenant(
-        database, harbour, "harbour", TenantUpdate(countries=("US", "JM"), max_transfer_seconds=90)
+        database, harbour, "harbour", TenantUpdate(allowed_countries=("US", "JM"), max_transfer_seconds=90)
     )
-    await numbers.create_number(database, harbour, NewNumber(US, fallback=JAMAICA))
+    await numbers.create_number(database, harbour, NewNumber(US, fallback_number=JAMAICA))
     site = DatabaseDirectory(database, CIPHER, lambda: NOW)
     before = await site.get_call_config(US)
     assert (before.outcome, before.forward_to, before.max_transfer_seconds) == ("unassigned", JAMAICA, 90)
-    await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(countries=()))
+    await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(allowed_countries=()))
     after = await site.get_call_config(US)
     assert (after.outcome, after.forward_to) == ("unassigned", ""), "the caller hears the apology instead"
     await numbers.update_number(database, harbour, US, NumberUpdate(label="A label can still be changed"))

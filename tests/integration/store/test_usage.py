@@ -21,7 +21,7 @@ PLATFORM = Actor("key0", "platform", "", "request-1", NOW)
 
 
 def group_key(one, tier, by):
-    day = datetime.fromtimestamp(one.row["started"] // 1_000_000, UTC).date()
+    day = datetime.fromtimestamp(one.row["started_at"] // 1_000_000, UTC).date()
     facts = {"tenant": one.tenant, "flow": one.row["flow_id"], "number": one.row["number"], "tier": tier, "day": day}
     return tuple(facts[key] for key in by)
 
@@ -43,19 +43,21 @@ async def test_however_it_is_grouped_it_adds_up_to_what_the_calls_cost(database,
     everybody = [make_random_call(place // 2, rng, ("harbour", "depot")[place % 2]) for place in range(160)]
     await insert_calls(database, *everybody)
     since, until = TODAYS_DATE - timedelta(6), TODAYS_DATE - timedelta(1)
-    within = [one for one in everybody if TODAY - 6 * DAY <= one.row["started"] < TODAY]
+    within = [one for one in everybody if TODAY - 6 * DAY <= one.row["started_at"] < TODAY]
     for by in (by for size in (1, 2, 5) for by in combinations(KEYS, size)):
         for who, kept in ((PLATFORM, within), (make_actor(), [one for one in within if one.tenant == "harbour"])):
             told = await query_usage(database, who, UsageQuery(",".join(reversed(by)), since, until))
-            rows = {tuple(getattr(row, key) for key in by): (row.calls, row.billed) for row in told.rows}
+            rows = {tuple(getattr(row, key) for key in by): (row.calls, row.billed_microseconds) for row in told.rows}
             assert rows == expected_sums(kept, by)
             assert list(rows) == sorted(rows)
             assert len(rows) == len(told.rows)
-            billed = sum(one.row["billed"] for one in kept)
+            billed = sum(one.row["billed_microseconds"] for one in kept)
             begun = sum(one.row["version"] is not None for one in kept)
-            cost = sum(one.row["micro_usd"] for one in kept)
-            assert told.total == UsageTotals(calls=begun, billed=billed, seconds=billed / 1e6, micro_usd=cost)
-            assert sum(row.micro_usd for row in told.rows) == cost
+            cost = sum(one.row["cost_micro_usd"] for one in kept)
+            assert told.total == UsageTotals(
+                calls=begun, billed_microseconds=billed, billed_seconds=billed / 1e6, cost_micro_usd=cost
+            )
+            assert sum(row.cost_micro_usd for row in told.rows) == cost
 
 
 async def test_a_call_at_two_tiers_counts_in_both_and_once_in_the_total(database, make_actor):
@@ -63,16 +65,20 @@ async def test_a_call_at_two_tiers_counts_in_both_and_once_in_the_total(database
     await insert_calls(database, make_call(segments=segments))
     told = await query_usage(database, make_actor(), UsageQuery("tier", TODAYS_DATE, TODAYS_DATE))
     assert told.rows == [
-        UsageRow(tier="azure", calls=1, billed=45_000_001, seconds=45.000001, micro_usd=60_000),
-        UsageRow(tier="local", calls=1, billed=10_000_000, seconds=10.0, micro_usd=0),
+        UsageRow(
+            tier="azure", calls=1, billed_microseconds=45_000_001, billed_seconds=45.000001, cost_micro_usd=60_000
+        ),
+        UsageRow(tier="local", calls=1, billed_microseconds=10_000_000, billed_seconds=10.0, cost_micro_usd=0),
     ]
-    assert told.total == UsageTotals(calls=1, billed=55_000_001, seconds=55.000001, micro_usd=60_000)
+    assert told.total == UsageTotals(
+        calls=1, billed_microseconds=55_000_001, billed_seconds=55.000001, cost_micro_usd=60_000
+    )
 
 
 async def test_a_call_belongs_to_the_day_of_its_beginning_and_both_days_are_included(database, make_actor):
     edges = (TODAY - 1, TODAY, TODAY + DAY - 1, TODAY + DAY)
     await insert_calls(
-        database, *(make_call(place, started=at, segments=[("local", 5)]) for place, at in enumerate(edges))
+        database, *(make_call(place, started_at=at, segments=[("local", 5)]) for place, at in enumerate(edges))
     )
     told = await query_usage(database, make_actor(), UsageQuery("day", TODAYS_DATE, TODAYS_DATE))
     assert [(row.day, row.calls) for row in told.rows] == [(TODAYS_DATE, 2)]
@@ -93,7 +99,7 @@ async def test_only_a_platform_key_that_names_nobody_sees_all_tenants(database, 
 
 async def test_nothing_used_is_no_rows_and_a_total_of_nothing(database, make_actor):
     told = await query_usage(database, make_actor(), UsageQuery())
-    nothing = UsageTotals(calls=0, billed=0, seconds=0.0, micro_usd=0)
+    nothing = UsageTotals(calls=0, billed_microseconds=0, billed_seconds=0.0, cost_micro_usd=0)
     assert told == UsageReport(TODAYS_DATE.replace(day=1), TODAYS_DATE, ["day"], [], nothing)
 
 
@@ -120,18 +126,18 @@ def test_what_usage_is_not_kept_by(by):
 
 
 def usage_row(**keys):
-    return UsageRow(calls=1, billed=60_000_001, seconds=60.000001, micro_usd=80_000, **keys)
+    return UsageRow(calls=1, billed_microseconds=60_000_001, billed_seconds=60.000001, cost_micro_usd=80_000, **keys)
 
 
 def csv_sheet(*rows, by):
-    total = UsageTotals(calls=1, billed=1, seconds=1e-6, micro_usd=1)
+    total = UsageTotals(calls=1, billed_microseconds=1, billed_seconds=1e-6, cost_micro_usd=1)
     return to_csv(UsageReport(TODAYS_DATE, TODAYS_DATE, list(by), list(rows), total)).decode()
 
 
 def test_csv_has_its_columns_in_order_and_no_total():
     text = csv_sheet(usage_row(number="+13072249663", day=date(2026, 11, 1)), by=("number", "day"))
     assert text == (
-        "number,day,calls,billed,seconds,micro_usd\r\n+13072249663,2026-11-01,1,60000001,60.000001,80000\r\n"
+        "number,day,calls,billed_microseconds,billed_seconds,cost_micro_usd\r\n+13072249663,2026-11-01,1,60000001,60.000001,80000\r\n"
     )
 
 

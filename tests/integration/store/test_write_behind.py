@@ -20,7 +20,7 @@ from vocelio.gateway.store.db.schema import call_events, call_logs, calls, tenan
 
 async def create_tenant(database, name="harbour"):
     async with database.transaction() as connection:
-        row = {"id": name, "name": name, "settings": "{}", "revision": 1, "suspended": False, "created": NOW}
+        row = {"id": name, "name": name, "settings": "{}", "revision": 1, "suspended": False, "created_at": NOW}
         await connection.execute(insert(tenants), row)
 
 
@@ -92,15 +92,20 @@ async def test_a_call_with_its_timeline_its_bill_and_its_log(database, call_stor
     await save_and_wait(call_store, make_ended_call())
     await call_store.aclose()
     (kept,) = await select_rows(database, calls)
-    assert (kept.outcome, kept.version, kept.billed, kept.micro_usd) == ("completed", 3, 61_000_000, 80_000)
-    assert (kept.started, kept.ended, kept.state) == (NOW, NOW + 1, None)
+    assert (kept.outcome, kept.version, kept.billed_microseconds, kept.cost_micro_usd) == (
+        "completed",
+        3,
+        61_000_000,
+        80_000,
+    )
+    assert (kept.started_at, kept.ended_at, kept.resume_state) == (NOW, NOW + 1, None)
     events = await select_rows(database, call_events)
-    assert [(told.seq, told.type, told.node, told.exit, told.latency) for told in events] == [
+    assert [(told.seq, told.type, told.node, told.exit, told.latency_ms) for told in events] == [
         (1, "node.entered", "greet", None, None),
         (2, "prompt.started", "greet", None, 420),
         (3, "node.left", "greet", "next", None),
     ]
-    assert [(part.segment, part.tier, part.micro_usd) for part in await select_rows(database, usage)] == [
+    assert [(part.segment, part.tier, part.cost_micro_usd) for part in await select_rows(database, usage)] == [
         (0, "azure", 80_000),
         (1, "local", 0),
     ]
@@ -200,9 +205,9 @@ async def test_a_database_that_is_away_delays_and_loses_nothing_and_counts_nothi
     await proxy.restore()
     await asyncio.wait_for(done.wait(), 30)
     await journal.aclose()
-    assert [kept.micro_usd for kept in await select_rows(database, calls)] == [80_000]
+    assert [kept.cost_micro_usd for kept in await select_rows(database, calls)] == [80_000]
     assert await count_rows(database, call_events) == 1_200
-    assert sum(part.micro_usd for part in await select_rows(database, usage)) == 80_000
+    assert sum(part.cost_micro_usd for part in await select_rows(database, usage)) == 80_000
 
 
 async def test_closing_without_the_database_says_what_was_lost(proxied_database, caplog):
@@ -221,7 +226,7 @@ async def test_words_that_a_database_cannot_hold_do_not_keep_a_call_from_ending(
     call_store.append_event(make_event(1, kind="node.left", node="n" * 100, exit="a\0b"), "front-desk")
     await call_store.aclose()
     (kept,) = await select_rows(database, calls)
-    assert (kept.disposition[:3], len(kept.disposition), kept.micro_usd) == ("abx", 200, 80_000)
+    assert (kept.disposition[:3], len(kept.disposition), kept.cost_micro_usd) == ("abx", 200, 80_000)
     assert [told.exit for told in await select_rows(database, call_events)] == ["ab"]
 
 

@@ -101,7 +101,7 @@ class CallRecord:
             self.stored.id,
             self.stored.caller,
             self.config.number,
-            TenantInfo(tenant.id, tenant.name, tenant.variables, tenant.time_zone, tenant.apology),
+            TenantInfo(tenant.id, tenant.name, tenant.variables, tenant.time_zone, tenant.error_message),
             self.stored.started_at,
             seed=self.stored.id,
             departments={name: name for name in self.config.departments},

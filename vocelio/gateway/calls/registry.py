@@ -133,9 +133,9 @@ class CallRegistry:
 
     async def _is_at_limit(self, tenant: Tenant, starting: int) -> bool:
         """Raises StoreUnavailable."""
-        if tenant.max_calls is None:
+        if tenant.max_concurrent_calls is None:
             return False
-        return await self.services.call_store.count_live(tenant.id) + starting >= tenant.max_calls
+        return await self.services.call_store.count_live(tenant.id) + starting >= tenant.max_concurrent_calls
 
     async def _create_record(self, incoming: IncomingCall, config: CallConfig) -> CallRecord:
         record = CallRecord.create(incoming.call, incoming.account, incoming.caller, config, self.services.wall_clock())

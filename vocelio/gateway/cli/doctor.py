@@ -181,7 +181,7 @@ def _iter_pages(api: ApiClient, path: str) -> Iterator[tuple[dict[str, Any], lis
     while True:
         page = api.request("GET", f"{path}?limit=200&cursor={quote(cursor)}").json()
         yield page, page["items"]
-        cursor = page["next"]
+        cursor = page["next_cursor"]
         if not cursor:
             return
 

@@ -104,7 +104,7 @@ def _dial_rules(version: FlowVersion) -> dict[str, Any]:
     transfers = [node for node in version.flow.nodes.values() if isinstance(node, TransferNode)]
     hosts = {re.split("[:;?]", node.sip.partition("@")[2].lower())[0] for node in transfers if node.sip}
     numbers = {node.number for node in transfers if node.number}
-    return {"sip_hosts": tuple(hosts), "destinations": ("+13105550", *numbers)}
+    return {"allowed_sip_hosts": tuple(hosts), "allowed_prefixes": ("+13105550", *numbers)}
 
 
 def _call_config(version: FlowVersion, scenario: Scenario) -> CallConfig:

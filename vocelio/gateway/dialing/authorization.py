@@ -55,7 +55,7 @@ class TransferAuthorizer:
     async def _is_over_limit(self, tenant: Tenant, now: int) -> bool:
         there = await self._directory.count_transfers(tenant.id, now - HOUR_MICROSECONDS)
         hourly = there.started >= tenant.max_transfers_per_hour
-        if not hourly and there.active < tenant.max_transfers_at_once:
+        if not hourly and there.active < tenant.max_concurrent_transfers:
             return False
         if now - self._last_logged.get(tenant.id, now - LOG_INTERVAL_MICROSECONDS) >= LOG_INTERVAL_MICROSECONDS:
             self._last_logged[tenant.id] = now

@@ -93,15 +93,15 @@ def build_plan(
         return next(
             (DialRejection(refusal.reason) for refusal in refused.values()), DialRejection("unknown_department")
         )
-    together = department is not None and (transfer.ring or department.ring) == "simultaneous"
+    simultaneous = department is not None and (transfer.ring or department.ring) == "simultaneous"
     shown = effective_caller_id(config, transfer, caller, is_own_number)
     changes = [DialAdjustment("number", target, refusal.reason) for target, refusal in refused.items()]
     if transfer.caller_id and shown != transfer.caller_id:
         changes.append(DialAdjustment("caller_id", transfer.caller_id, "not_owned"))
     return DialPlan(
-        attempts=(allowed,) if together else tuple((target,) for target in allowed),
+        attempts=(allowed,) if simultaneous else tuple((target,) for target in allowed),
         ring_seconds=max(
-            1, round(transfer.ring_seconds or (department.timeout if department else DEFAULT_RING_SECONDS))
+            1, round(transfer.ring_seconds or (department.ring_timeout_seconds if department else DEFAULT_RING_SECONDS))
         ),
         caller_id=shown,
         time_limit_seconds=config.tenant.max_transfer_seconds,

@@ -64,17 +64,17 @@ def check_destination(rules: DialRules, destination: str, home_countries: HomeCo
     """
     if is_sip_address(destination):
         return _check_sip_address(rules, destination)
-    if any(destination.startswith(prefix) for prefix in rules.destinations):
+    if any(destination.startswith(prefix) for prefix in rules.allowed_prefixes):
         return None
-    facts, hint = _get_number_info(destination), "add it, or how it begins, to the tenant's `destinations`"
+    facts, hint = _get_number_info(destination), "add it, or how it begins, to the tenant's `allowed_prefixes`"
     if facts.rejection_reason:
         return Rejection(facts.rejection_reason, f"{destination} is {facts.description}", hint)
-    allowed = rules.countries or home_countries
+    allowed = rules.allowed_countries or home_countries
     if allowed is not None and facts.country not in allowed:
         return Rejection(
             "country_not_allowed",
             f"{destination} is in {facts.country}",
-            f"add {facts.country} to the tenant's `countries`",
+            f"add {facts.country} to the tenant's `allowed_countries`",
         )
     return None
 
@@ -92,15 +92,19 @@ def is_sip_address(destination: str) -> bool:
 
 def validate_dial_rules(rules: DialRules, diagnostics: Diagnostics) -> None:
     """What the fields' types cannot say."""
-    for place, country in enumerate(rules.countries):
+    for place, country in enumerate(rules.allowed_countries):
         if country not in phonenumbers.SUPPORTED_REGIONS:
             message = f"there is no country {country} with telephones"
             diagnostics.unknown_word(
-                f"countries[{place}]", "unknown-country", message, country, sorted(phonenumbers.SUPPORTED_REGIONS)
+                f"allowed_countries[{place}]",
+                "unknown-country",
+                message,
+                country,
+                sorted(phonenumbers.SUPPORTED_REGIONS),
             )
-    for place, prefix in enumerate(rules.destinations):
+    for place, prefix in enumerate(rules.allowed_prefixes):
         if wrong := _prefix_error(prefix):
-            diagnostics.error(f"destinations[{place}]", "prefix", *wrong)
+            diagnostics.error(f"allowed_prefixes[{place}]", "prefix", *wrong)
 
 
 def _prefix_error(prefix: str) -> tuple[str, str] | None:
@@ -113,7 +117,10 @@ def _prefix_error(prefix: str) -> tuple[str, str] | None:
     if len(figures) >= shortest and any(int(figures[:length]) in codes for length in range(1, min(4, len(figures)))):
         return None
     if any(str(code).startswith(figures) for code in codes):
-        return f"{prefix} is a whole country, or several", "name countries in `countries`, and here only what is more"
+        return (
+            f"{prefix} is a whole country, or several",
+            "name countries in `allowed_countries`, and here only what is more",
+        )
     return f"no number begins with {prefix}", "a prefix begins with a country's code, such as +44"
 
 
@@ -131,9 +138,11 @@ def _check_sip_address(rules: DialRules, sip_address: str) -> Rejection | None:
         )
     if any(not header.lower().startswith("x-") for header in headers.split("&") if header):
         return Rejection("sip_not_allowed", "it sets headers of SIP's own", "headers begin with X-")
-    if host not in rules.sip_hosts:
+    if host not in rules.allowed_sip_hosts:
         return Rejection(
-            "sip_not_allowed", f"{host[:100]} is none of the hosts allowed", "add it to the tenant's `sip_hosts`"
+            "sip_not_allowed",
+            f"{host[:100]} is none of the hosts allowed",
+            "add it to the tenant's `allowed_sip_hosts`",
         )
     return None
 

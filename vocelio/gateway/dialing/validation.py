@@ -107,4 +107,6 @@ def _check_reachable(context: DialContext, path: str, name: str, department: Dep
         dial_rules.check_destination(context.rules, number, context.home_countries) for number in department.numbers
     ):
         message = f"none of the numbers of `{truncate(name)}` may be rung any more"
-        yield Diagnostic(path, "destination", message, "change the department's numbers, or the tenant's `countries`")
+        yield Diagnostic(
+            path, "destination", message, "change the department's numbers, or the tenant's `allowed_countries`"
+        )

@@ -40,13 +40,13 @@ class Overflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ``seconds``, and hears the message then. ``forward``: is put through to ``number``, if transfers may ring it.
     """
 
-    do: Literal["message", "queue", "forward"] = "message"
+    action: Literal["message", "queue", "forward"] = "message"
     text: Annotated[str, Meta(max_length=1_000)] = ""
     number: Annotated[
         str,
         Meta(pattern=f"^({E164_PATTERN.pattern})?{PATTERN_END}", description="a telephone number such as +13072249663"),
     ] = ""
-    seconds: Annotated[int, Meta(ge=10, le=3_600)] = 300
+    max_wait_seconds: Annotated[int, Meta(ge=10, le=3_600)] = 300
 
 
 class DialRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,9 +56,9 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
     allowed. A SIP address is rung only on one of ``sip_hosts``.
     """
 
-    countries: CountryCodes = ()
-    destinations: NumberPrefixes = ()
-    sip_hosts: SipHosts = ()
+    allowed_countries: CountryCodes = ()
+    allowed_prefixes: NumberPrefixes = ()
+    allowed_sip_hosts: SipHosts = ()
 
 
 class Tenant(DialRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -82,17 +82,19 @@ class Tenant(DialRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
     time_zone: TimeZone = ""
     variables: Annotated[dict[str, str], Meta(max_length=100)] = {}
     voice: Voice = Voice()
-    apology: CallerMessage = "Sorry, something went wrong. Please call again later. Goodbye."
-    hold: CallerMessage = "One moment, please."
-    pause: CallerMessage = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
+    error_message: CallerMessage = "Sorry, something went wrong. Please call again later. Goodbye."
+    hold_message: CallerMessage = "One moment, please."
+    unavailable_message: CallerMessage = (
+        "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
+    )
     overflow: Overflow = Overflow()
-    max_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
-    blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] = ()
+    max_concurrent_calls: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    blocked_callers: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] = ()
     max_transfers_per_hour: HourlyLimit = 600
-    max_transfers_at_once: ConcurrencyLimit = 100
+    max_concurrent_transfers: ConcurrencyLimit = 100
     max_transfer_seconds: TransferSeconds = MAX_TRANSFER_SECONDS
     record_calls: bool = False
-    redact: bool = True
+    redact_logs: bool = True
 
 
 class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,7 +104,7 @@ class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     numbers: Annotated[tuple[PhoneNumber, ...], Meta(min_length=1, max_length=10)]
-    timeout: Annotated[float, Meta(ge=5, le=600)] = DEFAULT_RING_SECONDS
+    ring_timeout_seconds: Annotated[float, Meta(ge=5, le=600)] = DEFAULT_RING_SECONDS
     ring: Literal["sequential", "simultaneous"] = "sequential"
     whisper: Annotated[str, Meta(max_length=500)] = ""
     hours: OpeningHours | None = None

@@ -78,7 +78,7 @@ class PromptManifests:
         cached = self._cached_manifest(tenant, version.id)
         if cached is not None:
             return cached
-        spoken = await run_off_loop(lambda: static_prompts(version, _tenant_info(tenant), [tenant.hold]))
+        spoken = await run_off_loop(lambda: static_prompts(version, _tenant_info(tenant), [tenant.hold_message]))
         manifest = self._build_manifest(spoken)
         if len(manifest.prompts) < self._cache.maxsize:
             self._cache[_manifest_key(tenant, version.id)] = manifest
@@ -141,9 +141,9 @@ def object_path(tenant: str, key: str) -> str:
 
 
 def _tenant_info(tenant: Tenant) -> TenantInfo:
-    return TenantInfo(tenant.id, tenant.name, tenant.variables, tenant.time_zone, tenant.apology)
+    return TenantInfo(tenant.id, tenant.name, tenant.variables, tenant.time_zone, tenant.error_message)
 
 
 def _manifest_key(tenant: Tenant, content_hash: str) -> Any:
-    spoken_settings = (tenant.name, frozenset(tenant.variables.items()), tenant.apology, tenant.hold)
+    spoken_settings = (tenant.name, frozenset(tenant.variables.items()), tenant.error_message, tenant.hold_message)
     return tenant.id, content_hash, spoken_settings

@@ -99,4 +99,4 @@ def _estimated_seconds(characters: int, characters_per_second: float | None) -> 
 
 
 def _to_failure(status: PromptStatus) -> RenderFailure:
-    return RenderFailure(status.sentence, status.voice, status.problem, status.attempts, status.due)
+    return RenderFailure(status.sentence, status.voice, status.error, status.failed_attempts, status.due_at)

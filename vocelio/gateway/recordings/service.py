@@ -70,7 +70,7 @@ class RecordingService:
         """A recording begins. ``failed`` is told, once, when part of it is lost."""
         now = self._wall()
         kept = StoredRecording(
-            tenant=tenant, id=sortable_id(now), call=call, kind=kind, channels=CHANNELS_BY_KIND[kind], started=now
+            tenant=tenant, id=sortable_id(now), call=call, kind=kind, channels=CHANNELS_BY_KIND[kind], started_at=now
         )
         tape = self._writers[kept.id] = RecordingWriter(self, kept, on_failure)
         return tape
@@ -101,9 +101,9 @@ class RecordingService:
         finished = msgspec.structs.replace(
             recording,
             state="broken" if broken or found.broken else "complete",
-            seconds=duration_seconds(found.size, recording.channels),
-            bytes=found.size,
-            object=audio_path(recording),
+            duration_seconds=duration_seconds(found.size, recording.channels),
+            size_bytes=found.size,
+            object_path=audio_path(recording),
         )
         await self.catalog.finish(finished)
 

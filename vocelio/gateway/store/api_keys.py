@@ -38,25 +38,25 @@ Instant = Annotated[int, Meta(ge=0, le=253_402_300_799_999_999, description="who
 
 
 class NewApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``label`` says what the key is for; it is good until ``expires``, or until it is revoked."""
+    """``label`` says what the key is for; it is good until ``expires_at``, or until it is revoked."""
 
     role: Role
     label: Annotated[str, Meta(max_length=200)] = ""
-    expires: Instant | None = None
+    expires_at: Instant | None = None
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key, but for its secret. ``tenant`` is empty for the platform's. ``last_used`` is exact to a minute."""
+    """A key, but for its secret. ``tenant`` is empty for the platform's. ``last_used_at`` is exact to a minute."""
 
     id: str
     tenant: str
     role: Role
     label: str
     created_by: str
-    created: int
-    expires: int | None
-    last_used: int | None
-    revoked: int | None
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+    revoked_at: int | None
 
 
 class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
@@ -84,18 +84,18 @@ async def create_platform_key(database: Database, label: str, now: int) -> str:
 async def list_keys(database: Database, tenant: str, limit: int, cursor: str) -> Page[ApiKey]:
     """A tenant's keys, or the platform's, newest first; revoked and expired ones, too. Raises Invalid."""
     last = pagination.decode_cursor(cursor, int, str)
-    order = tuple_(api_keys.c.created, api_keys.c.id)
+    order = tuple_(api_keys.c.created_at, api_keys.c.id)
     query = (
         select(api_keys)
         .where(_owned_by(tenant))
-        .order_by(api_keys.c.created.desc(), api_keys.c.id.desc())
+        .order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
         .limit(limit + 1)
     )
     if last:
         query = query.where(order < last)
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return pagination.make_page(rows, limit, _from_row, lambda row: (row.created, row.id))
+    return pagination.make_page(rows, limit, _from_row, lambda row: (row.created_at, row.id))
 
 
 async def get_key(database: Database, tenant: str, key_id: str) -> ApiKey:
@@ -113,10 +113,10 @@ async def revoke_key(database: Database, actor: Actor, key_id: str) -> None:
         raise Conflict("A key cannot revoke itself: make another one and revoke this one with it.")
     async with database.transaction() as connection:
         row = await _lock_row(connection, actor, key_id)
-        if row.revoked is not None:
+        if row.revoked_at is not None:
             return
-        await connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked=actor.now))
-        await actor.audit(connection, "key.revoked", key_id, _from_row(row))
+        await connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=actor.now))
+        await actor.audit(connection, "api_key.revoked", key_id, _from_row(row))
 
 
 class KeyOwner(msgspec.Struct, frozen=True):
@@ -139,7 +139,7 @@ async def find_owner(database: Database, token: str, now: int) -> KeyOwner | Non
     genuine = hmac.compare_digest(_digest(token), row.digest if row else DUMMY_DIGEST)
     if row is None or not genuine or row.suspended or not _is_valid(row, now):
         return None
-    return KeyOwner(row.id, row.tenant_id or "", row.role, row.last_used or 0)
+    return KeyOwner(row.id, row.tenant_id or "", row.role, row.last_used_at or 0)
 
 
 async def find_owner_by_id(database: Database, key_id: str, now: int) -> KeyOwner | None:
@@ -149,7 +149,7 @@ async def find_owner_by_id(database: Database, key_id: str, now: int) -> KeyOwne
         row = (await connection.execute(query.where(api_keys.c.id == key_id))).first()
     if row is None or row.suspended or not _is_valid(row, now):
         return None
-    return KeyOwner(row.id, row.tenant_id or "", row.role, row.last_used or 0)
+    return KeyOwner(row.id, row.tenant_id or "", row.role, row.last_used_at or 0)
 
 
 async def filter_valid(database: Database, key_ids: Collection[str], now: int) -> set[str]:
@@ -164,7 +164,7 @@ async def touch(database: Database, owner: KeyOwner, now: int) -> None:
     """Take down that the key was used, unless that was done a moment ago."""
     if now - owner.last_used_at >= LAST_USED_INTERVAL_MICROSECONDS:
         async with database.transaction() as connection:
-            await connection.execute(update(api_keys).where(api_keys.c.id == owner.key_id).values(last_used=now))
+            await connection.execute(update(api_keys).where(api_keys.c.id == owner.key_id).values(last_used_at=now))
 
 
 def _check_new_key(actor: Actor, new: NewApiKey) -> None:
@@ -177,9 +177,9 @@ def _check_new_key(actor: Actor, new: NewApiKey) -> None:
         raise UnprocessableContent("The key cannot be made.", [problem])
     if new.role != "platform" and not actor.tenant:
         raise BadRequest("A key of that role is a tenant's: name the tenant by the header Vocelio-Tenant.")
-    if new.expires is not None and new.expires <= actor.now:
+    if new.expires_at is not None and new.expires_at <= actor.now:
         raise UnprocessableContent(
-            "The key cannot be made.", [Diagnostic("expires", "invalid-value", "this is in the past")]
+            "The key cannot be made.", [Diagnostic("expires_at", "invalid-value", "this is in the past")]
         )
 
 
@@ -191,8 +191,8 @@ async def _check_quota(connection: AsyncConnection, actor: Actor) -> None:
         )
     live = and_(
         _owned_by(actor.tenant),
-        api_keys.c.revoked.is_(None),
-        or_(api_keys.c.expires.is_(None), api_keys.c.expires > actor.now),
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > actor.now),
     )
     count = (await connection.execute(select(func.count()).select_from(api_keys).where(live))).scalar_one()
     if count >= MAX_VALID_KEYS:
@@ -208,15 +208,15 @@ async def _insert_key(connection: AsyncConnection, actor: Actor, new: NewApiKey)
         "role": new.role,
         "label": new.label,
         "created_by": actor.key_id,
-        "created": actor.now,
-        "expires": new.expires,
-        "last_used": None,
-        "revoked": None,
+        "created_at": actor.now,
+        "expires_at": new.expires_at,
+        "last_used_at": None,
+        "revoked_at": None,
     }
     await connection.execute(insert(api_keys).values(**row, digest=_digest(secret)))
     del row["tenant_id"]
     made = CreatedApiKey(**row, tenant=actor.tenant, secret=secret)
-    await actor.audit(connection, "key.created", key, after=new)
+    await actor.audit(connection, "api_key.created", key, after=new)
     return made
 
 
@@ -224,7 +224,7 @@ async def _lock_row(connection: AsyncConnection, actor: Actor, key_id: str) -> R
     """The key to revoke. Two keys that revoke each other take turns, and the second is no good any more."""
     query = select(api_keys).where(api_keys.c.id.in_((key_id, actor.key_id))).order_by(api_keys.c.id).with_for_update()
     rows = {row.id: row for row in await connection.execute(query)}
-    if actor.key_id in rows and rows[actor.key_id].revoked is not None:
+    if actor.key_id in rows and rows[actor.key_id].revoked_at is not None:
         raise Unauthorized("The key is not good.")
     row = rows.get(key_id)
     if row is None or (row.tenant_id or "") != actor.tenant:
@@ -237,7 +237,7 @@ def _owned_by(tenant: str) -> ColumnElement[bool]:
 
 
 def _is_valid(row: Row[Any], now: int) -> bool:
-    return row.revoked is None and (row.expires is None or row.expires > now)
+    return row.revoked_at is None and (row.expires_at is None or row.expires_at > now)
 
 
 def _from_row(row: Row[Any]) -> ApiKey:
@@ -247,10 +247,10 @@ def _from_row(row: Row[Any]) -> ApiKey:
         role=row.role,
         label=row.label,
         created_by=row.created_by,
-        created=row.created,
-        expires=row.expires,
-        last_used=row.last_used,
-        revoked=row.revoked,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        last_used_at=row.last_used_at,
+        revoked_at=row.revoked_at,
     )
 
 

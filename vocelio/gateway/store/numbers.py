@@ -34,28 +34,28 @@ Label = Annotated[str, Meta(max_length=200)]
 
 
 class Number(msgspec.Struct, frozen=True):
-    """A number: the ``flow`` that answers it, if any, and the ``fallback`` for when none can."""
+    """A number: the ``flow`` that answers it, if any, and the ``fallback_number`` for when none can."""
 
     number: str
     label: str
     flow: str | None
-    fallback: str | None
-    created: int
+    fallback_number: str | None
+    created_at: int
 
 
 class NewNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A number to be made. Calls go to ``fallback``, another number, when nothing here can answer them."""
+    """A number to be made. Calls go to ``fallback_number``, another number, when nothing here can answer them."""
 
     number: PhoneNumber
     label: Label = ""
-    fallback: PhoneNumber | None = None
+    fallback_number: PhoneNumber | None = None
 
 
 class NumberUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is to be different about a number; the rest stays."""
 
     label: Label | UnsetType = UNSET
-    fallback: PhoneNumber | UnsetType | None = UNSET
+    fallback_number: PhoneNumber | UnsetType | None = UNSET
 
 
 class NewAssignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,10 +67,10 @@ class NewAssignment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AssignmentRecord(msgspec.Struct, frozen=True):
     """A line of a number's history: the flow it led to from then on (None: to none), and whose key made it so."""
 
-    place: int
+    position: int
     flow: str | None
-    by: str
-    at: int
+    created_by: str
+    created_at: int
 
 
 async def list_numbers(database: Database, tenant: str, limit: int, cursor: str) -> Page[Number]:
@@ -92,16 +92,16 @@ async def get_number(database: Database, tenant: str, number: str) -> Number:
 
 async def create_number(database: Database, actor: Actor, new: NewNumber) -> Number:
     """Make a number. Raises Invalid, Conflict."""
-    row = {"tenant_id": actor.tenant, "number": new.number, "label": new.label, "fallback": new.fallback}
-    made = Number(new.number, new.label, None, new.fallback, actor.now)
+    row = {"tenant_id": actor.tenant, "number": new.number, "label": new.label, "fallback_number": new.fallback_number}
+    made = Number(new.number, new.label, None, new.fallback_number, actor.now)
     try:
         async with database.transaction() as connection:
             query = select(func.count()).select_from(numbers).where(numbers.c.tenant_id == actor.tenant)
             if (await connection.scalar(query) or 0) >= MAX_NUMBERS:
                 raise Conflict(f"There are {MAX_NUMBERS:,} numbers, which is all there can be. Remove one first.")
-            await _check_fallback(connection, actor.tenant, new.number, new.fallback)
-            await _check_destination(connection, actor.tenant, new.number, new.fallback)
-            await connection.execute(insert(numbers).values(flow_id=None, created=actor.now, **row))
+            await _check_fallback(connection, actor.tenant, new.number, new.fallback_number)
+            await _check_destination(connection, actor.tenant, new.number, new.fallback_number)
+            await connection.execute(insert(numbers).values(flow_id=None, created_at=actor.now, **row))
             await actor.audit(connection, "number.created", new.number, None, made)
     except IntegrityError:
         raise Conflict(f"{new.number} is there already: a number is made once.") from None  # whoever has it
@@ -114,12 +114,16 @@ async def update_number(database: Database, actor: Actor, number: str, changes: 
         before = _from_row(await _lock_row(connection, actor.tenant, number))
         parts = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not UNSET}
         after = msgspec.structs.replace(before, **parts)
-        await _check_fallback(connection, actor.tenant, number, after.fallback)
-        if after.fallback != before.fallback:  # the rules may have become stricter: a label can still be changed
-            await _check_destination(connection, actor.tenant, number, after.fallback)
+        await _check_fallback(connection, actor.tenant, number, after.fallback_number)
+        if (
+            after.fallback_number != before.fallback_number
+        ):  # the rules may have become stricter: a label can still be changed
+            await _check_destination(connection, actor.tenant, number, after.fallback_number)
         if after != before:
-            await _update_columns(connection, actor.tenant, number, label=after.label, fallback=after.fallback)
-            await actor.audit(connection, "number.changed", number, before, after)
+            await _update_columns(
+                connection, actor.tenant, number, label=after.label, fallback_number=after.fallback_number
+            )
+            await actor.audit(connection, "number.updated", number, before, after)
     return after
 
 
@@ -131,7 +135,7 @@ async def delete_number(database: Database, actor: Actor, number: str) -> None:
             raise Conflict(f"{number} leads to the flow {before.flow}. Unassign it first.")
         where = (numbers.c.tenant_id == actor.tenant, numbers.c.number == number)
         await connection.execute(delete(numbers).where(*where))
-        await actor.audit(connection, "number.removed", number, before)
+        await actor.audit(connection, "number.deleted", number, before)
 
 
 async def assign_number(database: Database, actor: Actor, number: str, flow: str) -> Number:
@@ -139,7 +143,7 @@ async def assign_number(database: Database, actor: Actor, number: str, flow: str
     async with database.transaction() as connection:
         row = await _lock_row(connection, actor.tenant, number)
         try:
-            active = (await drafts.get_row(connection, actor.tenant, flow)).active
+            active = (await drafts.get_row(connection, actor.tenant, flow)).active_version
         except NotFound:
             problem = Diagnostic("flow", "no-such-flow", f"there is no flow `{flow}`")
             raise UnprocessableContent("The number can lead to no such flow.", [problem]) from None
@@ -171,17 +175,17 @@ async def list_assignments(
     """What a number led to, the newest first, also when it is no longer there. Raises NotFound, Invalid."""
     last = pagination.decode_cursor(cursor, int)
     mine = (number_assignments.c.tenant_id == tenant, number_assignments.c.number == number)
-    query = select(number_assignments).where(*mine).order_by(number_assignments.c.place.desc()).limit(limit + 1)
+    query = select(number_assignments).where(*mine).order_by(number_assignments.c.position.desc()).limit(limit + 1)
     if last:
-        query = query.where(number_assignments.c.place < min(last[0], MAX_POSITION))
+        query = query.where(number_assignments.c.position < min(last[0], MAX_POSITION))
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
         if (
             not rows
-            and not (await connection.execute(select(number_assignments.c.place).where(*mine).limit(1))).first()
+            and not (await connection.execute(select(number_assignments.c.position).where(*mine).limit(1))).first()
         ):
             await _fetch_row(connection, _select_number(tenant, number))
-    return pagination.make_page(rows, limit, _assignment_from_row, lambda row: (row.place,))
+    return pagination.make_page(rows, limit, _assignment_from_row, lambda row: (row.position,))
 
 
 async def _set_flow(connection: AsyncConnection, actor: Actor, row: Row[Any], flow: str | None) -> Number:
@@ -191,9 +195,9 @@ async def _set_flow(connection: AsyncConnection, actor: Actor, row: Row[Any], fl
         return before
     await _update_columns(connection, actor.tenant, row.number, flow_id=flow)
     mine = (number_assignments.c.tenant_id == actor.tenant, number_assignments.c.number == row.number)
-    place = 1 + (await connection.scalar(select(func.max(number_assignments.c.place)).where(*mine)) or 0)
-    line = {"tenant_id": actor.tenant, "number": row.number, "place": place, "flow_id": flow}
-    await connection.execute(insert(number_assignments).values(by=actor.key_id, at=actor.now, **line))
+    place = 1 + (await connection.scalar(select(func.max(number_assignments.c.position)).where(*mine)) or 0)
+    line = {"tenant_id": actor.tenant, "number": row.number, "position": place, "flow_id": flow}
+    await connection.execute(insert(number_assignments).values(created_by=actor.key_id, created_at=actor.now, **line))
     if bool(flow) != bool(before.flow):
         await (queue.request_setup if flow else queue.request_restore)(connection, actor.tenant, row.number, actor.now)
     action = "number.assigned" if flow else "number.unassigned"
@@ -227,7 +231,7 @@ async def _check_fallback(connection: AsyncConnection, tenant: str, number: str,
     where = (numbers.c.tenant_id == tenant, numbers.c.number == fallback)
     if fallback == number or (fallback and await connection.scalar(select(numbers.c.number).where(*where))):
         problem = Diagnostic(
-            "fallback", "own-number", "calls would come back here", "name a number outside the gateway"
+            "fallback_number", "own-number", "calls would come back here", "name a number outside the gateway"
         )
         raise UnprocessableContent("A number that this gateway answers cannot be a fallback.", [problem])
 
@@ -238,13 +242,13 @@ async def _check_destination(connection: AsyncConnection, tenant: str, number: s
         rules = (await dial_context.load_dial_context(connection, tenant))._replace(
             home_countries=frozenset({dial_rules.country_of(number)})
         )
-        if problems := list(validation.check_number(rules, "fallback", fallback)):
+        if problems := list(validation.check_number(rules, "fallback_number", fallback)):
             raise UnprocessableContent("Calls cannot be put through to that fallback.", problems)
 
 
 def _from_row(row: Row[Any]) -> Number:
-    return Number(row.number, row.label, row.flow_id, row.fallback, row.created)
+    return Number(row.number, row.label, row.flow_id, row.fallback_number, row.created_at)
 
 
 def _assignment_from_row(row: Row[Any]) -> AssignmentRecord:
-    return AssignmentRecord(row.place, row.flow_id, row.by, row.at)
+    return AssignmentRecord(row.position, row.flow_id, row.created_by, row.created_at)

@@ -23,12 +23,12 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     pid: int
     version: str
-    started: int
-    seen: int
+    started_at: int
+    last_seen_at: int
     capacity: int
     live_calls: int
     calls_per_second: float
-    lag_ms: float
+    event_loop_lag_ms: float
     draining: bool
 
 
@@ -38,7 +38,9 @@ async def upsert_process(database: Database, process: Process) -> None:
     statement = database.upsert(processes).values(row)
     async with database.transaction() as connection:
         await connection.execute(statement.on_conflict_do_update(index_elements=["id"], set_=row))
-        await connection.execute(delete(processes).where(processes.c.seen < process.seen - STALE_AFTER_MICROSECONDS))
+        await connection.execute(
+            delete(processes).where(processes.c.last_seen_at < process.last_seen_at - STALE_AFTER_MICROSECONDS)
+        )
 
 
 async def delete_process(database: Database, process_id: str) -> None:
@@ -51,8 +53,8 @@ async def list_processes(database: Database, now: int) -> list[Process]:
     """Those that were seen of late, the oldest first. Raises StoreUnavailable."""
     query = (
         select(processes)
-        .where(processes.c.seen >= now - STALE_AFTER_MICROSECONDS)
-        .order_by(processes.c.started, processes.c.id)
+        .where(processes.c.last_seen_at >= now - STALE_AFTER_MICROSECONDS)
+        .order_by(processes.c.started_at, processes.c.id)
     )
     async with database.read() as connection:
         return [Process(**row) for row in (await connection.execute(query)).mappings()]

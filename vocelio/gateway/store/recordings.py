@@ -48,17 +48,17 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     kind: RecordingKind
     channels: int
-    started: int
-    seconds: float = 0.0
+    started_at: int
+    duration_seconds: float = 0.0
     state: RecordingState = "writing"
-    bytes: int = 0
+    size_bytes: int = 0
 
 
 class StoredRecording(Recording, frozen=True, kw_only=True):
     """A recording as it is kept: whose, and where its sound is as a whole (empty: only in pieces so far)."""
 
     tenant: str
-    object: str = ""
+    object_path: str = ""
 
 
 class RecordingCatalog(Protocol):
@@ -90,15 +90,15 @@ class DatabaseRecordingCatalog:
     async def finish(self, recording: StoredRecording) -> None:
         """See Catalogue."""
         row = _to_row(recording)
-        values = {name: row[name] for name in ("seconds", "state", "bytes", "object")}
+        values = {name: row[name] for name in ("duration_seconds", "state", "size_bytes", "object_path")}
         where = (*_key_filter(recording.tenant, recording.id), recordings.c.state == "writing")
         async with self._database.transaction() as connection:
             await connection.execute(update(recordings).where(*where).values(values))
 
     async def list_unfinished(self, before: int) -> list[StoredRecording]:
         """See Catalogue."""
-        where = (recordings.c.state == "writing", recordings.c.started < before)
-        query = select(recordings).where(*where).order_by(recordings.c.started).limit(UNFINISHED_BATCH_SIZE)
+        where = (recordings.c.state == "writing", recordings.c.started_at < before)
+        query = select(recordings).where(*where).order_by(recordings.c.started_at).limit(UNFINISHED_BATCH_SIZE)
         async with self._database.read() as connection:
             return [_stored_from_row(row) for row in await connection.execute(query)]
 
@@ -120,13 +120,13 @@ class InMemoryRecordingCatalog:
 
     async def list_unfinished(self, before: int) -> list[StoredRecording]:
         """See Catalogue."""
-        return [one for one in self.recordings.values() if one.state == "writing" and one.started < before]
+        return [one for one in self.recordings.values() if one.state == "writing" and one.started_at < before]
 
 
 async def list_recordings(database: Database, tenant: str, query_params: RecordingQuery) -> Page[Recording]:
     """A tenant's recordings, the newest first. Raises Invalid when the cursor is none of theirs."""
     behind = pagination.decode_cursor(query_params.cursor, int, str)
-    order = (recordings.c.started, recordings.c.id)
+    order = (recordings.c.started_at, recordings.c.id)
     query = select(recordings).where(recordings.c.tenant_id == tenant).limit(query_params.limit + 1)
     query = query.order_by(*(column.desc() for column in order))
     for column, value in ((recordings.c.call_id, query_params.call), (recordings.c.kind, query_params.kind)):
@@ -136,7 +136,7 @@ async def list_recordings(database: Database, tenant: str, query_params: Recordi
         query = query.where(tuple_(*order) < behind)
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return pagination.make_page(rows, query_params.limit, _from_row, lambda row: (row.started, row.id))
+    return pagination.make_page(rows, query_params.limit, _from_row, lambda row: (row.started_at, row.id))
 
 
 async def get_recording(database: Database, tenant: str, recording_id: str) -> Recording:
@@ -168,13 +168,13 @@ async def delete_recording(database: Database, actor: Actor, recording_id: str) 
     async with database.transaction() as connection:
         row = await _get_row(connection, actor.tenant, recording_id)
         await connection.execute(delete(recordings).where(*_key_filter(actor.tenant, recording_id)))
-        await actor.audit(connection, "recording.removed", recording_id, before=_from_row(row))
+        await actor.audit(connection, "recording.deleted", recording_id, before=_from_row(row))
 
 
 async def _accessed_recently(connection: AsyncConnection, actor: Actor, recording_id: str) -> bool:
     where = (
         audit_log.c.tenant_id == actor.tenant,
-        audit_log.c.at > actor.now - ACCESS_AUDIT_INTERVAL_MICROSECONDS,
+        audit_log.c.occurred_at > actor.now - ACCESS_AUDIT_INTERVAL_MICROSECONDS,
         audit_log.c.action == "recording.played",
         audit_log.c.target == recording_id,
         audit_log.c.key_id == actor.key_id,
@@ -199,7 +199,7 @@ def _to_row(recording: StoredRecording) -> dict[str, Any]:
 
 
 def _common_fields(row: Row[Any]) -> dict[str, Any]:
-    names = ("id", "kind", "channels", "started", "seconds", "state", "bytes")
+    names = ("id", "kind", "channels", "started_at", "duration_seconds", "state", "size_bytes")
     return {"call": row.call_id, **{name: getattr(row, name) for name in names}}
 
 
@@ -208,4 +208,4 @@ def _from_row(row: Row[Any]) -> Recording:
 
 
 def _stored_from_row(row: Row[Any]) -> StoredRecording:
-    return StoredRecording(**_common_fields(row), tenant=row.tenant_id, object=row.object)
+    return StoredRecording(**_common_fields(row), tenant=row.tenant_id, object_path=row.object_path)

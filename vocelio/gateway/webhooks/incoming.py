@@ -57,7 +57,7 @@ class IncomingCallWebhooks:
         if isinstance(found, DatabaseUnavailable) or isinstance(kept, DatabaseUnavailable):
             return self._answer_without_store(request, found)
         if isinstance(found, CallConfig):
-            logs.bind(tenant=found.tenant.id, redacted=found.tenant.redact)
+            logs.bind(tenant=found.tenant.id, redacted=found.tenant.redact_logs)
         if kept is not None and not kept.is_rejected:  # asked again
             return twiml.hang_up() if kept.is_over else await self._answer_repeated(kept, request)
         if found is None or not self._may_call(request.account, found.account_sid):
@@ -96,7 +96,7 @@ class IncomingCallWebhooks:
 
         if previous_outcome == "unavailable":
             return fallback_or_apology(config, incoming.caller)
-        if incoming.caller and incoming.caller in tenant.blocked:
+        if incoming.caller and incoming.caller in tenant.blocked_callers:
             turn_away("blocked")
             return twiml.reject()
         if previous_outcome == FULL_OUTCOME or (not previous_outcome and self._registry.is_full):
@@ -107,7 +107,7 @@ class IncomingCallWebhooks:
             return fallback_or_apology(config, incoming.caller)
         if record is None:
             turn_away("tenant_limit")
-            return twiml.say_and_hang_up(tenant.pause)
+            return twiml.say_and_hang_up(tenant.unavailable_message)
         return self._responses.connect(tenant.id, record.stored.account_sid, record.stored.id, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:

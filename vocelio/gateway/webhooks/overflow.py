@@ -37,9 +37,9 @@ class OverflowWebhook:
     ) -> str:
         """Instead of a stream. ``waited`` is how many seconds it was in the queue; ``before``: refused already."""
         overflow = config.tenant.overflow
-        if overflow.do == "queue" and waited_seconds < overflow.seconds and not previous_outcome:
+        if overflow.action == "queue" and waited_seconds < overflow.max_wait_seconds and not previous_outcome:
             return self._enqueue(config.tenant, overflow, waited_seconds)
-        plan = await self._forward_plan(incoming, config) if overflow.do == "forward" else None
+        plan = await self._forward_plan(incoming, config) if overflow.action == "forward" else None
         if not previous_outcome:
             self.reject(incoming, config, overflow.number if plan else "")
         if plan is None:
@@ -52,7 +52,7 @@ class OverflowWebhook:
 
     def _enqueue(self, tenant: Tenant, overflow: Overflow, waited_seconds: float) -> str:
         seconds = round(waited_seconds)
-        left = {"s": str(max(0, overflow.seconds - seconds)), "text": tenant.hold}
+        left = {"s": str(max(0, overflow.max_wait_seconds - seconds)), "text": tenant.hold_message}
         return twiml.enqueue(
             f"vocelio-{tenant.id}",
             wait_url=self._responses.public_url(f"/twilio/overflow?{urlencode(left)}"),
@@ -79,4 +79,4 @@ class OverflowWebhook:
 
 
 def _overflow_message(tenant: Tenant) -> str:
-    return twiml.say_and_hang_up(tenant.overflow.text or tenant.pause)
+    return twiml.say_and_hang_up(tenant.overflow.text or tenant.unavailable_message)

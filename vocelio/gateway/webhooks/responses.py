@@ -16,7 +16,7 @@ from vocelio.gateway.webhooks.signed_form import TwilioRequest
 ERROR_MESSAGE = "Sorry, we cannot take your call at the moment. Please call again later. Goodbye."
 MAX_RETRIES = 2  # times that a caller is asked to wait for the store: with its own patience about ten seconds
 RETRY_DELAY_SECONDS = 1
-DEFAULT_HOLD_MESSAGE = Tenant(id="nobody", name="nobody").hold
+DEFAULT_HOLD_MESSAGE = Tenant(id="nobody", name="nobody").hold_message
 
 
 class TwimlResponses:
@@ -64,6 +64,6 @@ class TwimlResponses:
 def fallback_or_apology(config: CallConfig, caller: str) -> str:
     """What a caller (E.164, empty when withheld) gets whom the number's flow cannot serve."""
     if not config.fallback_number:
-        return twiml.say_and_hang_up(config.tenant.apology)
+        return twiml.say_and_hang_up(config.tenant.error_message)
     longest = config.tenant.max_transfer_seconds
     return twiml.forward(config.fallback_number, caller_id=caller or config.number, time_limit=longest)

@@ -73,7 +73,7 @@ REJECTION_CASES = [
     ({"number": "+18765550123"}, {}, "country_not_allowed", "It was failed."),
     ({"sip": "sip:a@pbx.example.com"}, {}, "sip_not_allowed", "It was failed."),
     ({"department": "sales"}, {"max_transfers_per_hour": 0}, "limit_reached", "It was busy."),
-    ({"department": "sales"}, {"max_transfers_at_once": 0}, "limit_reached", "It was busy."),
+    ({"department": "sales"}, {"max_concurrent_transfers": 0}, "limit_reached", "It was busy."),
 ]
 
 
@@ -188,7 +188,7 @@ async def test_the_limits_and_what_the_log_says_of_them():
     world = CallEnv(
         transfer_flow(department="sales"),
         site=BusyDirectory,
-        tenant=make_tenant(max_transfers_per_hour=5, max_transfers_at_once=3),
+        tenant=make_tenant(max_transfers_per_hour=5, max_concurrent_transfers=3),
     )
     clearance, transfer = world.registry.transfer_authorizer, Transfer("t1", department="sales")
 

@@ -14,7 +14,9 @@ from vocelio.gateway.model.tenant import Department, Tenant
 FLOW = {"name": "F", "start": "a", "nodes": {"a": {"type": "hangup"}}}
 BUSINESS_HOURS = OpeningHours("America/Los_Angeles", {"mon": (("09:00", "17:00"),)}, ("2026-03-09",))
 DEPARTMENTS = {
-    "support": Department(("+13105550113", "+13105550114"), timeout=15.4, whisper="From {{ caller.number }}."),
+    "support": Department(
+        ("+13105550113", "+13105550114"), ring_timeout_seconds=15.4, whisper="From {{ caller.number }}."
+    ),
     "all": Department(("+13105550111", "+13105550112"), ring="simultaneous"),
     "hours": Department(("+13105550111",), hours=BUSINESS_HOURS),
     "tenants_hours": Department(("+13105550111",), hours=OpeningHours("", BUSINESS_HOURS.weekly)),
@@ -53,7 +55,7 @@ def test_a_number_and_an_address():
     assert make_plan(number="+13105550111").attempts == (("+13105550111",),)
     address = "sip:desk@pbx.example.com"
     assert make_plan(sip=address) == DialRejection("sip_not_allowed")
-    assert make_plan(sip=address, tenant={"sip_hosts": ("pbx.example.com",)}).attempts == ((address,),)
+    assert make_plan(sip=address, tenant={"allowed_sip_hosts": ("pbx.example.com",)}).attempts == ((address,),)
 
 
 def test_the_transfers_own_words_and_times_win():
@@ -105,7 +107,7 @@ def test_of_a_departments_numbers_only_those_allowed_are_rung():
         (DialAdjustment("number", "+18765550123", "country_not_allowed"),),
     )
     assert make_plan(department="abroad") == DialRejection("country_not_allowed"), "the first number's reason"
-    assert make_plan(department="abroad", tenant={"countries": ("US", "JM")}).attempts == (("+18765550123",),)
+    assert make_plan(department="abroad", tenant={"allowed_countries": ("US", "JM")}).attempts == (("+18765550123",),)
 
 
 @pytest.mark.parametrize(

@@ -53,15 +53,17 @@ def test_everything_else_is_refused_with_its_reason(number, why):
 
 @pytest.mark.parametrize("number", [row[1] for row in REJECTED_CASES], ids=[row[0] for row in REJECTED_CASES])
 def test_what_is_listed_is_rung(number):
-    assert rejection_reason(number, destinations=(number[:6],)) is None
-    assert rejection_reason(number, destinations=("+999999",)) is not None
+    assert rejection_reason(number, allowed_prefixes=(number[:6],)) is None
+    assert rejection_reason(number, allowed_prefixes=("+999999",)) is not None
 
 
 def test_a_country_that_is_named_takes_the_place_of_home():
-    assert rejection_reason("+442079460123", countries=("GB",)) is None
-    assert rejection_reason("+13105550111", countries=("GB",)) == "country_not_allowed"
-    assert rejection_reason("+447624123456", countries=("GB",)) == "country_not_allowed", "the Isle of Man is not in GB"
-    assert rejection_reason("+449098790123", countries=("GB",)) == "premium_rate"
+    assert rejection_reason("+442079460123", allowed_countries=("GB",)) is None
+    assert rejection_reason("+13105550111", allowed_countries=("GB",)) == "country_not_allowed"
+    assert rejection_reason("+447624123456", allowed_countries=("GB",)) == "country_not_allowed", (
+        "the Isle of Man is not in GB"
+    )
+    assert rejection_reason("+449098790123", allowed_countries=("GB",)) == "premium_rate"
 
 
 def test_before_a_tenant_has_a_number_any_country_may_be_meant_but_nothing_dear():
@@ -75,7 +77,7 @@ def test_before_a_tenant_has_a_number_any_country_may_be_meant_but_nothing_dear(
 def test_a_refusal_says_what_would_allow_it():
     found = rules.check_destination(DialRules(), "+18765550123", US)
     assert found.message == "+18765550123 is in JM"
-    assert found.hint == "add JM to the tenant's `countries`"
+    assert found.hint == "add JM to the tenant's `allowed_countries`"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +96,7 @@ def test_a_refusal_says_what_would_allow_it():
     ],
 )
 def test_sip_is_rung_on_listed_hosts_only(address, allowed):
-    assert rejection_reason(address, sip_hosts=("pbx.example.com",)) == (None if allowed else "sip_not_allowed")
+    assert rejection_reason(address, allowed_sip_hosts=("pbx.example.com",)) == (None if allowed else "sip_not_allowed")
     assert rejection_reason(address) == "sip_not_allowed", "without a list there is no SIP"
 
 
@@ -115,15 +117,15 @@ def test_sip_is_rung_on_listed_hosts_only(address, allowed):
 )
 def test_a_prefix_is_no_whole_country(prefix, fine):
     report = Diagnostics()
-    rules.validate_dial_rules(DialRules(destinations=("+4420", prefix)), report)
-    assert [problem.path for problem in report.by_path] == ([] if fine else ["destinations[1]"])
+    rules.validate_dial_rules(DialRules(allowed_prefixes=("+4420", prefix)), report)
+    assert [problem.path for problem in report.by_path] == ([] if fine else ["allowed_prefixes[1]"])
 
 
 def test_countries_are_those_with_telephones():
     report = Diagnostics()
-    rules.validate_dial_rules(DialRules(countries=("US", "UK")), report)
+    rules.validate_dial_rules(DialRules(allowed_countries=("US", "UK")), report)
     (problem,) = report.by_path
-    assert (problem.path, problem.code) == ("countries[1]", "unknown-country")
+    assert (problem.path, problem.code) == ("allowed_countries[1]", "unknown-country")
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ async def test_a_recording_is_in_pieces_while_it_is_made_and_one_object_then():
     tape.close()
     await desk.recordings.aclose()
     kept = desk.stored_recording()
-    assert (kept.state, kept.seconds, kept.bytes) == ("complete", 2.25, MULAW_HEADER_BYTES + 18_000)
-    assert list(desk.storage.objects) == [kept.object]
-    assert kept.object.startswith("recordings/harbour/CA1/")
+    assert (kept.state, kept.duration_seconds, kept.size_bytes) == ("complete", 2.25, MULAW_HEADER_BYTES + 18_000)
+    assert list(desk.storage.objects) == [kept.object_path]
+    assert kept.object_path.startswith("recordings/harbour/CA1/")
     assert await stored_audio(desk) == mulaw_header(18_000, 1, 8000) + b"a" * 6000 + b"b" * 6000 + b"c" * 6000
     assert desk.failures == []
 
@@ -50,8 +50,8 @@ async def test_an_odd_number_of_bytes_is_padded():
     tape.add(b"a" * 4001)
     tape.close()
     await desk.recordings.aclose()
-    assert len(desk.storage.objects[desk.stored_recording().object]) == MULAW_HEADER_BYTES + 4002
-    assert desk.stored_recording().seconds == pytest.approx(4001 / 8000, abs=0.001)
+    assert len(desk.storage.objects[desk.stored_recording().object_path]) == MULAW_HEADER_BYTES + 4002
+    assert desk.stored_recording().duration_seconds == pytest.approx(4001 / 8000, abs=0.001)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -102,7 +102,7 @@ async def test_a_storage_that_stays_away_costs_sound_and_nothing_else():
     await asyncio.sleep(2)
     kept, sound = desk.stored_recording(), (await stored_audio(desk))[MULAW_HEADER_BYTES:]
     assert kept.state == "broken"
-    assert kept.seconds == 31
+    assert kept.duration_seconds == 31
     assert sound.startswith(SILENCE * 8000)
     assert sound.endswith(second_of(b"b")), "what is there is in its place"
 
@@ -135,8 +135,8 @@ async def test_what_a_dead_process_left_is_joined_by_the_sweep_of_another():
     other = desk.restart(301)
     await other.recordings.finalize_stale()
     kept = other.stored_recording()
-    assert (kept.state, kept.seconds) == ("complete", 2.0)
-    assert list(other.storage.objects) == [kept.object]
+    assert (kept.state, kept.duration_seconds) == ("complete", 2.0)
+    assert list(other.storage.objects) == [kept.object_path]
     assert (await stored_audio(other))[MULAW_HEADER_BYTES:] == b"lr" * 16_000
     before = dict(other.storage.objects)
     await other.recordings.finalize_stale()
@@ -171,8 +171,8 @@ async def test_a_process_that_dies_while_it_joins(left):
     await desk.storage.put(f"{folder}/audio.wav", file)
     await desk.restart(301).recordings.finalize_stale()
     assert await stored_audio(desk, kept) == file
-    assert list(desk.storage.objects) == [desk.stored_recording().object]
-    assert (desk.stored_recording().state, desk.stored_recording().seconds) == ("complete", 2.0)
+    assert list(desk.storage.objects) == [desk.stored_recording().object_path]
+    assert (desk.stored_recording().state, desk.stored_recording().duration_seconds) == ("complete", 2.0)
 
 
 @in_virtual_time
@@ -181,7 +181,11 @@ async def test_of_which_nothing_was_written_is_broken():
     desk.start()
     await asyncio.sleep(0.1)
     await desk.restart(301).recordings.finalize_stale()
-    assert (desk.stored_recording().state, desk.stored_recording().seconds, desk.stored_recording().object) == (
+    assert (
+        desk.stored_recording().state,
+        desk.stored_recording().duration_seconds,
+        desk.stored_recording().object_path,
+    ) == (
         "broken",
         0.0,
         "",
@@ -212,5 +216,5 @@ async def test_removing_one_removes_its_sound_and_no_other():
     await desk.recordings.aclose()
     first, second_one = desk.catalogue.recordings.values()
     await desk.recordings.delete_audio(first)
-    assert list(desk.storage.objects) == [second_one.object]
+    assert list(desk.storage.objects) == [second_one.object_path]
     assert await desk.recordings.get_audio(first) is None

@@ -94,7 +94,7 @@ async def _send_command(
 ) -> ApiResponse[CommandAccepted]:
     """The trail has it before the call hears of it: what an operator did to a caller is never unknown."""
     found = await history.get_call(context.database, context.tenant, call)
-    if found.ended is not None:
+    if found.ended_at is not None:
         raise Conflict("The call has ended.")
     dispatch, generation = context.calls.command_router, found.generation
     context.slot.release()

@@ -70,5 +70,5 @@ async def _gateway_gauges(context: RequestContext) -> dict[str, float]:
         "live_calls": sum(one.live_calls for one in known),
         "call_capacity": sum(one.capacity for one in staying),
         "calls_per_second": sum(one.calls_per_second for one in known),
-        "event_loop_lag_seconds": max(one.lag_ms for one in known) / 1_000,
+        "event_loop_lag_seconds": max(one.event_loop_lag_ms for one in known) / 1_000,
     }

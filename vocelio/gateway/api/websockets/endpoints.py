@@ -116,7 +116,7 @@ class WebSocketEndpoints:
 
     async def _audit_listen_in(self, actor: Actor, call: str) -> None:
         """That somebody listens is in the trail before anything is heard. Raises NotFound, Conflict."""
-        if (await history.get_call(self._database, actor.tenant, call)).ended is not None:
+        if (await history.get_call(self._database, actor.tenant, call)).ended_at is not None:
             raise Conflict("The call has ended.")
         async with self._database.transaction() as connection:
             await actor.audit(connection, "call.listened", call)

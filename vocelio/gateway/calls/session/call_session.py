@@ -492,7 +492,7 @@ class CallSession:
         self._hold_count += 1
         config = self._record.config
         voice = config.version.flow.voice
-        self._media.speak(actions.Speak(f"{HOLD_PROMPT_PREFIX}{self._hold_count}", config.tenant.hold, voice))
+        self._media.speak(actions.Speak(f"{HOLD_PROMPT_PREFIX}{self._hold_count}", config.tenant.hold_message, voice))
 
     def _on_commit_timeout(self) -> None:
         """Continue without the store until it answers again."""

@@ -37,10 +37,10 @@ class Actor(msgspec.Struct, frozen=True):
         row = {
             "id": sortable_id(self.now),
             "tenant_id": self.tenant or None,
-            "at": self.now,
+            "occurred_at": self.now,
             "key_id": self.key_id,
             "role": self.role,
-            "request": self.request_id,
+            "request_id": self.request_id,
             "action": action,
             "target": target,
             "before": None if before is None else dump_json(before),

@@ -25,11 +25,11 @@ async def consume_ticket(database: Database, ticket_id: str, actor: Actor) -> bo
     row = {
         "id": ticket_id,
         "tenant_id": actor.tenant or None,
-        "at": actor.now,
+        "occurred_at": actor.now,
         "key_id": actor.key_id,
         "role": actor.role,
-        "request": actor.request_id,
-        "action": "monitor.admitted",
+        "request_id": actor.request_id,
+        "action": "monitor.connected",
         "target": actor.key_id,
         "before": None,
         "after": dump_json({"by": "ticket"}),
@@ -47,10 +47,10 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     tenant: str
-    at: int
-    key: str
+    occurred_at: int
+    key_id: str
     role: Role
-    request: str
+    request_id: str
     action: str
     target: str
     before: Any
@@ -63,27 +63,29 @@ async def list_entries(
     """A tenant's changes, or with no tenant everybody's, newest first. Raises Invalid."""
     last = pagination.decode_cursor(cursor, int, str)
     order = (
-        (audit_log.c.at, audit_log.c.id) if tenant else (audit_log.c.id,)
+        (audit_log.c.occurred_at, audit_log.c.id) if tenant else (audit_log.c.id,)
     )  # ids are in order of time, too: each has its index
     query = select(audit_log).order_by(*(column.desc() for column in order)).limit(limit + 1)
     for column, value in ((audit_log.c.tenant_id, tenant), (audit_log.c.action, action), (audit_log.c.target, target)):
         if value:
             query = query.where(column == value)
     if last:
-        query = query.where(tuple_(audit_log.c.at, audit_log.c.id) < last if tenant else audit_log.c.id < last[1])
+        query = query.where(
+            tuple_(audit_log.c.occurred_at, audit_log.c.id) < last if tenant else audit_log.c.id < last[1]
+        )
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
-    return pagination.make_page(rows, limit, _from_row, lambda row: (row.at, row.id))
+    return pagination.make_page(rows, limit, _from_row, lambda row: (row.occurred_at, row.id))
 
 
 def _from_row(row: Row[Any]) -> AuditEntry:
     return AuditEntry(
         id=row.id,
         tenant=row.tenant_id or "",
-        at=row.at,
-        key=row.key_id,
+        occurred_at=row.occurred_at,
+        key_id=row.key_id,
         role=row.role,
-        request=row.request,
+        request_id=row.request_id,
         action=row.action,
         target=row.target,
         before=_load_json(row.before),

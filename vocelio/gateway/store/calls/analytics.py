@@ -29,25 +29,25 @@ class AnalyticsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     since: Instant | None = None
     until: Instant | None = None
-    by: Literal["hour", "day"] = "day"
+    interval: Literal["hour", "day"] = "day"
     flow: ResourceName | None = None
 
 
 class HandlingTime(msgspec.Struct, frozen=True):
-    """How long calls took, from their beginning to their end, in microseconds."""
+    """How long calls took, from their beginning to their end."""
 
-    mean: int
-    p50: int
-    p95: int
+    mean_seconds: float
+    p50_seconds: float
+    p95_seconds: float
 
 
 class LatencyPercentiles(msgspec.Struct, frozen=True):
     """Milliseconds from the caller's falling silent to the first sound of the answer; ``count`` of them."""
 
     count: int
-    p50: int
-    p95: int
-    p99: int
+    p50_ms: int
+    p95_ms: int
+    p99_ms: int
 
 
 class CallCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,23 +64,23 @@ class CallCounts(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     calls: int = 0
-    refused: int = 0
+    rejected: int = 0
     live: int = 0
     ended: int = 0
     completed: int = 0
     contained: int = 0
-    billed: int = 0
-    micro_usd: int = 0
+    billed_microseconds: int = 0
+    cost_micro_usd: int = 0
 
 
 class CallStats(CallCounts, frozen=True, kw_only=True):
     """``completion`` and ``containment`` are shares of the ended calls, from 0 to 1; none when there are none."""
 
     outcomes: dict[str, int]
-    completion: float | None
-    containment: float | None
-    handling: HandlingTime | None
-    latency: LatencyPercentiles | None
+    completion_rate: float | None
+    containment_rate: float | None
+    handling_time: HandlingTime | None
+    turn_latency: LatencyPercentiles | None
 
 
 class FlowStats(CallStats, frozen=True, kw_only=True):
@@ -92,7 +92,7 @@ class FlowStats(CallStats, frozen=True, kw_only=True):
 class SeriesPoint(CallCounts, frozen=True, kw_only=True):
     """An hour or a day, which begins ``at``. The first and the last of a period may be cut off by it."""
 
-    at: int
+    starts_at: int
 
 
 class ExitCount(msgspec.Struct, frozen=True):
@@ -109,7 +109,7 @@ class Analytics(msgspec.Struct, frozen=True, kw_only=True):
 
     since: int
     until: int
-    by: Literal["hour", "day"]
+    interval: Literal["hour", "day"]
     overall: CallStats
     flows: list[FlowStats]
     series: list[SeriesPoint]
@@ -119,7 +119,7 @@ class Analytics(msgspec.Struct, frozen=True, kw_only=True):
 async def get_analytics(database: Database, tenant: str, query: AnalyticsQuery, now: int) -> Analytics:
     """See the module. Raises Invalid."""
     period = _resolve_period(tenant, query, now)
-    unit = HOUR_MICROSECONDS if query.by == "hour" else DAY_MICROSECONDS
+    unit = HOUR_MICROSECONDS if query.interval == "hour" else DAY_MICROSECONDS
     async with database.read() as connection:
         counts = await analytics_queries.count_calls(connection, period, calls.c.flow_id, calls.c.outcome)
         series = await analytics_queries.count_calls(connection, period, analytics_queries.bucket(unit))
@@ -130,7 +130,7 @@ async def get_analytics(database: Database, tenant: str, query: AnalyticsQuery, 
     return Analytics(
         since=period.since,
         until=period.until,
-        by=query.by,
+        interval=query.interval,
         overall=CallStats(**_call_stats(counts, handling.get(None), latency.get(None))),
         flows=_flow_stats(counts, handling, latency),
         series=_build_series(series, period, unit),
@@ -161,20 +161,25 @@ _PercentilesByFlow = Mapping[str | None, list[int]]
 def _call_stats(
     counts_by_key: _CountsByKey, handling_time: list[int] | None, latency: list[int] | None
 ) -> dict[str, Any]:
-    added = {name: sum(counts[name] for counts in counts_by_key.values()) for name in (*_COUNT_FIELDS, "spent")}
-    ended, spent = added["ended"], added.pop("spent")
+    added = {
+        name: sum(counts[name] for counts in counts_by_key.values())
+        for name in (*_COUNT_FIELDS, "handling_microseconds")
+    }
+    ended, spent = added["ended"], added.pop("handling_microseconds")
     outcomes = Counter[str]()
     for (_, outcome), counts in counts_by_key.items():
-        outcomes[outcome] += counts["closed"]
+        outcomes[outcome] += counts["ended_or_rejected"]
     return {
         **added,
         "outcomes": {outcome: number for outcome, number in sorted(outcomes.items()) if number},
-        "completion": added["completed"] / ended if ended else None,
-        "containment": added["contained"] / ended if ended else None,
-        "handling": HandlingTime((2 * spent + ended) // (2 * ended), *handling_time[1:])
+        "completion_rate": added["completed"] / ended if ended else None,
+        "containment_rate": added["contained"] / ended if ended else None,
+        "handling_time": HandlingTime(
+            *(part / 1e6 for part in ((2 * spent + ended) // (2 * ended), *handling_time[1:]))
+        )
         if handling_time and ended
         else None,
-        "latency": LatencyPercentiles(*latency) if latency else None,
+        "turn_latency": LatencyPercentiles(*latency) if latency else None,
     }
 
 
@@ -196,7 +201,7 @@ def _build_series(counts_by_key: _CountsByKey, period: Period, interval_microsec
     buckets = range(period.since // interval_microseconds, (period.until - 1) // interval_microseconds + 1)
     return [
         SeriesPoint(
-            at=bucket * interval_microseconds,
+            starts_at=bucket * interval_microseconds,
             **{name: counts_by_key.get((bucket,), {}).get(name, 0) for name in _COUNT_FIELDS},
         )
         for bucket in buckets

@@ -36,10 +36,10 @@ class Period(msgspec.Struct, frozen=True):
 GroupKey = tuple[Any, ...]
 
 _ACCEPTED = calls.c.version.is_not(None)
-_ENDED = and_(_ACCEPTED, calls.c.ended.is_not(None))
+_ENDED = and_(_ACCEPTED, calls.c.ended_at.is_not(None))
 _COMPLETED = and_(_ENDED, calls.c.outcome.in_(("completed", "transferred")))
 _CONTAINED = and_(_ENDED, calls.c.outcome.in_(("completed", "abandoned")), calls.c.department == "")
-_DURATION = calls.c.ended - calls.c.started
+_DURATION = calls.c.ended_at - calls.c.started_at
 
 
 async def count_calls(
@@ -63,55 +63,57 @@ async def count_calls(
 def _counts_query(period: Period, group_by: Sequence[ColumnElement[Any]]) -> tuple[Query, list[str]]:
     counted = {
         "calls": func.count(),
-        "refused": _count_if(calls.c.version.is_(None)),
-        "live": _count_if(and_(_ACCEPTED, calls.c.ended.is_(None))),
+        "rejected": _count_if(calls.c.version.is_(None)),
+        "live": _count_if(and_(_ACCEPTED, calls.c.ended_at.is_(None))),
         "ended": _count_if(_ENDED),
         "completed": _count_if(_COMPLETED),
         "contained": _count_if(_CONTAINED),
-        "billed": _integer_sum(calls.c.billed),
-        "micro_usd": _integer_sum(calls.c.micro_usd),
-        "spent": _integer_sum(case((_ENDED, _DURATION), else_=0)),
-        "closed": _count_if(calls.c.ended.is_not(None)),
+        "billed_microseconds": _integer_sum(calls.c.billed_microseconds),
+        "cost_micro_usd": _integer_sum(calls.c.cost_micro_usd),
+        "handling_microseconds": _integer_sum(case((_ENDED, _DURATION), else_=0)),
+        "ended_or_rejected": _count_if(calls.c.ended_at.is_not(None)),
     }
-    query = select(*group_by, *counted.values()).where(*period.conditions(calls, calls.c.started)).group_by(*group_by)
+    query = (
+        select(*group_by, *counted.values()).where(*period.conditions(calls, calls.c.started_at)).group_by(*group_by)
+    )
     return query, list(counted)
 
 
 def _transferred_query(period: Period, group_by: Sequence[ColumnElement[Any]]) -> Query:
     """How many calls would have been contained, but for a transfer. No call takes a day."""
     where = [call_events.c.tenant_id == period.tenant, call_events.c.type == "transfer.started"]
-    when = [call_events.c.at >= period.since, call_events.c.at < period.until + DAY_MICROSECONDS]
+    when = [call_events.c.occurred_at >= period.since, call_events.c.occurred_at < period.until + DAY_MICROSECONDS]
     begun = select(call_events.c.call_id).where(*where, *when).distinct().subquery()
     joined = begun.join(calls, calls.c.id == begun.c.call_id)
-    mine = [*period.conditions(calls, calls.c.started), _CONTAINED]
+    mine = [*period.conditions(calls, calls.c.started_at), _CONTAINED]
     return select(*group_by, func.count()).select_from(joined).where(*mine).group_by(*group_by)
 
 
 def bucket(interval_microseconds: int) -> ColumnElement[int]:
     """Which hour or day since 1970. The unit stands in the SQL: PostgreSQL takes two parameters for two things."""
-    return calls.c.started // literal_column(str(interval_microseconds), BigInteger)
+    return calls.c.started_at // literal_column(str(interval_microseconds), BigInteger)
 
 
 def durations_query(period: Period) -> Query:
     """How often an ended call took how long, by flow, in microseconds."""
-    where = [*period.conditions(calls, calls.c.started), _ENDED]
+    where = [*period.conditions(calls, calls.c.started_at), _ENDED]
     columns = [calls.c.flow_id.label("flow"), _DURATION.label("value"), func.count().label("n")]
     return select(*columns).where(*where).group_by(calls.c.flow_id, _DURATION)
 
 
 def latencies_query(period: Period) -> Query:
     """How often a caller waited how long for an answer, by flow, in milliseconds."""
-    mine = [call_events.c.type == "prompt.started", call_events.c.latency.is_not(None)]
-    columns = [call_events.c.flow_id.label("flow"), call_events.c.latency.label("value"), func.count().label("n")]
-    query = select(*columns).where(*period.conditions(call_events, call_events.c.at), *mine)
-    return query.group_by(call_events.c.flow_id, call_events.c.latency)
+    mine = [call_events.c.type == "prompt.started", call_events.c.latency_ms.is_not(None)]
+    columns = [call_events.c.flow_id.label("flow"), call_events.c.latency_ms.label("value"), func.count().label("n")]
+    query = select(*columns).where(*period.conditions(call_events, call_events.c.occurred_at), *mine)
+    return query.group_by(call_events.c.flow_id, call_events.c.latency_ms)
 
 
 def exits_query(period: Period) -> Query:
     """Flow, node, exit, and how often it was taken; the most taken first."""
     keys = [call_events.c.flow_id, call_events.c.node, call_events.c.exit]
     mine = [call_events.c.type == "node.left", call_events.c.node.is_not(None), call_events.c.exit.is_not(None)]
-    query = select(*keys, func.count()).where(*period.conditions(call_events, call_events.c.at), *mine)
+    query = select(*keys, func.count()).where(*period.conditions(call_events, call_events.c.occurred_at), *mine)
     return query.group_by(*keys).order_by(func.count().desc(), *keys).limit(MAX_EXITS)
 
 

@@ -22,7 +22,7 @@ CallKey = tuple[str, str]
 """Tenant and call."""
 
 _CALL_KEY_COLUMNS = ("tenant_id", "id")
-_EXTERNALLY_WRITTEN = {"told"}  # by CallOwnershipQueries.record_status
+_EXTERNALLY_WRITTEN = {"status_report"}  # by CallOwnershipQueries.record_status
 _USAGE_KEY_COLUMNS = ("tenant_id", "call_id", "segment")
 
 
@@ -51,23 +51,23 @@ def call_row(call: StoredCall, encrypted_state: str | None) -> RowValues:
     return {
         "tenant_id": call.tenant,
         "id": call.id,
-        "account": call.account_sid,
+        "account_sid": call.account_sid,
         "number": call.number,
         "caller": call.caller,
         "flow_id": call.flow,
         "version": call.version or None,
         "revision": call.revision,
         "generation": call.generation,
-        "due": None if call.ended_at else call.due_at,
-        "started": call.started_at,
-        "ended": call.ended_at or None,
+        "due_at": None if call.ended_at else call.due_at,
+        "started_at": call.started_at,
+        "ended_at": call.ended_at or None,
         "outcome": call.outcome,
         "disposition": _truncate_text(call.disposition, 200),
         "department": _truncate_text(call.department, 64),
-        "billed": call.billed_microseconds,
-        "micro_usd": call.cost_micro_usd,
-        "speech": dump_json(call.provider_usage) if call.provider_usage else None,
-        "state": encrypted_state,
+        "billed_microseconds": call.billed_microseconds,
+        "cost_micro_usd": call.cost_micro_usd,
+        "provider_usage": dump_json(call.provider_usage) if call.provider_usage else None,
+        "resume_state": encrypted_state,
     }
 
 
@@ -81,10 +81,10 @@ def usage_rows(call: StoredCall) -> list[RowValues]:
             "number": call.number,
             "flow_id": call.flow,
             "tier": segment.tier,
-            "at": call.started_at,
-            "billed": segment.billed_microseconds,
-            "rate": segment.micro_usd_per_minute,
-            "micro_usd": segment.cost_micro_usd,
+            "started_at": call.started_at,
+            "billed_microseconds": segment.billed_microseconds,
+            "micro_usd_per_minute": segment.micro_usd_per_minute,
+            "cost_micro_usd": segment.cost_micro_usd,
         }
         for index, segment in enumerate(call.segments)
     ]
@@ -109,12 +109,12 @@ def event_row(event: Event, flow: str) -> RowValues:
         "generation": event.generation,
         "seq": event.sequence,
         "type": event.type,
-        "at": event.occurred_at,
+        "occurred_at": event.occurred_at,
         "flow_id": flow,
         "data": dump_json(event.data),
         "node": _truncate_text(event.data.get("node"), 64),
         "exit": _truncate_text(event.data.get("exit"), 64),
-        "latency": event.data.get("latency_ms"),
+        "latency_ms": event.data.get("latency_ms"),
     }
 
 

@@ -50,7 +50,7 @@ Outcome = Literal[
 class CallQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which calls: those that began from ``since`` on and before ``until``, and are all of what else is given."""
 
-    state: Literal["live", "ended"] | None = None
+    status: Literal["live", "ended"] | None = None
     flow: ResourceName | None = None
     number: PhoneNumber | None = None
     caller: PhoneNumber | None = None
@@ -75,14 +75,14 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
     caller: str
     flow: str
     version: int | None
-    started: int
-    ended: int | None
+    started_at: int
+    ended_at: int | None
     outcome: str
     disposition: str
     department: str
-    billed: int
-    seconds: float
-    micro_usd: int
+    billed_microseconds: int
+    billed_seconds: float
+    cost_micro_usd: int
     generation: int
     node: str = ""
 
@@ -112,22 +112,22 @@ class CallDetail(CallSummary, frozen=True, kw_only=True):
     """
 
     segments: list[Segment]
-    speech: dict[Tier, ProviderUsageTotals]
+    provider_usage: dict[Tier, ProviderUsageTotals]
     events: list[TimelineEvent]
-    next: str
+    next_cursor: str
 
 
 async def list_calls(database: Database, tenant: str, query_params: CallQuery) -> Page[CallSummary]:
     """A tenant's calls, the newest first. Raises Invalid when the cursor is none of theirs."""
     behind = pagination.decode_cursor(query_params.cursor, int, str)
-    newest = (calls.c.started.desc(), calls.c.id.desc())
+    newest = (calls.c.started_at.desc(), calls.c.id.desc())
     query = _select_calls().where(*_conditions(tenant, query_params)).order_by(*newest).limit(query_params.limit + 1)
     if behind:
-        query = query.where(tuple_(calls.c.started, calls.c.id) < behind)
+        query = query.where(tuple_(calls.c.started_at, calls.c.id) < behind)
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
     return pagination.make_page(
-        rows, query_params.limit, lambda row: CallSummary(**_summary_fields(row)), lambda row: (row.started, row.id)
+        rows, query_params.limit, lambda row: CallSummary(**_summary_fields(row)), lambda row: (row.started_at, row.id)
     )
 
 
@@ -149,12 +149,14 @@ async def get_call_detail(database: Database, tenant: str, call: str, query_para
     if segments:  # a live call's may have been saved again since: what is shown must add up
         billed = sum(segment.billed_microseconds for segment in segments)
         call_facts |= {
-            "billed": billed,
-            "seconds": billed / 1e6,
-            "micro_usd": sum(part.cost_micro_usd for part in segments),
+            "billed_microseconds": billed,
+            "billed_seconds": billed / 1e6,
+            "cost_micro_usd": sum(part.cost_micro_usd for part in segments),
         }
-    speech = msgspec.json.decode(row.speech or "{}", type=dict[Tier, ProviderUsageTotals])
-    return CallDetail(**call_facts, segments=segments, speech=speech, events=happened.items, next=happened.next)
+    speech = msgspec.json.decode(row.provider_usage or "{}", type=dict[Tier, ProviderUsageTotals])
+    return CallDetail(
+        **call_facts, segments=segments, provider_usage=speech, events=happened.items, next_cursor=happened.next_cursor
+    )
 
 
 async def get_call_log(database: Database, tenant: str, call: str) -> bytes:
@@ -162,7 +164,7 @@ async def get_call_log(database: Database, tenant: str, call: str) -> bytes:
     order = (call_logs.c.generation, call_logs.c.revision)
     query = select(call_logs.c.log).where(call_logs.c.tenant_id == tenant, call_logs.c.call_id == call)
     async with database.read() as connection:
-        ended = (await _get_row(connection, tenant, call)).ended is not None
+        ended = (await _get_row(connection, tenant, call)).ended_at is not None
         pieces = (await connection.scalars(query.order_by(*order))).all() if ended else []
     if not pieces:
         raise NotFound
@@ -171,7 +173,7 @@ async def get_call_log(database: Database, tenant: str, call: str) -> bytes:
 
 def _select_calls() -> Select[Any]:
     """Rows of calls, with the node that a live one is at: of others nobody looks for it."""
-    node = case((calls.c.ended.is_(None), func.coalesce(current_node(), "")), else_="")
+    node = case((calls.c.ended_at.is_(None), func.coalesce(current_node(), "")), else_="")
     return select(calls, node.label("node"))
 
 
@@ -184,11 +186,11 @@ def _conditions(tenant: str, query_params: CallQuery) -> list[ColumnElement[bool
     }
     found = [calls.c.tenant_id == tenant, *(column == value for column, value in wanted.items() if value is not None)]
     if query_params.since is not None:
-        found.append(calls.c.started >= query_params.since)
+        found.append(calls.c.started_at >= query_params.since)
     if query_params.until is not None:
-        found.append(calls.c.started < query_params.until)
-    if query_params.state is not None:
-        found.append(calls.c.ended.is_(None) if query_params.state == "live" else calls.c.ended.is_not(None))
+        found.append(calls.c.started_at < query_params.until)
+    if query_params.status is not None:
+        found.append(calls.c.ended_at.is_(None) if query_params.status == "live" else calls.c.ended_at.is_not(None))
     return found
 
 
@@ -203,7 +205,7 @@ async def _get_row(connection: AsyncConnection, tenant: str, call: str) -> Row[A
 async def _list_segments(connection: AsyncConnection, tenant: str, call: str) -> list[Segment]:
     query = select(usage).where(usage.c.tenant_id == tenant, usage.c.call_id == call)
     rows = await connection.execute(query.order_by(usage.c.segment).limit(MAX_SEGMENTS))
-    return [Segment(row.tier, row.billed, row.rate, row.micro_usd) for row in rows]
+    return [Segment(row.tier, row.billed_microseconds, row.micro_usd_per_minute, row.cost_micro_usd) for row in rows]
 
 
 async def _list_events(
@@ -223,18 +225,18 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
         "caller": row.caller,
         "flow": row.flow_id,
         "version": row.version,
-        "started": row.started,
-        "ended": row.ended,
+        "started_at": row.started_at,
+        "ended_at": row.ended_at,
         "outcome": row.outcome,
         "disposition": row.disposition,
         "department": row.department,
-        "billed": row.billed,
-        "seconds": row.billed / 1e6,
-        "micro_usd": row.micro_usd,
+        "billed_microseconds": row.billed_microseconds,
+        "billed_seconds": row.billed_microseconds / 1e6,
+        "cost_micro_usd": row.cost_micro_usd,
         "generation": row.generation,
         "node": row.node,
     }
 
 
 def _event_from_row(row: Row[Any]) -> TimelineEvent:
-    return TimelineEvent(row.generation, row.seq, row.type, row.at, msgspec.json.decode(row.data))
+    return TimelineEvent(row.generation, row.seq, row.type, row.occurred_at, msgspec.json.decode(row.data))

@@ -25,13 +25,13 @@ _COLUMNS: Sequence[ColumnElement[Any]] = (
     calls.c.caller,
     calls.c.flow_id,
     calls.c.version,
-    calls.c.started,
-    calls.c.ended,
+    calls.c.started_at,
+    calls.c.ended_at,
     calls.c.outcome,
     calls.c.disposition,
     calls.c.department,
-    calls.c.billed,
-    calls.c.micro_usd,
+    calls.c.billed_microseconds,
+    calls.c.cost_micro_usd,
     calls.c.generation,
 )
 
@@ -92,7 +92,7 @@ def _select_calls() -> Select[Any]:
 async def list_live(database: Database, tenants: Collection[str] | None) -> list[LiveCallRow]:
     """The calls of those tenants that go on, or everybody's. Raises StoreUnavailable."""
     order = tuple_(calls.c.tenant_id, calls.c.id)
-    query = _select_calls().where(calls.c.ended.is_(None)).order_by(calls.c.tenant_id, calls.c.id).limit(PAGE_SIZE)
+    query = _select_calls().where(calls.c.ended_at.is_(None)).order_by(calls.c.tenant_id, calls.c.id).limit(PAGE_SIZE)
     if tenants is not None:
         query = query.where(calls.c.tenant_id.in_(tenants))
     found: list[LiveCallRow] = []
@@ -108,7 +108,7 @@ async def list_live(database: Database, tenants: Collection[str] | None) -> list
 
 async def list_recently_ended(database: Database, tenants: Collection[str] | None, since: int) -> list[LiveCallRow]:
     """Their calls that have ended ``since`` that instant (microseconds UTC), the newest. Raises StoreUnavailable."""
-    query = select(calls.c.tenant_id, calls.c.id).where(calls.c.ended >= since).order_by(calls.c.ended.desc())
+    query = select(calls.c.tenant_id, calls.c.id).where(calls.c.ended_at >= since).order_by(calls.c.ended_at.desc())
     if tenants is not None:
         query = query.where(calls.c.tenant_id.in_(tenants))
     async with database.read() as connection:
@@ -140,7 +140,7 @@ async def count_live(database: Database, tenant: str) -> dict[str, list[CallCoun
     async with database.read() as connection:
         for kind, column in kinds.items():
             names = (column,) if kind != "flow" or tenant else (calls.c.tenant_id, column)  # two may have one name
-            query = select(*names, func.count().label("calls")).where(calls.c.ended.is_(None)).group_by(*names)
+            query = select(*names, func.count().label("calls")).where(calls.c.ended_at.is_(None)).group_by(*names)
             if tenant:
                 query = query.where(calls.c.tenant_id == tenant)
             rows = (await connection.execute(query.order_by(func.count().desc(), *names).limit(MAX_COUNTS))).all()
@@ -156,13 +156,13 @@ def _from_row(row: Row[Any]) -> LiveCallRow:
         caller=row.caller,
         flow=row.flow_id,
         version=row.version,
-        started_at=row.started,
-        ended_at=row.ended,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
         outcome=row.outcome,
         disposition=row.disposition,
         department=row.department,
-        billed_microseconds=row.billed,
-        cost_micro_usd=row.micro_usd,
+        billed_microseconds=row.billed_microseconds,
+        cost_micro_usd=row.cost_micro_usd,
         generation=row.generation,
         sequence=row.sequence,
         node=row.node,

@@ -32,7 +32,7 @@ _LAST_EVENT_SEQ = (
     .scalar_subquery()
     .label("last_event_seq")
 )
-_RESUMABLE = or_(calls.c.ended.is_(None), calls.c.outcome == "lost")
+_RESUMABLE = or_(calls.c.ended_at.is_(None), calls.c.outcome == "lost")
 
 
 class CallOwnershipQueries:
@@ -42,15 +42,15 @@ class CallOwnershipQueries:
         self._cipher = cipher
 
     async def find(self, connection: AsyncConnection, call: str, account_sid: str) -> StoredCall | None:
-        query = _select_calls().where(calls.c.id == call, calls.c.account == account_sid)
+        query = _select_calls().where(calls.c.id == call, calls.c.account_sid == account_sid)
         row = (await connection.execute(query)).first()
         return self._from_row(row) if row else None
 
     async def take_over(
         self, connection: AsyncConnection, tenant: str, call: str, account_sid: str, generation: int, due_at: int
     ) -> StoredCall | None:
-        key = and_(calls.c.tenant_id == tenant, calls.c.id == call, calls.c.account == account_sid)
-        owned = {"generation": generation + 1, "due": due_at, "told": None, "ended": None, "outcome": ""}
+        key = and_(calls.c.tenant_id == tenant, calls.c.id == call, calls.c.account_sid == account_sid)
+        owned = {"generation": generation + 1, "due_at": due_at, "status_report": None, "ended_at": None, "outcome": ""}
         statement = update(calls).where(key, calls.c.generation == generation, _RESUMABLE).values(owned)
         row = (await connection.execute(statement.returning(calls))).first()
         return self._from_row(row) if row else None
@@ -62,11 +62,19 @@ class CallOwnershipQueries:
     async def close(
         self, connection: AsyncConnection, stored: StoredCall, ended_at: int, outcome: str
     ) -> StoredCall | None:
-        over = {"revision": stored.revision + 1, "ended": ended_at, "outcome": outcome, "due": None, "state": None}
+        over = {
+            "revision": stored.revision + 1,
+            "ended_at": ended_at,
+            "outcome": outcome,
+            "due_at": None,
+            "resume_state": None,
+        }
         statement = update(calls).where(_is_unchanged(stored), _RESUMABLE).values(over)
         if (await connection.execute(statement.returning(calls.c.id))).first() is None:
             return None
-        columns = select(usage.c.tier, usage.c.billed, usage.c.rate, usage.c.micro_usd)
+        columns = select(
+            usage.c.tier, usage.c.billed_microseconds, usage.c.micro_usd_per_minute, usage.c.cost_micro_usd
+        )
         query = columns.where(usage.c.tenant_id == stored.tenant, usage.c.call_id == stored.id).order_by(
             usage.c.segment
         )
@@ -83,23 +91,32 @@ class CallOwnershipQueries:
         generation: int | None,
     ) -> None:
         """The first report stands, unless Twilio was redirected to the fallback."""
-        where = [calls.c.id == call, calls.c.account == account_sid, calls.c.ended.is_(None)]
+        where = [calls.c.id == call, calls.c.account_sid == account_sid, calls.c.ended_at.is_(None)]
         if generation is not None:
             where.append(calls.c.generation == generation)
-        earlier_due = case((calls.c.due < due_at, calls.c.due), else_=due_at)
-        report = status if status == "redirected" else case((calls.c.told.is_(None), status), else_=calls.c.told)
-        await connection.execute(update(calls).where(*where).values(due=earlier_due, told=report))
+        earlier_due = case((calls.c.due_at < due_at, calls.c.due_at), else_=due_at)
+        report = (
+            status
+            if status == "redirected"
+            else case((calls.c.status_report.is_(None), status), else_=calls.c.status_report)
+        )
+        await connection.execute(update(calls).where(*where).values(due_at=earlier_due, status_report=report))
 
     async def find_expired(self, connection: AsyncConnection, now: int, limit: int) -> Sequence[StoredCall]:
-        query = _select_calls().where(calls.c.ended.is_(None), calls.c.due < now).order_by(calls.c.due).limit(limit)
+        query = (
+            _select_calls()
+            .where(calls.c.ended_at.is_(None), calls.c.due_at < now)
+            .order_by(calls.c.due_at)
+            .limit(limit)
+        )
         return list(self._decode_readable((await connection.execute(query)).all()))
 
     async def purge_state(self, connection: AsyncConnection, before: int) -> None:
-        where = (calls.c.state.is_not(None), calls.c.ended < before)
-        await connection.execute(update(calls).where(*where).values(state=None))
+        where = (calls.c.resume_state.is_not(None), calls.c.ended_at < before)
+        await connection.execute(update(calls).where(*where).values(resume_state=None))
 
     async def count_live(self, connection: AsyncConnection, tenant: str) -> int:
-        query = select(func.count()).select_from(calls).where(calls.c.tenant_id == tenant, calls.c.ended.is_(None))
+        query = select(func.count()).select_from(calls).where(calls.c.tenant_id == tenant, calls.c.ended_at.is_(None))
         return await connection.scalar(query) or 0
 
     def encrypt_state(self, call: StoredCall) -> str | None:
@@ -117,31 +134,31 @@ class CallOwnershipQueries:
         return StoredCall(
             tenant=row.tenant_id,
             id=row.id,
-            account_sid=row.account,
+            account_sid=row.account_sid,
             number=row.number,
             caller=row.caller,
             flow=row.flow_id,
             version=row.version or 0,
             revision=row.revision,
             generation=row.generation,
-            started_at=row.started,
-            ended_at=row.ended or 0,
+            started_at=row.started_at,
+            ended_at=row.ended_at or 0,
             outcome=row.outcome,
             disposition=row.disposition,
             department=row.department,
-            provider_usage=msgspec.json.decode(row.speech or "{}", type=dict[Tier, ProviderUsageTotals]),
+            provider_usage=msgspec.json.decode(row.provider_usage or "{}", type=dict[Tier, ProviderUsageTotals]),
             resume_state=self._decrypt_state(row),
-            due_at=row.due or 0,
-            status_report=row.told or "",
+            due_at=row.due_at or 0,
+            status_report=row.status_report or "",
             last_event_seq=getattr(row, "last_event_seq", 0),
         )
 
     def _decrypt_state(self, row: Row[Any]) -> bytes | None:
         """Raises DatabaseUnavailable: during a key rotation another process may have the key that this one lacks."""
-        if row.state is None:
+        if row.resume_state is None:
             return None
         try:
-            return self._cipher.decrypt(row.state, _encryption_purpose(row.tenant_id, row.id)).encode()
+            return self._cipher.decrypt(row.resume_state, _encryption_purpose(row.tenant_id, row.id)).encode()
         except DecryptionError as error:
             LOG.error("call %s: could not decrypt its resume state: %s", row.id, error)
             raise DatabaseUnavailable from error

@@ -27,13 +27,13 @@ async def count_transfers(database: Database, tenant: str, since: int, now: int)
 def _count_query(tenant: str, since: int, now: int) -> Select[int, int]:
     event, call = call_events.c, calls.c
     joined = call_events.join(calls, and_(call.tenant_id == event.tenant_id, call.id == event.call_id))
-    going = and_(call.ended.is_(None), call.generation == event.generation)
+    going = and_(call.ended_at.is_(None), call.generation == event.generation)
     where = (
         event.tenant_id == tenant,
         event.type == "transfer.started",
-        event.at >= min(since, now - MAX_TRANSFER_AGE_MICROSECONDS),
+        event.occurred_at >= min(since, now - MAX_TRANSFER_AGE_MICROSECONDS),
     )
-    return select(_count_where(event.at >= since), _count_where(going)).select_from(joined).where(*where)
+    return select(_count_where(event.occurred_at >= since), _count_where(going)).select_from(joined).where(*where)
 
 
 def _count_where(condition: ColumnElement[bool]) -> ColumnElement[int]:

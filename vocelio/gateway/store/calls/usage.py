@@ -40,10 +40,10 @@ _GROUP_COLUMNS: dict[str, ColumnElement[Any]] = {
     "flow": usage.c.flow_id,
     "number": usage.c.number,
     "tier": usage.c.tier,
-    "day": usage.c.at // literal_column(str(DAY_MICROSECONDS), BigInteger),
+    "day": usage.c.started_at // literal_column(str(DAY_MICROSECONDS), BigInteger),
 }
 _GROUP_KEY_PATTERN = f"({'|'.join(_GROUP_COLUMNS)})"
-_TOTAL_FIELDS = ("calls", "billed", "seconds", "micro_usd")
+_TOTAL_FIELDS = ("calls", "billed_microseconds", "billed_seconds", "cost_micro_usd")
 
 GroupBy = Annotated[
     str,
@@ -67,12 +67,12 @@ class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """``billed`` is in microseconds, ``seconds`` the same in seconds."""
+    """``billed_microseconds`` and ``billed_seconds`` are the same duration."""
 
     calls: int
-    billed: int
-    seconds: float
-    micro_usd: int
+    billed_microseconds: int
+    billed_seconds: float
+    cost_micro_usd: int
 
 
 class UsageRow(UsageTotals, frozen=True, kw_only=True):
@@ -99,7 +99,10 @@ async def query_usage(database: Database, actor: Actor, params: UsageQuery) -> U
     """A tenant's usage; of all tenants when a platform key names none. Raises Invalid."""
     since, until = _date_range(params, actor.now)
     by = [key for key in _GROUP_COLUMNS if key in params.by.split(",")]
-    where = [usage.c.at >= _to_microseconds(since), usage.c.at < _to_microseconds(until) + DAY_MICROSECONDS]
+    where = [
+        usage.c.started_at >= _to_microseconds(since),
+        usage.c.started_at < _to_microseconds(until) + DAY_MICROSECONDS,
+    ]
     if actor.tenant or actor.role != "platform":
         where.append(usage.c.tenant_id == actor.tenant)
     async with database.read() as connection:
@@ -122,9 +125,15 @@ def to_csv(report: UsageReport) -> bytes:
     writer = csv.writer(text)
     writer.writerow([*report.by, *_TOTAL_FIELDS])
     for row in report.rows:
-        seconds = f"{row.billed // 1_000_000}.{row.billed % 1_000_000:06}"
+        seconds = f"{row.billed_microseconds // 1_000_000}.{row.billed_microseconds % 1_000_000:06}"
         writer.writerow(
-            [*map(_escape_csv_formula, _group_values(row, report.by)), row.calls, row.billed, seconds, row.micro_usd]
+            [
+                *map(_escape_csv_formula, _group_values(row, report.by)),
+                row.calls,
+                row.billed_microseconds,
+                seconds,
+                row.cost_micro_usd,
+            ]
         )
     return text.getvalue().encode()
 
@@ -133,13 +142,19 @@ def _usage_query(group_by: Sequence[str], where: Sequence[ColumnElement[bool]]) 
     """One statement, so that rows and total are of one moment: a row for each call and key, then one for each key."""
     keys = [_GROUP_COLUMNS[key].label(key) for key in group_by]
     whose = [usage.c.tenant_id.label("of_tenant"), usage.c.call_id.label("of_call")]
-    sums = [_bigint_sum(usage.c.billed).label("billed"), _bigint_sum(usage.c.micro_usd).label("micro_usd")]
+    sums = [
+        _bigint_sum(usage.c.billed_microseconds).label("billed_microseconds"),
+        _bigint_sum(usage.c.cost_micro_usd).label("cost_micro_usd"),
+    ]
     grouped = [*(_GROUP_COLUMNS[key] for key in group_by), usage.c.tenant_id, usage.c.call_id]
     parts = select(*keys, *whose, *sums).where(*where).group_by(*grouped).cte("parts")
     each = select(parts.c.of_tenant, parts.c.of_call).distinct().subquery()
     every = select(func.count()).select_from(each).scalar_subquery().label("every")
     columns = [parts.c[key] for key in group_by]
-    totals = [_bigint_sum(parts.c.billed).label("billed"), _bigint_sum(parts.c.micro_usd).label("micro_usd")]
+    totals = [
+        _bigint_sum(parts.c.billed_microseconds).label("billed_microseconds"),
+        _bigint_sum(parts.c.cost_micro_usd).label("cost_micro_usd"),
+    ]
     query = select(*columns, func.count().label("calls"), *totals, every)
     return query.select_from(parts).group_by(*columns).limit(MAX_ROWS + 1)
 
@@ -153,7 +168,13 @@ def _from_row(row: Row[Any], group_by: Sequence[str]) -> UsageRow:
     keys = {key: getattr(row, key) for key in group_by}
     if "day" in keys:
         keys["day"] = date.fromordinal(EPOCH_ORDINAL + keys["day"])
-    return UsageRow(**keys, calls=row.calls, billed=row.billed, seconds=row.billed / 1e6, micro_usd=row.micro_usd)
+    return UsageRow(
+        **keys,
+        calls=row.calls,
+        billed_microseconds=row.billed_microseconds,
+        billed_seconds=row.billed_microseconds / 1e6,
+        cost_micro_usd=row.cost_micro_usd,
+    )
 
 
 def _group_values(row: UsageRow, group_by: Sequence[str]) -> list[Any]:
@@ -161,9 +182,14 @@ def _group_values(row: UsageRow, group_by: Sequence[str]) -> list[Any]:
 
 
 def _grand_total(rows: Sequence[Row[Any]]) -> UsageTotals:
-    billed = sum(row.billed for row in rows)
+    billed = sum(row.billed_microseconds for row in rows)
     calls = rows[0].every if rows else 0
-    return UsageTotals(calls=calls, billed=billed, seconds=billed / 1e6, micro_usd=sum(row.micro_usd for row in rows))
+    return UsageTotals(
+        calls=calls,
+        billed_microseconds=billed,
+        billed_seconds=billed / 1e6,
+        cost_micro_usd=sum(row.cost_micro_usd for row in rows),
+    )
 
 
 def _escape_csv_formula(value: object) -> str:

@@ -31,7 +31,7 @@ class Page(msgspec.Struct, Generic[ItemT], frozen=True):
     """One page. ``next`` is the cursor of the page behind it; empty when there is none."""
 
     items: list[ItemT]
-    next: str = ""
+    next_cursor: str = ""
 
 
 def decode_cursor(cursor: str, *key_types: type) -> tuple[Any, ...] | None:

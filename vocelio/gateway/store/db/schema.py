@@ -1,8 +1,8 @@
-"""The tables. Every key of a tenant's begins with the tenant, so that no query can forget whose it is.
+"""The tables. Every primary key of a tenant's rows starts with the tenant, so that no query can forget the tenant.
 
 Instants are whole microseconds UTC and money is whole micro-USD, both as integers: SQLite would turn decimals into
-floats and lose time zones. JSON is text that we write and read ourselves, byte for byte the same on both databases.
-Rows that say what happened (assignments, versions, audit) are only ever added.
+floats and lose time zones. JSON is text that the gateway itself writes and reads, byte for byte the same on both
+databases. Rows of number_assignments, flow_versions and audit_log are only ever added.
 """
 
 from sqlalchemy import (
@@ -49,27 +49,27 @@ tenants = Table(
     metadata,
     Column("id", String(40), primary_key=True),
     Column("name", String(200), nullable=False),
-    Column("settings", Text, nullable=False),  # JSON: the defaults
-    Column("account", String(34), unique=True),  # of Twilio, where the tenant has one of its own
+    Column("settings", Text, nullable=False),  # JSON
+    Column("account_sid", String(34), unique=True),  # the tenant's own Twilio account, if it has one
     Column("auth_token", Text),  # encrypted
-    Column("revision", Integer, nullable=False),  # raised by every change that a call must notice
+    Column("revision", Integer, nullable=False),  # raised by every change that the next call must see
     Column("suspended", Boolean, nullable=False),
-    _instant("created"),
+    _instant("created_at"),
 )
 
 api_keys = Table(
-    "keys",
+    "api_keys",
     metadata,
     Column("id", String(24), primary_key=True),
-    Column("tenant_id", String(40), ForeignKey("tenants.id", ondelete="CASCADE"), index=True),  # none: platform
+    Column("tenant_id", String(40), ForeignKey("tenants.id", ondelete="CASCADE"), index=True),  # null: platform key
     Column("role", String(10), nullable=False),
     Column("label", String(200), nullable=False),
     Column("digest", String(64), nullable=False),
     Column("created_by", String(24), nullable=False),
-    _instant("created"),
-    _instant("expires", optional=True),
-    _instant("last_used", optional=True),
-    _instant("revoked", optional=True),
+    _instant("created_at"),
+    _instant("expires_at", optional=True),
+    _instant("last_used_at", optional=True),
+    _instant("revoked_at", optional=True),
 )
 
 flows = Table(
@@ -78,12 +78,12 @@ flows = Table(
     _tenant_column(),
     Column("id", String(64), primary_key=True),
     Column("name", String(200), nullable=False),
-    Column("draft", LargeBinary, nullable=False),  # as the designer sent it
+    Column("draft", LargeBinary, nullable=False),  # byte for byte as it was sent
     Column("revision", Integer, nullable=False),  # of the draft: its ETag
-    Column("active", Integer),  # the version that new calls get
-    Column("pause", Text),  # JSON: how, when it is paused
-    _instant("created"),
-    _instant("changed"),
+    Column("active_version", Integer),  # answers new calls; null: never promoted
+    Column("pause_settings", Text),  # JSON; null: not paused
+    _instant("created_at"),
+    _instant("updated_at"),
 )
 
 flow_versions = Table(
@@ -92,13 +92,13 @@ flow_versions = Table(
     _tenant_column(),
     Column("flow_id", String(64), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("content", String(16), nullable=False),  # the engine's id, which checkpoints and logs name
+    Column("content_hash", String(16), nullable=False),  # the engine's hash, which checkpoints and call logs name
     Column("document", LargeBinary, nullable=False),
     Column("subflows", Text, nullable=False),  # JSON: reference -> [flow, number], pinned
-    Column("voice", Text, nullable=False),  # JSON: the flow's own, whole
+    Column("voice", Text, nullable=False),  # JSON: the flow's voice with every field
     Column("note", String(1000), nullable=False),
     Column("promoted_by", String(24), nullable=False),
-    _instant("promoted"),
+    _instant("promoted_at"),
     _flow_reference(),
 )
 
@@ -108,44 +108,44 @@ numbers = Table(
     _tenant_column(),
     Column("number", String(16), primary_key=True),
     Column("flow_id", String(64)),
-    Column("fallback", String(16)),
+    Column("fallback_number", String(16)),
     Column("label", String(200), nullable=False),
-    _instant("created"),
-    UniqueConstraint("number"),  # of all tenants: a telephone number has one owner
+    _instant("created_at"),
+    UniqueConstraint("number"),  # across tenants: a telephone number has one owner
     _flow_reference(),
     Index(None, "tenant_id", "flow_id"),
 )
 
 number_assignments = Table(
-    "assignments",
+    "number_assignments",
     metadata,
     _tenant_column(),
     Column("number", String(16), primary_key=True),
-    Column("place", Integer, primary_key=True, autoincrement=False),  # counts from 1
-    Column("flow_id", String(64)),  # none: unassigned
-    Column("by", String(24), nullable=False),
-    _instant("at"),
+    Column("position", Integer, primary_key=True, autoincrement=False),  # counts from 1
+    Column("flow_id", String(64)),  # null: unassigned
+    Column("created_by", String(24), nullable=False),
+    _instant("created_at"),
 )
 
 number_provisioning = Table(
-    "registrations",
+    "number_provisioning",
     metadata,
     _tenant_column(),
-    Column("number", String(16), primary_key=True),  # no reference: it outlives the number until all is put back
-    Column("wanted", Boolean, nullable=False),  # our webhooks; or else what was there before
-    Column("revision", Integer, nullable=False),  # raised whenever something is wanted anew
+    Column("number", String(16), primary_key=True),  # no reference: the row outlives the number until it is restored
+    Column("desired", Boolean, nullable=False),  # true: our webhooks; false: the previous ones are to be restored
+    Column("revision", Integer, nullable=False),  # raised by every new request
     Column("state", String(12), nullable=False),
-    Column("problem", Text, nullable=False),
-    Column("account", String(34)),  # of Twilio, where the number was found; none: nothing was touched there
-    Column("former", Text),  # JSON: what was there before us
-    Column("made", Text),  # JSON: what we have put there
-    _instant("since", optional=True),  # when ours were last certain to be there
-    Column("attempts", Integer, nullable=False),  # that failed, one after the other
-    _instant("due", optional=True),  # none: nothing is to be done
-    Column("holder", String(32)),  # who is at it
-    _instant("lease", optional=True),  # until when nobody else may
-    _instant("changed"),
-    Index(None, "due"),
+    Column("error", Text, nullable=False),
+    Column("account_sid", String(34)),  # the Twilio account that has the number; null: nothing was changed there
+    Column("previous", Text),  # JSON: the webhooks before ours
+    Column("applied", Text),  # JSON: our webhooks
+    _instant("verified_at", optional=True),  # when ours were last seen to be set
+    Column("failed_attempts", Integer, nullable=False),  # in succession
+    _instant("due_at", optional=True),  # null: nothing to do
+    Column("lease_owner", String(32)),
+    _instant("lease_until", optional=True),
+    _instant("updated_at"),
+    Index(None, "due_at"),
     Index(None, "number"),
 )
 
@@ -155,7 +155,7 @@ departments = Table(
     _tenant_column(),
     Column("name", String(64), primary_key=True),
     Column("settings", Text, nullable=False),  # JSON
-    _instant("changed"),
+    _instant("updated_at"),
 )
 
 secrets = Table(
@@ -164,7 +164,7 @@ secrets = Table(
     _tenant_column(),
     Column("name", String(64), primary_key=True),
     Column("value", Text, nullable=False),  # encrypted
-    _instant("changed"),
+    _instant("updated_at"),
 )
 
 sounds = Table(
@@ -173,20 +173,20 @@ sounds = Table(
     _tenant_column(),
     Column("name", String(64), primary_key=True),
     Column("mulaw", LargeBinary, nullable=False),
-    _instant("changed"),
+    _instant("updated_at"),
 )
 
 rates = Table(
     "rates",
     metadata,
     Column("id", String(24), primary_key=True),
-    Column("tenant_id", String(40), ForeignKey("tenants.id", ondelete="CASCADE")),  # none: everybody's default
+    Column("tenant_id", String(40), ForeignKey("tenants.id", ondelete="CASCADE")),  # null: the platform's default
     Column("tier", String(12), nullable=False),
     Column("micro_usd_per_minute", BigInteger, nullable=False),
-    _instant("begins"),
-    Column("by", String(24), nullable=False),
-    _instant("created"),
-    Index(None, "tenant_id", "tier", "begins"),
+    _instant("effective_at"),
+    Column("created_by", String(24), nullable=False),
+    _instant("created_at"),
+    Index(None, "tenant_id", "tier", "effective_at"),
 )
 
 calls = Table(
@@ -194,37 +194,35 @@ calls = Table(
     metadata,
     Column("tenant_id", String(40), ForeignKey("tenants.id", ondelete="CASCADE"), primary_key=True),
     Column("id", String(34), primary_key=True),
-    Column("account", String(34), nullable=False),
+    Column("account_sid", String(34), nullable=False),
     Column("number", String(16), nullable=False),
     Column("caller", String(16), nullable=False),
     Column("flow_id", String(64), nullable=False),
-    Column("version", Integer),  # none: it was turned away before a flow began
-    Column("revision", Integer, nullable=False),  # counts what was saved of the call: a later one replaces
-    Column("generation", Integer, nullable=False),  # counts its streams: what an older one saves is refused
-    _instant("due", optional=True),  # past it, with no word of the call, it is over
-    Column("told", String(12)),  # what Twilio has told of its end
-    _instant("started"),
-    _instant("ended", optional=True),
+    Column("version", Integer),  # null: rejected before a flow started
+    Column("revision", Integer, nullable=False),  # counts saves of the call: a later one replaces an earlier one
+    Column("generation", Integer, nullable=False),  # counts streams: saves of an older one are rejected
+    _instant("due_at", optional=True),  # without a heartbeat by then, the call is over
+    Column("status_report", String(12)),  # what Twilio reported of the call's end
+    _instant("started_at"),
+    _instant("ended_at", optional=True),
     Column("outcome", String(20), nullable=False),
     Column("disposition", String(200), nullable=False),
     Column("department", String(64), nullable=False),
-    Column("billed", BigInteger, nullable=False),  # microseconds
-    Column("micro_usd", BigInteger, nullable=False),
-    Column("state", Text),  # encrypted JSON: what another stream needs to go on; none once it has ended
-    Column("speech", Text),  # JSON: what each provider of speech did for it
-    Index(None, "tenant_id", "started"),
-    Index(None, "tenant_id", "flow_id", "started"),
-    Index(None, "tenant_id", "number", "started"),
+    Column("billed_microseconds", BigInteger, nullable=False),
+    Column("cost_micro_usd", BigInteger, nullable=False),
+    Column("resume_state", Text),  # encrypted JSON: the checkpoint for the next stream; null once the call has ended
+    Column("provider_usage", Text),  # JSON: use of each speech provider
+    Index(None, "tenant_id", "started_at"),
+    Index(None, "tenant_id", "flow_id", "started_at"),
+    Index(None, "tenant_id", "number", "started_at"),
     Index(None, "id"),
 )
-Index(
-    "ix_calls_live", calls.c.tenant_id, sqlite_where=calls.c.ended.is_(None), postgresql_where=calls.c.ended.is_(None)
-)
-Index("ix_calls_ended", calls.c.ended)
-Index("ix_calls_due", calls.c.due, sqlite_where=calls.c.ended.is_(None), postgresql_where=calls.c.ended.is_(None))
-Index(
-    "ix_calls_kept", calls.c.ended, sqlite_where=calls.c.state.is_not(None), postgresql_where=calls.c.state.is_not(None)
-)
+_IS_LIVE = calls.c.ended_at.is_(None)
+_IS_RESUMABLE = calls.c.resume_state.is_not(None)
+Index("ix_calls_live", calls.c.tenant_id, sqlite_where=_IS_LIVE, postgresql_where=_IS_LIVE)
+Index("ix_calls_ended_at", calls.c.ended_at)
+Index("ix_calls_due_at", calls.c.due_at, sqlite_where=_IS_LIVE, postgresql_where=_IS_LIVE)
+Index("ix_calls_resumable", calls.c.ended_at, sqlite_where=_IS_RESUMABLE, postgresql_where=_IS_RESUMABLE)
 
 usage = Table(
     "usage",
@@ -235,12 +233,12 @@ usage = Table(
     Column("number", String(16), nullable=False),
     Column("flow_id", String(64), nullable=False),
     Column("tier", String(12), nullable=False),
-    _instant("at"),  # when the call began: a call belongs to one day
-    Column("billed", BigInteger, nullable=False),  # microseconds
-    Column("rate", BigInteger, nullable=False),  # micro-USD a minute
-    Column("micro_usd", BigInteger, nullable=False),
+    _instant("started_at"),  # of the call, not of the segment: a call belongs to one day
+    Column("billed_microseconds", BigInteger, nullable=False),
+    Column("micro_usd_per_minute", BigInteger, nullable=False),
+    Column("cost_micro_usd", BigInteger, nullable=False),
     ForeignKeyConstraint(["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], ondelete="CASCADE"),
-    Index(None, "tenant_id", "at"),
+    Index(None, "tenant_id", "started_at"),
 )
 
 call_events = Table(
@@ -251,15 +249,15 @@ call_events = Table(
     Column("generation", Integer, primary_key=True, autoincrement=False),
     Column("seq", Integer, primary_key=True, autoincrement=False),
     Column("type", String(40), nullable=False),
-    _instant("at"),
+    _instant("occurred_at"),
     Column("flow_id", String(64), nullable=False),
     Column("data", Text, nullable=False),  # JSON
-    # Parts of the data by which the analytics count.
+    # Copied from the data for analytics.
     Column("node", String(64)),
     Column("exit", String(64)),
-    Column("latency", Integer),  # milliseconds
+    Column("latency_ms", Integer),
     ForeignKeyConstraint(["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], ondelete="CASCADE"),
-    Index(None, "tenant_id", "type", "at"),
+    Index(None, "tenant_id", "type", "occurred_at"),
 )
 
 call_logs = Table(
@@ -269,7 +267,7 @@ call_logs = Table(
     Column("call_id", String(34), primary_key=True),
     Column("generation", Integer, primary_key=True, autoincrement=False),
     Column("revision", Integer, primary_key=True, autoincrement=False),
-    Column("log", LargeBinary, nullable=False),  # JSON lines, compressed, as they were saved: for replay
+    Column("log", LargeBinary, nullable=False),  # compressed JSON lines, one row for each save: for replay
     ForeignKeyConstraint(["tenant_id", "call_id"], ["calls.tenant_id", "calls.id"], ondelete="CASCADE"),
 )
 
@@ -278,50 +276,41 @@ recordings = Table(
     metadata,
     _tenant_column(),
     Column("id", String(32), primary_key=True),
-    Column("call_id", String(34), nullable=False),  # no reference: the call may be written later
+    Column("call_id", String(34), nullable=False),  # no reference: the call may be saved later
     Column("kind", String(10), nullable=False),
     Column("channels", Integer, nullable=False),
-    _instant("started"),
-    Column("seconds", Float, nullable=False),
+    _instant("started_at"),
+    Column("duration_seconds", Float, nullable=False),
     Column("state", String(10), nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("object", String(300), nullable=False),  # the path of the whole; empty while there are only pieces
-    Index(None, "tenant_id", "started"),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("object_path", String(300), nullable=False),  # of the final object; empty while there are only chunks
+    Index(None, "tenant_id", "started_at"),
     Index(None, "tenant_id", "call_id"),
 )
-Index(
-    "ix_recordings_writing",
-    recordings.c.started,
-    sqlite_where=recordings.c.state == "writing",
-    postgresql_where=recordings.c.state == "writing",
-)
+_IS_WRITING = recordings.c.state == "writing"
+Index("ix_recordings_writing", recordings.c.started_at, sqlite_where=_IS_WRITING, postgresql_where=_IS_WRITING)
 
 prompts = Table(
     "prompts",
     metadata,
     _tenant_column(),
-    Column("id", String(64), primary_key=True),  # the address of its content
+    Column("id", String(64), primary_key=True),  # hash of the content: the cache key
     Column("tier", String(12), nullable=False),
     Column("voice", Text, nullable=False),  # JSON
     Column("sentence", Text, nullable=False),
     Column("characters", Integer, nullable=False),
     Column("state", String(10), nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("attempts", Integer, nullable=False),  # that failed, since the last that did not
-    Column("problem", Text, nullable=False),
-    _instant("due", optional=True),  # when it may be rendered; none: it is
-    _instant("claimed_until", optional=True),  # until when nobody else renders it
-    _instant("wanted"),  # when an active version was last seen to say it
-    _instant("made", optional=True),
-    Index(None, "wanted"),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("failed_attempts", Integer, nullable=False),  # in succession
+    Column("error", Text, nullable=False),
+    _instant("due_at", optional=True),  # when it may be rendered; null: it is rendered
+    _instant("lease_until", optional=True),
+    _instant("last_referenced_at"),  # when an active version was last seen to play it
+    _instant("rendered_at", optional=True),
+    Index(None, "last_referenced_at"),
 )
-Index(
-    "ix_prompts_due",
-    prompts.c.tenant_id,
-    prompts.c.due,
-    sqlite_where=prompts.c.due.is_not(None),
-    postgresql_where=prompts.c.due.is_not(None),
-)
+_IS_DUE = prompts.c.due_at.is_not(None)
+Index("ix_prompts_due_at", prompts.c.tenant_id, prompts.c.due_at, sqlite_where=_IS_DUE, postgresql_where=_IS_DUE)
 
 processes = Table(
     "processes",
@@ -330,27 +319,27 @@ processes = Table(
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("version", String(40), nullable=False),
-    _instant("started"),
-    _instant("seen"),
+    _instant("started_at"),
+    _instant("last_seen_at"),
     Column("capacity", Integer, nullable=False),
     Column("live_calls", Integer, nullable=False),
     Column("calls_per_second", Float, nullable=False),
-    Column("lag_ms", Float, nullable=False),
+    Column("event_loop_lag_ms", Float, nullable=False),
     Column("draining", Boolean, nullable=False),
 )
 
 audit_log = Table(
-    "audit",
+    "audit_log",
     metadata,
     Column("id", String(32), primary_key=True),
-    Column("tenant_id", String(40)),  # no reference: it outlives the tenant; none: the platform's
-    _instant("at"),
+    Column("tenant_id", String(40)),  # no reference: entries outlive the tenant; null: platform-wide
+    _instant("occurred_at"),
     Column("key_id", String(24), nullable=False),
     Column("role", String(10), nullable=False),
-    Column("request", String(64), nullable=False),
+    Column("request_id", String(64), nullable=False),
     Column("action", String(40), nullable=False),
     Column("target", String(200), nullable=False),
     Column("before", Text),  # JSON
     Column("after", Text),  # JSON
-    Index(None, "tenant_id", "at"),
+    Index(None, "tenant_id", "occurred_at"),
 )

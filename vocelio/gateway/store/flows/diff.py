@@ -50,8 +50,8 @@ async def _get_document(connection: AsyncConnection, tenant: str, flow: str, sid
     row: Any = await drafts.get_row(connection, tenant, flow)
     if side == "draft":  # as it would be promoted
         return with_default_voice(row.draft, await get_default_voice(connection, tenant))
-    if side == "active" and row.active is None:
+    if side == "active" and row.active_version is None:
         raise Conflict("The flow was never promoted, so there is nothing to compare with.")
-    number = row.active if side == "active" else int(side)
+    number = row.active_version if side == "active" else int(side)
     document: bytes = (await versions.get_row(connection, tenant, VersionPin(flow, number))).document
     return document

@@ -43,22 +43,22 @@ RESERVED_IDS = ("schema",)  # /v1/flows/schema is the schema of flow documents
 
 
 class PauseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What callers of a paused flow get: they hear ``text`` (empty: the tenant's), or are forwarded to a number."""
+    """What callers of a paused flow get: they hear ``message`` (empty: the tenant's), or are forwarded to a number."""
 
-    text: Annotated[str, Meta(max_length=1_000)] = ""
-    forward: PhoneNumber | None = None
+    message: Annotated[str, Meta(max_length=1_000)] = ""
+    forward_to: PhoneNumber | None = None
 
 
 class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A flow: its draft's ``name`` and ``revision``, the version that is ``active``, if one is, and its pause."""
 
-    flow: str
+    id: str
     name: str
     revision: int
-    active: int | None
+    active_version: int | None
     pause: PauseSettings | None
-    created: int
-    changed: int
+    created_at: int
+    updated_at: int
 
 
 class FlowDraft(FlowSummary, frozen=True, kw_only=True):
@@ -71,10 +71,10 @@ _SUMMARY_COLUMNS: tuple[Any, ...] = (
     flows.c.id,
     flows.c.name,
     flows.c.revision,
-    flows.c.active,
-    flows.c.pause,
-    flows.c.created,
-    flows.c.changed,
+    flows.c.active_version,
+    flows.c.pause_settings,
+    flows.c.created_at,
+    flows.c.updated_at,
 )
 
 
@@ -107,7 +107,7 @@ async def put_flow(
         raise Conflict(f"No flow can be called {flow}: the address is taken. Choose another name.")
     document = document.strip()  # what JSON leaves of it: a version's identity is made of its bytes
     name = await asyncio.to_thread(_parse_name, document) or flow
-    new = {"name": name, "draft": document, "changed": actor.now}
+    new = {"name": name, "draft": document, "updated_at": actor.now}
     try:
         async with database.transaction() as connection:
             before = await _find_and_lock_row(connection, actor.tenant, flow)
@@ -126,10 +126,17 @@ async def _create_flow(
     query = select(func.count()).select_from(flows).where(flows.c.tenant_id == actor.tenant)
     if (await connection.scalar(query) or 0) >= MAX_FLOWS:
         raise Conflict(f"There are {MAX_FLOWS:,} flows, which is all there can be. Remove one first.")
-    row = {"tenant_id": actor.tenant, "id": flow, "revision": 1, "active": None, "pause": None, "created": actor.now}
+    row = {
+        "tenant_id": actor.tenant,
+        "id": flow,
+        "revision": 1,
+        "active_version": None,
+        "pause_settings": None,
+        "created_at": actor.now,
+    }
     await connection.execute(insert(flows).values(**row, **columns))
     made = await get_row(connection, actor.tenant, flow)
-    await actor.audit(connection, "flow.drafted", flow, None, _audit_view(made))
+    await actor.audit(connection, "flow.draft_saved", flow, None, _audit_view(made))
     return from_row(made)
 
 
@@ -145,7 +152,7 @@ async def _replace_draft(
         return from_row(before)
     await update_columns(connection, actor, before.id, revision=before.revision + 1, **columns)
     made = await get_row(connection, actor.tenant, before.id)
-    await actor.audit(connection, "flow.drafted", before.id, _audit_view(before), _audit_view(made))
+    await actor.audit(connection, "flow.draft_saved", before.id, _audit_view(before), _audit_view(made))
     return from_row(made)
 
 
@@ -158,13 +165,13 @@ async def delete_flow(database: Database, actor: Actor, flow: str, expected_revi
         if await connection.scalar(select(exists().where(*mine))):  # a number leads only to one that was promoted
             raise Conflict("The flow was promoted, so its versions are kept. Pause it, or unassign its numbers.")
         await connection.execute(delete(flows).where(flows.c.tenant_id == actor.tenant, flows.c.id == flow))
-        await actor.audit(connection, "flow.removed", flow, _audit_view(before))
+        await actor.audit(connection, "flow.deleted", flow, _audit_view(before))
 
 
 async def pause_flow(database: Database, actor: Actor, flow: str, settings: PauseSettings) -> FlowSummary:
     """Turn new calls away; live ones go on. Raises NotFound, Invalid, Conflict."""
-    if settings.text and settings.forward:
-        problem = Diagnostic("text", "text-or-forward", "callers either hear a text or are forwarded")
+    if settings.message and settings.forward_to:
+        problem = Diagnostic("message", "message-or-forward-to", "callers either hear a message or are forwarded")
         raise UnprocessableContent("A flow is paused in one way.", [problem])
     return await _set_pause(database, actor, flow, settings)
 
@@ -178,20 +185,20 @@ async def _set_pause(database: Database, actor: Actor, flow: str, settings: Paus
     async with database.transaction() as connection:
         row = await lock_row(connection, actor.tenant, flow)
         before = from_row(row).pause
-        if row.active is None:
+        if row.active_version is None:
             raise Conflict("The flow answers no calls: it was never promoted.")
         if before == settings:
             return from_row(row)
-        if settings and settings.forward:
-            await _check_forward(connection, actor.tenant, settings.forward)
-        await update_columns(connection, actor, flow, pause=None if settings is None else dump_json(settings))
+        if settings and settings.forward_to:
+            await _check_forward(connection, actor.tenant, settings.forward_to)
+        await update_columns(connection, actor, flow, pause_settings=None if settings is None else dump_json(settings))
         await actor.audit(connection, "flow.paused" if settings else "flow.resumed", flow, before, settings)
         return from_row(await get_row(connection, actor.tenant, flow))
 
 
 async def _check_forward(connection: AsyncConnection, tenant: str, number: str) -> None:
     rules = await dial_context.load_dial_context(connection, tenant)
-    if problems := list(validation.check_number(rules, "forward", number)):
+    if problems := list(validation.check_number(rules, "forward_to", number)):
         raise UnprocessableContent("Callers cannot be forwarded there.", problems)
 
 
@@ -226,7 +233,7 @@ def _select_row(tenant: str, flow: str) -> Select[Any]:
 async def update_columns(connection: AsyncConnection, actor: Actor, flow: str, **columns: Any) -> None:
     """Change a flow's row."""
     where = (flows.c.tenant_id == actor.tenant, flows.c.id == flow)
-    await connection.execute(update(flows).where(*where).values({"changed": actor.now, **columns}))
+    await connection.execute(update(flows).where(*where).values({"updated_at": actor.now, **columns}))
 
 
 def check_revision(row: Row[Any], expected_revision: int | None) -> None:
@@ -244,13 +251,13 @@ def from_row(row: Row[Any]) -> FlowSummary:
 
 def _summary_fields(row: Row[Any]) -> dict[str, Any]:
     return {
-        "flow": row.id,
+        "id": row.id,
         "name": row.name,
         "revision": row.revision,
-        "active": row.active,
-        "pause": None if row.pause is None else msgspec.json.decode(row.pause, type=PauseSettings),
-        "created": row.created,
-        "changed": row.changed,
+        "active_version": row.active_version,
+        "pause": None if row.pause_settings is None else msgspec.json.decode(row.pause_settings, type=PauseSettings),
+        "created_at": row.created_at,
+        "updated_at": row.updated_at,
     }
 
 

@@ -50,7 +50,7 @@ class ValidationResult(msgspec.Struct, frozen=True):
 
     revision: int
     promotable: bool
-    problems: list[Diagnostic]
+    diagnostics: list[Diagnostic]
 
 
 class Promotion(msgspec.Struct, frozen=True):
@@ -103,10 +103,10 @@ async def promote_flow(
         row = await drafts.lock_row(connection, actor.tenant, flow)
         if row.revision != ground.revision:
             raise Conflict("The draft was changed while it was checked. Look at it, and promote it again.")
-        if row.active is not None:
-            same = await versions.get_row(connection, actor.tenant, VersionPin(flow, row.active))
-            if same.content == version.id:
-                return Promotion(versions.from_row(same, row.active), new=False, warnings=problems)
+        if row.active_version is not None:
+            same = await versions.get_row(connection, actor.tenant, VersionPin(flow, row.active_version))
+            if same.content_hash == version.id:
+                return Promotion(versions.from_row(same, row.active_version), new=False, warnings=problems)
         made = await _create_version(connection, actor, row, ground, version, note)
     return Promotion(made, new=True, warnings=problems)
 
@@ -120,18 +120,18 @@ async def _create_version(
         "tenant_id": actor.tenant,
         "flow_id": row.id,
         "number": number,
-        "content": version.id,
+        "content_hash": version.id,
         "document": inputs.document,
         "subflows": dump_json({name: inputs.subflows[name] for name in version.subflows}),
         "voice": dump_json(version.flow.voice),
         "note": note,
         "promoted_by": actor.key_id,
-        "promoted": actor.now,
+        "promoted_at": actor.now,
     }
     await connection.execute(insert(flow_versions).values(made))
-    await drafts.update_columns(connection, actor, row.id, active=number)
-    after = {"active": number, "content": version.id, "note": note}
-    await actor.audit(connection, "flow.promoted", row.id, {"active": row.active}, after)
+    await drafts.update_columns(connection, actor, row.id, active_version=number)
+    after = {"active_version": number, "content_hash": version.id, "note": note}
+    await actor.audit(connection, "flow.promoted", row.id, {"active_version": row.active_version}, after)
     return versions.from_row(await versions.get_row(connection, actor.tenant, VersionPin(row.id, number)), number)
 
 
@@ -151,10 +151,10 @@ async def rollback_flow(database: Database, actor: Actor, flow: str, request: Ro
         made = versions.from_row(
             await versions.get_row(connection, actor.tenant, VersionPin(flow, request.version)), request.version
         )
-        if row.active != request.version:
-            await drafts.update_columns(connection, actor, flow, active=request.version)
-            after = {"active": request.version, "content": made.content, "note": request.note}
-            await actor.audit(connection, "flow.rolled_back", flow, {"active": row.active}, after)
+        if row.active_version != request.version:
+            await drafts.update_columns(connection, actor, flow, active_version=request.version)
+            after = {"active_version": request.version, "content_hash": made.content_hash, "note": request.note}
+            await actor.audit(connection, "flow.rolled_back", flow, {"active_version": row.active_version}, after)
     return made
 
 
@@ -194,8 +194,8 @@ async def _load_inputs(
         )
     )
     async with database.read() as connection:
-        query = select(flow_table.c.id, flow_table.c.active).where(flow_table.c.tenant_id == tenant)
-        active = {row.id: row.active for row in await connection.execute(query)}
+        query = select(flow_table.c.id, flow_table.c.active_version).where(flow_table.c.tenant_id == tenant)
+        active = {row.id: row.active_version for row in await connection.execute(query)}
         called = {name: pin for name in names if (pin := _resolve_pin(name, active))}
         shapes = await versions.load_shapes(connection, tenant, called.values())
         there = {name: pin for name, pin in called.items() if pin in shapes}

@@ -50,10 +50,10 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
     flow: str
     number: int
-    content: str
+    content_hash: str
     note: str
-    by: str
-    at: int
+    promoted_by: str
+    promoted_at: int
     active: bool
 
 
@@ -78,7 +78,7 @@ async def list_versions(database: Database, tenant: str, flow: str, limit: int, 
     if last:
         query = query.where(flow_versions.c.number < min(last[0], MAX_VERSION_NUMBER))
     async with database.read() as connection:
-        active = (await drafts.get_row(connection, tenant, flow)).active
+        active = (await drafts.get_row(connection, tenant, flow)).active_version
         rows = (await connection.execute(query.order_by(flow_versions.c.number.desc()).limit(limit + 1))).all()
     return pagination.make_page(rows, limit, lambda row: from_row(row, active), lambda row: (row.number,))
 
@@ -86,7 +86,7 @@ async def list_versions(database: Database, tenant: str, flow: str, limit: int, 
 async def get_version(database: Database, tenant: str, flow: str, number: int) -> VersionDetail:
     """One version, whole. Raises NotFound."""
     async with database.read() as connection:
-        active = (await drafts.get_row(connection, tenant, flow)).active
+        active = (await drafts.get_row(connection, tenant, flow)).active_version
         row = await get_row(connection, tenant, VersionPin(flow, number))
     return VersionDetail(
         **msgspec.structs.asdict(from_row(row, active)),
@@ -110,10 +110,10 @@ def from_row(row: Row[Any], active_number: int | None) -> Version:
     return Version(
         flow=row.flow_id,
         number=row.number,
-        content=row.content,
+        content_hash=row.content_hash,
         note=row.note,
-        by=row.promoted_by,
-        at=row.promoted,
+        promoted_by=row.promoted_by,
+        promoted_at=row.promoted_at,
         active=row.number == active_number,
     )
 

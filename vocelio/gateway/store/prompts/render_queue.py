@@ -46,25 +46,27 @@ async def claim_next(
     Rows of the tiers ``without`` are left alone.
     """
     free = (
-        prompts.c.due <= now,
-        or_(prompts.c.claimed_until.is_(None), prompts.c.claimed_until <= now),
+        prompts.c.due_at <= now,
+        or_(prompts.c.lease_until.is_(None), prompts.c.lease_until <= now),
         prompts.c.tier.not_in(excluded_tiers),
     )
     async with database.read() as connection:
         tenant = await _next_tenant(connection, free, after_tenant)
-        query = select(prompts.c.id).where(prompts.c.tenant_id == tenant, *free).order_by(prompts.c.due)
+        query = select(prompts.c.id).where(prompts.c.tenant_id == tenant, *free).order_by(prompts.c.due_at)
         ids = (await connection.execute(query.limit(MAX_CANDIDATES))).scalars().all() if tenant else []
     for one in ids:
         statement = (
             update(prompts)
             .where(*key_filter(str(tenant), one), *free)
-            .values(claimed_until=lease_until)
+            .values(lease_until=lease_until)
             .returning(prompts)
         )
         async with database.transaction() as connection:
             row = (await connection.execute(statement)).first()
         if row is not None:
-            return RenderTask(row.tenant_id, row.id, row.sentence, decode_voice(row), row.attempts, row.claimed_until)
+            return RenderTask(
+                row.tenant_id, row.id, row.sentence, decode_voice(row), row.failed_attempts, row.lease_until
+            )
     return None
 
 
@@ -78,24 +80,33 @@ async def _next_tenant(
 
 async def finish(database: Database, task: RenderTask, size_bytes: int, now: int) -> bool:
     """It is rendered, and its sound is kept. False when the claim was lost."""
-    values = {"state": "ready", "bytes": size_bytes, "made": now, "due": None, "attempts": 0, "problem": ""}
+    values = {
+        "state": "ready",
+        "size_bytes": size_bytes,
+        "rendered_at": now,
+        "due_at": None,
+        "failed_attempts": 0,
+        "error": "",
+    }
     return await _update_leased(database, task, **values)
 
 
 async def fail(database: Database, task: RenderTask, error: str, due_at: int) -> bool:
     """It could not be rendered, and is to be tried again at ``due``. False when the claim was lost."""
-    return await _update_leased(database, task, state="failed", problem=error, attempts=task.attempts + 1, due=due_at)
+    return await _update_leased(
+        database, task, state="failed", error=error, failed_attempts=task.attempts + 1, due_at=due_at
+    )
 
 
 async def release(database: Database, task: RenderTask, due_at: int | None = None) -> None:
     """It was not even tried: others may, at once or when it is ``due``."""
-    await _update_leased(database, task, **({} if due_at is None else {"due": due_at}))
+    await _update_leased(database, task, **({} if due_at is None else {"due_at": due_at}))
 
 
 async def _update_leased(database: Database, task: RenderTask, **values: Any) -> bool:
-    where = (*key_filter(task.tenant, task.id), prompts.c.claimed_until == task.lease_until)
+    where = (*key_filter(task.tenant, task.id), prompts.c.lease_until == task.lease_until)
     async with database.autocommit() as connection:
-        statement = update(prompts).where(*where).values(claimed_until=None, **values)
+        statement = update(prompts).where(*where).values(lease_until=None, **values)
         return bool((await connection.execute(statement)).rowcount)
 
 
@@ -125,22 +136,24 @@ class ActiveFlow(NamedTuple):
 
 
 class PromptStatus(NamedTuple):
-    """How far a sentence is. ``due`` is when it is tried again."""
+    """How far a sentence is. ``due_at`` is when it is tried again."""
 
     id: str
     sentence: str
     voice: Voice
     state: PromptState
-    problem: str
-    attempts: int
-    due: int | None
+    error: str
+    failed_attempts: int
+    due_at: int | None
 
 
 async def list_active_flows(database: Database) -> list[ActiveFlow]:
     """Every flow that answers calls, of all tenants that are not suspended."""
-    columns = (flows.c.tenant_id, flows.c.id, flows.c.active, tenants.c.revision)
+    columns = (flows.c.tenant_id, flows.c.id, flows.c.active_version, tenants.c.revision)
     query = select(*columns).join(tenants, tenants.c.id == flows.c.tenant_id)
-    query = query.where(flows.c.active.is_not(None), ~tenants.c.suspended).order_by(flows.c.tenant_id, flows.c.id)
+    query = query.where(flows.c.active_version.is_not(None), ~tenants.c.suspended).order_by(
+        flows.c.tenant_id, flows.c.id
+    )
     async with database.read() as connection:
         return [ActiveFlow(*row) for row in await connection.execute(query)]
 
@@ -148,19 +161,22 @@ async def list_active_flows(database: Database) -> list[ActiveFlow]:
 async def get_active_version(connection: AsyncConnection, tenant: str, flow: str) -> tuple[int, str] | None:
     """A flow's active version: its number, and what it is known by in logs and in memory. Raises NotFound."""
     pinned = (flow_versions.c.tenant_id == tenant, flow_versions.c.flow_id == flow)
-    query = select(flows.c.active, flow_versions.c.content)
-    query = query.outerjoin(flow_versions, and_(*pinned, flow_versions.c.number == flows.c.active))
+    query = select(flows.c.active_version, flow_versions.c.content_hash)
+    query = query.outerjoin(flow_versions, and_(*pinned, flow_versions.c.number == flows.c.active_version))
     row = (await connection.execute(query.where(flows.c.tenant_id == tenant, flows.c.id == flow))).first()
     if row is None:
         raise NotFound
-    return None if row.active is None else (row.active, row.content)
+    return None if row.active_version is None else (row.active_version, row.content_hash)
 
 
 async def enqueue(database: Database, tenant: str, refs: Sequence[PromptRef], at: int) -> None:
     """An active version says these: what is new is to be rendered, in that order."""
     statement = database.upsert(prompts)
-    newest = case((prompts.c.wanted > statement.excluded.wanted, prompts.c.wanted), else_=statement.excluded.wanted)
-    statement = statement.on_conflict_do_update(index_elements=["tenant_id", "id"], set_={"wanted": newest})
+    newest = case(
+        (prompts.c.last_referenced_at > statement.excluded.last_referenced_at, prompts.c.last_referenced_at),
+        else_=statement.excluded.last_referenced_at,
+    )
+    statement = statement.on_conflict_do_update(index_elements=["tenant_id", "id"], set_={"last_referenced_at": newest})
     rows = [_new_row(tenant, one, at, at - place) for place, one in enumerate(reversed(refs))]
     rows.sort(key=lambda row: str(row["id"]))  # who enters the same at the same time waits, and is not in the way
     for some in _batches(rows):
@@ -177,11 +193,11 @@ def _new_row(tenant: str, ref: PromptRef, at: int, due: int) -> dict[str, Any]:
         "sentence": ref.sentence,
         "characters": len(ref.sentence),
         "state": "pending",
-        "bytes": 0,
-        "attempts": 0,
-        "problem": "",
-        "due": due,  # a microsecond apart: in the order in which calls come to them
-        "wanted": at,
+        "size_bytes": 0,
+        "failed_attempts": 0,
+        "error": "",
+        "due_at": due,  # a microsecond apart: in the order in which calls come to them
+        "last_referenced_at": at,
     }
 
 
@@ -191,8 +207,8 @@ async def get_ready_sizes(database: Database, tenant: str, ids: Sequence[str]) -
     async with database.read() as connection:
         for some in _batches(ids):
             where = (prompts.c.tenant_id == tenant, prompts.c.id.in_(some), prompts.c.state == "ready")
-            rows = await connection.execute(select(prompts.c.id, prompts.c.bytes).where(*where))
-            found |= {row.id: row.bytes for row in rows}
+            rows = await connection.execute(select(prompts.c.id, prompts.c.size_bytes).where(*where))
+            found |= {row.id: row.size_bytes for row in rows}
     return found
 
 
@@ -212,16 +228,16 @@ async def measure_throughput(database: Database, tenant: str, now: int) -> float
     where = (
         prompts.c.tenant_id == tenant,
         prompts.c.state == "ready",
-        prompts.c.made > now - THROUGHPUT_WINDOW_MICROSECONDS,
+        prompts.c.rendered_at > now - THROUGHPUT_WINDOW_MICROSECONDS,
     )
     query = (
-        select(prompts.c.made, prompts.c.characters)
+        select(prompts.c.rendered_at, prompts.c.characters)
         .where(*where)
-        .order_by(prompts.c.made.desc())
+        .order_by(prompts.c.rendered_at.desc())
         .limit(MAX_THROUGHPUT_SAMPLES)
     )
     async with database.read() as connection:
-        made = [(row.made, row.characters) for row in await connection.execute(query)]
+        made = [(row.rendered_at, row.characters) for row in await connection.execute(query)]
     gaps = [(late - early, characters) for (late, characters), (early, _) in pairwise(made)]
     worked = [(gap, characters) for gap, characters in gaps if gap < MIN_IDLE_MICROSECONDS]
     seconds = sum(gap for gap, _ in worked) / 1e6
@@ -232,13 +248,13 @@ async def requeue_missing(database: Database, tenant: str, prompt_id: str, at: i
     """What was rendered is not in the storage any more: it is to be rendered again."""
     where = (*key_filter(tenant, prompt_id), prompts.c.state == "ready")
     async with database.autocommit() as connection:
-        await connection.execute(update(prompts).where(*where).values(state="pending", bytes=0, due=at))
+        await connection.execute(update(prompts).where(*where).values(state="pending", size_bytes=0, due_at=at))
 
 
 async def retry_failed(database: Database, actor: Actor, flow: str, ids: Sequence[str]) -> int:
     """What failed of these is tried now, as if for the first time: how many they are."""
     count = 0
-    values = {"state": "pending", "attempts": 0, "due": actor.now}
+    values = {"state": "pending", "failed_attempts": 0, "due_at": actor.now}
     async with database.transaction() as connection:
         for some in _batches(sorted(ids)):
             where = (prompts.c.tenant_id == actor.tenant, prompts.c.id.in_(some), prompts.c.state == "failed")
@@ -255,8 +271,8 @@ async def find_garbage(
     database: Database, before: int, now: int, limit: int = STATEMENT_BATCH_SIZE
 ) -> list[tuple[str, str]]:
     """Rows, by tenant and address, that nobody has wanted since then, and nobody renders now."""
-    where = (prompts.c.wanted < before, func.coalesce(prompts.c.claimed_until, 0) <= now)
-    query = select(prompts.c.tenant_id, prompts.c.id).where(*where).order_by(prompts.c.wanted).limit(limit)
+    where = (prompts.c.last_referenced_at < before, func.coalesce(prompts.c.lease_until, 0) <= now)
+    query = select(prompts.c.tenant_id, prompts.c.id).where(*where).order_by(prompts.c.last_referenced_at).limit(limit)
     async with database.read() as connection:
         return [(row.tenant_id, row.id) for row in await connection.execute(query)]
 
@@ -264,7 +280,7 @@ async def find_garbage(
 async def delete_garbage(database: Database, tenant: str, ids: Sequence[str], before: int) -> None:
     """Remove these of a tenant's rows, where they are still unwanted."""
     for some in _batches(sorted(ids)):
-        where = (prompts.c.tenant_id == tenant, prompts.c.id.in_(some), prompts.c.wanted < before)
+        where = (prompts.c.tenant_id == tenant, prompts.c.id.in_(some), prompts.c.last_referenced_at < before)
         async with database.transaction() as connection:
             await connection.execute(delete(prompts).where(*where))
 

@@ -56,10 +56,10 @@ async def request_setup(connection: AsyncConnection, tenant: str, number: str, a
     """Our webhooks are to be there."""
     await _claim_from_former_tenant(connection, tenant, number)
     changed = await connection.execute(
-        update(number_provisioning).where(*_key_filter(tenant, number)).values(requeued_values(at, wanted=True))
+        update(number_provisioning).where(*_key_filter(tenant, number)).values(requeued_values(at, desired=True))
     )
     if not changed.rowcount:
-        row = {"tenant_id": tenant, "number": number, **requeued_values(at, wanted=True), "revision": 1}
+        row = {"tenant_id": tenant, "number": number, **requeued_values(at, desired=True), "revision": 1}
         await connection.execute(insert(number_provisioning).values(row))
 
 
@@ -69,16 +69,16 @@ async def request_restore(connection: AsyncConnection, tenant: str, number: str,
     (Should somebody be about to touch it, the row that is gone tells so in time: see ``note``.)
     """
     await connection.execute(
-        delete(number_provisioning).where(*_key_filter(tenant, number), number_provisioning.c.account.is_(None))
+        delete(number_provisioning).where(*_key_filter(tenant, number), number_provisioning.c.account_sid.is_(None))
     )
     await connection.execute(
-        update(number_provisioning).where(*_key_filter(tenant, number)).values(requeued_values(at, wanted=False))
+        update(number_provisioning).where(*_key_filter(tenant, number)).values(requeued_values(at, desired=False))
     )
 
 
 async def requeue_tenant(connection: AsyncConnection, tenant: str, at: int) -> None:
     """All of a tenant's are to be tried anew: its account is another."""
-    mine = (number_provisioning.c.tenant_id == tenant, number_provisioning.c.wanted)
+    mine = (number_provisioning.c.tenant_id == tenant, number_provisioning.c.desired)
     await connection.execute(update(number_provisioning).where(*mine).values(requeued_values(at)))
 
 
@@ -94,19 +94,19 @@ async def lease_due(
 ) -> list[ProvisioningRow]:
     """Rows that are due and nobody's at present, at most ``limit``: they are the holder's until then."""
     free = (
-        number_provisioning.c.due <= now,
-        or_(number_provisioning.c.lease.is_(None), number_provisioning.c.lease <= now),
+        number_provisioning.c.due_at <= now,
+        or_(number_provisioning.c.lease_until.is_(None), number_provisioning.c.lease_until <= now),
     )
     key = (number_provisioning.c.tenant_id, number_provisioning.c.number)
     async with database.read() as connection:
-        query = select(*key).where(*free).order_by(number_provisioning.c.due).limit(limit)
+        query = select(*key).where(*free).order_by(number_provisioning.c.due_at).limit(limit)
         due = (await connection.execute(query)).all()
     taken = []
     for tenant, number in due:
         statement = (
             update(number_provisioning)
             .where(*_key_filter(tenant, number), *free)
-            .values(holder=lease_owner, lease=lease_until)
+            .values(lease_owner=lease_owner, lease_until=lease_until)
         )
         async with database.transaction() as connection:
             row = (await connection.execute(statement.returning(number_provisioning))).first()
@@ -120,13 +120,13 @@ async def save_previous(
 ) -> bool:
     """Keep what is there before it is changed. False when the task is not ours any more, or not what is wanted."""
     values: dict[str, Any] = {
-        "account": account_sid,
-        "former": dump_json(previous),
-        "made": dump_json(applied),
-        "lease": lease_until,
+        "account_sid": account_sid,
+        "previous": dump_json(previous),
+        "applied": dump_json(applied),
+        "lease_until": lease_until,
     }
     if account_sid != task.account_sid:
-        values["since"] = None
+        values["verified_at"] = None
     async with database.transaction() as connection:
         return await _update_rows(
             connection, *_leased_filter(task), number_provisioning.c.revision == task.revision, **values
@@ -146,13 +146,13 @@ async def finish_task(
     """How a task ended. False when something else is wanted meanwhile: then it is only given back."""
     values: dict[str, Any] = {
         "state": state,
-        "problem": error,
-        "attempts": failed_attempts,
-        "due": due_at,
-        "changed": at,
+        "error": error,
+        "failed_attempts": failed_attempts,
+        "due_at": due_at,
+        "updated_at": at,
     }
     if state == "provisioned":
-        values["since"] = at
+        values["verified_at"] = at
     async with database.transaction() as connection:
         done = await _update_rows(
             connection, *_leased_filter(task), number_provisioning.c.revision == task.revision, **values, **_UNLEASED
@@ -181,7 +181,7 @@ async def release_lease(database: Database, task: ProvisioningRow) -> None:
 async def release_all_leases(database: Database, lease_owner: str) -> None:
     """All that one holder has, when it ends."""
     async with database.transaction() as connection:
-        await _update_rows(connection, number_provisioning.c.holder == lease_owner, **_UNLEASED)
+        await _update_rows(connection, number_provisioning.c.lease_owner == lease_owner, **_UNLEASED)
 
 
 async def record_observation(
@@ -193,7 +193,7 @@ async def record_observation(
         return False
     async with database.transaction() as connection:
         where = (*_key_filter(observed.tenant, observed.number), *same)
-        return await _update_rows(connection, *where, state=state, problem=error, changed=at)
+        return await _update_rows(connection, *where, state=state, error=error, updated_at=at)
 
 
 async def _claim_from_former_tenant(connection: AsyncConnection, tenant: str, number: str) -> None:
@@ -205,11 +205,11 @@ async def _claim_from_former_tenant(connection: AsyncConnection, tenant: str, nu
     row = (await connection.execute(select(number_provisioning).where(*others).with_for_update())).first()
     if row is None:
         return
-    both = select(tenants.c.id, tenants.c.account).where(tenants.c.id.in_([tenant, row.tenant_id]))
-    accounts = {one.id: one.account for one in await connection.execute(both)}
-    if row.account is None:
+    both = select(tenants.c.id, tenants.c.account_sid).where(tenants.c.id.in_([tenant, row.tenant_id]))
+    accounts = {one.id: one.account_sid for one in await connection.execute(both)}
+    if row.account_sid is None:
         await connection.execute(delete(number_provisioning).where(*others))
-    elif accounts[tenant] is None and accounts[row.tenant_id] != row.account:
+    elif accounts[tenant] is None and accounts[row.tenant_id] != row.account_sid:
         await connection.execute(update(number_provisioning).where(*others).values(tenant_id=tenant))
 
 
@@ -217,12 +217,12 @@ async def _update_rows(connection: AsyncConnection, *where: ColumnElement[bool],
     return bool((await connection.execute(update(number_provisioning).where(*where).values(values))).rowcount)
 
 
-_UNLEASED: dict[str, None] = {"holder": None, "lease": None}
+_UNLEASED: dict[str, None] = {"lease_owner": None, "lease_until": None}
 
 
 def requeued_values(at: int, **values: Any) -> dict[str, Any]:
     """The columns of a row that is to be carried out (anew)."""
-    tried = {"state": "pending", "problem": "", "attempts": 0, "due": at, "changed": at}
+    tried = {"state": "pending", "error": "", "failed_attempts": 0, "due_at": at, "updated_at": at}
     return {**tried, "revision": number_provisioning.c.revision + 1, **values}
 
 
@@ -231,7 +231,7 @@ def _key_filter(tenant: str, number: str) -> tuple[ColumnElement[bool], ColumnEl
 
 
 def _leased_filter(task: ProvisioningRow) -> tuple[ColumnElement[bool], ...]:
-    return *_key_filter(task.tenant, task.number), number_provisioning.c.holder == task.lease_owner
+    return *_key_filter(task.tenant, task.number), number_provisioning.c.lease_owner == task.lease_owner
 
 
 def from_row(row: Row[Any]) -> ProvisioningRow:
@@ -239,17 +239,17 @@ def from_row(row: Row[Any]) -> ProvisioningRow:
     return ProvisioningRow(
         row.tenant_id,
         row.number,
-        row.wanted,
+        row.desired,
         row.revision,
         row.state,
-        row.problem,
-        row.account or "",
-        _decode_webhooks(row.former),
-        _decode_webhooks(row.made),
-        row.since,
-        row.attempts,
-        row.due,
-        row.holder or "",
+        row.error,
+        row.account_sid or "",
+        _decode_webhooks(row.previous),
+        _decode_webhooks(row.applied),
+        row.verified_at,
+        row.failed_attempts,
+        row.due_at,
+        row.lease_owner or "",
     )
 
 

@@ -46,12 +46,12 @@ _CONFIG_QUERY = (
     select(
         numbers.c.tenant_id,
         numbers.c.flow_id,
-        numbers.c.fallback,
+        numbers.c.fallback_number,
         tenant_table.c.revision,
         tenant_table.c.suspended,
-        flows.c.active,
-        flows.c.pause,
-        flow_versions.c.content,
+        flows.c.active_version,
+        flows.c.pause_settings,
+        flow_versions.c.content_hash,
     )
     .join(tenant_table, tenant_table.c.id == numbers.c.tenant_id)
     .outerjoin(flows, and_(flows.c.tenant_id == numbers.c.tenant_id, flows.c.id == numbers.c.flow_id))
@@ -60,7 +60,7 @@ _CONFIG_QUERY = (
         and_(
             flow_versions.c.tenant_id == flows.c.tenant_id,
             flow_versions.c.flow_id == flows.c.id,
-            flow_versions.c.number == flows.c.active,
+            flow_versions.c.number == flows.c.active_version,
         ),
     )
     .where(numbers.c.number == bindparam("number"))
@@ -69,9 +69,9 @@ _RESUME_QUERY = (
     select(
         tenant_table.c.id.label("tenant_id"),
         flow_versions.c.flow_id,
-        flow_versions.c.number.label("active"),
-        flow_versions.c.content,
-        numbers.c.fallback,
+        flow_versions.c.number.label("active_version"),
+        flow_versions.c.content_hash,
+        numbers.c.fallback_number,
         tenant_table.c.revision,
     )
     .join(flow_versions, flow_versions.c.tenant_id == tenant_table.c.id)
@@ -181,12 +181,12 @@ class DatabaseDirectory:
             tenant=tenant.tenant,
             flow=row.flow_id,
             version=version,
-            version_number=row.active,
+            version_number=row.active_version,
             departments=tenant.departments,
             sounds=await self._sounds_of(row, version),
             rates=rates.effective_rates(tenant.rates, rates_at),
             account_sid=tenant.account_sid,
-            fallback_number=_allowed_forward(number, row.fallback, tenant),
+            fallback_number=_allowed_forward(number, row.fallback_number, tenant),
         )
 
     async def _get_tenant(self, row: Any) -> _TenantSnapshot:
@@ -204,14 +204,14 @@ class DatabaseDirectory:
 
     async def _get_version(self, row: Any) -> FlowVersion:
         """Versions with the same content are the same, whoever's they are."""
-        held = self._versions.get(row.content)
+        held = self._versions.get(row.content_hash)
         if held is not None:
             return held
-        loading = self._loading.get(row.content)
+        loading = self._loading.get(row.content_hash)
         if loading is None:
             loading = asyncio.ensure_future(self._load_version(row))
-            self._loading[row.content] = loading
-            loading.add_done_callback(lambda done: self._on_version_loaded(row.content, done))
+            self._loading[row.content_hash] = loading
+            loading.add_done_callback(lambda done: self._on_version_loaded(row.content_hash, done))
         return await asyncio.shield(loading)  # who gives up waiting leaves it to the next caller
 
     def _on_version_loaded(self, content: str, done: asyncio.Future[FlowVersion]) -> None:
@@ -221,8 +221,8 @@ class DatabaseDirectory:
 
     async def _load_version(self, row: Any) -> FlowVersion:
         async with self._database.read() as connection:
-            version = await versions.load_version(connection, row.tenant_id, row.flow_id, row.active)
-        self._versions[row.content] = version
+            version = await versions.load_version(connection, row.tenant_id, row.flow_id, row.active_version)
+        self._versions[row.content_hash] = version
         return version
 
     async def _sounds_of(self, row: Any, version: FlowVersion) -> dict[str, bytes]:
@@ -243,8 +243,8 @@ class DatabaseDirectory:
             tenant=row.tenant_id,
             flow=row.flow_id or "",
             outcome="unavailable",
-            message=tenant.tenant.apology,
-            forward_to=_allowed_forward(number, row.fallback, tenant),
+            message=tenant.tenant.error_message,
+            forward_to=_allowed_forward(number, row.fallback_number, tenant),
             account_sid=tenant.account_sid,
             max_transfer_seconds=tenant.tenant.max_transfer_seconds,
         )
@@ -258,18 +258,21 @@ def _number_closed(number: str, row: _ConfigRow, tenant: _TenantSnapshot) -> Num
         flow=row.flow_id or "",
         outcome="unassigned",
         message=NOT_IN_SERVICE_MESSAGE,
-        forward_to=_allowed_forward(number, row.fallback, tenant),
+        forward_to=_allowed_forward(number, row.fallback_number, tenant),
         account_sid=tenant.account_sid,
         max_transfer_seconds=tenant.tenant.max_transfer_seconds,
     )
     if row.suspended:
         return msgspec.structs.replace(closed, outcome="suspended", forward_to="")
-    if row.content is None:
+    if row.content_hash is None:
         return closed
-    if row.pause is None:
+    if row.pause_settings is None:
         return None
-    pause = msgspec.json.decode(row.pause, type=PauseSettings)
-    text, forward = pause.text or tenant.tenant.pause, _allowed_forward(number, pause.forward, tenant)
+    pause = msgspec.json.decode(row.pause_settings, type=PauseSettings)
+    text, forward = (
+        pause.message or tenant.tenant.unavailable_message,
+        _allowed_forward(number, pause.forward_to, tenant),
+    )
     return msgspec.structs.replace(closed, outcome="paused", message=text, forward_to=forward)
 
 

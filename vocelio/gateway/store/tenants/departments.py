@@ -49,11 +49,11 @@ async def put_department(database: Database, actor: Actor, name: str, department
             raise UnprocessableContent("The department has errors.", problems)
         if name not in there and len(there) >= MAX_DEPARTMENTS:
             raise Conflict(f"There are {MAX_DEPARTMENTS} departments, which is all there can be. Remove one first.")
-        kept = {"settings": dump_json(department), "changed": actor.now}
+        kept = {"settings": dump_json(department), "updated_at": actor.now}
         statement = database.upsert(departments).values(tenant_id=actor.tenant, name=name, **kept)
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=kept))
         await bump_tenant_revision(connection, actor.tenant)
-        await actor.audit(connection, "department.changed", name, there.get(name), department)
+        await actor.audit(connection, "department.updated", name, there.get(name), department)
 
 
 async def delete_department(database: Database, actor: Actor, name: str) -> None:
@@ -66,7 +66,7 @@ async def delete_department(database: Database, actor: Actor, name: str) -> None
         where = (departments.c.tenant_id == actor.tenant, departments.c.name == name)
         await connection.execute(delete(departments).where(*where))
         await bump_tenant_revision(connection, actor.tenant)
-        await actor.audit(connection, "department.removed", name, before)
+        await actor.audit(connection, "department.deleted", name, before)
 
 
 def _check_hours(department: Department) -> None:

@@ -32,7 +32,7 @@ class NewRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     tier: Tier
     micro_usd_per_minute: Annotated[int, Meta(ge=0, le=MAX_MICRO_USD_PER_MINUTE)]
-    begins: Annotated[int, Meta(ge=0, le=MAX_EFFECTIVE_AT)] | None = None
+    effective_at: Annotated[int, Meta(ge=0, le=MAX_EFFECTIVE_AT)] | None = None
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -40,16 +40,16 @@ class Rate(msgspec.Struct, frozen=True):
 
     tier: Tier
     micro_usd_per_minute: int
-    begins: int
+    effective_at: int
     own: bool
-    by: str
-    created: int
+    created_by: str
+    created_at: int
 
 
 class RateCard(msgspec.Struct, frozen=True):
     """What a minute costs ``now``, by tier, and all rates that make it so, did, or will, by when they begin."""
 
-    now: dict[Tier, int]
+    current: dict[Tier, int]
     rates: list[Rate]
 
 
@@ -63,13 +63,13 @@ async def get_rate_card(database: Database, tenant: str, now: int) -> RateCard:
 async def load_rates(connection: AsyncConnection, tenant: str) -> Sequence[Rate]:
     """A tenant's own rates and the defaults, as they begin."""
     query = select(rates).where(or_(rates.c.tenant_id == tenant, rates.c.tenant_id.is_(None)))
-    rows = await connection.execute(query.order_by(rates.c.begins, rates.c.created, rates.c.id))
+    rows = await connection.execute(query.order_by(rates.c.effective_at, rates.c.created_at, rates.c.id))
     return [_from_row(row) for row in rows]
 
 
 def effective_rates(known_rates: Iterable[Rate], at: int) -> dict[Tier, int]:
     """What a minute costs at an instant, at each tier: a tenant's own rate comes before any default."""
-    begun = [rate for rate in known_rates if rate.begins <= at]
+    begun = [rate for rate in known_rates if rate.effective_at <= at]
     card = DEFAULT_RATES.copy()
     for rate in sorted(begun, key=lambda rate: rate.own):  # stable: as they begin
         card[rate.tier] = rate.micro_usd_per_minute
@@ -95,9 +95,11 @@ async def create_default_rate(database: Database, actor: Actor, new: NewRate) ->
 
 
 async def _insert_rate(connection: AsyncConnection, actor: Actor, new: NewRate, tenant: str | None) -> Rate:
-    begins = actor.now if new.begins is None else new.begins
+    begins = actor.now if new.effective_at is None else new.effective_at
     if begins < actor.now:
-        problem = Diagnostic("begins", "past", f"a rate begins now ({actor.now}) or later, so that no bill changes")
+        problem = Diagnostic(
+            "effective_at", "past", f"a rate begins now ({actor.now}) or later, so that no bill changes"
+        )
         raise UnprocessableContent("The rate would change what calls have cost.", [problem])
     where = rates.c.tenant_id == tenant if tenant else rates.c.tenant_id.is_(None)
     if (await connection.scalar(select(func.count()).select_from(rates).where(where)) or 0) >= MAX_RATES:
@@ -106,11 +108,11 @@ async def _insert_rate(connection: AsyncConnection, actor: Actor, new: NewRate, 
     rate = Rate(new.tier, new.micro_usd_per_minute, begins, tenant is not None, actor.key_id, actor.now)
     row = {field: value for field, value in msgspec.structs.asdict(rate).items() if field != "own"}
     await connection.execute(insert(rates).values(id=secrets.token_hex(12), tenant_id=tenant, **row))
-    action = "rate.set" if tenant else "rate.default_set"
+    action = "rate.created" if tenant else "rate.default_created"
     await actor.audit(connection, action, new.tier, {"micro_usd_per_minute": before}, rate)
     return rate
 
 
 def _from_row(row: Row[Any]) -> Rate:
     own = row.tenant_id is not None
-    return Rate(row.tier, row.micro_usd_per_minute, row.begins, own, row.by, row.created)
+    return Rate(row.tier, row.micro_usd_per_minute, row.effective_at, own, row.created_by, row.created_at)

@@ -37,19 +37,19 @@ class Secret(msgspec.Struct, frozen=True):
     """That there is a secret, and when it was last ``changed`` (microseconds UTC)."""
 
     name: str
-    changed: int
+    updated_at: int
 
 
 async def list_secrets(database: Database, tenant: str) -> list[Secret]:
     """All of a tenant's, by name."""
-    query = select(secrets.c.name, secrets.c.changed).where(secrets.c.tenant_id == tenant).order_by(secrets.c.name)
+    query = select(secrets.c.name, secrets.c.updated_at).where(secrets.c.tenant_id == tenant).order_by(secrets.c.name)
     async with database.read() as connection:
-        return [Secret(row.name, row.changed) for row in await connection.execute(query)]
+        return [Secret(row.name, row.updated_at) for row in await connection.execute(query)]
 
 
 async def put_secret(database: Database, cipher: SecretCipher, actor: Actor, name: str, value: str) -> Secret:
     """Keep a secret, in place of the one of that name. Raises Conflict when there are too many."""
-    kept = {"value": cipher.encrypt(value, _encryption_purpose(actor.tenant, name)), "changed": actor.now}
+    kept = {"value": cipher.encrypt(value, _encryption_purpose(actor.tenant, name)), "updated_at": actor.now}
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
         names = (await connection.scalars(select(secrets.c.name).where(secrets.c.tenant_id == actor.tenant))).all()
@@ -58,7 +58,7 @@ async def put_secret(database: Database, cipher: SecretCipher, actor: Actor, nam
         statement = database.upsert(secrets).values(tenant_id=actor.tenant, name=name, **kept)
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=kept))
         await bump_tenant_revision(connection, actor.tenant)
-        await actor.audit(connection, "secret.changed", name)
+        await actor.audit(connection, "secret.updated", name)
     return Secret(name, actor.now)
 
 
@@ -69,7 +69,7 @@ async def delete_secret(database: Database, actor: Actor, name: str) -> None:
         if not (await connection.execute(delete(secrets).where(*where))).rowcount:
             raise NotFound
         await bump_tenant_revision(connection, actor.tenant)
-        await actor.audit(connection, "secret.removed", name)
+        await actor.audit(connection, "secret.deleted", name)
 
 
 async def get_secret_value(database: Database, cipher: SecretCipher, tenant: str, name: str) -> str:

@@ -30,16 +30,20 @@ class Sound(msgspec.Struct, frozen=True):
     """A stored sound: how many ``seconds`` it lasts, and when it was ``changed`` (microseconds UTC)."""
 
     name: str
-    seconds: float
-    changed: int
+    duration_seconds: float
+    updated_at: int
 
 
 async def list_sounds(database: Database, tenant: str) -> list[Sound]:
     """All of a tenant's, by name."""
     length = func.length(sounds.c.mulaw).label("length")
-    query = select(sounds.c.name, length, sounds.c.changed).where(sounds.c.tenant_id == tenant).order_by(sounds.c.name)
+    query = (
+        select(sounds.c.name, length, sounds.c.updated_at).where(sounds.c.tenant_id == tenant).order_by(sounds.c.name)
+    )
     async with database.read() as connection:
-        return [Sound(row.name, _duration_seconds(row.length), row.changed) for row in await connection.execute(query)]
+        return [
+            Sound(row.name, _duration_seconds(row.length), row.updated_at) for row in await connection.execute(query)
+        ]
 
 
 async def put_sound(database: Database, actor: Actor, name: str, wav_file: bytes) -> Sound:
@@ -53,15 +57,15 @@ async def put_mulaw(database: Database, actor: Actor, name: str, mulaw: bytes) -
         await lock_tenant(connection, actor.tenant)
         before = await _get_row(connection, actor.tenant, name)
         if before is not None and before.mulaw == mulaw:
-            return Sound(name, _duration_seconds(len(mulaw)), before.changed)
+            return Sound(name, _duration_seconds(len(mulaw)), before.updated_at)
         query = select(func.count()).select_from(sounds).where(sounds.c.tenant_id == actor.tenant)
         if before is None and (await connection.scalar(query) or 0) >= MAX_SOUNDS:
             raise Conflict(f"There are {MAX_SOUNDS} sounds, which is all there can be. Remove one first.")
-        kept = {"mulaw": mulaw, "changed": actor.now}
+        kept = {"mulaw": mulaw, "updated_at": actor.now}
         statement = database.upsert(sounds).values(tenant_id=actor.tenant, name=name, **kept)
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=kept))
         await bump_tenant_revision(connection, actor.tenant)
-        await actor.audit(connection, "sound.changed", name, before and _audit_view(before.mulaw), _audit_view(mulaw))
+        await actor.audit(connection, "sound.updated", name, before and _audit_view(before.mulaw), _audit_view(mulaw))
     return Sound(name, _duration_seconds(len(mulaw)), actor.now)
 
 
@@ -74,7 +78,7 @@ async def delete_sound(database: Database, actor: Actor, name: str) -> None:
             raise NotFound
         await connection.execute(delete(sounds).where(sounds.c.tenant_id == actor.tenant, sounds.c.name == name))
         await bump_tenant_revision(connection, actor.tenant)
-        await actor.audit(connection, "sound.removed", name, _audit_view(before.mulaw))
+        await actor.audit(connection, "sound.deleted", name, _audit_view(before.mulaw))
 
 
 async def _get_row(connection: AsyncConnection, tenant: str, name: str) -> Row[Any] | None:
@@ -85,7 +89,7 @@ async def _get_row(connection: AsyncConnection, tenant: str, name: str) -> Row[A
 
 def _audit_view(mulaw: bytes) -> dict[str, Any]:
     """A sound for the audit: its length, and a fingerprint."""
-    return {"seconds": _duration_seconds(len(mulaw)), "sha256": sha256(mulaw).hexdigest()}
+    return {"duration_seconds": _duration_seconds(len(mulaw)), "sha256": sha256(mulaw).hexdigest()}
 
 
 def convert_wav(wav_file: bytes) -> bytes:

@@ -48,9 +48,9 @@ AccountSid = Annotated[str, Meta(pattern=f"^AC[0-9a-f]{{32}}{PATTERN_END}", desc
 class TenantResource(Tenant, frozen=True, kw_only=True):
     """A tenant. ``account`` is its own of Twilio, empty when its calls come by the platform's."""
 
-    account: str
+    account_sid: str
     suspended: bool
-    created: int
+    created_at: int
 
 
 class TenantUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -60,20 +60,20 @@ class TenantUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     time_zone: TimeZone | UnsetType = UNSET
     variables: Annotated[dict[str, str], Meta(max_length=100)] | UnsetType = UNSET
     voice: Voice | UnsetType = UNSET
-    apology: CallerMessage | UnsetType = UNSET
-    hold: CallerMessage | UnsetType = UNSET
-    pause: CallerMessage | UnsetType = UNSET
+    error_message: CallerMessage | UnsetType = UNSET
+    hold_message: CallerMessage | UnsetType = UNSET
+    unavailable_message: CallerMessage | UnsetType = UNSET
     overflow: Overflow | UnsetType = UNSET
-    max_calls: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType | None = UNSET
-    blocked: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] | UnsetType = UNSET
-    countries: CountryCodes | UnsetType = UNSET
-    destinations: NumberPrefixes | UnsetType = UNSET
-    sip_hosts: SipHosts | UnsetType = UNSET
+    max_concurrent_calls: Annotated[int, Meta(ge=1, le=100_000)] | UnsetType | None = UNSET
+    blocked_callers: Annotated[tuple[PhoneNumber, ...], Meta(max_length=10_000)] | UnsetType = UNSET
+    allowed_countries: CountryCodes | UnsetType = UNSET
+    allowed_prefixes: NumberPrefixes | UnsetType = UNSET
+    allowed_sip_hosts: SipHosts | UnsetType = UNSET
     max_transfers_per_hour: HourlyLimit | UnsetType = UNSET
-    max_transfers_at_once: ConcurrencyLimit | UnsetType = UNSET
+    max_concurrent_transfers: ConcurrencyLimit | UnsetType = UNSET
     max_transfer_seconds: TransferSeconds | UnsetType = UNSET
     record_calls: bool | UnsetType = UNSET
-    redact: bool | UnsetType = UNSET
+    redact_logs: bool | UnsetType = UNSET
 
 
 class PlatformTenantUpdate(TenantUpdate, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,8 +85,8 @@ class PlatformTenantUpdate(TenantUpdate, frozen=True, forbid_unknown_fields=True
 class TwilioAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Twilio account: its SID and its auth token, by which the account's webhooks are signed."""
 
-    account: AccountSid
-    token: Annotated[str, Meta(min_length=16, max_length=200, pattern=f"^[!-~]+{PATTERN_END}")]
+    account_sid: AccountSid
+    auth_token: Annotated[str, Meta(min_length=16, max_length=200, pattern=f"^[!-~]+{PATTERN_END}")]
 
 
 async def list_tenants(database: Database, limit: int, cursor: str) -> Page[TenantResource]:
@@ -109,7 +109,7 @@ async def get_tenant(database: Database, tenant: str) -> TenantResource:
 async def load_tenant(connection: AsyncConnection, tenant: str) -> tuple[Tenant, str]:
     """A tenant and its own Twilio account, if it has one. Raises NotFound."""
     row = await _get_row(connection, tenant)
-    return _tenant_from_row(row), row.account or ""
+    return _tenant_from_row(row), row.account_sid or ""
 
 
 async def create_tenant(database: Database, actor: Actor, new: Tenant) -> TenantResource:
@@ -118,11 +118,11 @@ async def create_tenant(database: Database, actor: Actor, new: Tenant) -> Tenant
     row = {
         **_to_columns(new),
         "id": new.id,
-        "account": None,
+        "account_sid": None,
         "auth_token": None,
         "revision": 1,
         "suspended": False,
-        "created": actor.now,
+        "created_at": actor.now,
     }
     try:
         async with database.transaction() as connection:
@@ -148,15 +148,15 @@ async def update_tenant(database: Database, actor: Actor, tenant: str, changes: 
             await connection.execute(update(tenants).where(tenants.c.id == tenant).values(values))
             await bump_tenant_revision(connection, tenant)
             was = {name: getattr(before, name) for name in fields}
-            await _audited(actor, tenant).audit(connection, "tenant.changed", tenant, was, fields)
+            await _audited(actor, tenant).audit(connection, "tenant.updated", tenant, was, fields)
     return after
 
 
 async def put_twilio_account(database: Database, cipher: SecretCipher, actor: Actor, account: TwilioAccount) -> None:
     """The tenant's calls come by that Twilio account. Raises Conflict."""
     values: dict[str, str | None] = {
-        "account": account.account,
-        "auth_token": cipher.encrypt(account.token, _encryption_purpose(actor.tenant)),
+        "account_sid": account.account_sid,
+        "auth_token": cipher.encrypt(account.auth_token, _encryption_purpose(actor.tenant)),
     }
     try:
         async with database.transaction() as connection:
@@ -168,14 +168,14 @@ async def put_twilio_account(database: Database, cipher: SecretCipher, actor: Ac
 async def delete_twilio_account(database: Database, actor: Actor) -> None:
     """The tenant's calls come by the platform's account. Raises NotFound."""
     async with database.transaction() as connection:
-        if (await _get_row(connection, actor.tenant, lock=True)).account is None:
+        if (await _get_row(connection, actor.tenant, lock=True)).account_sid is None:
             raise NotFound
-        await _update_account(connection, actor, {"account": None, "auth_token": None})
+        await _update_account(connection, actor, {"account_sid": None, "auth_token": None})
 
 
 async def get_auth_token(database: Database, cipher: SecretCipher, account_sid: str) -> str | None:
     """The auth token of a Twilio account, if it is a tenant's. Raises VaultError."""
-    query = select(tenants.c.id, tenants.c.auth_token).where(tenants.c.account == account_sid)
+    query = select(tenants.c.id, tenants.c.auth_token).where(tenants.c.account_sid == account_sid)
     async with database.read() as connection:
         row = (await connection.execute(query)).first()
     return cipher.decrypt(row.auth_token, _encryption_purpose(row.id)) if row else None
@@ -183,12 +183,12 @@ async def get_auth_token(database: Database, cipher: SecretCipher, account_sid: 
 
 async def get_twilio_account(database: Database, cipher: SecretCipher, tenant: str) -> TwilioAccount | None:
     """A tenant's own Twilio account with its token, if it has one. Raises VaultError."""
-    query = select(tenants.c.account, tenants.c.auth_token).where(tenants.c.id == tenant)
+    query = select(tenants.c.account_sid, tenants.c.auth_token).where(tenants.c.id == tenant)
     async with database.read() as connection:
         row = (await connection.execute(query)).first()
     return (
-        TwilioAccount(row.account, cipher.decrypt(row.auth_token, _encryption_purpose(tenant)))
-        if row and row.account
+        TwilioAccount(row.account_sid, cipher.decrypt(row.auth_token, _encryption_purpose(tenant)))
+        if row and row.account_sid
         else None
     )
 
@@ -208,12 +208,12 @@ async def _get_row(connection: AsyncConnection, tenant: str, *, lock: bool = Fal
 
 
 async def _update_account(connection: AsyncConnection, actor: Actor, values: dict[str, str | None]) -> None:
-    before = (await _get_row(connection, actor.tenant, lock=True)).account
+    before = (await _get_row(connection, actor.tenant, lock=True)).account_sid
     await connection.execute(update(tenants).where(tenants.c.id == actor.tenant).values(values))
     await bump_tenant_revision(connection, actor.tenant)
     await queue.requeue_tenant(connection, actor.tenant, actor.now)
-    shown = {"account": before}, {"account": values["account"]}
-    await actor.audit(connection, "tenant.account_changed", actor.tenant, *shown)
+    shown = {"account_sid": before}, {"account_sid": values["account_sid"]}
+    await actor.audit(connection, "tenant.twilio_account_changed", actor.tenant, *shown)
 
 
 def _validate(tenant: Tenant) -> None:
@@ -230,7 +230,7 @@ def _validate(tenant: Tenant) -> None:
     for name, value in tenant.variables.items():
         if len(name) > 64 or len(value) > 1_000:
             report.error("variables", "too-long", "a name has at most 64 characters, a value at most 1000")
-    if tenant.overflow.do == "forward" and not tenant.overflow.number:
+    if tenant.overflow.action == "forward" and not tenant.overflow.number:
         report.error("overflow.number", "missing-field", "a forward needs a number")
     dial_rules.validate_dial_rules(tenant, report)
     if report.has_errors:
@@ -239,7 +239,7 @@ def _validate(tenant: Tenant) -> None:
 
 async def _check_overflow(connection: AsyncConnection, tenant: Tenant) -> None:
     """Whether calls may be forwarded there. Raises Invalid."""
-    if tenant.overflow.do == "forward":
+    if tenant.overflow.action == "forward":
         rules = (await dial_context.load_dial_context(connection, tenant.id))._replace(rules=tenant)
         if problems := list(validation.check_number(rules, "overflow.number", tenant.overflow.number)):
             raise UnprocessableContent("The tenant's settings have errors.", problems)
@@ -267,7 +267,9 @@ def _tenant_from_row(row: Row[Any]) -> Tenant:
 
 def _from_row(row: Row[Any]) -> TenantResource:
     fields = msgspec.structs.asdict(_tenant_from_row(row))
-    return TenantResource(**fields, account=row.account or "", suspended=row.suspended, created=row.created)
+    return TenantResource(
+        **fields, account_sid=row.account_sid or "", suspended=row.suspended, created_at=row.created_at
+    )
 
 
 def _audited(actor: Actor, tenant: str) -> Actor:

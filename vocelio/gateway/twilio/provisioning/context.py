@@ -59,7 +59,7 @@ class TwilioCredentials:
     async def for_tenant(self, tenant: str) -> Credential:
         """Return the account of a tenant. Raises DatabaseUnavailable, DecryptionError."""
         own = await tenants.get_twilio_account(self._database, self._cipher, tenant)
-        return Credential(own.account, own.token, tenant_owned=True) if own else self.platform
+        return Credential(own.account_sid, own.auth_token, tenant_owned=True) if own else self.platform
 
     async def for_account(self, tenant: str, account_sid: str) -> Credential | None:
         """Return an account by its SID, if it is the tenant's or the platform's. Raises as ``for_tenant``."""

@@ -84,7 +84,7 @@ async def compare(context: ProvisioningContext, tenant: str, limit: int, cursor:
     ]
     return NumberProvisioningPage(
         compared,
-        page.next,
+        page.next_cursor,
         account_sid=credential.account_sid,
         tenant_owned=credential.tenant_owned,
         managed=credential.has_rest_api,
@@ -100,7 +100,7 @@ async def list_needing_repair(context: ProvisioningContext, tenant: str) -> list
         if page.error and page.managed:
             raise TwilioError(page.error)
         needing_repair += [each.number for each in page.items if each.state != "provisioned" and each.desired]
-        cursor = page.next
+        cursor = page.next_cursor
         if not cursor:
             return needing_repair
 

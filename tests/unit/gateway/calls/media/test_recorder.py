@@ -86,12 +86,12 @@ async def test_a_message_is_what_was_said_behind_the_beep():
     assert (recording.kind, recording.state, recording.channels) == ("voicemail", "complete", 1)
     assert SPEECH[:24_000] in message
     assert len(message) == pytest.approx(24_000, abs=8000), "little silence is left around it"
-    assert recording.seconds == pytest.approx(len(message) / 8000)
+    assert recording.duration_seconds == pytest.approx(len(message) / 8000)
     assert spoken_texts(world)[-1] == f"Kept at https://gateway.example/v1/recordings/{recording.id}/audio."
     (begun,), (ended,) = world.data_of("recording.started"), world.data_of("recording.ended")
     assert begun == {"recording": recording.id, "kind": "voicemail"}
-    assert ended == {**begun, "duration_seconds": recording.seconds}
-    assert list(world.storage.objects) == [recording.object], "the pieces are gone"
+    assert ended == {**begun, "duration_seconds": recording.duration_seconds}
+    assert list(world.storage.objects) == [recording.object_path], "the pieces are gone"
     assert world.data_of("prompt.started")[0]["text"] == "After the beep."
     assert all("beep" not in event["prompt"] for event in world.data_of("prompt.started"))
     await peer.disconnect()
@@ -116,7 +116,7 @@ async def test_the_longest_message():
     await peer.run(12, SPEECH * 3)
     assert spoken_texts(world)[-1].startswith("Kept at")
     ((recording, _),) = await world.wait_for_recordings()
-    assert recording.seconds == pytest.approx(8.0, abs=0.05)
+    assert recording.duration_seconds == pytest.approx(8.0, abs=0.05)
     await peer.disconnect()
 
 

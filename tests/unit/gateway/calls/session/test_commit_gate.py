@@ -251,7 +251,7 @@ async def test_a_change_of_voice_is_a_segment_of_its_own():
 @in_virtual_time
 async def test_a_tenant_can_limit_its_calls():
     world = CallEnv(
-        HANGUP_FLOW, call_store=SlowCallStore(until=1.0), tenant=msgspec.structs.replace(TENANT, max_calls=3)
+        HANGUP_FLOW, call_store=SlowCallStore(until=1.0), tenant=msgspec.structs.replace(TENANT, max_concurrent_calls=3)
     )
     (one, *more) = make_incoming_calls(4)
     asked = [world.registry.start_call(visit, world.call_config) for visit in more]

@@ -1,9 +1,9 @@
 """One live call on one media stream: the shell around the engine's flow session.
 
 Audio, keys, marks, timers, synthesis and recognition become events of the flow session, one after the other; its
-actions are executed in order. Externally visible ones wait in the commit gate; what happens to the call next is its phase
-(see calls/phase.py). Per frame of audio there is no await, no task and no queue. When the stream ends, everything here ends:
-what must survive is in the call record.
+actions are executed in order. Externally visible ones wait in the commit gate; what happens to the call next is its
+phase (see calls/phase.py). Per frame of audio there is no await, no task and no queue. When the stream ends,
+everything here ends: what must survive is in the call record.
 """
 
 import asyncio

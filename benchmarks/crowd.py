@@ -22,7 +22,7 @@ from rich.table import Table
 from benchmarks import fanout
 from benchmarks.servers import LISTENING_FLOW, make_directory
 from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
-from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.events.pubsub import LocalPubSub
 from vocelio.gateway.monitors.key_revocation import MAX_SOCKETS_PER_KEY
 
@@ -160,9 +160,9 @@ async def measure(
 
 
 async def _publish_during_calls(
-    registry: CallRegistry, events_per_second: int, port: str, calls: int, seconds: float
+    components: CallComponents, events_per_second: int, port: str, calls: int, seconds: float
 ) -> tuple[int, CallerExperience]:
-    telling = fanout.publish_events(registry, events_per_second, seconds, EVENT_TEXT)
+    telling = fanout.publish_events(components, events_per_second, seconds, EVENT_TEXT)
     told, sound = await asyncio.gather(telling, _run_callers(port, calls, seconds))
     return told, sound
 

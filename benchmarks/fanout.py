@@ -31,8 +31,8 @@ from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies
 from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
 from vocelio.gateway.app import create_app
 from vocelio.gateway.calls.call_record import CallRecord
+from vocelio.gateway.calls.components import CallComponents, build_call_components
 from vocelio.gateway.calls.interfaces import CallServices
-from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.composition import connect_pubsub
 from vocelio.gateway.config import Settings
@@ -80,14 +80,14 @@ def platform_actor() -> Actor:
     return Actor("bench", "platform", "", "", wall_clock())
 
 
-def _call_registry(database: Database, pubsub: PubSub, directory: Directory | None = None) -> CallRegistry:
+def _call_registry(database: Database, pubsub: PubSub, directory: Directory | None = None) -> CallComponents:
     vault = SecretCipher([SECRET_KEY])
     speech = single_provider(ScriptedRecognizer(()), ToneSynthesizer())
     directory, journal = (
         directory or DatabaseDirectory(database, vault, wall_clock),
         WriteBehindCallStore(database, vault),
     )
-    return CallRegistry(CallServices(directory, speech, EventBus(pubsub), HttpClient(), journal, wall_clock))
+    return build_call_components(CallServices(directory, speech, EventBus(pubsub), HttpClient(), journal, wall_clock))
 
 
 @asynccontextmanager
@@ -97,7 +97,7 @@ async def running_gateway(
     directory: Directory | None = None,
     heartbeat: HeartbeatSettings | None = None,
     **limits: int,
-) -> AsyncIterator[tuple[str, CallRegistry]]:
+) -> AsyncIterator[tuple[str, CallComponents]]:
     """A gateway with monitors, and where it is. ``limits`` are those of Guard."""
     database, listener = Database(url), bind_socket()
     origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -118,7 +118,7 @@ async def running_gateway(
         await database.aclose()
 
 
-async def publish_events(calls: CallRegistry, events_per_second: int, seconds: float, text: str = "") -> int:
+async def publish_events(calls: CallComponents, events_per_second: int, seconds: float, text: str = "") -> int:
     """Tell so many events a second, of several calls in turn: how many."""
     version = load_flow(FLOW)
     assignment = CallConfig(number="+13072249663", tenant=TENANT, flow="bench", version=version)
@@ -126,13 +126,13 @@ async def publish_events(calls: CallRegistry, events_per_second: int, seconds: f
         CallRecord.create(f"CA{place:032x}", "", "", assignment, wall_clock(), generation=1) for place in range(CALLS)
     ]
     for record in records:
-        calls.save(record)
-        calls.publish(record, "call.started", caller="", number=assignment.number, flow="bench")
+        calls.repository.save(record)
+        calls.publisher.publish(record.stored, "call.started", caller="", number=assignment.number, flow="bench")
     await asyncio.sleep(1)  # for the store to have them, and the monitors
     began, told = time.perf_counter(), 0
     while (passed := time.perf_counter() - began) < seconds:
         while told < passed * events_per_second:
-            calls.publish(records[told % CALLS], "dtmf.received", node="bench", text=text)
+            calls.publisher.publish(records[told % CALLS].stored, "dtmf.received", node="bench", text=text)
             told += 1
         await asyncio.sleep(0.001)
     await asyncio.sleep(1)

@@ -18,8 +18,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from benchmarks.account import ACCOUNT_SID, AUTH_TOKEN, NUMBER
 from vocelio.engine.validation.loader import load_flow
 from vocelio.gateway.app import create_app
+from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.calls.interfaces import CallServices
-from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.crypto.encryption import SecretCipher
@@ -90,7 +90,7 @@ def create_server_app(kind: str, port: int) -> Starlette:
         journal,
         wall_clock,
     )
-    return create_app(Settings(f"http://127.0.0.1:{port}", {ACCOUNT_SID: AUTH_TOKEN}), CallRegistry(services))
+    return create_app(Settings(f"http://127.0.0.1:{port}", {ACCOUNT_SID: AUTH_TOKEN}), build_call_components(services))
 
 
 def _call_store() -> WriteBehindCallStore:

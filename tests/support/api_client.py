@@ -11,9 +11,9 @@ from tests.support.fake_synthesizer import FakeSynthesizer
 from tests.support.running_gateway import RecordingBus
 from vocelio.gateway.api.framework.rate_limit import RateLimits
 from vocelio.gateway.api.routes import create_routes
+from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.calls.control.commands import CommandResult
 from vocelio.gateway.calls.interfaces import CallServices
-from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.config import Settings
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.http_client.client import HttpClient
@@ -154,7 +154,7 @@ class ApiEnv:
             lambda: self.now,
             RecordingService(self.storage, DatabaseRecordingCatalog(database), lambda: self.now),
         )
-        self.calls = CallRegistry(services)
+        self.calls = build_call_components(services)
         vault, settings = (
             SecretCipher(["the tests' key"]),
             Settings(PUBLIC_URL, tokens or {PLATFORM_ACCOUNT: PLATFORM_TOKEN}),
@@ -188,7 +188,7 @@ class ApiEnv:
 
     def add_live_call(self, call, assignment):
         """Put a call on the line."""
-        self.calls.live_calls[call] = telephone = FakeLiveCall(assignment.tenant.id)
+        self.calls.registry.live_calls[call] = telephone = FakeLiveCall(assignment.tenant.id)
         return telephone
 
 

@@ -140,22 +140,24 @@ class ScriptedCall:
         """It starts."""
         self._save()
         where = self.record.config
-        self.calls.publish(self.record, "call.started", caller="+13105550142", number=where.number, flow=where.flow)
+        self.calls.publisher.publish(
+            self.record.stored, "call.started", caller="+13105550142", number=where.number, flow=where.flow
+        )
         return self
 
     def enter_node(self, node):
         """The flow moves."""
-        self.calls.publish(self.record, "node.entered", node=node, type="say")
+        self.calls.publisher.publish(self.record.stored, "node.entered", node=node, type="say")
         self._save()
 
     def end(self, outcome="completed"):
         """It is over."""
         self.record.meter.advance(wall_clock())
-        self.calls.end_call(self.record, outcome)
+        self.calls.lifecycle.end_call(self.record, outcome)
 
     def _save(self):
         self.record.meter.advance(wall_clock())
-        self.calls.save(self.record)
+        self.calls.repository.save(self.record)
 
 
 async def wait_until_subscribed(redis, where, count=1):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from vocelio.engine.validation.loader import load_flow
 from vocelio.gateway.app import create_app
+from vocelio.gateway.calls.components import CallComponents, build_call_components
 from vocelio.gateway.calls.interfaces import CallServices, NoPreloader
-from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import DEFAULT_CAPACITY, Settings
 from vocelio.gateway.events import TRANSIENT_TYPES, EventBus
@@ -68,7 +68,7 @@ class RunningGateway:
     simulator: TwilioSimulator
     bus: RecordingBus
     call_store: InMemoryCallStore
-    calls: CallRegistry
+    calls: CallComponents
 
     async def call(self, steps=(), **options):
         """A call to the one number."""
@@ -101,7 +101,7 @@ async def running_gateway(
     services = CallServices(
         directory, speech, bus, HttpClient(), call_store, wall_clock, recordings, prompt_preloader=prompts
     )
-    calls = CallRegistry(services, max_calls=max_calls)
+    calls = build_call_components(services, max_calls=max_calls)
     settings = Settings(public_url, {ACCOUNT: TOKEN}, webhook_keys={SHARED_KEY.id: SHARED_KEY.secret})
     api, workers = extra_routes_and_workers(calls)
     app = create_app(settings, calls, tenant_tokens=accounts, api_routes=api, background_services=workers)

@@ -8,8 +8,8 @@ from collections import deque
 from vocelio.codecs.wav import MULAW_HEADER_BYTES
 from vocelio.engine.validation.loader import load_flow
 from vocelio.gateway.calls.call_record import CallRecord
+from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.calls.interfaces import CallServices
-from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.calls.session.media_socket import MediaSocket
 from vocelio.gateway.events import TRANSIENT_TYPES, EventBus
 from vocelio.gateway.http_client.client import HttpClient
@@ -25,6 +25,7 @@ from vocelio.gateway.store.recordings import InMemoryRecordingCatalog
 ACCOUNT, CALL, STREAM = "AC" + "0" * 32, "CA" + "1" * 32, "MZ" + "2" * 32
 TENANT = Tenant(id="harbour", name="Harbour Tools")
 NUMBER = "+13072249663"
+SIGNING_KEY = "a key that all processes share"
 STARTED_AT = 1_700_000_000_000_000  # microseconds UTC
 SILENT_PAYLOAD = base64.b64encode(b"\xff" * 160).decode()
 
@@ -70,7 +71,7 @@ class CallEnv:
             return STARTED_AT + round((loop.time() + self.clock_offset_seconds) * 1e6)
 
         self.storage, self.catalog = MemoryStorage(wall), InMemoryRecordingCatalog()
-        self.registry = CallRegistry(
+        self.calls = build_call_components(
             CallServices(
                 site([self.call_config], {("harbour", "token"): "hush"}, self.call_store),
                 speech or single_provider(self.recognizer, synthesizer or ToneSynthesizer()),
@@ -79,10 +80,12 @@ class CallEnv:
                 self.call_store,
                 wall,
                 RecordingService(self.storage, self.catalog, wall, "https://gateway.example"),
-            )
+            ),
+            [SIGNING_KEY],
         )
-        record = CallRecord.create(CALL, ACCOUNT, "+13105550142", self.call_config, self.registry.services.wall_clock())
-        InMemoryCallStore.save(self.call_store, record.snapshot(self.registry.services.wall_clock()))
+        self.registry = self.calls.registry
+        record = CallRecord.create(CALL, ACCOUNT, "+13105550142", self.call_config, self.calls.services.wall_clock())
+        InMemoryCallStore.save(self.call_store, record.snapshot(self.calls.services.wall_clock()))
 
     @property
     def call_record(self):
@@ -101,7 +104,7 @@ class CallEnv:
 
     def stream_token(self):
         """What /twilio/voice and /twilio/continue give out."""
-        return self.registry.issue_stream_token(TENANT.id, ACCOUNT, CALL, self.stored_call.generation)
+        return self.calls.lifecycle.issue_stream_token(TENANT.id, ACCOUNT, CALL, self.stored_call.generation)
 
     async def report_ended(self):
         """Twilio says that the call is over."""
@@ -113,7 +116,7 @@ class CallEnv:
 
     async def wait_for_recordings(self):
         """Every recording, once all are whole, with its sides."""
-        await self.registry.services.recordings.aclose()
+        await self.calls.services.recordings.aclose()
         return [
             (one, split_channels(self.storage.objects[one.object_path], one))
             for one in self.catalog.recordings.values()

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from vocelio.gateway import logs
-from vocelio.gateway.calls.background.reaper import CallReaper
+from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.config import Settings
 from vocelio.gateway.errors import ApiError, DatabaseUnavailable
@@ -48,7 +48,7 @@ class BackgroundService(Protocol):
 
 def create_app(
     settings: Settings,
-    calls: CallRegistry,
+    calls: CallComponents,
     *,
     tenant_tokens: TokenLookup = no_tenant_tokens,
     api_routes: Sequence[BaseRoute] = (),
@@ -58,7 +58,7 @@ def create_app(
 
     Args:
         settings: The process's settings.
-        calls: The registry of live calls, with the services they use.
+        calls: The components that run the calls, with the services they use.
         tenant_tokens: Looks up the auth tokens of tenants' own Twilio accounts.
         api_routes: The routes of the control API, if it is served.
         background_services: Further services to start and close with the application.
@@ -67,26 +67,29 @@ def create_app(
     services: Sequence[BackgroundService] = (
         calls.services.bus.pubsub,
         calls.admission,
-        CallReaper(calls),
+        calls.reaper,
         calls.command_router,
         calls.listen_in_relay,
         *background_services,
     )
     return Starlette(
-        routes=[*_twilio_routes(calls, signatures), *_probe_routes(calls), *api_routes],
+        routes=[*_twilio_routes(calls, signatures), *_probe_routes(calls.registry), *api_routes],
         exception_handlers={ApiError: _problem_response},
         lifespan=lambda _: _lifespan(calls, services),
     )
 
 
-def _twilio_routes(calls: CallRegistry, signatures: SignatureVerifier) -> list[BaseRoute]:
-    responses = TwimlResponses(calls, signatures)
-    continuation = ContinuationWebhooks(calls, responses)
-    overflow = OverflowWebhook(calls, responses)
-    incoming = IncomingCallWebhooks(calls, signatures, responses, continuation, overflow)
+def _twilio_routes(calls: CallComponents, signatures: SignatureVerifier) -> list[BaseRoute]:
+    directory, wall_clock = calls.services.directory, calls.services.wall_clock
+    responses = TwimlResponses(calls.lifecycle, directory, signatures)
+    continuation = ContinuationWebhooks(calls.repository, calls.lifecycle, calls.publisher, responses, wall_clock)
+    overflow = OverflowWebhook(calls.registry, calls.lifecycle, calls.transfer_authorizer, responses)
+    incoming = IncomingCallWebhooks(
+        calls.registry, calls.lifecycle, calls.repository, directory, signatures, responses, continuation, overflow
+    )
 
     async def media(socket: WebSocket) -> None:
-        await media_stream_endpoint(socket, calls, signatures)
+        await media_stream_endpoint(socket, calls.registry, signatures)
 
     twiml_handlers: dict[str, TwimlHandler] = {
         "/twilio/voice": incoming.incoming_call,
@@ -142,19 +145,19 @@ async def _parse_and_bind(request: Request, signatures: SignatureVerifier) -> Tw
     return form
 
 
-def _probe_routes(calls: CallRegistry) -> list[BaseRoute]:
+def _probe_routes(registry: CallRegistry) -> list[BaseRoute]:
     async def health(_: Request) -> Response:
-        return JSONResponse({"status": "ok", "live_calls": len(calls.live_calls)})
+        return JSONResponse({"status": "ok", "live_calls": len(registry.live_calls)})
 
     async def ready(_: Request) -> Response:
-        status = "draining" if calls.draining else "at_capacity" if calls.is_full else "ok"
+        status = "draining" if registry.draining else "at_capacity" if registry.is_full else "ok"
         return JSONResponse({"status": status}, status_code=200 if status == "ok" else 503)
 
     return [Route("/healthz", health), Route("/readyz", ready)]
 
 
 @asynccontextmanager
-async def _lifespan(calls: CallRegistry, background_services: Sequence[BackgroundService]) -> AsyncIterator[None]:
+async def _lifespan(calls: CallComponents, background_services: Sequence[BackgroundService]) -> AsyncIterator[None]:
     services = calls.services
     await services.call_store.start()
     await services.speech.start()
@@ -166,7 +169,7 @@ async def _lifespan(calls: CallRegistry, background_services: Sequence[Backgroun
     finally:
         await _close_all(
             *(service.aclose() for service in background_services),
-            calls.aclose(),
+            calls.lifecycle.aclose(),
             timeout_seconds=CLOSE_BACKGROUND_SECONDS,
         )
         await _close_all(

@@ -13,8 +13,8 @@ from vocelio.gateway.api.routes import create_routes
 from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies
 from vocelio.gateway.app import create_app
 from vocelio.gateway.calls.background.process_heartbeat import ProcessHeartbeat
+from vocelio.gateway.calls.components import CallComponents, build_call_components
 from vocelio.gateway.calls.interfaces import CallServices
-from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
 from vocelio.gateway.crypto.encryption import SecretCipher
@@ -53,7 +53,7 @@ class Gateway:
     """The parts of one gateway process that the server needs."""
 
     app: Starlette
-    calls: CallRegistry
+    calls: CallComponents
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def compose_gateway(
     services = _compose_call_services(
         base, prompts, http_client or HttpClient(), call_store_factory(database, base.cipher)
     )
-    calls = CallRegistry(services, settings.secret_keys, settings.max_calls)
+    calls = build_call_components(services, settings.secret_keys, settings.max_calls)
     return Gateway(_compose_app(base, prompts, calls), calls)
 
 
@@ -146,7 +146,7 @@ def _compose_call_services(
     )
 
 
-def _compose_app(base: _Infrastructure, prompts: _Prompts, calls: CallRegistry) -> Starlette:
+def _compose_app(base: _Infrastructure, prompts: _Prompts, calls: CallComponents) -> Starlette:
     settings, database, cipher = base.settings, base.database, base.cipher
     services = calls.services
     provisioner = NumberProvisioner(

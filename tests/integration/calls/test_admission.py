@@ -46,7 +46,7 @@ async def running_call(running):
     """The one call that there is room for."""
     task = asyncio.create_task(running.simulator.call(NUMBER, CALLER))
     async with asyncio.timeout(10):
-        while not running.calls.live_calls:  # noqa: ASYNC110 (a socket opens)
+        while not running.calls.registry.live_calls:  # noqa: ASYNC110 (a socket opens)
             await asyncio.sleep(0.02)
     return CallInProgress(task)
 
@@ -70,7 +70,7 @@ async def test_one_call_too_many_hears_a_message_and_is_kept():
         text = running.calls.services.metrics.render("a1", 1, (), {}).decode()
         assert 'vocelio_calls_rejected_total{outcome="capacity",process="a1"} 1.0' in text
         assert 'vocelio_calls_started_total{process="a1"} 1.0' in text
-        assert len(running.calls.live_calls) == 1
+        assert len(running.calls.registry.live_calls) == 1
         await first.hang_up()
 
 
@@ -165,6 +165,6 @@ async def test_a_call_in_progress_goes_on_however_full_it_is():
                 running.calls.admission.max_calls = 0
 
         report = await running.call(callees={"+13105550111": "busy"}, on_event=fill)
-        assert running.calls.is_full
+        assert running.calls.registry.is_full
         assert (len(report.streams), report.errors) == (2, ())
         assert running.bus.data_of("call.ended")[0]["outcome"] == "completed"

@@ -51,18 +51,22 @@ async def test_live_details_come_from_events(sqlite_database):
     async with running_member(sqlite_database.url) as here:
         call = ScriptedCall(here).start()
         async with open_monitor(here, sqlite_database.viewer):
-            publish, glimpse = here.calls.publish, here.calls.publish_transient
-            publish(call.record, "prompt.started", prompt="1", node="greet", text="Good day.", latency_ms=420)
-            publish(call.record, "prompt.finished", prompt="1", playout_gap_ms=30)
-            glimpse(call.record, "caller.speaking", speaking=True)
-            glimpse(call.record, "transcript.partial", text="sales pl")
+            publisher = here.calls.publisher
+            publisher.publish(
+                call.record.stored, "prompt.started", prompt="1", node="greet", text="Good day.", latency_ms=420
+            )
+            publisher.publish(call.record.stored, "prompt.finished", prompt="1", playout_gap_ms=30)
+            publisher.publish_transient(call.record.stored, "caller.speaking", speaking=True)
+            publisher.publish_transient(call.record.stored, "transcript.partial", text="sales pl")
             async with open_monitor(here, sqlite_database.viewer) as second:
                 await second.wait_until(lambda shown: shown.call_views.get(call.id, {}).get("partial_transcript"))
                 facts = second.call_views[call.id]
                 wanted = {"prompt": "Good day.", "latency_ms": 420, "playout_gap_ms": 30, "speaking": "caller"}
                 assert {name: facts[name] for name in wanted} == wanted
                 assert facts["partial_transcript"] == "sales pl"
-                publish(call.record, "transcript.final", node="greet", text="sales please", confidence=0.9)
+                publisher.publish(
+                    call.record.stored, "transcript.final", node="greet", text="sales please", confidence=0.9
+                )
                 await second.wait_until(lambda shown: shown.events)
             async with open_monitor(here, sqlite_database.viewer) as third:
                 assert (third.call_views[call.id]["transcript"], third.call_views[call.id]["partial_transcript"]) == (
@@ -207,7 +211,7 @@ async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(sq
         largest = 0
         for _ in range(60):
             for _ in range(50):
-                here.calls.publish_transient(call.record, "transcript.partial", text="x" * 2_000)
+                here.calls.publisher.publish_transient(call.record.stored, "transcript.partial", text="x" * 2_000)
             await asyncio.sleep(0.02)
             largest = max([largest, *(outbox._queued_bytes for outbox in hub.queues)])
         assert largest <= MAX_QUEUED_BYTES
@@ -235,7 +239,7 @@ async def test_who_is_cut_off_holds_no_connection_beyond_its_limit(sqlite_databa
             assert await refusal_status(here, sqlite_database.viewer) == 429
             async with asyncio.timeout(10):
                 while here.monitors.key_watcher._close_callbacks:
-                    here.calls.publish_transient(call.record, "transcript.partial", text="x" * 2_000)
+                    here.calls.publisher.publish_transient(call.record.stored, "transcript.partial", text="x" * 2_000)
                     await asyncio.sleep(0)
             await asyncio.gather(*(wait_until_reset(line, 0.5) for line in now))
             before += now
@@ -251,7 +255,7 @@ async def test_a_megabyte_is_more_than_is_kept_for_who_does_not_read(sqlite_data
         (hub,) = here.monitors._feeds.values()
         for _ in range(100):
             for _ in range(5):
-                here.calls.publish_transient(call.record, "transcript.partial", text="x" * 1_900)
+                here.calls.publisher.publish_transient(call.record.stored, "transcript.partial", text="x" * 1_900)
             await asyncio.sleep(0.01)
         assert [outbox.blocked_since is not None for outbox in hub.queues].count(True) == 1
         stuck.close()
@@ -261,7 +265,7 @@ async def test_a_flood_costs_a_gap_and_a_snapshot_and_the_picture_is_right(sqlit
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = ScriptedCall(here).start()
         for _ in range(5_000):
-            here.calls.publish_transient(call.record, "transcript.partial", text="x" * 500)
+            here.calls.publisher.publish_transient(call.record.stored, "transcript.partial", text="x" * 500)
         call.enter_node("bye")
         await shown.wait_until(lambda shown: shown.gaps)
         await shown.wait_until_consistent(sqlite_database.database)
@@ -279,7 +283,7 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_databas
     """As when a process is killed: the store has what nobody was told."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
-        journal, record = here.calls.services.call_store, call.record
+        call_store, record = here.calls.services.call_store, call.record
         record.stored.last_event_seq += 1
         silent = {
             "tenant": "harbour",
@@ -288,7 +292,7 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_databas
             "sequence": record.stored.last_event_seq,
             "occurred_at": wall_clock(),
         }
-        journal.append_event(Event(type="node.entered", data={"node": "bye"}, **silent), "front-desk")
+        call_store.append_event(Event(type="node.entered", data={"node": "bye"}, **silent), "front-desk")
         call._save()
         await shown.wait_until(lambda shown: shown.call_views[call.id]["node"] == "bye", 3)
         record.stored.outcome, record.stored.ended_at = "lost", wall_clock()
@@ -317,8 +321,8 @@ async def test_events_that_the_store_will_never_have_are_taken_back(sqlite_datab
 async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(sqlite_database):
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
-        kept = await here.calls.get_call(call.id, ACCOUNT)
-        await here.calls.end_if_expired(msgspec.structs.replace(kept, resume_state=None, due_at=0))
+        kept = await here.calls.repository.find(call.id, ACCOUNT)
+        await here.calls.lifecycle.end_if_expired(msgspec.structs.replace(kept, resume_state=None, due_at=0))
         await shown.wait_until(lambda shown: shown.call_views[call.id]["status"] == "ended", 3)
         ended = shown.events[-1]["data"]
         assert (ended["outcome"], ended["tier"]) == ("failed", "local")
@@ -330,7 +334,9 @@ async def test_an_event_that_cannot_be_shown_is_mended_from_the_store(sqlite_dat
     """As one of another release may be."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
-        here.calls.publish(call.record, "call.ended", outcome="completed", department="", disposition="")
+        here.calls.publisher.publish(
+            call.record.stored, "call.ended", outcome="completed", department="", disposition=""
+        )
         call.end()
         await shown.wait_until(lambda shown: shown.call_views[call.id]["status"] == "ended", 3)
         await shown.wait_until_consistent(sqlite_database.database)

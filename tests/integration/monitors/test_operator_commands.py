@@ -49,9 +49,9 @@ async def running_call(here, seconds=20):
     """A call that is live in that process: Twilio's name of it, and its report when it is over."""
     call = asyncio.create_task(here.simulator.call(NUMBER, CALLER, [StaySilent(seconds), HangUp()]))
     async with asyncio.timeout(10):
-        while not here.calls.live_calls:  # noqa: ASYNC110 (the call comes by a socket)
+        while not here.calls.registry.live_calls:  # noqa: ASYNC110 (the call comes by a socket)
             await asyncio.sleep(0.02)
-    (name,) = here.calls.live_calls
+    (name,) = here.calls.registry.live_calls
     yield name, call
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
@@ -123,9 +123,7 @@ async def test_live_totals_name_every_process(assigned_number, redis):
             await asyncio.sleep(0.1)
         _, found = await there.request("GET", "/v1/live", assigned_number.viewer)
         assert sorted(one["calls"] for one in found["processes"]) == [0, 1]
-        assert {one["name"] for one in found["processes"]} == {
-            one.calls.services.bus.pubsub.process for one in (here, there)
-        }
+        assert {one["name"] for one in found["processes"]} == {one.calls.process_id for one in (here, there)}
 
 
 async def test_whoever_waits_for_other_processes_holds_up_nobody(postgres_database, redis):
@@ -151,7 +149,7 @@ async def test_whoever_waits_for_other_processes_holds_up_nobody(postgres_databa
         assert loop.time() - began < 2.5, "eight at a time it would be five"
         for status, found in await asyncio.gather(*totals):
             assert (status, found["calls"]) == (200, 16)
-            assert [one["name"] for one in found["processes"]] == [here.calls.services.bus.pubsub.process]
+            assert [one["name"] for one in found["processes"]] == [here.calls.process_id]
         assert {status for status, _ in await asyncio.gather(*commands)} == {409}
         assert loop.time() - began < 4.0
     assert await audit_targets(postgres_database.database, "call.commanded") == []
@@ -215,13 +213,13 @@ async def test_sound_is_sent_only_while_somebody_listens(assigned_number, redis)
     ):
         await wait_until_subscribed(redis, LISTENERS, 2)
         async with running_call(here) as (call, _):
-            assert not here.calls.live_calls[call]._media.recorder.is_active
+            assert not here.calls.registry.live_calls[call]._media.recorder.is_active
             async with open_listener(there, call, assigned_number.operator) as socket:
                 while (await socket.receive()).type is not WSMsgType.BINARY:
                     pass
-                assert here.calls.live_calls[call]._media.recorder.is_active
+                assert here.calls.registry.live_calls[call]._media.recorder.is_active
             async with asyncio.timeout(10):
-                while here.calls.live_calls[call]._media.recorder.is_active:  # noqa: ASYNC110 (it notices by a lease)
+                while here.calls.registry.live_calls[call]._media.recorder.is_active:  # noqa: ASYNC110 (it notices by a lease)
                     await asyncio.sleep(0.1)
 
 

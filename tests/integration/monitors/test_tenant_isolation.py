@@ -68,15 +68,19 @@ class CanaryTenant:
     def begin(self):
         """It is live in its process."""
         self.played.start()
-        self.at.calls.live_calls[self.call] = self
+        self.at.calls.registry.live_calls[self.call] = self
 
     def talk(self):
         """Something of everything happens."""
-        calls, record = self.at.calls, self.played.record
+        publisher, call = self.at.calls.publisher, self.played.record.stored
         self.played.enter_node(self.tenant)
-        calls.publish(record, "prompt.started", prompt="1", node=self.tenant, text=f"Good day, {self.tenant}.")
-        calls.publish_transient(record, "transcript.partial", text=f"I am {self.tenant}")
-        calls.publish(record, "transcript.final", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9)
+        calls.publisher.publish(
+            record.stored, "prompt.started", prompt="1", node=self.tenant, text=f"Good day, {self.tenant}."
+        )
+        publisher.publish_transient(call, "transcript.partial", text=f"I am {self.tenant}")
+        calls.publisher.publish(
+            record.stored, "transcript.final", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9
+        )
 
     def end(self):
         """It is over."""

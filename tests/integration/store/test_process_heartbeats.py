@@ -6,8 +6,8 @@ import msgspec
 
 from tests.support.running_gateway import RecordingBus
 from vocelio.gateway.calls.background.process_heartbeat import ProcessHeartbeat
+from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.calls.interfaces import CallServices
-from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.providers import single_provider
@@ -55,11 +55,11 @@ async def test_a_process_tells_how_it_stands_until_it_ends(database):
     services = CallServices(
         InMemoryDirectory([]), speech, RecordingBus(), HttpClient(), InMemoryCallStore(), lambda: now
     )
-    calls = CallRegistry(services, max_calls=7)
+    calls = build_call_components(services, max_calls=7)
     presence = ProcessHeartbeat(database, calls)
     now += 2_000_000
-    calls.calls_started += 1
-    calls.draining = True
+    calls.lifecycle.calls_started += 1
+    calls.registry.draining = True
     await presence.start()
     async with asyncio.timeout(10):
         while not (found := await process_heartbeats.list_processes(database, now)):  # noqa: ASYNC110 (another task tells it)

@@ -35,7 +35,7 @@ from vocelio.gateway.api.resources import (
     usage,
 )
 from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies, WebSocketEndpoints
-from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.metrics import CONTENT_TYPE
@@ -207,7 +207,7 @@ OPERATIONS = (
 def create_routes(
     database: Database,
     cipher: SecretCipher,
-    registry: CallRegistry,
+    components: CallComponents,
     wall: WallClock,
     rate_limits: RateLimits | None = None,
     provisioner: NumberProvisioner | None = None,
@@ -224,13 +224,19 @@ def create_routes(
     made: list[BaseRoute] = []
     for path, rows in groupby(sorted(OPERATIONS, key=_specificity), key=lambda row: row.path):
         endpoints = {
-            row.method: Endpoint(row, database, cipher, registry, gate, provisioner, render_worker, tickets)
+            row.method: Endpoint(row, database, cipher, components, gate, provisioner, render_worker, tickets)
             for row in rows
         }
         made.append(Route(path, PathEndpoint(endpoints)))
     if monitoring:
         sockets = WebSocketEndpoints(
-            database, registry, gate, monitoring.monitors, tickets, monitoring.origin, monitoring.heartbeat
+            database,
+            components.listen_in_relay,
+            gate,
+            monitoring.monitors,
+            tickets,
+            monitoring.origin,
+            monitoring.heartbeat,
         )
         made += sockets.routes()
     return [*made, Route("/v1/{rest:path}", NotFoundEndpoint())]

@@ -6,7 +6,7 @@ once its stream is closed. The durable phases are part of the call's resume stat
 the store before the stream is closed, so that a webhook, in any process, only needs to read it.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -129,7 +129,7 @@ PhaseEvent = (
     | StreamClosed
 )
 
-STAY = None
+STAY: Final = None
 """Target of events that are expected in a phase and do not change it."""
 
 TRANSITIONS: dict[tuple[type[Phase], type[PhaseEvent]], type[Phase] | None] = {
@@ -185,7 +185,7 @@ def advance(phase: Phase, event: PhaseEvent) -> Phase:
         target = TRANSITIONS[type(phase), type(event)]
     except KeyError:
         raise IllegalTransition(f"{type(event).__name__} while {type(phase).__name__}") from None
-    if target is STAY:
+    if target is None:
         return phase
     fields = target.__struct_fields__
     return target(**{name: getattr(event, name) for name in fields})

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from vocelio.gateway.app import create_app
+from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.calls.interfaces import CallServices
-from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import WallClock, wall_clock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
 from vocelio.gateway.events import EventBus
@@ -38,7 +38,7 @@ async def embedded_gateway(services: CallServices) -> AsyncIterator[TwilioSimula
     listener = bind_socket()
     origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
     token = secrets.token_hex(16)
-    app = create_app(Settings(origin, {SIMULATOR_ACCOUNT_SID: token}), CallRegistry(services))
+    app = create_app(Settings(origin, {SIMULATOR_ACCOUNT_SID: token}), build_call_components(services))
     async with (
         serve_embedded(app, listener) as server,
         TwilioSimulator(server, origin, SIMULATOR_ACCOUNT_SID, token) as simulator,

@@ -111,7 +111,7 @@ async def serve_until_signal(
             _print_welcome(settings, site_folder, host, port)
         server = GatewayServer(
             uvicorn_config(gateway.app, host, port),
-            lambda: drain(gateway.calls, drain_seconds),
+            lambda: drain(gateway.calls.registry, drain_seconds),
             resources.aclose,
             supervisor_channel,
         )

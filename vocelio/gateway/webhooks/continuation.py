@@ -9,8 +9,11 @@ from typing import Literal
 
 from vocelio.engine import actions, events
 from vocelio.gateway.calls.call_record import MAX_RESUMES, CallRecord, may_resume, read_resume_state
+from vocelio.gateway.calls.event_publisher import CallEventPublisher
+from vocelio.gateway.calls.lifecycle import CallLifecycle
 from vocelio.gateway.calls.phase import HandingOff, HangingUp, TransferCompleted, Transferring
-from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.calls.repository import CallRepository
+from vocelio.gateway.clock import WallClock
 from vocelio.gateway.dialing import plan as dial_plan
 from vocelio.gateway.dialing.plan import DialPlan
 from vocelio.gateway.errors import DatabaseUnavailable
@@ -35,13 +38,21 @@ DIAL_RESULTS: dict[str, DialResult] = {
 class ContinuationWebhooks:
     """One method for each webhook; each gives a TwiML document."""
 
-    def __init__(self, registry: CallRegistry, responses: TwimlResponses) -> None:
-        self._registry, self._responses = registry, responses
+    def __init__(
+        self,
+        repository: CallRepository,
+        lifecycle: CallLifecycle,
+        publisher: CallEventPublisher,
+        responses: TwimlResponses,
+        wall_clock: WallClock,
+    ) -> None:
+        self._repository, self._lifecycle, self._publisher = repository, lifecycle, publisher
+        self._responses, self._wall_clock = responses, wall_clock
 
     async def continue_call(self, request: TwilioRequest) -> str:
         """The stream is closed, or was lost, or never came: what now?"""
         try:
-            kept = await self._registry.get_call(request.call, request.account)
+            kept = await self._repository.find(request.call, request.account)
             if kept is None:
                 return twiml.say_and_hang_up(NOT_IN_SERVICE_MESSAGE)
             if kept.is_over:
@@ -65,11 +76,11 @@ class ContinuationWebhooks:
         held = read_resume_state(stored)
         came_to_nothing = request.query.get("g") == str(stored.generation) or held.saved_generation != stored.generation
         tries = request.query_int("k") + 1 if came_to_nothing else 0
-        elapsed = (self._registry.services.wall_clock() - stored.started_at) / 1e6
+        elapsed = (self._wall_clock() - stored.started_at) / 1e6
         is_planned = isinstance(held.phase, HandingOff | TransferCompleted)
         if tries < MAX_RESUMES and (is_planned or may_resume(held.resume_times, elapsed)):
             return self._responses.connect_stored(stored, tries)
-        await self._registry.on_fallback(stored)
+        await self._lifecycle.on_fallback(stored)
         return await self._responses.stored_fallback_or_apology(stored)
 
     async def dial_completed(self, request: TwilioRequest) -> str:
@@ -81,7 +92,7 @@ class ContinuationWebhooks:
             return self._responses.retry_later(request, "/twilio/dialed", **told)
 
     async def _dial_completed(self, request: TwilioRequest) -> str:
-        kept = await self._registry.get_call(request.call, request.account)
+        kept = await self._repository.find(request.call, request.account)
         if kept is None or kept.is_over:
             return twiml.hang_up()
         match read_resume_state(kept).phase:
@@ -96,7 +107,7 @@ class ContinuationWebhooks:
         """Ring the plan's next numbers, or end the transfer."""
         how = DIAL_RESULTS.get(request.get_carried("DialCallStatus"), "failed")
         turn = request.query_int("n") + 1
-        record = await self._registry.load_record(stored)
+        record = await self._repository.load(stored)
         if record is None:
             return twiml.say_and_hang_up(ERROR_MESSAGE)
         plan = dial_plan.build_plan(record.config, transfer, record.stored.caller)
@@ -108,29 +119,29 @@ class ContinuationWebhooks:
         self, stored: StoredCall, record: CallRecord, transfer: actions.Transfer, result: DialResult, seconds: str
     ) -> str:
         """The flow goes on with how ringing ended: on a new stream, unless it is over with that."""
-        if not await self._registry.claim(stored):  # told to another process at the same time
-            kept_now = await self._registry.get_call(stored.id, stored.account_sid)
+        if not await self._repository.claim(stored):  # told to another process at the same time
+            kept_now = await self._repository.find(stored.id, stored.account_sid)
             return twiml.hang_up() if kept_now is None or kept_now.is_over else self._responses.connect_stored(kept_now)
         record.stored.revision = stored.revision + 1
         session = record.create_session()
-        at = max(record.elapsed(self._registry.services.wall_clock()), session.at)
+        at = max(record.elapsed(self._wall_clock()), session.at)
         ended = events.TransferEnded(at, transfer.id, result, float(seconds) if seconds.isdecimal() else 0.0)
         session.receive(ended)
         if not session.ended:
             record.complete_transfer(ended)
-            await self._registry.save_and_wait(record)
+            await self._repository.save_and_wait(record)
             return self._responses.connect_stored(stored)
         record.feed_event(record.create_session(), ended)
-        self._registry.publish(record, "transfer.ended", result=result, duration_seconds=ended.duration_seconds)
-        self._registry.end_call(record, session.outcome)
-        await self._registry.save_and_wait(record)  # that somebody answered is told once, and to nobody else
+        self._publisher.publish(record.stored, "transfer.ended", result=result, duration_seconds=ended.duration_seconds)
+        self._lifecycle.end_call(record, session.outcome)
+        await self._repository.save_and_wait(record)  # that somebody answered is told once, and to nobody else
         return twiml.hang_up()
 
     async def whisper(self, request: TwilioRequest) -> str:
         """What the one who answers hears before the caller is put through."""
         try:
-            kept = await self._registry.get_call(request.query.get("call", ""), request.account)
-            record = await self._registry.load_record(kept) if kept and not kept.is_over else None
+            kept = await self._repository.find(request.query.get("call", ""), request.account)
+            record = await self._repository.load(kept) if kept and not kept.is_over else None
         except DatabaseUnavailable:
             record = None  # a talk without a whisper is better than none
         if record is None or not isinstance(record.resume.phase, Transferring):
@@ -142,7 +153,7 @@ class ContinuationWebhooks:
 
     async def _start_dialing(self, stored: StoredCall, transfer: actions.Transfer) -> str:
         """It was cleared before it was put on record: whether the department is open is not asked again."""
-        record = await self._registry.load_record(stored)
+        record = await self._repository.load(stored)
         if record is None:
             return twiml.say_and_hang_up(ERROR_MESSAGE)
         plan = dial_plan.build_plan(record.config, transfer, record.stored.caller)

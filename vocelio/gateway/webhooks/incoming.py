@@ -12,9 +12,11 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from vocelio.engine.call_info import E164_PATTERN
 from vocelio.gateway import logs
-from vocelio.gateway.calls.registry import CallRegistry, IncomingCall
+from vocelio.gateway.calls.lifecycle import CallLifecycle, IncomingCall
+from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.calls.repository import CallRepository
 from vocelio.gateway.errors import DatabaseUnavailable
-from vocelio.gateway.model.directory import CallConfig, NumberClosed
+from vocelio.gateway.model.directory import CallConfig, Directory, NumberClosed
 from vocelio.gateway.model.tenant import NOT_IN_SERVICE_MESSAGE
 from vocelio.gateway.store.calls.interface import StoredCall
 from vocelio.gateway.twilio import twiml
@@ -39,19 +41,22 @@ class IncomingCallWebhooks:
     def __init__(
         self,
         registry: CallRegistry,
+        lifecycle: CallLifecycle,
+        repository: CallRepository,
+        directory: Directory,
         verifier: SignatureVerifier,
         responses: TwimlResponses,
         continuation: ContinuationWebhooks,
         overflow: OverflowWebhook,
     ) -> None:
-        self._registry, self._verifier, self._responses = registry, verifier, responses
+        self._registry, self._lifecycle, self._repository = registry, lifecycle, repository
+        self._directory, self._verifier, self._responses = directory, verifier, responses
         self._continuation, self._overflow = continuation, overflow
 
     async def incoming_call(self, request: TwilioRequest) -> str:
         """A call comes in; or comes out of the queue in which it waited for room, or hung up."""
         number = request.get_required("To")
-        site = self._registry.services.directory
-        asked = (site.get_call_config(number), self._registry.get_call(request.call, request.account))
+        asked = (self._directory.get_call_config(number), self._repository.find(request.call, request.account))
         answers = await asyncio.gather(*asked, return_exceptions=True)
         found, kept = _result_or_unavailable(answers[0]), _result_or_unavailable(answers[1])
         if isinstance(found, DatabaseUnavailable) or isinstance(kept, DatabaseUnavailable):
@@ -65,7 +70,7 @@ class IncomingCallWebhooks:
         visit = _incoming_call(request)
         if isinstance(found, NumberClosed):
             if kept is None:
-                self._registry.reject(visit, found.tenant, found.flow, found.outcome)
+                self._lifecycle.reject(visit, found.tenant, found.flow, found.outcome)
             return _closed_response(found, visit)
         if request.get("QueueResult") == "hangup":
             if kept is None:
@@ -92,7 +97,7 @@ class IncomingCallWebhooks:
 
         def turn_away(outcome: str) -> None:
             if not previous_outcome:
-                self._registry.reject(incoming, tenant.id, config.flow, outcome)
+                self._lifecycle.reject(incoming, tenant.id, config.flow, outcome)
 
         if previous_outcome == "unavailable":
             return fallback_or_apology(config, incoming.caller)
@@ -102,7 +107,7 @@ class IncomingCallWebhooks:
         if previous_outcome == FULL_OUTCOME or (not previous_outcome and self._registry.is_full):
             return await self._overflow.respond(incoming, config, queue_seconds, previous_outcome)
         try:
-            record = None if previous_outcome else await self._registry.start_call(incoming, config)
+            record = None if previous_outcome else await self._lifecycle.start_call(incoming, config)
         except DatabaseUnavailable:
             return fallback_or_apology(config, incoming.caller)
         if record is None:
@@ -126,7 +131,7 @@ class IncomingCallWebhooks:
             return twiml.say_and_hang_up(ERROR_MESSAGE)
         tenant = config.tenant if isinstance(config, NumberClosed) else config.tenant.id
         visit = _incoming_call(request)
-        self._registry.reject(visit, tenant, config.flow, "unavailable")
+        self._lifecycle.reject(visit, tenant, config.flow, "unavailable")
         return (
             _closed_response(config, visit)
             if isinstance(config, NumberClosed)
@@ -167,7 +172,7 @@ class IncomingCallWebhooks:
         """Twilio says how a stream fares. Only that it broke off is news."""
         if request.get("StreamEvent") == "stream-error":
             LOG.warning("call %s: its stream: %s", request.call, request.get("StreamError")[:200])
-            await self._registry.on_stream_error(request.account, request.call, request.query_int("g"))
+            await self._lifecycle.on_stream_error(request.account, request.call, request.query_int("g"))
 
 
 def _result_or_unavailable(result: T | BaseException) -> T | DatabaseUnavailable:

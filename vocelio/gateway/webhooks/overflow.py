@@ -9,7 +9,9 @@ import logging
 from urllib.parse import urlencode
 
 from vocelio.engine.actions import Transfer
-from vocelio.gateway.calls.registry import CallRegistry, IncomingCall
+from vocelio.gateway.calls.lifecycle import CallLifecycle, IncomingCall
+from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.dialing.authorization import TransferAuthorizer
 from vocelio.gateway.dialing.plan import DialPlan
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.model.directory import CallConfig
@@ -29,8 +31,15 @@ QUEUE_FAILED = ("queue-full", "error", "system-error")
 class OverflowWebhook:
     """What a call gets when this process is full."""
 
-    def __init__(self, registry: CallRegistry, responses: TwimlResponses) -> None:
-        self._registry, self._responses = registry, responses
+    def __init__(
+        self,
+        registry: CallRegistry,
+        lifecycle: CallLifecycle,
+        transfer_authorizer: TransferAuthorizer,
+        responses: TwimlResponses,
+    ) -> None:
+        self._registry, self._lifecycle = registry, lifecycle
+        self._transfer_authorizer, self._responses = transfer_authorizer, responses
 
     async def respond(
         self, incoming: IncomingCall, config: CallConfig, waited_seconds: float, previous_outcome: str
@@ -48,7 +57,7 @@ class OverflowWebhook:
 
     def reject(self, incoming: IncomingCall, config: CallConfig, forwarded_to: str = "") -> None:
         """It comes to no flow; ``rung`` is the number that it is put through to."""
-        self._registry.reject(incoming, config.tenant.id, config.flow, FULL_OUTCOME, forwarded_to)
+        self._lifecycle.reject(incoming, config.tenant.id, config.flow, FULL_OUTCOME, forwarded_to)
 
     def _enqueue(self, tenant: Tenant, overflow: Overflow, waited_seconds: float) -> str:
         seconds = round(waited_seconds)
@@ -69,7 +78,7 @@ class OverflowWebhook:
         """It counts as a transfer, and is bounded like one."""
         transfer = Transfer("overflow", number=config.tenant.overflow.number)
         try:
-            decision = await self._registry.transfer_authorizer.authorize(config, transfer, incoming.caller)
+            decision = await self._transfer_authorizer.authorize(config, transfer, incoming.caller)
         except DatabaseUnavailable:
             return None
         if not isinstance(decision, DialPlan):

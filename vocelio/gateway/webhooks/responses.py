@@ -5,8 +5,8 @@ A URL that Twilio comes back to says how often it has come back without success,
 
 from urllib.parse import urlencode
 
-from vocelio.gateway.calls.registry import CallRegistry
-from vocelio.gateway.model.directory import CallConfig
+from vocelio.gateway.calls.lifecycle import CallLifecycle
+from vocelio.gateway.model.directory import CallConfig, Directory
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.store.calls.interface import StoredCall
 from vocelio.gateway.twilio import twiml
@@ -22,14 +22,14 @@ DEFAULT_HOLD_MESSAGE = Tenant(id="nobody", name="nobody").hold_message
 class TwimlResponses:
     """TwiML documents, with the URLs that lead back to us."""
 
-    def __init__(self, registry: CallRegistry, urls: SignatureVerifier) -> None:
-        self._registry, self._urls = registry, urls
+    def __init__(self, lifecycle: CallLifecycle, directory: Directory, urls: SignatureVerifier) -> None:
+        self._lifecycle, self._directory, self._urls = lifecycle, directory, urls
 
     def connect(self, tenant: str, account: str, call: str, generation: int, attempt: int = 0) -> str:
         """A stream for the call, which is at that generation; ``tries`` have come to none before."""
         return twiml.connect(
             self._urls.stream_url(f"/twilio/media/{account}"),
-            self._registry.issue_stream_token(tenant, account, call, generation),
+            self._lifecycle.issue_stream_token(tenant, account, call, generation),
             redirect_url=self.public_url(f"/twilio/continue?g={generation}&k={attempt}"),
             status_callback=self.public_url(f"/twilio/stream?g={generation + 1}"),
         )
@@ -48,14 +48,14 @@ class TwimlResponses:
         if waits < MAX_RETRIES:
             query = {**request.query, **extra, "w": str(waits + 1)}
             return twiml.wait(DEFAULT_HOLD_MESSAGE, RETRY_DELAY_SECONDS, self.public_url(f"{path}?{urlencode(query)}"))
-        found = self._registry.services.directory.get_last_known(request.get("To"))
+        found = self._directory.get_last_known(request.get("To"))
         if found is None or not found.forward_to:
             return twiml.say_and_hang_up(found.message if found else ERROR_MESSAGE)
         return twiml.forward(found.forward_to, caller_id=found.number, time_limit=found.max_transfer_seconds)
 
     async def stored_fallback_or_apology(self, stored: StoredCall) -> str:
         """Nothing helps any more: a plain transfer, where the number has a fallback, or a goodbye. It only reads."""
-        found = await self._registry.services.directory.get_resume_config(
+        found = await self._directory.get_resume_config(
             stored.tenant, stored.number, stored.flow, stored.version, stored.started_at
         )
         return fallback_or_apology(found, stored.caller) if found else twiml.say_and_hang_up(ERROR_MESSAGE)

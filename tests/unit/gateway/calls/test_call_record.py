@@ -5,10 +5,9 @@ import asyncio
 import msgspec
 import pytest
 
-from tests.support.twilio_peer import ACCOUNT, CALL, CallEnv, TwilioPeer
+from tests.support.twilio_peer import ACCOUNT, CALL, SIGNING_KEY, CallEnv, TwilioPeer
 from tests.support.virtual_time import in_virtual_time
-from vocelio.gateway.calls.background.reaper import CallReaper
-from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory
 
 WAIT_FLOW = {"name": "Wait", "start": "wait", "nodes": {"wait": {"type": "wait", "seconds": 400, "exits": {}}}}
@@ -29,22 +28,20 @@ def save_resume_state(world, state):
     world.call_store.calls[CALL] = msgspec.structs.replace(world.stored_call, resume_state=encoded)
 
 
-def other_registry(world):
-    """Another registry on the same store."""
-    other = CallRegistry(world.registry.services)
-    other._stream_tokens = world.registry._stream_tokens  # processes share their keys
-    return other
+def other_process(world):
+    """The calls of another process on the same store."""
+    return build_call_components(world.calls.services, [SIGNING_KEY])
 
 
 @in_virtual_time
 async def test_a_live_call_is_kept_with_its_cost_while_nothing_happens_in_it():
     world = CallEnv(WAIT_FLOW, rates={"local": 60_000})
-    watch = CallReaper(world.registry)
+    watch = world.calls.reaper
     await watch.start()
     peer = start_call(world)
     await peer.run(100)
     assert 80_000_000 <= world.stored_call.billed_microseconds <= 100_000_000
-    assert world.stored_call.due_at > world.registry.services.wall_clock()
+    assert world.stored_call.due_at > world.calls.services.wall_clock()
     await watch.aclose()
     await peer.disconnect()
     await asyncio.sleep(5)
@@ -55,7 +52,7 @@ async def test_whoever_was_taken_for_dead_and_is_not_has_the_last_word():
     world = CallEnv(WAIT_FLOW, rates={"local": 60_000})
     peer = start_call(world)
     await peer.run(100)
-    await other_registry(world).end_if_expired(await world.call_store.find(CALL, ACCOUNT))
+    await other_process(world).lifecycle.end_if_expired(await world.call_store.find(CALL, ACCOUNT))
     assert world.stored_call.outcome == "lost"
     await peer.run(10)
     peer.deliver_numbered("stop", stop={})
@@ -73,8 +70,8 @@ async def test_an_older_stream_can_do_nothing_when_another_process_has_the_call(
     world = CallEnv(WAIT_FLOW)
     peer = start_call(world)
     await peer.run(1)
-    assert await other_registry(world).accept_stream(world.stream_token(), ACCOUNT, CALL)
-    assert (await world.registry.command_router.execute_command("harbour", CALL, "say", "Hello.")).verdict == "accepted"
+    assert await other_process(world).registry.accept_stream(world.stream_token(), ACCOUNT, CALL)
+    assert (await world.calls.command_router.execute_command("harbour", CALL, "say", "Hello.")).verdict == "accepted"
     await peer.run(2)
     assert peer.close_code == 1000
     assert peer.sent_seconds() == 0
@@ -89,9 +86,9 @@ async def test_an_older_stream_takes_no_command_when_another_process_has_the_cal
     await peer.run(1)
     for generation, verdict in ((1, "accepted"), (2, "not_here")):
         if generation == 2:
-            assert await other_registry(world).accept_stream(world.stream_token(), ACCOUNT, CALL)
+            assert await other_process(world).registry.accept_stream(world.stream_token(), ACCOUNT, CALL)
         assert world.stored_call.generation == generation
-        reaction = await world.registry.command_router.execute_command(
+        reaction = await world.calls.command_router.execute_command(
             "harbour", CALL, "say", "Hello.", generation=generation
         )
         assert reaction.verdict == verdict
@@ -148,7 +145,7 @@ async def test_one_call_that_cannot_be_read_does_not_keep_the_sweep_from_the_oth
         world.stored_call, id="CA" + "8" * 32, ended_at=0, outcome="", due_at=1, resume_state=b'{"meter": 5}'
     )
     world.call_store.calls[broken.id] = broken
-    await world.registry.end_if_expired(await world.call_store.find(broken.id, ACCOUNT))
+    await world.calls.lifecycle.end_if_expired(await world.call_store.find(broken.id, ACCOUNT))
     assert world.call_store.calls[broken.id].outcome == "failed"
     assert "cannot be read" in caplog.text
 

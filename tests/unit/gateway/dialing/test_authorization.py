@@ -139,7 +139,7 @@ async def test_an_operators_transfer_is_asked_about_too():
     peer = start_call(world)
     await peer.run(1)
     assert (
-        await world.registry.command_router.execute_command("harbour", CALL, "transfer", "night")
+        await world.calls.command_router.execute_command("harbour", CALL, "transfer", "night")
     ).verdict == "accepted"
     await peer.run(1)
     assert [event["reason"] for event in world.data_of("transfer.rejected")] == ["closed"]
@@ -190,7 +190,7 @@ async def test_the_limits_and_what_the_log_says_of_them():
         site=BusyDirectory,
         tenant=make_tenant(max_transfers_per_hour=5, max_concurrent_transfers=3),
     )
-    clearance, transfer = world.registry.transfer_authorizer, Transfer("t1", department="sales")
+    clearance, transfer = world.calls.transfer_authorizer, Transfer("t1", department="sales")
 
     async def refused(begun, under_way, at):
         world.shift_clock(at - world.clock_offset_seconds)
@@ -205,7 +205,7 @@ async def test_the_limits_and_what_the_log_says_of_them():
         "harbour is at its limit of transfers: 9 within an hour, 9 at once",
     ]
     logging.getLogger("vocelio.gateway.dialing.authorization").removeHandler(handler)
-    await world.registry.aclose()
+    await world.calls.lifecycle.aclose()
 
 
 @in_virtual_time
@@ -213,7 +213,7 @@ async def test_transfers_in_memory_are_counted_by_the_journal():
     world = CallEnv(transfer_flow(department="sales"))
     peer = start_call(world)
     await peer.run(2)
-    site = world.registry.services.directory
+    site = world.calls.services.directory
     assert await site.count_transfers("harbour", STARTED_AT) == TransferCounts(1, 1)
     assert await site.count_transfers("harbour", STARTED_AT + 60_000_000) == TransferCounts(0, 1)
     assert await site.count_transfers("another", STARTED_AT) == TransferCounts()
@@ -221,6 +221,6 @@ async def test_transfers_in_memory_are_counted_by_the_journal():
         await site.is_tenant_number("harbour", "+13072249663"),
         await site.is_tenant_number("another", "+13072249663"),
     ) == (True, False)
-    world.registry.end_call(world.call_record, "transferred")
+    world.calls.lifecycle.end_call(world.call_record, "transferred")
     assert await site.count_transfers("harbour", STARTED_AT) == TransferCounts(1, 0)
     await peer.disconnect()

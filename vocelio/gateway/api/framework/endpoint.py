@@ -21,7 +21,7 @@ from vocelio.gateway.api.framework.authentication import Authenticator
 from vocelio.gateway.api.framework.decoding import NOT_GIVEN, HandlerSignature
 from vocelio.gateway.api.framework.operation import ApiResponse, Operation, RequestContext
 from vocelio.gateway.api.framework.websocket_tickets import WebSocketTickets
-from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.errors import ApiError, NotFound
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
@@ -46,7 +46,7 @@ class Endpoint:
         operation: Operation,
         database: Database,
         cipher: SecretCipher,
-        calls: CallRegistry,
+        calls: CallComponents,
         authenticator: Authenticator,
         provisioner: NumberProvisioner | None = None,
         render_worker: PromptRenderWorker | None = None,

@@ -18,7 +18,7 @@ from msgspec import Meta
 from vocelio.gateway.api.framework.authentication import AccessRule
 from vocelio.gateway.api.framework.concurrency_limit import ConcurrencyLimiter, Slot
 from vocelio.gateway.api.framework.websocket_tickets import WebSocketTickets
-from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.model.roles import Permission
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
@@ -42,7 +42,7 @@ class RequestContext:
 
     database: Database
     cipher: SecretCipher
-    calls: CallRegistry
+    calls: CallComponents
     actor: Actor
     if_match: int | None = None
     accept_header: str = "application/json"

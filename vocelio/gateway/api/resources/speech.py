@@ -45,11 +45,11 @@ async def get_metrics(context: RequestContext) -> ApiResponse[bytes]:
     Each has the process's id as the label `process`. `vocelio_gateway_...` are those of all processes together.
     """
     calls, services = context.calls, context.calls.services
-    services.metrics.set_load(calls.admission.max_calls, calls.admission.lag_seconds, calls.draining)
+    services.metrics.set_load(calls.admission.max_calls, calls.admission.lag_seconds, calls.registry.draining)
     services.metrics.set_dropped(services.bus.pubsub.dropped)
     usable = [(one.provider, one.service, one.state == "closed") for one in services.speech.status()]
     text = services.metrics.render(
-        services.bus.pubsub.process, len(calls.live_calls), usable, await _gateway_gauges(context)
+        calls.process_id, len(calls.registry.live_calls), usable, await _gateway_gauges(context)
     )
     return ApiResponse(text, media_type=CONTENT_TYPE)
 

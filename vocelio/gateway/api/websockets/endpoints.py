@@ -25,7 +25,7 @@ from vocelio.gateway.api.websockets.push_socket import (
     HeartbeatSettings,
     PushSocket,
 )
-from vocelio.gateway.calls.registry import CallRegistry
+from vocelio.gateway.calls.control.listen_in import ListenInRelay
 from vocelio.gateway.errors import ApiError, BadRequest, Conflict, Forbidden, Unauthorized
 from vocelio.gateway.model.roles import PERMISSIONS
 from vocelio.gateway.monitors.service import MonitorService
@@ -56,14 +56,19 @@ class WebSocketEndpoints:
     def __init__(
         self,
         database: Database,
-        registry: CallRegistry,
+        listen_in_relay: ListenInRelay,
         authenticator: Authenticator,
         monitors: MonitorService,
         tickets: WebSocketTickets,
         origin: str,
         heartbeat: HeartbeatSettings,
     ) -> None:
-        self._database, self._calls, self._authenticator, self._monitors = database, registry, authenticator, monitors
+        self._database, self._listen_in_relay, self._authenticator, self._monitors = (
+            database,
+            listen_in_relay,
+            authenticator,
+            monitors,
+        )
         self._tickets, self._origin, self._heartbeat = tickets, origin, heartbeat
         self._end_poller = CallEndPoller(database)
 
@@ -108,7 +113,7 @@ class WebSocketEndpoints:
             async with self._authenticator.limiter.slot():
                 await self._database.with_timeout(self._audit_listen_in(actor, call), AUTHENTICATION_TIMEOUT_SECONDS)
             await socket.accept()
-            with self._calls.listen_in_relay.subscribe(actor.tenant, call, ear.put):
+            with self._listen_in_relay.subscribe(actor.tenant, call, ear.put):
                 async with self._end_poller.watch(
                     (actor.tenant, call), lambda: pushing.request_close(CLOSE_CALL_ENDED)
                 ):

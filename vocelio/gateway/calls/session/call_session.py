@@ -2,14 +2,15 @@
 
 Audio, keys, marks, timers, synthesis and recognition become events of the flow session, one after the other; its
 actions are executed in order. Externally visible ones wait in the commit gate; what happens to the call next is its
-phase (see calls/phase.py). Per frame of audio there is no await, no task and no queue. When the stream ends,
-everything here ends: what must survive is in the call record.
+phase (see calls/phase.py). Per frame of audio there is no await, no task and no queue. When the stream ends, everything
+here ends: what must survive is in the call record.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
 import msgspec
@@ -19,7 +20,9 @@ from vocelio.gateway.calls import phase as phases
 from vocelio.gateway.calls.call_record import CallRecord
 from vocelio.gateway.calls.control.commands import Command, CommandResult
 from vocelio.gateway.calls.control.listen_in import AudioSink
-from vocelio.gateway.calls.interfaces import Transport
+from vocelio.gateway.calls.event_publisher import CallEventPublisher
+from vocelio.gateway.calls.interfaces import CallServices, Transport
+from vocelio.gateway.calls.lifecycle import STREAM_EXPIRY_SECONDS, CallLifecycle
 from vocelio.gateway.calls.media.call_media import MASK, CallMedia
 from vocelio.gateway.calls.phase import (
     Authorizing,
@@ -34,10 +37,10 @@ from vocelio.gateway.calls.phase import (
     TransferCompleted,
     Transferring,
 )
-from vocelio.gateway.calls.registry import STREAM_EXPIRY_SECONDS, TRANSFER_MARGIN_SECONDS, CallRegistry
+from vocelio.gateway.calls.repository import CallRepository
 from vocelio.gateway.calls.session.commit_gate import COMMIT_TIMEOUT_SECONDS, CommitGate, SideEffect
 from vocelio.gateway.calls.session.http_requests import FlowHttpRequests
-from vocelio.gateway.dialing.authorization import DialDecision, PendingAuthorization
+from vocelio.gateway.dialing.authorization import DialDecision, PendingAuthorization, TransferAuthorizer
 from vocelio.gateway.dialing.plan import DialRejection
 from vocelio.gateway.http_client.client import HttpResult, masked_url
 from vocelio.gateway.media.stream import CLOSE_INTERNAL_ERROR, CLOSE_NORMAL
@@ -48,6 +51,7 @@ LOG = logging.getLogger(__name__)
 HANDOFF_AGE_SECONDS = 55 * 60.0  # age of a stream at which it is handed off at its next prompt
 FORCED_HANDOFF_AGE_SECONDS = 58 * 60.0  # and at which it is handed off anywhere: Cloud Run ends a connection at 60 min
 FAILURE_DELAY_SECONDS = 1.0
+TRANSFER_MARGIN_SECONDS = 300.0  # after a transfer's longest duration: its end will not be reported any more
 STALE_DTMF_SECONDS = 1.5  # after a resume: keys pressed then belong to a lost answer, since the question is repeated
 HOLD_PROMPT_PREFIX = "hold"  # of the ids of hold prompts; a number follows
 
@@ -55,12 +59,32 @@ FailureEvent = events.QueueEnded | events.RequestEnded | events.TransferEnded
 A = TypeVar("A")
 
 
+@dataclass(frozen=True, slots=True)
+class SessionDependencies:
+    """What all sessions of a process share."""
+
+    services: CallServices
+    lifecycle: CallLifecycle
+    repository: CallRepository
+    publisher: CallEventPublisher
+    transfer_authorizer: TransferAuthorizer
+
+
 class CallSession:
     """A call while its stream is open. No method waits but ``wait_closed``."""
 
-    def __init__(self, registry: CallRegistry, record: CallRecord, stream_sid: str, transport: Transport) -> None:
-        services = registry.services
-        self._registry, self._record, self._transport = registry, record, transport
+    def __init__(
+        self,
+        dependencies: SessionDependencies,
+        record: CallRecord,
+        stream_sid: str,
+        transport: Transport,
+        on_closed: Callable[["CallSession"], None],
+    ) -> None:
+        services = dependencies.services
+        self._lifecycle, self._repository = dependencies.lifecycle, dependencies.repository
+        self._publisher, self._on_closed = dependencies.publisher, on_closed
+        self._record, self._transport = record, transport
         self._loop = asyncio.get_running_loop()
         self._clock_offset = record.elapsed(services.wall_clock()) - self._loop.time()
         self._flow_session = record.create_session()
@@ -73,7 +97,7 @@ class CallSession:
         self._http_requests = FlowHttpRequests(
             services.http_client, services.directory, record.config.tenant.id, self._on_http_result
         )
-        self._authorization = PendingAuthorization(registry.transfer_authorizer, self._on_authorization)
+        self._authorization = PendingAuthorization(dependencies.transfer_authorizer, self._on_authorization)
         self._commit_gate = CommitGate(self._play_hold_prompt, self._on_commit_timeout)
         self._dtmf_accepted_from = 0.0  # loop time
         self._transfer_timeout_seconds = 0.0  # within which a transfer must have ended
@@ -91,7 +115,6 @@ class CallSession:
         if isinstance(previous, HangingUp) or self._flow_session.ended:
             self._finish_ended_call()
             return
-        self._registry.live_calls[record.stored.id] = self
         record.meter.start_stream(self._now_microseconds())
         self._advance(phases.StreamStarted())
         if record.config.tenant.record_calls:
@@ -122,7 +145,7 @@ class CallSession:
         record.stored.disposition = self._flow_session.disposition
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call has ended")
-        self._registry.end_call(record, (hang_up.outcome if hang_up else self._flow_session.outcome) or "completed")
+        self._lifecycle.end_call(record, (hang_up.outcome if hang_up else self._flow_session.outcome) or "completed")
 
     def on_audio(self, audio: bytes) -> None:
         """Process the caller's next audio: mu-law, usually 20 ms."""
@@ -151,7 +174,7 @@ class CallSession:
             self._media.stop_recognition()
             self._update_record()
             self._record.stored.disposition = self._flow_session.disposition
-            self._registry.end_call(self._record, self._flow_session.outcome or "abandoned")
+            self._lifecycle.end_call(self._record, self._flow_session.outcome or "abandoned")
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call has ended")
 
@@ -163,7 +186,7 @@ class CallSession:
             self.publish("stream.lost")
             if isinstance(self._phase, Transferring):  # Twilio dials as soon as the transfer is committed
                 self._publish_transfer_started(self._phase.transfer)
-            self._registry.on_stream_lost(self._record)
+            self._lifecycle.on_stream_lost(self._record)
         self.close()
 
     def on_superseded(self) -> None:
@@ -181,8 +204,7 @@ class CallSession:
             timer.cancel()
         self._http_requests.close()
         self._timers.clear()
-        if self._registry.live_calls.get(self._record.stored.id) is self:
-            del self._registry.live_calls[self._record.stored.id]
+        self._on_closed(self)
 
     async def wait_closed(self) -> None:
         """Wait until all tasks have ended."""
@@ -191,6 +213,11 @@ class CallSession:
         await self._authorization.wait_closed()
 
     # Operators
+
+    @property
+    def call(self) -> str:
+        """The call's SID."""
+        return self._record.stored.id
 
     @property
     def tenant(self) -> str:
@@ -255,7 +282,7 @@ class CallSession:
         self._update_record()
         is_transfer = isinstance(self._phase, Transferring)
         self._record.expires_after_seconds = self._transfer_timeout_seconds if is_transfer else STREAM_EXPIRY_SECONDS
-        self._registry.save(self._record, on_committed, self.on_superseded)
+        self._repository.save(self._record, on_committed, self.on_superseded)
 
     def hand_off(self, *, immediately: bool = False) -> None:
         """Let another process resume the call: at its next prompt, or now if the phase allows it."""
@@ -290,10 +317,10 @@ class CallSession:
         return self._flow_session.node
 
     def publish(self, event_type: str, **data: object) -> None:
-        self._registry.publish(self._record, event_type, **data)
+        self._publisher.publish(self._record.stored, event_type, **data)
 
     def publish_transient(self, event_type: str, **data: object) -> None:
-        self._registry.publish_transient(self._record, event_type, **data)
+        self._publisher.publish_transient(self._record.stored, event_type, **data)
 
     # The flow
 
@@ -478,7 +505,7 @@ class CallSession:
     def _leave_for_hang_up(self, hang_up: actions.HangUp) -> None:
         self.close()
         self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
-        self._registry.end_call(self._record, hang_up.outcome)
+        self._lifecycle.end_call(self._record, hang_up.outcome)
 
     def _publish_transfer_started(self, transfer: actions.Transfer) -> None:
         self.publish("transfer.started", department=transfer.department, number=transfer.number)

@@ -112,7 +112,7 @@ class MediaSocket:
     def _start_session(self, record: CallRecord, stream_sid: str) -> None:
         tenant = record.config.tenant
         logs.bind(tenant=tenant.id, redacted=tenant.redact_logs)
-        call = self._session = CallSession(self._registry, record, stream_sid, self._transport)
+        call = self._session = self._registry.open_session(record, stream_sid, self._transport)
         call.start(self._started_at)
         while self._buffered:
             self._forward(call, self._buffered.popleft())

@@ -10,7 +10,6 @@ from tests.support.fake_providers import FaultyRecognizer
 from tests.support.twilio_peer import CallEnv, TwilioPeer
 from tests.support.virtual_time import in_virtual_time
 from vocelio.engine.events import TransferEnded
-from vocelio.gateway.calls.background.reaper import CallReaper
 from vocelio.gateway.simulator.caller.babble import unintelligible_speech
 from vocelio.gateway.speech.fakes import ScriptedRecognition, ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
@@ -268,9 +267,9 @@ async def end_transfer(world, how):
     """What the webhook does when ringing has ended."""
     record = world.call_record
     record.complete_transfer(
-        TransferEnded(record.elapsed(world.registry.services.wall_clock()), record.resume.phase.transfer.id, how)
+        TransferEnded(record.elapsed(world.calls.services.wall_clock()), record.resume.phase.transfer.id, how)
     )
-    await world.registry.save_and_wait(record)
+    await world.calls.repository.save_and_wait(record)
 
 
 @in_virtual_time
@@ -434,7 +433,7 @@ async def test_a_status_before_the_end_of_a_transfer_waits_for_it():
 @in_virtual_time
 async def test_a_stream_that_never_comes_is_not_waited_for_for_ever():
     world = CallEnv(ASK)
-    watch = CallReaper(world.registry)
+    watch = world.calls.reaper
     await watch.start()
     await asyncio.sleep(70)
     assert world.data_of("call.ended") == []

@@ -8,7 +8,7 @@ import pytest
 from tests.support.twilio_peer import ACCOUNT, CALL, NUMBER, TENANT, CallEnv, TwilioPeer
 from tests.support.virtual_time import in_virtual_time
 from vocelio.gateway.calls.call_record import read_resume_state
-from vocelio.gateway.calls.registry import IncomingCall
+from vocelio.gateway.calls.lifecycle import IncomingCall
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
@@ -58,7 +58,7 @@ def make_incoming_calls(count):
 async def full_process(until):
     """A process with room for one call, whose store commits nothing until then; and who calls."""
     world = CallEnv(HANGUP_FLOW, call_store=SlowCallStore(until))
-    world.registry.admission.max_calls = 1
+    world.calls.admission.max_calls = 1
     await asyncio.sleep(0.1)
     (visit,) = make_incoming_calls(1)
     return world, visit
@@ -130,7 +130,7 @@ async def test_an_operator_can_hang_up_while_a_transfer_waits():
     world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=9))
     peer = start_call(world)
     await peer.run(4)
-    assert (await world.registry.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
+    assert (await world.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
     await peer.run(10)
     assert peer.close_code == 1000
     await asyncio.sleep(5)
@@ -152,7 +152,7 @@ async def test_hang_up_by_an_operator_is_not_replaced_by_a_late_authorization():
     world = CallEnv(TRANSFER_FLOW, site=SlowDirectory, call_store=SlowCallStore(until=30))
     peer = start_call(world)
     await peer.run(1.5)
-    assert (await world.registry.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
+    assert (await world.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
     await peer.run(5)
     assert peer.close_code == 1000
     await asyncio.sleep(60)
@@ -191,22 +191,20 @@ async def test_commands_reach_the_tenants_own_live_calls_only():
     world = CallEnv(make_flow(wait={"type": "wait", "seconds": 60, "exits": {}}))
     peer = start_call(world)
     await peer.run(1)
-    assert (await world.registry.command_router.execute_command("another", CALL, "say", "Hello.")).verdict == "not_here"
+    assert (await world.calls.command_router.execute_command("another", CALL, "say", "Hello.")).verdict == "not_here"
     assert (
-        await world.registry.command_router.execute_command("harbour", "CA" + "9" * 32, "say", "Hello.")
+        await world.calls.command_router.execute_command("harbour", "CA" + "9" * 32, "say", "Hello.")
     ).verdict == "not_here"
     assert (
-        await world.registry.command_router.execute_command("harbour", CALL, "say", "Your table is ready.")
+        await world.calls.command_router.execute_command("harbour", CALL, "say", "Your table is ready.")
     ).verdict == "accepted"
     await peer.run(4)
     assert spoken_texts(world) == ["Your table is ready."]
-    assert (
-        await world.registry.command_router.execute_command("harbour", CALL, "transfer", "desk")
-    ).verdict == "accepted"
+    assert (await world.calls.command_router.execute_command("harbour", CALL, "transfer", "desk")).verdict == "accepted"
     await peer.run(0.1)
     assert peer.close_code == 1000
     assert world.call_record.stored.department == "desk"
-    assert (await world.registry.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "not_here", (
+    assert (await world.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "not_here", (
         "it is on no stream any more"
     )
     await peer.disconnect()
@@ -254,21 +252,21 @@ async def test_a_tenant_can_limit_its_calls():
         HANGUP_FLOW, call_store=SlowCallStore(until=1.0), tenant=msgspec.structs.replace(TENANT, max_concurrent_calls=3)
     )
     (one, *more) = make_incoming_calls(4)
-    asked = [world.registry.start_call(visit, world.call_config) for visit in more]
+    asked = [world.calls.lifecycle.start_call(visit, world.call_config) for visit in more]
     await asyncio.sleep(0.1)
     begun = await asyncio.gather(*asked)
     assert [record is not None for record in begun] == [True, True, False], "also those that come at once"
-    assert await world.registry.start_call(one, world.call_config) is None
+    assert await world.calls.lifecycle.start_call(one, world.call_config) is None
     peer = start_call(world)
     await peer.run(5)
-    assert await world.registry.start_call(one, world.call_config), "a call has ended"
+    assert await world.calls.lifecycle.start_call(one, world.call_config), "a call has ended"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_a_call_has_its_place_before_it_is_in_the_store():
     world, visit = await full_process(until=1.0)
-    task = asyncio.create_task(world.registry.start_call(visit, world.call_config))
+    task = asyncio.create_task(world.calls.lifecycle.start_call(visit, world.call_config))
     await asyncio.sleep(0.1)
     assert world.registry.is_full
     assert await task
@@ -279,7 +277,7 @@ async def test_a_call_has_its_place_before_it_is_in_the_store():
 async def test_a_call_that_could_not_be_kept_gives_its_place_back():
     world, visit = await full_process(until=1_000)
     with pytest.raises(DatabaseUnavailable):
-        await world.registry.start_call(visit, world.call_config)
+        await world.calls.lifecycle.start_call(visit, world.call_config)
     assert not world.registry.is_full
 
 

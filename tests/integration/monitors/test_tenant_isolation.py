@@ -74,13 +74,9 @@ class CanaryTenant:
         """Something of everything happens."""
         publisher, call = self.at.calls.publisher, self.played.record.stored
         self.played.enter_node(self.tenant)
-        calls.publisher.publish(
-            record.stored, "prompt.started", prompt="1", node=self.tenant, text=f"Good day, {self.tenant}."
-        )
+        publisher.publish(call, "prompt.started", prompt="1", node=self.tenant, text=f"Good day, {self.tenant}.")
         publisher.publish_transient(call, "transcript.partial", text=f"I am {self.tenant}")
-        calls.publisher.publish(
-            record.stored, "transcript.final", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9
-        )
+        publisher.publish(call, "transcript.final", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9)
 
     def end(self):
         """It is over."""

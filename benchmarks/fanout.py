@@ -48,7 +48,7 @@ from vocelio.gateway.server.server import bind_socket, serve_embedded
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store import api_keys
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.routing.database import DatabaseDirectory

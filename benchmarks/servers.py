@@ -30,7 +30,7 @@ from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.server.server import uvicorn_config
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.providers import single_provider
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory

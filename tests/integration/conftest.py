@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 
 NOW = 1_700_000_000_000_000  # microseconds UTC
 

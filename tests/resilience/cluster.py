@@ -27,7 +27,7 @@ from vocelio.gateway.simulator.caller.script import PressKeys, SimulatedCaller
 from vocelio.gateway.simulator.simulator import TwilioSimulator
 from vocelio.gateway.store import api_keys, numbers
 from vocelio.gateway.store.api_keys import NewApiKey
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import call_events, calls, usage
 from vocelio.gateway.store.flows import drafts, promotion

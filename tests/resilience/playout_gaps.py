@@ -29,7 +29,7 @@ from vocelio.gateway.simulator.media.connect import open_socket
 from vocelio.gateway.simulator.media.frame_clock import FrameClock
 from vocelio.gateway.simulator.media.playback_buffer import StreamBuffer
 from vocelio.gateway.simulator.simulator import TwilioSimulator
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 
 NUMBER, CALLER = "+13072249664", "+13105550143"
 CALLERS = 4  # of each gateway

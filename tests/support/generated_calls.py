@@ -9,7 +9,7 @@ from sqlalchemy import insert
 
 from tests.integration.conftest import NOW
 from vocelio.gateway.calls.billing import cost_micro_usd
-from vocelio.gateway.store.audit.actor import dump_json
+from vocelio.gateway.store.audit import dump_json
 from vocelio.gateway.store.db.schema import call_events, call_logs, calls, tenants, usage
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000

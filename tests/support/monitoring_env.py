@@ -25,7 +25,7 @@ from vocelio.gateway.monitors.service import MonitorService
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.api_keys import NewApiKey
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.routing.database import DatabaseDirectory

@@ -33,13 +33,13 @@ from vocelio.gateway.site.seed import seed_database
 from vocelio.gateway.speech.fallback_synthesizer import fallback_voices
 from vocelio.gateway.speech.providers import configured_tiers, create_speech_services
 from vocelio.gateway.storage.object_store import ObjectStorage
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.interface import CallStore
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.key_rotation import rotate_keys
 from vocelio.gateway.store.recordings import DatabaseRecordingCatalog
 from vocelio.gateway.store.routing.database import DatabaseDirectory
+from vocelio.gateway.store.tenants.secrets import rotate_keys
 from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccounts
 from vocelio.gateway.twilio.provisioning.context import ProvisioningContext
 from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner

@@ -10,7 +10,7 @@ from vocelio.gateway.api.framework.operation import RequestContext
 from vocelio.gateway.api.resources import speech
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.store import process_heartbeats
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.process_heartbeats import STALE_AFTER_MICROSECONDS, Process
 

@@ -9,7 +9,7 @@ from tests.support.api_client import create_tenant
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.store.db.schema import audit_log
 from vocelio.gateway.store.db.schema import tenants as table
-from vocelio.gateway.store.tenants import tenants
+from vocelio.gateway.store.tenants import twilio_accounts
 
 both = pytest.mark.parametrize("database", ["sqlite", "postgresql"], indirect=True)
 
@@ -126,14 +126,14 @@ async def test_a_twilio_account_and_its_token_which_nobody_sees_again(api):
     ).status == 204
     assert (await admin.request("GET", "/v1/tenant")).json["account_sid"] == ACCOUNT
     vault = SecretCipher(["the tests' key"])
-    assert await tenants.get_auth_token(api.database, vault, ACCOUNT) == TOKEN
-    assert await tenants.get_auth_token(api.database, vault, "AC" + "9" * 32) is None
+    assert await twilio_accounts.get_auth_token(api.database, vault, ACCOUNT) == TOKEN
+    assert await twilio_accounts.get_auth_token(api.database, vault, "AC" + "9" * 32) is None
     async with api.database.read() as connection:
         rows = [*await connection.execute(select(table)), *await connection.execute(select(audit_log))]
     assert TOKEN not in str(rows)
     assert (await admin.request("DELETE", "/v1/tenant/twilio")).status == 204
     assert (await admin.request("DELETE", "/v1/tenant/twilio")).status == 404
-    assert await tenants.get_auth_token(api.database, vault, ACCOUNT) is None
+    assert await twilio_accounts.get_auth_token(api.database, vault, ACCOUNT) is None
 
 
 @both

@@ -20,7 +20,7 @@ from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
 from vocelio.gateway.speech.providers import SpeechServices
 from vocelio.gateway.store import numbers
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import call_events, calls, usage

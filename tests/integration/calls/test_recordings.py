@@ -22,7 +22,7 @@ from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.storage.interfaces import MemoryStorage
 from vocelio.gateway.storage.object_store import ObjectStorage
 from vocelio.gateway.store import recordings as rows
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.schema import recordings as table
 from vocelio.gateway.store.in_memory import InMemoryDirectory
 from vocelio.gateway.store.recordings import (

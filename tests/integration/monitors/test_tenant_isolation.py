@@ -21,7 +21,7 @@ from vocelio.gateway.events.bus import event_channel
 from vocelio.gateway.model.tenant import Department, Tenant
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.api_keys import NewApiKey
-from vocelio.gateway.store.audit.actor import dump_json
+from vocelio.gateway.store.audit import dump_json
 from vocelio.gateway.store.db.schema import audit_log, call_events, departments
 from vocelio.gateway.store.db.schema import calls as call_rows
 from vocelio.gateway.store.db.schema import tenants as tenant_rows

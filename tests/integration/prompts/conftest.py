@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tests.support.prompt_env import START, PromptEnv
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 
 
 @pytest.fixture

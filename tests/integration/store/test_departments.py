@@ -6,7 +6,7 @@ from tests.support.tenant_fixtures import audit_actions, audit_entries, create_t
 from vocelio.engine.hours import OpeningHours
 from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
 from vocelio.gateway.model.tenant import Department
-from vocelio.gateway.store.audit.actor import dump_json
+from vocelio.gateway.store.audit import dump_json
 from vocelio.gateway.store.db.schema import departments as table
 from vocelio.gateway.store.tenants import departments
 

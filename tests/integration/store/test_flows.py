@@ -25,7 +25,7 @@ from vocelio.gateway.errors import (
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.store.db.schema import flow_versions
 from vocelio.gateway.store.db.schema import flows as flow_table
-from vocelio.gateway.store.flows import diff, drafts, promotion, versions
+from vocelio.gateway.store.flows import drafts, promotion, versions
 from vocelio.gateway.store.flows.drafts import PauseSettings
 from vocelio.gateway.store.flows.promotion import RollbackRequest
 from vocelio.gateway.store.flows.versions import VersionPin
@@ -136,7 +136,7 @@ async def test_a_draft_as_deep_as_it_may_be_goes_everywhere(database, make_actor
     deep = b'{"a":' * 99 + b"{}" + b"}" * 99
     await drafts.put_flow(database, harbour, "front-desk", deep, 1)
     assert not (await promotion.validate_draft(database, "harbour", "front-desk")).promotable
-    assert (await diff.diff_versions(database, "harbour", "front-desk", "active", "draft")).changes
+    assert (await promotion.diff_versions(database, "harbour", "front-desk", "active", "draft")).changes
 
 
 async def test_a_flows_name_may_be_anything(database, make_actor):
@@ -382,7 +382,7 @@ async def test_another_tenants_flows_are_not_there(database, make_actor):
         versions.list_versions(database, "museum", "front-desk", 50, ""),
         versions.get_version(database, "museum", "front-desk", 1),
         load_version(database, "front-desk", 1, "museum"),
-        diff.diff_versions(database, "museum", "front-desk", "active", "draft"),
+        promotion.diff_versions(database, "museum", "front-desk", "active", "draft"),
     ):
         with pytest.raises(NotFound):
             await refused
@@ -427,18 +427,18 @@ async def test_what_a_promotion_would_change(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour, text="One")
     with pytest.raises(Conflict, match="never promoted"):
-        await diff.diff_versions(database, "harbour", "front-desk", "active", "draft")
+        await promotion.diff_versions(database, "harbour", "front-desk", "active", "draft")
     await put_and_promote(database, harbour, text="One")
-    assert (await diff.diff_versions(database, "harbour", "front-desk", "active", "draft")).changes == []
+    assert (await promotion.diff_versions(database, "harbour", "front-desk", "active", "draft")).changes == []
     await put_and_promote(database, harbour, text="Two")
     await put_draft(database, harbour, text="Three", seen=2)
     for sides, before, after in ((("1", "active"), "One", "Two"), (("2", "draft"), "Two", "Three")):
-        found = await diff.diff_versions(database, "harbour", "front-desk", *sides)
+        found = await promotion.diff_versions(database, "harbour", "front-desk", *sides)
         (change,) = found.changes
         assert (change.path, change.before, change.after) == ("nodes.greet.text", before, after)
         assert found.summary == f'nodes.greet.text: "{before}" -> "{after}"'
     with pytest.raises(NotFound):
-        await diff.diff_versions(database, "harbour", "front-desk", "1", "3")
+        await promotion.diff_versions(database, "harbour", "front-desk", "1", "3")
 
 
 async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(database, make_actor):

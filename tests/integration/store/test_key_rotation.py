@@ -4,9 +4,9 @@ from sqlalchemy import text
 
 from tests.support.running_gateway import TENANT
 from vocelio.gateway.crypto.encryption import SecretCipher
-from vocelio.gateway.store.db.key_rotation import rotate_keys
-from vocelio.gateway.store.tenants import secrets, tenants
-from vocelio.gateway.store.tenants.tenants import TwilioAccount
+from vocelio.gateway.store.tenants import secrets, tenants, twilio_accounts
+from vocelio.gateway.store.tenants.secrets import rotate_keys
+from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccount
 
 ACCOUNT = "AC" + "1" * 32
 
@@ -15,7 +15,7 @@ async def test_a_new_key_takes_the_place_of_an_old_one(database, make_actor, cap
     await tenants.create_tenant(database, make_actor(tenant="", role="platform"), TENANT)
     old = SecretCipher(["the old key of the test"])
     await secrets.put_secret(database, old, make_actor(), "crm", "hush")
-    await tenants.put_twilio_account(
+    await twilio_accounts.put_twilio_account(
         database, old, make_actor(), TwilioAccount(ACCOUNT, "the-auth-token-of-the-tenant")
     )
     both = SecretCipher(["the new key of the test", "the old key of the test"])
@@ -24,7 +24,7 @@ async def test_a_new_key_takes_the_place_of_an_old_one(database, make_actor, cap
     assert await rotate_keys(database, both) == 0
     new = SecretCipher(["the new key of the test"])
     assert await secrets.get_secret_value(database, new, TENANT.id, "crm") == "hush"
-    assert await tenants.get_auth_token(database, new, ACCOUNT) == "the-auth-token-of-the-tenant"
+    assert await twilio_accounts.get_auth_token(database, new, ACCOUNT) == "the-auth-token-of-the-tenant"
     stranger = SecretCipher(["a key that never was"])
     assert await rotate_keys(database, stranger) == 0
     assert "secrets harbour/crm: a secret was encrypted with a key" in caplog.text

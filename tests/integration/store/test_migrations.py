@@ -6,7 +6,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import delete, insert, inspect, text, update
 from sqlalchemy.exc import IntegrityError
 
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db import migrate
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import metadata, tenants

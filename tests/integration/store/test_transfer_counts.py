@@ -11,7 +11,7 @@ from vocelio.gateway.errors import UnprocessableContent
 from vocelio.gateway.model.directory import TransferCounts
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.store import numbers
-from vocelio.gateway.store.calls import transfer_counts
+from vocelio.gateway.store.calls import live
 from vocelio.gateway.store.flows import drafts, promotion
 from vocelio.gateway.store.flows.drafts import PauseSettings
 from vocelio.gateway.store.numbers import NewNumber, NumberUpdate
@@ -48,11 +48,9 @@ async def test_transfers_are_counted_by_their_events_and_whether_their_calls_go_
         transfer_event(7, NOW - minute, **going, tenant="museum"),
         make_call(8, started_at=NOW - minute, **going | {"department": "sales"}),
     )
-    assert await transfer_counts.count_transfers(database, "harbour", NOW - HOUR, NOW) == TransferCounts(
-        started=4, active=3
-    )
-    assert await transfer_counts.count_transfers(database, "museum", NOW - HOUR, NOW) == TransferCounts(1, 1)
-    assert await transfer_counts.count_transfers(database, "nobody", NOW - HOUR, NOW) == TransferCounts(0, 0)
+    assert await live.count_transfers(database, "harbour", NOW - HOUR, NOW) == TransferCounts(started=4, active=3)
+    assert await live.count_transfers(database, "museum", NOW - HOUR, NOW) == TransferCounts(1, 1)
+    assert await live.count_transfers(database, "nobody", NOW - HOUR, NOW) == TransferCounts(0, 0)
 
 
 async def test_the_site_answers_for_calls(database, make_actor):
@@ -68,7 +66,7 @@ async def test_the_count_takes_the_index(database):
     """However many events there are: a tenant's of that type, of the last hours only."""
     if not database.is_sqlite:
         return  # PostgreSQL reads tables that are empty as they are
-    query = transfer_counts._count_query("harbour", NOW - HOUR, NOW).compile(compile_kwargs={"literal_binds": True})
+    query = live._count_query("harbour", NOW - HOUR, NOW).compile(compile_kwargs={"literal_binds": True})
     async with database.read() as connection:
         plan = str((await connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")).all())
     assert "ix_call_events_tenant_id_type_occurred_at (tenant_id=? AND type=? AND occurred_at>?)" in plan

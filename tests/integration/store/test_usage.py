@@ -12,7 +12,7 @@ from msgspec import UNSET, ValidationError, convert
 from tests.integration.conftest import NOW
 from tests.support.generated_calls import DAY, TODAY, insert_calls, make_call, make_random_call, new_rng
 from vocelio.gateway.errors import UnprocessableContent
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.usage import UsageQuery, UsageReport, UsageRow, UsageTotals, query_usage, to_csv
 
 KEYS = ("tenant", "flow", "number", "tier", "day")

@@ -14,8 +14,8 @@ from vocelio.gateway.simulator.rest_api.server import FaultRule
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.numbers import NewNumber
 from vocelio.gateway.store.provisioning import queue
-from vocelio.gateway.store.tenants import tenants
-from vocelio.gateway.store.tenants.tenants import TwilioAccount
+from vocelio.gateway.store.tenants import twilio_accounts
+from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccount
 from vocelio.gateway.twilio.provisioning import drift
 from vocelio.gateway.twilio.provisioning.worker import BACKOFF, LEASE_SECONDS
 
@@ -195,7 +195,7 @@ async def test_account_of_the_tenant_has_priority(provisioning_env):
     own = provisioning_env.twilio.add_account(OTHER, "a token of its own")
     own.add_number(NUMBER)
     provisioner = provisioning_env.create_provisioner()
-    await tenants.put_twilio_account(
+    await twilio_accounts.put_twilio_account(
         provisioning_env.database, CIPHER, provisioning_env.actor_now(), TwilioAccount(OTHER, "a_token_of_its_own")
     )
     await provisioning_env.assign_number()
@@ -212,7 +212,7 @@ async def test_token_that_cannot_be_decrypted_is_reported(provisioning_env):
     provisioner = provisioning_env.create_provisioner(
         cipher=SecretCipher(["another key than the one used for encryption"])
     )
-    await tenants.put_twilio_account(
+    await twilio_accounts.put_twilio_account(
         provisioning_env.database, CIPHER, provisioning_env.actor_now(), TwilioAccount(OTHER, "a_token_of_its_own")
     )
     await provisioning_env.assign_number()
@@ -230,7 +230,7 @@ async def test_changed_account_is_processed_at_once(provisioning_env):
     own = provisioning_env.twilio.add_account(OTHER, "a_token_of_its_own")
     own.add_number(NUMBER, **PREVIOUS_WEBHOOKS | {"voice_url": "https://moved.example"})
     provisioning_env.twilio_account.delete_number(NUMBER)
-    await tenants.put_twilio_account(
+    await twilio_accounts.put_twilio_account(
         provisioning_env.database, CIPHER, provisioning_env.actor_now(), TwilioAccount(OTHER, "a_token_of_its_own")
     )
     await provisioner.process_due()

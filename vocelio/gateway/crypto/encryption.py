@@ -1,7 +1,7 @@
 """Encryption of secrets at rest, with keys derived from VOCELIO_SECRET_KEYS.
 
 The newest key (the first) encrypts, every key decrypts: to rotate keys, put a new one in front. On start a process
-re-encrypts what older keys have encrypted (``store/db/key_rotation.py``); then the older keys can be removed.
+re-encrypts what older keys have encrypted (``store/tenants/secrets.py``); then the older keys can be removed.
 """
 
 import hashlib

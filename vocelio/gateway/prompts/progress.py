@@ -5,7 +5,7 @@ import msgspec
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import Conflict
 from vocelio.gateway.prompts.manifest import ActiveManifest, PromptManifests
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.flows.versions import UnusableVersion
 from vocelio.gateway.store.prompts import render_queue

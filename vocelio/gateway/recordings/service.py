@@ -24,7 +24,7 @@ from vocelio.gateway.recordings.stored_audio import (
 from vocelio.gateway.recordings.upload_queue import RetryQueue
 from vocelio.gateway.recordings.writer import RecordingWriter
 from vocelio.gateway.storage.interfaces import MemoryStorage, ObjectNotFound, Storage
-from vocelio.gateway.store.audit.actor import sortable_id
+from vocelio.gateway.store.audit import sortable_id
 from vocelio.gateway.store.recordings import InMemoryRecordingCatalog, RecordingCatalog, RecordingKind, StoredRecording
 
 LOG = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from vocelio.gateway.errors import Conflict, NotFound, SiteFolderError, Unproces
 from vocelio.gateway.model.types import ResourceName
 from vocelio.gateway.site.folder import SiteFolder
 from vocelio.gateway.store import numbers
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.flows import drafts, promotion
 from vocelio.gateway.store.numbers import NewNumber

@@ -21,7 +21,7 @@ from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized, UnprocessableContent
 from vocelio.gateway.model import roles
 from vocelio.gateway.model.roles import Role
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import Page

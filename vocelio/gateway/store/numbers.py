@@ -17,14 +17,14 @@ from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
 from vocelio.gateway.model.types import PhoneNumber, ResourceName
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.db.schema import number_assignments, numbers
 from vocelio.gateway.store.flows import drafts
 from vocelio.gateway.store.provisioning import queue
-from vocelio.gateway.store.tenants import dial_context
+from vocelio.gateway.store.tenants import tenants
 
 MAX_NUMBERS = 10_000  # of a tenant
 QUERY_BATCH_SIZE = 500  # numbers that one query asks for: SQLite takes 999 parameters at least
@@ -239,7 +239,7 @@ async def _check_fallback(connection: AsyncConnection, tenant: str, number: str,
 async def _check_destination(connection: AsyncConnection, tenant: str, number: str, fallback: str | None) -> None:
     """Where the tenant's rules do not let calls go, they do not go in trouble either."""
     if fallback:
-        rules = (await dial_context.load_dial_context(connection, tenant))._replace(
+        rules = (await tenants.load_dial_context(connection, tenant))._replace(
             home_countries=frozenset({dial_rules.country_of(number)})
         )
         if problems := list(validation.check_number(rules, "fallback_number", fallback)):
@@ -252,3 +252,10 @@ def _from_row(row: Row[Any]) -> Number:
 
 def _assignment_from_row(row: Row[Any]) -> AssignmentRecord:
     return AssignmentRecord(row.position, row.flow_id, row.created_by, row.created_at)
+
+
+async def is_tenant_number(database: Database, tenant: str, number: str) -> bool:
+    """Whether the number is one of the tenant's."""
+    query = select(numbers.c.number).where(numbers.c.tenant_id == tenant, numbers.c.number == number)
+    async with database.read() as connection:
+        return (await connection.execute(query)).first() is not None

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.gateway.errors import Conflict, NotFound
 from vocelio.gateway.model.types import PATTERN_END
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.history import CallId, Cursor
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database

@@ -17,7 +17,7 @@ from vocelio.gateway.errors import BadRequest, DatabaseUnavailable, Forbidden, N
 from vocelio.gateway.model.roles import PERMISSIONS, Permission
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.api_keys import KeyOwner
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.tenants import tenants
 

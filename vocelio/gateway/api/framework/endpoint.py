@@ -25,7 +25,7 @@ from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.errors import ApiError, NotFound
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
 

@@ -23,7 +23,7 @@ from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.model.roles import Permission
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.recordings.service import RecordingService
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import MAX_CURSOR_LENGTH
 from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from vocelio.gateway.crypto.hmac_signer import HmacSigner
-from vocelio.gateway.store.audit.actor import Actor, sortable_id
+from vocelio.gateway.store.audit import Actor, sortable_id
 
 TICKET_LIFETIME_SECONDS = 30
 MAX_CLOCK_SKEW_SECONDS = 5  # how far the clocks of two processes may differ

@@ -5,8 +5,8 @@ from typing import Annotated
 from msgspec import Meta
 
 from vocelio.gateway.api.framework.operation import PageQuery, RequestContext
-from vocelio.gateway.store.audit import log
-from vocelio.gateway.store.audit.log import AuditEntry
+from vocelio.gateway.store import audit
+from vocelio.gateway.store.audit import AuditEntry
 from vocelio.gateway.store.db.pagination import Page
 
 
@@ -19,6 +19,6 @@ class AuditQuery(PageQuery, frozen=True):
 
 async def list_audit_entries(context: RequestContext, *, query: AuditQuery) -> Page[AuditEntry]:
     """Every change, newest first; of a platform key that names no tenant, everybody's."""
-    return await log.list_entries(
+    return await audit.list_entries(
         context.database, context.tenant, query.limit, query.cursor, action=query.action, target=query.target
     )

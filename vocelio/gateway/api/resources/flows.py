@@ -5,11 +5,17 @@ import msgspec
 from vocelio.gateway.api.framework.operation import ApiResponse, PageQuery, RequestContext
 from vocelio.gateway.model.types import ResourceName
 from vocelio.gateway.store.db.pagination import Page
-from vocelio.gateway.store.flows import diff, drafts, promotion
+from vocelio.gateway.store.flows import drafts, promotion
 from vocelio.gateway.store.flows import versions as version_store
-from vocelio.gateway.store.flows.diff import DiffSide, FlowDiff
 from vocelio.gateway.store.flows.drafts import FlowDraft, FlowSummary, PauseSettings
-from vocelio.gateway.store.flows.promotion import Promotion, PromotionRequest, RollbackRequest, ValidationResult
+from vocelio.gateway.store.flows.promotion import (
+    DiffSide,
+    FlowDiff,
+    Promotion,
+    PromotionRequest,
+    RollbackRequest,
+    ValidationResult,
+)
 from vocelio.gateway.store.flows.versions import Version, VersionDetail, VersionNumber
 
 DEFAULT_PROMOTION = PromotionRequest()
@@ -78,7 +84,7 @@ async def get_version(context: RequestContext, *, flow: ResourceName, number: Ve
 
 async def diff_versions(context: RequestContext, *, flow: ResourceName, query: DiffQuery) -> FlowDiff:
     """What differs between two versions, or what a promotion of the draft would change."""
-    return await diff.diff_versions(context.database, context.tenant, flow, query.before, query.after)
+    return await promotion.diff_versions(context.database, context.tenant, flow, query.before, query.after)
 
 
 async def rollback_flow(context: RequestContext, *, flow: ResourceName, body: RollbackRequest) -> Version:

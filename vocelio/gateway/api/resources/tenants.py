@@ -4,8 +4,9 @@ from vocelio.gateway.api.framework.operation import ApiResponse, PageQuery, Requ
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.model.types import TenantId
 from vocelio.gateway.store.db.pagination import Page
-from vocelio.gateway.store.tenants import tenants
-from vocelio.gateway.store.tenants.tenants import PlatformTenantUpdate, TenantResource, TenantUpdate, TwilioAccount
+from vocelio.gateway.store.tenants import tenants, twilio_accounts
+from vocelio.gateway.store.tenants.tenants import PlatformTenantUpdate, TenantResource, TenantUpdate
+from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccount
 
 
 async def list_tenants(context: RequestContext, *, query: PageQuery) -> Page[TenantResource]:
@@ -44,9 +45,9 @@ async def update_own_tenant(context: RequestContext, *, body: TenantUpdate) -> T
 
 async def put_twilio_account(context: RequestContext, *, body: TwilioAccount) -> None:
     """Name the tenant's own Twilio account. Its auth token is kept encrypted, and never shown."""
-    await tenants.put_twilio_account(context.database, context.cipher, context.actor, body)
+    await twilio_accounts.put_twilio_account(context.database, context.cipher, context.actor, body)
 
 
 async def delete_twilio_account(context: RequestContext) -> None:
     """Forget the tenant's own Twilio account: its calls come by the platform's."""
-    await tenants.delete_twilio_account(context.database, context.actor)
+    await twilio_accounts.delete_twilio_account(context.database, context.actor)

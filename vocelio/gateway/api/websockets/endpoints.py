@@ -29,8 +29,8 @@ from vocelio.gateway.calls.control.listen_in import ListenInRelay
 from vocelio.gateway.errors import ApiError, BadRequest, Conflict, Forbidden, Unauthorized
 from vocelio.gateway.model.roles import PERMISSIONS
 from vocelio.gateway.monitors.service import MonitorService
-from vocelio.gateway.store.audit import log
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store import audit
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls import history
 from vocelio.gateway.store.calls.history import CallId
 from vocelio.gateway.store.db.database import Database
@@ -148,7 +148,7 @@ class WebSocketEndpoints:
             raise Forbidden(f"A key of the role {actor.role} may not do that.")
         if rule.requires_tenant and not actor.tenant:
             raise BadRequest("The ticket is to be one of a tenant's.")
-        if not await log.consume_ticket(self._database, claims.audit_id, actor):
+        if not await audit.consume_ticket(self._database, claims.audit_id, actor):
             raise Unauthorized("The ticket has been used.")
         return actor
 

@@ -12,7 +12,7 @@ from sqlalchemy import Table, and_, or_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.gateway.events import Event
-from vocelio.gateway.store.audit.actor import dump_json
+from vocelio.gateway.store.audit import dump_json
 from vocelio.gateway.store.calls.interface import StoredCall
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import call_events, call_logs, calls, usage

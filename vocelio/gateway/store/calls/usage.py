@@ -23,7 +23,7 @@ from vocelio.engine.call_info import E164_PATTERN
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.errors import UnprocessableContent
 from vocelio.gateway.model.types import PATTERN_END
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import usage
 

@@ -28,12 +28,12 @@ from vocelio.gateway.errors import (
     UnprocessableContent,
 )
 from vocelio.gateway.model.types import PhoneNumber
-from vocelio.gateway.store.audit.actor import Actor, dump_json
+from vocelio.gateway.store.audit import Actor, dump_json
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.db.schema import flow_versions, flows
-from vocelio.gateway.store.tenants import dial_context
+from vocelio.gateway.store.tenants import tenants
 
 MAX_FLOWS = 1_000  # of a tenant
 MAX_DOCUMENT_DEPTH = (
@@ -197,7 +197,7 @@ async def _set_pause(database: Database, actor: Actor, flow: str, settings: Paus
 
 
 async def _check_forward(connection: AsyncConnection, tenant: str, number: str) -> None:
-    rules = await dial_context.load_dial_context(connection, tenant)
+    rules = await tenants.load_dial_context(connection, tenant)
     if problems := list(validation.check_number(rules, "forward_to", number)):
         raise UnprocessableContent("Callers cannot be forwarded there.", problems)
 

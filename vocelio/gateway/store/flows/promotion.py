@@ -2,6 +2,8 @@
 
 Checking takes a while, so it is done between two transactions: one that reads all there is to know, and one that
 finds the draft as it was and makes the version. What was promoted meanwhile of the flows that it calls is not seen.
+
+What differs between two versions of a flow, or between one and the draft: what a promotion would change.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +15,7 @@ from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic, Diagnostics, did_you_mean, truncate
+from vocelio.engine.diff import Change, diff, format_summary
 from vocelio.engine.flow import FlowVersion, ValidationContext
 from vocelio.engine.validation.loader import validate_flow as check_document
 from vocelio.engine.voice import Voice
@@ -21,13 +24,14 @@ from vocelio.gateway.dialing import validation
 from vocelio.gateway.dialing.validation import DialContext, DialTarget
 from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
 from vocelio.gateway.model.tenant import Department
-from vocelio.gateway.store.audit.actor import Actor, dump_json
+from vocelio.gateway.model.types import PATTERN_END
+from vocelio.gateway.store.audit import Actor, dump_json
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.schema import flow_versions, tenants
+from vocelio.gateway.store.db.schema import flow_versions
 from vocelio.gateway.store.db.schema import flows as flow_table
 from vocelio.gateway.store.flows import drafts, versions
 from vocelio.gateway.store.flows.versions import UnusableVersion, Version, VersionNumber, VersionPin, VersionShape
-from vocelio.gateway.store.tenants import departments, dial_context
+from vocelio.gateway.store.tenants import departments, tenants
 
 Note = Annotated[str, Meta(max_length=1_000)]
 
@@ -78,10 +82,6 @@ class _PromotionInputs(NamedTuple):
 
 class _FlowNodes(msgspec.Struct, frozen=True):
     nodes: dict[str, Any] = {}
-
-
-class _VoiceSettings(msgspec.Struct, frozen=True):
-    voice: Voice = Voice()
 
 
 async def validate_draft(database: Database, tenant: str, flow: str) -> ValidationResult:
@@ -170,12 +170,6 @@ def with_default_voice(document: bytes, voice: Voice) -> bytes:
     return b'%b{"voice":%b,%b' % (before, msgspec.json.encode(voice), after)
 
 
-async def get_default_voice(connection: AsyncConnection, tenant: str) -> Voice:
-    """The tenant's default voice."""
-    settings = await connection.scalar(select(tenants.c.settings).where(tenants.c.id == tenant))
-    return msgspec.json.decode(settings or "{}", type=_VoiceSettings).voice
-
-
 # What a draft is checked against
 
 
@@ -184,7 +178,7 @@ async def _load_inputs(
 ) -> _PromotionInputs:
     async with database.read() as connection:
         row = await drafts.get_row(connection, tenant, flow)
-        voice = await get_default_voice(connection, tenant)
+        voice = await tenants.get_default_voice(connection, tenant)
     drafts.check_revision(row, expected_revision)
     document, names, rung = await CPU_EXECUTOR.run(
         lambda: (
@@ -202,7 +196,7 @@ async def _load_inputs(
         enough = not versions.exceeds_limits(shapes, there.values())
         documents = await versions.load_documents(connection, tenant, shapes) if enough else None
         theirs = await departments.load_departments(connection, tenant)
-        rules = await dial_context.load_dial_context(connection, tenant, rung)
+        rules = await tenants.load_dial_context(connection, tenant, rung)
     hints = {f"there is no flow `{truncate(name)}`": _missing_flow_hint(name, active) for name in names - there.keys()}
     return _PromotionInputs(flow, row.revision, document, theirs, rules, rung, there, shapes, documents, hints)
 
@@ -266,3 +260,45 @@ def _with_hint(problem: Diagnostic, hints: Mapping[str, str]) -> Diagnostic:
     if problem.code != "no-such-flow":
         return problem
     return msgspec.structs.replace(problem, hint=hints.get(problem.message, problem.hint))
+
+
+DiffSide = Annotated[
+    str,
+    Meta(
+        pattern=f"^(draft|active|[1-9][0-9]{{0,8}}){PATTERN_END}", description="a version's number, `active` or `draft`"
+    ),
+]
+
+
+class FlowDiff(msgspec.Struct, frozen=True):
+    """The changes that lead from one to the other, and a few lines of text that tell them."""
+
+    changes: list[Change]
+    summary: str
+
+
+async def diff_versions(database: Database, tenant: str, flow: str, before: str, after: str) -> FlowDiff:
+    """The changes from ``before`` to ``after``: each a number, ``active`` or ``draft``.
+
+    Raises NotFound, Conflict, TooMany.
+    """
+    async with database.read() as connection:
+        one = await _get_document(connection, tenant, flow, before)
+        other = await _get_document(connection, tenant, flow, after)
+    return await CPU_EXECUTOR.run(lambda: _diff_documents(one, other))
+
+
+def _diff_documents(before: bytes, after: bytes) -> FlowDiff:
+    changes = diff(msgspec.json.decode(before), msgspec.json.decode(after))
+    return FlowDiff(changes, format_summary(changes))
+
+
+async def _get_document(connection: AsyncConnection, tenant: str, flow: str, side: str) -> bytes:
+    row: Any = await drafts.get_row(connection, tenant, flow)
+    if side == "draft":  # as it would be promoted
+        return with_default_voice(row.draft, await tenants.get_default_voice(connection, tenant))
+    if side == "active" and row.active_version is None:
+        raise Conflict("The flow was never promoted, so there is nothing to compare with.")
+    number = row.active_version if side == "active" else int(side)
+    document: bytes = (await versions.get_row(connection, tenant, VersionPin(flow, number))).document
+    return document

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import NotFound
-from vocelio.gateway.store.audit.actor import Actor, dump_json
+from vocelio.gateway.store.audit import Actor, dump_json
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import flow_versions, flows, prompts, tenants
 

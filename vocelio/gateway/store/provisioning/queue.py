@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.gateway.store.audit.actor import dump_json
+from vocelio.gateway.store.audit import dump_json
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import number_provisioning, tenants
 

@@ -8,7 +8,7 @@ from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.gateway.errors import Conflict, NotFound
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import Page

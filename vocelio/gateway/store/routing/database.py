@@ -24,9 +24,9 @@ from vocelio.gateway.dialing import rules
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.model.directory import CallConfig, NumberClosed, TransferCounts
 from vocelio.gateway.model.tenant import NOT_IN_SERVICE_MESSAGE, Department, Tenant
-from vocelio.gateway.store.calls import transfer_counts
-from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.dedicated_query import DedicatedQuery
+from vocelio.gateway.store import numbers as store_numbers
+from vocelio.gateway.store.calls import live
+from vocelio.gateway.store.db.database import Database, DedicatedQuery
 from vocelio.gateway.store.db.schema import flow_versions, flows, numbers
 from vocelio.gateway.store.db.schema import sounds as sound_table
 from vocelio.gateway.store.db.schema import tenants as tenant_table
@@ -138,13 +138,13 @@ class DatabaseDirectory:
 
     async def count_transfers(self, tenant: str, since: int) -> TransferCounts:
         """See Site."""
-        counting = transfer_counts.count_transfers(self._database, tenant, since, self._wall())
+        counting = live.count_transfers(self._database, tenant, since, self._wall())
         return await self._database.with_timeout(counting, LOOKUP_TIMEOUT_SECONDS)
 
     async def is_tenant_number(self, tenant: str, number: str) -> bool:
         """See Site."""
         return await self._database.with_timeout(
-            transfer_counts.is_tenant_number(self._database, tenant, number), LOOKUP_TIMEOUT_SECONDS
+            store_numbers.is_tenant_number(self._database, tenant, number), LOOKUP_TIMEOUT_SECONDS
         )
 
     async def _load_config(self, number: str) -> CallConfig | NumberClosed | None:

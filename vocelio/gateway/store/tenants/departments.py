@@ -1,7 +1,7 @@
 """A tenant's departments: whom its transfers ring."""
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
@@ -9,10 +9,11 @@ from vocelio.gateway.dialing import validation
 from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.model.types import ResourceName
-from vocelio.gateway.store.audit.actor import Actor, dump_json
+from vocelio.gateway.store.audit import Actor, dump_json
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.schema import departments, tenants
-from vocelio.gateway.store.tenants import dial_context
+from vocelio.gateway.store.db.schema import departments
+from vocelio.gateway.store.tenants import tenants
+from vocelio.gateway.store.tenants.tenants import bump_tenant_revision, lock_tenant
 
 MAX_DEPARTMENTS = 500  # all of them are read for a tenant's first call
 
@@ -44,7 +45,7 @@ async def put_department(database: Database, actor: Actor, name: str, department
         if there.get(name) == department:
             return
         if problems := validation.check_department(
-            await dial_context.load_dial_context(connection, actor.tenant), department
+            await tenants.load_dial_context(connection, actor.tenant), department
         ):
             raise UnprocessableContent("The department has errors.", problems)
         if name not in there and len(there) >= MAX_DEPARTMENTS:
@@ -74,14 +75,3 @@ def _check_hours(department: Department) -> None:
     problems = [Diagnostic(f"hours.{where}", "hours", message) for where, message in wrong]
     if problems:
         raise UnprocessableContent("The department's hours have errors.", problems)
-
-
-async def lock_tenant(connection: AsyncConnection, tenant: str) -> None:
-    """Let nobody else change the tenant's things until the transaction ends: what is read now remains true."""
-    query = select(tenants.c.id).where(tenants.c.id == tenant).with_for_update(key_share=True)
-    await connection.execute(query)
-
-
-async def bump_tenant_revision(connection: AsyncConnection, tenant: str) -> None:
-    """Say that something has changed which the tenant's next call must know of."""
-    await connection.execute(update(tenants).where(tenants.c.id == tenant).values(revision=tenants.c.revision + 1))

@@ -17,10 +17,10 @@ from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.voice import Tier
 from vocelio.gateway.errors import Conflict, UnprocessableContent
 from vocelio.gateway.model.directory import DEFAULT_RATES
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import rates, tenants
-from vocelio.gateway.store.tenants.departments import bump_tenant_revision, lock_tenant
+from vocelio.gateway.store.tenants.tenants import bump_tenant_revision, lock_tenant
 
 MAX_RATES = 500  # of a tenant, past ones included: they are all read for its first call
 MAX_MICRO_USD_PER_MINUTE = 100_000_000  # a hundred dollars a minute: whoever asks for more has mistaken the unit

@@ -14,10 +14,10 @@ from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.codecs.telephony import MAX_SOUND_BYTES, wav_to_mulaw
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.errors import Conflict, ContentTooLarge, NotFound, UnprocessableContent
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import sounds
-from vocelio.gateway.store.tenants.departments import bump_tenant_revision, lock_tenant
+from vocelio.gateway.store.tenants.tenants import bump_tenant_revision, lock_tenant
 
 MAX_SOUNDS = 200
 MAX_SOUND_SECONDS = 300  # music for a queue; it is played again when it has ended

@@ -2,27 +2,35 @@
 
 A tenant is never deleted, since its calls and bills are not; it is suspended: its keys are no good then, and its
 numbers are answered by nobody.
+
+The dial rules of a tenant with the countries of its own numbers, read from the database.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from typing import Annotated, Any
 from zoneinfo import available_timezones
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostics
 from vocelio.engine.voice import Voice
-from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import validation
+from vocelio.gateway.dialing.validation import (
+    AREA_PREFIX_LENGTH,
+    MAX_AREAS,
+    DialContext,
+    DialTarget,
+    find_home_countries,
+)
 from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
-from vocelio.gateway.model.tenant import Overflow, Tenant
+from vocelio.gateway.model.tenant import DialRules, Overflow, Tenant
 from vocelio.gateway.model.types import (
-    PATTERN_END,
     CallerMessage,
     ConcurrencyLimit,
     CountryCodes,
@@ -33,16 +41,11 @@ from vocelio.gateway.model.types import (
     TimeZone,
     TransferSeconds,
 )
-from vocelio.gateway.store.audit.actor import Actor, dump_json
+from vocelio.gateway.store.audit import Actor, dump_json
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import Page
-from vocelio.gateway.store.db.schema import tenants
-from vocelio.gateway.store.provisioning import queue
-from vocelio.gateway.store.tenants import dial_context
-from vocelio.gateway.store.tenants.departments import bump_tenant_revision
-
-AccountSid = Annotated[str, Meta(pattern=f"^AC[0-9a-f]{{32}}{PATTERN_END}", description="a Twilio account: AC...")]
+from vocelio.gateway.store.db.schema import numbers, tenants
 
 
 class TenantResource(Tenant, frozen=True, kw_only=True):
@@ -82,13 +85,6 @@ class PlatformTenantUpdate(TenantUpdate, frozen=True, forbid_unknown_fields=True
     suspended: bool | UnsetType = UNSET
 
 
-class TwilioAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A Twilio account: its SID and its auth token, by which the account's webhooks are signed."""
-
-    account_sid: AccountSid
-    auth_token: Annotated[str, Meta(min_length=16, max_length=200, pattern=f"^[!-~]+{PATTERN_END}")]
-
-
 async def list_tenants(database: Database, limit: int, cursor: str) -> Page[TenantResource]:
     """All tenants, by id. Raises Invalid."""
     last = pagination.decode_cursor(cursor, str)
@@ -103,12 +99,12 @@ async def list_tenants(database: Database, limit: int, cursor: str) -> Page[Tena
 async def get_tenant(database: Database, tenant: str) -> TenantResource:
     """One tenant. Raises NotFound."""
     async with database.read() as connection:
-        return _from_row(await _get_row(connection, tenant))
+        return _from_row(await get_row(connection, tenant))
 
 
 async def load_tenant(connection: AsyncConnection, tenant: str) -> tuple[Tenant, str]:
     """A tenant and its own Twilio account, if it has one. Raises NotFound."""
-    row = await _get_row(connection, tenant)
+    row = await get_row(connection, tenant)
     return _tenant_from_row(row), row.account_sid or ""
 
 
@@ -129,7 +125,7 @@ async def create_tenant(database: Database, actor: Actor, new: Tenant) -> Tenant
             await connection.execute(insert(tenants), row)
             await _check_overflow(connection, new)
             await _audited(actor, new.id).audit(connection, "tenant.created", new.id, after=new)
-            return _from_row(await _get_row(connection, new.id))
+            return _from_row(await get_row(connection, new.id))
     except IntegrityError:
         raise Conflict(f"There is a tenant {new.id} already.") from None
 
@@ -138,7 +134,7 @@ async def update_tenant(database: Database, actor: Actor, tenant: str, changes: 
     """Change what is named. Raises NotFound, Invalid."""
     fields = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not UNSET}
     async with database.transaction() as connection:
-        before = _from_row(await _get_row(connection, tenant, lock=True))
+        before = _from_row(await get_row(connection, tenant, lock=True))
         after = msgspec.structs.replace(before, **fields)
         if after != before:
             _validate(after)
@@ -152,68 +148,18 @@ async def update_tenant(database: Database, actor: Actor, tenant: str, changes: 
     return after
 
 
-async def put_twilio_account(database: Database, cipher: SecretCipher, actor: Actor, account: TwilioAccount) -> None:
-    """The tenant's calls come by that Twilio account. Raises Conflict."""
-    values: dict[str, str | None] = {
-        "account_sid": account.account_sid,
-        "auth_token": cipher.encrypt(account.auth_token, _encryption_purpose(actor.tenant)),
-    }
-    try:
-        async with database.transaction() as connection:
-            await _update_account(connection, actor, values)
-    except IntegrityError:
-        raise Conflict("The account is in use: it can be one tenant's only.") from None
-
-
-async def delete_twilio_account(database: Database, actor: Actor) -> None:
-    """The tenant's calls come by the platform's account. Raises NotFound."""
-    async with database.transaction() as connection:
-        if (await _get_row(connection, actor.tenant, lock=True)).account_sid is None:
-            raise NotFound
-        await _update_account(connection, actor, {"account_sid": None, "auth_token": None})
-
-
-async def get_auth_token(database: Database, cipher: SecretCipher, account_sid: str) -> str | None:
-    """The auth token of a Twilio account, if it is a tenant's. Raises VaultError."""
-    query = select(tenants.c.id, tenants.c.auth_token).where(tenants.c.account_sid == account_sid)
-    async with database.read() as connection:
-        row = (await connection.execute(query)).first()
-    return cipher.decrypt(row.auth_token, _encryption_purpose(row.id)) if row else None
-
-
-async def get_twilio_account(database: Database, cipher: SecretCipher, tenant: str) -> TwilioAccount | None:
-    """A tenant's own Twilio account with its token, if it has one. Raises VaultError."""
-    query = select(tenants.c.account_sid, tenants.c.auth_token).where(tenants.c.id == tenant)
-    async with database.read() as connection:
-        row = (await connection.execute(query)).first()
-    return (
-        TwilioAccount(row.account_sid, cipher.decrypt(row.auth_token, _encryption_purpose(tenant)))
-        if row and row.account_sid
-        else None
-    )
-
-
 async def tenant_exists(database: Database, tenant: str) -> bool:
     """Whether there is such a tenant."""
     async with database.read() as connection:
         return (await connection.execute(select(tenants.c.id).where(tenants.c.id == tenant))).first() is not None
 
 
-async def _get_row(connection: AsyncConnection, tenant: str, *, lock: bool = False) -> Row[Any]:
+async def get_row(connection: AsyncConnection, tenant: str, *, lock: bool = False) -> Row[Any]:
     query = select(tenants).where(tenants.c.id == tenant)
     row = (await connection.execute(query.with_for_update(key_share=True) if lock else query)).first()
     if row is None:
         raise NotFound
     return row
-
-
-async def _update_account(connection: AsyncConnection, actor: Actor, values: dict[str, str | None]) -> None:
-    before = (await _get_row(connection, actor.tenant, lock=True)).account_sid
-    await connection.execute(update(tenants).where(tenants.c.id == actor.tenant).values(values))
-    await bump_tenant_revision(connection, actor.tenant)
-    await queue.requeue_tenant(connection, actor.tenant, actor.now)
-    shown = {"account_sid": before}, {"account_sid": values["account_sid"]}
-    await actor.audit(connection, "tenant.twilio_account_changed", actor.tenant, *shown)
 
 
 def _validate(tenant: Tenant) -> None:
@@ -240,7 +186,7 @@ def _validate(tenant: Tenant) -> None:
 async def _check_overflow(connection: AsyncConnection, tenant: Tenant) -> None:
     """Whether calls may be forwarded there. Raises Invalid."""
     if tenant.overflow.action == "forward":
-        rules = (await dial_context.load_dial_context(connection, tenant.id))._replace(rules=tenant)
+        rules = (await load_dial_context(connection, tenant.id))._replace(rules=tenant)
         if problems := list(validation.check_number(rules, "overflow.number", tenant.overflow.number)):
             raise UnprocessableContent("The tenant's settings have errors.", problems)
 
@@ -277,5 +223,37 @@ def _audited(actor: Actor, tenant: str) -> Actor:
     return msgspec.structs.replace(actor, tenant=tenant)
 
 
-def _encryption_purpose(tenant: str) -> str:
-    return f"{tenant}/twilio"
+async def lock_tenant(connection: AsyncConnection, tenant: str) -> None:
+    """Let nobody else change the tenant's things until the transaction ends: what is read now remains true."""
+    query = select(tenants.c.id).where(tenants.c.id == tenant).with_for_update(key_share=True)
+    await connection.execute(query)
+
+
+async def bump_tenant_revision(connection: AsyncConnection, tenant: str) -> None:
+    """Say that something has changed which the tenant's next call must know of."""
+    await connection.execute(update(tenants).where(tenants.c.id == tenant).values(revision=tenants.c.revision + 1))
+
+
+async def load_dial_context(
+    connection: AsyncConnection, tenant: str, targets: Iterable[DialTarget] = ()
+) -> DialContext:
+    """A tenant's rules, with those of its numbers that the fields name as caller ids."""
+    settings = await connection.scalar(select(tenants.c.settings).where(tenants.c.id == tenant))
+    mine = numbers.c.tenant_id == tenant
+    area = func.substr(numbers.c.number, 1, AREA_PREFIX_LENGTH)
+    areas = select(func.min(numbers.c.number)).where(mine).group_by(area).limit(MAX_AREAS)
+    reach = msgspec.json.decode(settings or "{}", type=DialRules)
+    ids = sorted({field.value for field in targets if field.field == "caller_id"})
+    owned = select(numbers.c.number).where(mine, numbers.c.number.in_(ids))
+    own = frozenset((await connection.scalars(owned)).all()) if ids else frozenset[str]()
+    return DialContext(reach, find_home_countries((await connection.scalars(areas)).all()), own)
+
+
+class _VoiceSettings(msgspec.Struct, frozen=True):
+    voice: Voice = Voice()
+
+
+async def get_default_voice(connection: AsyncConnection, tenant: str) -> Voice:
+    """Return the voice of flows that name none."""
+    settings = await connection.scalar(select(tenants.c.settings).where(tenants.c.id == tenant))
+    return msgspec.json.decode(settings or "{}", type=_VoiceSettings).voice

@@ -1,44 +1,115 @@
-"""The auth tokens of the tenants' own Twilio accounts, for checking signatures.
-
-Asked for each request, so that a token that was changed counts at once. Should the database be away, the last known
-one is believed: the calls that are live need their webhooks answered.
-"""
+"""A tenant's own Twilio account: its SID and its auth token, which is stored encrypted and never shown."""
 
 import re
+from typing import Annotated
 
+import msgspec
 from cachetools import LRUCache
+from msgspec import Meta
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
-from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.errors import Conflict, DatabaseUnavailable, NotFound
+from vocelio.gateway.model.types import PATTERN_END
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.tenants import tenants
+from vocelio.gateway.store.db.schema import tenants
+from vocelio.gateway.store.provisioning import queue
+from vocelio.gateway.store.tenants.tenants import bump_tenant_revision, get_row
 
 ACCOUNT_SID_PATTERN = re.compile(r"AC[0-9a-f]{32}")
-LOOKUP_TIMEOUT_SECONDS = 1.0  # for the database, of the three after which a caller should have heard something
+LOOKUP_TIMEOUT_SECONDS = 1.0  # of the three seconds after which a caller should have heard something
 MAX_CACHED_TOKENS = 10_000
+
+AccountSid = Annotated[str, Meta(pattern=f"^AC[0-9a-f]{{32}}{PATTERN_END}", description="a Twilio account: AC...")]
+
+
+class TwilioAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Twilio account: its SID and the auth token that signs the account's webhooks."""
+
+    account_sid: AccountSid
+    auth_token: Annotated[str, Meta(min_length=16, max_length=200, pattern=f"^[!-~]+{PATTERN_END}")]
 
 
 class TwilioAccounts:
-    """The tenants' accounts."""
+    """Auth tokens for verifying signatures.
+
+    Every request reads the token from the database, so that a changed token counts at once. While the database is
+    unavailable the last known token is used, since the webhooks of live calls must be answered.
+    """
 
     def __init__(self, database: Database, cipher: SecretCipher) -> None:
         self._database, self._cipher = database, cipher
         self._last_known_tokens: LRUCache[str, str] = LRUCache(MAX_CACHED_TOKENS)
 
     async def get_auth_token(self, account_sid: str) -> str | None:
-        """The account's auth token, if it is a tenant's. Raises StoreUnavailable, VaultError."""
+        """Return the account's auth token if it is a tenant's. Raises DatabaseUnavailable, DecryptionError."""
         if not ACCOUNT_SID_PATTERN.fullmatch(account_sid):
             return None
         try:
             token = await self._database.with_timeout(
-                tenants.get_auth_token(self._database, self._cipher, account_sid), LOOKUP_TIMEOUT_SECONDS
+                get_auth_token(self._database, self._cipher, account_sid), LOOKUP_TIMEOUT_SECONDS
             )
-        except (DatabaseUnavailable, DecryptionError):  # a key of VOCELIO_SECRET_KEYS may be on its way to us
+        except (DatabaseUnavailable, DecryptionError):  # this process may not have the newest secret key yet
             if account_sid not in self._last_known_tokens:
                 raise
             return self._last_known_tokens[account_sid]
-        if token:  # strangers' accounts must not drive ours out of memory
+        if token:  # unknown accounts are not cached, so they cannot evict tenants' accounts
             self._last_known_tokens[account_sid] = token
         else:
             self._last_known_tokens.pop(account_sid, None)
         return token
+
+
+async def put_twilio_account(database: Database, cipher: SecretCipher, actor: Actor, account: TwilioAccount) -> None:
+    """Set the tenant's own Twilio account. Raises Conflict if another tenant has it."""
+    values: dict[str, str | None] = {
+        "account_sid": account.account_sid,
+        "auth_token": cipher.encrypt(account.auth_token, _encryption_purpose(actor.tenant)),
+    }
+    try:
+        async with database.transaction() as connection:
+            await _update_account(connection, actor, values)
+    except IntegrityError:
+        raise Conflict("The account is in use: it can belong to one tenant only.") from None
+
+
+async def delete_twilio_account(database: Database, actor: Actor) -> None:
+    """Remove the tenant's own Twilio account: its calls use the platform's. Raises NotFound."""
+    async with database.transaction() as connection:
+        if (await get_row(connection, actor.tenant, lock=True)).account_sid is None:
+            raise NotFound
+        await _update_account(connection, actor, {"account_sid": None, "auth_token": None})
+
+
+async def get_auth_token(database: Database, cipher: SecretCipher, account_sid: str) -> str | None:
+    """Return the auth token of a Twilio account if it is a tenant's. Raises DecryptionError."""
+    query = select(tenants.c.id, tenants.c.auth_token).where(tenants.c.account_sid == account_sid)
+    async with database.read() as connection:
+        row = (await connection.execute(query)).first()
+    return cipher.decrypt(row.auth_token, _encryption_purpose(row.id)) if row else None
+
+
+async def get_twilio_account(database: Database, cipher: SecretCipher, tenant: str) -> TwilioAccount | None:
+    """Return a tenant's own Twilio account with its token, if it has one. Raises DecryptionError."""
+    query = select(tenants.c.account_sid, tenants.c.auth_token).where(tenants.c.id == tenant)
+    async with database.read() as connection:
+        row = (await connection.execute(query)).first()
+    if row is None or not row.account_sid:
+        return None
+    return TwilioAccount(row.account_sid, cipher.decrypt(row.auth_token, _encryption_purpose(tenant)))
+
+
+async def _update_account(connection: AsyncConnection, actor: Actor, values: dict[str, str | None]) -> None:
+    before = (await get_row(connection, actor.tenant, lock=True)).account_sid
+    await connection.execute(update(tenants).where(tenants.c.id == actor.tenant).values(values))
+    await bump_tenant_revision(connection, actor.tenant)
+    await queue.requeue_tenant(connection, actor.tenant, actor.now)
+    changes = {"account_sid": before}, {"account_sid": values["account_sid"]}
+    await actor.audit(connection, "tenant.twilio_account_changed", actor.tenant, *changes)
+
+
+def _encryption_purpose(tenant: str) -> str:
+    return f"{tenant}/twilio"

@@ -11,7 +11,7 @@ from msgspec import Meta
 from vocelio.gateway.errors import Conflict, UnprocessableContent
 from vocelio.gateway.model.types import PhoneNumber
 from vocelio.gateway.store import numbers
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.numbers import NewNumber
 from vocelio.gateway.store.provisioning.queue import Webhooks
 from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext

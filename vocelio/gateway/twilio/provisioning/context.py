@@ -11,10 +11,10 @@ from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.errors import Forbidden, TooManyRequests
 from vocelio.gateway.events import Event, EventBus
-from vocelio.gateway.store.audit.actor import Actor
+from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.provisioning.queue import Webhooks
-from vocelio.gateway.store.tenants import tenants
+from vocelio.gateway.store.tenants import twilio_accounts
 from vocelio.gateway.twilio.rest_client import TwilioAccountClient, TwilioClient
 
 MAX_CONCURRENT_REQUESTS = 3  # API requests waiting for Twilio; further ones are rejected instead of kept waiting
@@ -58,7 +58,7 @@ class TwilioCredentials:
 
     async def for_tenant(self, tenant: str) -> Credential:
         """Return the account of a tenant. Raises DatabaseUnavailable, DecryptionError."""
-        own = await tenants.get_twilio_account(self._database, self._cipher, tenant)
+        own = await twilio_accounts.get_twilio_account(self._database, self._cipher, tenant)
         return Credential(own.account_sid, own.auth_token, tenant_owned=True) if own else self.platform
 
     async def for_account(self, tenant: str, account_sid: str) -> Credential | None:

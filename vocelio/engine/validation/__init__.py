@@ -1,1 +1,1 @@
-"""Validation of flow documents: every problem at once, with its path."""
+"""Validation of flow documents: reports all errors at once, each with its path."""

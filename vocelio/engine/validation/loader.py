@@ -1,10 +1,7 @@
-"""The flow document: read, converted and checked, so that no flow reaches a caller that could fail there.
+"""Loader and validator of flow documents: a flow that passes cannot fail on a call.
 
-Every problem is found at once, each with its path, a code, a sentence and, where possible, a mend. Whatever the
-document is, the answer comes in bounded time and memory: its size is limited first, then the numbers of its
-parts, then of the problems told.
-
-Several flows that may call each other, checked together: each in the order in which they need one another.
+All diagnostics are reported at once, each with a path, a code, a message and, if possible, a hint. Time and memory are
+bounded for any input: the size is limited first, then the numbers of nodes and templates, then that of diagnostics.
 """
 
 from collections.abc import Mapping
@@ -25,41 +22,41 @@ from vocelio.engine.validation.names import MAX_NAME_LENGTH, NAME_PATTERN, check
 from vocelio.engine.validation.partial_flow import build_partial_flow
 from vocelio.engine.validation.references import check_references
 
-MAX_FLOW_BYTES = 500_000  # of JSON: the longest real flows have a few hundred nodes, a fifth of this
+MAX_FLOW_BYTES = 500_000  # of JSON: real flows have at most a few hundred nodes, a fifth of this
 MAX_NODES = 2_000
-MAX_FLOW_TEMPLATE_TAGS = 8_000  # tags and values of all texts, and conditions: to compile so many takes about a second
+MAX_FLOW_TEMPLATE_TAGS = 8_000  # Liquid tags, outputs and conditions: compiling as many takes about a second
 
-_TAG_MARKERS = (b"{{", b"{%", b'"when"', b"\\u006", b"\\u007")  # written with escapes, they are no fewer
+_TAG_MARKERS = (b"{{", b"{%", b'"when"', b"\\u006", b"\\u007")  # including JSON escapes of these characters
 
 __all__ = ("Flow", "FlowVersion", "GlobalCommand", "ValidationContext", "load_flow", "validate_flow")
 
 
 def load_flow(document: bytes, context: ValidationContext = EMPTY_CONTEXT) -> FlowVersion:
-    """A version from JSON. Raises DocumentError with every problem found."""
-    version, problems = validate_flow(document, context)
+    """Load a flow version. Raises DocumentError with all diagnostics."""
+    version, diagnostics = validate_flow(document, context)
     if version is None:
-        raise DocumentError(problems)
+        raise DocumentError(diagnostics)
     return version
 
 
 def validate_flow(
     document: bytes, context: ValidationContext = EMPTY_CONTEXT
 ) -> tuple[FlowVersion | None, list[Diagnostic]]:
-    """The version, if the document has no errors, and everything that was found."""
-    report = Diagnostics()
-    raw = _parse_document(document, report)
+    """Return the version, or None if there are errors, and all diagnostics sorted by path."""
+    diagnostics = Diagnostics()
+    raw = _parse_document(document, diagnostics)
     if raw is None:
-        return None, report.by_path
-    pieces = decode_fields(Flow, raw, "", report, "a flow", skipped_field="nodes")
-    nodes = _decode_nodes(raw, report)
+        return None, diagnostics.by_path
+    fields = decode_fields(Flow, raw, "", diagnostics, "a flow", skipped_field="nodes")
+    nodes = _decode_nodes(raw, diagnostics)
     subflows = _resolve_subflows(nodes, context.flows or {})
-    parts = build_partial_flow(raw, pieces, nodes, subflows)
-    for look in (check_graph, check_names):
-        look(parts, report)
-    check_references(parts, context, report)
-    if report.has_errors:
-        return None, report.by_path
-    return FlowVersion(_version_id(document, subflows), Flow(nodes=nodes, **pieces), subflows), report.by_path
+    partial_flow = build_partial_flow(raw, fields, nodes, subflows)
+    check_graph(partial_flow, diagnostics)
+    check_names(partial_flow, diagnostics)
+    check_references(partial_flow, context, diagnostics)
+    if diagnostics.has_errors:
+        return None, diagnostics.by_path
+    return FlowVersion(_version_id(document, subflows), Flow(nodes=nodes, **fields), subflows), diagnostics.by_path
 
 
 def _version_id(document: bytes, subflows: Mapping[str, FlowVersion]) -> str:
@@ -91,7 +88,7 @@ def _parse_document(document: bytes, diagnostics: Diagnostics) -> dict[str, Any]
     if not isinstance(raw, dict):
         diagnostics.error("", "invalid-json", "a flow is a JSON object")
         return None
-    raw.pop("$schema", None)  # by which editors find the schema
+    raw.pop("$schema", None)  # for editors
     return raw
 
 
@@ -99,15 +96,17 @@ def _decode_nodes(raw: Mapping[str, Any], diagnostics: Diagnostics) -> dict[str,
     if "nodes" not in raw:
         diagnostics.error("nodes", "missing-field", "a flow needs `nodes`")
         return {}
-    every = raw["nodes"]
-    if not isinstance(every, dict) or not every:
+    raw_nodes = raw["nodes"]
+    if not isinstance(raw_nodes, dict) or not raw_nodes:
         diagnostics.error("nodes", "invalid-value", "`nodes` is an object with at least one node")
         return {}
-    if len(every) > MAX_NODES:
-        diagnostics.error("nodes", "too-many", f"a flow has at most {MAX_NODES:,} nodes, not {len(every):,}")
+    if len(raw_nodes) > MAX_NODES:
+        diagnostics.error("nodes", "too-many", f"a flow has at most {MAX_NODES:,} nodes, not {len(raw_nodes):,}")
         return {}
     nodes = {
-        name: _decode_node(name, written, diagnostics) for name, written in every.items() if not diagnostics.is_full
+        name: _decode_node(name, raw_node, diagnostics)
+        for name, raw_node in raw_nodes.items()
+        if not diagnostics.is_full
     }
     return {name: node for name, node in nodes.items() if node is not None}
 
@@ -124,17 +123,17 @@ def _decode_node(name: str, raw: Any, diagnostics: Diagnostics) -> Node | None:
         diagnostics.error(f"{path}.type", "missing-field", "a node needs `type`")
         return None
     type_name = str(raw["type"])
-    kind = NODE_TYPES.get(type_name)
-    if kind is None:
+    node_type = NODE_TYPES.get(type_name)
+    if node_type is None:
         diagnostics.unknown_word(
             f"{path}.type", "node-type", f"there is no node type `{truncate(type_name)}`", type_name, NODE_TYPES
         )
         return None
-    rest = {key: value for key, value in raw.items() if key != "type"}
-    pieces = decode_fields(kind, rest, path, diagnostics, f"a {kind.type} node")
-    if pieces is INVALID:
+    raw_fields = {key: value for key, value in raw.items() if key != "type"}
+    fields = decode_fields(node_type, raw_fields, path, diagnostics, f"a {node_type.type} node")
+    if fields is INVALID:
         return None
-    node = kind(**pieces)
+    node = node_type(**fields)
     diagnostics.extend(node.diagnostics(path))
     return node
 
@@ -143,23 +142,23 @@ ValidationResults = dict[str, tuple[FlowVersion | None, list[Diagnostic]]]
 
 
 def validate_all(documents: Mapping[str, bytes], context: ValidationContext = EMPTY_CONTEXT) -> ValidationResults:
-    """Each document by its name, checked; what other flows are called is what they are called here.
+    """Validate flows that may call each other by their names, each after those that it calls.
 
-    ``known.flows`` are further versions, such as ``name@3``. Flows that call each other in a circle all have errors.
+    ``context.flows`` are further versions, such as ``name@3``. Every flow of a call cycle has an error.
     """
     calls = {name: _called_flows(document) & documents.keys() for name, document in documents.items()}
-    reach = {name: _reachable_flows(name, calls) for name in documents}
-    versions, checked = dict(context.flows or {}), ValidationResults()
+    reachable = {name: _reachable_flows(name, calls) for name in documents}
+    versions, results = dict(context.flows or {}), ValidationResults()
     broken: set[str] = set()
-    for name in sorted(documents, key=lambda name: (len(reach[name]), name)):
-        callers = {other for other in documents if name in reach[other]}
-        version, problems = validate_flow(documents[name], _context_for(context, versions, name, callers, broken))
-        checked[name] = version, problems
+    for name in sorted(documents, key=lambda name: (len(reachable[name]), name)):
+        callers = {caller for caller in documents if name in reachable[caller]}
+        version, diagnostics = validate_flow(documents[name], _context_for(context, versions, name, callers, broken))
+        results[name] = version, diagnostics
         if version is None:
             broken.add(name)
         else:
             versions[name] = version
-    return {name: checked[name] for name in documents}
+    return {name: results[name] for name in documents}
 
 
 def _context_for(
@@ -175,25 +174,26 @@ def _context_for(
 
 
 def _called_flows(document: bytes) -> set[str]:
-    """The newest versions that a document calls, as far as it can be read."""
+    """Return the names of flows whose newest version a document calls; empty if it cannot be parsed."""
     try:
         raw = msgspec.json.decode(document) if len(document) <= MAX_FLOW_BYTES else None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return set()
     nodes: Any = raw.get("nodes") if isinstance(raw, dict) else None
-    every = nodes.values() if isinstance(nodes, dict) else ()
     return {
-        str(n.get("flow")) for n in every if isinstance(n, dict) and n.get("type") == "subflow" and not n.get("version")
+        str(node.get("flow"))
+        for node in (nodes.values() if isinstance(nodes, dict) else ())
+        if isinstance(node, dict) and node.get("type") == "subflow" and not node.get("version")
     }
 
 
 def _reachable_flows(name: str, calls: Mapping[str, set[str]]) -> set[str]:
-    """Every flow that is called from this one, or from one that it calls; itself, if there is a circle."""
+    """Return the flows that this one calls, directly or not; itself included if there is a cycle."""
     reached: set[str] = set()
-    ahead = [*calls[name]]
-    while ahead:
-        called = ahead.pop()
+    queue = [*calls[name]]
+    while queue:
+        called = queue.pop()
         if called not in reached:
             reached.add(called)
-            ahead.extend(calls[called])
+            queue.extend(calls[called])
     return reached

@@ -1,4 +1,4 @@
-"""Checks of the names that templates read and nodes set."""
+"""Checks of names: variables and node results that templates read, and variables that nodes set."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from vocelio.engine.templating.template import Condition, Template, TemplateValu
 from vocelio.engine.validation.partial_flow import PartialFlow
 from vocelio.engine.variables import MAX_VARIABLES, to_json_value
 
-NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # so that templates can name it
+NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")  # an identifier in templates
 MAX_NAME_LENGTH = 64
 _LIQUID_KEYWORDS = ("true", "false", "nil", "null", "empty", "blank", "and", "or", "contains", "not", "in", "forloop")
 _BUILTIN_FIELDS = {"call": ("id", "seconds"), "caller": ("number",)}
@@ -22,22 +22,22 @@ TemplateLike = Template | TemplateValue | Condition
 
 
 def check_names(flow: PartialFlow, diagnostics: Diagnostics) -> None:
-    """What is read must be there, and what is set must be nameable."""
+    """Check that every name read by a template exists, and that every variable has a valid name."""
     variables = flow.all_variables
     _check_declared_variables(flow, diagnostics)
     _check_assigned_variables(flow, diagnostics)
     for name, node in flow.nodes.items():
         for field in node.__struct_fields__:
-            extra = node.local_names.get(field, "")
-            for path, readable in iter_templates(getattr(node, field), f"nodes.{truncate(name)}.{field}"):
-                for read in dict.fromkeys(readable.variable_paths):
+            local_name = node.local_names.get(field, "")
+            for path, template in iter_templates(getattr(node, field), f"nodes.{truncate(name)}.{field}"):
+                for variable_path in dict.fromkeys(template.variable_paths):
                     if diagnostics.is_full:
                         return
-                    _check_reference(read, path, extra, variables, flow, diagnostics)
+                    _check_reference(variable_path, path, local_name, variables, flow, diagnostics)
 
 
 def iter_templates(value: Any, path: str) -> Iterator[tuple[str, TemplateLike]]:
-    """Every template and condition within a field, with its path."""
+    """Yield every template and condition in a field's value, with its path."""
     match value:
         case Template() | TemplateValue() | Condition():
             yield path, value
@@ -45,8 +45,8 @@ def iter_templates(value: Any, path: str) -> Iterator[tuple[str, TemplateLike]]:
             for name, element in value.items():
                 yield from iter_templates(element, f"{path}.{truncate(name)}")
         case list() | tuple():
-            for place, element in enumerate(value):
-                yield from iter_templates(element, f"{path}[{place}]")
+            for index, element in enumerate(value):
+                yield from iter_templates(element, f"{path}[{index}]")
         case msgspec.Struct():
             for field in value.__struct_fields__:
                 yield from iter_templates(getattr(value, field), f"{path}.{field}")
@@ -75,9 +75,9 @@ def _check_reference(
                 ".".join(variable_path[:2]), path, [f"{name}.{result}" for result in node.result_names], diagnostics
             )
     elif name == "secret":
-        diagnostics.error(path, "unknown-variable", "`secret` is known in a request's headers only")
+        diagnostics.error(path, "unknown-variable", "`secret` is available in a request's headers only")
     elif name == "answer":
-        diagnostics.error(path, "unknown-variable", "`answer` is known in a question's `confirm` only")
+        diagnostics.error(path, "unknown-variable", "`answer` is available in a question's `confirm` only")
     else:
         _report_unknown(name, path, [*variables, *_BUILTIN_NAMES, *flow.exits_by_node], diagnostics)
 
@@ -101,10 +101,10 @@ def _check_assigned_variables(flow: PartialFlow, diagnostics: Diagnostics) -> No
     for name, node in flow.nodes.items():
         for variable in node.assigned_variables():
             for field in ("save_as", "values", "save", "outputs"):
-                held = getattr(node, field, None)
-                if held == variable:
+                value = getattr(node, field, None)
+                if value == variable:
                     _check_variable_name(variable, f"nodes.{truncate(name)}.{field}", diagnostics)
-                elif isinstance(held, dict) and variable in held:
+                elif isinstance(value, dict) and variable in value:
                     _check_variable_name(variable, f"nodes.{truncate(name)}.{field}.{truncate(variable)}", diagnostics)
 
 

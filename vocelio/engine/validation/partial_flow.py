@@ -1,7 +1,7 @@
-"""A document as far as it could be understood: what the checks look at, also when parts of it are broken.
+"""A flow document as far as it could be decoded, so that the other checks run on broken documents, too.
 
-Nodes that could not be converted are still there with their exits and the variables that they set, so that one
-mistake does not hide others, nor make up new ones.
+Nodes that could not be decoded keep their exits and the variables that they set: one error neither hides others nor
+causes false ones.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ from vocelio.engine.voice import Voice
 
 
 class PartialFlow(msgspec.Struct):
-    """``nodes`` are those that are whole; ``links`` the exits of all, ``variables`` what is set anywhere."""
+    """``nodes`` are the decoded nodes; ``exits_by_node`` and ``waits_by_node`` contain all."""
 
     start: str | None
     nodes: dict[str, Node]
@@ -30,7 +30,7 @@ class PartialFlow(msgspec.Struct):
 
     @property
     def all_variables(self) -> set[str]:
-        """Every variable that the flow has."""
+        """Every declared or assigned variable."""
         return {
             *self.declared_variables,
             *self.unparsed_variables,
@@ -41,16 +41,18 @@ class PartialFlow(msgspec.Struct):
 def build_partial_flow(
     raw: dict[str, Any], decoded_fields: dict[str, Any], nodes: dict[str, Node], subflows: dict[str, FlowVersion]
 ) -> PartialFlow:
-    """From the raw document and what could be converted of it."""
+    """Combine the raw document with the parts that could be decoded."""
     raw_nodes = raw.get("nodes")
-    every: dict[str, Any] = raw_nodes if isinstance(raw_nodes, dict) else {}
+    raw_by_name: dict[str, Any] = raw_nodes if isinstance(raw_nodes, dict) else {}
     return PartialFlow(
         start=decoded_fields.get("start"),
         nodes=nodes,
-        exits_by_node={name: _raw_exits(fields) for name, fields in every.items()},
-        waits_by_node={name: _node_waits(name, fields, nodes, subflows) for name, fields in every.items()},
+        exits_by_node={name: _raw_exits(fields) for name, fields in raw_by_name.items()},
+        waits_by_node={name: _node_waits(name, fields, nodes, subflows) for name, fields in raw_by_name.items()},
         declared_variables=decoded_fields.get("variables", {}),
-        unparsed_variables={v for name, fields in every.items() if name not in nodes for v in _raw_variables(fields)},
+        unparsed_variables={
+            v for name, fields in raw_by_name.items() if name not in nodes for v in _raw_variables(fields)
+        },
         global_commands=decoded_fields.get("anywhere", {}),
         voice=decoded_fields.get("voice"),
         subflows=subflows,
@@ -65,18 +67,18 @@ def _raw_exits(raw_node: Any) -> dict[str, str]:
 
 
 def _node_waits(name: str, raw_node: Any, nodes: dict[str, Node], subflows: dict[str, FlowVersion]) -> bool:
-    """Whether the call can wait there; what cannot be told is taken to wait."""
+    """Whether a call can wait at the node; if this is unknown, it is assumed to."""
     node = nodes.get(name)
     if isinstance(node, Subflow):
         return node.reference not in subflows or has_waiting_node(subflows[node.reference])
     if node is not None:
         return node.waits
-    kind = NODE_TYPES.get(str(raw_node.get("type"))) if isinstance(raw_node, dict) else None
-    return kind is None or kind.waits or issubclass(kind, Subflow)
+    node_type = NODE_TYPES.get(str(raw_node.get("type"))) if isinstance(raw_node, dict) else None
+    return node_type is None or node_type.waits or issubclass(node_type, Subflow)
 
 
 def has_waiting_node(version: FlowVersion) -> bool:
-    """Whether a flow has any node that waits."""
+    """Whether the flow or a subflow has a node that waits."""
     return any(node.waits for node in version.flow.nodes.values()) or any(
         map(has_waiting_node, version.subflows.values())
     )
@@ -85,8 +87,8 @@ def has_waiting_node(version: FlowVersion) -> bool:
 def _raw_variables(raw_node: Any) -> set[str]:
     if not isinstance(raw_node, dict):
         return set()
-    found = {raw_node["save_as"]} if isinstance(raw_node.get("save_as"), str) else set()
+    variables = {raw_node["save_as"]} if isinstance(raw_node.get("save_as"), str) else set()
     for name in ("save", "values", "outputs"):
         if isinstance(raw_node.get(name), dict):
-            found |= set(raw_node[name])
-    return found
+            variables |= set(raw_node[name])
+    return variables

@@ -1,4 +1,4 @@
-"""Checks against the place where a flow is to run: departments, voices, other flows."""
+"""Checks of external references: departments, voices and subflows."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from vocelio.engine.voice import Voice
 
 
 def check_references(flow: PartialFlow, context: ValidationContext, diagnostics: Diagnostics) -> None:
-    """What the flow names and does not have itself."""
+    """Check that everything exists that the flow refers to outside of itself."""
     _check_departments(flow, context, diagnostics)
     for path, voice in _iter_voices(flow):
         _check_voice(voice, path, context, diagnostics)
@@ -42,8 +42,8 @@ def _iter_voices(flow: PartialFlow) -> Iterator[tuple[str, Voice]]:
         elif isinstance(node, ChangeVoice):
             if node.tier and node.name:
                 yield path, Voice(node.tier, node.name)
-            for place, voice in enumerate(node.fallbacks or ()):
-                yield f"{path}.fallbacks[{place}]", voice
+            for index, voice in enumerate(node.fallbacks or ()):
+                yield f"{path}.fallbacks[{index}]", voice
 
 
 def _check_voice(voice: Voice, path: str, context: ValidationContext, diagnostics: Diagnostics) -> None:
@@ -53,15 +53,16 @@ def _check_voice(voice: Voice, path: str, context: ValidationContext, diagnostic
     elif names is not None and voice.name not in names:
         message = f"tier {voice.tier} has no voice `{truncate(voice.name)}`"
         diagnostics.unknown_word(f"{path}.name", "no-such-voice", message, voice.name, names)
-    for place, fallback in enumerate(voice.fallbacks):
-        where = f"{path}.fallbacks[{place}]"
+    for index, fallback in enumerate(voice.fallbacks):
+        fallback_path = f"{path}.fallbacks[{index}]"
         if fallback.tier == voice.tier or fallback.fallbacks:
-            diagnostics.error(where, "voice-fallback", "a fallback is a voice of another tier and has none of its own")
+            message = "a fallback is a voice of another tier, without fallbacks of its own"
+            diagnostics.error(fallback_path, "voice-fallback", message)
         else:
-            _check_voice(fallback, where, context, diagnostics)
+            _check_voice(fallback, fallback_path, context, diagnostics)
 
 
-# Flows within flows
+# Subflows
 
 
 def _check_subflow(
@@ -71,15 +72,15 @@ def _check_subflow(
         return
     version = flow.subflows.get(node.reference)
     if node.flow == context.flow_name or node.flow in context.calling_flows:
-        message = f"`{truncate(node.flow)}` calls this flow, which would call it again"
+        message = f"`{truncate(node.flow)}` calls this flow: a cycle"
         diagnostics.error(f"{path}.flow", "subflow-cycle", message)
     elif version is None and node.flow in context.broken_flows:
-        diagnostics.error(f"{path}.flow", "invalid-subflow", f"the flow `{truncate(node.flow)}` has errors itself")
+        diagnostics.error(f"{path}.flow", "invalid-subflow", f"the flow `{truncate(node.flow)}` has errors")
     elif version is None:
         message = f"there is no flow `{truncate(node.reference)}`"
         diagnostics.unknown_word(f"{path}.flow", "no-such-flow", message, node.reference, context.flows)
     elif context.flow_name and context.flow_name in called_flow_names(version):
-        message = f"`{truncate(node.flow)}` calls `{context.flow_name}`, this flow, which would call it again"
+        message = f"`{truncate(node.flow)}` calls `{context.flow_name}`, this flow: a cycle"
         diagnostics.error(f"{path}.flow", "subflow-cycle", message)
     elif flow_depth(version) > MAX_FLOW_DEPTH:
         diagnostics.error(f"{path}.flow", "nested-too-deeply", f"flows call each other more than {MAX_FLOW_DEPTH} deep")
@@ -91,9 +92,12 @@ def _check_subflow_interface(node: Subflow, version: FlowVersion, path: str, dia
     ends = [*dict.fromkeys(n.name for n in version.flow.nodes.values() if isinstance(n, End)), "next"]
     for exit_name in node.exits:
         if exit_name not in ends:
-            message = f"the flow `{truncate(node.flow)}` never ends by `{truncate(exit_name)}`"
+            message = f"the flow `{truncate(node.flow)}` has no end `{truncate(exit_name)}`"
             diagnostics.unknown_word(f"{path}.exits.{truncate(exit_name)}", "no-such-exit", message, exit_name, ends)
-    inner = {*version.flow.variables, *(v for n in version.flow.nodes.values() for v in n.assigned_variables())}
+    variables = {
+        *version.flow.variables,
+        *(name for inner in version.flow.nodes.values() for name in inner.assigned_variables()),
+    }
     for name in node.inputs:
         if name not in version.flow.variables:
             message = f"the flow `{truncate(node.flow)}` declares no variable `{truncate(name)}`"
@@ -101,23 +105,23 @@ def _check_subflow_interface(node: Subflow, version: FlowVersion, path: str, dia
                 f"{path}.inputs.{truncate(name)}", "unknown-variable", message, name, version.flow.variables
             )
     for outer, name in node.outputs.items():
-        if name not in inner:
+        if name not in variables:
             message = f"the flow `{truncate(node.flow)}` has no variable `{truncate(name)}`"
-            diagnostics.unknown_word(f"{path}.outputs.{truncate(outer)}", "unknown-variable", message, name, inner)
+            diagnostics.unknown_word(f"{path}.outputs.{truncate(outer)}", "unknown-variable", message, name, variables)
 
 
 def called_flow_names(version: FlowVersion) -> set[str]:
-    """The names of all flows that a version calls, or that those call."""
-    found: set[str] = set()
-    ahead = [version]
-    while ahead:
-        for name, called in ahead.pop().subflows.items():
-            if name not in found:
-                found.add(name)
-                ahead.append(called)
-    return {name.split("@", 1)[0] for name in found}
+    """Return the names of all flows that a version calls, directly or not."""
+    references: set[str] = set()
+    queue = [version]
+    while queue:
+        for reference, called in queue.pop().subflows.items():
+            if reference not in references:
+                references.add(reference)
+                queue.append(called)
+    return {reference.split("@", 1)[0] for reference in references}
 
 
 def flow_depth(version: FlowVersion) -> int:
-    """How many flows deep a version goes, itself included."""
+    """Return the nesting depth of a version's subflows, itself included."""
     return 1 + max(map(flow_depth, version.subflows.values()), default=0)

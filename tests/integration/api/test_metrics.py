@@ -14,7 +14,7 @@ from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.process_heartbeats import STALE_AFTER_MICROSECONDS, Process
 
-README = Path(__file__).parents[3] / "README.md"
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 LIVE, WHOLE = "vocelio_live_calls", "vocelio_gateway_"
 
 
@@ -91,6 +91,6 @@ async def test_the_readme_names_what_there_is(api):
     await process_heartbeats.upsert_process(api.database, make_process_row("a", 3))
     answer = await (await api.platform_client()).request("GET", "/metrics")
     there = set(re.findall("^# TYPE (vocelio_[a-z_]+)", answer.body.decode(), re.MULTILINE))
-    named = set(re.findall(r"`(?:.*\()?(vocelio_[a-z_]+)", README.read_text()))
+    named = set(re.findall(r"`(?:.*\()?(vocelio_[a-z_]+)", OPERATIONS.read_text()))
     assert named - there == set()
     assert {name for name in there if name.startswith(WHOLE)} <= named

@@ -1,4 +1,4 @@
-"""The README's walk through the API, line by line as it stands there, with nothing but a shell and curl."""
+"""The commands of docs/tutorial.md, and the README's first API call, run as they stand, with a shell and curl."""
 
 import asyncio
 import json
@@ -13,11 +13,17 @@ from tests.support.free_ports import free_ports
 from tests.support.process_env import clean_environment
 
 ROOT = Path(__file__).parents[2]
-TEMPORARY_DIRECTORY = "/tmp/"  # noqa: S108 (what the README writes, put elsewhere)
+TEMPORARY_DIRECTORY = "/tmp/"  # noqa: S108 (where the tutorial writes, replaced)
+
+
+def tutorial_commands():
+    """The indented lines of docs/tutorial.md, in order."""
+    lines = (ROOT / "docs" / "tutorial.md").read_text().splitlines()
+    return [line[4:] for line in lines if line.startswith("    ")]
 
 
 def readme_commands(heading):
-    """The commands under a heading of the README: everything that is indented, in order."""
+    """The indented lines under a heading of the README, in order."""
     text = (ROOT / "README.md").read_text()
     section = re.search(rf"^## {heading}\n(.*?)^## ", text, re.MULTILINE | re.DOTALL)[1]
     return [line[4:] for line in section.splitlines() if line.startswith("    ")]
@@ -57,9 +63,9 @@ def json_lines(said):
 
 async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
     if not shutil.which("curl"):
-        pytest.fail("the README's walk needs curl, as `make test` would have installed it")
+        pytest.fail("the tutorial needs curl, as `make test` would have installed it")
     (tmp_path / ".vocelio").mkdir()
-    said = await run_commands(readme_commands("With nothing but curl"), tmp_path, *free_ports())
+    said = await run_commands(tutorial_commands(), tmp_path, *free_ports())
     answers = json_lines(said)
     problems = [answer for answer in answers if answer.get("status") in range(400, 600)]
     assert [problem["status"] for problem in problems] == [422], said
@@ -85,5 +91,5 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
     assert "Traceback" not in said
 
 
-def test_the_walk_is_found():
-    assert sum(bool(re.match("api '?localhost:8080", line)) for line in readme_commands("With nothing but curl")) > 12
+def test_tutorial_commands_are_found():
+    assert sum(bool(re.match("api '?localhost:8080", line)) for line in tutorial_commands()) > 12

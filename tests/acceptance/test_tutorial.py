@@ -93,3 +93,15 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
 
 def test_tutorial_commands_are_found():
     assert sum(bool(re.match("api '?localhost:8080", line)) for line in tutorial_commands()) > 12
+
+
+async def test_first_api_call_of_the_readme_lists_calls(tmp_path):
+    serve = [
+        ".venv/bin/vocelio serve --site examples/site &",
+        "curl --silent --retry 60 --retry-delay 1 --retry-connrefused localhost:8080/healthz",
+    ]
+    output = await run_commands(
+        [*serve, *readme_commands("First API call"), "echo", "kill %1"], tmp_path, *free_ports()
+    )
+    assert '{"items":[],"next' in output, output
+    assert "Traceback" not in output

@@ -231,7 +231,7 @@ async def check_calls_refused(session, database, everybody, sampled):
     await wait_until(lambda: wait_for_row_count(database, call_events, WRITTEN))
     await asyncio.gather(*(try_all_operations(session, one, pick_victims(everybody, one)) for one in sampled))
     strays = [
-        one.watched.calls.command_router.command(one.tenant, victim.call, "hang_up")  # past the API, too
+        one.watched.calls.command_router.execute_command(one.tenant, victim.call, "hang_up")  # past the API, too
         for one in sampled[:LISTENERS]
         for victim in pick_victims(everybody, one)
     ]

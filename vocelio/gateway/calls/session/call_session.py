@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 import msgspec
 
@@ -23,7 +23,7 @@ from vocelio.gateway.calls.control.listen_in import AudioSink
 from vocelio.gateway.calls.event_publisher import CallEventPublisher
 from vocelio.gateway.calls.interfaces import CallServices, Transport
 from vocelio.gateway.calls.lifecycle import STREAM_EXPIRY_SECONDS, CallLifecycle
-from vocelio.gateway.calls.media.call_media import MASK, CallMedia
+from vocelio.gateway.calls.media.call_media import CallMedia
 from vocelio.gateway.calls.phase import (
     Authorizing,
     Closed,
@@ -38,11 +38,10 @@ from vocelio.gateway.calls.phase import (
     Transferring,
 )
 from vocelio.gateway.calls.repository import CallRepository
+from vocelio.gateway.calls.session.action_executor import ActionExecutor
 from vocelio.gateway.calls.session.commit_gate import COMMIT_TIMEOUT_SECONDS, CommitGate, SideEffect
-from vocelio.gateway.calls.session.http_requests import FlowHttpRequests
 from vocelio.gateway.dialing.authorization import DialDecision, PendingAuthorization, TransferAuthorizer
 from vocelio.gateway.dialing.plan import DialRejection
-from vocelio.gateway.http_client.client import HttpResult, masked_url
 from vocelio.gateway.media.stream import CLOSE_INTERNAL_ERROR, CLOSE_NORMAL
 from vocelio.gateway.store.calls.interface import noop
 
@@ -50,12 +49,10 @@ LOG = logging.getLogger(__name__)
 
 HANDOFF_AGE_SECONDS = 55 * 60.0  # age of a stream at which it is handed off at its next prompt
 FORCED_HANDOFF_AGE_SECONDS = 58 * 60.0  # and at which it is handed off anywhere: Cloud Run ends a connection at 60 min
-FAILURE_DELAY_SECONDS = 1.0
 TRANSFER_MARGIN_SECONDS = 300.0  # after a transfer's longest duration: its end will not be reported any more
 STALE_DTMF_SECONDS = 1.5  # after a resume: keys pressed then belong to a lost answer, since the question is repeated
 HOLD_PROMPT_PREFIX = "hold"  # of the ids of hold prompts; a number follows
 
-FailureEvent = events.QueueEnded | events.RequestEnded | events.TransferEnded
 A = TypeVar("A")
 
 
@@ -92,13 +89,12 @@ class CallSession:
         self._handoff_requested: HandoffMode | None = None  # outlives the phases in which it cannot be met
         self._mailbox: deque[events.AnyEvent] = deque()  # filled by the session's own actions: a handful at a time
         self._processing = False
-        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._media = CallMedia(self, services, record, stream_sid, transport)
-        self._http_requests = FlowHttpRequests(
-            services.http_client, services.directory, record.config.tenant.id, self._on_http_result
-        )
         self._authorization = PendingAuthorization(dependencies.transfer_authorizer, self._on_authorization)
         self._commit_gate = CommitGate(self._play_hold_prompt, self._on_commit_timeout)
+        self._executor = ActionExecutor(
+            self, self._media, self._commit_gate, services, record.config.tenant.id, self._leave
+        )
         self._dtmf_accepted_from = 0.0  # loop time
         self._transfer_timeout_seconds = 0.0  # within which a transfer must have ended
         self._hold_count = 0
@@ -200,16 +196,15 @@ class CallSession:
         self._commit_gate.clear()
         self._authorization.close()
         self._media.close()
-        for timer in (*self._age_timers, *self._timers.values()):
+        for timer in self._age_timers:
             timer.cancel()
-        self._http_requests.close()
-        self._timers.clear()
+        self._executor.close()
         self._on_closed(self)
 
     async def wait_closed(self) -> None:
         """Wait until all tasks have ended."""
         await self._media.wait_closed()
-        await self._http_requests.wait_closed()
+        await self._executor.wait_closed()
         await self._authorization.wait_closed()
 
     # Operators
@@ -345,7 +340,7 @@ class CallSession:
         side_effects = [action for action in new_actions if isinstance(action, SideEffect)]
         for action in new_actions:
             if not isinstance(action, SideEffect) and not self._is_closed:
-                self._execute(action)
+                self._executor.execute(action)
         if self._is_closed:
             return
         store_down = isinstance(self._phase, StoreDown)
@@ -354,7 +349,7 @@ class CallSession:
             self._record.stored.outcome, self._record.stored.disposition = hang_up.outcome, hang_up.disposition
         if store_down:
             self._save(self._on_store_recovered)
-            self._execute_without_store(side_effects)
+            self._executor.execute_without_store(side_effects)
         elif self._is_handoff_point(side_effects):
             self._commit_gate.add(side_effects)
             self._start_handoff("between_prompts")
@@ -388,7 +383,7 @@ class CallSession:
     def _release(self, ticket: int) -> None:
         for action in self._commit_gate.release(ticket):
             if not self._is_closed:
-                self._execute(action)
+                self._executor.execute(action)
 
     def _run_guarded(self, work: Callable[[], None]) -> None:
         """Contain a defect of ours: this call is resumed by another stream, a few times at most; no other is hit."""
@@ -399,75 +394,11 @@ class CallSession:
             self.on_disconnect()
             self._transport.close(CLOSE_INTERNAL_ERROR, "trouble in the gateway")
 
-    def _execute(self, action: actions.AnyAction) -> None:
-        match action:
-            case actions.Speak():
-                self._media.speak(action)
-            case actions.StopSpeaking():
-                self._stop_speaking(action.id)
-            case actions.Listen():
-                self._media.listen(action)
-            case actions.StopListening():
-                self._media.stop_listening()
-            case actions.StartTimer():
-                self._timers[action.id] = self._loop.call_later(action.seconds, self._on_timer, action.id)
-            case actions.CancelTimer():
-                if timer := self._timers.pop(action.id, None):
-                    timer.cancel()
-            case actions.Echo():
-                self._media.set_echo(action.enabled)
-            case actions.EmitEvent():
-                self.publish(action.type, **action.data)
-            case actions.Transfer():
-                self._leave_for_transfer(action)
-            case actions.HangUp():
-                self._leave_for_hang_up(action)
-            case actions.Request():
-                self._http_requests.send(action)
-            case actions.Record():
-                self._media.recorder.record_message(action)
-            case actions.StopRecording():
-                self._stop_recording(action.id)
-            case actions.Queue():
-                self._fail_later(events.QueueEnded(0.0, action.id, "failed"))
-            case _:
-                assert_never(action)
-
-    def _stop_speaking(self, prompt: str) -> None:
-        if self._commit_gate.cancel(prompt):  # it has not started, and never does
-            self.feed_event(events.PromptInterrupted(self.elapsed(), prompt))
+    def _leave(self, action: actions.Transfer | actions.HangUp) -> None:
+        if isinstance(action, actions.Transfer):
+            self._leave_for_transfer(action)
         else:
-            self._media.stop_speaking(prompt)
-
-    def _stop_recording(self, recording: str) -> None:
-        if self._commit_gate.cancel(recording):
-            self.feed_event(events.RecordingEnded(self.elapsed(), recording, 0.0))
-        else:
-            self._media.recorder.stop_message()
-
-    def _fail_later(self, event: FailureEvent) -> None:
-        """Report a failure after a while: if it came at once, a flow could loop without end."""
-        self._timers[event.id] = self._loop.call_later(FAILURE_DELAY_SECONDS, self._deliver_failure, event)
-
-    def _deliver_failure(self, event: FailureEvent) -> None:
-        del self._timers[event.id]
-        self.feed_event(msgspec.structs.replace(event, at=self.elapsed()))
-
-    def _on_http_result(self, request: actions.Request, result: HttpResult) -> None:
-        url = MASK if request.sensitive else masked_url(request.url)
-        self.publish(
-            "http_request.completed",
-            node=self.node,
-            url=url,
-            result=result.outcome,
-            status=result.status,
-            error=result.error,
-        )
-        self.feed_event(events.RequestEnded(self.elapsed(), request.id, result.outcome, result.status, result.body))
-
-    def _on_timer(self, timer: str) -> None:
-        del self._timers[timer]
-        self.feed_event(events.TimerFired(self.elapsed(), timer))
+            self._leave_for_hang_up(action)
 
     # Leaving the stream
 
@@ -528,7 +459,7 @@ class CallSession:
         self._advance(phases.CommitTimedOut())
         if isinstance(self._phase, StoreDown):
             self.publish("database.unavailable", timeout_seconds=COMMIT_TIMEOUT_SECONDS)
-        self._run_guarded(lambda: self._execute_without_store(side_effects))
+        self._run_guarded(lambda: self._executor.execute_without_store(side_effects))
         self._save(self._on_store_recovered)
 
     def _on_store_recovered(self) -> None:
@@ -536,19 +467,6 @@ class CallSession:
             self._advance(phases.StoreRecovered())
             if self._handoff_requested == "immediate":
                 self._start_handoff("immediate")
-
-    def _execute_without_store(self, side_effects: Sequence[actions.AnyAction]) -> None:
-        """Execute what may happen twice; requests and transfers, which must not, fail after a while."""
-        for action in side_effects:
-            match action:
-                case actions.Request():
-                    self._fail_later(events.RequestEnded(0.0, action.id, "error"))
-                case actions.Transfer():
-                    self._fail_later(events.TransferEnded(0.0, action.id, "failed"))
-                case _ if not self._is_closed:
-                    self._execute(action)
-                case _:
-                    pass
 
 
 def _first(side_effects: Sequence[SideEffect], kind: type[A]) -> A | None:

@@ -1,8 +1,6 @@
-"""The providers that the settings name. To add one: its package behind the ports, and a line here.
+"""Builds the speech services of a process from its settings.
 
-A provider that is set up but for its key: in trouble from the beginning, and others stand in for it.
-
-Speech as calls use it: the ears and voices of all providers that are configured.
+To add a provider, implement the interfaces in a package of its own and construct it here.
 """
 
 import asyncio
@@ -31,33 +29,31 @@ from vocelio.gateway.speech.interfaces import (
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
-LOCAL_PACKAGES = ("pocketsphinx", "espeakng_loader")  # what the extra `local` installs
+LOCAL_PACKAGES = ("pocketsphinx", "espeakng_loader")  # of the extra `local`
 
 
 @dataclass(frozen=True)
 class SpeechServices:
-    """What all calls of a process share."""
+    """The recognizer and the synthesizer that all calls of a process share."""
 
     recognizer: FallbackRecognizer
     synthesizer: FallbackSynthesizer
 
     async def start(self) -> None:
-        """Get ready. Raises SpeechError when local speech is all there is, and cannot be had."""
+        """Start all providers. Raises SpeechError if local speech is the only one and fails."""
         await asyncio.gather(self.recognizer.start(), self.synthesizer.start())
 
     async def aclose(self) -> None:
-        """Leave nothing behind."""
         await asyncio.gather(self.recognizer.aclose(), self.synthesizer.aclose())
 
     def status(self) -> list[ServiceStatus]:
-        """What is known of each service of each provider."""
-        return sorted(
-            [*self.recognizer.status(), *self.synthesizer.status()], key=lambda one: (one.provider, one.service)
-        )
+        """Return the state and statistics of each service, by provider."""
+        services = [*self.recognizer.status(), *self.synthesizer.status()]
+        return sorted(services, key=lambda service: (service.provider, service.service))
 
 
 def configured_tiers(settings: Settings) -> tuple[Tier, ...]:
-    """The tiers that can be had. Local speech can where it is installed, or where nothing else is configured."""
+    """Return the available tiers; local speech is one if it is installed, or if no other is configured."""
     tiers: list[Tier] = []
     if settings.elevenlabs:
         tiers.append("elevenlabs")
@@ -69,30 +65,38 @@ def configured_tiers(settings: Settings) -> tuple[Tier, ...]:
 
 
 def create_speech_services(settings: Settings, prompt_cache: PromptLookup | None = None) -> SpeechServices:
-    """Speech with all providers that are configured."""
+    """Create speech services with all configured providers."""
     recognizers: dict[Tier, Recognizer] = {}
     synthesizers: dict[Tier, Synthesizer] = {}
     if azure := settings.azure:
-        missing = None if azure.key else UnconfiguredProvider("AZURE_SPEECH_KEY")
-        recognizers["azure"] = missing or AzureRecognizer(azure)
-        synthesizers["azure"] = missing or AzureSynthesizer(azure)
+        unconfigured = None if azure.key else UnconfiguredProvider("AZURE_SPEECH_KEY")
+        recognizers["azure"] = unconfigured or AzureRecognizer(azure)
+        synthesizers["azure"] = unconfigured or AzureSynthesizer(azure)
     if elevenlabs := settings.elevenlabs:
-        missing = None if elevenlabs.key else UnconfiguredProvider("ELEVENLABS_API_KEY")
-        recognizers["elevenlabs"] = missing or ElevenLabsRecognizer(elevenlabs)
-        synthesizers["elevenlabs"] = missing or ElevenLabsSynthesizer(elevenlabs)
+        unconfigured = None if elevenlabs.key else UnconfiguredProvider("ELEVENLABS_API_KEY")
+        recognizers["elevenlabs"] = unconfigured or ElevenLabsRecognizer(elevenlabs)
+        synthesizers["elevenlabs"] = unconfigured or ElevenLabsSynthesizer(elevenlabs)
     if "local" in configured_tiers(settings):
         recognizers["local"], synthesizers["local"] = LocalRecognizer(), LocalSynthesizer()
     return SpeechServices(FallbackRecognizer(recognizers), FallbackSynthesizer(synthesizers, prompt_cache))
 
 
+def single_provider(
+    recognizer: Recognizer, synthesizer: Synthesizer, prompt_cache: PromptLookup | None = None
+) -> SpeechServices:
+    """Create speech services with one recognizer and one synthesizer, used for every tier."""
+    return SpeechServices(
+        FallbackRecognizer({"local": recognizer}), FallbackSynthesizer({"local": synthesizer}, prompt_cache)
+    )
+
+
 class UnconfiguredProvider:
-    """Recogniser and synthesizer; all that is asked of them says which ``setting`` is missing."""
+    """A provider whose key is missing: every request raises AuthenticationFailed, so that others take over."""
 
     def __init__(self, setting: str) -> None:
         self._setting = setting
 
     async def start(self) -> None:
-        """Raises CredentialsRefused."""
         raise self._missing_key_error()
 
     def open(
@@ -101,25 +105,13 @@ class UnconfiguredProvider:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> Recognition:
-        """Raises CredentialsRefused."""
         raise self._missing_key_error()
 
     async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
-        """Raises CredentialsRefused."""
         raise self._missing_key_error()
-        yield b""
+        yield b""  # makes it a generator
 
-    async def aclose(self) -> None:
-        """There is nothing."""
+    async def aclose(self) -> None: ...
 
     def _missing_key_error(self) -> AuthenticationFailed:
         return AuthenticationFailed(f"{self._setting} is missing")
-
-
-def single_provider(
-    recognizer: Recognizer, synthesizer: Synthesizer, prompt_cache: PromptLookup | None = None
-) -> SpeechServices:
-    """One recogniser and one synthesizer, for whichever tier is asked for."""
-    return SpeechServices(
-        FallbackRecognizer({"local": recognizer}), FallbackSynthesizer({"local": synthesizer}, prompt_cache)
-    )

@@ -323,7 +323,7 @@ async def test_rendering_that_fails_takes_no_voice_from_callers():
     best.behaviors = [AuthenticationFailed("expired")]
     with pytest.raises(AuthenticationFailed):
         await made.render("Hello.", RACHEL_VOICE)
-    with pytest.raises(SpeechError, match="left alone"):
+    with pytest.raises(SpeechError, match="not used for now"):
         await made.render("Hello.", RACHEL_VOICE)
     await made.aclose()
 

@@ -1,7 +1,7 @@
-"""Lines that are connected before they are needed: a first connection costs a caller 0.3 s of silence.
+"""Pool of synthesis connections, opened in advance: connecting on demand would cost a caller 0.3 s of silence.
 
-A line goes back to the pool only after it has said a text in full. One that was stopped or failed is torn down, and
-another connects in its place.
+A connection returns to the pool only after it has spoken a text in full. One that was stopped or failed is torn down
+and replaced.
 """
 
 import asyncio
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
     from vocelio.gateway.speech.azure.synthesis_connection import SynthesisConnection
 
 CREATE_TIMEOUT_SECONDS = 2.0
-"""For making a line, which takes milliseconds."""
+"""For creating the SDK's object, which takes milliseconds."""
 
 RECONNECT_DELAY_SECONDS = 5.0
-"""Until a line that the service hung up on, as it does after minutes of silence, is replaced. One that never got a
-connection is not: the next text will try."""
+"""Until a connection that the service closed, as it does after minutes of silence, is replaced. One that could never
+connect is not replaced: the next text will try."""
 
 LOG = logging.getLogger(__name__)
 
 
 class PooledConnection:
-    """A line, and what is known of its connection."""
+    """A synthesis connection and the state of its network connection."""
 
     def __init__(self, resources: SdkResourceManager, account: AzureSettings, pool: "SynthesisConnectionPool") -> None:
-        """Raises SpeechError when there is no room."""
+        """Start to create the connection. Raises SpeechError when the limit is reached."""
         loop = asyncio.get_running_loop()
         self.connected = asyncio.Event()
         self._pool = pool
@@ -49,11 +49,11 @@ class PooledConnection:
         )
 
     async def attach(self, stream: SynthesisStream | None = None) -> "SynthesisConnection":
-        """The line, once it has been made; from now on it is ``speech`` that it says. Raises SpeechError."""
+        """Wait until the connection is created; route its audio to ``stream`` from now on. Raises SpeechError."""
         self._stream = stream
         done, _ = await asyncio.wait((self.lease.resource,), timeout=CREATE_TIMEOUT_SECONDS)
         if not done:
-            raise SpeechError("Azure's SDK does not answer")
+            raise SpeechError(f"Azure's SDK created no connection within {CREATE_TIMEOUT_SECONDS:g} s")
         if error := self.lease.resource.exception():
             raise SpeechError(f"Azure's SDK failed: {type(error).__name__}") from None
         return self.lease.resource.result()
@@ -73,9 +73,9 @@ class PooledConnection:
 
 
 class SynthesisConnectionPool:
-    """At least ``warm`` lines wait, as far as the upkeep has room, and at most twice as many.
+    """Keeps ``min_idle`` to twice as many idle connections, as far as the limit of ``resources`` allows.
 
-    With one limit instead of two, each text would leave a line too many, and the next one a line too few.
+    With one limit instead of two, each text would leave one connection too many, and the next text one too few.
     """
 
     def __init__(self, resources: SdkResourceManager, account: AzureSettings, min_idle: int) -> None:
@@ -85,28 +85,28 @@ class SynthesisConnectionPool:
         self._closed = False
 
     def acquire(self) -> PooledConnection:
-        """A line that nobody uses, if possible one that is connected. Raises SpeechError when there is no room."""
-        slot = self._idle.pop() if self._idle else self._create()
+        """Take an idle connection, if possible a connected one. Raises SpeechError when the limit is reached."""
+        connection = self._idle.pop() if self._idle else self._create()
         self.fill_idle()
-        return slot
+        return connection
 
     def release(self, connection: PooledConnection, reusable: bool) -> None:
-        """It is used no more. It is ``clean`` when all that was asked of it has been done."""
+        """Return a connection; it is ``reusable`` if its text was spoken in full."""
         if reusable and not self._closed and connection.connected.is_set() and len(self._idle) < 2 * self._min_idle:
             self._idle.append(connection)
         else:
             connection.lease.release()
 
     def fill_idle(self) -> None:
-        """Have as many lines waiting as there should be, as far as there is room."""
+        """Open connections until there are ``min_idle`` idle ones or the limit is reached."""
         try:
             while len(self._idle) < self._min_idle:
-                self._idle.insert(0, self._create())  # behind those that are connected
+                self._idle.insert(0, self._create())  # taken last, after those that are connected
         except SpeechError as error:
-            LOG.info("no spare line for speech: %s", error)
+            LOG.info("Azure synthesis: no idle connection opened: %s", error)
 
     def on_disconnect(self, connection: PooledConnection) -> None:
-        """From a slot: its connection has ended. One that is in use tells its user by itself."""
+        """Replace an idle connection that was closed by the service; one in use reports the failure to its stream."""
         if connection in self._idle:
             self._idle.remove(connection)
             connection.lease.release()
@@ -114,12 +114,12 @@ class SynthesisConnectionPool:
                 self._refill_timer = asyncio.get_running_loop().call_later(RECONNECT_DELAY_SECONDS, self._refill)
 
     def close(self) -> None:
-        """Let go of what waits."""
+        """Release all idle connections."""
         self._closed = True
         if self._refill_timer:
             self._refill_timer.cancel()
-        for slot in self._idle:
-            slot.lease.release()
+        for connection in self._idle:
+            connection.lease.release()
         self._idle.clear()
 
     def _refill(self) -> None:
@@ -133,14 +133,13 @@ class SynthesisConnectionPool:
 def _create_connection(
     account: AzureSettings, on_event: Callable[[SynthesisEvent], None], loop: asyncio.AbstractEventLoop
 ) -> "SynthesisConnection":
-    from vocelio.gateway.speech.azure.synthesis_connection import (
-        SynthesisConnection,  # here, on a thread: the SDK takes 0.25 s to import
-    )
+    # On a thread: importing the SDK takes 0.25 s.
+    from vocelio.gateway.speech.azure.synthesis_connection import SynthesisConnection
 
-    line = SynthesisConnection(on_event, loop)
+    connection = SynthesisConnection(on_event, loop)
     try:
-        line.open(account)
+        connection.open(account)
     except BaseException:
-        line.tear_down()
+        connection.tear_down()
         raise
-    return line
+    return connection

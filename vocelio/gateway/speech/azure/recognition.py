@@ -1,7 +1,7 @@
-"""One utterance being recognised by Azure, as the event loop sees it.
+"""Recognition of one utterance by Azure, on the event loop.
 
-It ends with the first text that the service is sure of: what is said behind that would answer the next question.
-A phrase that was not understood does not end it, for a cough before the answer is one.
+It ends with the first final phrase that has a text: what is said after it would answer the next question. A phrase that
+was not understood does not end it, since a cough before the answer is one.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from vocelio.gateway.speech.azure.recognition_session import RecognitionSession
 
 MAX_UTTERANCE_BYTES = 60 * 8000
-"""Bytes of mu-law in one utterance: a minute."""
+"""One minute of mu-law."""
 
 WRITE_BYTES = 800
-"""Mu-law handed to the SDK at a time: the 100 ms that it sends at a time. Each call gives the interpreter's lock
-away and has to get it back, which takes milliseconds when other threads are busy: too long for every 20 ms frame."""
+"""Mu-law written to the SDK at a time: 100 ms, as much as it sends at a time. Each write releases the GIL and has to
+get it back, which takes milliseconds when other threads are busy: too long for every 20 ms frame."""
 
 CONNECT_TIMEOUT_SECONDS = 5.0
-"""For the connection, from the first sound on: the SDK itself never gives up on a service that does not answer."""
+"""For connecting, from the first audio on: the SDK itself never gives up on a service that does not respond."""
 
 FINAL_TIMEOUT_SECONDS = 2.5
-"""For the final text, which takes 0.2 to 1 s. A call takes the recogniser for dead after 3 s."""
+"""For the final text, which takes 0.2 to 1 s."""
 
 PARTIAL_CONFIDENCE = 0.5
-"""The service gives none for what it may yet change its mind about."""
+"""The service gives no confidence for partial results."""
 
 
 class AzureRecognition:
-    """A Recognition, open until its final, its failure or ``close``; the session is torn down then."""
+    """Open until its final transcript, its failure or ``close``; then the session is torn down."""
 
     def __init__(
         self,
@@ -51,17 +51,13 @@ class AzureRecognition:
         on_connected: Callable[[], None],
         on_closed: Callable[["AzureRecognition"], None],
     ) -> None:
-        """``build`` makes the session, given whom to tell of its events. Raises SpeechError when there is no room."""
-        self._on_transcript, self._on_error, self._on_connected, self._on_closed = (
-            on_transcript,
-            on_error,
-            on_connected,
-            on_closed,
-        )
+        """``create_session`` runs on a thread and takes the event callback. Raises SpeechError at the limit."""
+        self._on_transcript, self._on_error = on_transcript, on_error
+        self._on_connected, self._on_closed = on_connected, on_closed
         self._resources = resources
         self._loop = asyncio.get_running_loop()
         self._session: RecognitionSession | None = None
-        self._unwritten = bytearray()  # under WRITE_BYTES, or until there is a session within MAX_UTTERANCE
+        self._unwritten = bytearray()  # under WRITE_BYTES; until there is a session, under MAX_UTTERANCE_BYTES
         self._remaining_bytes = MAX_UTTERANCE_BYTES
         self._has_audio = self._is_connected = self._finished = self._ended = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -69,33 +65,34 @@ class AzureRecognition:
         self._lease.resource.add_done_callback(self._on_created)
 
     def feed(self, mulaw: bytes) -> None:
-        """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
         if self._ended or self._finished:
             return
         if not self._has_audio:
             self._has_audio = True
             if not self._is_connected:
-                self._fail_after(CONNECT_TIMEOUT_SECONDS, "cannot be reached in time")
+                self._fail_after(CONNECT_TIMEOUT_SECONDS, f"could not be reached within {CONNECT_TIMEOUT_SECONDS:g} s")
         self._remaining_bytes -= len(mulaw)
         if self._remaining_bytes < 0:
             self._finished = True
-            self._loop.call_soon(self.fail, SpeechError(f"an utterance of more than {MAX_UTTERANCE_BYTES // 8000} s"))
+            self._loop.call_soon(
+                self.fail, SpeechError(f"the utterance is longer than {MAX_UTTERANCE_BYTES // 8000} s")
+            )
         else:
             self._unwritten += mulaw
             if self._session and len(self._unwritten) >= WRITE_BYTES:
                 self._write(self._session)
 
     def finish(self) -> None:
-        """See ``Recognition.finish``."""
         if self._ended or self._finished:
             return
         self._finished = True
-        self._fail_after(FINAL_TIMEOUT_SECONDS, "gave no final text in time")
+        self._fail_after(
+            FINAL_TIMEOUT_SECONDS, f"gave no text within {FINAL_TIMEOUT_SECONDS:g} s of the utterance's end"
+        )
         if self._session:
             self._finish_session(self._session)
 
     def close(self) -> None:
-        """See ``Recognition.close``."""
         if self._ended:
             return
         self._ended = True
@@ -106,7 +103,7 @@ class AzureRecognition:
         self._on_closed(self)
 
     def fail(self, error: SpeechError) -> None:
-        """End it with a failure, unless it has ended."""
+        """End the recognition with an error, unless it has ended."""
         if not self._ended:
             self.close()
             self._on_error(error)
@@ -115,7 +112,9 @@ class AzureRecognition:
         if self._ended:
             return
         if error := resource.exception():
-            self.fail(error if isinstance(error, SpeechError) else SpeechError(f"Azure's SDK: {type(error).__name__}"))
+            self.fail(
+                error if isinstance(error, SpeechError) else SpeechError(f"Azure's SDK failed: {type(error).__name__}")
+            )
             return
         self._session = resource.result()
         self._write(self._session)
@@ -130,16 +129,16 @@ class AzureRecognition:
         self._write(session)
         self._resources.submit(session.finish)
 
-    def _fail_after(self, seconds: float, problem: str) -> None:
+    def _fail_after(self, seconds: float, message: str) -> None:
         self._cancel_deadline()
-        self._deadline = self._loop.call_later(seconds, self.fail, SpeechError(f"Azure speech {problem}"))
+        self._deadline = self._loop.call_later(seconds, self.fail, SpeechError(f"Azure speech {message}"))
 
     def _cancel_deadline(self) -> None:
         if self._deadline:
             self._deadline.cancel()
 
     def _on_event(self, event: RecognitionEvent) -> None:
-        """From the session; late ones are nobody's any more."""
+        """Handle an event of the session; late ones are ignored."""
         if self._ended:
             return
         match event:
@@ -160,7 +159,7 @@ class AzureRecognition:
     def _handle_connected(self) -> None:
         self._is_connected = True
         if not self._finished:
-            self._cancel_deadline()  # it was for this
+            self._cancel_deadline()  # it was for connecting
         self._on_connected()
 
     def _deliver_final(self, final: Transcript) -> None:
@@ -171,4 +170,4 @@ class AzureRecognition:
         if self._finished:
             self._deliver_final(Transcript("", 0.0, final=True))
         else:
-            self.fail(SpeechError("Azure speech ended the recognition by itself"))
+            self.fail(SpeechError("Azure speech ended the recognition before the utterance had ended"))

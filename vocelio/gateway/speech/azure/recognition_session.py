@@ -1,6 +1,6 @@
-"""One recognition at the SDK. Imported and called only on threads of ours: see the package.
+"""One recognition session of the SDK. Imported and called only on our threads, see the package's docstring.
 
-What happens is posted to the event loop, first of all ``Connected`` or ``Failed``.
+Its events are posted to the event loop; the first one is ``Connected`` or ``Failed``.
 """
 
 import asyncio
@@ -24,47 +24,47 @@ from vocelio.gateway.speech.azure.sdk_events import (
 from vocelio.gateway.speech.interfaces import RecognitionHints
 
 MIN_SILENCE_SECONDS, MAX_SILENCE_SECONDS = 0.1, 5.0
-"""Seconds of silence that the service can be told to end a phrase."""
+"""Limits of the silence that ends a phrase, as the service accepts them."""
 
 DEFAULT_CONFIDENCE = 0.9
-"""Of a text that the service gives without its own figure, which it does for some languages."""
+"""For languages in which the service gives a text without a confidence."""
 
 
 class RecognitionSession:
-    """Connects at once, and costs the service nothing until sound comes."""
+    """Connects when opened; nothing is charged until audio comes."""
 
     def __init__(self, on_event: Callable[[RecognitionEvent], None], loop: asyncio.AbstractEventLoop) -> None:
-        """``happened`` is called on the event loop."""
+        """``on_event`` is called on the event loop."""
         self._on_event = on_event
         self._callbacks = SdkCallbacks(loop)
         self._stream: sdk.audio.PushAudioInputStream | None = None
         self._recognizer: sdk.SpeechRecognizer | None = None
-        self._connection: sdk.Connection | None = None  # held, for it tells nothing once it is gone
+        self._connection: sdk.Connection | None = None  # keeps the callbacks alive
 
     def open(self, account: AzureSettings, hints: RecognitionHints) -> None:
-        """Takes milliseconds: the SDK connects on a thread of its own, and tries again by itself."""
-        sound = sdk.audio.AudioStreamFormat(8000, 8, 1, wave_stream_format=sdk.AudioStreamWaveFormat.MULAW)
-        self._stream = sdk.audio.PushAudioInputStream(sound)
-        source = sdk.audio.AudioConfig(stream=self._stream)
-        self._recognizer = sdk.SpeechRecognizer(_recognition_config(account, hints), source, hints.language)
+        """Start the session. Takes milliseconds: the SDK connects, and reconnects, on a thread of its own."""
+        audio_format = sdk.audio.AudioStreamFormat(8000, 8, 1, wave_stream_format=sdk.AudioStreamWaveFormat.MULAW)
+        self._stream = sdk.audio.PushAudioInputStream(audio_format)
+        audio_config = sdk.audio.AudioConfig(stream=self._stream)
+        self._recognizer = sdk.SpeechRecognizer(_recognition_config(account, hints), audio_config, hints.language)
         self._connect_callbacks(self._recognizer)
         _add_phrases(self._recognizer, hints)
         self._recognizer.start_continuous_recognition_async().get()
 
     def write(self, mulaw: bytes) -> None:
-        """More sound: copied, in 10 us. The one call that the event loop makes."""
-        if mulaw and self._stream:  # nothing written is to the SDK the end of all sound
+        """Append audio, which the SDK copies in 10 us. The only method called on the event loop."""
+        if mulaw and self._stream:  # writing nothing would tell the SDK that the audio has ended
             self._stream.write(mulaw)
 
     def finish(self) -> None:
-        """No more sound comes."""
+        """Mark the end of the audio."""
         if stream := self._stream:
             stream.close()
 
     def tear_down(self) -> None:
-        """Let go of it: 20 ms when it heard nothing, 0.1 s when the service answers, 10 to 18 s when it does not.
+        """End the session: 20 ms if it heard nothing, 0.1 s if the service responds, 10 to 18 s if it does not.
 
-        The last references to the SDK's objects are dropped here, for that can block as well.
+        The last references to the SDK's objects are dropped here, since that can block as well.
         """
         self._callbacks.disconnect()
         recognizer, self._recognizer = self._recognizer, None
@@ -73,41 +73,41 @@ class RecognitionSession:
         self._connection = self._stream = None
 
     def _connect_callbacks(self, recognizer: sdk.SpeechRecognizer) -> None:
-        connect, happened = self._callbacks.connect, self._on_event
+        connect, on_event = self._callbacks.connect, self._on_event
         self._connection = sdk.Connection.from_recognizer(recognizer)
-        connect(self._connection.connected, lambda _: Connected(), happened)
-        connect(recognizer.recognizing, lambda told: Hypothesis(told.result.text), happened)
-        connect(recognizer.recognized, lambda told: _final_phrase(told.result.text, told.result.json), happened)
-        connect(recognizer.canceled, lambda told: _canceled_event(told.cancellation_details), happened)
-        connect(recognizer.session_stopped, lambda _: Completed(), happened)
+        connect(self._connection.connected, lambda _: Connected(), on_event)
+        connect(recognizer.recognizing, lambda args: Hypothesis(args.result.text), on_event)
+        connect(recognizer.recognized, lambda args: _final_phrase(args.result.text, args.result.json), on_event)
+        connect(recognizer.canceled, lambda args: _canceled_event(args.cancellation_details), on_event)
+        connect(recognizer.session_stopped, lambda _: Completed(), on_event)
 
 
 def speech_config(account: AzureSettings) -> sdk.SpeechConfig:
-    """The SDK's idea of an account."""
+    """Return the SDK's configuration for the account."""
     if account.host:
         return sdk.SpeechConfig(subscription=account.key, host=account.host)
     return sdk.SpeechConfig(subscription=account.key, region=account.region)
 
 
 def _recognition_config(account: AzureSettings, hints: RecognitionHints) -> sdk.SpeechConfig:
-    made = speech_config(account)
+    config = speech_config(account)
     silence = min(max(hints.silence_seconds, MIN_SILENCE_SECONDS), MAX_SILENCE_SECONDS)
-    made.set_property(sdk.PropertyId.Speech_SegmentationSilenceTimeoutMs, str(round(silence * 1000)))
-    made.output_format = sdk.OutputFormat.Detailed  # for its confidence
-    made.set_profanity(sdk.ProfanityOption.Raw)  # a masked word is one that no flow can expect
-    return made
+    config.set_property(sdk.PropertyId.Speech_SegmentationSilenceTimeoutMs, str(round(silence * 1000)))
+    config.output_format = sdk.OutputFormat.Detailed  # includes a confidence
+    config.set_profanity(sdk.ProfanityOption.Raw)  # unmasked: no flow can expect a masked word
+    return config
 
 
 def _add_phrases(recognizer: sdk.SpeechRecognizer, hints: RecognitionHints) -> None:
     if hints.repeat:
-        return  # digits and numbers: the service knows those, and would hear them in everything
+        return  # digits and numbers: the service knows them, and would hear them everywhere
     phrases = sdk.PhraseListGrammar.from_recognizer(recognizer)
     for phrase in hints.phrases:
         phrases.addPhrase(phrase)
 
 
 def _final_phrase(text: str, document: str) -> FinalPhrase:
-    """``document`` is the service's JSON: in the detailed format it holds ``NBest``, the best reading first."""
+    """Parse the service's JSON, which in the detailed format has the readings in ``NBest``, the best one first."""
     best = json.loads(document).get("NBest") or [{}]
     confidence = float(best[0].get("Confidence") or DEFAULT_CONFIDENCE)
     return FinalPhrase(text, min(max(confidence, 0.0), 1.0) if text else 0.0)

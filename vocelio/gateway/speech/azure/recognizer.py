@@ -1,7 +1,7 @@
-"""Recognition by Azure: it hears anything, and what a flow expects better than the rest.
+"""Speech recognition with Azure: free text, with a preference for the phrases that a flow expects.
 
-A recognition connects when it is opened, and what it is fed goes to the SDK, which keeps it until it is connected.
-The service looks for the end of the utterance by itself, and may find it before ``finish`` says so.
+A recognition connects when it is opened; the SDK buffers its audio until it is connected. The service detects the end
+of the utterance itself, and may do so before ``finish``.
 """
 
 import asyncio
@@ -18,51 +18,51 @@ if TYPE_CHECKING:
     from vocelio.gateway.speech.azure.recognition_session import RecognitionSession
 
 DEFAULT_MAX_SESSIONS = 100
-"""Recognitions at once: what the service allows a subscription unless more is asked for."""
+"""Concurrent recognitions: the service's default limit of a subscription."""
 
 MAX_PHRASES = 500
-"""Phrases in one expectation: what the service takes."""
+"""Phrases per recognition, a limit of the service."""
 
 MAX_PHRASE_LENGTH = 200
-"""Characters in a phrase."""
+"""Characters per phrase."""
 
 START_TIMEOUT_SECONDS = 5.0
-"""For the first connection: name, TLS and key take 0.3 s, and the SDK tries again after a second."""
+"""For the first connection: DNS, TLS and authentication take 0.3 s, and the SDK retries after a second."""
 
 
 class AzureRecognizer:
-    """A Recognizer on the real SDK, with at most ``limit`` recognitions at once. Used on one event loop."""
+    """Recognizes with the SDK, at most ``max_sessions`` utterances at once. Used on one event loop."""
 
     def __init__(self, account: AzureSettings, max_sessions: int = DEFAULT_MAX_SESSIONS) -> None:
         self._account = account
         self._resources = SdkResourceManager("azure-recognition", max_sessions)
-        self._recognitions: set[AzureRecognition] = set()  # at most ``limit``
+        self._recognitions: set[AzureRecognition] = set()  # at most ``max_sessions``
 
     @property
     def sessions(self) -> int:
-        """Recognitions that are open."""
+        """Number of open recognitions."""
         return self._resources.active
 
     @property
     def stuck(self) -> int:
-        """Sessions that the SDK has not let go of in ``upkeep.STUCK_SECONDS``."""
+        """Number of sessions that the SDK has not torn down within ``sdk_resources.STUCK_AFTER_SECONDS``."""
         return self._resources.stuck
 
     async def start(self) -> None:
-        """Load the SDK and connect once. Raises CredentialsRefused or SpeechError; it may work later all the same."""
-        told = asyncio.Event()
+        """Load the SDK and connect once. Raises SpeechError; the recognizer may still work later."""
+        done = asyncio.Event()
         failures: list[SpeechError] = []
 
-        def failed(error: SpeechError) -> None:
+        def on_error(error: SpeechError) -> None:
             failures.append(error)
-            told.set()
+            done.set()
 
-        recognition = self._open(RecognitionHints(()), lambda _: None, failed, on_connected=told.set)
+        recognition = self._open(RecognitionHints(()), lambda _: None, on_error, on_connected=done.set)
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                await told.wait()
+                await done.wait()
         except TimeoutError:
-            raise SpeechError(f"Azure speech cannot be reached in {START_TIMEOUT_SECONDS:.0f} s") from None
+            raise SpeechError(f"Azure speech could not be reached within {START_TIMEOUT_SECONDS:g} s") from None
         finally:
             recognition.close()
         if failures:
@@ -74,18 +74,18 @@ class AzureRecognizer:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> AzureRecognition:
-        """See ``Recognizer.open``. A text is written as for reading: "Sales, please." or "1234.".
+        """Open a recognition. Its texts have punctuation and digits: "Sales, please." or "1234.".
 
-        Raises Unsuitable when the phrases are too many or too long, SpeechError when too many are open.
+        Raises RequestNotSupported if there are too many recognitions, or too many or too long phrases.
         """
         if len(hints.phrases) > MAX_PHRASES:
-            raise RequestNotSupported(f"{len(hints.phrases)} phrases: Azure speech takes {MAX_PHRASES}")
+            raise RequestNotSupported(f"{len(hints.phrases)} phrases; Azure speech takes at most {MAX_PHRASES}")
         if any(len(phrase) > MAX_PHRASE_LENGTH for phrase in hints.phrases):
-            raise RequestNotSupported(f"a phrase of more than {MAX_PHRASE_LENGTH} characters")
+            raise RequestNotSupported(f"a phrase is longer than {MAX_PHRASE_LENGTH} characters")
         return self._open(hints, on_transcript, on_error, on_connected=lambda: None)
 
     async def aclose(self) -> None:
-        """End every recognition with a failure; see ``Recognizer.aclose``. Takes a second when the SDK hangs."""
+        """End every recognition with an error. Takes a second if the SDK hangs."""
         for recognition in self._recognitions.copy():
             recognition.fail(SpeechError("Azure speech has been closed"))
         await self._resources.aclose()
@@ -99,11 +99,11 @@ class AzureRecognizer:
     ) -> AzureRecognition:
         account, loop = self._account, asyncio.get_running_loop()
 
-        def build(happened: Callable[[RecognitionEvent], None]) -> "RecognitionSession":
-            return _create_session(account, hints, happened, loop)
+        def create_session(on_event: Callable[[RecognitionEvent], None]) -> "RecognitionSession":
+            return _create_session(account, hints, on_event, loop)
 
         recognition = AzureRecognition(
-            self._resources, build, on_transcript, on_error, on_connected, self._recognitions.discard
+            self._resources, create_session, on_transcript, on_error, on_connected, self._recognitions.discard
         )
         self._recognitions.add(recognition)
         return recognition
@@ -115,9 +115,8 @@ def _create_session(
     on_event: Callable[[RecognitionEvent], None],
     loop: asyncio.AbstractEventLoop,
 ) -> "RecognitionSession":
-    from vocelio.gateway.speech.azure.recognition_session import (
-        RecognitionSession,  # here, on a thread: the SDK takes 0.25 s to import
-    )
+    # On a thread: importing the SDK takes 0.25 s.
+    from vocelio.gateway.speech.azure.recognition_session import RecognitionSession
 
     session = RecognitionSession(on_event, loop)
     try:

@@ -1,11 +1,7 @@
-"""What the SDK tells of a recognition or a synthesis: a small closed set, posted to the event loop.
+"""Events of the SDK: its callbacks and errors, turned into a small closed set that is posted to the event loop.
 
-The SDK's signals, from its threads to the event loop.
-
-What the SDK says went wrong, as an error of the port.
-
-The service's own words are never passed on: they may quote the request, which holds what a caller said or is told.
-What is kept of them is a number.
+The service's error texts are never passed on, since they may quote the request, which contains what a caller said or
+hears. Only a status code is kept of them.
 """
 
 import asyncio
@@ -20,38 +16,38 @@ from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSu
 
 
 class Connected(msgspec.Struct, frozen=True):
-    """The service has accepted the key."""
+    """The service has accepted the connection and the key."""
 
 
 class Disconnected(msgspec.Struct, frozen=True):
-    """The connection has ended, whoever ended it."""
+    """The connection has ended, closed by either side."""
 
 
 class Hypothesis(msgspec.Struct, frozen=True):
-    """What has been heard of a phrase so far."""
+    """Partial text of a phrase."""
 
     text: str
 
 
 class FinalPhrase(msgspec.Struct, frozen=True):
-    """A phrase that has ended; ``text`` is empty when it was not understood."""
+    """Final text of a phrase; empty if it was not understood."""
 
     text: str
     confidence: float
 
 
 class AudioChunk(msgspec.Struct, frozen=True):
-    """The next of what is spoken, mu-law."""
+    """The next mu-law audio of a synthesis."""
 
     mulaw: bytes
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """All sound has been heard, or the text has been spoken in full."""
+    """All audio has been recognized, or the text has been spoken in full."""
 
 
 class Failed(msgspec.Struct, frozen=True):
-    """It failed; nothing sensible follows."""
+    """The recognition or synthesis failed; no useful event follows."""
 
     error: SpeechError
 
@@ -64,65 +60,66 @@ EventT = TypeVar("EventT")
 
 
 class SdkCallbacks:
-    """What is connected of them. A signal holds whoever it tells, who mostly holds it: ``disconnect`` ends that."""
+    """Connects the SDK's signals to the event loop; ``disconnect`` breaks their reference cycles."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._signals: list[Any] = []
 
     def connect(self, signal: Any, parse: Callable[[Any], EventT], on_event: Callable[[EventT | Failed], None]) -> None:
-        """Have ``tell`` called on the event loop with what ``read`` makes of the signal's argument."""
+        """Call ``on_event`` on the event loop with what ``parse`` returns for the signal's argument."""
 
-        def tell_soon(argument: Any) -> None:
+        def post_event(argument: Any) -> None:
             event: EventT | Failed
             try:
                 event = parse(argument)
-            except Exception as error:  # noqa: BLE001  this is a thread of the SDK: an error would be lost
-                event = Failed(SpeechError(f"Azure speech said what cannot be read ({type(error).__name__})"))
+            except Exception as error:  # noqa: BLE001  on a thread of the SDK, where an error would be lost
+                event = Failed(SpeechError(f"Azure speech sent an invalid event ({type(error).__name__})"))
             call_soon_safe(self._loop, on_event, event)
 
-        signal.connect(tell_soon)
+        signal.connect(post_event)
         self._signals.append(signal)
 
     def disconnect(self) -> None:
-        """Nothing more is told; waits for what is just being told. The first thing of a teardown, which may hang.
+        """Disconnect all signals, and wait for the callbacks that are running. The first step of a teardown, which may
+        hang.
 
-        A thread of the SDK that wants to tell something while the interpreter ends makes the process abort: Python
-        ends that thread, which the SDK's C++ does not survive.
+        A callback on a thread of the SDK while the interpreter exits would abort the process: Python ends that thread,
+        which the SDK's C++ code does not survive.
         """
         while self._signals:
             self._signals.pop().disconnect_all()
 
 
 _ERRORS_BY_CODE: dict[str, tuple[type[SpeechError], str]] = {
-    "AuthenticationFailure": (AuthenticationFailed, "refused the key"),
-    "Forbidden": (AuthenticationFailed, "forbids it: the subscription's quota is used up"),
-    "BadRequest": (RequestNotSupported, "does not take the request"),
-    "TooManyRequests": (SpeechError, "has too many requests at once"),
-    "ConnectionFailure": (SpeechError, "cannot be reached, or broke the connection off"),
-    "ServiceTimeout": (SpeechError, "did not answer in time"),
+    "AuthenticationFailure": (AuthenticationFailed, "rejected the key"),
+    "Forbidden": (AuthenticationFailed, "refused the request: the subscription's quota is used up"),
+    "BadRequest": (RequestNotSupported, "rejected the request"),
+    "TooManyRequests": (SpeechError, "has too many concurrent requests"),
+    "ConnectionFailure": (SpeechError, "could not be reached, or closed the connection"),
+    "ServiceTimeout": (SpeechError, "did not respond in time"),
     "ServiceError": (SpeechError, "failed"),
     "ServiceUnavailable": (SpeechError, "is not available"),
 }
 """By the name of the SDK's ``CancellationErrorCode``."""
 
 _STATUS_CODE = re.compile(r"(?:Error code: |\()(\d{3,4})\b")
-"""The close code of a WebSocket (``Error code: 1007.``) or an HTTP status (``(401)``)."""
+"""A WebSocket close code (``Error code: 1007.``) or an HTTP status (``(401)``)."""
 
 _QUOTA_OR_THROTTLING = re.compile(r"quota|throttl", re.IGNORECASE)
-"""The service also closes with 1007, "bad request", when there are too many: "Quota exceeded", "Throttled"."""
+"""Reasons with which the service closes with 1007, "bad request", when there are too many requests."""
 
 
 _MENTIONS_VOICE = re.compile(r"\bvoices?\b", re.IGNORECASE)
-"""In a refusal: "Unsupported voice x.", "Standard voices will no longer be supported"."""
+"""In a rejection: "Unsupported voice x.", "Standard voices will no longer be supported"."""
 
 
 def to_speech_error(code: str, details: str) -> SpeechError:
-    """The error for a cancellation with that code's name and those details."""
+    """Map a cancellation's code name and details to an error."""
     if _QUOTA_OR_THROTTLING.search(details) and code in ("BadRequest", "ConnectionFailure"):
         code = "TooManyRequests"
     elif _MENTIONS_VOICE.search(details) and code == "BadRequest":
-        return RequestNotSupported("Azure speech has no such voice, or not for this subscription")
+        return RequestNotSupported("Azure speech does not have this voice, or not for this subscription")
     kind, meaning = _ERRORS_BY_CODE.get(code, (SpeechError, "failed"))
-    number = _STATUS_CODE.search(details)
-    return kind(f"Azure speech {meaning} ({number[1] if number else code})")
+    status = _STATUS_CODE.search(details)
+    return kind(f"Azure speech {meaning} ({status[1] if status else code})")

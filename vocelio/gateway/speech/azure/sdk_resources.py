@@ -1,8 +1,8 @@
-"""What the SDK makes for us, from being made to being torn down, without the event loop ever waiting for it.
+"""Creates and tears down SDK objects on threads, so that the event loop never waits for the SDK.
 
-Making takes milliseconds, whatever the service does: two threads are enough. Tearing down can take the SDK ten
-seconds and more, when the service does not answer: each has a thread, so that none delays another, and certainly
-not a call that begins. How many there may be of either is bounded; past it, nothing more is made.
+Creating takes milliseconds, whatever the service does: two threads are enough. Tearing down can take ten seconds and
+more if the service does not respond: each teardown has a thread of its own, so that none delays another, let alone a
+new call. Both are bounded; beyond the limit nothing is created.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
 CREATOR_THREADS = 2
 
 STUCK_AFTER_SECONDS = 3.0
-"""From when a teardown counts as stuck: a service that answers lets go within 0.2 s."""
+"""When a teardown counts as stuck; it takes up to 0.2 s if the service responds."""
 
 CLOSE_TIMEOUT_SECONDS = 1.0
-"""For what is being torn down when all ends; what takes longer is left behind."""
+"""For pending teardowns on close; the threads of those that take longer are abandoned."""
 
 
 class SdkResource(Protocol):
-    """What the SDK made."""
+    """An object of the SDK."""
 
     def tear_down(self) -> None:
-        """Let go of everything. May block for long."""
+        """Release everything. May block for many seconds."""
 
 
 ResourceT = TypeVar("ResourceT", bound=SdkResource)
@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 
 
 class SdkResourceManager:
-    """``limit`` bounds what there is at a time, and again what is being torn down. ``name`` is of its threads."""
+    """Allows ``max_resources`` live resources, and as many in teardown. ``name`` is used for its threads."""
 
     def __init__(self, name: str, max_resources: int) -> None:
         self._max_resources = max_resources
@@ -46,35 +46,35 @@ class SdkResourceManager:
 
     @property
     def active(self) -> int:
-        """What has been made, or is being made, and not been let go of."""
+        """Number of resources created or being created, and not released."""
         return self._active
 
     @property
     def stuck(self) -> int:
-        """Teardowns that have not come to an end in STUCK_SECONDS."""
+        """Number of teardowns pending for more than STUCK_AFTER_SECONDS."""
         return self._closers.pending_longer_than(STUCK_AFTER_SECONDS)
 
     def create(self, factory: Callable[[], ResourceT]) -> "ResourceLease[ResourceT]":
-        """Have it built on a thread. Raises Unsuitable when there is no room for it, SpeechError if none gets free."""
+        """Create a resource on a thread. Raises RequestNotSupported at the limit, SpeechError if teardowns hang."""
         if self._closed:
             raise SpeechError("Azure speech has been closed")
         if self._active >= self._max_resources:
-            raise RequestNotSupported(f"{self._max_resources} connections to Azure speech are in use")
+            raise RequestNotSupported(f"all {self._max_resources} connections to Azure speech are in use")
         if self._closers.pending >= self._max_resources:
-            raise SpeechError(f"Azure speech does not let go of {self._closers.pending} connections")
+            raise SpeechError(f"Azure speech: {self._closers.pending} connections are still being closed")
         self._active += 1
         return ResourceLease(self, self._creators.run(factory))
 
     async def run(self, job: Callable[[], None]) -> None:
-        """Run what may block for milliseconds. It runs to its end also when the waiting is cancelled."""
+        """Run a job that may block for milliseconds; it runs to its end even if the caller is canceled."""
         await asyncio.shield(self._creators.run(job))
 
     def submit(self, job: Callable[[], None]) -> None:
-        """The same, without waiting for it."""
+        """Run a job without waiting for it."""
         self._creators.run(job).add_done_callback(_log_failure)
 
     def release(self, resource: "asyncio.Future[ResourceT]") -> None:
-        """For ``Place``: it is free again, and what was in it, or will yet be, is torn down."""
+        """For ``ResourceLease``: free the place, and tear the resource down, if need be after its creation."""
         self._active -= 1
         resource.add_done_callback(self._tear_down)
 
@@ -83,14 +83,14 @@ class SdkResourceManager:
             self._closers.run(resource.result().tear_down).add_done_callback(_log_failure)
 
     async def aclose(self) -> None:
-        """Nothing is made any more. Returns within CLOSE_SECONDS or a little more, and leaves behind what hangs."""
+        """Stop creating; wait about CLOSE_TIMEOUT_SECONDS for teardowns, and abandon those that hang."""
         self._closed = True
         await self._creators.aclose(CLOSE_TIMEOUT_SECONDS / 2)
         await self._closers.aclose(CLOSE_TIMEOUT_SECONDS / 2)
 
 
 class ResourceLease(Generic[ResourceT]):
-    """Room for one thing that the SDK makes. ``made`` holds it, or what went wrong, and must not be cancelled."""
+    """Admits one resource. ``resource`` is its future, which holds it or the error; it must not be canceled."""
 
     def __init__(self, manager: SdkResourceManager, resource: "asyncio.Future[ResourceT]") -> None:
         self.resource = resource
@@ -98,7 +98,7 @@ class ResourceLease(Generic[ResourceT]):
         self._released = False
 
     def release(self) -> None:
-        """Have it torn down, now or once it has been made. Calling it twice is harmless."""
+        """Have the resource torn down, now or after its creation. Idempotent."""
         if not self._released:
             self._released = True
             self._manager.release(self.resource)

@@ -1,7 +1,7 @@
-"""One connection for synthesis at the SDK. Imported and called only on threads of ours: see the package.
+"""One synthesis connection of the SDK. Imported and called only on our threads, see the package's docstring.
 
-It says one text at a time, and its sound is posted to the event loop as the service sends it: of the SDK's ways to
-get at sound this is the one that neither waits for the end nor holds a thread meanwhile.
+It speaks one text at a time; its audio is posted to the event loop as the service sends it. Of the SDK's ways to get
+the audio this is the only one that neither waits for the end nor occupies a thread.
 """
 
 import asyncio
@@ -26,48 +26,48 @@ from vocelio.gateway.speech.azure.sdk_events import (
 
 
 class SynthesisConnection:
-    """Connects at once, and again by itself when it has to."""
+    """Connects when opened, and reconnects by itself."""
 
     def __init__(self, on_event: Callable[[SynthesisEvent], None], loop: asyncio.AbstractEventLoop) -> None:
-        """``happened`` is called on the event loop."""
+        """``on_event`` is called on the event loop."""
         self._on_event = on_event
         self._callbacks = SdkCallbacks(loop)
-        self._lock = threading.Lock()  # a text may begin on one thread while another begins to tear down
+        self._lock = threading.Lock()  # one thread may start a text while another starts the teardown
         self._synthesizer: sdk.SpeechSynthesizer | None = None
-        self._connection: sdk.Connection | None = None  # held, for it tells nothing once it is gone
+        self._connection: sdk.Connection | None = None  # keeps the callbacks alive
         self._pending_result: sdk.ResultFuture | None = None
 
     def open(self, account: AzureSettings) -> None:
-        """Takes milliseconds: the SDK connects on a thread of its own."""
-        made = speech_config(account)
-        made.set_speech_synthesis_output_format(sdk.SpeechSynthesisOutputFormat.Raw8Khz8BitMonoMULaw)
-        self._synthesizer = sdk.SpeechSynthesizer(made, None)
+        """Start to connect. Takes milliseconds: the SDK connects on a thread of its own."""
+        config = speech_config(account)
+        config.set_speech_synthesis_output_format(sdk.SpeechSynthesisOutputFormat.Raw8Khz8BitMonoMULaw)
+        self._synthesizer = sdk.SpeechSynthesizer(config, None)
         self._connection = sdk.Connection.from_speech_synthesizer(self._synthesizer)
-        connect, happened = self._callbacks.connect, self._on_event
-        connect(self._connection.connected, lambda _: Connected(), happened)
-        connect(self._connection.disconnected, lambda _: Disconnected(), happened)
-        connect(self._synthesizer.synthesizing, lambda told: AudioChunk(told.result.audio_data), happened)
-        connect(self._synthesizer.synthesis_completed, lambda _: Completed(), happened)
-        connect(self._synthesizer.synthesis_canceled, lambda told: _canceled_event(told.result), happened)
+        connect, on_event = self._callbacks.connect, self._on_event
+        connect(self._connection.connected, lambda _: Connected(), on_event)
+        connect(self._connection.disconnected, lambda _: Disconnected(), on_event)
+        connect(self._synthesizer.synthesizing, lambda args: AudioChunk(args.result.audio_data), on_event)
+        connect(self._synthesizer.synthesis_completed, lambda _: Completed(), on_event)
+        connect(self._synthesizer.synthesis_canceled, lambda args: _canceled_event(args.result), on_event)
         self._connection.open(True)
 
     def speak(self, ssml: str) -> None:
-        """Begin to say it. Nothing is said once it has been torn down."""
+        """Start to speak a document. Does nothing after the teardown."""
         with self._lock:
             if self._synthesizer:
                 self._pending_result = self._synthesizer.speak_ssml_async(ssml)
 
     def release_result(self) -> None:
-        """Let go of what has been said in full: the SDK holds all of its sound until then."""
+        """Release the result of a text that was spoken in full: the SDK keeps all of its audio until then."""
         with self._lock:
-            speaking, self._pending_result = self._pending_result, None
-        if speaking:
-            speaking.get()
+            result, self._pending_result = self._pending_result, None
+        if result:
+            result.get()
 
     def tear_down(self) -> None:
-        """Stop what is being said, and let go: 20 ms, or 1 s when the service does not answer.
+        """Stop speaking and disconnect: 20 ms, or 1 s if the service does not respond.
 
-        The service learns of the stop by the end of the connection, so that a line is of no use after one.
+        Stopping ends the connection, since that is how the service learns of it.
         """
         self._callbacks.disconnect()
         with self._lock:

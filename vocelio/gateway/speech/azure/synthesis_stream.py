@@ -1,4 +1,4 @@
-"""One text being spoken by Azure, as the event loop sees it."""
+"""Audio of one text from Azure, on the event loop: a bounded buffer between the SDK's events and the consumer."""
 
 import asyncio
 from collections import deque
@@ -10,14 +10,14 @@ from vocelio.gateway.speech.azure.sdk_events import AudioChunk, Completed, Faile
 from vocelio.gateway.speech.interfaces import SpeechError
 
 MAX_LAG_SECONDS = 3.0
-"""How far the service may be behind the pace at which its sound is played: past that a caller hears a hole."""
+"""How far the service may lag behind playback: beyond that the caller hears a gap."""
 
 MAX_AUDIO_BYTES = 600 * mulaw.SAMPLE_RATE
-"""Bytes of one text's sound: ten minutes, where the service itself cuts a text off."""
+"""Ten minutes of one text's audio, where the service itself cuts a text off."""
 
 
 class SynthesisStream:
-    """Its sound on the way from the SDK to whoever plays it. What waits is bounded by MAX_SOUND."""
+    """The audio of one text. Its buffer is bounded by MAX_AUDIO_BYTES."""
 
     def __init__(self) -> None:
         self._pending: deque[bytes] = deque()
@@ -27,10 +27,10 @@ class SynthesisStream:
         self._complete = False
 
     def on_event(self, event: AudioChunk | Completed | Failed) -> None:
-        """From the line."""
+        """Handle an event of the connection."""
         match event:
-            case AudioChunk(sound):
-                self._append(sound)
+            case AudioChunk(chunk):
+                self._append(chunk)
             case Completed():
                 self._complete = True
             case Failed(error):
@@ -40,12 +40,12 @@ class SynthesisStream:
         self._changed.set()
 
     def fail(self, error: SpeechError) -> None:
-        """End it, behind the sound that has come."""
+        """End the stream with an error, after the audio that has come."""
         self._error = self._error or error
         self._changed.set()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Every chunk as it comes. Raises SpeechError, also when the service is too slow."""
+        """Yield each chunk as it comes. Raises SpeechError, also if the service is too slow."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + MAX_LAG_SECONDS
         while True:
@@ -59,12 +59,12 @@ class SynthesisStream:
                 async with asyncio.timeout_at(deadline + self._received_bytes / mulaw.SAMPLE_RATE):
                     await self._changed.wait()
             except TimeoutError:
-                raise SpeechError(f"Azure speech is {MAX_LAG_SECONDS:.0f} s behind with its sound") from None
+                raise SpeechError(f"Azure speech: its audio is {MAX_LAG_SECONDS:g} s late") from None
             self._changed.clear()
 
     def _append(self, audio: bytes) -> None:
         self._received_bytes += len(audio)
         if self._received_bytes > MAX_AUDIO_BYTES:
-            self.fail(SpeechError(f"Azure speech spoke for more than {MAX_AUDIO_BYTES // mulaw.SAMPLE_RATE} s"))
+            self.fail(SpeechError(f"Azure speech: the audio is longer than {MAX_AUDIO_BYTES // mulaw.SAMPLE_RATE} s"))
         elif audio:
             self._pending.append(audio)

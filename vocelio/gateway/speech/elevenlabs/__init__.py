@@ -1,5 +1,5 @@
-"""ElevenLabs: Scribe hears (its realtime WebSocket), a Flash voice speaks (the SDK's streaming request).
+"""ElevenLabs speech: recognition by Scribe's realtime WebSocket, synthesis by the SDK's streaming requests.
 
-The SDK needs a second to be imported and 25 ms for its TLS context: ``service`` does both in a thread, when
-first needed. This package imports nothing itself.
+The SDK takes a second to import and 25 ms for its TLS context: ``lazy_client`` does both in a thread, on first use.
+This package itself imports nothing.
 """

@@ -1,7 +1,7 @@
-"""The ElevenLabs SDK, behind three calls. Importing this module takes a second: only ``service`` does, in a thread.
+"""Client of the ElevenLabs SDK. Importing this module takes a second: only ``lazy_client`` does, in a thread.
 
-The SDK gives a request one timeout, for each of connecting, writing and waiting for the next bytes; whoever calls
-bounds the whole. Redirects are not followed: httpx would carry the key along to wherever they lead.
+The SDK has one timeout per request, for each of connecting, writing and waiting for the next bytes; the caller bounds
+the whole. Redirects are not followed: httpx would send the key wherever they lead.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -21,13 +21,13 @@ from vocelio.gateway.speech.elevenlabs.errors import validate_api_key
 from vocelio.gateway.speech.interfaces import SpeechError
 
 CHUNK_BYTES = 400
-"""Bytes of mu-law handed on at a time, 50 ms: less costs more than it brings, the SDK's own 1024 are 128 ms late."""
+"""50 ms of mu-law at a time: smaller chunks cost more than they gain; the SDK's default of 1024 comes 128 ms late."""
 
 KEEPALIVE_SECONDS = 300.0
-"""For which a connection is kept: a prompt after a pause needs no new TLS handshake (httpx's own are 5 s)."""
+"""Idle time of a connection: a prompt after a pause needs no new TLS handshake (httpx's default is 5 s)."""
 
 _NO_RETRIES = RequestOptions(max_retries=0)
-"""The SDK would wait and try again twice; a caller who waits is better served by another voice."""
+"""The SDK would retry twice; a waiting caller is better served by the next provider."""
 
 _STREAMING = RequestOptions(max_retries=0, chunk_size=CHUNK_BYTES)
 
@@ -35,7 +35,7 @@ _STREAMING = RequestOptions(max_retries=0, chunk_size=CHUNK_BYTES)
 class SynthesisRequest(msgspec.Struct, frozen=True):
     """One text to be spoken. ``language`` is an ISO 639-1 code, for models that take one.
 
-    With a ``speed`` of 1.0 the voice keeps all that is set for it at the service: settings replace one another whole.
+    With a ``speed`` of 1.0 no settings are sent, so that the voice keeps its own: they are only replaced as a whole.
     """
 
     text: str
@@ -46,7 +46,7 @@ class SynthesisRequest(msgspec.Struct, frozen=True):
 
 
 class Client:
-    """One AsyncElevenLabs with its pool of ``connections``; ``wait`` seconds bound each step of a request."""
+    """The SDK's client with its connection pool; ``timeout_seconds`` bounds each step of a request."""
 
     def __init__(self, account: ElevenLabsSettings, max_connections: int, timeout_seconds: float) -> None:
         self.ssl_context = httpx.create_ssl_context()
@@ -62,21 +62,21 @@ class Client:
         self._models, self._text_to_speech = (
             sdk.models,
             sdk.text_to_speech.with_raw_response,
-        )  # imported by being asked for
+        )  # accessing them imports their modules
 
     async def verify_key(self) -> None:
-        """An authenticated request that costs nothing. Raises SpeechError."""
+        """Send an authenticated request that is free of charge. Raises SpeechError."""
         try:
             with _map_errors():
                 await self._models.list(request_options=_NO_RETRIES)
         except SpeechError as error:
-            # A key may be restricted to speech: that it lacks this permission says that it is known.
+            # The key may be restricted to speech: the missing permission proves that it is known.
             if "missing_permissions" not in str(error):
                 raise
 
     @asynccontextmanager
     async def stream_speech(self, request: SynthesisRequest) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The mu-law of a text, as it comes; leaving early drops the connection, which cancels the request."""
+        """Stream the mu-law of a text; leaving early drops the connection, which cancels the request."""
         with _map_errors():
             async with self._text_to_speech.stream(
                 request.voice_id,
@@ -88,22 +88,22 @@ class Client:
                 request_options=_STREAMING,
             ) as response:
                 if not response.headers.get("content-type", "").startswith(("audio/", "application/octet-stream")):
-                    raise SpeechError("ElevenLabs answered with something that is no audio")
+                    raise SpeechError("ElevenLabs sent a response that is not audio")
                 yield response.data
 
     async def aclose(self) -> None:
-        """Close every connection, whatever is going on there."""
+        """Close every connection, including those in use."""
         await self._http.aclose()
 
 
 @contextmanager
 def _map_errors() -> Iterator[None]:
-    """What the SDK and httpx raise, as the errors of the ports."""
+    """Map errors of the SDK and httpx to SpeechError."""
     try:
         yield
-    except ApiError as error:  # its text is the whole answer with all headers: not for a log, not even as the cause
+    except ApiError as error:  # its text is the response with all headers, not fit for a log, not even as the cause
         raise errors.from_status(error.status_code, error.body) from None
     except (ParsingError, UnicodeError):
-        raise SpeechError("ElevenLabs answered with something that cannot be read") from None
+        raise SpeechError("ElevenLabs sent an invalid response") from None
     except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL) as error:
-        raise SpeechError(f"ElevenLabs cannot be reached: {type(error).__name__}") from error
+        raise SpeechError(f"ElevenLabs could not be reached: {type(error).__name__}") from error

@@ -1,8 +1,6 @@
-"""What ElevenLabs answers instead of speech, as the errors of the ports.
+"""Maps ElevenLabs' error responses to SpeechError, and validates the API key.
 
-Only statuses and the service's own names of errors go into a message: its texts quote what was sent to it.
-
-The key, as it goes into a header.
+Only HTTP statuses and the service's error names go into a message, since its texts quote what was sent to it.
 """
 
 import re
@@ -13,46 +11,46 @@ from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSu
 _ERROR_NAME = re.compile(r"[a-z_]{1,60}")
 
 _ACCOUNT_ERRORS = frozenset({"quota_exceeded", "insufficient_credits", "auth_error", "unaccepted_terms"})
-"""Names that mean the account, whatever the status: a used-up quota came with 401 and with 429."""
+"""Error names that concern the account, whatever the status: an exhausted quota came with 401 and with 429."""
 
 _REQUEST_ERRORS = frozenset(
     {"input_error", "invalid_request", "chunk_size_exceeded", "paid_plan_required", "voice_access_denied"}
 )
-"""Names that mean the request: of realtime errors, which have no status; of a voice that the account may not use."""
+"""Error names that concern the request: realtime errors, which have no status, and voices the account may not use."""
 
 
 def error_name(body: Any) -> str:
-    """The service's name of an error, from ``{"detail": {"status": ..}}`` or the newer ``{"detail": {"code": ..}}``."""
+    """Return the error's name from ``{"detail": {"status": ..}}`` or the newer ``{"detail": {"code": ..}}``."""
     detail = body.get("detail") if isinstance(body, dict) else None
     names = [detail.get("code"), detail.get("status")] if isinstance(detail, dict) else []
     return next((name for name in names if isinstance(name, str) and _ERROR_NAME.fullmatch(name)), "")
 
 
 def from_status(status: int | None, body: Any) -> SpeechError:
-    """The error for an HTTP answer."""
+    """Map an HTTP error response."""
     name = error_name(body)
-    said = f"ElevenLabs answered {status}{f' ({name})' if name else ''}"
+    message = f"ElevenLabs responded with {status}{f' ({name})' if name else ''}"
     if name in _REQUEST_ERRORS:
-        return RequestNotSupported(said)
+        return RequestNotSupported(message)
     if status in {401, 402, 403} or name in _ACCOUNT_ERRORS:
-        return AuthenticationFailed(said)
+        return AuthenticationFailed(message)
     if status in {400, 404, 422}:
-        return RequestNotSupported(said)
-    return SpeechError(said)
+        return RequestNotSupported(message)
+    return SpeechError(message)
 
 
 def from_message(name: str) -> SpeechError:
-    """The error for an error message of a realtime session."""
-    said = f"ElevenLabs ended the recognition ({name if _ERROR_NAME.fullmatch(name) else 'unknown error'})"
+    """Map an error message of a realtime session."""
+    message = f"ElevenLabs ended the recognition ({name if _ERROR_NAME.fullmatch(name) else 'unknown error'})"
     if name in _ACCOUNT_ERRORS:
-        return AuthenticationFailed(said)
+        return AuthenticationFailed(message)
     if name in _REQUEST_ERRORS:
-        return RequestNotSupported(said)
-    return SpeechError(said)
+        return RequestNotSupported(message)
+    return SpeechError(message)
 
 
 def validate_api_key(key: str) -> str:
-    """The key, if it can be put into a header at all. Raises CredentialsRefused."""
+    """Return the key if it can be sent in a header. Raises AuthenticationFailed."""
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise AuthenticationFailed("the ElevenLabs key is missing or holds characters that no key has")
+        raise AuthenticationFailed("ELEVENLABS_API_KEY is missing or contains invalid characters")
     return key

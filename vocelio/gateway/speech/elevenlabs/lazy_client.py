@@ -1,4 +1,4 @@
-"""One account's connection pool, made when first needed, in a thread: importing the SDK would stop the loop for 1 s."""
+"""Creates an account's client on first use, in a thread: importing the SDK would block the event loop for 1 s."""
 
 import asyncio
 import logging
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_SECONDS = 0.5
-"""For closing the connections, which waits for nobody; a bound all the same."""
+"""For closing the connections, which should not wait for the service."""
 
 
 class LazyClient:
-    """Gives out the one Client. ``wait`` seconds bound each step of a request, and ``check`` as a whole."""
+    """Creates one Client. ``timeout_seconds`` bounds each step of a request, and ``verify_key`` as a whole."""
 
     def __init__(self, account: ElevenLabsSettings, max_connections: int, timeout_seconds: float) -> None:
         self._account, self._max_connections, self._timeout_seconds = account, max_connections, timeout_seconds
@@ -25,25 +25,25 @@ class LazyClient:
         self._closed = False
 
     async def get(self) -> "Client":
-        """The client. Raises SpeechError when there is none to be had: no usable key, no SDK, or closed."""
+        """Return the client. Raises SpeechError if the key is invalid, the SDK is missing, or this was closed."""
         if self._closed:
             raise SpeechError("ElevenLabs has been closed")
         if self._load_task is None:
             load = asyncio.to_thread(_create_client, self._account, self._max_connections, self._timeout_seconds)
             self._load_task = asyncio.create_task(load)
-        return await asyncio.shield(self._load_task)  # whoever gives up leaves it to the others
+        return await asyncio.shield(self._load_task)  # one caller's cancellation must not cancel it for the others
 
     async def verify_key(self) -> None:
-        """See whether the service knows the key, and be connected. Raises SpeechError; may be tried again."""
+        """Connect and check that the service accepts the key. Raises SpeechError; may be retried."""
         client = await self.get()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await client.verify_key()
         except TimeoutError:
-            raise SpeechError(f"ElevenLabs did not answer within {self._timeout_seconds:g} s") from None
+            raise SpeechError(f"ElevenLabs did not respond within {self._timeout_seconds:g} s") from None
 
     async def aclose(self) -> None:
-        """Close every connection at once; what is going on there fails. Waits for an import, which nothing can stop."""
+        """Close every connection at once, so that requests fail. Waits for an import, which cannot be stopped."""
         self._closed = True
         if self._load_task is None:
             return
@@ -64,6 +64,6 @@ def _create_client(account: ElevenLabsSettings, max_connections: int, timeout_se
         return Client(account, max_connections, timeout_seconds)
     except SpeechError:
         raise
-    except Exception as error:  # of what the machine is set to: a proxy, certificates
-        LOG.exception("the client of ElevenLabs cannot be made")
-        raise SpeechError("the client of ElevenLabs cannot be made; the log says why") from error
+    except Exception as error:  # the environment: a proxy, certificates
+        LOG.exception("the ElevenLabs client could not be created; ElevenLabs is not used")
+        raise SpeechError("the ElevenLabs client could not be created; the log has the details") from error

@@ -1,8 +1,8 @@
-"""One WebSocket to the realtime recognition, from its opening to its end, each with a deadline.
+"""WebSocket connection to realtime recognition, with a deadline for opening and for closing.
 
-The SDK's own client (``speech_to_text.realtime``) is not used. It makes a TLS context for every session, on the
-event loop (25 ms for all calls); its ``close`` waits for the service as long as that does not read; it prints what
-a handler raises, follows a redirect to another host with the key, and compresses what base64 made incompressible.
+The SDK's own client (``speech_to_text.realtime``) is not used: it creates a TLS context for every session on the event
+loop (which delays all calls by 25 ms), its ``close`` waits for as long as the service does not read, it prints the
+errors of handlers, follows redirects to other hosts with the key, and compresses base64, which gains nothing.
 """
 
 import asyncio
@@ -21,27 +21,25 @@ from vocelio.gateway.speech.elevenlabs.errors import validate_api_key
 from vocelio.gateway.speech.interfaces import SpeechError
 
 CLOSE_TIMEOUT_SECONDS = 0.4
-"""For the closing handshake: nobody waits for it, but what is still closing counts as open."""
+"""For the closing handshake: no call waits for it, but a closing session counts as open."""
 
 MAX_MESSAGE_BYTES = 1 << 16
-"""Bytes in one message of the service; a transcript of a minute has a few hundred."""
+"""Bytes of one message of the service; the transcript of a minute has a few hundred."""
 
 _WEBSOCKETS_LOG = logging.getLogger(f"{__name__}.wire")
-_WEBSOCKETS_LOG.setLevel(
-    logging.WARNING
-)  # below it websockets logs the request's headers, with the key, and every message
+_WEBSOCKETS_LOG.setLevel(logging.WARNING)  # below it websockets logs the request's headers, with the key
 
 
 class _ConnectWithoutRedirects(connect):
     def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc  # the key goes nowhere else
+        return exc  # the key must not be sent to another host
 
 
 @asynccontextmanager
 async def open_session(
     account: ElevenLabsSettings, url: str, ssl_context: ssl.SSLContext, timeout_seconds: float
 ) -> AsyncIterator[ClientConnection]:
-    """A socket whose session has started, within ``wait`` seconds. Raises SpeechError, also from its use."""
+    """Open a socket and wait until its session has started. Raises SpeechError, also while it is used."""
     key = validate_api_key(account.key)
     socket: ClientConnection | None = None
     try:
@@ -52,7 +50,7 @@ async def open_session(
                 ssl=ssl_context if url.startswith("wss:") else None,
                 compression=None,
                 open_timeout=None,
-                ping_interval=None,  # a final that does not come in time says as much as a missing pong
+                ping_interval=None,  # a late final transcript shows a dead connection as well as a missing pong would
                 close_timeout=CLOSE_TIMEOUT_SECONDS,
                 max_size=MAX_MESSAGE_BYTES,
                 logger=_WEBSOCKETS_LOG,
@@ -62,7 +60,7 @@ async def open_session(
     except InvalidStatus as error:
         raise errors.from_status(error.response.status_code, _decode_json(error.response.body)) from None
     except TimeoutError:
-        raise SpeechError(f"ElevenLabs did not begin the recognition within {timeout_seconds:g} s") from None
+        raise SpeechError(f"ElevenLabs did not start the recognition within {timeout_seconds:g} s") from None
     except (OSError, WebSocketException) as error:
         raise SpeechError(f"the connection to ElevenLabs was lost: {type(error).__name__}") from error
     finally:
@@ -76,11 +74,11 @@ async def _expect_session_started(socket: ClientConnection) -> None:
             raise errors.from_message(name)
         case realtime_protocol.SessionStarted():
             return
-    raise SpeechError("ElevenLabs did not begin the recognition as it should")
+    raise SpeechError("ElevenLabs did not start the recognition")
 
 
 async def _close(socket: ClientConnection) -> None:
-    """``close`` alone would wait for ever behind sound that the service does not read."""
+    """Close with a deadline: ``close`` alone would wait forever behind audio that the service does not read."""
     try:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await socket.close()

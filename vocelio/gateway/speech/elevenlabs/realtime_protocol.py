@@ -1,8 +1,7 @@
-"""The protocol of realtime recognition, both directions: a WebSocket URL, chunks of sound, and what is answered.
+"""Protocol of realtime recognition, both directions: the WebSocket URL, audio messages, and the service's messages.
 
-Source: the API reference, "Realtime" under speech to text, and ``elevenlabs.types`` of the SDK. A message is JSON
-with a ``message_type``; any that has an ``error`` reports one. Types not known here are passed over, as the
-reference asks of clients.
+Source: the API reference, "Realtime" under speech to text, and ``elevenlabs.types`` of the SDK. A message is JSON with
+a ``message_type``; any with an ``error`` reports one. Unknown types are ignored, as the reference asks of clients.
 """
 
 import base64
@@ -16,18 +15,18 @@ from vocelio.gateway.speech.interfaces import RecognitionHints, SpeechError
 MODEL = "scribe_v2_realtime"
 
 MIN_SILENCE_SECONDS, MAX_SILENCE_SECONDS = 0.35, 3.0
-"""Seconds of silence that the service can be told to end an utterance with: "between 0.3", itself refused, "and 3"."""
+"""Silence that ends an utterance, as the service accepts it: "between 0.3", itself rejected, "and 3"."""
 
 MAX_KEYTERMS, MAX_KEYTERM_LENGTH, MAX_KEYTERM_WORDS = 50, 20, 5
-"""Keyterms in one session, characters and words in each: one too many and the session is refused."""
+"""Keyterms per session, characters and words per keyterm: with one too many the session is rejected."""
 
 _FORBIDDEN_KEYTERM_CHARACTERS = frozenset('<>{}[]\\"')
 
 MIN_COMMIT_BYTES = 4_000
-"""Bytes of sound, 0.5 s, to be there when it is committed: the service answers ``commit_throttled`` under 0.3 s."""
+"""0.5 s of audio, the least to commit: with less than 0.3 s the service responds ``commit_throttled``."""
 
 _SESSION_CLOSED_ERRORS = frozenset({"insufficient_audio_activity", "session_time_limit_exceeded"})
-"""Errors by which the service ends a session that nothing was wrong with."""
+"""Errors with which the service ends a session although nothing failed."""
 
 
 class SessionStarted(msgspec.Struct, frozen=True):
@@ -35,22 +34,22 @@ class SessionStarted(msgspec.Struct, frozen=True):
 
 
 class TranscriptMessage(msgspec.Struct, frozen=True):
-    """What was said since the last commit: so far, or (``committed``) for good. Empty when nothing was understood."""
+    """Text since the last commit, partial or (``committed``) final; empty if nothing was understood."""
 
     text: str
     committed: bool
 
 
 class CommitThrottled(msgspec.Struct, frozen=True):
-    """There was too little sound to commit."""
+    """There was too little audio to commit."""
 
 
 class SessionClosed(msgspec.Struct, frozen=True):
-    """The service ends the session, which was idle or has lasted long enough."""
+    """The service ends the session because it was idle or has reached its time limit."""
 
 
 class SessionFailed(msgspec.Struct, frozen=True):
-    """The service ends the session for a reason that has a ``name``."""
+    """The service ends the session with an error."""
 
     error_name: str
 
@@ -75,11 +74,11 @@ _encoder = msgspec.json.Encoder()
 
 
 def parse_message(received: str | bytes) -> ServerMessage | None:
-    """One message of the service, or None for one that does not matter here. Raises SpeechError for what is none."""
+    """Parse a message of the service; None if it is of no interest. Raises SpeechError if it is invalid."""
     try:
         message = _decoder.decode(received)
     except (msgspec.DecodeError, UnicodeError):
-        raise SpeechError("ElevenLabs sent something that is no message") from None
+        raise SpeechError("ElevenLabs sent an invalid message") from None
     match message.message_type:
         case "session_started":
             return SessionStarted()
@@ -93,12 +92,12 @@ def parse_message(received: str | bytes) -> ServerMessage | None:
 
 
 def audio_message(audio: bytes, commit: bool) -> bytes:
-    """A message with some mu-law; ``commit`` asks for the text of all since the last commit."""
+    """Encode mu-law; ``commit`` asks for the final text of everything since the last commit."""
     return _encoder.encode(_InputAudioChunk(base64.b64encode(audio).decode(), commit))
 
 
 def session_url(base_url: str, hints: RecognitionHints) -> str:
-    """Where a session for ``expectation`` is opened."""
+    """Return the URL of a session with these hints."""
     query = [
         ("model_id", MODEL),
         ("audio_format", "ulaw_8000"),
@@ -110,17 +109,17 @@ def session_url(base_url: str, hints: RecognitionHints) -> str:
         ("language_code", hints.language.partition("-")[0].lower()),
     ]
     query += [("keyterms", phrase) for phrase in select_keyterms(hints.phrases)]
-    address = "ws" + base_url.removeprefix("http").rstrip("/")
-    return f"{address}/v1/speech-to-text/realtime?{urlencode(query, quote_via=quote)}"
+    origin = "ws" + base_url.removeprefix("http").rstrip("/")
+    return f"{origin}/v1/speech-to-text/realtime?{urlencode(query, quote_via=quote)}"
 
 
 def select_keyterms(phrases: tuple[str, ...]) -> list[str]:
-    """The phrases that the service can be told to prefer; the others are understood without that."""
-    fitting = [
+    """Return the phrases that the service accepts as keyterms; the others are only not preferred."""
+    keyterms = [
         phrase
         for phrase in dict.fromkeys(map(str.strip, phrases))
         if 0 < len(phrase) <= MAX_KEYTERM_LENGTH
         and len(phrase.split()) <= MAX_KEYTERM_WORDS
         and not _FORBIDDEN_KEYTERM_CHARACTERS & {*phrase}
     ]
-    return fitting[:MAX_KEYTERMS]
+    return keyterms[:MAX_KEYTERMS]

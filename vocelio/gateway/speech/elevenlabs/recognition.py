@@ -1,11 +1,11 @@
-"""One utterance heard by Scribe: its sound goes out as it comes, partials come back, and one final.
+"""Recognition of one utterance by Scribe: sends audio as it comes, receives partial transcripts and one final.
 
-Both sides may end the utterance: ``finish`` commits it, and the service commits it after the silence that it was
-told; whichever final with a text comes first is the utterance's. (The service's own was measured to come half a
-second behind that silence, so ours mostly is the first.) An empty one before ``finish`` ends nothing: it was a noise.
+Both sides may end the utterance: ``finish`` commits it, and the service commits it after the silence it was configured
+with; the first final with a text counts. (The service's own was measured to come half a second after that silence, so
+ours is mostly first.) An empty final before ``finish`` ends nothing: it was a noise.
 
-The service closes a session that gets no sound for some 15 s. That is no failure: the session is opened again
-when there is sound, and all of the utterance is sent again, in case the end crossed its beginning on the way.
+The service closes a session that gets no audio for about 15 s. That is no failure: the session is reopened when there
+is audio, and the whole utterance is sent again, in case its beginning and the close crossed on the way.
 """
 
 import asyncio
@@ -21,28 +21,28 @@ from vocelio.gateway.speech.elevenlabs import errors, realtime_protocol
 from vocelio.gateway.speech.interfaces import SpeechError, Transcript
 
 SEND_BYTES = 800
-"""Bytes of mu-law gathered before they are sent, 100 ms, as the service recommends at the least."""
+"""100 ms of mu-law in a message, the least that the service recommends."""
 
 MAX_SEND_BYTES = 8000
-"""Bytes in one message, 1 s: as it recommends at the most."""
+"""1 s of mu-law in a message, the most that the service recommends."""
 
 MAX_UTTERANCE_BYTES = 60 * mulaw.SAMPLE_RATE
-"""Bytes of mu-law in one utterance, all kept until its end: a minute, half a MB."""
+"""One minute of mu-law, 0.5 MB, buffered until the end of the utterance."""
 
 MAX_RETRIES = 1
-"""How often an utterance is sent again, to a service that ends its sessions in mid-speech."""
+"""How often an utterance is sent again when the service ends the session during speech."""
 
 EMPTY_RESULT_DELAY_SECONDS = 0.5
-"""For which an empty text waits for another one, which comes 0.4 s after a commit at the latest, as others measured."""
+"""Delay of an empty final: another one with a text may follow, up to 0.4 s after a commit, as others measured."""
 
 FINAL_CONFIDENCE, PARTIAL_CONFIDENCE = 0.9, 0.5
-"""The confidence of a final and of a partial: the service tells none for what it commits."""
+"""The service gives no confidences."""
 
 SessionOpener = Callable[[], AbstractAsyncContextManager[ClientConnection]]
 
 
 class ElevenLabsRecognition:
-    """One utterance, open until its final, its failure or ``close``. ``task`` ends when its socket is closed."""
+    """Open until its final transcript, its failure or ``close``. ``task`` ends when its socket is closed."""
 
     def __init__(
         self,
@@ -51,15 +51,11 @@ class ElevenLabsRecognition:
         on_error: Callable[[SpeechError], None],
         timeout_seconds: float,
     ) -> None:
-        self._open_session, self._on_transcript, self._on_error, self._timeout_seconds = (
-            open_session,
-            on_transcript,
-            on_error,
-            timeout_seconds,
-        )
+        self._open_session, self._timeout_seconds = open_session, timeout_seconds
+        self._on_transcript, self._on_error = on_transcript, on_error
         self._audio = bytearray()
-        self._sent_bytes = 0  # of it, in the present session
-        self._committed = False  # in the present session
+        self._sent_bytes = 0  # in the current session
+        self._committed = False  # in the current session
         self._last_partial = ""
         self._finished = self._ended = False
         self._changed = asyncio.Event()
@@ -67,17 +63,15 @@ class ElevenLabsRecognition:
         self.task = asyncio.get_running_loop().create_task(self._run())
 
     def feed(self, mulaw: bytes) -> None:
-        """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
         if self._ended or self._finished:
             return
         self._audio += mulaw
         if len(self._audio) > MAX_UTTERANCE_BYTES:
-            self.fail_soon(SpeechError(f"an utterance of more than {MAX_UTTERANCE_BYTES // 8000} s"))
+            self.fail_soon(SpeechError(f"the utterance is longer than {MAX_UTTERANCE_BYTES // 8000} s"))
         elif len(self._audio) - self._sent_bytes >= SEND_BYTES:
             self._changed.set()
 
     def finish(self) -> None:
-        """See ``Recognition.finish``."""
         if self._ended or self._finished:
             return
         self._finished = True
@@ -85,17 +79,16 @@ class ElevenLabsRecognition:
         loop = asyncio.get_running_loop()
         if not self._audio:
             loop.call_soon(self._deliver_empty)
-        late = SpeechError(f"ElevenLabs gave no text within {self._timeout_seconds:g} s")
-        self._deadline = loop.call_later(self._timeout_seconds, self._fail, late)
+        timeout = SpeechError(f"ElevenLabs gave no text within {self._timeout_seconds:g} s")
+        self._deadline = loop.call_later(self._timeout_seconds, self._fail, timeout)
 
     def close(self) -> None:
-        """See ``Recognition.close``."""
         if not self._ended:
             self._end()
             self.task.cancel()
 
     def fail_soon(self, error: SpeechError) -> None:
-        """Fail on the loop's next turn, unless something else happens first."""
+        """Fail in the loop's next iteration, unless it ends otherwise before."""
         self._finished = True
         asyncio.get_running_loop().call_soon(self._fail, error)
 
@@ -112,7 +105,6 @@ class ElevenLabsRecognition:
             self._on_error(error)
 
     def _deliver_final(self, text: str) -> None:
-        """The final."""
         if not self._ended:
             self._end()
             self._on_transcript(Transcript(text, FINAL_CONFIDENCE if text else 0.0, final=True))
@@ -122,40 +114,40 @@ class ElevenLabsRecognition:
         self.task.cancel()
 
     def _deliver_empty_later(self) -> None:
-        """An empty text has come: of all that was said, or of a noise before it that the service had ended itself."""
+        """Handle an empty final: of the whole utterance, or of a noise that the service committed before it."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = asyncio.get_running_loop().call_later(EMPTY_RESULT_DELAY_SECONDS, self._deliver_empty)
 
     async def _run(self) -> None:
-        repeats = 0
+        retries = 0
         try:
-            while not self._ended and repeats <= MAX_RETRIES:
+            while not self._ended and retries <= MAX_RETRIES:
                 self._sent_bytes, self._committed = 0, False
                 async with self._open_session() as socket:
                     await self._run_session(socket)
-                repeats += bool(self._sent_bytes)
+                retries += bool(self._sent_bytes)
                 if not self._sent_bytes:
                     await self._changed.wait()
-            self._fail(SpeechError("ElevenLabs ended the recognition in mid-speech"))
+            self._fail(SpeechError("ElevenLabs ended the recognition during speech"))
         except SpeechError as error:
             self._fail(error)
 
     async def _run_session(self, socket: ClientConnection) -> None:
-        """Until the final, or until the service has ended the session without anything being wrong."""
-        sending = asyncio.create_task(self._send_audio(socket))
+        """Run one session until the final transcript, or until the service ends the session without an error."""
+        sender = asyncio.create_task(self._send_audio(socket))
         try:
             async for received in socket:
                 if self._handle_message(realtime_protocol.parse_message(received)):
                     return
         except ConnectionClosed:
             if self._sent_bytes:
-                raise  # in mid-speech; an idle connection may be cut on its way by anybody
+                raise  # during speech; an idle connection may be cut by any middlebox
         finally:
-            sending.cancel()
+            sender.cancel()
 
     def _handle_message(self, message: realtime_protocol.ServerMessage | None) -> bool:
-        """Whether the session is over."""
+        """Handle a message; return whether the session is over."""
         match message:
             case realtime_protocol.TranscriptMessage(text, committed=False):
                 if text and text != self._last_partial:
@@ -167,7 +159,7 @@ class ElevenLabsRecognition:
                 elif self._committed:
                     self._deliver_empty_later()
             case realtime_protocol.CommitThrottled() | realtime_protocol.SessionClosed() if self._committed:
-                self._deliver_final("")  # the service had just committed all there was, or found no speech in it
+                self._deliver_final("")  # the service had just committed everything, or found no speech
             case realtime_protocol.SessionClosed():
                 return True
             case realtime_protocol.SessionFailed(name):
@@ -179,7 +171,7 @@ class ElevenLabsRecognition:
         return self._ended
 
     async def _send_audio(self, socket: ClientConnection) -> None:
-        """What has been fed and what will be. A socket that is closed is the reader's affair."""
+        """Send audio as it comes. A closed socket is handled by the receiver."""
         try:
             while True:
                 self._changed.clear()
@@ -190,7 +182,7 @@ class ElevenLabsRecognition:
             return
 
     def _next_message(self) -> bytes:
-        """The next message; the last one commits."""
+        """Return the next audio message; the last one commits."""
         audio = bytes(self._audio[self._sent_bytes : self._sent_bytes + MAX_SEND_BYTES])
         self._sent_bytes += len(audio)
         if self._finished and self._sent_bytes == len(self._audio):

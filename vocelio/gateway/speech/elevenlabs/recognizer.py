@@ -1,4 +1,4 @@
-"""Recognition with ElevenLabs: a session of Scribe for each utterance, opened while the prompt still plays."""
+"""Speech recognition with ElevenLabs: one Scribe session per utterance, opened while the prompt still plays."""
 
 import asyncio
 import logging
@@ -14,39 +14,34 @@ from vocelio.gateway.speech.elevenlabs.recognition import ElevenLabsRecognition
 from vocelio.gateway.speech.interfaces import RecognitionHints, RequestNotSupported, SpeechError, Transcript
 
 MAX_SESSIONS = 256
-"""At once, with those that are being closed: more than any but an enterprise's plan allows; 120 MB at worst."""
+"""Concurrent sessions, closing ones included: more than any but an enterprise's plan allows; 120 MB at worst."""
 
 DEFAULT_TIMEOUT_SECONDS = 5.0
-"""Seconds for connecting and beginning, and for the final after ``finish``."""
+"""For connecting and starting the session, and for the final transcript after ``finish``."""
 
 LOG = logging.getLogger(__name__)
 
 
 class ElevenLabsRecognizer:
-    """A Recognizer of one account.
+    """Recognizes with one account.
 
-    The expected phrases go along as keyterms, which the service charges extra for; a phrase that is none for it (over
-    20 characters) is only not preferred.
+    The expected phrases are sent as keyterms, for which the service charges extra; a phrase that it does not accept
+    (over 20 characters) is only not preferred.
     """
 
     def __init__(self, account: ElevenLabsSettings, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> None:
         self._account, self._timeout_seconds = account, timeout_seconds
         self._lazy_client = LazyClient(account, max_connections=1, timeout_seconds=timeout_seconds)
-        self._recognitions: dict[
-            asyncio.Task[None], ElevenLabsRecognition
-        ] = {}  # bounded by open(): refused past MAX_SESSIONS
+        self._recognitions: dict[asyncio.Task[None], ElevenLabsRecognition] = {}  # at most MAX_SESSIONS
         self._closed = False
 
     @property
     def sessions(self) -> int:
-        """How many recognitions have, or may yet open, a socket."""
+        """Number of recognitions that have a socket or may still open one."""
         return len(self._recognitions)
 
     async def start(self) -> None:
-        """See ``Recognizer.start``: load what is needed, and see whether the key is known.
-
-        Raises CredentialsRefused or SpeechError; the object works all the same once the reason has gone.
-        """
+        """Load the SDK and verify the key. Raises SpeechError; the recognizer may still work later."""
         await self._lazy_client.verify_key()
 
     def open(
@@ -55,11 +50,11 @@ class ElevenLabsRecognizer:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> ElevenLabsRecognition:
-        """See ``Recognizer.open``. A text is as Scribe writes it. Raises Unsuitable when there are too many."""
+        """Open a recognition, with texts as Scribe writes them. Raises RequestNotSupported at MAX_SESSIONS."""
         if self._closed:
             raise SpeechError("ElevenLabs recognition has been closed")
         if len(self._recognitions) >= MAX_SESSIONS:
-            raise RequestNotSupported(f"ElevenLabs recognition is full: {MAX_SESSIONS} sessions")
+            raise RequestNotSupported(f"ElevenLabs recognition is full: {MAX_SESSIONS} concurrent sessions")
         url = realtime_protocol.session_url(self._account.base_url, hints)
         recognition = ElevenLabsRecognition(
             lambda: self._open_session(url), on_transcript, on_error, self._timeout_seconds
@@ -69,7 +64,7 @@ class ElevenLabsRecognizer:
         return recognition
 
     async def aclose(self) -> None:
-        """End every recognition with a SpeechError, and every socket within a second."""
+        """End every recognition with an error, and close every socket within a second."""
         self._closed = True
         tasks = list(self._recognitions)
         for recognition in self._recognitions.values():
@@ -83,10 +78,10 @@ class ElevenLabsRecognizer:
         client = await self._lazy_client.get()
         async with realtime_connection.open_session(
             self._account, url, client.ssl_context, self._timeout_seconds
-        ) as opened:
-            yield opened
+        ) as socket:
+            yield socket
 
     def _on_done(self, task: asyncio.Task[None]) -> None:
         del self._recognitions[task]
         if not task.cancelled() and (error := task.exception()):
-            LOG.error("a recognition ended with a defect", exc_info=error)
+            LOG.error("ElevenLabs recognition ended with an unexpected error", exc_info=error)

@@ -240,7 +240,7 @@ class GatewayCluster:
 async def running_cluster(postgres, count=3, *options, drain=0, **carrier_options):
     """That many processes on a fresh database. ``options`` are the server's."""
     async with contextlib.AsyncExitStack() as stack:
-        url = await stack.enter_async_context(postgres.fresh())
+        url = await stack.enter_async_context(postgres.temporary_database())
         crm = await stack.enter_async_context(FakeCrm())
         database = Database(url)
         stack.push_async_callback(database.aclose)

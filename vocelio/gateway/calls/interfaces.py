@@ -1,4 +1,4 @@
-"""What a live call needs of the world around it."""
+"""What calls need of their environment: the transport of a media socket, and the services of the process."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,32 +16,32 @@ from vocelio.gateway.store.calls.interface import CallStore
 
 
 class Transport(Protocol):
-    """The way to the peer of one media socket."""
+    """Sends to the peer of one media socket."""
 
     def send(self, message: str) -> None:
-        """Send soon, in order. Never blocks; a peer that does not read is closed instead."""
+        """Send soon, in order. Never blocks: the socket of a peer that does not read is closed."""
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close once everything sent before has gone out. Harmless when closed already."""
+        """Close after everything that was sent. No-op when closed already."""
 
 
 class PromptPreloader(Protocol):
-    """What was rendered of flows' prompts."""
+    """Fetches pre-rendered prompts."""
 
     async def preload(self, tenant: Tenant, version: FlowVersion) -> None:
-        """A call begins: have what it may say at hand. Raises nothing."""
+        """Fetch the prompts that a call of the version may play. Raises nothing."""
 
 
 class NoPreloader:
-    """Nothing was."""
+    """Preloads nothing."""
 
     async def preload(self, tenant: Tenant, version: FlowVersion) -> None:
-        """See Prompts."""
+        pass
 
 
 @dataclass(frozen=True)
 class CallServices:
-    """What all calls of a process share."""
+    """Services that all calls of a process share."""
 
     directory: Directory
     speech: SpeechServices

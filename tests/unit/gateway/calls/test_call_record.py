@@ -129,7 +129,7 @@ async def test_a_state_that_cannot_be_used_closes_the_stream_at_once(caplog):
     again = start_call(world)
     await again.wait_admission()
     assert again.close_code == 1011
-    assert "could not be gone on with" in caplog.text
+    assert "could not start its session" in caplog.text
     await again.disconnect()
     await asyncio.sleep(5)
 

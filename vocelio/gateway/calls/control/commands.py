@@ -1,11 +1,11 @@
-"""From any process to the one that has a call: what an operator wants of it, and what came of that.
+"""Routes operator commands from any process to the one that has the call, and counts live calls of all processes.
 
-Who has a call is known to nobody but who has it, and changes with each of its streams. So all processes are on one
-channel, a question goes to all of them, and the one that has the call answers. Operators are few and people are slow:
-the channel is silent nearly always. In a process that is alone there is nobody to ask.
+Which process has a call changes with each of its streams and is recorded nowhere. So all processes share one pub/sub
+channel: a request goes to all of them, and the one that has the call replies. Operators are few, so that the channel is
+nearly always silent. A single process sends nothing.
 
-A process may have a call without knowing that it has lost it: its stream's socket is half open, and the call goes on in
-another. So a question names the generation that the store has, and who has another one is not meant.
+A process may have lost a call without noticing, when its stream's socket is half open. So a request names the
+generation that the store has, and a process with another one does not reply.
 """
 
 import asyncio
@@ -21,16 +21,16 @@ from vocelio.gateway.events import PubSub, decode_message
 LOG = logging.getLogger(__name__)
 
 COMMANDS_CHANNEL = "vocelio:commands"
-REPLY_TIMEOUT_SECONDS = 1.0  # a second person would ask again; the answer takes some milliseconds
-MAX_CENSUSES = 100  # tenants whose calls are counted at a time: past it the process knows of its own only
-MAX_PENDING_REQUESTS = 1_000  # questions without an answer yet: past it the process does not ask
+REPLY_TIMEOUT_SECONDS = 1.0  # a reply takes some milliseconds
+MAX_CENSUSES = 100  # at a time, one for each tenant; past it a process counts its own calls only
+MAX_PENDING_REQUESTS = 1_000  # without a reply yet; past it no request is sent
 
 Command = Literal["hang_up", "transfer", "say", "jump"]
 Verdict = Literal["accepted", "ending", "unknown_node", "not_here"]
 
 
 class CommandResult(msgspec.Struct, frozen=True):
-    """What a call makes of a command. ``node`` is where the flow is then."""
+    """Result of a command. ``node`` is the flow's node after it."""
 
     verdict: Verdict
     node: str = ""
@@ -40,29 +40,29 @@ NOT_HERE = CommandResult("not_here")
 
 
 class CommandTarget(Protocol):
-    """A live call, to an operator."""
+    """A live call, as the router sees it."""
 
     @property
     def tenant(self) -> str:
-        """Whose it is."""
+        """The call's tenant."""
         ...
 
     @property
     def generation(self) -> int:
-        """Which of the call's streams it has."""
+        """The generation of its stream."""
         ...
 
     def check_command(self, command: Command, value: str) -> CommandResult:
-        """What it would make of the command."""
+        """Return what the command would result in."""
         ...
 
     def execute_command(self, command: Command, value: str) -> CommandResult:
-        """An operator wants something of it."""
+        """Execute the command."""
         ...
 
 
 class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, tag="command_request"):
-    """``seriously``: do it; else say what would come of it. Of which ``generation``, older releases do not say."""
+    """Execute a command, or check it if ``execute`` is false. Without ``generation`` any stream is meant."""
 
     id: str
     tenant: str
@@ -74,21 +74,21 @@ class CommandRequest(msgspec.Struct, frozen=True, kw_only=True, tag="command_req
 
 
 class CommandReply(msgspec.Struct, frozen=True, kw_only=True, tag="command_reply"):
-    """The answer to the question with that id."""
+    """Reply to the request with that id."""
 
     id: str
     result: CommandResult
 
 
 class CensusRequest(msgspec.Struct, frozen=True, kw_only=True, tag="census_request"):
-    """How many calls of the tenant's, or with none of everybody's, has each process?"""
+    """Ask each process for its number of live calls: of the tenant, or of all if it is empty."""
 
     id: str
     tenant: str
 
 
 class CensusReply(msgspec.Struct, frozen=True, kw_only=True, tag="census_reply"):
-    """The answer of one."""
+    """Reply of one process."""
 
     id: str
     process: str
@@ -99,7 +99,7 @@ _decoder = msgspec.json.Decoder(CommandRequest | CommandReply | CensusRequest | 
 
 
 class _Census:
-    """What has come in of a roll: the tenant's calls by process. ``over`` once no process is ``missing`` any more."""
+    """Replies to a census so far: live calls by process. ``complete`` is set when no process is ``missing``."""
 
     def __init__(self, tenant: str, counts: Mapping[str, int], missing: set[str]) -> None:
         self.tenant, self.counts, self.missing = tenant, dict(counts), missing
@@ -107,46 +107,46 @@ class _Census:
 
 
 class CommandRouter:
-    """One process's. ``live`` are its calls, by Twilio's name."""
+    """Router of one process. ``live_calls`` are by call SID."""
 
     def __init__(
         self, live_calls: Mapping[str, CommandTarget], pubsub: PubSub, timeout_seconds: float = REPLY_TIMEOUT_SECONDS
     ) -> None:
         self._live_calls, self._pubsub, self._timeout_seconds = live_calls, pubsub, timeout_seconds
         self._pending: dict[str, asyncio.Future[CommandResult]] = {}
-        self._censuses: dict[str, _Census] = {}  # one for each tenant at most, however many wait for it
+        self._censuses: dict[str, _Census] = {}  # by request id; one for each tenant at most, shared by all who wait
         self._unsubscribe: Callable[[], None] | None = None
 
     async def start(self) -> None:
-        """Answer the others from now on."""
+        """Start replying to other processes."""
         self._unsubscribe = self._pubsub.subscribe(COMMANDS_CHANNEL, self._on_message, _ignore_gap)
 
     async def aclose(self) -> None:
-        """Answer nobody any more."""
+        """Stop replying, and complete the open censuses."""
         if self._unsubscribe:
             self._unsubscribe()
-        for roll in list(self._censuses):
-            self._finish_census(roll)
+        for census_id in list(self._censuses):
+            self._finish_census(census_id)
 
     async def check_command(
         self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
     ) -> CommandResult:
-        """What the call would make of it, wherever it is; ``not_here``: no process has it at the moment.
+        """Return what the command would result in, in any process; ``not_here`` when no process has the call.
 
-        ``generation`` is that of the call's row: an older stream of it, should there be one still, is not asked.
+        ``generation`` is that of the stored call: a process that still has an older stream does not reply.
         """
         return await self._request(tenant, call, command, value, generation, execute=False)
 
     async def execute_command(
         self, tenant: str, call: str, command: Command, value: str = "", generation: int | None = None
     ) -> CommandResult:
-        """Pass it on to the call, wherever it is; ``not_here``: nobody has confirmed it in time. See ``could``."""
+        """Execute the command, in any process; ``not_here`` when none has confirmed it in time. See check_command."""
         return await self._request(tenant, call, command, value, generation, execute=True)
 
     async def _request(
         self, tenant: str, call: str, command: Command, value: str, generation: int | None, *, execute: bool
     ) -> CommandResult:
-        question = CommandRequest(
+        request = CommandRequest(
             id=secrets.token_hex(8),
             tenant=tenant,
             call=call,
@@ -155,25 +155,25 @@ class CommandRouter:
             execute=execute,
             generation=generation,
         )
-        reaction = self._handle_request(question)
+        reaction = self._handle_request(request)
         if reaction is not NOT_HERE or self._pubsub.is_local or len(self._pending) >= MAX_PENDING_REQUESTS:
             return reaction
-        answer = self._pending[question.id] = asyncio.get_running_loop().create_future()
+        answer = self._pending[request.id] = asyncio.get_running_loop().create_future()
         try:
-            self._pubsub.publish(COMMANDS_CHANNEL, question)
+            self._pubsub.publish(COMMANDS_CHANNEL, request)
             return await asyncio.wait_for(answer, self._timeout_seconds)
         except TimeoutError:
             return NOT_HERE
         finally:
-            del self._pending[question.id]
+            del self._pending[request.id]
 
     async def census(self, tenant: str, processes: Set[str]) -> Mapping[str, int]:
-        """How many live calls of the tenant's, or of everybody's, each process has: of those that answer in time.
+        """Count the live calls of the tenant, or of all tenants, by process: of those that reply in time.
 
-        Whoever asks for the same meanwhile shares what is found: one process that is gone, and is known for a while,
-        makes each census last its full time, and clients ask for totals several times a second.
+        Simultaneous requests for the same tenant share one census: a process that died and is still listed makes each
+        census last the full timeout, and clients request totals several times a second.
         """
-        census = next((one for one in self._censuses.values() if one.tenant == tenant), None)
+        census = next((running for running in self._censuses.values() if running.tenant == tenant), None)
         if census is None:
             own = self._pubsub.process
             census = _Census(tenant, {own: self._count_calls(tenant)}, set(processes) - {own})
@@ -184,10 +184,10 @@ class CommandRouter:
         return census.counts
 
     def _start_census(self, census: _Census) -> None:
-        roll = CensusRequest(id=secrets.token_hex(8), tenant=census.tenant)
-        self._censuses[roll.id] = census
-        asyncio.get_running_loop().call_later(self._timeout_seconds, self._finish_census, roll.id)
-        self._pubsub.publish(COMMANDS_CHANNEL, roll)
+        request = CensusRequest(id=secrets.token_hex(8), tenant=census.tenant)
+        self._censuses[request.id] = census
+        asyncio.get_running_loop().call_later(self._timeout_seconds, self._finish_census, request.id)
+        self._pubsub.publish(COMMANDS_CHANNEL, request)
 
     def _finish_census(self, census_id: str) -> None:
         if census := self._censuses.pop(census_id, None):
@@ -201,7 +201,7 @@ class CommandRouter:
                 self._finish_census(reply.id)
 
     def _count_calls(self, tenant: str) -> int:
-        return sum(tenant in ("", live.tenant) for live in self._live_calls.values())
+        return sum(tenant in ("", call.tenant) for call in self._live_calls.values())
 
     def _handle_request(self, request: CommandRequest) -> CommandResult:
         live = self._live_calls.get(request.call)
@@ -210,27 +210,27 @@ class CommandRouter:
         return (live.execute_command if request.execute else live.check_command)(request.command, request.value)
 
     def _on_message(self, message: bytes) -> None:
-        heard = decode_message(_decoder, message)
-        match heard:
+        decoded = decode_message(_decoder, message)
+        match decoded:
             case None:
-                pass  # it is not for us
+                pass  # of another release
             case CommandReply():
-                waiting = self._pending.get(heard.id)
+                waiting = self._pending.get(decoded.id)
                 if waiting and not waiting.done():
-                    waiting.set_result(heard.result)
+                    waiting.set_result(decoded.result)
             case CommandRequest():
-                if (reaction := self._handle_request(heard)) is not NOT_HERE:
-                    self._pubsub.publish(COMMANDS_CHANNEL, CommandReply(id=heard.id, result=reaction))
+                if (reaction := self._handle_request(decoded)) is not NOT_HERE:
+                    self._pubsub.publish(COMMANDS_CHANNEL, CommandReply(id=decoded.id, result=reaction))
             case CensusRequest():
-                calls = self._count_calls(heard.tenant)
+                calls = self._count_calls(decoded.tenant)
                 self._pubsub.publish(
-                    COMMANDS_CHANNEL, CensusReply(id=heard.id, process=self._pubsub.process, live_calls=calls)
+                    COMMANDS_CHANNEL, CensusReply(id=decoded.id, process=self._pubsub.process, live_calls=calls)
                 )
             case CensusReply():
-                self._on_census_reply(heard)
+                self._on_census_reply(decoded)
             case _:
-                assert_never(heard)
+                assert_never(decoded)
 
 
 def _ignore_gap() -> None:
-    """A question that was lost has no answer, and whoever asked is told so."""
+    """A lost request has no reply and times out."""

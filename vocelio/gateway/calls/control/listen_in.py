@@ -1,8 +1,8 @@
-"""Who listens in to calls of any process: sound goes on the line only while somebody, somewhere, listens.
+"""Listen-in: live audio of a call for operators at any process.
 
-Whoever listens says so again and again, to all processes, since the call may move from one to another; the one that has
-it sends its sound until it has heard nothing of that for a while. The sound is what a recording of the call would have:
-both sides as they were heard, and silence in the place of what is said in confidence.
+A process with a listener announces it to all processes again and again, since the call may move from one to another;
+the one that has the call publishes its audio until the announcements have stopped for a while. The audio is that of a
+recording: both sides as they were heard, with confidential parts masked.
 """
 
 import asyncio
@@ -15,35 +15,35 @@ import msgspec
 from vocelio.gateway.events import PubSub, decode_message
 
 REQUESTS_CHANNEL = "vocelio:listen-requests"
-ANNOUNCE_INTERVAL_SECONDS = 1.0  # between two times that a listener says that it is there
-LEASE_SECONDS = 3.5  # since it was heard last: then it is gone
+ANNOUNCE_INTERVAL_SECONDS = 1.0  # between two announcements of a listener
+LEASE_SECONDS = 3.5  # after its last announcement
 
 AudioCallback = Callable[[bytes], None]
-CallKey = tuple[str, str]  # tenant and call
+CallKey = tuple[str, str]  # tenant and call SID
 
 
 class AudioSink(Protocol):
-    """Takes a call's sound: pairs of mu-law samples, the caller's and the gateway's."""
+    """Takes a call's audio: pairs of mu-law samples, the caller's and the gateway's."""
 
     def __call__(self, audio: bytes) -> None:
-        """The next tenth of a second."""
+        """Take the next tenth of a second."""
 
 
 class AudioSource(Protocol):
-    """A live call, to whoever listens in."""
+    """A live call that can be listened to."""
 
     @property
     def tenant(self) -> str:
-        """Whose it is."""
+        """The call's tenant."""
         ...
 
     def listen_in(self, sink: AudioSink) -> Callable[[], None]:
-        """Give its sound from now on, until the stream ends or what is returned is called."""
+        """Give its audio to the sink until the stream ends or the returned function is called."""
         ...
 
 
 class ListenRequest(msgspec.Struct, frozen=True):
-    """Somebody wants to hear the call."""
+    """Announcement of a listener of the call."""
 
     tenant: str
     call: str
@@ -53,21 +53,21 @@ _decoder = msgspec.json.Decoder(ListenRequest)
 
 
 def audio_channel(tenant: str, call: str) -> str:
-    """The line's channel of a call's sound."""
+    """Return the pub/sub channel of a call's audio."""
     return f"vocelio:audio:{tenant}:{call}"
 
 
 class _Tap:
-    """On one stream of a call of this process."""
+    """A sink on one stream of this process."""
 
     def __init__(self, source: AudioSource, sink: AudioSink) -> None:
         self.source = source
-        self.expires_at = 0.0  # when those who listen elsewhere are gone, by the loop's clock
+        self.expires_at = 0.0  # of the listeners elsewhere, loop time
         self.detach = source.listen_in(sink)
 
 
 class ListenInRelay:
-    """One process's. ``live`` are its calls, by Twilio's name."""
+    """Relay of one process. ``live_calls`` are by call SID."""
 
     def __init__(self, live_calls: Mapping[str, AudioSource], pubsub: PubSub) -> None:
         self._live_calls, self._pubsub = live_calls, pubsub
@@ -78,12 +78,12 @@ class ListenInRelay:
         self._wakeup = asyncio.Event()
 
     async def start(self) -> None:
-        """Hear who listens elsewhere, and tell who does here."""
+        """Start to receive and send announcements."""
         self._unsubscribe = self._pubsub.subscribe(REQUESTS_CHANNEL, self._on_request, _ignore_gap)
-        self._task = asyncio.create_task(self._run(), name="audience")
+        self._task = asyncio.create_task(self._run(), name="listen-in relay")
 
     async def aclose(self) -> None:
-        """Nobody hears anything any more."""
+        """End all listening."""
         if self._unsubscribe:
             self._unsubscribe()
         if self._task:
@@ -94,15 +94,15 @@ class ListenInRelay:
 
     @contextmanager
     def subscribe(self, tenant: str, call: str, on_audio: AudioCallback) -> Iterator[None]:
-        """``put`` gets the call's sound, wherever the call is."""
+        """Give the call's audio to ``on_audio``, in whichever process the call is."""
         key = tenant, call
-        end = self._pubsub.subscribe(audio_channel(*key), on_audio, _ignore_gap)
+        unsubscribe = self._pubsub.subscribe(audio_channel(*key), on_audio, _ignore_gap)
         self._local_callbacks.setdefault(key, []).append(on_audio)
         self._wakeup.set()
         try:
             yield
         finally:
-            end()
+            unsubscribe()
             self._local_callbacks[key].remove(on_audio)
             if not self._local_callbacks[key]:
                 del self._local_callbacks[key]
@@ -122,14 +122,14 @@ class ListenInRelay:
                 pass
 
     def _on_request(self, message: bytes) -> None:
-        listener = decode_message(_decoder, message)
-        if listener and self._ensure_tap(listener.tenant, listener.call):
-            tap = self._taps[listener.tenant, listener.call]
+        request = decode_message(_decoder, message)
+        if request and self._ensure_tap(request.tenant, request.call):
+            tap = self._taps[request.tenant, request.call]
             tap.expires_at = asyncio.get_running_loop().time() + LEASE_SECONDS
             self._wakeup.set()
 
     def _ensure_tap(self, tenant: str, call: str) -> bool:
-        """Be on the call's present stream; False when it is not here."""
+        """Attach a tap to the call's current stream; False when it is not here."""
         live, key = self._live_calls.get(call), (tenant, call)
         if live is None or live.tenant != tenant:
             return False
@@ -139,13 +139,13 @@ class ListenInRelay:
         return True
 
     def _forward(self, key: CallKey, audio: bytes) -> None:
-        for put in self._local_callbacks.get(key, ()):
-            put(audio)
+        for on_audio in self._local_callbacks.get(key, ()):
+            on_audio(audio)
         if (tap := self._taps.get(key)) and tap.expires_at > asyncio.get_running_loop().time():
             self._pubsub.publish(audio_channel(*key), audio)
 
     def _prune(self) -> None:
-        """Leave calls that have ended, or that nobody listens to."""
+        """Detach from calls that have ended or have no listeners."""
         now = asyncio.get_running_loop().time()
         for key, tap in list(self._taps.items()):
             if self._live_calls.get(key[1]) is not tap.source or (
@@ -156,4 +156,4 @@ class ListenInRelay:
 
 
 def _ignore_gap() -> None:
-    """Sound that was lost is not missed: what comes next is live."""
+    """Lost audio is not repeated: what follows is live."""

@@ -1,6 +1,6 @@
-"""The conversation on one stream: what is said and heard, as events for the engine and for those who watch.
+"""The media of one stream: prompts, recognition and recording, as events for the flow session and for subscribers.
 
-It brings mouth, ear and recorder together. The call tells it what to do; what comes of that, it tells the call.
+It connects prompt player, speech input and recorder. The session calls it; results go back through CallContext.
 """
 
 import asyncio
@@ -30,36 +30,34 @@ from vocelio.gateway.speech.interfaces import (
     Transcript,
 )
 
-FINAL_TRANSCRIPT_TIMEOUT_SECONDS = (
-    3.0  # seconds from the end of an utterance to its text: past it the recogniser is taken for dead
-)
+FINAL_TRANSCRIPT_TIMEOUT_SECONDS = 3.0  # from the end of an utterance to its text: past it the recognizer has failed
 MASK = "***"
 
 
 class CallContext(Protocol):
-    """What a conversation asks of its call."""
+    """What the media need of their call session."""
 
     @property
     def node(self) -> str:
-        """Where the flow is."""
+        """The flow's current node."""
         ...
 
     def elapsed(self) -> float:
-        """Seconds since the call began."""
+        """Return the seconds since the start of the call."""
         ...
 
     def feed_event(self, event: events.AnyEvent) -> None:
-        """Something happened: the engine's next event."""
+        """Feed the flow session."""
 
     def publish(self, event_type: str, **data: object) -> None:
-        """Tell those who watch, and the timeline."""
+        """Publish an event to the timeline and to subscribers."""
 
     def publish_transient(self, event_type: str, **data: object) -> None:
-        """Tell those who watch just now."""
+        """Publish an event to subscribers only."""
 
 
 class CallMedia:
-    """Mouth, ear and recorder of one stream. All methods are plain; only ``wait_closed`` waits."""
+    """Prompts, recognition and recording of one stream. No method waits but ``wait_closed``."""
 
     def __init__(
         self, context: CallContext, services: CallServices, record: CallRecord, stream_sid: str, transport: Transport
@@ -68,10 +66,10 @@ class CallMedia:
         self._loop = asyncio.get_running_loop()
         self._sounds: Mapping[str, bytes] = record.config.sounds
         self._prompts: dict[str, actions.Speak] = {}
-        self._partial: tuple[actions.Listen, Transcript] | None = None  # the newest text of the present listening
+        self._partial: tuple[actions.Listen, Transcript] | None = None  # of the current recognition
         self._final_transcript_timer: asyncio.TimerHandle | None = None
         self._turn_latency = TurnLatency()
-        self._late_tiers: set[Tier] = set()  # with the text of what the caller said last: one silence a turn is enough
+        self._late_tiers: set[Tier] = set()  # that timed out in this turn: their voices are skipped
         self._echoing = self._closed = False
         self._record, self._recognizer, self._metrics = record, services.speech.recognizer, services.metrics
         tenant = record.config.tenant.id
@@ -88,15 +86,15 @@ class CallMedia:
         self._speech_input = SpeechInput(
             self._open_recognition, self._on_vad, self._on_transcript, self._on_recognition_error
         )
-        reels = RecordingFactory(services.recordings, tenant, record.stored.id, context.publish)
+        recordings = RecordingFactory(services.recordings, tenant, record.stored.id, context.publish)
         self.recorder = CallRecorder(
-            reels, self._player, self._speech_input, self._is_sensitive, self._on_message_recorded
+            recordings, self._player, self._speech_input, self._is_sensitive, self._on_message_recorded
         )
 
-    # What Twilio sends
+    # From Twilio
 
     def on_audio(self, audio: bytes) -> None:
-        """The caller's next sound: mu-law, usually 20 ms."""
+        """Process the caller's next audio: mu-law, usually 20 ms."""
         if self._echoing:
             self._transport.send(messages.media(self._stream_sid, audio))
             self.recorder.on_echo(audio)
@@ -105,18 +103,18 @@ class CallMedia:
             self.recorder.on_audio(audio)
 
     def on_dtmf(self) -> None:
-        """The caller pressed a key."""
+        """Start the turn's latency at a key."""
         self._turn_latency.reset()
         self._turn_latency.on_transcript(self._loop.time())
 
     def on_mark(self, name: str) -> None:
-        """Twilio gave a mark back."""
+        """Process a mark that Twilio returned."""
         self._player.on_mark(name)
 
-    # What the engine wants
+    # Actions of the flow
 
     def speak(self, prompt: actions.Speak) -> None:
-        """Say it behind what is being said."""
+        """Queue a prompt."""
         self._prompts[prompt.id] = prompt
         self._turn_latency.on_reply(prompt.id, self._loop.time())
         sound = self._sounds.get(prompt.audio)
@@ -129,20 +127,20 @@ class CallMedia:
         self._player.speak(prompt.id, prompt.text, prompt.voice, self._late_tiers)
 
     def stop_speaking(self, prompt: str) -> None:
-        """Stop at once."""
+        """Stop a prompt at once."""
         self._player.stop(prompt)
 
     def is_playing(self, prefix: str) -> bool:
-        """Whether a prompt whose name begins so has not been heard to its end."""
+        """Whether a prompt with that prefix of its id has not finished."""
         return any(prompt.startswith(prefix) for prompt in self._prompts)
 
     def listen(self, action: actions.Listen) -> None:
-        """Recognise the next utterance, or the one under way."""
+        """Recognize the next utterance, or the current one."""
         self._partial = None
         self._speech_input.listen(action)
 
     def stop_listening(self) -> None:
-        """Nothing more is wanted of the recogniser: what it had understood so far was the answer."""
+        """Stop recognition; the partial transcript, if any, was the answer."""
         if self._partial:
             self._turn_latency.on_transcript(self._loop.time())
             self._publish_transcript(*self._partial)
@@ -150,15 +148,15 @@ class CallMedia:
         self._speech_input.stop()
 
     def stop_recognition(self) -> None:
-        """The stream ends: what is being recognised is of no more use, and is accounted for."""
+        """Stop recognition at the end of the stream, so that its usage is counted."""
         self._speech_input.stop()
 
     def set_echo(self, enabled: bool) -> None:
-        """Send the caller's sound back from now on, or stop doing so."""
+        """Start or stop sending the caller's audio back."""
         self._echoing = enabled
 
     def close(self) -> None:
-        """Everything of it ends."""
+        """End everything."""
         self._closed = True
         self.recorder.close()
         self._player.close()
@@ -166,22 +164,22 @@ class CallMedia:
         self._set_final_transcript_timer()
 
     async def wait_closed(self) -> None:
-        """Until nothing of it is left."""
+        """Wait until all tasks have ended."""
         await self._player.wait_closed()
 
-    # What is recorded
+    # Recording
 
     def _on_audio_sent(self, item: SendCommand) -> None:
         self.recorder.on_sent(item)
 
     def _is_sensitive(self, prompt: str) -> bool:
-        held = self._prompts.get(prompt)
-        return held is not None and held.sensitive
+        action = self._prompts.get(prompt)
+        return action is not None and action.sensitive
 
     def _on_message_recorded(self, recording: str, seconds: float, url: str) -> None:
         self._context.feed_event(events.RecordingEnded(self._context.elapsed(), recording, seconds, url))
 
-    # The mouth and the ear
+    # Events of prompts and speech
 
     def _on_playout_event(self, event: PlayoutEvent) -> None:
         if self.recorder.intercepts(event):
@@ -237,8 +235,8 @@ class CallMedia:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> Recognition:
-        expectation = RecognitionHints(action.phrases, action.language, action.phrases_repeat, action.silence_seconds)
-        return self._recognizer.open(action.tier, expectation, on_transcript, on_error, self._on_speech_event)
+        hints = RecognitionHints(action.phrases, action.language, action.phrases_repeat, action.silence_seconds)
+        return self._recognizer.open(action.tier, hints, on_transcript, on_error, self._on_speech_event)
 
     def _on_prompt_failed(self, prompt: str, error: SpeechError) -> None:
         self._context.publish("prompt.failed", prompt=prompt, error=str(error))
@@ -270,7 +268,7 @@ class CallMedia:
         )
 
     def _publish_partial(self, action: actions.Listen, transcript: Transcript) -> None:
-        """A recogniser says the same again and again; and the final text is told for good."""
+        """Publish a partial transcript that has changed; the final one is published on its own."""
         before = self._partial[1].text if self._partial else ""
         if not transcript.final and transcript.text != before:
             self._context.publish_transient("transcript.partial", text=MASK if action.sensitive else transcript.text)
@@ -287,7 +285,7 @@ class CallMedia:
         self._context.feed_event(events.ListeningFailed(self._context.elapsed(), action.id))
 
     def _set_final_transcript_timer(self, seconds: float | None = None) -> None:
-        """Wait so long for the final text; None stops waiting."""
+        """Start waiting for the final transcript, or stop."""
         if self._final_transcript_timer:
             self._final_transcript_timer.cancel()
             self._final_transcript_timer = None

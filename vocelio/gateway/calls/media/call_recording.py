@@ -1,9 +1,7 @@
-"""The recording of a whole call: both sides of one stream, and what must not be in it.
+"""Stereo recording of one stream, with confidential parts masked, and the events that a recording publishes.
 
-What the caller says in confidence is silence in it, from the question on until that has been answered and the caller
-has fallen silent; so is a prompt that says it again.
-
-A recording of a call as those who watch the call are told of it: it starts, it may lose a part, it ends.
+Confidential input is silence in it, from the question until the answer and the end of the caller's speech; so is a
+prompt that repeats it.
 """
 
 import asyncio
@@ -21,34 +19,34 @@ from vocelio.gateway.recordings.writer import RecordingWriter
 from vocelio.gateway.store.recordings import RecordingKind
 
 MASK_LINGER_SECONDS = 0.5
-"""Seconds after an answer in confidence that are hidden, too: of a key the sound may come behind the message."""
+"""Seconds after a confidential answer that are masked, too: the sound of a key may follow its message."""
 
 _SILENCE_BYTE = bytes([SILENCE_BYTE])
 
 
 class RecordingSinkFactory(Protocol):
-    """Makes what the sound goes to."""
+    """Makes the sink of a recording."""
 
     def start(self, kind: Literal["call"]) -> "RecordingSink":
-        """There is sound."""
+        """Start a recording."""
         ...
 
 
 class RecordingSink(Protocol):
-    """Takes both sides' sound, a byte of each in turn."""
+    """Takes both sides' audio, interleaved by byte."""
 
     def write(self, audio: bytes) -> None:
-        """The next piece."""
+        """Take the next chunk."""
 
     def close(self) -> None:
-        """There is no more."""
+        """End the recording."""
 
 
 class CallRecording:
-    """It runs from when the stream ``began`` to its end. ``secret`` knows whether a prompt is to be silent in it.
+    """Records one stream from ``started_at`` (loop time) to its end. ``is_sensitive`` tells which prompts are masked.
 
-    What came before the call was admitted is fed at once, late, and lies where it belongs. Sound is given in pieces of
-    ``piece`` samples of each side.
+    Audio from before the call was admitted comes late, all at once, and is put where it belongs. The sink gets chunks
+    of ``chunk_samples`` of each side.
     """
 
     def __init__(
@@ -61,12 +59,12 @@ class CallRecording:
         self._factory, self._is_sensitive, self._chunk_samples = factory, is_sensitive, chunk_samples
         self._now = asyncio.get_running_loop().time
         self._mixer = StereoMixer(started_at)
-        self._sink: RecordingSink | None = None  # from the first piece on: what is shorter is no call
+        self._sink: RecordingSink | None = None  # from the first chunk on: a shorter call has no recording
         self._caller_speaking = self._confidential = self._masking = False
         self._masked_until = 0.0
 
     def on_audio(self, audio: bytes) -> None:
-        """The caller's next sound."""
+        """Record the caller's next audio."""
         now = self._now()
         if self._masking:
             audio = self._mask(audio, now)
@@ -75,7 +73,7 @@ class CallRecording:
             self._write(self._mixer.take())
 
     def on_sent(self, item: SendCommand) -> None:
-        """What the gateway sends."""
+        """Record what the gateway sends."""
         if isinstance(item, SendAudio):
             sound = _SILENCE_BYTE * len(item.mulaw) if self._is_sensitive(item.prompt) else item.mulaw
             self._mixer.add_gateway(sound, item.starts_at)
@@ -83,21 +81,21 @@ class CallRecording:
             self._mixer.clear_gateway(self._now())
 
     def on_echo(self, audio: bytes) -> None:
-        """The caller's own sound goes back, and is heard at once."""
+        """Record the caller's audio that is echoed, and heard at once."""
         self._mixer.add_gateway(_SILENCE_BYTE * len(audio) if self._masking else audio, self._now())
 
     def start_mid_call(self, *, speaking: bool, confidential: bool) -> None:
-        """It begins in the middle of a call: what was said in confidence just now may not be over."""
+        """Start in the middle of a call, masked: confidential input may not be over."""
         self._caller_speaking = speaking
         self.set_confidential(confidential=True)
         self.set_confidential(confidential)
 
     def on_vad(self, event: VadEvent) -> None:
-        """The caller begins to speak, or has fallen silent."""
+        """Note that the caller started or stopped speaking."""
         self._caller_speaking = isinstance(event, SpeechStarted)
 
     def set_confidential(self, confidential: bool) -> None:
-        """Whether what the caller says is confidential from now on."""
+        """Mask the caller from now on, or stop masking once the caller is silent."""
         if confidential and not self._masking:
             self._mixer.mask()
         if self._confidential and not confidential:
@@ -106,7 +104,7 @@ class CallRecording:
         self._masking = self._masking or confidential
 
     def close(self) -> None:
-        """The stream ends."""
+        """End the recording."""
         if self._sink:
             self._sink.write(self._mixer.take(self._now()))
             self._sink.close()
@@ -122,32 +120,32 @@ class CallRecording:
 
 
 class PublishEvent(Protocol):
-    """How a call tells those who watch."""
+    """Publishes an event of the call."""
 
     def __call__(self, event_type: str, **data: object) -> None:
-        """An event of the call."""
+        """Publish the event."""
 
 
 class RecordingFactory:
-    """Makes the recordings of one call."""
+    """Makes the recordings of one call and publishes their events."""
 
     def __init__(self, recordings: RecordingService, tenant: str, call: str, publish: PublishEvent) -> None:
         self._recordings, self._tenant, self._call, self._publish = recordings, tenant, call, publish
 
     def start(self, kind: RecordingKind) -> "RecordingHandle":
-        """A recording begins."""
-        tape = self._recordings.start_recording(
-            self._tenant, self._call, kind, lambda problem: self._on_failed(tape, problem)
+        """Start a recording."""
+        writer = self._recordings.start_recording(
+            self._tenant, self._call, kind, lambda error: self._on_failed(writer, error)
         )
-        self._publish("recording.started", recording=tape.recording.id, kind=kind)
-        return RecordingHandle(tape, self._recordings.audio_url(tape.recording.id), self._publish)
+        self._publish("recording.started", recording=writer.recording.id, kind=kind)
+        return RecordingHandle(writer, self._recordings.audio_url(writer.recording.id), self._publish)
 
     def _on_failed(self, writer: RecordingWriter, error: str) -> None:
         self._publish("recording.failed", recording=writer.recording.id, kind=writer.recording.kind, error=error)
 
 
 class RecordingHandle:
-    """One of them, under way; ``url`` is where it can be heard."""
+    """One recording in progress, with its ``url``."""
 
     def __init__(self, writer: RecordingWriter, url: str, publish: PublishEvent) -> None:
         self.url = url
@@ -155,9 +153,12 @@ class RecordingHandle:
         self._writer, self._publish = writer, publish
 
     def close(self) -> None:
-        """There is no more of it."""
+        """End the recording."""
         self._writer.close()
-        kept = self._writer.recording
+        recording = self._writer.recording
         self._publish(
-            "recording.ended", recording=kept.id, kind=kept.kind, duration_seconds=self._writer.duration_seconds
+            "recording.ended",
+            recording=recording.id,
+            kind=recording.kind,
+            duration_seconds=self._writer.duration_seconds,
         )

@@ -1,8 +1,7 @@
-"""Speaking to one caller: synthesis and playout brought together on the event loop.
+"""Plays prompts to one caller: connects synthesis and playout on the event loop.
 
-A prompt whose sound stands on the shelf is played at once. Each other has one task that takes its sound from the
-voices no faster than playout has room for. One timer at a time wakes playout up. ``told`` hears of every prompt's begin
-and end, never from inside ``speak``; ``facts`` of how it is spoken; ``sent`` of all that goes out.
+A cached prompt is played at once. Each other one has a task that takes its audio from the synthesizer no faster than
+playout has room for. One timer at a time wakes playout.
 """
 
 import asyncio
@@ -21,7 +20,11 @@ LOG = logging.getLogger(__name__)
 
 
 class PromptPlayer:
-    """The mouth of one call."""
+    """Prompt player of one stream.
+
+    ``on_event`` gets every prompt's start and end, never from within ``speak``; ``on_usage`` how it is synthesized;
+    ``on_send`` everything that is sent.
+    """
 
     def __init__(
         self,
@@ -51,7 +54,7 @@ class PromptPlayer:
         self._closed = False
 
     def speak(self, prompt: str, text: str, voice: Voice, late_tiers: Collection[Tier]) -> None:
-        """Play the text behind what is being played; see ``Voices.speak``."""
+        """Queue a text; see FallbackSynthesizer.speak."""
         if ready := self._synthesizer.get_cached(self._tenant, text, voice):
             provider, sound = ready
             self._on_usage(prompt, FirstAudio(provider))
@@ -63,34 +66,34 @@ class PromptPlayer:
         task.add_done_callback(lambda _: self._tasks.pop(prompt, None))
 
     def play(self, prompt: str, audio: bytes) -> None:
-        """Play a stored sound (mu-law) behind what is being played."""
+        """Queue stored audio (mu-law)."""
         self._playout.start(prompt)
         self._playout.feed(prompt, audio)
         self._playout.finish(prompt)
-        self._set_timer(self._loop.time())  # not now: who asks is not told from inside
+        self._set_timer(self._loop.time())  # not now: on_event is never called from within
 
     def stop(self, prompt: str) -> None:
-        """Stop at once: what Twilio holds is cleared, what is being made is cancelled."""
+        """Stop a prompt at once: clear Twilio's buffer and cancel synthesis."""
         if self._playout.has_prompt(prompt):
             self._cancel_tasks()
             self._send_all(self._playout.clear(self._loop.time()))
             self._pump()
 
     def on_mark(self, name: str) -> None:
-        """Twilio gave a mark back."""
+        """Process a mark that Twilio returned."""
         if self._closed:
             return
         self._playout.on_mark(name, self._loop.time())
         self._pump()
 
     def close(self) -> None:
-        """Nothing more is said: tasks and timer end."""
+        """Cancel everything."""
         self._closed = True
         self._cancel_tasks()
         self._set_timer(None)
 
     async def wait_closed(self) -> None:
-        """Until the cancelled tasks are gone."""
+        """Wait until the canceled tasks have ended."""
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     async def _synthesize(self, prompt: str, text: str, voice: Voice, late_tiers: Collection[Tier]) -> None:
@@ -119,7 +122,7 @@ class PromptPlayer:
             task.cancel()
 
     def _pump(self) -> None:
-        """Send what is due, tell what is known, and set the timer for what comes next."""
+        """Send what is due, report events, and set the timer for what comes next."""
         if self._closed:
             return
         self._send_all(self._playout.poll(self._loop.time()))

@@ -392,7 +392,7 @@ class CallSession:
         except Exception:
             LOG.exception("call %s: internal error; closing its stream", self._record.stored.id)
             self.on_disconnect()
-            self._transport.close(CLOSE_INTERNAL_ERROR, "trouble in the gateway")
+            self._transport.close(CLOSE_INTERNAL_ERROR, "internal error")
 
     def _leave(self, action: actions.Transfer | actions.HangUp) -> None:
         if isinstance(action, actions.Transfer):

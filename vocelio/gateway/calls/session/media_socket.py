@@ -1,8 +1,8 @@
-"""One media socket: from its first message, through its token, to its end.
+"""Protocol side of one media socket: from its first message, through the stream token, to its end.
 
-Takes each message by a plain method and sends through a Transport, so it knows nothing of servers. Before a
-``start`` with a good token there is no call; what breaks the protocol closes this socket and nothing else. While the
-store is asked for the call, what the caller says waits.
+Messages come by plain method calls and leave through a Transport, so that no server is needed. There is no call before
+a ``start`` message with a valid token; a protocol error closes this socket and nothing else. While the call is loaded
+from the store, messages are buffered.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ from vocelio.gateway.media.stream import CLOSE_INTERNAL_ERROR, CLOSE_POLICY_VIOL
 
 LOG = logging.getLogger(__name__)
 
-START_TIMEOUT_SECONDS = 10.0  # until the stream must have started
+START_TIMEOUT_SECONDS = 10.0  # for the stream to start
 MAX_MESSAGES_BEFORE_START = 20
-MAX_BUFFERED_MESSAGES = 250  # 5 s of sound: longer than the store is waited for; then the oldest are dropped
-IDLE_TIMEOUT_SECONDS = 10.0  # Twilio sends sound all the time: a socket without any is half open
+MAX_BUFFERED_MESSAGES = 250  # 5 s of audio, longer than the store may take; past it the oldest is dropped
+IDLE_TIMEOUT_SECONDS = 10.0  # Twilio sends audio all the time: a socket without any is half open
 
 
 class MediaSocket:
-    """The protocol side of one socket."""
+    """Handles one socket."""
 
     def __init__(self, registry: CallRegistry, account: str, transport: Transport) -> None:
         self._registry, self._account, self._transport = registry, account, transport
@@ -39,11 +39,11 @@ class MediaSocket:
         self._checked_count = 0
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._started_at = 0.0  # when the stream did, by the loop's clock
+        self._started_at = 0.0  # of the stream, loop time
         self._watchdog_timer = self._loop.call_later(START_TIMEOUT_SECONDS, self._watchdog)
 
     def on_message(self, text: str | bytes) -> None:
-        """The next message of the peer."""
+        """Process the next message of the peer."""
         if self._closed:
             return
         self._message_count += 1
@@ -60,14 +60,14 @@ class MediaSocket:
             self._refuse(error.code, str(error))
 
     def on_close(self) -> None:
-        """The socket is gone, whoever closed it."""
+        """The socket is closed, by either side."""
         self._closed = True
         self._watchdog_timer.cancel()
         if self._session:
             self._session.on_disconnect()
 
     async def wait_closed(self) -> None:
-        """Until nothing of it is left."""
+        """Wait until all tasks have ended."""
         if self._admission:
             await self._admission
         if self._session:
@@ -85,7 +85,7 @@ class MediaSocket:
             raise StreamError(CLOSE_POLICY_VIOLATION, "too many messages before the stream started")
 
     async def _admit(self, message: messages.Start) -> None:
-        """Not cancelled when the socket closes meanwhile: then the call that it has become the owner of is lost."""
+        """Load the call. Not canceled when the socket closes meanwhile: the call that it then owns is saved as lost."""
         start = message.start
         record = None
         try:
@@ -94,16 +94,16 @@ class MediaSocket:
                 record = await self._registry.accept_stream(token, start.account_sid, start.call_sid)
             self._on_admitted(record, start.stream_sid)
         except DatabaseUnavailable:
-            self._refuse(CLOSE_INTERNAL_ERROR, "the store does not answer")
-        except Exception:  # our own defect: Twilio comes back, at most a few times
-            LOG.exception("call %s could not be gone on with", start.call_sid)
+            self._refuse(CLOSE_INTERNAL_ERROR, "database unavailable")
+        except Exception:  # our own defect: Twilio returns, a few times at most
+            LOG.exception("call %s: could not start its session; closing the stream", start.call_sid)
             if record is not None:
                 self._registry.on_stream_lost(record)
-            self._refuse(CLOSE_INTERNAL_ERROR, "trouble in the gateway")
+            self._refuse(CLOSE_INTERNAL_ERROR, "internal error")
 
     def _on_admitted(self, record: CallRecord | None, stream_sid: str) -> None:
         if record is None:
-            self._refuse(CLOSE_POLICY_VIOLATION, "no good token for this call")
+            self._refuse(CLOSE_POLICY_VIOLATION, "invalid stream token")
         elif self._closed:
             self._registry.on_stream_lost(record)
         else:
@@ -128,7 +128,7 @@ class MediaSocket:
             case messages.Stop():
                 session.on_hangup()
             case _:
-                pass  # the stream's table lets nothing else through
+                pass  # the stream's transition table lets nothing else through
 
     def _refuse(self, code: int, reason: str) -> None:
         if self._closed:
@@ -140,7 +140,7 @@ class MediaSocket:
         if self._session is None:
             self._refuse(CLOSE_POLICY_VIOLATION, "the stream did not start in time")
         elif self._message_count == self._checked_count:
-            self._refuse(CLOSE_POLICY_VIOLATION, "no sound comes any more")
+            self._refuse(CLOSE_POLICY_VIOLATION, "no audio received")
         else:
             self._checked_count = self._message_count
             self._watchdog_timer = self._loop.call_later(IDLE_TIMEOUT_SECONDS, self._watchdog)

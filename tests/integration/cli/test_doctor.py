@@ -1,4 +1,4 @@
-"""`vocelio doctor` at a running gateway whose Twilio is emulated."""
+"""`vocelio doctor` against a running gateway with an emulated Twilio."""
 
 import json
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ from vocelio.gateway.store.db.database import Database
 
 @pytest.fixture
 async def gateway_environment(tmp_path):
-    """A gateway with an assigned number, in a folder; what the command needs to reach it, and its Twilio."""
+    """The emulated Twilio of a gateway with an assigned number, the gateway's origin, and the command's environment."""
     url = f"sqlite+aiosqlite:///{tmp_path}/vocelio.db"
     database = Database(url)
     await database.migrate()
@@ -49,7 +49,7 @@ async def _serve_api(api, settings):
 
 
 async def run_doctor(tmp_path, environment, *options):
-    """Exit code and what was found, by what was looked at."""
+    """Run the command; return the exit code, and verdict and detail of each check by its name."""
     code, out, err = await run_vocelio("doctor", "--json", *options, cwd=tmp_path, environment=environment)
     assert err == ""
     report = json.loads(out)
@@ -58,22 +58,22 @@ async def run_doctor(tmp_path, environment, *options):
 
 async def test_drift_is_found_and_repaired(gateway_environment, tmp_path):
     twilio, origin, environment = gateway_environment
-    there = twilio.add_account(PLATFORM_ACCOUNT, PLATFORM_TOKEN)
+    account = twilio.add_account(PLATFORM_ACCOUNT, PLATFORM_TOKEN)
     code, found = await run_doctor(tmp_path, environment, "--server", origin)
     assert (code, {verdict for verdict, _ in found.values()}) == (0, {"ok"}), found
     speech = {"recognition of local", "synthesis of local", "speech of azure", "speech of elevenlabs"}
     assert set(found) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER} | speech
-    there.get_number(NUMBER)["voice_url"] = PREVIOUS_VOICE_URL
+    account.get_number(NUMBER)["voice_url"] = PREVIOUS_VOICE_URL
     code, found = await run_doctor(tmp_path, environment, "--server", origin, "--tenant", "harbour")
     assert (code, found[NUMBER][0]) == (1, "failed")
     assert "voice_url" in found[NUMBER][1]
     code, found = await run_doctor(tmp_path, environment, "--server", origin, "--repair")
     assert (code, found[NUMBER][0]) == (0, "ok"), found
     assert NUMBER in found["repair of harbour"][1]
-    assert there.get_number(NUMBER)["voice_url"] == "https://voice.example/twilio/voice"
+    assert account.get_number(NUMBER)["voice_url"] == "https://voice.example/twilio/voice"
 
 
-async def test_wrong_credentials_and_a_table_to_read(gateway_environment, tmp_path):
+async def test_rejected_credentials_fail_and_output_has_no_secrets(gateway_environment, tmp_path):
     twilio, origin, environment = gateway_environment
     twilio.add_account(PLATFORM_ACCOUNT, "another token")
     code, found = await run_doctor(tmp_path, environment, "--server", origin)
@@ -84,7 +84,7 @@ async def test_wrong_credentials_and_a_table_to_read(gateway_environment, tmp_pa
     assert PLATFORM_TOKEN not in out
 
 
-async def test_what_cannot_be_checked_is_said(gateway_environment, tmp_path):
+async def test_impossible_checks_are_unknown(gateway_environment, tmp_path):
     _, origin, environment = gateway_environment
     code, found = await run_doctor(tmp_path, environment, "--server", "http://127.0.0.1:9")
     assert (code, found["gateway"][0], found["database"][0]) == (2, "unknown", "ok")
@@ -93,7 +93,7 @@ async def test_what_cannot_be_checked_is_said(gateway_environment, tmp_path):
     assert "VOCELIO_KEY" in found["gateway"][1]
 
 
-async def test_redis_is_looked_at_where_there_should_be_one(gateway_environment, tmp_path):
+async def test_redis_is_checked_if_configured(gateway_environment, tmp_path):
     _, origin, environment = gateway_environment
     with RedisServer() as redis:
         at_redis = {**environment, "VOCELIO_REDIS_URL": redis.url}
@@ -109,7 +109,7 @@ async def test_redis_is_looked_at_where_there_should_be_one(gateway_environment,
     assert "hunter2" not in str(found)
 
 
-async def test_what_is_wrong_here_is_said(gateway_environment, tmp_path):
+async def test_local_problems_fail(gateway_environment, tmp_path):
     _, origin, environment = gateway_environment
     wrong = {**environment, "VOCELIO_KEY": "voc_0_0", "VOCELIO_PUBLIC_URL": "http://voice.example"}
     wrong["VOCELIO_DATABASE_URL"] = f"sqlite+aiosqlite:///{tmp_path}/none.db"

@@ -1,4 +1,4 @@
-"""`vocelio serve` in one process, as it is."""
+"""`vocelio serve` as a single process."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from vocelio.gateway.store.db.database import Database
 
 @asynccontextmanager
 async def running_serve(folder, port, **settings):
-    """The process, once it uses its database: by then it minds signals."""
+    """Run the process; yields once it uses its database: by then it handles signals."""
     async with running_vocelio("serve", "--port", str(port), cwd=folder, environment=settings) as process:
         async with asyncio.timeout(60):
             assert b"listening" in await process.out.readline()
@@ -27,19 +27,19 @@ async def running_serve(folder, port, **settings):
 
 
 def _wal_file(folder):
-    """SQLite keeps it beside the file until the last connection is closed."""
+    """SQLite removes it when the last connection is closed."""
     return folder / ".vocelio" / "vocelio.db-wal"
 
 
-@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-async def test_told_to_leave_it_closes_the_database(tmp_path, told):
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_closes_the_database(tmp_path, stop_signal):
     async with running_serve(tmp_path, 0) as process:
-        process.send_signal(told)
+        process.send_signal(stop_signal)
         async with asyncio.timeout(10):
-            said = await process.err.read()
+            log = await process.err.read()
             await process.wait()
     assert not _wal_file(tmp_path).exists()
-    assert b"Traceback" not in said
+    assert b"Traceback" not in log
 
 
 async def test_start_on_a_fresh_database_logs_nothing_of_libraries_at_info(tmp_path):
@@ -52,7 +52,7 @@ async def test_start_on_a_fresh_database_logs_nothing_of_libraries_at_info(tmp_p
     assert [entry for entry in entries if entry["level"] == "info" and "vocelio" not in entry["logger"]] == []
 
 
-async def test_a_ticket_is_good_for_a_page_of_ours_however_its_address_was_set(tmp_path):
+async def test_ticket_is_accepted_for_any_spelling_of_the_public_url(tmp_path):
     (port,) = free_ports()
     async with running_serve(tmp_path, port, VOCELIO_PUBLIC_URL="https://Voice.Example:443"):
         await wait_until_listening(port)

@@ -1,4 +1,4 @@
-"""`vocelio serve --workers`, as it is: real processes on one port and one PostgreSQL."""
+"""`vocelio serve --workers`: real processes on one port with one PostgreSQL."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ import pytest
 from tests.support.command_runner import run_vocelio, running_vocelio
 from tests.support.running_gateway import ACCOUNT, TOKEN
 
-REDIS_URL = "redis://127.0.0.1:1/0"  # nobody listens there: calls are served all the same
+REDIS_URL = "redis://127.0.0.1:1/0"  # not reachable: calls are served nevertheless
 SERVE = ("serve", "--workers", "2")
 
 
@@ -30,14 +30,14 @@ def environment(url, **more):
 
 
 async def failed_start(cwd, settings, *options):
-    """The exit code and what it complained of."""
-    code, _, complaint = await run_vocelio(*SERVE, *options, cwd=cwd, environment=settings)
-    return code, complaint
+    """Run the command; return its exit code and error output."""
+    code, _, error = await run_vocelio(*SERVE, *options, cwd=cwd, environment=settings)
+    return code, error
 
 
 @contextlib.asynccontextmanager
 async def running_workers(cwd, settings):
-    """Two processes that serve: the parent, its origin, and their process ids."""
+    """Run two workers; yields the supervisor, its origin and the process ids of the workers."""
     async with running_vocelio(*SERVE, "--port", "0", cwd=cwd, environment=settings) as parent:
         async with asyncio.timeout(60):
             origin = (await parent.out.readline()).decode().split()[2].rstrip(",")
@@ -46,14 +46,14 @@ async def running_workers(cwd, settings):
 
 
 async def next_worker_pid(parent):
-    """The process id of the next worker that says that it serves."""
-    told = []
+    """Return the process id of the next worker that logs that it serves."""
+    lines = []
     while line := (await parent.err.readline()).decode():
-        told.append(line)
+        lines.append(line)
         message = json.loads(line)["message"]
         if message.endswith("serves"):
             return int(message.split()[1])
-    raise AssertionError(f"the parent has ended: {told}")
+    raise AssertionError(f"the supervisor has ended: {lines}")
 
 
 async def statuses(origin, path, times):
@@ -66,34 +66,34 @@ async def statuses(origin, path, times):
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "missing"),
     [
         ({"VOCELIO_DATABASE_URL": "sqlite+aiosqlite:///vocelio.db"}, "VOCELIO_DATABASE_URL"),
         ({"VOCELIO_REDIS_URL": ""}, "VOCELIO_REDIS_URL"),
     ],
 )
-async def test_several_processes_need_what_they_can_share(tmp_path, settings, says):
-    code, complaint = await failed_start(tmp_path, environment("postgresql+asyncpg://localhost/nothing", **settings))
+async def test_workers_require_shared_backends(tmp_path, settings, missing):
+    code, error = await failed_start(tmp_path, environment("postgresql+asyncpg://localhost/nothing", **settings))
     assert code == 2
-    assert f"--workers needs {'a shared database' if 'DATABASE' in says else says}" in complaint
-    assert says in complaint
-    assert "Traceback" not in complaint
+    assert f"--workers needs {'a shared database' if 'DATABASE' in missing else missing}" in error
+    assert missing in error
+    assert "Traceback" not in error
 
 
-async def test_two_serve_one_port_and_who_dies_is_replaced(tmp_path, postgres):
-    """And another gateway is told that the port is taken."""
+async def test_crashed_worker_is_restarted(tmp_path, postgres):
+    """A second gateway fails to start, since the port is in use."""
     async with (
         postgres.temporary_database() as url,
         running_workers(tmp_path, environment(url)) as (parent, origin, pids),
     ):
         port = origin.rpartition(":")[2]
-        code, complaint = await failed_start(tmp_path, environment(url), "--port", port)
+        code, error = await failed_start(tmp_path, environment(url), "--port", port)
         assert code == 2
-        assert f"port {port} cannot be listened on" in complaint
+        assert f"port {port} cannot be listened on" in error
         assert set(await statuses(origin, "/readyz", 20)) == {200}
         os.kill(pids[0], signal.SIGKILL)
         await asyncio.sleep(0.1)
-        assert set(await statuses(origin, "/readyz", 20)) == {200}, "the other has all"
+        assert set(await statuses(origin, "/readyz", 20)) == {200}, "the other worker serves all requests"
         assert await next_worker_pid(parent) not in pids
         parent.send_signal(signal.SIGTERM)
         assert await parent.wait() == 0
@@ -101,7 +101,7 @@ async def test_two_serve_one_port_and_who_dies_is_replaced(tmp_path, postgres):
             await statuses(origin, "/readyz", 1)
 
 
-async def test_control_c_ends_all(tmp_path, postgres):
+async def test_sigint_stops_all_processes(tmp_path, postgres):
     async with postgres.temporary_database() as url, running_workers(tmp_path, environment(url)) as (parent, _, pids):
         parent.send_signal(signal.SIGINT)
         assert await parent.wait() == 0

@@ -1,4 +1,4 @@
-"""A call's log, kept and replayed on its own version; what a log must not keep; the conversation in words."""
+"""Call log: encoding, replay on the same version, redaction; transcripts."""
 
 import json
 from typing import Any
@@ -30,7 +30,7 @@ from vocelio.engine.session import FlowSession
 from vocelio.engine.validation import loader
 from vocelio.engine.voice import Voice
 
-FACTS = CallInfo("CA1", "+13105550100", "+13105550199", TenantInfo("t", "Harbour Dental"), 1_772_560_800_000_000)
+CALL_INFO = CallInfo("CA1", "+13105550100", "+13105550199", TenantInfo("t", "Harbour Dental"), 1_772_560_800_000_000)
 
 
 def pin_flow(**fields: Any) -> FlowVersion:
@@ -51,93 +51,95 @@ CALL: list[events.AnyEvent] = [
 
 
 def make_log(version: FlowVersion, call: list[events.AnyEvent] = CALL) -> CallLog:
-    """As a shell writes it, event by event."""
-    session = FlowSession(version, FACTS)
+    """Make a log as the gateway does, event by event."""
+    session = FlowSession(version, CALL_INFO)
     exchanges = list[Exchange]()
     for event in call:
-        confidential = session.input_is_sensitive
-        exchanges.append(redact_exchange(step(session, event), confidential))
-    return CallLog(build_header(version, FACTS), tuple(exchanges))
+        sensitive = session.input_is_sensitive
+        exchanges.append(redact_exchange(step(session, event), sensitive))
+    return CallLog(build_header(version, CALL_INFO), tuple(exchanges))
 
 
-def test_a_log_can_be_written_line_by_line_and_read() -> None:
-    made = make_log(pin_flow(sensitive=False))
-    lines = [encode_line(made.header), *map(encode_line, made.exchanges)]
-    assert b"".join(lines) == encode_log(made)
-    assert json.loads(lines[0])["call_info"]["started_at"] == FACTS.started_at
-    assert decode_log(encode_log(made)).header == made.header
-    assert decode_log(encode_log(made)).complete
-    assert [one.event for one in decode_log(encode_log(made)).exchanges] == CALL
+def test_log_written_line_by_line_can_be_decoded() -> None:
+    log = make_log(pin_flow(sensitive=False))
+    lines = [encode_line(log.header), *map(encode_line, log.exchanges)]
+    assert b"".join(lines) == encode_log(log)
+    assert json.loads(lines[0])["call_info"]["started_at"] == CALL_INFO.started_at
+    assert decode_log(encode_log(log)).header == log.header
+    assert decode_log(encode_log(log)).complete
+    assert [exchange.event for exchange in decode_log(encode_log(log)).exchanges] == CALL
 
 
-def test_a_call_that_ended_in_the_middle_of_a_line() -> None:
+def test_truncated_last_line_is_ignored() -> None:
     found = decode_log(encode_log(make_log(pin_flow()))[:-10])
     assert (found.complete, len(found.exchanges)) == (False, len(CALL) - 1)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (b"", "line 1: not the header of a call log"),
         (b"{}\n", "line 1: not the header of a call log"),
         (b"[" * 100_000, "line 1: not the header of a call log"),
         (
-            encode_line(msgspec.structs.replace(build_header(pin_flow(), FACTS), format="other")),
+            encode_line(msgspec.structs.replace(build_header(pin_flow(), CALL_INFO), format="other")),
             "line 1: the format is `other`",
         ),
-        (encode_line(build_header(pin_flow(), FACTS)) + b"x\n", "line 2: JSON is malformed"),
+        (encode_line(build_header(pin_flow(), CALL_INFO)) + b"x\n", "line 2: JSON is malformed"),
         (
-            encode_line(build_header(pin_flow(), FACTS)) + b'{"event":{"event":"nothing"}}\n',
+            encode_line(build_header(pin_flow(), CALL_INFO)) + b'{"event":{"event":"nothing"}}\n',
             "line 2: Invalid value 'nothing'",
         ),
     ],
 )
-def test_what_is_no_log(text: bytes, told: str) -> None:
+def test_invalid_log_is_rejected(text: bytes, expected: str) -> None:
     with pytest.raises(CallLogError) as raised:
         decode_log(text)
-    assert str(raised.value).startswith(told)
+    assert str(raised.value).startswith(expected)
 
 
-def test_replay_gives_what_the_call_gave() -> None:
+def test_replay_reproduces_the_exchanges() -> None:
     version = pin_flow(sensitive=False)
-    exchanges = replay(version, FACTS, CALL)
-    assert [one.event for one in exchanges] == CALL
+    exchanges = replay(version, CALL_INFO, CALL)
+    assert [exchange.event for exchange in exchanges] == CALL
     assert exchanges == list(make_log(version).exchanges)
     with pytest.raises(EventError):
-        replay(version, FACTS, [CALL[1], CALL[0]])
+        replay(version, CALL_INFO, [CALL[1], CALL[0]])
 
 
-def test_the_same_version_must_do_the_same() -> None:
+def test_comparison_with_the_same_version_compares_actions() -> None:
     version = pin_flow(sensitive=False)
-    made = make_log(version)
-    assert format_report(made, compare(made, version)).startswith("CA1: the same actions, 5 events, 1 turns.")
-    forged = list(made.exchanges)
+    log = make_log(version)
+    assert format_report(log, compare(log, version)).startswith("CA1: the same actions, 5 events, 1 turns.")
+    forged = list(log.exchanges)
     forged[3] = Exchange(forged[3].event, forged[3].actions[:-1])
-    comparison = compare(CallLog(made.header, tuple(forged)), version)
+    comparison = compare(CallLog(log.header, tuple(forged)), version)
     assert (comparison.verdict, comparison.differences[0].exchange_index, comparison.differences[0].node) == (
         "differs",
         3,
         "check",
     )
-    told = format_report(made, comparison)
-    assert told.startswith("CA1: NOT REPRODUCED")
-    assert told.endswith("The comparison ends here: 1 recorded event not compared.")
+    report = format_report(log, comparison)
+    assert report.startswith("CA1: NOT REPRODUCED")
+    assert report.endswith("The comparison ends here: 1 recorded event not compared.")
 
 
-def test_what_was_said_in_confidence_is_not_kept_and_ends_the_replay() -> None:
+def test_sensitive_input_is_redacted_and_ends_the_replay() -> None:
     version = pin_flow()
-    made = make_log(version)
-    text = encode_log(made).decode()
-    assert [one.redacted for one in made.exchanges] == [False, False, True, True, False]
+    log = make_log(version)
+    text = encode_log(log).decode()
+    assert [exchange.redacted for exchange in log.exchanges] == [False, False, True, True, False]
     assert "https://a.example" not in text
     assert "Your PIN is" not in text
-    assert not {"4", "2"} & {one.event.key for one in made.exchanges if isinstance(one.event, events.KeyPressed)}
-    comparison = compare(decode_log(encode_log(made)), version)
+    assert not {"4", "2"} & {
+        exchange.event.key for exchange in log.exchanges if isinstance(exchange.event, events.KeyPressed)
+    }
+    comparison = compare(decode_log(encode_log(log)), version)
     assert (comparison.verdict, len(comparison.exchanges)) == ("redacted", 2)
-    assert "up to a redacted sensitive answer" in format_report(made, comparison)
+    assert "up to a redacted sensitive answer" in format_report(log, comparison)
 
 
-def test_sensitive_actions_are_emptied() -> None:
+def test_sensitive_actions_are_redacted() -> None:
     heard = events.TranscriptReceived(1.0, "l1", "four two", True)
     given = (
         Speak("p1", "42", Voice(), sensitive=True),
@@ -150,14 +152,14 @@ def test_sensitive_actions_are_emptied() -> None:
     assert redact_exchange(Exchange(heard, ()), False) == Exchange(heard, ())
 
 
-def test_sameness_is_that_of_a_log() -> None:
+def test_equality_is_that_of_decoded_logs() -> None:
     assert equal_as_logged([StartTimer("t", 3600)], [StartTimer("t", 3600.0)])
     assert not equal_as_logged([StartTimer("t", 3600)], [StartTimer("t", 3601)])
 
 
-def test_the_conversation_in_words() -> None:
+def test_transcript_of_a_call() -> None:
     call = [*CALL, events.PromptFinished(9.0, "p8")]
-    assert format_transcript(build_transcript(replay(pin_flow(sensitive=False), FACTS, call))).splitlines() == [
+    assert format_transcript(build_transcript(replay(pin_flow(sensitive=False), CALL_INFO, call))).splitlines() == [
         '    0.0  pin            flow   "Your PIN?"',
         "    2.0  pin            caller presses 4",
         "    2.5  pin            caller presses 2",
@@ -168,7 +170,7 @@ def test_the_conversation_in_words() -> None:
     ]
 
 
-def test_every_event_has_its_words() -> None:
+def test_transcript_of_every_event() -> None:
     listed: list[tuple[events.AnyEvent, str]] = [
         (events.TranscriptReceived(1.0, "l", "", True), "caller (not understood)"),
         (events.TranscriptReceived(1.0, "l", "so", False), 'caller "so" ...'),
@@ -185,6 +187,6 @@ def test_every_event_has_its_words() -> None:
         (events.CallEnded(1.0), "caller (hangs up)"),
     ]
     for event, words in listed:
-        told = build_transcript([Exchange(event, (StartTimer("t", 1.0),))])
-        assert [" ".join(str(one).split()) for one in told] == [f"1.0 {words}"]
+        transcript = build_transcript([Exchange(event, (StartTimer("t", 1.0),))])
+        assert [" ".join(str(line).split()) for line in transcript] == [f"1.0 {words}"]
     assert build_transcript([Exchange(events.SpeechStarted(1.0)), Exchange(events.TimerFired(1.0, "t"))]) == []

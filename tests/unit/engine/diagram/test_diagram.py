@@ -1,4 +1,4 @@
-"""Drawings of a flow: DOT, SVG and a tree. That they are well made is checked; that they are readable was looked at."""
+"""Diagrams: DOT, SVG and tree. Well-formedness is tested; readability was checked by eye."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from vocelio.engine.validation import loader
 from vocelio.engine.validation.loader import validate_all
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
-CHECKED = validate_all({path.stem: path.read_bytes() for path in sorted(EXAMPLES.glob("*.json"))})
+VALIDATED = validate_all({path.stem: path.read_bytes() for path in sorted(EXAMPLES.glob("*.json"))})
 
 
 def build(nodes: dict[str, Any], **fields: Any) -> Diagram:
@@ -58,14 +58,14 @@ def test_boxes_and_arrows() -> None:
     )
 
 
-def test_exits_that_are_taken_by_others() -> None:
-    """A holiday without a way of its own is closed, and is drawn so."""
+def test_exit_without_a_target_falls_back_to_another() -> None:
+    """A holiday without an exit of its own is drawn as closed."""
     hours = {"type": "hours", "department": "d", "exits": {"open": "bye", "closed": "no"}}
     found = build({"hours": hours, "bye": {"type": "hangup"}, "no": {"type": "hangup", "text": "No."}})
     assert found.arrows == (Arrow("hours", "bye", ("open",)), Arrow("hours", "no", ("closed", "holiday")))
 
 
-def test_shortened() -> None:
+def test_truncate_at_word() -> None:
     assert truncate_at_word("a  b\nc") == "a b c"
     assert truncate_at_word("one two three", 9) == "one two…"
     assert truncate_at_word("x" * 50, 9) == "x" * 8 + "…"
@@ -97,7 +97,7 @@ def test_tree() -> None:
     ]
 
 
-def test_deep_branches_go_on_below() -> None:
+def test_deep_branches_continue_below() -> None:
     nodes = {f"a{i}": ask_node(yes=f"a{i + 1}", no="bye") for i in range(300)}
     text = render_tree(build(nodes | {"a300": {"type": "hangup"}, "bye": {"type": "hangup"}}))
     assert max(map(len, text.splitlines())) < 140
@@ -106,14 +106,14 @@ def test_deep_branches_go_on_below() -> None:
     assert all(f"a{i}  [" in text for i in range(301))
 
 
-def test_what_is_never_reached() -> None:
+def test_unreachable_boxes_are_rendered() -> None:
     boxes = (Box("a", "say", "", is_start=True), Box("b", "say", ""))
     assert render_tree(Diagram("f", "a", boxes, ())).splitlines() == ["f", "a  [say]", "", "unreachable:", "b  [say]"]
 
 
-@pytest.mark.parametrize("name", CHECKED)
+@pytest.mark.parametrize("name", VALIDATED)
 def test_every_example_can_be_drawn(name: str) -> None:
-    version, problems = CHECKED[name]
+    version, problems = VALIDATED[name]
     assert version, problems
     found = build_diagram(version.flow)
     root = ElementTree.fromstring(render_svg(found))
@@ -151,7 +151,7 @@ GRAPHS = st.integers(1, 25).flatmap(
 @given(GRAPHS)
 @settings(max_examples=60)
 def test_layout_of_any_graph(graph: tuple[list[float], list[tuple[int, int]]]) -> None:
-    """Boxes do not overlap, arrows have a bend in every layer that they cross, and those of no circle lead down."""
+    """Boxes do not overlap, arrows have a bend in each layer that they cross, and acyclic arrows lead down."""
     widths, arrows = graph
     found = compute_layout(widths, arrows, [30.0] * len(arrows))
     assert not find_overlaps(found, widths)
@@ -162,7 +162,7 @@ def test_layout_of_any_graph(graph: tuple[list[float], list[tuple[int, int]]]) -
     assert all(placed.boxes[a][1] < placed.boxes[b][1] for a, b in downward)
 
 
-def test_a_large_flow_is_drawn_in_a_moment() -> None:
+def test_large_flow_can_be_drawn() -> None:
     nodes = {f"a{i}": ask_node(yes=f"a{i + 1}", no=f"a{i // 2}") for i in range(1_000)}
     found = build(nodes | {"a1000": {"type": "hangup"}, "bye": {"type": "hangup"}})
     assert render_svg(found).count("<rect") == 1_003

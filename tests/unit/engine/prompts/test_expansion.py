@@ -1,4 +1,4 @@
-"""What a template can come to before anything is known of a call."""
+"""Template expansion: texts that are known before a call."""
 
 import json
 
@@ -37,14 +37,14 @@ KNOWN = {
         ("{{ x[tenant.name] }} {{ tenant[x] }}", [f"{UNKNOWN} {UNKNOWN}"]),
     ],
 )
-def test_the_texts(source, expected):
+def test_expanded_texts(source, expected):
     assert expand_template(Template(source), KNOWN) == expected
 
 
-def test_too_many_combinations_leave_the_largest_unknown():
+def test_too_many_combinations_leave_the_variable_with_most_values_unknown():
     known = {("a",): [str(n) for n in range(40)], ("b",): ["1", "2"]}
     assert expand_template(Template("{{ a }} {{ b }}"), known) == [f"{UNKNOWN} 1", f"{UNKNOWN} 2"]
 
 
-def test_too_many_ways_are_cut_off():
+def test_number_of_texts_is_bounded():
     assert len(expand_template(Template("{% if x %}a{% else %}b{% endif %}" * 12), {})) == MAX_EXPANDED_TEXTS

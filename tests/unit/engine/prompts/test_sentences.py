@@ -1,4 +1,4 @@
-"""Sentences: what is rendered and looked up."""
+"""Sentence splitter."""
 
 import pytest
 from hypothesis import given
@@ -22,24 +22,24 @@ TEXTS = st.text() | st.text(alphabet="ab .!?\n…。", max_size=900) | st.lists(
         ("Open a.m. only", ["Open a.m.", "only"]),
     ],
 )
-def test_a_sentence_ends_behind_a_stop_and_a_space(text, expected):
+def test_split_after_punctuation_and_space(text, expected):
     assert split_sentences(text) == expected
 
 
-def test_a_long_sentence_is_cut_between_words():
+def test_long_sentence_is_split_between_words():
     text = " ".join(["seven77"] * 100)
     pieces = split_sentences(text)
     assert [len(piece) for piece in pieces] == [247, 247, 247, 55]
     assert full_sentences(text) == [text]
 
 
-def test_a_very_long_word_stays_whole():
+def test_long_word_is_not_split():
     word = "x" * 400
     assert split_sentences(f"{word} and {word}") == [word, f"and {word}"[:3], word]
 
 
 @given(TEXTS)
-def test_together_they_are_the_text(text):
+def test_joined_sentences_are_the_normalized_text(text):
     pieces = split_sentences(text)
     assert " ".join(pieces) == " ".join(text.split())
     assert all(piece and piece == piece.strip() for piece in pieces)
@@ -47,10 +47,10 @@ def test_together_they_are_the_text(text):
 
 
 @given(TEXTS, TEXTS)
-def test_what_stands_before_a_text_changes_none_of_its_sentences(before, text):
+def test_split_is_independent_of_preceding_text(before, text):
     assert split_sentences(f"{before}. {text}") == [*split_sentences(f"{before}."), *split_sentences(text)]
 
 
 @given(TEXTS)
-def test_a_sentence_is_one_sentence(text):
+def test_split_is_idempotent(text):
     assert all(split_sentences(piece) == [piece] for piece in split_sentences(text))

@@ -1,4 +1,4 @@
-"""What calls can be known to say: nothing that they say beforehand is left out, and nothing confidential is in it."""
+"""Static prompts: everything predictable that a call says is included, sensitive input never is."""
 
 import json
 import re
@@ -18,8 +18,7 @@ from vocelio.engine.prompts.dataflow import FlowAnalysis
 from vocelio.engine.prompts.sentences import split_sentences
 from vocelio.engine.prompts.static_prompts import MAX_STATIC_PROMPTS, StaticPrompt, static_prompts
 from vocelio.engine.scenario import loader as scenario
-from vocelio.engine.scenario.runner import build_call_info as given_facts
-from vocelio.engine.scenario.runner import run_scenario, with_variables
+from vocelio.engine.scenario.runner import build_call_info, run_scenario, with_variables
 from vocelio.engine.session import DEFAULT_ERROR_MESSAGE, GOODBYE_MESSAGE, MAX_DURATION_MESSAGE, RESUME_MESSAGE
 from vocelio.engine.templating.template import Template
 from vocelio.engine.validation.loader import ValidationContext, load_flow, validate_all, validate_flow
@@ -41,8 +40,8 @@ ENGINE = [
 ]
 PLAIN = Voice()
 
-# All that the examples' scenarios say and nobody can know before the call.
-OF_THE_CALL = {
+# Sentences of the examples' scenarios that depend on the call.
+DYNAMIC_SENTENCES = {
     "collect-pharmacy": {
         *(f"{days} days." for days in (10, 30, 60, 90)),
         "Prescription 1 2 3 4 5 6 7 for 10 days.",
@@ -69,37 +68,37 @@ OF_THE_CALL = {
 
 
 def prompt_texts(version, tenant=TENANT, **options):
-    return [one.sentence for one in static_prompts(version, tenant, **options)]
+    return [prompt.sentence for prompt in static_prompts(version, tenant, **options)]
 
 
 def prompts_of_nodes(nodes, known=EMPTY_CONTEXT, **parts):
-    """The sentences of a flow without the engine's own, and without what is said when nobody can hear."""
-    every = prompt_texts(load_flow(flow_document(nodes, **parts), known))
+    """The sentences of a flow without engine messages and key-only prompts."""
+    texts = prompt_texts(load_flow(flow_document(nodes, **parts), known))
     return [
         one
-        for one in every
+        for one in texts
         if one not in {*ENGINE, *split_sentences(GOODBYE_MESSAGE), *split_sentences(KEYS_ONLY_SENTENCE)}
         and " press " not in one
     ]
 
 
-def test_the_ways_by_key_are_known_where_nobody_can_hear():
+def test_key_only_prompts_are_included_for_questions_with_speech():
     ask = {**ASK, "choices": CHOICES, "confirm": "Is it {{ answer }}?", "sensitive": False}
-    every = prompt_texts(load_flow(flow_document({"ask": ask})))
-    assert [one for one in every if "press" in one] == [
+    texts = prompt_texts(load_flow(flow_document({"ask": ask})))
+    assert [one for one in texts if "press" in one] == [
         "For the first press 1.",
         "For second press 2.",
         "For yes press 1.",
         "For no press 2.",
     ]
-    assert {*split_sentences(KEYS_ONLY_SENTENCE)} < {*every}
+    assert {*split_sentences(KEYS_ONLY_SENTENCE)} < {*texts}
     assert not {*split_sentences(KEYS_ONLY_SENTENCE)} & {
         *prompt_texts(load_flow(flow_document({"ask": {**ask, "input": ["keys"]}})))
     }
 
 
 def spoken_sentences(exchanges):
-    """The sentences of what was said, with their voices."""
+    """Yield the sentences spoken in a call, with their voices."""
     for exchange in exchanges:
         for action in exchange.actions:
             if isinstance(action, actions.Speak) and not action.sensitive:
@@ -109,37 +108,37 @@ def spoken_sentences(exchanges):
 @pytest.mark.parametrize(
     "name", [name for name, path in EXAMPLES.items() if Path(scenario.scenario_path(path)).exists()]
 )
-def test_what_an_example_says_is_known_unless_it_is_of_the_call(name):
+def test_examples_say_only_static_prompts_and_known_exceptions(name):
     version, _ = CHECKED[name]
     missed = set()
     for one in scenario.load_scenarios(Path(scenario.scenario_path(EXAMPLES[name])).read_text("utf-8")):
         version = with_variables(CHECKED[name][0], one.setup)
-        known = set(static_prompts(version, given_facts(one.setup).tenant))
+        known = set(static_prompts(version, build_call_info(one.setup).tenant))
         missed |= {
             said.sentence for said in spoken_sentences(run_scenario(version, one).exchanges) if said not in known
         }
-    assert missed == OF_THE_CALL.get(name, set())
+    assert missed == DYNAMIC_SENTENCES.get(name, set())
 
 
 @pytest.mark.parametrize("name", [name for name, version in DATA.items() if version])
-def test_whatever_the_flow_the_first_that_it_says_is_known(name):
+def test_first_prompts_of_any_flow_are_static(name):
     version = DATA[name]
     known = set(static_prompts(version, TENANT))
     first = [a for a in SessionDriver(version).all_actions if isinstance(a, actions.Speak) and not a.audio]
     assert {StaticPrompt(s, a.voice) for a in first for s in split_sentences(a.text)} <= known
 
 
-def test_the_front_desk_has_one_text_for_each_department():
+def test_front_desk_has_one_text_for_each_department():
     sentences = prompt_texts(CHECKED["front-desk"][0])
     assert sentences[0] == "Thank you for calling Acme."
     assert [s for s in sentences if "connecting" in s] == [
         f"One moment, I am connecting you to {name}." for name in ("billing", "sales", "support")
     ]
-    assert not set(split_sentences(GOODBYE_MESSAGE)) <= set(sentences)  # every way out leads somewhere
+    assert not set(split_sentences(GOODBYE_MESSAGE)) <= set(sentences)  # every exit has a target
 
 
-def test_every_text_of_every_node_is_looked_at():
-    """A new kind of node that says something must be known here."""
+def test_every_template_field_of_every_node_is_classified():
+    """A new template field must be added here, and to the analysis if it is spoken."""
     quiet = {("transfer", "whisper"), ("request", "url")}  # not to the caller; not said
     spoken = {("say", "text"), ("collect", "prompt"), ("collect", "confirm"), ("record", "prompt"), ("hangup", "text")}
     many = {("collect", "reprompts"), ("request", "headers")}
@@ -153,17 +152,17 @@ def test_every_text_of_every_node_is_looked_at():
     assert list(iter_templates(Template("a"), "x"))
 
 
-def test_the_engines_own_words_are_said_in_every_voice():
+def test_engine_messages_are_included_in_every_voice():
     version, _ = CHECKED["voice-clinic"]
     found = static_prompts(version, TENANT, ["Hold on."])
-    voices = {one.voice for one in found}
+    voices = {prompt.voice for prompt in found}
     assert {(voice.name, voice.speed) for voice in voices} == {("en-us", 1.0), ("en-us", 0.8), ("es-419", 1.0)}
     for sentence in ENGINE:
-        assert {one.voice for one in found if one.sentence == sentence} == voices
-    assert [one.voice for one in found if one.sentence == "Hold on."] == [version.flow.voice]
+        assert {prompt.voice for prompt in found if prompt.sentence == sentence} == voices
+    assert [prompt.voice for prompt in found if prompt.sentence == "Hold on."] == [version.flow.voice]
 
 
-def test_the_tenants_apology_takes_the_place_of_ours():
+def test_tenant_error_message_replaces_the_default():
     tenant = TenantInfo("acme", "Acme", error_message="Oh dear.")
     sentences = prompt_texts(CHECKED["front-desk"][0], tenant)
     assert "Oh dear." in sentences
@@ -175,36 +174,36 @@ CHOICES = {"the_first": {"key": "1"}, "second": {"key": "2"}}
 BYE = {"type": "hangup", "text": "You chose {{ what }}. Bye."}
 
 
-def test_a_confirmation_is_known_for_each_choice():
+def test_confirmation_is_expanded_for_each_choice():
     ask = {**ASK, "choices": CHOICES, "confirm": "Is {{ answer }} right?", "retries": 0}
     assert prompts_of_nodes({"ask": ask}) == ["Which?", "Is second right?", "Is the first right?"]
 
 
-def test_yes_and_no_are_known():
+def test_yes_no_answer_is_expanded():
     ask = {"type": "collect", "prompt": "Well?", "expect": "yes_no", "retries": 0, "exits": {"yes": "b", "no": "b"}}
     bye = {"type": "hangup", "text": "So it is {{ ask.value }}."}
     assert prompts_of_nodes({"ask": ask, "b": bye}) == ["Well?", "So it is no.", "So it is yes."]
 
 
-def test_what_was_not_understood_is_said_where_the_question_is_asked_again():
+def test_no_match_prefix_is_included_without_reprompts_only():
     assert prompts_of_nodes({"ask": {**ASK, "choices": CHOICES}}) == ["Which?", *split_sentences(NO_MATCH_PREFIX)]
     assert prompts_of_nodes({"ask": {**ASK, "choices": CHOICES, "reprompts": ["Again."]}}) == ["Which?", "Again."]
 
 
-def test_what_was_entered_in_confidence_is_not_known():
+def test_sensitive_answer_is_unknown():
     ask = {**ASK, "choices": CHOICES, "confirm": "Is {{ answer }} right?", "sensitive": True, "retries": 0}
     exits = {"the_first": "bye", "second": "bye"}
     assert prompts_of_nodes({"ask": {**ask, "exits": exits}, "bye": BYE}) == ["Which?", "Bye."]
 
 
-def test_a_variable_that_anything_may_have_written_is_not_known():
+def test_variable_with_an_unknown_write_is_unknown():
     read = {"type": "request", "method": "GET", "url": "https://a.example", "save": {"what": "a"}}
     ask = {**ASK, "choices": CHOICES, "exits": {"the_first": "bye", "second": "read"}, "retries": 0}
     nodes = {"ask": ask, "read": {**read, "exits": {"ok": "bye"}}, "bye": BYE}
     assert prompts_of_nodes(nodes) == ["Which?", "Bye."]
 
 
-def test_what_is_set_is_known_where_it_is_set():
+def test_set_values_are_known_if_constant():
     set_a = {"type": "set", "values": {"what": "{{ tenant.city }}"}, "exits": {"next": "bye"}}
     assert prompts_of_nodes({"a": set_a, "bye": BYE}) == ["You chose Cody.", "Bye."]
     set_b = {"type": "set", "values": {"what": "{{ caller.number }}"}, "exits": {"next": "bye"}}
@@ -212,14 +211,14 @@ def test_what_is_set_is_known_where_it_is_set():
     assert prompts_of_nodes({"bye": BYE}, variables={"what": 3}) == ["You chose 3.", "Bye."]
 
 
-def test_a_count_that_never_ends_comes_to_an_end():
+def test_analysis_of_an_unbounded_counter_terminates():
     count = {"type": "set", "values": {"what": "{{ what | plus: 1 }}"}, "exits": {"next": "say"}}
     say = {"type": "say", "text": "Round {{ what }}. On.", "exits": {"next": "wait"}}
     wait = {"type": "wait", "seconds": 1, "exits": {"next": "count"}}
     assert prompts_of_nodes({"count": count, "say": say, "wait": wait}, variables={"what": 0}) == ["On."]
 
 
-def test_a_called_flow_speaks_in_the_voice_around_it_and_gives_it_back():
+def test_subflow_inherits_the_voice_and_its_caller_keeps_it():
     inner = load_flow(
         flow_document(
             {
@@ -249,13 +248,13 @@ def test_a_called_flow_speaks_in_the_voice_around_it_and_gives_it_back():
         ),
         ValidationContext(flows={"inner": inner}),
     )
-    found = {(one.sentence, one.voice.name, one.voice.speed) for one in static_prompts(outer, TENANT)}
+    found = {(prompt.sentence, prompt.voice.name, prompt.voice.speed) for prompt in static_prompts(outer, TENANT)}
     assert ("In Acme.", "fr", 1.5) in found
     assert ("done out", "en-us", 1.5) in found
     assert {name for _, name, _ in found} == {"fr", "en-us"}
 
 
-def test_a_wish_leads_out_of_a_called_flow_in_the_voice_of_before():
+def test_global_command_leaves_a_subflow_with_the_callers_voice():
     ask = {**ASK, "choices": CHOICES, "retries": 0}
     inner = load_flow(flow_document({"v": {"type": "voice", "name": "fr", "exits": {"next": "ask"}}, "ask": ask}))
     outer = load_flow(
@@ -268,13 +267,15 @@ def test_a_wish_leads_out_of_a_called_flow_in_the_voice_of_before():
     assert StaticPrompt("The desk.", PLAIN) in static_prompts(outer, TENANT)
 
 
-def test_a_say_node_may_have_a_voice_of_its_own():
+def test_say_node_with_its_own_voice():
     say = {"type": "say", "text": "Hi.", "voice": {"name": "de", "language": "de-DE"}}
-    (hi,) = [one for one in static_prompts(load_flow(flow_document({"s": say})), TENANT) if one.sentence == "Hi."]
+    (hi,) = [
+        prompt for prompt in static_prompts(load_flow(flow_document({"s": say})), TENANT) if prompt.sentence == "Hi."
+    ]
     assert hi.voice.name == "de"
 
 
-def test_what_no_sentence_is_is_left_out():
+def test_sentences_without_words_or_with_unknown_parts_are_left_out():
     say = {
         "type": "say",
         "text": "... {{ caller.number }}! " + "word " * 60 + "{{ caller.number }}. Two \0 three. End.",
@@ -282,7 +283,7 @@ def test_what_no_sentence_is_is_left_out():
     assert prompts_of_nodes({"s": say}) == ["End."]
 
 
-def test_there_is_an_end_to_it():
+def test_number_of_static_prompts_is_bounded():
     nodes = {f"n{n}": {"type": "say", "text": f"Number {n}.", "exits": {"next": f"n{n + 1}"}} for n in range(1_900)}
     nodes["n1900"] = {"type": "say", "text": " ".join(f"And {n}." for n in range(400))}
     found = prompt_texts(load_flow(json.dumps({"name": "long", "start": "n0", "nodes": nodes}).encode()))
@@ -290,7 +291,7 @@ def test_there_is_an_end_to_it():
     assert found[:2] == ["Number 0.", "Number 1."]
 
 
-def test_a_flow_that_was_made_to_take_long_is_not_looked_at_for_ever():
+def test_analysis_of_a_hostile_flow_is_bounded():
     count, ways = 1_900, ("yes", "no", "no_input", "no_match")
     nodes = {
         f"n{place}": {

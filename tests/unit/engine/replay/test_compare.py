@@ -1,4 +1,4 @@
-"""A recorded call on another version: the same, other words, or another conversation, and from which turn."""
+"""Comparison of a recorded call with another version: the same, other wording, or a difference from a turn on."""
 
 import json
 from copy import deepcopy
@@ -31,7 +31,7 @@ NODES: dict[str, Any] = {
 
 
 def changed_version(**nodes: dict[str, Any] | None) -> FlowVersion:
-    """The flow with these nodes changed."""
+    """Load the flow with these nodes changed."""
     changed = deepcopy(NODES)
     for name, fields in nodes.items():
         changed[name] = {**changed.get(name, {}), **(fields or {})}
@@ -61,7 +61,7 @@ def compare_logs(log: CallLog, other: FlowVersion) -> tuple[Comparison, str, str
 
 
 @pytest.mark.parametrize("log", [BUSY, UNCLEAR, SILENT, FILED, CUT_IN])
-def test_more_nodes_that_nobody_reaches_make_no_difference(log: CallLog) -> None:
+def test_unreached_nodes_make_no_difference(log: CallLog) -> None:
     choices = {**NODES["ask"]["choices"], "opening": {"key": "3"}}
     other = changed_version(
         ask={"choices": choices, "exits": {**NODES["ask"]["exits"], "opening": "opening"}}, opening=NODES["bye"]
@@ -72,15 +72,15 @@ def test_more_nodes_that_nobody_reaches_make_no_difference(log: CallLog) -> None
 
 
 @pytest.mark.parametrize("log", [BUSY, UNCLEAR, SILENT, FILED, CUT_IN])
-def test_other_ids_make_no_difference(log: CallLog) -> None:
-    """A node more at the start moves every id by some."""
+def test_other_action_ids_make_no_difference(log: CallLog) -> None:
+    """An additional node at the start shifts every id."""
     other = changed_version(
         greet={"exits": {"next": "more"}}, more={"type": "set", "values": {"a": 1}, "exits": {"next": "ask"}}
     )
     assert compare(log, other).differences == ()
 
 
-def test_other_words_are_told_and_the_call_goes_on() -> None:
+def test_other_wording_is_reported_and_comparison_continues() -> None:
     found = compare(BUSY, changed_version(greet={"text": "Hello."}, bye={"text": "So long."}))
     assert found.verdict == "same"
     assert [(one.turn, one.node, one.recorded, one.replayed, one.ends_comparison) for one in found.differences] == [
@@ -92,7 +92,7 @@ def test_other_words_are_told_and_the_call_goes_on() -> None:
     assert "other wording: turn 1, 0.0 s, at greet" in text
 
 
-def test_other_phrases_to_listen_for_are_told() -> None:
+def test_other_recognition_phrases_are_reported() -> None:
     choices = {"sales": {"phrases": ["sales", "to buy"]}, "billing": {"phrases": ["billing"], "key": "2"}}
     (found,) = compare(BUSY, changed_version(ask={"choices": choices})).differences
     assert (found.recorded, found.replayed, found.ends_comparison) == (
@@ -102,72 +102,72 @@ def test_other_phrases_to_listen_for_are_told() -> None:
     )
 
 
-def test_an_answer_that_is_no_longer_understood() -> None:
+def test_answer_that_no_longer_matches_ends_the_comparison() -> None:
     choices = {"sales": {"phrases": ["orders"]}, "billing": {"phrases": ["billing"]}}
-    found, was, would, turn = compare_logs(BUSY, changed_version(ask={"choices": choices}))
-    assert (was, turn) == ("rings sales", 2)
-    assert would.startswith('listen, flow "Sorry, I did not understand. Sales or billing?"')
+    found, recorded, replayed, turn = compare_logs(BUSY, changed_version(ask={"choices": choices}))
+    assert (recorded, turn) == ("rings sales", 2)
+    assert replayed.startswith('listen, flow "Sorry, I did not understand. Sales or billing?"')
     text = format_report(BUSY, found)
     assert text.startswith("scenario: another conversation from turn 2.")
     assert text.endswith("recorded events not compared.")
 
 
-def test_another_target() -> None:
-    _, was, would, turn = compare_logs(UNCLEAR, changed_version(desk={"department": "orders"}))
-    assert (was, would, turn) == ("rings sales", "rings orders", 3)
+def test_other_department_ends_the_comparison() -> None:
+    _, recorded, replayed, turn = compare_logs(UNCLEAR, changed_version(desk={"department": "orders"}))
+    assert (recorded, replayed, turn) == ("rings sales", "rings orders", 3)
 
 
-def test_a_field_of_another_target() -> None:
-    _, was, would, _ = compare_logs(BUSY, changed_version(desk={"timeout": 9}))
-    assert (was, would) == ("rings sales (ring_seconds 0.0)", "rings sales (ring_seconds 9.0)")
+def test_other_transfer_timeout_ends_the_comparison() -> None:
+    _, recorded, replayed, _ = compare_logs(BUSY, changed_version(desk={"timeout": 9}))
+    assert (recorded, replayed) == ("rings sales (ring_seconds 0.0)", "rings sales (ring_seconds 9.0)")
 
 
-def test_a_sentence_more() -> None:
+def test_additional_prompt_ends_the_comparison() -> None:
     other = changed_version(
         greet={"exits": {"next": "more"}}, more={"type": "say", "text": "Hear.", "exits": {"next": "ask"}}
     )
-    _, was, would, turn = compare_logs(BUSY, other)
-    assert (was, would, turn) == ('listen, flow "Sales or billing?"', 'flow "Hear."', 1)
+    _, recorded, replayed, turn = compare_logs(BUSY, other)
+    assert (recorded, replayed, turn) == ('listen, flow "Sales or billing?"', 'flow "Hear."', 1)
 
 
-def test_another_address_is_another_request() -> None:
-    _, was, would, _ = compare_logs(FILED, changed_version(file={"url": "https://b.example/1"}))
-    assert (was, would) == ("GET https://a.example/1", "GET https://b.example/1")
+def test_other_request_url_ends_the_comparison() -> None:
+    _, recorded, replayed, _ = compare_logs(FILED, changed_version(file={"url": "https://b.example/1"}))
+    assert (recorded, replayed) == ("GET https://a.example/1", "GET https://b.example/1")
 
 
-def test_more_patience_matters_only_to_who_was_silent() -> None:
+def test_longer_timeout_differs_only_if_the_caller_was_silent() -> None:
     patient = changed_version(ask={"timeout": 8})
     assert compare(BUSY, patient).differences == ()
-    _, was, would, turn = compare_logs(SILENT, patient)
-    assert was.startswith("a timer fired at ")
-    assert would.startswith("it would have fired at ")
+    _, recorded, replayed, turn = compare_logs(SILENT, patient)
+    assert recorded.startswith("a timer fired at ")
+    assert replayed.startswith("it would have fired at ")
     assert turn == 1
 
 
-def test_less_patience_matters_to_who_was_slow() -> None:
+def test_shorter_timeout_differs_only_if_the_caller_was_slow() -> None:
     slow = recorded_log("{silent: 4}", "{says: sales}", "{transfer: answered}")
     assert compare(BUSY, changed_version(ask={"timeout": 3})).differences == ()
-    _, was, would, turn = compare_logs(slow, changed_version(ask={"timeout": 3}))
-    assert (was, turn) == ("no timer had fired", 1)
-    assert would.startswith("a timer would have fired at ")
+    _, recorded, replayed, turn = compare_logs(slow, changed_version(ask={"timeout": 3}))
+    assert (recorded, turn) == ("no timer had fired", 1)
+    assert replayed.startswith("a timer would have fired at ")
 
 
-def test_a_prompt_that_can_no_longer_be_interrupted() -> None:
-    _, was, would, _ = compare_logs(CUT_IN, changed_version(ask={"barge_in": False}))
-    assert "listen" in was
-    assert "listen" not in would
+def test_barge_in_turned_off_ends_the_comparison() -> None:
+    _, recorded, replayed, _ = compare_logs(CUT_IN, changed_version(ask={"barge_in": False}))
+    assert "listen" in recorded
+    assert "listen" not in replayed
 
 
-def test_a_call_that_would_end_earlier() -> None:
+def test_earlier_end_ends_the_comparison() -> None:
     other = changed_version(ask={"exits": {**NODES["ask"]["exits"], "sales": "bye"}})
-    _, was, would, _ = compare_logs(BUSY, other)
-    assert (was, would) == ("rings sales", 'flow "Goodbye."')
+    _, recorded, replayed, _ = compare_logs(BUSY, other)
+    assert (recorded, replayed) == ("rings sales", 'flow "Goodbye."')
 
 
-def test_masked_answers_end_it_here_too() -> None:
-    masked = tuple(
+def test_redacted_answer_ends_the_comparison() -> None:
+    exchanges = tuple(
         msgspec.structs.replace(one, redacted=type(one.event).__name__ == "TranscriptReceived")
         for one in BUSY.exchanges
     )
-    found = compare(CallLog(BUSY.header, masked), changed_version(bye={"text": "So long."}))
+    found = compare(CallLog(BUSY.header, exchanges), changed_version(bye={"text": "So long."}))
     assert (found.verdict, found.differences, found.turn_count) == ("redacted", (), 0)

@@ -1,4 +1,4 @@
-"""A scenario as a script for a caller with a voice."""
+"""Call script: a scenario converted for a caller with audio."""
 
 import json
 
@@ -36,7 +36,7 @@ def make_script(step: str, timeout: float = 5.0, given: str = "{}") -> CallScrip
     return build_call_script(ask_flow(timeout), scenario.load_scenarios(text)[0])
 
 
-def test_every_step_has_its_counterpart() -> None:
+def test_steps_are_converted_in_order() -> None:
     steps = "{hears: good morning}, {says: yes, interrupts: true}, {transfer: busy}"
     found = make_script(steps, given="{nodes: {desk: {transfer: busy}}}")
     check, say, elsewhere = found.steps
@@ -46,12 +46,12 @@ def test_every_step_has_its_counterpart() -> None:
     assert list(found.external_steps) == ["desk"]
 
 
-def test_silence_is_as_long_as_the_flow_s_patience() -> None:
+def test_silence_is_longer_than_the_flows_timeout() -> None:
     assert make_script("silent", timeout=3.0).steps == (StaySilent(3.5),)
     assert make_script("{silent: 2}").steps == (StaySilent(2.0),)
 
 
-def test_the_others() -> None:
+def test_noise_keys_and_hangup() -> None:
     assert make_script("mumbles").steps == (Noise(1.5, None),)
     assert make_script("{presses: 12, interrupts: 2}").steps == (Press("12", 2.0),)
     assert make_script("hangs_up").steps == (HangUp(),)

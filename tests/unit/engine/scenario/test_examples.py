@@ -1,4 +1,4 @@
-"""Every scenario of every example comes true, and together they take every exit of every node."""
+"""Examples: every scenario passes, and together they take every exit of every node."""
 
 from pathlib import Path
 
@@ -22,25 +22,27 @@ FILES = {path.stem: path for path in sorted(EXAMPLES.glob("*.json")) if Path(sce
 SCENARIOS = {
     name: scenario.load_scenarios(Path(scenario.scenario_path(path)).read_text("utf-8")) for name, path in FILES.items()
 }
-EVERY = [pytest.param(name, one, id=f"{name}: {one.name}") for name, listed in SCENARIOS.items() for one in listed]
-CHECKED = validate_all({name: path.read_bytes() for name, path in FILES.items()})
+ALL_SCENARIOS = [
+    pytest.param(name, one, id=f"{name}: {one.name}") for name, listed in SCENARIOS.items() for one in listed
+]
+VALIDATED = validate_all({name: path.read_bytes() for name, path in FILES.items()})
 
 
 def version(name: str) -> FlowVersion:
-    found, problems = CHECKED[name]
+    found, problems = VALIDATED[name]
     assert found, problems
     return found
 
 
-@pytest.mark.parametrize(("name", "one"), EVERY)
-def test_comes_true(name: str, one: Scenario) -> None:
+@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
+def test_scenario_passes(name: str, one: Scenario) -> None:
     result = run_scenario(version(name), one)
     assert result.passed, format_report(run_all(version(name), [one]))
     assert not result.problems
 
 
-@pytest.mark.parametrize(("name", "one"), EVERY)
-def test_its_call_can_be_replayed(name: str, one: Scenario) -> None:
+@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
+def test_call_can_be_replayed(name: str, one: Scenario) -> None:
     called = with_variables(version(name), one.setup)
     exchanges = run_scenario(version(name), one).exchanges
     assert replay(called, build_call_info(one.setup), [exchange.event for exchange in exchanges]) == list(exchanges)
@@ -49,9 +51,9 @@ def test_its_call_can_be_replayed(name: str, one: Scenario) -> None:
     assert (comparison.same_version, comparison.verdict, comparison.differences) == (True, "same", ())
 
 
-@pytest.mark.parametrize(("name", "one"), EVERY)
-def test_it_is_no_other_conversation_on_an_equal_version(name: str, one: Scenario) -> None:
-    """What is compared by meaning finds no difference where there is none."""
+@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
+def test_conversation_is_the_same_on_an_equal_version(name: str, one: Scenario) -> None:
+    """The comparison by meaning finds no difference."""
     called = with_variables(version(name), one.setup)
     log = CallLog(
         build_header(FlowVersion("another", called.flow), build_call_info(one.setup)),
@@ -61,13 +63,13 @@ def test_it_is_no_other_conversation_on_an_equal_version(name: str, one: Scenari
     assert (comparison.same_version, comparison.verdict, comparison.differences) == (False, "same", ())
 
 
-@pytest.mark.parametrize(("name", "one"), EVERY)
-def test_it_has_a_script(name: str, one: Scenario) -> None:
+@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
+def test_call_script_has_every_step(name: str, one: Scenario) -> None:
     assert len(build_call_script(version(name), one).steps) == len(one.steps)
 
 
-@pytest.mark.parametrize(("name", "one"), EVERY)
-def test_its_checkpoints_stay_small(name: str, one: Scenario) -> None:
+@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
+def test_checkpoints_stay_small(name: str, one: Scenario) -> None:
     session = FlowSession(with_variables(version(name), one.setup), build_call_info(one.setup))
     for exchange in run_scenario(version(name), one).exchanges:
         session.receive(exchange.event)
@@ -82,12 +84,12 @@ def test_all_exits_are_covered(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_there_is_nothing_to_warn_of(name: str) -> None:
-    assert CHECKED[name][1] == []
+def test_example_has_no_diagnostics(name: str) -> None:
+    assert VALIDATED[name][1] == []
 
 
-def test_there_is_an_example_of_every_node_type() -> None:
-    """The file is named for it."""
+def test_every_node_type_has_an_example() -> None:
+    """The file is named after the node type."""
     assert {name.split("-")[0] for name in FILES} >= set(NODE_TYPES)
     for name in FILES:
         types = {node.type for node in version(name).flow.nodes.values()}

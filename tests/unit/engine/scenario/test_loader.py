@@ -1,4 +1,4 @@
-"""The file format: what may be written, and what is told about what may not."""
+"""Loader of scenario files: accepted syntax, and diagnostics with lines."""
 
 from datetime import UTC, datetime
 
@@ -24,7 +24,7 @@ def load_steps(text: str) -> list[object]:
     return [placed.step for placed in only_scenario(f"scenarios:\n  - name: one\n    steps:\n{listed}\n").steps]
 
 
-def test_words_are_words() -> None:
+def test_words_stay_text() -> None:
     assert load_steps("- says: yes\n- says: no\n- hears: on\n- says: true\n- says: 2026-03-03") == [
         Says(says="yes"),
         Says(says="no"),
@@ -34,7 +34,7 @@ def test_words_are_words() -> None:
     ]
 
 
-def test_keys_need_no_quotes() -> None:
+def test_keys_are_text_without_quotes() -> None:
     assert load_steps("- presses: 1\n- presses: 0412\n- presses: 12#") == [
         Presses(presses="1"),
         Presses(presses="0412"),
@@ -42,7 +42,7 @@ def test_keys_need_no_quotes() -> None:
     ]
 
 
-def test_data_keeps_its_types() -> None:
+def test_free_form_values_keep_their_types() -> None:
     step = load_steps("- expect: {variables: {name: 5, ok: true, text: '5', rate: 0.5, none: null, number: 7}}")[0]
     assert isinstance(step, Expect)
     assert step.expect.variables == {"name": 5, "ok": True, "text": "5", "rate": 0.5, "none": None, "number": 7}
@@ -59,12 +59,12 @@ def test_bare_words_and_options() -> None:
     ]
 
 
-def test_steps_know_their_lines() -> None:
+def test_steps_have_line_numbers() -> None:
     found = only_scenario("# a comment\nscenarios:\n  - name: one\n    steps:\n\n      - silent\n      - says: a\n")
     assert (found.line, [placed.line for placed in found.steps]) == (3, [6, 7])
 
 
-def test_what_a_scenario_gives_goes_before_what_the_file_gives() -> None:
+def test_setup_of_the_scenario_overrides_that_of_the_file() -> None:
     found = only_scenario(
         """
         given: {caller: "+13105550111", variables: {a: 1, b: 2}, at: 2026-03-03T10:00:00-08:00}
@@ -79,7 +79,7 @@ def test_what_a_scenario_gives_goes_before_what_the_file_gives() -> None:
     assert found.setup.at == datetime(2026, 3, 3, 18, tzinfo=UTC)
 
 
-def test_every_mistake_is_told_with_its_line() -> None:
+def test_every_mistake_is_reported_with_its_line() -> None:
     text = """
 given: {callr: 1}
 scenarios:
@@ -115,7 +115,7 @@ scenarios:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", "line 1: the file is empty"),
         ("a: [1", "line 1: not YAML: expected ',' or ']', but got '<stream end>'"),
@@ -132,11 +132,11 @@ scenarios:
         ("\x00", "line 1: not YAML"),
     ],
 )
-def test_what_is_no_scenario_file(text: str, told: str) -> None:
-    assert load_errors(text)[0].startswith(told)
+def test_invalid_file_is_rejected(text: str, expected: str) -> None:
+    assert load_errors(text)[0].startswith(expected)
 
 
-def test_bounds() -> None:
+def test_size_depth_and_values_are_bounded() -> None:
     assert "at most 300,000 characters" in load_errors("#" * 300_001)[0]
     assert load_errors("[" * 5_000)[0].startswith("line 1: ")
     assert "nested deeper" in load_errors("[" * 40 + "]" * 40)[0]
@@ -147,7 +147,7 @@ def test_bounds() -> None:
     assert "nested deeper" in load_errors("a: &a [*a]")[0]
 
 
-def test_beside() -> None:
+def test_scenario_path() -> None:
     assert (
         str(scenario.scenario_path(scenario.PurePath("examples/front-desk.json")))
         == "examples/front-desk.scenarios.yaml"

@@ -1,4 +1,4 @@
-"""The virtual telephone and the runner: what each step does, when, and what is told when it does not fit."""
+"""Virtual phone and scenario runner: effect and timing of each step, and messages of failures."""
 
 import json
 from typing import Any
@@ -54,54 +54,54 @@ def assert_fails(version: FlowVersion, steps: str, given: str = "{}") -> Failure
     return found.failure
 
 
-def failure_kinds(found: ScenarioResult) -> list[str]:
+def event_kinds(found: ScenarioResult) -> list[str]:
     return [type(exchange.event).__name__ for exchange in found.exchanges]
 
 
 # Time
 
 
-def test_prompts_take_their_time_and_silence_the_flow_s() -> None:
+def test_prompts_and_timeouts_take_virtual_time() -> None:
     found = assert_passes(ask_flow(timeout=7), "- silent\n- expect: {node: desk}")
     finished = [exchange.event.at for exchange in found.exchanges if isinstance(exchange.event, events.PromptFinished)]
     assert finished == pytest.approx([33 / 15, (33 + 17) / 15])
     assert found.call_seconds == pytest.approx(50 / 15 + 7)
 
 
-def test_a_polite_caller_waits_for_the_end_of_the_prompt() -> None:
+def test_caller_waits_for_the_end_of_the_prompt() -> None:
     found = assert_passes(ask_flow(), "- says: sales\n- expect: {node: desk}")
-    assert "PromptInterrupted" not in failure_kinds(found)
+    assert "PromptInterrupted" not in event_kinds(found)
 
 
-def test_an_impolite_caller_cuts_in() -> None:
+def test_interrupting_caller_barges_in() -> None:
     found = assert_passes(ask_flow(), "- hears: Good morning\n- says: sales\n  interrupts: 0.3\n- expect: {node: desk}")
     (cut,) = [each.event for each in found.exchanges if isinstance(each.event, events.PromptInterrupted)]
     assert (cut.at, cut.played_seconds) == (pytest.approx(0.3), pytest.approx(0.3))
 
 
-def test_what_cannot_be_interrupted_is_heard_to_its_end() -> None:
+def test_prompt_without_barge_in_is_played_to_its_end() -> None:
     version = make_version({"a": {"type": "say", "text": "Listen to this.", "barge_in": False}})
-    assert "PromptInterrupted" not in failure_kinds(
+    assert "PromptInterrupted" not in event_kinds(
         assert_passes(version, "- says: but\n  interrupts: true\n- hears: goodbye")
     )
 
 
-def test_seconds_of_silence_bring_what_they_bring() -> None:
+def test_silence_of_given_seconds_fires_timers() -> None:
     assert_passes(ask_flow(), "- silent: 4.9\n- expect: {node: ask}\n- silent: 0.2\n- expect: {node: desk}")
 
 
-def test_partials_come_before_the_final_text() -> None:
+def test_partial_transcripts_precede_the_final_one() -> None:
     found = assert_passes(ask_flow(), "- says: billing\n  partial: [bill]\n  confidence: 0.5\n- expect: {node: desk}")
     heard = [each.event for each in found.exchanges if isinstance(each.event, events.TranscriptReceived)]
     assert [(one.text, one.final, one.confidence) for one in heard] == [("bill", False, 0.5), ("billing", True, 0.5)]
 
 
-def test_waiting_passes_by_itself() -> None:
+def test_wait_node_ends_by_itself() -> None:
     version = make_version({"w": {"type": "wait", "seconds": 500, "exits": {"next": "bye"}}, "bye": {"type": "hangup"}})
     assert assert_passes(version, "- expect: {outcome: completed}").call_seconds == 500
 
 
-def test_a_flow_that_talks_for_ever_is_ended_by_its_longest_time() -> None:
+def test_endless_talk_is_ended_by_the_maximum_duration() -> None:
     talk = {"type": "say", "text": "No.", "exits": {"next": "w"}}
     version = make_version(
         {"talk": talk, "w": {"type": "wait", "seconds": 0.5, "exits": {"next": "talk"}}}, max_seconds=60
@@ -109,7 +109,7 @@ def test_a_flow_that_talks_for_ever_is_ended_by_its_longest_time() -> None:
     assert assert_passes(version, "- hears: longest time\n- expect: {outcome: failed}").call_seconds > 60
 
 
-def test_a_flow_that_never_rests_is_given_up() -> None:
+def test_runaway_flow_is_aborted() -> None:
     talk = {"type": "say", "text": "No.", "exits": {"next": "w"}}
     nodes = {"talk": talk, "w": {"type": "wait", "seconds": 0.01, "exits": {"next": "talk"}}}
     failure = assert_fails(make_version(nodes, max_seconds=14_400), "- hears: yes")
@@ -119,7 +119,7 @@ def test_a_flow_that_never_rests_is_given_up() -> None:
 # Steps
 
 
-def test_keys_and_outcomes() -> None:
+def test_keys_results_and_operator_commands() -> None:
     assert_passes(ask_flow(), "- presses: 2\n- transfer: answered\n- expect: {outcome: transferred, department: desk}")
     assert_passes(ask_flow(), "- hangs_up\n- expect: {outcome: abandoned}")
     assert_passes(ask_flow(), "- operator: hang_up\n- expect: {outcome: completed}")
@@ -128,19 +128,19 @@ def test_keys_and_outcomes() -> None:
     assert_passes(ask_flow(), "- operator: jump\n  value: desk\n- expect: {node: desk}")
 
 
-def test_a_lost_line_comes_back() -> None:
+def test_reconnect_resumes_the_question() -> None:
     assert_passes(
         ask_flow(), "- expect: {node: ask}\n- reconnects\n- hears: let's go on. Sales or billing\n- says: sales"
     )
 
 
-def test_a_step_goes_before_what_is_given() -> None:
+def test_step_overrides_the_setup_of_the_node() -> None:
     given = "{nodes: {desk: {transfer: answered}}}"
     assert_passes(ask_flow(), "- says: sales\n- expect: {outcome: transferred}", given)
     assert_passes(ask_flow(), "- says: sales\n- transfer: busy\n- expect: {outcome: completed}", given)
 
 
-def test_given_variables_replace_the_flow_s() -> None:
+def test_setup_variables_replace_initial_values() -> None:
     nodes = {"a": {"type": "hangup", "text": "{{ n }}"}}
     assert_passes(
         make_version(nodes, variables={"n": 1}), "- hears: 7\n- expect: {variables: {n: 7}}", "{variables: {n: 7}}"
@@ -154,7 +154,7 @@ def test_sensitive_variables_can_be_expected() -> None:
     assert_passes(version, "- presses: 1234#\n- expect: {variables: {pin: '1234'}}")
 
 
-def test_requests_are_compared_in_what_is_named() -> None:
+def test_only_given_parts_of_a_request_are_compared() -> None:
     post = {"type": "request", "method": "POST", "url": "https://a.example/b", "json": {"a": 1, "b": 2}}
     version = make_version({"post": post | {"headers": {"X-A": "1"}}})
     assert_passes(version, "- expect: {request: {method: POST, json: {a: 1}, headers: {X-A: '1'}}}\n- reply: {}")
@@ -164,10 +164,10 @@ def test_requests_are_compared_in_what_is_named() -> None:
     assert [mismatch.subject for mismatch in told.mismatches] == ["request url", "request json", "request header X-B"]
 
 
-# What does not fit
+# Failures
 
 
-def test_a_failure_says_where_what_and_why() -> None:
+def test_failure_contains_line_mismatches_and_state() -> None:
     failure = assert_fails(ask_flow(), "- says: sales\n- expect: {node: ask, outcome: completed}")
     assert (failure.line, failure.node, failure.waiting_for) == (6, "desk", "a transfer to end")
     assert [(one.subject, one.expected, one.actual) for one in failure.mismatches] == [
@@ -192,17 +192,17 @@ def test_a_failure_says_where_what_and_why() -> None:
         ("- expect: {request: {}}", "request", "none"),
     ],
 )
-def test_what_cannot_be(steps: str, what: str, found: str) -> None:
+def test_failed_step(steps: str, what: str, found: str) -> None:
     failure = assert_fails(ask_flow(), steps)
     assert (failure.mismatches[0].subject, failure.mismatches[0].actual) == (what, found)
 
 
-def report_text(version: FlowVersion, steps: str, given: str = "{}") -> ScenarioReport:
+def build_report(version: FlowVersion, steps: str, given: str = "{}") -> ScenarioReport:
     return run_all(version, scenario.load_scenarios(scenario_file(steps, given)))
 
 
-def test_the_report_shows_the_conversation_where_it_went_wrong() -> None:
-    text = format_report(report_text(ask_flow(), "- says: sales\n- transfer: busy\n- hears: hello"))
+def test_report_contains_transcript_of_failed_scenario() -> None:
+    text = format_report(build_report(ask_flow(), "- says: sales\n- transfer: busy\n- hears: hello"))
     assert text.splitlines() == [
         "FAIL  one  (16.4 s of call)",
         '        0.0  greet          flow   "Good morning. This is the office."',
@@ -227,17 +227,17 @@ def test_the_report_shows_the_conversation_where_it_went_wrong() -> None:
     ]
 
 
-def test_the_flow_s_own_problems_are_told() -> None:
+def test_problems_reported_by_the_flow_are_in_the_report() -> None:
     version = make_version({"a": {"type": "decide", "rules": [{"when": "n > 2", "exit": "x"}]}}, variables={"n": "one"})
-    found = report_text(version, "- hears: goodbye")
+    found = build_report(version, "- hears: goodbye")
     assert found.passed
     assert "the flow reported a problem at a: " in format_report(found)
 
 
-def test_nodes_and_variables_that_the_flow_has_not() -> None:
+def test_unknown_nodes_and_variables_are_rejected() -> None:
     text = "- expect: {node: aks}\n- operator: jump\n  value: dsk"
     with pytest.raises(scenario.ScenarioError) as raised:
-        report_text(ask_flow(), text, "{variables: {a: 1}, nodes: {desc: {transfer: busy}}}")
+        build_report(ask_flow(), text, "{variables: {a: 1}, nodes: {desc: {transfer: busy}}}")
     assert str(raised.value).splitlines() == [
         "line 2: the flow has no node `desc` (did you mean `desk`?)",
         "line 2: the flow has no variable `a`",

@@ -1,4 +1,4 @@
-"""The document: broken flows and exactly what is said about each; what is hostile is refused in good time."""
+"""Loader: broken documents and their diagnostics; hostile documents are rejected in bounded time and memory."""
 
 import json
 import time
@@ -43,46 +43,46 @@ BYE: dict[str, Any] = {"type": "hangup"}
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_all_that_is_wrong_with_a_flow_is_said(name: str) -> None:
+def test_broken_flow_gives_all_expected_diagnostics(name: str) -> None:
     document = (FLOWS / f"{name}.json").read_bytes()
-    version, problems = validate_flow(document, msgspec.structs.replace(KNOWN, flow_name=name))
-    assert "".join(f"{problem}\n" for problem in problems) == (FLOWS / f"{name}.diagnostics").read_text()
-    assert (version is None) == any(problem.severity == "error" for problem in problems)
+    version, diagnostics = validate_flow(document, msgspec.structs.replace(KNOWN, flow_name=name))
+    assert "".join(f"{diagnostic}\n" for diagnostic in diagnostics) == (FLOWS / f"{name}.diagnostics").read_text()
+    assert (version is None) == any(diagnostic.severity == "error" for diagnostic in diagnostics)
 
 
-def test_there_are_enough_of_them() -> None:
+def test_number_of_broken_flows() -> None:
     assert len(BROKEN) >= 30
 
 
-def test_every_error_is_in_the_exception() -> None:
+def test_load_flow_raises_with_all_errors() -> None:
     with pytest.raises(DocumentError) as caught:
         load_flow(flow_document({"a": {"type": "say", "text": "{{ x }}", "exits": {"next": "b"}}}))
-    assert [problem.code for problem in caught.value.diagnostics] == ["no-such-node", "unknown-variable"]
+    assert [diagnostic.code for diagnostic in caught.value.diagnostics] == ["no-such-node", "unknown-variable"]
     assert "nodes.a.exits.next: error [no-such-node]" in str(caught.value)
 
 
-def test_warnings_do_not_stop_a_flow() -> None:
-    version, problems = validate_flow(flow_document({"a": BYE, "b": BYE}))
+def test_flow_with_warnings_is_accepted() -> None:
+    version, diagnostics = validate_flow(flow_document({"a": BYE, "b": BYE}))
     assert version
-    assert [problem.severity for problem in problems] == ["warning"]
+    assert [diagnostic.severity for diagnostic in diagnostics] == ["warning"]
 
 
-def test_a_version_is_known_by_its_content_and_its_subflows() -> None:
+def test_version_id_depends_on_document_and_subflows() -> None:
     document = flow_document({"a": {"type": "subflow", "flow": "verify", "exits": {"next": "b"}}, "b": BYE})
     one, same, other = load_flow(document, KNOWN), load_flow(document, KNOWN), load_flow(document)
     assert one.id == same.id != other.id
     assert one.subflows == {"verify": VERIFY}
 
 
-def test_a_document_may_name_its_schema() -> None:
+def test_schema_reference_is_accepted() -> None:
     assert load_flow(flow_document({"a": BYE}, **{"$schema": "flow.schema.json"}))
 
 
-def test_no_more_problems_are_told_than_anybody_reads() -> None:
-    version, problems = validate_flow(flow_document({f"n{n}": {"type": "lost"} for n in range(500)}))
+def test_number_of_diagnostics_is_bounded() -> None:
+    version, diagnostics = validate_flow(flow_document({f"n{n}": {"type": "lost"} for n in range(500)}))
     assert version is None
-    assert len(problems) == MAX_DIAGNOSTICS
-    assert problems[-1].code == "too-many-problems"
+    assert len(diagnostics) == MAX_DIAGNOSTICS
+    assert diagnostics[-1].code == "too-many-problems"
 
 
 # Flows that call each other
@@ -93,16 +93,16 @@ def subflow_node(*names: str) -> bytes:
     return flow_document({"w": {"type": "wait", "seconds": 1, "exits": {"next": "n0" if names else "w"}}, **nodes})
 
 
-def test_flows_are_checked_in_the_order_in_which_they_need_each_other() -> None:
-    checked = validate_all({"a": subflow_node("b", "c"), "b": subflow_node("c"), "c": subflow_node()})
-    versions = {name: version for name, (version, _) in checked.items()}
+def test_flows_are_validated_after_their_subflows() -> None:
+    results = validate_all({"a": subflow_node("b", "c"), "b": subflow_node("c"), "c": subflow_node()})
+    versions = {name: version for name, (version, _) in results.items()}
     assert all(versions.values())
     assert versions["a"] is not None
     assert versions["a"].subflows == {"b": versions["b"], "c": versions["c"]}
 
 
-def test_a_circle_is_an_error_in_each_of_its_flows_and_broken_to_others() -> None:
-    checked = validate_all(
+def test_cycle_is_an_error_in_each_of_its_flows_and_their_callers() -> None:
+    results = validate_all(
         {
             "a": subflow_node("b"),
             "b": subflow_node("c"),
@@ -111,7 +111,7 @@ def test_a_circle_is_an_error_in_each_of_its_flows_and_broken_to_others() -> Non
             "e": subflow_node("e"),
         }
     )
-    codes = {name: [p.code for p in problems if p.severity == "error"] for name, (_, problems) in checked.items()}
+    codes = {name: [p.code for p in diagnostics if p.severity == "error"] for name, (_, diagnostics) in results.items()}
     assert codes == {
         "a": ["subflow-cycle"],
         "b": ["subflow-cycle"],
@@ -121,9 +121,9 @@ def test_a_circle_is_an_error_in_each_of_its_flows_and_broken_to_others() -> Non
     }
 
 
-def test_flows_do_not_nest_too_deeply() -> None:
+def test_subflow_depth_is_bounded() -> None:
     documents = {f"f{n}": subflow_node(f"f{n + 1}") for n in range(12)} | {"f12": subflow_node()}
-    codes = {name: {p.code for p in problems} for name, (_, problems) in validate_all(documents).items()}
+    codes = {name: {p.code for p in diagnostics} for name, (_, diagnostics) in validate_all(documents).items()}
     assert codes["f5"] == {"unreachable"} or not codes["f5"]
     assert "nested-too-deeply" in codes["f3"]
     assert "invalid-subflow" in codes["f0"]
@@ -205,14 +205,14 @@ HOSTILE: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_is_hostile_is_refused_in_good_time(name: str) -> None:
-    """Measured: the slowest takes 1.3 s alone on its machine."""
-    began = time.process_time()
-    version, problems = validate_flow(HOSTILE[name])
-    assert time.process_time() - began < 10
+def test_hostile_document_is_rejected_in_bounded_time(name: str) -> None:
+    """Measured: the slowest takes 1.3 s on an idle machine."""
+    started = time.process_time()
+    version, diagnostics = validate_flow(HOSTILE[name])
+    assert time.process_time() - started < 10
     assert version is None
-    assert problems
-    assert all(len(str(problem)) < 1_000 for problem in problems)
+    assert diagnostics
+    assert all(len(str(diagnostic)) < 1_000 for diagnostic in diagnostics)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_what_is_hostile_is_refused_in_good_time(name: str) -> None:
         "one key again and again",
     ],
 )
-def test_what_is_hostile_is_refused_in_little_memory(name: str) -> None:
+def test_hostile_document_is_rejected_in_bounded_memory(name: str) -> None:
     """Measured: 20 MB for the largest. The others take too long under tracemalloc."""
     tracemalloc.start()
     validate_flow(HOSTILE[name])

@@ -42,7 +42,7 @@ async def test_the_front_desk_asks_no_provider_to_speak(front_desk, offline_spee
         voices = FallbackSynthesizer({"azure": synthesizer, "local": SharedService(mouth)}, rendered)
         renderer = PromptRenderWorker(database, shelf, plans, voices.render, wall_clock)
         await renderer.reconciler.reconcile()
-        await renderer.run_due()
+        await renderer.process_due()
         once = [spoken.text for spoken in azure.spoken]
         assert len(once) == len(set(once)) > 5
         assert "One moment, I am connecting you to sales." in once

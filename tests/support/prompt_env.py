@@ -90,7 +90,7 @@ class PromptEnv:
     async def render_all(self, worker):
         """Enqueue and render everything; return how many sentences were rendered."""
         await worker.reconciler.reconcile()
-        return await worker.run_due()
+        return await worker.process_due()
 
     async def wait_until(self, is_true):
         """Poll until the condition is true."""

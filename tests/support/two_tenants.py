@@ -50,7 +50,7 @@ async def create_two_tenants(database):
     theirs = await _create_one_of_everything(api, CANARY, CANARY, OTHER_NUMBER, OTHER_ACCOUNT)
     api.synthesizer.failing = {word: SpeechError(word) for word in ("plain", CANARY)}
     await api.renderer.reconciler.reconcile()
-    await api.renderer.run_due()
+    await api.renderer.process_due()
     await insert_calls(database, *_call_rows(), known=("harbour", CANARY))
     for message in RECORDINGS:
         await DatabaseRecordingCatalog(database).add(make_recording(*message))

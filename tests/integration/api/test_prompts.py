@@ -23,7 +23,7 @@ async def admin(api):
 async def run_renderer(api):
     """Do what the renderer would be doing."""
     await api.renderer.reconciler.enqueue_promoted()
-    await api.renderer.run_due()
+    await api.renderer.process_due()
 
 
 @both
@@ -60,7 +60,7 @@ async def test_what_failed_is_told_and_tried_again_when_somebody_asks(api, admin
     api.synthesizer.failing = {}
     again = await admin.request("POST", f"{PROMPTS}/retry")
     assert (again.status, again.json) == (202, {"retried": 1})
-    await api.renderer.run_due()
+    await api.renderer.process_due()
     assert (await admin.request("GET", PROMPTS)).json["ready"] == 8
     assert (await admin.request("POST", f"{PROMPTS}/retry")).json == {"retried": 0}
     actions = [row["action"] for row in (await admin.request("GET", "/v1/audit")).json["items"]]

@@ -157,7 +157,7 @@ async def test_object_deleted_from_the_storage_is_rendered_again(rendered_flow):
     await cache.load_keys(HARBOUR, [key_of("Good day.")])
     assert (await rendered_flow.get_progress(worker)).pending == 1
     rendered_flow.now += SECOND
-    assert await worker.run_due() == 1
+    assert await worker.process_due() == 1
     assert object_path(HARBOUR, key_of("Good day.")) in rendered_flow.storage.objects
 
 

@@ -127,11 +127,11 @@ async def test_failed_sentence_is_retried_with_backoff_and_delays_no_other(promp
         (failure,) = (await prompt_env.get_progress(worker)).failures
         delays.append((failure.next_attempt_at - prompt_env.now) / SECOND)
         for prompt_env.now, tried in ((failure.next_attempt_at - 1, 0), (failure.next_attempt_at, 1)):
-            assert await worker.run_due() == tried
+            assert await worker.process_due() == tried
     assert delays == [10, 20, 40, 80, 160, 320, 640, 1_280, 2_560]
     prompt_env.synthesizer.failing = {}
     prompt_env.now += round(BACKOFF.max_seconds) * SECOND
-    assert await worker.run_due() == 1
+    assert await worker.process_due() == 1
     assert (await prompt_env.get_progress(worker)).failures == []
 
 
@@ -173,14 +173,14 @@ async def test_rejected_api_key_is_tried_with_one_sentence_at_a_time(prompt_env)
     await prompt_env.promote_flow(voice={"tier": "azure", "name": "en-US-AvaNeural"})
     worker = prompt_env.create_worker()
     await prompt_env.render_all(worker)
-    await worker.run_due()
+    await worker.process_due()
     assert len(prompt_env.synthesizer.requests) == 1
     prompt_env.now += TIER_PAUSE_SECONDS * SECOND + 1
-    await worker.run_due()
+    await worker.process_due()
     assert len(prompt_env.synthesizer.requests) == 2
     prompt_env.synthesizer.failing = {}
     prompt_env.now += TIER_PAUSE_SECONDS * SECOND + 1
-    await worker.run_due()
+    await worker.process_due()
     assert (await prompt_env.get_progress(worker)).ready == 8
 
 
@@ -225,13 +225,13 @@ async def test_nothing_is_synthesized_twice_while_the_storage_is_unavailable(pro
     await worker.reconciler.reconcile()
     for _ in range(5):
         with pytest.raises(StorageUnavailable):
-            await worker.run_due()
+            await worker.process_due()
     assert prompt_env.synthesizer.requests == ["Good day."]
     (failure,) = (await prompt_env.get_progress(worker)).failures
     assert failure.error.startswith("The audio could not be stored.")
     prompt_env.storage.is_unavailable = False
     prompt_env.now += 10 * SECOND
-    await worker.run_due()
+    await worker.process_due()
     assert sorted(prompt_env.synthesizer.requests) == sorted(ALL_SENTENCES)
     assert (await prompt_env.get_progress(worker)).ready == 8
 
@@ -296,7 +296,7 @@ async def test_version_that_cannot_be_run_is_skipped(prompt_env):
     await prompt_env.promote_flow()
     worker = prompt_env.create_worker()
     assert await worker.reconciler.reconcile() is True
-    assert await worker.run_due() == 8
+    assert await worker.process_due() == 8
 
 
 async def test_prompt_unused_for_a_week_is_deleted_with_its_audio(prompt_env):
@@ -342,7 +342,7 @@ async def test_remaining_time_is_estimated_from_the_measured_throughput(prompt_e
     assert (await prompt_env.get_progress(worker)).remaining_seconds is None
     for _ in range(4):
         prompt_env.now += SECOND
-        await worker._render_next()
+        await worker.process_due(1)
     progress = await prompt_env.get_progress(worker)
     throughput = sum(map(len, ALL_SENTENCES[1:4])) / 3
     assert progress.remaining_seconds == pytest.approx(progress.remaining_characters / throughput, abs=0.1)

@@ -175,6 +175,7 @@ FIRST_RELEASE_ROWS = {
         "failed_attempts": 1,
         "error": "refused",
         "due_at": NOW,
+        "lease_owner": "one",
         "lease_until": NOW + 1,
         "last_referenced_at": NOW,
         "rendered_at": NOW,

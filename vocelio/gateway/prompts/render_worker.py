@@ -1,14 +1,13 @@
-"""The renderer: in the background of every process that serves, a few sentences at a time are rendered.
+"""Prompt render worker: render due sentences in the background of every process that serves calls.
 
-The database says what is due, and who is at it. Live calls come first: no more than ``at_once`` are under way, however
-much there is to do, and tenants have their turns. A process that ends gives back what it was at.
+Live calls come first: a few sentences are rendered at a time however many are due, and tenants take turns.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
 
+from vocelio.gateway.aio.leased_worker import LeasedWorker, wait_for_event
 from vocelio.gateway.clock import WallClock, wall_clock
 from vocelio.gateway.errors import DatabaseUnavailable, TooManyRequests
 from vocelio.gateway.prompts.cache import PromptCache
@@ -21,19 +20,16 @@ from vocelio.gateway.store.prompts.render_queue import RenderTask
 
 LOG = logging.getLogger(__name__)
 
-DEFAULT_CONCURRENCY = 2  # sentences: providers allow few streams at once, and those are the callers'
-LEASE_SECONDS = (
-    SYNTHESIS_TIMEOUT_SECONDS + 20
-)  # with what keeping takes at worst, so that whoever is at it has ended by then
-POLL_INTERVAL_SECONDS = 5.0  # after which another process's promotions, and what failed, are seen
-UNAVAILABLE_RETRY_SECONDS = 10.0  # until the store is asked again after it has failed
+DEFAULT_CONCURRENCY = 2  # sentences: providers allow few streams at once, and callers need them
+LEASE_SECONDS = SYNTHESIS_TIMEOUT_SECONDS + 20  # and at most 20 for storing the audio
 RECONCILE_INTERVAL_SECONDS = 600.0
+RECONCILE_RETRY_SECONDS = 10.0  # after a failure
 
-MICROSECONDS_PER_SECOND = 1_000_000  # microseconds
+MICROSECONDS_PER_SECOND = 1_000_000
 
 
-class PromptRenderWorker:
-    """One process's worker (see app.Worker)."""
+class PromptRenderWorker(LeasedWorker[RenderTask]):
+    """The worker of one process: renders due sentences, and reconciles the queue with the active versions."""
 
     def __init__(
         self,
@@ -44,123 +40,87 @@ class PromptRenderWorker:
         wall: WallClock = wall_clock,
         concurrency: int = DEFAULT_CONCURRENCY,
     ) -> None:
+        super().__init__("prompt rendering", concurrency, LEASE_SECONDS)
         self.manifests = manifests
         self.reconciler = PromptReconciler(database, cache.storage, manifests, wall)
         self._renderer = PromptRenderer(database, cache, manifests.resolve_voice, synthesize, wall)
-        self._database, self._wall, self._concurrency = database, wall, concurrency
-        self._work_available, self._reconcile_requested = asyncio.Event(), asyncio.Event()
-        self._leased: set[RenderTask] = set()  # at most at_once
+        self._database, self._wall = database, wall
+        self._reconcile_requested = asyncio.Event()
+        self._reconcile_task: asyncio.Task[None] | None = None
         self._last_tenant = ""
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin."""
-        self._start_task(self._run_reconcile_loop(), "keeper of prompts")
-        for number in range(self._concurrency):
-            self._start_task(self._run_render_loop(), f"renderer {number}")
+        """Start rendering and reconciling."""
+        await super().start()
+        self._reconcile_task = asyncio.create_task(self._run_reconcile_loop(), name="prompt reconciliation")
+
+    async def aclose(self) -> None:
+        """Cancel all work, and release leases so that other processes continue at once."""
+        if self._reconcile_task:
+            self._reconcile_task.cancel()
+            await asyncio.gather(self._reconcile_task, return_exceptions=True)
+        await super().aclose()
 
     def on_promoted(self, tenant: str, flow: str) -> None:
-        """Calls of the flow get another version now: its sentences are entered and rendered soon."""
+        """Enqueue the sentences of a flow's new active version soon."""
         self.reconciler.on_promoted(tenant, flow)
         self._reconcile_requested.set()
 
-    def notify(self) -> None:
-        """Something is due: look now, not at the next turn."""
-        self._work_available.set()
+    async def _lease_due(self, limit: int) -> Sequence[RenderTask]:
+        tasks: list[RenderTask] = []
+        while len(tasks) < limit:
+            now = self._wall()
+            lease_until = now + round(LEASE_SECONDS * MICROSECONDS_PER_SECOND)
+            paused_tiers = self._renderer.paused_tiers()
+            task = await render_queue.lease_next(
+                self._database, self.worker_id, now, lease_until, self._last_tenant, paused_tiers
+            )
+            if task is None:
+                break
+            self._last_tenant = task.tenant
+            tasks.append(task)
+        return tasks
 
-    async def aclose(self) -> None:
-        """End, and let others have what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        try:
-            for claimed in self._leased:
-                await render_queue.release(self._database, claimed)
-        except DatabaseUnavailable:
-            LOG.info("what was being rendered is others' when its claim ends")
+    async def _process(self, task: RenderTask) -> None:
+        await self._renderer.render(task)
 
-    async def run_due(self) -> int:
-        """Render what is due, one after another, and how much that was. Raises StoreUnavailable."""
-        count = 0
-        while await self._render_next():
-            count += 1
-        return count
+    async def _release_leases(self) -> None:
+        await render_queue.release_all(self._database, self.worker_id)
 
-    # The workers
-
-    def _start_task(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.add(asyncio.create_task(work, name=name))
-
-    async def _run_render_loop(self) -> None:
-        while True:
-            self._work_available.clear()
-            worked = await _log_errors(self._render_next, "a prompt")
-            if worked is None:
-                await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
-            elif not worked:
-                await _wait(self._work_available, POLL_INTERVAL_SECONDS)
-
-    async def _render_next(self) -> bool:
-        """Render one that is due, if there is any."""
-        until = self._wall() + round(LEASE_SECONDS * MICROSECONDS_PER_SECOND)
-        task = await render_queue.claim_next(
-            self._database, self._wall(), until, self._last_tenant, self._renderer.paused_tiers()
-        )
-        if task is None:
-            return False
-        self._last_tenant = task.tenant
-        self._leased.add(task)
-        try:
-            await self._renderer.render(task)
-        except Exception:  # but not when we are told to end: then the claim is given back
-            self._leased.discard(task)
-            raise
-        self._leased.discard(task)
-        return True
-
-    # The keeper's turns
+    # Reconciliation
 
     async def _run_reconcile_loop(self) -> None:
         loop = asyncio.get_running_loop()
-        due = loop.time()
+        due_at = loop.time()
         while True:
             self._reconcile_requested.clear()
-            late = loop.time() >= due
-            kept = await _log_errors(self._reconcile if late else self._enqueue_promoted, "the keeping of prompts")
-            if kept is None:
-                await asyncio.sleep(UNAVAILABLE_RETRY_SECONDS)
+            is_due = loop.time() >= due_at
+            if not await _log_errors(self._reconcile if is_due else self._enqueue_promoted):
+                await asyncio.sleep(RECONCILE_RETRY_SECONDS)
                 continue
-            due = loop.time() + RECONCILE_INTERVAL_SECONDS if late else due
-            await _wait(self._reconcile_requested, due - loop.time())
+            due_at = loop.time() + RECONCILE_INTERVAL_SECONDS if is_due else due_at
+            await wait_for_event(self._reconcile_requested, due_at - loop.time())
 
-    async def _reconcile(self) -> bool:
-        """Only if everything was looked at is it known what nobody wants."""
+    async def _reconcile(self) -> None:
+        """Reconcile; delete unused prompts only if every flow was checked."""
         complete = await self.reconciler.reconcile()
         self.notify()
-        if complete and (collected := await self.reconciler.collect_garbage()):
-            LOG.info("%d rendered prompts were removed, which no active version says", collected)
-        return True
+        if complete and (deleted := await self.reconciler.collect_garbage()):
+            LOG.info("deleted %d rendered prompts that no active version uses", deleted)
 
-    async def _enqueue_promoted(self) -> bool:
+    async def _enqueue_promoted(self) -> None:
         if await self.reconciler.enqueue_promoted():
             self.notify()
-        return True
 
 
-async def _log_errors(work: Callable[[], Awaitable[bool]], what: str) -> bool | None:
-    """What it gives; None when it failed, whatever that was: the next turn may be better."""
+async def _log_errors(work: Callable[[], Awaitable[None]]) -> bool:
+    """Run ``work``; log an error, and return whether there was none."""
     try:
-        return await work()
+        await work()
     except (DatabaseUnavailable, TooManyRequests) as error:
-        LOG.warning("%s has to wait: %s", what, error)
+        LOG.warning("prompt reconciliation failed: %s; retrying in %g s", error, RECONCILE_RETRY_SECONDS)
     except Exception:
-        LOG.exception("%s failed", what)
-    return None
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(max(seconds, 0.0)):
-            await event.wait()
-    except TimeoutError:
-        return
+        LOG.exception("prompt reconciliation failed; retrying in %g s", RECONCILE_RETRY_SECONDS)
+    else:
+        return True
+    return False

@@ -304,6 +304,7 @@ prompts = Table(
     Column("failed_attempts", Integer, nullable=False),  # in succession
     Column("error", Text, nullable=False),
     _instant("due_at", optional=True),  # when it may be rendered; null: it is rendered
+    Column("lease_owner", String(32)),
     _instant("lease_until", optional=True),
     _instant("last_referenced_at"),  # when an active version was last seen to play it
     _instant("rendered_at", optional=True),

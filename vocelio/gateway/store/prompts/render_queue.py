@@ -1,125 +1,38 @@
-"""Who renders which prompt: a row is claimed for a while, so that processes share the work and none is done twice.
+"""Render queue: the sentences to be rendered, their state, and their leases. The audio is in the object storage.
 
-What was claimed and not finished in time is taken over: a killed process costs no more than that while. A claim is
-known by when it ends; whoever comes back after that changes nothing.
-
-Prompts: the sentences to be rendered beforehand, and how far that is. Their sound is in the storage.
-
-A row is one sentence of one tenant's in one voice, by the address of that content. It is due as long as it is not
-ready, ever more seldom after failures, and is never given up while an active version says the sentence: ``wanted`` is
-when one was last seen to.
+A row is one sentence of a tenant in one voice, identified by the cache key of its audio. It is due as long as it is not
+ready, with growing delays after failures, and is never given up while an active version uses it: ``last_referenced_at``
+is when one was last found to do so.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Any, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, and_, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, case, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.voice import Voice
+from vocelio.gateway.aio.backoff import Backoff
 from vocelio.gateway.errors import NotFound
 from vocelio.gateway.store.audit import Actor, dump_json
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import flow_versions, flows, prompts, tenants
-
-MAX_CANDIDATES = 5  # of which a process tries to claim one, while others do the same
-
-
-class RenderTask(NamedTuple):
-    """A row that is ours until ``claimed_until``; ``attempts`` have failed."""
-
-    tenant: str
-    id: str
-    sentence: str
-    voice: Voice
-    attempts: int
-    lease_until: int
-
-
-async def claim_next(
-    database: Database, now: int, lease_until: int, after_tenant: str, excluded_tiers: Collection[str] = ()
-) -> RenderTask | None:
-    """Claim a row that is due and nobody's: of the tenant next behind ``after``, so that all have their turn.
-
-    Rows of the tiers ``without`` are left alone.
-    """
-    free = (
-        prompts.c.due_at <= now,
-        or_(prompts.c.lease_until.is_(None), prompts.c.lease_until <= now),
-        prompts.c.tier.not_in(excluded_tiers),
-    )
-    async with database.read() as connection:
-        tenant = await _next_tenant(connection, free, after_tenant)
-        query = select(prompts.c.id).where(prompts.c.tenant_id == tenant, *free).order_by(prompts.c.due_at)
-        ids = (await connection.execute(query.limit(MAX_CANDIDATES))).scalars().all() if tenant else []
-    for one in ids:
-        statement = (
-            update(prompts)
-            .where(*key_filter(str(tenant), one), *free)
-            .values(lease_until=lease_until)
-            .returning(prompts)
-        )
-        async with database.transaction() as connection:
-            row = (await connection.execute(statement)).first()
-        if row is not None:
-            return RenderTask(
-                row.tenant_id, row.id, row.sentence, decode_voice(row), row.failed_attempts, row.lease_until
-            )
-    return None
-
-
-async def _next_tenant(
-    connection: AsyncConnection, claimable: Iterable[ColumnElement[bool]], after_tenant: str
-) -> str | None:
-    query = select(prompts.c.tenant_id).where(*claimable).order_by(prompts.c.tenant_id).limit(1)
-    tenant: str | None = await connection.scalar(query.where(prompts.c.tenant_id > after_tenant))
-    return tenant or await connection.scalar(query)
-
-
-async def finish(database: Database, task: RenderTask, size_bytes: int, now: int) -> bool:
-    """It is rendered, and its sound is kept. False when the claim was lost."""
-    values = {
-        "state": "ready",
-        "size_bytes": size_bytes,
-        "rendered_at": now,
-        "due_at": None,
-        "failed_attempts": 0,
-        "error": "",
-    }
-    return await _update_leased(database, task, **values)
-
-
-async def fail(database: Database, task: RenderTask, error: str, due_at: int) -> bool:
-    """It could not be rendered, and is to be tried again at ``due``. False when the claim was lost."""
-    return await _update_leased(
-        database, task, state="failed", error=error, failed_attempts=task.attempts + 1, due_at=due_at
-    )
-
-
-async def release(database: Database, task: RenderTask, due_at: int | None = None) -> None:
-    """It was not even tried: others may, at once or when it is ``due``."""
-    await _update_leased(database, task, **({} if due_at is None else {"due_at": due_at}))
-
-
-async def _update_leased(database: Database, task: RenderTask, **values: Any) -> bool:
-    where = (*key_filter(task.tenant, task.id), prompts.c.lease_until == task.lease_until)
-    async with database.autocommit() as connection:
-        statement = update(prompts).where(*where).values(lease_until=None, **values)
-        return bool((await connection.execute(statement)).rowcount)
-
+from vocelio.gateway.store.leases import Lease, LeaseQueue
 
 PromptState = Literal["pending", "ready", "failed"]
 
 STATEMENT_BATCH_SIZE = 200  # rows in one statement: its parameters are limited, and other writers wait
-THROUGHPUT_WINDOW_MICROSECONDS = 600_000_000  # microseconds: how far back the pace is looked for
-MAX_THROUGHPUT_SAMPLES = 20  # renderings that the pace is measured by
-MIN_IDLE_MICROSECONDS = 30_000_000  # microseconds: what lies longer between two renderings is no work
+THROUGHPUT_WINDOW_MICROSECONDS = 600_000_000  # of renderings by which the pace is measured
+MAX_THROUGHPUT_SAMPLES = 20  # of these
+MIN_IDLE_MICROSECONDS = 30_000_000  # a longer time between two renderings counts as idle, not as work
+
+_QUEUE = LeaseQueue(prompts, "id")
 
 
 class PromptRef(NamedTuple):
-    """A sentence that is said in a voice, and the address of that."""
+    """A sentence in a voice; ``id`` is the cache key of its audio."""
 
     id: str
     sentence: str
@@ -127,16 +40,16 @@ class PromptRef(NamedTuple):
 
 
 class ActiveFlow(NamedTuple):
-    """An active version of a flow; ``revision`` is the tenant's."""
+    """An active version of a flow, and the revision of its tenant."""
 
     tenant: str
     flow: str
     version: int
-    revision: int
+    tenant_revision: int
 
 
 class PromptStatus(NamedTuple):
-    """How far a sentence is. ``due_at`` is when it is tried again."""
+    """The state of a sentence; ``due_at`` is the time of the next attempt (microseconds UTC)."""
 
     id: str
     sentence: str
@@ -147,8 +60,79 @@ class PromptStatus(NamedTuple):
     due_at: int | None
 
 
+class RenderTask(NamedTuple):
+    """A leased sentence."""
+
+    tenant: str
+    id: str
+    sentence: str
+    voice: Voice
+    failed_attempts: int
+    lease: Lease
+
+
+# Leases
+
+
+async def lease_next(
+    database: Database,
+    owner: str,
+    now: int,
+    lease_until: int,
+    after_tenant: str,
+    excluded_tiers: Collection[str] = (),
+) -> RenderTask | None:
+    """Lease a due sentence of the tenant next after ``after_tenant``, so that tenants take turns."""
+    is_tier_included = prompts.c.tier.not_in(excluded_tiers)
+    async with database.read() as connection:
+        tenant = await _next_tenant(connection, and_(_QUEUE.is_available(now), is_tier_included), after_tenant)
+    if tenant is None:
+        return None
+    conditions = (prompts.c.tenant_id == tenant, is_tier_included)
+    rows = await _QUEUE.lease_due(database, owner, now, lease_until, 1, *conditions)
+    return _to_task(rows[0]) if rows else None
+
+
+async def _next_tenant(connection: AsyncConnection, is_available: ColumnElement[bool], after_tenant: str) -> str | None:
+    query = select(prompts.c.tenant_id).where(is_available).order_by(prompts.c.tenant_id).limit(1)
+    tenant: str | None = await connection.scalar(query.where(prompts.c.tenant_id > after_tenant))
+    return tenant or await connection.scalar(query)
+
+
+async def finish(database: Database, task: RenderTask, size_bytes: int, now: int) -> bool:
+    """Mark a sentence ready, its audio being stored. Return False if the lease was lost."""
+    values = {"state": "ready", "size_bytes": size_bytes, "rendered_at": now}
+    return await _QUEUE.finish(database, task.lease, **values, due_at=None, failed_attempts=0, error="")
+
+
+async def fail(database: Database, task: RenderTask, error: str, now: int, backoff: Backoff) -> bool:
+    """Record a failure and schedule the next attempt. Return False if the lease was lost."""
+    failed_attempts = task.failed_attempts + 1
+    return await _QUEUE.fail(
+        database, task.lease, error=error, failed_attempts=failed_attempts, now=now, backoff=backoff, state="failed"
+    )
+
+
+async def release(database: Database, task: RenderTask, due_at: int | None = None) -> None:
+    """Give up a lease without an attempt; the sentence is due at once, or at ``due_at``."""
+    await _QUEUE.release(database, task.lease, **({} if due_at is None else {"due_at": due_at}))
+
+
+async def release_all(database: Database, owner: str) -> None:
+    """Give up all leases of a worker."""
+    await _QUEUE.release_all(database, owner)
+
+
+def _to_task(row: Row[Any]) -> RenderTask:
+    lease = Lease(row.tenant_id, row.id, row.lease_owner)
+    return RenderTask(row.tenant_id, row.id, row.sentence, _decode_voice(row), row.failed_attempts, lease)
+
+
+# State
+
+
 async def list_active_flows(database: Database) -> list[ActiveFlow]:
-    """Every flow that answers calls, of all tenants that are not suspended."""
+    """List the flows with an active version of all tenants that are not suspended."""
     columns = (flows.c.tenant_id, flows.c.id, flows.c.active_version, tenants.c.revision)
     query = select(*columns).join(tenants, tenants.c.id == flows.c.tenant_id)
     query = query.where(flows.c.active_version.is_not(None), ~tenants.c.suspended).order_by(
@@ -159,32 +143,30 @@ async def list_active_flows(database: Database) -> list[ActiveFlow]:
 
 
 async def get_active_version(connection: AsyncConnection, tenant: str, flow: str) -> tuple[int, str] | None:
-    """A flow's active version: its number, and what it is known by in logs and in memory. Raises NotFound."""
-    pinned = (flow_versions.c.tenant_id == tenant, flow_versions.c.flow_id == flow)
+    """Return the number and the content hash of a flow's active version. Raises NotFound."""
+    is_version = (flow_versions.c.tenant_id == tenant, flow_versions.c.flow_id == flow)
     query = select(flows.c.active_version, flow_versions.c.content_hash)
-    query = query.outerjoin(flow_versions, and_(*pinned, flow_versions.c.number == flows.c.active_version))
+    query = query.outerjoin(flow_versions, and_(*is_version, flow_versions.c.number == flows.c.active_version))
     row = (await connection.execute(query.where(flows.c.tenant_id == tenant, flows.c.id == flow))).first()
     if row is None:
         raise NotFound
     return None if row.active_version is None else (row.active_version, row.content_hash)
 
 
-async def enqueue(database: Database, tenant: str, refs: Sequence[PromptRef], at: int) -> None:
-    """An active version says these: what is new is to be rendered, in that order."""
+async def enqueue(database: Database, tenant: str, refs: Sequence[PromptRef], now: int) -> None:
+    """Note that an active version uses these sentences; new ones become due, in this order."""
     statement = database.upsert(prompts)
-    newest = case(
-        (prompts.c.last_referenced_at > statement.excluded.last_referenced_at, prompts.c.last_referenced_at),
-        else_=statement.excluded.last_referenced_at,
-    )
+    new, stored = statement.excluded.last_referenced_at, prompts.c.last_referenced_at
+    newest = case((stored > new, stored), else_=new)
     statement = statement.on_conflict_do_update(index_elements=["tenant_id", "id"], set_={"last_referenced_at": newest})
-    rows = [_new_row(tenant, one, at, at - place) for place, one in enumerate(reversed(refs))]
-    rows.sort(key=lambda row: str(row["id"]))  # who enters the same at the same time waits, and is not in the way
-    for some in _batches(rows):
+    rows = [_new_row(tenant, ref, now, now - index) for index, ref in enumerate(reversed(refs))]
+    rows.sort(key=lambda row: str(row["id"]))  # the same order in every process, so that none deadlocks
+    for batch in _batches(rows):
         async with database.transaction() as connection:
-            await connection.execute(statement, some)
+            await connection.execute(statement, batch)
 
 
-def _new_row(tenant: str, ref: PromptRef, at: int, due: int) -> dict[str, Any]:
+def _new_row(tenant: str, ref: PromptRef, now: int, due_at: int) -> dict[str, Any]:
     return {
         "tenant_id": tenant,
         "id": ref.id,
@@ -196,106 +178,98 @@ def _new_row(tenant: str, ref: PromptRef, at: int, due: int) -> dict[str, Any]:
         "size_bytes": 0,
         "failed_attempts": 0,
         "error": "",
-        "due_at": due,  # a microsecond apart: in the order in which calls come to them
-        "last_referenced_at": at,
+        "due_at": due_at,  # one microsecond apart: in the order in which calls need them
+        "last_referenced_at": now,
     }
 
 
 async def get_ready_sizes(database: Database, tenant: str, ids: Sequence[str]) -> dict[str, int]:
-    """Which of these are rendered, and how many bytes each has."""
-    found: dict[str, int] = {}
+    """Return the size in bytes of each of these sentences that is rendered."""
+    sizes: dict[str, int] = {}
     async with database.read() as connection:
-        for some in _batches(ids):
-            where = (prompts.c.tenant_id == tenant, prompts.c.id.in_(some), prompts.c.state == "ready")
+        for batch in _batches(ids):
+            where = (prompts.c.tenant_id == tenant, prompts.c.id.in_(batch), prompts.c.state == "ready")
             rows = await connection.execute(select(prompts.c.id, prompts.c.size_bytes).where(*where))
-            found |= {row.id: row.size_bytes for row in rows}
-    return found
+            sizes |= {row.id: row.size_bytes for row in rows}
+    return sizes
 
 
 async def get_statuses(database: Database, tenant: str, ids: Sequence[str]) -> list[PromptStatus]:
-    """How far each of these is, as far as they are entered."""
+    """Return the status of each of these sentences that is in the queue."""
     columns = [prompts.c[name] for name in PromptStatus._fields]
-    found = []
+    statuses: list[PromptStatus] = []
     async with database.read() as connection:
-        for some in _batches(ids):
-            query = select(*columns).where(prompts.c.tenant_id == tenant, prompts.c.id.in_(some))
-            found += [PromptStatus(*row)._replace(voice=decode_voice(row)) for row in await connection.execute(query)]
-    return found
+        for batch in _batches(ids):
+            query = select(*columns).where(prompts.c.tenant_id == tenant, prompts.c.id.in_(batch))
+            rows = await connection.execute(query)
+            statuses += [PromptStatus(*row)._replace(voice=_decode_voice(row)) for row in rows]
+    return statuses
 
 
 async def measure_throughput(database: Database, tenant: str, now: int) -> float | None:
-    """Characters a second that a tenant's latest renderings came at, by all processes; None when there are too few."""
+    """Return the characters per second of a tenant's latest renderings by all processes; None if there are too few."""
     where = (
         prompts.c.tenant_id == tenant,
         prompts.c.state == "ready",
         prompts.c.rendered_at > now - THROUGHPUT_WINDOW_MICROSECONDS,
     )
-    query = (
-        select(prompts.c.rendered_at, prompts.c.characters)
-        .where(*where)
-        .order_by(prompts.c.rendered_at.desc())
-        .limit(MAX_THROUGHPUT_SAMPLES)
-    )
+    query = select(prompts.c.rendered_at, prompts.c.characters).where(*where)
+    query = query.order_by(prompts.c.rendered_at.desc()).limit(MAX_THROUGHPUT_SAMPLES)
     async with database.read() as connection:
-        made = [(row.rendered_at, row.characters) for row in await connection.execute(query)]
-    gaps = [(late - early, characters) for (late, characters), (early, _) in pairwise(made)]
-    worked = [(gap, characters) for gap, characters in gaps if gap < MIN_IDLE_MICROSECONDS]
-    seconds = sum(gap for gap, _ in worked) / 1e6
-    return sum(characters for _, characters in worked) / seconds if seconds else None
+        renderings = [(row.rendered_at, row.characters) for row in await connection.execute(query)]
+    intervals = [(late - early, characters) for (late, characters), (early, _) in pairwise(renderings)]
+    busy = [(interval, characters) for interval, characters in intervals if interval < MIN_IDLE_MICROSECONDS]
+    seconds = sum(interval for interval, _ in busy) / 1e6
+    return sum(characters for _, characters in busy) / seconds if seconds else None
 
 
-async def requeue_missing(database: Database, tenant: str, prompt_id: str, at: int) -> None:
-    """What was rendered is not in the storage any more: it is to be rendered again."""
-    where = (*key_filter(tenant, prompt_id), prompts.c.state == "ready")
+async def requeue_missing(database: Database, tenant: str, prompt_id: str, now: int) -> None:
+    """Make a rendered sentence due again, since its audio is missing from the storage."""
+    where = (prompts.c.tenant_id == tenant, prompts.c.id == prompt_id, prompts.c.state == "ready")
     async with database.autocommit() as connection:
-        await connection.execute(update(prompts).where(*where).values(state="pending", size_bytes=0, due_at=at))
+        await connection.execute(update(prompts).where(*where).values(state="pending", size_bytes=0, due_at=now))
 
 
 async def retry_failed(database: Database, actor: Actor, flow: str, ids: Sequence[str]) -> int:
-    """What failed of these is tried now, as if for the first time: how many they are."""
+    """Make the failed ones of these sentences due now, with a new count of failures; return how many."""
     count = 0
     values = {"state": "pending", "failed_attempts": 0, "due_at": actor.now}
     async with database.transaction() as connection:
-        for some in _batches(sorted(ids)):
-            where = (prompts.c.tenant_id == actor.tenant, prompts.c.id.in_(some), prompts.c.state == "failed")
+        for batch in _batches(sorted(ids)):
+            where = (prompts.c.tenant_id == actor.tenant, prompts.c.id.in_(batch), prompts.c.state == "failed")
             count += (await connection.execute(update(prompts).where(*where).values(values))).rowcount
         if count:
             await actor.audit(connection, "prompts.retried", flow, after={"prompts": count})
     return count
 
 
-# What nobody says any more
+# Garbage
 
 
 async def find_garbage(
     database: Database, before: int, now: int, limit: int = STATEMENT_BATCH_SIZE
 ) -> list[tuple[str, str]]:
-    """Rows, by tenant and address, that nobody has wanted since then, and nobody renders now."""
+    """Return the tenant and id of rows that no version has used since ``before`` and that are not leased."""
     where = (prompts.c.last_referenced_at < before, func.coalesce(prompts.c.lease_until, 0) <= now)
-    query = select(prompts.c.tenant_id, prompts.c.id).where(*where).order_by(prompts.c.last_referenced_at).limit(limit)
+    query = select(prompts.c.tenant_id, prompts.c.id).where(*where)
     async with database.read() as connection:
-        return [(row.tenant_id, row.id) for row in await connection.execute(query)]
+        rows = await connection.execute(query.order_by(prompts.c.last_referenced_at).limit(limit))
+        return [(row.tenant_id, row.id) for row in rows]
 
 
 async def delete_garbage(database: Database, tenant: str, ids: Sequence[str], before: int) -> None:
-    """Remove these of a tenant's rows, where they are still unwanted."""
-    for some in _batches(sorted(ids)):
-        where = (prompts.c.tenant_id == tenant, prompts.c.id.in_(some), prompts.c.last_referenced_at < before)
+    """Delete these rows of a tenant unless they have been used meanwhile."""
+    for batch in _batches(sorted(ids)):
+        where = (prompts.c.tenant_id == tenant, prompts.c.id.in_(batch), prompts.c.last_referenced_at < before)
         async with database.transaction() as connection:
             await connection.execute(delete(prompts).where(*where))
 
 
 def _batches(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    ahead = iter(rows)
-    while some := list(islice(ahead, STATEMENT_BATCH_SIZE)):
-        yield some
+    remaining = iter(rows)
+    while batch := list(islice(remaining, STATEMENT_BATCH_SIZE)):
+        yield batch
 
 
-def key_filter(tenant: str, prompt_id: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """The condition for one row."""
-    return prompts.c.tenant_id == tenant, prompts.c.id == prompt_id
-
-
-def decode_voice(row: Row[Any]) -> Voice:
-    """A row's voice."""
+def _decode_voice(row: Row[Any]) -> Voice:
     return msgspec.json.decode(row.voice, type=Voice)

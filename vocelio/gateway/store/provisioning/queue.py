@@ -1,26 +1,30 @@
-"""What each number is to be set to at Twilio, written in the transaction that wants it, and how far that is.
+"""Provisioning queue: the desired webhooks of each number at Twilio, and how far they have been applied.
 
-A row says what is wanted: our webhooks, or (once the number is unassigned) what was there before. Whoever carries it
-out takes it for a while: until the lease ends nobody else may. Each new wish raises the revision, and what is found to
-be of an older one is not carried on with. So a row is never done by two at once, and none is forgotten: who took it
-and died is taken over from. A row with nothing left to do for a number that is not wanted is deleted.
+The desired state (the gateway's webhooks, or after unassignment the previous ones) is written in the transaction that
+changes the assignment, and raises the row's revision; a worker's result for an older revision is discarded. A worker
+leases a row, so a number is never processed twice at once. A row whose number is unassigned and
+restored is deleted.
 """
 
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vocelio.gateway.aio.backoff import Backoff
 from vocelio.gateway.store.audit import dump_json
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import number_provisioning, tenants
+from vocelio.gateway.store.leases import Lease, LeaseQueue
 
 ProvisioningState = Literal["pending", "provisioned", "drifted", "failed", "overridden", "not_managed"]
 
+_QUEUE = LeaseQueue(number_provisioning, "number")
+
 
 class Webhooks(msgspec.Struct, frozen=True):
-    """What a number at Twilio does with calls; empty for nothing."""
+    """The webhooks of a number at Twilio; an empty URL means none."""
 
     voice_url: str = ""
     voice_method: str = "POST"
@@ -31,10 +35,11 @@ class Webhooks(msgspec.Struct, frozen=True):
 
 
 class ProvisioningRow(msgspec.Struct, frozen=True):
-    """A row. ``wanted`` is whether our webhooks are to be there; ``former`` were there before, ``made`` are ours;
-    ``since`` is when these were last certain to be there.
+    """A row of the queue.
 
-    ``account`` is the Twilio account that the number was found in, empty as long as nothing was touched.
+    ``desired`` is whether the gateway's webhooks are to be set, or else the ``previous`` ones. ``applied`` are those
+    that the gateway has set; ``verified_at`` is when they were last known to be set. ``account_sid`` is the Twilio
+    account in which the number was found, empty as long as nothing was changed there.
     """
 
     tenant: str
@@ -52,190 +57,171 @@ class ProvisioningRow(msgspec.Struct, frozen=True):
     lease_owner: str
 
 
-async def request_setup(connection: AsyncConnection, tenant: str, number: str, at: int) -> None:
-    """Our webhooks are to be there."""
-    await _claim_from_former_tenant(connection, tenant, number)
-    changed = await connection.execute(
-        update(number_provisioning).where(*_key_filter(tenant, number)).values(requeued_values(at, desired=True))
-    )
+# Desired state
+
+
+async def request_setup(connection: AsyncConnection, tenant: str, number: str, now: int) -> None:
+    """Request that the gateway's webhooks are set."""
+    await _take_over_from_former_tenant(connection, tenant, number)
+    values = requeued_values(now, desired=True)
+    changed = await connection.execute(update(number_provisioning).where(*_row_filter(tenant, number)).values(values))
     if not changed.rowcount:
-        row = {"tenant_id": tenant, "number": number, **requeued_values(at, desired=True), "revision": 1}
+        row = {"tenant_id": tenant, "number": number, **values, "revision": 1}
         await connection.execute(insert(number_provisioning).values(row))
 
 
-async def request_restore(connection: AsyncConnection, tenant: str, number: str, at: int) -> None:
-    """What was there before is to be put back; if nothing was touched there is nothing to do.
+async def request_restore(connection: AsyncConnection, tenant: str, number: str, now: int) -> None:
+    """Request that the previous webhooks are restored; if nothing was changed, the row is deleted.
 
-    (Should somebody be about to touch it, the row that is gone tells so in time: see ``note``.)
+    A worker that is about to change the number finds its row deleted and stops: see ``save_previous``.
     """
-    await connection.execute(
-        delete(number_provisioning).where(*_key_filter(tenant, number), number_provisioning.c.account_sid.is_(None))
-    )
-    await connection.execute(
-        update(number_provisioning).where(*_key_filter(tenant, number)).values(requeued_values(at, desired=False))
-    )
+    is_row = _row_filter(tenant, number)
+    await connection.execute(delete(number_provisioning).where(*is_row, number_provisioning.c.account_sid.is_(None)))
+    values = requeued_values(now, desired=False)
+    await connection.execute(update(number_provisioning).where(*is_row).values(values))
 
 
-async def requeue_tenant(connection: AsyncConnection, tenant: str, at: int) -> None:
-    """All of a tenant's are to be tried anew: its account is another."""
-    mine = (number_provisioning.c.tenant_id == tenant, number_provisioning.c.desired)
-    await connection.execute(update(number_provisioning).where(*mine).values(requeued_values(at)))
+async def requeue_tenant(connection: AsyncConnection, tenant: str, now: int) -> None:
+    """Requeue all numbers of a tenant whose Twilio account has changed."""
+    is_desired = (number_provisioning.c.tenant_id == tenant, number_provisioning.c.desired)
+    await connection.execute(update(number_provisioning).where(*is_desired).values(requeued_values(now)))
 
 
-async def requeue_unmanaged(database: Database, at: int) -> None:
-    """What had no account is to be tried anew: now there may be one."""
+async def requeue_unmanaged(database: Database, now: int) -> None:
+    """Requeue numbers for which there was no Twilio account, since there may be one now."""
     async with database.transaction() as connection:
         where = number_provisioning.c.state == "not_managed"
-        await connection.execute(update(number_provisioning).where(where).values(requeued_values(at)))
+        await connection.execute(update(number_provisioning).where(where).values(requeued_values(now)))
 
 
-async def lease_due(
-    database: Database, lease_owner: str, now: int, lease_until: int, limit: int
-) -> list[ProvisioningRow]:
-    """Rows that are due and nobody's at present, at most ``limit``: they are the holder's until then."""
-    free = (
-        number_provisioning.c.due_at <= now,
-        or_(number_provisioning.c.lease_until.is_(None), number_provisioning.c.lease_until <= now),
-    )
-    key = (number_provisioning.c.tenant_id, number_provisioning.c.number)
-    async with database.read() as connection:
-        query = select(*key).where(*free).order_by(number_provisioning.c.due_at).limit(limit)
-        due = (await connection.execute(query)).all()
-    taken = []
-    for tenant, number in due:
-        statement = (
-            update(number_provisioning)
-            .where(*_key_filter(tenant, number), *free)
-            .values(lease_owner=lease_owner, lease_until=lease_until)
-        )
-        async with database.transaction() as connection:
-            row = (await connection.execute(statement.returning(number_provisioning))).first()
-        if row is not None:
-            taken.append(from_row(row))
-    return taken
+def requeued_values(now: int, **values: Any) -> dict[str, Any]:
+    """Return the column values of a row that is to be processed (again)."""
+    initial = {"state": "pending", "error": "", "failed_attempts": 0, "due_at": now, "updated_at": now}
+    return {**initial, "revision": number_provisioning.c.revision + 1, **values}
+
+
+async def _take_over_from_former_tenant(connection: AsyncConnection, tenant: str, number: str) -> None:
+    """Take over the row of a number that another tenant has given up and that is not yet restored.
+
+    This concerns numbers of the platform's account. With two rows the tenants would undo each other's changes, and the
+    previous webhooks would be lost.
+    """
+    is_other_tenants = (number_provisioning.c.number == number, number_provisioning.c.tenant_id != tenant)
+    query = select(number_provisioning).where(*is_other_tenants).with_for_update()
+    row = (await connection.execute(query)).first()
+    if row is None:
+        return
+    both = select(tenants.c.id, tenants.c.account_sid).where(tenants.c.id.in_([tenant, row.tenant_id]))
+    accounts = {each.id: each.account_sid for each in await connection.execute(both)}
+    if row.account_sid is None:
+        await connection.execute(delete(number_provisioning).where(*is_other_tenants))
+    elif accounts[tenant] is None and accounts[row.tenant_id] != row.account_sid:
+        await connection.execute(update(number_provisioning).where(*is_other_tenants).values(tenant_id=tenant))
+
+
+# Leases
+
+
+async def lease_due(database: Database, owner: str, now: int, lease_until: int, limit: int) -> list[ProvisioningRow]:
+    """Lease up to ``limit`` due rows."""
+    return [from_row(row) for row in await _QUEUE.lease_due(database, owner, now, lease_until, limit)]
 
 
 async def save_previous(
     database: Database, task: ProvisioningRow, account_sid: str, previous: Webhooks, applied: Webhooks, lease_until: int
 ) -> bool:
-    """Keep what is there before it is changed. False when the task is not ours any more, or not what is wanted."""
+    """Save a number's webhooks before they are changed, and extend the lease.
+
+    Return False if the lease was lost or the desired state has changed.
+    """
     values: dict[str, Any] = {
         "account_sid": account_sid,
         "previous": dump_json(previous),
         "applied": dump_json(applied),
-        "lease_until": lease_until,
     }
     if account_sid != task.account_sid:
         values["verified_at"] = None
-    async with database.transaction() as connection:
-        return await _update_rows(
-            connection, *_leased_filter(task), number_provisioning.c.revision == task.revision, **values
-        )
+    return await _QUEUE.extend(database, _lease(task), lease_until, _is_unchanged(task), **values)
 
 
 async def finish_task(
+    database: Database, task: ProvisioningRow, state: ProvisioningState, now: int, error: str = ""
+) -> bool:
+    """Record that a task is done. Return False, and only end the lease, if the desired state has changed."""
+    values: dict[str, Any] = {"state": state, "error": error, "failed_attempts": 0, "due_at": None, "updated_at": now}
+    if state == "provisioned":
+        values["verified_at"] = now
+    return await _QUEUE.finish(database, _lease(task), _is_unchanged(task), **values)
+
+
+async def fail_task(
     database: Database,
     task: ProvisioningRow,
     state: ProvisioningState,
-    at: int,
-    *,
-    error: str = "",
-    failed_attempts: int = 0,
-    due_at: int | None = None,
+    error: str,
+    now: int,
+    backoff: Backoff,
+    min_delay_seconds: float,
 ) -> bool:
-    """How a task ended. False when something else is wanted meanwhile: then it is only given back."""
-    values: dict[str, Any] = {
-        "state": state,
-        "error": error,
-        "failed_attempts": failed_attempts,
-        "due_at": due_at,
-        "updated_at": at,
-    }
-    if state == "provisioned":
-        values["verified_at"] = at
-    async with database.transaction() as connection:
-        done = await _update_rows(
-            connection, *_leased_filter(task), number_provisioning.c.revision == task.revision, **values, **_UNLEASED
-        )
-        if not done:
-            await _update_rows(connection, *_leased_filter(task), **_UNLEASED)
-        return done
+    """Record a failure and schedule the next attempt. Return False as ``finish_task`` does."""
+    return await _QUEUE.fail(
+        database,
+        _lease(task),
+        _is_unchanged(task),
+        error=error,
+        failed_attempts=task.failed_attempts + 1,
+        now=now,
+        backoff=backoff,
+        min_delay_seconds=min_delay_seconds,
+        state=state,
+        updated_at=now,
+    )
 
 
 async def delete_restored(database: Database, task: ProvisioningRow) -> bool:
-    """All is as it was before us. False when something else is wanted meanwhile."""
-    async with database.transaction() as connection:
-        where = (*_leased_filter(task), number_provisioning.c.revision == task.revision)
-        if (await connection.execute(delete(number_provisioning).where(*where))).rowcount:
-            return True
-        await _update_rows(connection, *_leased_filter(task), **_UNLEASED)
-        return False
+    """Delete the row of a restored number. Return False as ``finish_task`` does."""
+    return await _QUEUE.delete(database, _lease(task), _is_unchanged(task))
 
 
 async def release_lease(database: Database, task: ProvisioningRow) -> None:
-    """It is not ours to do any more, or not yet: others may at once."""
-    async with database.transaction() as connection:
-        await _update_rows(connection, *_leased_filter(task), **_UNLEASED)
+    """Give up a lease without a result."""
+    await _QUEUE.release(database, _lease(task))
 
 
-async def release_all_leases(database: Database, lease_owner: str) -> None:
-    """All that one holder has, when it ends."""
-    async with database.transaction() as connection:
-        await _update_rows(connection, number_provisioning.c.lease_owner == lease_owner, **_UNLEASED)
+async def release_all_leases(database: Database, owner: str) -> None:
+    """Give up all leases of a worker."""
+    await _QUEUE.release_all(database, owner)
+
+
+def _lease(task: ProvisioningRow) -> Lease:
+    return Lease(task.tenant, task.number, task.lease_owner)
+
+
+def _is_unchanged(task: ProvisioningRow) -> ColumnElement[bool]:
+    return number_provisioning.c.revision == task.revision
+
+
+# Observations
 
 
 async def record_observation(
-    database: Database, observed: ProvisioningRow, state: ProvisioningState, error: str, at: int
+    database: Database, row: ProvisioningRow, state: ProvisioningState, error: str, now: int
 ) -> bool:
-    """What a look at Twilio showed of a row. False when it is known already, or the row has changed since."""
-    same = (number_provisioning.c.revision == observed.revision, number_provisioning.c.state == observed.state)
-    if (state, error) == (observed.state, observed.error):
+    """Record the state in which a number was found at Twilio. Return False if it is known, or the row has changed."""
+    if (state, error) == (row.state, row.error):
         return False
+    where = (*_row_filter(row.tenant, row.number), _is_unchanged(row), number_provisioning.c.state == row.state)
+    statement = update(number_provisioning).where(*where).values(state=state, error=error, updated_at=now)
     async with database.transaction() as connection:
-        where = (*_key_filter(observed.tenant, observed.number), *same)
-        return await _update_rows(connection, *where, state=state, error=error, updated_at=at)
+        return bool((await connection.execute(statement)).rowcount)
 
 
-async def _claim_from_former_tenant(connection: AsyncConnection, tenant: str, number: str) -> None:
-    """A number that another tenant has given up, and that is not put back yet, at the platform's account.
-
-    Else the two would undo each other's, and what was there before would be forgotten.
-    """
-    others = (number_provisioning.c.number == number, number_provisioning.c.tenant_id != tenant)
-    row = (await connection.execute(select(number_provisioning).where(*others).with_for_update())).first()
-    if row is None:
-        return
-    both = select(tenants.c.id, tenants.c.account_sid).where(tenants.c.id.in_([tenant, row.tenant_id]))
-    accounts = {one.id: one.account_sid for one in await connection.execute(both)}
-    if row.account_sid is None:
-        await connection.execute(delete(number_provisioning).where(*others))
-    elif accounts[tenant] is None and accounts[row.tenant_id] != row.account_sid:
-        await connection.execute(update(number_provisioning).where(*others).values(tenant_id=tenant))
-
-
-async def _update_rows(connection: AsyncConnection, *where: ColumnElement[bool], **values: Any) -> bool:
-    return bool((await connection.execute(update(number_provisioning).where(*where).values(values))).rowcount)
-
-
-_UNLEASED: dict[str, None] = {"lease_owner": None, "lease_until": None}
-
-
-def requeued_values(at: int, **values: Any) -> dict[str, Any]:
-    """The columns of a row that is to be carried out (anew)."""
-    tried = {"state": "pending", "error": "", "failed_attempts": 0, "due_at": at, "updated_at": at}
-    return {**tried, "revision": number_provisioning.c.revision + 1, **values}
-
-
-def _key_filter(tenant: str, number: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _row_filter(tenant: str, number: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return number_provisioning.c.tenant_id == tenant, number_provisioning.c.number == number
 
 
-def _leased_filter(task: ProvisioningRow) -> tuple[ColumnElement[bool], ...]:
-    return *_key_filter(task.tenant, task.number), number_provisioning.c.lease_owner == task.lease_owner
-
-
 def from_row(row: Row[Any]) -> ProvisioningRow:
-    """A row of the table."""
+    """Convert a row of the table."""
     return ProvisioningRow(
         row.tenant_id,
         row.number,

@@ -1,4 +1,4 @@
-"""Registrations as users see them: beside their numbers, in pages; and tried again when somebody asks for it."""
+"""Numbers with their provisioning state, in pages, and retries on request."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,7 +19,7 @@ RETRY_ACTION = "number.provisioning_retried"
 
 
 class ProvisioningView(msgspec.Struct, frozen=True):
-    """A number and its registration. ``here`` is false for one that was removed, and is not put back yet."""
+    """A number and its provisioning; ``exists`` is false for a deleted number that is not yet restored."""
 
     number: str
     exists: bool
@@ -29,49 +29,46 @@ class ProvisioningView(msgspec.Struct, frozen=True):
 
 
 async def list_provisioning(database: Database, tenant: str, limit: int, cursor: str) -> Page[ProvisioningView]:
-    """All numbers of a tenant, in order, and those that are still to be put back. Raises Invalid."""
+    """List a tenant's numbers in order, and deleted ones that are not yet restored. Raises UnprocessableContent."""
     after = pagination.decode_cursor(cursor, str)
-    lines = dict[str, ProvisioningView]()
+    views = dict[str, ProvisioningView]()
     async with database.read() as connection:
         for row in await _fetch_page(connection, numbers, tenant, after, limit):
-            lines[row.number] = ProvisioningView(row.number, True, row.label, row.flow_id, None)
+            views[row.number] = ProvisioningView(row.number, True, row.label, row.flow_id, None)
         for row in await _fetch_page(connection, number_provisioning, tenant, after, limit):
-            line = lines.get(row.number) or ProvisioningView(row.number, False, "", None, None)
-            lines[row.number] = msgspec.structs.replace(line, provisioning=from_row(row))
-    ordered = [lines[number] for number in sorted(lines)]
-    return pagination.make_page(ordered[: limit + 1], limit, lambda line: line, lambda line: (line.number,))
+            view = views.get(row.number) or ProvisioningView(row.number, False, "", None, None)
+            views[row.number] = msgspec.structs.replace(view, provisioning=from_row(row))
+    ordered = [views[number] for number in sorted(views)]
+    return pagination.make_page(ordered[: limit + 1], limit, lambda view: view, lambda view: (view.number,))
 
 
 async def retry(database: Database, actor: Actor, number: str) -> None:
-    """Try a number again now. Raises NotFound, Conflict when there is nothing to do for it."""
+    """Retry a number now. Raises NotFound, and Conflict if there is nothing to do for it."""
     async with database.transaction() as connection:
         if not await _retry(connection, actor, number):
-            raise Conflict(f"{number} leads to no flow, so there is nothing to set at Twilio. Assign it first.")
+            raise Conflict(f"{number} is not assigned to a flow, so nothing is set at Twilio. Assign it first.")
 
 
 async def retry_all(database: Database, actor: Actor, candidates: Sequence[str]) -> list[str]:
-    """Try those of them again now for which there is something to do. Gives their numbers."""
-    done = []
+    """Retry those of the numbers for which there is something to do; return them."""
+    retried = []
     for number in candidates:
         try:
-            async with (
-                database.transaction() as connection
-            ):  # each on its own: calls' writing never waits for thousands
+            async with database.transaction() as connection:  # one each, so that calls never wait for thousands
                 if await _retry(connection, actor, number):
-                    done.append(number)
-        except NotFound:  # it was removed meanwhile
+                    retried.append(number)
+        except NotFound:  # deleted meanwhile
             continue
-    return done
+    return retried
 
 
 async def _retry(connection: AsyncConnection, actor: Actor, number: str) -> bool:
-    """Whether there is something to do. The number's row is held first, as an assignment does."""
+    """Requeue a number; return whether there is something to do. Locks the number first, as an assignment does."""
     query = select(numbers.c.flow_id).where(numbers.c.tenant_id == actor.tenant, numbers.c.number == number)
     row = (await connection.execute(query.with_for_update())).first()
-    mine = (number_provisioning.c.tenant_id == actor.tenant, number_provisioning.c.number == number)
-    if not (
-        await connection.execute(update(number_provisioning).where(*mine).values(requeued_values(actor.now)))
-    ).rowcount:
+    is_row = (number_provisioning.c.tenant_id == actor.tenant, number_provisioning.c.number == number)
+    statement = update(number_provisioning).where(*is_row).values(requeued_values(actor.now))
+    if not (await connection.execute(statement)).rowcount:
         if row is None:
             raise NotFound
         if row.flow_id is None:

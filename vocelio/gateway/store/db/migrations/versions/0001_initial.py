@@ -327,6 +327,7 @@ def _create_prompts() -> None:
         sa.Column("failed_attempts", sa.Integer, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
         _instant("due_at", optional=True),
+        sa.Column("lease_owner", sa.String(32)),
         _instant("lease_until", optional=True),
         _instant("last_referenced_at"),
         _instant("rendered_at", optional=True),

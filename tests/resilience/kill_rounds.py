@@ -25,7 +25,7 @@ async def kill_round(cluster, tally, rng, count):
     back = asyncio.create_task(victim.start())
     reports = await asyncio.gather(*calls)
     await back
-    await cluster.settled()
+    await cluster.wait_until_settled()
     await _tally_reports(cluster, tally, reports)
 
 
@@ -49,7 +49,7 @@ async def running_load(cluster, tally, rng, count, spread=SPREAD):
         await asyncio.sleep(spread)
         yield
         stop.set()
-    await cluster.settled()
+    await cluster.wait_until_settled()
     await _tally_reports(cluster, tally, reports)
 
 
@@ -70,13 +70,13 @@ async def _tally_reports(cluster, tally, reports):
     tally.rounds += 1
     tally.calls += len(reports)
     tally.cut += len(cut)
-    tally.wrong += await cluster.wrong(cut)
-    tally.unaffected_wrong += await cluster.wrong(others)
+    tally.failed += await cluster.failed_calls(cut)
+    tally.unaffected_failed += await cluster.failed_calls(others)
     for report in reports:
         heard = silences_seconds(report)
-        tally.gaps += [gap for gap in heard if gap is not None]
+        tally.silences_seconds += [gap for gap in heard if gap is not None]
         if not report.dial_results:  # else it went on straight to the department, which is heard, and not by us
-            tally.wrong += [f"{report.call_sid}: nothing was heard any more"] * heard.count(None)
+            tally.failed += [f"{report.call_sid}: nothing was heard any more"] * heard.count(None)
     tally.late_ms += [report.streams[0].underrun_ms for report in others if len(report.streams) == 1]
 
 

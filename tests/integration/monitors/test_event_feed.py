@@ -11,8 +11,9 @@ from aiohttp import ClientSession, WSServerHandshakeError
 from tests.support.monitor_client import open_monitor, stored_calls
 from tests.support.monitoring_env import ACCOUNT, ORIGIN, ScriptedCall, revoke_key, running_member
 from tests.support.non_reading_peer import open_non_reading_socket, wait_until_reset
-from vocelio.gateway.api.websockets.push_socket import CLOSE_IDLE_TIMEOUT, CLOSE_KEY_REVOKED, HeartbeatSettings
+from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
 from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.events import Event
 from vocelio.gateway.monitors.send_queue import MAX_QUEUED_BYTES
 
@@ -169,7 +170,7 @@ async def test_a_key_that_is_revoked_ends_its_sockets_only(sqlite_database):
     ):
         await revoke_key(sqlite_database.database, "harbour", sqlite_database.viewer)
         await gone.wait_until(lambda shown: shown.close_code, 3)
-        assert gone.close_code == CLOSE_KEY_REVOKED
+        assert gone.close_code == CloseCode.KEY_REVOKED
         ScriptedCall(here).start()
         await stays.wait_until(lambda shown: shown.events)
 
@@ -183,7 +184,7 @@ async def test_who_gives_no_sign_of_life_is_cut_off(sqlite_database):
         silent.answers_heartbeats = False
         async with open_monitor(here, sqlite_database.operator) as alive:
             await silent.wait_until(lambda shown: shown.close_code)
-            assert silent.close_code == CLOSE_IDLE_TIMEOUT
+            assert silent.close_code == CloseCode.IDLE_TIMEOUT
             assert alive.close_code is None
 
 

@@ -9,8 +9,8 @@ import pytest
 from tests.support.faulty_tcp_proxy import FaultyTcpProxy
 from tests.support.monitor_client import open_monitor
 from tests.support.monitoring_env import ScriptedCall, revoke_key, running_member, wait_until_subscribed
-from vocelio.gateway.api.websockets.push_socket import CLOSE_KEY_REVOKED
 from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.events import Event
 from vocelio.gateway.events.bus import event_channel
 
@@ -131,7 +131,7 @@ async def test_revoked_on_all_processes(postgres_database, redis):
         await revoke_key(postgres_database.database, "harbour", postgres_database.viewer)
         for shown in (one, two):
             await shown.wait_until(lambda shown: shown.close_code, 3)
-            assert shown.close_code == CLOSE_KEY_REVOKED
+            assert shown.close_code == CloseCode.KEY_REVOKED
 
 
 async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(postgres_database, redis):

@@ -11,10 +11,10 @@ from sqlalchemy import event
 
 from tests.support.monitoring_env import ScriptedCall, _actor, running_member, wait_until_subscribed
 from tests.support.running_gateway import CALLER, NUMBER
-from vocelio.gateway.api.websockets.push_socket import CLOSE_CALL_ENDED
 from vocelio.gateway.calls.control.commands import COMMANDS_CHANNEL as OPERATORS
 from vocelio.gateway.calls.control.listen_in import REQUESTS_CHANNEL as LISTENERS
 from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.logs import JsonFormatter
 from vocelio.gateway.simulator.caller.script import HangUp, StaySilent
 from vocelio.gateway.store import numbers, process_heartbeats
@@ -190,7 +190,7 @@ async def test_listening_in_from_either_process(assigned_number, redis):
             assert len(caller) == len(gateway) > 8_000 * 3
             assert len(set(gateway)) > 10, "the prompts"
             assert set(caller) <= {0xFF}, "a caller who stays silent"
-            assert code == CLOSE_CALL_ENDED
+            assert code == CloseCode.CALL_ENDED
         assert await audit_targets(assigned_number.database, "call.listened") == [call, call]
         assert here.calls.listen_in_relay._taps == {}
         assert redis.command("PUBSUB", "CHANNELS", "vocelio:audio*") == b"*0\r\n"
@@ -274,4 +274,4 @@ async def test_many_who_listen_ask_the_database_no_more_than_one_does(sqlite_dat
         assert 1 <= sum("FROM calls" in statement for statement in asked) <= 2
         call.end()
         heard = await asyncio.gather(*map(_receive_audio, sockets))
-    assert {code for _, _, code in heard} == {CLOSE_CALL_ENDED}
+    assert {code for _, _, code in heard} == {CloseCode.CALL_ENDED}

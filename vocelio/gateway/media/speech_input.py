@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Callable
 
 from vocelio.codecs import mulaw
-from vocelio.codecs.vad import DEFAULT_SILENCE_SECONDS, SpeechEnded, SpeechStarted, VoiceActivityDetector
+from vocelio.codecs.vad import DEFAULT_SILENCE_SECONDS, SpeechStarted, VadEvent, VoiceActivityDetector
 from vocelio.engine.actions import Listen
 from vocelio.gateway.speech.interfaces import Recognition, SpeechError, Transcript
 
 PREROLL_BYTES = 4_000  # bytes, 0.5 s: 0.3 s before the first voiced frame, and the frames that it took to notice
 LOOKBACK_BYTES = 24_000  # bytes, 3 s: how much of an utterance is kept that nobody listens for yet
 
-VadEvent = SpeechStarted | SpeechEnded
 RecognitionOpener = Callable[[Listen, Callable[[Transcript], None], Callable[[SpeechError], None]], Recognition]
 
 

@@ -6,21 +6,15 @@ Sequence numbers may have gaps (Twilio drops audio for a slow reader, error 3193
 
 from enum import Enum
 
+from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.messages import Connected, Dtmf, MalformedMessage, Mark, Media, Start, Stop
-
-CLOSE_NORMAL = 1000
-CLOSE_PROTOCOL_ERROR = 1002  # RFC 6455, 7.4.1: a message that may not come now
-CLOSE_UNSUPPORTED_DATA = 1003  # audio that is not what was agreed
-CLOSE_INVALID_PAYLOAD = 1007  # not JSON, not base64, not a message
-CLOSE_POLICY_VIOLATION = 1008  # not allowed to be here
-CLOSE_INTERNAL_ERROR = 1011  # ours
 
 
 class StreamError(Exception):
     """The peer broke the protocol: close the socket with ``code``; the text is the reason."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: CloseCode, reason: str) -> None:
         self.code = code
         super().__init__(reason)
 
@@ -59,13 +53,15 @@ class MediaStream:
         try:
             message = messages.parse(text)
         except MalformedMessage as error:
-            raise StreamError(CLOSE_INVALID_PAYLOAD, f"malformed message: {error}"[:120]) from error
+            raise StreamError(CloseCode.INVALID_PAYLOAD, f"malformed message: {error}"[:120]) from error
         if message is None:
             return None
         kind = type(message)
         state = TRANSITIONS.get((self.state, kind))
         if state is None:
-            raise StreamError(CLOSE_PROTOCOL_ERROR, f"{kind.__name__.lower()} may not come while {self.state.value}")
+            raise StreamError(
+                CloseCode.PROTOCOL_ERROR, f"{kind.__name__.lower()} may not come while {self.state.value}"
+            )
         self.state = state
         if kind is Connected:
             return message
@@ -84,13 +80,13 @@ class MediaStream:
             self.missing_messages += sequence - self._last_sequence - 1
             self._last_sequence = sequence
         elif not isinstance(message, Stop):
-            raise StreamError(CLOSE_PROTOCOL_ERROR, f"sequence number {sequence} after {self._last_sequence}")
+            raise StreamError(CloseCode.PROTOCOL_ERROR, f"sequence number {sequence} after {self._last_sequence}")
 
     def _check_format(self, message: Start) -> None:
         found = message.start.media_format
         if (found.encoding, found.sample_rate, found.channels) != ("audio/x-mulaw", 8000, 1):
             raise StreamError(
-                CLOSE_UNSUPPORTED_DATA, f"audio is {found.encoding} at {found.sample_rate} Hz, not mu-law"
+                CloseCode.UNSUPPORTED_DATA, f"audio is {found.encoding} at {found.sample_rate} Hz, not mu-law"
             )
         if message.start.stream_sid != message.stream_sid:
-            raise StreamError(CLOSE_INVALID_PAYLOAD, "the message and its start name different streams")
+            raise StreamError(CloseCode.INVALID_PAYLOAD, "the message and its start name different streams")

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.calls.session.media_socket import MediaSocket
-from vocelio.gateway.media.stream import CLOSE_INTERNAL_ERROR, CLOSE_POLICY_VIOLATION, CLOSE_UNSUPPORTED_DATA
+from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.twilio.signatures import SignatureVerifier
 from vocelio.gateway.webhooks.signed_form import request_target, signature_headers
 
@@ -38,7 +38,7 @@ class SocketTransport:
         self._unsent_characters += len(message)
         if self._unsent_characters > MAX_UNSENT_CHARACTERS:
             self._unsent.clear()
-            self.close(CLOSE_INTERNAL_ERROR, "the peer does not read")
+            self.close(CloseCode.INTERNAL_ERROR, "the peer does not read")
         self._wakeup.set()
 
     def close(self, code: int, reason: str = "") -> None:
@@ -74,7 +74,7 @@ async def media_stream_endpoint(socket: WebSocket, registry: CallRegistry, verif
     """One stream of Twilio's, from its upgrade to its end."""
     account = socket.path_params["account_sid"]
     if not await verifier.verify_upgrade(account, request_target(socket), *signature_headers(socket)):
-        await socket.close(CLOSE_POLICY_VIOLATION)  # before accept: the server answers 403
+        await socket.close(CloseCode.POLICY_VIOLATION)  # before accept: the server answers 403
         return
     await socket.accept()
     transport = SocketTransport(socket)
@@ -101,4 +101,4 @@ async def _read(socket: WebSocket, media: MediaSocket, transport: SocketTranspor
         if text is not None:
             media.on_message(text)
         elif message["type"] == "websocket.receive":
-            transport.close(CLOSE_UNSUPPORTED_DATA, "messages are text")
+            transport.close(CloseCode.UNSUPPORTED_DATA, "messages are text")

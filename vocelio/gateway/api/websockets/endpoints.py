@@ -19,13 +19,9 @@ from vocelio.gateway.api.framework.endpoint import AUTHENTICATION_TIMEOUT_SECOND
 from vocelio.gateway.api.framework.websocket_tickets import WebSocketTickets
 from vocelio.gateway.api.resources.live import EventFeedQuery, ListenQuery
 from vocelio.gateway.api.websockets.listen_in import AudioQueue, CallEndPoller
-from vocelio.gateway.api.websockets.push_socket import (
-    CLOSE_CALL_ENDED,
-    CLOSE_KEY_REVOKED,
-    HeartbeatSettings,
-    PushSocket,
-)
+from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings, PushSocket
 from vocelio.gateway.calls.control.listen_in import ListenInRelay
+from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.errors import ApiError, BadRequest, Conflict, Forbidden, Unauthorized
 from vocelio.gateway.model.roles import PERMISSIONS
 from vocelio.gateway.monitors.service import MonitorService
@@ -98,7 +94,9 @@ class WebSocketEndpoints:
         actor = await self._authenticate(EVENT_FEED_ACCESS, socket, query.ticket, request_id)
         async with self._monitors.subscribe(actor.tenant, query.event_filter) as outbox:
             pushing = PushSocket(socket, outbox.get, lambda: outbox.blocked_since, self._heartbeat)
-            with self._monitors.key_watcher.register(actor.key_id, lambda: pushing.request_close(CLOSE_KEY_REVOKED)):
+            with self._monitors.key_watcher.register(
+                actor.key_id, lambda: pushing.request_close(CloseCode.KEY_REVOKED)
+            ):
                 await socket.accept()
                 await pushing.run()
 
@@ -109,13 +107,13 @@ class WebSocketEndpoints:
         logs.bind(call=call)
         ear = AudioQueue()
         pushing = PushSocket(socket, ear.get, lambda: ear.blocked_since, self._heartbeat)
-        with self._monitors.key_watcher.register(actor.key_id, lambda: pushing.request_close(CLOSE_KEY_REVOKED)):
+        with self._monitors.key_watcher.register(actor.key_id, lambda: pushing.request_close(CloseCode.KEY_REVOKED)):
             async with self._authenticator.limiter.slot():
                 await self._database.with_timeout(self._audit_listen_in(actor, call), AUTHENTICATION_TIMEOUT_SECONDS)
             await socket.accept()
             with self._listen_in_relay.subscribe(actor.tenant, call, ear.put):
                 async with self._end_poller.watch(
-                    (actor.tenant, call), lambda: pushing.request_close(CLOSE_CALL_ENDED)
+                    (actor.tenant, call), lambda: pushing.request_close(CloseCode.CALL_ENDED)
                 ):
                     await pushing.run()
 

@@ -11,16 +11,14 @@ from typing import Any
 import msgspec
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-CLOSE_KEY_REVOKED, CLOSE_SEND_TIMEOUT, CLOSE_IDLE_TIMEOUT, CLOSE_CALL_ENDED = 4001, 4002, 4003, 4004
-"""Close codes: the key is no good any more; what was sent was not read; no sign of life; there is no more to come."""
+from vocelio.gateway.close_codes import CloseCode
 
-CLOSE_POLICY_VIOLATION = 1008
-CLOSE_REASONS = {
-    CLOSE_KEY_REVOKED: "the key is not good any more",
-    CLOSE_SEND_TIMEOUT: "what is sent is not read in time",
-    CLOSE_IDLE_TIMEOUT: "there was no sign of life",
-    CLOSE_CALL_ENDED: "the call has ended",
-    CLOSE_POLICY_VIOLATION: "too many messages",
+CLOSE_REASONS: dict[CloseCode, str] = {
+    CloseCode.KEY_REVOKED: "the key is not good any more",
+    CloseCode.SEND_TIMEOUT: "what is sent is not read in time",
+    CloseCode.IDLE_TIMEOUT: "there was no sign of life",
+    CloseCode.CALL_ENDED: "the call has ended",
+    CloseCode.POLICY_VIOLATION: "too many messages",
 }
 
 CLOSE_TIMEOUT_SECONDS = 1.0
@@ -47,11 +45,11 @@ class PushSocket:
     ) -> None:
         self._socket, self._get, self._blocked_since, self._heartbeat = socket, get, blocked_since, heartbeat
         self._loop = asyncio.get_running_loop()
-        self._close_code: asyncio.Future[int] = self._loop.create_future()
+        self._close_code: asyncio.Future[CloseCode] = self._loop.create_future()
         self._send_lock = asyncio.Lock()
         self._received_messages = 0  # since the last beat
 
-    def request_close(self, code: int) -> None:
+    def request_close(self, code: CloseCode) -> None:
         """Close the socket soon; only the first time counts."""
         if not self._close_code.done():
             self._close_code.set_result(code)
@@ -72,7 +70,7 @@ class PushSocket:
         if self._close_code.done():
             await self._close(self._close_code.result())
 
-    async def _close(self, code: int) -> None:
+    async def _close(self, code: CloseCode) -> None:
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self._socket.close(code, CLOSE_REASONS[code])
@@ -84,7 +82,7 @@ class PushSocket:
             await self._send(await self._get())
             since = self._blocked_since()
             if since is not None and self._loop.time() - since > self._heartbeat.send_timeout_seconds:
-                self.request_close(CLOSE_SEND_TIMEOUT)
+                self.request_close(CloseCode.SEND_TIMEOUT)
 
     async def _send(self, message: str | bytes) -> None:
         try:
@@ -94,7 +92,7 @@ class PushSocket:
                 else:
                     await self._socket.send_bytes(message)
         except TimeoutError:
-            self.request_close(CLOSE_SEND_TIMEOUT)
+            self.request_close(CloseCode.SEND_TIMEOUT)
 
     async def _read(self) -> None:
         while True:
@@ -103,7 +101,7 @@ class PushSocket:
                 return
             self._received_messages += 1
             if self._received_messages > MAX_RECEIVED_MESSAGES:
-                self.request_close(CLOSE_POLICY_VIOLATION)
+                self.request_close(CloseCode.POLICY_VIOLATION)
 
     async def _send_heartbeats(self) -> None:
         """Beat. Those without an answer are counted, not timed: while we stand still ourselves nobody is silent."""
@@ -113,5 +111,5 @@ class PushSocket:
             unanswered = 0 if self._received_messages else unanswered + 1
             self._received_messages = 0
             if unanswered * self._heartbeat.interval_seconds >= self._heartbeat.idle_timeout_seconds:
-                self.request_close(CLOSE_IDLE_TIMEOUT)
+                self.request_close(CloseCode.IDLE_TIMEOUT)
             await self._send('{"message":"heartbeat"}')

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol, assert_never
 
-from vocelio.codecs.vad import SpeechStarted
+from vocelio.codecs.vad import SpeechStarted, VadEvent
 from vocelio.engine import actions, events
 from vocelio.engine.voice import Tier
 from vocelio.gateway.calls.billing import update_metrics
@@ -19,7 +19,7 @@ from vocelio.gateway.calls.media.recorder import CallRecorder
 from vocelio.gateway.calls.media.turn_latency import TurnLatency
 from vocelio.gateway.media import messages
 from vocelio.gateway.media.playout import PlayoutEvent, PromptFinished, PromptInterrupted, PromptStarted, SendCommand
-from vocelio.gateway.media.speech_input import SpeechInput, VadEvent
+from vocelio.gateway.media.speech_input import SpeechInput
 from vocelio.gateway.speech.interfaces import (
     FirstAudio,
     ProviderFailure,

@@ -9,9 +9,8 @@ from collections.abc import Callable
 from typing import Literal, Protocol
 
 from vocelio.codecs.mulaw import SILENCE_BYTE
-from vocelio.codecs.vad import SpeechStarted
+from vocelio.codecs.vad import SpeechStarted, VadEvent
 from vocelio.gateway.media.playout import SendAudio, SendClear, SendCommand
-from vocelio.gateway.media.speech_input import VadEvent
 from vocelio.gateway.media.stereo_mixer import StereoMixer
 from vocelio.gateway.recordings.service import RecordingService
 from vocelio.gateway.recordings.stored_audio import CHUNK_SAMPLES

@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.codecs.telephony import BEEP
-from vocelio.codecs.vad import SpeechStarted
+from vocelio.codecs.vad import SpeechStarted, VadEvent
 from vocelio.engine.actions import Record
 from vocelio.engine.nodes.record import MIN_MESSAGE_SECONDS
 from vocelio.gateway.calls.control.listen_in import AudioSink
 from vocelio.gateway.calls.media.call_recording import CallRecording, RecordingFactory, RecordingHandle
 from vocelio.gateway.calls.media.prompt_player import PromptPlayer
 from vocelio.gateway.media.playout import PlayoutEvent, PromptStarted, SendAudio, SendClear, SendCommand
-from vocelio.gateway.media.speech_input import SpeechInput, VadEvent
+from vocelio.gateway.media.speech_input import SpeechInput
 from vocelio.gateway.media.voicemail import VoicemailTrimmer
 
 _BEEP_SUFFIX = ".beep"

@@ -40,9 +40,9 @@ from vocelio.gateway.calls.phase import (
 from vocelio.gateway.calls.repository import CallRepository
 from vocelio.gateway.calls.session.action_executor import ActionExecutor
 from vocelio.gateway.calls.session.commit_gate import COMMIT_TIMEOUT_SECONDS, CommitGate, SideEffect
+from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.dialing.authorization import DialDecision, PendingAuthorization, TransferAuthorizer
 from vocelio.gateway.dialing.plan import DialRejection
-from vocelio.gateway.media.stream import CLOSE_INTERNAL_ERROR, CLOSE_NORMAL
 from vocelio.gateway.store.calls.interface import noop
 
 LOG = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class CallSession:
         hang_up = self._phase.hang_up if isinstance(self._phase, HangingUp) else None
         record.stored.disposition = self._flow_session.disposition
         self.close()
-        self._transport.close(CLOSE_NORMAL, "the call has ended")
+        self._transport.close(CloseCode.NORMAL, "the call has ended")
         self._lifecycle.end_call(record, (hang_up.outcome if hang_up else self._flow_session.outcome) or "completed")
 
     def on_audio(self, audio: bytes) -> None:
@@ -172,7 +172,7 @@ class CallSession:
             self._record.stored.disposition = self._flow_session.disposition
             self._lifecycle.end_call(self._record, self._flow_session.outcome or "abandoned")
         self.close()
-        self._transport.close(CLOSE_NORMAL, "the call has ended")
+        self._transport.close(CloseCode.NORMAL, "the call has ended")
 
     def on_disconnect(self) -> None:
         """Save the call for another stream: the socket was closed without a stop message. No-op after another end."""
@@ -188,7 +188,7 @@ class CallSession:
     def on_superseded(self) -> None:
         """Close: a newer stream owns the call."""
         self.close()
-        self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
+        self._transport.close(CloseCode.NORMAL, "the call goes on with another stream")
 
     def close(self) -> None:
         """End everything of this stream."""
@@ -298,7 +298,7 @@ class CallSession:
         if isinstance(self._phase, HandingOff):
             self.publish("call.handed_off", between_prompts=self._phase.mode == "between_prompts")
             self.close()
-            self._transport.close(CLOSE_NORMAL, "the call goes on with another stream")
+            self._transport.close(CloseCode.NORMAL, "the call goes on with another stream")
 
     def _now_microseconds(self) -> int:
         """Return the time (microseconds UTC) by the loop's clock: the wall clock may be set during the call."""
@@ -392,7 +392,7 @@ class CallSession:
         except Exception:
             LOG.exception("call %s: internal error; closing its stream", self._record.stored.id)
             self.on_disconnect()
-            self._transport.close(CLOSE_INTERNAL_ERROR, "internal error")
+            self._transport.close(CloseCode.INTERNAL_ERROR, "internal error")
 
     def _leave(self, action: actions.Transfer | actions.HangUp) -> None:
         if isinstance(action, actions.Transfer):
@@ -431,11 +431,11 @@ class CallSession:
             return  # an operator decided otherwise
         self._publish_transfer_started(transfer)
         self.close()
-        self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
+        self._transport.close(CloseCode.NORMAL, "the call goes on elsewhere")
 
     def _leave_for_hang_up(self, hang_up: actions.HangUp) -> None:
         self.close()
-        self._transport.close(CLOSE_NORMAL, "the call goes on elsewhere")
+        self._transport.close(CloseCode.NORMAL, "the call goes on elsewhere")
         self._lifecycle.end_call(self._record, hang_up.outcome)
 
     def _publish_transfer_started(self, transfer: actions.Transfer) -> None:

@@ -14,9 +14,10 @@ from vocelio.gateway.calls.call_record import CallRecord
 from vocelio.gateway.calls.interfaces import Transport
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.calls.session.call_session import CallSession
+from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.media import messages
-from vocelio.gateway.media.stream import CLOSE_INTERNAL_ERROR, CLOSE_POLICY_VIOLATION, MediaStream, StreamError
+from vocelio.gateway.media.stream import MediaStream, StreamError
 
 LOG = logging.getLogger(__name__)
 
@@ -82,7 +83,7 @@ class MediaSocket:
             self._started_at = self._loop.time()
             self._admission = self._loop.create_task(self._admit(message), name="admission")
         elif self._message_count > MAX_MESSAGES_BEFORE_START:
-            raise StreamError(CLOSE_POLICY_VIOLATION, "too many messages before the stream started")
+            raise StreamError(CloseCode.POLICY_VIOLATION, "too many messages before the stream started")
 
     async def _admit(self, message: messages.Start) -> None:
         """Load the call. Not canceled when the socket closes meanwhile: the call that it then owns is saved as lost."""
@@ -94,16 +95,16 @@ class MediaSocket:
                 record = await self._registry.accept_stream(token, start.account_sid, start.call_sid)
             self._on_admitted(record, start.stream_sid)
         except DatabaseUnavailable:
-            self._refuse(CLOSE_INTERNAL_ERROR, "database unavailable")
+            self._refuse(CloseCode.INTERNAL_ERROR, "database unavailable")
         except Exception:  # our own defect: Twilio returns, a few times at most
             LOG.exception("call %s: could not start its session; closing the stream", start.call_sid)
             if record is not None:
                 self._registry.on_stream_lost(record)
-            self._refuse(CLOSE_INTERNAL_ERROR, "internal error")
+            self._refuse(CloseCode.INTERNAL_ERROR, "internal error")
 
     def _on_admitted(self, record: CallRecord | None, stream_sid: str) -> None:
         if record is None:
-            self._refuse(CLOSE_POLICY_VIOLATION, "invalid stream token")
+            self._refuse(CloseCode.POLICY_VIOLATION, "invalid stream token")
         elif self._closed:
             self._registry.on_stream_lost(record)
         else:
@@ -138,9 +139,9 @@ class MediaSocket:
 
     def _watchdog(self) -> None:
         if self._session is None:
-            self._refuse(CLOSE_POLICY_VIOLATION, "the stream did not start in time")
+            self._refuse(CloseCode.POLICY_VIOLATION, "the stream did not start in time")
         elif self._message_count == self._checked_count:
-            self._refuse(CLOSE_POLICY_VIOLATION, "no audio received")
+            self._refuse(CloseCode.POLICY_VIOLATION, "no audio received")
         else:
             self._checked_count = self._message_count
             self._watchdog_timer = self._loop.call_later(IDLE_TIMEOUT_SECONDS, self._watchdog)

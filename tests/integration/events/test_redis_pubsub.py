@@ -415,9 +415,9 @@ async def test_what_nobody_expected_ends_nothing(redis, caplog):
             for ear in ears:
                 await ear.wait_until(lambda ear: ear.messages and ear.messages.pop() == b"heard")
     assert sorted(record.getMessage() for record in caplog.records if record.exc_info) == [
-        "redis does not answer: ValueError",
-        "redis is not heard: ValueError",
-        "redis takes no messages: ValueError",
+        "cannot connect to Redis: ValueError; retrying",
+        "cannot publish to Redis: ValueError; retrying",
+        "cannot subscribe at Redis: ValueError; retrying",
     ]
 
 

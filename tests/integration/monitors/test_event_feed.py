@@ -214,7 +214,7 @@ async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(sq
             for _ in range(50):
                 here.calls.publisher.publish_transient(call.record.stored, "transcript.partial", text="x" * 2_000)
             await asyncio.sleep(0.02)
-            largest = max([largest, *(outbox._queued_bytes for outbox in hub.queues)])
+            largest = max([largest, *(outbox.queued_bytes for outbox in hub.queues)])
         assert largest <= MAX_QUEUED_BYTES
         async with asyncio.timeout(5):
             while len(hub.queues) > 1:  # noqa: ASYNC110 (the other side of a socket)

@@ -1,9 +1,7 @@
-"""What happens to calls, told to whoever watches: monitors, the demo's display, other processes."""
+"""Events of calls, and their delivery to monitors, the demo's display and other processes."""
 
-from vocelio.gateway.events.bus import EventBus
-from vocelio.gateway.events.event import TRANSIENT_TYPES, Event
+from vocelio.gateway.events.bus import MAX_BACKLOG_EVENTS, TRANSIENT_TYPES, Event, EventBus, Subscription
 from vocelio.gateway.events.pubsub import LocalPubSub, PubSub, decode_message
-from vocelio.gateway.events.subscription import MAX_BACKLOG_EVENTS, Subscription
 
 __all__ = [
     "MAX_BACKLOG_EVENTS",

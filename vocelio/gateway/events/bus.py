@@ -1,35 +1,87 @@
-"""The bus: events of this process's calls to its own watchers at once, and by the line to those of other processes.
+"""Events and the event bus, which delivers them to this process's subscribers directly and to others by pub/sub.
 
-Publishing never waits and never fails: a watcher that does not keep up loses events, which are counted and shown to it
-as a gap. A channel of the line is listened to only while somebody here watches that tenant.
+Publishing never waits and never fails. A subscriber that does not keep up loses its oldest events and learns that there
+was a gap. A pub/sub channel is subscribed only while this process has a subscriber of that tenant.
 """
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 
-from vocelio.gateway.events.event import Event
+from vocelio.gateway.aio.bounded_queue import BoundedQueue
 from vocelio.gateway.events.pubsub import LocalPubSub, PubSub, decode_message
-from vocelio.gateway.events.subscription import Subscription
+
+TRANSIENT_TYPES = frozenset({"caller.speaking", "transcript.partial"})
+"""Types that are not part of the timeline; their ``sequence`` is that of the previous event."""
 
 ALL_TENANTS = ""
-"""In the place of a tenant: the events of all."""
+"""Subscribes to the events of all tenants when used in place of a tenant."""
+
+MAX_BACKLOG_EVENTS = 1_000  # events: some minutes of a busy tenant; past it the oldest are dropped
 
 _CHANNEL_PREFIX = "vocelio:events"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened to a call; docs/events.md describes the types and their data.
+
+    ``sequence`` counts within a call and generation; ``occurred_at`` is whole microseconds UTC.
+    """
+
+    tenant: str
+    call: str
+    generation: int
+    sequence: int
+    type: str
+    occurred_at: int
+    data: dict[str, Any] = {}
+
+    @property
+    def id(self) -> str:
+        """Unique for ever."""
+        return f"{self.call}-{self.generation}-{self.sequence}"
+
+
 _decoder = msgspec.json.Decoder(Event)
 
 
-def event_channel(tenant: str) -> str:
-    """The line's channel of a tenant's events. That of everybody's has each event once more.
+class Subscription:
+    """The events of one subscriber, oldest first.
 
-    A pattern would save that second message, but Redis has none for the sharded channels of a cluster.
+    ``dropped`` counts the events that did not fit into the backlog, ``gaps`` how often others were lost on their way.
     """
-    return f"{_CHANNEL_PREFIX}:{tenant}" if tenant else _CHANNEL_PREFIX
+
+    def __init__(self) -> None:
+        self.dropped = self.gaps = 0
+        self._backlog: BoundedQueue[Event] = BoundedQueue(MAX_BACKLOG_EVENTS)
+        self._reported = (0, 0)
+
+    def put(self, event: Event) -> None:
+        """Append an event; past the bound the oldest is dropped."""
+        self.dropped += len(self._backlog.put(event))
+
+    def mark_gap(self) -> None:
+        """Record that an unknown number of events was lost."""
+        self.gaps += 1
+        self._backlog.notify()
+
+    async def get(self) -> Event:
+        """Wait for the next event."""
+        return await self._backlog.get()
+
+    async def get_batch(self) -> tuple[list[Event], bool]:
+        """Wait for events or a loss; return all events, and whether some were lost since the previous call."""
+        while not self._backlog and self._reported == (self.dropped, self.gaps):
+            await self._backlog.wait()
+        lost = self._reported != (self.dropped, self.gaps)
+        self._reported = (self.dropped, self.gaps)
+        return self._backlog.take(), lost
 
 
 class EventBus:
-    """One process's. Without a line its events stay in the process."""
+    """The bus of one process. Without ``pubsub`` its events stay in the process."""
 
     def __init__(self, pubsub: PubSub | None = None) -> None:
         self.pubsub = pubsub or LocalPubSub()
@@ -37,42 +89,50 @@ class EventBus:
         self._remote_unsubscribes: dict[str, Callable[[], None]] = {}
 
     def publish(self, event: Event) -> None:
-        """Tell the tenant's watchers."""
-        for audience in (event.tenant, ALL_TENANTS):
-            for watcher in self._subscribers.get(audience, ()):
-                watcher.put(event)
+        """Deliver an event to the tenant's subscribers and to those of all tenants."""
+        for tenant in (event.tenant, ALL_TENANTS):
+            for subscription in self._subscribers.get(tenant, ()):
+                subscription.put(event)
             if not self.pubsub.is_local:
-                self.pubsub.publish(event_channel(audience), event, durable=True)
+                self.pubsub.publish(event_channel(tenant), event, durable=True)
 
     @asynccontextmanager
     async def subscribe(self, tenant: str) -> AsyncIterator[Subscription]:
-        """A watcher of the tenant's events, or of EVERYBODY's, from now on."""
-        watcher = Subscription()
-        watchers = self._subscribers.setdefault(tenant, set())
-        watchers.add(watcher)
-        if len(watchers) == 1:
-            self._remote_unsubscribes[tenant] = self._subscribe_remote(tenant, watchers)
+        """Subscribe to the events of a tenant, or of ALL_TENANTS, from now on."""
+        subscription = Subscription()
+        subscriptions = self._subscribers.setdefault(tenant, set())
+        subscriptions.add(subscription)
+        if len(subscriptions) == 1:
+            self._remote_unsubscribes[tenant] = self._subscribe_remote(tenant, subscriptions)
         elif not self.pubsub.is_local:
-            watcher.mark_gap()  # whether the subscription stands already, only who began it knows
+            subscription.mark_gap()  # the channel may not be subscribed yet, and only the first subscriber is notified
         try:
-            yield watcher
+            yield subscription
         finally:
-            watchers.discard(watcher)
-            if not watchers:
+            subscriptions.discard(subscription)
+            if not subscriptions:
                 del self._subscribers[tenant]
                 self._remote_unsubscribes.pop(tenant)()
 
-    def _subscribe_remote(self, tenant: str, subscribers: set[Subscription]) -> Callable[[], None]:
-        def heard(message: bytes) -> None:
+    def _subscribe_remote(self, tenant: str, subscriptions: set[Subscription]) -> Callable[[], None]:
+        def on_message(message: bytes) -> None:
             event = decode_message(_decoder, message)
             if event is None:
-                gap()
+                on_gap()
             elif tenant in (event.tenant, ALL_TENANTS):
-                for watcher in subscribers:
-                    watcher.put(event)
+                for subscription in subscriptions:
+                    subscription.put(event)
 
-        def gap() -> None:
-            for watcher in subscribers:
-                watcher.mark_gap()
+        def on_gap() -> None:
+            for subscription in subscriptions:
+                subscription.mark_gap()
 
-        return self.pubsub.subscribe(event_channel(tenant), heard, gap)
+        return self.pubsub.subscribe(event_channel(tenant), on_message, on_gap)
+
+
+def event_channel(tenant: str) -> str:
+    """Return the pub/sub channel of a tenant's events; that of all tenants receives each event a second time.
+
+    A pattern subscription would save the second message, but Redis has none for the sharded channels of a cluster.
+    """
+    return f"{_CHANNEL_PREFIX}:{tenant}" if tenant else _CHANNEL_PREFIX

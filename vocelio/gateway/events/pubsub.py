@@ -1,7 +1,7 @@
-"""The way to the gateway's other processes: the ``Line`` port, and the line of a process that is alone.
+"""Pub/sub between gateway processes: the ``PubSub`` interface and its no-op implementation for a single process.
 
-Messages go to whoever is on a channel at the moment, each at most once and in the order they were sent. Some may be
-lost, and then the channel's subscribers are told of a gap. Nothing here is the authority on anything: the store is.
+A message reaches the subscribers that a channel has at the moment, at most once and in order. Messages may be lost; the
+channel's subscribers then learn of a gap. No state may depend on messages alone: the database is the authority.
 """
 
 import secrets
@@ -13,11 +13,11 @@ import msgspec
 T = TypeVar("T")
 
 Message = bytes | msgspec.Struct
-"""Of a struct, its JSON goes out; it is made when it is sent, not while a call waits."""
+"""A struct is sent as JSON. It is encoded by the sending task, so that a call does not wait for that."""
 
 
 def decode_message(decoder: msgspec.json.Decoder[T], message: bytes) -> T | None:
-    """What somebody has sent; None of what cannot be read: it comes from another release, or from nobody of ours."""
+    """Decode a message; return None if it is malformed, or was sent by another release or a foreign program."""
     try:
         return decoder.decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -25,42 +25,42 @@ def decode_message(decoder: msgspec.json.Decoder[T], message: bytes) -> T | None
 
 
 class PubSub(Protocol):
-    """``process`` is this process's id, different at each start. ``alone``: there are no others."""
+    """``process`` identifies this process and changes at each start; ``is_local`` means that there are no others."""
 
     process: str
     is_local: bool
 
     @property
     def dropped(self) -> int:
-        """Messages that were dropped, since the start."""
+        """Messages dropped since the start."""
         ...
 
     def publish(self, channel: str, message: Message, *, durable: bool = False) -> None:
-        """Tell the others. Never waits, never raises; past a bound the oldest messages are dropped.
+        """Send a message to the other processes. Never waits, never raises; past a bound the oldest are dropped.
 
-        While the others cannot be reached only what is ``lasting`` waits: a command, say, would be carried out when
-        whoever gave it has long been told that it was not.
+        While the other processes cannot be reached, only ``durable`` messages are queued: an operator's command, for
+        example, would otherwise be executed long after its sender was told that it failed.
         """
 
     def subscribe(
         self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
     ) -> Callable[[], None]:
-        """Hear what others send, from soon on; what is returned ends it.
+        """Subscribe to the messages of other processes; return a function that unsubscribes.
 
-        ``gap`` is called when the subscription stands, and again whenever messages may have been lost, as is one for
-        which ``heard`` raises an error.
+        ``on_gap`` is called when the subscription has been established, and whenever messages may have been lost: a
+        message for which ``on_message`` raises counts as lost, too.
         """
         ...
 
     async def start(self) -> None:
-        """Begin. Does not wait for a server."""
+        """Start in the background, without waiting for a server."""
 
     async def aclose(self) -> None:
-        """End, in bounded time."""
+        """Close within a bounded time."""
 
 
 class LocalPubSub:
-    """The Line port where there is nobody else."""
+    """Pub/sub of a deployment with a single process: nobody else receives anything."""
 
     def __init__(self) -> None:
         self.process = secrets.token_hex(4)
@@ -68,20 +68,19 @@ class LocalPubSub:
         self.dropped = 0
 
     def publish(self, channel: str, message: Message, *, durable: bool = False) -> None:
-        """See Line."""
+        pass
 
     def subscribe(
         self, channel: str, on_message: Callable[[bytes], None], on_gap: Callable[[], None]
     ) -> Callable[[], None]:
-        """See Line."""
         return _noop
 
     async def start(self) -> None:
-        """See Line."""
+        pass
 
     async def aclose(self) -> None:
-        """See Line."""
+        pass
 
 
 def _noop() -> None:
-    """There is nothing to end."""
+    pass

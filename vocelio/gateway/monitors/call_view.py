@@ -2,6 +2,8 @@
 
 The store is the authority. What it says counts as soon as it is as new as the newest event that came; until then the
 events are ahead of it. Sans-IO: events and rows go in, and what has changed comes out.
+
+What a monitor wants to see.
 """
 
 from typing import Any, Literal
@@ -196,3 +198,29 @@ def _apply_transient(view: CallView, event: Event) -> None:
             view.speaking, view.partial_transcript = "", ""
         case _:
             pass
+
+
+class EventFilter(msgspec.Struct, frozen=True):
+    """Calls that are all of what is given; of the events those ``types`` only, if there are any."""
+
+    flow: str = ""
+    number: str = ""
+    call: str = ""
+    types: frozenset[str] = frozenset()
+
+    @property
+    def is_unfiltered(self) -> bool:
+        """Whether it is all calls."""
+        return not (self.flow or self.number or self.call)
+
+    def matches_call(self, view: CallView) -> bool:
+        """Whether the call is one of them."""
+        return self.flow in ("", view.flow) and self.number in ("", view.number) and self.call in ("", view.call)
+
+    def matches_event(self, event: Event, view: CallView | None) -> bool:
+        """Whether the event is one of them; ``picture`` is its call's, if it is one of a call."""
+        if self.types and event.type not in self.types:
+            return False
+        if view is not None:
+            return self.matches_call(view)
+        return not self.flow and not self.call and self.number in ("", event.data.get("number"))

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.events import EventBus
-from vocelio.gateway.monitors.event_filter import EventFilter
+from vocelio.gateway.monitors.call_view import EventFilter
 from vocelio.gateway.monitors.key_revocation import KeyRevocationWatcher
 from vocelio.gateway.monitors.reconciler import POLL_INTERVAL_SECONDS, StoreReconciler
 from vocelio.gateway.monitors.send_queue import SendQueue

@@ -15,8 +15,7 @@ import msgspec
 
 from vocelio.gateway.clock import WallClock, to_rfc3339
 from vocelio.gateway.events import Event, EventBus, Subscription
-from vocelio.gateway.monitors.call_view import DURABLE_TYPES, CallView, CallViewTracker, build_message
-from vocelio.gateway.monitors.event_filter import EventFilter
+from vocelio.gateway.monitors.call_view import DURABLE_TYPES, CallView, CallViewTracker, EventFilter, build_message
 from vocelio.gateway.monitors.send_queue import SendQueue
 from vocelio.gateway.store.calls.live import CallKey, LiveCallRow
 

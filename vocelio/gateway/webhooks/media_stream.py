@@ -1,77 +1,66 @@
-"""The media socket's endpoint: a short adapter between the server's WebSocket and a MediaSocket.
+"""The endpoint of the media WebSocket: an adapter between the server's socket and a MediaSocket.
 
-Sending is bounded in bytes and in time: a peer that does not read is taken for gone.
+Sending is bounded in size and time: a peer that does not read is treated as gone.
 """
 
 import asyncio
-from collections import deque
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from vocelio.gateway.aio.bounded_queue import BoundedQueue
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.calls.session.media_socket import MediaSocket
 from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.twilio.signatures import SignatureVerifier
 from vocelio.gateway.webhooks.signed_form import request_target, signature_headers
 
-MAX_UNSENT_CHARACTERS = 262_144  # characters: 24 s of sound; playout runs at most 2 s ahead
+MAX_UNSENT_CHARACTERS = 262_144  # characters: 24 s of audio; playout runs at most 2 s ahead
 SEND_TIMEOUT_SECONDS = 5.0
 MAX_REASON_BYTES = 120  # bytes: a close frame has room for 123 (RFC 6455, 5.5)
-CLOSE_TIMEOUT_SECONDS = 2.0  # for the peer to answer our close
+CLOSE_TIMEOUT_SECONDS = 2.0  # for the peer to answer the close frame
 
 
 class SocketTransport:
-    """The Transport port on a Starlette WebSocket: what is sent goes out in order by one task."""
+    """The Transport interface on a Starlette WebSocket: one task sends the messages in order."""
 
     def __init__(self, socket: WebSocket) -> None:
         self._socket = socket
-        self._unsent: deque[str] = deque()  # bounded by MAX_UNSENT: past it the socket is closed
-        self._unsent_characters = 0
-        self._wakeup = asyncio.Event()
+        self._unsent: BoundedQueue[str] = BoundedQueue(MAX_UNSENT_CHARACTERS, len)  # when full the socket is closed
         self._close_frame: tuple[int, str] | None = None
 
     def send(self, message: str) -> None:
-        """See Transport."""
-        if self._close_frame:
-            return
-        self._unsent.append(message)
-        self._unsent_characters += len(message)
-        if self._unsent_characters > MAX_UNSENT_CHARACTERS:
+        if not self._close_frame and not self._unsent.try_put(message):
             self._unsent.clear()
             self.close(CloseCode.INTERNAL_ERROR, "the peer does not read")
-        self._wakeup.set()
 
     def close(self, code: int, reason: str = "") -> None:
-        """See Transport."""
         if self._close_frame is None:
             self._close_frame = (code, reason.encode()[:MAX_REASON_BYTES].decode(errors="ignore"))
-            self._wakeup.set()
+            self._unsent.notify()
 
     async def run(self) -> None:
-        """Send until closed. A failed or blocked send ends it, too."""
+        """Send until closed, or until a send fails or is blocked."""
         try:
             while True:
                 await self._send_all()
                 if self._close_frame:
                     break
-                self._wakeup.clear()
-                await self._wakeup.wait()
+                await self._unsent.wait()
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 await self._socket.close(*self._close_frame)
             await asyncio.sleep(CLOSE_TIMEOUT_SECONDS)  # cancelled as soon as the peer has answered
         except (OSError, RuntimeError, WebSocketDisconnect, TimeoutError):
-            return  # the peer is gone: the reader notices, or is ended with us
+            return  # the peer is gone: the reader notices, or is cancelled with this task
 
     async def _send_all(self) -> None:
         while self._unsent:
             message = self._unsent.popleft()
-            self._unsent_characters -= len(message)
             async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
                 await self._socket.send_text(message)
 
 
 async def media_stream_endpoint(socket: WebSocket, registry: CallRegistry, verifier: SignatureVerifier) -> None:
-    """One stream of Twilio's, from its upgrade to its end."""
+    """Serve one media stream from its upgrade to its end."""
     account = socket.path_params["account_sid"]
     if not await verifier.verify_upgrade(account, request_target(socket), *signature_headers(socket)):
         await socket.close(CloseCode.POLICY_VIOLATION)  # before accept: the server answers 403

@@ -5,8 +5,7 @@ import tracemalloc
 
 import pytest
 
-from vocelio.gateway.monitors.call_view import CallView
-from vocelio.gateway.monitors.event_filter import EventFilter
+from vocelio.gateway.monitors.call_view import CallView, EventFilter
 from vocelio.gateway.monitors.send_queue import MAX_QUEUED_BYTES, SendQueue
 
 CALLS = [CallView(tenant="harbour", call=f"CA{number}") for number in range(3)]

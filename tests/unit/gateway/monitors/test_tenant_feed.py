@@ -13,8 +13,7 @@ from tests.support.monitor_client import MonitorClient
 from tests.support.virtual_time import in_virtual_time
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.events import Event, EventBus
-from vocelio.gateway.monitors.call_view import MAX_STORE_LAG_SECONDS, build_message
-from vocelio.gateway.monitors.event_filter import EventFilter
+from vocelio.gateway.monitors.call_view import MAX_STORE_LAG_SECONDS, EventFilter, build_message
 from vocelio.gateway.monitors.send_queue import MAX_PART_CALLS
 from vocelio.gateway.monitors.tenant_feed import TenantFeed
 

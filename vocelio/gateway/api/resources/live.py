@@ -8,7 +8,7 @@ from msgspec import Meta
 from vocelio.gateway.api.framework.operation import ApiResponse, RequestContext
 from vocelio.gateway.api.framework.websocket_tickets import TICKET_LIFETIME_SECONDS
 from vocelio.gateway.model.types import PATTERN_END, PhoneNumber, ResourceName
-from vocelio.gateway.monitors.event_filter import EventFilter
+from vocelio.gateway.monitors.call_view import EventFilter
 from vocelio.gateway.store import process_heartbeats
 from vocelio.gateway.store.calls import live
 from vocelio.gateway.store.calls.history import CallId, Instant

@@ -4,12 +4,12 @@ When calls that are listened to are over: one look into the store for all of a p
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import msgspec
 
+from vocelio.gateway.aio.bounded_queue import BoundedQueue
 from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.store.calls import live
 from vocelio.gateway.store.calls.live import CallKey
@@ -32,26 +32,21 @@ class AudioQueue:
     def __init__(self) -> None:
         self.blocked_since: float | None = None  # since when it does not keep up, by the loop's clock
         self._format_sent = False
-        self._chunks: deque[bytes] = deque(maxlen=MAX_QUEUED_CHUNKS)
-        self._wakeup = asyncio.Event()
+        self._chunks: BoundedQueue[bytes] = BoundedQueue(MAX_QUEUED_CHUNKS)
 
     def put(self, chunk: bytes) -> None:
         """The next piece. Never waits."""
-        if len(self._chunks) == MAX_QUEUED_CHUNKS and self.blocked_since is None:
+        if self._chunks.put(chunk) and self.blocked_since is None:
             self.blocked_since = asyncio.get_running_loop().time()
-        self._chunks.append(chunk)
-        self._wakeup.set()
 
     async def get(self) -> str | bytes:
         """What is to be sent next, when there is something."""
         if not self._format_sent:
             self._format_sent = True
             return msgspec.json.encode(AudioFormat()).decode()
-        while not self._chunks:
+        if not self._chunks:
             self.blocked_since = None
-            self._wakeup.clear()
-            await self._wakeup.wait()
-        return self._chunks.popleft()
+        return await self._chunks.get()
 
 
 POLL_INTERVAL_SECONDS = 1.0

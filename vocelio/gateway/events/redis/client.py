@@ -1,14 +1,8 @@
-"""What a loop of the line does when something has failed: tell of it, wait a little longer each time, and try again.
+"""Redis as pub/sub uses it: a single node, or a cluster whose sharded channels live on one node each (Redis 7).
 
-A loop that ended would leave its process deaf or mute until somebody starts it anew. So what is our own defect, or a
-library's, is survived like a server that is away.
-
-Redis as the line uses it: one server, or a cluster, whose channels live on one node each (sharded, since Redis 7).
-
-A cluster's nodes fail one by one, so its channels are in parts, by the node that had them at first: what one part
-suffers is no matter of the others'.
-
-No error that leaves this module shows the URL, which may hold a password.
+The nodes of a cluster fail one by one, so channels are grouped into shards by the node that had them at first: the
+failure of one shard must not affect the others. No error that leaves this module shows the URL, which may contain a
+password.
 """
 
 import asyncio
@@ -23,50 +17,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
-from vocelio.gateway.aio.backoff import Backoff
-
 LOG = logging.getLogger(__name__)
 
-BACKOFF = Backoff(initial_seconds=0.05, max_seconds=1.0)
-
-
-class RetryLoop:
-    """One loop's: within it a try may fail. ``failures`` are those in a row; the first of each sort is told."""
-
-    def __init__(self, description: str) -> None:
-        self.failures = 0
-        self._description = description
-        self._logged: set[bool] = set()
-
-    async def __aenter__(self) -> None:
-        """Begin a try."""
-
-    async def __aexit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> bool:
-        """End it, and if it has failed wait for the next."""
-        if not isinstance(error, Exception):
-            return False
-        defect = not isinstance(error, CONNECTION_ERRORS)
-        if defect not in self._logged:
-            self._logged.add(defect)
-            LOG.warning("%s: %s", self._description, type(error).__name__, exc_info=defect)
-        await asyncio.sleep(BACKOFF.delay_seconds(self.failures + 1))
-        self.failures += 1
-        return True
-
-    def reset(self) -> None:
-        """All is well again."""
-        self.failures = 0
-        self._logged.clear()
-
-
+BACKOFF_SECONDS = (0.05, 0.2, 0.5, 1.0)
 TIMEOUT_SECONDS = 2.0  # for a connection, a command or an answer
-MAX_CONNECTIONS = 4  # besides those that listen
-MAX_CONNECTIONS_PER_NODE = 100  # at most; parts that have moved together may each need one
+MAX_CONNECTIONS = 4  # besides those that subscribe
+MAX_CONNECTIONS_PER_NODE = 100  # shards that have moved to one node may each need a connection
 
 Batch = list[tuple[str, bytes]]
 """Channels and messages, oldest first."""
 
-# Nothing is tried again behind our back: whoever listens must learn of every break.
+# The client must not retry by itself: subscribers have to learn of every broken connection.
 _CONNECTION_OPTIONS: dict[str, Any] = {
     "protocol": 2,
     "socket_connect_timeout": TIMEOUT_SECONDS,
@@ -75,33 +36,65 @@ _CONNECTION_OPTIONS: dict[str, Any] = {
 CONNECTION_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 
 
+class RetryLoop:
+    """Context manager for one attempt of an endless loop: an error is logged and followed by an increasing pause.
+
+    A loop that ended would leave its process without pub/sub until a restart. So defects, ours or a library's, are
+    survived like connection errors. ``failures`` counts consecutive failures; the first of each kind is logged.
+    """
+
+    def __init__(self, description: str) -> None:
+        self.failures = 0
+        self._description = description
+        self._logged: set[bool] = set()
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        is_defect = not isinstance(error, CONNECTION_ERRORS)
+        if is_defect not in self._logged:
+            self._logged.add(is_defect)
+            LOG.warning("%s: %s; retrying", self._description, type(error).__name__, exc_info=is_defect)
+        await asyncio.sleep(BACKOFF_SECONDS[min(self.failures, len(BACKOFF_SECONDS) - 1)])
+        self.failures += 1
+        return True
+
+    def reset(self) -> None:
+        """Forget the failures after a success."""
+        self.failures = 0
+        self._logged.clear()
+
+
 class RedisBackend(Protocol):
-    """Where messages go through, ``parts`` by name. All that waits raises one of TROUBLE."""
+    """A Redis deployment with its shards by name. Whatever is awaited raises one of CONNECTION_ERRORS."""
 
     sharded: bool
     shards: frozenset[str]
 
     def shard(self, channel: str) -> str:
-        """The part that has the channel, always the same."""
+        """Return the shard of a channel, always the same."""
         ...
 
     async def publish(self, batch: Batch) -> None:
-        """Send them all, each channel's in order; they are of one part."""
+        """Send messages of one shard; each channel keeps its order."""
 
     async def open_listener(self, channel: str) -> AbstractConnection:
-        """A connected connection to listen to that channel on."""
+        """Open a connection that can subscribe to the channel."""
         ...
 
     async def aclose(self) -> None:
-        """Close what was opened here, but no listener."""
+        """Close the connections that were opened here, except listeners."""
 
 
 async def connect(url: str) -> RedisBackend:
-    """The server behind the URL, once it answers. Raises one of TROUBLE."""
+    """Connect to the server, single node or cluster. Raises one of CONNECTION_ERRORS."""
     single = Redis.from_url(url, max_connections=MAX_CONNECTIONS, retry=Retry(NoBackoff(), 0), **_CONNECTION_OPTIONS)
     try:
-        facts = await single.info("cluster")
-        if not facts.get("cluster_enabled"):
+        info = await single.info("cluster")
+        if not info.get("cluster_enabled"):
             return SingleNode(single, url)
         cluster = RedisCluster.from_url(
             url, max_connections=MAX_CONNECTIONS_PER_NODE, retry=Retry(NoBackoff(), 0), **_CONNECTION_OPTIONS
@@ -115,7 +108,7 @@ async def connect(url: str) -> RedisBackend:
 
 
 class SingleNode:
-    """The Server port on one server."""
+    """One server, one shard."""
 
     sharded = False
     shards = frozenset({""})
@@ -125,27 +118,23 @@ class SingleNode:
         self._pool = ConnectionPool.from_url(url, retry=Retry(NoBackoff(), 0), **_CONNECTION_OPTIONS)
 
     def shard(self, channel: str) -> str:
-        """See Server."""
         return ""
 
     async def publish(self, batch: Batch) -> None:
-        """See Server."""
         pipeline = self._redis.pipeline(transaction=False)
         for channel, message in batch:
             pipeline.execute_command("PUBLISH", channel, message)
         await pipeline.execute()
 
     async def open_listener(self, channel: str) -> AbstractConnection:
-        """See Server."""
         return await _open_connection(self._pool.connection_class(**self._pool.connection_kwargs))
 
     async def aclose(self) -> None:
-        """See Server."""
         await self._redis.aclose()
 
 
 class Cluster:
-    """The Server port on a cluster."""
+    """A cluster with one shard for each master that it had at first."""
 
     sharded = True
 
@@ -153,31 +142,32 @@ class Cluster:
         self._cluster, self._url = cluster, url
         self._shard_of_slot = {slot: nodes[0].name for slot, nodes in cluster.nodes_manager.slots_cache.items()}
         self.shards = frozenset(self._shard_of_slot.values())
-        self._suspect_shards: set[str] = set()  # parts that failed: their channels may have moved
-        self._known_nodes: dict[int, ClusterNode] = {}  # by identity: all that there ever were, a few
+        self._suspect_shards: set[str] = set()  # shards that failed: their slots may have moved
+        self._known_nodes: dict[int, ClusterNode] = {}  # by identity: all nodes since the start, a few
 
     def shard(self, channel: str) -> str:
-        """See Server. When slots move it stays, else a channel's messages might overtake each other: until the process
-        is started anew, what fails together may then be more than one node's."""
+        """Return the shard of a channel.
+
+        It stays the same when slots move, because a channel's messages could overtake each other otherwise. Until the
+        process restarts, a shard may then consist of more than one node.
+        """
         return self._shard_of_slot[self._cluster.keyslot(channel)]
 
     async def publish(self, batch: Batch) -> None:
-        """See Server."""
         if not batch:
             return
-        part = self.shard(batch[0][0])
-        if part in self._suspect_shards:
+        shard = self.shard(batch[0][0])
+        if shard in self._suspect_shards:
             await self._refresh_slots()
         pipeline = self._cluster.pipeline()
         for channel, message in batch:
             pipeline.execute_command("SPUBLISH", channel, message)
-        self._suspect_shards.add(part)
+        self._suspect_shards.add(shard)
         await pipeline.execute()
-        self._suspect_shards.discard(part)
+        self._suspect_shards.discard(shard)
 
     async def open_listener(self, channel: str) -> AbstractConnection:
-        """See Server. Where the channel is, is asked each time: the last break may have come of its move."""
-        await self._refresh_slots()
+        await self._refresh_slots()  # the previous connection may have broken because the channel moved
         node = self._cluster.get_node_from_key(channel)
         if node is None:
             raise RedisError("no node of the cluster has the channel")
@@ -188,13 +178,12 @@ class Cluster:
         return await _open_connection(node.connection_class(**{**settings, "host": node.host, "port": node.port}))
 
     async def aclose(self) -> None:
-        """See Server."""
         self._remember_nodes()
         await self._cluster.aclose()
         await asyncio.gather(*(node.disconnect() for node in self._known_nodes.values()), return_exceptions=True)
 
     async def _refresh_slots(self) -> None:
-        """Where the channels are now. The client forgets nodes that are gone, and with them connections in use."""
+        """Read the slot map again. The client forgets removed nodes and, with them, connections in use."""
         self._remember_nodes()
         await self._cluster.nodes_manager.initialize()
 
@@ -207,7 +196,7 @@ async def _open_connection(connection: Any) -> AbstractConnection:
     try:
         await connection.connect()
     except BaseException:
-        await connection.disconnect(nowait=True)  # redis-py leaves it open when it is cancelled in its first words
+        await connection.disconnect(nowait=True)  # redis-py leaves it open when it is cancelled during the handshake
         raise
-    made: AbstractConnection = connection
-    return made
+    opened: AbstractConnection = connection
+    return opened

@@ -1,87 +1,81 @@
-"""What a process sends by Redis, or a part of a cluster: a bounded queue, and a task that empties it, many in one go.
+"""The outgoing messages of a process, or of one shard of a cluster: a bounded queue and a task that sends batches.
 
-When a go fails, nobody knows what of it has arrived: it counts as lost, so that nothing arrives twice. What is lasting
-waits until Redis is back, of which the channels that lost something are told first; only if that works the next
-messages are risked. When the queue is full, the oldest are dropped.
+When a batch fails it is unknown what has arrived, so all of it counts as lost and nothing is sent twice. Durable
+messages wait until Redis is back. Channels that lost messages are told so first; only when that has worked are further
+messages sent. Past the bound the oldest messages are dropped.
 """
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
 
 import msgspec
 
+from vocelio.gateway.aio.bounded_queue import BoundedQueue
 from vocelio.gateway.events.pubsub import Message
 from vocelio.gateway.events.redis.client import TIMEOUT_SECONDS, Batch, RedisBackend, RetryLoop
 
 LOG = logging.getLogger(__name__)
 
 MAX_UNSENT_MESSAGES = 10_000  # messages: ten seconds of 500 busy calls, some 5 MB; past it the oldest are dropped
-MAX_BATCH_MESSAGES = 250  # in one go, so that a process that has much to say still answers in between
-MAX_GAP_CHANNELS = (
-    10_000  # that are known to have lost something; who watches any further looks into the store, as always
-)
+MAX_BATCH_MESSAGES = 250  # messages in one batch, so that the event loop serves other tasks in between
+MAX_GAP_CHANNELS = 10_000  # channels known to have lost messages; others are repaired from the database as always
 
 MESSAGE, GAP = b"m", b"g"
 
 QueuedMessage = tuple[str, Message, bool]
-"""Channel, message, and whether it is lasting."""
+"""Channel, message, and whether it is durable."""
 
 
 class RedisPublisher:
-    """One process's, ``most`` messages at a time. ``lost`` counts those that were dropped."""
+    """Queues at most ``max_messages``; ``dropped`` counts the messages that were lost or did not fit."""
 
     def __init__(self, process: str, max_messages: int = MAX_UNSENT_MESSAGES) -> None:
-        self._max_messages = max_messages
         self._prefixes = {kind: kind + process.encode() for kind in (MESSAGE, GAP)}
-        self._queue: deque[QueuedMessage] = deque()
+        self._queue: BoundedQueue[QueuedMessage] = BoundedQueue(max_messages)
         self._gap_channels: dict[str, None] = {}
-        self._wakeup = asyncio.Event()
-        self._retry_loop = RetryLoop("redis takes no messages")
+        self._retry_loop = RetryLoop("cannot publish to Redis")
         self.dropped = 0
 
     def enqueue(self, channel: str, message: Message, *, durable: bool) -> None:
-        """See Line. This is all that a call pays."""
-        if len(self._queue) >= self._max_messages:
-            self._drop([self._queue.popleft()])
-        self._queue.append((channel, message, durable))
-        self._wakeup.set()
+        """Queue a message; a call never does more than this."""
+        self._drop(self._queue.put((channel, message, durable)))
 
     def drop_transient(self) -> None:
-        """Redis was away: keep what is lasting."""
-        before, self._queue = self._queue, deque(unsent for unsent in self._queue if unsent[2])
-        self._drop(unsent for unsent in before if not unsent[2])
+        """Drop the messages that are not durable, because Redis was unavailable."""
+        for message in self._queue.take():
+            if message[2]:
+                self._queue.put(message)
+            else:
+                self._drop([message])
 
     def mark_gap(self, channel: str) -> None:
-        """The channel lost something, and is to be told so."""
+        """Note that the channel lost messages; its subscribers are told before the next messages."""
         if len(self._gap_channels) < MAX_GAP_CHANNELS:
             self._gap_channels[channel] = None
-            self._wakeup.set()
+            self._queue.notify()
 
     def move_to(self, publisher_for: Callable[[str], "RedisPublisher"]) -> None:
-        """Leave what waits, and the channels that lost something, to those that send it from now on."""
+        """Move the queued messages and gaps to the publishers that send them from now on."""
         for channel in self._gap_channels:
             publisher_for(channel).mark_gap(channel)
-        for channel, message, lasting in self._queue:
-            publisher_for(channel).enqueue(channel, message, durable=lasting)
         self._gap_channels.clear()
-        self._queue.clear()
+        for channel, message, durable in self._queue.take():
+            publisher_for(channel).enqueue(channel, message, durable=durable)
 
     async def run(self, backend: RedisBackend) -> None:
-        """Send for ever."""
+        """Send until cancelled."""
         while True:
-            await self._wakeup.wait()
+            while not self._queue and not self._gap_channels:
+                await self._queue.wait()
             async with self._retry_loop:
                 await self._send_batch(backend)
-            if not self._queue and not self._gap_channels:
-                self._wakeup.clear()
 
     async def _send_batch(self, backend: RedisBackend) -> None:
         gaps = list(self._gap_channels)[:MAX_BATCH_MESSAGES]
-        for channel in gaps:  # before they are told: what is lost meanwhile is another hole
+        for channel in gaps:  # before they are sent: messages that are lost meanwhile make another gap
             del self._gap_channels[channel]
-        batch = [] if self._retry_loop.failures else self._next_batch()
+        batch = [] if self._retry_loop.failures else self._queue.take(MAX_BATCH_MESSAGES)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await backend.publish([(channel, self._prefixes[GAP]) for channel in gaps] + self._encode(batch))
@@ -91,28 +85,25 @@ class RedisPublisher:
             self.drop_transient()
             raise
         if self._retry_loop.failures:
-            LOG.warning("redis takes messages again; %d were lost so far", self.dropped)
+            LOG.warning("publishing to Redis works again; %d messages were lost since the start", self.dropped)
             self._retry_loop.reset()
 
-    def _next_batch(self) -> list[QueuedMessage]:
-        return [self._queue.popleft() for _ in range(min(MAX_BATCH_MESSAGES, len(self._queue)))]
-
     def _encode(self, batch: list[QueuedMessage]) -> Batch:
-        """An event that goes to two channels is encoded once; what cannot be encoded at all is lost."""
-        made: Batch = []
-        before, raw = None, b""
-        for unsent in batch:
-            channel, message, _ = unsent
-            if message is not before:
+        """Encode the messages, an event for two channels once. A message that cannot be encoded is dropped."""
+        encoded: Batch = []
+        previous, data = None, b""
+        for queued in batch:
+            channel, message, _ = queued
+            if message is not previous:
                 try:
                     body = message if isinstance(message, bytes) else msgspec.json.encode(message)
                 except Exception as error:  # noqa: BLE001  its text may show what a caller has said
-                    LOG.warning("a message was not sent: %s", type(error).__name__)
-                    self._drop([unsent])
+                    LOG.warning("a message could not be encoded and is dropped: %s", type(error).__name__)
+                    self._drop([queued])
                     continue
-                before, raw = message, self._prefixes[MESSAGE] + body
-            made.append((channel, raw))
-        return made
+                previous, data = message, self._prefixes[MESSAGE] + body
+            encoded.append((channel, data))
+        return encoded
 
     def _drop(self, messages: Iterable[QueuedMessage]) -> None:
         for channel, _, _ in messages:

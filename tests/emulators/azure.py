@@ -131,7 +131,7 @@ class AzureEmulator:
             return None
 
         def say(path, body):
-            connection.say(wire.text(path, message.request, body))
+            connection.send(wire.text(path, message.request, body))
 
         say("turn.start", {"context": {"serviceTag": secrets.token_hex(16)}})
         turn = hearing.RecognitionTurn(self._ear, self._vocabulary, context, say, self.heard.append)
@@ -142,10 +142,10 @@ class AzureEmulator:
         await turn.end()
         self.sounds.append(turn.sound)
         end = {"Offset": round(len(turn.sound) / 8000 * hearing.TICKS_PER_SECOND)}
-        connection.say(wire.text("speech.endDetected", request, end))
+        connection.send(wire.text("speech.endDetected", request, end))
         last = {"RecognitionStatus": "EndOfDictation", "Duration": 0, **end}
-        connection.say(wire.text("speech.phrase", request, last))
-        connection.say(wire.text("turn.end", request, {}))
+        connection.send(wire.text("speech.phrase", request, last))
+        connection.send(wire.text("turn.end", request, {}))
 
     async def _run_synthesis(self, request, connection, messages):
         speech = None
@@ -158,7 +158,7 @@ class AzureEmulator:
 
     async def _send_audio(self, connection, message):
         ssml, stream = message.body.decode(), secrets.token_hex(16)
-        connection.say(wire.text("turn.start", message.request, {"context": {"serviceTag": stream}}))
+        connection.send(wire.text("turn.start", message.request, {"context": {"serviceTag": stream}}))
         try:
             text, name, voice = speaking.parse_ssml(ssml, self._voice)
         except speaking.InvalidSsml as refused:
@@ -166,13 +166,13 @@ class AzureEmulator:
             return
         self.spoken.append(spoken := SynthesisRequest(text, name, ssml, bytearray()))
         response = {"context": {"serviceTag": stream}, "audio": {"type": "inline", "streamId": stream}}
-        connection.say(wire.text("response", message.request, response))
+        connection.send(wire.text("response", message.request, response))
         async for chunk in self._mouth.speak(text, voice):
             spoken.sound.extend(chunk)
-            connection.say(wire.binary("audio", message.request, stream, chunk))
+            connection.send(wire.binary("audio", message.request, stream, chunk))
             await asyncio.sleep(len(chunk) / 8000 / PACE_FACTOR)
-        connection.say(wire.binary("audio", message.request, stream, b""))
-        connection.say(wire.text("turn.end", message.request, {}))
+        connection.send(wire.binary("audio", message.request, stream, b""))
+        connection.send(wire.text("turn.end", message.request, {}))
 
 
 async def _messages(socket):

@@ -54,7 +54,7 @@ class SupervisorProcess:
 
     async def wait_for_workers(self, count):
         """The workers' process ids, once so many have said that they serve."""
-        return [int((await self.wait_for_output("serves")).split()[1]) for _ in range(count)]
+        return [int((await self.wait_for_output("is ready")).split()[1]) for _ in range(count)]
 
     def send_signal(self, number):
         """Send the parent a signal."""
@@ -107,7 +107,7 @@ async def test_who_dies_is_replaced():
     async with running_supervisor(SERVES) as running:
         first, other = await running.wait_for_workers(2)
         os.kill(first, signal.SIGKILL)
-        assert f"worker {first} ended with -9" in await running.wait_for_output("another follows")
+        assert f"worker {first} exited with -9" in await running.wait_for_output("restarting in")
         (new,) = await running.wait_for_workers(1)
         assert new not in (first, other)
         running.send_signal(signal.SIGTERM)
@@ -117,7 +117,7 @@ async def test_who_dies_is_replaced():
 
 async def test_who_dies_again_and_again_is_replaced_more_and_more_slowly():
     async with running_supervisor(DIES_SOON, 1) as running:
-        pauses = [float((await running.wait_for_output("another follows")).split()[-2]) for _ in range(3)]
+        pauses = [float((await running.wait_for_output("restarting in")).split()[-2]) for _ in range(3)]
         assert pauses == [0.5, 1.0, 2.0]
         running.send_signal(signal.SIGTERM)
         assert await running.wait() == 0
@@ -126,14 +126,14 @@ async def test_who_dies_again_and_again_is_replaced_more_and_more_slowly():
 async def test_what_is_wrong_with_the_first_is_wrong_with_all():
     async with running_supervisor(ENDS) as running:
         assert await running.wait() == 2
-        assert "none has ever served" in running.told[-1]
-        assert "another follows" not in running.told[-1]
+        assert "no worker has ever been ready" in running.told[-1]
+        assert "restarting in" not in running.told[-1]
 
 
 async def test_who_cannot_start_is_tried_three_times():
     async with running_supervisor(FAILS, 1) as running:
         assert await running.wait() == 3
-        assert running.told[-1].count("another follows") == 2
+        assert running.told[-1].count("restarting in") == 2
 
 
 async def test_when_another_cannot_be_started_those_who_serve_stay_and_it_is_tried_again():
@@ -142,7 +142,7 @@ async def test_when_another_cannot_be_started_those_who_serve_stay_and_it_is_tri
         limits = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (0, limits[1]))  # no descriptor is to be had
         os.kill(first, signal.SIGKILL)
-        assert "another follows in 1 s" in await running.wait_for_output("could not be started")
+        assert "restarting in 1 s" in await running.wait_for_output("could not be started")
         assert _process_exists(other)
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, limits)
         (new,) = await running.wait_for_workers(1)
@@ -155,7 +155,7 @@ async def test_when_none_can_be_started_it_is_tried_three_times():
     async with running_supervisor(SERVES, 1, parent=NOT_STARTED) as running:
         assert await running.wait() == 1
         assert running.told[-1].count("could not be started") == 3
-        assert "none has ever served" in running.told[-1]
+        assert "no worker has ever been ready" in running.told[-1]
 
 
 async def test_when_the_parent_is_killed_the_others_leave():

@@ -75,7 +75,7 @@ def test_an_error_message_is_the_account_the_request_or_the_service(name: str, e
 
 @pytest.mark.parametrize("received", ["", "no json", b"\xff\xfe", "[]", '{"text": "a"}', '{"message_type": 5}'])
 def test_what_is_no_message_is_an_error(received):
-    with pytest.raises(SpeechError, match="no message"):
+    with pytest.raises(SpeechError, match="invalid message"):
         realtime_protocol.parse_message(received)
 
 

@@ -45,7 +45,7 @@ async def synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsS
 @pytest.fixture
 async def impatient_synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsSynthesizer]:
     """One that waits for nothing for long; so it fails where a machine is slow."""
-    async with open_synthesizer(emulator, patience=PATIENCE) as synthesizer:
+    async with open_synthesizer(emulator, max_lag_seconds=PATIENCE) as synthesizer:
         yield synthesizer
 
 

@@ -283,7 +283,7 @@ async def test_what_follows_is_not_logged_as_that_calls_by_which_a_worker_ended(
     told = {
         line["message"].split(maxsplit=3)[3]: line.get("call") for line in map(json.loads, caplog.text.splitlines())
     }
-    assert told == {"does not keep up and is ended": "CA1", "died and is replaced": None}
+    assert told == {"does not keep up; killing it": "CA1", "died; starting another": None}
 
 
 async def test_closing_fails_what_is_open():

@@ -1,1 +1,1 @@
-"""HTTP requests of flows, never to private addresses."""
+"""HTTP client for requests of flows, with SSRF protection."""

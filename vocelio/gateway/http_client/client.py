@@ -1,8 +1,8 @@
-"""Carrying out a flow's request: tries, redirects and the size of the answer are all bounded.
+"""Executes HTTP requests of flows, with bounded attempts, redirects and response sizes.
 
-Each try has its own ``timeout`` and the same Idempotency-Key. Only what may do better the next time is tried
-again: no connection, no answer in time, a server in trouble. A redirect is followed only after the same check
-as the first address, and takes no header of the flow to another host.
+Every attempt has its own timeout and the same Idempotency-Key. Only failures that may be temporary are retried: no
+connection, a timeout, a server error. A redirect target is checked like the first address, and the flow's headers are
+never sent to another origin.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from vocelio.gateway.http_client.address_policy import (
     is_public,
 )
 
-MAX_BODY_BYTES = 262_144  # bytes of an answer: a flow takes a few values out of it
+MAX_BODY_BYTES = 262_144  # of a response; a flow extracts a few values from it
 MAX_REDIRECTS = 5
-MAX_CONNECTIONS = 200  # at once, of the whole process
+MAX_CONNECTIONS = 200  # of the whole process
 BACKOFF = Backoff(initial_seconds=0.3, max_seconds=2.0)  # between attempts
 RETRY_STATUSES = (429, 500, 502, 503, 504)
 REDIRECT_STATUSES = (301, 302, 303, 307, 308)
 
 
 class HttpResult(msgspec.Struct, frozen=True):
-    """What came of a request. ``problem`` is for the flow's author; it holds no secret and no header."""
+    """Result of a request. ``error`` is for the flow's author; it contains no secrets and no headers."""
 
     outcome: Literal["ok", "error", "timeout"]
     status: int = 0
@@ -44,7 +44,7 @@ class HttpResult(msgspec.Struct, frozen=True):
 
 
 class HttpClient:
-    """Makes the requests of all calls of a process."""
+    """Executes the requests of all calls of a process."""
 
     def __init__(self, policy: AddressPolicy = is_public) -> None:
         self._policy = policy
@@ -65,23 +65,23 @@ class HttpClient:
             self._session = None
 
     async def fetch(self, request: Request, headers: Mapping[str, str]) -> HttpResult:
-        """Make the request with those headers, secrets and all. Never raises but when cancelled."""
-        reply = HttpResult("error")
+        """Execute a request with these headers, which may contain secrets. Never raises, except when canceled."""
+        result = HttpResult("error")
         for attempt in range(request.retries + 1):
             if attempt:
                 await asyncio.sleep(BACKOFF.delay_seconds(attempt))
-            reply, again = await self._attempt(request, headers)
-            if not again:
+            result, retryable = await self._attempt(request, headers)
+            if not retryable:
                 break
-        return reply
+        return result
 
     async def _attempt(self, request: Request, headers: Mapping[str, str]) -> tuple[HttpResult, bool]:
         try:
             async with asyncio.timeout(request.timeout_seconds):
-                reply = await self._follow_redirects(request, {**headers, "Idempotency-Key": request.idempotency_key})
-            return reply, reply.status in RETRY_STATUSES
+                result = await self._follow_redirects(request, {**headers, "Idempotency-Key": request.idempotency_key})
+            return result, result.status in RETRY_STATUSES
         except TimeoutError:
-            return HttpResult("timeout", error=f"no answer within {request.timeout_seconds:g} s"), True
+            return HttpResult("timeout", error=f"no response within {request.timeout_seconds:g} s"), True
         except AddressNotAllowed as error:
             return HttpResult("error", error=str(error)), False
         except (ClientError, OSError, ValueError) as error:
@@ -98,7 +98,7 @@ class HttpClient:
             if target.origin() != url.origin():
                 headers = {"Idempotency-Key": request.idempotency_key}
             if response.status == 303 or (response.status in (301, 302) and method == "POST"):
-                method, json = "GET", None  # RFC 9110, 15.4: so do browsers and clients
+                method, json = "GET", None  # RFC 9110, 15.4: what browsers and clients do
             url = target
         return HttpResult("error", error=f"more than {MAX_REDIRECTS} redirects")
 
@@ -106,12 +106,16 @@ class HttpClient:
         self, method: str, url: URL, headers: Mapping[str, str], json: object
     ) -> AbstractAsyncContextManager[ClientResponse]:
         host = url.host or ""
-        if _is_ip_address(host):  # which the resolver is never asked for
+        if _is_ip_address(host):  # the resolver is not called for these
             check_address(host, host, self._policy)
         body = None if json is None else msgspec.json.encode(json)
-        kind = {} if json is None else {"Content-Type": "application/json"}
+        content_type = {} if json is None else {"Content-Type": "application/json"}
         return self._get_session().request(
-            method, url, data=body, headers={"Accept": "application/json", **kind, **headers}, allow_redirects=False
+            method,
+            url,
+            data=body,
+            headers={"Accept": "application/json", **content_type, **headers},
+            allow_redirects=False,
         )
 
     def _get_session(self) -> ClientSession:
@@ -119,7 +123,7 @@ class HttpClient:
             connector = TCPConnector(
                 resolver=PublicResolver(self._policy), use_dns_cache=False, limit=MAX_CONNECTIONS, force_close=True
             )
-            # No cookies, no proxy, no credentials of this machine: a flow has only what its document says.
+            # No cookies, proxy or credentials of this machine: a request has only what the flow document says.
             self._session = ClientSession(
                 connector=connector, cookie_jar=DummyCookieJar(), trust_env=False, timeout=ClientTimeout(total=None)
             )
@@ -128,10 +132,10 @@ class HttpClient:
 
 async def _read_result(response: ClientResponse) -> HttpResult:
     body = b""
-    async for piece in response.content.iter_any():
-        body += piece
+    async for chunk in response.content.iter_any():
+        body += chunk
         if len(body) > MAX_BODY_BYTES:
-            return HttpResult("error", response.status, error=f"the answer is larger than {MAX_BODY_BYTES:,} bytes")
+            return HttpResult("error", response.status, error=f"the response is larger than {MAX_BODY_BYTES:,} bytes")
     try:
         decoded = msgspec.json.decode(body) if body else None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -140,7 +144,7 @@ async def _read_result(response: ClientResponse) -> HttpResult:
 
 
 def masked_url(url: str) -> str:
-    """The URL as it may be shown: without user, password, query and fragment, where secrets stand."""
+    """Remove user, password, query and fragment, which may contain secrets."""
     try:
         return str(URL(url).with_user(None).with_query(None).with_fragment(None))
     except ValueError:
@@ -149,7 +153,7 @@ def masked_url(url: str) -> str:
 
 def _require_http(url: URL) -> URL:
     if url.scheme not in ("http", "https") or not url.host:
-        raise AddressNotAllowed(f"`{url.scheme}` is not a way to ask another system")
+        raise AddressNotAllowed(f"`{url.scheme}` URLs are not supported; use http or https")
     return url
 
 

@@ -1,7 +1,7 @@
-"""The server around the application: uvicorn, set up for media sockets, and a way to run it inside a test.
+"""uvicorn, configured for media sockets, with a drain phase on shutdown; and an embedded server.
 
-On SIGTERM uvicorn closes every socket at once. The gateway acts first: it takes no more connections, hands its calls
-over, and only then lets uvicorn go.
+On SIGTERM uvicorn closes every socket at once. The gateway acts first: it accepts no more connections, hands its calls
+over, and only then lets uvicorn exit.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.server.protocols import BoundedWebSocketProtocol, TimeoutHttpProtocol
 from vocelio.gateway.server.supervisor import SupervisorChannel
 
-SHUTDOWN_GRACE_SECONDS = 1  # for requests that are under way when all calls are gone
+SHUTDOWN_GRACE_SECONDS = 1  # for pending requests after all calls have been handed over
 MIN_SECOND_SIGNAL_SECONDS = 1.0
-"""From a first signal to one that means: at once. systemd tells every process of a unit; then their parent does."""
+"""Between a signal to drain and one to exit at once: systemd signals all processes, and the supervisor its workers."""
 
 
 def uvicorn_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
-    """uvicorn's settings.
+    """Return uvicorn's configuration.
 
-    Of its WebSocket implementations websockets-sansio costs the least a frame. Compression would cost more than all
-    else on sound that does not compress. Twilio's sockets are watched by their sound, not by pings.
+    Of its WebSocket implementations websockets-sansio costs the least per frame. Compression would cost more than
+    everything else, on audio that does not compress. Twilio's sockets are supervised by their audio, not by pings.
     """
     return uvicorn.Config(
         app,
@@ -41,7 +41,7 @@ def uvicorn_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> u
         ws_max_size=MAX_WEBSOCKET_MESSAGE_BYTES,
         ws_ping_interval=None,
         access_log=False,
-        log_config=None,  # what it has to say goes the way of everything else
+        log_config=None,  # its log goes the same way as ours
         log_level="warning",
         server_header=False,
         lifespan="on",
@@ -50,14 +50,15 @@ def uvicorn_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> u
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """The fastest event loop that is installed, as uvicorn would choose it."""
+    """Return the fastest event loop that is installed, as uvicorn chooses it."""
     return uvicorn.Config("", log_config=None).get_loop_factory() or asyncio.new_event_loop
 
 
 class GatewayServer(uvicorn.Server):
-    """A server that leaves in two steps: ``leave`` is awaited before connections are closed, ``close`` at the very end.
+    """Shuts down in two steps: ``drain`` is awaited before connections are closed, ``close`` at the very end.
 
-    A signal again, after AGAIN_SECONDS, does not wait for ``leave``. With a ``parent`` its end is a first signal, too.
+    A second signal, after MIN_SECOND_SIGNAL_SECONDS, does not wait for ``drain``. The exit of the supervisor, if there
+    is one, counts as a first signal.
     """
 
     def __init__(
@@ -69,27 +70,26 @@ class GatewayServer(uvicorn.Server):
     ) -> None:
         super().__init__(settings)
         self._drain, self._close, self._supervisor = drain, close, supervisor
-        self.servers: list[asyncio.base_events.Server] = []  # a signal may come before uvicorn has any
+        self.servers: list[asyncio.base_events.Server] = []  # a signal may come before uvicorn sets it
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._signaled_at: float | None = None  # when, by the loop's clock
-        self._drain_task: asyncio.Task[None] | None = None  # held, or it might be collected
+        self._signaled_at: float | None = None  # loop time
+        self._drain_task: asyncio.Task[None] | None = None  # a reference, so that it is not garbage-collected
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """See uvicorn."""
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         gc.collect()
-        gc.freeze()  # all that was imported: to look through it for garbage stops every call for a tenth of a second
+        gc.freeze()  # excludes imported modules: collecting them would stop all calls for 0.1 s
         if self._supervisor:
             self._supervisor.notify_ready(self._on_supervisor_exit)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """See uvicorn, which then raises the signal again that it has had: nothing behind ``serve`` would be run."""
+        """Close the gateway here: uvicorn raises the signal again afterwards, so code after ``serve`` would not run."""
         await super().shutdown(sockets)
         await self._close()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """See uvicorn. It comes as a signal does, between any two instructions."""
+        """Drain on the first signal, exit on a second. A signal handler: it runs between any two instructions."""
         if self._loop is None:
             super().handle_exit(sig, frame)
         elif self._signaled_at is None:
@@ -103,11 +103,11 @@ class GatewayServer(uvicorn.Server):
             self.handle_exit(signal.SIGTERM, None)
 
     def _start_drain(self, sig: int, frame: FrameType | None) -> None:
-        self._drain_task = asyncio.get_running_loop().create_task(self._drain_and_exit(sig, frame), name="leaving")
+        self._drain_task = asyncio.get_running_loop().create_task(self._drain_and_exit(sig, frame), name="drain")
 
     async def _drain_and_exit(self, sig: int, frame: FrameType | None) -> None:
         for server in self.servers:
-            server.close()  # no new connections; those that there are go on
+            server.close()  # no new connections; existing ones continue
         try:
             await self._drain()
         finally:
@@ -115,7 +115,7 @@ class GatewayServer(uvicorn.Server):
 
 
 class _EmbeddedServer(uvicorn.Server):
-    """A server that leaves signals to its process, and says when it is ready."""
+    """A server that does not handle signals, and signals when it is ready."""
 
     def __init__(self, settings: uvicorn.Config) -> None:
         super().__init__(settings)
@@ -133,10 +133,10 @@ class _EmbeddedServer(uvicorn.Server):
 
 
 def bind_socket(host: str = "127.0.0.1", port: int = 0, *, reuse_port: bool = False) -> socket.socket:
-    """A bound socket, so that the port is known before the application is built; ``shared`` with other processes.
+    """Bind a socket, so that the port is known before the application is created.
 
-    Its connections inherit TCP_NODELAY, which asyncio's own loop gives only those whose protocol was named: on it the
-    body of an answer would wait 40 ms for the client to acknowledge the head.
+    Its connections inherit TCP_NODELAY, which asyncio's own loop sets only if the protocol was given: without it the
+    body of a response would wait 40 ms for the client to acknowledge the head.
     """
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
     listener = socket.create_server((host, port), family=family, backlog=512, reuse_port=reuse_port)
@@ -145,25 +145,25 @@ def bind_socket(host: str = "127.0.0.1", port: int = 0, *, reuse_port: bool = Fa
 
 
 def reserve_port(host: str, port: int) -> socket.socket:
-    """A port for processes that share it: a socket that is bound but gets no connections. Raises SettingsError.
+    """Reserve a port for worker processes, with a socket that accepts no connections. Raises SettingsError.
 
-    With SO_REUSEPORT alone a second gateway would be let in beside the first, and get half of its calls.
+    With SO_REUSEPORT alone a second gateway could bind the same port, and would get half of the calls.
     """
     try:
-        with bind_socket(host, port) as alone:
-            address, family = alone.getsockname(), alone.family
-        holder = socket.socket(family, socket.SOCK_STREAM)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind(address)
+        with bind_socket(host, port) as probe:  # fails if another gateway has the port
+            address, family = probe.getsockname(), probe.family
+        reservation = socket.socket(family, socket.SOCK_STREAM)
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reservation.bind(address)
     except OSError as error:
-        raise SettingsError(f"{host}, port {port} cannot be listened on: {error.strerror}") from None
-    return holder
+        raise SettingsError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+    return reservation
 
 
 @asynccontextmanager
 async def serve_embedded(app: ASGIApp, listener: socket.socket) -> AsyncIterator[str]:
-    """Serve the application on the socket; yields its origin once it answers."""
+    """Serve the application on the socket; yield its origin once it is ready."""
     host, port = listener.getsockname()[:2]
     server = _EmbeddedServer(uvicorn_config(app))
     serving = asyncio.create_task(server.serve([listener]), name="server")
@@ -173,7 +173,7 @@ async def serve_embedded(app: ASGIApp, listener: socket.socket) -> AsyncIterator
     try:
         if not server.started:
             await serving
-            raise RuntimeError("the server did not start: its log says why")
+            raise RuntimeError("the server did not start; the log has the reason")
         yield f"http://{host}:{port}"
     finally:
         server.should_exit = True

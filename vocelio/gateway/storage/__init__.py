@@ -1,1 +1,1 @@
-"""Object storage: a folder, S3, Google Cloud Storage, Azure, or memory."""
+"""Object storage: a directory, S3, Google Cloud Storage, Azure Blob Storage, or memory."""

@@ -1,9 +1,7 @@
-"""Objects by their paths: the ``Storage`` port.
+"""The interface of object storage, and its implementation in memory.
 
-An object is written whole or not at all, and never appended to. Paths are names with slashes in between. Every method
-raises StorageUnavailable when the storage does not answer, or not in time; Missing when an object is not there.
-
-A storage in memory: for the demo, spoken scenarios and tests. What is kept is gone with the process.
+An object is written completely or not at all, and never appended to. Paths are names separated by slashes. Every method
+raises StorageUnavailable if the storage does not respond, or not in time; ObjectNotFound if there is no such object.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -18,7 +16,7 @@ class ObjectNotFound(GatewayError):
 
 
 class ObjectInfo(NamedTuple):
-    """An object: its ``size`` in bytes, and when it was ``changed``, whole microseconds UTC."""
+    """An object's size in bytes, and when it was modified (whole microseconds UTC)."""
 
     path: str
     size: int
@@ -26,49 +24,45 @@ class ObjectInfo(NamedTuple):
 
 
 class Storage(Protocol):
-    """The port."""
+    """Object storage."""
 
     async def put(self, path: str, body: bytes | AsyncIterator[bytes]) -> None:
-        """Write an object, in place of what is there."""
+        """Write an object, replacing an existing one."""
 
     async def get(self, path: str, start: int, end: int) -> bytes:
-        """The bytes of an object from ``start`` to before ``end``."""
+        """Return an object's bytes from ``start`` up to, but not including, ``end``."""
         ...
 
     async def list_objects(self, folder: str) -> list[ObjectInfo]:
-        """The objects whose paths begin with the folder's and a slash, by path."""
+        """List the objects in a directory and below, ordered by path."""
         ...
 
     async def delete(self, paths: Sequence[str]) -> None:
-        """Remove objects; those that are not there are as good as removed."""
+        """Delete objects; missing ones are ignored."""
 
 
 class MemoryStorage:
-    """The Storage port."""
+    """Storage in memory, for the demo, spoken scenarios and tests; lost when the process exits."""
 
-    def __init__(self, wall: WallClock = wall_clock) -> None:
+    def __init__(self, clock: WallClock = wall_clock) -> None:
         self.objects: dict[str, bytes] = {}
         self._modified_at: dict[str, int] = {}
-        self._wall = wall
+        self._clock = clock
 
     async def put(self, path: str, body: bytes | AsyncIterator[bytes]) -> None:
-        """See Storage."""
-        self.objects[path] = body if isinstance(body, bytes) else b"".join([piece async for piece in body])
-        self._modified_at[path] = self._wall()
+        self.objects[path] = body if isinstance(body, bytes) else b"".join([chunk async for chunk in body])
+        self._modified_at[path] = self._clock()
 
     async def get(self, path: str, start: int, end: int) -> bytes:
-        """See Storage."""
         if path not in self.objects:
             raise ObjectNotFound(f"there is no object {path}")
         return self.objects[path][start:end]
 
     async def list_objects(self, folder: str) -> list[ObjectInfo]:
-        """See Storage."""
         paths = sorted(path for path in self.objects if path.startswith(f"{folder}/"))
         return [ObjectInfo(path, len(self.objects[path]), self._modified_at[path]) for path in paths]
 
     async def delete(self, paths: Sequence[str]) -> None:
-        """See Storage."""
         for path in paths:
             self.objects.pop(path, None)
             self._modified_at.pop(path, None)

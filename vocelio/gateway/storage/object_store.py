@@ -1,7 +1,7 @@
-"""The storage that lasts: a folder, s3://, gs:// or az://, by obstore (Rust's object_store, which works in threads).
+"""Persistent storage: a directory, s3://, gs:// or az://, with obstore (Rust's object_store, which works in threads).
 
-Credentials come from the environment as each provider names them (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS,
-AZURE_STORAGE_ACCOUNT_NAME ...) or from the machine's role. Only the process's own user can read in a folder.
+Credentials come from each provider's own environment variables (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS,
+AZURE_STORAGE_ACCOUNT_NAME ...) or from the machine's role. A directory is readable only by the process's user.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ from vocelio.gateway.storage.interfaces import ObjectInfo, ObjectNotFound
 
 LOG = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT_SECONDS = 10.0  # of one object of a second's sound; past it the storage has stalled
+REQUEST_TIMEOUT_SECONDS = 10.0  # for an object with a second of audio; beyond that the storage has stalled
 CONNECT_TIMEOUT_SECONDS = 3.0
-UPLOAD_TIMEOUT_SECONDS = 600.0  # of a recording as a whole: an hour of both sides has 58 MB
+UPLOAD_TIMEOUT_SECONDS = 600.0  # for a whole recording: one hour of both sides has 58 MB
 LIST_TIMEOUT_SECONDS = 60.0
-DELETE_BATCH_SIZE = 1_000  # what S3 takes in one request
-UPLOAD_PART_BYTES = 5 * 1024 * 1024  # bytes: no part of an upload but the last may be smaller
+DELETE_BATCH_SIZE = 1_000  # S3's limit per request
+UPLOAD_PART_BYTES = 5 * 1024 * 1024  # the least for any part of an upload but the last
 
 ObjectStore = S3Store | GCSStore | AzureStore | LocalStore
 
@@ -32,7 +32,7 @@ _STORES_BY_SCHEME: dict[str, type[S3Store | GCSStore | AzureStore]] = {"s3": S3S
 
 
 class ObjectStorage:
-    """The Storage port on what ``url`` names. Raises SettingsError when it names nothing that can be used."""
+    """Storage at a URL or in a directory. Raises SettingsError if ``url`` cannot be used."""
 
     def __init__(self, url: str) -> None:
         try:
@@ -41,14 +41,12 @@ class ObjectStorage:
             raise SettingsError(f"VOCELIO_STORAGE_URL cannot be used: {_first_line(error)}") from error
 
     async def put(self, path: str, body: bytes | AsyncIterator[bytes]) -> None:
-        """See Storage."""
         seconds = REQUEST_TIMEOUT_SECONDS if isinstance(body, bytes) else UPLOAD_TIMEOUT_SECONDS
         with _map_errors(path):
             async with asyncio.timeout(seconds):
                 await self._store.put_async(path, body, chunk_size=UPLOAD_PART_BYTES)
 
     async def get(self, path: str, start: int, end: int) -> bytes:
-        """See Storage."""
         if start >= end:
             return b""
         with _map_errors(path):
@@ -56,21 +54,20 @@ class ObjectStorage:
                 return bytes(await self._store.get_range_async(path, start=start, end=end))
 
     async def list_objects(self, folder: str) -> list[ObjectInfo]:
-        """See Storage."""
         with _map_errors(folder):
             async with asyncio.timeout(LIST_TIMEOUT_SECONDS):
-                found = await self._store.list(folder).collect_async()
+                objects = await self._store.list(folder).collect_async()
         return sorted(
-            ObjectInfo(one["path"], one["size"], round(one["last_modified"].timestamp() * 1_000_000)) for one in found
+            ObjectInfo(entry["path"], entry["size"], round(entry["last_modified"].timestamp() * 1_000_000))
+            for entry in objects
         )
 
     async def delete(self, paths: Sequence[str]) -> None:
-        """See Storage."""
         for first in range(0, len(paths), DELETE_BATCH_SIZE):
             await self._delete_batch(list(paths[first : first + DELETE_BATCH_SIZE]))
 
     async def _delete_batch(self, paths: list[str]) -> None:
-        """At once; if one was not there, one by one: which have gone by then is not known."""
+        """Delete in one request; if an object was missing, one by one, since it is unknown which were deleted."""
         try:
             with _map_errors(paths[0]):
                 async with asyncio.timeout(LIST_TIMEOUT_SECONDS):
@@ -82,24 +79,24 @@ class ObjectStorage:
 
 
 def _open_store(url: str) -> ObjectStore:
-    scheme, found, _ = url.partition("://")
-    if not found or scheme == "file":
-        return _open_folder(Path(url.removeprefix("file://")))
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme == "file":
+        return _open_directory(Path(url.removeprefix("file://")))
     if scheme not in _STORES_BY_SCHEME:
-        raise ValueError("it is a folder, or begins with s3://, gs:// or az://")
-    patience = timedelta(seconds=REQUEST_TIMEOUT_SECONDS)
+        raise ValueError("it must be a directory, or begin with s3://, gs:// or az://")
+    timeout = timedelta(seconds=REQUEST_TIMEOUT_SECONDS)
     return _STORES_BY_SCHEME[scheme].from_url(
         url,
         client_options={
-            "timeout": patience,
+            "timeout": timeout,
             "connect_timeout": timedelta(seconds=CONNECT_TIMEOUT_SECONDS),
-            "allow_http": True,  # only where AWS_ENDPOINT_URL or its like says http: a storage of one's own
+            "allow_http": True,  # only if AWS_ENDPOINT_URL or its like is an http URL: self-hosted storage
         },
-        retry_config={"max_retries": 2, "retry_timeout": patience},
+        retry_config={"max_retries": 2, "retry_timeout": timeout},
     )
 
 
-def _open_folder(path: Path) -> LocalStore:
+def _open_directory(path: Path) -> LocalStore:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return LocalStore(prefix=path.absolute(), automatic_cleanup=True)
 
@@ -111,10 +108,10 @@ def _map_errors(path: str) -> Iterator[None]:
     except (FileNotFoundError, NotFoundError) as error:
         raise ObjectNotFound(f"there is no object {path}") from error
     except (BaseError, OSError, TimeoutError) as error:
-        LOG.warning("the storage, at %s: %s", path, _first_line(error))
+        LOG.warning("storage request for %s failed: %s", path, _first_line(error))
         raise StorageUnavailable(_first_line(error)) from error
 
 
 def _first_line(error: Exception) -> str:
-    """What obstore says; what follows is the same again for programmers."""
+    """Return the first line of an error message of obstore; further ones repeat it with internals."""
     return (str(error) or type(error).__name__).partition("\n")[0]

@@ -1,6 +1,6 @@
-"""Offline speech, for development, the demo and the tests: espeak-ng speaks, pocketsphinx recognises.
+"""Offline speech for development, the demo and tests: espeak-ng synthesizes, pocketsphinx recognizes.
 
-Both come with the extra ``vocelio[local]`` and are loaded only when first used. espeak-ng's state is global
-to a process, so one thread renders everything; pocketsphinx holds the interpreter's lock while it works, so
-it lives in worker processes. This package imports nothing itself, so that a worker starts quickly.
+Both come with the extra ``vocelio[local]`` and are loaded on first use. espeak-ng's state is global to a process, so
+one thread synthesizes everything; pocketsphinx holds the GIL while it works, so it runs in worker processes. This
+package itself imports nothing, so that a worker starts quickly.
 """

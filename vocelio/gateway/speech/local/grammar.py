@@ -1,9 +1,9 @@
-"""What a decoder may hear: the expected phrases, and beside them anything at all.
+"""Grammar of a decoder: the expected phrases, and a garbage loop that accepts anything else.
 
-A decoder that knows only phrases forces every sound into one of them. So the grammar has a second way from
-start to end, a loop over bare phonemes that fits whatever is said: speech that is none of the phrases is
-better explained by it, and is thereby rejected. The loop's cost a phoneme decides how well a phrase must fit.
-The figures are from espeak-ng's voices and a few recorded people, through 8 kHz mu-law.
+A decoder that knows only phrases forces all audio into one of them. Therefore the grammar has a second path from start
+to end, a loop over single phonemes: speech that is not a phrase fits it better and is thereby rejected. The cost of a
+phoneme in the loop decides how well a phrase must fit. The figures were measured with espeak-ng's voices and a few
+recorded people, through 8 kHz mu-law.
 """
 
 import re
@@ -11,22 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 GARBAGE_PREFIX = "*"
-"""Begins the loop's words: ``*AA`` is the phoneme AA. No word of a phrase can contain it."""
+"""Prefix of the loop's words: ``*AA`` is the phoneme AA. A word of a phrase cannot contain it."""
 
 VOWELS = ("AA", "AE", "AH", "EH", "ER", "IH", "IY", "OW", "UW", "AY", "EY")
 CONSONANTS = ("S", "T", "K", "D", "N", "M", "L", "R", "F", "W", "Z", "P", "SH")
 PHONEMES = VOWELS + CONSONANTS
-"""The loop's phonemes. All 39 reject no better and cost twice the time; 17 reject a quarter less."""
+"""The loop's phonemes. All 39 reject no better and take twice the time; 17 reject a quarter less."""
 
 OPENINGS = ("um", "i want", "i want to", "i would like", "i would like to")
 CLOSINGS = ("please", "thanks", "thank you")
-"""English that people say around a phrase, where the phrase is one of a few."""
+"""English courtesies around a phrase, where the phrase is one of a few."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Probabilities that stand for costs: of each word of a phrase, of what is said around it, of a loop's
-    phoneme. And the worst acoustic score a frame with which a phrase is still believed."""
+    """Costs, as probabilities, of a word of a phrase, a courtesy and a phoneme of the loop; and the worst accepted fit.
+
+    ``min_fit_score`` is an acoustic log score per frame.
+    """
 
     word_probability: float
     courtesy_probability: float
@@ -42,24 +44,24 @@ SINGLE_PHRASE_TUNING = Tuning(
 REPEATED_PHRASES_TUNING = Tuning(
     word_probability=1e-20, courtesy_probability=0.0, phoneme_probability=1e-17, min_fit_score=-3.6
 )
-"""A word costs more here: digits were otherwise heard in every breath. Right ones score -2.3 to -3.3."""
+"""A word costs more here, since digits were heard in every breath otherwise. Right ones score -2.3 to -3.3."""
 
 _START, _END, _LOOP, _PHRASE_START, _PHRASE_END, _FIRST_FREE = range(6)
 
 Transition = tuple[int, int, float] | tuple[int, int, float, str]
-"""From, to, probability and, unless nothing is said there, the word."""
+"""From state, to state, probability, and the word unless it is an empty transition."""
 
 _NOT_WORDS = re.compile(r"[^\w' ]+|_+")
 
 
 def normalize_phrase(phrase: str) -> str:
-    """A phrase as its bare words, in lower case: what is recognised, and what is reported as heard."""
+    """Return a phrase as lower-case words without punctuation, as it is recognized and reported."""
     words = _NOT_WORDS.sub(" ", phrase.lower().replace("\u2019", "'")).split()
     return " ".join(filter(None, (word.strip("'") for word in words)))
 
 
 class Grammar:
-    """The graph for some phrases (as ``normal`` gives them): state 0 is the start, state 1 the end."""
+    """The graph of normalized phrases; state 0 is the start, state 1 the end."""
 
     start_state, end_state = _START, _END
 
@@ -82,15 +84,15 @@ class Grammar:
 
     @property
     def words(self) -> set[str]:
-        """Every word that needs a pronunciation, the loop's phonemes left out."""
+        """Every word that needs a pronunciation, without the loop's phonemes."""
         return {step[3] for step in self.transitions if len(step) == 4 and not step[3].startswith(GARBAGE_PREFIX)}
 
     def accepts(self, text: str) -> bool:
-        """Whether ``text`` is said in full: a decoder also reports half a phrase, or the loop's phonemes."""
+        """Tell whether ``text`` is complete: a decoder also reports half a phrase, or the loop's phonemes."""
         return bool(self._accepted.fullmatch(text))
 
     def _add_phrase(self, start: int, end: int, phrase: str, cost: float) -> None:
-        """A chain of states from ``start`` to ``end``, one word a step; ``cost`` is the first one's."""
+        """Add a chain of states from ``start`` to ``end``, one word each; ``cost`` is that of the first word."""
         words = phrase.split()
         for number, word in enumerate(words, start=1):
             target = end if number == len(words) else self._next_state

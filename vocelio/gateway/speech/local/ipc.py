@@ -1,8 +1,8 @@
-"""What the gateway and a recognition worker say to each other, over a socket pair.
+"""Protocol between the gateway and a recognition worker, over a socket pair; both directions.
 
-A message is a 4-byte length (big-endian) and that many bytes of msgpack; both directions are here. Order is
-kept, and a stream's ``Audio`` and ``Finish`` or ``Close`` follow its ``Open``. After a ``Final`` or ``Failed``
-the worker has forgotten the stream; so it has after a ``Close``, though reports may still be under way.
+A message is a 4-byte length (big-endian) and as many bytes of msgpack. Order is kept: a stream's ``StreamAudio``,
+``FinishStream`` or ``CloseStream`` follow its ``OpenStream``. After a ``FinalResult`` or ``StreamFailed`` the worker
+has dropped the stream; so it has after a ``CloseStream``, though reports may still be on their way.
 """
 
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ from typing import Generic, TypeVar
 import msgspec
 
 MAX_MESSAGE_BYTES = 1 << 20
-"""Bytes in one message: a grammar's phrases may be long, sound never is. More is a defect, not a peer's mischief."""
+"""Bytes of a message: a grammar's phrases may be long, audio never is. A longer message is a bug, not an attack."""
 
 _LENGTH_BYTES = 4
 
 
 class OpenStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A stream begins; ``phrases`` and ``repeat`` are those of ``Expectation``."""
+    """Open a stream; ``phrases`` and ``repeat`` are those of ``RecognitionHints``."""
 
     stream_id: int
     phrases: tuple[str, ...]
@@ -26,36 +26,36 @@ class OpenStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class StreamAudio(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """More mu-law of a stream."""
+    """Mu-law audio of a stream."""
 
     stream_id: int
     mulaw: bytes
 
 
 class FinishStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The utterance is complete: report what was heard."""
+    """The utterance is complete: report the result."""
 
     stream_id: int
 
 
 class CloseStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Nobody wants to know any more. Nothing answers it, and none follows a ``Finish``, which is answered."""
+    """Drop the stream. Not answered, and never sent after ``FinishStream``, which is answered."""
 
     stream_id: int
 
 
 class WorkerReady(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The worker has loaded everything: its first message, unless it is ``Broken``."""
+    """The worker has loaded everything. Its first message, unless that is ``StartFailed``."""
 
 
 class StartFailed(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The worker cannot work at all, and ends."""
+    """The worker cannot start, and exits."""
 
     reason: str
 
 
 class PartialResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What the stream sounds like so far."""
+    """The phrase so far."""
 
     stream_id: int
     text: str
@@ -63,7 +63,7 @@ class PartialResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class FinalResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """What was heard; no text if it was none of the phrases."""
+    """The recognized phrase; an empty text if it was none."""
 
     stream_id: int
     text: str
@@ -71,14 +71,14 @@ class FinalResult(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class StreamFailed(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """The stream cannot be recognised, for what was asked of it: others can."""
+    """The stream cannot be recognized because of its request; other streams can."""
 
     stream_id: int
     reason: str
 
 
 class PhraseSkipped(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """A phrase that this worker cannot hear, since a word of it has no known pronunciation."""
+    """A phrase that cannot be recognized, since one of its words has no known pronunciation."""
 
     phrase: str
 
@@ -94,17 +94,17 @@ MessageT = TypeVar("MessageT")
 
 
 def encode_message(message: Request | Report) -> bytes:
-    """One message, ready to be sent."""
+    """Encode a message with its length prefix."""
     body = _encoder.encode(message)
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
 class FrameReader(Generic[MessageT]):
-    """Puts the messages of a byte stream together. Raises ValueError for what is none."""
+    """Splits a byte stream into messages. Raises ValueError for invalid data."""
 
     def __init__(self, decoder: msgspec.msgpack.Decoder[MessageT]) -> None:
         self._decoder = decoder
-        self._buffer = bytearray()  # bounded: a longer message than MAX_MESSAGE is refused at its length
+        self._buffer = bytearray()  # bounded: a message longer than MAX_MESSAGE_BYTES is rejected
 
     def feed(self, data: bytes) -> Iterator[MessageT]:
         self._buffer += data
@@ -114,10 +114,10 @@ class FrameReader(Generic[MessageT]):
             yield self._decoder.decode(body)
 
     def _next_length(self) -> int | None:
-        """The length of the next message if it is here as a whole."""
+        """Return the length of the next message if it is complete."""
         if len(self._buffer) < _LENGTH_BYTES:
             return None
         length = int.from_bytes(self._buffer[:_LENGTH_BYTES], "big")
         if length > MAX_MESSAGE_BYTES:
-            raise ValueError(f"a message of {length} bytes")
+            raise ValueError(f"a message has {length} bytes, more than {MAX_MESSAGE_BYTES}")
         return length if len(self._buffer) >= _LENGTH_BYTES + length else None

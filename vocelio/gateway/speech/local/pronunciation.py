@@ -1,12 +1,7 @@
-"""How words sound: the recogniser's dictionary, espeak-ng for the words outside it, and the telephone's effect.
+"""Pronunciations of words: the recognizer's dictionary, espeak-ng for other words, and the effect of the telephone.
 
-Loading all 134,000 words costs a decoder 25 MB and 80 ms; a decoder that is given the few words of its
-grammar costs 5 MB and 6 ms. So the file is only searched, 30 us a word.
-
-From espeak-ng's phonemes to those of the recogniser (ARPAbet), for words that are in no dictionary.
-
-espeak-ng writes a vowel's shade behind its sign (``I2``, ``i:``, ``t#``); a sign that is not listed is looked
-up again without its last character.
+Loading all 134,000 words costs a decoder 25 MB and 80 ms; one with the few words of its grammar costs 5 MB and 6 ms.
+Therefore the dictionary file is only searched, which takes 30 us per word.
 """
 
 import functools
@@ -18,72 +13,11 @@ from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.speech.local import espeak
 
 MAX_CACHED_WORDS = 20_000
-"""Words whose sound is kept: a few MB."""
+"""Words whose pronunciations are cached: a few MB."""
 
 TELEPHONE_VARIANTS = (("S", "F"), ("S", "HH"))
-"""What a telephone makes of a sound, as further pronunciations: an S has nearly all of its energy above the
-4 kHz that a telephone carries. With them 46 of 56 spoken digit strings were understood, without 32."""
-
-
-class PronunciationDictionary:
-    """Pronunciations in ARPAbet, such as ``S EY L Z``."""
-
-    def __init__(self, path: Path) -> None:
-        with path.open("rb") as file:
-            self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.pronunciations = functools.lru_cache(MAX_CACHED_WORDS)(self._pronunciations)
-
-    def _pronunciations(self, word: str, language: str) -> tuple[str, ...]:
-        """Every way to say ``word`` (in lower case), or none if it cannot be said in ``language``."""
-        said = self._lookup(word.encode()) if language.lower().startswith("en") else []
-        said = said or _pronounce_with_espeak(word, language)
-        return tuple(dict.fromkeys(said + [heard for sound in said for heard in _telephone_variants(sound)]))
-
-    def _lookup(self, word: bytes) -> list[str]:
-        """The file's lines are ``word P R O N`` and, for more ways to say it, ``word(2) P R O N`` right behind."""
-        found: list[str] = []
-        at = self._find_first_line(word)
-        while at < len(self._file):
-            name, sound, at = self._read_line(at)
-            if name != word:
-                break
-            found.append(sound)
-        return found
-
-    def _find_first_line(self, word: bytes) -> int:
-        """Where ``word`` begins, or would: the lines are sorted by their words."""
-        low, high = 0, len(self._file)
-        while low < high:
-            start = self._file.rfind(b"\n", low, (low + high) // 2) + 1 or low
-            name, _, following = self._read_line(start)
-            if name < word:
-                low = following
-            else:
-                high = start
-        return low
-
-    def _read_line(self, start: int) -> tuple[bytes, str, int]:
-        """The word and its sound in the line at ``start``, and where the next line begins."""
-        end = self._file.find(b"\n", start)
-        end = len(self._file) if end < 0 else end
-        name, _, sound = self._file[start:end].partition(b" ")
-        return name.partition(b"(")[0], sound.decode().strip(), end + 1
-
-
-def _pronounce_with_espeak(word: str, language: str) -> list[str]:
-    try:
-        sound = to_arpabet(espeak.load().phonemes(word, language.lower()))
-    except SpeechError:  # no espeak-ng here, or no such language: the word stays unknown
-        return []
-    return [sound] if sound else []
-
-
-def _telephone_variants(sound: str) -> list[str]:
-    phonemes = sound.split()
-    return [
-        " ".join(heard if phoneme == said else phoneme for phoneme in phonemes) for said, heard in TELEPHONE_VARIANTS
-    ]
-
+"""What phonemes sound like on a telephone, as additional pronunciations: an S has nearly all of its energy above the
+4 kHz that a telephone carries. With them 46 of 56 spoken digit strings were understood, without them 32."""
 
 _ARPABET = {
     **dict.fromkeys(("a", "aa", "a#"), "AE"), "A:": "AA", "A@": "AA R", "A": "AA", "0": "AA",
@@ -98,16 +32,79 @@ _ARPABET = {
 
 _STRESS_MARKS = "',%=_|"
 _SILENT_PHONEMES = {"", "?", ";"}
-"""Nothing, the glottal stop and the palatal mark: the recogniser has no phoneme for them."""
+"""The empty one, the glottal stop and the palatal mark: the recognizer has no phoneme for them."""
+
+
+class PronunciationDictionary:
+    """Pronunciations in ARPAbet, such as ``S EY L Z``."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.pronunciations = functools.lru_cache(MAX_CACHED_WORDS)(self._pronunciations)
+
+    def _pronunciations(self, word: str, language: str) -> tuple[str, ...]:
+        """Return every pronunciation of a lower-case word; none if it is unknown in the language."""
+        spoken = self._lookup(word.encode()) if language.lower().startswith("en") else []
+        spoken = spoken or _pronounce_with_espeak(word, language)
+        variants = [variant for pronunciation in spoken for variant in _telephone_variants(pronunciation)]
+        return tuple(dict.fromkeys(spoken + variants))
+
+    def _lookup(self, word: bytes) -> list[str]:
+        """Search the file, whose lines are ``word P R O N``, each followed by alternatives as ``word(2) P R O N``."""
+        pronunciations: list[str] = []
+        position = self._find_first_line(word)
+        while position < len(self._file):
+            name, pronunciation, position = self._read_line(position)
+            if name != word:
+                break
+            pronunciations.append(pronunciation)
+        return pronunciations
+
+    def _find_first_line(self, word: bytes) -> int:
+        """Return the position where ``word`` begins or would begin (binary search; the lines are sorted)."""
+        low, high = 0, len(self._file)
+        while low < high:
+            start = self._file.rfind(b"\n", low, (low + high) // 2) + 1 or low
+            name, _, following = self._read_line(start)
+            if name < word:
+                low = following
+            else:
+                high = start
+        return low
+
+    def _read_line(self, start: int) -> tuple[bytes, str, int]:
+        """Return the word and the pronunciation in the line at ``start``, and the position of the next line."""
+        end = self._file.find(b"\n", start)
+        end = len(self._file) if end < 0 else end
+        name, _, pronunciation = self._file[start:end].partition(b" ")
+        return name.partition(b"(")[0], pronunciation.decode().strip(), end + 1
+
+
+def _pronounce_with_espeak(word: str, language: str) -> list[str]:
+    try:
+        pronunciation = to_arpabet(espeak.load().phonemes(word, language.lower()))
+    except SpeechError:  # espeak-ng is not installed or does not have the language: the word stays unknown
+        return []
+    return [pronunciation] if pronunciation else []
+
+
+def _telephone_variants(pronunciation: str) -> list[str]:
+    phonemes = pronunciation.split()
+    return [
+        " ".join(variant if phoneme == original else phoneme for phoneme in phonemes)
+        for original, variant in TELEPHONE_VARIANTS
+    ]
 
 
 def to_arpabet(phonemes: Iterable[str]) -> str | None:
-    """A pronunciation in the recogniser's phonemes, or None if one of espeak-ng's has no counterpart."""
-    found = [_to_arpabet_phoneme(phoneme.strip(_STRESS_MARKS)) for phoneme in phonemes]
-    return None if None in found else " ".join(filter(None, found)) or None
+    """Convert espeak-ng's phonemes to the recognizer's (ARPAbet); None if one has no counterpart."""
+    converted = [_to_arpabet_phoneme(phoneme.strip(_STRESS_MARKS)) for phoneme in phonemes]
+    return None if None in converted else " ".join(filter(None, converted)) or None
 
 
 def _to_arpabet_phoneme(phoneme: str) -> str | None:
+    """Look up a phoneme, if need be without its last characters: espeak-ng appends shades (``I2``, ``i:``, ``t#``)."""
     if phoneme in _SILENT_PHONEMES:
         return ""
     return _ARPABET.get(phoneme) or (_to_arpabet_phoneme(phoneme[:-1]) if len(phoneme) > 1 else None)

@@ -1,8 +1,8 @@
-"""Recognition on pocketsphinx: it hears the phrases that it expects, in English and over the telephone.
+"""Speech recognition with pocketsphinx in worker processes: expected phrases only, in English.
 
-Each utterance goes to the worker process that has the fewest. A worker that dies fails what it was hearing,
-and another takes its place (``crew``). Everything here runs on the event loop, without waiting: an utterance's
-audio is gathered to a tenth of a second and written to the worker's socket.
+Each utterance goes to the least busy worker. If a worker dies, its utterances fail and it is replaced
+(``worker_pool``). Everything here runs on the event loop and never waits: audio is collected in chunks of 100 ms and
+written to the worker's socket.
 """
 
 import asyncio
@@ -17,31 +17,31 @@ from vocelio.gateway.speech.local.worker_process import WorkerProcess
 DEFAULT_WORKERS = 2
 
 MAX_PHRASES = 500
-"""Phrases in one expectation: a grammar of them costs 50 ms to build."""
+"""Phrases per recognition: building a grammar of so many takes 50 ms."""
 
 MAX_PHRASE_LENGTH = 200
-"""Characters in a phrase."""
+"""Characters per phrase."""
 
 MAX_UTTERANCE_BYTES = 60 * 8000
-"""Bytes of mu-law in one utterance: a minute."""
+"""One minute of mu-law."""
 
 SEND_BYTES = 800
-"""Mu-law sent at a time, 100 ms: a system call per 20 ms frame would cost more than all else here."""
+"""100 ms of mu-law at a time: a system call per 20 ms frame would cost more than everything else here."""
 
 FINAL_TIMEOUT_SECONDS = 5.0
-"""For the final, which takes milliseconds: a worker that needs longer is stuck, and is replaced. That is found out
-also when nobody waits for the final any more: callers are less patient."""
+"""For the final transcript, which takes milliseconds: a worker that needs longer is stuck and is replaced. This timeout
+runs even if the recognition was closed meanwhile, since calls do not wait that long."""
 
 
 class LocalRecognizer:
-    """A Recognizer with ``workers`` processes."""
+    """Recognizes in ``workers`` worker processes."""
 
     def __init__(self, workers: int = DEFAULT_WORKERS) -> None:
         self._pool = WorkerPool(workers)
         self._stream_ids = itertools.count(1)
 
     async def start(self) -> None:
-        """Start the workers. Raises SpeechError if one of them does not start; ``open`` tries anew."""
+        """Start the workers. Raises SpeechError if one of them does not start; ``open`` tries again."""
         await self._pool.start()
 
     @property
@@ -50,7 +50,7 @@ class LocalRecognizer:
         return self._pool.pids
 
     async def wait_started(self) -> None:
-        """Wait until every worker that died has been replaced or given up."""
+        """Wait until every worker that died has been replaced or given up on."""
         await self._pool.wait_started()
 
     def open(
@@ -59,9 +59,9 @@ class LocalRecognizer:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> "LocalRecognition":
-        """See ``Recognizer.open``. A text is lower-case words, as ``grammar.normal`` writes them.
+        """Open a recognition. Its texts are lower-case words, as ``grammar.normalize_phrase`` returns them.
 
-        Raises Unsuitable when the phrases are too many or too long.
+        Raises RequestNotSupported if there are too many or too long phrases.
         """
         request = _open_request(next(self._stream_ids), hints)
         self._pool.ensure_started()
@@ -73,7 +73,7 @@ class LocalRecognizer:
 
 
 class LocalRecognition:
-    """One utterance, open until its final, its failure or ``close``. It has a worker from its first sound on."""
+    """Open until its final transcript, its failure or ``close``. It is assigned to a worker at its first audio."""
 
     def __init__(
         self,
@@ -92,30 +92,28 @@ class LocalRecognition:
         self._deadline: asyncio.TimerHandle | None = None
 
     def feed(self, mulaw: bytes) -> None:
-        """See ``Recognition.feed``: fails past MAX_UTTERANCE."""
         if self._ended or self._finished or not (worker := self._ensure_worker()):
             return
         self._unsent += mulaw
         self._remaining_bytes -= len(mulaw)
         if self._remaining_bytes < 0:
-            self._fail_soon(RequestNotSupported(f"an utterance of more than {MAX_UTTERANCE_BYTES // 8000} s"))
+            self._fail_soon(RequestNotSupported(f"the utterance is longer than {MAX_UTTERANCE_BYTES // 8000} s"))
         elif len(self._unsent) >= SEND_BYTES:
             self._flush(worker)
 
     def finish(self) -> None:
-        """See ``Recognition.finish``."""
         if self._ended or self._finished or not (worker := self._ensure_worker()):
             return
         self._finished = True
         self._flush(worker)
         worker.finish_stream(self.stream_id)
-        self._deadline = asyncio.get_running_loop().call_later(FINAL_TIMEOUT_SECONDS, worker.kill, "does not answer")
+        self._deadline = asyncio.get_running_loop().call_later(FINAL_TIMEOUT_SECONDS, worker.kill, "does not respond")
 
     def close(self) -> None:
-        """See ``Recognition.close``. An utterance that is not finished is dropped by the worker at once.
+        """Discard the recognition. The worker drops an unfinished utterance at once.
 
-        One that is finished counts as the worker's until it has answered, for nobody to hear: a worker that hangs
-        would otherwise always be the least busy, get every next utterance, and never be found out.
+        A finished one stays with the worker until it has responded: otherwise a hanging worker would always be the
+        least busy one, get every new utterance, and never be detected.
         """
         self._ended = True
         self._unsent.clear()
@@ -123,7 +121,7 @@ class LocalRecognition:
             self._worker.close_stream(self.stream_id)
 
     def _ensure_worker(self) -> WorkerProcess | None:
-        """Its worker; None when it has failed, or is about to."""
+        """Return the worker; None if the recognition has failed or is about to."""
         if self._worker is None and not self._failing:
             try:
                 worker = self._select_worker()
@@ -144,7 +142,7 @@ class LocalRecognition:
             self._deadline.cancel()
 
     def _fail_soon(self, error: SpeechError) -> None:
-        """Fail on the loop's next turn: a caller is never called back from inside its own call."""
+        """Fail in the loop's next iteration: callbacks must not run inside the caller's own call."""
         self._failing = True
         if self._worker is not None:
             self._worker.close_stream(self.stream_id)
@@ -152,7 +150,7 @@ class LocalRecognition:
         asyncio.get_running_loop().call_soon(self.fail, error)
 
     def on_result(self, result: ipc.PartialResult | ipc.FinalResult) -> None:
-        """From the worker."""
+        """Handle a result of the worker."""
         final = isinstance(result, ipc.FinalResult)
         if final:
             self._cancel_deadline()
@@ -161,7 +159,7 @@ class LocalRecognition:
             self._on_transcript(Transcript(result.text, result.confidence, final))
 
     def fail(self, error: SpeechError) -> None:
-        """From the worker, or from ``_fail_soon``."""
+        """End with an error, from the worker or from ``_fail_soon``."""
         self._cancel_deadline()
         if not self._ended:
             self._ended = True
@@ -170,7 +168,7 @@ class LocalRecognition:
 
 def _open_request(stream_id: int, hints: RecognitionHints) -> ipc.OpenStream:
     if len(hints.phrases) > MAX_PHRASES:
-        raise RequestNotSupported(f"{len(hints.phrases)} phrases: local recognition takes {MAX_PHRASES}")
+        raise RequestNotSupported(f"{len(hints.phrases)} phrases; local recognition takes at most {MAX_PHRASES}")
     if any(len(phrase) > MAX_PHRASE_LENGTH for phrase in hints.phrases):
-        raise RequestNotSupported(f"a phrase of more than {MAX_PHRASE_LENGTH} characters")
+        raise RequestNotSupported(f"a phrase is longer than {MAX_PHRASE_LENGTH} characters")
     return ipc.OpenStream(stream_id, hints.phrases, hints.language, hints.repeat)

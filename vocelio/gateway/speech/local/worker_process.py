@@ -1,8 +1,7 @@
-"""The gateway's end of one recognition worker: its process, its socket, and who listens to what it reports.
+"""The gateway's side of one recognition worker: its process, its socket, and the listeners of its streams.
 
-The socket pair is the whole connection: its closing is how the worker learns of the gateway's end, and how
-the gateway learns of the worker's, so no thread and no task waits for the process. (asyncio's own
-subprocesses cost a thread each on Python 3.11.)
+The socket pair is the only connection: when one side exits, the other sees it closed, so no thread and no task waits
+for the process. (asyncio's own subprocesses cost a thread each on Python 3.11.)
 """
 
 import asyncio
@@ -18,11 +17,11 @@ from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
 from vocelio.gateway.speech.local import ipc
 
 START_TIMEOUT_SECONDS = 20
-"""To start: 0.3 s alone, more on a busy machine."""
+"""Starting takes 0.3 s, more on a busy machine."""
 
 MAX_UNSENT_BYTES = 64 * 1024
-"""Bytes that may wait for a worker: 8 s of one stream. Past it the worker does not keep up, and what is sent
-to it fails; the operating system holds some 200 KB more."""
+"""Bytes buffered for a worker: 8 s of one stream. Beyond that the worker does not keep up and is killed; the operating
+system buffers about 200 KB more."""
 
 _COMMAND = (sys.executable, "-m", "vocelio.gateway.speech.local.worker_main")
 
@@ -30,7 +29,7 @@ LOG = logging.getLogger(__name__)
 
 
 class StreamListener(Protocol):
-    """Whoever opened a stream."""
+    """Receives the results of a stream."""
 
     def on_result(self, result: ipc.PartialResult | ipc.FinalResult) -> None: ...
 
@@ -38,7 +37,7 @@ class StreamListener(Protocol):
 
 
 class WorkerProcess(asyncio.Protocol):
-    """A running worker. ``spawn`` makes one; ``lost`` is called when it is gone, whatever the reason."""
+    """A worker process, created by ``spawn``. ``on_exit`` is called when it has exited for whatever reason."""
 
     def __init__(self, on_exit: Callable[["WorkerProcess"], None]) -> None:
         loop = asyncio.get_running_loop()
@@ -46,7 +45,7 @@ class WorkerProcess(asyncio.Protocol):
         self._ready: asyncio.Future[None] = loop.create_future()
         self._exited: asyncio.Future[None] = loop.create_future()
         self._frame_reader = ipc.FrameReader(ipc.REPORT_DECODER)
-        self._listeners: dict[int, StreamListener] = {}  # bounded by the recogniser
+        self._listeners: dict[int, StreamListener] = {}  # bounded by the worker pool
         self._process: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport
 
@@ -58,7 +57,7 @@ class WorkerProcess(asyncio.Protocol):
         except TimeoutError:
             raise SpeechError(f"a recognition worker was not ready within {START_TIMEOUT_SECONDS} s") from None
         except OSError as error:  # too many processes or files, or no memory
-            raise SpeechError(f"a recognition worker cannot be started: {error.strerror}") from error
+            raise SpeechError(f"a recognition worker could not be started: {error.strerror}") from error
 
     @classmethod
     async def _spawn(cls, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
@@ -69,7 +68,7 @@ class WorkerProcess(asyncio.Protocol):
             worker._transport, _ = await loop.create_unix_connection(lambda: worker, sock=ours)
             try:
                 worker._process = _start_process(theirs)
-                theirs.close()  # the worker alone has it now, so that it closes when the worker ends
+                theirs.close()  # only the worker has it now, so that it closes when the worker exits
                 async with asyncio.timeout(START_TIMEOUT_SECONDS):
                     await worker._ready
             finally:
@@ -83,7 +82,7 @@ class WorkerProcess(asyncio.Protocol):
 
     @property
     def stream_count(self) -> int:
-        """Streams that it hears, or has yet to answer."""
+        """Number of streams that are open or not yet answered."""
         return len(self._listeners)
 
     @property
@@ -91,12 +90,12 @@ class WorkerProcess(asyncio.Protocol):
         return self._process.pid if self._process is not None else None
 
     def open_stream(self, request: ipc.OpenStream, listener: StreamListener) -> None:
-        """Begin a stream: what is reported of it goes to ``listener``."""
+        """Open a stream whose results go to ``listener``."""
         self._listeners[request.stream_id] = listener
         self._transport.write(ipc.encode_message(request))
 
     def send_audio(self, stream_id: int, mulaw: bytes) -> None:
-        """Send sound. A worker that does not keep up is ended, which fails all of its streams."""
+        """Send audio. A worker that does not keep up is killed, which fails all of its streams."""
         if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.kill("does not keep up")
         else:
@@ -106,18 +105,18 @@ class WorkerProcess(asyncio.Protocol):
         self._transport.write(ipc.encode_message(ipc.FinishStream(stream_id)))
 
     def close_stream(self, stream_id: int) -> None:
-        """Forget a stream that is not finished. Harmless if it has ended."""
+        """Drop a stream that is not finished. Does nothing if it has ended."""
         if self._listeners.pop(stream_id, None) is not None:
             self._transport.write(ipc.encode_message(ipc.CloseStream(stream_id)))
 
     def kill(self, reason: str) -> None:
-        """Kill the worker for something it does: its streams fail, soon."""
+        """Kill a misbehaving worker; its streams fail in the loop's next iteration."""
         if not self._transport.is_closing():
-            LOG.error("recognition worker %s %s and is ended", self.pid, reason)
+            LOG.error("recognition worker %s %s; killing it", self.pid, reason)
             self._transport.abort()
 
     async def aclose(self) -> None:
-        """End the process; its streams fail."""
+        """Stop the process; its streams fail."""
         self._transport.abort()
         await self._exited
 
@@ -126,12 +125,10 @@ class WorkerProcess(asyncio.Protocol):
             for report in self._frame_reader.feed(data):
                 self._handle_report(report)
         except ValueError as error:  # msgspec's errors are among them
-            self.kill(f"talks nonsense ({error})")
+            self.kill(f"sent an invalid message ({error})")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        Context().run(
-            self._on_disconnected
-        )  # whoever's sound or timer brought it about: it is every call's that was heard here
+        Context().run(self._on_disconnected)  # an empty context: the worker served all calls, not just the current one
 
     def _on_disconnected(self) -> None:
         if self._process is not None:
@@ -142,7 +139,7 @@ class WorkerProcess(asyncio.Protocol):
         error = SpeechError("a recognition worker died")
         if not self._ready.done():
             self._ready.set_exception(error)
-            self._ready.exception()  # not to be complained of when nobody has waited for it
+            self._ready.exception()  # marks it as retrieved, in case no one awaits it
         for listener in listeners:
             listener.fail(error)
         self._exited.set_result(None)
@@ -162,7 +159,7 @@ class WorkerProcess(asyncio.Protocol):
             case ipc.PhraseSkipped(phrase=phrase):
                 _warn_phrase_skipped(phrase)
             case ipc.WorkerReady() | ipc.StartFailed() if self._ready.done():
-                pass  # too late: nobody waits any more
+                pass  # too late
             case ipc.WorkerReady():
                 self._ready.set_result(None)
             case ipc.StartFailed(reason=reason):
@@ -178,7 +175,7 @@ _MAX_SKIPPED_PHRASES = 1000
 
 
 def _warn_phrase_skipped(phrase: str) -> None:
-    """Once for each phrase, and not for ever more of them: flows are written by many hands."""
+    """Log each phrase once, and only a limited number of them."""
     if phrase not in _skipped_phrases and len(_skipped_phrases) < _MAX_SKIPPED_PHRASES:
         _skipped_phrases.add(phrase)
-        LOG.warning("the local recogniser cannot hear %r: a word of it has no known pronunciation", phrase)
+        LOG.warning("local recognition skips the phrase %r: one of its words has no known pronunciation", phrase)

@@ -91,7 +91,7 @@ async def test_trouble_is_tried_again_with_the_same_key():
 
 async def test_silence_is_a_timeout():
     async with running_server("silence") as server:
-        reply = await fetch(make_request(server.origin, timeout=0.2, retries=1))
+        reply = await fetch(make_request(server.origin, timeout_seconds=0.2, retries=1))
     assert (reply.outcome, len(server.asked)) == ("timeout", 2)
 
 

@@ -99,6 +99,6 @@ async def test_a_number_that_is_somebody_elses_is_told(database, make_actor, sit
 
 async def test_names_that_cannot_be_are_told(database, make_actor, site_folder):
     (site_folder / "flows" / "Front Desk.json").write_bytes(flow_document())
-    with pytest.raises(SiteFolderError, match="`Front Desk` cannot be a name"):
+    with pytest.raises(SiteFolderError, match="`Front Desk` is not a valid name"):
         await seed_database(database, SiteFolder(site_folder), make_actor("", "platform"))
     assert (await tenants.list_tenants(database, 50, "")).items == []

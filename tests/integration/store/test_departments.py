@@ -53,7 +53,7 @@ async def test_departments_are_bounded(database, make_actor):
     row = {"tenant_id": "harbour", "settings": dump_json(SALES), "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"d{place}"} for place in range(499)])
     await departments.put_department(database, harbour, "last", SALES)
-    with pytest.raises(Conflict, match="Remove one first"):
+    with pytest.raises(Conflict, match="Delete one first"):
         await departments.put_department(database, harbour, "one-more", SALES)
     await departments.put_department(database, harbour, "last", Department(("+13105550119",)))
 

@@ -78,7 +78,7 @@ async def test_two_designers_cannot_overwrite_each_other(database, make_actor):
         await put_draft(database, harbour, text="One")
     changed, new = await put_draft(database, harbour, text="One", seen=1)
     assert (changed.revision, new) == (2, False)
-    with pytest.raises(PreconditionFailed, match="revision 2 by now, not 1"):
+    with pytest.raises(PreconditionFailed, match="revision 2, not 1"):
         await put_draft(database, harbour, text="Two", seen=1)
     both = (put_draft(database, harbour, text=text, seen=2) for text in ("Three", "Four"))
     done = await asyncio.gather(*both, return_exceptions=True)
@@ -164,7 +164,7 @@ async def test_flows_are_bounded(database, make_actor):
     row = {"tenant_id": "harbour", "name": "", "draft": b"{}", "revision": 1, "created_at": 1, "updated_at": 1}
     await insert_rows(database, flow_table, [row | {"id": f"f{place}"} for place in range(999)])
     await put_draft(database, harbour, "last")
-    with pytest.raises(Conflict, match="Remove one first"):
+    with pytest.raises(Conflict, match="Delete one first"):
         await put_draft(database, harbour, "one-more")
     await put_draft(database, harbour, "last", text="Changed", seen=1)
 
@@ -293,7 +293,7 @@ async def test_a_draft_that_changes_while_it_is_checked_is_not_promoted(database
     await asyncio.gather(*busy)
     done = await asyncio.gather(*promotions, return_exceptions=True)
     assert [str(one) for one in done] == [
-        "The draft was changed while it was checked. Look at it, and promote it again."
+        "The draft changed during validation. Review it and promote again."
     ] * 2
     assert await active_version(database) is None
 
@@ -470,7 +470,7 @@ async def test_a_version_that_this_release_cannot_run_is_not_gone_back_to(databa
         await put_and_promote(database, harbour, text=text)
     async with database.transaction() as connection:  # as if a later release had found an error in it
         await connection.execute(flow_versions.update().where(flow_versions.c.number == 1).values(document=b"{}"))
-    with pytest.raises(Conflict, match="cannot run that version"):
+    with pytest.raises(Conflict, match="cannot be run any more"):
         await promotion.rollback_flow(database, harbour, "front-desk", RollbackRequest(1))
     assert await active_version(database) == 2
 

@@ -177,7 +177,7 @@ async def test_numbers_are_bounded(database, make_actor):
     row = {"tenant_id": "harbour", "label": "", "created_at": 1}
     await insert_rows(database, table, [row | {"number": f"+1307{place:07}"} for place in range(9_999)])
     await numbers.create_number(database, harbour, NewNumber("+13105550110"))
-    with pytest.raises(Conflict, match="Remove one first"):
+    with pytest.raises(Conflict, match="Delete one first"):
         await numbers.create_number(database, harbour, NewNumber("+13105550111"))
 
 

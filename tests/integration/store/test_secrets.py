@@ -67,7 +67,7 @@ async def test_secrets_are_bounded(database, make_actor):
     row = {"tenant_id": "harbour", "value": "", "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"s{place}"} for place in range(199)])
     await secrets.put_secret(database, CIPHER, harbour, "last", "1")
-    with pytest.raises(Conflict, match="Remove one first"):
+    with pytest.raises(Conflict, match="Delete one first"):
         await secrets.put_secret(database, CIPHER, harbour, "one_more", "2")
     await secrets.put_secret(database, CIPHER, harbour, "last", "3")
     assert await secrets.get_secret_value(database, CIPHER, "harbour", "last") == "3"

@@ -62,7 +62,7 @@ async def test_sounds_are_bounded(database, make_actor):
     row = {"tenant_id": "harbour", "mulaw": b"\xff", "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"s{place}"} for place in range(199)])
     await sounds.put_sound(database, harbour, "last", make_wav())
-    with pytest.raises(Conflict, match="Remove one first"):
+    with pytest.raises(Conflict, match="Delete one first"):
         await sounds.put_sound(database, harbour, "one-more", make_wav())
     await sounds.put_sound(database, harbour, "last", make_wav(0.1))
 

@@ -1,14 +1,12 @@
-"""What the role of a key allows."""
+"""Roles of API keys and the permissions that they include."""
 
 from typing import Literal
-
-# TODO
 
 Role = Literal["viewer", "operator", "designer", "admin", "platform"]
 Permission = Literal["read", "operate", "design", "administer", "platform"]
 
 #                                 sees        controls calls,  flows, promotion,   numbers, keys, rates,  all tenants,
-#                                 everything  pauses flows     sounds, secrets     settings, the trail    their defaults
+#                                 everything  pauses flows     sounds, secrets     settings, audit log    their defaults
 PERMISSIONS: dict[Role, frozenset[Permission]] = {
     "viewer": frozenset({"read"}),
     "operator": frozenset({"read", "operate"}),
@@ -19,5 +17,5 @@ PERMISSIONS: dict[Role, frozenset[Permission]] = {
 
 
 def includes(role: Role, other: Role) -> bool:
-    """Whether ``role`` allows all that ``other`` allows."""
+    """Whether ``role`` has every permission of ``other``."""
     return PERMISSIONS[role] >= PERMISSIONS[other]

@@ -1,4 +1,4 @@
-"""Tenant settings, departments, and the rules of whom a tenant's calls may ring."""
+"""Tenant settings, departments, and the dial rules of a tenant."""
 
 from typing import Annotated, Literal
 
@@ -25,19 +25,18 @@ from vocelio.gateway.model.types import (
 NOT_IN_SERVICE_MESSAGE = "Sorry, this number is not in service. Please check it and call again. Goodbye."
 
 
-DEFAULT_RING_SECONDS = 20.0  # seconds: about four rings
+DEFAULT_RING_SECONDS = 20.0  # about four rings
 
 
-MAX_TRANSFER_SECONDS = (
-    14_400  # seconds: Twilio's own default, and well within what a process waits for a transfer's end
-)
+MAX_TRANSFER_SECONDS = 14_400  # Twilio's default, and well within the time that a process waits for a transfer's end
 
 
 class Overflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a new caller gets while the gateway has as many calls as it can carry.
+    """What new callers get while the gateway is at capacity.
 
-    ``message``: hears ``text``, or else the tenant's ``pause``. ``queue``: waits until there is room, for at most
-    ``seconds``, and hears the message then. ``forward``: is put through to ``number``, if transfers may ring it.
+    ``message``: they hear ``text``, or else the tenant's ``unavailable_message``. ``queue``: they wait for a free slot,
+    for at most ``max_wait_seconds``, and then hear the message. ``forward``: they are forwarded to ``number``, if the
+    dial rules allow it.
     """
 
     action: Literal["message", "queue", "forward"] = "message"
@@ -50,10 +49,10 @@ class Overflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class DialRules(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom a tenant's calls may be put through to; see destinations.
+    """Which destinations a tenant's calls may be transferred or forwarded to; see dialing/rules.py.
 
-    ``countries`` none: that of the number that was called. ``destinations`` are prefixes of numbers that are always
-    allowed. A SIP address is rung only on one of ``sip_hosts``.
+    Without ``allowed_countries``, only the called number's country is allowed. Numbers that start with one of
+    ``allowed_prefixes`` are always allowed. SIP addresses are allowed on ``allowed_sip_hosts`` only.
     """
 
     allowed_countries: CountryCodes = ()
@@ -62,19 +61,18 @@ class DialRules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tenant(DialRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The client company, and what its callers get where a flow does not say otherwise.
+    """A client company: its settings, and what its callers get where a flow does not say otherwise.
 
-    ``time_zone`` is an IANA name; empty is UTC. ``voice`` is what a flow that names none is promoted with.
-    ``apology``, ``hold`` and ``pause`` are what a caller is told when something went wrong, has to wait a moment, or
-    calls a flow that is paused; ``overflow`` is what a new caller gets when the gateway is full. ``max_calls`` limits
-    the calls at once; ``blocked`` callers are not answered.
+    ``time_zone`` is an IANA name; empty is UTC. ``voice`` is used for flows that name none. Callers hear
+    ``error_message`` when a call fails, ``hold_message`` while they have to wait, and ``unavailable_message`` when a
+    flow is paused or too many calls are live; ``overflow`` is what new callers get at capacity.
+    ``max_concurrent_calls`` limits the live calls; calls of ``blocked_callers`` are rejected.
 
-    Against toll fraud there are bounds that cannot be taken away, only set otherwise: whom transfers may ring
-    (``countries``, ``destinations``, ``sip_hosts``), how many begin within an hour and are under way at once, and
-    how many seconds a caller may talk to whoever answered.
+    Against toll fraud there are limits that can be changed but not removed: the dial rules, the transfers started per
+    hour, the concurrent transfers, and the duration of a transfer.
 
-    ``record_calls`` records every call, both sides: callers must be told. ``redact`` keeps numbers, cards and e-mail
-    addresses out of what is logged about the tenant's calls.
+    ``record_calls`` records both sides of every call: callers must be told. ``redact_logs`` masks telephone numbers,
+    card numbers and e-mail addresses in what is logged about the tenant's calls.
     """
 
     id: TenantId
@@ -98,9 +96,11 @@ class Tenant(DialRules, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Department(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom a transfer rings: ``timeout`` seconds each in turn, or all together; who answers hears ``whisper``.
+    """A named transfer target. Each number rings for ``ring_timeout_seconds``, one after another or all at the same
+    time.
 
-    Rung together, whoever answers first has the call. ``whisper`` is a Liquid template; see whispers.
+    With ``simultaneous``, the first to answer gets the call. The answering party hears ``whisper``, a Liquid template;
+    see dialing/whisper.py.
     """
 
     numbers: Annotated[tuple[PhoneNumber, ...], Meta(min_length=1, max_length=10)]

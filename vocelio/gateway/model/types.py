@@ -1,4 +1,4 @@
-"""Annotated types shared by documents, settings and the API."""
+"""Annotated types shared by flow documents, tenant settings and the API."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from vocelio.engine.call_info import E164_PATTERN
 
-PATTERN_END = r"$(?!\n)"  # in Python `$` alone lets a line's end follow
+PATTERN_END = r"$(?!\n)"  # in Python, `$` alone also matches before a final newline
 
 
 PhoneNumber = Annotated[

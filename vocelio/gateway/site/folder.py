@@ -1,7 +1,7 @@
-"""One tenant's numbers, departments, flows and sounds, read from a folder: what the demo answers with, and what a
-database can be filled from.
+"""A site folder: one tenant's numbers, departments, flows and sounds as files.
 
-The folder has ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any rate).
+The demo answers calls from it directly; ``vocelio serve --site`` seeds a database with it. It contains ``site.json``,
+``flows/*.json`` and ``sounds/*.wav`` (16-bit, any sample rate).
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -27,7 +27,7 @@ class _NumberEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SiteFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``site.json``."""
+    """The contents of ``site.json``."""
 
     tenant: Tenant
     numbers: dict[PhoneNumber, _NumberEntry]
@@ -35,10 +35,10 @@ class SiteFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SiteFolder:
-    """What is in one folder, read whole when this is made. Raises SiteError with every problem.
+    """The contents of a folder, read completely at construction. Raises SiteFolderError with every problem.
 
-    ``documents`` are the flows as written, ``flows`` the same, checked; ``numbers`` say which flow each leads to;
-    ``sounds`` are mu-law.
+    ``documents`` are the flows as written, ``flows`` the compiled ones; ``numbers`` maps numbers to flows; ``sounds``
+    are mu-law.
     """
 
     def __init__(self, root: Path) -> None:
@@ -50,26 +50,26 @@ class SiteFolder:
         self.flows = _load_flows(self.documents, self.departments, problems)
         for number, flow in self.numbers.items():
             if flow not in self.flows:
-                there = ", ".join(sorted(self.flows)) or "none"
-                problems.append(f"site.json: numbers.{number}.flow: no flow `{flow}` (there are: {there})")
+                names = ", ".join(sorted(self.flows)) or "none"
+                problems.append(f"site.json: numbers.{number}.flow: unknown flow `{flow}` (flows: {names})")
         self.sounds = _load_sounds(root / "sounds", problems)
         problems.extend(self._check_dial_targets())
         if problems:
             raise SiteFolderError("\n".join(problems))
 
     def _check_dial_targets(self) -> Iterator[str]:
-        """Whom departments and flows name and calls would not ring."""
-        rules = DialContext(self.tenant, validation.find_home_countries(self.numbers), frozenset(self.numbers))
+        """Yield the targets of departments and flows that the dial rules do not allow."""
+        context = DialContext(self.tenant, validation.find_home_countries(self.numbers), frozenset(self.numbers))
         for name, department in self.departments.items():
-            for problem in validation.check_department(rules, department):
+            for problem in validation.check_department(context, department):
                 yield f"site.json: departments.{name}.{problem}"
         for name, document in self.documents.items():
-            for problem in validation.check_flow(rules, {}, validation.find_targets(document)):
+            for problem in validation.check_flow(context, {}, validation.find_targets(document)):
                 yield f"flows/{name}.json: {problem}"
 
     def to_directory(self, call_store: InMemoryCallStore | None = None) -> InMemoryDirectory:
-        """The same, to be asked by calls; ``journal`` is where their transfers are counted."""
-        assignments = [
+        """Create a directory of the folder; transfers are counted from ``call_store``."""
+        configs = [
             CallConfig(
                 number=number,
                 tenant=self.tenant,
@@ -80,7 +80,7 @@ class SiteFolder:
             )
             for number, flow in self.numbers.items()
         ]
-        return InMemoryDirectory(assignments, call_store=call_store)
+        return InMemoryDirectory(configs, call_store=call_store)
 
 
 def _load_sounds(folder: Path, problems: list[str]) -> dict[str, bytes]:

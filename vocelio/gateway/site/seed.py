@@ -1,7 +1,7 @@
-"""A database brought in line with a folder: what `vocelio serve --site FOLDER` answers with.
+"""Seed a database from a site folder, for ``vocelio serve --site FOLDER``.
 
-What the folder has is made or changed as if it were done by the API, with the same checks and on the same trail; what
-it has not is left alone. Whatever is as it should be already is not touched, so a second time nothing happens.
+Everything in the folder is created or changed as by the API, with the same checks and audit entries. What is not in the
+folder is left alone, and what is up to date is not touched, so seeding again changes nothing.
 """
 
 import msgspec
@@ -18,11 +18,11 @@ from vocelio.gateway.store.numbers import NewNumber
 from vocelio.gateway.store.tenants import departments, sounds, tenants
 from vocelio.gateway.store.tenants.tenants import TenantUpdate
 
-PROMOTION_NOTE = "from the site's folder"
+PROMOTION_NOTE = "Seeded from the site folder."
 
 
 async def seed_database(database: Database, folder: SiteFolder, actor: Actor) -> None:
-    """Put a folder's tenant with all it has into the database. Raises SiteError, StoreUnavailable."""
+    """Create or update a folder's tenant with all its resources. Raises SiteFolderError, DatabaseUnavailable."""
     _check_names(folder)
     actor = msgspec.structs.replace(actor, tenant=folder.tenant.id)
     try:
@@ -33,32 +33,32 @@ async def seed_database(database: Database, folder: SiteFolder, actor: Actor) ->
 
 async def _seed(database: Database, folder: SiteFolder, actor: Actor) -> None:
     await _seed_tenant(database, folder, actor)
-    for number in folder.numbers:  # before what is checked by where they are, and may show them
+    for number in folder.numbers:  # first: dial rules depend on the countries of the numbers, and caller ids must exist
         await _seed_number(database, actor, number)
     for name, department in folder.departments.items():
         await departments.put_department(database, actor, name, department)
     for name, mulaw in folder.sounds.items():
         await sounds.put_mulaw(database, actor, name, mulaw)
-    for name in sorted(folder.flows, key=lambda name: flow_depth(folder.flows[name])):  # whoever is called comes first
+    for name in sorted(folder.flows, key=lambda name: flow_depth(folder.flows[name])):  # called flows first
         await _seed_flow(database, actor, name, folder.documents[name])
     for number, flow in folder.numbers.items():
         await numbers.assign_number(database, actor, number, flow)
 
 
 async def _seed_tenant(database: Database, folder: SiteFolder, actor: Actor) -> None:
-    wanted = {name: getattr(folder.tenant, name) for name in TenantUpdate.__struct_fields__}
+    settings = {name: getattr(folder.tenant, name) for name in TenantUpdate.__struct_fields__}
     try:
-        await tenants.update_tenant(database, actor, folder.tenant.id, TenantUpdate(**wanted))
+        await tenants.update_tenant(database, actor, folder.tenant.id, TenantUpdate(**settings))
     except NotFound:
         await tenants.create_tenant(database, actor, folder.tenant)
 
 
 async def _seed_flow(database: Database, actor: Actor, name: str, document: bytes) -> None:
     try:
-        seen = (await drafts.get_flow(database, actor.tenant, name)).revision
+        revision = (await drafts.get_flow(database, actor.tenant, name)).revision
     except NotFound:
-        seen = None
-    await drafts.put_flow(database, actor, name, document, seen)
+        revision = None
+    await drafts.put_flow(database, actor, name, document, revision)
     await promotion.promote_flow(database, actor, name, PROMOTION_NOTE)
 
 
@@ -75,6 +75,6 @@ def _check_names(folder: SiteFolder) -> None:
         try:
             msgspec.convert(name, ResourceName)
         except msgspec.ValidationError:
-            problems.append(f"`{name}` cannot be a name: these have small letters, digits, - and _, at most 64")
+            problems.append(f"`{name}` is not a valid name: use up to 64 lowercase letters, digits, - and _")
     if problems:
         raise SiteFolderError("\n".join(problems))

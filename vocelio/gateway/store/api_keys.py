@@ -1,7 +1,7 @@
-"""Keys of the API: ``voc_<id>_<secret>``, shown once and kept as a hash.
+"""API keys: ``voc_<id>_<secret>``, shown once and stored as a hash.
 
-A key of no tenant is the platform's. A key cannot revoke itself, so that of those who may make keys one is always
-left; to rotate, make a second key and revoke the first with it.
+A key without a tenant is a platform key. A key cannot revoke itself, so that a key that can create others always
+remains. To rotate, create a second key and revoke the first one with it.
 """
 
 import hashlib
@@ -27,18 +27,18 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.db.schema import api_keys, tenants
 
-SECRET_ALPHABET = string.ascii_letters + string.digits  # no underscore, which separates the parts
+SECRET_ALPHABET = string.ascii_letters + string.digits  # without the underscore, which separates the parts
 SECRET_LENGTH = 32  # 190 bits
 KEY_PATTERN = re.compile(rf"voc_([0-9a-f]{{16}})_([A-Za-z0-9]{{{SECRET_LENGTH}}})", re.ASCII)
-DUMMY_DIGEST = "0" * 64  # a digest that no key has: an unknown key costs what a known one does
-MAX_VALID_KEYS = 100  # of one tenant; two are needed to rotate one
-LAST_USED_INTERVAL_MICROSECONDS = 60_000_000  # microseconds between two writes of when a key was used
+DUMMY_DIGEST = "0" * 64  # no key has it: an unknown key takes the same time as a known one
+MAX_VALID_KEYS = 100  # of a tenant, or of the platform
+LAST_USED_INTERVAL_MICROSECONDS = 60_000_000  # between two updates of a key's last_used_at
 
 Instant = Annotated[int, Meta(ge=0, le=253_402_300_799_999_999, description="whole microseconds since 1970, UTC")]
 
 
 class NewApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``label`` says what the key is for; it is good until ``expires_at``, or until it is revoked."""
+    """``label`` says what the key is for. It is valid until ``expires_at``, or until it is revoked."""
 
     role: Role
     label: Annotated[str, Meta(max_length=200)] = ""
@@ -46,7 +46,7 @@ class NewApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key, but for its secret. ``tenant`` is empty for the platform's. ``last_used_at`` is exact to a minute."""
+    """A key without its secret. ``tenant`` is empty for platform keys. ``last_used_at`` is exact to a minute."""
 
     id: str
     tenant: str
@@ -60,13 +60,16 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
-    """A key with its secret, which is shown this once: what goes behind `Authorization: Bearer`."""
+    """A key with its secret, which is shown only once: the value for `Authorization: Bearer`."""
 
     secret: str
 
 
 async def create_key(database: Database, actor: Actor, new: NewApiKey) -> CreatedApiKey:
-    """Make a key of the actor's tenant, or of the platform's. Raises Forbidden, BadRequest, Invalid, Conflict."""
+    """Create a key of the actor's tenant, or of the platform.
+
+    Raises Forbidden, BadRequest, UnprocessableContent, Conflict.
+    """
     _check_new_key(actor, new)
     async with database.transaction() as connection:
         await _check_quota(connection, actor)
@@ -74,16 +77,19 @@ async def create_key(database: Database, actor: Actor, new: NewApiKey) -> Create
 
 
 async def create_platform_key(database: Database, label: str, now: int) -> str:
-    """A platform key, made by whoever can write to the database: its secret."""
+    """Create a platform key for someone who can write to the database, and return its secret."""
     actor = Actor("command-line", "platform", "", "", now)
     async with database.transaction() as connection:
-        made = await _insert_key(connection, actor, NewApiKey("platform", label[:200]))
-    return made.secret
+        created = await _insert_key(connection, actor, NewApiKey("platform", label[:200]))
+    return created.secret
 
 
 async def list_keys(database: Database, tenant: str, limit: int, cursor: str) -> Page[ApiKey]:
-    """A tenant's keys, or the platform's, newest first; revoked and expired ones, too. Raises Invalid."""
-    last = pagination.decode_cursor(cursor, int, str)
+    """List the keys of a tenant or of the platform, newest first, revoked and expired ones as well.
+
+    Raises UnprocessableContent.
+    """
+    last_key = pagination.decode_cursor(cursor, int, str)
     order = tuple_(api_keys.c.created_at, api_keys.c.id)
     query = (
         select(api_keys)
@@ -91,15 +97,15 @@ async def list_keys(database: Database, tenant: str, limit: int, cursor: str) ->
         .order_by(api_keys.c.created_at.desc(), api_keys.c.id.desc())
         .limit(limit + 1)
     )
-    if last:
-        query = query.where(order < last)
+    if last_key:
+        query = query.where(order < last_key)
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
     return pagination.make_page(rows, limit, _from_row, lambda row: (row.created_at, row.id))
 
 
 async def get_key(database: Database, tenant: str, key_id: str) -> ApiKey:
-    """One key. Raises NotFound."""
+    """Return one key. Raises NotFound."""
     async with database.read() as connection:
         row = (await connection.execute(select(api_keys).where(_owned_by(tenant), api_keys.c.id == key_id))).first()
     if row is None:
@@ -108,9 +114,9 @@ async def get_key(database: Database, tenant: str, key_id: str) -> ApiKey:
 
 
 async def revoke_key(database: Database, actor: Actor, key_id: str) -> None:
-    """The key is no good from now on; again, nothing happens. Raises NotFound, Conflict for the actor's own key."""
+    """Revoke a key; repeating it has no effect. Raises NotFound, and Conflict for the actor's own key."""
     if key_id == actor.key_id:
-        raise Conflict("A key cannot revoke itself: make another one and revoke this one with it.")
+        raise Conflict("A key cannot revoke itself: create another key and revoke this one with it.")
     async with database.transaction() as connection:
         row = await _lock_row(connection, actor, key_id)
         if row.revoked_at is not None:
@@ -120,7 +126,7 @@ async def revoke_key(database: Database, actor: Actor, key_id: str) -> None:
 
 
 class KeyOwner(msgspec.Struct, frozen=True):
-    """Whose key a good one is. ``tenant`` is empty for the platform's."""
+    """Tenant and role of a valid key. ``tenant`` is empty for platform keys."""
 
     key_id: str
     tenant: str
@@ -129,21 +135,21 @@ class KeyOwner(msgspec.Struct, frozen=True):
 
 
 async def find_owner(database: Database, token: str, now: int) -> KeyOwner | None:
-    """Whose key that is, if it is good now: known, neither revoked nor expired, its tenant not suspended."""
+    """Return the owner of a key that is valid now: known, not revoked, not expired, its tenant not suspended."""
     match = KEY_PATTERN.fullmatch(token)
     if match is None:
         return None
     query = select(api_keys, tenants.c.suspended).outerjoin(tenants, tenants.c.id == api_keys.c.tenant_id)
     async with database.read() as connection:
         row = (await connection.execute(query.where(api_keys.c.id == match[1]))).first()
-    genuine = hmac.compare_digest(_digest(token), row.digest if row else DUMMY_DIGEST)
-    if row is None or not genuine or row.suspended or not _is_valid(row, now):
+    is_genuine = hmac.compare_digest(_digest(token), row.digest if row else DUMMY_DIGEST)
+    if row is None or not is_genuine or row.suspended or not _is_valid(row, now):
         return None
     return KeyOwner(row.id, row.tenant_id or "", row.role, row.last_used_at or 0)
 
 
 async def find_owner_by_id(database: Database, key_id: str, now: int) -> KeyOwner | None:
-    """Whose key has that id, if it is good now: for what was vouched for by whoever had its secret."""
+    """Return the owner of a valid key by its id, for tokens that were issued to the holder of the secret."""
     query = select(api_keys, tenants.c.suspended).outerjoin(tenants, tenants.c.id == api_keys.c.tenant_id)
     async with database.read() as connection:
         row = (await connection.execute(query.where(api_keys.c.id == key_id))).first()
@@ -153,7 +159,7 @@ async def find_owner_by_id(database: Database, key_id: str, now: int) -> KeyOwne
 
 
 async def filter_valid(database: Database, key_ids: Collection[str], now: int) -> set[str]:
-    """Those of these keys that are good now; see ``holder``."""
+    """Return those of the keys that are valid now."""
     query = select(api_keys, tenants.c.suspended).outerjoin(tenants, tenants.c.id == api_keys.c.tenant_id)
     async with database.read() as connection:
         rows = (await connection.execute(query.where(api_keys.c.id.in_(key_ids)))).all()
@@ -161,7 +167,7 @@ async def filter_valid(database: Database, key_ids: Collection[str], now: int) -
 
 
 async def touch(database: Database, owner: KeyOwner, now: int) -> None:
-    """Take down that the key was used, unless that was done a moment ago."""
+    """Update when the key was last used, at most once a minute."""
     if now - owner.last_used_at >= LAST_USED_INTERVAL_MICROSECONDS:
         async with database.transaction() as connection:
             await connection.execute(update(api_keys).where(api_keys.c.id == owner.key_id).values(last_used_at=now))
@@ -169,34 +175,32 @@ async def touch(database: Database, owner: KeyOwner, now: int) -> None:
 
 def _check_new_key(actor: Actor, new: NewApiKey) -> None:
     if not roles.includes(actor.role, new.role):
-        raise Forbidden(f"A key of the role {actor.role} cannot make one of the role {new.role}.")
+        raise Forbidden(f"A key with the role {actor.role} cannot create one with the role {new.role}.")
     if new.role == "platform" and actor.tenant:
-        problem = Diagnostic(
-            "role", "invalid-value", "a platform key is no tenant's: leave the header Vocelio-Tenant away"
-        )
-        raise UnprocessableContent("The key cannot be made.", [problem])
+        problem = Diagnostic("role", "invalid-value", "a platform key belongs to no tenant")
+        raise UnprocessableContent("Invalid API key settings.", [problem])
     if new.role != "platform" and not actor.tenant:
-        raise BadRequest("A key of that role is a tenant's: name the tenant by the header Vocelio-Tenant.")
+        raise BadRequest("A key with this role belongs to a tenant: name the tenant.")
     if new.expires_at is not None and new.expires_at <= actor.now:
         raise UnprocessableContent(
-            "The key cannot be made.", [Diagnostic("expires_at", "invalid-value", "this is in the past")]
+            "Invalid API key settings.", [Diagnostic("expires_at", "invalid-value", "the time is in the past")]
         )
 
 
 async def _check_quota(connection: AsyncConnection, actor: Actor) -> None:
-    """Whoever makes keys of one tenant takes turns."""
+    """Limit the number of valid keys. The tenant's row is locked, so that concurrent requests cannot exceed it."""
     if actor.tenant:
         await connection.execute(
             select(tenants.c.id).where(tenants.c.id == actor.tenant).with_for_update(key_share=True)
         )
-    live = and_(
+    is_valid = and_(
         _owned_by(actor.tenant),
         api_keys.c.revoked_at.is_(None),
         or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > actor.now),
     )
-    count = (await connection.execute(select(func.count()).select_from(api_keys).where(live))).scalar_one()
+    count = (await connection.execute(select(func.count()).select_from(api_keys).where(is_valid))).scalar_one()
     if count >= MAX_VALID_KEYS:
-        raise Conflict(f"There are {MAX_VALID_KEYS} live keys already: revoke one first.")
+        raise Conflict(f"There can be at most {MAX_VALID_KEYS} valid keys. Revoke one first.")
 
 
 async def _insert_key(connection: AsyncConnection, actor: Actor, new: NewApiKey) -> CreatedApiKey:
@@ -215,17 +219,17 @@ async def _insert_key(connection: AsyncConnection, actor: Actor, new: NewApiKey)
     }
     await connection.execute(insert(api_keys).values(**row, digest=_digest(secret)))
     del row["tenant_id"]
-    made = CreatedApiKey(**row, tenant=actor.tenant, secret=secret)
+    created = CreatedApiKey(**row, tenant=actor.tenant, secret=secret)
     await actor.audit(connection, "api_key.created", key, after=new)
-    return made
+    return created
 
 
 async def _lock_row(connection: AsyncConnection, actor: Actor, key_id: str) -> Row[Any]:
-    """The key to revoke. Two keys that revoke each other take turns, and the second is no good any more."""
+    """Lock the key to revoke, and the actor's: of two keys that revoke each other, only the first succeeds."""
     query = select(api_keys).where(api_keys.c.id.in_((key_id, actor.key_id))).order_by(api_keys.c.id).with_for_update()
     rows = {row.id: row for row in await connection.execute(query)}
     if actor.key_id in rows and rows[actor.key_id].revoked_at is not None:
-        raise Unauthorized("The key is not good.")
+        raise Unauthorized("The API key is not valid.")
     row = rows.get(key_id)
     if row is None or (row.tenant_id or "") != actor.tenant:
         raise NotFound
@@ -255,5 +259,5 @@ def _from_row(row: Row[Any]) -> ApiKey:
 
 
 def _digest(token: str) -> str:
-    """Of the whole key, so that a secret is good for one id only. Random texts need no slow hash."""
+    """Hash the whole key, so that a secret is valid for one id only. Random secrets need no slow hash."""
     return hashlib.sha256(token.encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""The processes that there are, as each tells of itself every few seconds: for people and dashboards.
+"""Heartbeats of the gateway's processes, for operators and dashboards.
 
-Nothing is decided by it: whose a call is, the call's own row says.
+Nothing is decided by them: the owner of a call is in the call's own row.
 """
 
 import msgspec
@@ -9,14 +9,14 @@ from sqlalchemy import delete, select
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import processes
 
-STALE_AFTER_MICROSECONDS = 30_000_000  # microseconds: one that has said nothing for so long is gone
+STALE_AFTER_MICROSECONDS = 30_000_000  # without a heartbeat for so long, a process counts as gone
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """One process: ``started`` and last ``seen`` then (microseconds UTC), with so many calls of at most ``capacity``.
+    """One process, as of its last heartbeat ``last_seen_at`` (microseconds UTC), with at most ``capacity`` calls.
 
-    ``calls_per_second`` are those that it began since it was seen before. ``lag_ms`` is how late its event loop was at
-    most in 99 of 100 measurements of the last 5 s. One that is ``draining`` leaves.
+    ``calls_per_second`` are the calls started since the heartbeat before. ``event_loop_lag_ms`` is the 99th percentile
+    of the last 5 s. A process that is ``draining`` is shutting down.
     """
 
     id: str
@@ -33,7 +33,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def upsert_process(database: Database, process: Process) -> None:
-    """Put down how it stands, and forget those that are gone. Raises StoreUnavailable."""
+    """Store a heartbeat, and delete the rows of processes that are gone. Raises DatabaseUnavailable."""
     row = msgspec.structs.asdict(process)
     statement = database.upsert(processes).values(row)
     async with database.transaction() as connection:
@@ -44,13 +44,13 @@ async def upsert_process(database: Database, process: Process) -> None:
 
 
 async def delete_process(database: Database, process_id: str) -> None:
-    """It has ended. Raises StoreUnavailable."""
+    """Delete the row of a process that has ended. Raises DatabaseUnavailable."""
     async with database.autocommit() as connection:
         await connection.execute(delete(processes).where(processes.c.id == process_id))
 
 
 async def list_processes(database: Database, now: int) -> list[Process]:
-    """Those that were seen of late, the oldest first. Raises StoreUnavailable."""
+    """List the processes with a recent heartbeat, oldest first. Raises DatabaseUnavailable."""
     query = (
         select(processes)
         .where(processes.c.last_seen_at >= now - STALE_AFTER_MICROSECONDS)

@@ -1,4 +1,4 @@
-"""Recordings: what is known of each. Their sound is not here but in the storage, see ``gateway/recordings``."""
+"""Catalog of recordings. The audio is in the object storage, see ``gateway/recordings``."""
 
 from typing import Annotated, Any, Literal, Protocol
 
@@ -16,20 +16,17 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.db.schema import audit_log, recordings
 
-UNFINISHED_BATCH_SIZE = 100  # unfinished ones that a sweep looks at: more have to wait for the next
-ACCESS_AUDIT_INTERVAL_MICROSECONDS = (
-    600_000_000  # microseconds: a player asks for a recording in parts, which is one listening
-)
+UNFINISHED_BATCH_SIZE = 100  # that one sweep handles: the rest waits for the next
+ACCESS_AUDIT_INTERVAL_MICROSECONDS = 600_000_000  # a player requests one recording in many parts
 
-RecordingId = Annotated[
-    str, Meta(pattern=f"^[0-9a-f]{{1,32}}{PATTERN_END}", description="a recording, as the list has it")
-]
+
+RecordingId = Annotated[str, Meta(pattern=f"^[0-9a-f]{{1,32}}{PATTERN_END}", description="the id of a recording")]
 RecordingKind = Literal["voicemail", "call"]
 RecordingState = Literal["writing", "complete", "broken"]
 
 
 class RecordingQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which recordings: all of one call, or of one kind."""
+    """Filters of recordings: of one call, or of one kind."""
 
     call: CallId | None = None
     kind: RecordingKind | None = None
@@ -38,10 +35,10 @@ class RecordingQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that a caller left (``voicemail``), or a whole ``call``: one for each of its streams.
+    """A caller's message (``voicemail``) or a whole ``call``, with one recording for each of its streams.
 
-    Of two ``channels`` the left one is the caller. ``started`` is whole microseconds UTC. ``state``: being written;
-    complete; or broken, when part of the sound was lost. ``seconds`` and ``bytes`` are 0 while it is being written.
+    With two ``channels`` the left one is the caller. ``started_at`` is whole microseconds UTC. ``state`` is
+    ``writing``, ``complete``, or ``broken`` if audio was lost. Duration and size are 0 while it is being written.
     """
 
     id: str
@@ -55,40 +52,38 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StoredRecording(Recording, frozen=True, kw_only=True):
-    """A recording as it is kept: whose, and where its sound is as a whole (empty: only in pieces so far)."""
+    """A recording with its tenant and the path of its final object, which is empty while there are only chunks."""
 
     tenant: str
     object_path: str = ""
 
 
 class RecordingCatalog(Protocol):
-    """What those who write recordings need."""
+    """Port to the recordings table, for those who write recordings. Raises DatabaseUnavailable."""
 
     async def add(self, recording: StoredRecording) -> None:
-        """A recording begins. Told twice, it is one. Raises StoreUnavailable."""
+        """Add a recording that starts. Idempotent."""
 
     async def finish(self, recording: StoredRecording) -> None:
-        """It is complete, or broken; only the first end counts. Raises StoreUnavailable."""
+        """Mark a recording complete or broken; only the first call has an effect."""
 
     async def list_unfinished(self, before: int) -> list[StoredRecording]:
-        """Of all tenants, the oldest of those that began before then and are still being written."""
+        """Return the oldest recordings of all tenants still being written that started ``before`` an instant."""
         ...
 
 
 class DatabaseRecordingCatalog:
-    """The Catalogue port on a database."""
+    """Catalog in the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, recording: StoredRecording) -> None:
-        """See Catalogue."""
         statement = self._database.upsert(recordings).on_conflict_do_nothing()
         async with self._database.transaction() as connection:
             await connection.execute(statement, _to_row(recording))
 
     async def finish(self, recording: StoredRecording) -> None:
-        """See Catalogue."""
         row = _to_row(recording)
         values = {name: row[name] for name in ("duration_seconds", "state", "size_bytes", "object_path")}
         where = (*_key_filter(recording.tenant, recording.id), recordings.c.state == "writing")
@@ -96,7 +91,6 @@ class DatabaseRecordingCatalog:
             await connection.execute(update(recordings).where(*where).values(values))
 
     async def list_unfinished(self, before: int) -> list[StoredRecording]:
-        """See Catalogue."""
         where = (recordings.c.state == "writing", recordings.c.started_at < before)
         query = select(recordings).where(*where).order_by(recordings.c.started_at).limit(UNFINISHED_BATCH_SIZE)
         async with self._database.read() as connection:
@@ -104,49 +98,50 @@ class DatabaseRecordingCatalog:
 
 
 class InMemoryRecordingCatalog:
-    """The Catalogue port in memory."""
+    """Catalog in memory, for the demo and tests."""
 
     def __init__(self) -> None:
         self.recordings: dict[str, StoredRecording] = {}
 
     async def add(self, recording: StoredRecording) -> None:
-        """See Catalogue."""
         self.recordings.setdefault(recording.id, recording)
 
     async def finish(self, recording: StoredRecording) -> None:
-        """See Catalogue."""
         if self.recordings[recording.id].state == "writing":
             self.recordings[recording.id] = recording
 
     async def list_unfinished(self, before: int) -> list[StoredRecording]:
-        """See Catalogue."""
-        return [one for one in self.recordings.values() if one.state == "writing" and one.started_at < before]
+        return [
+            recording
+            for recording in self.recordings.values()
+            if recording.state == "writing" and recording.started_at < before
+        ]
 
 
 async def list_recordings(database: Database, tenant: str, query_params: RecordingQuery) -> Page[Recording]:
-    """A tenant's recordings, the newest first. Raises Invalid when the cursor is none of theirs."""
-    behind = pagination.decode_cursor(query_params.cursor, int, str)
+    """List a tenant's recordings, newest first. Raises UnprocessableContent for an invalid cursor."""
+    last_key = pagination.decode_cursor(query_params.cursor, int, str)
     order = (recordings.c.started_at, recordings.c.id)
     query = select(recordings).where(recordings.c.tenant_id == tenant).limit(query_params.limit + 1)
     query = query.order_by(*(column.desc() for column in order))
     for column, value in ((recordings.c.call_id, query_params.call), (recordings.c.kind, query_params.kind)):
         if value is not None:
             query = query.where(column == value)
-    if behind:
-        query = query.where(tuple_(*order) < behind)
+    if last_key:
+        query = query.where(tuple_(*order) < last_key)
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
     return pagination.make_page(rows, query_params.limit, _from_row, lambda row: (row.started_at, row.id))
 
 
 async def get_recording(database: Database, tenant: str, recording_id: str) -> Recording:
-    """One recording. Raises NotFound."""
+    """Return one recording. Raises NotFound."""
     async with database.read() as connection:
         return _from_row(await _get_row(connection, tenant, recording_id))
 
 
 async def audit_access(database: Database, actor: Actor, recording_id: str) -> StoredRecording:
-    """One recording that somebody is about to hear, which the trail has first. Raises NotFound."""
+    """Return a recording that is about to be played, and audit the access first. Raises NotFound."""
     async with database.transaction() as connection:
         row = await _get_row(connection, actor.tenant, recording_id)
         if not await _accessed_recently(connection, actor, recording_id):
@@ -155,16 +150,16 @@ async def audit_access(database: Database, actor: Actor, recording_id: str) -> S
 
 
 async def get_deletable(database: Database, tenant: str, recording_id: str) -> StoredRecording:
-    """One recording whose sound may be removed. Raises NotFound, and Conflict while it is being written."""
+    """Return a recording whose audio may be deleted. Raises NotFound, and Conflict while it is being written."""
     async with database.read() as connection:
         row = await _get_row(connection, tenant, recording_id)
     if row.state == "writing":
-        raise Conflict("The recording is still being written. Remove it when it is complete.")
+        raise Conflict("The recording is still being written. Delete it when it is complete.")
     return _stored_from_row(row)
 
 
 async def delete_recording(database: Database, actor: Actor, recording_id: str) -> None:
-    """Forget a recording. Raises NotFound."""
+    """Delete a recording from the catalog. Raises NotFound."""
     async with database.transaction() as connection:
         row = await _get_row(connection, actor.tenant, recording_id)
         await connection.execute(delete(recordings).where(*_key_filter(actor.tenant, recording_id)))

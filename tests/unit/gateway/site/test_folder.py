@@ -45,7 +45,7 @@ def test_a_missing_file(tmp_path):
         ({"departments": {"sales": {"numbers": []}}}, "departments"),
         ({"departments": {"sales": {"numbers": ["12"]}}}, "departments"),
         ({"tenants": {}}, "tenants"),
-        ({"numbers": {"+13072249663": {"flow": "helo"}}}, r"numbers\.\+13072249663\.flow: no flow `helo`"),
+        ({"numbers": {"+13072249663": {"flow": "helo"}}}, r"numbers\.\+13072249663\.flow: unknown flow `helo`"),
     ],
 )
 def test_a_wrong_site_file(change, says, tmp_path):

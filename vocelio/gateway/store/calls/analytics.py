@@ -1,8 +1,8 @@
-"""How a tenant's flows do: numbers of a period, overall, flow by flow, and hour by hour or day by day (UTC).
+"""Analytics: figures of a tenant's flows over a period, in total, per flow, and per hour or day (UTC).
 
-Calls count in the period in which they began; latencies and exits in that in which they happened. The database does the
-counting, in whole numbers, so that SQLite and PostgreSQL say the same and no list of calls is ever read. A percentile
-is the smallest value that so many per cent of all values do not exceed ("nearest rank"): one that was measured.
+Calls count in the period in which they started, latencies and exits in the one in which they occurred. The database
+does the counting, in integers, so that SQLite and PostgreSQL agree and no list of calls is ever read. Percentiles are
+nearest rank: the smallest measured value that at least so many per cent of all values do not exceed.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ DEFAULT_PERIOD_MICROSECONDS = 7 * DAY_MICROSECONDS
 
 
 class AnalyticsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """From when on and before when, at most 92 days (without: the last seven); of one flow, or of all."""
+    """A period of at most 92 days (default: the last seven), of one flow or of all."""
 
     since: Instant | None = None
     until: Instant | None = None
@@ -34,7 +34,7 @@ class AnalyticsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HandlingTime(msgspec.Struct, frozen=True):
-    """How long calls took, from their beginning to their end."""
+    """Duration of calls, from start to end."""
 
     mean_seconds: float
     p50_seconds: float
@@ -42,7 +42,7 @@ class HandlingTime(msgspec.Struct, frozen=True):
 
 
 class LatencyPercentiles(msgspec.Struct, frozen=True):
-    """Milliseconds from the caller's falling silent to the first sound of the answer; ``count`` of them."""
+    """Milliseconds from the end of the caller's speech to the first audio of the reply, over ``count`` turns."""
 
     count: int
     p50_ms: int
@@ -51,16 +51,12 @@ class LatencyPercentiles(msgspec.Struct, frozen=True):
 
 
 class CallCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """``calls`` are ``refused`` (turned away before a flow began), ``live``, or ``ended``.
+    """``calls`` are ``rejected`` (before a flow started), ``live`` or ``ended``.
 
-    ``completed`` are those of the ended that came to the end of their flow, by its own words or by a transfer that
-    was answered: outcome `completed` or `transferred`.
+    ``completed`` are the ended calls with the outcome `completed` or `transferred`.
 
-    ``contained`` are those of the ended that nobody had to be rung for: they were completed by the flow, or the caller
-    hung up (outcome `completed` or `abandoned`), and no transfer was ever begun in them, whether it was answered or
-    not. A call that failed or was lost is not contained: nobody was served.
-
-    ``billed`` is in microseconds.
+    ``contained`` are the ended calls that needed nobody's help: the outcome is `completed` or `abandoned`, and no
+    transfer was started, answered or not. A failed or lost call is not contained, since the caller was not served.
     """
 
     calls: int = 0
@@ -74,7 +70,7 @@ class CallCounts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CallStats(CallCounts, frozen=True, kw_only=True):
-    """``completion`` and ``containment`` are shares of the ended calls, from 0 to 1; none when there are none."""
+    """The rates are shares of the ended calls, from 0 to 1; null if there are none."""
 
     outcomes: dict[str, int]
     completion_rate: float | None
@@ -84,13 +80,13 @@ class CallStats(CallCounts, frozen=True, kw_only=True):
 
 
 class FlowStats(CallStats, frozen=True, kw_only=True):
-    """Those of one flow; its name is empty for calls to numbers that led to none."""
+    """Figures of one flow; the name is empty for calls to numbers without a flow."""
 
     flow: str
 
 
 class SeriesPoint(CallCounts, frozen=True, kw_only=True):
-    """An hour or a day, which begins ``at``. The first and the last of a period may be cut off by it."""
+    """Counts of an hour or a day. The first and the last one may be cut off by the period."""
 
     starts_at: int
 
@@ -105,7 +101,7 @@ class ExitCount(msgspec.Struct, frozen=True):
 
 
 class Analytics(msgspec.Struct, frozen=True, kw_only=True):
-    """Of calls that began from ``since`` on and before ``until``. ``exits`` are the most taken, at most 5,000."""
+    """Figures of the calls that started from ``since`` on and before ``until``, with the 5,000 most frequent exits."""
 
     since: int
     until: int
@@ -117,24 +113,32 @@ class Analytics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def get_analytics(database: Database, tenant: str, query: AnalyticsQuery, now: int) -> Analytics:
-    """See the module. Raises Invalid."""
+    """Return the figures of a period. Raises UnprocessableContent."""
     period = _resolve_period(tenant, query, now)
-    unit = HOUR_MICROSECONDS if query.interval == "hour" else DAY_MICROSECONDS
+    interval_microseconds = HOUR_MICROSECONDS if query.interval == "hour" else DAY_MICROSECONDS
     async with database.read() as connection:
         counts = await analytics_queries.count_calls(connection, period, calls.c.flow_id, calls.c.outcome)
-        series = await analytics_queries.count_calls(connection, period, analytics_queries.bucket(unit))
-        handling = await analytics_queries.percentiles(connection, analytics_queries.durations_query(period), 50, 95)
-        latency = await analytics_queries.percentiles(connection, analytics_queries.latencies_query(period), 50, 95, 99)
+        series = await analytics_queries.count_calls(
+            connection, period, analytics_queries.bucket(interval_microseconds)
+        )
+        handling_times = await analytics_queries.percentiles(
+            connection, analytics_queries.durations_query(period), 50, 95
+        )
+        latencies = await analytics_queries.percentiles(
+            connection, analytics_queries.latencies_query(period), 50, 95, 99
+        )
         exits = await connection.execute(analytics_queries.exits_query(period))
-        taken = sorted((ExitCount(*row) for row in exits), key=lambda one: (-one.count, one.flow, one.node, one.exit))
+        exit_counts = sorted(
+            (ExitCount(*row) for row in exits), key=lambda taken: (-taken.count, taken.flow, taken.node, taken.exit)
+        )
     return Analytics(
         since=period.since,
         until=period.until,
         interval=query.interval,
-        overall=CallStats(**_call_stats(counts, handling.get(None), latency.get(None))),
-        flows=_flow_stats(counts, handling, latency),
-        series=_build_series(series, period, unit),
-        exits=taken,
+        overall=CallStats(**_call_stats(counts, handling_times.get(None), latencies.get(None))),
+        flows=_flow_stats(counts, handling_times, latencies),
+        series=_build_series(series, period, interval_microseconds),
+        exits=exit_counts,
     )
 
 
@@ -143,15 +147,15 @@ def _resolve_period(tenant: str, query: AnalyticsQuery, now: int) -> Period:
     since = max(0, until - DEFAULT_PERIOD_MICROSECONDS) if query.since is None else query.since
     if since >= until:
         raise UnprocessableContent(
-            "There is no such period.", [Diagnostic("since", "invalid-value", "a period begins before it ends")]
+            "Invalid period.", [Diagnostic("since", "invalid-value", "the period must start before it ends")]
         )
     if until - since > MAX_PERIOD_MICROSECONDS:
-        problem = Diagnostic("since", "too-many", "at most 92 days can be asked for at once")
-        raise UnprocessableContent("That is too much at once.", [problem])
+        problem = Diagnostic("since", "too-many", "at most 92 days can be queried at once")
+        raise UnprocessableContent("Too much at once.", [problem])
     return Period(tenant, since, until, query.flow)
 
 
-# What is told
+# Results
 
 _COUNT_FIELDS = CallCounts.__struct_fields__
 _CountsByKey = Mapping[GroupKey, Mapping[str, int]]  # by flow and outcome
@@ -161,21 +165,21 @@ _PercentilesByFlow = Mapping[str | None, list[int]]
 def _call_stats(
     counts_by_key: _CountsByKey, handling_time: list[int] | None, latency: list[int] | None
 ) -> dict[str, Any]:
-    added = {
+    totals = {
         name: sum(counts[name] for counts in counts_by_key.values())
         for name in (*_COUNT_FIELDS, "handling_microseconds")
     }
-    ended, spent = added["ended"], added.pop("handling_microseconds")
+    ended, handling_microseconds = totals["ended"], totals.pop("handling_microseconds")
     outcomes = Counter[str]()
     for (_, outcome), counts in counts_by_key.items():
         outcomes[outcome] += counts["ended_or_rejected"]
     return {
-        **added,
+        **totals,
         "outcomes": {outcome: number for outcome, number in sorted(outcomes.items()) if number},
-        "completion_rate": added["completed"] / ended if ended else None,
-        "containment_rate": added["contained"] / ended if ended else None,
+        "completion_rate": totals["completed"] / ended if ended else None,
+        "containment_rate": totals["contained"] / ended if ended else None,
         "handling_time": HandlingTime(
-            *(part / 1e6 for part in ((2 * spent + ended) // (2 * ended), *handling_time[1:]))
+            *(part / 1e6 for part in ((2 * handling_microseconds + ended) // (2 * ended), *handling_time[1:]))
         )
         if handling_time and ended
         else None,
@@ -186,18 +190,18 @@ def _call_stats(
 def _flow_stats(
     counts_by_key: _CountsByKey, handling_times: _PercentilesByFlow, latencies: _PercentilesByFlow
 ) -> list[FlowStats]:
-    """Also those in which no call began, but one went on."""
-    mine: dict[str, dict[GroupKey, Mapping[str, int]]] = {flow: {} for flow in latencies if flow is not None}
+    """Include flows in which no call started but one was live."""
+    by_flow: dict[str, dict[GroupKey, Mapping[str, int]]] = {flow: {} for flow in latencies if flow is not None}
     for key, counts in counts_by_key.items():
-        mine.setdefault(key[0], {})[key] = counts
+        by_flow.setdefault(key[0], {})[key] = counts
     return [
-        FlowStats(flow=flow, **_call_stats(theirs, handling_times.get(flow), latencies.get(flow)))
-        for flow, theirs in sorted(mine.items())
+        FlowStats(flow=flow, **_call_stats(flow_counts, handling_times.get(flow), latencies.get(flow)))
+        for flow, flow_counts in sorted(by_flow.items())
     ]
 
 
 def _build_series(counts_by_key: _CountsByKey, period: Period, interval_microseconds: int) -> list[SeriesPoint]:
-    """Every hour or day, also those without a call."""
+    """Include hours and days without calls."""
     buckets = range(period.since // interval_microseconds, (period.until - 1) // interval_microseconds + 1)
     return [
         SeriesPoint(

@@ -1,6 +1,6 @@
-"""Calls as they were kept: the list, and one call with its timeline, its bill and its log.
+"""Stored calls for the API: the list, and one call with its timeline, its bill and its log.
 
-Nothing here writes: calls do, by the journal. So what is live may be a few milliseconds behind.
+Only reads; calls are written by the call store, so a live call may be some milliseconds behind.
 """
 
 import asyncio
@@ -22,13 +22,11 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import MAX_CURSOR_LENGTH, Page
 from vocelio.gateway.store.db.schema import call_events, call_logs, calls, usage
 
-MAX_TIMELINE_EVENTS = 5_000  # events of a timeline: 1.5 MB of JSON; an hour of talking has fewer
-MAX_SEGMENTS = 1_000  # of a bill: nobody changes the voice tier as often, but what is read has a bound
+MAX_TIMELINE_EVENTS = 5_000  # 1.5 MB of JSON; an hour of conversation has fewer
+MAX_SEGMENTS = 1_000  # of a bill: no call changes its voice tier as often
 YEAR_10000_MICROSECONDS = 253_402_300_800_000_000
 
-CallId = Annotated[
-    str, Meta(pattern=f"^[A-Za-z0-9_-]{{1,34}}{PATTERN_END}", description="Twilio's name of a call: CA...")
-]
+CallId = Annotated[str, Meta(pattern=f"^[A-Za-z0-9_-]{{1,34}}{PATTERN_END}", description="a Twilio call SID: CA...")]
 Instant = Annotated[int, Meta(ge=0, lt=YEAR_10000_MICROSECONDS, description="whole microseconds since 1970, UTC")]
 Cursor = Annotated[str, Meta(max_length=MAX_CURSOR_LENGTH)]
 Outcome = Literal[
@@ -48,7 +46,7 @@ Outcome = Literal[
 
 
 class CallQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which calls: those that began from ``since`` on and before ``until``, and are all of what else is given."""
+    """Filters of calls: started from ``since`` on and before ``until``, and matching everything else that is given."""
 
     status: Literal["live", "ended"] | None = None
     flow: ResourceName | None = None
@@ -62,12 +60,12 @@ class CallQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """One caller's visit. Instants are whole microseconds UTC.
+    """One call. Instants are whole microseconds UTC.
 
-    ``caller`` is empty when it was withheld. ``version`` is none, and ``flow`` may be empty, when the call was turned
-    away before a flow began. ``ended`` is none and ``outcome`` empty while it goes on. ``department`` is the last that
-    was rung. ``billed`` is in microseconds, ``seconds`` the same in seconds; ``micro_usd`` is what it costs so far.
-    ``generation`` counts its streams. ``node`` is where the flow is, while the call goes on.
+    ``caller`` is empty when withheld. ``version`` is null, and ``flow`` may be empty, when the call was rejected before
+    a flow started. While the call is live, ``ended_at`` is null, ``outcome`` is empty and ``node`` is the flow's
+    current node. ``department`` is the last one that was rung. ``billed_microseconds`` and ``billed_seconds`` are the
+    same duration, ``cost_micro_usd`` is its cost so far. ``generation`` counts the call's streams.
     """
 
     id: str
@@ -88,14 +86,14 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimelineQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which part of a timeline: at most ``limit`` events, from behind the cursor."""
+    """A page of a timeline: at most ``limit`` events after the cursor."""
 
     limit: Annotated[int, Meta(ge=1, le=MAX_TIMELINE_EVENTS)] = MAX_TIMELINE_EVENTS
     cursor: Cursor = ""
 
 
 class TimelineEvent(msgspec.Struct, frozen=True):
-    """An event of a call: docs/events.md has the types and their data. ``sequence`` counts within a generation."""
+    """An event of a call; docs/events.md has the types and their data. ``seq`` counts within a generation."""
 
     generation: int
     sequence: int
@@ -105,10 +103,10 @@ class TimelineEvent(msgspec.Struct, frozen=True):
 
 
 class CallDetail(CallSummary, frozen=True, kw_only=True):
-    """A call with its bill, a segment for each voice tier in turn, and what happened, in order.
+    """A call with its bill (a segment for each voice tier in turn) and its timeline, in order.
 
-    ``speech`` is what each provider of speech did for it.
-    ``next`` is the cursor of the events behind these; empty when there are no more.
+    ``provider_usage`` is the use of each speech provider. ``next_cursor`` is the cursor of the following events, empty
+    when there are none.
     """
 
     segments: list[Segment]
@@ -118,12 +116,12 @@ class CallDetail(CallSummary, frozen=True, kw_only=True):
 
 
 async def list_calls(database: Database, tenant: str, query_params: CallQuery) -> Page[CallSummary]:
-    """A tenant's calls, the newest first. Raises Invalid when the cursor is none of theirs."""
-    behind = pagination.decode_cursor(query_params.cursor, int, str)
+    """List a tenant's calls, newest first. Raises UnprocessableContent for an invalid cursor."""
+    last_key = pagination.decode_cursor(query_params.cursor, int, str)
     newest = (calls.c.started_at.desc(), calls.c.id.desc())
     query = _select_calls().where(*_conditions(tenant, query_params)).order_by(*newest).limit(query_params.limit + 1)
-    if behind:
-        query = query.where(tuple_(calls.c.started_at, calls.c.id) < behind)
+    if last_key:
+        query = query.where(tuple_(calls.c.started_at, calls.c.id) < last_key)
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
     return pagination.make_page(
@@ -132,71 +130,80 @@ async def list_calls(database: Database, tenant: str, query_params: CallQuery) -
 
 
 async def get_call(database: Database, tenant: str, call: str) -> CallSummary:
-    """One call. Raises NotFound."""
+    """Return one call. Raises NotFound."""
     async with database.read() as connection:
         return CallSummary(**_summary_fields(await _get_row(connection, tenant, call)))
 
 
 async def get_call_detail(database: Database, tenant: str, call: str, query_params: TimelineQuery) -> CallDetail:
-    """One call with what happened in it. Raises NotFound, and Invalid when the cursor is none."""
-    behind = pagination.decode_cursor(query_params.cursor, int, int)
+    """Return one call with its timeline. Raises NotFound, and UnprocessableContent for an invalid cursor."""
+    last_key = pagination.decode_cursor(query_params.cursor, int, int)
     async with database.read() as connection:
         row = await _get_row(connection, tenant, call)
         segments = await _list_segments(connection, tenant, call)
-        rows = await _list_events(connection, tenant, call, behind, query_params.limit + 1)
-    happened = pagination.make_page(rows, query_params.limit, _event_from_row, lambda row: (row.generation, row.seq))
-    call_facts = _summary_fields(row)
-    if segments:  # a live call's may have been saved again since: what is shown must add up
+        rows = await _list_events(connection, tenant, call, last_key, query_params.limit + 1)
+    timeline = pagination.make_page(rows, query_params.limit, _event_from_row, lambda row: (row.generation, row.seq))
+    fields = _summary_fields(row)
+    if segments:  # a live call may have been saved since its row was read: segments and totals must agree
         billed = sum(segment.billed_microseconds for segment in segments)
-        call_facts |= {
+        fields |= {
             "billed_microseconds": billed,
             "billed_seconds": billed / 1e6,
             "cost_micro_usd": sum(part.cost_micro_usd for part in segments),
         }
-    speech = msgspec.json.decode(row.provider_usage or "{}", type=dict[Tier, ProviderUsageTotals])
+    provider_usage = msgspec.json.decode(row.provider_usage or "{}", type=dict[Tier, ProviderUsageTotals])
     return CallDetail(
-        **call_facts, segments=segments, provider_usage=speech, events=happened.items, next_cursor=happened.next_cursor
+        **fields,
+        segments=segments,
+        provider_usage=provider_usage,
+        events=timeline.items,
+        next_cursor=timeline.next_cursor,
     )
 
 
 async def get_call_log(database: Database, tenant: str, call: str) -> bytes:
-    """What ``vocelio replay`` reads: JSON lines. Raises NotFound, also when the call has not ended yet."""
+    """Return the log that ``vocelio replay`` reads: JSON lines. Raises NotFound, also while the call is live."""
     order = (call_logs.c.generation, call_logs.c.revision)
     query = select(call_logs.c.log).where(call_logs.c.tenant_id == tenant, call_logs.c.call_id == call)
     async with database.read() as connection:
         ended = (await _get_row(connection, tenant, call)).ended_at is not None
-        pieces = (await connection.scalars(query.order_by(*order))).all() if ended else []
-    if not pieces:
+        parts = (await connection.scalars(query.order_by(*order))).all() if ended else []
+    if not parts:
         raise NotFound
-    return await asyncio.to_thread(lambda: b"".join(map(zlib.decompress, pieces)))  # a long call's has 4 MB
+    return await asyncio.to_thread(lambda: b"".join(map(zlib.decompress, parts)))  # a long call's log has 4 MB
 
 
 def _select_calls() -> Select[Any]:
-    """Rows of calls, with the node that a live one is at: of others nobody looks for it."""
+    """Select calls with the current node of live ones; for others the subquery is not evaluated."""
     node = case((calls.c.ended_at.is_(None), func.coalesce(current_node(), "")), else_="")
     return select(calls, node.label("node"))
 
 
 def _conditions(tenant: str, query_params: CallQuery) -> list[ColumnElement[bool]]:
-    wanted = {
+    filters = {
         calls.c.flow_id: query_params.flow,
         calls.c.number: query_params.number,
         calls.c.caller: query_params.caller,
         calls.c.outcome: query_params.outcome,
     }
-    found = [calls.c.tenant_id == tenant, *(column == value for column, value in wanted.items() if value is not None)]
+    conditions = [
+        calls.c.tenant_id == tenant,
+        *(column == value for column, value in filters.items() if value is not None),
+    ]
     if query_params.since is not None:
-        found.append(calls.c.started_at >= query_params.since)
+        conditions.append(calls.c.started_at >= query_params.since)
     if query_params.until is not None:
-        found.append(calls.c.started_at < query_params.until)
+        conditions.append(calls.c.started_at < query_params.until)
     if query_params.status is not None:
-        found.append(calls.c.ended_at.is_(None) if query_params.status == "live" else calls.c.ended_at.is_not(None))
-    return found
+        conditions.append(
+            calls.c.ended_at.is_(None) if query_params.status == "live" else calls.c.ended_at.is_not(None)
+        )
+    return conditions
 
 
 async def _get_row(connection: AsyncConnection, tenant: str, call: str) -> Row[Any]:
-    found = await connection.execute(_select_calls().where(calls.c.tenant_id == tenant, calls.c.id == call))
-    row: Row[Any] | None = found.first()
+    result = await connection.execute(_select_calls().where(calls.c.tenant_id == tenant, calls.c.id == call))
+    row: Row[Any] | None = result.first()
     if row is None:
         raise NotFound
     return row

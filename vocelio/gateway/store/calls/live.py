@@ -1,13 +1,7 @@
-"""Calls as monitors see them, by the store, which is the authority: where each is, and by which event that is known.
+"""Live calls in the database: what monitors show, and the transfers that the limits count.
 
-A call's row and its timeline are written in one commit, and each of these queries is one statement: what it gives of a
-call belongs together.
-
-How many transfers a tenant has, counted from what all processes have kept: a restart forgets none.
-
-A transfer is its event ``transfer.started``; it is under way while its call has not ended and no later stream has
-begun. What was begun within the last fraction of a second may not be kept yet, so a limit can be passed by as many as
-begin at the same moment, and by no more.
+The rows of a call and of its timeline are committed together and each query is one statement, so what it returns of a
+call is consistent.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,10 +14,10 @@ from vocelio.gateway.model.directory import TransferCounts
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import call_events, calls
 
-PAGE_SIZE = 200  # rows of a query: what is made of them takes some milliseconds, and then calls have their turn
-MAX_COUNTS = 1_000  # names of each kind, those with the most calls
-MAX_LIVE_CALLS = 20_000  # calls of one picture; of more, the rest comes with its events only
-MAX_RECENT_CALLS = 5_000  # calls that have ended of late, the newest
+PAGE_SIZE = 200  # rows of a query: converting them takes some milliseconds, then calls get their turn on the event loop
+MAX_COUNTS = 1_000  # groups of each kind, those with the most calls
+MAX_LIVE_CALLS = 20_000  # of one snapshot; monitors see further calls by their events only
+MAX_RECENT_CALLS = 5_000  # recently ended calls of one snapshot, the newest
 
 _COLUMNS: Sequence[ColumnElement[Any]] = (
     calls.c.tenant_id,
@@ -43,11 +37,11 @@ _COLUMNS: Sequence[ColumnElement[Any]] = (
 )
 
 CallKey = tuple[str, str]
-"""Tenant and call."""
+"""Tenant and call id."""
 
 
 class LiveCallRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored call. Instants are microseconds UTC; ``sequence`` is that of the newest event of ``generation``."""
+    """A stored call. Instants are microseconds UTC; ``sequence`` is that of the newest event of its ``generation``."""
 
     tenant: str
     call: str
@@ -68,7 +62,6 @@ class LiveCallRow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> CallKey:
-        """Tenant and call."""
         return self.tenant, self.call
 
 
@@ -77,7 +70,7 @@ def _is_event_of_call() -> ColumnElement[bool]:
 
 
 def current_node() -> ScalarSelect[Any]:
-    """Of a row of ``calls``: the node that the flow entered last."""
+    """Select the node that the flow entered last, correlated to a row of ``calls``."""
     entered = select(call_events.c.node).where(_is_event_of_call(), call_events.c.type == "node.entered")
     newest = entered.order_by(call_events.c.generation.desc(), call_events.c.seq.desc()).limit(1)
     return newest.correlate(calls).scalar_subquery()
@@ -91,30 +84,30 @@ def _last_event_sequence() -> ScalarSelect[Any]:
 
 
 def _select_calls() -> Select[Any]:
-    """No column besides those that are shown: a live call's state has kilobytes, and is of no use here."""
+    """Select only the columns that are shown: the resume state of a live call has kilobytes."""
     sequence, node = func.coalesce(_last_event_sequence(), 0), func.coalesce(current_node(), "")
     return select(*_COLUMNS).add_columns(sequence.label("sequence"), node.label("node"))
 
 
 async def list_live(database: Database, tenants: Collection[str] | None) -> list[LiveCallRow]:
-    """The calls of those tenants that go on, or everybody's. Raises StoreUnavailable."""
+    """List the live calls of these tenants, or with None of all. Raises DatabaseUnavailable."""
     order = tuple_(calls.c.tenant_id, calls.c.id)
     query = _select_calls().where(calls.c.ended_at.is_(None)).order_by(calls.c.tenant_id, calls.c.id).limit(PAGE_SIZE)
     if tenants is not None:
         query = query.where(calls.c.tenant_id.in_(tenants))
-    found: list[LiveCallRow] = []
+    listed: list[LiveCallRow] = []
     async with database.read() as connection:
-        while len(found) < MAX_LIVE_CALLS:
-            page = query.where(order > found[-1].key) if found else query
+        while len(listed) < MAX_LIVE_CALLS:
+            page = query.where(order > listed[-1].key) if listed else query
             rows = (await connection.execute(page)).all()
-            found += map(_from_row, rows)
+            listed += map(_from_row, rows)
             if len(rows) < PAGE_SIZE:
                 break
-    return found
+    return listed
 
 
 async def list_recently_ended(database: Database, tenants: Collection[str] | None, since: int) -> list[LiveCallRow]:
-    """Their calls that have ended ``since`` that instant (microseconds UTC), the newest. Raises StoreUnavailable."""
+    """List their newest calls that have ended ``since`` an instant (microseconds UTC). Raises DatabaseUnavailable."""
     query = select(calls.c.tenant_id, calls.c.id).where(calls.c.ended_at >= since).order_by(calls.c.ended_at.desc())
     if tenants is not None:
         query = query.where(calls.c.tenant_id.in_(tenants))
@@ -124,35 +117,40 @@ async def list_recently_ended(database: Database, tenants: Collection[str] | Non
 
 
 async def get_many(database: Database, keys: Sequence[CallKey]) -> list[LiveCallRow]:
-    """Those calls, as far as there are such. Raises StoreUnavailable."""
-    found: list[LiveCallRow] = []
+    """Return those of the calls that exist. Raises DatabaseUnavailable."""
+    loaded: list[LiveCallRow] = []
     async with database.read() as connection:
-        for place in range(0, len(keys), PAGE_SIZE):
-            query = _select_calls().where(tuple_(calls.c.tenant_id, calls.c.id).in_(keys[place : place + PAGE_SIZE]))
-            found += map(_from_row, (await connection.execute(query)).all())
-    return found
+        for start in range(0, len(keys), PAGE_SIZE):
+            query = _select_calls().where(tuple_(calls.c.tenant_id, calls.c.id).in_(keys[start : start + PAGE_SIZE]))
+            loaded += map(_from_row, (await connection.execute(query)).all())
+    return loaded
 
 
 class CallCount(msgspec.Struct, frozen=True):
-    """So many calls by that name."""
+    """A number of calls by tenant, flow or phone number."""
 
     name: str
     calls: int
 
 
 async def count_live(database: Database, tenant: str) -> dict[str, list[CallCount]]:
-    """How many calls go on of the tenant, or of everybody: by ``tenant``, ``flow`` and ``number``, the most first."""
+    """Count the live calls of a tenant, or with an empty ``tenant`` of all, by ``tenant``, ``flow`` and ``number``.
+
+    The groups with the most calls come first.
+    """
     kinds = {"tenant": calls.c.tenant_id, "flow": calls.c.flow_id, "number": calls.c.number}
-    made = {}
+    counts = {}
     async with database.read() as connection:
         for kind, column in kinds.items():
-            names = (column,) if kind != "flow" or tenant else (calls.c.tenant_id, column)  # two may have one name
+            names = (
+                (column,) if kind != "flow" or tenant else (calls.c.tenant_id, column)
+            )  # flow ids are unique per tenant
             query = select(*names, func.count().label("calls")).where(calls.c.ended_at.is_(None)).group_by(*names)
             if tenant:
                 query = query.where(calls.c.tenant_id == tenant)
             rows = (await connection.execute(query.order_by(func.count().desc(), *names).limit(MAX_COUNTS))).all()
-            made[kind] = [CallCount("/".join(row[:-1]), row.calls) for row in rows]
-    return made
+            counts[kind] = [CallCount("/".join(row[:-1]), row.calls) for row in rows]
+    return counts
 
 
 def _from_row(row: Row[Any]) -> LiveCallRow:
@@ -176,29 +174,32 @@ def _from_row(row: Row[Any]) -> LiveCallRow:
     )
 
 
-MAX_TRANSFER_AGE_MICROSECONDS = 6 * 3_600_000_000  # microseconds: past it a transfer's call has been taken for lost
+MAX_TRANSFER_AGE_MICROSECONDS = 6 * 3_600_000_000  # by then the transfer's call counts as lost
 
 
 async def count_transfers(database: Database, tenant: str, since: int, now: int) -> TransferCounts:
-    """How many were begun from ``since`` on, and are under way ``now``: microseconds UTC.
+    """Count the transfers that were started from ``since`` on, and those that are active ``now`` (microseconds UTC).
 
-    By the index of a tenant's events by type and time: what is read grows with six hours of transfers.
+    A transfer is its event ``transfer.started``. It is active while its call has not ended and no later stream has
+    started. Events of the last fraction of a second may not be stored yet, so a limit can be exceeded by as many
+    transfers as start at the same moment. The index on tenant, type and time bounds the query to six hours of
+    transfers.
     """
     async with database.read() as connection:
-        begun, under_way = (await connection.execute(_count_query(tenant, since, now))).one()
-    return TransferCounts(int(begun), int(under_way))
+        started, active = (await connection.execute(_count_query(tenant, since, now))).one()
+    return TransferCounts(int(started), int(active))
 
 
 def _count_query(tenant: str, since: int, now: int) -> Select[int, int]:
     event, call = call_events.c, calls.c
     joined = call_events.join(calls, and_(call.tenant_id == event.tenant_id, call.id == event.call_id))
-    going = and_(call.ended_at.is_(None), call.generation == event.generation)
+    is_active = and_(call.ended_at.is_(None), call.generation == event.generation)
     where = (
         event.tenant_id == tenant,
         event.type == "transfer.started",
         event.occurred_at >= min(since, now - MAX_TRANSFER_AGE_MICROSECONDS),
     )
-    return select(_count_where(event.occurred_at >= since), _count_where(going)).select_from(joined).where(*where)
+    return select(_count_where(event.occurred_at >= since), _count_where(is_active)).select_from(joined).where(*where)
 
 
 def _count_where(condition: ColumnElement[bool]) -> ColumnElement[int]:

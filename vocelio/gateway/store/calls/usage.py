@@ -1,12 +1,12 @@
-"""Usage: what is billed, summed over whole days (UTC), as JSON or as CSV.
+"""Usage: what is billed, summed over whole days (UTC), as JSON or CSV.
 
-A call belongs to the day on which it began, all of it, and its cost is what its segments say: so the sums agree with
-the calls to the micro-dollar, however they are grouped. A call with segments at two tiers counts once in each tier's
-row, and once in the total. Calls that were turned away before a flow began have no usage.
+A call belongs entirely to the day on which it started, and its cost is the sum of its segments, so totals agree with
+the calls to the micro-dollar, however they are grouped. A call with segments at two tiers counts once in the row of
+each tier, and once in the total. Calls that were rejected before a flow started have no usage.
 
-In CSV, a text that begins like a formula is given an apostrophe, since some spreadsheets run what they open. A
-telephone number begins with ``+``, too, and is left as it is: with digits only behind it, it is a number and nothing
-that could be run, and whoever reads the file by a program finds the same number as everywhere else.
+In CSV, text that starts like a formula is prefixed with an apostrophe, since some spreadsheets execute formulas when
+they open a file. Telephone numbers also start with ``+`` but are left as they are: with only digits behind it, ``+`` is
+harmless, and programs find the same number as everywhere else.
 """
 
 import csv
@@ -28,10 +28,8 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import usage
 
 MAX_DAYS = 366
-MAX_ROWS = 50_000  # 10 MB of JSON: every tenant of a large site by tier; by number and day it is a shorter period
-DAY_MICROSECONDS = (
-    86_400_000_000  # microseconds; in SQL as it stands, since PostgreSQL takes two parameters for two different things
-)
+MAX_ROWS = 50_000  # 10 MB of JSON: all tenants of a large installation by tier
+DAY_MICROSECONDS = 86_400_000_000
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 CSV_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")  # OWASP's list
 
@@ -55,9 +53,9 @@ GroupBy = Annotated[
 
 
 class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row for each what; from which day to which, both included (UTC). Without days: the month so far.
+    """How to group, and the first and last day (UTC, both included). Without days: the current month so far.
 
-    ``format`` comes before what the request accepts.
+    ``format`` takes precedence over the Accept header.
     """
 
     by: GroupBy = "day"
@@ -76,7 +74,7 @@ class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageRow(UsageTotals, frozen=True, kw_only=True):
-    """A sum, and of what: the keys that were asked for."""
+    """Totals of one group; the keys that were not grouped by are absent."""
 
     tenant: str | UnsetType = UNSET
     flow: str | UnsetType = UNSET
@@ -86,7 +84,7 @@ class UsageRow(UsageTotals, frozen=True, kw_only=True):
 
 
 class UsageReport(msgspec.Struct, frozen=True):
-    """Rows in the order of their keys, ``by``; ``total`` counts each call once."""
+    """Rows in the order of their keys ``by``; ``total`` counts each call once."""
 
     since: date
     until: date
@@ -96,7 +94,7 @@ class UsageReport(msgspec.Struct, frozen=True):
 
 
 async def query_usage(database: Database, actor: Actor, params: UsageQuery) -> UsageReport:
-    """A tenant's usage; of all tenants when a platform key names none. Raises Invalid."""
+    """Return a tenant's usage, or all tenants' if a platform key names none. Raises UnprocessableContent."""
     since, until = _date_range(params, actor.now)
     by = [key for key in _GROUP_COLUMNS if key in params.by.split(",")]
     where = [
@@ -106,21 +104,21 @@ async def query_usage(database: Database, actor: Actor, params: UsageQuery) -> U
     if actor.tenant or actor.role != "platform":
         where.append(usage.c.tenant_id == actor.tenant)
     async with database.read() as connection:
-        found = (await connection.execute(_usage_query(by, where))).all()
-    if len(found) > MAX_ROWS:
-        problem = Diagnostic("by", "too-many", f"more than {MAX_ROWS} rows: ask for fewer days, or by less")
-        raise UnprocessableContent("That is too much at once.", [problem])
+        rows = (await connection.execute(_usage_query(by, where))).all()
+    if len(rows) > MAX_ROWS:
+        problem = Diagnostic("by", "too-many", f"more than {MAX_ROWS} rows: query fewer days or group by fewer keys")
+        raise UnprocessableContent("Too much at once.", [problem])
     return UsageReport(
         since,
         until,
         by,
-        sorted((_from_row(row, by) for row in found), key=lambda row: _group_values(row, by)),
-        _grand_total(found),
+        sorted((_from_row(row, by) for row in rows), key=lambda row: _group_values(row, by)),
+        _grand_total(rows),
     )
 
 
 def to_csv(report: UsageReport) -> bytes:
-    """The rows, without the total: whoever adds them up must not count everything twice."""
+    """Return the rows as CSV, without the total, so that a sum over the file is not doubled."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([*report.by, *_TOTAL_FIELDS])
@@ -139,28 +137,28 @@ def to_csv(report: UsageReport) -> bytes:
 
 
 def _usage_query(group_by: Sequence[str], where: Sequence[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
-    """One statement, so that rows and total are of one moment: a row for each call and key, then one for each key."""
+    """Build one statement, so that rows and total are consistent: first grouped by call and key, then by key."""
     keys = [_GROUP_COLUMNS[key].label(key) for key in group_by]
-    whose = [usage.c.tenant_id.label("of_tenant"), usage.c.call_id.label("of_call")]
-    sums = [
+    call_columns = [usage.c.tenant_id.label("of_tenant"), usage.c.call_id.label("of_call")]
+    sum_columns = [
         _bigint_sum(usage.c.billed_microseconds).label("billed_microseconds"),
         _bigint_sum(usage.c.cost_micro_usd).label("cost_micro_usd"),
     ]
-    grouped = [*(_GROUP_COLUMNS[key] for key in group_by), usage.c.tenant_id, usage.c.call_id]
-    parts = select(*keys, *whose, *sums).where(*where).group_by(*grouped).cte("parts")
-    each = select(parts.c.of_tenant, parts.c.of_call).distinct().subquery()
-    every = select(func.count()).select_from(each).scalar_subquery().label("every")
-    columns = [parts.c[key] for key in group_by]
+    group_columns = [*(_GROUP_COLUMNS[key] for key in group_by), usage.c.tenant_id, usage.c.call_id]
+    call_sums = select(*keys, *call_columns, *sum_columns).where(*where).group_by(*group_columns).cte("call_sums")
+    distinct_calls = select(call_sums.c.of_tenant, call_sums.c.of_call).distinct().subquery()
+    call_count = select(func.count()).select_from(distinct_calls).scalar_subquery().label("call_count")
+    columns = [call_sums.c[key] for key in group_by]
     totals = [
-        _bigint_sum(parts.c.billed_microseconds).label("billed_microseconds"),
-        _bigint_sum(parts.c.cost_micro_usd).label("cost_micro_usd"),
+        _bigint_sum(call_sums.c.billed_microseconds).label("billed_microseconds"),
+        _bigint_sum(call_sums.c.cost_micro_usd).label("cost_micro_usd"),
     ]
-    query = select(*columns, func.count().label("calls"), *totals, every)
-    return query.select_from(parts).group_by(*columns).limit(MAX_ROWS + 1)
+    query = select(*columns, func.count().label("calls"), *totals, call_count)
+    return query.select_from(call_sums).group_by(*columns).limit(MAX_ROWS + 1)
 
 
 def _bigint_sum(column: ColumnElement[int]) -> ColumnElement[int]:
-    """PostgreSQL's sum of whole numbers is a decimal."""
+    """Sum as an integer: PostgreSQL's sum of integers is a decimal."""
     return cast(func.sum(column), BigInteger)
 
 
@@ -183,7 +181,7 @@ def _group_values(row: UsageRow, group_by: Sequence[str]) -> list[Any]:
 
 def _grand_total(rows: Sequence[Row[Any]]) -> UsageTotals:
     billed = sum(row.billed_microseconds for row in rows)
-    calls = rows[0].every if rows else 0
+    calls = rows[0].call_count if rows else 0
     return UsageTotals(
         calls=calls,
         billed_microseconds=billed,
@@ -204,11 +202,11 @@ def _date_range(params: UsageQuery, now: int) -> tuple[date, date]:
     since = params.since or until.replace(day=1)
     if since > until:
         raise UnprocessableContent(
-            "There are no such days.", [Diagnostic("since", "invalid-value", f"{since} is after {until}")]
+            "Invalid period.", [Diagnostic("since", "invalid-value", f"{since} is after {until}")]
         )
     if until - since >= timedelta(MAX_DAYS):
-        problem = Diagnostic("since", "too-many", f"at most {MAX_DAYS} days can be asked for at once")
-        raise UnprocessableContent("That is too much at once.", [problem])
+        problem = Diagnostic("since", "too-many", f"at most {MAX_DAYS} days can be queried at once")
+        raise UnprocessableContent("Too much at once.", [problem])
     return since, until
 
 

@@ -1,17 +1,12 @@
-"""The database: SQLite or PostgreSQL behind one small interface.
+"""SQLite or PostgreSQL behind one small interface.
 
-    async with database.reading() as connection: ...     # each statement sees what is committed by then
-    async with database.writing() as connection: ...     # committed when the block ends, or nothing of it is
+    async with database.read() as connection: ...           # each statement sees what is committed by then
+    async with database.transaction() as connection: ...    # commits at the end of the block, or nothing at all
 
-Whatever the driver throws when the database is gone, stalled or full comes out as StoreUnavailable, and in bounded
-time: ``in_time`` gives up waiting, while the driver still tidies up behind it (asyncpg may wait for a server that has
-stalled to confirm a cancellation, so waiting for that is never a caller's business). What the database refuses, such as
-an IntegrityError, stays SQLAlchemy's: it is the caller's to explain.
-
-A query that every call waits for, on a connection of its own that stays open.
-
-To borrow a connection from the pool, try whether it is still good, and give it back takes longer than the query itself.
-So one is kept; one query runs at a time. When it breaks it is thrown away, and the query is tried once on a new one.
+Driver errors of a database that is unreachable, stalled or full become DatabaseUnavailable, within bounded time:
+``with_timeout`` stops waiting while the driver still cleans up (asyncpg may wait for a stalled server to confirm a
+cancellation, which no caller should wait for). Errors of the statement itself, such as IntegrityError, stay
+SQLAlchemy's, for the caller to handle.
 """
 
 import asyncio
@@ -38,18 +33,18 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 STATEMENT_TIMEOUT_SECONDS = 5.0
-IDLE_TRANSACTION_TIMEOUT_MS = (
-    "10000"  # in a transaction: then the process that began it is gone, and its locks must go, too
-)
-POOL_SIZE = 10  # of one process; as many again when it is busy
+IDLE_TRANSACTION_TIMEOUT_MS = "10000"  # then the process is gone, and its locks must be released
+POOL_SIZE = 10  # of one process; as many again as overflow
 CLOSE_TIMEOUT_SECONDS = 0.5
 POOL_OPTIONS = {"pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
 NO_POOL_OPTIONS = {"poolclass": NullPool}
-MIGRATION_LOCK_ID = 7_260_125  # any number: processes that start together migrate one after the other
+MIGRATION_LOCK_ID = 7_260_125  # arbitrary: processes that start at the same time migrate one after another
 
 
 class Database:
-    """One process's way to its database. ``url`` is SQLAlchemy's, for aiosqlite or asyncpg. Raises SettingsError."""
+    """The database connections of one process. ``url`` is an SQLAlchemy URL for aiosqlite or asyncpg. Raises
+    SettingsError.
+    """
 
     def __init__(self, url: str) -> None:
         parsed = _parse_url(url)
@@ -59,17 +54,17 @@ class Database:
         self._dedicated_engine = (_create_sqlite_engine if self.is_sqlite else _create_postgresql_engine)(
             parsed, NO_POOL_OPTIONS
         )
-        # A transaction around a read costs two more messages, or thread switches, and most reads are one statement.
-        alone: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
-        self._read_engine = self._engine.execution_options(**alone)
-        self._dedicated_engine = self._dedicated_engine.execution_options(**alone)
+        # A transaction around a read costs two more round trips, or thread switches, and most reads are one statement.
+        read_options: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._read_engine = self._engine.execution_options(**read_options)
+        self._dedicated_engine = self._dedicated_engine.execution_options(**read_options)
         self._write_engine = self._engine.execution_options(writing=True)
         self._dedicated_connections: set[AsyncConnection] = set()  # one or two
         self._abandoned: set[asyncio.Task[Any]] = set()  # at most one for each connection of the pool
 
     async def migrate(self, revision: str = "head") -> None:
-        """Bring the tables to a revision; processes that start together take turns, however long that takes."""
-        # Alembic takes a fifth of a second to import, which a worker need not pay: its parent has migrated.
+        """Migrate the tables to a revision. Concurrent processes take turns, however long that takes."""
+        # Importing Alembic takes 0.2 s, which workers are spared: their parent process has migrated.
         from vocelio.gateway.store.db import migrate
 
         steps = partial(migrate.migrate, revision=revision)
@@ -85,14 +80,16 @@ class Database:
             await engine.dispose()
 
     async def _migrate_sqlite(self, engine: AsyncEngine, run_migrations: Callable[[Connection], None]) -> None:
-        """To alter a table is to copy it and drop the old one: what refers to it must not be deleted with that."""
+        """Migrate with foreign keys off: altering a table copies and drops it, which must not delete the rows that
+        refer to it.
+        """
         async with engine.connect() as connection:
-            await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # of no effect within a transaction
+            await connection.exec_driver_sql("PRAGMA foreign_keys = OFF")  # has no effect within a transaction
             await connection.exec_driver_sql("BEGIN IMMEDIATE")
             await connection.run_sync(run_migrations)
-            broken = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).all()
-            if broken:
-                raise SettingsError(f"the migration would break {len(broken)} references: nothing was changed")
+            violations = (await connection.exec_driver_sql("PRAGMA foreign_key_check")).all()
+            if violations:
+                raise SettingsError(f"the migration would break {len(violations)} foreign keys; nothing was changed")
             await connection.exec_driver_sql("COMMIT")
 
     async def _migrate_postgresql(self, engine: AsyncEngine, run_migrations: Callable[[Connection], None]) -> None:
@@ -101,8 +98,8 @@ class Database:
             await connection.run_sync(run_migrations)
 
     async def get_revision(self) -> str:
-        """The revision of the tables, empty when there are none. A file that is not there is not made."""
-        from vocelio.gateway.store.db import migrate  # here: see migrate
+        """Return the revision of the tables, empty when there are none. A missing file is not created."""
+        from vocelio.gateway.store.db import migrate  # lazily, as in migrate()
 
         if self._is_file_missing():
             return ""
@@ -114,36 +111,36 @@ class Database:
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection to read with, outside of any transaction. Raises StoreUnavailable."""
+        """Connect for reading, outside any transaction. Raises DatabaseUnavailable."""
         with self.map_errors():
             async with self._read_engine.connect() as connection:
                 yield connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction: committed when the block ends without an error. Raises StoreUnavailable."""
+        """Begin a transaction, which is committed when the block ends without an error. Raises DatabaseUnavailable."""
         with self.map_errors():
             async with self._write_engine.begin() as connection:
                 yield connection
 
     def autocommit(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """For one statement that changes something and is a transaction of its own. Raises StoreUnavailable.
+        """Connect for a single statement that is its own transaction. Raises DatabaseUnavailable.
 
-        On PostgreSQL that saves the two messages around it.
+        On PostgreSQL that saves the two round trips of BEGIN and COMMIT.
         """
         return self.transaction() if self.is_sqlite else self.read()
 
     async def open_dedicated(self) -> AsyncConnection:
-        """A connection to read with that stays open until it is discarded. Raises as the driver does.
+        """Open a connection for reading that stays open until it is discarded. Raises the driver's errors.
 
-        It is a new one, never the pool's: after a failover those may all be dead without knowing.
+        It is never one of the pool: after a failover all of those may be dead without knowing it.
         """
         connection = await self._dedicated_engine.connect()
         self._dedicated_connections.add(connection)
         return connection
 
     def discard(self, connection: AsyncConnection) -> None:
-        """Throw a connection away that is broken, or at work still. Never waits."""
+        """Close a connection that is broken or still busy, without waiting."""
         self._dedicated_connections.discard(connection)
         task = asyncio.ensure_future(_close_invalidated(connection))
         self._abandoned.add(task)
@@ -151,19 +148,19 @@ class Database:
 
     @contextmanager
     def map_errors(self) -> Iterator[None]:
-        """What the database's absence causes is StoreUnavailable; what the statement itself causes is not."""
+        """Turn errors of an unavailable database into DatabaseUnavailable; errors of the statement pass."""
         try:
             yield
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if isinstance(error, SQLAlchemyError) and is_statement_error(error):
                 raise
-            LOG.warning("the database: %s", str(error).partition("\n")[0])
+            LOG.warning("database unavailable: %s", str(error).partition("\n")[0])
             raise DatabaseUnavailable from error
 
     async def with_timeout(self, coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
-        """What ``work`` gives, if it does so in time. Raises StoreUnavailable.
+        """Return the coroutine's result. Raises DatabaseUnavailable when it takes too long.
 
-        Work that is given up is cancelled, but not waited for.
+        A coroutine that takes too long is cancelled but not awaited.
         """
         task = asyncio.ensure_future(coroutine)
         try:
@@ -183,22 +180,22 @@ class Database:
             task.exception()
 
     def upsert(self, table: Table) -> Any:
-        """An INSERT of the database's own dialect, for ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
+        """Return the dialect's INSERT, which has ``on_conflict_do_update`` and ``on_conflict_do_nothing``."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     async def aclose(self) -> None:
-        """Close every connection; what hangs is left behind after a while."""
+        """Close every connection; one that hangs is abandoned after CLOSE_TIMEOUT_SECONDS."""
         for connection in list(self._dedicated_connections):
             self.discard(connection)
         closing: list[Awaitable[Any]] = [*self._abandoned, self._engine.dispose()]
-        _, late = await asyncio.wait(map(asyncio.ensure_future, closing), timeout=CLOSE_TIMEOUT_SECONDS)
-        for task in late:
-            LOG.warning("a connection to the database did not close in time")
+        _, unfinished = await asyncio.wait(map(asyncio.ensure_future, closing), timeout=CLOSE_TIMEOUT_SECONDS)
+        for task in unfinished:
+            LOG.warning("database connection did not close within %s s; abandoning it", CLOSE_TIMEOUT_SECONDS)
             task.cancel()
 
 
 def is_data_error(error: SQLAlchemyError) -> bool:
-    """Whether it is the rows themselves that the database refuses: what they hold (SQLSTATE 22) or refer to (23)."""
+    """Whether the database rejected the rows: their values (SQLSTATE 22) or their references (23)."""
     state = str(getattr(getattr(error, "orig", None), "sqlstate", ""))
     return isinstance(error, IntegrityError | DataError) or state[:2] in ("22", "23")
 
@@ -209,9 +206,9 @@ async def _close_invalidated(connection: AsyncConnection) -> None:
 
 
 def is_statement_error(error: SQLAlchemyError) -> bool:
-    """Whether the database was there and refused what was asked: the same again would be refused again.
+    """Whether the database rejected the statement, so that repeating it would fail again.
 
-    By SQLSTATE, where there is one: data that cannot be (22), constraints (23), statements that are wrong (42).
+    By SQLSTATE, where there is one: invalid data (22), constraints (23), invalid statements (42).
     """
     state = str(getattr(getattr(error, "orig", None), "sqlstate", ""))
     return isinstance(error, IntegrityError | DataError | ProgrammingError) or state[:2] in ("22", "23", "42")
@@ -221,7 +218,9 @@ def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise SettingsError("VOCELIO_DATABASE_URL is no database's URL") from None  # it may hold a password
+        raise SettingsError(
+            "VOCELIO_DATABASE_URL is not a valid database URL"
+        ) from None  # no details: the URL may contain a password
     if parsed.drivername not in ("sqlite+aiosqlite", "postgresql+asyncpg"):
         raise SettingsError(
             "VOCELIO_DATABASE_URL is sqlite+aiosqlite:///FILE or postgresql+asyncpg://..., "
@@ -231,9 +230,9 @@ def _parse_url(url: str) -> URL:
 
 
 def _create_sqlite_engine(url: URL, pool_options: Mapping[str, Any] = POOL_OPTIONS) -> AsyncEngine:
-    """Write-ahead log, so that readers never wait; one writer at a time, which waits for its turn at its BEGIN.
+    """Create an engine with a write-ahead log, so that readers never wait. Writers take turns at BEGIN IMMEDIATE.
 
-    A transaction that reads first and writes then could not be let in at all when another has written meanwhile.
+    A transaction that reads before it writes would fail if another one has written in between.
     """
     if not url.database or url.database == ":memory:":
         raise SettingsError("VOCELIO_DATABASE_URL needs a file: sqlite+aiosqlite:///vocelio.db")
@@ -242,7 +241,7 @@ def _create_sqlite_engine(url: URL, pool_options: Mapping[str, Any] = POOL_OPTIO
 
     @event.listens_for(engine.sync_engine, "connect")
     def connected(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # the driver begins nothing of its own
+        connection.isolation_level = None  # the driver must not begin transactions by itself
         cursor = connection.cursor()
         for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
             cursor.execute(f"PRAGMA {pragma}")
@@ -261,11 +260,11 @@ def _create_postgresql_engine(
     pool_options: Mapping[str, Any] = POOL_OPTIONS,
     statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS,
 ) -> AsyncEngine:
-    """A pool that tries a connection before it lends it: after a restart of the server all are stale."""
+    """Create an engine whose pool tests each connection before lending it: after a server restart all are stale."""
     return create_async_engine(
         url,
         pool_pre_ping=True,
-        hide_parameters=True,  # a call's are confidential, and errors are logged
+        hide_parameters=True,  # parameters are confidential, and errors are logged
         connect_args={
             "timeout": CONNECT_TIMEOUT_SECONDS,
             "command_timeout": statement_timeout_seconds,
@@ -279,7 +278,12 @@ Ts = TypeVarTuple("Ts")
 
 
 class DedicatedQuery(Generic[*Ts]):
-    """The first row of a query, or none, again and again with other parameters."""
+    """The first row of a query that is run again and again, on a connection of its own that stays open.
+
+    For queries that every call waits for: borrowing a pooled connection, testing and returning it takes longer than
+    such a query itself. One query runs at a time. A broken connection is discarded and the query is tried once on a new
+    one.
+    """
 
     def __init__(self, database: Database, query: "Select[*Ts]") -> None:
         self._database, self._query = database, query
@@ -287,20 +291,20 @@ class DedicatedQuery(Generic[*Ts]):
         self._lock = asyncio.Lock()
 
     async def first(self, **parameters: Any) -> "Row[*Ts] | None":
-        """The row. Raises StoreUnavailable."""
+        """Return the first row, None if there is none. Raises DatabaseUnavailable."""
         async with self._lock:
-            tried_before = self._connection is not None
+            had_connection = self._connection is not None
             try:
                 return await self._fetch_first(parameters)
             except DatabaseUnavailable:
-                if not tried_before:
+                if not had_connection:
                     raise
                 return await self._fetch_first(parameters)  # the server was restarted since
 
     async def _fetch_first(self, parameters: dict[str, Any]) -> "Row[*Ts] | None":
         with self._database.map_errors():
             connection = self._connection or await self._database.open_dedicated()
-            self._connection = None  # until all has gone well: a query that is broken off leaves none behind
+            self._connection = None  # until the query has succeeded: a cancelled one must not leave a busy connection
             try:
                 row = (await connection.execute(self._query, parameters)).first()
             except BaseException:

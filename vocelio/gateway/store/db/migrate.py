@@ -1,4 +1,4 @@
-"""Migrations of the tables, by Alembic, on a connection that is open already: ``migrations/versions`` has the steps."""
+"""Run the Alembic migrations in ``migrations/versions`` on an open connection."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ MIGRATIONS_DIR = Path(__file__).with_name("migrations")
 
 
 def migrate(connection: Connection, revision: str = "head") -> None:
-    """Up, or down, to a revision, in the connection's transaction."""
+    """Upgrade or downgrade to a revision, in the connection's transaction."""
     config = _config()
     config.attributes["connection"] = connection
     if revision == "base" or revision.startswith("-"):
@@ -22,12 +22,12 @@ def migrate(connection: Connection, revision: str = "head") -> None:
 
 
 def head() -> str:
-    """The newest revision."""
+    """Return the newest revision."""
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def revision(connection: Connection) -> str:
-    """The revision that the tables have, empty when there are none."""
+    """Return the revision of the tables, empty when there are none."""
     return MigrationContext.configure(connection).get_current_revision() or ""
 
 

@@ -1,7 +1,7 @@
-"""A tenant's flows: the draft that designers edit, and whether calls get the active version or are turned away.
+"""Flow drafts, and pausing of flows.
 
-A draft may have errors: it is kept byte for byte as it was sent. Its ``revision`` counts its changes, so that two
-designers cannot overwrite each other: whoever changes a draft says which revision they have seen.
+A draft may have errors: it is stored byte for byte as it was sent. Its ``revision`` counts changes, and every change
+names the revision that it replaces, so that two designers cannot overwrite each other's work.
 """
 
 import asyncio
@@ -36,21 +36,22 @@ from vocelio.gateway.store.db.schema import flow_versions, flows
 from vocelio.gateway.store.tenants import tenants
 
 MAX_FLOWS = 1_000  # of a tenant
-MAX_DOCUMENT_DEPTH = (
-    100  # of a document: nothing that is deeper is a flow, and it could not be looked through everywhere
-)
-RESERVED_IDS = ("schema",)  # /v1/flows/schema is the schema of flow documents
+MAX_DOCUMENT_DEPTH = 100  # no valid flow is deeper, and recursive code must be able to traverse it
+
+RESERVED_IDS = ("schema",)  # /v1/flows/schema is the JSON Schema of flow documents
 
 
 class PauseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What callers of a paused flow get: they hear ``message`` (empty: the tenant's), or are forwarded to a number."""
+    """What callers of a paused flow get: a ``message`` (empty: the tenant's unavailable_message), or another number."""
 
     message: Annotated[str, Meta(max_length=1_000)] = ""
     forward_to: PhoneNumber | None = None
 
 
 class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A flow: its draft's ``name`` and ``revision``, the version that is ``active``, if one is, and its pause."""
+    """A flow: the name and revision of its draft, its active version, if any, and its pause settings while it is
+    paused.
+    """
 
     id: str
     name: str
@@ -62,7 +63,7 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FlowDraft(FlowSummary, frozen=True, kw_only=True):
-    """A flow with its draft, as it was sent."""
+    """A flow with its draft as it was sent."""
 
     document: msgspec.Raw
 
@@ -79,18 +80,18 @@ _SUMMARY_COLUMNS: tuple[Any, ...] = (
 
 
 async def list_flows(database: Database, tenant: str, limit: int, cursor: str) -> Page[FlowSummary]:
-    """A tenant's, by name in the address. Raises Invalid."""
-    last = pagination.decode_cursor(cursor, str)
+    """List a tenant's flows, by id. Raises UnprocessableContent."""
+    last_key = pagination.decode_cursor(cursor, str)
     query = select(*_SUMMARY_COLUMNS).where(flows.c.tenant_id == tenant).order_by(flows.c.id).limit(limit + 1)
-    if last:
-        query = query.where(flows.c.id > last[0])
+    if last_key:
+        query = query.where(flows.c.id > last_key[0])
     async with database.read() as connection:
         rows: Any = (await connection.execute(query)).all()
     return pagination.make_page(rows, limit, from_row, lambda row: (row.id,))
 
 
 async def get_flow(database: Database, tenant: str, flow: str) -> FlowDraft:
-    """One flow and its draft. Raises NotFound."""
+    """Return one flow with its draft. Raises NotFound."""
     async with database.read() as connection:
         row = await get_row(connection, tenant, flow)
     return FlowDraft(**_summary_fields(row), document=msgspec.Raw(row.draft))
@@ -99,33 +100,35 @@ async def get_flow(database: Database, tenant: str, flow: str) -> FlowDraft:
 async def put_flow(
     database: Database, actor: Actor, flow: str, document: bytes, expected_revision: int | None
 ) -> tuple[FlowSummary, bool]:
-    """Keep a draft: the flow, and whether it is new. ``seen`` is the revision that it takes the place of, 0 whichever.
+    """Store a draft and return the flow, and whether it is new.
 
-    Raises BadRequest, Invalid, TooLarge when it is no JSON object; Unconditional, Stale, Conflict.
+    ``expected_revision`` is the revision to replace: None to create the flow, 0 to replace any.
+    Raises BadRequest, UnprocessableContent or ContentTooLarge if the document is not a JSON object within the limits;
+    PreconditionRequired, PreconditionFailed, Conflict.
     """
     if flow in RESERVED_IDS:
-        raise Conflict(f"No flow can be called {flow}: the address is taken. Choose another name.")
-    document = document.strip()  # what JSON leaves of it: a version's identity is made of its bytes
+        raise Conflict(f"The id {flow} is reserved. Choose another one.")
+    document = document.strip()  # outer whitespace is not part of the content hash
     name = await asyncio.to_thread(_parse_name, document) or flow
-    new = {"name": name, "draft": document, "updated_at": actor.now}
+    columns = {"name": name, "draft": document, "updated_at": actor.now}
     try:
         async with database.transaction() as connection:
             before = await _find_and_lock_row(connection, actor.tenant, flow)
             if before is None:
-                return await _create_flow(connection, actor, flow, new, expected_revision), True
-            return await _replace_draft(connection, actor, before, new, expected_revision), False
+                return await _create_flow(connection, actor, flow, columns, expected_revision), True
+            return await _replace_draft(connection, actor, before, columns, expected_revision), False
     except IntegrityError:
-        raise Conflict("Somebody else has made a flow of that name at this moment. Read it first.") from None
+        raise Conflict("The flow was created by another request at the same time. Read it first.") from None
 
 
 async def _create_flow(
     connection: AsyncConnection, actor: Actor, flow: str, columns: dict[str, Any], expected_revision: int | None
 ) -> FlowSummary:
     if expected_revision is not None:
-        raise PreconditionFailed("There is no such flow that could be changed. Leave If-Match out to make it.")
+        raise PreconditionFailed("The flow does not exist. To create it, send no revision.")
     query = select(func.count()).select_from(flows).where(flows.c.tenant_id == actor.tenant)
     if (await connection.scalar(query) or 0) >= MAX_FLOWS:
-        raise Conflict(f"There are {MAX_FLOWS:,} flows, which is all there can be. Remove one first.")
+        raise Conflict(f"A tenant can have at most {MAX_FLOWS:,} flows. Delete one first.")
     row = {
         "tenant_id": actor.tenant,
         "id": flow,
@@ -135,49 +138,47 @@ async def _create_flow(
         "created_at": actor.now,
     }
     await connection.execute(insert(flows).values(**row, **columns))
-    made = await get_row(connection, actor.tenant, flow)
-    await actor.audit(connection, "flow.draft_saved", flow, None, _audit_view(made))
-    return from_row(made)
+    created = await get_row(connection, actor.tenant, flow)
+    await actor.audit(connection, "flow.draft_saved", flow, None, _audit_view(created))
+    return from_row(created)
 
 
 async def _replace_draft(
     connection: AsyncConnection, actor: Actor, before: Row[Any], columns: dict[str, Any], expected_revision: int | None
 ) -> FlowSummary:
     if expected_revision is None:
-        raise PreconditionRequired(
-            "The flow is there already. Say in If-Match which revision of its draft is to be replaced."
-        )
+        raise PreconditionRequired("The flow already exists. Send the revision of the draft to replace.")
     check_revision(before, expected_revision)
     if before.draft == columns["draft"]:
         return from_row(before)
     await update_columns(connection, actor, before.id, revision=before.revision + 1, **columns)
-    made = await get_row(connection, actor.tenant, before.id)
-    await actor.audit(connection, "flow.draft_saved", before.id, _audit_view(before), _audit_view(made))
-    return from_row(made)
+    updated = await get_row(connection, actor.tenant, before.id)
+    await actor.audit(connection, "flow.draft_saved", before.id, _audit_view(before), _audit_view(updated))
+    return from_row(updated)
 
 
 async def delete_flow(database: Database, actor: Actor, flow: str, expected_revision: int | None) -> None:
-    """Take a flow away that never answered a call. Raises NotFound, Stale, Conflict."""
+    """Delete a flow that was never promoted. Raises NotFound, PreconditionFailed, Conflict."""
     async with database.transaction() as connection:
         before = await lock_row(connection, actor.tenant, flow)
         check_revision(before, expected_revision)
-        mine = (flow_versions.c.tenant_id == actor.tenant, flow_versions.c.flow_id == flow)
-        if await connection.scalar(select(exists().where(*mine))):  # a number leads only to one that was promoted
-            raise Conflict("The flow was promoted, so its versions are kept. Pause it, or unassign its numbers.")
+        is_of_flow = (flow_versions.c.tenant_id == actor.tenant, flow_versions.c.flow_id == flow)
+        if await connection.scalar(select(exists().where(*is_of_flow))):  # only promoted flows can have numbers
+            raise Conflict("The flow has versions, which are kept. Pause it, or unassign its numbers.")
         await connection.execute(delete(flows).where(flows.c.tenant_id == actor.tenant, flows.c.id == flow))
         await actor.audit(connection, "flow.deleted", flow, _audit_view(before))
 
 
 async def pause_flow(database: Database, actor: Actor, flow: str, settings: PauseSettings) -> FlowSummary:
-    """Turn new calls away; live ones go on. Raises NotFound, Invalid, Conflict."""
+    """Stop answering new calls; live ones continue. Raises NotFound, UnprocessableContent, Conflict."""
     if settings.message and settings.forward_to:
-        problem = Diagnostic("message", "message-or-forward-to", "callers either hear a message or are forwarded")
-        raise UnprocessableContent("A flow is paused in one way.", [problem])
+        problem = Diagnostic("message", "message-or-forward-to", "set either a message or a number to forward to")
+        raise UnprocessableContent("Invalid pause settings.", [problem])
     return await _set_pause(database, actor, flow, settings)
 
 
 async def resume_flow(database: Database, actor: Actor, flow: str) -> FlowSummary:
-    """Let new calls in again. Raises NotFound."""
+    """Answer new calls again. Raises NotFound."""
     return await _set_pause(database, actor, flow, None)
 
 
@@ -186,7 +187,7 @@ async def _set_pause(database: Database, actor: Actor, flow: str, settings: Paus
         row = await lock_row(connection, actor.tenant, flow)
         before = from_row(row).pause
         if row.active_version is None:
-            raise Conflict("The flow answers no calls: it was never promoted.")
+            raise Conflict("The flow was never promoted, so it answers no calls.")
         if before == settings:
             return from_row(row)
         if settings and settings.forward_to:
@@ -199,14 +200,14 @@ async def _set_pause(database: Database, actor: Actor, flow: str, settings: Paus
 async def _check_forward(connection: AsyncConnection, tenant: str, number: str) -> None:
     rules = await tenants.load_dial_context(connection, tenant)
     if problems := list(validation.check_number(rules, "forward_to", number)):
-        raise UnprocessableContent("Callers cannot be forwarded there.", problems)
+        raise UnprocessableContent("The dial rules do not allow this number.", problems)
 
 
-# For those who change flows otherwise
+# Rows, for the other modules of this package
 
 
 async def get_row(connection: AsyncConnection, tenant: str, flow: str) -> Row[Any]:
-    """A flow's row. Raises NotFound."""
+    """Return a flow's row. Raises NotFound."""
     row: Row[Any] | None = (await connection.execute(_select_row(tenant, flow))).first()
     if row is None:
         raise NotFound
@@ -214,7 +215,7 @@ async def get_row(connection: AsyncConnection, tenant: str, flow: str) -> Row[An
 
 
 async def lock_row(connection: AsyncConnection, tenant: str, flow: str) -> Row[Any]:
-    """A flow's row, which nobody else changes until the transaction ends. Raises NotFound."""
+    """Return a flow's row, locked until the transaction ends. Raises NotFound."""
     row = await _find_and_lock_row(connection, tenant, flow)
     if row is None:
         raise NotFound
@@ -231,21 +232,19 @@ def _select_row(tenant: str, flow: str) -> Select[Any]:
 
 
 async def update_columns(connection: AsyncConnection, actor: Actor, flow: str, **columns: Any) -> None:
-    """Change a flow's row."""
+    """Update columns of a flow's row."""
     where = (flows.c.tenant_id == actor.tenant, flows.c.id == flow)
     await connection.execute(update(flows).where(*where).values({"updated_at": actor.now, **columns}))
 
 
 def check_revision(row: Row[Any], expected_revision: int | None) -> None:
-    """The draft must still be what it was when it was read, if that is said (0: whatever it is). Raises Stale."""
+    """Check that the draft has the expected revision, if one is given (0: any). Raises PreconditionFailed."""
     if expected_revision and row.revision != expected_revision:
-        raise PreconditionFailed(
-            f"The draft has revision {row.revision} by now, not {expected_revision}. Read it again."
-        )
+        raise PreconditionFailed(f"The draft has revision {row.revision}, not {expected_revision}. Read it again.")
 
 
 def from_row(row: Row[Any]) -> FlowSummary:
-    """A flow from its row."""
+    """Convert a row."""
     return FlowSummary(**_summary_fields(row))
 
 
@@ -262,23 +261,23 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
 
 
 def _audit_view(row: Row[Any]) -> dict[str, Any]:
-    """A draft for the audit: a fingerprint, since a hundred of them may come before a version."""
+    """Return what the audit log has of a draft: a hash, since there may be a hundred drafts before one version."""
     return {"revision": row.revision, "name": row.name, "sha256": sha256(row.draft).hexdigest()}
 
 
 def _parse_name(document: bytes) -> str:
-    """The name in a draft, if it has one. Raises BadRequest, Invalid, TooLarge."""
+    """Return the name in a draft, empty if it has none. Raises BadRequest, UnprocessableContent, ContentTooLarge."""
     if len(document) > MAX_FLOW_BYTES:
-        raise ContentTooLarge(f"A flow has at most {MAX_FLOW_BYTES:,} bytes, this one {len(document):,}.")
+        raise ContentTooLarge(f"A flow has at most {MAX_FLOW_BYTES:,} bytes; this one has {len(document):,}.")
     try:
         raw = msgspec.json.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadRequest(f"This is not JSON: {error}") from None
+        raise BadRequest(f"Invalid JSON: {error}") from None
     if not isinstance(raw, dict):
-        raise UnprocessableContent("This is no flow.", [Diagnostic("", "invalid-json", "a flow is a JSON object")])
+        raise UnprocessableContent("Not a flow document.", [Diagnostic("", "invalid-json", "a flow is a JSON object")])
     if _depth_exceeds(MAX_DOCUMENT_DEPTH, raw):
         raise UnprocessableContent(
-            "This is no flow.", [Diagnostic("", "too-deep", f"a flow is at most {MAX_DOCUMENT_DEPTH} levels deep")]
+            "Not a flow document.", [Diagnostic("", "too-deep", f"a flow is at most {MAX_DOCUMENT_DEPTH} levels deep")]
         )
     name = raw.get("name")
     return name.replace("\0", "")[:200] if isinstance(name, str) else ""

@@ -1,9 +1,7 @@
-"""From draft to production: a draft is checked against what the tenant has, and becomes a version for ever.
+"""Promotion: validate a draft against the tenant's resources, make it an immutable version, compare, and roll back.
 
-Checking takes a while, so it is done between two transactions: one that reads all there is to know, and one that
-finds the draft as it was and makes the version. What was promoted meanwhile of the flows that it calls is not seen.
-
-What differs between two versions of a flow, or between one and the draft: what a promotion would change.
+Validation takes a while, so it runs between two transactions: one loads all inputs, the other makes the version if the
+draft is unchanged. A flow called by the draft that is promoted in between is not noticed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,20 +35,20 @@ Note = Annotated[str, Meta(max_length=1_000)]
 
 
 class PromotionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to remember of a promotion: why it was made."""
+    """A note on why the draft is promoted."""
 
     note: Note = ""
 
 
 class RollbackRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which version is to be active again, and why."""
+    """The version to make active again, and why."""
 
     version: VersionNumber
     note: Note = ""
 
 
 class ValidationResult(msgspec.Struct, frozen=True):
-    """What was found about a ``revision`` of the draft, and whether it can be promoted."""
+    """The diagnostics of a ``revision`` of the draft, and whether it can be promoted."""
 
     revision: int
     promotable: bool
@@ -58,7 +56,7 @@ class ValidationResult(msgspec.Struct, frozen=True):
 
 
 class Promotion(msgspec.Struct, frozen=True):
-    """The version that calls get now. It is not ``new`` if the draft is what it was made of; warnings are no errors."""
+    """The version that is active now. It is not ``new`` if the draft equals the active version."""
 
     version: Version
     new: bool
@@ -66,18 +64,18 @@ class Promotion(msgspec.Struct, frozen=True):
 
 
 class _PromotionInputs(NamedTuple):
-    """A draft and all that it is checked against."""
+    """A draft and everything that its validation needs."""
 
     flow: str
     revision: int
-    document: bytes  # with the tenant's voice, where it has none of its own
+    document: bytes  # with the tenant's voice, if it names none
     departments: Mapping[str, Department]
     dial_context: DialContext
-    dial_targets: Sequence[DialTarget]  # whom its transfers name
+    dial_targets: Sequence[DialTarget]  # of its transfers
     subflows: Mapping[str, VersionPin]  # as the draft names them
     shapes: Mapping[VersionPin, VersionShape]
-    documents: Mapping[VersionPin, bytes] | None  # None: they are too many, or too large
-    hints: Mapping[str, str]  # messages and what helps
+    documents: Mapping[VersionPin, bytes] | None  # None: too many, or too large
+    hints: Mapping[str, str]  # by diagnostic message
 
 
 class _FlowNodes(msgspec.Struct, frozen=True):
@@ -85,30 +83,33 @@ class _FlowNodes(msgspec.Struct, frozen=True):
 
 
 async def validate_draft(database: Database, tenant: str, flow: str) -> ValidationResult:
-    """What is wrong with a flow's draft. Raises NotFound, TooMany."""
-    ground = await _load_inputs(database, tenant, flow)
-    version, problems = await CPU_EXECUTOR.run(lambda: _validate(ground))
-    return ValidationResult(ground.revision, version is not None, problems)
+    """Validate a flow's draft. Raises NotFound, TooManyRequests."""
+    inputs = await _load_inputs(database, tenant, flow)
+    version, problems = await CPU_EXECUTOR.run(lambda: _validate(inputs))
+    return ValidationResult(inputs.revision, version is not None, problems)
 
 
 async def promote_flow(
     database: Database, actor: Actor, flow: str, note: str, expected_revision: int | None = None
 ) -> Promotion:
-    """Make the draft the active version. Raises NotFound, Stale, Invalid, Conflict, TooMany."""
-    ground = await _load_inputs(database, actor.tenant, flow, expected_revision)
-    version, problems = await CPU_EXECUTOR.run(lambda: _validate(ground))
+    """Make the draft the active version.
+
+    Raises NotFound, PreconditionFailed, UnprocessableContent, Conflict, TooManyRequests.
+    """
+    inputs = await _load_inputs(database, actor.tenant, flow, expected_revision)
+    version, problems = await CPU_EXECUTOR.run(lambda: _validate(inputs))
     if version is None:
-        raise UnprocessableContent("The draft has errors, so it cannot be promoted.", problems)
+        raise UnprocessableContent("The draft has errors.", problems)
     async with database.transaction() as connection:
         row = await drafts.lock_row(connection, actor.tenant, flow)
-        if row.revision != ground.revision:
-            raise Conflict("The draft was changed while it was checked. Look at it, and promote it again.")
+        if row.revision != inputs.revision:
+            raise Conflict("The draft changed during validation. Review it and promote again.")
         if row.active_version is not None:
-            same = await versions.get_row(connection, actor.tenant, VersionPin(flow, row.active_version))
-            if same.content_hash == version.id:
-                return Promotion(versions.from_row(same, row.active_version), new=False, warnings=problems)
-        made = await _create_version(connection, actor, row, ground, version, note)
-    return Promotion(made, new=True, warnings=problems)
+            active = await versions.get_row(connection, actor.tenant, VersionPin(flow, row.active_version))
+            if active.content_hash == version.id:
+                return Promotion(versions.from_row(active, row.active_version), new=False, warnings=problems)
+        created = await _create_version(connection, actor, row, inputs, version, note)
+    return Promotion(created, new=True, warnings=problems)
 
 
 async def _create_version(
@@ -116,7 +117,7 @@ async def _create_version(
 ) -> Version:
     where = (flow_versions.c.tenant_id == actor.tenant, flow_versions.c.flow_id == row.id)
     number = 1 + (await connection.scalar(select(func.max(flow_versions.c.number)).where(*where)) or 0)
-    made = {
+    values = {
         "tenant_id": actor.tenant,
         "flow_id": row.id,
         "number": number,
@@ -128,7 +129,7 @@ async def _create_version(
         "promoted_by": actor.key_id,
         "promoted_at": actor.now,
     }
-    await connection.execute(insert(flow_versions).values(made))
+    await connection.execute(insert(flow_versions).values(values))
     await drafts.update_columns(connection, actor, row.id, active_version=number)
     after = {"active_version": number, "content_hash": version.id, "note": note}
     await actor.audit(connection, "flow.promoted", row.id, {"active_version": row.active_version}, after)
@@ -136,30 +137,30 @@ async def _create_version(
 
 
 async def rollback_flow(database: Database, actor: Actor, flow: str, request: RollbackRequest) -> Version:
-    """Make another version the active one; the draft stays. Raises NotFound, Invalid, Conflict."""
+    """Make an existing version the active one; the draft stays. Raises NotFound, UnprocessableContent, Conflict."""
     async with database.read() as connection:
         await drafts.get_row(connection, actor.tenant, flow)
         try:
             await versions.load_version(connection, actor.tenant, flow, request.version)
         except NotFound:
             problem = Diagnostic("version", "no-such-version", f"the flow has no version {request.version}")
-            raise UnprocessableContent("There is nothing to go back to.", [problem]) from None
+            raise UnprocessableContent("Unknown version.", [problem]) from None
         except UnusableVersion as error:
-            raise Conflict(f"Calls cannot run that version any more: {error}") from None
+            raise Conflict(f"The version cannot be run any more: {error}") from None
     async with database.transaction() as connection:
         row = await drafts.lock_row(connection, actor.tenant, flow)
-        made = versions.from_row(
+        version = versions.from_row(
             await versions.get_row(connection, actor.tenant, VersionPin(flow, request.version)), request.version
         )
         if row.active_version != request.version:
             await drafts.update_columns(connection, actor, flow, active_version=request.version)
-            after = {"active_version": request.version, "content_hash": made.content_hash, "note": request.note}
+            after = {"active_version": request.version, "content_hash": version.content_hash, "note": request.note}
             await actor.audit(connection, "flow.rolled_back", flow, {"active_version": row.active_version}, after)
-    return made
+    return version
 
 
 def with_default_voice(document: bytes, voice: Voice) -> bytes:
-    """A flow that names no voice gets the tenant's, so that what it sounds like is kept with it."""
+    """Insert the tenant's voice into a document that names none, so that the version keeps its voice."""
     try:
         raw = msgspec.json.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -170,7 +171,7 @@ def with_default_voice(document: bytes, voice: Voice) -> bytes:
     return b'%b{"voice":%b,%b' % (before, msgspec.json.encode(voice), after)
 
 
-# What a draft is checked against
+# Validation
 
 
 async def _load_inputs(
@@ -180,7 +181,7 @@ async def _load_inputs(
         row = await drafts.get_row(connection, tenant, flow)
         voice = await tenants.get_default_voice(connection, tenant)
     drafts.check_revision(row, expected_revision)
-    document, names, rung = await CPU_EXECUTOR.run(
+    document, references, dial_targets = await CPU_EXECUTOR.run(
         lambda: (
             with_default_voice(row.draft, voice),
             _subflow_references(row.draft),
@@ -190,29 +191,37 @@ async def _load_inputs(
     async with database.read() as connection:
         query = select(flow_table.c.id, flow_table.c.active_version).where(flow_table.c.tenant_id == tenant)
         active = {row.id: row.active_version for row in await connection.execute(query)}
-        called = {name: pin for name in names if (pin := _resolve_pin(name, active))}
-        shapes = await versions.load_shapes(connection, tenant, called.values())
-        there = {name: pin for name, pin in called.items() if pin in shapes}
-        enough = not versions.exceeds_limits(shapes, there.values())
-        documents = await versions.load_documents(connection, tenant, shapes) if enough else None
-        theirs = await departments.load_departments(connection, tenant)
-        rules = await tenants.load_dial_context(connection, tenant, rung)
-    hints = {f"there is no flow `{truncate(name)}`": _missing_flow_hint(name, active) for name in names - there.keys()}
-    return _PromotionInputs(flow, row.revision, document, theirs, rules, rung, there, shapes, documents, hints)
+        pins = {name: pin for name in references if (pin := _resolve_pin(name, active))}
+        shapes = await versions.load_shapes(connection, tenant, pins.values())
+        existing = {name: pin for name, pin in pins.items() if pin in shapes}
+        within_limits = not versions.exceeds_limits(shapes, existing.values())
+        documents = await versions.load_documents(connection, tenant, shapes) if within_limits else None
+        tenant_departments = await departments.load_departments(connection, tenant)
+        rules = await tenants.load_dial_context(connection, tenant, dial_targets)
+    hints = {
+        f"there is no flow `{truncate(name)}`": _missing_flow_hint(name, active)
+        for name in references - existing.keys()
+    }
+    return _PromotionInputs(
+        flow, row.revision, document, tenant_departments, rules, dial_targets, existing, shapes, documents, hints
+    )
 
 
 def _subflow_references(document: bytes) -> set[str]:
-    """The versions of flows that a draft calls, as it names them, as far as it can be read."""
+    """Return the references to flows that a draft calls, as far as it can be parsed."""
     try:
         nodes = msgspec.json.decode(document, type=_FlowNodes).nodes
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return set()
-    every = (node for node in nodes.values() if isinstance(node, dict) and node.get("type") == "subflow")
-    return {f"{node.get('flow')}@{node['version']}" if node.get("version") else str(node.get("flow")) for node in every}
+    subflow_nodes = (node for node in nodes.values() if isinstance(node, dict) and node.get("type") == "subflow")
+    return {
+        f"{node.get('flow')}@{node['version']}" if node.get("version") else str(node.get("flow"))
+        for node in subflow_nodes
+    }
 
 
 def _resolve_pin(reference: str, active_versions: Mapping[str, int | None]) -> VersionPin | None:
-    """The version that is meant, if there can be one."""
+    """Return the version that a reference means, None if there can be none."""
     flow, _, number = reference.partition("@")
     if flow not in active_versions:
         return None
@@ -225,32 +234,32 @@ def _resolve_pin(reference: str, active_versions: Mapping[str, int | None]) -> V
 def _missing_flow_hint(reference: str, active_versions: Mapping[str, int | None]) -> str:
     flow, _, _ = reference.partition("@")
     if flow not in active_versions:
-        return did_you_mean(reference, [other for other, number in active_versions.items() if number])
+        return did_you_mean(reference, [name for name, number in active_versions.items() if number])
     return f"its active version is {active_versions[flow]}" if active_versions[flow] else f"promote `{flow}` first"
 
 
 def _validate(inputs: _PromotionInputs) -> tuple[FlowVersion | None, list[Diagnostic]]:
     if inputs.documents is None:
-        message = f"with the flows that it calls, a flow is at most {versions.MAX_COMPILED_FLOWS} flows "
+        message = f"a flow with all flows that it calls can be at most {versions.MAX_COMPILED_FLOWS} flows "
         message += f"and {versions.MAX_COMPILED_BYTES:,} bytes"
         return None, [Diagnostic("nodes", "too-large", message)]
     try:
-        made = versions.compile_versions(inputs.shapes, inputs.documents)
+        compiled = versions.compile_versions(inputs.shapes, inputs.documents)
     except UnusableVersion as error:
-        return None, [Diagnostic("nodes", "invalid-subflow", str(error), "promote that flow anew")]
-    called = {name: made[pin] for name, pin in inputs.subflows.items()}
-    known = ValidationContext(departments=inputs.departments, flows=called, flow_name=inputs.flow)
-    version, problems = check_document(inputs.document, known)
-    found = [_with_hint(problem, inputs.hints) for problem in problems]
+        return None, [Diagnostic("nodes", "invalid-subflow", str(error), "promote that flow again")]
+    called = {name: compiled[pin] for name, pin in inputs.subflows.items()}
+    context = ValidationContext(departments=inputs.departments, flows=called, flow_name=inputs.flow)
+    version, problems = check_document(inputs.document, context)
+    diagnostics = [_with_hint(problem, inputs.hints) for problem in problems]
     return _with_gateway_diagnostics(
-        version, found, list(validation.check_flow(inputs.dial_context, inputs.departments, inputs.dial_targets))
+        version, diagnostics, list(validation.check_flow(inputs.dial_context, inputs.departments, inputs.dial_targets))
     )
 
 
 def _with_gateway_diagnostics(
     version: FlowVersion | None, engine_diagnostics: list[Diagnostic], gateway_diagnostics: list[Diagnostic]
 ) -> tuple[FlowVersion | None, list[Diagnostic]]:
-    """What the engine found, and what the gateway did: at most as many as anybody reads."""
+    """Merge the diagnostics of the engine and of the gateway, within the limit of one report."""
     report = Diagnostics()
     report.extend([*gateway_diagnostics, *engine_diagnostics])
     return None if gateway_diagnostics else version, report.by_path
@@ -271,21 +280,21 @@ DiffSide = Annotated[
 
 
 class FlowDiff(msgspec.Struct, frozen=True):
-    """The changes that lead from one to the other, and a few lines of text that tell them."""
+    """The changes from one side to the other, and a short summary as text."""
 
     changes: list[Change]
     summary: str
 
 
 async def diff_versions(database: Database, tenant: str, flow: str, before: str, after: str) -> FlowDiff:
-    """The changes from ``before`` to ``after``: each a number, ``active`` or ``draft``.
+    """Return the changes from ``before`` to ``after``: each a version's number, ``active`` or ``draft``.
 
-    Raises NotFound, Conflict, TooMany.
+    Raises NotFound, Conflict, TooManyRequests.
     """
     async with database.read() as connection:
-        one = await _get_document(connection, tenant, flow, before)
-        other = await _get_document(connection, tenant, flow, after)
-    return await CPU_EXECUTOR.run(lambda: _diff_documents(one, other))
+        before_document = await _get_document(connection, tenant, flow, before)
+        after_document = await _get_document(connection, tenant, flow, after)
+    return await CPU_EXECUTOR.run(lambda: _diff_documents(before_document, after_document))
 
 
 def _diff_documents(before: bytes, after: bytes) -> FlowDiff:
@@ -298,7 +307,7 @@ async def _get_document(connection: AsyncConnection, tenant: str, flow: str, sid
     if side == "draft":  # as it would be promoted
         return with_default_voice(row.draft, await tenants.get_default_voice(connection, tenant))
     if side == "active" and row.active_version is None:
-        raise Conflict("The flow was never promoted, so there is nothing to compare with.")
+        raise Conflict("The flow was never promoted: it has no active version.")
     number = row.active_version if side == "active" else int(side)
     document: bytes = (await versions.get_row(connection, tenant, VersionPin(flow, number))).document
     return document

@@ -1,7 +1,7 @@
-"""A flow's versions: what was promoted, and the running flow that is made of it again, always the same.
+"""Flow versions: the immutable results of promotions, and their compilation for calls.
 
-A version is never changed. It names, pinned, the versions of other flows that it calls; with these it is compiled for
-a call. How much that can be is limited when it is promoted, and not at the expense of a caller.
+A version names, pinned, the versions of the flows that it calls, and is compiled together with them. Their number and
+size are limited at promotion, so that no caller has to wait for the compilation of an excessive flow.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.db.schema import flow_versions
 from vocelio.gateway.store.flows import drafts
 
-MAX_COMPILED_FLOWS = 50  # flows that a call can come through, the first included, each counted wherever it is called
-MAX_COMPILED_BYTES = 2_000_000  # of their documents: as many as take a few seconds to compile at the very worst
+MAX_COMPILED_FLOWS = 50  # reachable in one call, the first one included, each counted wherever it is called
+MAX_COMPILED_BYTES = 2_000_000  # of their documents: compiling them takes a few seconds in the worst case
 
-MAX_VERSION_NUMBER = 2_147_483_647  # what its column holds
+MAX_VERSION_NUMBER = 2_147_483_647  # of its column's type
 
 VersionNumber = Annotated[int, Meta(ge=1, le=MAX_VERSION_NUMBER)]
 
@@ -39,14 +39,14 @@ class VersionPin(NamedTuple):
 
 
 class VersionShape(NamedTuple):
-    """What is known of a version before its document is read."""
+    """What is known of a version without reading its document."""
 
     subflows: Mapping[str, VersionPin]
     document_bytes: int
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of a flow: ``content`` is what call logs name it by; ``by`` the key that promoted it, ``at`` when."""
+    """A version of a flow. Call logs name it by ``content_hash``; ``promoted_by`` is the id of an API key."""
 
     flow: str
     number: int
@@ -58,7 +58,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VersionDetail(Version, frozen=True, kw_only=True):
-    """A version with its document, its voice in full, and the versions of the flows that it calls."""
+    """A version with its document, its voice with every field, and the versions of the flows that it calls."""
 
     voice: Voice
     subflows: dict[str, VersionPin]
@@ -66,17 +66,17 @@ class VersionDetail(Version, frozen=True, kw_only=True):
 
 
 class UnusableVersion(GatewayError):
-    """A version was good when it was promoted, but this release finds errors in it."""
+    """A version was valid when it was promoted, but has errors for this release."""
 
 
 async def list_versions(database: Database, tenant: str, flow: str, limit: int, cursor: str) -> Page[Version]:
-    """A flow's versions, the newest first. Raises NotFound, Invalid."""
-    last = pagination.decode_cursor(cursor, int)
-    left_out = ("document", "voice", "subflows")
-    query = select(*(column for column in flow_versions.c if column.name not in left_out))
+    """List a flow's versions, newest first. Raises NotFound, UnprocessableContent."""
+    last_key = pagination.decode_cursor(cursor, int)
+    omitted = ("document", "voice", "subflows")
+    query = select(*(column for column in flow_versions.c if column.name not in omitted))
     query = query.where(flow_versions.c.tenant_id == tenant, flow_versions.c.flow_id == flow)
-    if last:
-        query = query.where(flow_versions.c.number < min(last[0], MAX_VERSION_NUMBER))
+    if last_key:
+        query = query.where(flow_versions.c.number < min(last_key[0], MAX_VERSION_NUMBER))
     async with database.read() as connection:
         active = (await drafts.get_row(connection, tenant, flow)).active_version
         rows = (await connection.execute(query.order_by(flow_versions.c.number.desc()).limit(limit + 1))).all()
@@ -84,7 +84,7 @@ async def list_versions(database: Database, tenant: str, flow: str, limit: int, 
 
 
 async def get_version(database: Database, tenant: str, flow: str, number: int) -> VersionDetail:
-    """One version, whole. Raises NotFound."""
+    """Return one version with its document. Raises NotFound."""
     async with database.read() as connection:
         active = (await drafts.get_row(connection, tenant, flow)).active_version
         row = await get_row(connection, tenant, VersionPin(flow, number))
@@ -97,7 +97,7 @@ async def get_version(database: Database, tenant: str, flow: str, number: int) -
 
 
 async def get_row(connection: AsyncConnection, tenant: str, pin: VersionPin) -> Row[Any]:
-    """A version's row. Raises NotFound."""
+    """Return a version's row. Raises NotFound."""
     query = select(flow_versions).where(flow_versions.c.tenant_id == tenant, _matches_any([pin]))
     row = (await connection.execute(query)).first()
     if row is None:
@@ -106,7 +106,7 @@ async def get_row(connection: AsyncConnection, tenant: str, pin: VersionPin) -> 
 
 
 def from_row(row: Row[Any], active_number: int | None) -> Version:
-    """A version from its row."""
+    """Convert a row."""
     return Version(
         flow=row.flow_id,
         number=row.number,
@@ -118,11 +118,11 @@ def from_row(row: Row[Any], active_number: int | None) -> Version:
     )
 
 
-# Running them
+# Compilation
 
 
 async def load_version(connection: AsyncConnection, tenant: str, flow: str, number: int) -> FlowVersion:
-    """A version as calls run it; its id is its ``content``. Raises NotFound, UnusableVersion."""
+    """Load and compile a version for calls; its id is its content hash. Raises NotFound, UnusableVersion."""
     pin = VersionPin(flow, number)
     shapes = await load_shapes(connection, tenant, [pin])
     if pin not in shapes:
@@ -134,27 +134,27 @@ async def load_version(connection: AsyncConnection, tenant: str, flow: str, numb
 async def load_shapes(
     connection: AsyncConnection, tenant: str, pins: Collection[VersionPin]
 ) -> dict[VersionPin, VersionShape]:
-    """The shapes of versions and of all that they call; of what is too much already, only that there is so much."""
+    """Return the shapes of versions and of all versions that they call; beyond the limit, placeholders."""
     shapes: dict[VersionPin, VersionShape] = {}
-    ahead = set(pins)
+    pending = set(pins)
     size = func.length(flow_versions.c.document).label("size")
     columns = (flow_versions.c.flow_id, flow_versions.c.number, flow_versions.c.subflows, size)
-    while ahead:
-        if len(shapes) + len(ahead) > MAX_COMPILED_FLOWS:
-            return shapes | dict.fromkeys(ahead, VersionShape({}, 0))
-        query = select(*columns).where(flow_versions.c.tenant_id == tenant, _matches_any(ahead))
+    while pending:
+        if len(shapes) + len(pending) > MAX_COMPILED_FLOWS:
+            return shapes | dict.fromkeys(pending, VersionShape({}, 0))
+        query = select(*columns).where(flow_versions.c.tenant_id == tenant, _matches_any(pending))
         rows = (await connection.execute(query)).all()
         shapes |= {
             VersionPin(row.flow_id, row.number): VersionShape(_decode_pins(row.subflows), row.size) for row in rows
         }
-        ahead = {pin for row in rows for pin in _decode_pins(row.subflows).values()} - shapes.keys()
+        pending = {pin for row in rows for pin in _decode_pins(row.subflows).values()} - shapes.keys()
     return shapes
 
 
 async def load_documents(
     connection: AsyncConnection, tenant: str, pins: Collection[VersionPin]
 ) -> dict[VersionPin, bytes]:
-    """The documents of versions."""
+    """Return the documents of versions."""
     columns = (flow_versions.c.flow_id, flow_versions.c.number, flow_versions.c.document)
     query = select(*columns).where(flow_versions.c.tenant_id == tenant, _matches_any(pins))
     return {VersionPin(row.flow_id, row.number): row.document for row in await connection.execute(query)}
@@ -163,11 +163,11 @@ async def load_documents(
 def compile_versions(
     shapes: Mapping[VersionPin, VersionShape], documents: Mapping[VersionPin, bytes]
 ) -> dict[VersionPin, FlowVersion]:
-    """The versions, each made once. Raises UnusableVersion. It may take seconds."""
-    made: dict[VersionPin, FlowVersion] = {}
+    """Compile each version once; may take seconds. Raises UnusableVersion."""
+    compiled: dict[VersionPin, FlowVersion] = {}
     for pin in shapes:
-        _compile_version(pin, shapes, documents, made)
-    return made
+        _compile_version(pin, shapes, documents, compiled)
+    return compiled
 
 
 def _compile_version(
@@ -178,7 +178,7 @@ def _compile_version(
 ) -> FlowVersion:
     if pin not in compiled:
         called = {
-            name: _compile_version(other, shapes, documents, compiled) for name, other in shapes[pin].subflows.items()
+            name: _compile_version(called, shapes, documents, compiled) for name, called in shapes[pin].subflows.items()
         }
         version, problems = validate_flow(documents[pin], ValidationContext(flows=called))
         if version is None:
@@ -188,7 +188,7 @@ def _compile_version(
 
 
 def exceeds_limits(shapes: Mapping[VersionPin, VersionShape], pins: Collection[VersionPin]) -> bool:
-    """Whether these are more flows, or larger ones, than one flow may call."""
+    """Whether these are more flows, or more bytes, than one flow may call."""
     if len(shapes) > MAX_COMPILED_FLOWS or sum(shape.document_bytes for shape in shapes.values()) > MAX_COMPILED_BYTES:
         return True
     counts: dict[VersionPin, int] = {}

@@ -1,9 +1,9 @@
-"""The Site port on the database: from a number to everything that its call needs.
+"""Call routing: from a called number to everything that its calls need, from the database.
 
-One query finds the number, its tenant's revision and its flow's version, so that a promotion, a pause or a new
-department counts from the next call on, in every process. What these revisions stand for is kept compiled in memory,
-within bounds. When the database does not answer, a caller is told so in the tenant's words, or put through to the
-number's fallback, as far as this process has seen the number before.
+One query finds the number, the tenant's revision and the flow's active version, so that a promotion, a pause or a new
+department applies from the next call on, in every process. What these revisions stand for is cached, compiled and
+within bounds. While the database is unavailable, callers of a number that this process has seen before hear the
+tenant's error message or are forwarded to the number's fallback.
 """
 
 import asyncio
@@ -36,11 +36,11 @@ from vocelio.gateway.store.tenants import departments, rates, secrets, tenants
 
 LOG = logging.getLogger(__name__)
 
-LOOKUP_TIMEOUT_SECONDS = 2.0  # Twilio waits longer, a caller should not
-MAX_CACHED_NODES = 100_000  # of all versions kept, with 2 KB each: 10,000 flows such as examples/front-desk.json
-MAX_CACHED_SOUND_BYTES = 100_000_000  # three and a half hours
+LOOKUP_TIMEOUT_SECONDS = 2.0  # Twilio would wait longer, but a caller should not
+MAX_CACHED_NODES = 100_000  # of all cached versions, 2 KB each: 10,000 flows such as examples/front-desk.json
+MAX_CACHED_SOUND_BYTES = 100_000_000  # 3.5 hours
 MAX_CACHED_TENANTS = 20_000
-MAX_LAST_KNOWN_NUMBERS = 100_000  # numbers, for when the database is away: a few hundred bytes each
+MAX_LAST_KNOWN_NUMBERS = 100_000  # used while the database is unavailable: a few hundred bytes each
 
 _CONFIG_QUERY = (
     select(
@@ -87,7 +87,7 @@ _ConfigRow = Row[Any, Any, Any, Any, Any, Any, Any, Any]
 
 
 class _TenantSnapshot(NamedTuple):
-    """A tenant at one revision."""
+    """A tenant as of one revision."""
 
     revision: int
     tenant: Tenant
@@ -97,7 +97,7 @@ class _TenantSnapshot(NamedTuple):
 
 
 class DatabaseDirectory:
-    """Numbers, as the database has them."""
+    """The Directory in the database, with caches."""
 
     def __init__(self, database: Database, cipher: SecretCipher, wall: WallClock) -> None:
         self._database, self._cipher, self._wall = database, cipher, wall
@@ -105,44 +105,38 @@ class DatabaseDirectory:
         self._versions: LRUCache[str, FlowVersion] = LRUCache(MAX_CACHED_NODES, getsizeof=_count_nodes)
         self._sounds: LRUCache[tuple[str, int, str], bytes] = LRUCache(MAX_CACHED_SOUND_BYTES, getsizeof=len)
         self._last_known: LRUCache[str, NumberClosed] = LRUCache(MAX_LAST_KNOWN_NUMBERS)
-        self._loading: dict[str, asyncio.Future[FlowVersion]] = {}  # one for each version under way
+        self._loading: dict[str, asyncio.Future[FlowVersion]] = {}  # by content hash
         self._config_query = DedicatedQuery(database, _CONFIG_QUERY)
         self._resume_query = DedicatedQuery(database, _RESUME_QUERY)
 
     async def get_call_config(self, number: str) -> CallConfig | NumberClosed | None:
-        """See Site."""
         try:
-            found = await self._database.with_timeout(self._load_config(number), LOOKUP_TIMEOUT_SECONDS)
+            config = await self._database.with_timeout(self._load_config(number), LOOKUP_TIMEOUT_SECONDS)
         except DatabaseUnavailable:
-            if remembered := self._last_known.get(number):
-                return remembered
+            if last_known := self._last_known.get(number):
+                return last_known
             raise
-        return found
+        return config
 
     def get_last_known(self, number: str) -> NumberClosed | None:
-        """See Site."""
         return self._last_known.get(number)
 
     async def get_resume_config(
         self, tenant: str, number: str, flow: str, version: int, started_at: int
     ) -> CallConfig | None:
-        """See Site."""
-        found = self._load_resume_config(started_at, tenant=tenant, number=number, flow=flow, version=version)
-        return await self._database.with_timeout(found, LOOKUP_TIMEOUT_SECONDS)
+        loading = self._load_resume_config(started_at, tenant=tenant, number=number, flow=flow, version=version)
+        return await self._database.with_timeout(loading, LOOKUP_TIMEOUT_SECONDS)
 
     async def get_secret(self, tenant: str, name: str) -> str:
-        """See Site."""
         return await self._database.with_timeout(
             secrets.get_secret_value(self._database, self._cipher, tenant, name), LOOKUP_TIMEOUT_SECONDS
         )
 
     async def count_transfers(self, tenant: str, since: int) -> TransferCounts:
-        """See Site."""
         counting = live.count_transfers(self._database, tenant, since, self._wall())
         return await self._database.with_timeout(counting, LOOKUP_TIMEOUT_SECONDS)
 
     async def is_tenant_number(self, tenant: str, number: str) -> bool:
-        """See Site."""
         return await self._database.with_timeout(
             store_numbers.is_tenant_number(self._database, tenant, number), LOOKUP_TIMEOUT_SECONDS
         )
@@ -160,7 +154,7 @@ class DatabaseDirectory:
         try:
             return await self._build_config(number, row, tenant, self._wall())
         except versions.UnusableVersion:
-            LOG.exception("calls of %s get the apology", number)
+            LOG.exception("number %s: its flow version cannot be run; callers get the error message", number)
             return self._last_known[number]
 
     async def _load_resume_config(self, started: int, **which: Any) -> CallConfig | None:
@@ -170,7 +164,7 @@ class DatabaseDirectory:
         try:
             return await self._build_config(which["number"], row, await self._get_tenant(row), started)
         except versions.UnusableVersion:
-            LOG.exception("a call of %s cannot go on", which["number"])
+            LOG.exception("number %s: a call cannot be resumed, its flow version cannot be run", which["number"])
             return None
 
     async def _build_config(self, number: str, row: Any, tenant: _TenantSnapshot, rates_at: int) -> CallConfig:
@@ -190,34 +184,34 @@ class DatabaseDirectory:
         )
 
     async def _get_tenant(self, row: Any) -> _TenantSnapshot:
-        """As of that revision or a later one: then the next lookup finds that one, and reads again."""
-        held = self._tenants.get(row.tenant_id)
-        if held is None or held.revision != row.revision:
+        """Return the tenant as of the row's revision or a later one; if later, the next lookup reloads it once more."""
+        snapshot = self._tenants.get(row.tenant_id)
+        if snapshot is None or snapshot.revision != row.revision:
             async with self._database.read() as connection:
                 tenant, account = await tenants.load_tenant(connection, row.tenant_id)
-                theirs = await departments.load_departments(connection, row.tenant_id)
-                held = _TenantSnapshot(
-                    row.revision, tenant, account, theirs, await rates.load_rates(connection, row.tenant_id)
+                tenant_departments = await departments.load_departments(connection, row.tenant_id)
+                snapshot = _TenantSnapshot(
+                    row.revision, tenant, account, tenant_departments, await rates.load_rates(connection, row.tenant_id)
                 )
-            self._tenants[row.tenant_id] = held
-        return held
+            self._tenants[row.tenant_id] = snapshot
+        return snapshot
 
     async def _get_version(self, row: Any) -> FlowVersion:
-        """Versions with the same content are the same, whoever's they are."""
-        held = self._versions.get(row.content_hash)
-        if held is not None:
-            return held
+        """Return the compiled version. Versions with the same content hash are shared, also between tenants."""
+        cached = self._versions.get(row.content_hash)
+        if cached is not None:
+            return cached
         loading = self._loading.get(row.content_hash)
         if loading is None:
             loading = asyncio.ensure_future(self._load_version(row))
             self._loading[row.content_hash] = loading
             loading.add_done_callback(lambda done: self._on_version_loaded(row.content_hash, done))
-        return await asyncio.shield(loading)  # who gives up waiting leaves it to the next caller
+        return await asyncio.shield(loading)  # a caller that stops waiting must not cancel it for the others
 
     def _on_version_loaded(self, content: str, done: asyncio.Future[FlowVersion]) -> None:
         del self._loading[content]
         if not done.cancelled():
-            done.exception()  # whoever still waits gets it; nobody may
+            done.exception()  # mark it as retrieved: there may be no waiter left
 
     async def _load_version(self, row: Any) -> FlowVersion:
         async with self._database.read() as connection:
@@ -226,16 +220,16 @@ class DatabaseDirectory:
         return version
 
     async def _sounds_of(self, row: Any, version: FlowVersion) -> dict[str, bytes]:
-        """The sounds that the version plays and the tenant has."""
-        played = {}
+        """Return the sounds that the version plays and the tenant has."""
+        sounds = {}
         for name in referenced_sounds(version):
             key = (row.tenant_id, row.revision, name)
             mulaw = self._sounds.get(key)
             if mulaw is None:
                 async with self._database.read() as connection:
                     mulaw = self._sounds[key] = await _load_sound(connection, row.tenant_id, name)
-            played[name] = mulaw
-        return {name: mulaw for name, mulaw in played.items() if mulaw}
+            sounds[name] = mulaw
+        return {name: mulaw for name, mulaw in sounds.items() if mulaw}
 
     def _store_last_known(self, number: str, row: _ConfigRow, tenant: _TenantSnapshot) -> None:
         self._last_known[number] = NumberClosed(
@@ -251,7 +245,7 @@ class DatabaseDirectory:
 
 
 def _number_closed(number: str, row: _ConfigRow, tenant: _TenantSnapshot) -> NumberClosed | None:
-    """Why the number leads to no flow, if it does not: calls go to its fallback then, where it has one."""
+    """Return why no flow answers the number, None if one does. Calls go to its fallback number then, if it has one."""
     closed = NumberClosed(
         number=number,
         tenant=row.tenant_id,
@@ -277,7 +271,7 @@ def _number_closed(number: str, row: _ConfigRow, tenant: _TenantSnapshot) -> Num
 
 
 def _allowed_forward(number: str, forward: str | None, tenant: _TenantSnapshot) -> str:
-    """Where calls of a number are put through to, if that may be rung: settings may have become stricter since."""
+    """Return the number to forward to, empty if the dial rules do not allow it: they may have become stricter."""
     if not forward or rules.check_destination(tenant.tenant, forward, frozenset({rules.country_of(number)}) - {""}):
         return ""
     return forward

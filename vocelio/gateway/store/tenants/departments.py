@@ -1,4 +1,4 @@
-"""A tenant's departments: whom its transfers ring."""
+"""Departments: the named targets of transfers."""
 
 import msgspec
 from sqlalchemy import delete, select
@@ -15,50 +15,50 @@ from vocelio.gateway.store.db.schema import departments
 from vocelio.gateway.store.tenants import tenants
 from vocelio.gateway.store.tenants.tenants import bump_tenant_revision, lock_tenant
 
-MAX_DEPARTMENTS = 500  # all of them are read for a tenant's first call
+MAX_DEPARTMENTS = 500  # of a tenant: all are loaded for its first call
 
 
 class DepartmentResource(Department, frozen=True, kw_only=True):
-    """A department and the name that transfers know it by."""
+    """A department with the name that transfers use."""
 
     name: ResourceName
 
 
 async def list_departments(database: Database, tenant: str) -> dict[str, Department]:
-    """All of a tenant's, by name."""
+    """Return a tenant's departments, by name."""
     async with database.read() as connection:
         return await load_departments(connection, tenant)
 
 
 async def load_departments(connection: AsyncConnection, tenant: str) -> dict[str, Department]:
-    """See ``every``."""
+    """Return a tenant's departments, by name."""
     query = select(departments).where(departments.c.tenant_id == tenant).order_by(departments.c.name)
     return {row.name: msgspec.json.decode(row.settings, type=Department) for row in await connection.execute(query)}
 
 
 async def put_department(database: Database, actor: Actor, name: str, department: Department) -> None:
-    """Make it, or put it in place of the one that is there. Raises Invalid, and Conflict when there are too many."""
+    """Create or replace a department. Raises UnprocessableContent, and Conflict when there are too many."""
     _check_hours(department)
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
-        there = await load_departments(connection, actor.tenant)
-        if there.get(name) == department:
+        existing = await load_departments(connection, actor.tenant)
+        if existing.get(name) == department:
             return
         if problems := validation.check_department(
             await tenants.load_dial_context(connection, actor.tenant), department
         ):
-            raise UnprocessableContent("The department has errors.", problems)
-        if name not in there and len(there) >= MAX_DEPARTMENTS:
-            raise Conflict(f"There are {MAX_DEPARTMENTS} departments, which is all there can be. Remove one first.")
-        kept = {"settings": dump_json(department), "updated_at": actor.now}
-        statement = database.upsert(departments).values(tenant_id=actor.tenant, name=name, **kept)
-        await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=kept))
+            raise UnprocessableContent("Invalid department.", problems)
+        if name not in existing and len(existing) >= MAX_DEPARTMENTS:
+            raise Conflict(f"A tenant can have at most {MAX_DEPARTMENTS} departments. Delete one first.")
+        values = {"settings": dump_json(department), "updated_at": actor.now}
+        statement = database.upsert(departments).values(tenant_id=actor.tenant, name=name, **values)
+        await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=values))
         await bump_tenant_revision(connection, actor.tenant)
-        await actor.audit(connection, "department.updated", name, there.get(name), department)
+        await actor.audit(connection, "department.updated", name, existing.get(name), department)
 
 
 async def delete_department(database: Database, actor: Actor, name: str) -> None:
-    """Take it away. Raises NotFound."""
+    """Delete a department. Raises NotFound."""
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
         before = (await load_departments(connection, actor.tenant)).get(name)
@@ -71,7 +71,7 @@ async def delete_department(database: Database, actor: Actor, name: str) -> None
 
 
 def _check_hours(department: Department) -> None:
-    wrong = department.hours.problems() if department.hours else ()
-    problems = [Diagnostic(f"hours.{where}", "hours", message) for where, message in wrong]
+    hour_problems = department.hours.problems() if department.hours else ()
+    problems = [Diagnostic(f"hours.{path}", "hours", message) for path, message in hour_problems]
     if problems:
-        raise UnprocessableContent("The department's hours have errors.", problems)
+        raise UnprocessableContent("Invalid opening hours.", problems)

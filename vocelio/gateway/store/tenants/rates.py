@@ -1,7 +1,7 @@
-"""What a minute costs at each voice tier: the platform's defaults, and a tenant's own, which take their place.
+"""Rates: the price of a minute at each voice tier. A tenant's own rates take precedence over the platform's defaults.
 
-A rate counts from the instant it ``begins`` at, until a later one of the same tier does. It never begins in the past:
-what a call has cost must not change afterwards.
+A rate applies from ``effective_at`` until a later one of the same tier does. It never starts in the past, because the
+cost of past calls must not change.
 """
 
 import secrets
@@ -22,13 +22,13 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import rates, tenants
 from vocelio.gateway.store.tenants.tenants import bump_tenant_revision, lock_tenant
 
-MAX_RATES = 500  # of a tenant, past ones included: they are all read for its first call
-MAX_MICRO_USD_PER_MINUTE = 100_000_000  # a hundred dollars a minute: whoever asks for more has mistaken the unit
-MAX_EFFECTIVE_AT = 4_102_444_800_000_000
+MAX_RATES = 500  # of a tenant, past ones included: all are loaded for its first call
+MAX_MICRO_USD_PER_MINUTE = 100_000_000  # 100 USD: more than that is a mistaken unit
+MAX_EFFECTIVE_AT = 4_102_444_800_000_000  # the year 2100
 
 
 class NewRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a minute at a tier is to cost, in micro-USD, from when on (microseconds UTC; None is from now on)."""
+    """The price of a minute at a tier, in micro-USD, from ``effective_at`` (microseconds UTC; null is now) on."""
 
     tier: Tier
     micro_usd_per_minute: Annotated[int, Meta(ge=0, le=MAX_MICRO_USD_PER_MINUTE)]
@@ -36,7 +36,7 @@ class NewRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rate(msgspec.Struct, frozen=True):
-    """A rate as it was set: for one tenant (``own``) or for all that have none of their own, when and by which key."""
+    """A rate of the tenant (``own``) or a default of the platform, with the time and the key that created it."""
 
     tier: Tier
     micro_usd_per_minute: int
@@ -47,37 +47,37 @@ class Rate(msgspec.Struct, frozen=True):
 
 
 class RateCard(msgspec.Struct, frozen=True):
-    """What a minute costs ``now``, by tier, and all rates that make it so, did, or will, by when they begin."""
+    """The ``current`` price of a minute by tier, and all rates, past and future, in the order they take effect."""
 
     current: dict[Tier, int]
     rates: list[Rate]
 
 
 async def get_rate_card(database: Database, tenant: str, now: int) -> RateCard:
-    """A tenant's; the defaults when ``tenant`` is empty."""
+    """Return a tenant's rates, or with an empty ``tenant`` the defaults."""
     async with database.read() as connection:
-        found = await load_rates(connection, tenant)
-    return RateCard(effective_rates(found, now), list(found))
+        loaded = await load_rates(connection, tenant)
+    return RateCard(effective_rates(loaded, now), list(loaded))
 
 
 async def load_rates(connection: AsyncConnection, tenant: str) -> Sequence[Rate]:
-    """A tenant's own rates and the defaults, as they begin."""
+    """Return a tenant's own rates and the defaults, in the order in which they take effect."""
     query = select(rates).where(or_(rates.c.tenant_id == tenant, rates.c.tenant_id.is_(None)))
     rows = await connection.execute(query.order_by(rates.c.effective_at, rates.c.created_at, rates.c.id))
     return [_from_row(row) for row in rows]
 
 
-def effective_rates(known_rates: Iterable[Rate], at: int) -> dict[Tier, int]:
-    """What a minute costs at an instant, at each tier: a tenant's own rate comes before any default."""
-    begun = [rate for rate in known_rates if rate.effective_at <= at]
-    card = DEFAULT_RATES.copy()
-    for rate in sorted(begun, key=lambda rate: rate.own):  # stable: as they begin
-        card[rate.tier] = rate.micro_usd_per_minute
-    return card
+def effective_rates(all_rates: Iterable[Rate], at: int) -> dict[Tier, int]:
+    """Return the price of a minute at each tier at an instant: a tenant's own rate takes precedence over a default."""
+    started = [rate for rate in all_rates if rate.effective_at <= at]
+    prices = DEFAULT_RATES.copy()
+    for rate in sorted(started, key=lambda rate: rate.own):  # stable: later ones last
+        prices[rate.tier] = rate.micro_usd_per_minute
+    return prices
 
 
 async def create_rate(database: Database, actor: Actor, new: NewRate) -> Rate:
-    """Set a tenant's own. Raises Invalid, and Conflict when there are too many."""
+    """Create a rate of the tenant. Raises UnprocessableContent, and Conflict when there are too many."""
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
         rate = await _insert_rate(connection, actor, new, actor.tenant)
@@ -86,30 +86,30 @@ async def create_rate(database: Database, actor: Actor, new: NewRate) -> Rate:
 
 
 async def create_default_rate(database: Database, actor: Actor, new: NewRate) -> Rate:
-    """Set everybody's. Raises Invalid, and Conflict when there are too many."""
-    actor = msgspec.structs.replace(actor, tenant="")  # on the platform's trail, whichever tenant it looks at
+    """Create a default rate. Raises UnprocessableContent, and Conflict when there are too many."""
+    actor = msgspec.structs.replace(actor, tenant="")  # audited for the platform, even if the request names a tenant
     async with database.transaction() as connection:
         rate = await _insert_rate(connection, actor, new, None)
-        await connection.execute(update(tenants).values(revision=tenants.c.revision + 1))  # see touch: all of them
+        await connection.execute(
+            update(tenants).values(revision=tenants.c.revision + 1)
+        )  # every tenant must reload its rates
     return rate
 
 
 async def _insert_rate(connection: AsyncConnection, actor: Actor, new: NewRate, tenant: str | None) -> Rate:
-    begins = actor.now if new.effective_at is None else new.effective_at
-    if begins < actor.now:
-        problem = Diagnostic(
-            "effective_at", "past", f"a rate begins now ({actor.now}) or later, so that no bill changes"
-        )
-        raise UnprocessableContent("The rate would change what calls have cost.", [problem])
+    effective_at = actor.now if new.effective_at is None else new.effective_at
+    if effective_at < actor.now:
+        problem = Diagnostic("effective_at", "past", f"a rate starts now ({actor.now}) or later")
+        raise UnprocessableContent("A rate cannot start in the past.", [problem])
     where = rates.c.tenant_id == tenant if tenant else rates.c.tenant_id.is_(None)
     if (await connection.scalar(select(func.count()).select_from(rates).where(where)) or 0) >= MAX_RATES:
-        raise Conflict(f"There are {MAX_RATES} rates, which is all there can be.")
-    before = effective_rates(await load_rates(connection, tenant or ""), begins)[new.tier]
-    rate = Rate(new.tier, new.micro_usd_per_minute, begins, tenant is not None, actor.key_id, actor.now)
+        raise Conflict(f"There can be at most {MAX_RATES} rates.")
+    previous_price = effective_rates(await load_rates(connection, tenant or ""), effective_at)[new.tier]
+    rate = Rate(new.tier, new.micro_usd_per_minute, effective_at, tenant is not None, actor.key_id, actor.now)
     row = {field: value for field, value in msgspec.structs.asdict(rate).items() if field != "own"}
     await connection.execute(insert(rates).values(id=secrets.token_hex(12), tenant_id=tenant, **row))
     action = "rate.created" if tenant else "rate.default_created"
-    await actor.audit(connection, action, new.tier, {"micro_usd_per_minute": before}, rate)
+    await actor.audit(connection, action, new.tier, {"micro_usd_per_minute": previous_price}, rate)
     return rate
 
 

@@ -1,4 +1,4 @@
-"""A tenant's stored sounds, which its flows play: kept as mu-law, as they go over a telephone line."""
+"""Stored sounds that flows play, as mu-law, ready for the phone line."""
 
 import asyncio
 import io
@@ -19,15 +19,14 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import sounds
 from vocelio.gateway.store.tenants.tenants import bump_tenant_revision, lock_tenant
 
-MAX_SOUNDS = 200
-MAX_SOUND_SECONDS = 300  # music for a queue; it is played again when it has ended
-ACCEPTED_SAMPLE_RATES = range(
-    4_000, 192_001
-)  # outside, a small file could become a huge sound, or a huge file a small one
+MAX_SOUNDS = 200  # of a tenant
+MAX_SOUND_SECONDS = 300  # queue music; it is repeated
+# Outside, a small file could become a huge sound, or a huge file a small one.
+ACCEPTED_SAMPLE_RATES = range(4_000, 192_001)
 
 
 class Sound(msgspec.Struct, frozen=True):
-    """A stored sound: how many ``seconds`` it lasts, and when it was ``changed`` (microseconds UTC)."""
+    """A stored sound with its duration and the time of its last change (microseconds UTC)."""
 
     name: str
     duration_seconds: float
@@ -35,7 +34,7 @@ class Sound(msgspec.Struct, frozen=True):
 
 
 async def list_sounds(database: Database, tenant: str) -> list[Sound]:
-    """All of a tenant's, by name."""
+    """List a tenant's sounds, by name."""
     length = func.length(sounds.c.mulaw).label("length")
     query = (
         select(sounds.c.name, length, sounds.c.updated_at).where(sounds.c.tenant_id == tenant).order_by(sounds.c.name)
@@ -47,12 +46,12 @@ async def list_sounds(database: Database, tenant: str) -> list[Sound]:
 
 
 async def put_sound(database: Database, actor: Actor, name: str, wav_file: bytes) -> Sound:
-    """Keep a WAV file's sound. Raises Invalid, TooLarge, and Conflict when there are too many."""
+    """Store a WAV file. Raises UnprocessableContent, ContentTooLarge, and Conflict when there are too many."""
     return await put_mulaw(database, actor, name, await asyncio.to_thread(convert_wav, wav_file))
 
 
 async def put_mulaw(database: Database, actor: Actor, name: str, mulaw: bytes) -> Sound:
-    """Keep a sound that is mu-law already. Raises Conflict when there are too many."""
+    """Store a sound that is mu-law already. Raises Conflict when there are too many."""
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
         before = await _get_row(connection, actor.tenant, name)
@@ -60,17 +59,17 @@ async def put_mulaw(database: Database, actor: Actor, name: str, mulaw: bytes) -
             return Sound(name, _duration_seconds(len(mulaw)), before.updated_at)
         query = select(func.count()).select_from(sounds).where(sounds.c.tenant_id == actor.tenant)
         if before is None and (await connection.scalar(query) or 0) >= MAX_SOUNDS:
-            raise Conflict(f"There are {MAX_SOUNDS} sounds, which is all there can be. Remove one first.")
-        kept = {"mulaw": mulaw, "updated_at": actor.now}
-        statement = database.upsert(sounds).values(tenant_id=actor.tenant, name=name, **kept)
-        await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=kept))
+            raise Conflict(f"A tenant can have at most {MAX_SOUNDS} sounds. Delete one first.")
+        values = {"mulaw": mulaw, "updated_at": actor.now}
+        statement = database.upsert(sounds).values(tenant_id=actor.tenant, name=name, **values)
+        await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=values))
         await bump_tenant_revision(connection, actor.tenant)
         await actor.audit(connection, "sound.updated", name, before and _audit_view(before.mulaw), _audit_view(mulaw))
     return Sound(name, _duration_seconds(len(mulaw)), actor.now)
 
 
 async def delete_sound(database: Database, actor: Actor, name: str) -> None:
-    """Take it away. Raises NotFound."""
+    """Delete a sound. Raises NotFound."""
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
         before = await _get_row(connection, actor.tenant, name)
@@ -88,14 +87,14 @@ async def _get_row(connection: AsyncConnection, tenant: str, name: str) -> Row[A
 
 
 def _audit_view(mulaw: bytes) -> dict[str, Any]:
-    """A sound for the audit: its length, and a fingerprint."""
+    """Return what the audit log has of a sound: its duration and a hash."""
     return {"duration_seconds": _duration_seconds(len(mulaw)), "sha256": sha256(mulaw).hexdigest()}
 
 
 def convert_wav(wav_file: bytes) -> bytes:
-    """A WAV file's sound as mu-law. Raises Invalid, TooLarge."""
+    """Convert a WAV file to mu-law. Raises UnprocessableContent, ContentTooLarge."""
     if len(wav_file) > MAX_SOUND_BYTES:
-        raise ContentTooLarge(f"A sound has at most {MAX_SOUND_BYTES:,} bytes, this one {len(wav_file):,}.")
+        raise ContentTooLarge(f"A sound has at most {MAX_SOUND_BYTES:,} bytes; this one has {len(wav_file):,}.")
     try:
         pcm, rate = wav.read(io.BytesIO(wav_file))
     except wav.WavError as error:
@@ -107,13 +106,13 @@ def convert_wav(wav_file: bytes) -> bytes:
         )
     if not 0 < len(pcm) // 2 <= MAX_SOUND_SECONDS * rate:
         raise _invalid_sound(
-            f"{len(pcm) / 2 / rate:.0f} seconds long: up to {MAX_SOUND_SECONDS} are possible, and more than none"
+            f"{len(pcm) / 2 / rate:.0f} seconds long; accepted are more than 0 and up to {MAX_SOUND_SECONDS}"
         )
     return wav_to_mulaw(wav_file)
 
 
 def _invalid_sound(message: str) -> UnprocessableContent:
-    return UnprocessableContent("This is no sound that can be stored.", [Diagnostic("", "wav", message)])
+    return UnprocessableContent("Not a usable sound file.", [Diagnostic("", "wav", message)])
 
 
 def _duration_seconds(byte_count: int) -> float:

@@ -1,9 +1,7 @@
-"""Tenants: their settings, and the Twilio account that one may have of its own.
+"""Tenants: settings, suspension, the revision that invalidates caches, and the dial rules with a tenant's own numbers.
 
-A tenant is never deleted, since its calls and bills are not; it is suspended: its keys are no good then, and its
-numbers are answered by nobody.
-
-The dial rules of a tenant with the countries of its own numbers, read from the database.
+A tenant is never deleted, because its calls and bills are kept. It is suspended instead: its keys are invalid and its
+numbers are not answered.
 """
 
 from collections.abc import Iterable
@@ -49,7 +47,7 @@ from vocelio.gateway.store.db.schema import numbers, tenants
 
 
 class TenantResource(Tenant, frozen=True, kw_only=True):
-    """A tenant. ``account`` is its own of Twilio, empty when its calls come by the platform's."""
+    """A tenant. ``account_sid`` is its own Twilio account, empty when its calls use the platform's."""
 
     account_sid: str
     suspended: bool
@@ -57,7 +55,7 @@ class TenantResource(Tenant, frozen=True, kw_only=True):
 
 
 class TenantUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is to be different; what is left out stays as it is. See Tenant."""
+    """The settings to change; fields that are left out keep their values. See Tenant."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType = UNSET
     time_zone: TimeZone | UnsetType = UNSET
@@ -80,13 +78,13 @@ class TenantUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
 
 class PlatformTenantUpdate(TenantUpdate, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What only the platform may change, too."""
+    """The settings to change, with those that only the platform may change."""
 
     suspended: bool | UnsetType = UNSET
 
 
 async def list_tenants(database: Database, limit: int, cursor: str) -> Page[TenantResource]:
-    """All tenants, by id. Raises Invalid."""
+    """List all tenants, by id. Raises UnprocessableContent."""
     last = pagination.decode_cursor(cursor, str)
     query = select(tenants).order_by(tenants.c.id).limit(limit + 1)
     if last:
@@ -97,21 +95,21 @@ async def list_tenants(database: Database, limit: int, cursor: str) -> Page[Tena
 
 
 async def get_tenant(database: Database, tenant: str) -> TenantResource:
-    """One tenant. Raises NotFound."""
+    """Return one tenant. Raises NotFound."""
     async with database.read() as connection:
         return _from_row(await get_row(connection, tenant))
 
 
 async def load_tenant(connection: AsyncConnection, tenant: str) -> tuple[Tenant, str]:
-    """A tenant and its own Twilio account, if it has one. Raises NotFound."""
+    """Return a tenant and the SID of its own Twilio account, empty if it has none. Raises NotFound."""
     row = await get_row(connection, tenant)
     return _tenant_from_row(row), row.account_sid or ""
 
 
 async def create_tenant(database: Database, actor: Actor, new: Tenant) -> TenantResource:
-    """Make a tenant. Raises Invalid, Conflict."""
+    """Create a tenant. Raises UnprocessableContent, Conflict."""
     _validate(new)
-    row = {
+    values = {
         **_to_columns(new),
         "id": new.id,
         "account_sid": None,
@@ -122,16 +120,16 @@ async def create_tenant(database: Database, actor: Actor, new: Tenant) -> Tenant
     }
     try:
         async with database.transaction() as connection:
-            await connection.execute(insert(tenants), row)
+            await connection.execute(insert(tenants), values)
             await _check_overflow(connection, new)
             await _audited(actor, new.id).audit(connection, "tenant.created", new.id, after=new)
             return _from_row(await get_row(connection, new.id))
     except IntegrityError:
-        raise Conflict(f"There is a tenant {new.id} already.") from None
+        raise Conflict(f"The tenant {new.id} already exists.") from None
 
 
 async def update_tenant(database: Database, actor: Actor, tenant: str, changes: TenantUpdate) -> TenantResource:
-    """Change what is named. Raises NotFound, Invalid."""
+    """Change the given settings. Raises NotFound, UnprocessableContent."""
     fields = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not UNSET}
     async with database.transaction() as connection:
         before = _from_row(await get_row(connection, tenant, lock=True))
@@ -143,18 +141,18 @@ async def update_tenant(database: Database, actor: Actor, tenant: str, changes: 
             values = {**_to_columns(after), "suspended": after.suspended}
             await connection.execute(update(tenants).where(tenants.c.id == tenant).values(values))
             await bump_tenant_revision(connection, tenant)
-            was = {name: getattr(before, name) for name in fields}
-            await _audited(actor, tenant).audit(connection, "tenant.updated", tenant, was, fields)
+            previous = {name: getattr(before, name) for name in fields}
+            await _audited(actor, tenant).audit(connection, "tenant.updated", tenant, previous, fields)
     return after
 
 
 async def tenant_exists(database: Database, tenant: str) -> bool:
-    """Whether there is such a tenant."""
     async with database.read() as connection:
         return (await connection.execute(select(tenants.c.id).where(tenants.c.id == tenant))).first() is not None
 
 
 async def get_row(connection: AsyncConnection, tenant: str, *, lock: bool = False) -> Row[Any]:
+    """Return a tenant's row, locked if asked. Raises NotFound."""
     query = select(tenants).where(tenants.c.id == tenant)
     row = (await connection.execute(query.with_for_update(key_share=True) if lock else query)).first()
     if row is None:
@@ -163,13 +161,13 @@ async def get_row(connection: AsyncConnection, tenant: str, *, lock: bool = Fals
 
 
 def _validate(tenant: Tenant) -> None:
-    """What the fields' types do not say. Raises Invalid."""
+    """Check what the types of the fields cannot express. Raises UnprocessableContent."""
     report = Diagnostics()
     if tenant.time_zone and tenant.time_zone not in _time_zones():
         report.unknown_word(
             "time_zone",
             "unknown-time-zone",
-            "there is no such time zone",
+            "unknown time zone",
             tenant.time_zone,
             _suggestions(tenant.time_zone),
         )
@@ -177,18 +175,18 @@ def _validate(tenant: Tenant) -> None:
         if len(name) > 64 or len(value) > 1_000:
             report.error("variables", "too-long", "a name has at most 64 characters, a value at most 1000")
     if tenant.overflow.action == "forward" and not tenant.overflow.number:
-        report.error("overflow.number", "missing-field", "a forward needs a number")
+        report.error("overflow.number", "missing-field", "forwarding needs a number")
     dial_rules.validate_dial_rules(tenant, report)
     if report.has_errors:
-        raise UnprocessableContent("The tenant's settings have errors.", report.by_path)
+        raise UnprocessableContent("Invalid tenant settings.", report.by_path)
 
 
 async def _check_overflow(connection: AsyncConnection, tenant: Tenant) -> None:
-    """Whether calls may be forwarded there. Raises Invalid."""
+    """Check that calls may be forwarded to the overflow number. Raises UnprocessableContent."""
     if tenant.overflow.action == "forward":
         rules = (await load_dial_context(connection, tenant.id))._replace(rules=tenant)
         if problems := list(validation.check_number(rules, "overflow.number", tenant.overflow.number)):
-            raise UnprocessableContent("The tenant's settings have errors.", problems)
+            raise UnprocessableContent("Invalid tenant settings.", problems)
 
 
 @cache
@@ -197,7 +195,7 @@ def _time_zones() -> frozenset[str]:
 
 
 def _suggestions(unknown_zone: str) -> list[str]:
-    """The time zones of the same part of the world: all are more than a hint is looked for in."""
+    """Return the time zones of the same area: among all zones there would be no close match to suggest."""
     area = unknown_zone.partition("/")[0]
     return sorted(zone for zone in _time_zones() if zone.startswith(f"{area}/"))
 
@@ -219,34 +217,34 @@ def _from_row(row: Row[Any]) -> TenantResource:
 
 
 def _audited(actor: Actor, tenant: str) -> Actor:
-    """The change is on the tenant's own trail, whoever made it."""
+    """Return the actor with the tenant, so that the change is in the tenant's own audit log."""
     return msgspec.structs.replace(actor, tenant=tenant)
 
 
 async def lock_tenant(connection: AsyncConnection, tenant: str) -> None:
-    """Let nobody else change the tenant's things until the transaction ends: what is read now remains true."""
+    """Lock the tenant's row until the transaction ends, so that its resources cannot change meanwhile."""
     query = select(tenants.c.id).where(tenants.c.id == tenant).with_for_update(key_share=True)
     await connection.execute(query)
 
 
 async def bump_tenant_revision(connection: AsyncConnection, tenant: str) -> None:
-    """Say that something has changed which the tenant's next call must know of."""
+    """Raise the tenant's revision, so that every process reloads the tenant for the next call."""
     await connection.execute(update(tenants).where(tenants.c.id == tenant).values(revision=tenants.c.revision + 1))
 
 
 async def load_dial_context(
     connection: AsyncConnection, tenant: str, targets: Iterable[DialTarget] = ()
 ) -> DialContext:
-    """A tenant's rules, with those of its numbers that the fields name as caller ids."""
+    """Return a tenant's dial rules, its home countries, and those of its numbers that are caller ids of ``targets``."""
     settings = await connection.scalar(select(tenants.c.settings).where(tenants.c.id == tenant))
-    mine = numbers.c.tenant_id == tenant
-    area = func.substr(numbers.c.number, 1, AREA_PREFIX_LENGTH)
-    areas = select(func.min(numbers.c.number)).where(mine).group_by(area).limit(MAX_AREAS)
-    reach = msgspec.json.decode(settings or "{}", type=DialRules)
-    ids = sorted({field.value for field in targets if field.field == "caller_id"})
-    owned = select(numbers.c.number).where(mine, numbers.c.number.in_(ids))
-    own = frozenset((await connection.scalars(owned)).all()) if ids else frozenset[str]()
-    return DialContext(reach, find_home_countries((await connection.scalars(areas)).all()), own)
+    is_own = numbers.c.tenant_id == tenant
+    area_prefix = func.substr(numbers.c.number, 1, AREA_PREFIX_LENGTH)
+    area_query = select(func.min(numbers.c.number)).where(is_own).group_by(area_prefix).limit(MAX_AREAS)
+    rules = msgspec.json.decode(settings or "{}", type=DialRules)
+    caller_ids = sorted({field.value for field in targets if field.field == "caller_id"})
+    own_query = select(numbers.c.number).where(is_own, numbers.c.number.in_(caller_ids))
+    own_numbers = frozenset((await connection.scalars(own_query)).all()) if caller_ids else frozenset[str]()
+    return DialContext(rules, find_home_countries((await connection.scalars(area_query)).all()), own_numbers)
 
 
 class _VoiceSettings(msgspec.Struct, frozen=True):

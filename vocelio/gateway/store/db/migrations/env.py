@@ -1,4 +1,4 @@
-"""Where Alembic begins: on the connection that it is given (see ``store/migration.py``)."""
+"""Alembic's entry point: run on the connection that ``store/db/migrate.py`` passes."""
 
 from alembic import context
 

@@ -292,9 +292,7 @@ async def test_a_draft_that_changes_while_it_is_checked_is_not_promoted(database
     free.set()
     await asyncio.gather(*busy)
     done = await asyncio.gather(*promotions, return_exceptions=True)
-    assert [str(one) for one in done] == [
-        "The draft changed during validation. Review it and promote again."
-    ] * 2
+    assert [str(one) for one in done] == ["The draft changed during validation. Review it and promote again."] * 2
     assert await active_version(database) is None
 
 

@@ -231,7 +231,7 @@ class GatewayCluster:
         """
         if spent != row.cost_micro_usd:
             yield f"costs {row.cost_micro_usd}, by segments {spent}"
-        streamed = report.streams[-1].closed - report.streams[0].opened if report.streams else 0.0
+        streamed = report.streams[-1].closed_at - report.streams[0].opened_at if report.streams else 0.0
         if report.streams and not -3.0 < row.billed_microseconds / 1e6 - streamed < 0.5:
             yield f"billed {row.billed_microseconds / 1e6:.1f} s of {streamed:.1f} s"
 

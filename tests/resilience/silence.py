@@ -9,7 +9,7 @@ def silences_seconds(report):
     """Seconds from the end of each stream but the last to the first sound after it; None where none came."""
     found = []
     for stream in report.streams[:-1]:
-        start = max(0, round((stream.closed - report.answered_at) * 8_000))
+        start = max(0, round((stream.closed_at - report.answered_at) * 8_000))
         first, last = voiced_span(report.heard_audio[start:])
         found.append(first / 8_000 if last else None)
     return found

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.account import ACCOUNT_SID, AUTH_TOKEN
 from vocelio.engine.validation.loader import load_flow
-from vocelio.gateway.api.framework.rate_limit import RateLimits
+from vocelio.gateway.api.framework.authentication import RateLimits
 from vocelio.gateway.api.routes import create_routes
 from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies
 from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 
 from tests.support.fake_synthesizer import FakeSynthesizer
 from tests.support.running_gateway import RecordingBus
-from vocelio.gateway.api.framework.rate_limit import RateLimits
+from vocelio.gateway.api.framework.authentication import RateLimits
 from vocelio.gateway.api.routes import create_routes
 from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.calls.control.commands import CommandResult

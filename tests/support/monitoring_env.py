@@ -9,7 +9,7 @@ from aiohttp import ClientSession
 
 from tests.support.running_gateway import running_gateway
 from vocelio.engine.validation.loader import load_flow
-from vocelio.gateway.api.framework.rate_limit import RateLimits
+from vocelio.gateway.api.framework.authentication import RateLimits
 from vocelio.gateway.api.routes import create_routes
 from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies
 from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings

@@ -13,10 +13,11 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from vocelio.gateway import logs
+from vocelio.gateway.api.framework import problem_details
 from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.config import Settings
-from vocelio.gateway.errors import ApiError, DatabaseUnavailable
+from vocelio.gateway.errors import DatabaseUnavailable, DomainError
 from vocelio.gateway.twilio import twiml
 from vocelio.gateway.twilio.signatures import SignatureVerifier, TokenLookup, no_tenant_tokens
 from vocelio.gateway.webhooks.continuation import ContinuationWebhooks
@@ -74,7 +75,7 @@ def create_app(
     )
     return Starlette(
         routes=[*_twilio_routes(calls, signatures), *_probe_routes(calls.registry), *api_routes],
-        exception_handlers={ApiError: _problem_response},
+        exception_handlers={DomainError: _problem_response},
         lifespan=lambda _: _lifespan(calls, services),
     )
 
@@ -196,8 +197,10 @@ async def _close_all(*coroutines: Coroutine[Any, Any, None], timeout_seconds: fl
 
 
 def _problem_response(request: Request, error: Exception) -> Response:
-    """Render an ApiError as RFC 9457 problem details."""
-    assert isinstance(error, ApiError)  # noqa: S101 (registered for this class only)
+    """Render an DomainError as RFC 9457 problem details."""
+    assert isinstance(error, DomainError)  # noqa: S101 (registered for this class only)
     LOG.warning("%s %s: %s", request.method, request.url.path, error)
-    body = {"type": "about:blank", "title": error.title, "status": error.status, "detail": str(error)}
-    return JSONResponse(body, status_code=error.status, media_type="application/problem+json")
+    status = problem_details.status_of(error)
+    title = problem_details.REASON_PHRASES[status]
+    body = {"type": "about:blank", "title": title, "status": status, "detail": str(error)}
+    return JSONResponse(body, status_code=status, media_type=problem_details.PROBLEM_MEDIA_TYPE)

@@ -40,3 +40,40 @@ def from_rfc3339(text: str) -> int:
     if instant.tzinfo is None:
         raise ValueError("not an RFC 3339 instant: the offset is missing")
     return (instant - _EPOCH) // _MICROSECOND
+
+
+class Instant(int):
+    """Whole microseconds since 1970, UTC, that JSON shows as RFC 3339 text: ``2026-11-30T23:10:00.123456Z``."""
+
+    __slots__ = ()
+
+    @classmethod
+    def decode_json(cls, value: object) -> "Instant":
+        """Decode a JSON value. Raises ValueError."""
+        if not isinstance(value, str):
+            raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
+        microseconds = from_rfc3339(value)
+        if microseconds < 0:
+            raise ValueError("the instant is before 1970")
+        return cls(microseconds)
+
+
+def encode_hook(value: object) -> str:
+    """msgspec's ``enc_hook``: write instants as RFC 3339 texts."""
+    if isinstance(value, Instant):
+        return to_rfc3339(value)
+    raise NotImplementedError(type(value))
+
+
+def decode_hook(kind: type, value: object) -> object:
+    """msgspec's ``dec_hook``: read instants from RFC 3339 texts."""
+    if kind is Instant:
+        return Instant.decode_json(value)
+    raise NotImplementedError(kind)
+
+
+def schema_hook(kind: type) -> dict[str, str]:
+    """msgspec's ``schema_hook``: describe instants in JSON Schema."""
+    if kind is Instant:
+        return {"type": "string", "format": "date-time", "description": "RFC 3339, in UTC with microseconds"}
+    raise NotImplementedError(kind)

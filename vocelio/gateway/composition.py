@@ -36,7 +36,7 @@ from vocelio.gateway.storage.object_store import ObjectStorage
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.interface import CallStore
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
-from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.database import API_POOL, Database
 from vocelio.gateway.store.recordings import DatabaseRecordingCatalog
 from vocelio.gateway.store.routing.database import DatabaseDirectory
 from vocelio.gateway.store.tenants.secrets import rotate_keys
@@ -62,6 +62,7 @@ class _Infrastructure:
 
     settings: Settings
     database: Database
+    api_database: Database
     cipher: SecretCipher
     storage: ObjectStorage
 
@@ -102,14 +103,14 @@ def compose_gateway(
 
     ``http_client`` and ``call_store_factory`` are replaced by tests.
     """
-    database = Database(settings.database_url)
+    database, api_database = Database(settings.database_url), Database(settings.database_url, API_POOL)
     resources.push_async_callback(database.aclose)
-    base = _Infrastructure(settings, database, SecretCipher(settings.secret_keys), ObjectStorage(settings.storage_url))
+    resources.push_async_callback(api_database.aclose)
+    cipher, storage = SecretCipher(settings.secret_keys), ObjectStorage(settings.storage_url)
+    base = _Infrastructure(settings, database, api_database, cipher, storage)
     prompts = _compose_prompts(base)
     resources.push_async_callback(prompts.cache.aclose)
-    services = _compose_call_services(
-        base, prompts, http_client or HttpClient(), call_store_factory(database, base.cipher)
-    )
+    services = _compose_call_services(base, prompts, http_client or HttpClient(), call_store_factory(database, cipher))
     calls = build_call_components(services, settings.secret_keys, settings.max_calls)
     return Gateway(_compose_app(base, prompts, calls), calls)
 
@@ -150,7 +151,7 @@ def _compose_app(base: _Infrastructure, prompts: _Prompts, calls: CallComponents
     settings, database, cipher = base.settings, base.database, base.cipher
     services = calls.services
     provisioner = NumberProvisioner(
-        ProvisioningContext(settings, database, cipher, services.bus, wall_clock, TwilioClient())
+        ProvisioningContext(settings, base.api_database, cipher, services.bus, wall_clock, TwilioClient())
     )
     render_worker = PromptRenderWorker(
         database, prompts.cache, prompts.manifests, services.speech.synthesizer.render, wall_clock
@@ -161,7 +162,7 @@ def _compose_app(base: _Infrastructure, prompts: _Prompts, calls: CallComponents
         services.bus, database, wall_clock, KeyRevocationWatcher(database, wall_clock, max_per_process=max_monitors)
     )
     api_routes = create_routes(
-        database,
+        base.api_database,
         cipher,
         calls,
         wall_clock,

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support.api_client import ApiEnv
-from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.database import API_POOL, Database
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ async def database(request, migrated_databases, tmp_path):
         url = await migrated_databases.postgresql(postgres)
     else:
         url = await migrated_databases.sqlite(tmp_path)
-    database = Database(url)
+    database = Database(url, API_POOL)
     yield database
     await database.aclose()
     if postgresql:

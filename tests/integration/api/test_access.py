@@ -70,7 +70,7 @@ TABLE = """
     POST   /v1/flows/{flow}/promote                    403     403       201       201    201       404    401   401
     GET    /v1/flows/{flow}/versions                   200     200       200       200    200       404    401   401
     GET    /v1/flows/{flow}/versions/{number}          200     200       200       200    200       404    401   401
-    GET    /v1/flows/{flow}/difference                 200     200       200       200    200       404    401   401
+    GET    /v1/flows/{flow}/diff                       200     200       200       200    200       404    401   401
     POST   /v1/flows/{flow}/rollback                   403     403       200       200    200       404    401   401
     GET    /v1/flows/{flow}/prompts                    200     200       200       200    200       404    401   401
     POST   /v1/flows/{flow}/prompts/retry              403     403       202       202    202       404    401   401
@@ -94,9 +94,9 @@ TABLE = """
     PUT    /v1/numbers/{number}/assignment             403     403       403       200    200       404    401   401
     DELETE /v1/numbers/{number}/assignment             403     403       403       200    200       404    401   401
     GET    /v1/numbers/{number}/assignments            200     200       200       200    200       404    401   401
-    POST   /v1/numbers/{number}/registration           403     403       403       202    202       404    401   401
-    GET    /v1/registrations                           200     200       200       200    200       200    401   401
-    POST   /v1/registrations/repair                    403     403       403       202    202       202    401   401
+    POST   /v1/numbers/{number}/provisioning           403     403       403       202    202       404    401   401
+    GET    /v1/number-provisioning                     200     200       200       200    200       200    401   401
+    POST   /v1/number-provisioning/repair              403     403       403       202    202       202    401   401
     GET    /v1/twilio/numbers                          403     403       403       200    200       200    401   401
     POST   /v1/numbers/import                          403     403       403       200    200       200    401   401
     GET    /v1/calls                                   200     200       200       200    200       200    401   401
@@ -159,7 +159,7 @@ INSTEAD = {  # where the usual one would not do
     "GET /v1/calls/{call}/log": {"call": ENDED_CALL},
 }
 QUERIES = {
-    "GET /v1/flows/{flow}/difference": "?from=1&to=draft",
+    "GET /v1/flows/{flow}/diff": "?from=1&to=draft",
     "GET /v1/usage": "?by=tenant,flow",
 }
 WORDLESS = (
@@ -169,7 +169,7 @@ WORDLESS = (
     "/v1/speech",
     "/v1/rates",
     "/v1/rates/defaults",
-    "/v1/flows/{flow}/difference",
+    "/v1/flows/{flow}/diff",
     "/v1/recordings",
     "/v1/recordings/{recording}",
 )

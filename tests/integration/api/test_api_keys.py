@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.api_client import ApiEnv, ApiTestClient, create_tenant
-from vocelio.gateway.api.framework.rate_limit import RateLimits
+from vocelio.gateway.api.framework.authentication import RateLimits
 from vocelio.gateway.store.db.schema import api_keys as table
 from vocelio.gateway.store.db.schema import audit_log
 
@@ -20,15 +20,15 @@ async def test_a_key_is_rotated_by_a_second_one(api):
     first = await create_tenant(api, "harbour")
     made = (await first.request("POST", "/v1/keys", {"role": "admin", "label": "the next one"})).json
     second = ApiTestClient(api.app, made["secret"])
-    old = (await first.request("GET", "/v1/me")).json["key"]
+    old = (await first.request("GET", "/v1/me")).json["key_id"]
     assert (await second.request("DELETE", f"/v1/keys/{old}")).status == 204
     assert (await first.request("GET", "/v1/me")).status == 401
-    assert (await second.request("GET", "/v1/me")).json["key"] == made["id"]
+    assert (await second.request("GET", "/v1/me")).json["key_id"] == made["id"]
 
 
 async def test_a_key_cannot_revoke_itself(api):
     admin = await create_tenant(api, "harbour")
-    own = (await admin.request("GET", "/v1/me")).json["key"]
+    own = (await admin.request("GET", "/v1/me")).json["key_id"]
     assert (await admin.request("DELETE", f"/v1/keys/{own}")).status == 409
     assert (await admin.request("GET", "/v1/me")).status == 200
 
@@ -37,7 +37,7 @@ async def test_a_key_cannot_revoke_itself(api):
 async def test_of_two_keys_that_revoke_each_other_one_is_left(api):
     first = await create_tenant(api, "harbour")
     second = await api.create_client("harbour")
-    ids = [(await client.request("GET", "/v1/me")).json["key"] for client in (first, second)]
+    ids = [(await client.request("GET", "/v1/me")).json["key_id"] for client in (first, second)]
     answers = await asyncio.gather(
         first.request("DELETE", f"/v1/keys/{ids[1]}"), second.request("DELETE", f"/v1/keys/{ids[0]}")
     )
@@ -48,7 +48,7 @@ async def test_of_two_keys_that_revoke_each_other_one_is_left(api):
 async def test_a_revoked_key_can_be_revoked_again(api):
     admin = await create_tenant(api, "harbour")
     viewer = await api.create_client("harbour", "viewer")
-    key = (await viewer.request("GET", "/v1/me")).json["key"]
+    key = (await viewer.request("GET", "/v1/me")).json["key_id"]
     assert (await admin.request("DELETE", f"/v1/keys/{key}")).status == 204
     assert (await admin.request("DELETE", f"/v1/keys/{key}")).status == 204
     assert (await admin.request("GET", f"/v1/keys/{key}")).json["revoked_at"] == api.now
@@ -143,7 +143,7 @@ async def test_a_secret_is_shown_once_and_kept_nowhere(api):
 
 async def test_last_used_is_written_once_a_minute(api):
     admin = await create_tenant(api, "harbour")
-    key = (await admin.request("GET", "/v1/me")).json["key"]
+    key = (await admin.request("GET", "/v1/me")).json["key_id"]
     first = api.now
     api.now += MINUTE - 1
     assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used_at"] == first
@@ -157,7 +157,7 @@ async def test_there_are_a_hundred_live_keys_at_most(api):
         assert (await admin.request("POST", "/v1/keys", {"role": "viewer"})).status == 201
     assert (await admin.request("POST", "/v1/keys", {"role": "viewer"})).status == 409
     found = (await admin.request("GET", "/v1/keys?limit=1")).json["items"][0]["id"]
-    own = (await admin.request("GET", "/v1/me")).json["key"]
+    own = (await admin.request("GET", "/v1/me")).json["key_id"]
     victim = found if found != own else (await admin.request("GET", "/v1/keys?limit=2")).json["items"][1]["id"]
     assert (await admin.request("DELETE", f"/v1/keys/{victim}")).status == 204
     assert (await admin.request("POST", "/v1/keys", {"role": "viewer"})).status == 201

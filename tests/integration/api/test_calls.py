@@ -50,7 +50,7 @@ async def audited_commands(api):
     """The commands in the audit trail: of which call, and what."""
     admin = await api.create_client("harbour")
     told = (await admin.request("GET", "/v1/audit")).json["items"]
-    return [(one["target"], one["after"]) for one in told if one["action"] == "call.commanded"]
+    return [(one["target"], one["after"]) for one in told if one["action"] == "call.command"]
 
 
 @pytest.mark.parametrize(("path", "body", "told"), COMMANDS)

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.api_client import START, ApiEnv
 from vocelio.gateway.api.framework.operation import RequestContext
-from vocelio.gateway.api.resources import speech
+from vocelio.gateway.api.resources import monitoring
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.store import process_heartbeats
 from vocelio.gateway.store.audit import Actor
@@ -78,7 +78,7 @@ async def test_processes_do_not_mix_and_all_tell_the_same_of_the_whole(database)
 async def test_without_the_database_a_process_still_tells_of_itself(api):
     away = Database("postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
     actor = Actor("key", "platform", "", "request", START)
-    answer = await speech.get_metrics(
+    answer = await monitoring.get_metrics(
         RequestContext(database=away, cipher=SecretCipher(["a key"]), calls=api.calls, actor=actor)
     )
     figures = parse_metrics(answer.body)

@@ -91,4 +91,4 @@ async def test_a_gateway_that_renders_nothing_says_so(database):
     admin = await create_tenant(api, "harbour")
     await admin.request("PUT", "/v1/flows/desk", make_flow())
     assert (await admin.request("POST", "/v1/flows/desk/promote")).status == 201
-    assert "renders nothing" in (await admin.request("GET", PROMPTS)).json["detail"]
+    assert "renders no prompts" in (await admin.request("GET", PROMPTS)).json["detail"]

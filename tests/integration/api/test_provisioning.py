@@ -58,7 +58,7 @@ async def assign_number(client, number=NUMBER):
 
 async def get_provisioning(client, number=NUMBER):
     """What is told of a number."""
-    page = await request_ok(client, "GET", "/v1/registrations")
+    page = await request_ok(client, "GET", "/v1/number-provisioning")
     return next(item for item in page["items"] if item["number"] == number)
 
 
@@ -88,11 +88,11 @@ async def test_from_assignment_to_drift_to_repair_to_the_end(api, twilio_api):
     assert drifted["differences"] == [
         {"field": "status_callback", "desired": f"{PUBLIC_URL}/twilio/status", "actual": ""},
     ]
-    repairing = await admin.request("POST", "/v1/registrations/repair")
+    repairing = await admin.request("POST", "/v1/number-provisioning/repair")
     assert (repairing.status, repairing.json) == (202, {"numbers": [NUMBER]})
     await api.provisioner.process_due()
     assert (await get_provisioning(admin))["differences"] == []
-    assert await request_ok(admin, "POST", "/v1/registrations/repair") == {"numbers": []}
+    assert await request_ok(admin, "POST", "/v1/number-provisioning/repair") == {"numbers": []}
     await request_ok(admin, "DELETE", f"/v1/numbers/{NUMBER}/assignment")
     assert (await get_provisioning(admin))["desired"]["voice_url"] == PREVIOUS_VOICE_URL
     await api.provisioner.process_due()
@@ -105,21 +105,21 @@ async def test_from_assignment_to_drift_to_repair_to_the_end(api, twilio_api):
 
 async def test_tried_again_when_somebody_asks(api, twilio_api):
     admin = await create_tenant_with_number(api)
-    assert (await admin.request("POST", f"/v1/numbers/{NUMBER}/registration")).status == 409
+    assert (await admin.request("POST", f"/v1/numbers/{NUMBER}/provisioning")).status == 409
     twilio_api.add_fault(FaultRule(500), times=100)
     await assign_number(admin)
     await api.provisioner.process_due()
-    page = await request_ok(admin, "GET", "/v1/registrations")
+    page = await request_ok(admin, "GET", "/v1/number-provisioning")
     assert "Internal Server Error" in page["error"]
     (failed,) = page["items"]
     assert (failed["state"], failed["failed_attempts"], failed["actual"]) == ("failed", 1, None)
     assert failed["next_attempt_at"] > api.now
-    assert (await admin.request("POST", "/v1/registrations/repair")).status == 502
+    assert (await admin.request("POST", "/v1/number-provisioning/repair")).status == 502
     twilio_api.clear_faults()
-    assert (await admin.request("POST", f"/v1/numbers/{NUMBER}/registration")).status == 202
+    assert (await admin.request("POST", f"/v1/numbers/{NUMBER}/provisioning")).status == 202
     await api.provisioner.process_due()
     assert (await get_provisioning(admin))["state"] == "provisioned"
-    assert (await admin.request("POST", "/v1/numbers/+13072240000/registration")).status == 404
+    assert (await admin.request("POST", "/v1/numbers/+13072240000/provisioning")).status == 404
 
 
 async def test_what_was_assigned_before_there_was_a_registrar_is_repaired(api, twilio_api, database):
@@ -128,7 +128,7 @@ async def test_what_was_assigned_before_there_was_a_registrar_is_repaired(api, t
     async with database.transaction() as connection:
         await connection.exec_driver_sql("DELETE FROM number_provisioning")
     assert (await get_provisioning(admin))["state"] is None
-    await request_ok(admin, "POST", "/v1/registrations/repair")
+    await request_ok(admin, "POST", "/v1/number-provisioning/repair")
     await api.provisioner.process_due()
     assert (await get_provisioning(admin))["state"] == "provisioned"
 
@@ -143,7 +143,7 @@ async def test_numbers_come_in_pages_and_are_imported(api, twilio_api):
     there.add_number(OTHER_NUMBER)
     museum = await create_tenant_with_number(api, "museum", OTHER_NUMBER)
     offered = await request_ok(admin, "GET", "/v1/twilio/numbers")
-    assert {line["number"]: line["owner"] for line in offered} == {
+    assert {line["number"]: line["owner"] for line in offered["items"]} == {
         **{f"+1307224000{place}": "none" for place in range(5)},
         OTHER_NUMBER: "other",
     }
@@ -155,8 +155,8 @@ async def test_numbers_come_in_pages_and_are_imported(api, twilio_api):
     assert (await request_ok(admin, "GET", "/v1/numbers/+13072240003"))["label"] == "line 3"
     for wrong in ({}, {"all": True, "numbers": [NUMBER]}):
         assert (await admin.request("POST", "/v1/numbers/import", wrong)).status == 422
-    first = await request_ok(admin, "GET", "/v1/registrations?limit=2")
-    second = await request_ok(admin, "GET", f"/v1/registrations?limit=3&cursor={first['next_cursor']}")
+    first = await request_ok(admin, "GET", "/v1/number-provisioning?limit=2")
+    second = await request_ok(admin, "GET", f"/v1/number-provisioning?limit=3&cursor={first['next_cursor']}")
     assert [line["number"] for line in first["items"] + second["items"]] == [f"+1307224000{n}" for n in range(5)]
     assert second["next_cursor"] == ""
     assert all(line["actual"] for line in second["items"])
@@ -166,8 +166,11 @@ async def test_numbers_come_in_pages_and_are_imported(api, twilio_api):
 async def test_of_the_platforms_account_a_tenant_sees_its_own(api, twilio_api):
     admin = await create_tenant_with_number(api)
     platform = await api.platform_client("harbour")
-    assert [line["number"] for line in await request_ok(admin, "GET", "/v1/twilio/numbers")] == [NUMBER]
-    assert [line["owner"] for line in await request_ok(platform, "GET", "/v1/twilio/numbers")] == ["self", "none"]
+    assert [line["number"] for line in (await request_ok(admin, "GET", "/v1/twilio/numbers"))["items"]] == [NUMBER]
+    assert [line["owner"] for line in (await request_ok(platform, "GET", "/v1/twilio/numbers"))["items"]] == [
+        "self",
+        "none",
+    ]
     refused = await request_ok(admin, "POST", "/v1/numbers/import", {"numbers": [OTHER_NUMBER]})
     assert refused["imported"] == []
     assert (await request_ok(admin, "POST", "/v1/numbers/import", {"all": True}))["imported"] == []
@@ -177,16 +180,16 @@ async def test_of_the_platforms_account_a_tenant_sees_its_own(api, twilio_api):
 async def test_wrong_credentials_are_told_by_all(api, twilio_api):
     admin = await create_tenant_with_number(api)
     await request_ok(admin, "PUT", "/v1/tenant/twilio", {"account_sid": ACCOUNT, "auth_token": "not_the_token_of_it"})
-    page = await request_ok(admin, "GET", "/v1/registrations")
+    page = await request_ok(admin, "GET", "/v1/number-provisioning")
     assert (page["account_sid"], page["tenant_owned"], page["managed"]) == (ACCOUNT, True, True)
     assert "credentials" in page["error"]
     for method, path, body in (
         ("GET", "/v1/twilio/numbers", None),
         ("POST", "/v1/numbers/import", {"all": True}),
-        ("POST", "/v1/registrations/repair", None),
+        ("POST", "/v1/number-provisioning/repair", None),
     ):
         answer = await admin.request(method, path, body)
-        assert (answer.status, answer.json["title"]) == (502, "Twilio refused")
+        assert (answer.status, answer.json["title"]) == (502, "Bad Gateway")
         assert "not_the_token" not in answer.body.decode()
 
 
@@ -195,7 +198,7 @@ async def test_without_a_twilio_account(database, twilio_api):
     admin = await create_tenant_with_number(api)
     await assign_number(admin)
     await api.provisioner.process_due()
-    page = await request_ok(admin, "GET", "/v1/registrations")
+    page = await request_ok(admin, "GET", "/v1/number-provisioning")
     assert (page["managed"], page["items"][0]["state"]) == (False, "not_managed")
     assert "TWILIO_ACCOUNT_SID" in page["error"]
     assert (await admin.request("GET", "/v1/twilio/numbers")).status == 409
@@ -205,4 +208,4 @@ async def test_without_a_twilio_account(database, twilio_api):
 async def test_without_a_registrar(database):
     admin = await create_tenant_with_number(ApiEnv(database))
     await assign_number(admin)
-    assert (await admin.request("GET", "/v1/registrations")).status == 409
+    assert (await admin.request("GET", "/v1/number-provisioning")).status == 409

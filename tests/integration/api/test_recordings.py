@@ -7,9 +7,9 @@ import pytest
 from tests.support.api_client import ApiEnv, create_tenant
 from tests.support.two_tenants import CALLS_STARTED_AT, make_recording
 from vocelio.codecs.wav import mulaw_header
-from vocelio.gateway.api.framework.concurrency_limit import MAX_CONCURRENT_REQUESTS
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.storage.interfaces import MemoryStorage
+from vocelio.gateway.store.db.database import API_POOL
 from vocelio.gateway.store.recordings import DatabaseRecordingCatalog
 
 FILE = mulaw_header(10_000, 1, 8000) + bytes(range(250)) * 40
@@ -156,8 +156,8 @@ async def test_one_that_is_being_made_can_be_heard_so_far_and_not_be_removed(api
 @pytest.mark.parametrize(("method", "path"), [("GET", "/v1/recordings/a1/audio"), ("DELETE", "/v1/recordings/a1")])
 async def test_a_storage_that_has_stalled_holds_up_nobody_else(api, admin, method, path):
     api.storage.stalled = True
-    waiting = [asyncio.create_task(admin.request(method, path)) for _ in range(MAX_CONCURRENT_REQUESTS)]
-    while api.storage.asked < MAX_CONCURRENT_REQUESTS:  # noqa: ASYNC110 (nobody says so)
+    waiting = [asyncio.create_task(admin.request(method, path)) for _ in range(API_POOL["pool_size"])]
+    while api.storage.asked < API_POOL["pool_size"]:  # noqa: ASYNC110 (nobody says so)
         await asyncio.sleep(0.01)
     assert (await admin.request("GET", "/v1/recordings/a1")).status == 200
     for one in waiting:

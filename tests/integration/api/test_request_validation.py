@@ -6,15 +6,11 @@ from urllib.parse import unquote
 
 import pytest
 
-from tests.support.api_client import UNLIMITED_RATE, ApiEnv, ApiTestClient, create_tenant
+from tests.support.api_client import ApiEnv, ApiTestClient, create_tenant
 from tests.support.two_tenants import make_flow
-from vocelio.gateway.api.framework.authentication import Authenticator
-from vocelio.gateway.api.framework.concurrency_limit import ConcurrencyLimiter
-from vocelio.gateway.api.framework.endpoint import Endpoint, PathEndpoint
-from vocelio.gateway.api.routes import OPERATIONS
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.api.framework.endpoint import PathEndpoint
 from vocelio.gateway.logs import JsonFormatter
-from vocelio.gateway.store.db.database import Database
+from vocelio.gateway.store.db.database import API_POOL, Database
 
 
 @pytest.fixture
@@ -34,7 +30,7 @@ async def test_every_wrong_field_is_told_with_its_path(admin):
     assert answer.status == 422
     assert answer.headers["content-type"] == "application/problem+json"
     problem = answer.json
-    assert (problem["title"], problem["status"], problem["type"]) == ("Invalid", 422, "about:blank")
+    assert (problem["title"], problem["status"], problem["type"]) == ("Unprocessable Content", 422, "about:blank")
     assert [error["path"] for error in problem["errors"]] == [
         "hours.time_zone",
         "numbers[1]",
@@ -204,17 +200,17 @@ async def test_without_a_database_the_answer_is_503_and_when_to_ask_again(admin,
     assert answer.headers["retry-after"] == "5"
 
 
-async def test_with_no_place_the_answer_is_503_and_when_to_ask_again(api, admin):
-    places, (me,) = ConcurrencyLimiter(1, 0.05), (row for row in OPERATIONS if row.path == "/v1/me")
-    gate = Authenticator(api.database, lambda: api.now, UNLIMITED_RATE, places)
-    client = ApiTestClient(
-        PathEndpoint({"GET": Endpoint(me, api.database, SecretCipher(["a key"]), api.calls, gate)}), admin.key
-    )
-    async with places.slot():
+async def test_request_without_a_free_connection_is_answered_with_503_and_retry_after(api, admin):
+    url = api.database._url.render_as_string(hide_password=False)
+    database = Database(url, API_POOL | {"pool_size": 1, "pool_timeout": 0.05})
+    client = ApiTestClient(ApiEnv(database).app, admin.key)
+    async with database.read():
         answer = await client.request("GET", "/v1/me")
-    assert (answer.status, answer.json["title"]) == (503, "Too busy")
+    assert (answer.status, answer.json["title"]) == (503, "Service Unavailable")
+    assert "Too many requests are in progress" in answer.json["detail"]
     assert (answer.headers["retry-after"], answer.headers["content-type"]) == ("5", "application/problem+json")
     assert (await client.request("GET", "/v1/me")).status == 200
+    await database.aclose()
 
 
 async def test_two_designers_cannot_overwrite_each_other(api, admin):

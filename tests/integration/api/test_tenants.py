@@ -152,7 +152,7 @@ async def test_an_account_is_one_tenants_only(api):
 @both
 async def test_the_trail_says_who_changed_what_from_what_to_what(api):
     admin = await create_tenant(api, "harbour", hold_message="Hold.")
-    key = (await admin.request("GET", "/v1/me")).json["key"]
+    key = (await admin.request("GET", "/v1/me")).json["key_id"]
     api.now += 1
     await admin.request("PATCH", "/v1/tenant", {"hold_message": "Hold on."})
     newest, *_, oldest = (await admin.request("GET", "/v1/audit")).json["items"]

@@ -87,7 +87,7 @@ async def test_commands_reach_a_call_of_the_other_process(assigned_number, redis
             assert (status, problem["title"]) == (409, "Conflict")
             done = await report
             assert done.errors == ()
-        assert await audit_targets(assigned_number.database, "call.commanded") == [call, call]
+        assert await audit_targets(assigned_number.database, "call.command") == [call, call]
         _, found = await there.request("GET", path, assigned_number.viewer)
         commands = [event["data"]["command"] for event in found["events"] if event["type"] == "operator.command"]
         assert commands == ["say", "jump"]
@@ -109,7 +109,7 @@ async def test_nobody_answers_in_time(assigned_number, redis):
                 "its own, without Redis"
             )
             redis.resume()
-        assert await audit_targets(assigned_number.database, "call.commanded") == [call]
+        assert await audit_targets(assigned_number.database, "call.command") == [call]
 
 
 async def test_live_totals_name_every_process(assigned_number, redis):
@@ -152,7 +152,7 @@ async def test_whoever_waits_for_other_processes_holds_up_nobody(postgres_databa
             assert [one["name"] for one in found["processes"]] == [here.calls.process_id]
         assert {status for status, _ in await asyncio.gather(*commands)} == {409}
         assert loop.time() - began < 4.0
-    assert await audit_targets(postgres_database.database, "call.commanded") == []
+    assert await audit_targets(postgres_database.database, "call.command") == []
 
 
 @asynccontextmanager
@@ -191,7 +191,7 @@ async def test_listening_in_from_either_process(assigned_number, redis):
             assert len(set(gateway)) > 10, "the prompts"
             assert set(caller) <= {0xFF}, "a caller who stays silent"
             assert code == CloseCode.CALL_ENDED
-        assert await audit_targets(assigned_number.database, "call.listened") == [call, call]
+        assert await audit_targets(assigned_number.database, "call.listened_in") == [call, call]
         assert here.calls.listen_in_relay._taps == {}
         assert redis.command("PUBSUB", "CHANNELS", "vocelio:audio*") == b"*0\r\n"
 
@@ -242,7 +242,7 @@ async def test_who_may_not_listen_in(assigned_number, redis):
             async with open_listener(here, ended.id, assigned_number.operator):
                 pass
         assert caught.value.status == 409
-        assert await audit_targets(assigned_number.database, "call.listened") == []
+        assert await audit_targets(assigned_number.database, "call.listened_in") == []
 
 
 async def test_what_is_logged_of_a_socket_names_its_request_tenant_and_call(sqlite_database, caplog):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.integration.conftest import NOW
 from tests.support.generated_calls import DAY, HOUR, TODAY, insert_calls, make_call, make_random_call, new_rng
-from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.errors import InvalidInput
 from vocelio.gateway.store.calls.analytics import (
     AnalyticsQuery,
     ExitCount,
@@ -144,6 +144,6 @@ async def test_without_a_period_it_is_the_last_seven_days(database):
 
 @pytest.mark.parametrize(("since", "until"), [(NOW, NOW), (NOW + 1, NOW), (0, 92 * DAY + 1), (0, 0)])
 async def test_a_period_ends_after_it_begins_and_has_at_most_92_days(database, since, until):
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await get_analytics(database, "harbour", AnalyticsQuery(since, until), NOW)
     assert [problem.path for problem in refused.value.errors] == ["since"]

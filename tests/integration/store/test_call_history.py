@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from tests.integration.conftest import NOW
 from tests.support.generated_calls import DAY, TODAY, insert_calls, make_call, make_random_call, new_rng
-from vocelio.gateway.errors import NotFound, UnprocessableContent
+from vocelio.gateway.errors import InvalidInput, NotFound
 from vocelio.gateway.store.calls import history
 from vocelio.gateway.store.calls.history import CallQuery, TimelineEvent, TimelineQuery
 from vocelio.gateway.store.calls.interface import Segment
@@ -150,9 +150,9 @@ CURSORS = ["x", "é", "bm9uZQ", pagination.make_page([1, 2], 1, str, lambda row:
 @pytest.mark.parametrize("cursor", CURSORS)
 async def test_a_cursor_of_elsewhere_is_refused(database, cursor):
     await insert_calls(database, make_call(1))
-    with pytest.raises(UnprocessableContent):
+    with pytest.raises(InvalidInput):
         await history.list_calls(database, "harbour", CallQuery(cursor=cursor))
-    with pytest.raises(UnprocessableContent):
+    with pytest.raises(InvalidInput):
         await history.get_call_detail(database, "harbour", call_id(), TimelineQuery(cursor=cursor))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support.tenant_fixtures import audit_actions, audit_entries, create_tenant, insert_rows, tenant_revision
 from vocelio.engine.hours import OpeningHours
-from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.store.audit import dump_json
 from vocelio.gateway.store.db.schema import departments as table
@@ -61,7 +61,7 @@ async def test_departments_are_bounded(database, make_actor):
 async def test_hours_that_cannot_be_are_told_and_not_kept(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     hours = OpeningHours("Europe/Atlantis", {"mon": (("09:00", "09:00"),)}, ("2026-02-30",))
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await departments.put_department(database, harbour, "sales", Department(("+13105550111",), hours=hours))
     assert [problem.path for problem in refused.value.errors] == [
         "hours.time_zone",

@@ -15,12 +15,12 @@ from vocelio.gateway.aio.cpu_executor import CPU_EXECUTOR, CpuExecutor
 from vocelio.gateway.errors import (
     BadRequest,
     Conflict,
-    ContentTooLarge,
+    InputTooLarge,
+    InvalidInput,
     NotFound,
-    PreconditionFailed,
-    PreconditionRequired,
-    TooManyRequests,
-    UnprocessableContent,
+    RateLimited,
+    RevisionConflict,
+    RevisionRequired,
 )
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.store.db.schema import flow_versions
@@ -74,15 +74,15 @@ async def test_a_draft_comes_back_byte_for_byte_with_its_errors(database, make_a
 async def test_two_designers_cannot_overwrite_each_other(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
-    with pytest.raises(PreconditionRequired):
+    with pytest.raises(RevisionRequired):
         await put_draft(database, harbour, text="One")
     changed, new = await put_draft(database, harbour, text="One", seen=1)
     assert (changed.revision, new) == (2, False)
-    with pytest.raises(PreconditionFailed, match="revision 2, not 1"):
+    with pytest.raises(RevisionConflict, match="revision 2, not 1"):
         await put_draft(database, harbour, text="Two", seen=1)
     both = (put_draft(database, harbour, text=text, seen=2) for text in ("Three", "Four"))
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in done) == ["PreconditionFailed", "tuple"]
+    assert sorted(type(one).__name__ for one in done) == ["RevisionConflict", "tuple"]
     anything, _ = await put_draft(database, harbour, text="Five", seen=0)
     assert anything.revision == 4
 
@@ -91,14 +91,14 @@ async def test_two_who_make_the_same_flow_at_once(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     both = (put_draft(database, harbour, text=text) for text in ("One", "Two"))
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert {type(one) for one in done} in ({tuple, PreconditionRequired}, {tuple, Conflict})
+    assert {type(one) for one in done} in ({tuple, RevisionRequired}, {tuple, Conflict})
     assert (await drafts.get_flow(database, "harbour", "front-desk")).revision == 1
 
 
 async def test_if_match_of_a_flow_that_is_not_there_is_stale(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for seen in (1, 0):
-        with pytest.raises(PreconditionFailed):
+        with pytest.raises(RevisionConflict):
             await put_draft(database, harbour, seen=seen)
 
 
@@ -117,10 +117,10 @@ async def test_the_same_draft_again_changes_nothing(database, make_actor):
         (b"{", BadRequest),
         (b'{"name": "\xff"}', BadRequest),
         (b"[" * 100_000, BadRequest),
-        (b"[]", UnprocessableContent),
-        (b"null", UnprocessableContent),
-        (b'{"a":' * 101 + b"1" + b"}" * 101, UnprocessableContent),
-        (b'{"a":"' + b"x" * 500_000 + b'"}', ContentTooLarge),
+        (b"[]", InvalidInput),
+        (b"null", InvalidInput),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, InvalidInput),
+        (b'{"a":"' + b"x" * 500_000 + b'"}', InputTooLarge),
     ],
 )
 async def test_what_is_no_draft(database, make_actor, sent, error):
@@ -172,7 +172,7 @@ async def test_flows_are_bounded(database, make_actor):
 async def test_only_a_flow_that_was_never_promoted_can_be_removed(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
-    with pytest.raises(PreconditionFailed):
+    with pytest.raises(RevisionConflict):
         await drafts.delete_flow(database, harbour, "front-desk", 2)
     await drafts.delete_flow(database, harbour, "front-desk", 1)
     with pytest.raises(NotFound):
@@ -215,7 +215,7 @@ async def test_a_draft_with_errors_is_not_promoted_and_says_what_is_wrong(databa
     await put_draft(database, harbour, start="nowhere", nodes={"a": {"type": "transfer", "department": "slaes"}})
     await put_department(database, harbour, "sales", Department(("+13105550111",)))
     checked = await promotion.validate_draft(database, "harbour", "front-desk")
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await promotion.promote_flow(database, harbour, "front-desk", "")
     assert refused.value.errors == checked.diagnostics
     assert not checked.promotable
@@ -245,7 +245,7 @@ async def test_promoting_what_is_active_already_makes_no_other_version(database,
 async def test_only_the_draft_that_was_seen_is_promoted(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
-    with pytest.raises(PreconditionFailed):
+    with pytest.raises(RevisionConflict):
         await promotion.promote_flow(database, harbour, "front-desk", "", 2)
     assert (await promotion.promote_flow(database, harbour, "front-desk", "", 1)).new
 
@@ -272,7 +272,7 @@ async def test_promotions_of_changing_drafts_count_without_a_gap(database, make_
             await promotion.promote_flow(database, harbour, "front-desk", "")
 
     done = await asyncio.gather(*map(designer, range(4)), return_exceptions=True)
-    assert {type(one) for one in done} <= {type(None), PreconditionFailed, Conflict}
+    assert {type(one) for one in done} <= {type(None), RevisionConflict, Conflict}
     async with database.read() as connection:
         numbers = (await connection.scalars(select(flow_versions.c.number).order_by(flow_versions.c.number))).all()
     assert list(numbers) == list(range(1, len(numbers) + 1))
@@ -354,7 +354,7 @@ async def test_how_much_a_flow_calls_is_bounded(database, make_actor):
         assert made.new
     await put_draft(database, harbour, "f5", calls=["f4", "f4@1"])
     assert [p.code for p in (await promotion.validate_draft(database, "harbour", "f5")).diagnostics] == ["too-large"]
-    with pytest.raises(UnprocessableContent):
+    with pytest.raises(InvalidInput):
         await promotion.promote_flow(database, harbour, "f5", "")
 
 
@@ -395,7 +395,7 @@ async def test_checks_are_only_so_many_at_once_also_when_nobody_waits_for_them_a
     given_up, waited_for = (asyncio.create_task(some.run(free.wait)) for _ in range(2))
     await asyncio.sleep(0)
     given_up.cancel()
-    with pytest.raises(TooManyRequests):
+    with pytest.raises(RateLimited):
         await some.run(free.wait)
     free.set()
     assert await waited_for
@@ -417,7 +417,7 @@ async def test_versions_come_in_pages(database, make_actor):
     beyond = await versions.list_versions(database, "harbour", "front-desk", 3, "WzkyMjMzNzIwMzY4NTQ3NzU4MDdd")
     assert len(beyond.items) == 3
     for cursor in ("x", "WyJhIl0", "é"):
-        with pytest.raises(UnprocessableContent):
+        with pytest.raises(InvalidInput):
             await versions.list_versions(database, "harbour", "front-desk", 3, cursor)
 
 
@@ -455,7 +455,7 @@ async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(dat
     )
     await promotion.rollback_flow(database, make_actor(), "front-desk", RollbackRequest(1))
     assert len(await audit_actions(database)) == 5
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await promotion.rollback_flow(database, make_actor(), "front-desk", RollbackRequest(3))
     assert refused.value.errors[0].path == "version"
     third = await promotion.promote_flow(database, make_actor(), "front-desk", "")
@@ -494,7 +494,7 @@ async def test_pause_and_resume(database, make_actor):
     done = (await audit_entries(database))[3:]
     assert [line[0] for line in done] == ["flow.paused"] * 3 + ["flow.resumed"]
     assert done[1][3]["message"] == "Back at nine."
-    with pytest.raises(UnprocessableContent):
+    with pytest.raises(InvalidInput):
         await drafts.pause_flow(database, harbour, "front-desk", PauseSettings("Text", "+13105550110"))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.store.test_flows import put_and_promote, put_draft
 from tests.support.tenant_fixtures import audit_actions, audit_entries, create_tenant, insert_rows
-from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.db.schema import numbers as table
 from vocelio.gateway.store.numbers import NewNumber, NumberUpdate
@@ -92,11 +92,11 @@ async def test_another_tenants_number_is_not_there(database, make_actor):
 
 async def test_a_number_is_not_its_own_fallback(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await numbers.create_number(database, harbour, NewNumber(ONE, fallback_number=ONE))
     assert refused.value.errors[0].path == "fallback_number"
     await numbers.create_number(database, harbour, NewNumber(ONE))
-    with pytest.raises(UnprocessableContent):
+    with pytest.raises(InvalidInput):
         await numbers.update_number(database, harbour, ONE, NumberUpdate(fallback_number=ONE))
     assert (await numbers.get_number(database, "harbour", ONE)).fallback_number is None
 
@@ -104,7 +104,7 @@ async def test_a_number_is_not_its_own_fallback(database, make_actor):
 async def test_a_fallback_is_outside_the_gateway(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await numbers.create_number(database, harbour, NewNumber(ONE))
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await numbers.create_number(database, harbour, NewNumber(TWO, fallback_number=ONE))
     assert refused.value.errors[0].code == "own-number"
 
@@ -144,7 +144,7 @@ async def test_what_no_number_can_lead_to(database, make_actor):
     await put_draft(database, harbour)
     with pytest.raises(Conflict, match="Promote it first"):
         await numbers.assign_number(database, harbour, ONE, "front-desk")
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await numbers.assign_number(database, harbour, ONE, "nothing")
     assert refused.value.errors[0].path == "flow"
     assert await assignment_history(database) == []

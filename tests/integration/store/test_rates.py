@@ -5,7 +5,7 @@ import pytest
 
 from tests.integration.conftest import NOW
 from tests.support.tenant_fixtures import audit_actions, audit_entries, create_tenant, insert_rows, tenant_revision
-from vocelio.gateway.errors import Conflict, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput
 from vocelio.gateway.store.db.schema import rates as table
 from vocelio.gateway.store.tenants import rates
 from vocelio.gateway.store.tenants.rates import NewRate
@@ -68,7 +68,7 @@ async def test_of_two_rates_from_the_same_instant_the_one_set_later_counts(datab
 async def test_no_rate_begins_in_the_past(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for put, one in ((rates.create_rate, harbour), (rates.create_default_rate, make_actor("", "platform"))):
-        with pytest.raises(UnprocessableContent) as refused:
+        with pytest.raises(InvalidInput) as refused:
             await put(database, one, NewRate("azure", 1, one.now - 1))
         assert refused.value.errors[0].path == "effective_at"
     assert (await rates.get_rate_card(database, "harbour", NOW + DAY)).rates == []

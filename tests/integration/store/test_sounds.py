@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.tenant_fixtures import audit_actions, audit_entries, create_tenant, insert_rows, tenant_revision
-from vocelio.gateway.errors import Conflict, ContentTooLarge, NotFound, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InputTooLarge, InvalidInput, NotFound
 from vocelio.gateway.store.db.schema import sounds as table
 from vocelio.gateway.store.tenants import sounds
 
@@ -89,11 +89,11 @@ def slow_wav(rate):
     ],
 )
 def test_what_is_no_sound_is_refused_with_the_reason(file, message):
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         sounds.convert_wav(file)
     assert message in refused.value.errors[0].message
 
 
 def test_a_file_that_is_too_large_is_refused():
-    with pytest.raises(ContentTooLarge):
+    with pytest.raises(InputTooLarge):
         sounds.convert_wav(bytes(30_000_001))

@@ -7,7 +7,7 @@ import pytest
 from tests.integration.conftest import NOW
 from tests.support.generated_calls import HOUR, insert_calls, make_call
 from tests.support.tenant_fixtures import CIPHER, create_tenant
-from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.errors import InvalidInput
 from vocelio.gateway.model.directory import TransferCounts
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.store import numbers
@@ -81,7 +81,7 @@ async def test_a_department_rings_only_whom_the_tenant_allows(database, make_act
     await departments.put_department(database, harbour, "early", Department((UK,)))  # it may have numbers there one day
     await numbers.create_number(database, harbour, NewNumber(US))
     wrong = Department((OTHER_US, UK, "+19005550123"), whisper="From {{ caller.nmber }}")
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await departments.put_department(database, harbour, "sales", wrong)
     assert diagnostic_paths(refused) == ["numbers[1]", "numbers[2]", "whisper"]
     await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(allowed_countries=("US", "GB")))
@@ -91,7 +91,7 @@ async def test_a_department_rings_only_whom_the_tenant_allows(database, make_act
 async def test_the_rules_of_a_tenant_are_checked_and_kept(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     wrong = TenantUpdate(allowed_countries=("US", "XX"), allowed_prefixes=("+1", "+1876"))
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await tenants.update_tenant(database, harbour, "harbour", wrong)
     assert diagnostic_paths(refused) == ["allowed_countries[1]", "allowed_prefixes[0]"]
     rules = {"allowed_countries": ("US",), "allowed_prefixes": ("+1876555",), "allowed_sip_hosts": ("pbx.example.com",)}
@@ -126,7 +126,7 @@ async def test_a_flow_that_rings_others_is_not_promoted(database, make_actor, fi
     checked = await promotion.validate_draft(database, "harbour", "ring")
     assert ([problem.path for problem in checked.diagnostics], checked.promotable) == (wrong, not wrong)
     if wrong:
-        with pytest.raises(UnprocessableContent) as refused:
+        with pytest.raises(InvalidInput) as refused:
             await promotion.promote_flow(database, harbour, "ring", "")
         assert diagnostic_paths(refused) == wrong
     else:
@@ -135,16 +135,16 @@ async def test_a_flow_that_rings_others_is_not_promoted(database, make_actor, fi
 
 async def test_a_pause_and_a_fallback_lead_only_where_calls_may_go(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await numbers.create_number(database, harbour, NewNumber(US, fallback_number=JAMAICA))
     assert diagnostic_paths(refused) == ["fallback_number"]
     await numbers.create_number(database, harbour, NewNumber(US, fallback_number=FALLBACK))
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await numbers.update_number(database, harbour, US, NumberUpdate(fallback_number="+881612345678"))
     assert diagnostic_paths(refused) == ["fallback_number"]
     await drafts.put_flow(database, harbour, "ring", transfer_rows(number=OTHER_US), None)
     await promotion.promote_flow(database, harbour, "ring", "")
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward_to=JAMAICA))
     assert diagnostic_paths(refused) == ["forward_to"]
     await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward_to=FALLBACK))

@@ -11,7 +11,7 @@ from msgspec import UNSET, ValidationError, convert
 
 from tests.integration.conftest import NOW
 from tests.support.generated_calls import DAY, TODAY, insert_calls, make_call, make_random_call, new_rng
-from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.errors import InvalidInput
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.usage import UsageQuery, UsageReport, UsageRow, UsageTotals, query_usage, to_csv
 
@@ -108,7 +108,7 @@ async def test_nothing_used_is_no_rows_and_a_total_of_nothing(database, make_act
     [(date(2026, 11, 2), date(2026, 11, 1)), (date(2025, 1, 1), date(2026, 1, 2)), (date(1, 1, 1), date(9999, 12, 31))],
 )
 async def test_days_that_cannot_be_asked_for(database, make_actor, since, until):
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         await query_usage(database, make_actor(), UsageQuery("day", since, until))
     assert [problem.path for problem in refused.value.errors] == ["since"]
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
 from typing import TypeVar
 
-from vocelio.gateway.errors import TooManyRequests
+from vocelio.gateway.errors import RateLimited
 
 T = TypeVar("T")
 
@@ -26,9 +26,9 @@ class CpuExecutor:
         self._slots = Semaphore(max_pending)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Return the result of ``work``. Raises its errors, and TooManyRequests when the queue is full."""
+        """Return the result of ``work``. Raises its errors, and RateLimited when the queue is full."""
         if not self._slots.acquire(blocking=False):
-            raise TooManyRequests("Too many flows are being checked at present. Try again in a few seconds.", 5.0)
+            raise RateLimited("Too many flows are being checked at present. Try again in a few seconds.", 5.0)
         future = self._executor.submit(work)
         future.add_done_callback(lambda _: self._slots.release())
         return await wrap_future(future)

@@ -1,4 +1,4 @@
-"""Every operation of the control API, in one table, and the routes that serve it."""
+"""The table of all operations of the control API, and the routes that serve it."""
 
 from functools import cache
 from itertools import groupby
@@ -7,32 +7,20 @@ from starlette.routing import BaseRoute, Route
 
 from vocelio.codecs.telephony import MAX_SOUND_BYTES
 from vocelio.engine import schema
-from vocelio.engine.validation.loader import MAX_FLOW_BYTES as MAX_FLOW
+from vocelio.engine.validation.loader import MAX_FLOW_BYTES
 from vocelio.gateway.api.framework import openapi
-from vocelio.gateway.api.framework.authentication import Authenticator
+from vocelio.gateway.api.framework.authentication import Authenticator, RateLimits, WebSocketTickets
 from vocelio.gateway.api.framework.endpoint import Endpoint, NotFoundEndpoint, PathEndpoint
 from vocelio.gateway.api.framework.operation import ApiResponse, Operation, RequestContext
-from vocelio.gateway.api.framework.rate_limit import RateLimits
-from vocelio.gateway.api.framework.websocket_tickets import WebSocketTickets
 from vocelio.gateway.api.resources import (
-    analytics,
-    api_keys,
-    audit,
     calls,
-    departments,
+    flow_assets,
     flows,
-    live,
+    monitoring,
     numbers,
-    processes,
-    prompts,
-    provisioning,
-    rates,
     recordings,
-    secrets,
-    sounds,
-    speech,
+    reports,
     tenants,
-    usage,
 )
 from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies, WebSocketEndpoints
 from vocelio.gateway.calls.components import CallComponents
@@ -45,26 +33,28 @@ from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
 
 JSON, JSON_SCHEMA, WAV = "application/json", "application/schema+json", "audio/wav"
 CREATED, OK_OR_CREATED, ACCEPTED, OK_OR_PARTIAL = (201,), (200, 201), (202,), (200, 206)
-MAX_SETTINGS_BYTES = 300_000  # bytes: ten thousand blocked callers have 200,000
+MAX_SETTINGS_BYTES = 300_000  # ten thousand blocked callers have 200,000
 
 
 async def get_flow_schema(_: RequestContext) -> ApiResponse[bytes]:
-    """The JSON Schema of a flow document, for editors."""
+    """Get the JSON Schema of flow documents, for editors."""
     return ApiResponse(_flow_schema_json(), media_type=JSON_SCHEMA)
 
 
 async def get_openapi(_: RequestContext) -> ApiResponse[bytes]:
-    """This API, in OpenAPI."""
+    """Get the OpenAPI document of this API."""
     return ApiResponse(_openapi_json())
 
 
 OPERATIONS = (
     Operation("GET", "/openapi.json", None, get_openapi, response_types=(JSON,)),
-    Operation("GET", "/v1/me", "read", api_keys.get_current_key, requires_tenant=False),
-    Operation("GET", "/v1/speech", "read", speech.get_speech_providers, requires_tenant=False),
+    Operation("GET", "/v1/me", "read", tenants.get_current_key, requires_tenant=False),
+    Operation("GET", "/v1/speech", "read", monitoring.get_speech_providers, requires_tenant=False),
     # The platform
-    Operation("GET", "/metrics", "platform", speech.get_metrics, requires_tenant=False, response_types=(CONTENT_TYPE,)),
-    Operation("GET", "/v1/processes", "platform", processes.list_processes, requires_tenant=False),
+    Operation(
+        "GET", "/metrics", "platform", monitoring.get_metrics, requires_tenant=False, response_types=(CONTENT_TYPE,)
+    ),
+    Operation("GET", "/v1/processes", "platform", monitoring.list_processes, requires_tenant=False),
     Operation("GET", "/v1/tenants", "platform", tenants.list_tenants, requires_tenant=False),
     Operation(
         "POST",
@@ -84,12 +74,12 @@ OPERATIONS = (
         requires_tenant=False,
         max_body_bytes=MAX_SETTINGS_BYTES,
     ),
-    Operation("GET", "/v1/rates/defaults", "platform", rates.get_default_rates, requires_tenant=False),
+    Operation("GET", "/v1/rates/defaults", "platform", tenants.get_default_rates, requires_tenant=False),
     Operation(
         "POST",
         "/v1/rates/defaults",
         "platform",
-        rates.create_default_rate,
+        tenants.create_default_rate,
         requires_tenant=False,
         success_statuses=CREATED,
     ),
@@ -98,13 +88,13 @@ OPERATIONS = (
     Operation("PATCH", "/v1/tenant", "administer", tenants.update_own_tenant, max_body_bytes=MAX_SETTINGS_BYTES),
     Operation("PUT", "/v1/tenant/twilio", "administer", tenants.put_twilio_account),
     Operation("DELETE", "/v1/tenant/twilio", "administer", tenants.delete_twilio_account),
-    Operation("GET", "/v1/keys", "administer", api_keys.list_keys, requires_tenant=False),
-    Operation("POST", "/v1/keys", "administer", api_keys.create_key, requires_tenant=False, success_statuses=CREATED),
-    Operation("GET", "/v1/keys/{key}", "administer", api_keys.get_key, requires_tenant=False),
-    Operation("DELETE", "/v1/keys/{key}", "administer", api_keys.revoke_key, requires_tenant=False),
-    Operation("GET", "/v1/rates", "read", rates.get_rates),
-    Operation("POST", "/v1/rates", "administer", rates.create_rate, success_statuses=CREATED),
-    Operation("GET", "/v1/audit", "administer", audit.list_audit_entries, requires_tenant=False),
+    Operation("GET", "/v1/keys", "administer", tenants.list_keys, requires_tenant=False),
+    Operation("POST", "/v1/keys", "administer", tenants.create_key, requires_tenant=False, success_statuses=CREATED),
+    Operation("GET", "/v1/keys/{key}", "administer", tenants.get_key, requires_tenant=False),
+    Operation("DELETE", "/v1/keys/{key}", "administer", tenants.revoke_key, requires_tenant=False),
+    Operation("GET", "/v1/rates", "read", tenants.get_rates),
+    Operation("POST", "/v1/rates", "administer", tenants.create_rate, success_statuses=CREATED),
+    Operation("GET", "/v1/audit", "administer", reports.list_audit_entries, requires_tenant=False),
     # Flows
     Operation("GET", "/v1/flows", "read", flows.list_flows),
     Operation("GET", "/v1/flows/schema", None, get_flow_schema, response_types=(JSON_SCHEMA,)),
@@ -116,7 +106,7 @@ OPERATIONS = (
         flows.put_flow,
         conditional=True,
         content_type=JSON,
-        max_body_bytes=MAX_FLOW,
+        max_body_bytes=MAX_FLOW_BYTES,
         success_statuses=OK_OR_CREATED,
     ),
     Operation("DELETE", "/v1/flows/{flow}", "design", flows.delete_flow, conditional=True),
@@ -131,23 +121,25 @@ OPERATIONS = (
     ),
     Operation("GET", "/v1/flows/{flow}/versions", "read", flows.list_versions),
     Operation("GET", "/v1/flows/{flow}/versions/{number}", "read", flows.get_version),
-    Operation("GET", "/v1/flows/{flow}/difference", "read", flows.diff_versions),
+    Operation("GET", "/v1/flows/{flow}/diff", "read", flows.diff_versions),
     Operation("POST", "/v1/flows/{flow}/rollback", "design", flows.rollback_flow),
-    Operation("GET", "/v1/flows/{flow}/prompts", "read", prompts.get_prompt_progress),
-    Operation("POST", "/v1/flows/{flow}/prompts/retry", "design", prompts.retry_prompts, success_statuses=ACCEPTED),
+    Operation("GET", "/v1/flows/{flow}/prompts", "read", flows.get_prompt_progress),
+    Operation("POST", "/v1/flows/{flow}/prompts/retry", "design", flows.retry_prompts, success_statuses=ACCEPTED),
     Operation("POST", "/v1/flows/{flow}/pause", "operate", flows.pause_flow),
     Operation("POST", "/v1/flows/{flow}/resume", "operate", flows.resume_flow),
-    # What flows use
-    Operation("GET", "/v1/departments", "read", departments.list_departments),
-    Operation("GET", "/v1/departments/{name}", "read", departments.get_department),
-    Operation("PUT", "/v1/departments/{name}", "administer", departments.put_department),
-    Operation("DELETE", "/v1/departments/{name}", "administer", departments.delete_department),
-    Operation("GET", "/v1/secrets", "read", secrets.list_secrets),
-    Operation("PUT", "/v1/secrets/{name}", "design", secrets.put_secret),
-    Operation("DELETE", "/v1/secrets/{name}", "design", secrets.delete_secret),
-    Operation("GET", "/v1/sounds", "read", sounds.list_sounds),
-    Operation("PUT", "/v1/sounds/{name}", "design", sounds.put_sound, content_type=WAV, max_body_bytes=MAX_SOUND_BYTES),
-    Operation("DELETE", "/v1/sounds/{name}", "design", sounds.delete_sound),
+    # Flow assets
+    Operation("GET", "/v1/departments", "read", flow_assets.list_departments),
+    Operation("GET", "/v1/departments/{name}", "read", flow_assets.get_department),
+    Operation("PUT", "/v1/departments/{name}", "administer", flow_assets.put_department),
+    Operation("DELETE", "/v1/departments/{name}", "administer", flow_assets.delete_department),
+    Operation("GET", "/v1/secrets", "read", flow_assets.list_secrets),
+    Operation("PUT", "/v1/secrets/{name}", "design", flow_assets.put_secret),
+    Operation("DELETE", "/v1/secrets/{name}", "design", flow_assets.delete_secret),
+    Operation("GET", "/v1/sounds", "read", flow_assets.list_sounds),
+    Operation(
+        "PUT", "/v1/sounds/{name}", "design", flow_assets.put_sound, content_type=WAV, max_body_bytes=MAX_SOUND_BYTES
+    ),
+    Operation("DELETE", "/v1/sounds/{name}", "design", flow_assets.delete_sound),
     # Numbers
     Operation("GET", "/v1/numbers", "read", numbers.list_numbers),
     Operation("POST", "/v1/numbers", "administer", numbers.create_number, success_statuses=CREATED),
@@ -159,23 +151,23 @@ OPERATIONS = (
     Operation("GET", "/v1/numbers/{number}/assignments", "read", numbers.list_assignments),
     Operation(
         "POST",
-        "/v1/numbers/{number}/registration",
+        "/v1/numbers/{number}/provisioning",
         "administer",
-        provisioning.retry_provisioning,
+        numbers.retry_provisioning,
         success_statuses=ACCEPTED,
         calls_twilio=True,
     ),
-    Operation("GET", "/v1/registrations", "read", provisioning.list_provisioning, calls_twilio=True),
+    Operation("GET", "/v1/number-provisioning", "read", numbers.list_provisioning, calls_twilio=True),
     Operation(
         "POST",
-        "/v1/registrations/repair",
+        "/v1/number-provisioning/repair",
         "administer",
-        provisioning.repair_provisioning,
+        numbers.repair_provisioning,
         success_statuses=ACCEPTED,
         calls_twilio=True,
     ),
-    Operation("GET", "/v1/twilio/numbers", "administer", provisioning.list_account_numbers, calls_twilio=True),
-    Operation("POST", "/v1/numbers/import", "administer", provisioning.import_account_numbers, calls_twilio=True),
+    Operation("GET", "/v1/twilio/numbers", "administer", numbers.list_account_numbers, calls_twilio=True),
+    Operation("POST", "/v1/numbers/import", "administer", numbers.import_account_numbers, calls_twilio=True),
     # Calls
     Operation("GET", "/v1/calls", "read", calls.list_calls),
     Operation("GET", "/v1/calls/{call}", "read", calls.get_call),
@@ -184,9 +176,9 @@ OPERATIONS = (
     Operation("POST", "/v1/calls/{call}/transfer", "operate", calls.transfer_call, success_statuses=ACCEPTED),
     Operation("POST", "/v1/calls/{call}/say", "operate", calls.say_to_caller, success_statuses=ACCEPTED),
     Operation("POST", "/v1/calls/{call}/jump", "operate", calls.jump_to_node, success_statuses=ACCEPTED),
-    Operation("GET", "/v1/live", "read", live.get_live_counts, requires_tenant=False),
+    Operation("GET", "/v1/live", "read", monitoring.get_live_counts, requires_tenant=False),
     Operation(
-        "POST", "/v1/events/tickets", "read", live.create_ticket, requires_tenant=False, success_statuses=CREATED
+        "POST", "/v1/events/tickets", "read", monitoring.create_ticket, requires_tenant=False, success_statuses=CREATED
     ),
     Operation("GET", "/v1/recordings", "read", recordings.list_recordings),
     Operation("GET", "/v1/recordings/{recording}", "read", recordings.get_recording),
@@ -199,8 +191,8 @@ OPERATIONS = (
         success_statuses=OK_OR_PARTIAL,
     ),
     Operation("DELETE", "/v1/recordings/{recording}", "administer", recordings.delete_recording),
-    Operation("GET", "/v1/usage", "read", usage.get_usage, requires_tenant=False, response_types=(usage.CSV,)),
-    Operation("GET", "/v1/analytics", "read", analytics.get_flow_analytics),
+    Operation("GET", "/v1/usage", "read", reports.get_usage, requires_tenant=False, response_types=(reports.CSV,)),
+    Operation("GET", "/v1/analytics", "read", reports.get_analytics),
 )
 
 
@@ -214,36 +206,31 @@ def create_routes(
     render_worker: PromptRenderWorker | None = None,
     monitoring: MonitoringDependencies | None = None,
 ) -> list[BaseRoute]:
-    """The routes of the API, for the application.
+    """Create the routes of the API.
 
-    Without a ``registrar`` nothing is set at Twilio, without a ``renderer`` nothing is rendered beforehand; without
-    ``watching`` nobody can watch.
+    Args:
+        database: The database with the connection pool of the API; see ``API_POOL``.
+        provisioner: Provisions numbers at Twilio; None to leave Twilio alone.
+        render_worker: Renders prompts in advance; None to synthesize them during calls only.
+        monitoring: Dependencies of the WebSockets; None for an API without WebSockets.
     """
-    gate = Authenticator(database, wall, rate_limits or RateLimits())
+    authenticator = Authenticator(database, wall, rate_limits or RateLimits())
     tickets = WebSocketTickets(monitoring.secret_keys if monitoring else ())
-    made: list[BaseRoute] = []
+    routes: list[BaseRoute] = []
     for path, rows in groupby(sorted(OPERATIONS, key=_specificity), key=lambda row: row.path):
         endpoints = {
-            row.method: Endpoint(row, database, cipher, components, gate, provisioner, render_worker, tickets)
+            row.method: Endpoint(row, database, cipher, components, authenticator, provisioner, render_worker, tickets)
             for row in rows
         }
-        made.append(Route(path, PathEndpoint(endpoints)))
+        routes.append(Route(path, PathEndpoint(endpoints)))
     if monitoring:
-        sockets = WebSocketEndpoints(
-            database,
-            components.listen_in_relay,
-            gate,
-            monitoring.monitors,
-            tickets,
-            monitoring.origin,
-            monitoring.heartbeat,
-        )
-        made += sockets.routes()
-    return [*made, Route("/v1/{rest:path}", NotFoundEndpoint())]
+        sockets = WebSocketEndpoints(database, components.listen_in_relay, authenticator, tickets, monitoring)
+        routes += sockets.routes()
+    return [*routes, Route("/v1/{rest:path}", NotFoundEndpoint())]
 
 
 def _specificity(operation: Operation) -> tuple[bool, str]:
-    """Paths that say more come first: /v1/flows/schema is no flow."""
+    """Sort fixed paths before those with parameters: /v1/flows/schema is not a flow."""
     return "{" in operation.path, operation.path
 
 

@@ -189,7 +189,7 @@ def _iter_pages(api: ApiClient, path: str) -> Iterator[tuple[dict[str, Any], lis
 def _check_tenant(api: ApiClient, tenant_id: str, repair: bool) -> Iterator[Check]:
     if repair:
         yield _repair_numbers(api, tenant_id)
-    pages = list(_iter_pages(api, "/v1/registrations"))
+    pages = list(_iter_pages(api, "/v1/number-provisioning"))
     yield _check_account(tenant_id, pages[0][0])
     for page, number_states in pages:
         for number_state in number_states:
@@ -230,7 +230,7 @@ def _repair_numbers(api: ApiClient, tenant_id: str) -> Check:
     """Request provisioning of all numbers and wait until none is pending."""
     name = f"repair of {tenant_id}"
     try:
-        requested = api.request("POST", "/v1/registrations/repair").json()["numbers"]
+        requested = api.request("POST", "/v1/number-provisioning/repair").json()["numbers"]
     except ApiClientError as error:
         return Check(name, "failed", str(error))
     deadline = time.monotonic() + REPAIR_TIMEOUT_SECONDS
@@ -242,6 +242,6 @@ def _repair_numbers(api: ApiClient, tenant_id: str) -> Check:
 def _has_pending_numbers(api: ApiClient) -> bool:
     return any(
         number_state["state"] == "pending"
-        for _, number_states in _iter_pages(api, "/v1/registrations")
+        for _, number_states in _iter_pages(api, "/v1/number-provisioning")
         for number_state in number_states
     )

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.errors import TooManyRequests
+from vocelio.gateway.errors import RateLimited
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.db.database import Database
 
@@ -45,11 +45,11 @@ class KeyRevocationWatcher:
     def register(self, key_id: str, on_revoked: Callable[[], None]) -> Iterator[None]:
         """A socket of the key's; ``end`` is called when the key is no good any more. Raises TooMany."""
         if len(self._close_callbacks.get(key_id, ())) >= self._max_per_key:
-            raise TooManyRequests(
+            raise RateLimited(
                 f"The key has {self._max_per_key} sockets open, which is as many as it may.", RETRY_AFTER_SECONDS
             )
         if sum(map(len, self._close_callbacks.values())) >= self._max_per_process:
-            raise TooManyRequests("There are too many sockets open here.", RETRY_AFTER_SECONDS)
+            raise RateLimited("There are too many sockets open here.", RETRY_AFTER_SECONDS)
         ends = self._close_callbacks.setdefault(key_id, [])
         ends.append(on_revoked)
         try:

@@ -87,7 +87,7 @@ class PromptManifests:
     async def get_active_manifest(self, database: Database, tenant_id: str, flow: str) -> ActiveManifest | None:
         """Return the manifest of a flow's active version; None if the flow was never promoted.
 
-        Raises NotFound, UnusableVersion, TooManyRequests, DatabaseUnavailable.
+        Raises NotFound, UnusableVersion, RateLimited, DatabaseUnavailable.
         """
         async with database.read() as connection:
             active = await render_queue.get_active_version(connection, tenant_id, flow)

@@ -52,7 +52,7 @@ class RetryResult(msgspec.Struct, frozen=True):
 async def get_progress(
     database: Database, manifests: PromptManifests, tenant: str, flow: str, now: int
 ) -> RenderProgress:
-    """Return the progress of a flow's active version. Raises NotFound, Conflict, TooManyRequests."""
+    """Return the progress of a flow's active version. Raises NotFound, Conflict, RateLimited."""
     active = await _get_active_manifest(database, manifests, tenant, flow)
     characters = {prompt.id: len(prompt.sentence) for prompt in active.manifest.prompts}
     statuses = await render_queue.get_statuses(database, tenant, list(characters))
@@ -74,7 +74,7 @@ async def get_progress(
 
 
 async def retry_failed(database: Database, manifests: PromptManifests, actor: Actor, flow: str) -> RetryResult:
-    """Retry the failed sentences of a flow's active version now. Raises NotFound, Conflict, TooManyRequests."""
+    """Retry the failed sentences of a flow's active version now. Raises NotFound, Conflict, RateLimited."""
     active = await _get_active_manifest(database, manifests, actor.tenant, flow)
     prompt_ids = [prompt.id for prompt in active.manifest.prompts]
     return RetryResult(await render_queue.retry_failed(database, actor, flow, prompt_ids))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from vocelio.engine.voice import Voice
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.errors import NotFound, TooManyRequests
+from vocelio.gateway.errors import NotFound, RateLimited
 from vocelio.gateway.prompts.manifest import PromptManifests, object_path
 from vocelio.gateway.storage.interfaces import Storage
 from vocelio.gateway.store.db.database import Database
@@ -51,7 +51,7 @@ class PromptReconciler:
     async def enqueue_promoted(self) -> int:
         """Enqueue the flows promoted by this process; return how many.
 
-        Raises DatabaseUnavailable, TooManyRequests; the flows are kept for the next attempt.
+        Raises DatabaseUnavailable, RateLimited; the flows are kept for the next attempt.
         """
         count = 0
         while self._promoted_flows:
@@ -101,7 +101,7 @@ class PromptReconciler:
     async def _reconcile_flow(self, flow: ActiveFlow) -> bool:
         try:
             voices = await self._enqueue_flow(flow.tenant, flow.flow)
-        except TooManyRequests:
+        except RateLimited:
             return False
         day = self._wall() // DAY_MICROSECONDS
         self._reconciled_flows[(flow.tenant, flow.flow)] = _ReconciledFlow(flow, day, voices)

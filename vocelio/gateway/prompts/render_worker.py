@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from vocelio.gateway.aio.leased_worker import LeasedWorker, wait_for_event
 from vocelio.gateway.clock import WallClock, wall_clock
-from vocelio.gateway.errors import DatabaseUnavailable, TooManyRequests
+from vocelio.gateway.errors import DatabaseUnavailable, RateLimited
 from vocelio.gateway.prompts.cache import PromptCache
 from vocelio.gateway.prompts.manifest import PromptManifests, SentenceSynthesizer
 from vocelio.gateway.prompts.reconciler import PromptReconciler
@@ -117,7 +117,7 @@ async def _log_errors(work: Callable[[], Awaitable[None]]) -> bool:
     """Run ``work``; log an error, and return whether there was none."""
     try:
         await work()
-    except (DatabaseUnavailable, TooManyRequests) as error:
+    except (DatabaseUnavailable, RateLimited) as error:
         LOG.warning("prompt reconciliation failed: %s; retrying in %g s", error, RECONCILE_RETRY_SECONDS)
     except Exception:
         LOG.exception("prompt reconciliation failed; retrying in %g s", RECONCILE_RETRY_SECONDS)

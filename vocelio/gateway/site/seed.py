@@ -7,7 +7,7 @@ folder is left alone, and what is up to date is not touched, so seeding again ch
 import msgspec
 
 from vocelio.engine.validation.references import flow_depth
-from vocelio.gateway.errors import Conflict, NotFound, SiteFolderError, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput, NotFound, SiteFolderError
 from vocelio.gateway.model.types import ResourceName
 from vocelio.gateway.site.folder import SiteFolder
 from vocelio.gateway.store import numbers
@@ -27,7 +27,7 @@ async def seed_database(database: Database, folder: SiteFolder, actor: Actor) ->
     actor = msgspec.structs.replace(actor, tenant=folder.tenant.id)
     try:
         await _seed(database, folder, actor)
-    except (UnprocessableContent, Conflict) as error:
+    except (InvalidInput, Conflict) as error:
         raise SiteFolderError("\n".join((str(error), *map(str, getattr(error, "errors", ()))))) from error
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, tupl
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
-from vocelio.gateway.errors import BadRequest, Conflict, Forbidden, NotFound, Unauthorized, UnprocessableContent
+from vocelio.gateway.errors import BadRequest, Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from vocelio.gateway.model import roles
 from vocelio.gateway.model.roles import Role
 from vocelio.gateway.store.audit import Actor
@@ -68,7 +68,7 @@ class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
 async def create_key(database: Database, actor: Actor, new: NewApiKey) -> CreatedApiKey:
     """Create a key of the actor's tenant, or of the platform.
 
-    Raises Forbidden, BadRequest, UnprocessableContent, Conflict.
+    Raises Forbidden, BadRequest, InvalidInput, Conflict.
     """
     _check_new_key(actor, new)
     async with database.transaction() as connection:
@@ -87,7 +87,7 @@ async def create_platform_key(database: Database, label: str, now: int) -> str:
 async def list_keys(database: Database, tenant: str, limit: int, cursor: str) -> Page[ApiKey]:
     """List the keys of a tenant or of the platform, newest first, revoked and expired ones as well.
 
-    Raises UnprocessableContent.
+    Raises InvalidInput.
     """
     last_key = pagination.decode_cursor(cursor, int, str)
     order = tuple_(api_keys.c.created_at, api_keys.c.id)
@@ -178,11 +178,11 @@ def _check_new_key(actor: Actor, new: NewApiKey) -> None:
         raise Forbidden(f"A key with the role {actor.role} cannot create one with the role {new.role}.")
     if new.role == "platform" and actor.tenant:
         problem = Diagnostic("role", "invalid-value", "a platform key belongs to no tenant")
-        raise UnprocessableContent("Invalid API key settings.", [problem])
+        raise InvalidInput("Invalid API key settings.", [problem])
     if new.role != "platform" and not actor.tenant:
         raise BadRequest("A key with this role belongs to a tenant: name the tenant.")
     if new.expires_at is not None and new.expires_at <= actor.now:
-        raise UnprocessableContent(
+        raise InvalidInput(
             "Invalid API key settings.", [Diagnostic("expires_at", "invalid-value", "the time is in the past")]
         )
 
@@ -229,7 +229,7 @@ async def _lock_row(connection: AsyncConnection, actor: Actor, key_id: str) -> R
     query = select(api_keys).where(api_keys.c.id.in_((key_id, actor.key_id))).order_by(api_keys.c.id).with_for_update()
     rows = {row.id: row for row in await connection.execute(query)}
     if actor.key_id in rows and rows[actor.key_id].revoked_at is not None:
-        raise Unauthorized("The API key is not valid.")
+        raise Unauthenticated("The API key is not valid.")
     row = rows.get(key_id)
     if row is None or (row.tenant_id or "") != actor.tenant:
         raise NotFound

@@ -106,7 +106,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 async def list_entries(
     database: Database, tenant: str, limit: int, cursor: str, *, action: str = "", target: str = ""
 ) -> Page[AuditEntry]:
-    """List a tenant's audit entries, or with an empty ``tenant`` all, newest first. Raises UnprocessableContent."""
+    """List a tenant's audit entries, or with an empty ``tenant`` all, newest first. Raises InvalidInput."""
     last_key = pagination.decode_cursor(cursor, int, str)
     # Ids sort by time as well: each order has its own index.
     order = (audit_log.c.occurred_at, audit_log.c.id) if tenant else (audit_log.c.id,)

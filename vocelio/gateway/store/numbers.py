@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import validation
-from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
 from vocelio.gateway.model.types import PhoneNumber, ResourceName
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db import pagination
@@ -74,7 +74,7 @@ class AssignmentRecord(msgspec.Struct, frozen=True):
 
 
 async def list_numbers(database: Database, tenant: str, limit: int, cursor: str) -> Page[Number]:
-    """List a tenant's numbers, in order. Raises UnprocessableContent."""
+    """List a tenant's numbers, in order. Raises InvalidInput."""
     last_key = pagination.decode_cursor(cursor, str)
     query = select(numbers).where(numbers.c.tenant_id == tenant).order_by(numbers.c.number).limit(limit + 1)
     if last_key:
@@ -91,7 +91,7 @@ async def get_number(database: Database, tenant: str, number: str) -> Number:
 
 
 async def create_number(database: Database, actor: Actor, new: NewNumber) -> Number:
-    """Create a number. Raises UnprocessableContent, Conflict."""
+    """Create a number. Raises InvalidInput, Conflict."""
     values = {
         "tenant_id": actor.tenant,
         "number": new.number,
@@ -114,7 +114,7 @@ async def create_number(database: Database, actor: Actor, new: NewNumber) -> Num
 
 
 async def update_number(database: Database, actor: Actor, number: str, changes: NumberUpdate) -> Number:
-    """Change a number's label or fallback number. Raises NotFound, UnprocessableContent."""
+    """Change a number's label or fallback number. Raises NotFound, InvalidInput."""
     async with database.transaction() as connection:
         before = _from_row(await _lock_row(connection, actor.tenant, number))
         changed_fields = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not UNSET}
@@ -144,14 +144,14 @@ async def delete_number(database: Database, actor: Actor, number: str) -> None:
 
 
 async def assign_number(database: Database, actor: Actor, number: str, flow: str) -> Number:
-    """Let a flow answer a number from the next call on. Raises NotFound, UnprocessableContent, Conflict."""
+    """Let a flow answer a number from the next call on. Raises NotFound, InvalidInput, Conflict."""
     async with database.transaction() as connection:
         row = await _lock_row(connection, actor.tenant, number)
         try:
             active = (await drafts.get_row(connection, actor.tenant, flow)).active_version
         except NotFound:
             problem = Diagnostic("flow", "no-such-flow", f"there is no flow `{flow}`")
-            raise UnprocessableContent("Unknown flow.", [problem]) from None
+            raise InvalidInput("Unknown flow.", [problem]) from None
         if active is None:
             raise Conflict(f"The flow {flow} has no active version. Promote it first.")
         return await _set_flow(connection, actor, row, flow)
@@ -177,7 +177,7 @@ async def find_owners(database: Database, candidates: Sequence[str]) -> dict[str
 async def list_assignments(
     database: Database, tenant: str, number: str, limit: int, cursor: str
 ) -> Page[AssignmentRecord]:
-    """List a number's assignments, newest first, also after it was deleted. Raises NotFound, UnprocessableContent."""
+    """List a number's assignments, newest first, also after it was deleted. Raises NotFound, InvalidInput."""
     last_key = pagination.decode_cursor(cursor, int)
     is_of_number = (number_assignments.c.tenant_id == tenant, number_assignments.c.number == number)
     query = (
@@ -242,7 +242,7 @@ async def _check_fallback(connection: AsyncConnection, tenant: str, number: str,
         problem = Diagnostic(
             "fallback_number", "own-number", "calls would come back to this gateway", "use a number outside the gateway"
         )
-        raise UnprocessableContent("A number of this gateway cannot be a fallback number.", [problem])
+        raise InvalidInput("A number of this gateway cannot be a fallback number.", [problem])
 
 
 async def _check_destination(connection: AsyncConnection, tenant: str, number: str, fallback: str | None) -> None:
@@ -252,7 +252,7 @@ async def _check_destination(connection: AsyncConnection, tenant: str, number: s
             home_countries=frozenset({dial_rules.country_of(number)})
         )
         if problems := list(validation.check_number(rules, "fallback_number", fallback)):
-            raise UnprocessableContent("The dial rules do not allow this fallback number.", problems)
+            raise InvalidInput("The dial rules do not allow this fallback number.", problems)
 
 
 def _from_row(row: Row[Any]) -> Number:

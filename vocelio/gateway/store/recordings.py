@@ -119,7 +119,7 @@ class InMemoryRecordingCatalog:
 
 
 async def list_recordings(database: Database, tenant: str, query_params: RecordingQuery) -> Page[Recording]:
-    """List a tenant's recordings, newest first. Raises UnprocessableContent for an invalid cursor."""
+    """List a tenant's recordings, newest first. Raises InvalidInput for an invalid cursor."""
     last_key = pagination.decode_cursor(query_params.cursor, int, str)
     order = (recordings.c.started_at, recordings.c.id)
     query = select(recordings).where(recordings.c.tenant_id == tenant).limit(query_params.limit + 1)

@@ -1,8 +1,9 @@
-"""The API's description in OpenAPI 3.1, made from the same table and the same types that serve it.
+"""OpenAPI 3.1 document of the API, generated from the table of operations and the types of their handlers.
 
-How an operation can be refused follows from what it is: what needs a key can be a 401, what has a body a 413.
+Error responses follow from an operation's properties: one that needs a key can answer 401, one with a body 413.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from types import UnionType
@@ -11,63 +12,64 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 
 from vocelio.engine import decoding
+from vocelio.gateway import clock
 from vocelio.gateway.api.framework import problem_details
 from vocelio.gateway.api.framework.authentication import TENANT_HEADER
 from vocelio.gateway.api.framework.decoding import NOT_GIVEN, HandlerSignature
 from vocelio.gateway.api.framework.endpoint import REQUEST_ID_HEADER
 from vocelio.gateway.api.framework.operation import Operation
-from vocelio.gateway.api.framework.problem_details import ProblemDetails
-from vocelio.gateway.errors import ApiError
+from vocelio.gateway.api.framework.problem_details import REASON_PHRASES, STATUSES, ProblemDetails
 from vocelio.gateway.model.types import PATTERN_END
 
 JSON = "application/json"
-ERRORS_BY_STATUS = {kind.status: kind for kind in ApiError.__subclasses__()}
-STATUS_DESCRIPTIONS = {
-    200: "It is done, or here it is.",
-    201: "It was made.",
-    202: "It will be done.",
-    204: "It is done.",
-    206: "Here is a part of it.",
+SUCCESS_DESCRIPTIONS = {
+    200: "Success.",
+    201: "Created.",
+    202: "Accepted; it is carried out in the background.",
+    204: "Success, without content.",
+    206: "Partial content.",
 }
+ERROR_DESCRIPTIONS = {status: " ".join((kind.__doc__ or "").split()) for kind, status in STATUSES.items()}
 
 _SCHEMA_REF = "#/components/schemas/{name}"
-_TAG_NAMES = {"routes": "documents"}  # tags, where they are not the module's name
-_REQUEST_ID_RESPONSE_HEADER = {"description": "What the log knows the request by.", "schema": {"type": "string"}}
+_TAGS = {"openapi.json": "documents", "keys": "api_keys", "me": "api_keys", "tenant": "tenants"}
+_REQUEST_ID_RESPONSE_HEADER = {"description": "Id of the request in the log.", "schema": {"type": "string"}}
 _TENANT_PARAMETER = {
     "name": TENANT_HEADER,
     "in": "header",
-    "description": "The tenant whose things are at hand, for platform keys; of a tenant's key it is ignored.",
+    "description": "The tenant that a platform key works for. Ignored with a tenant's key.",
     "schema": {"type": "string"},
 }
 _IF_MATCH_PARAMETER = {
     "name": "If-Match",
     "in": "header",
-    "description": "The ETag of what is to be changed, as it was read. Needed when it is there already.",
+    "description": "ETag of the resource as it was read. Required if the resource exists.",
     "schema": {"type": "string", "pattern": '^"[1-9][0-9]{0,8}"$'},
 }
 
 
 def build_openapi(operations: Sequence[Operation]) -> bytes:
-    """The description, as JSON."""
+    """Return the OpenAPI document of the operations, as JSON."""
     schemas = _Schemas(operations)
     paths: dict[str, dict[str, Any]] = {}
-    tagged = {row.path for row in operations if row.conditional}
+    paths_with_etag = {row.path for row in operations if row.conditional}
     for row in operations:
-        paths.setdefault(row.path, {})[row.method.lower()] = _describe_operation(row, schemas, row.path in tagged)
+        has_etag = row.path in paths_with_etag
+        paths.setdefault(row.path, {})[row.method.lower()] = _describe_operation(row, schemas, has_etag)
     document = {
         "openapi": "3.1.0",
         "info": {
             "title": "Vocelio Gateway",
             "version": version("vocelio"),
-            "description": "Instants are whole microseconds since 1970, UTC; money is whole micro-USD.",
+            "description": "Instants are RFC 3339 texts in UTC with microseconds; money is whole micro-USD.",
         },
         "tags": [{"name": name} for name in dict.fromkeys(map(_tag, operations))],
         "paths": paths,
         "components": {
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A key: voc_..."}},
+            "securitySchemes": {"api_key": {"type": "http", "scheme": "bearer", "description": "An API key: voc_..."}},
             "headers": {"RequestId": _REQUEST_ID_RESPONSE_HEADER},
             "parameters": {"Tenant": _TENANT_PARAMETER, "IfMatch": _IF_MATCH_PARAMETER},
-            "responses": {kind.__name__: _describe_error(kind) for kind in ERRORS_BY_STATUS.values()},
+            "responses": {_response_name(status): _describe_error(status) for status in ERROR_DESCRIPTIONS},
             "schemas": schemas.components,
         },
     }
@@ -75,17 +77,19 @@ def build_openapi(operations: Sequence[Operation]) -> bytes:
 
 
 class _Schemas:
-    """The schemas of all types of the table, so that each has one name."""
+    """JSON schemas of all types of the operations, with one name for each."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
         hints = {repr(hint): hint for row in operations for hint in _referenced_types(HandlerSignature(row.handler))}
         hints[repr(ProblemDetails)] = ProblemDetails
-        made, self.components = msgspec.json.schema_components(hints.values(), ref_template=_SCHEMA_REF)
-        self._by_hint = dict(zip(hints, map(_clean_schema, made), strict=True))
-        self.components = {name: _clean_schema(part) for name, part in self.components.items()}
+        schemas, components = msgspec.json.schema_components(
+            hints.values(), schema_hook=clock.schema_hook, ref_template=_SCHEMA_REF
+        )
+        self._by_hint = dict(zip(hints, map(_clean_schema, schemas), strict=True))
+        self.components = {_component_name(name): _clean_schema(schema) for name, schema in components.items()}
 
     def get(self, hint: Any) -> dict[str, Any]:
-        """A type's schema, or a reference to it."""
+        """Return the schema of a type, or a reference to it."""
         schema: dict[str, Any] = self._by_hint[repr(hint)]
         return schema
 
@@ -100,23 +104,36 @@ def _referenced_types(signature: HandlerSignature) -> Iterator[Any]:
 
 
 def _json_response_types(signature: HandlerSignature) -> list[Any]:
-    """What the handler returns to be answered as JSON: at most one type."""
-    answers = signature.response_type
-    kinds = get_args(answers) if get_origin(answers) in (Union, UnionType) else (answers,)
-    return [kind for kind in kinds if kind not in (bytes, type(None))]
+    """Return the type that the handler returns as JSON, if there is one."""
+    hint = signature.response_type
+    types = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [part for part in types if part not in (bytes, type(None))]
 
 
 def _clean_schema(schema: Any) -> Any:
-    """Descriptions on one line; and `$` is the text's end in JSON Schema."""
+    """Adapt msgspec's schemas: descriptions on one line, `$` at the end of patterns, and no `items: false`.
+
+    Client generators do not know the latter; `maxItems` of a tuple says the same.
+    """
     match schema:
         case dict():
-            return {name: _clean_schema_value(name, part) for name, part in schema.items()}
+            return {name: _clean_schema_value(name, part) for name, part in schema.items() if name != "items" or part}
         case list() | tuple():
             return [_clean_schema(part) for part in schema]
     return schema
 
 
+def _component_name(name: str) -> str:
+    """Name the instances of a generic struct as a person would: `FlowSummaryPage` for `Page_FlowSummary_`."""
+    return re.sub(r"^([A-Za-z]+)_([A-Za-z]+)_$", r"\2\1", name)
+
+
 def _clean_schema_value(name: str, part: Any) -> Any:
+    if isinstance(part, str) and name == "$ref":
+        prefix, _, component = part.rpartition("/")
+        return f"{prefix}/{_component_name(component)}"
+    if isinstance(part, str) and name == "title":
+        return _component_name(re.sub(r"\W", "_", part))
     if isinstance(part, str) and name == "description":
         return " ".join(part.replace("``", "`").split())
     if isinstance(part, str) and name == "pattern":
@@ -128,11 +145,11 @@ def _describe_operation(row: Operation, schemas: _Schemas, has_etag: bool) -> di
     signature = HandlerSignature(row.handler)
     summary, _, more = (row.handler.__doc__ or "").partition("\n")
     described = {
-        "operationId": f"{_tag(row)}.{row.handler.__name__}",
+        "operationId": row.handler.__name__,
         "tags": [_tag(row)],
         "summary": summary,
         "description": f"{' '.join(more.split())} {_describe_access(row)}".strip(),
-        "security": [] if row.permission is None else [{"key": []}],
+        "security": [] if row.permission is None else [{"api_key": []}],
         "parameters": [*_describe_parameters(row, signature, schemas)],
         "responses": _describe_responses(row, signature, schemas, has_etag),
     }
@@ -142,12 +159,13 @@ def _describe_operation(row: Operation, schemas: _Schemas, has_etag: bool) -> di
 
 
 def _tag(row: Operation) -> str:
-    module = row.handler.__module__.rpartition(".")[2]
-    return _TAG_NAMES.get(module, module)
+    """Group operations by the first part of their path."""
+    part = row.path.removeprefix("/v1").split("/")[1]
+    return _TAGS.get(part, part.replace("-", "_"))
 
 
 def _describe_access(row: Operation) -> str:
-    return "Open to everyone." if row.permission is None else f"Needs the permission `{row.permission}`."
+    return "Needs no key." if row.permission is None else f"Needs the permission `{row.permission}`."
 
 
 def _describe_parameters(row: Operation, signature: HandlerSignature, schemas: _Schemas) -> Iterator[dict[str, Any]]:
@@ -170,7 +188,7 @@ def _describe_request_body(row: Operation, signature: HandlerSignature, schemas:
     if not row.content_type:
         schema = schemas.get(signature.body_type)
     elif row.content_type == JSON:
-        schema = {"type": "object", "description": "A flow document, see /v1/flows/schema; a draft may have errors."}
+        schema = {"type": "object", "description": "A flow document, see /v1/flows/schema. A draft may have errors."}
     else:
         schema = {
             "type": "string",
@@ -183,16 +201,13 @@ def _describe_request_body(row: Operation, signature: HandlerSignature, schemas:
 def _describe_responses(
     row: Operation, signature: HandlerSignature, schemas: _Schemas, has_etag: bool
 ) -> dict[str, Any]:
-    answers = {
+    responses = {
         str(status): _describe_response(status, row, signature, schemas, has_etag)
         for status in _success_statuses(row, signature)
     }
-    refused = (ERRORS_BY_STATUS[status].__name__ for status in sorted(_error_statuses(row, signature)))
-    return answers | {
-        str(kind.status): {"$ref": f"#/components/responses/{name}"}
-        for name in refused
-        for kind in ERRORS_BY_STATUS.values()
-        if kind.__name__ == name
+    return responses | {
+        str(status): {"$ref": f"#/components/responses/{_response_name(status)}"}
+        for status in sorted(_error_statuses(row, signature))
     }
 
 
@@ -201,8 +216,8 @@ def _success_statuses(row: Operation, signature: HandlerSignature) -> Sequence[i
 
 
 def _error_statuses(row: Operation, signature: HandlerSignature) -> set[int]:
-    statuses = {422, 503}  # every request waits for its place
-    if row.method != "GET" or signature.path_params:  # of a thing that is there: its state may be against it
+    statuses = {422, 503}  # every request has query parameters to reject, and may find no database connection
+    if row.method != "GET" or signature.path_params:  # about a resource, whose state may not allow it
         statuses.add(409)
     if row.permission is not None:
         statuses |= {400, 401, 403, 404, 429}
@@ -222,19 +237,22 @@ def _describe_response(
     if has_etag:
         headers["ETag"] = {"description": "The revision, for If-Match.", "schema": {"type": "string"}}
     if status == 201:
-        headers["Location"] = {"description": "Where what was made is.", "schema": {"type": "string"}}
-    answer: dict[str, Any] = {"description": STATUS_DESCRIPTIONS[status], "headers": headers}
-    kinds = _json_response_types(signature)
-    content: dict[str, Any] = {JSON: {"schema": schemas.get(kinds[0])}} if kinds else {}
+        headers["Location"] = {"description": "Path of the created resource.", "schema": {"type": "string"}}
+    response: dict[str, Any] = {"description": SUCCESS_DESCRIPTIONS[status], "headers": headers}
+    types = _json_response_types(signature)
+    content: dict[str, Any] = {JSON: {"schema": schemas.get(types[0])}} if types else {}
     content |= {media: {"schema": {} if "json" in media else {"type": "string"}} for media in row.response_types}
-    return answer | ({"content": content} if content else {})
+    return response | ({"content": content} if content else {})
 
 
-def _describe_error(error_type: type[ApiError]) -> dict[str, Any]:
+def _response_name(status: int) -> str:
+    return REASON_PHRASES[status].replace(" ", "")
+
+
+def _describe_error(status: int) -> dict[str, Any]:
+    schema = {"$ref": _SCHEMA_REF.format(name=ProblemDetails.__name__)}
     return {
-        "description": " ".join((error_type.__doc__ or error_type.title).split()),
+        "description": ERROR_DESCRIPTIONS[status],
         "headers": {REQUEST_ID_HEADER: {"$ref": "#/components/headers/RequestId"}},
-        "content": {
-            problem_details.PROBLEM_MEDIA_TYPE: {"schema": {"$ref": _SCHEMA_REF.format(name=ProblemDetails.__name__)}}
-        },
+        "content": {problem_details.PROBLEM_MEDIA_TYPE: {"schema": schema}},
     }

@@ -1,11 +1,11 @@
-"""One operation of the API: what its row in the table says, and what a handler is.
+"""One operation of the API: its row in the table of routes, and what its handler gets and returns.
 
-A handler is a coroutine function. Its first parameter is the Context; of the others, all by keyword, ``body`` is the
-decoded JSON of the request, ``query`` what stands behind the question mark, and the rest are parts of the path, each
-converted by its annotation. What it returns is the answer's JSON; its docstring is its description. So the annotations
-say everything there is to say, to the request's decoding and to ``/openapi.json`` alike:
+A handler is a coroutine function. Its first parameter is the RequestContext; all others are given by keyword: ``body``
+is the decoded JSON body, ``query`` the query parameters, and the rest are path parameters, converted by annotation. It
+returns the response's JSON. Annotations and docstring are the operation's only description: they drive decoding and
+``/openapi.json`` alike.
 
-    async def assign(context: Context, *, number: PhoneNumber, body: NewAssignment) -> Number:
+    async def assign_number(context: RequestContext, *, number: PhoneNumber, body: NewAssignment) -> Number:
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -15,9 +15,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 from msgspec import Meta
 
-from vocelio.gateway.api.framework.authentication import AccessRule
-from vocelio.gateway.api.framework.concurrency_limit import ConcurrencyLimiter, Slot
-from vocelio.gateway.api.framework.websocket_tickets import WebSocketTickets
+from vocelio.gateway.api.framework.authentication import AccessRule, WebSocketTickets
 from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.crypto.encryption import SecretCipher
 from vocelio.gateway.model.roles import Permission
@@ -33,11 +31,10 @@ BodyT = TypeVar("BodyT")
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What a handler works with. ``if_match`` is the revision that the client has seen, where it says so.
+    """Dependencies of a handler, and the parts of the request that are no arguments of it.
 
-    ``range`` is the header of that name: a handler may give a part only. Without a ``renderer`` nothing is rendered
-    beforehand. Its ``place`` is taken: a handler leaves it while it waits for anything but the database, and takes it
-    again before it goes on with that.
+    ``if_match`` is the revision in the header If-Match, of conditional operations only. Without a ``provisioner``
+    nothing is set at Twilio; without a ``render_worker`` no prompts are rendered in advance.
     """
 
     database: Database
@@ -50,25 +47,24 @@ class RequestContext:
     range_header: str = ""
     render_worker: PromptRenderWorker | None = None
     tickets: WebSocketTickets = field(default_factory=WebSocketTickets)
-    slot: Slot = field(default_factory=ConcurrencyLimiter().slot)
 
     @property
     def recordings(self) -> RecordingService:
-        """Where recorded sound is."""
+        """The service that reads recorded audio."""
         return self.calls.services.recordings
 
     @property
     def tenant(self) -> str:
-        """Whose things are at hand."""
+        """The tenant that the request is about; empty for a platform key that names none."""
         return self.actor.tenant
 
 
 @dataclass(frozen=True)
 class ApiResponse(Generic[BodyT]):
-    """An answer with a status of its own, the ETag of a revision, or the place of what was made.
+    """A response with its own status, ETag, Location or media type.
 
-    A body of bytes goes out as it is, and is of the type ``media``. ``stream`` goes out in its place, bit by bit: what
-    is too long for one piece. Then ``headers`` say how long it is.
+    A body of bytes is sent as it is. A ``stream`` is sent in place of the body, chunk by chunk; its length must be in
+    ``headers``.
     """
 
     body: BodyT
@@ -85,14 +81,16 @@ Handler = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Operation:
-    """A row of the table. ``permission`` is what the key's role must allow; none for what is open to everyone.
+    """A row of the table of routes.
 
-    ``tenant`` says that it is about one tenant's things, so that a platform key must name one. ``conditional`` wants
-    If-Match when there is something to overwrite. ``raw`` is the media type of a body that is no JSON, or is to be
-    taken as it is: the handler gets bytes. ``limit`` is what a body may have at most, in bytes. ``statuses`` are those
-    of success, where it is not 200, or 204 of a handler that returns nothing. ``media`` is what the answer can be
-    besides JSON, or instead of it if the handler returns bytes only. ``twilio`` says that it is
-    about what Twilio has, which may refuse.
+    Args:
+        permission: What the key's role must allow; None for an operation that needs no key.
+        requires_tenant: The operation is about one tenant, which a platform key must name.
+        conditional: If-Match is required when an existing resource is overwritten.
+        content_type: Media type of a body that is not decoded; the handler gets bytes.
+        success_statuses: Statuses of success, if not 200, or 204 for a handler that returns None.
+        response_types: Media types besides JSON, or in its place if the handler only returns bytes.
+        calls_twilio: The operation uses Twilio's REST API, which may reject it.
     """
 
     method: str
@@ -109,12 +107,12 @@ class Operation:
 
     @property
     def access_rule(self) -> AccessRule:
-        """What the gate has to know of it."""
+        """What the authenticator checks."""
         return AccessRule(self.permission, self.requires_tenant)
 
 
 class PageQuery(msgspec.Struct, frozen=True):
-    """What every list can be asked for: at most ``limit`` rows, from behind ``cursor``."""
+    """Query parameters of every list: at most ``limit`` items, after those before ``cursor``."""
 
     limit: Annotated[int, Meta(ge=1, le=200)] = 50
     cursor: Annotated[str, Meta(max_length=MAX_CURSOR_LENGTH)] = ""

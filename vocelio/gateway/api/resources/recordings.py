@@ -1,4 +1,4 @@
-"""/v1/recordings."""
+"""/v1/recordings: the catalog of recordings, and their audio with byte ranges."""
 
 import re
 
@@ -9,46 +9,43 @@ from vocelio.gateway.store import recordings
 from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.recordings import Recording, RecordingId, RecordingQuery
 
-MAX_RANGE_BYTES = 4 * 1024 * 1024  # bytes: four minutes of both sides; a player asks for more when it needs it
+MAX_RANGE_BYTES = 4 * 1024 * 1024  # four minutes of stereo; a player requests more when it needs it
 WAV = "audio/wav"
 
 _RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{0,15})", re.ASCII)
 
 
 async def list_recordings(context: RequestContext, *, query: RecordingQuery) -> Page[Recording]:
-    """The tenant's recordings, the newest first."""
+    """List the tenant's recordings, newest first."""
     return await recordings.list_recordings(context.database, context.tenant, query)
 
 
 async def get_recording(context: RequestContext, *, recording: RecordingId) -> Recording:
-    """One recording."""
+    """Get a recording's catalog entry."""
     return await recordings.get_recording(context.database, context.tenant, recording)
 
 
 async def get_recording_audio(context: RequestContext, *, recording: RecordingId) -> ApiResponse[bytes]:
-    """The sound, as a WAV file with 8-bit mu-law, as far as it has been written. Who listens is on the trail.
+    """Get the audio as a WAV file with 8-bit mu-law, as far as it has been written. Each access is audited.
 
-    A header `Range: bytes=START-END` gets that part, or a first part of it.
+    With a header `Range: bytes=START-END` the response is that range, or its beginning.
     """
-    kept = await recordings.audit_access(context.database, context.actor, recording)
-    context.slot.release()  # a storage that has stalled holds up its own readers only
-    sound = await context.recordings.get_audio(kept)
-    if sound is None:
+    entry = await recordings.audit_access(context.database, context.actor, recording)
+    audio = await context.recordings.get_audio(entry)
+    if audio is None:
         raise NotFound
-    return _audio_response(sound, context.range_header)
+    return _audio_response(audio, context.range_header)
 
 
 async def delete_recording(context: RequestContext, *, recording: RecordingId) -> None:
-    """Remove a recording and its sound, for ever."""
-    kept = await recordings.get_deletable(context.database, context.tenant, recording)
-    context.slot.release()
-    await context.recordings.delete_audio(kept)
-    await context.slot.acquire()
+    """Delete a recording and its audio permanently."""
+    entry = await recordings.get_deletable(context.database, context.tenant, recording)
+    await context.recordings.delete_audio(entry)
     await recordings.delete_recording(context.database, context.actor, recording)
 
 
 def _audio_response(audio: StoredAudio, range_header: str) -> ApiResponse[bytes]:
-    """A range that cannot be is as good as none: RFC 9110, 14.2 lets it be ignored."""
+    """Answer with the requested range, or with everything if there is none or it is invalid (RFC 9110, 14.2)."""
     size = audio.size
     match = _RANGE.fullmatch(range_header)
     first = int(match[1]) if match else 0

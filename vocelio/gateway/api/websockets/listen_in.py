@@ -1,6 +1,7 @@
-"""The sound that is on its way to somebody who listens in: a few seconds, and whoever is slower hears the newest.
+"""Listen-in: the audio queue of one listener, and a poller that notices the end of calls.
 
-When calls that are listened to are over: one look into the store for all of a process, however many listen.
+The queue holds a few seconds; a listener that reads too slowly gets the newest audio. The poller makes one query for
+all listeners of the process.
 """
 
 import asyncio
@@ -15,32 +16,34 @@ from vocelio.gateway.store.calls import live
 from vocelio.gateway.store.calls.live import CallKey
 from vocelio.gateway.store.db.database import Database
 
-MAX_QUEUED_CHUNKS = 50  # tenths of a second: 80 kB; past them the oldest are dropped
+MAX_QUEUED_CHUNKS = 50  # of a tenth of a second: 80 kB; the oldest are dropped
+POLL_INTERVAL_SECONDS = 1.0
+QUERY_TIMEOUT_SECONDS = 5.0
 
 
 class AudioFormat(msgspec.Struct, frozen=True, tag_field="message", tag="format"):
-    """The first message: what every binary message behind it is. ``rate`` is in samples a second of each side."""
+    """The first message: the format of all binary messages after it. ``sample_rate`` is that of each channel, in Hz."""
 
     encoding: str = "audio/x-mulaw"
-    rate: int = 8_000
+    sample_rate: int = 8_000
     channels: tuple[str, str] = ("caller", "gateway")
 
 
 class AudioQueue:
-    """One listener's."""
+    """Audio for one listener; ``blocked_since`` is the loop time since when it has been full, None if it is not."""
 
     def __init__(self) -> None:
-        self.blocked_since: float | None = None  # since when it does not keep up, by the loop's clock
+        self.blocked_since: float | None = None
         self._format_sent = False
         self._chunks: BoundedQueue[bytes] = BoundedQueue(MAX_QUEUED_CHUNKS)
 
     def put(self, chunk: bytes) -> None:
-        """The next piece. Never waits."""
-        if self._chunks.put(chunk) and self.blocked_since is None:
+        """Add a chunk. Never blocks."""
+        if len(self._chunks) == MAX_QUEUED_CHUNKS and self.blocked_since is None:
             self.blocked_since = asyncio.get_running_loop().time()
 
     async def get(self) -> str | bytes:
-        """What is to be sent next, when there is something."""
+        """Wait for the next message to send."""
         if not self._format_sent:
             self._format_sent = True
             return msgspec.json.encode(AudioFormat()).decode()
@@ -49,23 +52,17 @@ class AudioQueue:
         return await self._chunks.get()
 
 
-POLL_INTERVAL_SECONDS = 1.0
-QUERY_TIMEOUT_SECONDS = 5.0
-
-
 class CallEndPoller:
-    """Looks while somebody waits for an ending."""
+    """Polls the database for the end of calls, as long as any is watched."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._callbacks: dict[CallKey, list[Callable[[], None]]] = {}
-        self._polling = PeriodicTask(
-            "look for the end of calls that are listened to", POLL_INTERVAL_SECONDS, self._poll
-        )
+        self._polling = PeriodicTask("poll for the end of calls with listeners", POLL_INTERVAL_SECONDS, self._poll)
 
     @asynccontextmanager
     async def watch(self, call: CallKey, on_end: Callable[[], None]) -> AsyncIterator[None]:
-        """``over`` is called when the call does not go on, and again until this is left."""
+        """Call ``on_end`` when the call has ended, and again at each poll until the context is left."""
         if not self._callbacks:
             await self._polling.start()
         self._callbacks.setdefault(call, []).append(on_end)
@@ -79,8 +76,8 @@ class CallEndPoller:
                 await self._polling.aclose()
 
     async def _poll(self) -> None:
-        asked = list(self._callbacks)
-        found = await self._database.with_timeout(live.get_many(self._database, asked), QUERY_TIMEOUT_SECONDS)
-        for call in set(asked) - {one.key for one in found if one.ended_at is None}:
-            for over in self._callbacks.get(call, ()):
-                over()
+        watched = list(self._callbacks)
+        rows = await self._database.with_timeout(live.get_many(self._database, watched), QUERY_TIMEOUT_SECONDS)
+        for call in set(watched) - {row.key for row in rows if row.ended_at is None}:
+            for on_end in self._callbacks.get(call, ()):
+                on_end()

@@ -1,7 +1,7 @@
-"""A WebSocket on which only the server has something to say: sent as fast as it is read, ended when it is not.
+"""A WebSocket on which only the server sends: messages as fast as the client reads, heartbeats, and close codes.
 
-Whoever listens must give a sign of life from time to time, any short text: a browser's line may be dead for a quarter
-of an hour before the network says so.
+The client must answer heartbeats with any short text: a dead network connection may otherwise go unnoticed for a
+quarter of an hour.
 """
 
 import asyncio
@@ -14,27 +14,31 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from vocelio.gateway.close_codes import CloseCode
 
 CLOSE_REASONS: dict[CloseCode, str] = {
-    CloseCode.KEY_REVOKED: "the key is not good any more",
-    CloseCode.SEND_TIMEOUT: "what is sent is not read in time",
-    CloseCode.IDLE_TIMEOUT: "there was no sign of life",
-    CloseCode.CALL_ENDED: "the call has ended",
     CloseCode.POLICY_VIOLATION: "too many messages",
+    CloseCode.KEY_REVOKED: "the API key is no longer valid",
+    CloseCode.SEND_TIMEOUT: "messages were not read in time",
+    CloseCode.IDLE_TIMEOUT: "heartbeats were not answered",
+    CloseCode.CALL_ENDED: "the call has ended",
 }
 
 CLOSE_TIMEOUT_SECONDS = 1.0
-MAX_RECEIVED_MESSAGES = 20  # messages between two beats; longer ones than the server takes end the socket anyway
+MAX_RECEIVED_MESSAGES = 20  # between two heartbeats; a message larger than the server's limit closes the socket anyway
 
 
 class HeartbeatSettings(msgspec.Struct, frozen=True):
-    """In seconds: between two beats; until somebody is silent, and until somebody is too slow."""
+    """The interval of heartbeats, and the time until a silent or a slow client is disconnected."""
 
     interval_seconds: float = 15.0
     idle_timeout_seconds: float = 45.0
-    send_timeout_seconds: float = 8.0  # and one to close: within ten it is gone
+    send_timeout_seconds: float = 8.0  # and CLOSE_TIMEOUT_SECONDS: a slow client is gone within ten
 
 
 class PushSocket:
-    """One socket, which was accepted. ``take`` gives what is to be sent next; ``behind`` since when it is too much."""
+    """Sends on an accepted WebSocket.
+
+    ``get`` waits for the next message; ``blocked_since`` returns the loop time since when the queue behind it has been
+    full, or None.
+    """
 
     def __init__(
         self,
@@ -47,23 +51,23 @@ class PushSocket:
         self._loop = asyncio.get_running_loop()
         self._close_code: asyncio.Future[CloseCode] = self._loop.create_future()
         self._send_lock = asyncio.Lock()
-        self._received_messages = 0  # since the last beat
+        self._received_messages = 0  # since the last heartbeat
 
     def request_close(self, code: CloseCode) -> None:
-        """Close the socket soon; only the first time counts."""
+        """Close the socket soon. Only the first code counts."""
         if not self._close_code.done():
             self._close_code.set_result(code)
 
     async def run(self) -> None:
-        """Until either side ends it."""
-        work = [asyncio.ensure_future(one) for one in (self._send_all(), self._read(), self._send_heartbeats())]
+        """Send until either side closes the socket."""
+        tasks = [asyncio.ensure_future(loop) for loop in (self._send_all(), self._read(), self._send_heartbeats())]
         try:
-            ends: list[asyncio.Future[Any]] = [self._close_code, *work]
+            ends: list[asyncio.Future[Any]] = [self._close_code, *tasks]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in work:
+            for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(*work, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect | OSError | RuntimeError):
                 raise result
@@ -75,7 +79,7 @@ class PushSocket:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self._socket.close(code, CLOSE_REASONS[code])
         except (TimeoutError, OSError, RuntimeError, WebSocketDisconnect):
-            return  # who does not read does not see it either
+            return  # a client that does not read does not see the close code either
 
     async def _send_all(self) -> None:
         while True:
@@ -104,7 +108,7 @@ class PushSocket:
                 self.request_close(CloseCode.POLICY_VIOLATION)
 
     async def _send_heartbeats(self) -> None:
-        """Beat. Those without an answer are counted, not timed: while we stand still ourselves nobody is silent."""
+        """Count unanswered heartbeats instead of timing them, so that a stalled process disconnects no client."""
         unanswered = 0
         while True:
             await asyncio.sleep(self._heartbeat.interval_seconds)

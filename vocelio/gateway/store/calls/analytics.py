@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from vocelio.engine.diagnostics import Diagnostic
-from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.errors import InvalidInput
 from vocelio.gateway.model.types import ResourceName
 from vocelio.gateway.store.calls import analytics_queries
 from vocelio.gateway.store.calls.analytics_queries import DAY_MICROSECONDS, HOUR_MICROSECONDS, GroupKey, Period
@@ -113,7 +113,7 @@ class Analytics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def get_analytics(database: Database, tenant: str, query: AnalyticsQuery, now: int) -> Analytics:
-    """Return the figures of a period. Raises UnprocessableContent."""
+    """Return the figures of a period. Raises InvalidInput."""
     period = _resolve_period(tenant, query, now)
     interval_microseconds = HOUR_MICROSECONDS if query.interval == "hour" else DAY_MICROSECONDS
     async with database.read() as connection:
@@ -146,12 +146,12 @@ def _resolve_period(tenant: str, query: AnalyticsQuery, now: int) -> Period:
     until = now if query.until is None else query.until
     since = max(0, until - DEFAULT_PERIOD_MICROSECONDS) if query.since is None else query.since
     if since >= until:
-        raise UnprocessableContent(
+        raise InvalidInput(
             "Invalid period.", [Diagnostic("since", "invalid-value", "the period must start before it ends")]
         )
     if until - since > MAX_PERIOD_MICROSECONDS:
         problem = Diagnostic("since", "too-many", "at most 92 days can be queried at once")
-        raise UnprocessableContent("Too much at once.", [problem])
+        raise InvalidInput("Too much at once.", [problem])
     return Period(tenant, since, until, query.flow)
 
 

@@ -116,7 +116,7 @@ class CallDetail(CallSummary, frozen=True, kw_only=True):
 
 
 async def list_calls(database: Database, tenant: str, query_params: CallQuery) -> Page[CallSummary]:
-    """List a tenant's calls, newest first. Raises UnprocessableContent for an invalid cursor."""
+    """List a tenant's calls, newest first. Raises InvalidInput for an invalid cursor."""
     last_key = pagination.decode_cursor(query_params.cursor, int, str)
     newest = (calls.c.started_at.desc(), calls.c.id.desc())
     query = _select_calls().where(*_conditions(tenant, query_params)).order_by(*newest).limit(query_params.limit + 1)
@@ -136,7 +136,7 @@ async def get_call(database: Database, tenant: str, call: str) -> CallSummary:
 
 
 async def get_call_detail(database: Database, tenant: str, call: str, query_params: TimelineQuery) -> CallDetail:
-    """Return one call with its timeline. Raises NotFound, and UnprocessableContent for an invalid cursor."""
+    """Return one call with its timeline. Raises NotFound, and InvalidInput for an invalid cursor."""
     last_key = pagination.decode_cursor(query_params.cursor, int, int)
     async with database.read() as connection:
         row = await _get_row(connection, tenant, call)

@@ -21,7 +21,7 @@ from sqlalchemy import BigInteger, ColumnElement, Row, Select, cast, func, liter
 
 from vocelio.engine.call_info import E164_PATTERN
 from vocelio.engine.diagnostics import Diagnostic
-from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.errors import InvalidInput
 from vocelio.gateway.model.types import PATTERN_END
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
@@ -94,7 +94,7 @@ class UsageReport(msgspec.Struct, frozen=True):
 
 
 async def query_usage(database: Database, actor: Actor, params: UsageQuery) -> UsageReport:
-    """Return a tenant's usage, or all tenants' if a platform key names none. Raises UnprocessableContent."""
+    """Return a tenant's usage, or all tenants' if a platform key names none. Raises InvalidInput."""
     since, until = _date_range(params, actor.now)
     by = [key for key in _GROUP_COLUMNS if key in params.by.split(",")]
     where = [
@@ -107,7 +107,7 @@ async def query_usage(database: Database, actor: Actor, params: UsageQuery) -> U
         rows = (await connection.execute(_usage_query(by, where))).all()
     if len(rows) > MAX_ROWS:
         problem = Diagnostic("by", "too-many", f"more than {MAX_ROWS} rows: query fewer days or group by fewer keys")
-        raise UnprocessableContent("Too much at once.", [problem])
+        raise InvalidInput("Too much at once.", [problem])
     return UsageReport(
         since,
         until,
@@ -201,12 +201,10 @@ def _date_range(params: UsageQuery, now: int) -> tuple[date, date]:
     until = params.until or datetime.fromtimestamp(now // 1_000_000, UTC).date()
     since = params.since or until.replace(day=1)
     if since > until:
-        raise UnprocessableContent(
-            "Invalid period.", [Diagnostic("since", "invalid-value", f"{since} is after {until}")]
-        )
+        raise InvalidInput("Invalid period.", [Diagnostic("since", "invalid-value", f"{since} is after {until}")])
     if until - since >= timedelta(MAX_DAYS):
         problem = Diagnostic("since", "too-many", f"at most {MAX_DAYS} days can be queried at once")
-        raise UnprocessableContent("Too much at once.", [problem])
+        raise InvalidInput("Too much at once.", [problem])
     return since, until
 
 

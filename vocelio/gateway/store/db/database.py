@@ -21,11 +21,12 @@ from sqlalchemy import Connection, Row, Select, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import Table
 
-from vocelio.gateway.errors import DatabaseUnavailable, SettingsError
+from vocelio.gateway.errors import DatabaseUnavailable, Overloaded, SettingsError
 
 LOG = logging.getLogger(__name__)
 
@@ -34,26 +35,24 @@ T = TypeVar("T")
 CONNECT_TIMEOUT_SECONDS = 3.0
 STATEMENT_TIMEOUT_SECONDS = 5.0
 IDLE_TRANSACTION_TIMEOUT_MS = "10000"  # then the process is gone, and its locks must be released
-POOL_SIZE = 10  # of one process; as many again as overflow
 CLOSE_TIMEOUT_SECONDS = 0.5
-POOL_OPTIONS = {"pool_size": POOL_SIZE, "max_overflow": POOL_SIZE, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
+CALL_POOL = {"pool_size": 10, "max_overflow": 10, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
+API_POOL = {"pool_size": 8, "max_overflow": 0, "pool_timeout": 3.0}  # some hundred queries are answered within 3 s
+"""Connection pools of one process. The API has its own, so that slow queries cannot starve live calls."""
 NO_POOL_OPTIONS = {"poolclass": NullPool}
 MIGRATION_LOCK_ID = 7_260_125  # arbitrary: processes that start at the same time migrate one after another
 
 
 class Database:
-    """The database connections of one process. ``url`` is an SQLAlchemy URL for aiosqlite or asyncpg. Raises
-    SettingsError.
-    """
+    """A pool of database connections. ``url`` is an SQLAlchemy URL for aiosqlite or asyncpg. Raises SettingsError."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, pool_options: Mapping[str, Any] = CALL_POOL) -> None:
         parsed = _parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self._url = parsed
-        self._engine = _create_sqlite_engine(parsed) if self.is_sqlite else _create_postgresql_engine(parsed)
-        self._dedicated_engine = (_create_sqlite_engine if self.is_sqlite else _create_postgresql_engine)(
-            parsed, NO_POOL_OPTIONS
-        )
+        create_engine = _create_sqlite_engine if self.is_sqlite else _create_postgresql_engine
+        self._engine = create_engine(parsed, pool_options)
+        self._dedicated_engine = create_engine(parsed, NO_POOL_OPTIONS)
         # A transaction around a read costs two more round trips, or thread switches, and most reads are one statement.
         read_options: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._read_engine = self._engine.execution_options(**read_options)
@@ -151,6 +150,9 @@ class Database:
         """Turn errors of an unavailable database into DatabaseUnavailable; errors of the statement pass."""
         try:
             yield
+        except PoolTimeoutError as error:
+            LOG.warning("no database connection became free in time")
+            raise Overloaded from error
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             if isinstance(error, SQLAlchemyError) and is_statement_error(error):
                 raise
@@ -229,7 +231,7 @@ def _parse_url(url: str) -> URL:
     return parsed
 
 
-def _create_sqlite_engine(url: URL, pool_options: Mapping[str, Any] = POOL_OPTIONS) -> AsyncEngine:
+def _create_sqlite_engine(url: URL, pool_options: Mapping[str, Any]) -> AsyncEngine:
     """Create an engine with a write-ahead log, so that readers never wait. Writers take turns at BEGIN IMMEDIATE.
 
     A transaction that reads before it writes would fail if another one has written in between.
@@ -257,7 +259,7 @@ def _create_sqlite_engine(url: URL, pool_options: Mapping[str, Any] = POOL_OPTIO
 
 def _create_postgresql_engine(
     url: URL,
-    pool_options: Mapping[str, Any] = POOL_OPTIONS,
+    pool_options: Mapping[str, Any],
     statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS,
 ) -> AsyncEngine:
     """Create an engine whose pool tests each connection before lending it: after a server restart all are stale."""

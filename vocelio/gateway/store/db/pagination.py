@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from vocelio.engine.diagnostics import Diagnostic
-from vocelio.gateway.errors import UnprocessableContent
+from vocelio.gateway.errors import InvalidInput
 
 RowT = TypeVar("RowT")
 ItemT = TypeVar("ItemT")
@@ -35,7 +35,7 @@ class Page(msgspec.Struct, Generic[ItemT], frozen=True):
 
 
 def decode_cursor(cursor: str, *key_types: type) -> tuple[Any, ...] | None:
-    """Return the sort key after which the page starts, None for the first page. Raises UnprocessableContent."""
+    """Return the sort key after which the page starts, None for the first page. Raises InvalidInput."""
     if not cursor:
         return None
     try:
@@ -44,7 +44,7 @@ def decode_cursor(cursor: str, *key_types: type) -> tuple[Any, ...] | None:
         return tuple(msgspec.convert(part, _KEY_TYPES[kind]) for part, kind in zip(raw, key_types, strict=True))
     except (ValueError, msgspec.DecodeError):
         problem = Diagnostic("cursor", "invalid-value", "a cursor is the `next_cursor` of the previous page")
-        raise UnprocessableContent("Invalid cursor.", [problem]) from None
+        raise InvalidInput("Invalid cursor.", [problem]) from None
 
 
 def make_page(

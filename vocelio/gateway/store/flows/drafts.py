@@ -21,11 +21,11 @@ from vocelio.gateway.dialing import validation
 from vocelio.gateway.errors import (
     BadRequest,
     Conflict,
-    ContentTooLarge,
+    InputTooLarge,
+    InvalidInput,
     NotFound,
-    PreconditionFailed,
-    PreconditionRequired,
-    UnprocessableContent,
+    RevisionConflict,
+    RevisionRequired,
 )
 from vocelio.gateway.model.types import PhoneNumber
 from vocelio.gateway.store.audit import Actor, dump_json
@@ -80,7 +80,7 @@ _SUMMARY_COLUMNS: tuple[Any, ...] = (
 
 
 async def list_flows(database: Database, tenant: str, limit: int, cursor: str) -> Page[FlowSummary]:
-    """List a tenant's flows, by id. Raises UnprocessableContent."""
+    """List a tenant's flows, by id. Raises InvalidInput."""
     last_key = pagination.decode_cursor(cursor, str)
     query = select(*_SUMMARY_COLUMNS).where(flows.c.tenant_id == tenant).order_by(flows.c.id).limit(limit + 1)
     if last_key:
@@ -103,8 +103,8 @@ async def put_flow(
     """Store a draft and return the flow, and whether it is new.
 
     ``expected_revision`` is the revision to replace: None to create the flow, 0 to replace any.
-    Raises BadRequest, UnprocessableContent or ContentTooLarge if the document is not a JSON object within the limits;
-    PreconditionRequired, PreconditionFailed, Conflict.
+    Raises BadRequest, InvalidInput or InputTooLarge if the document is not a JSON object within the limits;
+    RevisionRequired, RevisionConflict, Conflict.
     """
     if flow in RESERVED_IDS:
         raise Conflict(f"The id {flow} is reserved. Choose another one.")
@@ -125,7 +125,7 @@ async def _create_flow(
     connection: AsyncConnection, actor: Actor, flow: str, columns: dict[str, Any], expected_revision: int | None
 ) -> FlowSummary:
     if expected_revision is not None:
-        raise PreconditionFailed("The flow does not exist. To create it, send no revision.")
+        raise RevisionConflict("The flow does not exist. To create it, send no revision.")
     query = select(func.count()).select_from(flows).where(flows.c.tenant_id == actor.tenant)
     if (await connection.scalar(query) or 0) >= MAX_FLOWS:
         raise Conflict(f"A tenant can have at most {MAX_FLOWS:,} flows. Delete one first.")
@@ -147,7 +147,7 @@ async def _replace_draft(
     connection: AsyncConnection, actor: Actor, before: Row[Any], columns: dict[str, Any], expected_revision: int | None
 ) -> FlowSummary:
     if expected_revision is None:
-        raise PreconditionRequired("The flow already exists. Send the revision of the draft to replace.")
+        raise RevisionRequired("The flow already exists. Send the revision of the draft to replace.")
     check_revision(before, expected_revision)
     if before.draft == columns["draft"]:
         return from_row(before)
@@ -158,7 +158,7 @@ async def _replace_draft(
 
 
 async def delete_flow(database: Database, actor: Actor, flow: str, expected_revision: int | None) -> None:
-    """Delete a flow that was never promoted. Raises NotFound, PreconditionFailed, Conflict."""
+    """Delete a flow that was never promoted. Raises NotFound, RevisionConflict, Conflict."""
     async with database.transaction() as connection:
         before = await lock_row(connection, actor.tenant, flow)
         check_revision(before, expected_revision)
@@ -170,10 +170,10 @@ async def delete_flow(database: Database, actor: Actor, flow: str, expected_revi
 
 
 async def pause_flow(database: Database, actor: Actor, flow: str, settings: PauseSettings) -> FlowSummary:
-    """Stop answering new calls; live ones continue. Raises NotFound, UnprocessableContent, Conflict."""
+    """Stop answering new calls; live ones continue. Raises NotFound, InvalidInput, Conflict."""
     if settings.message and settings.forward_to:
         problem = Diagnostic("message", "message-or-forward-to", "set either a message or a number to forward to")
-        raise UnprocessableContent("Invalid pause settings.", [problem])
+        raise InvalidInput("Invalid pause settings.", [problem])
     return await _set_pause(database, actor, flow, settings)
 
 
@@ -200,7 +200,7 @@ async def _set_pause(database: Database, actor: Actor, flow: str, settings: Paus
 async def _check_forward(connection: AsyncConnection, tenant: str, number: str) -> None:
     rules = await tenants.load_dial_context(connection, tenant)
     if problems := list(validation.check_number(rules, "forward_to", number)):
-        raise UnprocessableContent("The dial rules do not allow this number.", problems)
+        raise InvalidInput("The dial rules do not allow this number.", problems)
 
 
 # Rows, for the other modules of this package
@@ -238,9 +238,9 @@ async def update_columns(connection: AsyncConnection, actor: Actor, flow: str, *
 
 
 def check_revision(row: Row[Any], expected_revision: int | None) -> None:
-    """Check that the draft has the expected revision, if one is given (0: any). Raises PreconditionFailed."""
+    """Check that the draft has the expected revision, if one is given (0: any). Raises RevisionConflict."""
     if expected_revision and row.revision != expected_revision:
-        raise PreconditionFailed(f"The draft has revision {row.revision}, not {expected_revision}. Read it again.")
+        raise RevisionConflict(f"The draft has revision {row.revision}, not {expected_revision}. Read it again.")
 
 
 def from_row(row: Row[Any]) -> FlowSummary:
@@ -266,17 +266,17 @@ def _audit_view(row: Row[Any]) -> dict[str, Any]:
 
 
 def _parse_name(document: bytes) -> str:
-    """Return the name in a draft, empty if it has none. Raises BadRequest, UnprocessableContent, ContentTooLarge."""
+    """Return the name in a draft, empty if it has none. Raises BadRequest, InvalidInput, InputTooLarge."""
     if len(document) > MAX_FLOW_BYTES:
-        raise ContentTooLarge(f"A flow has at most {MAX_FLOW_BYTES:,} bytes; this one has {len(document):,}.")
+        raise InputTooLarge(f"A flow has at most {MAX_FLOW_BYTES:,} bytes; this one has {len(document):,}.")
     try:
         raw = msgspec.json.decode(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"Invalid JSON: {error}") from None
     if not isinstance(raw, dict):
-        raise UnprocessableContent("Not a flow document.", [Diagnostic("", "invalid-json", "a flow is a JSON object")])
+        raise InvalidInput("Not a flow document.", [Diagnostic("", "invalid-json", "a flow is a JSON object")])
     if _depth_exceeds(MAX_DOCUMENT_DEPTH, raw):
-        raise UnprocessableContent(
+        raise InvalidInput(
             "Not a flow document.", [Diagnostic("", "too-deep", f"a flow is at most {MAX_DOCUMENT_DEPTH} levels deep")]
         )
     name = raw.get("name")

@@ -20,7 +20,7 @@ from vocelio.engine.voice import Voice
 from vocelio.gateway.aio.cpu_executor import CPU_EXECUTOR
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.dialing.validation import DialContext, DialTarget
-from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.model.types import PATTERN_END
 from vocelio.gateway.store.audit import Actor, dump_json
@@ -83,7 +83,7 @@ class _FlowNodes(msgspec.Struct, frozen=True):
 
 
 async def validate_draft(database: Database, tenant: str, flow: str) -> ValidationResult:
-    """Validate a flow's draft. Raises NotFound, TooManyRequests."""
+    """Validate a flow's draft. Raises NotFound, RateLimited."""
     inputs = await _load_inputs(database, tenant, flow)
     version, problems = await CPU_EXECUTOR.run(lambda: _validate(inputs))
     return ValidationResult(inputs.revision, version is not None, problems)
@@ -94,12 +94,12 @@ async def promote_flow(
 ) -> Promotion:
     """Make the draft the active version.
 
-    Raises NotFound, PreconditionFailed, UnprocessableContent, Conflict, TooManyRequests.
+    Raises NotFound, RevisionConflict, InvalidInput, Conflict, RateLimited.
     """
     inputs = await _load_inputs(database, actor.tenant, flow, expected_revision)
     version, problems = await CPU_EXECUTOR.run(lambda: _validate(inputs))
     if version is None:
-        raise UnprocessableContent("The draft has errors.", problems)
+        raise InvalidInput("The draft has errors.", problems)
     async with database.transaction() as connection:
         row = await drafts.lock_row(connection, actor.tenant, flow)
         if row.revision != inputs.revision:
@@ -137,14 +137,14 @@ async def _create_version(
 
 
 async def rollback_flow(database: Database, actor: Actor, flow: str, request: RollbackRequest) -> Version:
-    """Make an existing version the active one; the draft stays. Raises NotFound, UnprocessableContent, Conflict."""
+    """Make an existing version the active one; the draft stays. Raises NotFound, InvalidInput, Conflict."""
     async with database.read() as connection:
         await drafts.get_row(connection, actor.tenant, flow)
         try:
             await versions.load_version(connection, actor.tenant, flow, request.version)
         except NotFound:
             problem = Diagnostic("version", "no-such-version", f"the flow has no version {request.version}")
-            raise UnprocessableContent("Unknown version.", [problem]) from None
+            raise InvalidInput("Unknown version.", [problem]) from None
         except UnusableVersion as error:
             raise Conflict(f"The version cannot be run any more: {error}") from None
     async with database.transaction() as connection:
@@ -289,7 +289,7 @@ class FlowDiff(msgspec.Struct, frozen=True):
 async def diff_versions(database: Database, tenant: str, flow: str, before: str, after: str) -> FlowDiff:
     """Return the changes from ``before`` to ``after``: each a version's number, ``active`` or ``draft``.
 
-    Raises NotFound, Conflict, TooManyRequests.
+    Raises NotFound, Conflict, RateLimited.
     """
     async with database.read() as connection:
         before_document = await _get_document(connection, tenant, flow, before)

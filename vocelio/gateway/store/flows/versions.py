@@ -70,7 +70,7 @@ class UnusableVersion(GatewayError):
 
 
 async def list_versions(database: Database, tenant: str, flow: str, limit: int, cursor: str) -> Page[Version]:
-    """List a flow's versions, newest first. Raises NotFound, UnprocessableContent."""
+    """List a flow's versions, newest first. Raises NotFound, InvalidInput."""
     last_key = pagination.decode_cursor(cursor, int)
     omitted = ("document", "voice", "subflows")
     query = select(*(column for column in flow_versions.c if column.name not in omitted))

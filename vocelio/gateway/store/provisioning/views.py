@@ -29,7 +29,7 @@ class ProvisioningView(msgspec.Struct, frozen=True):
 
 
 async def list_provisioning(database: Database, tenant: str, limit: int, cursor: str) -> Page[ProvisioningView]:
-    """List a tenant's numbers in order, and deleted ones that are not yet restored. Raises UnprocessableContent."""
+    """List a tenant's numbers in order, and deleted ones that are not yet restored. Raises InvalidInput."""
     after = pagination.decode_cursor(cursor, str)
     views = dict[str, ProvisioningView]()
     async with database.read() as connection:

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.dialing import validation
-from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.model.types import ResourceName
 from vocelio.gateway.store.audit import Actor, dump_json
@@ -37,7 +37,7 @@ async def load_departments(connection: AsyncConnection, tenant: str) -> dict[str
 
 
 async def put_department(database: Database, actor: Actor, name: str, department: Department) -> None:
-    """Create or replace a department. Raises UnprocessableContent, and Conflict when there are too many."""
+    """Create or replace a department. Raises InvalidInput, and Conflict when there are too many."""
     _check_hours(department)
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
@@ -47,7 +47,7 @@ async def put_department(database: Database, actor: Actor, name: str, department
         if problems := validation.check_department(
             await tenants.load_dial_context(connection, actor.tenant), department
         ):
-            raise UnprocessableContent("Invalid department.", problems)
+            raise InvalidInput("Invalid department.", problems)
         if name not in existing and len(existing) >= MAX_DEPARTMENTS:
             raise Conflict(f"A tenant can have at most {MAX_DEPARTMENTS} departments. Delete one first.")
         values = {"settings": dump_json(department), "updated_at": actor.now}
@@ -74,4 +74,4 @@ def _check_hours(department: Department) -> None:
     hour_problems = department.hours.problems() if department.hours else ()
     problems = [Diagnostic(f"hours.{path}", "hours", message) for path, message in hour_problems]
     if problems:
-        raise UnprocessableContent("Invalid opening hours.", problems)
+        raise InvalidInput("Invalid opening hours.", problems)

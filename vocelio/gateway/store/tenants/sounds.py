@@ -13,7 +13,7 @@ from vocelio.codecs import wav
 from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.codecs.telephony import MAX_SOUND_BYTES, wav_to_mulaw
 from vocelio.engine.diagnostics import Diagnostic
-from vocelio.gateway.errors import Conflict, ContentTooLarge, NotFound, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InputTooLarge, InvalidInput, NotFound
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import sounds
@@ -46,7 +46,7 @@ async def list_sounds(database: Database, tenant: str) -> list[Sound]:
 
 
 async def put_sound(database: Database, actor: Actor, name: str, wav_file: bytes) -> Sound:
-    """Store a WAV file. Raises UnprocessableContent, ContentTooLarge, and Conflict when there are too many."""
+    """Store a WAV file. Raises InvalidInput, InputTooLarge, and Conflict when there are too many."""
     return await put_mulaw(database, actor, name, await asyncio.to_thread(convert_wav, wav_file))
 
 
@@ -92,9 +92,9 @@ def _audit_view(mulaw: bytes) -> dict[str, Any]:
 
 
 def convert_wav(wav_file: bytes) -> bytes:
-    """Convert a WAV file to mu-law. Raises UnprocessableContent, ContentTooLarge."""
+    """Convert a WAV file to mu-law. Raises InvalidInput, InputTooLarge."""
     if len(wav_file) > MAX_SOUND_BYTES:
-        raise ContentTooLarge(f"A sound has at most {MAX_SOUND_BYTES:,} bytes; this one has {len(wav_file):,}.")
+        raise InputTooLarge(f"A sound has at most {MAX_SOUND_BYTES:,} bytes; this one has {len(wav_file):,}.")
     try:
         pcm, rate = wav.read(io.BytesIO(wav_file))
     except wav.WavError as error:
@@ -111,8 +111,8 @@ def convert_wav(wav_file: bytes) -> bytes:
     return wav_to_mulaw(wav_file)
 
 
-def _invalid_sound(message: str) -> UnprocessableContent:
-    return UnprocessableContent("Not a usable sound file.", [Diagnostic("", "wav", message)])
+def _invalid_sound(message: str) -> InvalidInput:
+    return InvalidInput("Not a usable sound file.", [Diagnostic("", "wav", message)])
 
 
 def _duration_seconds(byte_count: int) -> float:

@@ -26,7 +26,7 @@ from vocelio.gateway.dialing.validation import (
     DialTarget,
     find_home_countries,
 )
-from vocelio.gateway.errors import Conflict, NotFound, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
 from vocelio.gateway.model.tenant import DialRules, Overflow, Tenant
 from vocelio.gateway.model.types import (
     CallerMessage,
@@ -84,7 +84,7 @@ class PlatformTenantUpdate(TenantUpdate, frozen=True, forbid_unknown_fields=True
 
 
 async def list_tenants(database: Database, limit: int, cursor: str) -> Page[TenantResource]:
-    """List all tenants, by id. Raises UnprocessableContent."""
+    """List all tenants, by id. Raises InvalidInput."""
     last = pagination.decode_cursor(cursor, str)
     query = select(tenants).order_by(tenants.c.id).limit(limit + 1)
     if last:
@@ -107,7 +107,7 @@ async def load_tenant(connection: AsyncConnection, tenant: str) -> tuple[Tenant,
 
 
 async def create_tenant(database: Database, actor: Actor, new: Tenant) -> TenantResource:
-    """Create a tenant. Raises UnprocessableContent, Conflict."""
+    """Create a tenant. Raises InvalidInput, Conflict."""
     _validate(new)
     values = {
         **_to_columns(new),
@@ -129,7 +129,7 @@ async def create_tenant(database: Database, actor: Actor, new: Tenant) -> Tenant
 
 
 async def update_tenant(database: Database, actor: Actor, tenant: str, changes: TenantUpdate) -> TenantResource:
-    """Change the given settings. Raises NotFound, UnprocessableContent."""
+    """Change the given settings. Raises NotFound, InvalidInput."""
     fields = {name: value for name, value in msgspec.structs.asdict(changes).items() if value is not UNSET}
     async with database.transaction() as connection:
         before = _from_row(await get_row(connection, tenant, lock=True))
@@ -161,7 +161,7 @@ async def get_row(connection: AsyncConnection, tenant: str, *, lock: bool = Fals
 
 
 def _validate(tenant: Tenant) -> None:
-    """Check what the types of the fields cannot express. Raises UnprocessableContent."""
+    """Check what the types of the fields cannot express. Raises InvalidInput."""
     report = Diagnostics()
     if tenant.time_zone and tenant.time_zone not in _time_zones():
         report.unknown_word(
@@ -178,15 +178,15 @@ def _validate(tenant: Tenant) -> None:
         report.error("overflow.number", "missing-field", "forwarding needs a number")
     dial_rules.validate_dial_rules(tenant, report)
     if report.has_errors:
-        raise UnprocessableContent("Invalid tenant settings.", report.by_path)
+        raise InvalidInput("Invalid tenant settings.", report.by_path)
 
 
 async def _check_overflow(connection: AsyncConnection, tenant: Tenant) -> None:
-    """Check that calls may be forwarded to the overflow number. Raises UnprocessableContent."""
+    """Check that calls may be forwarded to the overflow number. Raises InvalidInput."""
     if tenant.overflow.action == "forward":
         rules = (await load_dial_context(connection, tenant.id))._replace(rules=tenant)
         if problems := list(validation.check_number(rules, "overflow.number", tenant.overflow.number)):
-            raise UnprocessableContent("Invalid tenant settings.", problems)
+            raise InvalidInput("Invalid tenant settings.", problems)
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from vocelio.gateway.errors import Conflict, UnprocessableContent
+from vocelio.gateway.errors import Conflict, InvalidInput
 from vocelio.gateway.model.types import PhoneNumber
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.audit import Actor
@@ -62,7 +62,7 @@ class ImportResult(msgspec.Struct, frozen=True):
 async def list_account_numbers(context: ProvisioningContext, actor: Actor) -> list[AccountNumberInfo]:
     """List the account's numbers that the actor may see, in order of the number.
 
-    Raises Conflict, TwilioError, TooManyRequests, DecryptionError.
+    Raises Conflict, TwilioError, RateLimited, DecryptionError.
     """
     _, owned_numbers = await _load_account_numbers(context, actor)
     return [
@@ -78,9 +78,9 @@ async def list_account_numbers(context: ProvisioningContext, actor: Actor) -> li
 
 
 async def import_numbers(context: ProvisioningContext, actor: Actor, request: ImportRequest) -> ImportResult:
-    """Import numbers of the account. Raises as ``list_account_numbers`` does, and UnprocessableContent."""
+    """Import numbers of the account. Raises as ``list_account_numbers`` does, and InvalidInput."""
     if request.all == bool(request.numbers):
-        raise UnprocessableContent("Send either the numbers to import or `all`, not both.")
+        raise InvalidInput("Send either the numbers to import or `all`, not both.")
     account_sid, owned_numbers = await _load_account_numbers(context, actor)
     free = {account_number.number: account_number for account_number, owner in owned_numbers if owner == "none"}
     taken = {account_number.number for account_number, _ in owned_numbers} - free.keys()

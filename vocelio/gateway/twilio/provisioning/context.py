@@ -9,7 +9,7 @@ import msgspec
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
 from vocelio.gateway.crypto.encryption import SecretCipher
-from vocelio.gateway.errors import Forbidden, TooManyRequests
+from vocelio.gateway.errors import Forbidden, RateLimited
 from vocelio.gateway.events import Event, EventBus
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
@@ -101,9 +101,9 @@ class ProvisioningContext:
                 raise Forbidden(NOT_OWNED_MESSAGE)
 
     def request_slot(self) -> asyncio.Semaphore:
-        """Return the limiter of API requests that wait for Twilio. Raises TooManyRequests when all slots are taken."""
+        """Return the limiter of API requests that wait for Twilio. Raises RateLimited when all slots are taken."""
         if self._request_slots.locked():
-            raise TooManyRequests("Too many requests are waiting for Twilio. Try again in a few seconds.", 5.0)
+            raise RateLimited("Too many requests are waiting for Twilio. Try again in a few seconds.", 5.0)
         return self._request_slots
 
     def publish(self, event_type: str, tenant: str, **data: Any) -> None:

@@ -64,7 +64,7 @@ class NumberProvisioningPage(Page[NumberProvisioning], frozen=True, kw_only=True
 
 
 async def compare(context: ProvisioningContext, tenant: str, limit: int, cursor: str) -> NumberProvisioningPage:
-    """Compare a page of a tenant's numbers. Raises UnprocessableContent, DatabaseUnavailable, TooManyRequests."""
+    """Compare a page of a tenant's numbers. Raises InvalidInput, DatabaseUnavailable, RateLimited."""
     page = await views.list_provisioning(context.database, tenant, limit, cursor)
     credential = await _tenant_credential(context, tenant)
     error_text, account_numbers = "", dict[str, AccountNumber]()

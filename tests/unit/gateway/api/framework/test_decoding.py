@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from tests.support.virtual_time import in_virtual_time
 from vocelio.gateway.api.framework import decoding
-from vocelio.gateway.errors import BadRequest, ContentTooLarge, NotFound, UnprocessableContent
+from vocelio.gateway.errors import BadRequest, InputTooLarge, InvalidInput, NotFound
 
 
 def make_request(*pieces, query="", then=None):
@@ -31,7 +31,7 @@ async def test_a_body_in_pieces():
 
 
 async def test_a_body_of_one_byte_too_much():
-    with pytest.raises(ContentTooLarge):
+    with pytest.raises(InputTooLarge):
         await decoding.read_body(make_request(b"ab", b"cd"), 3)
 
 
@@ -61,7 +61,7 @@ def test_a_query_by_its_types():
 
 @pytest.mark.parametrize("query", ["start=1", "limit=1.5", "limit=+1x", "live=yes", "from=%00", "limit=", "a" * 5_000])
 def test_a_query_that_is_not_of_its_types(query):
-    with pytest.raises(UnprocessableContent):
+    with pytest.raises(InvalidInput):
         decoding.decode_query(ExampleQuery, make_request(query=query))
 
 
@@ -78,9 +78,9 @@ def test_the_revision_that_if_match_names(values, revision):
 
 
 def test_a_problem_deep_inside_has_its_path():
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         decoding.decode_json_body(dict[str, list[int]], b'{"a": [1, "x"], "b": ["\\u0000"]}')
     assert [problem.path for problem in refused.value.errors] == ["b[0]"]
-    with pytest.raises(UnprocessableContent) as refused:
+    with pytest.raises(InvalidInput) as refused:
         decoding.decode_json_body(dict[str, list[int]], b'{"a": [1, "x"], "b": [2, null]}')
     assert [problem.path for problem in refused.value.errors] == ["a[1]", "b[1]"]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from vocelio.gateway.api.framework import rate_limit
-from vocelio.gateway.api.framework.rate_limit import TokenBuckets
-from vocelio.gateway.errors import TooManyRequests
+from vocelio.gateway.api.framework import authentication
+from vocelio.gateway.api.framework.authentication import TokenBuckets
+from vocelio.gateway.errors import RateLimited
 
 
 class ManualClock:
@@ -25,7 +25,7 @@ def acquire_all(buckets, name="key", most=1_000):
     for count in range(most):
         try:
             buckets.acquire(name)
-        except TooManyRequests:
+        except RateLimited:
             return count
     return most
 
@@ -43,7 +43,7 @@ def test_a_refusal_says_how_long_to_wait_and_takes_nothing(clock):
     buckets = TokenBuckets(0.5, 1, clock)
     buckets.acquire("key")
     for _ in range(10):
-        with pytest.raises(TooManyRequests) as refused:
+        with pytest.raises(RateLimited) as refused:
             buckets.acquire("key")
         assert refused.value.retry_after_seconds == pytest.approx(2)
     clock.now += 2_000_000
@@ -65,7 +65,7 @@ def test_a_clock_that_is_put_back_takes_nothing_away(clock):
 def test_there_is_a_bound_to_what_is_remembered(clock):
     buckets = TokenBuckets(1, 1, clock)
     buckets.acquire("first")
-    for place in range(rate_limit.MAX_BUCKETS):
+    for place in range(authentication.MAX_BUCKETS):
         buckets.acquire(str(place))
     assert acquire_all(buckets, "first") == 1  # forgotten, so full again
-    assert acquire_all(buckets, str(rate_limit.MAX_BUCKETS - 1)) == 0
+    assert acquire_all(buckets, str(authentication.MAX_BUCKETS - 1)) == 0

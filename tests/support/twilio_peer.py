@@ -1,4 +1,4 @@
-"""Twilio's end of a media socket, on a virtual clock: sends frames, plays what it gets, gives marks back."""
+"""Twilio's end of a media socket on a virtual clock: sends frames, plays audio, returns marks."""
 
 import asyncio
 import base64
@@ -31,13 +31,13 @@ SILENT_PAYLOAD = base64.b64encode(b"\xff" * 160).decode()
 
 
 def split_channels(file, recording):
-    """The sides of a recording's WAV file, in mu-law."""
+    """Split a recording's WAV file into its channels, mu-law."""
     sound = file[MULAW_HEADER_BYTES : MULAW_HEADER_BYTES + int.from_bytes(file[54:58], "little")]
     return tuple(sound[side :: recording.channels] for side in range(recording.channels))
 
 
 class CallEnv:
-    """A registry with one flow, scripted ears, a tone for a voice, and everything that was published."""
+    """The calls of one process, with one flow, scripted recognition, a tone as voice, and all published events."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class CallEnv:
         self.clock_offset_seconds = 0.0
         bus = EventBus()
         self.transient_events = []
-        # The bus's port: whoever publishes calls just this.
+        # CallEventPublisher uses nothing else of the bus.
         bus.publish = lambda event: (self.transient_events if event.type in TRANSIENT_TYPES else self.events).append(
             event
         )
@@ -89,12 +89,12 @@ class CallEnv:
 
     @property
     def call_record(self):
-        """The call as it is: its stream's, or what was kept of it."""
+        """The call's record: of its session, or from the store."""
         if live := self.registry.live_calls.get(CALL):
             return live._record
-        kept = self.stored_call
-        record = CallRecord.from_stored(kept, self.call_config)
-        record.stored.ended_at, record.stored.outcome = kept.ended_at, kept.outcome
+        stored = self.stored_call
+        record = CallRecord.from_stored(stored, self.call_config)
+        record.stored.ended_at, record.stored.outcome = stored.ended_at, stored.outcome
         return record
 
     @property
@@ -103,19 +103,19 @@ class CallEnv:
         return self.call_store.calls[CALL]
 
     def stream_token(self):
-        """What /twilio/voice and /twilio/continue give out."""
+        """Issue a token as /twilio/voice and /twilio/continue do."""
         return self.calls.lifecycle.issue_stream_token(TENANT.id, ACCOUNT, CALL, self.stored_call.generation)
 
     async def report_ended(self):
-        """Twilio says that the call is over."""
+        """Report the call's end as Twilio does."""
         await self.registry.on_call_completed(ACCOUNT, CALL)
 
     def shift_clock(self, seconds):
-        """Somebody sets the wall clock, forward or back."""
+        """Set the wall clock forward or back."""
         self.clock_offset_seconds += seconds
 
     async def wait_for_recordings(self):
-        """Every recording, once all are whole, with its sides."""
+        """Return every recording with its channels, once all are finalized."""
         await self.calls.services.recordings.aclose()
         return [
             (one, split_channels(self.storage.objects[one.object_path], one))
@@ -127,7 +127,7 @@ class CallEnv:
 
 
 class TwilioPeer:
-    """One socket. Use ``run`` to let time pass on the line."""
+    """One media socket. Use ``run`` to let time pass."""
 
     def __init__(self, world, token=None, call=CALL, account=ACCOUNT):
         self.loop = asyncio.get_running_loop()
@@ -197,11 +197,11 @@ class TwilioPeer:
         self.deliver_numbered("dtmf", dtmf={"track": "inbound_track", "digit": key})
 
     async def wait_admission(self):
-        """Until the gateway has let the stream in, or has not."""
+        """Wait until the gateway has accepted or refused the stream."""
         await asyncio.wait({self.socket._admission})
 
     async def run(self, seconds, sound=b""):
-        """Let so much time pass, the caller making ``sound`` (mu-law), then silence; stops when we are closed."""
+        """Let time pass while the caller sends ``sound`` (mu-law), then silence; stop when the socket is closed."""
         for index in range(round(seconds / 0.02)):
             if self.close_code is not None:
                 return
@@ -210,14 +210,14 @@ class TwilioPeer:
             await asyncio.sleep(0.02)
 
     async def disconnect(self):
-        """The socket is closed, by whomever."""
+        """Close the socket."""
         self.socket.on_close()
         await self.socket.wait_closed()
         for _, handle in self.pending_marks:
             handle.cancel()
 
     def sent_seconds(self):
-        """Seconds of sound that were sent."""
+        """Return the seconds of audio that the gateway sent."""
         return (
             sum(len(base64.b64decode(m["media"]["payload"])) for m in self.sent_messages if m["event"] == "media")
             / 8000

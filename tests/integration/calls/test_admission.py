@@ -56,7 +56,7 @@ async def readiness(running):
         return answer.status, (await answer.json())["status"]
 
 
-async def test_one_call_too_many_hears_a_message_and_is_kept():
+async def test_full_process_plays_the_overflow_message():
     async with full_gateway(text="Everybody is talking.") as running:
         assert await readiness(running) == (200, "ok")
         first = await running_call(running)
@@ -74,14 +74,14 @@ async def test_one_call_too_many_hears_a_message_and_is_kept():
         await first.hang_up()
 
 
-async def test_without_a_message_of_its_own_a_tenant_says_its_pause():
+async def test_overflow_message_defaults_to_the_unavailable_message():
     async with full_gateway() as running:
         first = await running_call(running)
         assert (await running.call()).say_texts == ("We are busy.",)
         await first.hang_up()
 
 
-async def test_calls_are_forwarded_where_a_transfer_would_be():
+async def test_overflow_forwards_to_an_allowed_number():
     async with full_gateway(action="forward", number="+13105550199") as running:
         first = await running_call(running)
         report = await running.call()
@@ -91,7 +91,7 @@ async def test_calls_are_forwarded_where_a_transfer_would_be():
         await first.hang_up()
 
 
-async def test_as_often_as_a_tenant_may_transfer():
+async def test_overflow_forward_counts_against_the_transfer_limit():
     limits = {"max_transfers_per_hour": 2}
     async with full_gateway(action="forward", number="+13105550199", limits=limits) as running:
         first = await running_call(running)
@@ -102,7 +102,7 @@ async def test_as_often_as_a_tenant_may_transfer():
 
 
 @pytest.mark.parametrize("number", ["+19005550123", "+442079460123"])
-async def test_and_nowhere_else(number):
+async def test_overflow_does_not_forward_to_a_disallowed_number(number):
     async with full_gateway(action="forward", number=number, limits={"allowed_countries": ("US",)}) as running:
         first = await running_call(running)
         report = await running.call()
@@ -110,7 +110,7 @@ async def test_and_nowhere_else(number):
         await first.hang_up()
 
 
-async def test_a_caller_waits_in_the_queue_until_there_is_room():
+async def test_queued_caller_is_answered_when_there_is_room():
     async with full_gateway(BYE, capacity=0, action="queue") as running:
         call = asyncio.create_task(running.call())
         await asyncio.sleep(1.0)
@@ -124,7 +124,7 @@ async def test_a_caller_waits_in_the_queue_until_there_is_room():
         assert running.bus.data_of("call.ended")[0]["outcome"] == "completed"
 
 
-async def test_who_hangs_up_in_the_queue_was_refused():
+async def test_hangup_in_the_queue_is_saved_as_rejected():
     async with full_gateway(action="queue", capacity=0) as running:
         report = await running.simulator.call(NUMBER, CALLER, [HangUp(max_wait_seconds=0.5)])
         assert [queued.result for queued in report.queue_stays] == ["hangup"]
@@ -135,13 +135,13 @@ async def test_who_hangs_up_in_the_queue_was_refused():
 
 
 @pytest.mark.parametrize("stay", [QueueScript("queue-full"), QueueScript("error", wait_seconds=0.1)])
-async def test_where_the_queue_takes_nobody_the_message_is_said(stay):
+async def test_failed_queue_plays_the_overflow_message(stay):
     async with full_gateway(action="queue", capacity=0) as running:
         report = await running.call(queue_scripts=[stay])
         assert (len(report.queue_stays), report.say_texts[-1], report.errors) == (1, "We are busy.", ())
 
 
-async def test_nobody_waits_for_longer_than_the_tenant_wants():
+async def test_queue_wait_is_limited():
     async with full_gateway(action="queue", capacity=0, seconds=10) as running:
         report = await running.call()
         assert [queued.result for queued in report.queue_stays] == ["leave"]
@@ -149,7 +149,7 @@ async def test_nobody_waits_for_longer_than_the_tenant_wants():
         assert 10 <= report.queue_stays[0].wait_seconds < 14
 
 
-async def test_a_call_in_progress_goes_on_however_full_it_is():
+async def test_full_process_accepts_streams_of_calls_in_progress():
     flow = {
         "name": "Ring",
         "start": "ring",

@@ -102,7 +102,7 @@ async def select_rows(database, table):
         return (await connection.execute(select(table))).all()
 
 
-async def test_from_promotion_to_a_call_and_everything_that_changes_it(database):
+async def test_each_configuration_change_applies_to_the_next_call(database):
     await seed_database(database)
     await put_and_promote(database, "front-desk", hangup_flow("This is the first version."))
     await assign_number(database, NUMBER, "front-desk")
@@ -202,7 +202,7 @@ async def database_outage(database_url, postgres):
         await database.aclose()
 
 
-async def test_half_a_minute_without_the_database(database_outage):
+async def test_live_calls_survive_a_database_outage(database_outage):
     database = database_outage.database
     await seed_database(database)
     for flow, document in (("talk", TALK), ("ring", RING), ("bye", hangup_flow("Goodbye."))):
@@ -255,7 +255,7 @@ async def test_half_a_minute_without_the_database(database_outage):
         assert numbered == list(range(1, len(numbered) + 1)), "no event is missing"
 
 
-async def test_secrets_of_the_site(database):
+async def test_secrets_are_read_for_their_tenant_only(database):
     await seed_database(database)
     vault = SecretCipher(["a key of the test"])
     await secrets.put_secret(database, vault, make_actor(), "crm", "hush")
@@ -265,7 +265,7 @@ async def test_secrets_of_the_site(database):
         await site.get_secret("another", "crm")
 
 
-async def test_a_restart_of_the_server_is_not_noticed_by_the_next_call(postgres):
+async def test_directory_recovers_after_a_database_restart(postgres):
     async with postgres.temporary_database() as url:
         database = Database(url)
         await database.migrate()

@@ -17,7 +17,7 @@ class BrokenSynthesizer(ToneSynthesizer):
         yield b""
 
 
-async def test_a_defect_in_a_call_names_the_call_and_its_tenant(caplog):
+async def test_internal_error_is_logged_with_call_and_tenant(caplog):
     caplog.handler.setFormatter(JsonFormatter())
     async with running_gateway(BYE, ScriptedRecognizer(), BrokenSynthesizer()) as running:
         report = await running.call()

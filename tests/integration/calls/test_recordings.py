@@ -108,7 +108,7 @@ async def find_bytes(connection, name):
     )
 
 
-async def test_a_message_is_kept_as_it_was_said(database, catalog, storage):
+async def test_voicemail_is_stored(database, catalog, storage):
     async with recording_gateway(VOICEMAIL, RecordingService(storage, catalog)) as running:
         report = await running.call([PlayAudio(audio=SPEECH, text="a message")])
     assert report.errors == ()
@@ -120,7 +120,7 @@ async def test_a_message_is_kept_as_it_was_said(database, catalog, storage):
     assert (ended["recording"], ended["duration_seconds"]) == (shown.id, shown.duration_seconds)
 
 
-async def test_a_caller_who_hangs_up_at_once_leaves_the_message(database, catalog, storage):
+async def test_hangup_right_after_a_voicemail_stores_it(database, catalog, storage):
     async with recording_gateway(VOICEMAIL, RecordingService(storage, catalog)) as running:
         await running.call([PlayAudio(audio=SPEECH), HangUp(max_wait_seconds=0.0)])
     shown, (message,) = await only_recording(database, storage)
@@ -128,7 +128,7 @@ async def test_a_caller_who_hangs_up_at_once_leaves_the_message(database, catalo
     assert shown.state == "complete"
 
 
-async def test_both_sides_as_the_caller_had_them_cut_where_it_was_cut(database, catalog, storage):
+async def test_stored_recording_has_both_sides_with_barge_in(database, catalog, storage):
     steps = [
         PlayAudio(audio=SPEECH[:8000], interrupt_after_seconds=1.0),
         StaySilent(seconds=1, max_wait_seconds=0.0),
@@ -150,7 +150,7 @@ async def test_both_sides_as_the_caller_had_them_cut_where_it_was_cut(database, 
     assert cut - spoken == pytest.approx(report.turns[0].barge_in_latency_ms * 8, abs=8000 * 0.1), "the same in both"
 
 
-async def test_what_a_process_that_dies_has_written_is_joined_by_the_next(database, catalog, storage):
+async def test_recording_of_a_dead_process_is_finalized_by_another(database, catalog, storage):
     """The first process only stops: it neither ends its recordings nor joins them."""
     dead = RecordingService(storage, catalog)
     async with recording_gateway(TALK, UnfinalizedRecordings(dead), RECORDED) as running:
@@ -193,7 +193,7 @@ class FaultyStorage(MemoryStorage):
 
 
 @pytest.mark.parametrize("stall", [0.0, 60.0])
-async def test_a_storage_that_fails_or_stalls_delays_no_call(stall):
+async def test_failing_storage_does_not_delay_the_call(stall):
     recordings = RecordingService(FaultyStorage(stall), InMemoryRecordingCatalog(), max_queued_bytes=20_000)
     steps = [StaySilent(seconds=4, max_wait_seconds=0.0), HangUp(max_wait_seconds=0.0)]
     async with recording_gateway(TALK, recordings, RECORDED) as running:

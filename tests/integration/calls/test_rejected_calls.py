@@ -40,7 +40,7 @@ def owned_number(**settings):
     )
 
 
-async def test_a_paused_flow_says_so_and_the_call_is_kept():
+async def test_paused_flow_plays_its_message_and_saves_the_call():
     async with paused_gateway(closed_number(outcome="paused", message="We are closed for the holidays.")) as running:
         report = await running.call()
         assert (report.ending, report.errors) == ("hangup", ())
@@ -67,7 +67,7 @@ async def test_a_blocked_caller_is_rejected():
         assert running.bus.data_of("call.rejected")[0]["outcome"] == "blocked"
 
 
-async def test_one_call_too_many():
+async def test_call_beyond_the_tenant_limit_is_rejected():
     async with paused_gateway(
         owned_number(max_concurrent_calls=1, unavailable_message="All lines are busy.")
     ) as running:
@@ -84,7 +84,7 @@ async def test_one_call_too_many():
 @pytest.mark.parametrize(
     ("account", "token", "answered"), [(OWN_ACCOUNT, OWN_TOKEN, True), (OTHER_ACCOUNT, OTHER_TOKEN, False)]
 )
-async def test_a_tenants_account_reaches_that_tenants_numbers_only(account, token, answered):
+async def test_tenant_account_reaches_only_its_numbers(account, token, answered):
     async with (
         paused_gateway(owned_number()) as running,
         TwilioSimulator(running.origin, PUBLIC_URL, account, token) as carrier,
@@ -102,7 +102,7 @@ class UnavailableDirectory(InMemoryDirectory):
         raise DatabaseUnavailable
 
 
-async def test_without_the_store_a_caller_hears_an_apology():
+async def test_database_outage_plays_the_error_message():
     async with running_gateway(
         BYE, ScriptedRecognizer(), ToneSynthesizer(), directory=UnavailableDirectory([])
     ) as running:

@@ -42,7 +42,7 @@ def failure_reasons(running):
     return [event["reason"] for event in running.bus.data_of("transfer.rejected")]
 
 
-async def test_a_department_that_is_open_hears_who_calls_before_the_caller_is_put_through():
+async def test_open_department_hears_the_whisper_first():
     departments = {"billing": Department(("+13105550112",), whisper=WHISPER, hours=ALWAYS)}
     async with gateway_with(departments, department="billing") as running:
         report = await running.call()
@@ -56,7 +56,7 @@ async def test_a_department_that_is_open_hears_who_calls_before_the_caller_is_pu
     assert (report.errors, withheld.errors) == ((), ())
 
 
-async def test_rung_together_the_first_to_answer_has_the_call():
+async def test_simultaneous_ringing_connects_the_first_answer():
     departments = {"all": Department(("+13105550111", "+13105550112"), ring="simultaneous", whisper="Hello.")}
     async with gateway_with(departments, department="all") as running:
         dials = {
@@ -71,14 +71,14 @@ async def test_rung_together_the_first_to_answer_has_the_call():
     assert report.errors == ()
 
 
-async def test_in_turn_nobody_answers_and_the_flow_goes_on():
+async def test_sequential_ringing_without_answer_continues_the_flow():
     async with gateway_with(department="support") as running:
         report = await running.call(callees=["busy", "no-answer"])
         assert say_texts(running) == ["It was no_answer."]
     assert [dialed.target for dialed in report.dial_results] == ["+13105550113", "+13105550114"]
 
 
-async def test_a_closed_department_does_not_ring():
+async def test_closed_department_is_not_rung():
     async with gateway_with({"desk": Department(("+13105550110",), hours=NEVER)}, department="desk") as running:
         report = await running.call()
         assert (failure_reasons(running), say_texts(running)) == (["closed"], ["It was no_answer."])
@@ -95,14 +95,14 @@ async def test_a_closed_department_does_not_ring():
         ({"sip": "sip:desk@pbx.example.com"}, "sip_not_allowed"),
     ],
 )
-async def test_a_destination_that_is_not_allowed_does_not_ring(target, reason):
+async def test_disallowed_destination_is_not_rung(target, reason):
     async with gateway_with(**target) as running:
         report = await running.call()
         assert (failure_reasons(running), say_texts(running)) == ([reason], ["It was failed."])
     assert (report.dial_results, report.errors) == ((), ())
 
 
-async def test_a_sip_address_on_an_allowed_host_rings_and_is_told_the_whisper():
+async def test_allowed_sip_address_rings_with_whisper():
     address = "sip:desk@pbx.example.com"
     settings = {"allowed_sip_hosts": ("pbx.example.com",)}
     async with gateway_with(settings=settings, sip=address, whisper="Hello {{ tenant.name }}.") as running:
@@ -113,7 +113,7 @@ async def test_a_sip_address_on_an_allowed_host_rings_and_is_told_the_whisper():
     assert report.errors == ()
 
 
-async def test_beyond_the_limit_of_an_hour_nobody_is_rung():
+async def test_hourly_transfer_limit_rejects():
     async with gateway_with(settings={"max_transfers_per_hour": 2}, department="sales") as running:
         reports = [await running.call() for _ in range(3)]
         assert [len(report.dial_results) for report in reports] == [1, 1, 0]
@@ -123,7 +123,7 @@ async def test_beyond_the_limit_of_an_hour_nobody_is_rung():
 @pytest.mark.parametrize(
     ("caller_id", "shown"), [("", CALLER), (NUMBER, NUMBER), (OTHER, OTHER), ("+13105550199", CALLER)]
 )
-async def test_only_the_tenants_own_numbers_are_shown(caller_id, shown):
+async def test_caller_id_must_be_a_number_of_the_tenant(caller_id, shown):
     async with gateway_with(department="sales", caller_id=caller_id) as running:
         report = await running.call()
         changed = [event["value"] for event in running.bus.data_of("transfer.adjusted")]
@@ -131,7 +131,7 @@ async def test_only_the_tenants_own_numbers_are_shown(caller_id, shown):
     assert changed == ([] if caller_id in ("", shown) else [caller_id])
 
 
-async def test_a_bridged_call_is_cut_after_the_longest_time():
+async def test_transfer_ends_at_its_maximum_duration():
     async with gateway_with(settings={"max_transfer_seconds": 60}, department="everybody") as running:
         ticket = await running.simulator.start_call(NUMBER, CALLER)
         await running.simulator.stream(ticket, b"\xff" * 160, 1.0)
@@ -146,7 +146,7 @@ async def test_a_bridged_call_is_cut_after_the_longest_time():
         assert [number.text for number in verb.findall("Number")] == ["+13105550111", "+13105550112"]
 
 
-async def test_a_forwarded_call_has_its_bounds_too():
+async def test_forwarded_call_has_a_maximum_duration():
     site = InMemoryDirectory(
         [
             NumberClosed(

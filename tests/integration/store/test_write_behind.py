@@ -1,4 +1,4 @@
-"""The journal: everything that calls want kept is in the database, once, whatever the database does meanwhile."""
+"""Write-behind call store: everything that is saved is stored once, whatever the database does meanwhile."""
 
 import asyncio
 import sqlite3
@@ -71,20 +71,20 @@ async def count_rows(database, table):
 @pytest.fixture
 async def call_store(database):
     await create_tenant(database)
-    journal = WriteBehindCallStore(database, CIPHER)
-    await journal.start()
-    yield journal
-    await journal.aclose()
+    store = WriteBehindCallStore(database, CIPHER)
+    await store.start()
+    yield store
+    await store.aclose()
 
 
-async def save_and_wait(journal, saved):
+async def save_and_wait(store, saved):
     """Save, and wait until it, or a later state, is committed."""
     done = asyncio.Event()
-    journal.save(saved, done.set, done.set)
+    store.save(saved, done.set, done.set)
     await asyncio.wait_for(done.wait(), 20)
 
 
-async def test_a_call_with_its_timeline_its_bill_and_its_log(database, call_store):
+async def test_call_is_saved_with_timeline_usage_and_log(database, call_store):
     call_store.save(make_call(resume_state=b'{"checkpoint": null}'))
     call_store.append_event(make_event(1, node="greet", type="say"), "front-desk")
     call_store.append_event(make_event(2, kind="prompt.started", node="greet", latency_ms=420), "front-desk")
@@ -113,21 +113,21 @@ async def test_a_call_with_its_timeline_its_bill_and_its_log(database, call_stor
     assert zlib.decompress(log) == b"line\n" * 100
 
 
-async def test_a_later_revision_replaces_an_earlier_one_and_never_the_other_way_round(database, call_store):
+async def test_earlier_revision_never_replaces_a_later_one(database, call_store):
     await save_and_wait(call_store, make_ended_call(revision=5))
     await save_and_wait(call_store, make_call(revision=4))
     ((outcome, revision),) = [(kept.outcome, kept.revision) for kept in await select_rows(database, calls)]
     assert (outcome, revision) == ("completed", 5)
 
 
-async def test_many_calls_are_committed_together(database, call_store):
+async def test_many_calls_are_committed_in_groups(database, call_store):
     async with asyncio.timeout(30):
         await asyncio.gather(*(save_and_wait(call_store, make_ended_call(number)) for number in range(500)))
     assert await count_rows(database, calls) == 500
     assert await count_rows(database, usage) == 1_000
 
 
-async def test_what_the_database_refuses_keeps_nobody_else_waiting(database, call_store, caplog):
+async def test_refused_row_does_not_block_the_others(database, call_store, caplog):
     stranger = make_call(number=2, tenant="nobody")
     call_store.save(stranger)
     call_store.append_event(make_event(1), "front-desk")
@@ -139,7 +139,7 @@ async def test_what_the_database_refuses_keeps_nobody_else_waiting(database, cal
     assert "the database refused a row" in caplog.text
 
 
-async def test_what_is_told_twice_is_kept_once(database, call_store):
+async def test_repeated_saves_are_stored_once(database, call_store):
     await save_and_wait(call_store, make_ended_call())
     for _ in range(2):
         call_store.append_event(make_event(1), "front-desk")
@@ -162,7 +162,7 @@ async def locked_database(url, seconds):
     connection.close()
 
 
-async def test_a_locked_file_only_delays(database_url, database, call_store):
+async def test_locked_sqlite_file_delays_the_commit(database_url, database, call_store):
     if not database.is_sqlite:
         return
     lock = asyncio.create_task(locked_database(database_url, 4))
@@ -190,37 +190,37 @@ async def proxied_database(postgres):
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
-async def test_a_database_that_is_away_delays_and_loses_nothing_and_counts_nothing_twice(proxied_database, fault):
+async def test_database_outage_delays_writes_without_loss_or_duplicates(proxied_database, fault):
     database, proxy = proxied_database
-    journal = WriteBehindCallStore(database, CIPHER)
-    await journal.start()
-    await save_and_wait(journal, make_call())
+    store = WriteBehindCallStore(database, CIPHER)
+    await store.start()
+    await save_and_wait(store, make_call())
     done = asyncio.Event()
     await getattr(proxy, fault)()
-    journal.save(make_ended_call(), done.set)
+    store.save(make_ended_call(), done.set)
     for seq in range(1_200):
-        journal.append_event(make_event(seq), "front-desk")
+        store.append_event(make_event(seq), "front-desk")
     await asyncio.sleep(9)
     assert not done.is_set()
     await proxy.restore()
     await asyncio.wait_for(done.wait(), 30)
-    await journal.aclose()
+    await store.aclose()
     assert [kept.cost_micro_usd for kept in await select_rows(database, calls)] == [80_000]
     assert await count_rows(database, call_events) == 1_200
     assert sum(part.cost_micro_usd for part in await select_rows(database, usage)) == 80_000
 
 
-async def test_closing_without_the_database_says_what_was_lost(proxied_database, caplog):
+async def test_close_without_the_database_logs_what_was_lost(proxied_database, caplog):
     database, proxy = proxied_database
-    journal = WriteBehindCallStore(database, CIPHER)
-    await journal.start()
+    store = WriteBehindCallStore(database, CIPHER)
+    await store.start()
     await proxy.cut()
-    journal.save(make_ended_call())
-    await journal.aclose()
+    store.save(make_ended_call())
+    await store.aclose()
     assert "1 calls and 0 events were not saved" in caplog.text
 
 
-async def test_words_that_a_database_cannot_hold_do_not_keep_a_call_from_ending(database, call_store):
+async def test_unstorable_text_is_truncated(database, call_store):
     saved = make_ended_call(disposition="a\0b" + "x" * 300)
     call_store.save(saved)
     call_store.append_event(make_event(1, kind="node.left", node="n" * 100, exit="a\0b"), "front-desk")
@@ -230,7 +230,7 @@ async def test_words_that_a_database_cannot_hold_do_not_keep_a_call_from_ending(
     assert [told.exit for told in await select_rows(database, call_events)] == ["ab"]
 
 
-async def test_what_was_refused_is_not_called_certain(database, call_store):
+async def test_refused_save_calls_no_callback(database, call_store):
     done = []
     call_store.save(make_call(number=2, tenant="nobody"), lambda: done.append("nobody"))
     call_store.save(make_call(), lambda: done.append("harbour"))
@@ -238,13 +238,13 @@ async def test_what_was_refused_is_not_called_certain(database, call_store):
     assert done == ["harbour"]
 
 
-async def test_what_is_told_of_an_end_while_closing_is_kept(database, call_store):
+async def test_event_published_during_close_is_saved(database, call_store):
     call_store.save(make_ended_call(), lambda: call_store.append_event(make_event(1, kind="call.ended"), "front-desk"))
     await call_store.aclose()
     assert await count_rows(database, call_events) == 1
 
 
-async def test_somebody_who_changes_a_tenant_keeps_no_call_waiting(database, call_store, make_actor):
+async def test_locked_tenant_row_does_not_block_saves(database, call_store, make_actor):
     if database.is_sqlite:
         return  # one writer at a time: the lock is as short as the change
     async with database.transaction() as connection:
@@ -252,7 +252,7 @@ async def test_somebody_who_changes_a_tenant_keeps_no_call_waiting(database, cal
         await save_and_wait(call_store, make_ended_call())
 
 
-async def test_more_calls_than_one_commit_takes(database, call_store):
+async def test_more_calls_than_one_commit_takes_are_all_saved(database, call_store):
     async with asyncio.timeout(60):
         await asyncio.gather(*(save_and_wait(call_store, make_call(number)) for number in range(2_300)))
     assert await count_rows(database, calls) == 2_300

@@ -18,7 +18,7 @@ async def run_busy_loop(seconds, blocked):
 
 
 @in_virtual_time
-async def test_a_call_has_its_place_from_its_begin():
+async def test_started_call_counts_until_its_stream_comes():
     load = AdmissionControl(2)
     assert not load.is_full(0)
     load.reserve("a")
@@ -32,7 +32,7 @@ async def test_a_call_has_its_place_from_its_begin():
 
 
 @in_virtual_time
-async def test_a_stream_that_another_process_got_is_not_waited_for():
+async def test_reservation_expires_without_a_stream():
     load = AdmissionControl(1)
     load.reserve("a")
     await asyncio.sleep(RESERVATION_SECONDS - 0.1)
@@ -44,7 +44,7 @@ async def test_a_stream_that_another_process_got_is_not_waited_for():
 
 
 @in_virtual_time
-async def test_a_loop_that_is_late_for_seconds_takes_no_calls_until_it_has_been_punctual_for_as_long():
+async def test_lasting_lag_refuses_calls_until_it_is_over_for_as_long():
     load = AdmissionControl(100)
     await load.start()
     await run_busy_loop(1.0, 0.3)
@@ -62,7 +62,7 @@ async def test_a_loop_that_is_late_for_seconds_takes_no_calls_until_it_has_been_
 
 
 @in_virtual_time
-async def test_a_pause_now_and_then_is_no_lateness():
+async def test_single_pauses_are_no_lag():
     load = AdmissionControl(100)
     await load.start()
     for _ in range(20):

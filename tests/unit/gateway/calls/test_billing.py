@@ -1,4 +1,4 @@
-"""Money is whole micro-USD, rounded half up once for each segment; what is billed is the caller's time with us."""
+"""Cost is whole micro-USD, rounded half up once per segment; billed is the time on streams, without transfers."""
 
 import msgspec
 import pytest
@@ -45,7 +45,7 @@ def instant_at(seconds):
     return START + round(seconds * SECOND_US)
 
 
-def test_a_call_that_changes_tier_is_costed_by_segment():
+def test_cost_is_summed_by_tier_segment():
     meter = make_meter("azure")
     meter.start_stream(instant_at(0))
     meter.set_tier(instant_at(1), "azure")
@@ -57,7 +57,7 @@ def test_a_call_that_changes_tier_is_costed_by_segment():
     assert (meter.billed_microseconds, meter.total_micro_usd) == (61 * SECOND_US, 216_333)
 
 
-def test_a_stream_that_was_lost_is_billed_until_it_ended_and_its_gap_once_the_call_goes_on():
+def test_gap_between_streams_is_billed_on_resume():
     meter = make_meter("azure")
     meter.start_stream(instant_at(0))
     meter.advance(instant_at(10))
@@ -77,7 +77,7 @@ def test_a_transfer_is_not_billed():
     assert meter.billed_microseconds == 15 * SECOND_US
 
 
-def test_a_clock_that_is_set_back_adds_nothing_and_takes_nothing():
+def test_clock_set_back_changes_no_billed_time():
     meter = make_meter("azure")
     meter.start_stream(instant_at(10))
     meter.set_tier(instant_at(10), "azure")
@@ -88,11 +88,11 @@ def test_a_clock_that_is_set_back_adds_nothing_and_takes_nothing():
     assert segments_of(meter) == [("azure", 10, 13_333), ("local", 5, 0)]
 
 
-def test_a_call_without_a_stream_has_a_segment_without_time():
+def test_call_without_a_stream_has_one_empty_segment():
     assert segments_of(make_meter("elevenlabs")) == [("elevenlabs", 0, 0)]
 
 
-def test_another_process_goes_on_with_the_same_meter():
+def test_meter_continues_from_saved_state():
     meter = make_meter("azure")
     meter.start_stream(instant_at(0))
     meter.set_tier(instant_at(0), "azure")
@@ -103,7 +103,7 @@ def test_another_process_goes_on_with_the_same_meter():
     assert segments_of(other) == [("azure", 7, 9_333), ("local", 4, 0)]
 
 
-def test_what_passed_before_anybody_spoke_is_at_the_tier_of_the_first_who_did():
+def test_time_before_the_first_prompt_is_billed_at_its_tier():
     meter = make_meter("elevenlabs")
     meter.start_stream(instant_at(0))
     meter.advance(instant_at(2))

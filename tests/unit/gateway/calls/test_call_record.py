@@ -1,4 +1,4 @@
-"""What another owner of a call finds, and what becomes of a call that two owners have had."""
+"""Calls across owners: resume, take-over, handoff, and saves of a superseded stream."""
 
 import asyncio
 
@@ -34,7 +34,7 @@ def other_process(world):
 
 
 @in_virtual_time
-async def test_a_live_call_is_kept_with_its_cost_while_nothing_happens_in_it():
+async def test_heartbeat_saves_an_idle_call_with_its_cost():
     world = CallEnv(WAIT_FLOW, rates={"local": 60_000})
     watch = world.calls.reaper
     await watch.start()
@@ -48,7 +48,7 @@ async def test_a_live_call_is_kept_with_its_cost_while_nothing_happens_in_it():
 
 
 @in_virtual_time
-async def test_whoever_was_taken_for_dead_and_is_not_has_the_last_word():
+async def test_live_stream_overrides_the_end_that_another_process_saved():
     world = CallEnv(WAIT_FLOW, rates={"local": 60_000})
     peer = start_call(world)
     await peer.run(100)
@@ -66,7 +66,7 @@ async def test_whoever_was_taken_for_dead_and_is_not_has_the_last_word():
 
 
 @in_virtual_time
-async def test_an_older_stream_can_do_nothing_when_another_process_has_the_call():
+async def test_superseded_stream_closes_at_its_next_save():
     world = CallEnv(WAIT_FLOW)
     peer = start_call(world)
     await peer.run(1)
@@ -80,7 +80,7 @@ async def test_an_older_stream_can_do_nothing_when_another_process_has_the_call(
 
 
 @in_virtual_time
-async def test_an_older_stream_takes_no_command_when_another_process_has_the_call():
+async def test_superseded_stream_rejects_commands_for_the_new_generation():
     world = CallEnv(WAIT_FLOW)
     peer = start_call(world)
     await peer.run(1)
@@ -98,7 +98,7 @@ async def test_an_older_stream_takes_no_command_when_another_process_has_the_cal
 
 
 @in_virtual_time
-async def test_a_stream_of_a_call_that_was_about_to_end_ends_it():
+async def test_stream_of_a_hanging_up_call_ends_it():
     world = CallEnv(HANGUP_FLOW)
     token = world.stream_token()
     peer = start_call(world)
@@ -119,7 +119,7 @@ async def test_a_stream_of_a_call_that_was_about_to_end_ends_it():
 
 
 @in_virtual_time
-async def test_a_state_that_cannot_be_used_closes_the_stream_at_once(caplog):
+async def test_unreadable_checkpoint_closes_the_stream(caplog):
     world = CallEnv(WAIT_FLOW)
     peer = start_call(world)
     await peer.run(1)
@@ -135,7 +135,7 @@ async def test_a_state_that_cannot_be_used_closes_the_stream_at_once(caplog):
 
 
 @in_virtual_time
-async def test_one_call_that_cannot_be_read_does_not_keep_the_sweep_from_the_others(caplog):
+async def test_expired_call_with_unreadable_state_ends_as_failed(caplog):
     world = CallEnv(WAIT_FLOW)
     peer = start_call(world)
     await peer.run(1)
@@ -159,7 +159,7 @@ class SlowDirectory(InMemoryDirectory):
 
 
 @in_virtual_time
-async def test_what_an_operator_says_while_a_transfer_is_cleared_does_not_lose_it():
+async def test_operator_prompt_during_authorization_keeps_the_transfer():
     world = CallEnv(TRANSFER_FLOW, site=SlowDirectory)
     peer = start_call(world)
     await peer.wait_admission()
@@ -178,7 +178,7 @@ class SlowCallStore(InMemoryCallStore):
 
 
 @in_virtual_time
-async def test_with_a_slow_store_a_caller_is_asked_to_wait_again_and_hears_all_of_it():
+async def test_slow_store_plays_hold_prompts_and_loses_no_prompt():
     talk = {f"say{n}": {"type": "say", "text": "Hi.", "exits": {"next": f"say{n + 1}"}} for n in range(4)}
     nodes = talk | {"say4": {"type": "hangup", "text": "Goodbye."}}
     world = CallEnv({"name": "Slow", "start": "say0", "nodes": nodes}, call_store=SlowCallStore())
@@ -193,7 +193,7 @@ async def test_with_a_slow_store_a_caller_is_asked_to_wait_again_and_hears_all_o
 
 
 @in_virtual_time
-async def test_another_accounts_word_ends_no_call():
+async def test_status_of_another_account_is_ignored():
     world = CallEnv(WAIT_FLOW)
     peer = start_call(world)
     await peer.run(1)
@@ -205,7 +205,7 @@ async def test_another_accounts_word_ends_no_call():
 
 
 @pytest.mark.parametrize("boundary", [True, False])
-def test_a_call_is_handed_over(boundary):
+def test_call_is_handed_off_and_resumed(boundary):
     @in_virtual_time
     async def handed():
         nodes = {

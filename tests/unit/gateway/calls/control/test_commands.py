@@ -77,7 +77,7 @@ def sent_counts(wire):
 
 
 @in_virtual_time
-async def test_a_stream_that_is_not_the_calls_own_any_more_takes_no_command():
+async def test_stale_stream_rejects_commands():
     stale, owner = FakeLiveCall(generation=1), FakeLiveCall(generation=2)
     _, (one, two, third) = await start_processes({CALL: stale}, {CALL: owner}, {})
     for asked in (one, two, third):
@@ -87,7 +87,7 @@ async def test_a_stream_that_is_not_the_calls_own_any_more_takes_no_command():
 
 
 @in_virtual_time
-async def test_a_call_whose_next_stream_has_not_begun_yet_is_nowhere():
+async def test_call_between_streams_is_not_here():
     stale = FakeLiveCall(generation=1)
     _, (one, two) = await start_processes({CALL: stale}, {})
     for asked in (one, two):
@@ -97,7 +97,7 @@ async def test_a_call_whose_next_stream_has_not_begun_yet_is_nowhere():
 
 
 @in_virtual_time
-async def test_a_question_of_an_older_release_names_no_generation_and_is_answered():
+async def test_request_without_generation_is_answered():
     live = FakeLiveCall(generation=3)
     wire, _ = await start_processes({CALL: live})
     facts = {"id": "1", "tenant": "harbour", "call": CALL, "command": "hang_up", "value": "", "execute": True}
@@ -107,7 +107,7 @@ async def test_a_question_of_an_older_release_names_no_generation_and_is_answere
 
 
 @in_virtual_time
-async def test_an_older_release_understands_what_is_asked_and_answered():
+async def test_wire_format_of_requests_and_replies():
     class Question(msgspec.Struct, tag="command_request"):
         id: str
         tenant: str
@@ -131,7 +131,7 @@ async def test_an_older_release_understands_what_is_asked_and_answered():
 
 
 @in_virtual_time
-async def test_those_who_ask_for_the_same_totals_meanwhile_share_one_census():
+async def test_simultaneous_requests_share_one_census():
     wire, (one, _) = await start_processes(
         {CALL: FakeLiveCall()}, {"CA2": FakeLiveCall(), "CA3": FakeLiveCall("canary")}
     )
@@ -149,7 +149,7 @@ async def test_those_who_ask_for_the_same_totals_meanwhile_share_one_census():
 
 
 @in_virtual_time
-async def test_a_tenant_is_told_of_its_own_calls_only_however_many_ask():
+async def test_census_counts_only_the_tenants_calls():
     near, far = (
         {"1": FakeLiveCall(), "2": FakeLiveCall("canary")},
         {"3": FakeLiveCall("canary"), "4": FakeLiveCall("canary")},
@@ -161,7 +161,7 @@ async def test_a_tenant_is_told_of_its_own_calls_only_however_many_ask():
 
 
 @in_virtual_time
-async def test_whoever_gives_up_takes_the_census_from_nobody():
+async def test_canceled_request_leaves_the_census_to_the_others():
     _, (one, _) = await start_processes({}, {CALL: FakeLiveCall()})
     known = {"process 1", DEAD_PROCESS}
     first, second = (asyncio.create_task(one.census("harbour", known)) for _ in range(2))
@@ -171,7 +171,7 @@ async def test_whoever_gives_up_takes_the_census_from_nobody():
 
 
 @in_virtual_time
-async def test_a_process_that_ends_waits_for_no_census():
+async def test_close_completes_open_censuses():
     _, (one,) = await start_processes({CALL: FakeLiveCall()})
     asked, loop = asyncio.create_task(one.census("harbour", {DEAD_PROCESS})), asyncio.get_running_loop()
     await asyncio.sleep(0)

@@ -25,7 +25,7 @@ def start_listening(world):
 
 
 @in_virtual_time
-async def test_both_sides_in_tenths_of_a_second_until_one_has_enough():
+async def test_listener_gets_chunks_of_both_sides_until_it_leaves():
     world = CallEnv(TALK_FLOW)
     peer = start_call(world)
     await peer.run(2)
@@ -43,7 +43,7 @@ async def test_both_sides_in_tenths_of_a_second_until_one_has_enough():
 
 
 @in_virtual_time
-async def test_the_gateway_is_heard_too():
+async def test_listener_hears_the_gateway():
     world = CallEnv(TALK_FLOW)
     peer = start_call(world)
     await peer.run(0.1)
@@ -55,7 +55,7 @@ async def test_the_gateway_is_heard_too():
 
 @pytest.mark.parametrize("begins", [1.0, 1.6, 2.0, 2.4, 2.9])
 @in_virtual_time
-async def test_an_answer_in_confidence_is_silence_whenever_one_begins_to_listen(begins):
+async def test_confidential_answer_is_masked_for_listeners(begins):
     world = CallEnv(PIN_FLOW, "four two")
     peer = start_call(world)
     await peer.run(1.5)
@@ -75,7 +75,7 @@ async def test_an_answer_in_confidence_is_silence_whenever_one_begins_to_listen(
 
 
 @in_virtual_time
-async def test_the_recording_of_a_call_is_the_same_with_and_without_a_listener():
+async def test_listener_does_not_change_the_recording():
     kept = []
     for listens in (False, True):
         world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)

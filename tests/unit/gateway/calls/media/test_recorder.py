@@ -76,7 +76,7 @@ def spoken_texts(world):
 
 
 @in_virtual_time
-async def test_a_message_is_what_was_said_behind_the_beep():
+async def test_voicemail_contains_speech_after_the_beep():
     world = CallEnv(VOICEMAIL_FLOW)
     peer = start_call(world)
     await peer.run(PROMPT_SECONDS + len(BEEP) / 8000 + 0.1)
@@ -98,7 +98,7 @@ async def test_a_message_is_what_was_said_behind_the_beep():
 
 
 @in_virtual_time
-async def test_who_says_nothing_leaves_nothing():
+async def test_silence_leaves_no_voicemail():
     world = CallEnv(VOICEMAIL_FLOW)
     peer = start_call(world)
     await peer.run(10)
@@ -109,7 +109,7 @@ async def test_who_says_nothing_leaves_nothing():
 
 
 @in_virtual_time
-async def test_the_longest_message():
+async def test_voicemail_ends_at_its_maximum_length():
     world = CallEnv(VOICEMAIL_FLOW)
     peer = start_call(world)
     await peer.run(PROMPT_SECONDS + 0.5)
@@ -121,7 +121,7 @@ async def test_the_longest_message():
 
 
 @in_virtual_time
-async def test_a_key_ends_the_message_and_it_is_kept():
+async def test_key_ends_the_voicemail():
     world = CallEnv(VOICEMAIL_FLOW)
     peer = start_call(world)
     await peer.run(PROMPT_SECONDS + 0.5)
@@ -135,7 +135,7 @@ async def test_a_key_ends_the_message_and_it_is_kept():
 
 
 @in_virtual_time
-async def test_a_key_before_the_beep_has_ended_leaves_nothing():
+async def test_key_during_the_beep_leaves_no_voicemail():
     world = CallEnv(VOICEMAIL_FLOW)
     peer = start_call(world)
     await peer.run(PROMPT_SECONDS + 0.2)
@@ -146,7 +146,7 @@ async def test_a_key_before_the_beep_has_ended_leaves_nothing():
 
 
 @in_virtual_time
-async def test_who_hangs_up_within_a_message_has_left_it():
+async def test_hangup_during_a_voicemail_keeps_it():
     world = CallEnv(VOICEMAIL_FLOW)
     peer = start_call(world)
     await peer.run(PROMPT_SECONDS + 0.5)
@@ -161,7 +161,7 @@ async def test_who_hangs_up_within_a_message_has_left_it():
 
 
 @in_virtual_time
-async def test_a_stream_that_breaks_within_a_message_leaves_it_and_the_caller_is_asked_again():
+async def test_lost_stream_keeps_the_voicemail_and_the_resumed_call_asks_again():
     world = CallEnv(VOICEMAIL_FLOW)
     peer = start_call(world)
     await peer.run(PROMPT_SECONDS + 0.5)
@@ -176,7 +176,7 @@ async def test_a_stream_that_breaks_within_a_message_leaves_it_and_the_caller_is
 
 
 @in_virtual_time
-async def test_without_a_beep_the_message_begins_at_once():
+async def test_voicemail_without_beep_starts_at_once():
     node = VOICEMAIL_FLOW["nodes"]["message"] | {"beep": False, "prompt": None}
     world = CallEnv(VOICEMAIL_FLOW | {"nodes": VOICEMAIL_FLOW["nodes"] | {"message": node}})
     peer = start_call(world)
@@ -187,7 +187,7 @@ async def test_without_a_beep_the_message_begins_at_once():
 
 
 @in_virtual_time
-async def test_both_sides_of_a_whole_call():
+async def test_recording_has_both_sides():
     world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
     peer = start_call(world)
     await peer.run(4, SILENCE * 24_000 + SPEECH[:8000])
@@ -204,7 +204,7 @@ async def test_both_sides_of_a_whole_call():
 
 
 @in_virtual_time
-async def test_a_barge_in_is_cut_where_it_was_cut():
+async def test_recording_cuts_a_prompt_at_barge_in():
     world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
     peer = start_call(world)
     await peer.run(0.6)
@@ -220,7 +220,7 @@ async def test_a_barge_in_is_cut_where_it_was_cut():
 
 
 @in_virtual_time
-async def test_what_is_said_and_repeated_in_confidence_is_silence():
+async def test_confidential_answer_and_its_repetition_are_masked():
     world = CallEnv(PIN_FLOW, "four two", tenant=RECORDED_TENANT)
     peer = start_call(world)
     await peer.run(1.5)
@@ -240,7 +240,7 @@ async def test_what_is_said_and_repeated_in_confidence_is_silence():
 
 
 @in_virtual_time
-async def test_a_call_that_is_not_recorded_leaves_nothing():
+async def test_unrecorded_call_has_no_recording():
     world = CallEnv(TALK_FLOW)
     peer = start_call(world)
     await peer.run(2, SPEECH)
@@ -251,7 +251,7 @@ async def test_a_call_that_is_not_recorded_leaves_nothing():
 
 
 @in_virtual_time
-async def test_an_echo_is_heard_on_the_gateways_side():
+async def test_echo_is_recorded_on_the_gateway_side():
     echo = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "seconds": 1.0}}}
     world = CallEnv(echo, tenant=RECORDED_TENANT)
     peer = start_call(world)
@@ -264,7 +264,7 @@ async def test_an_echo_is_heard_on_the_gateways_side():
 
 
 @in_virtual_time
-async def test_each_stream_of_a_call_has_its_own_recording():
+async def test_each_stream_has_its_own_recording():
     world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
     for _ in range(2):
         peer = start_call(world)
@@ -278,7 +278,7 @@ async def test_each_stream_of_a_call_has_its_own_recording():
 
 
 @in_virtual_time
-async def test_what_was_said_while_the_store_was_slow_to_admit_the_call_is_recorded():
+async def test_audio_before_admission_is_recorded():
     class Slow(InMemoryCallStore):
         async def take_over(self, *call):
             await asyncio.sleep(0.4)

@@ -3,7 +3,7 @@
 from vocelio.gateway.calls.media.turn_latency import TurnLatency
 
 
-def test_the_parts_are_the_whole():
+def test_latency_parts_add_up_to_the_total():
     turn = TurnLatency()
     turn.on_silence(10.0, 10.6)
     turn.on_transcript(10.7)
@@ -16,7 +16,7 @@ def test_the_parts_are_the_whole():
     assert turn.on_playback("p1", 12.0) == {}, "once"
 
 
-def test_what_is_known_before_the_caller_is_silent_begins_the_turn():
+def test_turn_starts_at_an_answer_known_before_silence():
     turn = TurnLatency()
     turn.on_transcript(1.0)
     turn.on_reply("p1", 1.0)
@@ -26,7 +26,7 @@ def test_what_is_known_before_the_caller_is_silent_begins_the_turn():
     assert (parts["endpointing"], parts["recognition"], sum(parts.values())) == (0, 0, 1.0)
 
 
-def test_a_caller_who_goes_on_speaking_is_not_answered_yet():
+def test_speaking_again_resets_the_turn():
     turn = TurnLatency()
     turn.on_silence(1.0, 1.6)
     turn.reset()
@@ -35,7 +35,7 @@ def test_a_caller_who_goes_on_speaking_is_not_answered_yet():
     assert turn.on_playback("p1", 1.9) == {}
 
 
-def test_a_prompt_that_was_under_way_is_not_the_answer():
+def test_earlier_prompt_is_not_the_reply():
     turn = TurnLatency()
     turn.on_silence(1.0, 1.6)
     turn.on_first_audio("p0", 1.7)

@@ -1,4 +1,4 @@
-"""A live call on a virtual clock: flows run, nothing is cut off, nothing is left."""
+"""Call sessions on a virtual clock: flows run to their end and leave no tasks behind."""
 
 import asyncio
 import base64
@@ -52,7 +52,7 @@ def start_call(world):
 
 
 @in_virtual_time
-async def test_greeting_question_answer_transfer():
+async def test_spoken_answer_leads_to_the_transfer():
     world = CallEnv(ASK, "sales please")
     peer = start_call(world)
     await peer.run(6)
@@ -68,7 +68,7 @@ async def test_greeting_question_answer_transfer():
 
 
 @in_virtual_time
-async def test_a_key_instead():
+async def test_key_answers_the_question():
     world = CallEnv(ASK)
     peer = start_call(world)
     await peer.run(6)
@@ -80,7 +80,7 @@ async def test_a_key_instead():
 
 
 @in_virtual_time
-async def test_the_goodbye_is_heard_to_its_end_before_the_line_is_cut():
+async def test_goodbye_is_played_to_its_end_before_the_hangup():
     world = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye and thank you."}))
     peer = start_call(world)
     await peer.run(5)
@@ -92,7 +92,7 @@ async def test_the_goodbye_is_heard_to_its_end_before_the_line_is_cut():
 
 
 @in_virtual_time
-async def test_barge_in_clears_at_once_and_the_utterance_is_heard_whole():
+async def test_barge_in_clears_playback_and_keeps_the_whole_utterance():
     world = CallEnv(ASK, "billing")
     peer = start_call(world)
     await peer.run(1)
@@ -111,7 +111,7 @@ async def test_barge_in_clears_at_once_and_the_utterance_is_heard_whole():
 
 
 @in_virtual_time
-async def test_silence_is_asked_again_and_then_leaves_by_no_input():
+async def test_silence_is_reprompted_then_exits_no_input():
     world = CallEnv(ASK)
     peer = start_call(world)
     await peer.run(20)
@@ -123,7 +123,7 @@ async def test_silence_is_asked_again_and_then_leaves_by_no_input():
 
 
 @in_virtual_time
-async def test_what_is_not_understood_leaves_by_no_match():
+async def test_unmatched_answers_exit_no_match():
     world = CallEnv(ASK, "", "cheese")
     peer = start_call(world)
     await peer.run(6)
@@ -135,7 +135,7 @@ async def test_what_is_not_understood_leaves_by_no_match():
 
 
 @in_virtual_time
-async def test_echo_comes_back_frame_for_frame():
+async def test_echo_returns_each_frame():
     world = CallEnv(make_flow(echo={"type": "echo", "seconds": 1.0}))
     peer = start_call(world)
     await peer.run(0.5, SPEECH)
@@ -148,7 +148,7 @@ async def test_echo_comes_back_frame_for_frame():
 
 
 @in_virtual_time
-async def test_marks_that_never_come_hold_nothing_up():
+async def test_missing_marks_do_not_stall_the_call():
     world = CallEnv(ASK)
     peer = start_call(world)
     peer.returns_marks = False
@@ -159,7 +159,7 @@ async def test_marks_that_never_come_hold_nothing_up():
 
 
 @in_virtual_time
-async def test_a_caller_who_hangs_up():
+async def test_hangup_ends_the_call_as_abandoned():
     world = CallEnv(ASK)
     peer = start_call(world)
     await peer.run(1)
@@ -170,7 +170,7 @@ async def test_a_caller_who_hangs_up():
 
 
 @in_virtual_time
-async def test_a_stream_that_breaks_off_is_waited_for_and_then_lost():
+async def test_disconnected_call_expires_as_lost():
     world = CallEnv(ASK)
     peer = start_call(world)
     await peer.run(1)
@@ -182,7 +182,7 @@ async def test_a_stream_that_breaks_off_is_waited_for_and_then_lost():
 
 
 @in_virtual_time
-async def test_a_call_goes_on_where_its_stream_broke_off():
+async def test_new_stream_resumes_a_disconnected_call():
     world = CallEnv(ASK, "billing")
     peer = start_call(world)
     await peer.run(5)
@@ -201,7 +201,7 @@ async def test_a_call_goes_on_where_its_stream_broke_off():
 
 
 @in_virtual_time
-async def test_keys_of_an_answer_that_was_lost_are_not_the_next_one():
+async def test_stale_keys_after_a_resume_are_ignored():
     digits = {"type": "collect", "prompt": "Your code?", "expect": "digits", "min_digits": 4, "max_digits": 4}
     world = CallEnv(
         make_flow(ask=digits | {"save_as": "code", "exits": {"done": "bye"}}, bye={"type": "hangup", "text": "Bye."})
@@ -227,7 +227,7 @@ async def test_keys_of_an_answer_that_was_lost_are_not_the_next_one():
 
 
 @in_virtual_time
-async def test_the_newer_stream_owns_the_call():
+async def test_newer_stream_supersedes_the_older():
     world = CallEnv(ASK)
     old = start_call(world)
     await old.run(1)
@@ -245,7 +245,7 @@ async def test_the_newer_stream_owns_the_call():
 
 
 @in_virtual_time
-async def test_latency_is_from_the_end_of_the_voice_to_the_first_sound():
+async def test_latency_is_from_end_of_speech_to_first_audio():
     world = CallEnv(ASK, "cheese")
     peer = start_call(world)
     await peer.run(6)
@@ -273,7 +273,7 @@ async def end_transfer(world, how):
 
 
 @in_virtual_time
-async def test_after_a_transfer_nothing_of_the_old_stream_counts():
+async def test_stream_after_a_transfer_starts_without_old_state():
     world = CallEnv(LATER | {"max_seconds": 60})
     peer = start_call(world)
     await peer.run(0.5, SPEECH)  # speaking while the transfer begins
@@ -290,7 +290,7 @@ async def test_after_a_transfer_nothing_of_the_old_stream_counts():
 
 
 @in_virtual_time
-async def test_ringing_is_not_billed():
+async def test_time_of_a_transfer_is_not_billed():
     world = CallEnv(LATER)
     peer = start_call(world)
     await peer.run(3)
@@ -306,7 +306,7 @@ async def test_ringing_is_not_billed():
 
 
 @in_virtual_time
-async def test_a_newer_stream_goes_on_where_the_older_one_was():
+async def test_superseding_stream_resumes_the_flow():
     world = CallEnv(ASK, "billing")
     old = start_call(world)
     await old.run(5)
@@ -320,7 +320,7 @@ async def test_a_newer_stream_goes_on_where_the_older_one_was():
 
 
 @in_virtual_time
-async def test_what_cannot_be_done_yet_never_goes_in_circles():
+async def test_failing_action_does_not_loop_at_full_speed():
     world = CallEnv(
         make_flow(
             queue={"type": "queue", "department": "sales", "exits": {"failed": "queue"}},
@@ -351,7 +351,7 @@ class BrokenSynthesizer(ToneSynthesizer):
 
 @pytest.mark.parametrize("synthesizer", [StallingSynthesizer(), BrokenSynthesizer()])
 @in_virtual_time
-async def test_a_call_ends_whatever_its_synthesizer_does(synthesizer):
+async def test_failing_synthesizer_does_not_keep_the_call_from_ending(synthesizer):
     world = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye."}), synthesizer=synthesizer)
     peer = start_call(world)
     await peer.run(10)
@@ -361,7 +361,7 @@ async def test_a_call_ends_whatever_its_synthesizer_does(synthesizer):
 
 
 @in_virtual_time
-async def test_a_provider_that_heard_too_late_does_not_speak_until_the_caller_has_spoken_again():
+async def test_recognition_timeout_skips_the_providers_voice_for_the_turn():
     ears = FallbackRecognizer(
         {"elevenlabs": FaultyRecognizer("...", "billing"), "azure": FaultyRecognizer("who knows")}
     )
@@ -378,7 +378,7 @@ async def test_a_provider_that_heard_too_late_does_not_speak_until_the_caller_ha
 
 
 @in_virtual_time
-async def test_a_defect_of_ours_ends_the_stream_and_not_the_call(caplog):
+async def test_internal_error_closes_the_stream_and_the_call_resumes(caplog):
     class Defective(ScriptedRecognition):
         def feed(self, mulaw):
             raise KeyError("a defect")
@@ -403,7 +403,7 @@ async def test_a_defect_of_ours_ends_the_stream_and_not_the_call(caplog):
 
 
 @in_virtual_time
-async def test_the_status_of_a_live_call_ends_and_bills_it():
+async def test_completed_status_ends_and_bills_a_live_call():
     world = CallEnv(ASK)
     peer = start_call(world)
     await peer.run(5)
@@ -419,7 +419,7 @@ async def test_the_status_of_a_live_call_ends_and_bills_it():
 
 
 @in_virtual_time
-async def test_a_status_before_the_end_of_a_transfer_waits_for_it():
+async def test_completed_status_waits_for_the_end_of_the_transfer():
     world = CallEnv(LATER)
     peer = start_call(world)
     await peer.run(3)
@@ -431,7 +431,7 @@ async def test_a_status_before_the_end_of_a_transfer_waits_for_it():
 
 
 @in_virtual_time
-async def test_a_stream_that_never_comes_is_not_waited_for_for_ever():
+async def test_call_without_a_stream_expires_as_abandoned():
     world = CallEnv(ASK)
     watch = world.calls.reaper
     await watch.start()
@@ -443,7 +443,7 @@ async def test_a_stream_that_never_comes_is_not_waited_for_for_ever():
 
 
 @in_virtual_time
-async def test_a_call_that_is_over_cannot_be_revived():
+async def test_token_of_an_ended_call_is_refused():
     world = CallEnv(ASK)
     token = world.stream_token()
     await world.report_ended()
@@ -456,7 +456,7 @@ async def test_a_call_that_is_over_cannot_be_revived():
 
 
 @in_virtual_time
-async def test_a_stored_sound_is_played_and_one_that_is_not_there_is_passed_over():
+async def test_stored_sound_is_played_and_a_missing_one_skipped():
     world = CallEnv(
         make_flow(
             jingle={"type": "say", "audio": "jingle", "exits": {"next": "lost"}},
@@ -472,7 +472,7 @@ async def test_a_stored_sound_is_played_and_one_that_is_not_there_is_passed_over
 
 
 @in_virtual_time
-async def test_what_was_spoken_and_heard_of_a_caller_who_left_is_kept():
+async def test_provider_usage_is_saved_at_hangup():
     world = CallEnv(ASK)
     peer = start_call(world)
     await peer.run(4)

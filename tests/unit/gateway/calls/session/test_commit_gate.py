@@ -1,4 +1,4 @@
-"""What is certain in the store before anything is done about it, and what a caller notices when it is slow."""
+"""Side effects wait for their commit; what callers hear while the store is slow or unavailable."""
 
 import asyncio
 
@@ -73,7 +73,7 @@ def spoken_texts(world):
 
 
 @in_virtual_time
-async def test_a_transfer_begins_when_the_intent_is_certain():
+async def test_transfer_starts_after_its_commit():
     world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=5))
     peer = start_call(world)
     await peer.run(4)
@@ -89,7 +89,7 @@ async def test_a_transfer_begins_when_the_intent_is_certain():
 
 
 @in_virtual_time
-async def test_a_store_that_answers_at_once_is_not_noticed():
+async def test_fast_commit_plays_no_hold_prompt():
     world = CallEnv(TRANSFER_FLOW)
     peer = start_call(world)
     await peer.run(3)
@@ -98,7 +98,7 @@ async def test_a_store_that_answers_at_once_is_not_noticed():
 
 
 @in_virtual_time
-async def test_without_the_store_a_transfer_fails_after_a_while_and_the_flow_goes_on():
+async def test_commit_timeout_fails_the_transfer_and_the_flow_continues():
     world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=1_000))
     peer = start_call(world)
     await peer.run(20)
@@ -113,7 +113,7 @@ async def test_without_the_store_a_transfer_fails_after_a_while_and_the_flow_goe
 
 
 @in_virtual_time
-async def test_who_hangs_up_while_waiting_has_ended():
+async def test_hangup_before_the_commit_ends_the_call_without_a_transfer():
     world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=30))
     peer = start_call(world)
     await peer.run(4)
@@ -126,7 +126,7 @@ async def test_who_hangs_up_while_waiting_has_ended():
 
 
 @in_virtual_time
-async def test_an_operator_can_hang_up_while_a_transfer_waits():
+async def test_operator_hangup_replaces_a_transfer_before_its_commit():
     world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=9))
     peer = start_call(world)
     await peer.run(4)
@@ -187,7 +187,7 @@ async def test_handoff_that_is_not_committed_continues_without_the_store_and_is_
 
 
 @in_virtual_time
-async def test_commands_reach_the_tenants_own_live_calls_only():
+async def test_commands_reach_only_live_calls_of_the_tenant():
     world = CallEnv(make_flow(wait={"type": "wait", "seconds": 60, "exits": {}}))
     peer = start_call(world)
     await peer.run(1)
@@ -211,7 +211,7 @@ async def test_commands_reach_the_tenants_own_live_calls_only():
 
 
 @in_virtual_time
-async def test_the_end_is_kept_with_its_bill_and_its_log():
+async def test_end_is_saved_with_cost_and_log():
     world = CallEnv(HANGUP_FLOW, version_number=7, rates={"local": 60_000})
     peer = start_call(world)
     await peer.run(5)
@@ -227,7 +227,7 @@ async def test_the_end_is_kept_with_its_bill_and_its_log():
 
 
 @in_virtual_time
-async def test_a_change_of_voice_is_a_segment_of_its_own():
+async def test_change_of_voice_starts_a_segment():
     talk = make_flow(
         one={"type": "say", "text": "This is said at the first tier.", "exits": {"next": "change"}},
         change={"type": "voice", "tier": "elevenlabs", "name": "someone", "exits": {"next": "two"}},
@@ -247,7 +247,7 @@ async def test_a_change_of_voice_is_a_segment_of_its_own():
 
 
 @in_virtual_time
-async def test_a_tenant_can_limit_its_calls():
+async def test_tenant_limit_rejects_further_calls():
     world = CallEnv(
         HANGUP_FLOW, call_store=SlowCallStore(until=1.0), tenant=msgspec.structs.replace(TENANT, max_concurrent_calls=3)
     )
@@ -264,7 +264,7 @@ async def test_a_tenant_can_limit_its_calls():
 
 
 @in_virtual_time
-async def test_a_call_has_its_place_before_it_is_in_the_store():
+async def test_starting_call_counts_before_its_commit():
     world, visit = await full_process(until=1.0)
     task = asyncio.create_task(world.calls.lifecycle.start_call(visit, world.call_config))
     await asyncio.sleep(0.1)
@@ -274,7 +274,7 @@ async def test_a_call_has_its_place_before_it_is_in_the_store():
 
 
 @in_virtual_time
-async def test_a_call_that_could_not_be_kept_gives_its_place_back():
+async def test_unsaved_call_releases_its_reservation():
     world, visit = await full_process(until=1_000)
     with pytest.raises(DatabaseUnavailable):
         await world.calls.lifecycle.start_call(visit, world.call_config)
@@ -282,7 +282,7 @@ async def test_a_call_that_could_not_be_kept_gives_its_place_back():
 
 
 @in_virtual_time
-async def test_what_waits_for_the_store_before_a_hang_up_is_not_billed():
+async def test_wait_for_the_commit_of_a_hangup_is_not_billed():
     world = CallEnv(HANGUP_FLOW, call_store=SlowCallStore(until=1_000), rates={"local": 60_000})
     peer = start_call(world)
     await peer.run(8)
@@ -293,7 +293,7 @@ async def test_what_waits_for_the_store_before_a_hang_up_is_not_billed():
 
 
 @in_virtual_time
-async def test_a_stream_that_breaks_off_while_its_transfer_waits_for_the_store():
+async def test_disconnect_before_the_commit_of_a_transfer_keeps_the_transfer():
     """Twilio goes on with the transfer, which is on record here: the talk with the department is not billed."""
     world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=100), rates={"local": 60_000})
     peer = start_call(world)
@@ -307,7 +307,7 @@ async def test_a_stream_that_breaks_off_while_its_transfer_waits_for_the_store()
 
 
 @in_virtual_time
-async def test_a_token_that_was_given_out_for_nothing_ends_no_live_call():
+async def test_unused_token_does_not_end_a_live_call():
     world = CallEnv(make_flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
     peer = start_call(world)
     await peer.run(1)
@@ -320,7 +320,7 @@ async def test_a_token_that_was_given_out_for_nothing_ends_no_live_call():
 
 
 @pytest.mark.parametrize("jump", [3_600, -3_600])
-def test_the_bill_does_not_follow_the_wall_clock(jump):
+def test_billing_ignores_changes_of_the_wall_clock(jump):
     @in_virtual_time
     async def call():
         world = CallEnv(make_flow(wait={"type": "wait", "seconds": 200, "exits": {}}))

@@ -11,7 +11,7 @@ FLOW = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "sec
 
 
 @in_virtual_time
-async def test_a_good_token_starts_the_call():
+async def test_valid_token_starts_the_call():
     world = CallEnv(FLOW)
     peer = TwilioPeer(world, world.stream_token())
     await peer.wait_admission()
@@ -23,7 +23,7 @@ async def test_a_good_token_starts_the_call():
 
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 400])
 @in_virtual_time
-async def test_a_wrong_token(token):
+async def test_invalid_token_closes_the_socket(token):
     world = CallEnv(FLOW)
     peer = TwilioPeer(world, token)
     await peer.wait_admission()
@@ -33,7 +33,7 @@ async def test_a_wrong_token(token):
 
 
 @in_virtual_time
-async def test_a_token_is_good_once():
+async def test_token_can_be_used_once():
     world = CallEnv(FLOW)
     token = world.stream_token()
     first = TwilioPeer(world, token)
@@ -47,7 +47,7 @@ async def test_a_token_is_good_once():
 
 
 @in_virtual_time
-async def test_a_token_is_good_for_a_minute():
+async def test_token_expires_after_a_minute():
     world = CallEnv(FLOW)
     token = world.stream_token()
     await asyncio.sleep(60.1)
@@ -58,7 +58,7 @@ async def test_a_token_is_good_for_a_minute():
 
 
 @in_virtual_time
-async def test_a_token_is_good_for_its_call_and_account_only():
+async def test_token_is_bound_to_call_and_account():
     world = CallEnv(FLOW)
     for other in ({"call": "CA" + "9" * 32}, {"account": "AC" + "9" * 32}):
         peer = TwilioPeer(world, world.stream_token(), **other)
@@ -69,7 +69,7 @@ async def test_a_token_is_good_for_its_call_and_account_only():
 
 
 @in_virtual_time
-async def test_nothing_comes():
+async def test_socket_without_a_start_is_closed():
     world = CallEnv(FLOW)
     peer = TwilioPeer(world)
     await asyncio.sleep(9.9)
@@ -80,7 +80,7 @@ async def test_nothing_comes():
 
 
 @in_virtual_time
-async def test_anything_but_a_start_comes():
+async def test_other_messages_before_start_close_the_socket():
     world = CallEnv(FLOW)
     peer = TwilioPeer(world)
     for _ in range(30):
@@ -90,7 +90,7 @@ async def test_anything_but_a_start_comes():
 
 
 @in_virtual_time
-async def test_a_line_that_falls_silent_is_half_open():
+async def test_socket_without_audio_is_closed():
     world = CallEnv(FLOW)
     peer = TwilioPeer(world, world.stream_token())
     await peer.run(15)
@@ -111,7 +111,7 @@ async def test_a_line_that_falls_silent_is_half_open():
     ],
 )
 @in_virtual_time
-async def test_a_peer_that_breaks_the_protocol_harms_only_itself(text, code):
+async def test_protocol_error_closes_only_its_socket(text, code):
     world = CallEnv(FLOW)
     peer = TwilioPeer(world, world.stream_token())
     await peer.run(1)

@@ -14,6 +14,7 @@ from vocelio.engine.flow import Flow
 from vocelio.engine.nodes import NODE_TYPES
 from vocelio.engine.schema import schema_json as schema_document
 from vocelio.gateway import config
+from vocelio.gateway.api.routes import OPERATIONS
 from vocelio.gateway.api.websockets import push_socket
 from vocelio.gateway.cli import app
 from vocelio.gateway.monitors.call_view import CallView
@@ -104,3 +105,9 @@ def test_every_simulator_switch_is_in_the_twilio_verification_page():
     measured = {"reconnect_delay_seconds", "say_characters_per_second"}  # on real calls; a matter of taste
     names = {field.name for field in fields(TwilioBehavior)} - measured
     assert {name for name in names if f"`{name}`" not in checklist} == set()
+
+
+def test_every_operation_is_on_the_api_page():
+    documented = re.findall(r"^\| `([A-Z]+ \S+)` \| (\S+) \| \S", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    operations = [(f"{row.method} {row.path}", row.permission or "-") for row in OPERATIONS]
+    assert documented == operations

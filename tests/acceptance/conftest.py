@@ -1,4 +1,4 @@
-"""Whole calls with real speech: the caller really speaks, the gateway really hears it."""
+"""Whole calls with real speech: the caller's audio is synthesized and recognized."""
 
 import json
 from contextlib import asynccontextmanager
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulators.offline_speech import start_offline_speech as ear_and_mouth
+from tests.emulators.offline_speech import start_offline_speech
 from tests.support.running_gateway import running_gateway
 from vocelio.engine.voice import Voice
 from vocelio.gateway.simulator.caller.script import SimulatedCaller
@@ -18,13 +18,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture
 def front_desk():
-    """The example that the demo runs."""
+    """The flow of the demo."""
     return json.loads((EXAMPLES / "front-desk.json").read_text())
 
 
 @pytest.fixture
 async def make_caller():
-    """Makes a caller of steps, with a voice of their own."""
+    """Factory of callers that perform steps, with their own synthesizer."""
     synthesizer = LocalSynthesizer()
     yield lambda *steps: SimulatedCaller(steps, synthesizer, Voice(name="en-us+f3"))
     await synthesizer.aclose()
@@ -32,14 +32,14 @@ async def make_caller():
 
 @pytest.fixture
 async def offline_speech():
-    """What emulated services hear and speak with, and what stands in for them."""
-    async with ear_and_mouth() as both:
-        yield both
+    """Offline recognizer and synthesizer, shared by emulated providers and the fallback."""
+    async with start_offline_speech() as speech:
+        yield speech
 
 
 @pytest.fixture
 def serve_gateway():
-    """A gateway with offline speech."""
+    """Factory of gateways with offline speech."""
 
     @asynccontextmanager
     async def serve(flow, **options):

@@ -1,4 +1,4 @@
-"""However a call ends, it has an end; and calls are kept apart."""
+"""Every call ends in a defined way, and calls do not affect each other."""
 
 import asyncio
 
@@ -11,14 +11,14 @@ TALK_FLOW = {
 }
 
 
-async def test_a_hang_up_in_mid_prompt(serve_gateway, make_caller):
+async def test_hangup_during_a_prompt_abandons_the_call(serve_gateway, make_caller):
     async with serve_gateway(TALK_FLOW) as served:
         report = await served.call(make_caller(HangUp(interrupt_after_seconds=1.5)))
         (ended,) = served.bus.data_of("call.ended")
     assert (report.ending, ended["outcome"]) == ("caller_hung_up", "abandoned")
 
 
-async def test_speech_in_one_call_is_not_heard_in_another(front_desk, serve_gateway, make_caller):
+async def test_concurrent_calls_are_recognized_separately(front_desk, serve_gateway, make_caller):
     async with serve_gateway(front_desk) as served:
         first, second = await asyncio.gather(
             served.call(make_caller(Speak("sales please"))), served.call(make_caller(Speak("my invoice")))

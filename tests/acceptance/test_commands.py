@@ -1,4 +1,4 @@
-"""The command line, as a newcomer uses it: the README's commands, run."""
+"""The command line, as documented in the README."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.support.running_gateway import NUMBER
 
 
 async def run_script(*arguments, cwd=ROOT):
-    """Run a command by the script itself: exit code, output, errors."""
+    """Run a command through the console script; return exit code, output and errors."""
     process = await asyncio.create_subprocess_exec(
         *(str(SCRIPT), *arguments),
         cwd=cwd,
@@ -32,15 +32,15 @@ async def run_script(*arguments, cwd=ROOT):
     return process.returncode, out.decode(), err.decode()
 
 
-async def test_the_demo(tmp_path):
+async def test_demo_prints_its_json_contract(tmp_path):
     code, out, err = await run_script("demo", "--json", "--wav", str(tmp_path / "call.wav"), cwd=tmp_path)
     assert (code, err) == (0, "")
-    said = json.loads(out.splitlines()[-1])
-    assert (said["outcome"], said["department"], said["cost"]) == ("transferred", "sales", 0)
-    assert "sales" in " ".join(said["heard"])
-    (turn,) = said["turns"]
-    assert -1_000 < turn["latency_ms"] < 5_000  # negative: the answer was clear before the last word
-    assert 5 < said["seconds"] < 60
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["outcome"], summary["department"], summary["cost"]) == ("transferred", "sales", 0)
+    assert "sales" in " ".join(summary["heard"])
+    (turn,) = summary["turns"]
+    assert -1_000 < turn["latency_ms"] < 5_000  # negative: the reply began before the last word ended
+    assert 5 < summary["seconds"] < 60
     assert (tmp_path / "call.wav").stat().st_size > 100_000
 
 
@@ -91,14 +91,14 @@ async def _last_call(port, key):
         return (await answer.json())["items"][0]["id"]
 
 
-async def test_the_commands_are_told_of():
+async def test_help_lists_the_commands():
     code, out, err = await run_script("--help")
     assert (code, err) == (0, "")
     assert "replay" in out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "says"),
+    ("arguments", "code", "output"),
     [
         (("flow", "validate", "examples/front-desk.json"), 0, "nodes, version"),
         (("flow", "validate", "tests/data/flows/template.json"), 1, "error [template]"),
@@ -108,14 +108,14 @@ async def test_the_commands_are_told_of():
         (("flow", "show", "examples/front-desk.json", "--format", "dot"), 0, "digraph"),
     ],
 )
-async def test_flow_commands(arguments, code, says):
-    found, out, err = await run_vocelio(*arguments)
-    assert (found, err) == (code, "")
-    assert says in out
+async def test_flow_commands(arguments, code, output):
+    actual_code, out, err = await run_vocelio(*arguments)
+    assert (actual_code, err) == (code, "")
+    assert output in out
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "says"),
+    ("arguments", "environment", "message"),
     [
         (("serve",), {"VOCELIO_PUBLIC_ULR": "x"}, "VOCELIO_PUBLIC_ULR"),
         (("serve", "--site", "nowhere"), {}, "nowhere/site.json: cannot be read"),
@@ -126,14 +126,14 @@ async def test_flow_commands(arguments, code, says):
         (("call", NUMBER, "--server", "http://127.0.0.1:1"), {}, ""),
     ],
 )
-async def test_what_goes_wrong_is_said_in_a_line(arguments, environment, says, tmp_path):
+async def test_errors_are_printed_without_a_traceback(arguments, environment, message, tmp_path):
     code, out, err = await run_vocelio(*arguments, cwd=tmp_path, environment=environment)
     assert code in (1, 2)
-    assert says in err
+    assert message in err
     assert "Traceback" not in out + err
 
 
-async def test_a_broken_flow_keeps_the_gateway_from_starting(tmp_path):
+async def test_broken_flow_in_the_site_folder_prevents_the_start(tmp_path):
     site = tmp_path / "site"
     (site / "flows").mkdir(parents=True)
     (site / "site.json").write_bytes((ROOT / "examples" / "site" / "site.json").read_bytes())
@@ -146,7 +146,7 @@ async def test_a_broken_flow_keeps_the_gateway_from_starting(tmp_path):
     assert "did you mean `announce`?" in err
 
 
-async def test_scenarios_are_spoken():
+async def test_spoken_scenarios_pass():
     code, out, err = await run_vocelio("flow", "test", "examples/hangup-locksmith.json", "--audio")
     assert (code, err) == (0, ""), out
     assert "calls passed" in out

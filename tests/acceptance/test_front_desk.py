@@ -1,4 +1,4 @@
-"""The front desk, called: by voice, by key, interrupting, silent, unintelligible, busy."""
+"""Calls to the front desk example: speech, keys, barge-in, silence, unintelligible speech, busy department."""
 
 from vocelio.codecs import wav
 from vocelio.gateway.simulator.caller.script import PressKeys, Speak
@@ -7,25 +7,25 @@ MENU_PROMPT = "Say sales, billing or support, or press 1, 2 or 3."
 
 
 def transferred_department(served):
-    """Where the call was transferred."""
-    return [event["department"] for event in served.bus.of("transfer.started")]
+    """The departments of all transfers."""
+    return [event["department"] for event in served.bus.data_of("transfer.started")]
 
 
 def spoken_prompts(served):
-    """What the caller was told, in order."""
-    return [event["text"] for event in served.bus.of("prompt.started")]
+    """The texts of all prompts, in order."""
+    return [event["text"] for event in served.bus.data_of("prompt.started")]
 
 
 def outcome(served):
-    """How the call ended."""
-    (ended,) = served.bus.of("call.ended")
+    """The outcome of the call."""
+    (ended,) = served.bus.data_of("call.ended")
     return ended["outcome"]
 
 
-async def test_sales_by_voice(front_desk, serve_gateway, make_caller, tmp_path):
+async def test_spoken_choice_is_transferred_with_whisper(front_desk, serve_gateway, make_caller, tmp_path):
     recording = tmp_path / "call.wav"
     async with serve_gateway(front_desk) as served:
-        report = await served.call(make_caller(Speak("sales please")), recording=recording)
+        report = await served.call(make_caller(Speak("sales please")), recording_path=recording)
     assert transferred_department(served) == ["sales"]
     assert outcome(served) == "transferred"
     assert [dialed.target for dialed in report.dial_results] == ["+13105550111"]
@@ -37,14 +37,14 @@ async def test_sales_by_voice(front_desk, serve_gateway, make_caller, tmp_path):
     assert (rate, len(both) > 8000 * 2 * 5) == (8000, True)
 
 
-async def test_billing_by_voice(front_desk, serve_gateway, make_caller):
+async def test_spoken_synonym_is_transferred(front_desk, serve_gateway, make_caller):
     async with serve_gateway(front_desk) as served:
         report = await served.call(make_caller(Speak("my invoice")))
     assert transferred_department(served) == ["billing"]
     assert [dialed.target for dialed in report.dial_results] == ["+13105550112"]
 
 
-async def test_support_by_key(front_desk, serve_gateway, make_caller):
+async def test_pressed_key_is_transferred(front_desk, serve_gateway, make_caller):
     async with serve_gateway(front_desk) as served:
         report = await served.call(make_caller(PressKeys("3")))
     assert transferred_department(served) == ["support"]
@@ -52,7 +52,7 @@ async def test_support_by_key(front_desk, serve_gateway, make_caller):
     assert report.errors == ()
 
 
-async def test_a_caller_who_interrupts_is_heard_whole_and_not_talked_over(front_desk, serve_gateway, make_caller):
+async def test_barge_in_stops_the_prompt_and_is_recognized_completely(front_desk, serve_gateway, make_caller):
     front_desk["nodes"]["greet"]["text"] = (
         "Thank you for calling Harbour Tools, the first address for tools of every kind, on land and at sea, "
         "in summer and in winter, for seventy years."
@@ -69,7 +69,7 @@ async def test_a_caller_who_interrupts_is_heard_whole_and_not_talked_over(front_
     assert report.errors == ()
 
 
-async def test_a_caller_who_says_nothing_is_asked_again_and_put_through_to_the_desk(front_desk, serve_gateway):
+async def test_silent_caller_is_reprompted_and_transferred_to_the_desk(front_desk, serve_gateway):
     async with serve_gateway(front_desk) as served:
         await served.call()
     assert spoken_prompts(served)[1:] == [MENU_PROMPT, "Sorry, please say sales, billing or support."]
@@ -77,16 +77,14 @@ async def test_a_caller_who_says_nothing_is_asked_again_and_put_through_to_the_d
     assert transferred_department(served) == ["desk"]
 
 
-async def test_what_nobody_understands_is_no_match(front_desk, serve_gateway, make_caller):
+async def test_unintelligible_speech_takes_the_no_match_exit(front_desk, serve_gateway, make_caller):
     async with serve_gateway(front_desk) as served:
         await served.call(make_caller(Speak("elephants like bananas"), Speak("elephants like bananas")))
     assert [event["exit"] for event in served.bus.data_of("node.left") if event["node"] == "ask"] == ["no_match"]
     assert transferred_department(served) == ["desk"]
 
 
-async def test_when_the_department_is_busy_the_flow_goes_on_and_its_goodbye_is_complete(
-    front_desk, serve_gateway, make_caller
-):
+async def test_busy_department_continues_the_flow_and_plays_the_whole_goodbye(front_desk, serve_gateway, make_caller):
     async with serve_gateway(front_desk) as served:
         report = await served.call(make_caller(PressKeys("1")), callees=["busy"])
     assert spoken_prompts(served)[-1].startswith("Sorry, nobody can take your call")
@@ -97,7 +95,7 @@ async def test_when_the_department_is_busy_the_flow_goes_on_and_its_goodbye_is_c
     assert goodbye.played_ms == goodbye.received_ms > 3000
 
 
-async def test_an_unknown_number_hears_an_apology(front_desk, serve_gateway):
+async def test_unknown_number_is_rejected_with_a_message(front_desk, serve_gateway):
     async with serve_gateway(front_desk) as served:
         report = await served.simulator.call("+13072240000", "+13105550142")
     assert "not in service" in report.say_texts[0]

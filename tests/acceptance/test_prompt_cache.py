@@ -1,4 +1,4 @@
-"""Calls whose prompts were rendered at promotion: no provider speaks in them, and nobody waits for one."""
+"""Calls with prompts that were pre-rendered at promotion: no provider synthesizes during the call."""
 
 import asyncio
 import statistics
@@ -27,35 +27,41 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.routing.database import DatabaseDirectory
 
 
-async def test_the_front_desk_asks_no_provider_to_speak(front_desk, offline_speech, tmp_path):
+async def test_front_desk_plays_pre_rendered_prompts_only(front_desk, offline_speech, tmp_path):
     ear, mouth = offline_speech
-    database, vault = Database(f"sqlite+aiosqlite:///{tmp_path}/calls.db"), SecretCipher(["a key of the test"])
+    database, cipher = Database(f"sqlite+aiosqlite:///{tmp_path}/calls.db"), SecretCipher(["a key of the test"])
     await database.migrate()
     await seed_database(database)
     await put_and_promote(database, "front-desk", {**front_desk, "voice": VOICES["azure"]})
     await assign_number(database, NUMBER, "front-desk")
     vocabulary = ("sales please", "sales")
     async with emulated_provider("azure", ear, mouth, vocabulary=vocabulary) as (azure, recognizer, synthesizer):
-        plans = PromptManifests(lambda voice: fallback_voices(voice, ["azure", "local"])[0])
-        shelf = PromptCache(ObjectStorage(str(tmp_path / "storage")), database, wall_clock)
-        rendered = PreloadingPromptCache(shelf, plans)
-        voices = FallbackSynthesizer({"azure": synthesizer, "local": SharedService(mouth)}, rendered)
-        renderer = PromptRenderWorker(database, shelf, plans, voices.render, wall_clock)
-        await renderer.reconciler.reconcile()
-        await renderer.process_due()
-        once = [spoken.text for spoken in azure.spoken]
-        assert len(once) == len(set(once)) > 5
-        assert "One moment, I am connecting you to sales." in once
-        site, journal = DatabaseDirectory(database, vault, wall_clock), WriteBehindCallStore(database, vault)
-        speech = SpeechServices(FallbackRecognizer({"azure": recognizer, "local": SharedService(ear)}), voices)
+        manifests = PromptManifests(lambda voice: fallback_voices(voice, ["azure", "local"])[0])
+        prompt_cache = PromptCache(ObjectStorage(str(tmp_path / "storage")), database, wall_clock)
+        preloading_cache = PreloadingPromptCache(prompt_cache, manifests)
+        fallback_synthesizer = FallbackSynthesizer(
+            {"azure": synthesizer, "local": SharedService(mouth)}, preloading_cache
+        )
+        render_worker = PromptRenderWorker(database, prompt_cache, manifests, fallback_synthesizer.render, wall_clock)
+        await render_worker.reconciler.reconcile()
+        await render_worker.process_due()
+        rendered_texts = [spoken.text for spoken in azure.spoken]
+        assert len(rendered_texts) == len(set(rendered_texts)) > 5
+        assert "One moment, I am connecting you to sales." in rendered_texts
+        directory, call_store = DatabaseDirectory(database, cipher, wall_clock), WriteBehindCallStore(database, cipher)
+        speech = SpeechServices(
+            FallbackRecognizer({"azure": recognizer, "local": SharedService(ear)}), fallback_synthesizer
+        )
         async with (
-            running_gateway(None, directory=site, call_store=journal, speech=speech, prompts=rendered) as running,
+            running_gateway(
+                None, directory=directory, call_store=call_store, speech=speech, prompts=preloading_cache
+            ) as running,
             aclosing(LocalSynthesizer()) as voice,
         ):
             for step in (Speak("sales please"), PressKeys("1"), PressKeys("1")):
                 await running.call(SimulatedCaller([step], voice, CALLER_VOICE))
-        assert [spoken.text for spoken in azure.spoken] == once, "nothing was spoken for a call"
-        await shelf.aclose()
+        assert [spoken.text for spoken in azure.spoken] == rendered_texts, "nothing was synthesized for a call"
+        await prompt_cache.aclose()
     await database.aclose()
     outcomes = [event["outcome"] for event in running.bus.data_of("call.ended")]
     assert outcomes == ["transferred"] * 3
@@ -64,16 +70,16 @@ async def test_the_front_desk_asks_no_provider_to_speak(front_desk, offline_spee
     assert all(event["playout_gap_ms"] == 0 for event in running.bus.data_of("prompt.finished"))
 
 
-async def test_the_first_sound_goes_out_at_once():
-    """Milliseconds from the action that speaks to the first sound on its way to Twilio."""
+async def test_first_audio_of_a_cached_prompt_is_immediate():
+    """Milliseconds from the Speak action to the first media message sent."""
 
-    class Rendered:
+    class CachedPrompts:
         def get(self, tenant, voice, sentence):
             return b"\x7e" * 8000
 
-    clock, sent, took = time.perf_counter, asyncio.Event(), []
-    speaking = PromptPlayer(
-        FallbackSynthesizer({"local": ToneSynthesizer()}, Rendered()),
+    clock, sent, latencies_ms = time.perf_counter, asyncio.Event(), []
+    player = PromptPlayer(
+        FallbackSynthesizer({"local": ToneSynthesizer()}, CachedPrompts()),
         "harbour",
         "MZ1",
         lambda message: "media" in message and sent.set(),
@@ -81,10 +87,10 @@ async def test_the_first_sound_goes_out_at_once():
     )
     for number in range(50):
         begun = clock()
-        speaking.speak(f"p{number}", "Thank you for calling. How can we help?", Voice(), ())
+        player.speak(f"p{number}", "Thank you for calling. How can we help?", Voice(), ())
         await sent.wait()
-        took.append((clock() - begun) * 1000)
-        speaking.stop(f"p{number}")
+        latencies_ms.append((clock() - begun) * 1000)
+        player.stop(f"p{number}")
         sent.clear()
-    speaking.close()
-    assert statistics.median(took) < 5
+    player.close()
+    assert statistics.median(latencies_ms) < 5

@@ -1,4 +1,4 @@
-"""A gateway that is killed in the middle of a call: what was recorded is there, up to the last second."""
+"""Recordings of a gateway killed during a call: complete up to the last second."""
 
 import asyncio
 import json
@@ -43,7 +43,7 @@ def make_site(folder):
     (folder / "site" / "flows" / "wait.json").write_text(json.dumps(WAIT_FLOW))
 
 
-async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
+async def test_recording_of_a_killed_gateway_lacks_at_most_one_second(tmp_path):
     make_site(tmp_path)
     environment = {"PORT": str(*free_ports()), "VOCELIO_SECRET_KEYS": "a-secret-key-of-this-test"}
     settings = config.load_settings(environment)
@@ -51,13 +51,13 @@ async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
     origin = f"http://127.0.0.1:{environment['PORT']}"
     async with (
         running_gateway(tmp_path, environment) as server,
-        TwilioSimulator(origin, settings.public_url, config.SIMULATOR_ACCOUNT_SID, token) as carrier,
+        TwilioSimulator(origin, settings.public_url, config.SIMULATOR_ACCOUNT_SID, token) as simulator,
     ):
         step = PlayAudio(audio=CALLER_SPEECH, max_wait_seconds=0.0)
-        calling = asyncio.create_task(carrier.call(NUMBER, CALLER, [step], max_seconds=20))
+        call_task = asyncio.create_task(simulator.call(NUMBER, CALLER, [step], max_seconds=20))
         await asyncio.sleep(4.2)
         server.send_signal(signal.SIGKILL)
-        report = await calling
+        report = await call_task
     (stream,) = report.streams
     assert stream.closed_by == "lost"
     async with running_gateway(tmp_path, environment):
@@ -65,11 +65,11 @@ async def test_a_killed_gateway_has_kept_all_but_the_last_second(tmp_path):
         assert code == 0
         headers = {"Authorization": f"Bearer {key.strip()}", "Vocelio-Tenant": "harbour"}
         async with aiohttp.ClientSession(origin, headers=headers) as client:
-            (shown,) = (await (await client.get("/v1/recordings")).json())["items"]
-            assert (shown["state"], shown["call"]) == ("writing", report.call_sid)
-            answer = await client.get(f"/v1/recordings/{shown['id']}/audio")
-            file = await answer.read()
+            (recording,) = (await (await client.get("/v1/recordings")).json())["items"]
+            assert (recording["state"], recording["call"]) == ("writing", report.call_sid)
+            response = await client.get(f"/v1/recordings/{recording['id']}/audio")
+            file = await response.read()
     caller = file[MULAW_HEADER_BYTES::2]
-    assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
+    assert (response.status, response.headers["Content-Type"]) == (200, "audio/wav")
     assert len(caller) / 8000 >= stream.closed_at - stream.opened_at - 1.0
     assert caller.lstrip(b"\xff") in CALLER_SPEECH

@@ -1,4 +1,4 @@
-"""Whole calls through the real SDKs of the providers of speech, against services that are wrong to order."""
+"""Whole calls through the real SDKs of the speech providers, against emulators that inject faults."""
 
 import asyncio
 import re
@@ -25,7 +25,7 @@ from vocelio.gateway.speech.providers import SpeechServices
 
 RATES = {"azure": 80_000, "elevenlabs": 350_000, "local": 0}  # micro-USD a minute
 PROVIDER_FAULTS = ("refuse", "401", "429", "500", "silent", "stall", "drip", "garbage", "abrupt", "slow_close")
-TOLERATED_FAULTS = ("stall", "drip", "slow_close")  # may be over before anybody waits for what does not come
+TOLERATED_FAULTS = ("stall", "drip", "slow_close")  # may end before a timeout of the gateway notices them
 VOICES = {
     "azure": {"tier": "azure", "name": "en-US-AvaNeural", "fallbacks": [{"tier": "local", "name": "en-us"}]},
     "elevenlabs": {"tier": "elevenlabs", "name": "21m00Tcm4TlvDq8ikWAM", "fallbacks": [{"tier": "local"}]},
@@ -34,7 +34,7 @@ CALLER_VOICE = Voice(name="en-us+f3")
 
 
 def make_flow(tier):
-    """Asks, and says what it understood."""
+    """Ask a question and confirm the answer."""
     return {
         "name": "Short",
         "voice": VOICES[tier],
@@ -58,38 +58,42 @@ def make_flow(tier):
 
 
 @asynccontextmanager
-async def emulated_provider(tier, ear, mouth, orders=None, key="a-key", vocabulary=("sales please", "my invoice")):
-    """The service of a tier, and its recogniser and synthesizer with that key."""
+async def emulated_provider(
+    tier, recognizer_backend, synthesizer_backend, faults=None, key="a-key", vocabulary=("sales please", "my invoice")
+):
+    """The emulator of a tier's provider, and its recognizer and synthesizer with that key."""
     if tier == "azure":
-        async with AzureEmulator(ear, mouth, vocabulary, key="a-key", fault_plan=orders) as emulator:
+        async with AzureEmulator(
+            recognizer_backend, synthesizer_backend, vocabulary, key="a-key", fault_plan=faults
+        ) as emulator:
             account = AzureSettings(key=key, host=emulator.host)
             yield emulator, AzureRecognizer(account), AzureSynthesizer(account)
     else:
-        async with ElevenLabsEmulator(ear, mouth, vocabulary, key="a-key") as emulator:
-            emulator.orders = orders or FaultPlan()
+        async with ElevenLabsEmulator(recognizer_backend, synthesizer_backend, vocabulary, key="a-key") as emulator:
+            emulator.orders = faults or FaultPlan()
             account = ElevenLabsSettings(key, emulator.base_url)
             yield emulator, ElevenLabsRecognizer(account), ElevenLabsSynthesizer(account)
 
 
 class SharedService:
-    """A recogniser or synthesizer that many gateways use, and none ends."""
+    """A recognizer or synthesizer shared by several gateways, which must not close it."""
 
     def __init__(self, shared):
         self.open, self.speak = getattr(shared, "open", None), getattr(shared, "speak", None)
 
     async def start(self):
-        """It has been started."""
+        """Already started."""
 
     async def aclose(self):
-        """It is not this gateway's."""
+        """Stays open."""
 
 
 @asynccontextmanager
-async def served_tier(tier, offline, orders=None, key="a-key"):
-    """A gateway whose calls are at that tier; local speech stands in."""
+async def served_tier(tier, offline, faults=None, key="a-key"):
+    """A gateway whose calls use that tier, with local speech as the fallback."""
     async with AsyncExitStack() as stack:
         emulator, recognizer, synthesizer = await stack.enter_async_context(
-            emulated_provider(tier, *offline, orders, key)
+            emulated_provider(tier, *offline, faults, key)
         )
         speech = SpeechServices(
             FallbackRecognizer({tier: recognizer, "local": SharedService(offline[0])}),
@@ -100,17 +104,17 @@ async def served_tier(tier, offline, orders=None, key="a-key"):
 
 
 def caller_silences_seconds(running):
-    """Every stretch, in seconds, in which the caller waited and heard nothing."""
-    begun = [event.at for event in running.bus.events if event.type == "call.started"]
-    first = next(event.at for event in running.bus.events if event.type == "prompt.started")
-    answers = [event["latency_ms"] / 1000 for event in running.bus.of("prompt.started") if "latency_ms" in event]
-    late = [event["playout_gap_ms"] / 1000 for event in running.bus.of("prompt.finished")]
-    return [(first - begun[0]) / 1e6, *answers, *late]
+    """The silences in seconds while the caller waited: before the first prompt, before replies, within prompts."""
+    started = [event.occurred_at for event in running.bus.events if event.type == "call.started"]
+    first = next(event.occurred_at for event in running.bus.events if event.type == "prompt.started")
+    answers = [event["latency_ms"] / 1000 for event in running.bus.data_of("prompt.started") if "latency_ms" in event]
+    late = [event["playout_gap_ms"] / 1000 for event in running.bus.data_of("prompt.finished")]
+    return [(first - started[0]) / 1e6, *answers, *late]
 
 
 def transcripts(running):
-    """The words of the caller, however a service writes them: as it hears them, or in the end as a sentence."""
-    return [re.sub("[^a-z ]", "", event["text"].lower()) for event in running.bus.of("transcript.final")]
+    """The transcripts in lower case without punctuation, which differs between providers."""
+    return [re.sub("[^a-z ]", "", event["text"].lower()) for event in running.bus.data_of("transcript.final")]
 
 
 async def speak_to(running, text="sales please"):
@@ -119,7 +123,7 @@ async def speak_to(running, text="sales please"):
 
 
 @pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
-async def test_what_was_said_was_heard_at_its_price(tier, offline_speech):
+async def test_call_at_a_tier_is_recognized_and_billed(tier, offline_speech):
     async with served_tier(tier, offline_speech) as (emulator, running, _):
         report = await speak_to(running)
     assert transcripts(running) == ["sales please"]
@@ -132,25 +136,25 @@ async def test_what_was_said_was_heard_at_its_price(tier, offline_speech):
     assert (ended["outcome"], ended["tier"], report.errors) == ("completed", tier, ())
     assert ended["cost_micro_usd"] == pytest.approx(ended["billed_seconds"] / 60 * RATES[tier], abs=1)
     assert [part["tier"] for part in running.bus.data_of("cost.updated")[0]["segments"]] == [tier]
-    (kept,) = running.call_store.calls.values()
-    tally = kept.provider_usage[tier]
-    assert (tally.syntheses, tally.characters) == (3, 17 + 15 + 35)
-    assert (tally.first_byte_count, tally.recognitions, tally.failures) == (3, 1, 0)
-    assert 500 < tally.recognized_ms < 4000
+    (stored,) = running.call_store.calls.values()
+    usage = stored.provider_usage[tier]
+    assert (usage.syntheses, usage.characters) == (3, 17 + 15 + 35)
+    assert (usage.first_byte_count, usage.recognitions, usage.failures) == (3, 1, 0)
+    assert 500 < usage.recognized_ms < 4000
 
 
 @pytest.mark.parametrize("service", ["recognition", "synthesis"])
 @pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
-async def test_every_fault_is_stood_in_for(tier, service, offline_speech):
-    places = asyncio.Semaphore(3)  # calls at once, which a core can hear
+async def test_every_fault_is_covered_by_the_fallback(tier, service, offline_speech):
+    slots = asyncio.Semaphore(3)  # concurrent calls: as many as one core can recognize
 
     async def one(fault):
-        async with places, served_tier(tier, offline_speech, FaultPlan(**{service: fault})) as (_, running, speech):
+        async with slots, served_tier(tier, offline_speech, FaultPlan(**{service: fault})) as (_, running, speech):
             report = await speak_to(running)
-            (seen,) = [one for one in speech.status() if (one.provider, one.service) == (tier, service)]
-        return fault, running, report, seen
+            (status,) = [one for one in speech.status() if (one.provider, one.service) == (tier, service)]
+        return fault, running, report, status
 
-    for fault, running, report, seen in await asyncio.gather(*map(one, PROVIDER_FAULTS)):
+    for fault, running, report, status in await asyncio.gather(*map(one, PROVIDER_FAULTS)):
         (ended,) = running.bus.data_of("call.ended")
         assert (ended["outcome"], report.errors) == ("completed", ()), fault
         assert max(caller_silences_seconds(running)) < min(4.0, fallback_synthesizer.MAX_LAG_SECONDS + 0.7 + 1.5), (
@@ -161,11 +165,11 @@ async def test_every_fault_is_stood_in_for(tier, service, offline_speech):
         assert running.bus.data_of("prompt.started")[-1]["text"].startswith("You want sales."), fault
         failed = {(event["provider"], event["service"]) for event in running.bus.data_of("speech.provider_failed")}
         assert failed <= {(tier, service)}, fault
-        assert seen.failures or fault in TOLERATED_FAULTS, (fault, seen)
+        assert status.failures or fault in TOLERATED_FAULTS, (fault, status)
 
 
 @pytest.mark.parametrize("tier", ["azure", "elevenlabs"])
-async def test_a_wrong_key_is_told_and_stood_in_for(tier, offline_speech, caplog):
+async def test_rejected_key_is_logged_and_covered_by_the_fallback(tier, offline_speech, caplog):
     async with served_tier(tier, offline_speech, key="another-key") as (emulator, running, _):
         await speak_to(running)
     assert emulator.spoken == []

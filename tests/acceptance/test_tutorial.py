@@ -30,7 +30,7 @@ def readme_commands(heading):
 
 
 async def run_commands(commands, folder, port):
-    """What a shell says to the commands, each introduced by itself."""
+    """Run the commands in a shell; return its output, in which each command is echoed."""
     for name in (".venv", "examples"):
         (folder / name).symlink_to(ROOT / name)
     script = (

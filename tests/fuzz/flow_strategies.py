@@ -1,4 +1,4 @@
-"""Random flows that are valid, and what may happen to a call in one."""
+"""Strategies: random valid flows, and random events of a call."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from vocelio.engine.flow import EMPTY_CONTEXT, FlowVersion, ValidationContext
 from vocelio.engine.validation.loader import validate_flow
 
-EXAMPLES = int(os.environ.get("FUZZ", "150"))  # FUZZ=20000 for the long run: about four minutes
+EXAMPLES = int(os.environ.get("FUZZ", "150"))  # FUZZ=20000 for a long run: about four minutes
 fuzz = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 
 TEXTS = st.sampled_from(
@@ -24,7 +24,7 @@ TEXTS = st.sampled_from(
         "{{ v1 | date }}",
         "{{ now | time }} {{ today | date }}",
         "{% if v0 > 2 %}many{% else %}{{ v0 }}{% endif %}",
-        "{% for x in v1 %}{{ x }}, {% endfor %}",  # with a comma, or a text's letters would be what is said elsewhere
+        "{% for x in v1 %}{{ x }}, {% endfor %}",  # with a comma, so that no letters form a text of another prompt
         "{{ pin | digits }}",
         "{{ v0 | append: v0 | append: v0 }}",
     ]
@@ -57,7 +57,7 @@ WORDS = [
 SECONDS = st.floats(0.1, 30).map(lambda s: round(s, 2))
 
 
-def _sometimes(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+def _optional_fields(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=fields)
 
 
@@ -68,7 +68,7 @@ def _node(
 
 
 _MENU = {"sales": {"phrases": ["sales"], "key": "1"}, "billing": {"phrases": ["billing", "bill"], "key": "2"}}
-_ASKING = {
+_COLLECT_FIELDS = {
     "retries": st.integers(0, 3),
     "reprompts": st.lists(TEXTS, max_size=2),
     "barge_in": st.booleans(),
@@ -79,10 +79,10 @@ _ASKING = {
     "terminator": st.sampled_from(["", "#", "*"]),
 }
 
-WAITING = st.one_of(
-    _node("collect", {"prompt": TEXTS, "expect": st.just("choice"), "choices": st.just(_MENU)}, **_ASKING),
-    _node("collect", {"prompt": TEXTS, "expect": st.sampled_from(["yes_no", "digits", "number"])}, **_ASKING),
-    _node("collect", {"prompt": TEXTS, "expect": st.just("text")}, **{**_ASKING, "input": st.just(["speech"])}),
+WAITING_NODES = st.one_of(
+    _node("collect", {"prompt": TEXTS, "expect": st.just("choice"), "choices": st.just(_MENU)}, **_COLLECT_FIELDS),
+    _node("collect", {"prompt": TEXTS, "expect": st.sampled_from(["yes_no", "digits", "number"])}, **_COLLECT_FIELDS),
+    _node("collect", {"prompt": TEXTS, "expect": st.just("text")}, **{**_COLLECT_FIELDS, "input": st.just(["speech"])}),
     _node("wait", {"seconds": SECONDS}),
     _node("echo", {"seconds": SECONDS}),
     _node("transfer", {"department": st.sampled_from(["sales", "sales", "sales", "gone"])}, whisper=TEXTS),
@@ -92,7 +92,7 @@ WAITING = st.one_of(
     ),
     _node("record", {}, prompt=TEXTS, save_as=VARIABLES, terminator=st.sampled_from(["", "#"])),
 )
-PASSING = st.one_of(
+PASSING_NODES = st.one_of(
     _node("say", {"text": TEXTS}, barge_in=st.booleans()),
     _node("say", {"audio": st.just("welcome")}),
     _node(
@@ -164,21 +164,21 @@ def _exits(node: dict[str, Any]) -> list[str]:
 
 @st.composite
 def flow_documents(draw: st.DrawFn, ends: tuple[str, ...] = ()) -> bytes:
-    """A valid flow: from a node that does not wait the way leads on to later nodes, or to one that waits."""
-    waiting = draw(st.lists(WAITING, min_size=2, max_size=6))
-    nodes = [*draw(st.lists(PASSING, min_size=1, max_size=6)), *waiting]
+    """A valid flow without endless loops: nodes that do not wait lead to later nodes only."""
+    waiting = draw(st.lists(WAITING_NODES, min_size=2, max_size=6))
+    nodes = [*draw(st.lists(PASSING_NODES, min_size=1, max_size=6)), *waiting]
     first_waiting = len(nodes) - len(waiting)
     for place, node in enumerate(nodes):
-        ahead = place + 1 if place < first_waiting else 0
+        first_target = place + 1 if place < first_waiting else 0
         node = nodes[place] = {**node}
         if node["type"] == "subflow":
             names = ["next", *ends] if node["flow"] == "inner" else ["next"]
         else:
             names = _exits(node)
-        ways = [f"n{n}" for n in range(ahead, len(nodes))]
-        targets = st.sampled_from([*ways, *ways, None])  # most exits lead somewhere
+        names_ahead = [f"n{n}" for n in range(first_target, len(nodes))]
+        targets = st.sampled_from([*names_ahead, *names_ahead, None])  # most exits have a target
         node["exits"] = {name: target for name in sorted(names) if (target := draw(targets)) is not None}
-    wishes = {
+    commands = {
         "operator": {"phrases": ["operator"], "key": "0", "go": draw(st.sampled_from(["n0", f"n{len(nodes) - 1}"]))},
         "again": {"phrases": ["stop"], "key": "*", "go": "@repeat"},
     }
@@ -187,13 +187,13 @@ def flow_documents(draw: st.DrawFn, ends: tuple[str, ...] = ()) -> bytes:
         "start": "n0",
         "nodes": {f"n{n}": node for n, node in enumerate(nodes)},
         "variables": {"v0": 1, "v1": "abc", "pin": None},
-        "anywhere": draw(st.just({}) | st.just(wishes)),
+        "anywhere": draw(st.just({}) | st.just(commands)),
         "max_seconds": draw(st.sampled_from([60, 3600])),
     }
     return json.dumps(document).encode()
 
 
-def _checked(document: bytes, known: ValidationContext = EMPTY_CONTEXT) -> FlowVersion:
+def _validated(document: bytes, known: ValidationContext = EMPTY_CONTEXT) -> FlowVersion:
     version, problems = validate_flow(document, known)
     assert version, problems
     return version
@@ -201,22 +201,22 @@ def _checked(document: bytes, known: ValidationContext = EMPTY_CONTEXT) -> FlowV
 
 @st.composite
 def flow_versions(draw: st.DrawFn) -> FlowVersion:
-    """A flow that calls another, which calls a third."""
-    version = _checked(draw(flow_documents()))
+    """A flow with up to two levels of subflows."""
+    version = _validated(draw(flow_documents()))
     for _ in range(draw(st.integers(0, 2))):
         ends = {getattr(node, "name", "") for node in version.flow.nodes.values() if node.type == "end"}
         document = draw(flow_documents(tuple(sorted(ends))))
         if b'"gone"' in document.replace(b'"department": "gone"', b""):
-            version = _checked(document)
+            version = _validated(document)
             continue
-        version = _checked(document, ValidationContext(flows={"inner": version}))
+        version = _validated(document, ValidationContext(flows={"inner": version}))
     return version
 
 
-# What happens: a kind, a number to choose an id with, a word, and seconds since the last event
+# A random event: kind, number that selects an id, word, and seconds since the last event
 
-Happening = tuple[str, int, str, float]
-KINDS = [
+RandomEvent = tuple[str, int, str, float]
+EVENT_KINDS = [
     *["likely"] * 45,
     "played",
     "interrupted",
@@ -240,15 +240,15 @@ KINDS = [
 ]
 
 
-def _happenings(seed: int, count: int) -> list[Happening]:
-    """From a seed, so that long calls are as usual as short ones; a failing one is shortened by its count."""
-    chance = Random(seed)  # noqa: S311
+def _random_events(seed: int, count: int) -> list[RandomEvent]:
+    """Generate from a seed, so that long calls are as likely as short ones; hypothesis shrinks the count."""
+    random = Random(seed)  # noqa: S311
     made = [
-        (chance.choice(KINDS), chance.randrange(10), chance.choice(WORDS), chance.choice([0.0, 0.1, 2.5]))
+        (random.choice(EVENT_KINDS), random.randrange(10), random.choice(WORDS), random.choice([0.0, 0.1, 2.5]))
         for _ in range(count)
     ]
-    last = chance.choice(["hang_up", "gone", "timer", "likely"])
+    last = random.choice(["hang_up", "gone", "timer", "likely"])
     return [*made, (last, 0, "", 100.0), ("likely", 0, "", 0.0)]
 
 
-HAPPENING_LISTS = st.builds(_happenings, st.integers(0, 2**32), st.integers(0, 80))
+RANDOM_EVENT_LISTS = st.builds(_random_events, st.integers(0, 2**32), st.integers(0, 80))

@@ -1,4 +1,4 @@
-"""Whatever a document or a template is, it is accepted or refused: nothing else comes out of it."""
+"""Fuzz documents and templates: each is accepted or rejected with the documented errors only."""
 
 import json
 from contextlib import suppress
@@ -87,7 +87,7 @@ SCOPE = {
 
 @st.composite
 def mutated_documents(draw: st.DrawFn) -> bytes:
-    """A valid flow with something else in one to three of its places."""
+    """A valid flow with one to three values replaced."""
     document: Any = json.loads(draw(flow_documents()))
     for _ in range(draw(st.integers(1, 3))):
         place, parent = document, None
@@ -105,12 +105,12 @@ def mutated_documents(draw: st.DrawFn) -> bytes:
 
 @fuzz
 @given(mutated_documents())
-def test_a_document_is_accepted_or_refused(document: bytes) -> None:
-    version, problems = validate_flow(document)
-    assert (version is None) == any(problem.severity == "error" for problem in problems)
-    for problem in problems:
-        assert str(problem)
-        assert len(str(problem)) < 2_000
+def test_document_is_accepted_or_rejected(document: bytes) -> None:
+    version, diagnostics = validate_flow(document)
+    assert (version is None) == any(diagnostic.severity == "error" for diagnostic in diagnostics)
+    for diagnostic in diagnostics:
+        assert str(diagnostic)
+        assert len(str(diagnostic)) < 2_000
     if version is not None:
         session = FlowSession(version, make_call_info())
         session.receive(events.CallStarted(0.0))
@@ -119,15 +119,15 @@ def test_a_document_is_accepted_or_refused(document: bytes) -> None:
 
 @fuzz
 @given(st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).encode()))
-def test_what_is_no_flow_is_refused(document: bytes) -> None:
-    version, problems = validate_flow(document)
+def test_arbitrary_bytes_are_rejected(document: bytes) -> None:
+    version, diagnostics = validate_flow(document)
     assert version is None
-    assert problems
+    assert diagnostics
 
 
 @fuzz
 @given(st.lists(PIECES, max_size=25).map("".join))
-def test_a_template_is_refused_fails_or_renders(source: str) -> None:
+def test_template_is_rejected_fails_or_renders(source: str) -> None:
     for shape in ("{}", "{{{{ {} }}}}", "{{% if {} %}}x{{% endif %}}"):
         with suppress(ValueError, RenderError):
             template = Template(shape.format(source))

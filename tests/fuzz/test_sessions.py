@@ -1,5 +1,7 @@
-"""Whatever the flow and whatever happens: a session never raises, never goes on after its end, never runs without
-waiting, comes back whole from any checkpoint, and does the same again when it is replayed.
+"""Fuzz flow sessions with random flows and events.
+
+A session never raises, never continues after its end, always waits for something, resumes from any checkpoint and is
+reproduced by a replay.
 """
 
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import msgspec
 from hypothesis import given
 
-from tests.fuzz.flow_strategies import HAPPENING_LISTS, Happening, flow_versions, fuzz
+from tests.fuzz.flow_strategies import RANDOM_EVENT_LISTS, RandomEvent, flow_versions, fuzz
 from tests.support.session_driver import make_call_info
 from vocelio.engine import actions, events
 from vocelio.engine.flow import FlowVersion
@@ -31,7 +33,7 @@ BODIES: list[Any] = [
 
 
 def likely_event(number: int, state: SessionState) -> str:
-    """What would happen next if nothing went wrong."""
+    """The kind of event that usually comes next."""
     if state.pending_id:
         return {"h": "reply", "x": "transfer", "r": "recording", "q": "queue"}[state.pending_id[0]]
     if state.prompts and number < 6:
@@ -41,9 +43,9 @@ def likely_event(number: int, state: SessionState) -> str:
     return ("key", "timer", "timer")[number % 3]
 
 
-def as_event(happening: Happening, at: float, state: SessionState) -> events.AnyEvent:
-    """The event, with an id that something waits for, or with one that nothing does."""
-    kind, number, word, _ = happening
+def as_event(random_event: RandomEvent, at: float, state: SessionState) -> events.AnyEvent:
+    """The event, with an id that is pending, or with one that is not."""
+    kind, number, word, _ = random_event
     if kind == "likely":
         kind = likely_event(number, state)
 
@@ -77,67 +79,69 @@ def as_event(happening: Happening, at: float, state: SessionState) -> events.Any
         "resumed": lambda: events.CallResumed(at),
         "gone": lambda: events.CallEnded(at),
     }
-    made: events.AnyEvent = makers[kind]()
-    return made
+    event: events.AnyEvent = makers[kind]()
+    return event
 
 
 def run_session(
-    version: FlowVersion, happenings: list[Happening]
+    version: FlowVersion, random_events: list[RandomEvent]
 ) -> tuple[list[events.AnyEvent], list[list[actions.AnyAction]]]:
-    """The call, with everything checked at each of its steps."""
-    session, at, happened, done = (
+    """Run the call and check the invariants after each event."""
+    session, at, fed_events, actions_by_event = (
         FlowSession(version, CALL_INFO),
         0.0,
         list[events.AnyEvent](),
         list[list[actions.AnyAction]](),
     )
     ids: set[str] = set()
-    for happening in (None, *happenings):
-        at += happening[3] if happening else 0.0
-        event = as_event(happening, at, session._state) if happening else events.CallStarted(at)
+    for random_event in (None, *random_events):
+        at += random_event[3] if random_event else 0.0
+        event = as_event(random_event, at, session._state) if random_event else events.CallStarted(at)
         saved = session.checkpoint()
         written = msgspec.json.encode(saved)
-        assert msgspec.json.decode(written) == saved, "a checkpoint comes back from JSON as it was"
+        assert msgspec.json.decode(written) == saved, "a checkpoint survives a JSON round trip"
         ended = session.ended
         session.receive(event)
-        acted = session.actions()
+        new_actions = session.actions()
         twin = FlowSession.resume(version, msgspec.json.decode(written))
         twin.receive(event)
-        assert twin.actions() == acted
+        assert twin.actions() == new_actions
         assert twin.checkpoint() == session.checkpoint()
-        assert not (ended and acted), "nothing follows the end"
-        check_step(acted, session, ids)
-        happened.append(event)
-        done.append(acted)
-    return happened, done
+        assert not (ended and new_actions), "no actions after the end"
+        check_step(new_actions, session, ids)
+        fed_events.append(event)
+        actions_by_event.append(new_actions)
+    return fed_events, actions_by_event
 
 
-def check_step(acted: list[actions.AnyAction], session: FlowSession, ids: set[str]) -> None:
-    assert msgspec.json.decode(msgspec.json.encode(acted), type=list[actions.AnyAction]) is not None
-    entered = [a for a in acted if isinstance(a, actions.EmitEvent) and a.type == "node.entered"]
+def check_step(new_actions: list[actions.AnyAction], session: FlowSession, ids: set[str]) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(new_actions), type=list[actions.AnyAction]) is not None
+    entered = [a for a in new_actions if isinstance(a, actions.EmitEvent) and a.type == "node.entered"]
     assert len(entered) <= MAX_TRANSITIONS_PER_EVENT + 1
-    for place, action in enumerate(acted):
+    for place, action in enumerate(new_actions):
         match action:
             case actions.HangUp():
-                assert place == len(acted) - 1, "hanging up is the last thing"
+                assert place == len(new_actions) - 1, "HangUp is the last action"
                 assert session.ended
             case actions.StopSpeaking() | actions.StopListening() | actions.CancelTimer() | actions.StopRecording():
-                assert action.id in ids, "only what is under way is stopped"
+                assert action.id in ids, "only known ids are stopped"
             case actions.EmitEvent() | actions.Echo():
                 pass
             case _:
-                assert action.id not in ids, "an id is used once"
+                assert action.id not in ids, "ids are unique"
                 ids.add(action.id)
     if not session.ended and session.node:
         state = session._state
-        assert state.timers or state.prompts or state.pending_id, "something will happen, whatever the caller does"
+        assert state.timers or state.prompts or state.pending_id, (
+            "the call waits for an event that does not need the caller"
+        )
 
 
 @fuzz
-@given(flow_versions(), HAPPENING_LISTS)
-def test_any_call_in_any_flow(version: FlowVersion, happenings: list[Happening]) -> None:
-    happened, done = run_session(version, happenings)
+@given(flow_versions(), RANDOM_EVENT_LISTS)
+def test_any_call_in_any_flow(version: FlowVersion, random_events: list[RandomEvent]) -> None:
+    fed_events, actions_by_event = run_session(version, random_events)
     again = FlowSession(version, CALL_INFO)
-    for event, acted in zip(happened, done, strict=True):
+    for event, new_actions in zip(fed_events, actions_by_event, strict=True):
         again.receive(event)
-        assert again.actions() == acted, "replayed, it is the same call"
+        assert again.actions() == new_actions, "a replay gives the same actions"

@@ -1,26 +1,30 @@
-"""Whatever the flow and whatever happens: a sentence without variables that a call says was known beforehand."""
+"""Fuzz static prompts: every sentence without variables that a call says is a static prompt."""
 
 from hypothesis import given
 
-from tests.fuzz.flow_strategies import HAPPENING_LISTS, Happening, flow_versions, fuzz
+from tests.fuzz.flow_strategies import RANDOM_EVENT_LISTS, RandomEvent, flow_versions, fuzz
 from tests.fuzz.test_sessions import CALL_INFO, run_session
 from vocelio.engine import actions
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.prompts.sentences import split_sentences
 from vocelio.engine.prompts.static_prompts import StaticPrompt, static_prompts
 
-BY_OPERATORS = ("say", "jump")  # what they say or where they lead nobody knows
-PLAIN = {"Hello.", "many", "Sorry, I did not understand.", "Sorry, let's go on.", "Thank you for calling."}
+OPERATOR_EVENTS = ("say", "jump")  # their effect is not predictable
+CONSTANT_SENTENCES = {"Hello.", "many", "Sorry, I did not understand.", "Sorry, let's go on.", "Thank you for calling."}
 
 
 @fuzz
-@given(flow_versions(), HAPPENING_LISTS)
-def test_what_is_said_was_known(version: FlowVersion, happenings: list[Happening]) -> None:
-    known = set(static_prompts(version, CALL_INFO.tenant))
-    _, done = run_session(version, [one for one in happenings if one[0] not in BY_OPERATORS])
-    for action in (action for acted in done for action in acted):
+@given(flow_versions(), RANDOM_EVENT_LISTS)
+def test_constant_sentences_of_a_call_are_static_prompts(
+    version: FlowVersion, random_events: list[RandomEvent]
+) -> None:
+    prompts = set(static_prompts(version, CALL_INFO.tenant))
+    _, actions_by_event = run_session(version, [one for one in random_events if one[0] not in OPERATOR_EVENTS])
+    for action in (action for new_actions in actions_by_event for action in new_actions):
         if isinstance(action, actions.Speak):
-            said = {
-                StaticPrompt(sentence, action.voice) for sentence in split_sentences(action.text) if sentence in PLAIN
+            spoken = {
+                StaticPrompt(sentence, action.voice)
+                for sentence in split_sentences(action.text)
+                if sentence in CONSTANT_SENTENCES
             }
-            assert said <= known
+            assert spoken <= prompts

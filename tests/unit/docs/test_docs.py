@@ -23,8 +23,8 @@ from vocelio.gateway.store.calls.history import Outcome
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-COMMANDS = README + OPERATIONS + (ROOT / "docs" / "tutorial.md").read_text()
+OPERATIONS_PAGE = (ROOT / "docs" / "operations.md").read_text()
+COMMANDS = README + OPERATIONS_PAGE + (ROOT / "docs" / "tutorial.md").read_text()
 FLOWS = (ROOT / "docs" / "flows.md").read_text()
 
 
@@ -47,7 +47,7 @@ def test_the_schema_for_editors_is_up_to_date():
 
 def test_every_setting_is_on_the_operations_page():
     names = {*config._SETTING_NAMES, "PORT", "TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_WEBHOOK_KEYS"}
-    assert {name for name in names if f"`{name}`" not in OPERATIONS} == set()
+    assert {name for name in names if f"`{name}`" not in OPERATIONS_PAGE} == set()
 
 
 def test_every_event_is_described():

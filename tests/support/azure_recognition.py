@@ -1,4 +1,4 @@
-"""What the tests of recognition by Azure have in common."""
+"""Helpers of the tests of recognition by Azure."""
 
 import asyncio
 
@@ -21,23 +21,23 @@ def make_account(emulator, key=KEY):
 
 
 class MenuRecognitionClient(recognition_client.RecognitionClient):
-    """One that expects the menu."""
+    """A client that expects the phrases of a menu."""
 
-    def __init__(self, recognizer, expectation=MENU):
-        super().__init__(recognizer, expectation)
+    def __init__(self, recognizer, hints=MENU):
+        super().__init__(recognizer, hints)
 
 
-async def recognize(recognizer, audio, expectation=MENU, live=False):
-    """What is understood of a sound that comes all at once, which many at a time cannot in time, or as it is said."""
-    ear = MenuRecognitionClient(recognizer, expectation)
-    sound = PAUSE_AUDIO + audio + PAUSE_AUDIO
-    for start in range(0, len(sound), FRAME_BYTES):
-        ear.recognition.feed(sound[start : start + FRAME_BYTES])
+async def recognize(recognizer, audio, hints=MENU, live=False):
+    """Recognize audio, fed at once or (``live``) in real time, which many at a time cannot keep up with."""
+    client = MenuRecognitionClient(recognizer, hints)
+    padded = PAUSE_AUDIO + audio + PAUSE_AUDIO
+    for start in range(0, len(padded), FRAME_BYTES):
+        client.recognition.feed(padded[start : start + FRAME_BYTES])
         if live:
             await asyncio.sleep(FRAME_BYTES / mulaw.SAMPLE_RATE)
-    ear.recognition.finish()
-    return await ear.result()
+    client.recognition.finish()
+    return await client.result()
 
 
-async def synthesize(mouth, text, voice="en-us"):
-    return b"".join([chunk async for chunk in mouth.speak(text, Voice(name=voice))])
+async def synthesize(synthesizer, text, voice="en-us"):
+    return b"".join([chunk async for chunk in synthesizer.speak(text, Voice(name=voice))])

@@ -1,4 +1,4 @@
-"""Providers that do as they are told, for the tests of what stands in for what."""
+"""Fake speech providers with scripted behaviors, for tests of the fallbacks."""
 
 import asyncio
 
@@ -8,14 +8,14 @@ SECOND_AUDIO = b"\x7e" * 8000
 
 
 class ScriptedSynthesizer:
-    """Speaks a second of sound a sentence, in chunks of 100 ms, as its ``does`` has it; remembers the texts.
+    """Speaks one second of audio per sentence, in chunks of 100 ms, with scripted behaviors; records the texts.
 
-    Of ``does`` the first is done with the first text, and so on; the last with all that follow: "well", an error, or a
-    pair: so many chunks, and then "silent", or an error. "drip" is a chunk every 0.4 s.
+    The first behavior is for the first text, and so on; the last one is repeated. A behavior is "well", an error,
+    "drip" (a chunk every 0.4 s), "silent", or a pair: a number of chunks, and then "silent" or an error.
     """
 
-    def __init__(self, *does, byte=b"\x7e"):
-        self.behaviors, self.byte = list(does) or ["well"], byte
+    def __init__(self, *behaviors, byte=b"\x7e"):
+        self.behaviors, self.byte = list(behaviors) or ["well"], byte
         self.texts, self.voices = [], []
         self.open_streams = 0
         self.start_error = None
@@ -27,8 +27,10 @@ class ScriptedSynthesizer:
     async def speak(self, text, voice):
         self.texts.append(text)
         self.voices.append(voice)
-        what = self.behaviors.pop(0) if len(self.behaviors) > 1 else self.behaviors[0]
-        chunks, then = what if isinstance(what, tuple) else (0, what) if what != "well" else (10, "well")
+        behavior = self.behaviors.pop(0) if len(self.behaviors) > 1 else self.behaviors[0]
+        chunks, then = (
+            behavior if isinstance(behavior, tuple) else (0, behavior) if behavior != "well" else (10, "well")
+        )
         self.open_streams += 1
         try:
             for _ in range(10 if then in ("drip", "well") else chunks):
@@ -46,13 +48,13 @@ class ScriptedSynthesizer:
 
 
 class FaultyRecognizer:
-    """Understands what its ``does`` has, one after the other: a text, an error, or "..." for nothing at all.
+    """Recognizes with scripted behaviors, one per utterance: a text, an error, or "..." for no response.
 
-    An error whose text begins with "open" is raised by ``open``, with "feed" it comes with the first sound.
+    An error whose text begins with "open" is raised by ``open``; one with "feed" follows the first audio.
     """
 
-    def __init__(self, *does):
-        self.behaviors = list(does)
+    def __init__(self, *behaviors):
+        self.behaviors = list(behaviors)
         self.opened = []
         self.start_error = None
 
@@ -61,10 +63,10 @@ class FaultyRecognizer:
             raise self.start_error
 
     def open(self, hints, on_transcript, on_error):
-        what = self.behaviors.pop(0) if len(self.behaviors) > 1 else self.behaviors[0]
-        if isinstance(what, Exception) and str(what).startswith("open"):
-            raise what
-        self.opened.append(FakeRecognition(what, on_transcript, on_error))
+        behavior = self.behaviors.pop(0) if len(self.behaviors) > 1 else self.behaviors[0]
+        if isinstance(behavior, Exception) and str(behavior).startswith("open"):
+            raise behavior
+        self.opened.append(FakeRecognition(behavior, on_transcript, on_error))
         return self.opened[-1]
 
     async def aclose(self):
@@ -72,21 +74,21 @@ class FaultyRecognizer:
 
 
 class FakeRecognition:
-    def __init__(self, what, heard, failed):
-        self.what, self.heard, self.failed = what, heard, failed
-        self.sound, self.closed = b"", False
+    def __init__(self, behavior, on_transcript, on_error):
+        self.behavior, self.on_transcript, self.on_error = behavior, on_transcript, on_error
+        self.audio, self.closed = b"", False
 
     def feed(self, mulaw):
-        self.sound += mulaw
-        if isinstance(self.what, Exception) and str(self.what).startswith("feed"):
-            asyncio.get_running_loop().call_soon(self.failed, self.what)
+        self.audio += mulaw
+        if isinstance(self.behavior, Exception) and str(self.behavior).startswith("feed"):
+            asyncio.get_running_loop().call_soon(self.on_error, self.behavior)
 
     def finish(self):
         loop = asyncio.get_running_loop()
-        if isinstance(self.what, Exception):
-            loop.call_soon(self.failed, self.what)
-        elif self.what != "...":
-            loop.call_later(0.1, self.heard, Transcript(self.what, 0.9, True))
+        if isinstance(self.behavior, Exception):
+            loop.call_soon(self.on_error, self.behavior)
+        elif self.behavior != "...":
+            loop.call_later(0.1, self.on_transcript, Transcript(self.behavior, 0.9, True))
 
     def close(self):
         self.closed = True

@@ -1,4 +1,4 @@
-"""What the tests of the local recogniser say to it, and see of it."""
+"""Helpers of the tests of the local recognizer."""
 
 import os
 from pathlib import Path
@@ -13,11 +13,11 @@ MENU_HINTS = RecognitionHints(("sales", "buy something", "billing", "my invoice"
 YES_NO_HINTS = RecognitionHints(("yes", "yeah", "yes please", "no", "no thanks"))
 
 
-async def recognize(recognizer: LocalRecognizer, audio: bytes, expectation: RecognitionHints) -> Transcript:
-    ear = RecognitionClient(recognizer, expectation)
-    ear.feed(PAUSE_AUDIO + audio + PAUSE_AUDIO)
-    ear.recognition.finish()
-    return await ear.result()
+async def recognize(recognizer: LocalRecognizer, audio: bytes, hints: RecognitionHints) -> Transcript:
+    client = RecognitionClient(recognizer, hints)
+    client.feed(PAUSE_AUDIO + audio + PAUSE_AUDIO)
+    client.recognition.finish()
+    return await client.result()
 
 
 async def synthesize(text: str, voice: str = "en-us") -> bytes:
@@ -29,13 +29,13 @@ async def synthesize(text: str, voice: str = "en-us") -> bytes:
 
 
 def worker_pids() -> set[int]:
-    """The Python processes that this one has started and not yet waited for: no servers of other tests."""
-    found = set()
+    """Return the Python child processes that have not been reaped; servers of other tests are not among them."""
+    pids = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, _, rest = stat.read_text().partition("(")[2].rpartition(")")
         except OSError:
-            continue  # it has just ended
+            continue  # it has just exited
         if int(rest.split()[1]) == os.getpid() and name.startswith("python"):
-            found.add(int(stat.parent.name))
-    return found
+            pids.add(int(stat.parent.name))
+    return pids

@@ -1,4 +1,4 @@
-"""What the tests of every recogniser have in common: a caller's sound, and an ear that remembers."""
+"""Client of a recognizer in tests, which records its callbacks."""
 
 import asyncio
 
@@ -9,19 +9,19 @@ PAUSE_AUDIO = bytes([mulaw.SILENCE_BYTE]) * (FRAME_BYTES * 15)
 
 
 class RecognitionClient:
-    """One recognition and everything that it called back."""
+    """One recognition and its callbacks."""
 
-    def __init__(self, recognizer, expectation):
+    def __init__(self, recognizer, hints):
         self.partials = []
         self.any_partial = asyncio.Event()
         self.outcome = asyncio.get_running_loop().create_future()
-        self.recognition = recognizer.open(expectation, self._on_transcript, self._on_error)
+        self.recognition = recognizer.open(hints, self._on_transcript, self._on_error)
 
-    def _on_transcript(self, heard):
-        if heard.final:
-            self.outcome.set_result(heard)
+    def _on_transcript(self, transcript):
+        if transcript.final:
+            self.outcome.set_result(transcript)
         else:
-            self.partials.append(heard)
+            self.partials.append(transcript)
             self.any_partial.set()
 
     def _on_error(self, error):

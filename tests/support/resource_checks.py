@@ -1,6 +1,6 @@
-"""What a test sees of the machine, and waits for: tasks, threads, sockets, how late the event loop was.
+"""Checks of tasks, threads, sockets and event loop lag, and helpers that wait for them.
 
-The limits tell right from wrong on a machine that stands still for half a second, as one does that runs other tests.
+The limits hold on a machine that stalls for half a second, as one that runs other tests does.
 """
 
 import asyncio
@@ -9,71 +9,71 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 SOON_SECONDS = 3.0
-"""Seconds that are right for what waits for nobody: a service that is slow to close takes five."""
+"""For operations that must not wait for a service: one that is slow to close takes 5 s."""
 
 MAX_LOOP_BLOCK_SECONDS = 1.0
-"""Seconds from which something held the event loop: one call of Azure's SDK that waits for the service takes them."""
+"""Lag from which the event loop was blocked: a call of Azure's SDK that waits for the service blocks it this long."""
 
 
 def thread_count():
-    """The threads of this process, the SDK's among them."""
+    """Return the number of threads of this process, the SDK's included."""
     return len(list(Path("/proc/self/task").iterdir()))
 
 
 def socket_count():
-    """The sockets of this process."""
-    found = 0
+    """Return the number of sockets of this process."""
+    count = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            found += str(descriptor.readlink()).startswith("socket:")
+            count += str(descriptor.readlink()).startswith("socket:")
         except OSError:
-            continue  # the listing's own
-    return found
+            continue  # the listing's own descriptor
+    return count
 
 
 def resources_in_use():
-    """Tasks, threads of Python and open files of this process."""
+    """Return the numbers of tasks, Python threads and open files of this process."""
     return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
 
 
 async def wait_until_at_most(value, limit, seconds=5.0):
     """Wait until ``value()`` is at most ``limit``."""
     async with asyncio.timeout(seconds):
-        while value() > limit:  # noqa: ASYNC110  nobody tells when a thread of the SDK or a socket has ended
+        while value() > limit:  # noqa: ASYNC110  the end of an SDK thread or a socket is not signaled
             await asyncio.sleep(0.02)
 
 
-async def wait_until_equal(what, value):
-    """Wait until ``what()`` is that, which is to be SOON."""
+async def wait_until_equal(value, expected):
+    """Wait until ``value()`` equals ``expected``, at most SOON_SECONDS."""
     async with asyncio.timeout(SOON_SECONDS):
-        while what() != value:  # noqa: ASYNC110 (of another task's doing, which tells nobody)
+        while value() != expected:  # noqa: ASYNC110 (changed by another task, without a signal)
             await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
 async def loop_not_blocked():
-    """The event loop is not held by what is done meanwhile."""
-    loop, worst = asyncio.get_running_loop(), 0.0
+    """Assert that the event loop is not blocked meanwhile."""
+    loop, max_lag_seconds = asyncio.get_running_loop(), 0.0
 
     async def watch():
-        nonlocal worst
+        nonlocal max_lag_seconds
         while True:
             due = loop.time() + 0.01
             await asyncio.sleep(0.01)
-            worst = max(worst, loop.time() - due)
+            max_lag_seconds = max(max_lag_seconds, loop.time() - due)
 
-    watching = asyncio.create_task(watch())
+    watcher = asyncio.create_task(watch())
     try:
         yield
-        await asyncio.sleep(0.02)  # what holds it to the end shows only afterwards
+        await asyncio.sleep(0.02)  # a block at the end shows only afterwards
     finally:
-        watching.cancel()
-    assert worst < MAX_LOOP_BLOCK_SECONDS
+        watcher.cancel()
+    assert max_lag_seconds < MAX_LOOP_BLOCK_SECONDS
 
 
 @asynccontextmanager
 async def silent_server():
-    """The address of a server that accepts connections and says nothing on them."""
+    """Yield the URL of a server that accepts connections and never responds."""
     writers = []
     server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
     try:

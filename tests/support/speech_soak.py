@@ -1,7 +1,8 @@
 """Soak test of the speech SDKs, in batches: python -m tests.support.speech_soak.
 
-Threads, sockets and memory of this process are counted after each batch; the services are emulated in it, too. What the
-first batch leaves (SDKs loaded, lines that wait, allocators' own) is the base; the rest must stay flat.
+Threads, sockets and memory of this process, which also runs the emulated services, are counted after each batch. What
+the first batch leaves (loaded SDKs, idle connections, the allocator's memory) is the baseline; later batches must not
+add to it.
 """
 
 import argparse
@@ -30,31 +31,34 @@ from vocelio.gateway.speech.interfaces import RecognitionHints
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
-AT_ONCE = 10
+CONCURRENCY = 10
 BATCHES = 10
-PACE = 0.005  # seconds a frame of 20 ms: the emulator's one ear hears callers at four times their speed
+FRAME_INTERVAL_SECONDS = 0.005  # seconds per frame of 20 ms: the emulator's recognizer runs at four times real time
 KEY = "a-key"
 MENU = RecognitionHints(("sales please", "my invoice"))
 VOICES = {"azure": Voice("azure", "en-US-AvaNeural"), "elevenlabs": Voice("elevenlabs", VOICE)}
-# What the last batch may have more than the first. Threads of ours are kept, as many as were once needed at a time.
-GROWTH = {"SDK threads": 8, "our threads": AT_ONCE, "sockets": 8, "MB": 30}
-STEADY = 2.0  # seconds in which nothing more has ended, when all has that will
+# What the last batch may have more than the first. Our own threads are kept, as many as were needed at once.
+GROWTH = {"SDK threads": 8, "our threads": CONCURRENCY, "sockets": 8, "MB": 30}
+STEADY_SECONDS = 2.0  # seconds without a change after which everything has been released
 
 
-async def soak(recognitions, syntheses, batches=BATCHES, concurrency=AT_ONCE, advance=lambda: None):
-    """The counts after each batch, for each provider: so many sessions of each kind altogether."""
+async def soak(recognitions, syntheses, batches=BATCHES, concurrency=CONCURRENCY, advance=lambda: None):
+    """Yield each provider with its counts after each batch, of this many sessions of each kind in total."""
     jobs = recognitions, syntheses, batches, concurrency, advance
-    ear, mouth = LocalRecognizer(workers=1), LocalSynthesizer()
-    await ear.start()
-    async with aclosing(mouth), aclosing(ear):
-        async with aclosing(mouth.speak("sales please", Voice(name="en-us+f3"))) as made:
-            said = b"".join([chunk async for chunk in made]) + bytes([SILENCE_BYTE]) * 1600
-        yield "azure", _resource_counts(_azure_service(ear, mouth), "azure", said, *jobs)
-        yield "elevenlabs", _resource_counts(_elevenlabs_service(ear, mouth), "elevenlabs", said, *jobs)
+    local_recognizer, local_synthesizer = LocalRecognizer(workers=1), LocalSynthesizer()
+    await local_recognizer.start()
+    async with aclosing(local_synthesizer), aclosing(local_recognizer):
+        async with aclosing(local_synthesizer.speak("sales please", Voice(name="en-us+f3"))) as made:
+            audio = b"".join([chunk async for chunk in made]) + bytes([SILENCE_BYTE]) * 1600
+        yield "azure", _resource_counts(_azure_service(local_recognizer, local_synthesizer), "azure", audio, *jobs)
+        yield (
+            "elevenlabs",
+            _resource_counts(_elevenlabs_service(local_recognizer, local_synthesizer), "elevenlabs", audio, *jobs),
+        )
 
 
-def _azure_service(ear, mouth):
-    emulator = AzureEmulator(ear, mouth, key=KEY)
+def _azure_service(local_recognizer, local_synthesizer):
+    emulator = AzureEmulator(local_recognizer, local_synthesizer, key=KEY)
     return emulator, lambda: (AzureRecognizer(_azure_account(emulator)), AzureSynthesizer(_azure_account(emulator)))
 
 
@@ -62,8 +66,8 @@ def _azure_account(emulator):
     return AzureSettings(KEY, host=emulator.host)
 
 
-def _elevenlabs_service(ear, mouth):
-    emulator = ElevenLabsEmulator(ear, mouth, MENU.phrases, key=KEY)
+def _elevenlabs_service(local_recognizer, local_synthesizer):
+    emulator = ElevenLabsEmulator(local_recognizer, local_synthesizer, MENU.phrases, key=KEY)
 
     def made():
         account = ElevenLabsSettings(KEY, emulator.base_url)
@@ -72,7 +76,7 @@ def _elevenlabs_service(ear, mouth):
     return emulator, made
 
 
-async def _resource_counts(service, tier, said, recognitions, syntheses, batches, at_once, advance):
+async def _resource_counts(service, tier, audio, recognitions, syntheses, batches, concurrency, advance):
     emulator, make = service
     async with emulator:
         recognizer, synthesizer = make()
@@ -80,34 +84,36 @@ async def _resource_counts(service, tier, said, recognitions, syntheses, batches
         async with aclosing(recognizer), aclosing(synthesizer):
             for _ in range(batches):
                 jobs = [
-                    *(lambda: _recognize(recognizer, said) for _ in range(recognitions // batches)),
+                    *(lambda: _recognize(recognizer, audio) for _ in range(recognitions // batches)),
                     *(lambda: _synthesize(synthesizer, VOICES[tier]) for _ in range(syntheses // batches)),
                 ]
-                places = asyncio.Semaphore(at_once)
-                failures = sum(await asyncio.gather(*(_run_concurrently(job, places) for job in jobs)))
+                semaphore = asyncio.Semaphore(concurrency)
+                failures = sum(await asyncio.gather(*(_run_concurrently(job, semaphore) for job in jobs)))
                 await _wait_until_released(recognizer)
-                emulator.forget()  # what it remembers is not what is looked for
+                emulator.clear_records()  # which are not a leak
                 yield {**_process_figures(), "open": recognizer.sessions, "failures": failures}
                 advance()
 
 
-async def _run_concurrently(job, places):
-    async with places:
+async def _run_concurrently(job, semaphore):
+    async with semaphore:
         return not await job()
 
 
-async def _recognize(recognizer, said):
+async def _recognize(recognizer, audio):
     done = asyncio.get_running_loop().create_future()
 
-    def ended(result):
+    def finish(result):
         if not done.done():
             done.set_result(result)
 
-    recognition = recognizer.open(MENU, lambda heard: heard.final and ended(heard.text), lambda error: ended(""))
+    recognition = recognizer.open(
+        MENU, lambda transcript: transcript.final and finish(transcript.text), lambda error: finish("")
+    )
     try:
-        for place in range(0, len(said), 160):
-            recognition.feed(said[place : place + 160])
-            await asyncio.sleep(PACE)
+        for start in range(0, len(audio), 160):
+            recognition.feed(audio[start : start + 160])
+            await asyncio.sleep(FRAME_INTERVAL_SECONDS)
         recognition.finish()
         return "sales" in (await done).lower()
     finally:
@@ -115,26 +121,26 @@ async def _recognize(recognizer, said):
 
 
 async def _synthesize(synthesizer, voice):
-    async with aclosing(synthesizer.speak("Good day, this is a short sentence.", voice)) as sounds:
-        return sum([len(chunk) async for chunk in sounds]) > 8000
+    async with aclosing(synthesizer.speak("Good day, this is a short sentence.", voice)) as chunks:
+        return sum([len(chunk) async for chunk in chunks]) > 8000
 
 
 async def _wait_until_released(recognizer, seconds=20.0):
-    """Until what was ended is gone, as far as it goes in that time: an SDK ends it after we have let go of it."""
+    """Wait until the SDKs have released closed sessions, which they do later, but no longer than ``seconds``."""
     loop = asyncio.get_running_loop()
-    end, since, before = loop.time() + seconds, loop.time(), None
-    while loop.time() < end and (recognizer.sessions or loop.time() - since < STEADY):
-        if (now := _resources_in_use()) != before:
-            since, before = loop.time(), now
+    end, changed_at, previous = loop.time() + seconds, loop.time(), None
+    while loop.time() < end and (recognizer.sessions or loop.time() - changed_at < STEADY_SECONDS):
+        if (now := _resources_in_use()) != previous:
+            changed_at, previous = loop.time(), now
         await asyncio.sleep(0.1)
     gc.collect()
 
 
 def _resources_in_use():
-    """Threads and open files of this process; the former of the SDKs' and of ours."""
+    """Return the numbers of SDK threads, our threads and open files of this process."""
     ours = threading.active_count()
-    every = len(os.listdir("/proc/self/task"))  # noqa: PTH208 (names only)
-    return every - ours, ours, len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    total = len(os.listdir("/proc/self/task"))  # noqa: PTH208 (names only)
+    return total - ours, ours, len(os.listdir("/proc/self/fd"))  # noqa: PTH208
 
 
 def _process_figures():
@@ -143,14 +149,14 @@ def _process_figures():
 
 
 def has_no_leaks(counts):
-    """Whether the last batch left no more than the first, but for what is allowed; and nothing failed."""
+    """Tell whether the last batch left no more than the first plus GROWTH, and nothing failed."""
     first, last = counts[0], counts[-1]
-    grown = all(last[what] - first[what] <= most for what, most in GROWTH.items())
+    grown = all(last[kind] - first[kind] <= limit for kind, limit in GROWTH.items())
     return grown and not any(count["failures"] or count["open"] for count in counts)
 
 
 async def _main(recognitions, syntheses):
-    console, good = Console(), True
+    console, passed = Console(), True
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("soak", total=2 * BATCHES)
         async for name, batches in soak(recognitions, syntheses, advance=lambda: progress.advance(task)):
@@ -159,13 +165,13 @@ async def _main(recognitions, syntheses):
             for number, count in enumerate(counts, 1):
                 table.add_row(f"batch {number}", *map(str, count.values()))
             console.print(table)
-            good = good and has_no_leaks(counts)
-    return good
+            passed = passed and has_no_leaks(counts)
+    return passed
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recognitions", type=int, default=500)
     parser.add_argument("--syntheses", type=int, default=2_000)
-    given = parser.parse_args()
-    sys.exit(not asyncio.run(_main(given.recognitions, given.syntheses)))
+    arguments = parser.parse_args()
+    sys.exit(not asyncio.run(_main(arguments.recognitions, arguments.syntheses)))

@@ -1,4 +1,4 @@
-"""A flow's requests against a real server: answers, tries, redirects, limits, and where they may not go."""
+"""HTTP client against a real server: responses, retries, redirects, limits and forbidden addresses."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -11,12 +11,12 @@ from vocelio.gateway.http_client.client import MAX_BODY_BYTES, HttpClient
 
 
 def allow_loopback_only(address):
-    """127.0.0.1 plays the public Internet here; every other address is as private as ever."""
+    """Allow 127.0.0.1 in place of the public Internet; every other address stays private."""
     return str(address) == "127.0.0.1"
 
 
 class FakeHttpServer:
-    """Answers as the test says, and remembers what it was asked."""
+    """Answers with scripted responses, and records the requests."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -55,7 +55,7 @@ async def fetch(request, policy=allow_loopback_only, headers=None):
         return await fetcher.fetch(request, headers or {})
 
 
-async def test_an_answer():
+async def test_json_response_is_returned():
     async with running_server(lambda: web.json_response({"name": "Ann's"}, status=201)) as server:
         reply = await fetch(
             Request("x1", "the-key", "POST", f"{server.origin}/orders?a=1", json={"n": 1}), headers={"X-Id": "7"}
@@ -70,45 +70,45 @@ async def test_an_answer():
     )
 
 
-async def test_an_answer_that_is_not_json_has_no_body():
+async def test_non_json_response_has_no_body():
     async with running_server(lambda: web.Response(text="<html>")) as server:
         reply = await fetch(make_request(server.origin))
     assert (reply.outcome, reply.status, reply.body) == ("ok", 200, None)
 
 
-async def test_a_refusal_is_not_asked_again():
+async def test_client_error_is_not_retried():
     async with running_server(lambda: web.json_response({"no": 1}, status=404)) as server:
         reply = await fetch(make_request(server.origin, retries=3))
     assert (reply.outcome, reply.status, len(server.asked)) == ("error", 404, 1)
 
 
-async def test_trouble_is_tried_again_with_the_same_key():
+async def test_server_error_is_retried_with_the_same_idempotency_key():
     async with running_server(lambda: web.Response(status=503), lambda: web.json_response(1)) as server:
         reply = await fetch(make_request(server.origin, retries=2))
     assert (reply.outcome, reply.body) == ("ok", 1)
     assert [headers["Idempotency-Key"] for _, _, headers, _ in server.asked] == ["the-key"] * 2
 
 
-async def test_silence_is_a_timeout():
+async def test_missing_response_is_a_timeout():
     async with running_server("silence") as server:
         reply = await fetch(make_request(server.origin, timeout_seconds=0.2, retries=1))
     assert (reply.outcome, len(server.asked)) == ("timeout", 2)
 
 
-async def test_nobody_there():
+async def test_refused_connection_is_an_error():
     async with running_server(lambda: web.Response()) as server:
         pass
     assert (await fetch(make_request(server.origin))).outcome == "error"
 
 
-async def test_an_answer_without_end():
+async def test_endless_response_is_an_error():
     async with running_server(lambda: web.Response(body=b"x" * (MAX_BODY_BYTES + 1))) as server:
         reply = await fetch(make_request(server.origin))
     assert reply.outcome == "error"
     assert "larger than" in reply.error
 
 
-async def test_redirects_are_followed_so_far():
+async def test_redirects_are_followed_up_to_the_limit():
     def redirect():
         return web.Response(status=302, headers={"Location": "/on"})
 
@@ -119,7 +119,7 @@ async def test_redirects_are_followed_so_far():
         assert (reply.outcome, len(server.asked)) == ("error", 6)
 
 
-async def test_a_redirect_to_another_host_takes_no_headers_along():
+async def test_redirect_to_another_host_drops_headers():
     async with running_server(lambda: web.json_response(3)) as other:
         away = web.Response(status=307, headers={"Location": f"{other.origin}/away"})
         async with running_server(away) as server:
@@ -130,7 +130,7 @@ async def test_a_redirect_to_another_host_takes_no_headers_along():
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.2:1/", "http://[::1]:1/", "http://10.0.0.1/", "file:///etc/passwd"])
-async def test_a_redirect_to_a_private_place_is_not_followed(target):
+async def test_redirect_to_a_private_address_is_not_followed(target):
     async with running_server(lambda: web.Response(status=302, headers={"Location": target})) as server:
         reply = await fetch(make_request(server.origin, retries=3))
     assert (reply.outcome, len(server.asked)) == ("error", 1)
@@ -140,7 +140,7 @@ async def test_a_redirect_to_a_private_place_is_not_followed(target):
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "[::1]", "127.1", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]"]
 )
-async def test_no_notation_leads_home(host):
+async def test_no_notation_reaches_a_private_address(host):
     async with running_server(lambda: web.json_response(1)) as server:
         port = server.origin.rpartition(":")[2]
         async with HttpClient() as fetcher:

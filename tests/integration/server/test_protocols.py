@@ -1,4 +1,4 @@
-"""What a peer may do to a connection of plain HTTP, and for how long."""
+"""Timeouts and limits of HTTP connections."""
 
 import asyncio
 import socket
@@ -28,13 +28,13 @@ POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
 
 
 class ImpatientHttpProtocol(TimeoutHttpProtocol):
-    """The server's, with less patience."""
+    """The server's protocol with shorter timeouts."""
 
     request_timeout_seconds = unread_timeout_seconds = SHORT_TIMEOUT_SECONDS
 
 
 class EchoApplication:
-    """What it was sent, how many left while they sent, and its answers."""
+    """Records request bodies and disconnects, and responds."""
 
     def __init__(self):
         self.left = 0
@@ -85,7 +85,7 @@ async def server_address(application, server_state):
 
 
 async def read_to_end(reader):
-    """All that still comes, until the other side closes or breaks off."""
+    """Read until the other side closes or resets the connection."""
     async with asyncio.timeout(10):
         try:
             return await reader.read()
@@ -94,14 +94,14 @@ async def read_to_end(reader):
 
 
 async def read_body(reader):
-    """One answer's body, of a request after which the connection stays."""
+    """Read the body of a response, after which the connection stays open."""
     async with asyncio.timeout(10):
         head = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
         return await reader.readexactly(length)
 
 
-def test_the_patience_of_the_server():
+def test_server_timeouts():
     assert (
         (TimeoutHttpProtocol.request_timeout_seconds, TimeoutHttpProtocol.unread_timeout_seconds)
         == (REQUEST_TIMEOUT_SECONDS, UNREAD_TIMEOUT_SECONDS)
@@ -112,7 +112,7 @@ def test_the_patience_of_the_server():
 @pytest.mark.parametrize(
     "begun", [b"", b"\r\n", GET[:3], GET[:-2], POST, POST + b"1234", GET[:-2] + b"X: " + b"x" * 1000], ids=repr
 )
-async def test_who_does_not_finish_a_request_is_not_waited_for(server_address, application, begun):
+async def test_incomplete_request_times_out(server_address, application, begun):
     reader, writer = await asyncio.open_connection(*server_address)
     began = time.monotonic()
     writer.write(begun)
@@ -123,7 +123,7 @@ async def test_who_does_not_finish_a_request_is_not_waited_for(server_address, a
 
 
 @pytest.mark.parametrize("dripped", [GET[:-2] + b"X: xxxxxxxxxxxx", POST.replace(b"5", b"500") + b"y" * 20])
-async def test_who_drips_is_not_waited_for_either(server_address, dripped):
+async def test_dripping_request_times_out(server_address, dripped):
     reader, writer = await asyncio.open_connection(*server_address)
     ending = asyncio.create_task(read_to_end(reader))
     for byte in dripped:
@@ -133,7 +133,7 @@ async def test_who_drips_is_not_waited_for_either(server_address, dripped):
     writer.close()
 
 
-async def test_nor_is_one_who_stops_in_the_second_request(server_address):
+async def test_incomplete_second_request_times_out(server_address):
     for first, second in [(GET, POST), (GET + POST, b""), (POST + b"12345", GET[:-1]), (GET, b"\r\n")]:
         reader, writer = await asyncio.open_connection(*server_address)
         writer.write(first)
@@ -143,7 +143,7 @@ async def test_nor_is_one_who_stops_in_the_second_request(server_address):
         writer.close()
 
 
-async def test_requests_one_after_the_other_on_one_connection(server_address):
+async def test_connection_serves_consecutive_requests(server_address):
     reader, writer = await asyncio.open_connection(*server_address)
     for _ in range(6):
         writer.write(POST)
@@ -156,7 +156,7 @@ async def test_requests_one_after_the_other_on_one_connection(server_address):
     await read_to_end(reader)
 
 
-async def test_a_large_body_may_take_longer(server_address):
+async def test_timeout_is_extended_for_a_large_body(server_address):
     reader, writer = await asyncio.open_connection(*server_address)
     writer.write(POST.replace(b"5", b"4000000"))
     for _ in range(20):
@@ -167,7 +167,7 @@ async def test_a_large_body_may_take_longer(server_address):
     await read_to_end(reader)
 
 
-async def test_an_answer_may_take_its_time(server_address):
+async def test_slow_response_does_not_time_out(server_address):
     reader, writer = await asyncio.open_connection(*server_address)
     writer.write(GET.replace(b"/echo", b"/slow"))
     assert await read_body(reader) == b"at last"
@@ -175,7 +175,7 @@ async def test_an_answer_may_take_its_time(server_address):
     await read_to_end(reader)
 
 
-async def test_a_head_without_an_end_is_refused(server_address):
+async def test_endless_head_is_rejected(server_address):
     reader, writer = await asyncio.open_connection(*server_address)
     writer.write(GET[:-2])
     for _ in range(2 * MAX_HEAD_BYTES // 4096):
@@ -186,7 +186,7 @@ async def test_a_head_without_an_end_is_refused(server_address):
     writer.close()
 
 
-async def test_who_reads_nothing_is_not_sent_to_for_ever(server_address, server_state):
+async def test_connection_of_a_non_reading_peer_is_dropped(server_address, server_state):
     with socket.create_connection(server_address) as line:
         line.sendall(GET.replace(b"/echo", b"/much"))
         async with asyncio.timeout(10):
@@ -196,7 +196,7 @@ async def test_who_reads_nothing_is_not_sent_to_for_ever(server_address, server_
                 await asyncio.sleep(0.01)
 
 
-async def test_who_reads_slowly_gets_it_all(server_address):
+async def test_slow_reader_gets_the_whole_response(server_address):
     reader, writer = await asyncio.open_connection(*server_address)
     writer.write(GET.replace(b"/echo", b"/much").replace(b"Host", b"Connection: close\r\nHost"))
     got = 0
@@ -211,7 +211,7 @@ async def test_who_reads_slowly_gets_it_all(server_address):
 @pytest.mark.parametrize(
     ("soft", "hard", "allowed", "complains"), [(64, 1_000, 1_000, True), (1_024, 8_192, 8_192, False)]
 )
-def test_as_many_files_are_used_as_the_system_allows(soft, hard, allowed, complains):
+def test_open_file_limit_is_raised_as_far_as_allowed(soft, hard, allowed, complains):
     script = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))

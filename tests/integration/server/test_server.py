@@ -1,4 +1,4 @@
-"""How connections end when their application has, so that no peer can keep one; and how the server itself ends."""
+"""How connections end after their application, so that no peer can hold one; and how the server shuts down."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ PREFIXES = ("/v1", "/twilio/media")
 
 
 async def flood(socket):
-    """Sends until that blocks, and a little longer; then ends without a word."""
+    """Send until that blocks, and a little longer; then return without closing."""
     await socket.accept()
     with suppress(TimeoutError):
         async with asyncio.timeout(0.3):
@@ -37,25 +37,25 @@ async def flood(socket):
 
 
 async def flood_until_closed(socket):
-    """Sends too much, and leaves when the peer has."""
+    """Send too much, and return when the peer has closed."""
     await flood(socket)
     with suppress(WebSocketDisconnect):
         await socket.receive_text()
 
 
 async def close_at_once(socket):
-    """Says goodbye."""
+    """Accept and close."""
     await socket.accept()
     await socket.close(4004)
 
 
 async def refuse(socket):
-    """As the API does."""
+    """Deny the handshake as the API does."""
     await socket.send_denial_response(PlainTextResponse("no", status_code=401))
 
 
 async def send_then_close(socket):
-    """Has a lot to say, and closes behind it."""
+    """Send a large message, then close."""
     await socket.accept()
     await socket.send_bytes(bytes(60_000))
     await socket.close(4004)
@@ -71,19 +71,19 @@ async def origin():
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_who_does_not_read_is_cut_off_at_once(origin, prefix):
+async def test_non_reading_peer_is_disconnected_at_once(origin, prefix):
     with await open_non_reading_socket(origin, f"{prefix}/flood") as line:
         assert await wait_until_reset(line, 5) < CLOSE_TIMEOUT_SECONDS
 
 
-async def test_who_leaves_and_does_not_read_is_cut_off(origin):
+async def test_closing_peer_that_does_not_read_is_disconnected(origin):
     with await open_non_reading_socket(origin, "/v1/flood_until_closed") as line:
         await asyncio.sleep(0.5)
         line.send(CLOSE_FRAME)
         assert await wait_until_reset(line, 5) < CLOSE_TIMEOUT_SECONDS + 0.5
 
 
-async def test_who_does_not_answer_a_close_is_not_waited_for(origin):
+async def test_unanswered_close_times_out(origin):
     with await open_non_reading_socket(origin, "/v1/close_at_once") as line:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS + 1):
@@ -92,7 +92,7 @@ async def test_who_does_not_answer_a_close_is_not_waited_for(origin):
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_who_reads_slowly_gets_all_and_the_reason(origin, prefix):
+async def test_slow_reader_gets_all_messages_and_the_close_code(origin, prefix):
     with await open_non_reading_socket(origin, f"{prefix}/send_then_close") as line:
         loop, heard = asyncio.get_running_loop(), b""
         async with asyncio.timeout(5):
@@ -101,14 +101,14 @@ async def test_who_reads_slowly_gets_all_and_the_reason(origin, prefix):
                 await asyncio.sleep(0.01)
 
 
-def test_no_answer_waits_for_an_acknowledgement():
+def test_response_does_not_wait_for_an_acknowledgment():
     with bind_socket() as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-async def test_a_refusal_is_no_error_in_the_log(origin, caplog):
+async def test_denied_handshake_logs_no_error(origin, caplog):
     async with ClientSession() as session:
         with pytest.raises(WSServerHandshakeError) as caught:
             await session.ws_connect(f"{origin}/v1/refuse")
@@ -117,7 +117,7 @@ async def test_a_refusal_is_no_error_in_the_log(origin, caplog):
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
-async def test_a_signal_while_it_starts_ends_it_and_is_raised_again_when_all_is_closed():
+async def test_signal_during_start_stops_the_server_and_is_raised_again():
     order = []
 
     async def noted(what):
@@ -141,7 +141,7 @@ async def test_a_signal_while_it_starts_ends_it_and_is_raised_again_when_all_is_
 
 
 @pytest.mark.parametrize(("pause", "waits"), [(0.0, True), (MIN_SECOND_SIGNAL_SECONDS + 0.2, False)])
-async def test_a_signal_at_once_again_is_the_same_and_a_later_one_is_not_waited_with(pause, waits):
+async def test_immediate_second_signal_is_ignored_and_a_later_one_skips_the_drain(pause, waits):
     began, left, raised = asyncio.Event(), [], []
 
     async def leave():

@@ -1,4 +1,4 @@
-"""The parent of several processes: it replaces what dies, passes signals on, and leaves nobody behind."""
+"""Supervisor: restarts workers, forwards signals, and leaves no process behind."""
 
 import asyncio
 import contextlib
@@ -37,33 +37,33 @@ DIES_SOON = SERVES.replace("await told.wait()", "await asyncio.wait_for(told.wai
 
 
 class SupervisorProcess:
-    """A running parent."""
+    """A running supervisor."""
 
     def __init__(self, process):
-        self.process, self.told = process, []
+        self.process, self.lines = process, []
 
     async def wait_for_output(self, words):
-        """The next line that it logs with these words in it."""
+        """Return the next log line that contains these words."""
         async with asyncio.timeout(20):
             while True:
                 line = (await self.process.stderr.readline()).decode()
-                assert line, f"it ended without a word of {words!r}: {self.told}"
-                self.told.append(line)
+                assert line, f"it exited without logging {words!r}: {self.lines}"
+                self.lines.append(line)
                 if words in line:
                     return line
 
     async def wait_for_workers(self, count):
-        """The workers' process ids, once so many have said that they serve."""
+        """Wait until this many workers are ready; return their process ids."""
         return [int((await self.wait_for_output("is ready")).split()[1]) for _ in range(count)]
 
     def send_signal(self, number):
-        """Send the parent a signal."""
+        """Send the supervisor a signal."""
         self.process.send_signal(number)
 
     async def wait(self):
         """Its exit code."""
         async with asyncio.timeout(20):
-            self.told.append((await self.process.stderr.read()).decode())
+            self.lines.append((await self.process.stderr.read()).decode())
             return await self.process.wait()
 
 
@@ -83,7 +83,7 @@ async def running_supervisor(worker, count=2, drain=0, parent=PARENT):
 
 
 async def wait_until_gone(*pids):
-    """Until none of them is there."""
+    """Wait until none of these processes exists."""
     async with asyncio.timeout(20):
         while any(map(_process_exists, pids)):  # noqa: ASYNC110 (they are not our children)
             await asyncio.sleep(0.02)
@@ -94,7 +94,7 @@ def _process_exists(pid):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_all_leave_when_the_parent_is_told_to(number):
+async def test_signal_to_the_supervisor_stops_all_workers(number):
     async with running_supervisor(SERVES, 3) as running:
         pids = await running.wait_for_workers(3)
         assert len(set(pids)) == 3
@@ -103,7 +103,7 @@ async def test_all_leave_when_the_parent_is_told_to(number):
         await wait_until_gone(*pids)
 
 
-async def test_who_dies_is_replaced():
+async def test_crashed_worker_is_restarted():
     async with running_supervisor(SERVES) as running:
         first, other = await running.wait_for_workers(2)
         os.kill(first, signal.SIGKILL)
@@ -115,7 +115,7 @@ async def test_who_dies_is_replaced():
         await wait_until_gone(new, other)
 
 
-async def test_who_dies_again_and_again_is_replaced_more_and_more_slowly():
+async def test_repeatedly_crashing_worker_is_restarted_with_backoff():
     async with running_supervisor(DIES_SOON, 1) as running:
         pauses = [float((await running.wait_for_output("restarting in")).split()[-2]) for _ in range(3)]
         assert pauses == [0.5, 1.0, 2.0]
@@ -123,24 +123,24 @@ async def test_who_dies_again_and_again_is_replaced_more_and_more_slowly():
         assert await running.wait() == 0
 
 
-async def test_what_is_wrong_with_the_first_is_wrong_with_all():
+async def test_settings_error_of_the_first_worker_stops_all():
     async with running_supervisor(ENDS) as running:
         assert await running.wait() == 2
-        assert "no worker has ever been ready" in running.told[-1]
-        assert "restarting in" not in running.told[-1]
+        assert "no worker has ever been ready" in running.lines[-1]
+        assert "restarting in" not in running.lines[-1]
 
 
-async def test_who_cannot_start_is_tried_three_times():
+async def test_worker_that_cannot_start_is_tried_three_times():
     async with running_supervisor(FAILS, 1) as running:
         assert await running.wait() == 3
-        assert running.told[-1].count("restarting in") == 2
+        assert running.lines[-1].count("restarting in") == 2
 
 
-async def test_when_another_cannot_be_started_those_who_serve_stay_and_it_is_tried_again():
+async def test_failed_restart_is_retried_while_other_workers_serve():
     async with running_supervisor(SERVES) as running:
         first, other = await running.wait_for_workers(2)
         limits = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (0, limits[1]))  # no descriptor is to be had
+        resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (0, limits[1]))  # no descriptor is available
         os.kill(first, signal.SIGKILL)
         assert "restarting in 1 s" in await running.wait_for_output("could not be started")
         assert _process_exists(other)
@@ -151,14 +151,14 @@ async def test_when_another_cannot_be_started_those_who_serve_stay_and_it_is_tri
         await wait_until_gone(new, other)
 
 
-async def test_when_none_can_be_started_it_is_tried_three_times():
+async def test_failed_spawn_of_the_first_worker_is_tried_three_times():
     async with running_supervisor(SERVES, 1, parent=NOT_STARTED) as running:
         assert await running.wait() == 1
-        assert running.told[-1].count("could not be started") == 3
-        assert "no worker has ever been ready" in running.told[-1]
+        assert running.lines[-1].count("could not be started") == 3
+        assert "no worker has ever been ready" in running.lines[-1]
 
 
-async def test_when_the_parent_is_killed_the_others_leave():
+async def test_workers_exit_when_the_supervisor_is_killed():
     async with running_supervisor(SERVES) as running:
         pids = await running.wait_for_workers(2)
         running.send_signal(signal.SIGKILL)
@@ -166,7 +166,7 @@ async def test_when_the_parent_is_killed_the_others_leave():
         await wait_until_gone(*pids)
 
 
-async def test_whoever_does_not_leave_is_killed():
+async def test_worker_that_does_not_exit_is_killed():
     async with running_supervisor(DEAF, drain=-14) as running:  # one second in all
         pids = await running.wait_for_workers(2)
         began = time.monotonic()
@@ -176,7 +176,7 @@ async def test_whoever_does_not_leave_is_killed():
         await wait_until_gone(*pids)
 
 
-async def test_control_c_at_a_terminal_comes_to_the_parent_alone():
+async def test_workers_have_their_own_process_groups():
     async with running_supervisor(SERVES) as running:
         pids = await running.wait_for_workers(2)
         assert len({os.getpgid(pid) for pid in (*pids, running.process.pid)}) == 3

@@ -1,4 +1,4 @@
-"""What the services of these tests hear and speak with."""
+"""Offline speech behind the emulated services."""
 
 from importlib import import_module
 
@@ -10,13 +10,13 @@ from tests.emulators.offline_speech import start_offline_speech
 
 @pytest.fixture(scope="session", autouse=True)
 def _import_sdks():
-    """Import both SDKs: a second of work, three on a busy machine, that is in no test's time."""
+    """Import both SDKs outside of any test's time: it takes 1 s, 3 s on a busy machine."""
     for sdk in ("azure.cognitiveservices.speech", "vocelio.gateway.speech.elevenlabs.client"):
         import_module(sdk)
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def offline_speech():
-    """An ear and a mouth, for all tests of a module."""
+    """A recognizer and a synthesizer for all tests of a module."""
     async with start_offline_speech() as both:
         yield both

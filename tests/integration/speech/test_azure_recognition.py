@@ -72,71 +72,67 @@ async def azure_recognizer(emulator):
     ("said", "written", "meant"),
     [("billing", "Billing.", "billing"), ("technical help please", "Technical help, please.", "support")],
 )
-async def test_what_is_said_is_heard_and_understood(
-    azure_recognizer, emulator, local_synthesizer, said, written, meant
-):
-    heard = await recognize(azure_recognizer, await synthesize(local_synthesizer, said))
-    assert heard.text == written
-    assert 0 < heard.confidence <= 1
+async def test_utterance_is_recognized(azure_recognizer, emulator, local_synthesizer, said, written, meant):
+    transcript = await recognize(azure_recognizer, await synthesize(local_synthesizer, said))
+    assert transcript.text == written
+    assert 0 < transcript.confidence <= 1
     assert emulator.heard == [said]
-    assert matching.match_choice(heard.text, {"billing": ["billing"], "support": ["technical help"]}) == meant
+    assert matching.match_choice(transcript.text, {"billing": ["billing"], "support": ["technical help"]}) == meant
 
 
-async def test_digits_are_heard_as_figures(azure_recognizer, local_recognizer, local_synthesizer):
+async def test_digits_are_recognized_as_numerals(azure_recognizer, local_recognizer, local_synthesizer):
     async with AzureEmulator(local_recognizer, local_synthesizer, DIGITS.phrases[:10], KEY) as emulator:
         azure_recognizer = AzureRecognizer(make_account(emulator))
-        heard = await recognize(
+        transcript = await recognize(
             azure_recognizer, await synthesize(local_synthesizer, "four one three", "en-us+f2"), DIGITS
         )
         await azure_recognizer.aclose()
     assert emulator.contexts[0].get("dgi") is None  # no list of phrases
-    assert matching.parse_digits(heard.text) == heard.text.rstrip(".")
-    assert len(heard.text) == len("413.")
+    assert matching.parse_digits(transcript.text) == transcript.text.rstrip(".")
+    assert len(transcript.text) == len("413.")
 
 
-async def test_the_sound_arrives_as_it_was_fed(azure_recognizer, emulator, billing_audio):
+async def test_audio_arrives_unchanged(azure_recognizer, emulator, billing_audio):
     await recognize(azure_recognizer, billing_audio)
     await wait_until_at_most(lambda: -len(emulator.sounds), -1)
     assert emulator.sounds == [PAUSE_AUDIO + billing_audio + PAUSE_AUDIO]
 
 
-async def test_partials_come_before_the_end(azure_recognizer, billing_audio):
-    ear = MenuRecognitionClient(azure_recognizer)
-    ear.feed(PAUSE_AUDIO + billing_audio)
+async def test_partials_come_before_the_final(azure_recognizer, billing_audio):
+    client = MenuRecognitionClient(azure_recognizer)
+    client.feed(PAUSE_AUDIO + billing_audio)
     async with asyncio.timeout(3 * SOON_SECONDS):
-        await ear.any_partial.wait()
-    assert not ear.outcome.done()
-    ear.recognition.finish()
-    final = await ear.result()
-    assert ear.partials[0].text == "billing"
-    assert ear.partials[0].confidence < final.confidence
+        await client.any_partial.wait()
+    assert not client.outcome.done()
+    client.recognition.finish()
+    final = await client.result()
+    assert client.partials[0].text == "billing"
+    assert client.partials[0].confidence < final.confidence
 
 
-async def test_the_service_may_find_the_end_by_itself(azure_recognizer, billing_audio):
-    ear = MenuRecognitionClient(azure_recognizer)
-    ear.feed(PAUSE_AUDIO + billing_audio + PAUSE_AUDIO * 3)
-    assert (await ear.result()).text == "Billing, please."
-    ear.recognition.finish()  # comes too late, and nothing comes of it
-    ear.feed(PAUSE_AUDIO)
+async def test_service_may_detect_the_end_of_the_utterance(azure_recognizer, billing_audio):
+    client = MenuRecognitionClient(azure_recognizer)
+    client.feed(PAUSE_AUDIO + billing_audio + PAUSE_AUDIO * 3)
+    assert (await client.result()).text == "Billing, please."
+    client.recognition.finish()  # comes too late, and nothing comes of it
+    client.feed(PAUSE_AUDIO)
     assert azure_recognizer.sessions == 0
 
 
-async def test_what_is_not_understood_before_the_answer_does_not_end_it(
-    azure_recognizer, local_synthesizer, billing_audio
-):
-    ear = MenuRecognitionClient(azure_recognizer)
-    ear.feed(
+async def test_unrecognized_phrase_does_not_end_the_recognition(azure_recognizer, local_synthesizer, billing_audio):
+    client = MenuRecognitionClient(azure_recognizer)
+    client.feed(
         PAUSE_AUDIO
         + await synthesize(local_synthesizer, "turn the music down")
         + PAUSE_AUDIO * 3
         + billing_audio
         + PAUSE_AUDIO * 3
     )
-    assert (await ear.result()).text.startswith("Billing")
+    assert (await client.result()).text.startswith("Billing")
 
 
 @pytest.mark.parametrize(("silence", "milliseconds"), [(0.6, 600), (0.001, 100), (60.0, 5000)])
-async def test_the_flow_says_which_silence_ends_an_utterance(
+async def test_silence_seconds_are_sent_to_the_service(
     azure_recognizer, emulator, billing_audio, silence, milliseconds
 ):
     await recognize(azure_recognizer, billing_audio, RecognitionHints(MENU.phrases, silence_seconds=silence))
@@ -145,80 +141,80 @@ async def test_the_flow_says_which_silence_ends_an_utterance(
     assert detection["enrichment"]["profanity"] == "raw"
 
 
-async def test_the_flow_says_language_and_phrases(azure_recognizer, emulator, billing_audio):
+async def test_language_and_phrases_are_sent_to_the_service(azure_recognizer, emulator, billing_audio):
     await recognize(azure_recognizer, billing_audio, RecognitionHints(("à bientôt", "billing"), language="fr-FR"))
     context = emulator.contexts[-1]
     assert context["phraseDetection"]["language"] == "fr-FR"
     assert [item["Text"] for item in context["dgi"]["Groups"][0]["Items"]] == ["à bientôt", "billing"]
 
 
-async def test_what_is_not_understood_is_an_empty_final(azure_recognizer, local_synthesizer):
+async def test_unrecognized_utterance_gives_an_empty_final(azure_recognizer, local_synthesizer):
     assert (
         await recognize(azure_recognizer, await synthesize(local_synthesizer, "turn the music down")) == NO_TRANSCRIPT
     )
 
 
 @pytest.mark.parametrize("sound", [b"", PAUSE_AUDIO])
-async def test_silence_is_an_empty_final(azure_recognizer, sound):
-    ear = MenuRecognitionClient(azure_recognizer)
-    ear.feed(sound)
-    ear.recognition.finish()
-    ear.recognition.finish()
-    assert await ear.result() == NO_TRANSCRIPT
+async def test_silence_gives_an_empty_final(azure_recognizer, sound):
+    client = MenuRecognitionClient(azure_recognizer)
+    client.feed(sound)
+    client.recognition.finish()
+    client.recognition.finish()
+    assert await client.result() == NO_TRANSCRIPT
 
 
-async def test_nothing_is_called_back_after_closing(azure_recognizer, emulator, billing_audio):
-    ears = [MenuRecognitionClient(azure_recognizer) for _ in range(4)]
-    ears[0].recognition.close()  # before the SDK has been called
+async def test_no_callback_after_close(azure_recognizer, emulator, billing_audio):
+    clients = [MenuRecognitionClient(azure_recognizer) for _ in range(4)]
+    clients[0].recognition.close()  # before the SDK has been called
     await wait_until_at_most(lambda: -emulator.sockets, -3)
-    for ear in ears:
-        ear.feed(PAUSE_AUDIO + billing_audio)
-    await ears[2].any_partial.wait()
-    ears[1].recognition.finish()
-    for ear in ears:
-        ear.recognition.close()
-        ear.recognition.close()
-        ear.feed(PAUSE_AUDIO)
-        ear.recognition.finish()
-        ear.partials.clear()
+    for client in clients:
+        client.feed(PAUSE_AUDIO + billing_audio)
+    await clients[2].any_partial.wait()
+    clients[1].recognition.finish()
+    for client in clients:
+        client.recognition.close()
+        client.recognition.close()
+        client.feed(PAUSE_AUDIO)
+        client.recognition.finish()
+        client.partials.clear()
     await wait_until_at_most(lambda: emulator.sockets, 0)
-    assert not any(ear.outcome.done() or ear.partials for ear in ears)
+    assert not any(client.outcome.done() or client.partials for client in clients)
     assert azure_recognizer.sessions == azure_recognizer.stuck == 0
 
 
-async def test_the_service_may_hang_up_before_anybody_speaks(azure_recognizer, emulator, billing_audio):
-    ear = MenuRecognitionClient(azure_recognizer)
+async def test_service_may_close_an_idle_connection(azure_recognizer, emulator, billing_audio):
+    client = MenuRecognitionClient(azure_recognizer)
     await wait_until_at_most(lambda: -emulator.opened, -2)  # one was the start's
     emulator.close_sockets()
     await wait_until_at_most(lambda: -emulator.opened, -3)  # the SDK has connected anew
-    ear.feed(PAUSE_AUDIO + billing_audio + PAUSE_AUDIO)
-    ear.recognition.finish()
-    assert (await ear.result()).text == "Billing, please."
+    client.feed(PAUSE_AUDIO + billing_audio + PAUSE_AUDIO)
+    client.recognition.finish()
+    assert (await client.result()).text == "Billing, please."
 
 
-async def test_many_at_once(azure_recognizer, billing_audio):
-    heard = await asyncio.gather(*(recognize(azure_recognizer, billing_audio, live=True) for _ in range(8)))
-    assert {one.text for one in heard} == {"Billing, please."}
+async def test_many_concurrent_requests(azure_recognizer, billing_audio):
+    transcript = await asyncio.gather(*(recognize(azure_recognizer, billing_audio, live=True) for _ in range(8)))
+    assert {one.text for one in transcript} == {"Billing, please."}
 
 
-async def test_too_many_are_refused(emulator, billing_audio):
+async def test_requests_over_the_limit_are_rejected(emulator, billing_audio):
     azure = AzureRecognizer(make_account(emulator), max_sessions=2)
-    ears = [MenuRecognitionClient(azure) for _ in range(2)]
+    clients = [MenuRecognitionClient(azure) for _ in range(2)]
     with pytest.raises(SpeechError, match="2 connections"):
         MenuRecognitionClient(azure)
-    ears[0].recognition.close()
+    clients[0].recognition.close()
     assert (await recognize(azure, billing_audio)).text == "Billing, please."
-    ears[1].recognition.close()
+    clients[1].recognition.close()
     await azure.aclose()
 
 
-async def test_an_endless_utterance_fails(azure_recognizer):
-    ear = MenuRecognitionClient(azure_recognizer)
-    ear.feed(bytes(recognition.MAX_UTTERANCE_BYTES))
-    ear.recognition.feed(b"\0")
-    assert not ear.outcome.done()  # never from inside the call
+async def test_utterance_over_the_limit_fails(azure_recognizer):
+    client = MenuRecognitionClient(azure_recognizer)
+    client.feed(bytes(recognition.MAX_UTTERANCE_BYTES))
+    client.recognition.feed(b"\0")
+    assert not client.outcome.done()  # never from inside the call
     with pytest.raises(SpeechError, match="60 s"):
-        await ear.result()
+        await client.result()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +222,7 @@ async def test_an_endless_utterance_fails(azure_recognizer):
     [("a",) * (recognizer.MAX_PHRASES + 1), ("a" * (recognizer.MAX_PHRASE_LENGTH + 1),)],
     ids=["many", "long"],
 )
-async def test_expecting_too_much_fails(azure_recognizer, phrases):
+async def test_too_many_or_too_long_phrases_are_rejected(azure_recognizer, phrases):
     with pytest.raises(RequestNotSupported, match="phrase"):
         azure_recognizer.open(RecognitionHints(phrases), print, print)
 
@@ -246,8 +242,8 @@ FAULTS = {
 }
 
 
-async def test_every_fault_is_an_error_in_time(local_recognizer, local_synthesizer, billing_audio):
-    """Side by side, each with a service of its own: one after the other they take 20 s."""
+async def test_every_fault_raises_an_error_in_time(local_recognizer, local_synthesizer, billing_audio):
+    """Run concurrently, each with its own service: one after another they take 20 s."""
 
     async def fail(fault, kind, seconds):
         async with AzureEmulator(local_recognizer, local_synthesizer, MENU.phrases, KEY) as emulator:
@@ -268,14 +264,14 @@ async def test_every_fault_is_an_error_in_time(local_recognizer, local_synthesiz
     await asyncio.gather(*(fail(fault, *expected) for fault, expected in FAULTS.items()))
 
 
-async def test_nobody_there_is_an_error_at_once():
+async def test_refused_connection_fails_at_once():
     azure = AzureRecognizer(AzureSettings(key=KEY, host=f"ws://127.0.0.1:{free_ports()[0]}"))
     with pytest.raises(SpeechError, match="could not be reached"):
         await MenuRecognitionClient(azure).result(AT_ONCE)
     await azure.aclose()
 
 
-async def test_a_connection_that_is_never_answered_is_an_error_in_time(billing_audio):
+async def test_unresponsive_server_raises_an_error_in_time(billing_audio):
     async with silent_server() as host:
         azure = AzureRecognizer(AzureSettings(key=KEY, host=host))
         silent, speaking = MenuRecognitionClient(azure), MenuRecognitionClient(azure)
@@ -290,7 +286,7 @@ async def test_a_connection_that_is_never_answered_is_an_error_in_time(billing_a
 @pytest.mark.parametrize(
     ("fault", "kind"), [("401", AuthenticationFailed), ("500", SpeechError), ("refuse", SpeechError)]
 )
-async def test_a_start_that_is_refused_says_so_and_may_be_better_later(emulator, billing_audio, fault, kind):
+async def test_failed_start_raises_and_may_succeed_later(emulator, billing_audio, fault, kind):
     emulator.orders.recognition = fault
     azure = AzureRecognizer(make_account(emulator))
     with pytest.raises(SpeechError) as error:
@@ -301,7 +297,7 @@ async def test_a_start_that_is_refused_says_so_and_may_be_better_later(emulator,
     await azure.aclose()
 
 
-async def test_a_wrong_key_is_refused_and_shown_nowhere(emulator):
+async def test_wrong_key_is_rejected_and_never_shown(emulator):
     wrong = make_account(emulator, "a wrong key")
     azure = AzureRecognizer(wrong)
     with pytest.raises(AuthenticationFailed) as error:
@@ -310,40 +306,40 @@ async def test_a_wrong_key_is_refused_and_shown_nowhere(emulator):
     assert "a wrong key" not in f"{error.value!r} {wrong!r} {wrong.__rich_repr__()}"
 
 
-async def test_the_end_of_a_session_takes_long_and_delays_nobody(azure_recognizer, emulator, billing_audio):
+async def test_slow_teardown_does_not_delay_other_sessions(azure_recognizer, emulator, billing_audio):
     emulator.orders.recognition = "slow_close"
     slow = [MenuRecognitionClient(azure_recognizer) for _ in range(10)]
-    for ear in slow:
-        ear.feed(PAUSE_AUDIO + billing_audio)
-    await asyncio.gather(*(ear.any_partial.wait() for ear in slow))
+    for client in slow:
+        client.feed(PAUSE_AUDIO + billing_audio)
+    await asyncio.gather(*(client.any_partial.wait() for client in slow))
     emulator.orders.recognition = ""
     async with loop_not_blocked():
-        for ear in slow:
-            ear.recognition.close()
+        for client in slow:
+            client.recognition.close()
         for _ in range(5):
             async with asyncio.timeout(SOON_SECONDS):
                 assert (await recognize(azure_recognizer, billing_audio)).text == "Billing, please."
     assert emulator.sockets >= 10  # those are still closing
 
 
-async def test_closing_fails_what_is_open_and_leaves_behind_what_hangs(emulator, billing_audio, caplog):
+async def test_aclose_fails_open_recognitions_and_abandons_hanging_threads(emulator, billing_audio, caplog):
     emulator.orders.recognition = "silent"
     azure = AzureRecognizer(make_account(emulator))
-    closed, ear = MenuRecognitionClient(azure), MenuRecognitionClient(azure)
-    for one in (closed, ear):
+    closed, client = MenuRecognitionClient(azure), MenuRecognitionClient(azure)
+    for one in (closed, client):
         one.feed(billing_audio)
     await wait_until_at_most(lambda: -emulator.sockets, -2)
     closed.recognition.close()
     async with asyncio.timeout(sdk_resources.CLOSE_TIMEOUT_SECONDS + SOON_SECONDS):
         await azure.aclose()
     with pytest.raises(SpeechError, match="closed"):
-        await ear.result()
+        await client.result()
     with pytest.raises(SpeechError, match="closed"):
         MenuRecognitionClient(azure)
     assert "abandoned" in caplog.text
 
 
-async def test_nothing_is_left_of_many_sessions(emulator, billing_audio):
+async def test_many_sessions_leave_no_resources(emulator, billing_audio):
     before, connections = thread_count(), socket_count()
     azure = AzureRecognizer(make_account(emulator))
     await azure.start()

@@ -47,13 +47,13 @@ async def synthesize(synthesizer, text, voice=JENNY_VOICE):
     return b"".join([chunk async for chunk in synthesizer.speak(text, voice)])
 
 
-async def test_what_is_spoken_arrives_byte_for_byte(azure_synthesizer, emulator):
+async def test_audio_is_received_byte_for_byte(azure_synthesizer, emulator):
     sound = await synthesize(azure_synthesizer, GREETING)
     assert 1.5 < len(sound) / 8000 < 3
     assert [(one.text, one.voice, bytes(one.sound)) for one in emulator.spoken] == [(GREETING, JENNY_VOICE.name, sound)]
 
 
-async def test_sound_comes_as_it_is_made(azure_synthesizer, emulator):
+async def test_audio_is_streamed(azure_synthesizer, emulator):
     speech = azure_synthesizer.speak(LONG_TEXT, JENNY_VOICE)
     assert len(await anext(speech)) < 8000
     assert not emulator.spoken[0].text.endswith("never")
@@ -62,7 +62,7 @@ async def test_sound_comes_as_it_is_made(azure_synthesizer, emulator):
     assert max(chunks) <= 8000
 
 
-async def test_a_document_says_voice_language_speed_and_little_silence(azure_synthesizer, emulator):
+async def test_ssml_has_voice_language_speed_and_short_silences(azure_synthesizer, emulator):
     await synthesize(
         azure_synthesizer, "Bonjour.", Voice(tier="azure", name="fr-FR-DeniseNeural", language="fr-FR", speed=1.25)
     )
@@ -76,12 +76,12 @@ async def test_a_document_says_voice_language_speed_and_little_silence(azure_syn
 
 
 @pytest.mark.parametrize(("speed", "rate"), [(1.0, "+0%"), (0.25, "-50%"), (4.0, "+100%")])
-async def test_speed_stays_within_what_the_service_can(azure_synthesizer, emulator, speed, rate):
+async def test_speed_is_limited_to_the_services_range(azure_synthesizer, emulator, speed, rate):
     await synthesize(azure_synthesizer, "yes", Voice(tier="azure", name=JENNY_VOICE.name, speed=speed))
     assert f'rate="{rate}"' in emulator.spoken[0].ssml
 
 
-async def test_speed_changes_the_length(azure_synthesizer):
+async def test_speed_changes_the_duration(azure_synthesizer):
     normal = len(await synthesize(azure_synthesizer, GREETING))
     assert (
         len(await synthesize(azure_synthesizer, GREETING, Voice(tier="azure", name=JENNY_VOICE.name, speed=2.0)))
@@ -89,37 +89,37 @@ async def test_speed_changes_the_length(azure_synthesizer):
     )
 
 
-async def test_markup_and_odd_characters_are_only_text(azure_synthesizer, emulator):
+async def test_markup_and_special_characters_are_plain_text(azure_synthesizer, emulator):
     assert await synthesize(azure_synthesizer, "<speak> &amp; ]]> \0 \x07 \udcff ☎ 你好 done")
     assert emulator.spoken[0].text == "<speak> &amp; ]]>    ☎ 你好 done"
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "\0\x07"])
-async def test_nothing_to_say_is_no_sound_and_no_request(azure_synthesizer, emulator, text):
+async def test_empty_text_sends_no_request(azure_synthesizer, emulator, text):
     assert await synthesize(azure_synthesizer, text) == b""
     assert emulator.spoken == []
 
 
 @pytest.mark.parametrize("name", ["nope", "en-us", "", 'en-US"><x', "en-US-Jenny\0Neural2"])
-async def test_an_unknown_voice_is_unsuitable(azure_synthesizer, name):
+async def test_unknown_voice_is_not_supported(azure_synthesizer, name):
     with pytest.raises(RequestNotSupported, match="voice"):
         await synthesize(azure_synthesizer, GREETING, Voice(tier="azure", name=name))
     assert await synthesize(azure_synthesizer, GREETING)
 
 
-async def test_a_text_too_long_is_unsuitable(azure_synthesizer):
+async def test_text_over_the_limit_is_not_supported(azure_synthesizer):
     with pytest.raises(RequestNotSupported, match=str(MAX_TEXT_LENGTH)):
         await synthesize(azure_synthesizer, "a" * (MAX_TEXT_LENGTH + 1))
 
 
-async def test_texts_one_after_the_other_use_warm_lines(azure_synthesizer, emulator):
+async def test_consecutive_texts_reuse_connections(azure_synthesizer, emulator):
     for _ in range(10):
         await synthesize(azure_synthesizer, "yes")
     await wait_until_at_most(lambda: -emulator.sockets, -5)
     assert emulator.opened == emulator.sockets == azure_synthesizer.sessions == 5  # four wait while one speaks
 
 
-async def test_lines_that_the_service_hung_up_on_are_replaced(azure_synthesizer, emulator):
+async def test_connections_closed_by_the_service_are_replaced(azure_synthesizer, emulator):
     await wait_until_at_most(
         lambda: azure_synthesizer.sessions - emulator.sockets, 0
     )  # one that still connects would not hear of it
@@ -129,12 +129,12 @@ async def test_lines_that_the_service_hung_up_on_are_replaced(azure_synthesizer,
     assert await synthesize(azure_synthesizer, "yes")
 
 
-async def test_many_at_once(azure_synthesizer):
+async def test_many_concurrent_requests(azure_synthesizer):
     together = await asyncio.gather(*(synthesize(azure_synthesizer, f"number {n}") for n in range(20)))
     assert all(len(sound) > 2000 for sound in together)
 
 
-async def test_too_many_are_refused(emulator):
+async def test_requests_over_the_limit_are_rejected(emulator):
     azure = AzureSynthesizer(make_account(emulator), max_connections=2, min_idle=0)
     speaking = [azure.speak(LONG_TEXT, JENNY_VOICE) for _ in range(2)]
     await asyncio.gather(*(anext(speech) for speech in speaking))
@@ -146,7 +146,7 @@ async def test_too_many_are_refused(emulator):
     await azure.aclose()
 
 
-async def test_closing_the_iterator_stops_the_service(azure_synthesizer, emulator):
+async def test_closing_the_iterator_cancels_the_request(azure_synthesizer, emulator):
     speech = azure_synthesizer.speak(LONG_TEXT, JENNY_VOICE)
     await anext(speech)
     await speech.aclose()
@@ -155,7 +155,7 @@ async def test_closing_the_iterator_stops_the_service(azure_synthesizer, emulato
     assert azure_synthesizer.stuck == 0
 
 
-async def test_cancelling_before_the_first_sound_leaves_nothing(azure_synthesizer, emulator):
+async def test_canceling_before_the_first_audio_leaves_no_resources(azure_synthesizer, emulator):
     for _ in range(5):
         task = asyncio.create_task(synthesize(azure_synthesizer, LONG_TEXT))
         await asyncio.sleep(0)
@@ -183,8 +183,8 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("warm", [0, 2], ids=["cold", "warm"])
-async def test_every_fault_is_an_error_in_time(offline_speech, warm):
-    """Side by side, each with a service of its own. On a warm line the fault comes when it is already connected.
+async def test_every_fault_raises_an_error_in_time(offline_speech, warm):
+    """Run concurrently, each with its own service. On an idle connection the fault comes after connecting.
 
     The SDK connects anew then, and is refused.
     """
@@ -207,14 +207,14 @@ async def test_every_fault_is_an_error_in_time(offline_speech, warm):
     await asyncio.gather(*(fail(fault, *expected) for fault, expected in FAULTS.items()))
 
 
-async def test_nobody_there_is_an_error_at_once():
+async def test_refused_connection_fails_at_once():
     azure = AzureSynthesizer(AzureSettings(key=KEY, host=f"ws://127.0.0.1:{free_ports()[0]}"))
     with pytest.raises(SpeechError, match="could not be reached"):
         await asyncio.wait_for(synthesize(azure, GREETING), AT_ONCE)
     await azure.aclose()
 
 
-async def test_a_connection_that_is_never_answered_is_an_error_in_time():
+async def test_unresponsive_server_raises_an_error_in_time():
     async with silent_server() as host:
         azure = AzureSynthesizer(AzureSettings(key=KEY, host=host))
         with pytest.raises(SpeechError, match="late"):
@@ -226,7 +226,7 @@ async def test_a_connection_that_is_never_answered_is_an_error_in_time():
 @pytest.mark.parametrize(
     ("fault", "kind"), [("401", AuthenticationFailed), ("500", SpeechError), ("refuse", SpeechError)]
 )
-async def test_a_start_that_is_refused_says_so_and_may_be_better_later(emulator, fault, kind):
+async def test_failed_start_raises_and_may_succeed_later(emulator, fault, kind):
     emulator.orders.synthesis = fault
     azure = AzureSynthesizer(make_account(emulator))
     with pytest.raises(SpeechError) as error:
@@ -237,7 +237,7 @@ async def test_a_start_that_is_refused_says_so_and_may_be_better_later(emulator,
     await azure.aclose()
 
 
-async def test_a_stop_that_takes_long_delays_nobody(azure_synthesizer, emulator):
+async def test_slow_stop_does_not_delay_other_texts(azure_synthesizer, emulator):
     emulator.orders.synthesis = "slow_close"
     slow = [azure_synthesizer.speak(LONG_TEXT, JENNY_VOICE) for _ in range(10)]
     await asyncio.gather(*(anext(speech) for speech in slow))
@@ -249,7 +249,7 @@ async def test_a_stop_that_takes_long_delays_nobody(azure_synthesizer, emulator)
                 assert await synthesize(azure_synthesizer, "yes")
 
 
-async def test_closing_fails_what_is_being_said(emulator):
+async def test_aclose_fails_open_syntheses(emulator):
     azure = AzureSynthesizer(make_account(emulator))
     speech = azure.speak(LONG_TEXT, JENNY_VOICE)
     await anext(speech)
@@ -261,7 +261,7 @@ async def test_closing_fails_what_is_being_said(emulator):
         await synthesize(azure, "yes")
 
 
-async def test_nothing_is_left_of_many_texts(emulator):
+async def test_many_texts_leave_no_resources(emulator):
     before, connections = thread_count(), socket_count()
     azure = AzureSynthesizer(make_account(emulator))
     await azure.start()

@@ -1,4 +1,4 @@
-"""What the service answers instead of speech, and what becomes of it."""
+"""Error responses of the service, and the errors they are mapped to."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +41,7 @@ def make_voice(name: str) -> dict[str, object]:
         (400, make_voice("a secret\nline"), RequestNotSupported),
     ],
 )
-def test_an_answer_is_the_account_the_request_or_the_service(status, body, expected: type[SpeechError]):
+def test_http_error_is_mapped_to_account_request_or_service(status, body, expected: type[SpeechError]):
     error = errors.from_status(status, body)
     assert type(error) is expected
     assert "secret" not in str(error)
@@ -64,23 +64,23 @@ def test_an_answer_is_the_account_the_request_or_the_service(status, body, expec
         ("chunk_size_exceeded", RequestNotSupported),
     ],
 )
-def test_an_error_message_is_the_account_the_request_or_the_service(name: str, expected: type[SpeechError]):
+def test_error_message_is_mapped_to_account_request_or_service(name: str, expected: type[SpeechError]):
     match realtime_protocol.parse_message(f'{{"message_type": "{name}", "error": "what was said: secret"}}'):
-        case realtime_protocol.SessionFailed(told):
-            assert type(errors.from_message(told)) is expected
-            assert "secret" not in str(errors.from_message(told))
+        case realtime_protocol.SessionFailed(received_values):
+            assert type(errors.from_message(received_values)) is expected
+            assert "secret" not in str(errors.from_message(received_values))
         case other:
             pytest.fail(f"{other}")
 
 
 @pytest.mark.parametrize("received", ["", "no json", b"\xff\xfe", "[]", '{"text": "a"}', '{"message_type": 5}'])
-def test_what_is_no_message_is_an_error(received):
+def test_invalid_message_raises_an_error(received):
     with pytest.raises(SpeechError, match="invalid message"):
         realtime_protocol.parse_message(received)
 
 
 @pytest.mark.parametrize("kind", ["warning", "committed_transcript_with_timestamps", "edited_transcript", "new"])
-def test_what_does_not_matter_is_passed_over(kind: str):
+def test_unknown_message_is_ignored(kind: str):
     assert realtime_protocol.parse_message(f'{{"message_type": "{kind}", "warning": "w", "text": "t"}}') is None
 
 
@@ -90,7 +90,7 @@ async def other_emulator() -> AsyncIterator[ElevenLabsEmulator]:
         yield emulator
 
 
-async def test_a_redirect_takes_the_key_nowhere(other_emulator: ElevenLabsEmulator):
+async def test_redirect_is_not_followed_with_the_key(other_emulator: ElevenLabsEmulator):
     async def redirect(request: web.Request) -> web.Response:
         raise web.HTTPTemporaryRedirect(other_emulator.base_url + request.path_qs)
 
@@ -113,7 +113,7 @@ async def test_a_redirect_takes_the_key_nowhere(other_emulator: ElevenLabsEmulat
     await runner.cleanup()
 
 
-async def test_a_key_for_speech_alone_is_a_good_key():
+async def test_key_restricted_to_speech_is_accepted():
     async def refuse(_: web.Request) -> web.Response:
         return web.json_response(make_voice("missing_permissions"), status=401)
 

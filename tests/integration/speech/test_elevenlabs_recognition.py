@@ -36,16 +36,16 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class CountingRecognitionClient(recognition_client.RecognitionClient):
-    """One that counts how often it was called back, and closes when it has heard, as whoever listens does."""
+    """Counts callbacks, and closes after the final transcript, as a call does."""
 
     def __init__(self, recognizer: ElevenLabsRecognizer, expectation: RecognitionHints = MENU) -> None:
         self.calls = 0
         super().__init__(recognizer, expectation)
 
-    def _on_transcript(self, heard: Transcript) -> None:
+    def _on_transcript(self, transcript: Transcript) -> None:
         self.calls += 1
-        super()._on_transcript(heard)
-        if heard.final:
+        super()._on_transcript(transcript)
+        if transcript.final:
             self.recognition.close()
 
     def _on_error(self, error: SpeechError) -> None:
@@ -55,25 +55,25 @@ class CountingRecognitionClient(recognition_client.RecognitionClient):
 
 
 async def recognize(recognizer: ElevenLabsRecognizer, audio: bytes) -> Transcript:
-    ear = CountingRecognitionClient(recognizer)
-    ear.feed(PAUSE_AUDIO + audio + PAUSE_AUDIO)
-    ear.recognition.finish()
-    return await ear.result()
+    client = CountingRecognitionClient(recognizer)
+    client.feed(PAUSE_AUDIO + audio + PAUSE_AUDIO)
+    client.recognition.finish()
+    return await client.result()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def local_recognizer() -> AsyncIterator[LocalRecognizer]:
-    ear = LocalRecognizer(workers=2)
-    await ear.start()
-    yield ear
-    await ear.aclose()
+    client = LocalRecognizer(workers=2)
+    await client.start()
+    yield client
+    await client.aclose()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def caller_audio() -> dict[str, bytes]:
-    mouth = LocalSynthesizer()
-    said = {text: b"".join([chunk async for chunk in mouth.speak(text, Voice())]) for text in PHRASES}
-    await mouth.aclose()
+    speaker = LocalSynthesizer()
+    said = {text: b"".join([chunk async for chunk in speaker.speak(text, Voice())]) for text in PHRASES}
+    await speaker.aclose()
     return said
 
 
@@ -92,103 +92,103 @@ async def recognizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsRe
     await wait_until_equal(lambda: emulator.sockets, 0)
 
 
-async def test_what_was_said_is_what_is_heard(emulator, recognizer, caller_audio):
+async def test_utterance_is_recognized(emulator, recognizer, caller_audio):
     await recognizer.start()
     for text, sound in caller_audio.items():
-        heard = await recognize(recognizer, sound)
-        assert normalize_phrase(heard.text) == text
-        assert heard.confidence > 0.5
+        transcript = await recognize(recognizer, sound)
+        assert normalize_phrase(transcript.text) == text
+        assert transcript.confidence > 0.5
     assert emulator.transcripts == list(PHRASES)
     await wait_until_equal(lambda: recognizer.sessions, 0)
 
 
-async def test_it_is_connected_before_there_is_sound(emulator, recognizer, caller_audio):
-    ear = CountingRecognitionClient(recognizer)
+async def test_session_is_opened_before_the_first_audio(emulator, recognizer, caller_audio):
+    client = CountingRecognitionClient(recognizer)
     await wait_until_equal(lambda: len(emulator.sessions), 1)
     await asyncio.sleep(0.05)
     assert emulator.sessions[0].received == 0
-    ear.feed(PAUSE_AUDIO + caller_audio["billing"] + PAUSE_AUDIO)
-    ear.recognition.finish()
-    assert (await ear.result()).text == "Billing."
+    client.feed(PAUSE_AUDIO + caller_audio["billing"] + PAUSE_AUDIO)
+    client.recognition.finish()
+    assert (await client.result()).text == "Billing."
     assert len(emulator.sessions) == 1
 
 
-async def test_partials_come_before_the_end_and_are_less_sure(recognizer, caller_audio):
-    ear = CountingRecognitionClient(recognizer)
-    ear.feed(PAUSE_AUDIO + caller_audio["technical help"] + PAUSE_AUDIO)
+async def test_partials_come_before_the_final_with_lower_confidence(recognizer, caller_audio):
+    client = CountingRecognitionClient(recognizer)
+    client.feed(PAUSE_AUDIO + caller_audio["technical help"] + PAUSE_AUDIO)
     async with asyncio.timeout(3 * SOON_SECONDS):
-        await ear.any_partial.wait()
-    assert not ear.outcome.done()
-    ear.recognition.finish()
-    final = await ear.result()
+        await client.any_partial.wait()
+    assert not client.outcome.done()
+    client.recognition.finish()
+    final = await client.result()
     assert final.text == "Technical help."
-    assert ear.partials[-1].confidence < final.confidence
+    assert client.partials[-1].confidence < final.confidence
 
 
-async def test_the_service_may_end_the_utterance_first(recognizer, caller_audio):
-    ear = CountingRecognitionClient(recognizer)
-    ear.feed(PAUSE_AUDIO + caller_audio["billing"] + LONG_PAUSE)
-    assert (await ear.result()).text == "Billing."
-    ear.recognition.finish()
+async def test_service_may_end_the_utterance(recognizer, caller_audio):
+    client = CountingRecognitionClient(recognizer)
+    client.feed(PAUSE_AUDIO + caller_audio["billing"] + LONG_PAUSE)
+    assert (await client.result()).text == "Billing."
+    client.recognition.finish()
     await asyncio.sleep(0.1)
-    assert ear.calls == len(ear.partials) + 1
+    assert client.calls == len(client.partials) + 1
 
 
 @pytest.mark.parametrize("order", ["", "tardy"])  # before finish() comes the noise's own empty text, or after it
-async def test_a_noise_before_the_speech_ends_nothing(emulator, recognizer, caller_audio, order: Fault):
+async def test_noise_before_the_speech_does_not_end_the_recognition(emulator, recognizer, caller_audio, order: Fault):
     emulator.orders.recognition = order
-    ear = CountingRecognitionClient(recognizer)
+    client = CountingRecognitionClient(recognizer)
     noise = bytes(range(0, 256, 8)) * 200  # loud, and no word
-    ear.feed(PAUSE_AUDIO + noise + LONG_PAUSE)
+    client.feed(PAUSE_AUDIO + noise + LONG_PAUSE)
     await wait_until_equal(lambda: [session.heard for session in emulator.sessions], [[""]])
     await asyncio.sleep(recognition.EMPTY_RESULT_DELAY_SECONDS + 0.1)
-    assert not ear.outcome.done()
-    ear.feed(caller_audio["my invoice"] + PAUSE_AUDIO)
-    ear.recognition.finish()
-    assert (await ear.result()).text == "My invoice."
+    assert not client.outcome.done()
+    client.feed(caller_audio["my invoice"] + PAUSE_AUDIO)
+    client.recognition.finish()
+    assert (await client.result()).text == "My invoice."
 
 
 @pytest.mark.parametrize("audio", [b"", PAUSE_AUDIO[:80], PAUSE_AUDIO[: FRAME_BYTES * 14], LONG_PAUSE], ids=len)
-async def test_nothing_understood_is_an_empty_final(emulator, recognizer, audio: bytes):
-    ear = CountingRecognitionClient(recognizer)
-    ear.feed(audio)
-    ear.recognition.finish()
-    ear.recognition.finish()
-    assert await ear.result() == Transcript("", 0.0, final=True)
+async def test_unrecognized_audio_gives_an_empty_final(emulator, recognizer, audio: bytes):
+    client = CountingRecognitionClient(recognizer)
+    client.feed(audio)
+    client.recognition.finish()
+    client.recognition.finish()
+    assert await client.result() == Transcript("", 0.0, final=True)
     await wait_until_equal(lambda: recognizer.sessions, 0)
-    assert ear.calls == 1
+    assert client.calls == 1
 
 
 @pytest.mark.parametrize("after", [0, 0.002, 0.01, 0.1])
-async def test_closing_at_once_leaves_nothing(emulator, recognizer, caller_audio, after: float):
-    ears = [CountingRecognitionClient(recognizer) for _ in range(5)]
-    for ear in ears:
-        ear.feed(PAUSE_AUDIO + caller_audio["billing"] + PAUSE_AUDIO)
-        ear.recognition.finish()
+async def test_immediate_close_leaves_no_session(emulator, recognizer, caller_audio, after: float):
+    clients = [CountingRecognitionClient(recognizer) for _ in range(5)]
+    for client in clients:
+        client.feed(PAUSE_AUDIO + caller_audio["billing"] + PAUSE_AUDIO)
+        client.recognition.finish()
     await asyncio.sleep(after)
-    calls = [ear.calls for ear in ears]
-    for ear in ears:
-        ear.recognition.close()
-        ear.recognition.close()
-        ear.recognition.feed(PAUSE_AUDIO)
-        ear.recognition.finish()
+    calls = [client.calls for client in clients]
+    for client in clients:
+        client.recognition.close()
+        client.recognition.close()
+        client.recognition.feed(PAUSE_AUDIO)
+        client.recognition.finish()
     await wait_until_equal(lambda: (recognizer.sessions, emulator.sockets), (0, 0))
-    assert [ear.calls for ear in ears] == calls
+    assert [client.calls for client in clients] == calls
 
 
-async def test_twenty_side_by_side(recognizer, caller_audio):
+async def test_twenty_concurrent_recognitions(recognizer, caller_audio):
     async def hear_in_real_time(text: str) -> Transcript:
-        ear, sound = CountingRecognitionClient(recognizer), PAUSE_AUDIO + caller_audio[text] + PAUSE_AUDIO
+        client, sound = CountingRecognitionClient(recognizer), PAUSE_AUDIO + caller_audio[text] + PAUSE_AUDIO
         for start in range(0, len(sound), FRAME_BYTES):
-            ear.recognition.feed(sound[start : start + FRAME_BYTES])
+            client.recognition.feed(sound[start : start + FRAME_BYTES])
             await asyncio.sleep(0.02)
-        ear.recognition.finish()
-        return await ear.result()
+        client.recognition.finish()
+        return await client.result()
 
     said = [PHRASES[number % len(PHRASES)] for number in range(20)]
     async with loop_not_blocked():  # by the emulator either
-        heard = await asyncio.gather(*map(hear_in_real_time, said))
-    assert [normalize_phrase(one.text) for one in heard] == said
+        transcript = await asyncio.gather(*map(hear_in_real_time, said))
+    assert [normalize_phrase(one.text) for one in transcript] == said
 
 
 FAULTS: dict[Fault, type[SpeechError] | None] = {
@@ -226,14 +226,14 @@ async def test_every_fault_ends_in_time(emulator, recognizer, caller_audio, faul
     assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
 
 
-async def test_a_service_that_nobody_runs(emulator, recognizer, caller_audio):
+async def test_unreachable_service_is_an_error(emulator, recognizer, caller_audio):
     async with emulator.closed():
         with pytest.raises(SpeechError, match="lost"):
             await CountingRecognitionClient(recognizer).result()
     assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
 
 
-async def test_a_wrong_key_is_told_at_the_start_and_to_every_recognition(emulator, caplog: pytest.LogCaptureFixture):
+async def test_wrong_key_fails_start_and_every_recognition(emulator, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     recognizer = ElevenLabsRecognizer(ElevenLabsSettings("sk_wrong", emulator.base_url))
     with pytest.raises(AuthenticationFailed):
@@ -244,7 +244,7 @@ async def test_a_wrong_key_is_told_at_the_start_and_to_every_recognition(emulato
     assert "sk_wrong" not in f"{raised.value} {caplog.text}"
 
 
-async def test_a_failed_start_is_no_end(emulator, recognizer, caller_audio):
+async def test_service_works_after_a_failed_start(emulator, recognizer, caller_audio):
     emulator.orders.recognition = "500"
     with pytest.raises(SpeechError):
         await recognizer.start()
@@ -252,23 +252,23 @@ async def test_a_failed_start_is_no_end(emulator, recognizer, caller_audio):
     assert (await recognize(recognizer, caller_audio["billing"])).text == "Billing."
 
 
-async def test_a_language_that_is_none_is_unsuitable(recognizer):
+async def test_invalid_language_is_not_supported(recognizer):
     with pytest.raises(RequestNotSupported, match="invalid_request"):
         await CountingRecognitionClient(recognizer, RecognitionHints(("yes",), language="english-US")).result()
 
 
-async def test_the_service_is_told_what_it_may_know(emulator, recognizer):
+async def test_session_url_has_hints_only(emulator, recognizer):
     phrases = ("yes", "yes", " a phrase of too many letters", "a b c d e f", "<yes>", "", *map(str, range(60)))
     for silence in (0.1, 0.6, 9.0):
         CountingRecognitionClient(recognizer, RecognitionHints(phrases, language="de-DE", silence_seconds=silence))
     await wait_until_equal(lambda: len(emulator.sessions), 3)
-    told = [session.query["vad_silence_threshold_secs"] for session in emulator.sessions]
-    assert sorted(told) == ["0.35", "0.60", "3.00"]
+    received_values = [session.query["vad_silence_threshold_secs"] for session in emulator.sessions]
+    assert sorted(received_values) == ["0.35", "0.60", "3.00"]
     assert emulator.sessions[0].query["language_code"] == "de"
     assert emulator.sessions[0].keyterms == ["yes", *map(str, range(49))]
 
 
-async def test_an_idle_session_is_opened_again_when_there_is_sound(local_recognizer, caller_audio):
+async def test_idle_session_is_reopened_with_the_first_audio(local_recognizer, caller_audio):
     async with ElevenLabsEmulator(local_recognizer, LocalSynthesizer(), PHRASES, idle=0.2) as emulator:
         recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
         listening = CountingRecognitionClient(recognizer)
@@ -281,7 +281,7 @@ async def test_an_idle_session_is_opened_again_when_there_is_sound(local_recogni
         await recognizer.aclose()
 
 
-async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(local_recognizer, caller_audio):
+async def test_audio_that_crossed_the_close_of_an_idle_session_is_sent_again(local_recognizer, caller_audio):
     async with ElevenLabsEmulator(local_recognizer, LocalSynthesizer(), PHRASES, idle=0.4) as emulator:
         recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
         listening = CountingRecognitionClient(recognizer)
@@ -295,7 +295,7 @@ async def test_what_crossed_the_end_of_an_idle_session_is_sent_again(local_recog
         await recognizer.aclose()
 
 
-async def test_a_service_that_ends_again_and_again_in_mid_speech_has_failed(local_recognizer, caller_audio):
+async def test_repeated_session_end_during_speech_is_an_error(local_recognizer, caller_audio):
     async with ElevenLabsEmulator(local_recognizer, LocalSynthesizer(), PHRASES, idle=0.1) as emulator:
         recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
         listening = CountingRecognitionClient(recognizer)
@@ -306,33 +306,33 @@ async def test_a_service_that_ends_again_and_again_in_mid_speech_has_failed(loca
         await recognizer.aclose()
 
 
-async def test_an_endless_utterance_fails(recognizer):
-    ear = CountingRecognitionClient(recognizer)
-    ear.recognition.feed(bytes(recognition.MAX_UTTERANCE_BYTES + 1))
-    assert ear.calls == 0  # never from inside the call
+async def test_utterance_over_the_limit_fails(recognizer):
+    client = CountingRecognitionClient(recognizer)
+    client.recognition.feed(bytes(recognition.MAX_UTTERANCE_BYTES + 1))
+    assert client.calls == 0  # never from inside the call
     with pytest.raises(SpeechError, match="60 s"):
-        await ear.result()
+        await client.result()
 
 
-async def test_too_many_are_refused(recognizer):
-    ears = [CountingRecognitionClient(recognizer) for _ in range(module.MAX_SESSIONS)]
+async def test_requests_over_the_limit_are_rejected(recognizer):
+    clients = [CountingRecognitionClient(recognizer) for _ in range(module.MAX_SESSIONS)]
     with pytest.raises(SpeechError, match="full"):
         CountingRecognitionClient(recognizer)
-    for ear in ears:
-        ear.recognition.close()
+    for client in clients:
+        client.recognition.close()
     await wait_until_equal(lambda: recognizer.sessions, 0)
 
 
-async def test_a_service_that_reads_nothing_holds_nobody(emulator, recognizer):
+async def test_service_that_does_not_read_blocks_nothing(emulator, recognizer):
     emulator.orders.recognition = "stall"
-    ear = CountingRecognitionClient(recognizer)
-    ear.feed(LONG_PAUSE * 30)
+    client = CountingRecognitionClient(recognizer)
+    client.feed(LONG_PAUSE * 30)
     await asyncio.sleep(0.3)
-    ear.recognition.close()
+    client.recognition.close()
     await wait_until_equal(lambda: recognizer.sessions, 0)
 
 
-async def test_slow_ends_delay_no_other_session(emulator, recognizer, caller_audio):
+async def test_slow_close_does_not_delay_other_sessions(emulator, recognizer, caller_audio):
     emulator.orders.recognition = "slow_close"
     for text in PHRASES:
         assert normalize_phrase((await recognize(recognizer, caller_audio[text])).text) == text
@@ -343,32 +343,32 @@ async def test_slow_ends_delay_no_other_session(emulator, recognizer, caller_aud
 
 
 @pytest.mark.parametrize("fault", ["", "silent", "stall", "drip", "slow_close"])
-async def test_closing_fails_what_is_open_and_waits_for_nobody(emulator, caller_audio, fault: Fault):
+async def test_aclose_fails_open_recognitions_in_time(emulator, caller_audio, fault: Fault):
     recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url), timeout_seconds=30)
     emulator.orders.recognition = fault
-    ears = [CountingRecognitionClient(recognizer) for _ in range(5)]
-    for ear in ears:
-        ear.feed(PAUSE_AUDIO + caller_audio["billing"])
+    clients = [CountingRecognitionClient(recognizer) for _ in range(5)]
+    for client in clients:
+        client.feed(PAUSE_AUDIO + caller_audio["billing"])
     await wait_until_equal(lambda: len(emulator.sessions), 5)
     began = time.monotonic()
     await recognizer.aclose()
     assert time.monotonic() - began < SOON_SECONDS
     assert recognizer.sessions == 0
-    for ear in ears:
+    for client in clients:
         with pytest.raises(SpeechError, match="closed"):
-            await ear.result()
+            await client.result()
     with pytest.raises(SpeechError, match="closed"):
         CountingRecognitionClient(recognizer)
     await wait_until_equal(lambda: emulator.sockets, 0)
 
 
-async def test_nothing_is_left_of_many_sessions(emulator, caller_audio):
+async def test_many_sessions_leave_no_resources(emulator, caller_audio):
     async def hear_some() -> tuple[int, int, int]:
         recognizer = ElevenLabsRecognizer(ElevenLabsSettings(emulator.key, emulator.base_url))
         await recognizer.start()
         for _ in range(6):
-            for heard in await asyncio.gather(*(recognize(recognizer, caller_audio["billing"]) for _ in range(5))):
-                assert heard.text == "Billing."
+            for transcript in await asyncio.gather(*(recognize(recognizer, caller_audio["billing"]) for _ in range(5))):
+                assert transcript.text == "Billing."
         await wait_until_equal(lambda: recognizer.sessions, 0)
         await recognizer.aclose()
         await wait_until_equal(lambda: emulator.sockets, 0)

@@ -30,10 +30,10 @@ def make_voice(name: str = VOICE, **changes) -> Voice:
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[ElevenLabsEmulator]:
-    mouth = LocalSynthesizer()
-    async with ElevenLabsEmulator(LocalRecognizer(), mouth, ()) as emulator:
+    speaker = LocalSynthesizer()
+    async with ElevenLabsEmulator(LocalRecognizer(), speaker, ()) as emulator:
         yield emulator
-    await mouth.aclose()
+    await speaker.aclose()
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsS
 
 @pytest.fixture
 async def impatient_synthesizer(emulator: ElevenLabsEmulator) -> AsyncIterator[ElevenLabsSynthesizer]:
-    """One that waits for nothing for long; so it fails where a machine is slow."""
+    """A synthesizer with a short timeout, which fails on a slow machine."""
     async with open_synthesizer(emulator, max_lag_seconds=PATIENCE) as synthesizer:
         yield synthesizer
 
@@ -57,21 +57,21 @@ async def open_synthesizer(emulator: ElevenLabsEmulator, **how) -> AsyncIterator
     assert synthesizer.requests == 0
 
 
-async def synthesize(synthesizer: ElevenLabsSynthesizer, text: str, wanted: Voice | None = None) -> bytes:
-    return b"".join([chunk async for chunk in synthesizer.speak(text, wanted or make_voice())])
+async def synthesize(synthesizer: ElevenLabsSynthesizer, text: str, requested_voice: Voice | None = None) -> bytes:
+    return b"".join([chunk async for chunk in synthesizer.speak(text, requested_voice or make_voice())])
 
 
-async def test_what_the_service_says_is_what_comes(emulator: ElevenLabsEmulator, synthesizer: ElevenLabsSynthesizer):
+async def test_audio_is_received_byte_for_byte(emulator: ElevenLabsEmulator, synthesizer: ElevenLabsSynthesizer):
     sound = await synthesize(synthesizer, GREETING)
-    (asked,) = emulator.spoken
-    assert sound == asked.sound
+    (requested,) = emulator.spoken
+    assert sound == requested.sound
     assert 3 < len(sound) / mulaw.SAMPLE_RATE < 5
-    assert (asked.text, asked.voice_id, asked.model) == (GREETING, VOICE, "eleven_flash_v2_5")
-    assert asked.language == "en"
-    assert not asked.cancelled
+    assert (requested.text, requested.voice_id, requested.model) == (GREETING, VOICE, "eleven_flash_v2_5")
+    assert requested.language == "en"
+    assert not requested.cancelled
 
 
-async def test_the_first_audio_comes_long_before_the_last(synthesizer: ElevenLabsSynthesizer):
+async def test_audio_is_streamed(synthesizer: ElevenLabsSynthesizer):
     await synthesizer.start()
     began, times = time.monotonic(), []
     async for chunk in synthesizer.speak(GREETING, make_voice()):
@@ -81,12 +81,12 @@ async def test_the_first_audio_comes_long_before_the_last(synthesizer: ElevenLab
 
 
 @pytest.mark.parametrize(("speed", "sent"), [(0.25, 0.7), (1.0, 1.0), (4.0, 1.2)])
-async def test_a_speed_is_limited_to_what_the_service_takes(emulator, synthesizer, speed: float, sent: float):
+async def test_speed_is_limited_to_the_services_range(emulator, synthesizer, speed: float, sent: float):
     await synthesize(synthesizer, "yes", make_voice(speed=speed))
     assert emulator.spoken[-1].speed == sent
 
 
-async def test_a_model_without_languages_is_told_none(emulator: ElevenLabsEmulator):
+async def test_language_is_not_sent_to_models_without_languages(emulator: ElevenLabsEmulator):
     account = ElevenLabsSettings(emulator.key, emulator.base_url)
     synthesizer = ElevenLabsSynthesizer(account, model="eleven_multilingual_v2")
     assert await synthesize(synthesizer, "yes", make_voice(OTHER_VOICE, language="de-DE"))
@@ -94,14 +94,14 @@ async def test_a_model_without_languages_is_told_none(emulator: ElevenLabsEmulat
     await synthesizer.aclose()
 
 
-async def test_one_connection_serves_one_text_after_the_other(emulator, synthesizer):
+async def test_connection_is_reused_for_consecutive_texts(emulator, synthesizer):
     await synthesizer.start()
     for number in range(5):
         await synthesize(synthesizer, f"number {number}")
         assert emulator.sockets == 1
 
 
-async def test_cancelling_reaches_the_service(emulator, synthesizer):
+async def test_closing_the_iterator_cancels_the_request(emulator, synthesizer):
     speech = synthesizer.speak(LONG, make_voice())
     assert await anext(speech)
     began = time.monotonic()
@@ -113,7 +113,7 @@ async def test_cancelling_reaches_the_service(emulator, synthesizer):
     assert await synthesize(synthesizer, "yes")
 
 
-async def test_cancelling_the_task_that_waits_reaches_the_service(emulator, synthesizer):
+async def test_canceling_the_waiting_task_cancels_the_request(emulator, synthesizer):
     emulator.orders.synthesis = "stall"
     task = asyncio.create_task(synthesize(synthesizer, GREETING))
     await wait_until_equal(lambda: bool(emulator.spoken), True)
@@ -138,7 +138,7 @@ FAULTS: dict[Fault, type[SpeechError]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_every_fault_ends_in_an_error_in_time(emulator, synthesizer, impatient_synthesizer, fault: Fault):
+async def test_every_fault_raises_an_error_in_time(emulator, synthesizer, impatient_synthesizer, fault: Fault):
     await synthesize(synthesizer, "yes")
     emulator.orders.synthesis = fault
     began = time.monotonic()
@@ -153,19 +153,19 @@ async def test_every_fault_ends_in_an_error_in_time(emulator, synthesizer, impat
     assert await synthesize(synthesizer, "yes")
 
 
-async def test_a_service_that_nobody_runs(emulator, synthesizer):
+async def test_unreachable_service_is_an_error(emulator, synthesizer):
     async with emulator.closed():
         with pytest.raises(SpeechError, match="reached"):
             await synthesize(synthesizer, "yes")
     assert await synthesize(synthesizer, "yes")
 
 
-async def test_a_used_up_quota_is_a_matter_of_the_account(synthesizer):
+async def test_exhausted_quota_is_an_authentication_failure(synthesizer):
     with pytest.raises(AuthenticationFailed, match="quota_exceeded"):
         await synthesize(synthesizer, "quota secret")
 
 
-async def test_a_wrong_key_is_told_at_the_start(emulator, caplog: pytest.LogCaptureFixture):
+async def test_wrong_key_fails_start(emulator, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.DEBUG)
     synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings("sk_wrong", emulator.base_url))
     with pytest.raises(AuthenticationFailed) as raised:
@@ -175,7 +175,7 @@ async def test_a_wrong_key_is_told_at_the_start(emulator, caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("key", ["", "two words", "schlüssel", "line\nbreak"])
-async def test_what_can_be_no_key_is_never_sent(emulator, key: str):
+async def test_malformed_key_is_never_sent(emulator, key: str):
     synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings(key, emulator.base_url))
     with pytest.raises(AuthenticationFailed):
         await synthesizer.start()
@@ -186,7 +186,7 @@ async def test_what_can_be_no_key_is_never_sent(emulator, key: str):
 
 
 @pytest.mark.parametrize("fault", ["refuse", "429", "500", "silent", "drip", "garbage", "abrupt"])
-async def test_a_failed_start_is_no_end(emulator, impatient_synthesizer, fault: Fault):
+async def test_service_works_after_a_failed_start(emulator, impatient_synthesizer, fault: Fault):
     emulator.orders.synthesis = fault
     began = time.monotonic()
     with pytest.raises(SpeechError):
@@ -197,7 +197,7 @@ async def test_a_failed_start_is_no_end(emulator, impatient_synthesizer, fault: 
     assert await synthesize(impatient_synthesizer, "yes")
 
 
-async def test_what_the_service_has_not_is_unsuitable(emulator, synthesizer):
+async def test_unknown_voice_or_language_is_not_supported(emulator, synthesizer):
     with pytest.raises(RequestNotSupported, match="voice_not_found"):
         await synthesize(synthesizer, "yes", make_voice("a" * 20))
     with pytest.raises(RequestNotSupported, match="unsupported_language"):
@@ -205,7 +205,7 @@ async def test_what_the_service_has_not_is_unsuitable(emulator, synthesizer):
 
 
 @pytest.mark.parametrize("name", ["", "../../v1/models?", "a/b", "a b", "ä"])
-async def test_what_can_be_no_voice_is_never_sent(emulator, synthesizer, name: str):
+async def test_malformed_voice_id_is_never_sent(emulator, synthesizer, name: str):
     with pytest.raises(RequestNotSupported, match="voice"):
         await synthesize(synthesizer, "yes", make_voice(name))
     with pytest.raises(RequestNotSupported, match=str(module.MAX_TEXT_LENGTH)):
@@ -214,11 +214,11 @@ async def test_what_can_be_no_voice_is_never_sent(emulator, synthesizer, name: s
     assert not emulator.requests
 
 
-async def test_odd_characters_are_only_text(emulator, synthesizer):
+async def test_special_characters_are_plain_text(emulator, synthesizer):
     assert await synthesize(synthesizer, "<speak> \0 \x07 &amp; \udcff ☎ 你好 done")
 
 
-async def test_more_than_the_bound_is_refused_at_once(emulator, synthesizer):
+async def test_requests_over_the_limit_are_rejected_at_once(emulator, synthesizer):
     speeches = [synthesizer.speak("one two three", make_voice()) for _ in range(module.MAX_REQUESTS)]
     await asyncio.gather(*(anext(speech) for speech in speeches))
     assert synthesizer.requests == module.MAX_REQUESTS
@@ -229,7 +229,7 @@ async def test_more_than_the_bound_is_refused_at_once(emulator, synthesizer):
 
 
 @pytest.mark.parametrize("fault", ["silent", "stall", "drip", "slow_close"])
-async def test_closing_waits_for_nobody(emulator, fault: Fault):
+async def test_aclose_fails_open_syntheses_in_time(emulator, fault: Fault):
     synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings(emulator.key, emulator.base_url), max_lag_seconds=30)
     await synthesizer.start()
     emulator.orders.synthesis = fault
@@ -248,7 +248,7 @@ async def test_closing_waits_for_nobody(emulator, fault: Fault):
     await wait_until_equal(lambda: emulator.sockets, 0)
 
 
-async def test_nothing_is_left_of_many_texts(emulator):
+async def test_many_texts_leave_no_resources(emulator):
     async def speak_some() -> None:
         synthesizer = ElevenLabsSynthesizer(ElevenLabsSettings(emulator.key, emulator.base_url))
         await synthesizer.start()
@@ -266,6 +266,6 @@ async def test_nothing_is_left_of_many_texts(emulator):
     assert after[2] <= before[2]
 
 
-def test_no_representation_shows_the_key():
+def test_key_is_not_shown_in_representations():
     account = ElevenLabsSettings("sk_secret")
     assert "sk_secret" not in f"{account} {account!r} {pretty_repr(account)}"

@@ -1,4 +1,4 @@
-"""The parts of local speech that need no worker: messages, grammar, pronunciations, espeak-ng's voices."""
+"""Parts of local speech that need no worker: messages, grammar, pronunciations, espeak-ng's voices."""
 
 from pathlib import Path
 
@@ -22,14 +22,14 @@ REPORTS = st.one_of(
 
 
 @given(st.lists(REPORTS, max_size=10), st.integers(1, 50))
-def test_messages_survive_any_cutting(reports: list[ipc.Report], size: int):
+def test_messages_are_decoded_from_any_fragmentation(reports: list[ipc.Report], size: int):
     data = b"".join(map(ipc.encode_message, reports))
     unpacker = ipc.FrameReader(ipc.REPORT_DECODER)
     assert [r for at in range(0, len(data), size) for r in unpacker.feed(data[at : at + size])] == reports
 
 
 @given(st.lists(st.binary(max_size=200), max_size=10))
-def test_what_is_no_message_is_a_value_error(pieces: list[bytes]):
+def test_invalid_message_raises_value_error(pieces: list[bytes]):
     unpacker = ipc.FrameReader(ipc.REQUEST_DECODER)
     try:
         for piece in pieces:
@@ -38,7 +38,7 @@ def test_what_is_no_message_is_a_value_error(pieces: list[bytes]):
         return
 
 
-def test_a_message_of_absurd_length_is_refused_at_once():
+def test_message_over_the_limit_is_rejected_at_once():
     with pytest.raises(ValueError, match="bytes"):
         list(ipc.FrameReader(ipc.REQUEST_DECODER).feed(b"\xff\xff\xff\xff"))
 
@@ -54,12 +54,12 @@ def test_a_message_of_absurd_length_is_refused_at_once():
         ("☎ _", ""),
     ],
 )
-def test_a_phrase_is_reduced_to_its_words(phrase: str, words: str):
+def test_phrase_is_normalized_to_its_words(phrase: str, words: str):
     assert normalize_phrase(phrase) == words
 
 
 @given(st.text(max_size=40))
-def test_a_reduced_phrase_stays_as_it_is(phrase: str):
+def test_normalization_is_idempotent(phrase: str):
     words = normalize_phrase(phrase)
     assert normalize_phrase(words) == words
     assert GARBAGE_PREFIX not in words
@@ -78,7 +78,7 @@ def test_a_reduced_phrase_stays_as_it_is(phrase: str):
         ("", False),
     ],
 )
-def test_only_a_whole_phrase_is_accepted(text: str, accepted: bool):
+def test_only_complete_phrases_are_accepted(text: str, accepted: bool):
     assert Grammar(["sales", "my invoice"], repeat=False, courtesies=True).accepts(text) is accepted
 
 
@@ -100,13 +100,13 @@ def dictionary() -> PronunciationDictionary:
     return PronunciationDictionary(Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict")))
 
 
-def test_every_way_to_say_a_word_is_found_and_the_telephones_too(dictionary: PronunciationDictionary):
+def test_all_pronunciations_include_telephone_variants(dictionary: PronunciationDictionary):
     sounds = dictionary.pronunciations("either", "en-US")
     assert {"IY DH ER", "AY DH ER"} <= set(sounds)
     assert "F EY L Z" in dictionary.pronunciations("sales", "en-US")
 
 
-def test_every_word_of_the_file_is_found(dictionary: PronunciationDictionary):
+def test_every_word_of_the_dictionary_is_found(dictionary: PronunciationDictionary):
     path = Path(pocketsphinx.get_model_path("en-us/cmudict-en-us.dict"))
     lines = [line.split(maxsplit=1) for line in path.read_text().splitlines()]
     for name, sound in [*lines[::997], lines[0], lines[-1]]:
@@ -115,7 +115,7 @@ def test_every_word_of_the_file_is_found(dictionary: PronunciationDictionary):
 
 @pytest.mark.parametrize("word", ["vocelio", "kubernetes", "24", "söhne", "xyzzy"])
 @pytest.mark.parametrize("language", ["en-US", "en-GB"])
-def test_a_word_outside_is_spelled_with_the_models_phonemes(
+def test_unknown_word_is_pronounced_with_the_models_phonemes(
     dictionary: PronunciationDictionary, word: str, language: str
 ):
     rest = {"AO", "AW", "OY", "UH", "B", "CH", "DH", "G", "HH", "JH", "NG", "TH", "V", "Y", "ZH"}
@@ -127,11 +127,11 @@ def test_a_word_outside_is_spelled_with_the_models_phonemes(
 @pytest.mark.parametrize(
     ("word", "language"), [("sales", "xx-XX"), ("söhne", "de-DE"), ("", "en-US"), ("销售", "zh-CN")]
 )
-def test_what_cannot_be_said_has_no_pronunciation(dictionary: PronunciationDictionary, word: str, language: str):
+def test_unpronounceable_word_has_no_pronunciation(dictionary: PronunciationDictionary, word: str, language: str):
     assert dictionary.pronunciations(word, language) == ()
 
 
-def test_an_unknown_phoneme_makes_a_word_unknown():
+def test_word_with_an_unknown_phoneme_has_no_pronunciation():
     assert to_arpabet(["v", "'oU", "I2"]) == "V OW IH"
     assert to_arpabet(["v", "qQ"]) is None
     assert to_arpabet([]) is None
@@ -160,5 +160,5 @@ def test_an_unknown_phoneme_makes_a_word_unknown():
         ("", "en-us"),
     ],
 )
-def test_every_voice_has_a_nearest_one_that_there_is(name: str, nearest: str):
+def test_every_voice_has_a_nearest_existing_voice(name: str, nearest: str):
     assert espeak.load().nearest_voice(name) == nearest

@@ -55,7 +55,7 @@ async def recognizer() -> AsyncIterator[LocalRecognizer]:
 
 
 async def matching_share(hearings: list[tuple[str, str, RecognitionHints]], right: Callable[[str, str], bool]) -> float:
-    """The share of (text, voice, expectation) whose outcome is ``right``, given (said, heard)."""
+    """Return the share of (text, voice, hints) whose result is ``right``, a function of spoken and recognized text."""
     recognizer = LocalRecognizer(workers=2)
     await recognizer.start()
     try:
@@ -66,16 +66,16 @@ async def matching_share(hearings: list[tuple[str, str, RecognitionHints]], righ
         ]
     finally:
         await recognizer.aclose()
-    outcomes = [right(said, heard.text) for (said, _, _), heard in zip(hearings, results, strict=True)]
+    outcomes = [right(said, transcript.text) for (said, _, _), transcript in zip(hearings, results, strict=True)]
     return sum(outcomes) / len(outcomes)
 
 
-def has_same_meaning(said: str, heard: str) -> bool:
-    return heard[:2] == said[:2]  # "yes" and "yeah" answer alike
+def has_same_meaning(said: str, transcript: str) -> bool:
+    return transcript[:2] == said[:2]  # "yes" and "yeah" answer alike
 
 
 @pytest.mark.parametrize("expectation", [MENU_HINTS, YES_NO_HINTS], ids=["menu", "yes_no"])
-async def test_right_phrases_are_heard(expectation: RecognitionHints):
+async def test_expected_phrases_are_recognized(expectation: RecognitionHints):
     hearings = [(phrase, voice, expectation) for voice in VOICES for phrase in expectation.phrases]
     assert await matching_share(hearings, has_same_meaning) >= 0.85
 
@@ -83,7 +83,7 @@ async def test_right_phrases_are_heard(expectation: RecognitionHints):
 @pytest.mark.parametrize("expectation", [MENU_HINTS, YES_NO_HINTS, DIGITS], ids=["menu", "yes_no", "digits"])
 async def test_other_speech_is_rejected(expectation: RecognitionHints):
     hearings = [(text, voice, expectation) for voice in VOICES for text in OTHER]
-    assert await matching_share(hearings, lambda _said, heard: heard == "") >= 0.8
+    assert await matching_share(hearings, lambda _said, transcript: transcript == "") >= 0.8
 
 
 def tone_audio(hertz: float) -> bytes:
@@ -96,7 +96,7 @@ def cough_audio() -> bytes:
 
 
 @pytest.mark.parametrize("expectation", [MENU_HINTS, YES_NO_HINTS, DIGITS], ids=["menu", "yes_no", "digits"])
-async def test_what_is_no_speech_is_rejected(recognizer: LocalRecognizer, expectation: RecognitionHints):
+async def test_non_speech_is_rejected(recognizer: LocalRecognizer, expectation: RecognitionHints):
     sounds = {
         "350 Hz": tone_audio(350),
         "440 Hz": tone_audio(440),
@@ -104,34 +104,34 @@ async def test_what_is_no_speech_is_rejected(recognizer: LocalRecognizer, expect
         "cough": cough_audio(),
         "nothing": b"",
     }
-    heard = {name: await recognize(recognizer, sound, expectation) for name, sound in sounds.items()}
-    assert heard == dict.fromkeys(sounds, Transcript("", 0.0, final=True))
+    transcript = {name: await recognize(recognizer, sound, expectation) for name, sound in sounds.items()}
+    assert transcript == dict.fromkeys(sounds, Transcript("", 0.0, final=True))
 
 
 async def test_phrases_may_follow_one_another(recognizer: LocalRecognizer):
-    heard = await recognize(recognizer, await synthesize("four one three", "en-us+f2"), DIGITS)
-    assert heard.text.split()[-1] == "three"
-    assert len(heard.text.split()) == 3
+    transcript = await recognize(recognizer, await synthesize("four one three", "en-us+f2"), DIGITS)
+    assert transcript.text.split()[-1] == "three"
+    assert len(transcript.text.split()) == 3
 
 
 @pytest.mark.parametrize("said", ["billing please", "I would like billing"])
-async def test_courtesies_around_a_phrase_are_heard_too(recognizer: LocalRecognizer, said: str):
+async def test_courtesies_around_a_phrase_are_recognized(recognizer: LocalRecognizer, said: str):
     assert (await recognize(recognizer, await synthesize(said), MENU_HINTS)).text == said.lower()
 
 
-async def test_partials_come_before_the_end_and_are_less_sure(recognizer: LocalRecognizer):
-    ear = RecognitionClient(recognizer, MENU_HINTS)
-    ear.feed(PAUSE_AUDIO + await synthesize("technical help") + PAUSE_AUDIO)
+async def test_partials_come_before_the_final_with_lower_confidence(recognizer: LocalRecognizer):
+    client = RecognitionClient(recognizer, MENU_HINTS)
+    client.feed(PAUSE_AUDIO + await synthesize("technical help") + PAUSE_AUDIO)
     async with asyncio.timeout(3 * SOON_SECONDS):
-        await ear.any_partial.wait()
-    assert not ear.outcome.done()
-    ear.recognition.finish()
-    final = await ear.result()
+        await client.any_partial.wait()
+    assert not client.outcome.done()
+    client.recognition.finish()
+    final = await client.result()
     assert final.text == "technical help"
-    assert ear.partials[-1].confidence < final.confidence <= 1
+    assert client.partials[-1].confidence < final.confidence <= 1
 
 
-async def test_the_same_sound_gives_the_same_result(recognizer: LocalRecognizer):
+async def test_same_audio_gives_the_same_result(recognizer: LocalRecognizer):
     sound = await synthesize("my invoice")
     first = await recognize(recognizer, sound, MENU_HINTS)
     await recognize(recognizer, await synthesize("billing", "en-us+m3"), MENU_HINTS)
@@ -139,12 +139,12 @@ async def test_the_same_sound_gives_the_same_result(recognizer: LocalRecognizer)
 
 
 @pytest.mark.parametrize("phrase", ["Vocelio", "24-hour help", "O'Brien & Söhne"])
-async def test_words_outside_the_dictionary_are_heard(recognizer: LocalRecognizer, phrase: str):
-    heard = await recognize(recognizer, await synthesize(phrase), RecognitionHints((phrase, "billing")))
-    assert heard.text == normalize_phrase(phrase)
+async def test_words_outside_the_dictionary_are_recognized(recognizer: LocalRecognizer, phrase: str):
+    transcript = await recognize(recognizer, await synthesize(phrase), RecognitionHints((phrase, "billing")))
+    assert transcript.text == normalize_phrase(phrase)
 
 
-async def test_a_phrase_that_cannot_be_said_is_left_out_and_logged_once(
+async def test_unpronounceable_phrase_is_skipped_and_logged_once(
     recognizer: LocalRecognizer, caplog: pytest.LogCaptureFixture
 ):
     expectation = RecognitionHints(("billing", "☎"))
@@ -163,85 +163,85 @@ async def test_a_phrase_that_cannot_be_said_is_left_out_and_logged_once(
         RecognitionHints(("",)),
     ],
 )
-async def test_phrases_of_which_none_can_be_heard_are_not_for_this_recogniser(
+async def test_only_unpronounceable_phrases_are_not_supported(
     recognizer: LocalRecognizer, expectation: RecognitionHints
 ):
     with pytest.raises(RequestNotSupported, match="none of the phrases"):
         await recognize(recognizer, PAUSE_AUDIO, expectation)
 
 
-async def test_expecting_nothing_hears_nothing(recognizer: LocalRecognizer):
+async def test_no_phrases_recognize_nothing(recognizer: LocalRecognizer):
     assert (await recognize(recognizer, await synthesize("billing"), RecognitionHints(()))).text == ""
 
 
-async def test_nothing_is_called_back_after_closing(recognizer: LocalRecognizer):
-    ear = RecognitionClient(recognizer, MENU_HINTS)
-    ear.feed(await synthesize("technical help"))
-    ear.recognition.finish()
-    ear.recognition.close()
-    ear.recognition.close()
-    ear.recognition.feed(PAUSE_AUDIO)
+async def test_no_callback_after_close(recognizer: LocalRecognizer):
+    client = RecognitionClient(recognizer, MENU_HINTS)
+    client.feed(await synthesize("technical help"))
+    client.recognition.finish()
+    client.recognition.close()
+    client.recognition.close()
+    client.recognition.feed(PAUSE_AUDIO)
     assert (
         await recognize(recognizer, await synthesize("billing"), MENU_HINTS)
     ).text == "billing"  # the worker has gone past it
-    assert not ear.outcome.done()
-    assert ear.partials == []
+    assert not client.outcome.done()
+    assert client.partials == []
 
 
 async def test_finishing_twice_gives_one_final(recognizer: LocalRecognizer):
-    ear = RecognitionClient(recognizer, MENU_HINTS)
-    ear.feed(PAUSE_AUDIO + await synthesize("billing") + PAUSE_AUDIO)
-    ear.recognition.finish()
-    ear.recognition.finish()
-    assert (await ear.result()).text == "billing"
+    client = RecognitionClient(recognizer, MENU_HINTS)
+    client.feed(PAUSE_AUDIO + await synthesize("billing") + PAUSE_AUDIO)
+    client.recognition.finish()
+    client.recognition.finish()
+    assert (await client.result()).text == "billing"
     await recognize(recognizer, PAUSE_AUDIO, MENU_HINTS)
 
 
-async def test_many_utterances_at_once(recognizer: LocalRecognizer):
+async def test_many_concurrent_utterances(recognizer: LocalRecognizer):
     sounds = [await synthesize("billing"), await synthesize("my invoice")]
-    heard = await asyncio.gather(*(recognize(recognizer, sounds[n % 2], MENU_HINTS) for n in range(6)))
-    assert [one.text for one in heard] == ["billing", "my invoice"] * 3
+    transcript = await asyncio.gather(*(recognize(recognizer, sounds[n % 2], MENU_HINTS) for n in range(6)))
+    assert [one.text for one in transcript] == ["billing", "my invoice"] * 3
 
 
-async def test_too_many_utterances_are_refused(recognizer: LocalRecognizer):
-    ears = [RecognitionClient(recognizer, YES_NO_HINTS) for _ in range(MAX_STREAMS_PER_WORKER + 1)]
-    for ear in ears:
-        ear.feed(PAUSE_AUDIO)
-    assert not ears[-1].outcome.done()  # never from inside the call
+async def test_utterances_over_the_limit_are_rejected(recognizer: LocalRecognizer):
+    clients = [RecognitionClient(recognizer, YES_NO_HINTS) for _ in range(MAX_STREAMS_PER_WORKER + 1)]
+    for client in clients:
+        client.feed(PAUSE_AUDIO)
+    assert not clients[-1].outcome.done()  # never from inside the call
     with pytest.raises(RequestNotSupported, match="full"):
-        await ears[-1].result()
-    for ear in ears:
-        ear.recognition.close()
+        await clients[-1].result()
+    for client in clients:
+        client.recognition.close()
     assert (await recognize(recognizer, await synthesize("yes"), YES_NO_HINTS)).text == "yes"
 
 
-async def test_listening_to_silence_takes_no_place(recognizer: LocalRecognizer):
+async def test_recognition_without_audio_takes_no_worker_capacity(recognizer: LocalRecognizer):
     waiting = [RecognitionClient(recognizer, YES_NO_HINTS) for _ in range(MAX_STREAMS_PER_WORKER + 1)]
     assert (await recognize(recognizer, await synthesize("yes"), YES_NO_HINTS)).text == "yes"
-    for ear in waiting:
-        ear.recognition.close()
+    for client in waiting:
+        client.recognition.close()
 
 
-async def test_an_endless_utterance_fails(recognizer: LocalRecognizer):
-    ear = RecognitionClient(recognizer, MENU_HINTS)
-    ear.recognition.feed(bytes(module.MAX_UTTERANCE_BYTES + 1))
+async def test_utterance_over_the_limit_fails(recognizer: LocalRecognizer):
+    client = RecognitionClient(recognizer, MENU_HINTS)
+    client.recognition.feed(bytes(module.MAX_UTTERANCE_BYTES + 1))
     with pytest.raises(RequestNotSupported, match="60 s"):
-        await ear.result()
+        await client.result()
 
 
 @pytest.mark.parametrize("phrases", [("a",) * (module.MAX_PHRASES + 1), ("a" * (module.MAX_PHRASE_LENGTH + 1),)])
-async def test_expecting_too_much_fails(recognizer: LocalRecognizer, phrases: tuple[str, ...]):
+async def test_too_many_or_too_long_phrases_are_rejected(recognizer: LocalRecognizer, phrases: tuple[str, ...]):
     with pytest.raises(RequestNotSupported, match="phrase"):
         await RecognitionClient(recognizer, RecognitionHints(phrases)).result()
 
 
-async def test_a_killed_worker_fails_its_streams_and_is_replaced(recognizer: LocalRecognizer):
+async def test_killed_worker_fails_its_streams_and_is_restarted(recognizer: LocalRecognizer):
     (victim,) = worker_pids()
-    ear = RecognitionClient(recognizer, MENU_HINTS)
-    ear.feed(PAUSE_AUDIO)
+    client = RecognitionClient(recognizer, MENU_HINTS)
+    client.feed(PAUSE_AUDIO)
     os.kill(victim, signal.SIGKILL)
     with pytest.raises(SpeechError, match="died"):
-        await ear.result()
+        await client.result()
     late = RecognitionClient(recognizer, MENU_HINTS)
     late.feed(PAUSE_AUDIO)
     with pytest.raises(SpeechError, match="no recognition worker"):
@@ -250,55 +250,55 @@ async def test_a_killed_worker_fails_its_streams_and_is_replaced(recognizer: Loc
     assert (await recognize(recognizer, await synthesize("billing"), MENU_HINTS)).text == "billing"
 
 
-async def test_a_worker_that_does_not_keep_up_is_ended(recognizer: LocalRecognizer):
+async def test_worker_that_does_not_keep_up_is_killed(recognizer: LocalRecognizer):
     (victim,) = worker_pids()
-    ears = [RecognitionClient(recognizer, MENU_HINTS) for _ in range(2)]
+    clients = [RecognitionClient(recognizer, MENU_HINTS) for _ in range(2)]
     os.kill(victim, signal.SIGSTOP)
-    for ear in ears:
-        ear.recognition.feed(bytes(module.MAX_UTTERANCE_BYTES))
-        ear.recognition.feed(bytes(module.SEND_BYTES))
-    for ear in ears:
+    for client in clients:
+        client.recognition.feed(bytes(module.MAX_UTTERANCE_BYTES))
+        client.recognition.feed(bytes(module.SEND_BYTES))
+    for client in clients:
         with pytest.raises(SpeechError):
-            await ear.result()
+            await client.result()
     await recognizer.wait_started()
     assert victim not in worker_pids()
 
 
-async def test_what_follows_is_not_logged_as_that_calls_by_which_a_worker_ended(recognizer: LocalRecognizer, caplog):
+async def test_worker_exit_is_not_logged_in_the_context_of_a_call(recognizer: LocalRecognizer, caplog):
     caplog.handler.setFormatter(JsonFormatter())
 
     async def call() -> None:
         logs.bind(call="CA1", tenant="harbour", redacted=False)
-        ears = [RecognitionClient(recognizer, MENU_HINTS) for _ in range(2)]
+        clients = [RecognitionClient(recognizer, MENU_HINTS) for _ in range(2)]
         os.kill(victim, signal.SIGSTOP)
-        for ear in ears:
-            ear.recognition.feed(bytes(module.MAX_UTTERANCE_BYTES))
-        for ear in ears:
+        for client in clients:
+            client.recognition.feed(bytes(module.MAX_UTTERANCE_BYTES))
+        for client in clients:
             with pytest.raises(SpeechError, match="died"):
-                await ear.result()
+                await client.result()
 
     (victim,) = worker_pids()
     await asyncio.create_task(call())
     await recognizer.wait_started()
-    told = {
+    events = {
         line["message"].split(maxsplit=3)[3]: line.get("call") for line in map(json.loads, caplog.text.splitlines())
     }
-    assert told == {"does not keep up; killing it": "CA1", "died; starting another": None}
+    assert events == {"does not keep up; killing it": "CA1", "died; starting another": None}
 
 
-async def test_closing_fails_what_is_open():
+async def test_aclose_fails_open_recognitions():
     recognizer = LocalRecognizer(workers=2)
     await recognizer.start()
-    ear = RecognitionClient(recognizer, MENU_HINTS)
-    ear.feed(PAUSE_AUDIO)
+    client = RecognitionClient(recognizer, MENU_HINTS)
+    client.feed(PAUSE_AUDIO)
     await recognizer.aclose()
     with pytest.raises(SpeechError):
-        await ear.result()
+        await client.result()
     assert worker_pids() == set()
 
 
-def test_a_worker_ends_when_the_gateway_is_killed():
-    """The workers' pids are printed by a process that is then killed without a chance to clean up."""
+def test_worker_exits_when_the_gateway_is_killed():
+    """A process prints its workers' process ids and is then killed without a chance to clean up."""
     script = (
         "import asyncio, sys\n"
         "from vocelio.gateway.speech.local.recognizer import LocalRecognizer\n"

@@ -1,4 +1,4 @@
-"""The local recogniser comes back: after a bad start, after workers that died, hung or could not be started."""
+"""Recovery of the local recognizer: after a failed start, and after workers that died, hung or could not be started."""
 
 import asyncio
 import functools
@@ -23,11 +23,11 @@ from vocelio.gateway.speech.local import worker_pool
 from vocelio.gateway.speech.local.recognizer import FINAL_TIMEOUT_SECONDS, LocalRecognizer
 
 PATIENCE = 1.0
-"""Seconds that a caller waits for a text. It takes milliseconds; a busy machine may stand still for a half."""
+"""Seconds until a text, which takes milliseconds; a busy machine may stall for half a second."""
 
 
 class LeapingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time can be put forward: nobody waits for the end of a minute."""
+    """An event loop whose clock can be advanced, so that no test waits for a minute."""
 
     ahead = 0.0
 
@@ -52,7 +52,7 @@ def on_a_leaping_loop(test):
 
 @contextmanager
 def limited_open_files(room):
-    """The process can open so many files more (at most) until this ends: starting a worker takes half a dozen."""
+    """Limit how many more files the process can open; starting a worker takes about six."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
@@ -64,7 +64,7 @@ def limited_open_files(room):
 
 
 def start_listening(recognizer):
-    """Somebody begins to listen, and hears nothing yet."""
+    """Open a recognition without feeding audio."""
     RecognitionClient(recognizer, MENU_HINTS).recognition.close()
 
 
@@ -73,15 +73,15 @@ async def recognizes(recognizer):
 
 
 async def kill_a_worker(recognizer):
-    ear = RecognitionClient(recognizer, MENU_HINTS)
-    ear.feed(PAUSE_AUDIO)
+    client = RecognitionClient(recognizer, MENU_HINTS)
+    client.feed(PAUSE_AUDIO)
     os.kill(recognizer.pids[0], signal.SIGKILL)
     with pytest.raises(SpeechError, match="died"):
-        await ear.result()
+        await client.result()
     await recognizer.settled()
 
 
-async def test_it_comes_back_after_a_start_that_took_too_long():
+async def test_recognition_recovers_after_a_start_timeout():
     async with aclosing(LocalRecognizer(workers=2)) as recognizer:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
@@ -95,7 +95,7 @@ async def test_it_comes_back_after_a_start_that_took_too_long():
 
 
 @pytest.mark.parametrize("room", [0, 2, 3])
-async def test_it_comes_back_after_a_start_that_failed(room):
+async def test_recognition_recovers_after_a_failed_start(room):
     async with aclosing(LocalRecognizer(workers=2)) as recognizer:
         with limited_open_files(room), pytest.raises(SpeechError, match="files"):
             await recognizer.start()
@@ -106,7 +106,7 @@ async def test_it_comes_back_after_a_start_that_failed(room):
 
 
 @pytest.mark.parametrize("room", [0, 2, 3])
-async def test_it_comes_back_after_a_worker_could_not_be_replaced(room):
+async def test_recognition_recovers_after_a_failed_restart(room):
     async with aclosing(LocalRecognizer(workers=1)) as recognizer:
         await recognizer.start()
         with limited_open_files(room):
@@ -118,7 +118,7 @@ async def test_it_comes_back_after_a_worker_could_not_be_replaced(room):
 
 
 @on_a_leaping_loop
-async def test_workers_that_keep_dying_are_given_up_for_a_while():
+async def test_repeatedly_dying_workers_are_not_restarted_for_a_while():
     async with aclosing(LocalRecognizer(workers=1)) as recognizer:
         await recognizer.start()
         for _ in range(worker_pool.MAX_RESTARTS + 1):
@@ -134,7 +134,7 @@ async def test_workers_that_keep_dying_are_given_up_for_a_while():
         assert await recognizes(recognizer)
 
 
-async def test_workers_that_cannot_be_started_are_tried_at_a_bounded_rate(caplog):
+async def test_failed_worker_starts_are_rate_limited(caplog):
     async with aclosing(LocalRecognizer(workers=1)) as recognizer:
         with limited_open_files(0):
             for _ in range(2 * worker_pool.MAX_RESTARTS):
@@ -145,7 +145,7 @@ async def test_workers_that_cannot_be_started_are_tried_at_a_bounded_rate(caplog
         ] * worker_pool.MAX_RESTARTS
 
 
-async def test_no_more_workers_are_started_than_are_missing():
+async def test_only_missing_workers_are_started():
     async with aclosing(LocalRecognizer(workers=2)) as recognizer:
         starting = asyncio.create_task(recognizer.start())
         while not worker_pids():
@@ -163,7 +163,7 @@ async def test_no_more_workers_are_started_than_are_missing():
         assert len(recognizer.pids) == 2
 
 
-async def test_closing_leaves_no_worker_that_is_being_started():
+async def test_aclose_leaves_no_starting_worker():
     async with aclosing(LocalRecognizer(workers=2)) as recognizer:
         start_listening(recognizer)
         async with asyncio.timeout(SOON_SECONDS):
@@ -177,21 +177,21 @@ async def test_closing_leaves_no_worker_that_is_being_started():
 
 
 async def hang_a_worker(recognizer):
-    """Stop a worker; the utterance that goes to it is given up before there is a text."""
+    """Stop a worker, and close the utterance sent to it before there is a text."""
     victim = recognizer.pids[0]
     os.kill(victim, signal.SIGSTOP)
     answered = True
     while answered:
-        ear = RecognitionClient(recognizer, MENU_HINTS)
-        ear.feed(PAUSE_AUDIO)
-        ear.recognition.finish()
-        answered, _ = await asyncio.wait({ear.outcome}, timeout=PATIENCE)
-        ear.recognition.close()
+        client = RecognitionClient(recognizer, MENU_HINTS)
+        client.feed(PAUSE_AUDIO)
+        client.recognition.finish()
+        answered, _ = await asyncio.wait({client.outcome}, timeout=PATIENCE)
+        client.recognition.close()
     return victim
 
 
 @on_a_leaping_loop
-async def test_a_worker_that_hangs_gets_nothing_more_and_is_replaced():
+async def test_hanging_worker_gets_no_utterances_and_is_restarted():
     async with aclosing(LocalRecognizer(workers=2)) as recognizer:
         await recognizer.start()
         victim = await hang_a_worker(recognizer)
@@ -205,16 +205,16 @@ async def test_a_worker_that_hangs_gets_nothing_more_and_is_replaced():
 
 
 @on_a_leaping_loop
-async def test_a_worker_that_has_answered_somebody_who_no_longer_listens_is_well():
+async def test_worker_that_answers_a_closed_recognition_is_healthy():
     async with aclosing(LocalRecognizer(workers=1)) as recognizer:
         await recognizer.start()
         before = recognizer.pids
         for finished in (False, True):
-            ear = RecognitionClient(recognizer, MENU_HINTS)
-            ear.feed(PAUSE_AUDIO)
+            client = RecognitionClient(recognizer, MENU_HINTS)
+            client.feed(PAUSE_AUDIO)
             if finished:
-                ear.recognition.finish()
-            ear.recognition.close()
+                client.recognition.finish()
+            client.recognition.close()
         assert await recognizes(recognizer)  # so it has gone past the others
         advance_clock(FINAL_TIMEOUT_SECONDS)
         assert await recognizes(recognizer)
@@ -222,7 +222,7 @@ async def test_a_worker_that_has_answered_somebody_who_no_longer_listens_is_well
 
 
 @on_a_leaping_loop
-async def test_closing_while_a_worker_hangs_leaves_nothing():
+async def test_aclose_with_a_hanging_worker_leaves_no_resources():
     async with aclosing(LocalRecognizer(workers=2)) as recognizer:
         await recognizer.start()
         await hang_a_worker(recognizer)

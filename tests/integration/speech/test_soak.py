@@ -1,9 +1,9 @@
-"""The soak runs, in short; `make soak-speech` is the long one."""
+"""A short soak test; `make soak-speech` runs the long one."""
 
 from tests.support.speech_soak import has_no_leaks, soak
 
 
-async def test_nothing_is_left_of_many_sessions():
+async def test_many_sessions_leave_no_resources():
     async for name, batches in soak(20, 40, batches=2, concurrency=4):
         counts = [count async for count in batches]
         assert len(counts) == 2

@@ -1,4 +1,4 @@
-"""The storage that lasts, as a folder: whole or not at all, found by folder, gone when removed."""
+"""Object storage in a directory and in an S3 bucket: atomic writes, listing, deletion, errors."""
 
 import stat
 
@@ -12,7 +12,7 @@ from vocelio.gateway.storage.object_store import ObjectStorage
 
 @pytest.fixture
 async def bucket(monkeypatch):
-    """A bucket, and an environment that leads to it."""
+    """A bucket, and environment variables that point to it."""
     async with FakeS3Bucket().serve() as bucket:
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{bucket.port}")
         monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
@@ -23,7 +23,7 @@ async def bucket(monkeypatch):
 
 @pytest.fixture(params=["folder", "file url", "s3", "memory"])
 def storage(request, tmp_path, bucket):
-    """Each kind that can be had on one machine."""
+    """Each kind of storage that runs on one machine."""
     where = tmp_path / "deep" / "storage"
     return {
         "folder": lambda: ObjectStorage(str(where)),
@@ -38,7 +38,7 @@ async def stream_pieces():
         yield piece
 
 
-async def test_what_is_put_is_there_by_its_path(storage):
+async def test_put_object_is_found_by_its_path(storage):
     await storage.put("a/b/1", b"first")
     await storage.put("a/b/2", stream_pieces())
     await storage.put("a/bc/3", b"another's")
@@ -52,7 +52,7 @@ async def test_what_is_put_is_there_by_its_path(storage):
     assert await storage.get("a/b/1", 0, 6) == b"second"
 
 
-async def test_what_is_removed_is_gone_and_what_was_not_there_is_no_trouble(storage):
+async def test_delete_removes_objects_and_ignores_missing_ones(storage):
     for name in "123":
         await storage.put(f"a/{name}", b"x")
     await storage.delete(["a/1", "a/nothing", "a/3"])
@@ -64,14 +64,14 @@ async def test_what_is_removed_is_gone_and_what_was_not_there_is_no_trouble(stor
         await storage.get("a/2", 0, 1)
 
 
-async def test_a_bucket_gets_what_it_is_to_have(bucket):
+async def test_bucket_receives_objects(bucket):
     storage = ObjectStorage("s3://recordings/of/ours")
     await storage.put("a/1", b"x" * 100)
     await storage.put("a/2", stream_large())
     assert {key: len(body) for key, body in bucket.objects.items()} == {"of/ours/a/1": 100, "of/ours/a/2": 12_000_000}
 
 
-async def test_a_bucket_that_is_away_is_said_to_be(bucket):
+async def test_unreachable_bucket_raises_storage_unavailable(bucket):
     bucket.is_unavailable = True
     storage = ObjectStorage("s3://recordings")
     for ask in (storage.put("a/1", b"x"), storage.get("a/1", 0, 1), storage.list_objects("a"), storage.delete(["a/1"])):
@@ -84,7 +84,7 @@ async def stream_large():
         yield b"x" * 4_000_000
 
 
-async def test_a_broken_off_object_is_not_there(tmp_path):
+async def test_interrupted_upload_leaves_no_object(tmp_path):
     async def broken():
         yield b"x" * 6_000_000
         raise ConnectionError("the source is gone")
@@ -95,26 +95,26 @@ async def test_a_broken_off_object_is_not_there(tmp_path):
     assert await storage.list_objects("a") == []
 
 
-async def test_a_folder_that_cannot_be_written(tmp_path):
+async def test_unwritable_directory_raises_storage_unavailable(tmp_path):
     storage = ObjectStorage(str(tmp_path / "storage"))
     (tmp_path / "storage" / "a").write_text("a file in the way")
     with pytest.raises(StorageUnavailable):
         await storage.put("a/1", b"x")
 
 
-async def test_a_folder_is_its_owners_only(tmp_path):
+async def test_directory_is_readable_by_its_owner_only(tmp_path):
     ObjectStorage(str(tmp_path / "storage"))
     assert stat.S_IMODE((tmp_path / "storage").stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("url", ["https://example.com/x", "nope://x", "az://container", "/proc/nowhere"])
-def test_what_cannot_be_used_is_said_at_once(url, monkeypatch):
+def test_invalid_storage_url_is_rejected_on_creation(url, monkeypatch):
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
     with pytest.raises(SettingsError, match="VOCELIO_STORAGE_URL"):
         ObjectStorage(url)
 
 
-def test_the_clouds_need_no_connection_to_begin(monkeypatch):
+def test_cloud_storage_is_created_without_a_connection(monkeypatch):
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
     for url in ("s3://bucket/prefix", "gs://bucket", "az://container/prefix"):
         ObjectStorage(url)

@@ -1,4 +1,4 @@
-"""Settings: what is wrong is named, and nothing secret is shown."""
+"""Settings: values, error messages, and that no secret is shown."""
 
 import stat
 
@@ -10,7 +10,7 @@ from vocelio.gateway.errors import SettingsError
 ACCOUNT = "AC" + "a1" * 16
 
 
-def test_defaults_answer_the_simulator_only(tmp_path):
+def test_defaults_accept_only_the_simulator(tmp_path):
     settings = load_settings({}, tmp_path / "folder" / "secret")
     assert settings.public_url == "http://localhost:8080"
     assert settings.storage_url == ".vocelio/storage"
@@ -20,7 +20,7 @@ def test_defaults_answer_the_simulator_only(tmp_path):
     assert stat.S_IMODE((tmp_path / "folder" / "secret").stat().st_mode) == 0o600
 
 
-def test_a_twilio_account(tmp_path):
+def test_twilio_account_is_read(tmp_path):
     settings = load_settings(
         {
             "TWILIO_ACCOUNT_SID": ACCOUNT,
@@ -47,7 +47,7 @@ def test_a_twilio_account(tmp_path):
         ("https://[2001:DB8::443]:443", "https://[2001:db8::443]"),
     ],
 )
-def test_browsers_write_the_origin_in_their_own_way(tmp_path, url, origin):
+def test_origin_is_serialized_as_browsers_do(tmp_path, url, origin):
     settings = load_settings({"VOCELIO_PUBLIC_URL": url}, tmp_path / "secret")
     assert settings.origin == origin
     scheme, _, place = url.rstrip("/").partition("://")
@@ -80,20 +80,20 @@ def test_browsers_write_the_origin_in_their_own_way(tmp_path, url, origin):
         ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hush"}, "32 hexadecimal"),
     ],
 )
-def test_what_is_wrong_is_named(environment, says, tmp_path):
+def test_invalid_setting_is_named_without_secrets(environment, says, tmp_path):
     with pytest.raises(SettingsError, match=says) as caught:
         load_settings(environment, tmp_path / "secret")
     assert "hush" not in str(caught.value)
 
 
-def test_the_redis_url_is_not_shown(tmp_path):
+def test_redis_url_is_not_shown(tmp_path):
     settings = load_settings({"VOCELIO_REDIS_URL": "rediss://:hush@redis.example.com:6380/1"}, tmp_path / "secret")
     assert settings.redis_url == "rediss://:hush@redis.example.com:6380/1"
     assert "hush" not in repr(settings)
     assert load_settings({}, tmp_path / "secret").redis_url == ""
 
 
-def test_several_secret_keys_newest_first(tmp_path):
+def test_several_secret_keys_are_read_newest_first(tmp_path):
     old, new = "the old key of long ago", "the-new-key-of-today"
     settings = load_settings({"VOCELIO_SECRET_KEYS": f"{new},{old.replace(' ', '-')}"}, tmp_path / "secret")
     assert settings.secret_keys == (new, "the-old-key-of-long-ago")
@@ -102,7 +102,7 @@ def test_several_secret_keys_newest_first(tmp_path):
     assert not (tmp_path / "secret").exists()
 
 
-def test_what_kubernetes_injects_for_a_service_of_our_name_is_not_ours(tmp_path):
+def test_variables_injected_by_kubernetes_are_ignored(tmp_path):
     load_settings(
         {
             "VOCELIO_SERVICE_HOST": "10.0.0.1",
@@ -118,7 +118,7 @@ def test_what_kubernetes_injects_for_a_service_of_our_name_is_not_ours(tmp_path)
 OWN_SETTINGS = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "hush"}
 
 
-def test_shared_keys_of_webhooks(tmp_path):
+def test_webhook_keys_are_read(tmp_path):
     keys = "webhooks_sharedkey_1:secret-of-the:first+/=, webhooks_sharedkey_2:secret-of-the-second"
     settings = load_settings({**OWN_SETTINGS, "TWILIO_WEBHOOK_KEYS": keys}, tmp_path / "secret")
     assert settings.webhook_keys == {
@@ -142,19 +142,19 @@ def test_shared_keys_of_webhooks(tmp_path):
         ("a b:hush-hush-hush-hush", "entry 1 is not"),
     ],
 )
-def test_shared_keys_that_are_wrong_are_named_by_their_place(keys, says, tmp_path):
+def test_invalid_webhook_key_is_named_by_its_position(keys, says, tmp_path):
     with pytest.raises(SettingsError, match=says) as caught:
         load_settings({**OWN_SETTINGS, "TWILIO_WEBHOOK_KEYS": keys}, tmp_path / "secret")
     assert "hush" not in str(caught.value)
 
 
-def test_shared_keys_belong_to_an_account(tmp_path):
+def test_webhook_keys_need_an_account(tmp_path):
     with pytest.raises(SettingsError, match="TWILIO_ACCOUNT_SID is missing"):
         load_settings({"TWILIO_WEBHOOK_KEYS": "a:hush-hush-hush-hush"}, tmp_path / "secret")
 
 
 @pytest.mark.parametrize("scheme", ["redis", "rediss", "unix"])
-def test_redis_and_how_many_calls_a_process_takes(tmp_path, scheme):
+def test_redis_url_and_max_calls_are_read(tmp_path, scheme):
     environment = {"VOCELIO_REDIS_URL": f"{scheme}://:hush@localhost:6379/0", "VOCELIO_MAX_CALLS": "350"}
     settings = load_settings(environment, tmp_path / "secret")
     assert (settings.redis_url, settings.max_calls) == (environment["VOCELIO_REDIS_URL"], 350)
@@ -165,7 +165,7 @@ def test_redis_and_how_many_calls_a_process_takes(tmp_path, scheme):
     )
 
 
-def test_providers_of_speech(tmp_path):
+def test_speech_providers_are_read(tmp_path):
     environment = {
         "AZURE_SPEECH_KEY": "hush",
         "AZURE_SPEECH_REGION": "westeurope",

@@ -1,4 +1,4 @@
-"""The log: what a line has, that nothing confidential is in it, and that libraries go the same way."""
+"""Logging: the fields of a line, redaction, contexts, and logs of libraries."""
 
 import asyncio
 import contextvars
@@ -15,7 +15,7 @@ LOGGER = logging.getLogger("vocelio.gateway.test")
 
 
 class FakeTerminal(io.StringIO):
-    """Somebody looks at it."""
+    """A stream that is a terminal."""
 
     def isatty(self):
         return True
@@ -23,13 +23,13 @@ class FakeTerminal(io.StringIO):
 
 @pytest.fixture
 def log_lines():
-    """Everything that is logged, decoded, as ``begin`` sets it up."""
+    """Return a function that returns all JSON lines logged so far, decoded."""
     yield from _capture_logs(io.StringIO(), lambda text: list(map(json.loads, text.splitlines())))
 
 
 @pytest.fixture
 def terminal_output():
-    """The same on a terminal, as it is."""
+    """Return a function that returns all lines logged to a terminal so far."""
     yield from _capture_logs(FakeTerminal(), str.splitlines)
 
 
@@ -42,11 +42,11 @@ def _capture_logs(stream, decoded):
 
 
 def run_in_context(work):
-    """Run it in a context of its own, as a task would."""
+    """Run ``work`` in a context of its own, as a task would."""
     return contextvars.copy_context().run(work)
 
 
-def test_a_line(log_lines):
+def test_json_line_has_all_fields(log_lines):
     LOGGER.warning("calls of %s get the apology", "+13072249663")
     (line,) = log_lines()
     assert line.pop("time").endswith("+00:00")
@@ -54,7 +54,7 @@ def test_a_line(log_lines):
     assert line == {"level": "warning", "logger": LOGGER.name, "message": "calls of +***9663 get the apology"}
 
 
-def test_an_error_is_redacted_too(log_lines):
+def test_traceback_is_redacted(log_lines):
     try:
         raise ValueError("jane@example.com has 4111 1111 1111 1111")
     except ValueError:
@@ -64,7 +64,7 @@ def test_an_error_is_redacted_too(log_lines):
     assert line["error"].endswith("ValueError: *** has ***")
 
 
-async def test_what_a_task_finds_out_all_of_its_tasks_log(log_lines):
+async def test_context_is_shared_by_a_task_and_its_subtasks(log_lines):
     async def deeper():
         logs.bind(tenant="harbour")
         LOGGER.info("deeper")
@@ -87,7 +87,7 @@ async def test_what_a_task_finds_out_all_of_its_tasks_log(log_lines):
     }
 
 
-def test_a_tenant_can_have_it_in_full(log_lines):
+def test_redaction_can_be_turned_off_for_a_tenant(log_lines):
     def work():
         logs.bind(tenant="harbour", redacted=False)
         LOGGER.info("rings %s", "+13072249663")
@@ -99,7 +99,7 @@ def test_a_tenant_can_have_it_in_full(log_lines):
     assert [line["message"] for line in log_lines()] == ["rings +13072249663"] * 2 + ["rings +***9663"]
 
 
-def test_on_a_terminal_it_is_for_people(terminal_output):
+def test_console_line_is_readable(terminal_output):
     def work():
         logs.bind(call="CA1", request_id="this-one")
         LOGGER.warning("rings %s", "+13072249663")
@@ -109,7 +109,7 @@ def test_on_a_terminal_it_is_for_people(terminal_output):
     assert line.partition(" ")[2] == "WARNING test: rings +***9663 call=CA1 request_id=this-one"
 
 
-def test_libraries_go_the_same_way(log_lines):
+def test_library_logs_have_the_same_format(log_lines):
     assert loop_factory()
     assert uvicorn_config(lambda: None)
     logging.getLogger("uvicorn.error").error("Invalid HTTP request of +13072249663 received.")

@@ -1,4 +1,4 @@
-"""Redaction: what must go is gone, what is needed stays."""
+"""Redaction: confidential text is masked, identifiers stay."""
 
 import re
 import string
@@ -52,7 +52,7 @@ from vocelio.gateway.logs import is_card, redact
         ("", ""),
     ],
 )
-def test_what_goes_and_what_stays(text, redacted):
+def test_text_is_redacted_as_expected(text, redacted):
     assert redact(text) == redacted
 
 
@@ -63,29 +63,29 @@ CARDS = st.integers(10**11, 10**18 - 1).map(
 
 
 @given(WORDS)
-def test_no_long_number_is_left(text):
+def test_no_long_number_remains(text):
     assert not re.search(r"(?<![0-9A-Za-z])[0-9]{7,}(?![0-9A-Za-z])", redact(text))
 
 
 @given(st.text())
-def test_what_was_redacted_stays_as_it_is(text):
+def test_redaction_is_idempotent(text):
     assert redact(redact(text)) == redact(text)
 
 
 @given(st.text(alphabet=string.ascii_letters + " .,:!?-", max_size=60))
-def test_words_stay(text):
+def test_words_are_not_redacted(text):
     assert redact(text) == text
 
 
 @given(CARDS, st.sampled_from(["", " ", "-", "."]), st.sampled_from(["", "+", "card: ", "(", "é"]))
-def test_no_card_is_left(card, between, before):
+def test_no_card_number_remains(card, between, before):
     written = between.join(card[place : place + 4] for place in range(0, len(card), 4))
     left = redact(f"{before}{written} is mine")
     assert not re.search("[0-9]", left)
 
 
 @given(st.integers(1_000_000, 10**15 - 1))
-def test_of_a_telephone_number_four_digits_are_left_at_most(number):
+def test_at_most_four_digits_of_a_telephone_number_remain(number):
     left = redact(f"+{number}")
     assert re.fullmatch(r"\+\*\*\*([0-9]{2}|[0-9]{4})|\*\*\*", left)
 
@@ -95,14 +95,14 @@ def test_of_a_telephone_number_four_digits_are_left_at_most(number):
     st.sampled_from(["", "1", "+1", "49", "+49", "%2B1", "x%2B1", "%3D", "%3D1", "%3D%2B1", "%253D%252B1", "%20"]),
     st.sampled_from(["", " ", "-", "."]),
 )
-def test_however_a_telephone_number_is_written_four_digits_are_left_at_most(number, before, between):
+def test_at_most_four_digits_remain_of_any_telephone_number_format(number, before, between):
     separated = between if before[-1:].isdigit() else ""
     left = redact(f"{before}{separated}{between.join((number[:3], number[3:6], number[6:]))}")
     assert re.search(r"\*\*\*([0-9]{4})?$", left)
     assert number[:6] not in re.sub("[ .-]", "", left)
 
 
-def test_luhn():
+def test_card_number_is_recognized_by_its_luhn_checksum():
     assert is_card("4111111111111111")
     assert is_card("378282246310005")
     assert not is_card("4111111111111112")

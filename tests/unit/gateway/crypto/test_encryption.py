@@ -1,33 +1,37 @@
-"""Secrets at rest."""
+"""Encryption of secrets at rest."""
 
 import pytest
 
 from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
 
 
-def test_what_is_locked_opens_for_its_purpose_only():
-    vault = SecretCipher(["a key"])
-    locked = vault.encrypt("hush", "harbour/twilio")
-    assert "hush" not in locked
-    assert vault.decrypt(locked, "harbour/twilio") == "hush"
+def test_secret_decrypts_only_for_its_purpose():
+    cipher = SecretCipher(["a key"])
+    token = cipher.encrypt("hush", "harbour/twilio")
+    assert "hush" not in token
+    assert cipher.decrypt(token, "harbour/twilio") == "hush"
     for purpose in ("another/twilio", "harbour/twili", "harbour/twilio\0hush", ""):
         with pytest.raises(DecryptionError):
-            vault.decrypt(locked, purpose)
+            cipher.decrypt(token, purpose)
 
 
-def test_a_secret_may_hold_anything():
-    vault = SecretCipher(["a key"])
+def test_secret_may_contain_any_text():
+    cipher = SecretCipher(["a key"])
     for secret in ("", "\0", "a\0b", "é\n"):
-        assert vault.decrypt(vault.encrypt(secret, "x"), "x") == secret
+        assert cipher.decrypt(cipher.encrypt(secret, "x"), "x") == secret
 
 
-def test_older_keys_open_and_the_newest_locks():
+def test_older_keys_decrypt_and_the_newest_encrypts():
     old, both, new = SecretCipher(["old"]), SecretCipher(["new", "old"]), SecretCipher(["new"])
-    locked = old.encrypt("hush", "x")
-    assert both.decrypt(locked, "x") == "hush"
+    token = old.encrypt("hush", "x")
+    assert both.decrypt(token, "x") == "hush"
     assert both.rotate(both.encrypt("hush", "x")) is None
-    renewed = both.rotate(locked)
-    assert new.decrypt(renewed, "x") == "hush"
-    for opened in (lambda: new.decrypt(locked, "x"), lambda: new.rotate(locked), lambda: old.decrypt(renewed, "x")):
+    rotated = both.rotate(token)
+    assert new.decrypt(rotated, "x") == "hush"
+    for decrypt_again in (
+        lambda: new.decrypt(token, "x"),
+        lambda: new.rotate(token),
+        lambda: old.decrypt(rotated, "x"),
+    ):
         with pytest.raises(DecryptionError):
-            opened()
+            decrypt_again()

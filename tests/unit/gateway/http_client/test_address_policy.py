@@ -1,4 +1,4 @@
-"""No notation, name or change of mind leads a flow to an address that is not public."""
+"""SSRF protection: no notation, name or DNS rebinding reaches an address that is not public."""
 
 import socket
 from ipaddress import ip_address
@@ -10,7 +10,7 @@ from vocelio.gateway.http_client.address_policy import AddressNotAllowed, Public
 
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"])
-def test_public(address):
+def test_public_address_is_allowed(address):
     assert is_public(ip_address(address))
 
 
@@ -44,12 +44,12 @@ def test_public(address):
         "192.88.99.1",
     ],
 )
-def test_not_public(address):
+def test_private_address_is_rejected(address):
     assert not is_public(ip_address(address))
 
 
 class FakeResolver(AbstractResolver):
-    """A name server of the test's."""
+    """Resolves with the test's addresses."""
 
     def __init__(self, *addresses):
         self.addresses = addresses
@@ -64,12 +64,12 @@ class FakeResolver(AbstractResolver):
         pass
 
 
-async def test_one_private_address_among_public_ones_is_one_too_many():
+async def test_resolver_rejects_a_name_with_one_private_address():
     resolver = PublicResolver(resolver=FakeResolver("8.8.8.8", "10.0.0.1"))
     with pytest.raises(AddressNotAllowed, match=r"`crm\.example` is not a public address"):
         await resolver.resolve("crm.example", 443)
 
 
-async def test_public_addresses_are_what_is_connected_to():
+async def test_resolver_returns_the_checked_addresses():
     found = await PublicResolver(resolver=FakeResolver("8.8.8.8", "1.1.1.1")).resolve("crm.example", 443)
     assert [result["host"] for result in found] == ["8.8.8.8", "1.1.1.1"]

@@ -1,4 +1,4 @@
-"""The probe of a service in trouble: the gateway's own, whoever's call it was that failed."""
+"""Circuit breaker: probes do not belong to the call that failed."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
 
 
 @in_virtual_time
-async def test_probes_are_not_logged_as_the_calls_that_failed(caplog):
+async def test_probe_is_not_logged_in_the_context_of_the_failed_call(caplog):
     caplog.set_level("INFO")
     caplog.handler.setFormatter(logs.JsonFormatter())
     outcomes = [SpeechError("away"), RuntimeError("+13072249663"), None]
@@ -21,16 +21,16 @@ async def test_probes_are_not_logged_as_the_calls_that_failed(caplog):
 
     async def call():
         logs.bind(call="CA1", tenant="harbour", redacted=False)
-        health.record_failure(AuthenticationFailed("no"))
+        breaker.record_failure(AuthenticationFailed("no"))
 
-    health = CircuitBreaker("azure", "synthesis", probe)
+    breaker = CircuitBreaker("azure", "synthesis", probe)
     await asyncio.create_task(call())
     await asyncio.sleep(7 * PROBE_BACKOFF.initial_seconds + 1)
-    told = [json.loads(line) for line in caplog.text.splitlines()]
-    assert [(line["message"].partition(" of azure ")[2], line.get("call")) for line in told] == [
+    lines = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [(line["message"].partition(" of azure ")[2], line.get("call")) for line in lines] == [
         ("is not used for the next 5 s: no", "CA1"),
         ("failed unexpectedly", None),
         ("is used again", None),
     ]
-    assert told[1]["error"].endswith("RuntimeError: +***9663")
-    await health.aclose()
+    assert lines[1]["error"].endswith("RuntimeError: +***9663")
+    await breaker.aclose()

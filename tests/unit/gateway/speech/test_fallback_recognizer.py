@@ -1,4 +1,4 @@
-"""Ears: who hears an utterance when somebody fails, and that all of it is heard."""
+"""Fallback recognizer: which provider hears an utterance after failures, and that it hears all of it."""
 
 import asyncio
 from contextlib import aclosing
@@ -26,17 +26,17 @@ FRAME_AUDIO = b"\x7e" * 160
 
 
 class RecognitionDriver:
-    """One utterance, as a call has it."""
+    """Recognizes one utterance as a call does, and records the callbacks."""
 
-    def __init__(self, ears, expectation=MENU_HINTS, tier="elevenlabs"):
+    def __init__(self, recognizer, hints=MENU_HINTS, tier="elevenlabs"):
         self.loop = asyncio.get_running_loop()
-        self.texts, self.errors, self.told = [], [], []
-        self.at = None
-        self.recognition = ears.open(tier, expectation, self._on_transcript, self.errors.append, self.told.append)
+        self.texts, self.errors, self.events = [], [], []
+        self.transcript_at = None
+        self.recognition = recognizer.open(tier, hints, self._on_transcript, self.errors.append, self.events.append)
 
-    def _on_transcript(self, heard):
-        self.texts.append(heard.text)
-        self.at = self.loop.time()
+    def _on_transcript(self, transcript):
+        self.texts.append(transcript.text)
+        self.transcript_at = self.loop.time()
 
     async def feed(self, frames=50):
         for _ in range(frames):
@@ -44,137 +44,139 @@ class RecognitionDriver:
         self.recognition.finish()
         finished = self.loop.time()
         await asyncio.sleep(6)
-        return None if self.at is None else self.at - finished
+        return None if self.transcript_at is None else self.transcript_at - finished
 
 
-def make_recognizer(*hearers, tiers=("elevenlabs", "azure", "local")):
-    return FallbackRecognizer(dict(zip(tiers, hearers, strict=False)))
+def make_recognizer(*recognizers, tiers=("elevenlabs", "azure", "local")):
+    return FallbackRecognizer(dict(zip(tiers, recognizers, strict=False)))
 
 
 @in_virtual_time
-async def test_the_first_hears_and_the_others_do_not():
-    best, other = FaultyRecognizer("sales"), FaultyRecognizer("billing")
-    asker = RecognitionDriver(make_recognizer(best, other))
-    assert await asker.feed() == pytest.approx(0.1)
-    assert (asker.texts, other.opened) == (["sales"], [])
-    assert asker.told == [RecognitionUsage("elevenlabs", 1.0, pytest.approx(0.1))]
-    assert best.opened[0].closed
+async def test_only_the_first_provider_gets_the_audio():
+    primary, secondary = FaultyRecognizer("sales"), FaultyRecognizer("billing")
+    driver = RecognitionDriver(make_recognizer(primary, secondary))
+    assert await driver.feed() == pytest.approx(0.1)
+    assert (driver.texts, secondary.opened) == (["sales"], [])
+    assert driver.events == [RecognitionUsage("elevenlabs", 1.0, pytest.approx(0.1))]
+    assert primary.opened[0].closed
 
 
 @pytest.mark.parametrize(
     "fault", [SpeechError("open"), SpeechError("feed"), SpeechError("end"), AuthenticationFailed("end"), "..."]
 )
 @in_virtual_time
-async def test_the_next_hears_all_of_it(fault):
-    best, other = FaultyRecognizer(fault), FaultyRecognizer("sales")
-    made = make_recognizer(best, other)
-    asker = RecognitionDriver(made)
-    took = await asker.feed()
-    assert asker.texts == ["sales"]
-    assert other.opened[0].sound == FRAME_AUDIO * 50
-    assert took <= FINAL_TIMEOUT_SECONDS + 0.2
-    assert [(fact.provider, fact.service) for fact in asker.told if isinstance(fact, ProviderFailure)] == [
+async def test_next_provider_gets_the_whole_utterance_after_a_failure(fault):
+    primary, secondary = FaultyRecognizer(fault), FaultyRecognizer("sales")
+    recognizer = make_recognizer(primary, secondary)
+    driver = RecognitionDriver(recognizer)
+    latency = await driver.feed()
+    assert driver.texts == ["sales"]
+    assert secondary.opened[0].audio == FRAME_AUDIO * 50
+    assert latency <= FINAL_TIMEOUT_SECONDS + 0.2
+    assert [(event.provider, event.service) for event in driver.events if isinstance(event, ProviderFailure)] == [
         ("elevenlabs", "recognition")
     ]
-    assert all(utterance.closed for utterance in best.opened[:1] + other.opened), "a probe may be open"
-    await made.aclose()
+    assert all(utterance.closed for utterance in primary.opened[:1] + secondary.opened), "a probe may be open"
+    await recognizer.aclose()
 
 
 @in_virtual_time
-async def test_one_that_is_late_is_not_heard_any_more():
-    best, other = FaultyRecognizer("..."), FaultyRecognizer("sales")
-    asker = RecognitionDriver(make_recognizer(best, other))
-    await asker.feed()
-    best.opened[0].heard(Transcript("billing", 0.9, True))
-    best.opened[0].failed(SpeechError("late"))
-    assert (asker.texts, asker.errors) == (["sales"], [])
+async def test_late_final_of_a_timed_out_provider_is_ignored():
+    primary, secondary = FaultyRecognizer("..."), FaultyRecognizer("sales")
+    driver = RecognitionDriver(make_recognizer(primary, secondary))
+    await driver.feed()
+    primary.opened[0].on_transcript(Transcript("billing", 0.9, True))
+    primary.opened[0].on_error(SpeechError("late"))
+    assert (driver.texts, driver.errors) == (["sales"], [])
 
 
 @in_virtual_time
-async def test_when_nobody_hears_the_call_is_told_once():
-    asker = RecognitionDriver(make_recognizer(FaultyRecognizer("..."), FaultyRecognizer(SpeechError("end"))))
-    await asker.feed()
-    assert (asker.texts, [str(error) for error in asker.errors]) == ([], ["end"])
+async def test_error_is_reported_once_when_all_providers_fail():
+    driver = RecognitionDriver(make_recognizer(FaultyRecognizer("..."), FaultyRecognizer(SpeechError("end"))))
+    await driver.feed()
+    assert (driver.texts, [str(error) for error in driver.errors]) == ([], ["end"])
 
 
 @in_virtual_time
-async def test_nothing_is_told_from_inside_open_and_nothing_after_close():
-    asker = RecognitionDriver(make_recognizer(FaultyRecognizer(SpeechError("open"))))
-    assert asker.errors == []
-    asker.recognition.close()
+async def test_no_callback_runs_inside_open_or_after_close():
+    driver = RecognitionDriver(make_recognizer(FaultyRecognizer(SpeechError("open"))))
+    assert driver.errors == []
+    driver.recognition.close()
     await asyncio.sleep(1)
-    assert asker.errors == []
+    assert driver.errors == []
 
 
 @in_virtual_time
-async def test_a_recogniser_of_phrases_is_no_help_with_free_text():
+async def test_local_recognizer_is_not_used_for_free_text():
     local = FaultyRecognizer("sales")
-    asker = RecognitionDriver(
+    driver = RecognitionDriver(
         make_recognizer(FaultyRecognizer(SpeechError("end")), FaultyRecognizer(SpeechError("end")), local),
         RecognitionHints(()),
     )
-    await asker.feed()
-    assert (len(asker.errors), local.opened) == (1, [])
+    await driver.feed()
+    assert (len(driver.errors), local.opened) == (1, [])
 
 
 @in_virtual_time
-async def test_an_endless_utterance_fails():
-    asker = RecognitionDriver(make_recognizer(FaultyRecognizer("sales")))
-    asker.recognition.feed(bytes(MAX_UTTERANCE_BYTES + 1))
+async def test_utterance_over_the_limit_fails():
+    driver = RecognitionDriver(make_recognizer(FaultyRecognizer("sales")))
+    driver.recognition.feed(bytes(MAX_UTTERANCE_BYTES + 1))
     await asyncio.sleep(0)
-    assert len(asker.errors) == 1
+    assert len(driver.errors) == 1
 
 
 @in_virtual_time
-async def test_a_recogniser_that_keeps_failing_is_left_alone_until_a_probe_goes_well():
-    best, other = FaultyRecognizer(SpeechError("end")), FaultyRecognizer("sales")
-    made = make_recognizer(best, other)
+async def test_open_breaker_excludes_a_recognizer_until_a_probe_succeeds():
+    primary, secondary = FaultyRecognizer(SpeechError("end")), FaultyRecognizer("sales")
+    recognizer = make_recognizer(primary, secondary)
     for _ in range(3):
-        await RecognitionDriver(made).feed(1)
+        await RecognitionDriver(recognizer).feed(1)
         await asyncio.sleep(0)
-    assert made.status()[0].state in ("open", "half_open")
-    count = len(best.opened)
-    await RecognitionDriver(made).feed(1)
-    assert made.status()[0].state != "closed"
-    best.behaviors = ["sales"]
+    assert recognizer.status()[0].state in ("open", "half_open")
+    count = len(primary.opened)
+    await RecognitionDriver(recognizer).feed(1)
+    assert recognizer.status()[0].state != "closed"
+    primary.behaviors = ["sales"]
     await asyncio.sleep(60)
-    assert made.status()[0].state == "closed"
-    assert len(best.opened) > count
-    await RecognitionDriver(made).feed(1)
-    assert best.opened[-1].sound == FRAME_AUDIO
-    await made.aclose()
+    assert recognizer.status()[0].state == "closed"
+    assert len(primary.opened) > count
+    await RecognitionDriver(recognizer).feed(1)
+    assert primary.opened[-1].audio == FRAME_AUDIO
+    await recognizer.aclose()
 
 
 @in_virtual_time
-async def test_a_call_of_another_tier_asks_its_own_provider():
-    best, azure, local = FaultyRecognizer("a"), FaultyRecognizer("b"), FaultyRecognizer("c")
-    made = make_recognizer(best, azure, local)
+async def test_each_tier_uses_its_own_provider():
+    primary, azure, local = FaultyRecognizer("a"), FaultyRecognizer("b"), FaultyRecognizer("c")
+    recognizer = make_recognizer(primary, azure, local)
     for tier, text in (("elevenlabs", "a"), ("azure", "b"), ("local", "c")):
-        asker = RecognitionDriver(made, tier=tier)
-        await asker.feed()
-        assert asker.texts == [text]
+        driver = RecognitionDriver(recognizer, tier=tier)
+        await driver.feed()
+        assert driver.texts == [text]
 
 
 @in_virtual_time
-async def test_one_that_is_late_is_told_and_its_voice_is_not_kept_from_other_calls():
-    made, voices = (
+async def test_recognition_timeout_is_reported_and_does_not_affect_other_calls():
+    recognizer, synthesizer = (
         make_recognizer(FaultyRecognizer("..."), FaultyRecognizer("sales")),
         FallbackSynthesizer({"elevenlabs": ScriptedSynthesizer(), "azure": ScriptedSynthesizer()}),
     )
-    speech = SpeechServices(made, voices)
-    asker = RecognitionDriver(made)
-    assert await asker.feed() < FINAL_TIMEOUT_SECONDS + 0.2
-    (troubled,) = [fact for fact in asker.told if isinstance(fact, ProviderFailure)]
-    assert (troubled.provider, troubled.timed_out) == ("elevenlabs", True)
-    sounded = []
-    async with aclosing(voices.speak("harbour", "Hello.", Voice("elevenlabs", "rachel"), sounded.append)) as chunks:
+    speech = SpeechServices(recognizer, synthesizer)
+    driver = RecognitionDriver(recognizer)
+    assert await driver.feed() < FINAL_TIMEOUT_SECONDS + 0.2
+    (failure,) = [event for event in driver.events if isinstance(event, ProviderFailure)]
+    assert (failure.provider, failure.timed_out) == ("elevenlabs", True)
+    synthesis_events = []
+    async with aclosing(
+        synthesizer.speak("harbour", "Hello.", Voice("elevenlabs", "rachel"), synthesis_events.append)
+    ) as chunks:
         assert [chunk async for chunk in chunks]
-    assert FirstAudio("elevenlabs") in sounded
+    assert FirstAudio("elevenlabs") in synthesis_events
     await speech.aclose()
 
 
 @pytest.mark.parametrize(
-    ("expectation", "whose"),
+    ("hints", "expected_text"),
     [
         (MENU_HINTS, "local"),
         (RecognitionHints(("sales",), "en-GB"), "local"),
@@ -184,20 +186,20 @@ async def test_one_that_is_late_is_told_and_its_voice_is_not_kept_from_other_cal
     ],
 )
 @in_virtual_time
-async def test_local_speech_stands_in_only_for_what_it_can_hear(expectation, whose):
+async def test_local_recognizer_is_a_fallback_only_for_supported_hints(hints, expected_text):
     down = SpeechError("end")
-    made = make_recognizer(FaultyRecognizer(down), FaultyRecognizer(down), FaultyRecognizer("local"))
-    asker = RecognitionDriver(made, expectation)
-    await asker.feed()
-    assert asker.texts == [whose] * bool(whose)
-    assert len(asker.errors) == (not whose), "so that the keys are offered"
-    await made.aclose()
+    recognizer = make_recognizer(FaultyRecognizer(down), FaultyRecognizer(down), FaultyRecognizer("local"))
+    driver = RecognitionDriver(recognizer, hints)
+    await driver.feed()
+    assert driver.texts == [expected_text] * bool(expected_text)
+    assert len(driver.errors) == (not expected_text), "the call offers the keys then"
+    await recognizer.aclose()
 
 
 @in_virtual_time
-async def test_where_there_is_local_speech_alone_it_tries():
-    made = make_recognizer(FaultyRecognizer("verkauf"), tiers=("local",))
-    asker = RecognitionDriver(made, RecognitionHints(("Verkauf",), "de-DE"))
-    await asker.feed()
-    assert asker.texts == ["verkauf"]
-    await made.aclose()
+async def test_local_recognizer_is_used_when_it_is_the_only_one():
+    recognizer = make_recognizer(FaultyRecognizer("verkauf"), tiers=("local",))
+    driver = RecognitionDriver(recognizer, RecognitionHints(("Verkauf",), "de-DE"))
+    await driver.feed()
+    assert driver.texts == ["verkauf"]
+    await recognizer.aclose()

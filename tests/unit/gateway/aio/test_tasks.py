@@ -1,4 +1,4 @@
-"""Work that is done again and again, whatever becomes of one turn."""
+"""Periodic task: repetition after failures, log context, shutdown."""
 
 import asyncio
 import json
@@ -10,28 +10,28 @@ from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.errors import DatabaseUnavailable
 
 
-@pytest.mark.parametrize("trouble", [DatabaseUnavailable(), ZeroDivisionError()])
-async def test_what_fails_is_tried_again_until_the_end(trouble):
-    turns, third = [], asyncio.Event()
+@pytest.mark.parametrize("error", [DatabaseUnavailable(), ZeroDivisionError()])
+async def test_failed_run_is_repeated_until_aclose(error):
+    runs, third = [], asyncio.Event()
 
     async def work():
-        turns.append(len(turns))
-        if len(turns) == 3:
+        runs.append(len(runs))
+        if len(runs) == 3:
             third.set()
-        raise trouble
+        raise error
 
     periodic = PeriodicTask("work", 0.001, work)
     await periodic.start()
     async with asyncio.timeout(5):
         await third.wait()
     await periodic.aclose()
-    done = len(turns)
+    done = len(runs)
     await asyncio.sleep(0.01)
-    assert len(turns) == done >= 3
+    assert len(runs) == done >= 3
     assert "work" not in {task.get_name() for task in asyncio.all_tasks()}
 
 
-async def test_it_logs_on_behalf_of_nobody(caplog):
+async def test_periodic_task_logs_without_context(caplog):
     caplog.handler.setFormatter(logs.JsonFormatter())
     done = asyncio.Event()
 
@@ -49,5 +49,5 @@ async def test_it_logs_on_behalf_of_nobody(caplog):
     assert (line["message"], line.get("call"), line.get("tenant")) == ("work failed; next attempt in 60 s", None, None)
 
 
-async def test_one_that_never_began_ends_as_well():
+async def test_aclose_without_start_does_nothing():
     await PeriodicTask("work", 1.0, asyncio.Event().wait).aclose()

@@ -14,7 +14,7 @@ from vocelio.gateway.speech.azure.sdk_events import to_speech_error
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, RequestNotSupported, SpeechError
 
 
-def test_a_key_is_in_no_representation_of_its_account():
+def test_key_is_not_shown_in_the_account_representation():
     account = AzureSettings(key="secret", region="westeurope")
     assert "secret" not in f"{account} {account!r} {account.__rich_repr__()}"
     assert "westeurope" in repr(account)
@@ -34,7 +34,7 @@ def test_a_key_is_in_no_representation_of_its_account():
         ("a new one", "secret", SpeechError, "a new one"),
     ],
 )
-def test_what_went_wrong_is_an_error_without_the_services_words(code, details, kind, number):
+def test_service_error_text_is_not_passed_on(code, details, kind, number):
     error = to_speech_error(code, details)
     assert type(error) is kind
     assert number in str(error)
@@ -42,13 +42,13 @@ def test_what_went_wrong_is_an_error_without_the_services_words(code, details, k
 
 
 @given(st.text(), st.text(max_size=100), st.floats(0.25, 4.0))
-def test_any_text_is_a_document_that_says_just_that(text, name, speed):
+def test_any_text_becomes_a_valid_ssml_document(text, name, speed):
     text = synthesizer.strip_invalid_xml(text)
     root = ElementTree.fromstring(synthesizer.build_ssml(text, Voice(tier="azure", name=name, speed=speed)))
     assert "".join(root.itertext()) == text.replace("\r\n", "\n").replace("\r", "\n")  # as XML reads line ends
 
 
-async def test_threads_are_as_many_as_are_needed_and_no_more():
+async def test_pool_starts_only_as_many_threads_as_needed():
     threads, release = DaemonThreadPool("test", max_threads=2), threading.Event()
     jobs = [threads.run(lambda: release.wait(5)) for _ in range(3)]
     assert threads.pending == 3
@@ -62,7 +62,7 @@ async def test_threads_are_as_many_as_are_needed_and_no_more():
         threads.run(release.wait)
 
 
-async def test_a_thread_that_hangs_is_left_behind(caplog):
+async def test_hanging_thread_is_abandoned_on_close(caplog):
     threads, release = DaemonThreadPool("test", max_threads=2), threading.Event()
     hanging, done = threads.run(release.wait), threads.run(lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -74,7 +74,7 @@ async def test_a_thread_that_hangs_is_left_behind(caplog):
     assert await hanging
 
 
-def test_a_thread_outlives_the_event_loop():
+def test_thread_may_outlive_the_event_loop():
     release = threading.Event()
 
     async def begin():

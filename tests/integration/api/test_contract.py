@@ -5,6 +5,7 @@ own tests ask is asked of both.
 """
 
 import asyncio
+import json
 import os
 import threading
 
@@ -21,7 +22,7 @@ from tests.support.two_tenants import (
     create_two_tenants,
     store_recording_audio,
 )
-from vocelio.gateway.api.routes import OPERATIONS
+from vocelio.gateway.api.routes import OPERATIONS, get_openapi
 from vocelio.gateway.server.server import bind_socket, loop_factory, serve_embedded
 from vocelio.gateway.simulator.rest_api.server import TwilioRestApi
 from vocelio.gateway.store.db.database import Database
@@ -111,6 +112,12 @@ def contract():
     from tests.support.api_contract import ApiContract
 
     return ApiContract(FUZZ)
+
+
+def test_document_is_valid_openapi():
+    from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
+
+    OPENAPI_31_VALIDATOR.validate(json.loads(asyncio.run(get_openapi(None)).body))
 
 
 def test_every_operation_is_described(contract):

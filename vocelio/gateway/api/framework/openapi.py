@@ -18,7 +18,7 @@ from vocelio.gateway.api.framework.authentication import TENANT_HEADER
 from vocelio.gateway.api.framework.decoding import NOT_GIVEN, HandlerSignature
 from vocelio.gateway.api.framework.endpoint import REQUEST_ID_HEADER
 from vocelio.gateway.api.framework.operation import Operation
-from vocelio.gateway.api.framework.problem_details import REASON_PHRASES, STATUSES, ProblemDetails
+from vocelio.gateway.api.framework.problem_details import REASON_PHRASES, ProblemDetails
 from vocelio.gateway.model.types import PATTERN_END
 
 JSON = "application/json"
@@ -29,7 +29,21 @@ SUCCESS_DESCRIPTIONS = {
     204: "Success, without content.",
     206: "Partial content.",
 }
-ERROR_DESCRIPTIONS = {status: " ".join((kind.__doc__ or "").split()) for kind, status in STATUSES.items()}
+ERROR_DESCRIPTIONS = {
+    400: "The request is malformed.",
+    401: "There is no valid API key or ticket.",
+    403: "The key's role does not allow the operation.",
+    404: "The tenant has no such resource.",
+    409: "The current state does not allow the operation.",
+    412: "The resource has been changed since it was read.",
+    413: "The body is too large.",
+    415: "The body has another content type than expected.",
+    422: "Fields are invalid; `errors` has an entry for each.",
+    428: "The resource exists, so If-Match is required.",
+    429: "There are too many requests; see Retry-After.",
+    502: "Twilio's REST API rejected a request, or did not answer.",
+    503: "The database or the storage is unavailable; see Retry-After.",
+}
 
 _SCHEMA_REF = "#/components/schemas/{name}"
 _TAGS = {"openapi.json": "documents", "keys": "api_keys", "me": "api_keys", "tenant": "tenants"}

@@ -36,6 +36,12 @@ def test_every_operation_has_a_name_of_its_own_and_a_summary():
     assert all(operation["summary"].endswith(".") for operation in DESCRIBED.values())
 
 
+def test_names_of_operations_and_schemas_become_readable_names_of_a_generated_client():
+    assert all(re.fullmatch("[a-z]+(_[a-z]+)+", operation["operationId"]) for operation in DESCRIBED.values())
+    assert all(re.fullmatch("([A-Z][a-z]+)+", name) for name in DOCUMENT["components"]["schemas"])
+    assert {"list_flows", "get_call", "create_key"} <= {row["operationId"] for row in DESCRIBED.values()}
+
+
 def test_every_reference_leads_somewhere():
     for reference in find_references(DOCUMENT):
         found = DOCUMENT

@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.api_client import ApiEnv, create_tenant
 from tests.support.two_tenants import make_flow
+from vocelio.gateway.clock import from_rfc3339
 from vocelio.gateway.speech.interfaces import SpeechError
 
 PROMPTS = "/v1/flows/desk/prompts"
@@ -57,6 +58,7 @@ async def test_what_failed_is_told_and_tried_again_when_somebody_asks(api, admin
     (trouble,) = told["failures"]
     assert (trouble["sentence"], trouble["error"]) == ("Hello.", "no voice of that name")
     assert trouble["voice"]["tier"] == "local"
+    assert from_rfc3339(trouble["next_attempt_at"]) > api.now
     api.synthesizer.failing = {}
     again = await admin.request("POST", f"{PROMPTS}/retry")
     assert (again.status, again.json) == (202, {"retried": 1})

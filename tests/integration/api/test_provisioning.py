@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.api_client import PLATFORM_ACCOUNT, PLATFORM_TOKEN, PUBLIC_URL, ApiEnv, create_tenant
 from tests.support.two_tenants import ACCOUNT, NUMBER, OTHER_NUMBER, TOKEN, make_flow
+from vocelio.gateway.clock import from_rfc3339
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID
 from vocelio.gateway.simulator.rest_api.server import FaultRule, TwilioRestApi
 
@@ -113,7 +114,7 @@ async def test_tried_again_when_somebody_asks(api, twilio_api):
     assert "Internal Server Error" in page["error"]
     (failed,) = page["items"]
     assert (failed["state"], failed["failed_attempts"], failed["actual"]) == ("failed", 1, None)
-    assert failed["next_attempt_at"] > api.now
+    assert from_rfc3339(failed["next_attempt_at"]) > api.now
     assert (await admin.request("POST", "/v1/number-provisioning/repair")).status == 502
     twilio_api.clear_faults()
     assert (await admin.request("POST", f"/v1/numbers/{NUMBER}/provisioning")).status == 202

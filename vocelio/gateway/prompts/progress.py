@@ -3,6 +3,7 @@
 import msgspec
 
 from vocelio.engine.voice import Voice
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import Conflict
 from vocelio.gateway.prompts.manifest import ActiveManifest, PromptManifests
 from vocelio.gateway.store.audit import Actor
@@ -15,13 +16,13 @@ MAX_FAILURES = 20  # reported for a flow: most sentences fail for the same reaso
 
 
 class RenderFailure(msgspec.Struct, frozen=True):
-    """A sentence that could not be rendered; ``next_attempt_at`` is in microseconds UTC."""
+    """A sentence that could not be rendered, and the error of the last attempt."""
 
     sentence: str
     voice: Voice
     error: str
     failed_attempts: int
-    next_attempt_at: int | None
+    next_attempt_at: Instant | None
 
 
 class RenderProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,4 +100,5 @@ def _estimated_seconds(characters: int, characters_per_second: float | None) -> 
 
 
 def _to_failure(status: PromptStatus) -> RenderFailure:
-    return RenderFailure(status.sentence, status.voice, status.error, status.failed_attempts, status.due_at)
+    next_attempt_at = None if status.due_at is None else Instant(status.due_at)
+    return RenderFailure(status.sentence, status.voice, status.error, status.failed_attempts, next_attempt_at)

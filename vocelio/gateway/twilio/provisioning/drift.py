@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 import msgspec
 
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.crypto.encryption import DecryptionError
 from vocelio.gateway.errors import TwilioError
 from vocelio.gateway.store.db.pagination import Page
@@ -37,8 +38,7 @@ class NumberProvisioning(msgspec.Struct, frozen=True, kw_only=True):
 
     ``flow`` is null for an unassigned number: ``desired`` is then the webhooks before its assignment until they are
     restored, and null afterwards. ``actual`` is null if the account does not have the number or could not be queried.
-    ``verified_at`` is when the webhooks were last known to be set, ``next_attempt_at`` when provisioning is retried
-    (microseconds UTC).
+    ``verified_at`` is when the webhooks were last known to be set, ``next_attempt_at`` when provisioning is retried.
     """
 
     number: str
@@ -49,9 +49,9 @@ class NumberProvisioning(msgspec.Struct, frozen=True, kw_only=True):
     desired: Webhooks | None = None
     actual: Webhooks | None = None
     differences: list[WebhookDifference] = []
-    verified_at: int | None = None
+    verified_at: Instant | None = None
     failed_attempts: int = 0
-    next_attempt_at: int | None = None
+    next_attempt_at: Instant | None = None
 
 
 class NumberProvisioningPage(Page[NumberProvisioning], frozen=True, kw_only=True):
@@ -162,10 +162,14 @@ async def _compare_number(
         desired=mask_passwords(desired) if desired else None,
         actual=mask_passwords(actual.webhooks) if actual else None,
         differences=differences,
-        verified_at=row.verified_at if row else None,
+        verified_at=_to_instant(row.verified_at) if row else None,
         failed_attempts=row.failed_attempts if row else 0,
-        next_attempt_at=row.due_at if row else None,
+        next_attempt_at=_to_instant(row.due_at) if row else None,
     )
+
+
+def _to_instant(microseconds: int | None) -> Instant | None:
+    return None if microseconds is None else Instant(microseconds)
 
 
 def _webhook_differences(desired: Webhooks, actual: Webhooks) -> list[WebhookDifference]:

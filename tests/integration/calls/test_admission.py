@@ -142,7 +142,7 @@ async def test_failed_queue_plays_the_overflow_message(stay):
 
 
 async def test_queue_wait_is_limited():
-    async with full_gateway(action="queue", capacity=0, seconds=10) as running:
+    async with full_gateway(action="queue", capacity=0, max_wait_seconds=10) as running:
         report = await running.call()
         assert [queued.result for queued in report.queue_stays] == ["leave"]
         assert report.say_texts == (TENANT.hold_message, "We are busy.")

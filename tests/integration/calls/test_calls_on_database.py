@@ -208,7 +208,7 @@ async def test_live_calls_survive_a_database_outage(database_outage):
     for flow, document in (("talk", TALK), ("ring", RING), ("bye", hangup_flow("Goodbye."))):
         await put_and_promote(database, flow, document)
     await assign_number(database, NUMBER, "talk")
-    await assign_number(database, OTHER, "ring", fallback=FALLBACK)
+    await assign_number(database, OTHER, "ring", fallback_number=FALLBACK)
     async with database_gateway(database) as running:
         long = [asyncio.create_task(running.call([StaySilent(38), HangUp()])) for _ in range(3)]
         short = [asyncio.create_task(running.call([StaySilent(10), HangUp()])) for _ in range(3)]

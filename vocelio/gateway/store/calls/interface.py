@@ -1,8 +1,8 @@
 """The call store: the ``CallStore`` protocol and the structs that it stores.
 
-Saving never waits: a session says what to store and goes on; a callback reports the commit to whoever must not continue
-before it. The stored call is the authority: any process finds it there and can continue the call, and ``take_over``
-alone makes a stream the call's owner.
+Saving never waits: a session says what to store and goes on; a callback reports the commit, before which nothing
+externally visible may happen. The stored call is the authority: any process finds it there and can continue the call,
+and ``take_over`` alone makes a stream the call's owner.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""Calls as the journal would have kept them: made up from a seed, and put into the tables as they are."""
+"""Generated calls, as the call store would have written them, inserted directly into the tables."""
 
 import random
 import zlib
@@ -20,13 +20,13 @@ RATES = {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
 
 
 def new_rng(seed):
-    """Where what is made up comes from."""
-    return random.Random(seed)  # noqa: S311 (pretended calls guard nothing)
+    """A seeded random number generator."""
+    return random.Random(seed)  # noqa: S311 (not used for security)
 
 
 @dataclass
 class GeneratedCall:
-    """A call's row, and what belongs to it: segments are (tier, microseconds), events (type, at, data)."""
+    """A call's row with its segments (tier, microseconds) and events (type, at, data)."""
 
     tenant: str
     row: Mapping
@@ -36,7 +36,7 @@ class GeneratedCall:
 
 
 def make_call(place=1, tenant="harbour", started_at=NOW, segments=(), events=(), log=b"", **parts):
-    """One call; what is not said is plausible."""
+    """One call; fields that are not given are plausible."""
     row = {
         "id": f"CA{place:032x}",
         "account_sid": "AC" + "0" * 32,
@@ -58,7 +58,7 @@ def make_call(place=1, tenant="harbour", started_at=NOW, segments=(), events=(),
 
 
 def make_random_call(place, rng: random.Random, tenant="harbour", days=10):
-    """A call of any kind, at any time in the ten days until today's end."""
+    """A call of any kind, within the ``days`` until the end of today."""
     started = TODAY + DAY - 1 - rng.randrange(days * DAY)
     flow, line = rng.choice(("front-desk", "night", "survey")), f"+1307224966{rng.randrange(3)}"
     where = {"flow_id": flow, "number": line}
@@ -84,12 +84,12 @@ def _random_events(rng, started, spent, department):
         yield "prompt.started", at, {"node": node} | ({"latency_ms": rng.randrange(300, 320)} if at % 3 else {})
         yield "node.left", at, {"node": node, "exit": rng.choice(("next", "no_input"))}
         yield "transcript.final", at, {"node": node, "text": "sales", "confidence": 0.5}
-    if department or rng.random() < 0.1:  # to a number, and no department
+    if department or rng.random() < 0.1:  # to a plain number
         yield "transfer.started", started + spent, {"department": department, "number": "+13105550110"}
 
 
 async def insert_calls(database, *kept, known=()):
-    """Put calls into the database, and tenants for them."""
+    """Insert calls, and their tenants unless these are ``known``."""
     whose = {one.tenant for one in kept} - set(known)
     async with database.transaction() as connection:
         for name in sorted(whose):

@@ -1,4 +1,4 @@
-"""Databases with the gateway's tables: copies of one that was migrated once, which takes a tenth of a second of CPU."""
+"""Migrated databases: copies of one that is migrated once, since a migration takes a tenth of a second of CPU."""
 
 import shutil
 
@@ -6,20 +6,20 @@ from vocelio.gateway.store.db.database import Database
 
 
 class MigratedDatabases:
-    """Of one test process; ``folder`` is its own."""
+    """The databases of one test process, whose files are in its own ``folder``."""
 
     def __init__(self, folder):
         self._file = folder / "vocelio.db"
         self._template = ""
 
     async def sqlite(self, folder):
-        """The URL of a file in that folder."""
+        """Copy the database to a folder and return its URL."""
         if not self._file.exists():
             await _migrate(_url(self._file))
         return _url(shutil.copy(self._file, folder))
 
     async def postgresql(self, postgres):
-        """The URL of a database there, to be dropped by whoever asked."""
+        """Create a copy on a server and return its URL; the caller drops it."""
         if not self._template:
             template = await postgres.create_database()
             await _migrate(template)

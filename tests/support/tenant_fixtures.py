@@ -1,4 +1,4 @@
-"""What the tests of the tenants' things share: tenants, flow documents, the trail."""
+"""Shared by tests of tenants' resources: tenants, flow documents, audit entries."""
 
 import json
 
@@ -14,30 +14,30 @@ CIPHER = SecretCipher(["the tests' key"])
 
 
 async def create_tenant(database, actor, name="harbour", **settings):
-    """A tenant, and an actor of its."""
-    one = actor(name)
-    await tenants.create_tenant(database, one, Tenant(id=name, name=name.title(), **settings))
-    return one
+    """Create a tenant and return an actor of it."""
+    tenant_actor = actor(name)
+    await tenants.create_tenant(database, tenant_actor, Tenant(id=name, name=name.title(), **settings))
+    return tenant_actor
 
 
 def flow_document(text="Good day.", *, calls=(), **parts):
-    """A flow that says something, and calls others."""
+    """A flow that says a text and then calls other flows."""
     nodes = {"greet": {"type": "say", "text": text, "exits": {"next": "call0" if calls else "bye"}}}
-    for place, call in enumerate(calls):
+    for index, call in enumerate(calls):
         name, _, version = call.partition("@")
-        after = f"call{place + 1}" if place + 1 < len(calls) else "bye"
-        nodes[f"call{place}"] = {
+        next_node = f"call{index + 1}" if index + 1 < len(calls) else "bye"
+        nodes[f"call{index}"] = {
             "type": "subflow",
             "flow": name,
             "version": int(version or 0),
-            "exits": {"next": after},
+            "exits": {"next": next_node},
         }
     nodes["bye"] = {"type": "hangup"}
     return json.dumps({"name": "A flow", "start": "greet", "nodes": nodes} | parts).encode()
 
 
 async def audit_entries(database, tenant="harbour"):
-    """What was recorded: (action, target, before, after), the oldest first."""
+    """The audit log, oldest first: (action, target, before, after)."""
     async with database.read() as connection:
         query = (
             select(audit_log).where(audit_log.c.tenant_id == tenant).order_by(audit_log.c.occurred_at, audit_log.c.id)
@@ -47,17 +47,17 @@ async def audit_entries(database, tenant="harbour"):
 
 
 async def insert_rows(database, table, rows):
-    """Put rows into a table as they are, many at once."""
+    """Insert many rows at once."""
     async with database.transaction() as connection:
         await connection.execute(insert(table), rows)
 
 
 async def audit_actions(database, tenant="harbour"):
-    """The same, what was done only, but for the tenant's own making."""
+    """(action, target) of the audit log, without the creation of the tenant."""
     return [(action, target) for action, target, _, _ in (await audit_entries(database, tenant))[1:]]
 
 
 async def tenant_revision(database, tenant="harbour"):
-    """What rises when the tenant's next call must look again."""
+    """The tenant's revision, which rises when the next call must reload the tenant."""
     async with database.read() as connection:
         return await connection.scalar(select(tenant_table.c.revision).where(tenant_table.c.id == tenant))

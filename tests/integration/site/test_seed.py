@@ -1,4 +1,4 @@
-"""A database brought in line with a folder: everything is there once, and a second time nothing happens."""
+"""Seeding a database from a site folder: everything is created once, and seeding again changes nothing."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ ONE = "+13072249663"
 
 @pytest.fixture
 def site_folder(tmp_path):
-    """A copy of the example that can be changed."""
+    """A copy of the example site."""
     folder = tmp_path / "site"
     shutil.copytree(SITE, folder)
     return folder
@@ -32,7 +32,7 @@ def change_site(site, **parts):
     file.write_text(json.dumps(json.loads(file.read_text()) | parts))
 
 
-async def test_the_example_is_all_there(database, make_actor, site_folder):
+async def test_example_site_is_seeded_completely(database, make_actor, site_folder):
     folder = SiteFolder(site_folder)
     await seed_database(database, folder, make_actor("", "platform"))
     assert (await tenants.get_tenant(database, "harbour")).name == "Harbour Tools"
@@ -50,7 +50,7 @@ async def test_the_example_is_all_there(database, make_actor, site_folder):
     ]
 
 
-async def test_a_second_time_nothing_happens(database, make_actor, site_folder):
+async def test_seeding_again_changes_nothing(database, make_actor, site_folder):
     (site_folder / "sounds").mkdir()
     (site_folder / "sounds" / "welcome.wav").write_bytes(make_wav())
     await seed_database(database, SiteFolder(site_folder), make_actor("", "platform"))
@@ -78,7 +78,7 @@ async def test_seeding_changes_what_differs_and_leaves_the_rest_alone(database, 
     assert (await drafts.get_flow(database, "harbour", "extra")).revision == 1
 
 
-async def test_flows_are_promoted_in_the_order_in_which_they_need_each_other(database, make_actor, site_folder):
+async def test_called_flows_are_promoted_before_their_callers(database, make_actor, site_folder):
     for name, called in (("a", ["b"]), ("b", ["z", "c"]), ("c", []), ("z", [])):
         (site_folder / "flows" / f"{name}.json").write_bytes(flow_document(calls=called))
     folder = SiteFolder(site_folder)
@@ -90,14 +90,14 @@ async def test_flows_are_promoted_in_the_order_in_which_they_need_each_other(dat
     assert active == {"a": 2, "b": 2, "c": 1, "front-desk": 1, "z": 2}
 
 
-async def test_a_number_that_is_somebody_elses_is_told(database, make_actor, site_folder):
+async def test_number_of_another_tenant_is_reported(database, make_actor, site_folder):
     await seed_database(database, SiteFolder(site_folder), make_actor("", "platform"))
     change_site(site_folder, tenant={"id": "museum", "name": "Museum"})
     with pytest.raises(SiteFolderError, match=r"\+13072249663"):
         await seed_database(database, SiteFolder(site_folder), make_actor("", "platform"))
 
 
-async def test_names_that_cannot_be_are_told(database, make_actor, site_folder):
+async def test_invalid_names_are_reported(database, make_actor, site_folder):
     (site_folder / "flows" / "Front Desk.json").write_bytes(flow_document())
     with pytest.raises(SiteFolderError, match="`Front Desk` is not a valid name"):
         await seed_database(database, SiteFolder(site_folder), make_actor("", "platform"))

@@ -1,4 +1,4 @@
-"""Calls: found by anything that is known of them, newest first, and each with all that happened in it."""
+"""Call history: filters, pagination, and one call with its timeline, bill and log."""
 
 import pytest
 from msgspec import ValidationError, convert
@@ -18,14 +18,14 @@ def call_id(place=1):
 
 
 async def find_call_ids(database, search, tenant="harbour"):
-    """The calls on all pages, by name."""
-    names = []
+    """The ids of the matching calls on all pages."""
+    ids = []
     while True:
         page = await history.list_calls(database, tenant, search)
-        names += [call.id for call in page.items]
+        ids += [call.id for call in page.items]
         assert len(page.items) <= search.limit
         if not page.next_cursor:
-            return names
+            return ids
         search = replace(search, cursor=page.next_cursor)
 
 
@@ -46,23 +46,23 @@ SEARCHES = [
 ]
 
 
-async def test_every_search_finds_what_a_loop_finds_newest_first_on_pages_of_any_size(database):
+async def test_filters_find_what_a_loop_finds_newest_first_at_any_page_size(database):
     rng = new_rng(5)
-    everybody = [make_random_call(place, rng, ("harbour", "depot")[place % 3 == 0]) for place in range(150)]
-    everybody += [make_call(1_000 + place, started_at=TODAY) for place in range(8)]  # at the same instant
-    await insert_calls(database, *everybody)
-    mine = sorted(
-        (one.row for one in everybody if one.tenant == "harbour"), key=lambda row: (row["started_at"], row["id"])
+    all_calls = [make_random_call(place, rng, ("harbour", "depot")[place % 3 == 0]) for place in range(150)]
+    all_calls += [make_call(1_000 + place, started_at=TODAY) for place in range(8)]  # at the same instant
+    await insert_calls(database, *all_calls)
+    rows = sorted(
+        (one.row for one in all_calls if one.tenant == "harbour"), key=lambda row: (row["started_at"], row["id"])
     )
     for search, matches in SEARCHES:
-        expected = [row["id"] for row in reversed(mine) if matches(row)]
+        expected = [row["id"] for row in reversed(rows) if matches(row)]
         for limit in (1, 7, len(expected) or 1, 200):
             if limit == 1 and len(expected) > 20:
                 continue
             assert await find_call_ids(database, replace(search, limit=limit)) == expected
 
 
-async def test_a_call_that_comes_meanwhile_moves_no_page(database):
+async def test_new_call_does_not_shift_following_pages(database):
     await insert_calls(database, *(make_call(place, started_at=NOW + place) for place in range(4)))
     first = await history.list_calls(database, "harbour", CallQuery(limit=2))
     await insert_calls(database, make_call(9, started_at=NOW + 9), known=["harbour"])
@@ -70,7 +70,7 @@ async def test_a_call_that_comes_meanwhile_moves_no_page(database):
     assert [call.id for call in (*first.items, *second.items)] == [call_id(3), call_id(2), call_id(1), call_id(0)]
 
 
-async def test_a_row_says_what_is_known_of_the_call(database):
+async def test_summary_has_all_fields_of_the_call(database):
     segments = [("azure", 61_500_000)]
     await insert_calls(
         database, make_call(segments=segments, disposition="sold", department="sales", outcome="transferred")
@@ -94,27 +94,27 @@ async def test_a_row_says_what_is_known_of_the_call(database):
     )
 
 
-async def test_a_timeline_has_the_bill_and_everything_that_happened_in_order(database):
+async def test_detail_has_the_bill_and_all_events_in_order(database):
     events = [("transcript.final", NOW + at, {"node": "ask", "text": "sales", "confidence": 0.93}) for at in range(250)]
     await insert_calls(database, make_call(events=events, segments=[("local", 7), ("azure", 60_000_000)]))
-    told = await history.get_call_detail(database, "harbour", call_id(), TimelineQuery())
-    assert told.segments == [Segment("local", 7, 0, 0), Segment("azure", 60_000_000, 80_000, 80_000)]
+    detail = await history.get_call_detail(database, "harbour", call_id(), TimelineQuery())
+    assert detail.segments == [Segment("local", 7, 0, 0), Segment("azure", 60_000_000, 80_000, 80_000)]
     expected = [
         TimelineEvent(1 + at // 100, 1 + at % 100, kind, when, data) for at, (kind, when, data) in enumerate(events)
     ]
-    assert (told.events, told.next_cursor, told.id) == (expected, "", call_id())
-    pieces, page = [], TimelineQuery(limit=90)
+    assert (detail.events, detail.next_cursor, detail.id) == (expected, "", call_id())
+    parts, page = [], TimelineQuery(limit=90)
     while True:
         part = await history.get_call_detail(database, "harbour", call_id(), page)
-        pieces.append(part.events)
+        parts.append(part.events)
         if not part.next_cursor:
             break
         page = TimelineQuery(90, part.next_cursor)
-    assert [len(piece) for piece in pieces] == [90, 90, 70]
-    assert [event for piece in pieces for event in piece] == expected
+    assert [len(events_of_part) for events_of_part in parts] == [90, 90, 70]
+    assert [event for events_of_part in parts for event in events_of_part] == expected
 
 
-async def test_a_log_is_what_the_call_wrote(database):
+async def test_log_is_returned_as_it_was_written(database):
     log = b'{"log":"vocelio call 1"}\n' + new_rng(1).randbytes(200_000)
     await insert_calls(database, make_call(log=log), make_call(2))
     assert await history.get_call_log(database, "harbour", call_id()) == log
@@ -122,7 +122,7 @@ async def test_a_log_is_what_the_call_wrote(database):
         await history.get_call_log(database, "harbour", call_id(2))
 
 
-async def test_another_tenants_call_is_not_there(database):
+async def test_call_of_another_tenant_is_not_found(database):
     await insert_calls(
         database, make_call(1), make_call(2, tenant="depot", log=b"canary\n", events=[("dtmf.received", NOW, {})])
     )
@@ -136,19 +136,19 @@ async def test_another_tenants_call_is_not_there(database):
     assert await find_call_ids(database, CallQuery()) == [call_id(1)]
 
 
-async def test_a_call_of_the_same_name_at_another_tenant_lends_it_nothing(database):
+async def test_call_with_the_same_id_at_another_tenant_adds_nothing(database):
     await insert_calls(
         database, make_call(1), make_call(1, tenant="depot", log=b"x", segments=[("azure", 5)], events=[("x", NOW, {})])
     )
-    told = await history.get_call_detail(database, "harbour", call_id(), TimelineQuery())
-    assert (told.segments, told.events) == ([], [])
+    detail = await history.get_call_detail(database, "harbour", call_id(), TimelineQuery())
+    assert (detail.segments, detail.events) == ([], [])
 
 
 CURSORS = ["x", "é", "bm9uZQ", pagination.make_page([1, 2], 1, str, lambda row: ("a", "b")).next_cursor, "!" * 500]
 
 
 @pytest.mark.parametrize("cursor", CURSORS)
-async def test_a_cursor_of_elsewhere_is_refused(database, cursor):
+async def test_foreign_cursor_is_rejected(database, cursor):
     await insert_calls(database, make_call(1))
     with pytest.raises(InvalidInput):
         await history.list_calls(database, "harbour", CallQuery(cursor=cursor))
@@ -156,7 +156,7 @@ async def test_a_cursor_of_elsewhere_is_refused(database, cursor):
         await history.get_call_detail(database, "harbour", call_id(), TimelineQuery(cursor=cursor))
 
 
-async def test_a_cursor_past_everything_is_an_empty_page(database):
+async def test_cursor_past_the_end_returns_an_empty_page(database):
     await insert_calls(database, make_call(1, events=[("dtmf.received", NOW, {})]))
     far = pagination.make_page([1, 2], 1, str, lambda row: (2**62, 2**62)).next_cursor
     assert (await history.get_call_detail(database, "harbour", call_id(), TimelineQuery(cursor=far))).events == []

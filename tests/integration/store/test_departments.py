@@ -1,4 +1,4 @@
-"""Departments: kept, changed and removed by one tenant, and out of reach of all others."""
+"""Departments: created, changed and deleted by one tenant, invisible to others."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from vocelio.gateway.store.tenants import departments
 SALES = Department(("+13105550111",), whisper="A \0 sales call: ü")
 
 
-async def test_a_department_comes_back_as_it_was_put(database, make_actor):
+async def test_departments_are_returned_as_put(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     whole = Department(("+13105550111", "+13105550112"), 15, "simultaneous", "Hello", OpeningHours("Europe/Berlin"))
     for name, department in (("sales", SALES), ("desk", whole)):
@@ -21,7 +21,7 @@ async def test_a_department_comes_back_as_it_was_put(database, make_actor):
     assert await departments.list_departments(database, "harbour") == {"desk": whole, "sales": SALES}
 
 
-async def test_a_change_is_on_the_trail_and_seen_by_the_next_call_and_no_change_is_not(database, make_actor):
+async def test_only_real_changes_are_audited_and_raise_the_tenants_revision(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     before = await tenant_revision(database)
     changed = Department(("+13105550119",))
@@ -37,7 +37,7 @@ async def test_a_change_is_on_the_trail_and_seen_by_the_next_call_and_no_change_
     assert await departments.list_departments(database, "harbour") == {}
 
 
-async def test_another_tenants_department_is_not_there(database, make_actor):
+async def test_department_of_another_tenant_is_not_found(database, make_actor):
     harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
     await departments.put_department(database, harbour, "sales", SALES)
     assert await departments.list_departments(database, "museum") == {}
@@ -48,7 +48,7 @@ async def test_another_tenants_department_is_not_there(database, make_actor):
     assert await audit_actions(database, "museum") == [("department.updated", "sales")]
 
 
-async def test_departments_are_bounded(database, make_actor):
+async def test_number_of_departments_is_limited(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     row = {"tenant_id": "harbour", "settings": dump_json(SALES), "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"d{place}"} for place in range(499)])
@@ -58,7 +58,7 @@ async def test_departments_are_bounded(database, make_actor):
     await departments.put_department(database, harbour, "last", Department(("+13105550119",)))
 
 
-async def test_hours_that_cannot_be_are_told_and_not_kept(database, make_actor):
+async def test_invalid_hours_are_rejected_with_their_paths(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     hours = OpeningHours("Europe/Atlantis", {"mon": (("09:00", "09:00"),)}, ("2026-02-30",))
     with pytest.raises(InvalidInput) as refused:

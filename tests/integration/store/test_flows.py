@@ -1,4 +1,4 @@
-"""A flow's life: drafts that nobody overwrites unseen, versions that stay as they are, pause and rollback."""
+"""Flows: drafts with optimistic locking, immutable versions, promotion, diff, rollback and pause."""
 
 import asyncio
 import json
@@ -30,16 +30,16 @@ from vocelio.gateway.store.flows.drafts import PauseSettings
 from vocelio.gateway.store.flows.promotion import RollbackRequest
 from vocelio.gateway.store.flows.versions import VersionPin
 from vocelio.gateway.store.numbers import NewNumber, assign_number, create_number
-from vocelio.gateway.store.tenants.departments import put_department as put_department
+from vocelio.gateway.store.tenants.departments import put_department
 
 
 async def put_draft(database, actor, flow="front-desk", text="Good day.", seen=None, **parts):
-    """Put a draft, whatever is there."""
+    """Put a draft."""
     return await drafts.put_flow(database, actor, flow, flow_document(text, **parts), seen)
 
 
 async def put_and_promote(database, actor, flow="front-desk", text="Good day.", **parts):
-    """Put a draft and promote it."""
+    """Put a draft, whether or not the flow exists, and promote it."""
     try:
         seen = (await drafts.get_flow(database, actor.tenant, flow)).revision
     except NotFound:
@@ -60,18 +60,18 @@ async def active_version(database, flow="front-desk", of="harbour"):
 # Drafts
 
 
-async def test_a_draft_comes_back_byte_for_byte_with_its_errors(database, make_actor):
+async def test_draft_is_returned_byte_for_byte_even_with_errors(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     sent = b'{ "name": "Fr\xc3\xbcher",\n\t"nodes": 3, "nodes": {}, "big": 123456789012345678901234567890}'
     flow, new = await drafts.put_flow(database, harbour, "front-desk", sent, None)
-    kept = await drafts.get_flow(database, "harbour", "front-desk")
+    stored = await drafts.get_flow(database, "harbour", "front-desk")
     assert new
-    assert bytes(kept.document) == sent
+    assert bytes(stored.document) == sent
     assert (flow.name, flow.revision, flow.active_version, flow.pause) == ("Früher", 1, None, None)
-    assert msgspec.json.decode(msgspec.json.encode(kept))["document"]["name"] == "Früher"
+    assert msgspec.json.decode(msgspec.json.encode(stored))["document"]["name"] == "Früher"
 
 
-async def test_two_designers_cannot_overwrite_each_other(database, make_actor):
+async def test_draft_can_only_be_replaced_by_its_current_revision(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
     with pytest.raises(RevisionRequired):
@@ -87,22 +87,22 @@ async def test_two_designers_cannot_overwrite_each_other(database, make_actor):
     assert anything.revision == 4
 
 
-async def test_two_who_make_the_same_flow_at_once(database, make_actor):
+async def test_flow_created_twice_concurrently_is_created_once(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    both = (put_draft(database, harbour, text=text) for text in ("One", "Two"))
-    done = await asyncio.gather(*both, return_exceptions=True)
-    assert {type(one) for one in done} in ({tuple, RevisionRequired}, {tuple, Conflict})
+    requests = (put_draft(database, harbour, text=text) for text in ("One", "Two"))
+    results = await asyncio.gather(*requests, return_exceptions=True)
+    assert {type(one) for one in results} in ({tuple, RevisionRequired}, {tuple, Conflict})
     assert (await drafts.get_flow(database, "harbour", "front-desk")).revision == 1
 
 
-async def test_if_match_of_a_flow_that_is_not_there_is_stale(database, make_actor):
+async def test_revision_of_a_missing_flow_is_rejected(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for seen in (1, 0):
         with pytest.raises(RevisionConflict):
             await put_draft(database, harbour, seen=seen)
 
 
-async def test_the_same_draft_again_changes_nothing(database, make_actor):
+async def test_identical_draft_changes_nothing(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
     same, new = await put_draft(database, harbour, seen=1)
@@ -123,14 +123,14 @@ async def test_the_same_draft_again_changes_nothing(database, make_actor):
         (b'{"a":"' + b"x" * 500_000 + b'"}', InputTooLarge),
     ],
 )
-async def test_what_is_no_draft(database, make_actor, sent, error):
+async def test_invalid_draft_is_rejected(database, make_actor, sent, error):
     harbour = await create_tenant(database, make_actor)
     with pytest.raises(error):
         await drafts.put_flow(database, harbour, "front-desk", sent, None)
     assert await audit_actions(database) == []
 
 
-async def test_a_draft_as_deep_as_it_may_be_goes_everywhere(database, make_actor):
+async def test_draft_of_maximum_depth_can_be_validated_and_diffed(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_and_promote(database, harbour)
     deep = b'{"a":' * 99 + b"{}" + b"}" * 99
@@ -139,16 +139,18 @@ async def test_a_draft_as_deep_as_it_may_be_goes_everywhere(database, make_actor
     assert (await promotion.diff_versions(database, "harbour", "front-desk", "active", "draft")).changes
 
 
-async def test_a_flows_name_may_be_anything(database, make_actor):
+async def test_flow_name_is_cleaned_and_falls_back_to_the_id(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    for place, (name, told) in enumerate([("N\0UL", "NUL"), ("x" * 300, "x" * 200), (7, "f2"), ("", "f3"), ("ü", "ü")]):
+    for place, (name, expected) in enumerate(
+        [("N\0UL", "NUL"), ("x" * 300, "x" * 200), (7, "f2"), ("", "f3"), ("ü", "ü")]
+    ):
         flow, _ = await drafts.put_flow(database, harbour, f"f{place}", json.dumps({"name": name}).encode(), None)
-        assert flow.name == told
+        assert flow.name == expected
     with pytest.raises(Conflict):
         await put_draft(database, harbour, "schema")
 
 
-async def test_flows_come_in_pages(database, make_actor):
+async def test_flows_are_paginated(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for name in "edcba":
         await put_draft(database, harbour, name)
@@ -159,7 +161,7 @@ async def test_flows_come_in_pages(database, make_actor):
     assert (seen, cursor) == ([*"abcde"], "")
 
 
-async def test_flows_are_bounded(database, make_actor):
+async def test_number_of_flows_is_limited(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     row = {"tenant_id": "harbour", "name": "", "draft": b"{}", "revision": 1, "created_at": 1, "updated_at": 1}
     await insert_rows(database, flow_table, [row | {"id": f"f{place}"} for place in range(999)])
@@ -169,7 +171,7 @@ async def test_flows_are_bounded(database, make_actor):
     await put_draft(database, harbour, "last", text="Changed", seen=1)
 
 
-async def test_only_a_flow_that_was_never_promoted_can_be_removed(database, make_actor):
+async def test_only_a_flow_without_versions_can_be_deleted(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
     with pytest.raises(RevisionConflict):
@@ -185,7 +187,7 @@ async def test_only_a_flow_that_was_never_promoted_can_be_removed(database, make
 # Promotion
 
 
-async def test_a_promotion_makes_a_version_for_ever(database, make_actor):
+async def test_promotion_makes_an_immutable_version(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     first = await put_and_promote(database, harbour, text="One")
     assert (first.new, first.version.number, first.version.promoted_by, first.version.active) == (True, 1, "key1", True)
@@ -193,9 +195,9 @@ async def test_a_promotion_makes_a_version_for_ever(database, make_actor):
     two = make_actor(key="key2")
     second = await promotion.promote_flow(database, two, "front-desk", "A new greeting")
     assert (second.version.number, second.version.note, second.version.promoted_at) == (2, "A new greeting", two.now)
-    kept = await versions.get_version(database, "harbour", "front-desk", 1)
-    assert b"One" in bytes(kept.document)
-    assert not kept.active
+    stored = await versions.get_version(database, "harbour", "front-desk", 1)
+    assert b"One" in bytes(stored.document)
+    assert not stored.active
     assert [
         version.number for version in (await versions.list_versions(database, "harbour", "front-desk", 50, "")).items
     ] == [
@@ -210,7 +212,7 @@ async def test_a_promotion_makes_a_version_for_ever(database, make_actor):
     )
 
 
-async def test_a_draft_with_errors_is_not_promoted_and_says_what_is_wrong(database, make_actor):
+async def test_draft_with_errors_is_not_promoted_and_reports_diagnostics(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour, start="nowhere", nodes={"a": {"type": "transfer", "department": "slaes"}})
     await put_department(database, harbour, "sales", Department(("+13105550111",)))
@@ -225,15 +227,15 @@ async def test_a_draft_with_errors_is_not_promoted_and_says_what_is_wrong(databa
     assert await active_version(database) is None
 
 
-async def test_warnings_do_not_hinder_and_are_told(database, make_actor):
+async def test_warnings_are_reported_but_do_not_prevent_promotion(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     nodes = {"a": {"type": "hangup"}, "lost": {"type": "hangup"}}
-    made = await put_and_promote(database, harbour, start="a", nodes=nodes)
-    assert [problem.severity for problem in made.warnings] == ["warning"]
+    promoted = await put_and_promote(database, harbour, start="a", nodes=nodes)
+    assert [problem.severity for problem in promoted.warnings] == ["warning"]
     assert (await promotion.validate_draft(database, "harbour", "front-desk")).promotable
 
 
-async def test_promoting_what_is_active_already_makes_no_other_version(database, make_actor):
+async def test_promoting_the_active_version_again_makes_no_new_version(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     first = await put_and_promote(database, harbour)
     again = await promotion.promote_flow(database, harbour, "front-desk", "again")
@@ -242,7 +244,7 @@ async def test_promoting_what_is_active_already_makes_no_other_version(database,
     assert len(await audit_actions(database)) == 2
 
 
-async def test_only_the_draft_that_was_seen_is_promoted(database, make_actor):
+async def test_promotion_of_an_outdated_revision_is_rejected(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
     with pytest.raises(RevisionConflict):
@@ -250,7 +252,7 @@ async def test_only_the_draft_that_was_seen_is_promoted(database, make_actor):
     assert (await promotion.promote_flow(database, harbour, "front-desk", "", 1)).new
 
 
-async def test_promotions_at_once_give_one_version_and_never_a_broken_state(database, make_actor):
+async def test_concurrent_promotions_make_one_version(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
     done = await asyncio.gather(
@@ -261,7 +263,7 @@ async def test_promotions_at_once_give_one_version_and_never_a_broken_state(data
     assert {one.version.number for one in done} == {1}
 
 
-async def test_promotions_of_changing_drafts_count_without_a_gap(database, make_actor):
+async def test_version_numbers_have_no_gaps_under_concurrent_promotions(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
 
@@ -279,7 +281,7 @@ async def test_promotions_of_changing_drafts_count_without_a_gap(database, make_
     assert await active_version(database) == len(numbers) > 0
 
 
-async def test_a_draft_that_changes_while_it_is_checked_is_not_promoted(database, make_actor):
+async def test_draft_that_changes_during_validation_is_not_promoted(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
     free = threading.Event()
@@ -296,27 +298,27 @@ async def test_a_draft_that_changes_while_it_is_checked_is_not_promoted(database
     assert await active_version(database) is None
 
 
-async def test_a_flow_without_a_voice_keeps_the_tenants_of_the_day_it_was_promoted(database, make_actor):
+async def test_version_without_a_voice_gets_the_tenants_at_promotion(database, make_actor):
     voice = Voice("azure", "en-GB-SoniaNeural", "en-GB", 1.1, (Voice(language="en-GB"),))
     harbour = await create_tenant(database, make_actor, voice=voice)
     await put_and_promote(database, harbour)
-    kept = await versions.get_version(database, "harbour", "front-desk", 1)
-    assert kept.voice == voice
+    version = await versions.get_version(database, "harbour", "front-desk", 1)
+    assert version.voice == voice
     assert (await load_version(database, "front-desk", 1)).flow.voice == voice
     await put_and_promote(database, harbour, voice={"tier": "local"})
     assert (await versions.get_version(database, "harbour", "front-desk", 2)).voice == Voice()
 
 
-async def test_what_is_loaded_is_what_was_promoted(database, make_actor):
+async def test_loaded_version_keeps_its_pinned_subflows(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_and_promote(database, harbour, "inner", "Inner")
     await put_and_promote(database, harbour, "middle", "Middle", calls=("inner", "inner@1"))
-    made = await put_and_promote(database, harbour, "outer", "Outer", calls=("middle", "inner"))
-    kept = await versions.get_version(database, "harbour", "outer", 1)
-    assert kept.subflows == {"middle": VersionPin("middle", 1), "inner": VersionPin("inner", 1)}
+    promoted = await put_and_promote(database, harbour, "outer", "Outer", calls=("middle", "inner"))
+    stored = await versions.get_version(database, "harbour", "outer", 1)
+    assert stored.subflows == {"middle": VersionPin("middle", 1), "inner": VersionPin("inner", 1)}
     await put_and_promote(database, harbour, "inner", "Changed")
     loaded = await load_version(database, "outer", 1)
-    assert loaded.id == made.version.content_hash == kept.content_hash
+    assert loaded.id == promoted.version.content_hash == stored.content_hash
     assert loaded.subflows["inner"] is loaded.subflows["middle"].subflows["inner@1"]
     again = await promotion.promote_flow(database, harbour, "outer", "with the new inner flow")
     assert again.new
@@ -335,7 +337,7 @@ async def test_what_is_loaded_is_what_was_promoted(database, make_actor):
         (["caller"], "subflow-cycle", ""),
     ],
 )
-async def test_flows_that_cannot_be_called(database, make_actor, calls, code, hint):
+async def test_invalid_subflow_references_are_diagnosed(database, make_actor, calls, code, hint):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour, "draft-only")
     await put_and_promote(database, harbour, "inner")
@@ -346,19 +348,19 @@ async def test_flows_that_cannot_be_called(database, make_actor, calls, code, hi
     assert (problem.path, problem.code, problem.hint) == ("nodes.call0.flow", code, hint)
 
 
-async def test_how_much_a_flow_calls_is_bounded(database, make_actor):
+async def test_number_of_called_flows_is_limited(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_and_promote(database, harbour, "f0")
     for level in range(1, 5):  # 1, 3, 7, 15, 31 flows, each call counted
-        made = await put_and_promote(database, harbour, f"f{level}", calls=[f"f{level - 1}", f"f{level - 1}@1"])
-        assert made.new
+        promoted = await put_and_promote(database, harbour, f"f{level}", calls=[f"f{level - 1}", f"f{level - 1}@1"])
+        assert promoted.new
     await put_draft(database, harbour, "f5", calls=["f4", "f4@1"])
     assert [p.code for p in (await promotion.validate_draft(database, "harbour", "f5")).diagnostics] == ["too-large"]
     with pytest.raises(InvalidInput):
         await promotion.promote_flow(database, harbour, "f5", "")
 
 
-async def test_a_draft_that_calls_a_thousand_versions_is_told_so(database, make_actor):
+async def test_draft_that_calls_thousands_of_versions_is_too_large(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_and_promote(database, harbour, "inner")
     await put_draft(database, harbour, "outer", calls=[f"inner@{number}" for number in range(1, 1_500)])
@@ -366,7 +368,7 @@ async def test_a_draft_that_calls_a_thousand_versions_is_told_so(database, make_
     assert [problem.code for problem in problems] == ["too-large"]
 
 
-async def test_another_tenants_flows_are_not_there(database, make_actor):
+async def test_flow_of_another_tenant_is_not_found(database, make_actor):
     harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
     await put_and_promote(database, harbour)
     for refused in (
@@ -390,7 +392,7 @@ async def test_another_tenants_flows_are_not_there(database, make_actor):
     assert (problem.code, problem.hint) == ("no-such-flow", "")
 
 
-async def test_checks_are_only_so_many_at_once_also_when_nobody_waits_for_them_any_more():
+async def test_cpu_executor_limits_pending_work_including_abandoned_work():
     some, free = CpuExecutor(max_pending=2), threading.Event()
     given_up, waited_for = (asyncio.create_task(some.run(free.wait)) for _ in range(2))
     await asyncio.sleep(0)
@@ -405,7 +407,7 @@ async def test_checks_are_only_so_many_at_once_also_when_nobody_waits_for_them_a
 # Versions
 
 
-async def test_versions_come_in_pages(database, make_actor):
+async def test_versions_are_paginated(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for number in range(5):
         await put_and_promote(database, harbour, text=str(number))
@@ -421,7 +423,7 @@ async def test_versions_come_in_pages(database, make_actor):
             await versions.list_versions(database, "harbour", "front-desk", 3, cursor)
 
 
-async def test_what_a_promotion_would_change(database, make_actor):
+async def test_diff_between_versions_and_draft(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour, text="One")
     with pytest.raises(Conflict, match="never promoted"):
@@ -431,20 +433,20 @@ async def test_what_a_promotion_would_change(database, make_actor):
     await put_and_promote(database, harbour, text="Two")
     await put_draft(database, harbour, text="Three", seen=2)
     for sides, before, after in ((("1", "active"), "One", "Two"), (("2", "draft"), "Two", "Three")):
-        found = await promotion.diff_versions(database, "harbour", "front-desk", *sides)
-        (change,) = found.changes
+        result = await promotion.diff_versions(database, "harbour", "front-desk", *sides)
+        (change,) = result.changes
         assert (change.path, change.before, change.after) == ("nodes.greet.text", before, after)
-        assert found.summary == f'nodes.greet.text: "{before}" -> "{after}"'
+        assert result.summary == f'nodes.greet.text: "{before}" -> "{after}"'
     with pytest.raises(NotFound):
         await promotion.diff_versions(database, "harbour", "front-desk", "1", "3")
 
 
-async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(database, make_actor):
+async def test_rollback_activates_an_older_version_and_keeps_the_draft(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for text in ("One", "Two"):
         await put_and_promote(database, harbour, text=text)
-    back = await promotion.rollback_flow(database, make_actor(), "front-desk", RollbackRequest(1, "Two was wrong"))
-    assert (back.number, back.active, await active_version(database)) == (1, True, 1)
+    version = await promotion.rollback_flow(database, make_actor(), "front-desk", RollbackRequest(1, "Two was wrong"))
+    assert (version.number, version.active, await active_version(database)) == (1, True, 1)
     assert b"Two" in bytes((await drafts.get_flow(database, "harbour", "front-desk")).document)
     action, _, before, after = (await audit_entries(database))[-1]
     assert (action, before["active_version"], after["active_version"], after["note"]) == (
@@ -462,7 +464,7 @@ async def test_a_rollback_makes_an_older_version_active_and_leaves_the_draft(dat
     assert third.version.number == 3
 
 
-async def test_a_version_that_this_release_cannot_run_is_not_gone_back_to(database, make_actor):
+async def test_rollback_to_an_unusable_version_is_rejected(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for text in ("One", "Two"):
         await put_and_promote(database, harbour, text=text)
@@ -498,7 +500,7 @@ async def test_pause_and_resume(database, make_actor):
         await drafts.pause_flow(database, harbour, "front-desk", PauseSettings("Text", "+13105550110"))
 
 
-async def test_the_foreign_key_keeps_a_flow_whose_number_leads_to_it(database, make_actor):
+async def test_assigned_flow_cannot_be_deleted(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_and_promote(database, harbour)
     await create_number(database, harbour, NewNumber("+13072249663"))

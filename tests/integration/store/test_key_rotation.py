@@ -1,4 +1,4 @@
-"""A change of VOCELIO_SECRET_KEYS: the new key in front, the old one behind it, then without the old one."""
+"""Rotation of VOCELIO_SECRET_KEYS: new key in front, old key behind it, then without the old key."""
 
 from sqlalchemy import text
 
@@ -11,7 +11,7 @@ from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccount
 ACCOUNT = "AC" + "1" * 32
 
 
-async def test_a_new_key_takes_the_place_of_an_old_one(database, make_actor, caplog):
+async def test_stored_secrets_are_reencrypted_with_the_new_key(database, make_actor, caplog):
     await tenants.create_tenant(database, make_actor(tenant="", role="platform"), TENANT)
     old = SecretCipher(["the old key of the test"])
     await secrets.put_secret(database, old, make_actor(), "crm", "hush")
@@ -29,5 +29,5 @@ async def test_a_new_key_takes_the_place_of_an_old_one(database, make_actor, cap
     assert await rotate_keys(database, stranger) == 0
     assert "secrets harbour/crm: a secret was encrypted with a key" in caplog.text
     async with database.read() as connection:
-        kept = str((await connection.execute(text("SELECT value FROM secrets"))).all())
-    assert "hush" not in kept
+        stored = str((await connection.execute(text("SELECT value FROM secrets"))).all())
+    assert "hush" not in stored

@@ -1,4 +1,4 @@
-"""Numbers: one owner each, one flow at a time, and a history that stays."""
+"""Numbers: one owner, one flow at a time, and a history that is kept."""
 
 import asyncio
 import itertools
@@ -21,10 +21,10 @@ async def assignment_history(database, number=ONE, of="harbour"):
     return [(line.position, line.flow, line.created_by, line.created_at) for line in page.items]
 
 
-async def test_a_number_is_made_changed_and_removed(database, make_actor):
+async def test_number_is_created_updated_and_deleted(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    made = await numbers.create_number(database, harbour, NewNumber(ONE, "Head office", TWO))
-    assert await numbers.get_number(database, "harbour", ONE) == made
+    created = await numbers.create_number(database, harbour, NewNumber(ONE, "Head office", TWO))
+    assert await numbers.get_number(database, "harbour", ONE) == created
     renamed = await numbers.update_number(database, make_actor(), ONE, NumberUpdate(label="Office"))
     assert (renamed.label, renamed.fallback_number) == ("Office", TWO)
     without = await numbers.update_number(database, make_actor(), ONE, NumberUpdate(fallback_number=None))
@@ -47,30 +47,30 @@ async def test_a_number_is_made_changed_and_removed(database, make_actor):
     ]
 
 
-async def test_a_number_has_one_owner_and_nobody_learns_who(database, make_actor):
+async def test_number_has_one_owner_who_is_not_revealed(database, make_actor):
     harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
     await numbers.create_number(database, harbour, NewNumber(ONE))
-    said = []
+    messages = []
     for one in (harbour, museum):
         with pytest.raises(Conflict) as refused:
             await numbers.create_number(database, one, NewNumber(ONE))
-        said.append(str(refused.value))
-    assert said[0] == said[1]
-    assert "harbour" not in said[0].lower()
+        messages.append(str(refused.value))
+    assert messages[0] == messages[1]
+    assert "harbour" not in messages[0].lower()
     assert await audit_actions(database, "museum") == []
     await numbers.delete_number(database, harbour, ONE)
     await numbers.create_number(database, museum, NewNumber(ONE))
 
 
-async def test_two_tenants_who_take_a_number_at_once(database, make_actor):
-    both = [await create_tenant(database, make_actor, name) for name in ("harbour", "museum")]
-    done = await asyncio.gather(
-        *(numbers.create_number(database, one, NewNumber(ONE)) for one in both), return_exceptions=True
+async def test_number_created_concurrently_by_two_tenants_belongs_to_one(database, make_actor):
+    actors = [await create_tenant(database, make_actor, name) for name in ("harbour", "museum")]
+    results = await asyncio.gather(
+        *(numbers.create_number(database, one, NewNumber(ONE)) for one in actors), return_exceptions=True
     )
-    assert sorted(type(one).__name__ for one in done) == ["Conflict", "Number"]
+    assert sorted(type(one).__name__ for one in results) == ["Conflict", "Number"]
 
 
-async def test_another_tenants_number_is_not_there(database, make_actor):
+async def test_number_of_another_tenant_is_not_found(database, make_actor):
     harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
     await put_and_promote(database, harbour)
     await put_and_promote(database, museum)
@@ -90,7 +90,7 @@ async def test_another_tenants_number_is_not_there(database, make_actor):
     assert (await numbers.get_number(database, "harbour", ONE)).flow == "front-desk"
 
 
-async def test_a_number_is_not_its_own_fallback(database, make_actor):
+async def test_number_cannot_be_its_own_fallback(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     with pytest.raises(InvalidInput) as refused:
         await numbers.create_number(database, harbour, NewNumber(ONE, fallback_number=ONE))
@@ -101,7 +101,7 @@ async def test_a_number_is_not_its_own_fallback(database, make_actor):
     assert (await numbers.get_number(database, "harbour", ONE)).fallback_number is None
 
 
-async def test_a_fallback_is_outside_the_gateway(database, make_actor):
+async def test_fallback_cannot_be_a_number_of_the_gateway(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await numbers.create_number(database, harbour, NewNumber(ONE))
     with pytest.raises(InvalidInput) as refused:
@@ -109,7 +109,7 @@ async def test_a_fallback_is_outside_the_gateway(database, make_actor):
     assert refused.value.errors[0].code == "own-number"
 
 
-async def test_the_history_of_a_number(database, make_actor):
+async def test_history_survives_deletion_and_is_continued(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await put_and_promote(database, harbour)
     await put_and_promote(database, harbour, "night")
@@ -138,7 +138,7 @@ async def test_the_history_of_a_number(database, make_actor):
         await assignment_history(database, TWO)
 
 
-async def test_what_no_number_can_lead_to(database, make_actor):
+async def test_unknown_or_unpromoted_flow_cannot_be_assigned(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await numbers.create_number(database, harbour, NewNumber(ONE))
     await put_draft(database, harbour)
@@ -150,19 +150,19 @@ async def test_what_no_number_can_lead_to(database, make_actor):
     assert await assignment_history(database) == []
 
 
-async def test_assignments_at_once_have_one_order(database, make_actor):
+async def test_concurrent_assignments_have_one_order(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for flow in ("one", "two"):
         await put_and_promote(database, harbour, flow)
     await numbers.create_number(database, harbour, NewNumber(ONE))
     await asyncio.gather(*(numbers.assign_number(database, harbour, ONE, ("one", "two")[n % 2]) for n in range(10)))
-    told = await assignment_history(database)
-    assert [place for place, *_ in told] == list(range(len(told), 0, -1))
-    assert all(one[1] != other[1] for one, other in itertools.pairwise(told))
-    assert (await numbers.get_number(database, "harbour", ONE)).flow == told[0][1]
+    history = await assignment_history(database)
+    assert [place for place, *_ in history] == list(range(len(history), 0, -1))
+    assert all(one[1] != other[1] for one, other in itertools.pairwise(history))
+    assert (await numbers.get_number(database, "harbour", ONE)).flow == history[0][1]
 
 
-async def test_numbers_come_in_pages(database, make_actor):
+async def test_numbers_are_paginated(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for number in (THREE, ONE, TWO):
         await numbers.create_number(database, harbour, NewNumber(number))
@@ -172,7 +172,7 @@ async def test_numbers_come_in_pages(database, make_actor):
     assert rest.next_cursor == ""
 
 
-async def test_numbers_are_bounded(database, make_actor):
+async def test_number_of_numbers_is_limited(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     row = {"tenant_id": "harbour", "label": "", "created_at": 1}
     await insert_rows(database, table, [row | {"number": f"+1307{place:07}"} for place in range(9_999)])
@@ -182,6 +182,6 @@ async def test_numbers_are_bounded(database, make_actor):
 
 
 @pytest.mark.parametrize("wrong", ["", "13072249663", "+03072249663", "+1307224966x", f"{ONE}\n", "+1234567890123456"])
-def test_what_is_no_number(wrong):
+def test_invalid_number_is_rejected(wrong):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"number": wrong}, NewNumber)

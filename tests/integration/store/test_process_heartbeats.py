@@ -1,4 +1,4 @@
-"""Processes as they tell of themselves."""
+"""Process heartbeats: the latest is stored, stale processes are dropped."""
 
 import asyncio
 
@@ -31,14 +31,14 @@ ONE = Process(
 )
 
 
-async def test_what_was_told_last_is_what_is_known(database):
+async def test_latest_heartbeat_replaces_earlier_ones(database):
     await process_heartbeats.upsert_process(database, ONE)
     later = msgspec.structs.replace(ONE, last_seen_at=NOW + 5, live_calls=4, draining=True)
     await process_heartbeats.upsert_process(database, later)
     assert await process_heartbeats.list_processes(database, NOW + 10) == [later]
 
 
-async def test_one_that_is_silent_is_gone(database):
+async def test_process_without_heartbeat_is_dropped(database):
     await process_heartbeats.upsert_process(database, ONE)
     assert await process_heartbeats.list_processes(database, NOW + STALE_AFTER_MICROSECONDS) == [ONE]
     assert await process_heartbeats.list_processes(database, NOW + STALE_AFTER_MICROSECONDS + 1) == []
@@ -49,23 +49,23 @@ async def test_one_that_is_silent_is_gone(database):
     assert await process_heartbeats.list_processes(database, NOW) == []
 
 
-async def test_a_process_tells_how_it_stands_until_it_ends(database):
+async def test_process_sends_heartbeats_until_it_ends(database):
     now = NOW
     speech = single_provider(ScriptedRecognizer(()), ToneSynthesizer())
     services = CallServices(
         InMemoryDirectory([]), speech, RecordingBus(), HttpClient(), InMemoryCallStore(), lambda: now
     )
     calls = build_call_components(services, max_calls=7)
-    presence = ProcessHeartbeat(database, calls)
+    heartbeat = ProcessHeartbeat(database, calls)
     now += 2_000_000
     calls.lifecycle.calls_started += 1
     calls.registry.draining = True
-    await presence.start()
+    await heartbeat.start()
     async with asyncio.timeout(10):
         while not (found := await process_heartbeats.list_processes(database, now)):  # noqa: ASYNC110 (another task tells it)
             await asyncio.sleep(0.01)
-    (told,) = found
-    assert (told.id, told.started_at, told.last_seen_at, told.capacity) == (presence.id, NOW, now, 7)
-    assert (told.calls_per_second, told.draining) == (0.5, True)
-    await presence.aclose()
+    (process,) = found
+    assert (process.id, process.started_at, process.last_seen_at, process.capacity) == (heartbeat.id, NOW, now, 7)
+    assert (process.calls_per_second, process.draining) == (0.5, True)
+    await heartbeat.aclose()
     assert await process_heartbeats.list_processes(database, now) == []

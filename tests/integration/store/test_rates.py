@@ -1,4 +1,4 @@
-"""Rates: the latest that has begun counts, a tenant's own before the defaults, and none changes the past."""
+"""Rates: the latest one in effect applies, a tenant's own before the defaults, and none changes the past."""
 
 import msgspec
 import pytest
@@ -17,14 +17,14 @@ async def rate_card(database, at, name="harbour"):
     return (await rates.get_rate_card(database, name, at)).current
 
 
-async def test_where_nothing_is_set_the_platforms_prices_count(database, make_actor):
+async def test_built_in_prices_apply_without_rates(database, make_actor):
     await create_tenant(database, make_actor)
-    found = await rates.get_rate_card(database, "harbour", NOW)
-    assert found.current == {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
-    assert found.rates == []
+    card = await rates.get_rate_card(database, "harbour", NOW)
+    assert card.current == {"local": 0, "azure": 80_000, "elevenlabs": 350_000}
+    assert card.rates == []
 
 
-async def test_a_rate_counts_from_its_instant_on_and_the_latest_of_all_counts(database, make_actor):
+async def test_latest_rate_in_effect_applies(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     before = await tenant_revision(database)
     now = await rates.create_rate(database, harbour, NewRate("azure", 70_000))
@@ -37,7 +37,7 @@ async def test_a_rate_counts_from_its_instant_on_and_the_latest_of_all_counts(da
     assert [line[2]["micro_usd_per_minute"] for line in (await audit_entries(database))[1:]] == [80_000, 70_000, 70_000]
 
 
-async def test_a_tenants_own_rate_comes_before_a_later_default_and_is_nobody_elses(database, make_actor):
+async def test_own_rate_takes_precedence_over_a_later_default_for_its_tenant_only(database, make_actor):
     harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
     revisions = [await tenant_revision(database, name) for name in ("harbour", "museum")]
     platform = make_actor("", "platform")
@@ -58,14 +58,14 @@ async def test_a_tenants_own_rate_comes_before_a_later_default_and_is_nobody_els
     assert museum.tenant == "museum"
 
 
-async def test_of_two_rates_from_the_same_instant_the_one_set_later_counts(database, make_actor):
+async def test_last_created_of_rates_with_the_same_time_applies(database, make_actor):
     await create_tenant(database, make_actor)
     for price in (70_000, 60_000, 65_000):
         await rates.create_rate(database, make_actor(), NewRate("azure", price, NOW + DAY))
     assert (await rate_card(database, NOW + DAY))["azure"] == 65_000
 
 
-async def test_no_rate_begins_in_the_past(database, make_actor):
+async def test_rate_in_the_past_is_rejected(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for put, one in ((rates.create_rate, harbour), (rates.create_default_rate, make_actor("", "platform"))):
         with pytest.raises(InvalidInput) as refused:
@@ -74,7 +74,7 @@ async def test_no_rate_begins_in_the_past(database, make_actor):
     assert (await rates.get_rate_card(database, "harbour", NOW + DAY)).rates == []
 
 
-async def test_rates_are_bounded(database, make_actor):
+async def test_number_of_rates_is_limited(database, make_actor):
     await create_tenant(database, make_actor)
     row = {
         "tenant_id": "harbour",
@@ -92,6 +92,6 @@ async def test_rates_are_bounded(database, make_actor):
 
 
 @pytest.mark.parametrize("wrong", [{"tier": "gold"}, {"micro_usd_per_minute": -1}, {"effective_at": 2**63}])
-def test_what_is_no_rate(wrong):
+def test_invalid_rate_is_rejected(wrong):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"tier": "azure", "micro_usd_per_minute": 1} | wrong, NewRate)

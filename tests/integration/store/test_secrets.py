@@ -1,4 +1,4 @@
-"""Secrets: used by calls, never told, of no use in another tenant's row."""
+"""Secrets: readable by calls only, and useless in another tenant's row."""
 
 import msgspec
 import pytest
@@ -18,22 +18,22 @@ from vocelio.gateway.store.tenants import secrets
 from vocelio.gateway.store.tenants.secrets import NewSecret
 
 
-async def test_a_call_gets_the_secret_and_nobody_reads_it_anywhere_else(database, make_actor):
+async def test_secret_is_readable_by_calls_and_nowhere_stored_in_clear(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     before = await tenant_revision(database)
     await secrets.put_secret(database, CIPHER, harbour, "crm_key", "old-value")
     await secrets.put_secret(database, CIPHER, harbour, "crm_key", "canary")
     assert await secrets.get_secret_value(database, CIPHER, "harbour", "crm_key") == "canary"
-    (told,) = await secrets.list_secrets(database, "harbour")
-    assert (told.name, told.updated_at) == ("crm_key", harbour.now)
+    (listed,) = await secrets.list_secrets(database, "harbour")
+    assert (listed.name, listed.updated_at) == ("crm_key", harbour.now)
     async with database.read() as connection:
-        kept = (await connection.execute(select(table))).all()
-    assert "canary" not in str(kept) + str(await audit_entries(database))
+        rows = (await connection.execute(select(table))).all()
+    assert "canary" not in str(rows) + str(await audit_entries(database))
     assert await audit_actions(database) == [("secret.updated", "crm_key")] * 2
     assert await tenant_revision(database) == before + 2
 
 
-async def test_a_secret_that_was_removed_is_gone(database, make_actor):
+async def test_deleted_secret_is_not_found(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await secrets.put_secret(database, CIPHER, harbour, "crm_key", "canary")
     await secrets.delete_secret(database, harbour, "crm_key")
@@ -46,7 +46,7 @@ async def test_a_secret_that_was_removed_is_gone(database, make_actor):
     assert (await audit_actions(database))[1:] == [("secret.deleted", "crm_key")]
 
 
-async def test_another_tenants_secret_is_not_there_and_its_row_opens_nowhere_else(database, make_actor):
+async def test_secret_of_another_tenant_is_not_found_and_not_decryptable_in_its_row(database, make_actor):
     harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
     await secrets.put_secret(database, CIPHER, harbour, "crm_key", "canary")
     for refused in (
@@ -56,13 +56,13 @@ async def test_another_tenants_secret_is_not_there_and_its_row_opens_nowhere_els
         with pytest.raises(NotFound):
             await refused
     assert await secrets.list_secrets(database, "museum") == []
-    async with database.transaction() as connection:  # somebody who can write rows moves it
+    async with database.transaction() as connection:  # as by an attacker who can write rows
         await connection.execute(update(table).values(tenant_id="museum"))
     with pytest.raises(GatewayError):
         await secrets.get_secret_value(database, CIPHER, "museum", "crm_key")
 
 
-async def test_secrets_are_bounded(database, make_actor):
+async def test_number_of_secrets_is_limited(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     row = {"tenant_id": "harbour", "value": "", "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"s{place}"} for place in range(199)])
@@ -74,10 +74,10 @@ async def test_secrets_are_bounded(database, make_actor):
 
 
 @pytest.mark.parametrize("value", ["", "two\nlines", "one line's end\n", "ümlaut", "x" * 8_193, "nul\0"])
-def test_what_no_header_can_hold_is_no_secret(value):
+def test_value_that_no_header_can_hold_is_rejected(value):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"value": value}, NewSecret)
 
 
-def test_the_longest_secret():
+def test_longest_value_is_accepted():
     assert len(msgspec.convert({"value": "~" * 8_192}, NewSecret).value) == 8_192

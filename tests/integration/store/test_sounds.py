@@ -1,4 +1,4 @@
-"""Stored sounds: what is put as WAV is kept as it goes over a line; what would be too much is refused at once."""
+"""Stored sounds: WAV files become mu-law; unusable and too large files are rejected."""
 
 import io
 import struct
@@ -23,18 +23,18 @@ def make_wav(seconds=0.5, rate=16_000, channels=1, width=2, level=b"\x10"):
     return file.getvalue()
 
 
-async def test_a_sound_is_kept_as_mulaw_at_8000_samples_a_second(database, make_actor):
+async def test_sound_is_stored_as_mulaw_at_8000_hz(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     before = await tenant_revision(database)
-    kept = await sounds.put_sound(database, harbour, "welcome", make_wav(0.5, 16_000, channels=2))
-    assert (kept.name, round(kept.duration_seconds, 2), kept.updated_at) == ("welcome", 0.5, harbour.now)
-    assert await sounds.list_sounds(database, "harbour") == [kept]
+    sound = await sounds.put_sound(database, harbour, "welcome", make_wav(0.5, 16_000, channels=2))
+    assert (sound.name, round(sound.duration_seconds, 2), sound.updated_at) == ("welcome", 0.5, harbour.now)
+    assert await sounds.list_sounds(database, "harbour") == [sound]
     async with database.read() as connection:
-        assert len(await connection.scalar(select(table.c.mulaw))) == round(kept.duration_seconds * 8_000)
+        assert len(await connection.scalar(select(table.c.mulaw))) == round(sound.duration_seconds * 8_000)
     assert await tenant_revision(database) == before + 1
 
 
-async def test_the_same_sound_again_changes_nothing_and_another_one_does(database, make_actor):
+async def test_identical_sound_changes_nothing(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     for file in (make_wav(), make_wav(), make_wav(level=b"\x20")):
         await sounds.put_sound(database, harbour, "welcome", file)
@@ -48,7 +48,7 @@ async def test_the_same_sound_again_changes_nothing_and_another_one_does(databas
     assert (await audit_entries(database))[2][2]["duration_seconds"] == pytest.approx(0.5, abs=0.01)
 
 
-async def test_another_tenants_sound_is_not_there(database, make_actor):
+async def test_sound_of_another_tenant_is_not_found(database, make_actor):
     harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
     await sounds.put_sound(database, harbour, "welcome", make_wav())
     assert await sounds.list_sounds(database, "museum") == []
@@ -57,7 +57,7 @@ async def test_another_tenants_sound_is_not_there(database, make_actor):
     assert len(await sounds.list_sounds(database, "harbour")) == 1
 
 
-async def test_sounds_are_bounded(database, make_actor):
+async def test_number_of_sounds_is_limited(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     row = {"tenant_id": "harbour", "mulaw": b"\xff", "updated_at": 1}
     await insert_rows(database, table, [row | {"name": f"s{place}"} for place in range(199)])
@@ -68,7 +68,7 @@ async def test_sounds_are_bounded(database, make_actor):
 
 
 def slow_wav(rate):
-    """A WAV that says it has ``rate`` samples a second: at 1 its second of sound would become two hours."""
+    """A WAV file whose header has another sample rate: at 1 Hz its second of audio would become two hours."""
     file = bytearray(make_wav(1, 8_000))
     file[24:28] = struct.pack("<I", rate)
     return bytes(file)
@@ -88,12 +88,12 @@ def slow_wav(rate):
         (slow_wav(4_294_967_295), "a rate of 4,294,967,295"),
     ],
 )
-def test_what_is_no_sound_is_refused_with_the_reason(file, message):
+def test_unusable_file_is_rejected_with_the_reason(file, message):
     with pytest.raises(InvalidInput) as refused:
         sounds.convert_wav(file)
     assert message in refused.value.errors[0].message
 
 
-def test_a_file_that_is_too_large_is_refused():
+def test_too_large_file_is_rejected():
     with pytest.raises(InputTooLarge):
         sounds.convert_wav(bytes(30_000_001))

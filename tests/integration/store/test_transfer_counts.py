@@ -1,4 +1,4 @@
-"""Transfers on a database: how many there are over all processes, and who may be named to be rung."""
+"""Transfers on a database: counts over all processes, and the dial rules that apply when targets are saved."""
 
 import json
 
@@ -31,39 +31,44 @@ def transfer_event(place, at, **parts):
     return make_call(place, started_at=at, events=[("transfer.started", at, {"department": "sales"})], **parts)
 
 
-# The counts
+# Counts
 
 
-async def test_transfers_are_counted_by_their_events_and_whether_their_calls_go_on(database):
+async def test_transfers_are_counted_by_event_and_active_while_their_call_is_live(database):
     minute = 60_000_000
-    going, over = {"ended_at": None, "outcome": ""}, {}
+    live_call, ended = {"ended_at": None, "outcome": ""}, {}
     await insert_calls(
         database,
-        transfer_event(1, NOW - minute, **going),
-        transfer_event(2, NOW - minute, **over),
-        transfer_event(3, NOW - HOUR, **going),  # just within the hour
-        transfer_event(4, NOW - HOUR - 1, **going),
-        transfer_event(5, NOW - 7 * HOUR, **going),  # nobody talks so long: its call is lost
-        transfer_event(6, NOW - minute, **going | {"generation": 2}),  # nobody took it, and the flow goes on
-        transfer_event(7, NOW - minute, **going, tenant="museum"),
-        make_call(8, started_at=NOW - minute, **going | {"department": "sales"}),
+        transfer_event(1, NOW - minute, **live_call),
+        transfer_event(2, NOW - minute, **ended),
+        transfer_event(3, NOW - HOUR, **live_call),  # just within the hour
+        transfer_event(4, NOW - HOUR - 1, **live_call),
+        transfer_event(5, NOW - 7 * HOUR, **live_call),  # no call lasts so long: it counts as lost
+        transfer_event(
+            6, NOW - minute, **live_call | {"generation": 2}
+        ),  # not answered, and the flow continued on a later stream
+        transfer_event(7, NOW - minute, **live_call, tenant="museum"),
+        make_call(8, started_at=NOW - minute, **live_call | {"department": "sales"}),
     )
     assert await live.count_transfers(database, "harbour", NOW - HOUR, NOW) == TransferCounts(started=4, active=3)
     assert await live.count_transfers(database, "museum", NOW - HOUR, NOW) == TransferCounts(1, 1)
     assert await live.count_transfers(database, "nobody", NOW - HOUR, NOW) == TransferCounts(0, 0)
 
 
-async def test_the_site_answers_for_calls(database, make_actor):
+async def test_directory_counts_transfers_and_knows_the_tenants_numbers(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await numbers.create_number(database, harbour, NewNumber(US))
     await insert_calls(database, transfer_event(1, NOW, ended_at=None), known=["harbour"])
-    site = DatabaseDirectory(database, CIPHER, lambda: NOW)
-    assert await site.count_transfers("harbour", NOW - HOUR) == TransferCounts(1, 1)
-    assert (await site.is_tenant_number("harbour", US), await site.is_tenant_number("museum", US)) == (True, False)
+    directory = DatabaseDirectory(database, CIPHER, lambda: NOW)
+    assert await directory.count_transfers("harbour", NOW - HOUR) == TransferCounts(1, 1)
+    assert (await directory.is_tenant_number("harbour", US), await directory.is_tenant_number("museum", US)) == (
+        True,
+        False,
+    )
 
 
-async def test_the_count_takes_the_index(database):
-    """However many events there are: a tenant's of that type, of the last hours only."""
+async def test_transfer_count_uses_the_index(database):
+    """However many events there are, only the tenant's of that type and of the last hours are read."""
     if not database.is_sqlite:
         return  # PostgreSQL reads tables that are empty as they are
     query = live._count_query("harbour", NOW - HOUR, NOW).compile(compile_kwargs={"literal_binds": True})
@@ -73,12 +78,14 @@ async def test_the_count_takes_the_index(database):
     assert "SCAN" not in plan
 
 
-# What is saved
+# Dial rules of saved resources
 
 
-async def test_a_department_rings_only_whom_the_tenant_allows(database, make_actor):
+async def test_department_with_disallowed_numbers_is_rejected(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    await departments.put_department(database, harbour, "early", Department((UK,)))  # it may have numbers there one day
+    await departments.put_department(
+        database, harbour, "early", Department((UK,))
+    )  # before the tenant has a number, any country is allowed
     await numbers.create_number(database, harbour, NewNumber(US))
     wrong = Department((OTHER_US, UK, "+19005550123"), whisper="From {{ caller.nmber }}")
     with pytest.raises(InvalidInput) as refused:
@@ -88,7 +95,7 @@ async def test_a_department_rings_only_whom_the_tenant_allows(database, make_act
     await departments.put_department(database, harbour, "sales", Department((OTHER_US, UK)))
 
 
-async def test_the_rules_of_a_tenant_are_checked_and_kept(database, make_actor):
+async def test_dial_rules_are_validated_and_stored(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     wrong = TenantUpdate(allowed_countries=("US", "XX"), allowed_prefixes=("+1", "+1876"))
     with pytest.raises(InvalidInput) as refused:
@@ -97,8 +104,8 @@ async def test_the_rules_of_a_tenant_are_checked_and_kept(database, make_actor):
     rules = {"allowed_countries": ("US",), "allowed_prefixes": ("+1876555",), "allowed_sip_hosts": ("pbx.example.com",)}
     limits = {"max_transfers_per_hour": 10, "max_concurrent_transfers": 0, "max_transfer_seconds": 60}
     await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(**rules, **limits))
-    kept = await tenants.get_tenant(database, "harbour")
-    assert {name: getattr(kept, name) for name in (*rules, *limits)} == {**rules, **limits}
+    stored = await tenants.get_tenant(database, "harbour")
+    assert {name: getattr(stored, name) for name in (*rules, *limits)} == {**rules, **limits}
 
 
 def transfer_rows(**fields):
@@ -118,7 +125,7 @@ def transfer_rows(**fields):
         ({"number": JAMAICA, "department": "nobody"}, ["nodes.ring", "nodes.ring.department", "nodes.ring.number"]),
     ],
 )
-async def test_a_flow_that_rings_others_is_not_promoted(database, make_actor, fields, wrong):
+async def test_flow_with_disallowed_targets_is_not_promoted(database, make_actor, fields, wrong):
     harbour = await create_tenant(database, make_actor)
     await departments.put_department(database, harbour, "old", Department((UK,)))
     await numbers.create_number(database, harbour, NewNumber(US))
@@ -133,7 +140,7 @@ async def test_a_flow_that_rings_others_is_not_promoted(database, make_actor, fi
         await promotion.promote_flow(database, harbour, "ring", "")
 
 
-async def test_a_pause_and_a_fallback_lead_only_where_calls_may_go(database, make_actor):
+async def test_pause_and_fallback_numbers_must_be_allowed(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     with pytest.raises(InvalidInput) as refused:
         await numbers.create_number(database, harbour, NewNumber(US, fallback_number=JAMAICA))
@@ -150,16 +157,16 @@ async def test_a_pause_and_a_fallback_lead_only_where_calls_may_go(database, mak
     await drafts.pause_flow(database, harbour, "ring", PauseSettings(forward_to=FALLBACK))
 
 
-async def test_stricter_rules_count_for_what_was_saved_before(database, make_actor):
+async def test_stricter_dial_rules_apply_to_saved_numbers(database, make_actor):
     harbour = await create_tenant(database, make_actor)
     await tenants.update_tenant(
         database, harbour, "harbour", TenantUpdate(allowed_countries=("US", "JM"), max_transfer_seconds=90)
     )
     await numbers.create_number(database, harbour, NewNumber(US, fallback_number=JAMAICA))
-    site = DatabaseDirectory(database, CIPHER, lambda: NOW)
-    before = await site.get_call_config(US)
+    directory = DatabaseDirectory(database, CIPHER, lambda: NOW)
+    before = await directory.get_call_config(US)
     assert (before.outcome, before.forward_to, before.max_transfer_seconds) == ("unassigned", JAMAICA, 90)
     await tenants.update_tenant(database, harbour, "harbour", TenantUpdate(allowed_countries=()))
-    after = await site.get_call_config(US)
-    assert (after.outcome, after.forward_to) == ("unassigned", ""), "the caller hears the apology instead"
+    after = await directory.get_call_config(US)
+    assert (after.outcome, after.forward_to) == ("unassigned", ""), "the caller hears the error message instead"
     await numbers.update_number(database, harbour, US, NumberUpdate(label="A label can still be changed"))

@@ -1,4 +1,4 @@
-"""The folder that a site is read from: every problem names its file, its node and its field."""
+"""Site folders: every problem names its file, its node and its field."""
 
 import json
 
@@ -24,16 +24,16 @@ def write_folder(path, site=SITE, **flows):
     return path
 
 
-async def test_a_site(tmp_path):
-    site = SiteFolder(write_folder(tmp_path)).to_directory()
-    assignment = await site.get_call_config("+13072249663")
-    assert assignment is not None
-    assert (assignment.flow, assignment.version.flow.name) == ("hello", "Hello")
-    assert list(assignment.departments) == ["sales"]
-    assert await site.get_call_config("+13072249664") is None
+async def test_site_folder_becomes_a_directory(tmp_path):
+    directory = SiteFolder(write_folder(tmp_path)).to_directory()
+    config = await directory.get_call_config("+13072249663")
+    assert config is not None
+    assert (config.flow, config.version.flow.name) == ("hello", "Hello")
+    assert list(config.departments) == ["sales"]
+    assert await directory.get_call_config("+13072249664") is None
 
 
-def test_a_missing_file(tmp_path):
+def test_missing_site_file_is_reported(tmp_path):
     with pytest.raises(SiteFolderError, match=r"site\.json: cannot be read"):
         SiteFolder(tmp_path)
 
@@ -48,24 +48,24 @@ def test_a_missing_file(tmp_path):
         ({"numbers": {"+13072249663": {"flow": "helo"}}}, r"numbers\.\+13072249663\.flow: unknown flow `helo`"),
     ],
 )
-def test_a_wrong_site_file(change, says, tmp_path):
+def test_invalid_site_file_is_reported(change, says, tmp_path):
     with pytest.raises(SiteFolderError, match=says):
         SiteFolder(write_folder(tmp_path, SITE | change))
 
 
-def test_a_wrong_flow_names_file_node_and_field(tmp_path):
+def test_invalid_flow_is_reported_with_file_node_and_field(tmp_path):
     flow = FLOW | {"nodes": {"bye": {"type": "hangup", "txt": "Goodbye."}}}
     with pytest.raises(SiteFolderError, match=r"flows/hello\.json: nodes\.bye\.txt: .*did you mean `text`"):
         SiteFolder(write_folder(tmp_path, hello=flow))
 
 
-def test_sounds_become_telephone_sound(tmp_path):
+def test_sounds_are_converted_to_mulaw(tmp_path):
     (tmp_path / "sounds").mkdir()
     wav.write_mono(tmp_path / "sounds" / "jingle.wav", bytes(2 * 44_100), 44_100)
     assert {name: len(mulaw) for name, mulaw in SiteFolder(write_folder(tmp_path)).sounds.items()} == {"jingle": 8_000}
 
 
-def test_a_sound_that_is_none(tmp_path):
+def test_unusable_sound_is_reported(tmp_path):
     (tmp_path / "sounds").mkdir()
     (tmp_path / "sounds" / "jingle.wav").write_bytes(b"RIFF")
     with pytest.raises(SiteFolderError, match=r"sounds/jingle\.wav"):

@@ -67,7 +67,7 @@ async def test_number_created_concurrently_by_two_tenants_belongs_to_one(databas
     results = await asyncio.gather(
         *(numbers.create_number(database, one, NewNumber(ONE)) for one in actors), return_exceptions=True
     )
-    assert sorted(type(one).__name__ for one in results) == ["Conflict", "Number"]
+    assert sorted(type(one).__name__ for one in results) == ["AlreadyExists", "Number"]
 
 
 async def test_number_of_another_tenant_is_not_found(database, make_actor):

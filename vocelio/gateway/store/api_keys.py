@@ -18,7 +18,15 @@ from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, tupl
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
-from vocelio.gateway.errors import BadRequest, Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
+from vocelio.gateway.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    NotFound,
+    QuotaExceeded,
+    TenantRequired,
+    Unauthenticated,
+)
 from vocelio.gateway.model import roles
 from vocelio.gateway.model.roles import Role
 from vocelio.gateway.store.audit import Actor
@@ -68,7 +76,7 @@ class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
 async def create_key(database: Database, actor: Actor, new: NewApiKey) -> CreatedApiKey:
     """Create a key of the actor's tenant, or of the platform.
 
-    Raises Forbidden, BadRequest, InvalidInput, Conflict.
+    Raises Forbidden, TenantRequired, InvalidInput, QuotaExceeded.
     """
     _check_new_key(actor, new)
     async with database.transaction() as connection:
@@ -180,7 +188,7 @@ def _check_new_key(actor: Actor, new: NewApiKey) -> None:
         problem = Diagnostic("role", "invalid-value", "a platform key belongs to no tenant")
         raise InvalidInput("Invalid API key settings.", [problem])
     if new.role != "platform" and not actor.tenant:
-        raise BadRequest("A key with this role belongs to a tenant: name the tenant.")
+        raise TenantRequired("A key with this role belongs to a tenant: name the tenant.")
     if new.expires_at is not None and new.expires_at <= actor.now:
         raise InvalidInput(
             "Invalid API key settings.", [Diagnostic("expires_at", "invalid-value", "the time is in the past")]
@@ -200,7 +208,7 @@ async def _check_quota(connection: AsyncConnection, actor: Actor) -> None:
     )
     count = (await connection.execute(select(func.count()).select_from(api_keys).where(is_valid))).scalar_one()
     if count >= MAX_VALID_KEYS:
-        raise Conflict(f"There can be at most {MAX_VALID_KEYS} valid keys. Revoke one first.")
+        raise QuotaExceeded(f"There can be at most {MAX_VALID_KEYS} valid keys. Revoke one first.")
 
 
 async def _insert_key(connection: AsyncConnection, actor: Actor, new: NewApiKey) -> CreatedApiKey:

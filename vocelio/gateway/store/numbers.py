@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import validation
-from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
+from vocelio.gateway.errors import AlreadyExists, Conflict, InvalidInput, NotFound, QuotaExceeded
 from vocelio.gateway.model.types import PhoneNumber, ResourceName
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db import pagination
@@ -91,7 +91,7 @@ async def get_number(database: Database, tenant: str, number: str) -> Number:
 
 
 async def create_number(database: Database, actor: Actor, new: NewNumber) -> Number:
-    """Create a number. Raises InvalidInput, Conflict."""
+    """Create a number. Raises InvalidInput, AlreadyExists, QuotaExceeded."""
     values = {
         "tenant_id": actor.tenant,
         "number": new.number,
@@ -103,13 +103,13 @@ async def create_number(database: Database, actor: Actor, new: NewNumber) -> Num
         async with database.transaction() as connection:
             query = select(func.count()).select_from(numbers).where(numbers.c.tenant_id == actor.tenant)
             if (await connection.scalar(query) or 0) >= MAX_NUMBERS:
-                raise Conflict(f"A tenant can have at most {MAX_NUMBERS:,} numbers. Delete one first.")
+                raise QuotaExceeded(f"A tenant can have at most {MAX_NUMBERS:,} numbers. Delete one first.")
             await _check_fallback(connection, actor.tenant, new.number, new.fallback_number)
             await _check_destination(connection, actor.tenant, new.number, new.fallback_number)
             await connection.execute(insert(numbers).values(flow_id=None, created_at=actor.now, **values))
             await actor.audit(connection, "number.created", new.number, None, created)
     except IntegrityError:
-        raise Conflict(f"The number {new.number} already exists.") from None  # perhaps at another tenant
+        raise AlreadyExists(f"The number {new.number} already exists.") from None  # perhaps at another tenant
     return created
 
 

@@ -19,11 +19,13 @@ from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.validation.loader import MAX_FLOW_BYTES
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.errors import (
+    AlreadyExists,
     BadRequest,
     Conflict,
     InputTooLarge,
     InvalidInput,
     NotFound,
+    QuotaExceeded,
     RevisionConflict,
     RevisionRequired,
 )
@@ -118,17 +120,17 @@ async def put_flow(
                 return await _create_flow(connection, actor, flow, columns, expected_revision), True
             return await _replace_draft(connection, actor, before, columns, expected_revision), False
     except IntegrityError:
-        raise Conflict("The flow was created by another request at the same time. Read it first.") from None
+        raise AlreadyExists("The flow was created by another request at the same time. Read it first.") from None
 
 
 async def _create_flow(
     connection: AsyncConnection, actor: Actor, flow: str, columns: dict[str, Any], expected_revision: int | None
 ) -> FlowSummary:
     if expected_revision is not None:
-        raise RevisionConflict("The flow does not exist. To create it, send no revision.")
+        raise RevisionConflict("The flow does not exist. Create it without a revision.")
     query = select(func.count()).select_from(flows).where(flows.c.tenant_id == actor.tenant)
     if (await connection.scalar(query) or 0) >= MAX_FLOWS:
-        raise Conflict(f"A tenant can have at most {MAX_FLOWS:,} flows. Delete one first.")
+        raise QuotaExceeded(f"A tenant can have at most {MAX_FLOWS:,} flows. Delete one first.")
     row = {
         "tenant_id": actor.tenant,
         "id": flow,
@@ -147,7 +149,7 @@ async def _replace_draft(
     connection: AsyncConnection, actor: Actor, before: Row[Any], columns: dict[str, Any], expected_revision: int | None
 ) -> FlowSummary:
     if expected_revision is None:
-        raise RevisionRequired("The flow already exists. Send the revision of the draft to replace.")
+        raise RevisionRequired("The flow already exists. Replacing its draft requires the draft's revision.")
     check_revision(before, expected_revision)
     if before.draft == columns["draft"]:
         return from_row(before)

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.dialing import validation
-from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
+from vocelio.gateway.errors import InvalidInput, NotFound, QuotaExceeded
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.model.types import ResourceName
 from vocelio.gateway.store.audit import Actor, dump_json
@@ -37,7 +37,7 @@ async def load_departments(connection: AsyncConnection, tenant: str) -> dict[str
 
 
 async def put_department(database: Database, actor: Actor, name: str, department: Department) -> None:
-    """Create or replace a department. Raises InvalidInput, and Conflict when there are too many."""
+    """Create or replace a department. Raises InvalidInput, QuotaExceeded."""
     _check_hours(department)
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
@@ -49,7 +49,7 @@ async def put_department(database: Database, actor: Actor, name: str, department
         ):
             raise InvalidInput("Invalid department.", problems)
         if name not in existing and len(existing) >= MAX_DEPARTMENTS:
-            raise Conflict(f"A tenant can have at most {MAX_DEPARTMENTS} departments. Delete one first.")
+            raise QuotaExceeded(f"A tenant can have at most {MAX_DEPARTMENTS} departments. Delete one first.")
         values = {"settings": dump_json(department), "updated_at": actor.now}
         statement = database.upsert(departments).values(tenant_id=actor.tenant, name=name, **values)
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=values))

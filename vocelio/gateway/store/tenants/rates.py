@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.voice import Tier
-from vocelio.gateway.errors import Conflict, InvalidInput
+from vocelio.gateway.errors import InvalidInput, QuotaExceeded
 from vocelio.gateway.model.directory import DEFAULT_RATES
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
@@ -77,7 +77,7 @@ def effective_rates(all_rates: Iterable[Rate], at: int) -> dict[Tier, int]:
 
 
 async def create_rate(database: Database, actor: Actor, new: NewRate) -> Rate:
-    """Create a rate of the tenant. Raises InvalidInput, and Conflict when there are too many."""
+    """Create a rate of the tenant. Raises InvalidInput, QuotaExceeded."""
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
         rate = await _insert_rate(connection, actor, new, actor.tenant)
@@ -86,7 +86,7 @@ async def create_rate(database: Database, actor: Actor, new: NewRate) -> Rate:
 
 
 async def create_default_rate(database: Database, actor: Actor, new: NewRate) -> Rate:
-    """Create a default rate. Raises InvalidInput, and Conflict when there are too many."""
+    """Create a default rate. Raises InvalidInput, QuotaExceeded."""
     actor = msgspec.structs.replace(actor, tenant="")  # audited for the platform, even if the request names a tenant
     async with database.transaction() as connection:
         rate = await _insert_rate(connection, actor, new, None)
@@ -103,7 +103,7 @@ async def _insert_rate(connection: AsyncConnection, actor: Actor, new: NewRate, 
         raise InvalidInput("A rate cannot start in the past.", [problem])
     where = rates.c.tenant_id == tenant if tenant else rates.c.tenant_id.is_(None)
     if (await connection.scalar(select(func.count()).select_from(rates).where(where)) or 0) >= MAX_RATES:
-        raise Conflict(f"There can be at most {MAX_RATES} rates.")
+        raise QuotaExceeded(f"There can be at most {MAX_RATES} rates.")
     previous_price = effective_rates(await load_rates(connection, tenant or ""), effective_at)[new.tier]
     rate = Rate(new.tier, new.micro_usd_per_minute, effective_at, tenant is not None, actor.key_id, actor.now)
     row = {field: value for field, value in msgspec.structs.asdict(rate).items() if field != "own"}

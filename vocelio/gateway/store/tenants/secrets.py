@@ -12,7 +12,7 @@ from msgspec import Meta
 from sqlalchemy import ColumnElement, Table, delete, select, update
 
 from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
-from vocelio.gateway.errors import Conflict, NotFound
+from vocelio.gateway.errors import NotFound, QuotaExceeded
 from vocelio.gateway.model.types import PATTERN_END
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
@@ -53,13 +53,13 @@ async def list_secrets(database: Database, tenant: str) -> list[Secret]:
 
 
 async def put_secret(database: Database, cipher: SecretCipher, actor: Actor, name: str, value: str) -> Secret:
-    """Create or replace a secret. Raises Conflict when there are too many."""
+    """Create or replace a secret. Raises QuotaExceeded."""
     values = {"value": cipher.encrypt(value, _encryption_purpose(actor.tenant, name)), "updated_at": actor.now}
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
         names = (await connection.scalars(select(secrets.c.name).where(secrets.c.tenant_id == actor.tenant))).all()
         if name not in names and len(names) >= MAX_SECRETS:
-            raise Conflict(f"A tenant can have at most {MAX_SECRETS} secrets. Delete one first.")
+            raise QuotaExceeded(f"A tenant can have at most {MAX_SECRETS} secrets. Delete one first.")
         statement = database.upsert(secrets).values(tenant_id=actor.tenant, name=name, **values)
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=values))
         await bump_tenant_revision(connection, actor.tenant)

@@ -13,7 +13,7 @@ from vocelio.codecs import wav
 from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.codecs.telephony import MAX_SOUND_BYTES, wav_to_mulaw
 from vocelio.engine.diagnostics import Diagnostic
-from vocelio.gateway.errors import Conflict, InputTooLarge, InvalidInput, NotFound
+from vocelio.gateway.errors import InputTooLarge, InvalidInput, NotFound, QuotaExceeded
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import sounds
@@ -46,12 +46,12 @@ async def list_sounds(database: Database, tenant: str) -> list[Sound]:
 
 
 async def put_sound(database: Database, actor: Actor, name: str, wav_file: bytes) -> Sound:
-    """Store a WAV file. Raises InvalidInput, InputTooLarge, and Conflict when there are too many."""
+    """Store a WAV file. Raises InvalidInput, InputTooLarge, QuotaExceeded."""
     return await put_mulaw(database, actor, name, await asyncio.to_thread(convert_wav, wav_file))
 
 
 async def put_mulaw(database: Database, actor: Actor, name: str, mulaw: bytes) -> Sound:
-    """Store a sound that is mu-law already. Raises Conflict when there are too many."""
+    """Store a sound that is mu-law already. Raises QuotaExceeded."""
     async with database.transaction() as connection:
         await lock_tenant(connection, actor.tenant)
         before = await _get_row(connection, actor.tenant, name)
@@ -59,7 +59,7 @@ async def put_mulaw(database: Database, actor: Actor, name: str, mulaw: bytes) -
             return Sound(name, _duration_seconds(len(mulaw)), before.updated_at)
         query = select(func.count()).select_from(sounds).where(sounds.c.tenant_id == actor.tenant)
         if before is None and (await connection.scalar(query) or 0) >= MAX_SOUNDS:
-            raise Conflict(f"A tenant can have at most {MAX_SOUNDS} sounds. Delete one first.")
+            raise QuotaExceeded(f"A tenant can have at most {MAX_SOUNDS} sounds. Delete one first.")
         values = {"mulaw": mulaw, "updated_at": actor.now}
         statement = database.upsert(sounds).values(tenant_id=actor.tenant, name=name, **values)
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=values))

@@ -26,7 +26,7 @@ from vocelio.gateway.dialing.validation import (
     DialTarget,
     find_home_countries,
 )
-from vocelio.gateway.errors import Conflict, InvalidInput, NotFound
+from vocelio.gateway.errors import AlreadyExists, InvalidInput, NotFound
 from vocelio.gateway.model.tenant import DialRules, Overflow, Tenant
 from vocelio.gateway.model.types import (
     CallerMessage,
@@ -107,7 +107,7 @@ async def load_tenant(connection: AsyncConnection, tenant: str) -> tuple[Tenant,
 
 
 async def create_tenant(database: Database, actor: Actor, new: Tenant) -> TenantResource:
-    """Create a tenant. Raises InvalidInput, Conflict."""
+    """Create a tenant. Raises InvalidInput, AlreadyExists."""
     _validate(new)
     values = {
         **_to_columns(new),
@@ -125,7 +125,7 @@ async def create_tenant(database: Database, actor: Actor, new: Tenant) -> Tenant
             await _audited(actor, new.id).audit(connection, "tenant.created", new.id, after=new)
             return _from_row(await get_row(connection, new.id))
     except IntegrityError:
-        raise Conflict(f"The tenant {new.id} already exists.") from None
+        raise AlreadyExists(f"The tenant {new.id} already exists.") from None
 
 
 async def update_tenant(database: Database, actor: Actor, tenant: str, changes: TenantUpdate) -> TenantResource:

@@ -20,12 +20,14 @@ from vocelio.gateway.config import Settings
 from vocelio.gateway.errors import DatabaseUnavailable, DomainError
 from vocelio.gateway.twilio import twiml
 from vocelio.gateway.twilio.signatures import SignatureVerifier, TokenLookup, no_tenant_tokens
+from vocelio.gateway.twilio.urls import PublicUrls
 from vocelio.gateway.webhooks.continuation import ContinuationWebhooks
 from vocelio.gateway.webhooks.incoming import IncomingCallWebhooks
 from vocelio.gateway.webhooks.media_stream import media_stream_endpoint
 from vocelio.gateway.webhooks.overflow import OverflowWebhook
 from vocelio.gateway.webhooks.responses import ERROR_MESSAGE, TwimlResponses
 from vocelio.gateway.webhooks.signed_form import TwilioRequest, parse_signed
+from vocelio.gateway.webhooks.urls import WebhookUrls
 
 LOG = logging.getLogger(__name__)
 
@@ -64,7 +66,8 @@ def create_app(
         api_routes: The routes of the control API, if it is served.
         background_services: Further services to start and close with the application.
     """
-    signatures = SignatureVerifier(settings.public_url, settings.platform_tokens, tenant_tokens, settings.webhook_keys)
+    urls = PublicUrls(settings.public_url)
+    signatures = SignatureVerifier(urls, settings.platform_tokens, tenant_tokens, settings.webhook_keys)
     services: Sequence[BackgroundService] = (
         calls.services.bus.pubsub,
         calls.admission,
@@ -74,15 +77,15 @@ def create_app(
         *background_services,
     )
     return Starlette(
-        routes=[*_twilio_routes(calls, signatures), *_probe_routes(calls.registry), *api_routes],
+        routes=[*_twilio_routes(calls, signatures, urls), *_probe_routes(calls.registry), *api_routes],
         exception_handlers={DomainError: _problem_response},
         lifespan=lambda _: _lifespan(calls, services),
     )
 
 
-def _twilio_routes(calls: CallComponents, signatures: SignatureVerifier) -> list[BaseRoute]:
+def _twilio_routes(calls: CallComponents, signatures: SignatureVerifier, urls: PublicUrls) -> list[BaseRoute]:
     directory, wall_clock = calls.services.directory, calls.services.wall_clock
-    responses = TwimlResponses(calls.lifecycle, directory, signatures)
+    responses = TwimlResponses(calls.lifecycle, directory, WebhookUrls(urls))
     continuation = ContinuationWebhooks(calls.repository, calls.lifecycle, calls.publisher, responses, wall_clock)
     overflow = OverflowWebhook(calls.registry, calls.lifecycle, calls.transfer_authorizer, responses)
     incoming = IncomingCallWebhooks(

@@ -44,7 +44,10 @@ async def test_a_call_gets_a_stream_with_a_token(live_gateway):
     assert status == 200
     assert stream.get("url") == f"wss://gateway.example/twilio/media/{ACCOUNT}"
     assert len(stream.find("Parameter").get("value")) >= 32
-    assert ElementTree.fromstring(text).find("Redirect").text == f"{PUBLIC_URL}/twilio/continue?g=0&k=0"
+    assert (
+        ElementTree.fromstring(text).find("Redirect").text
+        == f"{PUBLIC_URL}/twilio/continue?generation=0&stream_attempt=0"
+    )
 
 
 async def test_asked_twice_it_is_one_call(live_gateway):
@@ -113,8 +116,8 @@ async def test_the_ringing_result_asked_twice_is_counted_once(live_gateway):
     ticket = await live_gateway.simulator.start_call(NUMBER, CALLER)
     await live_gateway.simulator.stream(ticket, b"\xff" * 160, 1.0)
     fields = {"call": ticket.call_sid, "DialCallStatus": "completed", "DialCallDuration": "7"}
-    first = await post_voice(live_gateway, "/twilio/dialed?n=1", **fields)
-    second = await post_voice(live_gateway, "/twilio/dialed?n=1", **fields)
+    first = await post_voice(live_gateway, "/twilio/dialed?dial_attempt=1", **fields)
+    second = await post_voice(live_gateway, "/twilio/dialed?dial_attempt=1", **fields)
     assert first == second
     assert len(live_gateway.bus.data_of("call.ended")) == 1
 

@@ -28,6 +28,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from twilio.request_validator import HMAC_SHA1, RequestValidator
 
+from vocelio.gateway.twilio.urls import PublicUrls
+
 SIGNATURE_SETTINGS_HEADER = "X-Twilio-Webhooks-Signature-Settings"
 SHARED_KEY_ALGORITHM = "HMAC_SHA256"
 
@@ -82,13 +84,12 @@ class SignatureVerifier:
 
     def __init__(
         self,
-        public_url: str,
+        urls: PublicUrls,
         platform_tokens: Mapping[str, str],
         tenant_tokens: TokenLookup = no_tenant_tokens,
         shared_keys: Mapping[str, str] = _NO_PARAMETERS,
     ) -> None:
-        self._origin = public_url.rstrip("/")
-        self._platform_tokens, self._tenant_tokens = dict(platform_tokens), tenant_tokens
+        self._urls, self._platform_tokens, self._tenant_tokens = urls, dict(platform_tokens), tenant_tokens
         self._shared_keys = SharedKeys(shared_keys)
 
     def is_platform(self, account_sid: str) -> bool:
@@ -99,14 +100,14 @@ class SignatureVerifier:
         self, account_sid: str, path: str, form: Mapping[str, str], signature: str, settings_header: str | None = None
     ) -> bool:
         """Verify a form POST to ``path`` (with its query, if any)."""
-        return await self._verify(account_sid, _url_variants(self.url(path)), form, signature, settings_header)
+        return await self._verify(account_sid, _url_variants(self._urls.url(path)), form, signature, settings_header)
 
     async def verify_body(
         self, account_sid: str, path: str, body: bytes, signature: str, settings_header: str | None = None
     ) -> bool:
         """Verify a JSON body: the signature covers the URL alone, whose query has the body's hash."""
         return _body_hash_matches(body, path) and await self._verify(
-            account_sid, _url_variants(self.url(path)), _NO_PARAMETERS, signature, settings_header
+            account_sid, _url_variants(self._urls.url(path)), _NO_PARAMETERS, signature, settings_header
         )
 
     async def verify_upgrade(
@@ -117,16 +118,8 @@ class SignatureVerifier:
         The validator's variant with a port would add :80, so only the URL itself and the URL without its port are
         accepted.
         """
-        url = self.stream_url(path)
+        url = self._urls.stream_url(path)
         return await self._verify(account_sid, {url, _without_port(url)}, _NO_PARAMETERS, signature, settings_header)
-
-    def stream_url(self, path: str) -> str:
-        """The URL of the media socket, as TwiML names it."""
-        return "wss://" + self._origin.partition("://")[2] + path
-
-    def url(self, path: str) -> str:
-        """The public URL of a path."""
-        return self._origin + path
 
     async def _verify(
         self,

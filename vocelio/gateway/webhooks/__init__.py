@@ -1,1 +1,1 @@
-"""Twilio's webhooks and media socket. Requests without a valid signature are refused."""
+"""Twilio's webhooks and the media WebSocket. Requests without a valid signature are rejected."""

@@ -1,7 +1,7 @@
-"""The webhooks of a call's begin and end: a call comes in, the first URL failed, the call or its stream is over.
+"""Webhooks at the start and the end of a call: incoming call, fallback, call status and stream status.
 
-All of them may be asked twice (Twilio retries) and answer the same twice, but for the stream's token; what they do is
-done once.
+Twilio may repeat every request. The answer is then the same, except for the stream's token, and side effects are not
+repeated.
 """
 
 import asyncio
@@ -21,8 +21,9 @@ from vocelio.gateway.model.tenant import NOT_IN_SERVICE_MESSAGE
 from vocelio.gateway.store.calls.interface import StoredCall
 from vocelio.gateway.twilio import twiml
 from vocelio.gateway.twilio.signatures import SignatureVerifier
+from vocelio.gateway.webhooks import urls
 from vocelio.gateway.webhooks.continuation import ContinuationWebhooks
-from vocelio.gateway.webhooks.overflow import FULL_OUTCOME, QUEUE_FAILED, OverflowWebhook
+from vocelio.gateway.webhooks.overflow import CAPACITY_OUTCOME, QUEUE_FAILED, OverflowWebhook
 from vocelio.gateway.webhooks.responses import ERROR_MESSAGE, TwimlResponses, fallback_or_apology
 from vocelio.gateway.webhooks.signed_form import TwilioRequest
 
@@ -31,12 +32,12 @@ T = TypeVar("T")
 LOG = logging.getLogger(__name__)
 
 WITHHELD_NUMBERS = ("+266696687", "+7378742833", "+2562533", "+8656696", "+86282452253")
-"""ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE on a telephone's keys."""
+"""ANONYMOUS, RESTRICTED, BLOCKED, UNKNOWN and UNAVAILABLE as digits of a telephone keypad."""
 FINAL_STATUSES = ("completed", "busy", "failed", "no-answer", "canceled")
 
 
 class IncomingCallWebhooks:
-    """One method for each webhook."""
+    """One method per webhook."""
 
     def __init__(
         self,
@@ -54,32 +55,32 @@ class IncomingCallWebhooks:
         self._continuation, self._overflow = continuation, overflow
 
     async def incoming_call(self, request: TwilioRequest) -> str:
-        """A call comes in; or comes out of the queue in which it waited for room, or hung up."""
+        """Answer /twilio/voice: a new call, a repeated request, or a call that has left the queue or hung up in it."""
         number = request.get_required("To")
-        asked = (self._directory.get_call_config(number), self._repository.find(request.call, request.account))
-        answers = await asyncio.gather(*asked, return_exceptions=True)
-        found, kept = _result_or_unavailable(answers[0]), _result_or_unavailable(answers[1])
-        if isinstance(found, DatabaseUnavailable) or isinstance(kept, DatabaseUnavailable):
-            return self._answer_without_store(request, found)
-        if isinstance(found, CallConfig):
-            logs.bind(tenant=found.tenant.id, redacted=found.tenant.redact_logs)
-        if kept is not None and not kept.is_rejected:  # asked again
-            return twiml.hang_up() if kept.is_over else await self._answer_repeated(kept, request)
-        if found is None or not self._may_call(request.account, found.account_sid):
+        lookups = (self._directory.get_call_config(number), self._repository.find(request.call, request.account))
+        results = await asyncio.gather(*lookups, return_exceptions=True)
+        config, stored = _result_or_unavailable(results[0]), _result_or_unavailable(results[1])
+        if isinstance(config, DatabaseUnavailable) or isinstance(stored, DatabaseUnavailable):
+            return self._answer_without_database(request, config)
+        if isinstance(config, CallConfig):
+            logs.bind(tenant=config.tenant.id, redacted=config.tenant.redact_logs)
+        if stored is not None and not stored.is_rejected:  # a repeated request
+            return twiml.hang_up() if stored.is_over else await self._answer_repeated(stored, request)
+        if config is None or not self._may_call(request.account, config.account_sid):
             return twiml.say_and_hang_up(NOT_IN_SERVICE_MESSAGE)
-        visit = _incoming_call(request)
-        if isinstance(found, NumberClosed):
-            if kept is None:
-                self._lifecycle.reject(visit, found.tenant, found.flow, found.outcome)
-            return _closed_response(found, visit)
+        incoming = _incoming_call(request)
+        if isinstance(config, NumberClosed):
+            if stored is None:
+                self._lifecycle.reject(incoming, config.tenant, config.flow, config.outcome)
+            return _closed_response(config, incoming)
         if request.get("QueueResult") == "hangup":
-            if kept is None:
-                self._overflow.reject(visit, found)
+            if stored is None:
+                self._overflow.reject(incoming, config)
             return twiml.hang_up()
-        return await self._admit(visit, found, kept.outcome if kept else "", _queue_seconds(request))
+        return await self._admit(incoming, config, stored.outcome if stored else "", _queue_seconds(request))
 
     async def _answer_repeated(self, stored: StoredCall, request: TwilioRequest) -> str:
-        """A call that has had a stream is past its begin, whatever Twilio asks."""
+        """Answer for a call that is stored already: continue it, or offer its first stream again."""
         return (
             await self._continuation.continue_stored(stored, request)
             if stored.generation
@@ -89,40 +90,44 @@ class IncomingCallWebhooks:
     async def _admit(
         self, incoming: IncomingCall, config: CallConfig, previous_outcome: str, queue_seconds: float
     ) -> str:
-        """``before`` is why it was turned away, if Twilio has asked before: then it is for the same reason now.
+        """Start the call, or reject it.
 
-        ``waited`` is how many seconds it was in the queue.
+        Args:
+            incoming: The call.
+            config: The configuration of the called number.
+            previous_outcome: Why a repeated request was rejected before; it is then rejected for the same reason.
+            queue_seconds: Seconds that the call has waited in the queue.
         """
         tenant = config.tenant
 
-        def turn_away(outcome: str) -> None:
+        def reject(outcome: str) -> None:
             if not previous_outcome:
                 self._lifecycle.reject(incoming, tenant.id, config.flow, outcome)
 
         if previous_outcome == "unavailable":
             return fallback_or_apology(config, incoming.caller)
         if incoming.caller and incoming.caller in tenant.blocked_callers:
-            turn_away("blocked")
+            reject("blocked")
             return twiml.reject()
-        if previous_outcome == FULL_OUTCOME or (not previous_outcome and self._registry.is_full):
+        if previous_outcome == CAPACITY_OUTCOME or (not previous_outcome and self._registry.is_full):
             return await self._overflow.respond(incoming, config, queue_seconds, previous_outcome)
         try:
             record = None if previous_outcome else await self._lifecycle.start_call(incoming, config)
         except DatabaseUnavailable:
             return fallback_or_apology(config, incoming.caller)
         if record is None:
-            turn_away("tenant_limit")
+            reject("tenant_limit")
             return twiml.say_and_hang_up(tenant.unavailable_message)
         return self._responses.connect(tenant.id, record.stored.account_sid, record.stored.id, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:
-        """A tenant's own account reaches that tenant's numbers only; the platform's, every number."""
+        """Return whether the account may call the number: a tenant's own account only that tenant's numbers."""
         return self._verifier.is_platform(account) or account == owner
 
-    def _answer_without_store(
+    def _answer_without_database(
         self, request: TwilioRequest, config: CallConfig | NumberClosed | DatabaseUnavailable | None
     ) -> str:
-        """The fallback or the apology of a number that this process has seen before; or a general one."""
+        """Answer with the number's fallback or apology, if this process knows its configuration; else in general."""
         if (
             config is None
             or isinstance(config, DatabaseUnavailable)
@@ -130,28 +135,31 @@ class IncomingCallWebhooks:
         ):
             return twiml.say_and_hang_up(ERROR_MESSAGE)
         tenant = config.tenant if isinstance(config, NumberClosed) else config.tenant.id
-        visit = _incoming_call(request)
-        self._lifecycle.reject(visit, tenant, config.flow, "unavailable")
+        incoming = _incoming_call(request)
+        self._lifecycle.reject(incoming, tenant, config.flow, "unavailable")
         return (
-            _closed_response(config, visit)
+            _closed_response(config, incoming)
             if isinstance(config, NumberClosed)
-            else fallback_or_apology(config, visit.caller)
+            else fallback_or_apology(config, incoming.caller)
         )
 
     async def fallback(self, request: TwilioRequest) -> str:
-        """Another of our URLs could not be fetched, or what it answered could not be carried out: answer in its place.
+        """Answer /twilio/fallback in place of a URL that Twilio could not fetch or whose TwiML it could not execute.
 
-        Twilio names that URL in ErrorUrl and sends what it had sent there.
+        Twilio names that URL in ErrorUrl and sends the same form.
         """
-        failed = _parse_url(request.get("ErrorUrl"))
-        LOG.warning("call %s: Twilio's error %s at %s", request.call, request.get("ErrorCode")[:10], failed.path[:100])
-        again = request.with_query(dict(parse_qsl(failed.query)))
+        failed_url = _parse_url(request.get("ErrorUrl"))
+        code = request.get("ErrorCode")[:10]
+        LOG.warning(
+            "call %s: Twilio reports error %s at %s; answering again", request.call, code, failed_url.path[:100]
+        )
+        repeated = request.with_query(dict(parse_qsl(failed_url.query)))
         try:
-            return await self._answer_for_path(failed.path, again)
+            return await self._answer_for_path(failed_url.path, repeated)
         except DatabaseUnavailable:
             raise
-        except Exception:  # our own defect, most likely the one that brought us here: nobody else would say anything
-            LOG.exception("call %s: nothing helps", request.call)
+        except Exception:  # a defect, most likely the one that led here; without an answer the caller hears nothing
+            LOG.exception("call %s: the fallback webhook failed, too; apologizing and hanging up", request.call)
             return twiml.say_and_hang_up(ERROR_MESSAGE)
 
     async def _answer_for_path(self, path: str, request: TwilioRequest) -> str:
@@ -164,19 +172,20 @@ class IncomingCallWebhooks:
                 return await self.incoming_call(request)
 
     async def call_status(self, request: TwilioRequest) -> None:
-        """Twilio says how the call stands; once it is over, nothing of it goes on."""
+        """Handle /twilio/status: end the call when Twilio reports its end."""
         if request.get("CallStatus") in FINAL_STATUSES:
             await self._registry.on_call_completed(request.account, request.call)
 
     async def stream_status(self, request: TwilioRequest) -> None:
-        """Twilio says how a stream fares. Only that it broke off is news."""
+        """Handle /twilio/stream: only the loss of a stream matters."""
         if request.get("StreamEvent") == "stream-error":
-            LOG.warning("call %s: its stream: %s", request.call, request.get("StreamError")[:200])
-            await self._lifecycle.on_stream_error(request.account, request.call, request.query_int("g"))
+            LOG.warning("call %s: Twilio lost its stream: %s", request.call, request.get("StreamError")[:200])
+            generation = request.query_int(urls.GENERATION)
+            await self._lifecycle.on_stream_error(request.account, request.call, generation)
 
 
 def _result_or_unavailable(result: T | BaseException) -> T | DatabaseUnavailable:
-    """An answer, or that there is none at present. Raises what else went wrong."""
+    """Return a result or DatabaseUnavailable; raise any other error."""
     if isinstance(result, BaseException) and not isinstance(result, DatabaseUnavailable):
         raise result
     return result
@@ -196,10 +205,10 @@ def _incoming_call(request: TwilioRequest) -> IncomingCall:
 
 
 def _queue_seconds(request: TwilioRequest) -> float:
-    """Seconds in the queue, over all its stays there; for ever, where there is no use in another."""
+    """Return the seconds in the queue over all stays; infinite if the queue failed, so that it is not tried again."""
     if request.get("QueueResult") in QUEUE_FAILED:
         return math.inf
-    return request.query_int("w") + request.form_int("QueueTime")
+    return request.query_int(urls.WAITED_SECONDS) + request.form_int("QueueTime")
 
 
 def _closed_response(closed: NumberClosed, incoming: IncomingCall) -> str:
@@ -211,5 +220,5 @@ def _closed_response(closed: NumberClosed, incoming: IncomingCall) -> str:
 
 
 def _normalize_caller(number: str) -> str:
-    """The caller's number, E.164; empty when it is withheld, which Twilio shows as a word or as its digits."""
+    """Return the caller's number in E.164; empty if withheld, which Twilio reports as a word or as its digits."""
     return number if E164_PATTERN.fullmatch(number) and number not in WITHHELD_NUMBERS else ""

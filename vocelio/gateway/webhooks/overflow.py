@@ -1,12 +1,11 @@
-"""A call for which there is no room: it gets what its tenant has set for that, and never a bad line.
+"""Calls that this process cannot take: the tenant's overflow setting decides what they get.
 
-A message is said; a forward rings a number, if a transfer to it would be allowed; a queue is Twilio's: whoever waits in
-it is asked for every few seconds, by whichever process, and leaves it for the flow as soon as there is room. Only a
-call that comes to no flow is refused, and kept as such; one that waited and had its turn is a call like any other.
+A message is said; a forward rings a number, if a transfer to it would be allowed; a queue is Twilio's. Whether a queued
+call can be taken is checked every few seconds, by whichever process Twilio asks, and the call then leaves the queue for
+its flow. Only a call that reaches no flow is stored as rejected; one that waited and was taken is like any other.
 """
 
 import logging
-from urllib.parse import urlencode
 
 from vocelio.engine.actions import Transfer
 from vocelio.gateway.calls.lifecycle import CallLifecycle, IncomingCall
@@ -17,19 +16,20 @@ from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Overflow, Tenant
 from vocelio.gateway.twilio import twiml
+from vocelio.gateway.webhooks import urls
 from vocelio.gateway.webhooks.responses import DEFAULT_HOLD_MESSAGE, TwimlResponses
 from vocelio.gateway.webhooks.signed_form import TwilioRequest
 
 LOG = logging.getLogger(__name__)
 
-FULL_OUTCOME = "capacity"
-QUEUE_POLL_SECONDS = 10  # between two looks whether there is room: what somebody waits too long, and a request for each
+CAPACITY_OUTCOME = "capacity"
+QUEUE_POLL_SECONDS = 10  # how much longer than necessary a caller may wait; each poll is a request
 QUEUE_FAILED = ("queue-full", "error", "system-error")
-"""Results of ``<Enqueue>`` after which another try is of no use."""
+"""Results of ``<Enqueue>`` after which a second attempt is useless."""
 
 
 class OverflowWebhook:
-    """What a call gets when this process is full."""
+    """Answers calls that exceed the capacity of this process, and Twilio's requests for queued calls."""
 
     def __init__(
         self,
@@ -44,7 +44,14 @@ class OverflowWebhook:
     async def respond(
         self, incoming: IncomingCall, config: CallConfig, waited_seconds: float, previous_outcome: str
     ) -> str:
-        """Instead of a stream. ``waited`` is how many seconds it was in the queue; ``before``: refused already."""
+        """Answer a call for which there is no capacity.
+
+        Args:
+            incoming: The call.
+            config: The configuration of the called number.
+            waited_seconds: Seconds that the call has already waited in the queue.
+            previous_outcome: Not empty when the call was already rejected and Twilio repeats its request.
+        """
         overflow = config.tenant.overflow
         if overflow.action == "queue" and waited_seconds < overflow.max_wait_seconds and not previous_outcome:
             return self._enqueue(config.tenant, overflow, waited_seconds)
@@ -56,33 +63,38 @@ class OverflowWebhook:
         return twiml.forward(overflow.number, caller_id=plan.caller_id, time_limit=plan.time_limit_seconds)
 
     def reject(self, incoming: IncomingCall, config: CallConfig, forwarded_to: str = "") -> None:
-        """It comes to no flow; ``rung`` is the number that it is put through to."""
-        self._lifecycle.reject(incoming, config.tenant.id, config.flow, FULL_OUTCOME, forwarded_to)
+        """Store the call as rejected; ``forwarded_to`` is the number that is rung instead, if any."""
+        self._lifecycle.reject(incoming, config.tenant.id, config.flow, CAPACITY_OUTCOME, forwarded_to)
 
     def _enqueue(self, tenant: Tenant, overflow: Overflow, waited_seconds: float) -> str:
-        seconds = round(waited_seconds)
-        left = {"s": str(max(0, overflow.max_wait_seconds - seconds)), "text": tenant.hold_message}
+        waited = round(waited_seconds)
+        remaining = max(0, overflow.max_wait_seconds - waited)
         return twiml.enqueue(
             f"vocelio-{tenant.id}",
-            wait_url=self._responses.public_url(f"/twilio/overflow?{urlencode(left)}"),
-            action_url=self._responses.public_url(f"/twilio/voice?w={seconds}"),
+            wait_url=self._responses.urls.queue_wait(remaining, tenant.hold_message),
+            action_url=self._responses.urls.queue_left(waited),
         )
 
     async def wait_in_queue(self, request: TwilioRequest) -> str:
-        """What a caller in the queue hears next; out of it, when there is room or it has been long enough."""
-        if not self._registry.is_full or request.form_int("QueueTime") >= request.query_int("s"):
+        """Continue to wait, or leave the queue when there is capacity or the waiting time is over."""
+        queue_seconds, remaining = request.form_int("QueueTime"), request.query_int(urls.REMAINING_SECONDS)
+        if not self._registry.is_full or queue_seconds >= remaining:
             return twiml.leave()
-        return twiml.hold(request.query.get("text") or DEFAULT_HOLD_MESSAGE, QUEUE_POLL_SECONDS)
+        return twiml.hold(request.query.get(urls.MESSAGE) or DEFAULT_HOLD_MESSAGE, QUEUE_POLL_SECONDS)
 
     async def _forward_plan(self, incoming: IncomingCall, config: CallConfig) -> DialPlan | None:
-        """It counts as a transfer, and is bounded like one."""
+        """Authorize the forwarding, which counts as a transfer and has the same limits."""
         transfer = Transfer("overflow", number=config.tenant.overflow.number)
         try:
             decision = await self._transfer_authorizer.authorize(config, transfer, incoming.caller)
         except DatabaseUnavailable:
             return None
         if not isinstance(decision, DialPlan):
-            LOG.warning("calls of %s are not forwarded when it is full: %s", config.tenant.id, decision.reason)
+            LOG.warning(
+                "overflow of tenant %s is not forwarded (%s); callers hear the message instead",
+                config.tenant.id,
+                decision.reason,
+            )
             return None
         return decision
 

@@ -1,4 +1,4 @@
-"""A webhook's form, or JSON object, read within bounds and believed only when Twilio signed it."""
+"""Requests from Twilio: a form or JSON object, read within bounds and accepted only with a valid signature."""
 
 from urllib.parse import parse_qsl
 
@@ -14,7 +14,7 @@ MAX_FIELDS = 500
 
 
 class TwilioRequest:
-    """What Twilio tells of a call."""
+    """The fields of a webhook request about one call."""
 
     def __init__(self, form: FormData, query: dict[str, str]) -> None:
         self._form, self.query = form, query
@@ -22,28 +22,28 @@ class TwilioRequest:
         self.call = self.get_required("CallSid")
 
     def get(self, name: str) -> str:
-        """A field, or nothing."""
+        """Return a field, or an empty string."""
         value = self._form.get(name, "")
         return value if isinstance(value, str) else ""
 
     def get_carried(self, name: str) -> str:
-        """A field, also when it was carried on in the query of a URL that Twilio came back to."""
+        """Return a field of the form, or of the query if the request was repeated by our own URL."""
         return self.get(name) or self.query.get(name, "")
 
     def query_int(self, name: str) -> int:
-        """A small count in the query; 0 for what is none."""
+        """Return a small number of the query; 0 if it is missing or malformed."""
         return _parse_count(self.query.get(name, ""))
 
     def form_int(self, name: str) -> int:
-        """A field that is a time; 0 for what is none."""
+        """Return a small number of the form; 0 if it is missing or malformed."""
         return _parse_count(self.get(name))
 
     def with_query(self, query: dict[str, str]) -> "TwilioRequest":
-        """The same, as if it had come with another query."""
+        """Return the same request with another query."""
         return TwilioRequest(self._form, query)
 
     def get_required(self, name: str) -> str:
-        """A field that Twilio always sends. Raises BadRequest."""
+        """Return a field that Twilio always sends. Raises BadRequest."""
         value = self.get(name)
         if not value:
             raise BadRequest(f"the form has no {name}")
@@ -51,24 +51,24 @@ class TwilioRequest:
 
 
 async def parse_signed(request: Request, verifier: SignatureVerifier) -> TwilioRequest:
-    """The request's form; of a JSON object its texts are the fields. Raises Forbidden or BadRequest."""
+    """Read and verify a request; the text members of a JSON object are its fields. Raises Forbidden, BadRequest."""
     body = await _read_body(request)
-    json = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
-    form = FormData(_parse_json(body) if json else _parse_form(body))
+    is_json = request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json"
+    form = FormData(_parse_json(body) if is_json else _parse_form(body))
     account, path, headers = str(form.get("AccountSid", "")), request_target(request), signature_headers(request)
-    if json:
-        signed = await verifier.verify_body(account, path, body, *headers)
+    if is_json:
+        is_valid = await verifier.verify_body(account, path, body, *headers)
     else:
-        signed = await verifier.verify_form(account, path, form, *headers)  # type: ignore[arg-type]
-    if not signed:
+        is_valid = await verifier.verify_form(account, path, form, *headers)  # type: ignore[arg-type]
+    if not is_valid:
         raise Forbidden("the request is not signed with a key of one of our accounts")
     return TwilioRequest(form, dict(request.query_params))
 
 
 def request_target(connection: HTTPConnection) -> str:
-    """The path that is asked for, with its query, if any: of the signed URL all but the origin.
+    """Return the requested path with its query: the signed URL without the origin.
 
-    Out of the scope, since what a stranger sends need not be a URL; bytes that are none match no signature.
+    Taken from the scope, since a stranger may send bytes that are no URL; those match no signature.
     """
     query: bytes = connection.scope.get("query_string", b"")
     path: str = connection.scope["path"]
@@ -76,7 +76,7 @@ def request_target(connection: HTTPConnection) -> str:
 
 
 def signature_headers(connection: HTTPConnection) -> tuple[str, str | None]:
-    """Both headers of Twilio's signature. One that comes twice is joined as HTTP joins them: then it is refused."""
+    """Return both signature headers. A repeated one is joined as HTTP joins them, and then does not match."""
     headers = connection.headers
     settings = headers.getlist(SIGNATURE_SETTINGS_HEADER)
     return ",".join(headers.getlist(SIGNATURE_HEADER)), ",".join(settings) if settings else None
@@ -88,8 +88,8 @@ def _parse_count(text: str) -> int:
 
 async def _read_body(request: Request) -> bytes:
     body = b""
-    async for piece in request.stream():
-        body += piece
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise BadRequest(f"the body is larger than {MAX_BODY_BYTES} bytes")
     return body

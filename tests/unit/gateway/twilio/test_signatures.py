@@ -8,6 +8,7 @@ from starlette.datastructures import FormData
 from twilio.request_validator import RequestValidator
 
 from vocelio.gateway.twilio.signatures import SignatureVerifier
+from vocelio.gateway.twilio.urls import PublicUrls
 
 ACCOUNT, OTHER, TENANT = "AC" + "1" * 32, "AC" + "2" * 32, "AC" + "7" * 32
 FORM = {"AccountSid": ACCOUNT, "CallSid": "CA" + "3" * 32, "From": "+13105550142"}
@@ -22,7 +23,7 @@ async def token_lookup(account):
 
 
 def make_verifier(origin=ORIGIN):
-    return SignatureVerifier(origin, {ACCOUNT: "token", OTHER: "another"}, token_lookup, SHARED_KEYS)
+    return SignatureVerifier(PublicUrls(origin), {ACCOUNT: "token", OTHER: "another"}, token_lookup, SHARED_KEYS)
 
 
 def sign(url, form, algorithm, secret=None):
@@ -279,7 +280,7 @@ async def test_algorithm_must_match_the_settings_header():
 
 
 async def test_shared_key_signature_is_rejected_if_none_is_configured():
-    none = SignatureVerifier(ORIGIN, {ACCOUNT: "token"})
+    none = SignatureVerifier(PublicUrls(ORIGIN), {ACCOUNT: "token"})
     for secret in ("token", "", "None"):
         signature = RequestValidator(secret).compute_signature(ORIGIN + PATH, FORM, "HMAC_SHA256")
         assert not await none.verify_form(ACCOUNT, PATH, FORM, signature, SETTINGS)

@@ -13,9 +13,9 @@ from vocelio.gateway.errors import Forbidden, RateLimited
 from vocelio.gateway.events import Event, EventBus
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.provisioning.queue import Webhooks
 from vocelio.gateway.store.tenants import twilio_accounts
 from vocelio.gateway.twilio.rest_client import TwilioAccountClient, TwilioClient
+from vocelio.gateway.twilio.urls import PublicUrls
 
 MAX_CONCURRENT_REQUESTS = 3  # API requests waiting for Twilio; further ones are rejected instead of kept waiting
 NO_ACCOUNT_MESSAGE = (
@@ -82,7 +82,7 @@ class ProvisioningContext:
         twilio_client: TwilioClient,
     ) -> None:
         self.credentials = TwilioCredentials(settings.platform_tokens, database, cipher)
-        self.webhooks = gateway_webhooks(settings.public_url)
+        self.webhooks = PublicUrls(settings.public_url).number_webhooks()
         self.database, self.wall, self.twilio_client = database, wall, twilio_client
         self._bus, self._request_slots = bus, asyncio.Semaphore(MAX_CONCURRENT_REQUESTS)
 
@@ -112,12 +112,3 @@ class ProvisioningContext:
             tenant=tenant, call="", generation=0, sequence=0, type=event_type, occurred_at=self.wall(), data=data
         )
         self._bus.publish(event)
-
-
-def gateway_webhooks(public_url: str) -> Webhooks:
-    """Return the webhooks that route a number's calls to this gateway."""
-    return Webhooks(
-        voice_url=f"{public_url}/twilio/voice",
-        voice_fallback_url=f"{public_url}/twilio/fallback",
-        status_callback=f"{public_url}/twilio/status",
-    )

@@ -1,9 +1,7 @@
-"""One call as monitors see it: what the store knows of it, and what only events tell.
+"""One call as monitors see it, made of its row in the database and of events; and the filter of a monitor.
 
-The store is the authority. What it says counts as soon as it is as new as the newest event that came; until then the
-events are ahead of it. Sans-IO: events and rows go in, and what has changed comes out.
-
-What a monitor wants to see.
+The database is the authority: a row is applied as soon as it is as new as the newest event received; until then the
+events are ahead of it. Sans-IO: events and rows go in, changed fields come out.
 """
 
 from typing import Any, Literal
@@ -14,9 +12,7 @@ from vocelio.gateway.clock import to_rfc3339
 from vocelio.gateway.events import TRANSIENT_TYPES, Event
 from vocelio.gateway.store.calls.live import LiveCallRow
 
-MAX_STORE_LAG_SECONDS = (
-    2.0  # that the store is behind a picture on which nothing new has come: then it will not catch up
-)
+MAX_STORE_LAG_SECONDS = 2.0  # a row that stays behind the last event for longer will never catch up
 
 DURABLE_TYPES = frozenset(
     {
@@ -29,7 +25,7 @@ DURABLE_TYPES = frozenset(
         "call.ended",
     }
 )
-"""Types of events that change what the store will say of a call, too."""
+"""Types of events that change the call's row in the database, too."""
 
 POSITION_FIELDS = ("tenant", "call", "generation", "sequence", "playout_gap_ms")
 """Fields that every change repeats. A change may be queued behind a newer snapshot: the monitor then goes back to its
@@ -41,11 +37,11 @@ Speaker = Literal["", "caller", "gateway"]
 
 
 class CallView(msgspec.Struct, kw_only=True):
-    """What is shown. Instants are whole microseconds UTC here, RFC 3339 text in messages; money is whole micro-USD.
+    """The fields of a call. Instants are whole microseconds UTC here, RFC 3339 text in messages; see build_message.
 
-    ``status`` is ``live`` or ``ended``. Known by events only, and empty until one comes: who is ``speaking``; what the
-    caller said last (``transcript``) or is saying (``partial_transcript``), ``***`` in confidence; the last ``prompt``;
-    the last turn's ``latency_ms``; and ``playout_gap_ms``, silence within prompts so far.
+    Set by events only, and empty until one arrives: ``speaking``, ``transcript`` (last utterance),
+    ``partial_transcript`` (utterance in progress), ``prompt`` (last one), ``latency_ms`` of the last turn, and
+    ``playout_gap_ms``, the silence within prompts so far. Confidential texts are ``***``.
     """
 
     tenant: str
@@ -74,10 +70,10 @@ class CallView(msgspec.Struct, kw_only=True):
 
 
 class CallViewTracker:
-    """A call's picture and how far it can be trusted.
+    """Keeps the view of one call up to date.
 
-    ``whole`` once it is known what the call is, ``settled`` once the store has all that there will be. ``absences``
-    counts the looks that did not find it in the store.
+    The view is ``complete`` once the call's number and flow are known, and ``final`` once the row has the call's end.
+    ``missed_refreshes`` counts the consecutive refreshes that did not find the call in the database.
     """
 
     def __init__(self, tenant: str, call: str) -> None:
@@ -88,35 +84,35 @@ class CallViewTracker:
         self._ahead_since: tuple[tuple[int, int], float] = (0, 0), 0.0
 
     def apply_event(self, event: Event) -> bool:
-        """Take an event in; False when one before it is missing, so that the store should be asked."""
-        picture, place = self.view, (event.generation, event.sequence)
+        """Apply an event; return False if an earlier one is missing, so that the database should be read."""
+        view, position = self.view, (event.generation, event.sequence)
         if event.type in TRANSIENT_TYPES:
-            _apply_transient(picture, event)
+            _apply_transient(view, event)
             return True
-        if place > self._transient_position:
-            self._transient_position = place
-            _apply_transient(picture, event)
-        known = picture.generation, picture.sequence
-        if place <= known:
+        if position > self._transient_position:
+            self._transient_position = position
+            _apply_transient(view, event)
+        current = view.generation, view.sequence
+        if position <= current:
             return True
-        _apply_durable(picture, event)
+        _apply_durable(view, event)
         self.final = False
-        picture.generation, picture.sequence = place
+        view.generation, view.sequence = position
         self.complete = self.complete or event.type in ("call.started", "call.rejected")
-        return self.complete and place in ((known[0], known[1] + 1), (event.generation, 1))
+        return self.complete and position in ((current[0], current[1] + 1), (event.generation, 1))
 
     def apply_row(self, row: LiveCallRow, now: float) -> dict[str, Any]:
-        """Take in what the store says, ``now`` in seconds of any clock; gives what is different now, by its name."""
-        picture = self.view
-        known, place = (picture.generation, picture.sequence), (row.generation, row.sequence)
-        if place < known and self.complete and not self._is_superseded(known, now):
-            return self._update({} if picture.ended_at else _cost_fields(row))
+        """Apply a row at ``now`` (seconds of any clock); return the changed fields."""
+        view = self.view
+        current, position = (view.generation, view.sequence), (row.generation, row.sequence)
+        if position < current and self.complete and not self._is_superseded(current, now):
+            return self._update({} if view.ended_at else _cost_fields(row))
         self.complete = True
         self.final = row.ended_at is not None
         return self._update(_row_fields(row))
 
     def _is_superseded(self, position: tuple[int, int], now: float) -> bool:
-        """Whether events were told that the store will never have: their process died with them."""
+        """Return whether the database will never have the events up to this position: their process was killed."""
         if self._ahead_since[0] != position:
             self._ahead_since = position, now
         return now - self._ahead_since[1] >= MAX_STORE_LAG_SECONDS
@@ -144,13 +140,13 @@ def _cost_fields(row: LiveCallRow) -> dict[str, Any]:
 
 
 def _row_fields(row: LiveCallRow) -> dict[str, Any]:
-    facts = msgspec.structs.asdict(row) | _cost_fields(row) | {"status": "live" if row.ended_at is None else "ended"}
-    del facts["billed_microseconds"]
-    return facts
+    fields = msgspec.structs.asdict(row) | _cost_fields(row) | {"status": "live" if row.ended_at is None else "ended"}
+    del fields["billed_microseconds"]
+    return fields
 
 
 def _apply_durable(view: CallView, event: Event) -> None:
-    """What the store will say, too, when it has the event."""
+    """Apply what the row will have, too, when the event has been committed."""
     data = event.data
     match event.type:
         case "call.started" | "call.resumed":
@@ -177,7 +173,7 @@ def _apply_durable(view: CallView, event: Event) -> None:
 
 
 def _apply_transient(view: CallView, event: Event) -> None:
-    """What only events tell."""
+    """Apply what only events carry."""
     data = event.data
     match event.type:
         case "caller.speaking":
@@ -201,7 +197,7 @@ def _apply_transient(view: CallView, event: Event) -> None:
 
 
 class EventFilter(msgspec.Struct, frozen=True):
-    """Calls that are all of what is given; of the events those ``types`` only, if there are any."""
+    """Selects calls by all given fields, and events by ``types`` if there are any."""
 
     flow: str = ""
     number: str = ""
@@ -210,15 +206,15 @@ class EventFilter(msgspec.Struct, frozen=True):
 
     @property
     def is_unfiltered(self) -> bool:
-        """Whether it is all calls."""
+        """Whether all calls match."""
         return not (self.flow or self.number or self.call)
 
     def matches_call(self, view: CallView) -> bool:
-        """Whether the call is one of them."""
+        """Return whether the call matches."""
         return self.flow in ("", view.flow) and self.number in ("", view.number) and self.call in ("", view.call)
 
     def matches_event(self, event: Event, view: CallView | None) -> bool:
-        """Whether the event is one of them; ``picture`` is its call's, if it is one of a call."""
+        """Return whether the event matches; ``view`` is that of its call, if it belongs to one."""
         if self.types and event.type not in self.types:
             return False
         if view is not None:

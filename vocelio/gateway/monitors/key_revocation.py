@@ -1,7 +1,7 @@
-"""Sockets that stay open for hours, by a key that may be revoked meanwhile: the keys in use are looked at all the time.
+"""Closes the sockets of revoked API keys: sockets stay open for hours, so the keys in use are checked all the time.
 
-A key that is no good any more ends its sockets within seconds, in every process. While the store does not answer they
-go on: they were let in by a good key.
+A revoked or expired key loses its sockets within seconds, in every process. While the database does not answer they
+stay open, because they were opened with a valid key.
 """
 
 import logging
@@ -18,15 +18,12 @@ LOG = logging.getLogger(__name__)
 
 CHECK_INTERVAL_SECONDS = 2.0
 QUERY_TIMEOUT_SECONDS = 5.0
-MAX_SOCKETS_PER_KEY, MAX_SOCKETS_PER_PROCESS = (
-    50,
-    2_000,
-)  # sockets: screens on walls and in browsers; each may take a megabyte
-RETRY_AFTER_SECONDS = 30.0  # that one is told to wait who is not let in
+MAX_SOCKETS_PER_KEY, MAX_SOCKETS_PER_PROCESS = 50, 2_000  # wallboards and browsers; each may take a megabyte
+RETRY_AFTER_SECONDS = 30.0  # told to a client that is rejected
 
 
 class KeyRevocationWatcher:
-    """The sockets of one process. ``look`` is in seconds."""
+    """The sockets of one process, by API key."""
 
     def __init__(
         self,
@@ -39,43 +36,39 @@ class KeyRevocationWatcher:
         self._database, self._wall = database, wall
         self._max_per_key, self._max_per_process = max_per_key, max_per_process
         self._close_callbacks: dict[str, list[Callable[[], None]]] = {}
-        self._checking = PeriodicTask("look at the keys of sockets", interval_seconds, self.check)
+        self._checking = PeriodicTask("check of the API keys of open sockets", interval_seconds, self.check)
 
     @contextmanager
     def register(self, key_id: str, on_revoked: Callable[[], None]) -> Iterator[None]:
-        """A socket of the key's; ``end`` is called when the key is no good any more. Raises TooMany."""
+        """Register a socket; ``on_revoked`` is called when its key becomes invalid. Raises TooManyRequests."""
         if len(self._close_callbacks.get(key_id, ())) >= self._max_per_key:
-            raise RateLimited(
-                f"The key has {self._max_per_key} sockets open, which is as many as it may.", RETRY_AFTER_SECONDS
-            )
+            raise RateLimited(f"The key has {self._max_per_key} open sockets, the maximum.", RETRY_AFTER_SECONDS)
         if sum(map(len, self._close_callbacks.values())) >= self._max_per_process:
-            raise RateLimited("There are too many sockets open here.", RETRY_AFTER_SECONDS)
-        ends = self._close_callbacks.setdefault(key_id, [])
-        ends.append(on_revoked)
+            raise RateLimited("The process has the maximum of open sockets.", RETRY_AFTER_SECONDS)
+        callbacks = self._close_callbacks.setdefault(key_id, [])
+        callbacks.append(on_revoked)
         try:
             yield
         finally:
-            ends.remove(on_revoked)
-            if not ends:
+            callbacks.remove(on_revoked)
+            if not callbacks:
                 self._close_callbacks.pop(key_id, None)
 
     async def start(self) -> None:
-        """Begin to look."""
         await self._checking.start()
 
     async def aclose(self) -> None:
-        """End at once."""
         await self._checking.aclose()
 
     async def check(self) -> None:
-        """End the sockets of keys that are no good any more. Raises StoreUnavailable."""
+        """Close the sockets of keys that are no longer valid. Raises DatabaseUnavailable."""
         if not self._close_callbacks:
             return
-        asked = list(self._close_callbacks)
-        good = await self._database.with_timeout(
-            api_keys.filter_valid(self._database, asked, self._wall()), QUERY_TIMEOUT_SECONDS
+        key_ids = list(self._close_callbacks)
+        valid = await self._database.with_timeout(
+            api_keys.filter_valid(self._database, key_ids, self._wall()), QUERY_TIMEOUT_SECONDS
         )
-        for key in set(asked) - good:
-            LOG.info("key %s is no good any more: its sockets end", key)
-            for end in list(self._close_callbacks.get(key, ())):
-                end()
+        for key_id in set(key_ids) - valid:
+            LOG.info("API key %s is no longer valid; closing its sockets", key_id)
+            for on_revoked in list(self._close_callbacks.get(key_id, ())):
+                on_revoked()

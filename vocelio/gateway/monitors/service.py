@@ -1,4 +1,4 @@
-"""The monitors of one process: a hub for each tenant that somebody watches, for as long as somebody does."""
+"""The monitors of one process: one feed per watched tenant, for as long as it has monitors."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,11 +14,11 @@ from vocelio.gateway.monitors.send_queue import SendQueue
 from vocelio.gateway.monitors.tenant_feed import TenantFeed
 from vocelio.gateway.store.db.database import Database
 
-READY_TIMEOUT_SECONDS = 3.0  # for the store to say what is live
+READY_TIMEOUT_SECONDS = 3.0  # for the first read of the live calls
 
 
 class MonitorService:
-    """Opens feeds. ``look`` is the time in seconds between two looks into the store."""
+    """Opens feeds. The database is read every ``poll_interval_seconds``."""
 
     def __init__(
         self,
@@ -36,29 +36,29 @@ class MonitorService:
 
     @asynccontextmanager
     async def subscribe(self, tenant: str, event_filter: EventFilter) -> AsyncIterator[SendQueue]:
-        """What a monitor of the tenant's, or of everybody's, is to be sent. Raises StoreUnavailable."""
-        hub = self._acquire_feed(tenant)
+        """Open the queue of a monitor of the tenant, or of all tenants. Raises DatabaseUnavailable."""
+        feed = self._acquire_feed(tenant)
         try:
             try:
                 async with asyncio.timeout(READY_TIMEOUT_SECONDS):
-                    await hub.ready.wait()
+                    await feed.ready.wait()
             except TimeoutError:
                 raise DatabaseUnavailable from None
-            outbox = hub.add_queue(event_filter)
+            queue = feed.add_queue(event_filter)
             try:
-                yield outbox
+                yield queue
             finally:
-                hub.queues.discard(outbox)
+                feed.queues.discard(queue)
         finally:
-            await self._release_feed(tenant, hub)
+            await self._release_feed(tenant, feed)
 
     def _acquire_feed(self, tenant: str) -> TenantFeed:
-        hub = self._feeds.get(tenant)
-        if hub is None:
-            hub = self._feeds[tenant] = TenantFeed(tenant, self._bus, self._wall, self._reconciler.request_refresh)
-            hub.start()
+        feed = self._feeds.get(tenant)
+        if feed is None:
+            feed = self._feeds[tenant] = TenantFeed(tenant, self._bus, self._wall, self._reconciler.request_refresh)
+            feed.start()
         self._refcounts[tenant] = self._refcounts.get(tenant, 0) + 1
-        return hub
+        return feed
 
     async def _release_feed(self, tenant: str, feed: TenantFeed) -> None:
         self._refcounts[tenant] -= 1
@@ -67,12 +67,11 @@ class MonitorService:
             await feed.aclose()
 
     async def start(self) -> None:
-        """Begin to look after the pictures, and the keys of whoever watches."""
         await self.key_watcher.start()
         await self._reconciler.start()
 
     async def aclose(self) -> None:
-        """End; feeds that are open get nothing more."""
+        """Stop; open feeds receive nothing more."""
         await self.key_watcher.aclose()
         await self._reconciler.aclose()
-        await asyncio.gather(*(hub.aclose() for hub in self._feeds.values()))
+        await asyncio.gather(*(feed.aclose() for feed in self._feeds.values()))

@@ -1,1 +1,1 @@
-"""Whom a transfer may ring: dial plan, toll-fraud rules, authorization, whisper."""
+"""Transfers: dial plan, toll-fraud rules, authorization, whisper."""

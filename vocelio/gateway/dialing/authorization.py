@@ -1,8 +1,8 @@
-"""Whether a transfer may begin: the last word on it, while its caller is still on the line with us.
+"""Authorization of transfers, while the caller is still connected to the media stream.
 
-Everything that could refuse it is asked here, before anything is put on record, so a refused caller keeps the stream
-and goes on in the flow at once. The tenant's limits are counted in the database, for all processes. While that does
-not answer nothing is allowed: it is asked again until whoever waits gives up.
+All reasons for a rejection are checked before the transfer is committed, so that a rejected caller keeps the stream and
+the flow continues at once. The tenant's limits are counted in the database, for all processes. While the database does
+not answer nothing is authorized; the check is repeated until the call gives up.
 """
 
 import asyncio
@@ -22,66 +22,61 @@ from vocelio.gateway.model.tenant import Tenant
 
 LOG = logging.getLogger(__name__)
 
-HOUR_MICROSECONDS = 3_600_000_000  # microseconds
-LOG_INTERVAL_MICROSECONDS = (
-    60_000_000  # microseconds, of one tenant in the log: a robot may try a hundred times a second
-)
+HOUR_MICROSECONDS = 3_600_000_000
+LOG_INTERVAL_MICROSECONDS = 60_000_000  # between two log lines of one tenant: a robot may try 100 times a second
 MAX_LOGGED_TENANTS = 1_000
 RETRY_SECONDS = 0.5
-# A flow whose exit leads back to the transfer goes round that often, not for ever at once; sooner than a caller is
-# asked to wait a moment.
+# So that a flow whose exit leads back to its transfer node cannot spin; shorter than the delay after which a caller
+# hears the hold message.
 MIN_REJECTION_INTERVAL_SECONDS = 0.7
 
 DialDecision = DialPlan | DialRejection
 
 
 class TransferAuthorizer:
-    """The rules, for all calls of a process."""
+    """Authorizes the transfers of all calls of a process."""
 
     def __init__(self, directory: Directory, wall_clock: WallClock) -> None:
         self._directory, self._wall_clock = directory, wall_clock
         self._last_logged: LRUCache[str, int] = LRUCache(MAX_LOGGED_TENANTS)
 
     async def authorize(self, config: CallConfig, transfer: Transfer, caller: str) -> DialDecision:
-        """The plan, or why there is none. ``caller`` is E.164, empty when withheld. Raises StoreUnavailable."""
+        """Return the dial plan, or a rejection. ``caller`` is E.164, empty if withheld. Raises DatabaseUnavailable."""
         tenant, now = config.tenant, self._wall_clock()
-        asked = dial_plan.needs_ownership_check(config, transfer, caller)
-        own = not asked or await self._directory.is_tenant_number(tenant.id, transfer.caller_id)
-        plan = dial_plan.build_plan(config, transfer, caller, now=now, is_own_number=own)
+        must_check = dial_plan.needs_ownership_check(config, transfer, caller)
+        is_own = not must_check or await self._directory.is_tenant_number(tenant.id, transfer.caller_id)
+        plan = dial_plan.build_plan(config, transfer, caller, now=now, is_own_number=is_own)
         if isinstance(plan, DialPlan) and await self._is_over_limit(tenant, now):
             return DialRejection("limit_reached")
         return plan
 
     async def _is_over_limit(self, tenant: Tenant, now: int) -> bool:
-        there = await self._directory.count_transfers(tenant.id, now - HOUR_MICROSECONDS)
-        hourly = there.started >= tenant.max_transfers_per_hour
-        if not hourly and there.active < tenant.max_concurrent_transfers:
+        counts = await self._directory.count_transfers(tenant.id, now - HOUR_MICROSECONDS)
+        hourly = counts.started >= tenant.max_transfers_per_hour
+        if not hourly and counts.active < tenant.max_concurrent_transfers:
             return False
         if now - self._last_logged.get(tenant.id, now - LOG_INTERVAL_MICROSECONDS) >= LOG_INTERVAL_MICROSECONDS:
             self._last_logged[tenant.id] = now
-            counted = (there.started, there.active)
-            LOG.warning("%s is at its limit of transfers: %d within an hour, %d at once", tenant.id, *counted)
+            message = "tenant %s has reached its transfer limit: %d within an hour, %d concurrent; rejecting transfers"
+            LOG.warning(message, tenant.id, counts.started, counts.active)
         return True
 
 
 class PendingAuthorization:
-    """One call's question. ``decided`` hears the answer, unless this is closed before."""
+    """The authorization in progress of one call. ``on_decision`` is not called after ``close``."""
 
     def __init__(self, authorizer: TransferAuthorizer, on_decision: Callable[[Transfer, DialDecision], None]) -> None:
         self._authorizer, self._on_decision = authorizer, on_decision
-        self._tasks = TaskSet()  # one at a time, but for what an operator left behind
+        self._tasks = TaskSet()  # one at a time, except after an operator's transfer
         self._last_rejected_at: float | None = None
 
     def start(self, config: CallConfig, transfer: Transfer, caller: str) -> None:
-        """Ask whether it may begin."""
         self._tasks.start(self._authorize(config, transfer, caller), f"transfer {transfer.id}")
 
     def close(self) -> None:
-        """Nobody wants to know any more."""
         self._tasks.close()
 
     async def wait_closed(self) -> None:
-        """Until nothing of it is left."""
         await self._tasks.wait_closed()
 
     async def _authorize(self, config: CallConfig, transfer: Transfer, caller: str) -> None:

@@ -1,7 +1,7 @@
-"""From a transfer to a plan of whom to ring: a pure function, so that whoever asks again gets the same plan.
+"""The dial plan of a transfer: whom to ring, or why nobody is rung. Pure functions: asking again gives the same plan.
 
-A plan says everything that ``<Dial>`` needs, or why nobody is rung. What takes the store (how many transfers there
-are, whose a caller id is) is asked by clearance, before; what is decided there, this carries out.
+A plan has everything that ``<Dial>`` needs. What only the database knows (transfer limits, ownership of a caller id) is
+checked before, by the TransferAuthorizer.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -41,7 +41,7 @@ UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class DialAdjustment(msgspec.Struct, frozen=True):
-    """Something that is not done as it was asked for: which ``part``, its ``value``, and why."""
+    """A deviation from the flow: the ``field`` of the transfer, its rejected ``value``, and the reason."""
 
     field: Literal["number", "caller_id"]
     value: str
@@ -49,10 +49,10 @@ class DialAdjustment(msgspec.Struct, frozen=True):
 
 
 class DialPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """Whom to ring: one round after the other for ``ringing`` seconds each, all targets of a round together.
+    """Whom to ring: ``attempts`` one after the other, ``ring_seconds`` each; the targets of an attempt simultaneously.
 
-    Targets are numbers (E.164) or SIP addresses. Whoever answers first has the call: they hear ``whisper``, then the
-    caller, for at most ``time_limit`` seconds; they are shown ``caller_id``.
+    Targets are numbers (E.164) or SIP addresses. The first to answer sees ``caller_id``, hears ``whisper`` and is then
+    connected for at most ``time_limit_seconds``.
     """
 
     attempts: tuple[tuple[str, ...], ...]
@@ -64,66 +64,70 @@ class DialPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DialRejection(msgspec.Struct, frozen=True):
-    """Why nobody is rung."""
+    """A transfer that is not allowed."""
 
     reason: RejectionReason
 
     @property
     def exit(self) -> TransferExit:
-        """By which the flow goes on."""
+        """The node's exit that the flow takes."""
         return EXIT_BY_REASON[self.reason]
 
 
 def build_plan(
     config: CallConfig, transfer: Transfer, caller: str, *, now: int | None = None, is_own_number: bool = True
 ) -> DialPlan | DialRejection:
-    """The plan of a transfer. ``caller`` is E.164, empty when it is withheld.
+    """Build the dial plan of a transfer.
 
-    ``at`` is the instant (microseconds UTC) at which a department must be open; none once the transfer was begun:
-    who is rung at two minutes to five is still put through. ``own`` says whether the transfer's caller id is one of
-    the tenant's numbers.
+    Args:
+        config: The configuration of the call.
+        transfer: The engine's action.
+        caller: The caller's number (E.164), empty when withheld.
+        now: The instant (microseconds UTC) at which the department must be open. None after the transfer has started:
+            a call that rings at two minutes to five is still connected.
+        is_own_number: Whether the transfer's caller id is one of the tenant's numbers.
     """
     department = config.departments.get(transfer.department)
     if transfer.department and department is None:
         return DialRejection("unknown_department")
     if department and now is not None and not is_open(department, config.tenant, now):
         return DialRejection("closed")
-    allowed, refused = _partition_targets(config, _requested_targets(transfer, department))
+    allowed, rejected = _partition_targets(config, _requested_targets(transfer, department))
     if not allowed:
         return next(
-            (DialRejection(refusal.reason) for refusal in refused.values()), DialRejection("unknown_department")
+            (DialRejection(rejection.reason) for rejection in rejected.values()), DialRejection("unknown_department")
         )
     simultaneous = department is not None and (transfer.ring or department.ring) == "simultaneous"
-    shown = effective_caller_id(config, transfer, caller, is_own_number)
-    changes = [DialAdjustment("number", target, refusal.reason) for target, refusal in refused.items()]
-    if transfer.caller_id and shown != transfer.caller_id:
-        changes.append(DialAdjustment("caller_id", transfer.caller_id, "not_owned"))
+    caller_id = effective_caller_id(config, transfer, caller, is_own_number)
+    adjustments = [DialAdjustment("number", target, rejection.reason) for target, rejection in rejected.items()]
+    if transfer.caller_id and caller_id != transfer.caller_id:
+        adjustments.append(DialAdjustment("caller_id", transfer.caller_id, "not_owned"))
     return DialPlan(
         attempts=(allowed,) if simultaneous else tuple((target,) for target in allowed),
         ring_seconds=max(
             1, round(transfer.ring_seconds or (department.ring_timeout_seconds if department else DEFAULT_RING_SECONDS))
         ),
-        caller_id=shown,
+        caller_id=caller_id,
         time_limit_seconds=config.tenant.max_transfer_seconds,
         whisper=_whisper_text(config, transfer, department, caller),
-        adjustments=tuple(changes),
+        adjustments=tuple(adjustments),
     )
 
 
 def effective_caller_id(config: CallConfig, transfer: Transfer, caller: str, is_own_number: bool) -> str:
-    """The caller id: Twilio refuses an empty or a foreign one (13214), and the call would be lost."""
+    """Return the caller id to show: Twilio rejects an empty or foreign one (error 13214), and the call would fail."""
     if transfer.caller_id and (is_own_number or not needs_ownership_check(config, transfer, caller)):
         return transfer.caller_id
     return caller or config.number
 
 
 def needs_ownership_check(config: CallConfig, transfer: Transfer, caller: str) -> bool:
-    """Whether the transfer would show a number of which it is not known whose it is."""
+    """Return whether the transfer's caller id is neither the caller's number nor the called one."""
     return bool(transfer.caller_id) and transfer.caller_id not in (caller, config.number)
 
 
 def is_open(department: Department, tenant: Tenant, now: int) -> bool:
-    """Whether the department can be rung at that instant (microseconds UTC). One without hours always can."""
+    """Return whether the department is open at an instant (microseconds UTC); without hours it always is."""
     hours = department.hours
     if hours is None:
         return True
@@ -138,15 +142,15 @@ def _requested_targets(transfer: Transfer, department: Department | None) -> tup
 
 
 def _partition_targets(config: CallConfig, targets: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, Rejection]]:
-    """The targets that may be rung, and those that may not."""
+    """Split the targets into allowed ones and rejected ones."""
     home = frozenset({rules.country_of(config.number)}) - {""}
-    found = {target: rules.check_destination(config.tenant, target, home) for target in targets}
-    refused = {target: refusal for target, refusal in found.items() if refusal is not None}
-    return tuple(target for target in targets if target not in refused), refused
+    checks = {target: rules.check_destination(config.tenant, target, home) for target in targets}
+    rejected = {target: rejection for target, rejection in checks.items() if rejection is not None}
+    return tuple(target for target in targets if target not in rejected), rejected
 
 
 def _whisper_text(config: CallConfig, transfer: Transfer, department: Department | None, caller: str) -> str:
-    """The transfer's own, with what the flow knows; else the department's."""
+    """Return the transfer's whisper, rendered by the flow, or else the department's."""
     if transfer.whisper or department is None:
         return whisper_text.clean_text(transfer.whisper)
     return whisper_text.render_whisper(

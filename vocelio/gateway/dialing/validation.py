@@ -1,8 +1,7 @@
-"""Whom a tenant's settings and flows name to be rung, checked when they are saved.
+"""Checks of the destinations in settings and flows, when they are saved.
 
-These checks are for whoever makes the settings: what they let through is looked at again when a call is about to be
-put through, by the number that was called then. The engine knows nothing of telephone networks, so what its flows
-name is checked here.
+They are feedback for the author: each transfer is checked again during the call, against the number that was called.
+The engine knows nothing about telephone networks, so the destinations in its flows are checked here.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,12 +17,12 @@ from vocelio.gateway.dialing import whisper
 from vocelio.gateway.dialing.rules import HomeCountries
 from vocelio.gateway.model.tenant import Department, DialRules
 
-AREA_PREFIX_LENGTH = 5  # "+1307": one number of each such area shows which countries a tenant's numbers are in
+AREA_PREFIX_LENGTH = 5  # "+1307": one number per area code is enough to know the countries of a tenant's numbers
 MAX_AREAS = 1_000
 
 
 class DialContext(NamedTuple):
-    """What a tenant allows. ``home``: see destinations; ``own`` are those of its numbers that matter."""
+    """What a tenant allows. ``own_numbers`` are those of its numbers that the checked document names."""
 
     rules: DialRules
     home_countries: HomeCountries
@@ -31,7 +30,7 @@ class DialContext(NamedTuple):
 
 
 class DialTarget(NamedTuple):
-    """A field of a transfer in a flow's document."""
+    """A destination or caller id in a transfer node of a flow document."""
 
     path: str
     field: str
@@ -43,7 +42,7 @@ class _FlowNodes(msgspec.Struct, frozen=True):
 
 
 def find_targets(document: bytes) -> list[DialTarget]:
-    """What the transfers of a flow name, as far as the document can be read."""
+    """Return the fields of all transfer nodes, as far as the document can be decoded."""
     try:
         nodes = msgspec.json.decode(document, type=_FlowNodes).nodes
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -58,7 +57,7 @@ def find_targets(document: bytes) -> list[DialTarget]:
 
 
 def find_home_countries(phone_numbers: Iterable[str]) -> HomeCountries:
-    """The countries of a tenant's numbers; None while it has none."""
+    """Return the countries of a tenant's numbers; None if it has no numbers."""
     return frozenset(map(dial_rules.country_of, phone_numbers)) - {""} or None
 
 
@@ -66,26 +65,26 @@ def find_home_countries(phone_numbers: Iterable[str]) -> HomeCountries:
 
 
 def check_number(context: DialContext, path: str, number: str) -> Iterator[Diagnostic]:
-    """Whether a number, or a SIP address, may be rung."""
-    refusal = dial_rules.check_destination(context.rules, number, context.home_countries)
-    if refusal:
-        yield Diagnostic(path, "destination", f"{refusal.message}, which is not allowed", refusal.hint)
+    """Check a number or SIP address."""
+    rejection = dial_rules.check_destination(context.rules, number, context.home_countries)
+    if rejection:
+        yield Diagnostic(path, "destination", f"{rejection.message}, which is not allowed", rejection.hint)
 
 
 def check_department(context: DialContext, department: Department) -> list[Diagnostic]:
-    """What is wrong with whom a department rings, and what it tells them."""
-    found = [
-        problem
-        for place, number in enumerate(department.numbers)
-        for problem in check_number(context, f"numbers[{place}]", number)
+    """Check the numbers and the whisper of a department."""
+    diagnostics = [
+        diagnostic
+        for index, number in enumerate(department.numbers)
+        for diagnostic in check_number(context, f"numbers[{index}]", number)
     ]
-    return [*found, *whisper.check_whisper(department.whisper)]
+    return [*diagnostics, *whisper.check_whisper(department.whisper)]
 
 
 def check_flow(
     context: DialContext, departments: Mapping[str, Department], targets: Iterable[DialTarget]
 ) -> Iterator[Diagnostic]:
-    """What is wrong with whom a flow's transfers ring, and with the numbers that they show."""
+    """Check the destinations and caller ids of a flow's transfers."""
     for path, field, value in targets:
         match field:
             case "number" if E164_PATTERN.fullmatch(value):
@@ -93,20 +92,20 @@ def check_flow(
             case "sip" if SIP_URI_PATTERN.fullmatch(value):
                 yield from check_number(context, path, value)
             case "caller_id" if E164_PATTERN.fullmatch(value) and value not in context.own_numbers:
-                message = f"{value} is none of the tenant's numbers, so it cannot be shown"
+                message = f"{value} is not one of the tenant's numbers, so it cannot be shown"
                 yield Diagnostic(path, "caller-id", message, "leave it out to show the caller's own number")
             case "department" if value in departments:
                 yield from _check_reachable(context, path, value, departments[value])
             case _:
-                pass  # the engine has told what is wrong with it
+                pass  # reported by the engine's own checks
 
 
 def _check_reachable(context: DialContext, path: str, name: str, department: Department) -> Iterator[Diagnostic]:
-    """A department is left as it is when settings become stricter."""
+    """Check that a department has an allowed number: departments are not changed when settings become stricter."""
     if all(
         dial_rules.check_destination(context.rules, number, context.home_countries) for number in department.numbers
     ):
-        message = f"none of the numbers of `{truncate(name)}` may be rung any more"
+        message = f"none of the numbers of `{truncate(name)}` is allowed any more"
         yield Diagnostic(
             path, "destination", message, "change the department's numbers, or the tenant's `allowed_countries`"
         )

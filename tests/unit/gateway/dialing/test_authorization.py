@@ -201,8 +201,8 @@ async def test_the_limits_and_what_the_log_says_of_them():
     assert len(told) == 1
     assert await refused(9, 9, 61)
     assert told == [
-        "harbour is at its limit of transfers: 5 within an hour, 0 at once",
-        "harbour is at its limit of transfers: 9 within an hour, 9 at once",
+        "tenant harbour has reached its transfer limit: 5 within an hour, 0 concurrent; rejecting transfers",
+        "tenant harbour has reached its transfer limit: 9 within an hour, 9 concurrent; rejecting transfers",
     ]
     logging.getLogger("vocelio.gateway.dialing.authorization").removeHandler(handler)
     await world.calls.lifecycle.aclose()

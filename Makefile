@@ -12,7 +12,7 @@ COMPUTING = tests/unit tests/fuzz $(addprefix tests/integration/,api twilio prom
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test .live .computing .faults serve bench bench-lookup bench-fanout bench-crowd fuzz faults soak-speech check fix constraints clean
+.PHONY: help demo test .live .computing .faults serve bench bench-lookup bench-fanout bench-slow-monitors fuzz faults soak-speech check fix constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -51,8 +51,8 @@ bench-lookup: $(VENV)/.run ## benchmark the lookup of a number with up to 10,000
 bench-fanout: $(VENV)/.run ## benchmark events to up to 1,000 monitors, locally and through Redis: about 2 minutes
 	@$(BIN)/python -m benchmarks.fanout
 
-bench-crowd: $(VENV)/.run ## benchmark 500 monitors of which 50 never read: about 2 minutes
-	@$(BIN)/python -m benchmarks.crowd
+bench-slow-monitors: $(VENV)/.run ## benchmark 500 monitors of which 50 never read: about 2 minutes
+	@$(BIN)/python -m benchmarks.slow_monitors
 
 fuzz: $(VENV)/.dev ## fuzz flows, calls and documents, longer than in the tests: about 6 minutes
 	@FUZZ=12000 $(BIN)/pytest --timeout 0 -n 4 tests/fuzz

@@ -1,4 +1,4 @@
-"""Run the benches and print their tables."""
+"""Run the benchmarks of calls, barge-in and engine steps, and print their tables."""
 
 from rich.console import Console
 from rich.progress import Progress
@@ -8,7 +8,7 @@ from benchmarks import barge_in, calls, engine_step
 
 
 def main() -> None:
-    """Every bench, one after the other."""
+    """Run one benchmark after the other, so that they do not share the processor."""
     console = Console()
     table = Table(
         "server", "calls", "CPU ms per call-second", "ratio", "messages in", "messages out", "errors", box=None
@@ -28,10 +28,10 @@ def main() -> None:
             )
     console.print(table)
     console.print()
-    barged = barge_in.measure()
-    figures = (f"{barged.p50_ms:.0f}", f"{barged.p95_ms:.0f}", f"{barged.max_ms:.0f}", str(barged.errors))
-    table = Table("calls", "interruptions", "p50 ms", "p95 ms", "largest", "errors", box=None)
-    table.add_row(str(barged.calls), str(barged.interruptions), *figures)
+    latency = barge_in.measure()
+    figures = (f"{latency.p50_ms:.0f}", f"{latency.p95_ms:.0f}", f"{latency.max_ms:.0f}", str(latency.errors))
+    table = Table("calls", "interruptions", "p50 ms", "p95 ms", "max ms", "errors", box=None)
+    table.add_row(str(latency.calls), str(latency.interruptions), *figures)
     console.print(table)
     console.print()
     engine_step.main()

@@ -1,3 +1,3 @@
-"""Whose the gateway under load is, and its number: all that callers need to know, who start quickly for that."""
+"""Twilio account and phone number of the server under load, apart from the server so that callers start quickly."""
 
 ACCOUNT_SID, AUTH_TOKEN, NUMBER = "AC" + "b" * 32, "bench", "+13072249663"

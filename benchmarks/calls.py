@@ -1,9 +1,8 @@
-"""CPU per second of a call: the gateway on an echo flow, on a listening flow, and on the same with every call kept in
-an SQLite file, beside a bare Starlette echo.
+"""CPU per second of a call: the gateway with an echo flow, a listening flow, and a listening flow that stores calls.
 
-Each server is a process of its own; its user and system time between the moment when all streams are open and
-the moment when they end, divided by the seconds of calls in between, is the figure. The ratio to the bare echo,
-which never reads what it returns, is what compares between machines.
+Each server is a process of its own. The figure is its user and system time from when all streams are open until they
+end, divided by the seconds of calls in between. The baseline is a bare Starlette echo that does not parse its messages;
+only the ratio to it can be compared between machines.
 """
 
 import asyncio
@@ -26,15 +25,15 @@ from vocelio.gateway.simulator.caller.babble import unintelligible_speech
 from vocelio.gateway.simulator.load import LoadReport, StreamTarget
 from vocelio.gateway.simulator.simulator import TwilioSimulator
 
-SERVER_KINDS = ("bare", "echo", "listening", "stored")
+SERVER_KINDS = ("bare", "echo", "listening", "database")
 DURATION_SECONDS = 10.0
-WARM_UP_SECONDS = 2.0  # seconds: streams open one after the other, first prompts are spoken
+WARM_UP_SECONDS = 2.0  # streams open one after the other and play their first prompts
 CALLER_AUDIO = b"\xff" * 24_000 + unintelligible_speech(1.0, random.Random(1))
-"""3 s of silence, 1 s of somebody's voice, again and again."""
+"""3 s of silence, then 1 s of unintelligible speech; repeated."""
 
 
 class CpuCost(msgspec.Struct, frozen=True):
-    """One measurement. ``cpu_ms`` is milliseconds of CPU for one second of one call."""
+    """CPU cost of one server at one load. ``ratio`` is relative to the bare echo at the same load."""
 
     server: str
     calls: int
@@ -46,7 +45,7 @@ class CpuCost(msgspec.Struct, frozen=True):
 
 
 def measure(kind: str, calls: int, baseline: float | None = None, seconds: float = DURATION_SECONDS) -> CpuCost:
-    """One server under so many calls."""
+    """Measure one server under ``calls`` concurrent calls."""
     with running_server(kind) as (process, port):
         cpu, reports = uvloop.run(_run_load(kind, port, process.pid, calls, seconds))
     cpu_ms = cpu * 1000 / (calls * seconds)
@@ -62,7 +61,7 @@ def measure(kind: str, calls: int, baseline: float | None = None, seconds: float
 
 
 def measure_all(calls: tuple[int, ...] = (20, 100), seconds: float = DURATION_SECONDS) -> Iterator[CpuCost]:
-    """Every server at every load."""
+    """Measure every server at every load."""
     for count in calls:
         baseline: float | None = None
         for kind in SERVER_KINDS:
@@ -73,12 +72,12 @@ def measure_all(calls: tuple[int, ...] = (20, 100), seconds: float = DURATION_SE
 
 async def _run_load(kind: str, port: int, pid: int, calls: int, seconds: float) -> tuple[float, list[LoadReport]]:
     origin = f"http://127.0.0.1:{port}"
-    async with TwilioSimulator(origin, origin, ACCOUNT_SID, AUTH_TOKEN, rng=random.Random(2)) as carrier:
+    async with TwilioSimulator(origin, origin, ACCOUNT_SID, AUTH_TOKEN, rng=random.Random(2)) as simulator:
         async with asyncio.TaskGroup() as group:
             tasks = []
             for _ in range(calls):
-                ticket = await _stream_target(carrier, kind, port)
-                tasks.append(group.create_task(carrier.stream(ticket, CALLER_AUDIO, WARM_UP_SECONDS + seconds + 1)))
+                target = await _stream_target(simulator, kind, port)
+                tasks.append(group.create_task(simulator.stream(target, CALLER_AUDIO, WARM_UP_SECONDS + seconds + 1)))
                 await asyncio.sleep(WARM_UP_SECONDS / calls)
             before = _cpu_seconds(pid)
             await asyncio.sleep(seconds)
@@ -94,13 +93,13 @@ async def _stream_target(simulator: TwilioSimulator, kind: str, port: int) -> St
 
 @contextmanager
 def running_server(kind: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A server of that kind: its process and its port."""
-    with socket.socket() as place, TemporaryDirectory() as folder:
-        place.bind(("127.0.0.1", 0))  # and handed down, so that nobody else can take the port meanwhile
-        port = place.getsockname()[1]
-        command = [sys.executable, "-m", "benchmarks.servers", kind, str(place.fileno())]
-        process = subprocess.Popen(command, env={**os.environ, "TMPDIR": folder}, pass_fds=[place.fileno()])
-        place.close()
+    """Run a server of that kind; yield its process and its port."""
+    with socket.socket() as listener, TemporaryDirectory() as directory:
+        listener.bind(("127.0.0.1", 0))  # inherited by the server, so that no other process can take the port
+        port = listener.getsockname()[1]
+        command = [sys.executable, "-m", "benchmarks.servers", kind, str(listener.fileno())]
+        process = subprocess.Popen(command, env={**os.environ, "TMPDIR": directory}, pass_fds=[listener.fileno()])
+        listener.close()
         try:
             _wait_until_listening(port)
             yield process, port
@@ -116,10 +115,10 @@ def _wait_until_listening(port: int, tries: int = 600) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise RuntimeError("the server does not listen")
+    raise RuntimeError("the server did not accept connections in time")
 
 
 def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far (proc(5), fields 14 and 15 of stat)."""
+    """Return user and system time of a process so far (proc(5): fields 14 and 15 of stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,9 +1,8 @@
-"""What a step of the engine costs: ``receive`` and ``actions`` of a say/collect flow, and its checkpoint's size.
+"""Cost of one engine step (``receive`` and ``actions``) of a say/collect flow, and the size of its checkpoint.
 
-Each event of a whole call is timed by itself, over many calls, in this process and on whatever this machine does
-besides; nothing is left out but the first calls, which warm caches that every later call of a process shares. The
-timer's own cost is a row, not subtracted. "All kinds" has the mix of this one call, in which cheap events are the
-most; the dearest kind is a row of its own. Run it: ``python -m benchmarks.engine_step``.
+Every event of a complete call is timed separately, over many calls. Only the first calls are discarded: they warm
+caches that all later calls of a process share. The cost of the timer has its own row and is not subtracted. "All
+kinds" is the mix of this one call, in which cheap events are the majority. Run it: ``python -m benchmarks.engine_step``.
 """
 
 import json
@@ -51,7 +50,7 @@ CALL_INFO = CallInfo("call", "+13105550100", "+13105550199", TenantInfo("t", "Ha
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
-    """Microseconds at the median and the ninetieth percentile, or bytes, and how many were measured."""
+    """One row of the table. ``p90`` is the maximum where the unit is bytes."""
 
     name: str
     unit: str
@@ -61,7 +60,7 @@ class StepCost:
 
 
 def measure(calls: int = CALLS) -> list[StepCost]:
-    """Every figure of the table."""
+    """Return all rows of the table."""
     version = loader.load_flow(json.dumps(FLOW).encode())
     for _ in range(WARM_UP_CALLS):
         _run_call(version, {}, [], [])
@@ -70,50 +69,50 @@ def measure(calls: int = CALLS) -> list[StepCost]:
     sizes: list[int] = []
     for _ in range(calls):
         _run_call(version, times, checkpoints, sizes)
-    every = [one for series in times.values() for one in series]
+    all_steps = [duration for series in times.values() for duration in series]
     return [
-        _summarize("a step, all kinds", every),
+        _summarize("a step, all kinds", all_steps),
         *(_summarize(f"  {name}", series) for name, series in times.items()),
         _summarize("checkpoint, after each step", checkpoints),
-        _summarize("the timer itself", [_elapsed_ns(_noop) for _ in range(calls)]),
+        _summarize("timer overhead", [_elapsed_ns(_noop) for _ in range(calls)]),
         StepCost("checkpoint, as JSON", "bytes", median(sizes), max(sizes), len(sizes)),
     ]
 
 
 def _run_call(version: FlowVersion, times: dict[str, list[int]], checkpoints: list[int], sizes: list[int]) -> None:
-    """A caller who interrupts nothing, is unclear once, and then chooses."""
+    """Run a call: the caller does not interrupt, is not understood once, and then chooses."""
     session = FlowSession(version, CALL_INFO)
-    under_way: dict[str, str] = {}
+    ids: dict[str, str] = {}
 
     def step(name: str, event: events.AnyEvent) -> None:
         def receive() -> None:
             session.receive(event)
-            done.extend(session.actions())
+            actions.extend(session.actions())
 
-        done: list[object] = []
+        actions: list[object] = []
         times.setdefault(name, []).append(_elapsed_ns(receive))
-        under_way.update((type(action).__name__, getattr(action, "id", "")) for action in done)
+        ids.update((type(action).__name__, getattr(action, "id", "")) for action in actions)
         checkpoints.append(_elapsed_ns(session.checkpoint))
         sizes.append(len(json.dumps(session.checkpoint(), separators=(",", ":"))))
 
     step("call started", events.CallStarted(0.0))
-    step("prompt finished, next node asks", events.PromptFinished(2.0, under_way["Speak"]))
-    step("prompt finished, timer starts", events.PromptFinished(5.0, under_way["Speak"]))
+    step("prompt finished, next node asks", events.PromptFinished(2.0, ids["Speak"]))
+    step("prompt finished, timer starts", events.PromptFinished(5.0, ids["Speak"]))
     step("speech started", events.SpeechStarted(6.0))
-    step("partial heard, undecided", events.TranscriptReceived(6.4, under_way["Listen"], "the", final=False))
+    step("partial transcript, undecided", events.TranscriptReceived(6.4, ids["Listen"], "the", final=False))
     step("speech ended", events.SpeechEnded(7.0))
-    step("final heard, not understood", events.TranscriptReceived(7.5, under_way["Listen"], "the what", final=True))
-    step("prompt finished, timer starts", events.PromptFinished(10.0, under_way["Speak"]))
+    step("final transcript, no match", events.TranscriptReceived(7.5, ids["Listen"], "the what", final=True))
+    step("prompt finished, timer starts", events.PromptFinished(10.0, ids["Speak"]))
     step("speech started", events.SpeechStarted(11.0))
     step("speech ended", events.SpeechEnded(12.0))
     step(
-        "final heard, understood",
-        events.TranscriptReceived(12.5, under_way["Listen"], "it is about my invoice", final=True),
+        "final transcript, match",
+        events.TranscriptReceived(12.5, ids["Listen"], "it is about my invoice", final=True),
     )
-    step("prompt finished, last words", events.PromptFinished(14.0, under_way["Speak"]))
-    step("prompt finished, hang up", events.PromptFinished(16.0, under_way["Speak"]))
+    step("prompt finished, last prompt", events.PromptFinished(14.0, ids["Speak"]))
+    step("prompt finished, hang up", events.PromptFinished(16.0, ids["Speak"]))
     if session.outcome != "completed":
-        raise RuntimeError(f"the measured call ended {session.outcome or 'nowhere'}")
+        raise RuntimeError(f"the measured call ended with outcome {session.outcome!r}")
 
 
 def _elapsed_ns(function: Callable[[], object]) -> int:
@@ -132,14 +131,14 @@ def _summarize(name: str, nanoseconds: list[int]) -> StepCost:
 
 
 def main() -> int:
-    """Print the table; 1 if the goal is missed."""
+    """Print the table; return 1 if the target is missed."""
     table = measure()
-    print(f"Python {platform.python_version()}, {platform.machine()}, {CALLS:,} calls (for bytes, p90 is the largest)")
+    print(f"Python {platform.python_version()}, {platform.machine()}, {CALLS:,} calls (p90 of bytes is the maximum)")
     print(f"{'':<36}{'p50':>9}{'p90':>9}  unit  {'n':>7}")
     for row in table:
         print(f"{row.name:<36}{row.p50:>9.1f}{row.p90:>9.1f}  {row.unit:<5} {row.count:>7,}")
     verdict = "met" if table[0].p50 < TARGET_STEP_US else "MISSED"
-    print(f"goal: a step below {TARGET_STEP_US:.0f} us at the median: {verdict}")
+    print(f"target: a step below {TARGET_STEP_US:.0f} us at the median: {verdict}")
     return 0 if table[0].p50 < TARGET_STEP_US else 1
 
 

@@ -1,8 +1,8 @@
-"""From a call to every monitor's socket: how long, for 1, 100 and 1,000 monitors, in one process and through Redis.
+"""Event fan-out: latency from a call to the sockets of 1, 100 and 1,000 monitors, in one process and through Redis.
 
-The gateway is this process, on an SQLite file and with real sockets; the monitors are all in a second one; through
-Redis, the calls are in a third. A latency is from an event's ``at`` to its arrival at a monitor, by the machine's
-clock. ``publish`` is what telling an event costs the call that tells it. Run it: ``python -m benchmarks.fanout``.
+The gateway runs in this process, on an SQLite file and with real sockets; all monitors run in a second process; with
+Redis, the calls are in a third. Latency is measured from an event's ``occurred_at`` to its arrival at a monitor, on the
+machine's wall clock. The second table has the cost of publishing. Run it: ``python -m benchmarks.fanout``.
 """
 
 import asyncio
@@ -54,17 +54,17 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.routing.database import DatabaseDirectory
 from vocelio.gateway.store.tenants import tenants
 
-LOADS = ((1, 1_000), (100, 100), (1_000, 10))  # monitors, and events a second: ten thousand messages a second
+LOADS = ((1, 1_000), (100, 100), (1_000, 10))  # monitors and events per second: 1,000 to 10,000 messages per second
 DURATION_SECONDS = 10.0
 CALLS = 20
-SECRET_KEY, TENANT = "a secret of the bench", Tenant(id="bench", name="Bench")
+SECRET_KEY, TENANT = "benchmark-secret", Tenant(id="bench", name="Bench")
 FLOW = b'{"name":"Bench","start":"bye","nodes":{"bye":{"type":"hangup"}}}'
 PUBLISH_SAMPLES = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class FanoutLatency:
-    """Milliseconds from a call to a monitor; events told, and messages that arrived for each that should have."""
+    """Latency from a call to a monitor. ``delivered_share`` is delivered messages / (events * monitors)."""
 
     transport: str
     monitors: int
@@ -76,18 +76,18 @@ class FanoutLatency:
 
 
 def platform_actor() -> Actor:
-    """Whoever makes what the bench needs."""
+    """Return the actor of the audit log for everything that the benchmark creates."""
     return Actor("bench", "platform", "", "", wall_clock())
 
 
-def _call_registry(database: Database, pubsub: PubSub, directory: Directory | None = None) -> CallComponents:
-    vault = SecretCipher([SECRET_KEY])
+def _build_components(database: Database, pubsub: PubSub, directory: Directory | None = None) -> CallComponents:
+    cipher = SecretCipher([SECRET_KEY])
     speech = single_provider(ScriptedRecognizer(()), ToneSynthesizer())
-    directory, journal = (
-        directory or DatabaseDirectory(database, vault, wall_clock),
-        WriteBehindCallStore(database, vault),
+    directory = directory or DatabaseDirectory(database, cipher, wall_clock)
+    call_store = WriteBehindCallStore(database, cipher)
+    return build_call_components(
+        CallServices(directory, speech, EventBus(pubsub), HttpClient(), call_store, wall_clock)
     )
-    return build_call_components(CallServices(directory, speech, EventBus(pubsub), HttpClient(), journal, wall_clock))
 
 
 @asynccontextmanager
@@ -98,81 +98,83 @@ async def running_gateway(
     heartbeat: HeartbeatSettings | None = None,
     **limits: int,
 ) -> AsyncIterator[tuple[str, CallComponents]]:
-    """A gateway with monitors, and where it is. ``limits`` are those of Guard."""
+    """Run a gateway with monitors; yield its origin and components. ``limits`` are those of KeyRevocationWatcher."""
     database, listener = Database(url), bind_socket()
     origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        calls = _call_registry(database, pubsub, directory)
+        components = _build_components(database, pubsub, directory)
         monitors = MonitorService(
-            calls.services.bus, database, wall_clock, KeyRevocationWatcher(database, wall_clock, **limits)
+            components.services.bus, database, wall_clock, KeyRevocationWatcher(database, wall_clock, **limits)
         )
-        watching = MonitoringDependencies(monitors, (SECRET_KEY,), origin, heartbeat or HeartbeatSettings())
-        generous = RateLimits(requests_per_second=1e6, request_burst=1_000_000)
-        api = create_routes(database, SecretCipher([SECRET_KEY]), calls, wall_clock, generous, monitoring=watching)
+        monitoring = MonitoringDependencies(monitors, (SECRET_KEY,), origin, heartbeat or HeartbeatSettings())
+        rate_limits = RateLimits(requests_per_second=1e6, request_burst=1_000_000)
+        api = create_routes(
+            database, SecretCipher([SECRET_KEY]), components, wall_clock, rate_limits, monitoring=monitoring
+        )
         app = create_app(
-            Settings(origin, {ACCOUNT_SID: AUTH_TOKEN}), calls, api_routes=api, background_services=[monitors]
+            Settings(origin, {ACCOUNT_SID: AUTH_TOKEN}), components, api_routes=api, background_services=[monitors]
         )
         async with serve_embedded(app, listener):
-            yield origin, calls
+            yield origin, components
     finally:
         await database.aclose()
 
 
-async def publish_events(calls: CallComponents, events_per_second: int, seconds: float, text: str = "") -> int:
-    """Tell so many events a second, of several calls in turn: how many."""
+async def publish_events(components: CallComponents, events_per_second: int, seconds: float, text: str = "") -> int:
+    """Publish events of several calls in turn; return how many were published."""
     version = load_flow(FLOW)
-    assignment = CallConfig(number="+13072249663", tenant=TENANT, flow="bench", version=version)
+    config = CallConfig(number="+13072249663", tenant=TENANT, flow="bench", version=version)
     records = [
-        CallRecord.create(f"CA{place:032x}", "", "", assignment, wall_clock(), generation=1) for place in range(CALLS)
+        CallRecord.create(f"CA{index:032x}", "", "", config, wall_clock(), generation=1) for index in range(CALLS)
     ]
     for record in records:
-        calls.repository.save(record)
-        calls.publisher.publish(record.stored, "call.started", caller="", number=assignment.number, flow="bench")
-    await asyncio.sleep(1)  # for the store to have them, and the monitors
-    began, told = time.perf_counter(), 0
-    while (passed := time.perf_counter() - began) < seconds:
-        while told < passed * events_per_second:
-            calls.publisher.publish(records[told % CALLS].stored, "dtmf.received", node="bench", text=text)
-            told += 1
+        components.repository.save(record)
+        components.publisher.publish(record.stored, "call.started", caller="", number=config.number, flow="bench")
+    await asyncio.sleep(1)  # until the store and the monitors have them
+    started_at, published = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - started_at) < seconds:
+        while published < elapsed * events_per_second:
+            components.publisher.publish(records[published % CALLS].stored, "dtmf.received", node="bench", text=text)
+            published += 1
         await asyncio.sleep(0.001)
     await asyncio.sleep(1)
-    return told
+    return published
 
 
 async def measure(
     monitors: int, events_per_second: int, seconds: float = DURATION_SECONDS, redis_url: str = ""
 ) -> FanoutLatency:
-    """That many monitors, in this process or through Redis."""
+    """Measure the latency to ``monitors`` monitors; through Redis if ``redis_url`` is set."""
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(TemporaryDirectory())
-        url = f"sqlite+aiosqlite:///{folder}/bench.db"
+        directory = stack.enter_context(TemporaryDirectory())
+        url = f"sqlite+aiosqlite:///{directory}/bench.db"
         keys = await create_keys(url)
         gateway = running_gateway(url, connect_pubsub(redis_url), max_per_key=10_000, max_per_process=10_000)
-        origin, calls = await stack.enter_async_context(gateway)
-        watching = await start_readers(origin, keys, monitors)
-        await wait_until_ready(watching)
+        origin, components = await stack.enter_async_context(gateway)
+        readers = await start_readers(origin, keys, monitors)
+        await wait_until_ready(readers)
         if redis_url:
-            telling = await start_process("fanout", "tell", url, redis_url, str(events_per_second), str(seconds))
-            told = int((await telling.communicate())[0])
+            publisher = await start_process("fanout", "publish", url, redis_url, str(events_per_second), str(seconds))
+            published = int((await publisher.communicate())[0])
         else:
-            told = await publish_events(calls, events_per_second, seconds)
-        out, _ = await watching.communicate(b"\n")
-        latencies = json.loads(out)["latencies"]
-    percent = quantiles(latencies, n=100)
-    arrived = len(latencies) / (told * monitors)
+            published = await publish_events(components, events_per_second, seconds)
+        out, _ = await readers.communicate(b"\n")
+        latencies = json.loads(out)["latencies_ms"]
+    percentiles = quantiles(latencies, n=100)
+    delivered_share = len(latencies) / (published * monitors)
     return FanoutLatency(
         "redis" if redis_url else "the process",
         monitors,
         events_per_second,
-        told,
-        arrived,
+        published,
+        delivered_share,
         median(latencies),
-        percent[98],
+        percentiles[98],
     )
 
 
 async def create_keys(url: str, count: int = 1) -> list[str]:
-    """The database with a tenant, and so many keys."""
+    """Migrate the database, create the tenant and return ``count`` platform keys."""
     database = Database(url)
     try:
         await database.migrate()
@@ -183,59 +185,59 @@ async def create_keys(url: str, count: int = 1) -> list[str]:
 
 
 async def start_process(module: str, *arguments: str) -> asyncio.subprocess.Process:
-    """One of a bench's other processes."""
+    """Start another process of a benchmark."""
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", f"benchmarks.{module}", *arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
 
 
 async def start_readers(origin: str, keys: list[str], count: int) -> asyncio.subprocess.Process:
-    """So many monitors that read, by the keys in turn."""
-    return await start_process("readers", origin, json.dumps([*map(auth_headers, keys)]), str(count))
+    """Start ``count`` reading monitors, which use the keys in turn."""
+    return await start_process("reading_monitors", origin, json.dumps([*map(auth_headers, keys)]), str(count))
 
 
 def auth_headers(key: str) -> dict[str, str]:
-    """Who watches what."""
+    """Return the headers of a request to the tenant's events."""
     return {"Authorization": f"Bearer {key}", "Vocelio-Tenant": TENANT.id}
 
 
 async def wait_until_ready(process: asyncio.subprocess.Process) -> None:
-    """Once the other process is ready."""
+    """Wait for the line with which a process says that it is ready."""
     assert process.stdout
     assert await process.stdout.readline() == b"ready\n"
 
 
-# The process that has the calls
+# The process that publishes
 
 
 async def run_publisher(url: str, redis_url: str, events_per_second: int, seconds: float) -> None:
-    """Be the process that has the calls; prints how many events it told."""
+    """Publish through Redis from this process and print the number of events."""
     database = Database(url)
-    calls = _call_registry(database, connect_pubsub(redis_url))
-    for part in (calls.services.bus.pubsub, calls.services.call_store):
-        await part.start()
-    print(await publish_events(calls, events_per_second, seconds))
-    for part in (calls.services.call_store, calls.services.bus.pubsub):
-        await part.aclose()
+    components = _build_components(database, connect_pubsub(redis_url))
+    for service in (components.services.bus.pubsub, components.services.call_store):
+        await service.start()
+    print(await publish_events(components, events_per_second, seconds))
+    for service in (components.services.call_store, components.services.bus.pubsub):
+        await service.aclose()
     await database.aclose()
 
 
 async def publish_cost(pubsub: PubSub, *, watched: bool) -> tuple[float, float]:
-    """Microseconds of one ``publish``, at the median and the ninety-ninth percentile."""
+    """Return the p50 and p99 of one ``EventBus.publish`` in microseconds."""
     bus = EventBus(pubsub)
     await pubsub.start()
     async with AsyncExitStack() as stack:
         if watched:
             await stack.enter_async_context(bus.subscribe(TENANT.id))
-        took = []
+        durations_us = []
         for sequence in range(PUBLISH_SAMPLES):
-            began = time.perf_counter_ns()
+            started_at = time.perf_counter_ns()
             bus.publish(_make_event(sequence))
-            took.append((time.perf_counter_ns() - began) / 1e3)
+            durations_us.append((time.perf_counter_ns() - started_at) / 1e3)
             if not sequence % 100:
                 await asyncio.sleep(0.001)
     await pubsub.aclose()
-    return median(took), quantiles(took, n=100)[98]
+    return median(durations_us), quantiles(durations_us, n=100)[98]
 
 
 def _make_event(sequence: int) -> Event:
@@ -250,36 +252,36 @@ def _make_event(sequence: int) -> Event:
 
 @contextmanager
 def private_redis() -> Iterator[str]:
-    """A Redis of the bench's own: its URL."""
+    """Run a Redis server for this benchmark; yield its URL."""
     program = shutil.which("redis-server")
     if program is None:
-        raise SystemExit("there is no redis-server on the PATH")
-    with TemporaryDirectory() as folder:
-        place = Path(folder) / "socket"
-        options = ("--port", "0", "--unixsocket", str(place), "--save", "", "--dir", folder)
+        raise SystemExit("redis-server was not found on the PATH")
+    with TemporaryDirectory() as directory:
+        socket_path = Path(directory) / "socket"
+        options = ("--port", "0", "--unixsocket", str(socket_path), "--save", "", "--dir", directory)
         with subprocess.Popen([program, *options], stdout=subprocess.DEVNULL) as server:
-            while not place.exists():
+            while not socket_path.exists():
                 time.sleep(0.01)
-            yield f"unix://{place}"
+            yield f"unix://{socket_path}"
             server.terminate()
 
 
 async def measure_all(redis_url: str) -> tuple[list[FanoutLatency], list[tuple[str, float, float]]]:
-    """All rows, and what publishing costs."""
+    """Return the latencies of all loads, and the cost of publishing."""
     rows = [await measure(*load, redis_url=url) for url in ("", redis_url) for load in LOADS]
     costs: list[tuple[str, Any, bool]] = [
-        ("nobody watches", LocalPubSub(), False),
-        ("somebody watches", LocalPubSub(), True),
+        ("no subscriber", LocalPubSub(), False),
+        ("one subscriber", LocalPubSub(), True),
         ("through Redis", connect_pubsub(redis_url), False),
     ]
-    return rows, [(name, *await publish_cost(line, watched=watched)) for name, line, watched in costs]
+    return rows, [(name, *await publish_cost(pubsub, watched=watched)) for name, pubsub, watched in costs]
 
 
 def main() -> None:
-    """Print the tables, or be the process that has the calls."""
+    """Print the tables, or with "publish" run only the publisher."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         match sys.argv[1:]:
-            case ["tell", url, redis, rate, seconds]:
+            case ["publish", url, redis, rate, seconds]:
                 runner.run(run_publisher(url, redis, int(rate), float(seconds)))
             case _:
                 with private_redis() as redis:
@@ -287,7 +289,7 @@ def main() -> None:
 
 
 def _print_tables(rows: list[FanoutLatency], costs: list[tuple[str, float, float]]) -> None:
-    table = Table("through", "monitors", "events/s", "events", "arrived", "p50 ms", "p99 ms", box=None)
+    table = Table("through", "monitors", "events/s", "events", "delivered", "p50 ms", "p99 ms", box=None)
     for row in rows:
         figures = (
             row.monitors,

@@ -1,9 +1,9 @@
-"""From a number to its call: what a webhook waits for, with 100, 1,000 and 10,000 tenants in the database.
+"""Call routing: latency of looking up a number's call config, with 100, 1,000 and 10,000 tenants in the database.
 
-Every tenant has a flow of its own (its texts differ, so nothing is shared), a version of it, a number and two
-departments. ``first`` is a number's first call in this process: its flow is loaded and compiled. ``warm`` is every
-later one, in random order, one at a time, timed on the wall clock; the baseline beside it is ``SELECT 1`` on the same
-pool, in the same run, between the others. Run it: ``python -m benchmarks.lookup [URL of an empty database]``.
+Every tenant has a different flow (so no compiled flow is shared), one version of it, a number and two departments.
+``first`` is a number's first lookup in this process, which loads and compiles its flow; ``warm`` is every later one, in
+random order, one at a time. The baseline is ``SELECT 1`` on the same pool, measured between the lookups.
+Run it: ``python -m benchmarks.lookup [URL of an empty database]``.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ FLOW_JSON = (Path(__file__).parents[1] / "examples" / "front-desk.json").read_te
 
 @dataclass(frozen=True, slots=True)
 class LookupLatency:
-    """Milliseconds at the median and the ninety-ninth percentile, and the process's memory in MB."""
+    """Latency in milliseconds, and the peak memory of the process in MB."""
 
     tenants: int
     lookups: int
@@ -54,12 +54,12 @@ class LookupLatency:
 
 
 def tenant_number(index: int) -> str:
-    """The number of a tenant."""
+    """Return the phone number of a tenant."""
     return f"+1307{index:07}"
 
 
 async def seed_tenants(database: Database, first: int, last: int) -> None:
-    """Add the tenants of that range, each with its own flow."""
+    """Insert the tenants of that range, each with its own flow."""
     rows: dict[SqlTable, list[dict[str, object]]] = {
         table: [] for table in (schema.tenants, schema.flows, schema.flow_versions, schema.numbers, schema.departments)
     }
@@ -67,8 +67,8 @@ async def seed_tenants(database: Database, first: int, last: int) -> None:
         for table, row in _tenant_rows(index):
             rows[table].append(row)
     async with database.transaction() as connection:
-        for table, several in rows.items():
-            await connection.execute(insert(table), several)
+        for table, table_rows in rows.items():
+            await connection.execute(insert(table), table_rows)
 
 
 def _tenant_rows(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
@@ -117,14 +117,14 @@ def _tenant_rows(index: int) -> Iterator[tuple[SqlTable, dict[str, object]]]:
 
 
 async def measure(database: Database, tenants: int, lookups: int = LOOKUPS) -> LookupLatency:
-    """The lookups of a process that serves all of these tenants."""
-    site = DatabaseDirectory(database, SecretCipher(["bench"]), wall_clock)
+    """Measure the lookups of a process that serves all of these tenants."""
+    directory = DatabaseDirectory(database, SecretCipher(["bench"]), wall_clock)
     order = random.Random(1)
-    first = [await _lookup_ms(site, index) for index in order.sample(range(tenants), tenants)]
-    warm, bare = [], []
+    first = [await _lookup_ms(directory, index) for index in order.sample(range(tenants), tenants)]
+    warm, select_1 = [], []
     for index in order.choices(range(tenants), k=lookups):
-        warm.append(await _lookup_ms(site, index))
-        bare.append(await _select_1_ms(database))
+        warm.append(await _lookup_ms(directory, index))
+        select_1.append(await _select_1_ms(database))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return LookupLatency(
         tenants,
@@ -132,26 +132,26 @@ async def measure(database: Database, tenants: int, lookups: int = LOOKUPS) -> L
         _percentile(first, 50),
         _percentile(warm, 50),
         _percentile(warm, 99),
-        _percentile(bare, 50),
-        _percentile(bare, 99),
+        _percentile(select_1, 50),
+        _percentile(select_1, 99),
         memory,
     )
 
 
 async def _lookup_ms(directory: DatabaseDirectory, index: int) -> float:
-    began = perf_counter()
-    found = await directory.get_call_config(tenant_number(index))
-    took = perf_counter() - began
-    assert isinstance(found, CallConfig)
-    assert found.tenant.id == f"tenant-{index}"
-    return took * 1e3
+    started_at = perf_counter()
+    config = await directory.get_call_config(tenant_number(index))
+    duration = perf_counter() - started_at
+    assert isinstance(config, CallConfig)
+    assert config.tenant.id == f"tenant-{index}"
+    return duration * 1e3
 
 
 async def _select_1_ms(database: Database) -> float:
-    began = perf_counter()
+    started_at = perf_counter()
     async with database.read() as connection:
         await connection.execute(text("SELECT 1"))
-    return (perf_counter() - began) * 1e3
+    return (perf_counter() - started_at) * 1e3
 
 
 def _percentile(values: list[float], percent: int) -> float:
@@ -159,7 +159,7 @@ def _percentile(values: list[float], percent: int) -> float:
 
 
 async def measure_all(url: str) -> list[LookupLatency]:
-    """A row for each number of tenants."""
+    """Measure with each number of tenants."""
     database = Database(url)
     try:
         await database.migrate()
@@ -179,8 +179,8 @@ async def measure_all(url: str) -> list[LookupLatency]:
 
 def main() -> None:
     """Print the table."""
-    with TemporaryDirectory() as folder, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{folder}/bench.db"
+    with TemporaryDirectory() as directory, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        url = sys.argv[1] if len(sys.argv) > 1 else f"sqlite+aiosqlite:///{directory}/bench.db"
         rows = runner.run(measure_all(url))
     table = Table(
         "tenants", "lookups", "first p50", "warm p50", "warm p99", "SELECT 1 p50", "p99", "ratio p50", "MB", box=None

@@ -1,6 +1,6 @@
-"""The servers under load, each in a process of its own: the gateway, and a bare Starlette echo to compare with.
+"""Servers under load, each a process of its own: the gateway, and a bare Starlette echo as the baseline.
 
-python -m benchmarks.servers bare|echo|listening|stored DESCRIPTOR
+``python -m benchmarks.servers bare|echo|listening|database DESCRIPTOR`` serves on an inherited, bound socket.
 """
 
 import asyncio
@@ -53,11 +53,11 @@ LISTENING_FLOW = {
         }
     },
 }
-"""Everything that is said is not understood and asked again: speech both ways, all the time."""
+"""No answer is understood, so the question is repeated: speech in both directions all the time."""
 
 
 async def _bare_echo(websocket: WebSocket) -> None:
-    """What any gateway on this server must cost at least: each frame back as it came, nothing read of it."""
+    """Return every frame unparsed: the least that any gateway on this server can cost."""
     await websocket.accept()
     try:
         for _ in ("connected", "start"):
@@ -69,7 +69,7 @@ async def _bare_echo(websocket: WebSocket) -> None:
 
 
 def make_directory(flow: dict[str, Any]) -> InMemoryDirectory:
-    """Where the number leads to the flow."""
+    """Create a directory in which the number leads to the flow."""
     version = load_flow(msgspec.json.encode(flow))
     return InMemoryDirectory(
         [CallConfig(number=NUMBER, tenant=Tenant(id="bench", name="Bench"), flow="flow", version=version)]
@@ -77,28 +77,28 @@ def make_directory(flow: dict[str, Any]) -> InMemoryDirectory:
 
 
 def create_server_app(kind: str, port: int) -> Starlette:
-    """The application under load."""
+    """Create the application of that kind."""
     if kind == "bare":
         return Starlette(routes=[WebSocketRoute("/twilio/media/{account}", _bare_echo)])
-    journal = _call_store() if kind == "stored" else InMemoryCallStore()
+    call_store = _call_store() if kind == "database" else InMemoryCallStore()
     speech = single_provider(ScriptedRecognizer(), ToneSynthesizer())
     services = CallServices(
         make_directory(ECHO_FLOW if kind == "echo" else LISTENING_FLOW),
         speech,
         EventBus(),
         HttpClient(),
-        journal,
+        call_store,
         wall_clock,
     )
     return create_app(Settings(f"http://127.0.0.1:{port}", {ACCOUNT_SID: AUTH_TOKEN}), build_call_components(services))
 
 
 def _call_store() -> WriteBehindCallStore:
-    return WriteBehindCallStore(Database(asyncio.run(_create_database())), SecretCipher(["a key of the bench"]))
+    return WriteBehindCallStore(Database(asyncio.run(_create_database())), SecretCipher(["benchmark-key"]))
 
 
 async def _create_database() -> str:
-    """A fresh one with the tenant: its URL. It is in the temporary folder, and goes with it."""
+    """Create a database with the tenant in the temporary directory, which the parent removes; return its URL."""
     url = f"sqlite+aiosqlite:///{mkdtemp(prefix='vocelio-bench-')}/bench.db"
     database = Database(url)
     await database.migrate()
@@ -110,5 +110,5 @@ async def _create_database() -> str:
 
 
 if __name__ == "__main__":
-    place = socket.socket(fileno=int(sys.argv[2]))  # bound
-    uvicorn.Server(uvicorn_config(create_server_app(sys.argv[1], place.getsockname()[1]))).run([place])
+    listener = socket.socket(fileno=int(sys.argv[2]))  # bound by the parent
+    uvicorn.Server(uvicorn_config(create_server_app(sys.argv[1], listener.getsockname()[1]))).run([listener])

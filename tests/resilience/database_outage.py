@@ -43,7 +43,7 @@ async def outage_round(postgres, count):
             new = [asyncio.create_task(_call_later(running, after)) for after in range(1, 25, 4)]
             await asyncio.sleep(OUTAGE_SECONDS)
         finally:
-            postgres.go_on()
+            postgres.resume()
         reports, answered = await asyncio.gather(*on), await asyncio.gather(*new)
         await running.wait_until_settled()
         kept = {row.id: row for row in await running.rows(calls)}
@@ -56,7 +56,7 @@ async def outage_round(postgres, count):
             live=len(reports),
             errors=[fault for report in reports for fault in report.errors],
             outcomes=outcomes,
-            answered_ms=[report.webhooks[0].ms for report in answered],
+            answered_ms=[report.webhooks[0].duration_ms for report in answered],
             still_live=sum(row.ended_at is None for row in kept.values()),
             wrong_money=len(wrong),
         )

@@ -24,8 +24,7 @@ from vocelio.gateway.media.playout import CHUNK_BYTES, MAX_LEAD_SECONDS
 from vocelio.gateway.server.server import loop_factory
 from vocelio.gateway.simulator import sids
 from vocelio.gateway.simulator.media import messages as wire_messages
-from vocelio.gateway.simulator.media.client import StreamClient
-from vocelio.gateway.simulator.media.connect import open_socket
+from vocelio.gateway.simulator.media.client import StreamClient, open_socket
 from vocelio.gateway.simulator.media.frame_clock import FrameClock
 from vocelio.gateway.simulator.media.playback_buffer import StreamBuffer
 from vocelio.gateway.simulator.simulator import TwilioSimulator
@@ -126,8 +125,8 @@ async def _run_listener(carrier, gateway, seconds):
         await stream.send(line.play(await pace.tick()).marks, wire_messages.SILENT_PAYLOAD)
     await stream.hang_up()
     await listening
-    fields = account.form(ticket.call_sid, NUMBER, CALLER) | {"CallStatus": "completed", "CallDuration": "1"}
-    await account.webhook_client.post(account.public_url + account.status, fields)
+    fields = account.call_fields(ticket.call_sid, NUMBER, CALLER) | {"CallStatus": "completed", "CallDuration": "1"}
+    await account.webhook_client.post(account.public_url + account.status_path, fields)
     return line.late
 
 

@@ -14,7 +14,7 @@ CALLS = 12
 async def running_calls(running):
     """So many calls, all with a stream."""
     calls = [asyncio.create_task(running.call(f"{number:04}")) for number in range(CALLS)]
-    await running.crm.first.wait()
+    await running.crm.first_request.wait()
     return calls
 
 

@@ -1,8 +1,8 @@
-"""The benches run, and what they count is what was sent; how fast is for `make bench` to say."""
+"""Every benchmark runs and counts correctly; speed is not asserted here (see `make bench`)."""
 
 import pytest
 
-from benchmarks import barge_in, calls, crowd, engine_step, fanout, lookup, readers
+from benchmarks import barge_in, calls, engine_step, fanout, lookup, reading_monitors, slow_monitors
 from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
 from vocelio.gateway.composition import connect_pubsub
 from vocelio.gateway.monitors import send_queue
@@ -50,12 +50,12 @@ async def test_publishing(redis):
 
 
 def test_readers_know_what_a_gap_is():
-    assert readers.GAP_MESSAGE == send_queue.GAP_MESSAGE
+    assert reading_monitors.GAP_MESSAGE == send_queue.GAP_MESSAGE
 
 
 async def test_crowd():
     """What callers notice of it is for the bench itself to say."""
-    result = await crowd.measure(
+    result = await slow_monitors.measure(
         20,
         5,
         2,
@@ -64,6 +64,6 @@ async def test_crowd():
         heartbeat=HeartbeatSettings(send_timeout_seconds=0.5),
         all_phases=False,
     )
-    assert (len(result.cut_off_seconds), max(result.cut_off_seconds) <= crowd.MAX_CUT_OFF_SECONDS) == (5, True)
+    assert (len(result.cut_off_seconds), max(result.cut_off_seconds) <= slow_monitors.MAX_CUT_OFF_SECONDS) == (5, True)
     assert (result.delivered_share, result.gaps, result.closed_sockets) == (1.0, 0, 0)
     assert [(one.calls, one.errors) for one in result.caller_experience] == [(2, 0)]

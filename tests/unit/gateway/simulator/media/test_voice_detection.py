@@ -3,10 +3,10 @@ from io import BytesIO
 from vocelio.codecs import mulaw, wav
 from vocelio.codecs.vad import SpeechStarted, VoiceActivityDetector
 from vocelio.gateway.simulator.caller.babble import unintelligible_speech
+from vocelio.gateway.simulator.caller.handset import StereoRecording
 from vocelio.gateway.simulator.caller.script import PlayFile, SimulatedCaller
 from vocelio.gateway.simulator.media import voice_detection
 from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, SILENT_FRAME
-from vocelio.gateway.simulator.media.stereo_recording import StereoRecording
 from vocelio.gateway.simulator.media.voice_detection import PlaybackDetector
 from vocelio.gateway.simulator.sids import new_rng
 

@@ -2,7 +2,7 @@ import pytest
 
 from vocelio.gateway.simulator import error_codes
 from vocelio.gateway.simulator.error_codes import TwilioSimError
-from vocelio.gateway.simulator.webhooks.connection_overrides import parse_overrides
+from vocelio.gateway.simulator.webhooks.client import parse_overrides
 
 URL = "https://gateway.example/twilio/voice?n=1"
 

@@ -1,8 +1,9 @@
-"""Monitors that never read, seen from outside: since when nothing more fits into one's connection, and when it is gone.
+"""Monitors that never read, observed from outside: when their connection became full, and when the gateway closed it.
 
-The first is in the kernel's table of connections, which shows what waits on the gateway's side, the second is that the
-connection is reset. They give signs of life, so that not reading is all that is wrong with them. This needs nothing of
-ours, so that it is quick to start: python -m benchmarks.deaf ORIGIN HEADERS COUNT SECONDS
+A connection is full when the gateway's send queue stops growing in the kernel's table of connections; it is closed when
+it is reset. The monitors send heartbeats, so that not reading is their only fault. The module imports nothing of the
+gateway, so it starts quickly: ``python -m benchmarks.non_reading_monitors ORIGIN HEADERS COUNT SECONDS`` prints
+"ready", then one line of JSON.
 """
 
 import json
@@ -14,39 +15,39 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-POLL_INTERVAL_SECONDS = 0.1  # seconds between two looks
-HEARTBEAT_FRAME = b"\x81\x84\0\0\0\0beat"  # of life, every SIGN_SECONDS: a masked text message
+POLL_INTERVAL_SECONDS = 0.1
+HEARTBEAT_FRAME = b"\x81\x84\0\0\0\0beat"  # a masked text message, "beat"
 HEARTBEAT_INTERVAL_SECONDS = 15.0
 
 
 def run_monitors(origin: str, headers: dict[str, str], count: int, seconds: float) -> list[float]:
-    """Be so many: the seconds that each was there since nothing more fitted in."""
-    place, poll, ears = urlsplit(origin), select.poll(), dict[int, NonReadingMonitor]()
+    """Run ``count`` monitors; return for each the seconds from when its connection was full until it was closed."""
+    address, poll, monitors = urlsplit(origin), select.poll(), dict[int, NonReadingMonitor]()
     for _ in range(count):
-        ear = NonReadingMonitor(str(place.hostname), place.port or 0, headers)
-        ears[ear.sock.fileno()] = ear
-        poll.register(ear.sock, 0)  # errors only
+        monitor = NonReadingMonitor(str(address.hostname), address.port or 0, headers)
+        monitors[monitor.sock.fileno()] = monitor
+        poll.register(monitor.sock, 0)  # errors only
     print("ready", flush=True)
     deadline = time.monotonic() + seconds
-    signed = time.monotonic()
-    while any(ear.closed_at is None for ear in ears.values()) and time.monotonic() < deadline:
-        queues = _queued_bytes_by_port(place.port or 0)
+    last_heartbeat_at = time.monotonic()
+    while any(monitor.closed_at is None for monitor in monitors.values()) and time.monotonic() < deadline:
+        queues = _queued_bytes_by_port(address.port or 0)
         now = time.monotonic()
-        for ear in ears.values():
-            ear.on_poll(now, queues.get(ear.local_port))
+        for monitor in monitors.values():
+            monitor.on_poll(now, queues.get(monitor.local_port))
         for descriptor, _ in poll.poll(0):
-            ears[descriptor].closed_at = now
+            monitors[descriptor].closed_at = now
             poll.unregister(descriptor)
-        if now - signed > HEARTBEAT_INTERVAL_SECONDS:
-            signed = now
-            for ear in ears.values():
-                ear.send_heartbeat()
+        if now - last_heartbeat_at > HEARTBEAT_INTERVAL_SECONDS:
+            last_heartbeat_at = now
+            for monitor in monitors.values():
+                monitor.send_heartbeat()
         time.sleep(POLL_INTERVAL_SECONDS)
-    return [(ear.closed_at or float("inf")) - ear.full_since for ear in ears.values()]
+    return [(monitor.closed_at or float("inf")) - monitor.full_since for monitor in monitors.values()]
 
 
 class NonReadingMonitor:
-    """One monitor that never reads. ``full`` is since when nothing more fits in, ``gone`` when it was cut off."""
+    """One monitor that never reads. ``full_since`` and ``closed_at`` are instants of the monotonic clock."""
 
     def __init__(self, host: str, port: int, headers: dict[str, str]) -> None:
         self.sock = socket.socket()
@@ -69,25 +70,24 @@ class NonReadingMonitor:
         self._queued_bytes = 0
 
     def on_poll(self, now: float, queued_bytes: int | None) -> None:
-        """``queue`` is how much the gateway's kernel holds for it; while that grows, there is room."""
+        """Take the size of the gateway's send queue for this connection; while it grows, the connection is not full."""
         if queued_bytes is not None and queued_bytes > self._queued_bytes:
             self._queued_bytes, self.full_since = queued_bytes, self._polled_at
         self._polled_at = now
 
     def send_heartbeat(self) -> None:
-        """Give a sign of life."""
         with suppress(OSError):
             self.sock.send(HEARTBEAT_FRAME)
 
 
 def _queued_bytes_by_port(port: int) -> dict[int, int]:
-    """By the peer's port, bytes that wait for it in connections of that port (proc(5), /proc/net/tcp)."""
-    own, found = f":{port:04X}", {}
+    """Return the send queues of a port's connections by the peer's port (proc(5): /proc/net/tcp)."""
+    own, queued_bytes = f":{port:04X}", {}
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, peer, _, queues, *_ = line.split()
         if local.endswith(own):
-            found[int(peer.partition(":")[2], 16)] = int(queues.partition(":")[0], 16)
-    return found
+            queued_bytes[int(peer.partition(":")[2], 16)] = int(queues.partition(":")[0], 16)
+    return queued_bytes
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Monitors that read all they are sent: when it arrives, and what does not.
+"""Monitors that read everything: latency of each event, gaps and closed sockets.
 
-They give their headers in turn, are there until a line is read, and then print what they have seen. This needs next to
-nothing of ours, so that it is quick to start: python -m benchmarks.readers ORIGIN HEADERS COUNT
+They use the given headers in turn, run until a line arrives on standard input, and then print their statistics as JSON.
+The module imports next to nothing of the gateway, so it starts quickly:
+``python -m benchmarks.reading_monitors ORIGIN HEADERS COUNT``.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ OCCURRED_AT = '"occurred_at":"'
 
 @dataclass(slots=True)
 class ReceivedStats:
-    """What monitors were sent: milliseconds of each event on its way, gaps, and sockets that were ended."""
+    """What all monitors received: latency of each event in milliseconds, gaps, and sockets closed by the gateway."""
 
     latencies_ms: list[float] = field(default_factory=list)
     gaps: int = 0
@@ -29,17 +30,17 @@ class ReceivedStats:
 
 
 async def run_monitors(origin: str, headers: list[dict[str, str]], count: int) -> None:
-    """Be so many."""
-    seen = ReceivedStats()
+    """Run ``count`` monitors until a line arrives on standard input, then print their statistics."""
+    stats = ReceivedStats()
     async with ClientSession(connector=TCPConnector(limit=0)) as session:
-        ways = [session.ws_connect(f"{origin}/v1/events", headers=one) for one in islice(cycle(headers), count)]
-        readers = [asyncio.create_task(_read_socket(await way, seen)) for way in ways]
+        connecting = [session.ws_connect(f"{origin}/v1/events", headers=each) for each in islice(cycle(headers), count)]
+        readers = [asyncio.create_task(_read_socket(await socket, stats)) for socket in connecting]
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         for reader in readers:
             reader.cancel()
         await asyncio.gather(*readers, return_exceptions=True)
-    print(json.dumps(asdict(seen)))
+    print(json.dumps(asdict(stats)))
 
 
 async def _read_socket(socket: ClientWebSocketResponse, stats: ReceivedStats) -> None:

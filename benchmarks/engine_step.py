@@ -2,7 +2,7 @@
 
 Every event of a complete call is timed separately, over many calls. Only the first calls are discarded: they warm
 caches that all later calls of a process share. The cost of the timer has its own row and is not subtracted. "All
-kinds" is the mix of this one call, in which cheap events are the majority. Run it: ``python -m benchmarks.engine_step``.
+kinds" is the mix of this one call, in which cheap events are the majority. Run it: ``python -m benchmarks.engine_step``
 """
 
 import json

@@ -10,7 +10,7 @@ import pytest
 from tests.support.running_gateway import CALLER, NUMBER, TENANT, make_call_config, running_gateway
 from vocelio.gateway.model.tenant import Overflow
 from vocelio.gateway.simulator.caller.script import HangUp
-from vocelio.gateway.simulator.report.events import StreamConnected
+from vocelio.gateway.simulator.events import StreamConnected
 from vocelio.gateway.simulator.verbs.enqueue import QueueScript
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.store.in_memory import InMemoryCallStore, InMemoryDirectory

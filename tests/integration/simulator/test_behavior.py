@@ -19,7 +19,7 @@ from vocelio.gateway.simulator.caller.script import HangUp
 VOICE = "/twilio/voice"
 PAGES = {VOICE: STREAM + "<Redirect>/again</Redirect>", "/again": "<Say>Back again.</Say>"}
 NOWHERE = '<Connect><Stream url="wss://gateway.example/nowhere"/></Connect>'
-POSITIONS = [("go_on", "twiml", ("Back again.",)), ("hang_up", "lost", ())]
+POSITIONS = [("continue", "twiml", ("Back again.",)), ("hang_up", "lost", ())]
 
 
 async def stay(media: ScriptedMedia) -> None:
@@ -37,7 +37,7 @@ async def test_after_an_abrupt_loss(place_call, then, ended, spoken):
     report = await place_call(ScriptedGateway(PAGES, break_connection), after_stream_loss=then)
     assert (report.ending, report.say_texts) == (ended, spoken)
     (stream,) = report.streams
-    assert (stream.closed_by, stream.close_code, stream.detected_by) == ("lost", None, "break")
+    assert (stream.closed_by, stream.close_code, stream.detected_by) == ("lost", None, "connection_lost")
     assert [error.code for error in report.errors] == [error_codes.STREAM_LOST]
 
 
@@ -66,7 +66,7 @@ async def test_a_breach_of_the_protocol(place_call):
         await media.wait_for_close()
 
     report = await place_call(ScriptedGateway(PAGES, shout))
-    assert report.streams[0].detected_by == "breach"
+    assert report.streams[0].detected_by == "protocol_error"
 
 
 @asynccontextmanager
@@ -116,7 +116,7 @@ async def test_a_break_is_noticed_as_such_while_a_half_open_socket_is_watched_fo
     report = await place_call(
         ScriptedGateway(PAGES, break_connection), detect_half_open_seconds=0.3, detect_loss_seconds=0.6
     )
-    assert report.streams[0].detected_by == "break"
+    assert report.streams[0].detected_by == "connection_lost"
 
 
 @asynccontextmanager
@@ -210,7 +210,7 @@ async def test_after_any_failed_connect(place_call, failing_server, kind, then, 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("then", "ended", "spoken"), POSITIONS)
 async def test_after_one_kind_of_failed_connect(place_call, failing_server, kind, then, ended, spoken):
-    other = "hang_up" if then == "go_on" else "go_on"
+    other = "hang_up" if then == "continue" else "continue"
     switches = {"after_connect_failure": other, **dict.fromkeys(KINDS, other), kind: then}
     assert await failed_connect(place_call, failing_server, kind, **switches) == (ended, spoken)
 

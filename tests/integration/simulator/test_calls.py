@@ -11,7 +11,7 @@ from tests.support.scripted_gateway import ACCOUNT, PUBLIC, STREAM, TOKEN, Scrip
 from vocelio.codecs import wav
 from vocelio.gateway.simulator import error_codes
 from vocelio.gateway.simulator.caller.script import HangUp, PlayAudio
-from vocelio.gateway.simulator.report.events import CallBridged, CallEnded, CallPlaced, DialStarted, StreamConnected
+from vocelio.gateway.simulator.events import CallBridged, CallEnded, CallPlaced, DialStarted, StreamConnected
 from vocelio.gateway.simulator.simulator import TwilioSimulator
 from vocelio.gateway.simulator.verbs.dial import Callee
 

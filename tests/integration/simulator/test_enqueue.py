@@ -5,7 +5,7 @@ import pytest
 from tests.support.scripted_gateway import ScriptedGateway
 from vocelio.gateway.simulator import error_codes
 from vocelio.gateway.simulator.caller.script import HangUp
-from vocelio.gateway.simulator.report.events import CallBridged
+from vocelio.gateway.simulator.events import CallBridged
 from vocelio.gateway.simulator.verbs.enqueue import QueueScript
 
 VOICE = "/twilio/voice"

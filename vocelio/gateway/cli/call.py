@@ -11,9 +11,9 @@ import typer
 from vocelio.engine.voice import Voice
 from vocelio.gateway.cli import common
 from vocelio.gateway.config import Settings
+from vocelio.gateway.simulator import events
 from vocelio.gateway.simulator.caller.script import PlayFile, PressKeys, SimulatedCaller, Speak, Step
-from vocelio.gateway.simulator.report import events
-from vocelio.gateway.simulator.report.report import CallReport
+from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.simulator.simulator import TwilioSimulator
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 

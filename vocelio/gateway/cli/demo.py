@@ -17,7 +17,7 @@ from vocelio.gateway.cli.call import CALLER_NUMBER, CALLER_VOICE
 from vocelio.gateway.cli.embedded_gateway import embedded_gateway, offline_services
 from vocelio.gateway.events import Event, EventBus, Subscription
 from vocelio.gateway.simulator.caller.script import SimulatedCaller, Speak
-from vocelio.gateway.simulator.report.report import CallReport
+from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.site.folder import SiteFolder
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer

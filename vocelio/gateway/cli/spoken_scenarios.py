@@ -26,7 +26,7 @@ from vocelio.gateway.events import Event, EventBus
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Department, Tenant
 from vocelio.gateway.simulator.caller import script as steps
-from vocelio.gateway.simulator.report.report import DialOutcome
+from vocelio.gateway.simulator.report import DialOutcome
 from vocelio.gateway.simulator.verbs.dial import Callee, Callees
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer

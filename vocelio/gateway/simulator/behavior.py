@@ -1,7 +1,7 @@
-"""What is not verified of Twilio's behaviour, as switches, and the delays that belong to it.
+"""Twilio's unverified behavior as switches, and the delays that belong to it.
 
-The defaults are the kind behaviour (the call goes on) at the pace that others measured on real calls. What a live
-account has to show, and which default is to be changed then, is in docs/twilio-verification.md.
+The defaults are the favorable behavior (the call continues) with delays measured on real calls.
+docs/twilio-verification.md says how a live account settles each switch.
 """
 
 from dataclasses import dataclass
@@ -9,33 +9,33 @@ from typing import Literal
 
 from vocelio.gateway.simulator import error_codes
 
-Continuation = Literal["go_on", "hang_up"]
-"""What follows trouble with a stream: the next verb, or the call's end."""
+Continuation = Literal["continue", "hang_up"]
+"""What follows a failed or lost stream: the next verb, or the end of the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class TwilioBehavior:
-    """How this Twilio behaves where the documentation is silent.
+    """How the simulated Twilio behaves where Twilio's documentation is silent.
 
-    ``after_loss``: what follows when the socket breaks without a close frame (31903). ``notice_loss``: seconds until
-    the break is noticed. ``notice_half_open``: seconds for which nothing comes from a server, not even the answer to
-    a ping, until its socket is taken for lost; None: for ever, so the call is dumb until somebody hangs up.
-
-    ``after_failed_connect``: what follows when a socket could not be opened; one kind of failure may have a switch of
-    its own: ``after_connect_timeout`` (31901), ``after_refusal`` (31902), ``after_tls_failure`` (31910) and
-    ``after_failed_handshake`` (31920, not a 101). ``connect_seconds``: how long an upgrade may take.
-    ``next_connect``: seconds between the end of one stream and the next one's connect (730 ms were measured on real
-    calls).
-
-    ``say_rate``: characters a second at which ``<Say>`` is read. ``signs_fragment``: whether a webhook's fragment
-    (``#rc=3``) is part of what is signed. ``shared_key_signs_upgrades``: whether a shared key also signs a socket's
-    upgrade, or the auth token still does.
+    Attributes:
+        after_stream_loss: after a socket that ended without a close frame (31903).
+        detect_loss_seconds: until such a loss is detected.
+        detect_half_open_seconds: for which a server may send nothing, not even a pong, until its socket counts as lost;
+            None: forever, so the call is silent until one side hangs up.
+        after_connect_failure: after a socket that could not be opened, unless the kind of failure has its own switch:
+            ``after_connect_timeout`` (31901), ``after_connection_refused`` (31902), ``after_tls_failure`` (31910),
+            ``after_handshake_failure`` (31920: a status other than 101).
+        connect_timeout_seconds: for an upgrade.
+        reconnect_delay_seconds: between the end of one stream and the next connect (730 ms measured on real calls).
+        say_characters_per_second: speed of ``<Say>``.
+        signs_fragment: whether the signature of a webhook covers the URL's fragment (``#rc=3``).
+        shared_key_signs_upgrades: whether a shared key also signs the upgrade of a socket; else the auth token does.
     """
 
-    after_stream_loss: Continuation = "go_on"
+    after_stream_loss: Continuation = "continue"
     detect_loss_seconds: float = 0.0
     detect_half_open_seconds: float | None = None
-    after_connect_failure: Continuation = "go_on"
+    after_connect_failure: Continuation = "continue"
     after_connect_timeout: Continuation | None = None
     after_connection_refused: Continuation | None = None
     after_tls_failure: Continuation | None = None
@@ -47,11 +47,11 @@ class TwilioBehavior:
     shared_key_signs_upgrades: bool = True
 
     def after_connect_error(self, code: int) -> Continuation:
-        """What follows a connect that failed with one of Twilio's codes."""
-        own: dict[int, Continuation | None] = {
+        """Return what follows a connect that failed with this Twilio error code."""
+        by_code: dict[int, Continuation | None] = {
             error_codes.STREAM_TIMEOUT: self.after_connect_timeout,
             error_codes.STREAM_REFUSED: self.after_connection_refused,
             error_codes.STREAM_TLS: self.after_tls_failure,
             error_codes.STREAM_HANDSHAKE: self.after_handshake_failure,
         }
-        return own.get(code) or self.after_connect_failure
+        return by_code.get(code) or self.after_connect_failure

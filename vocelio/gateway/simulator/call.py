@@ -10,13 +10,12 @@ from urllib.parse import urljoin
 
 from vocelio.gateway.aio.tasks import first_completed
 from vocelio.gateway.simulator.call_log import CallLog
-from vocelio.gateway.simulator.caller.handset import Handset
+from vocelio.gateway.simulator.caller.handset import Handset, StereoRecording
 from vocelio.gateway.simulator.caller.script import RenderedStep, SimulatedCaller
 from vocelio.gateway.simulator.caller.turn_taking import CallerTurnTaking
 from vocelio.gateway.simulator.error_codes import TwilioSimError
-from vocelio.gateway.simulator.media.stereo_recording import StereoRecording
-from vocelio.gateway.simulator.report.events import CallEnded, CallPlaced
-from vocelio.gateway.simulator.report.report import CallReport, Ending
+from vocelio.gateway.simulator.events import CallEnded, CallPlaced
+from vocelio.gateway.simulator.report import CallReport, Ending
 from vocelio.gateway.simulator.twiml.parser import Verb
 from vocelio.gateway.simulator.verbs.dial import Callees, DialVerb
 from vocelio.gateway.simulator.verbs.enqueue import EnqueueVerb, QueueScripts

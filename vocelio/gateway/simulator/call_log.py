@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from vocelio.gateway.simulator.error_codes import DebuggerEntry, TwilioSimError
+from vocelio.gateway.simulator.events import CallEvent
 from vocelio.gateway.simulator.media.client import StreamClient
-from vocelio.gateway.simulator.report.events import CallEvent
-from vocelio.gateway.simulator.report.report import (
+from vocelio.gateway.simulator.report import (
     CallReport,
     ClearReport,
     DialResult,

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from vocelio.gateway.simulator import error_codes, sids
 from vocelio.gateway.simulator.error_codes import DebuggerEntry, TwilioSimError
 from vocelio.gateway.simulator.media import messages as wire_messages
-from vocelio.gateway.simulator.media.client import StreamClient
-from vocelio.gateway.simulator.media.connect import open_socket
+from vocelio.gateway.simulator.media.client import StreamClient, open_socket
 from vocelio.gateway.simulator.media.frame_clock import FrameClock
 from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, FRAME_SECONDS
 from vocelio.gateway.simulator.media.playback_buffer import StreamBuffer
-from vocelio.gateway.simulator.report.report import StreamReport
+from vocelio.gateway.simulator.report import StreamReport
 from vocelio.gateway.simulator.twiml import parser
 from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
 

@@ -16,9 +16,9 @@ from vocelio.gateway.simulator.behavior import TwilioBehavior
 from vocelio.gateway.simulator.call import SimulatedCall
 from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.caller.script import SimulatedCaller, Step
+from vocelio.gateway.simulator.events import CallEvent
 from vocelio.gateway.simulator.load import LoadReport, StreamTarget
-from vocelio.gateway.simulator.report.events import CallEvent
-from vocelio.gateway.simulator.report.report import CallReport
+from vocelio.gateway.simulator.report import CallReport
 from vocelio.gateway.simulator.signing import SharedKey, Signer
 from vocelio.gateway.simulator.verbs.dial import Callees
 from vocelio.gateway.simulator.verbs.enqueue import QueueScripts

@@ -1,13 +1,15 @@
-"""The caller's end of the line: one task that ticks from the answer to the end of the call.
+"""The caller's handset: one task that ticks every 20 ms from the answer to the end of the call.
 
-In each tick 20 ms of what the stream plays go to the caller's ear, and 20 ms of what the caller says go to the
-stream. Between two streams the line goes on: what is said then is lost, and what is heard is silence.
+In each tick, one frame of what the stream plays goes to the caller, and one frame of what the caller says goes to the
+stream. Between two streams the handset keeps ticking: the caller's audio is lost, and the caller hears silence.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
+from vocelio.codecs import mulaw, wav
 from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.caller.turn_taking import CallerTurnTaking
 from vocelio.gateway.simulator.media.client import StreamClient
@@ -15,14 +17,38 @@ from vocelio.gateway.simulator.media.frame_clock import FrameClock
 from vocelio.gateway.simulator.media.messages import SILENT_FRAME, encode_payload
 from vocelio.gateway.simulator.media.playback_buffer import PlayedFrame
 from vocelio.gateway.simulator.media.record_tape import RecordTape
-from vocelio.gateway.simulator.media.stereo_recording import StereoRecording
-from vocelio.gateway.simulator.report.report import Ending
+from vocelio.gateway.simulator.report import Ending
 
 NO_PLAYBACK: Final = PlayedFrame(SILENT_FRAME, (), False)
 
 
+class StereoRecording:
+    """Mu-law audio of both sides over all streams of a call; bounded by the maximum duration of a call.
+
+    The caller's frame is spoken before it is sent, the gateway's is heard after it was taken from the buffer: of the two
+    frames of one tick, the gateway's is 20 ms later.
+    """
+
+    def __init__(self) -> None:
+        self._caller = bytearray()
+        self._gateway = bytearray(SILENT_FRAME)
+
+    def add_frame(self, caller: bytes, gateway: bytes) -> None:
+        self._caller += caller
+        self._gateway += gateway
+
+    @property
+    def heard_audio(self) -> bytes:
+        return bytes(self._gateway)
+
+    def write(self, path: Path) -> None:
+        """Write a stereo WAV: caller left, gateway right. Raises OSError."""
+        left, right = mulaw.decode(bytes(self._caller)), mulaw.decode(bytes(self._gateway))
+        wav.write_stereo(path, left, right, mulaw.SAMPLE_RATE)
+
+
 class Handset:
-    """``stream`` is the one that is connected, if any; ``tape`` the one that runs while Twilio records the caller."""
+    """Audio loop of one caller. ``stream`` is the connected stream, ``record_tape`` runs during ``<Record>``."""
 
     def __init__(self, turn_taking: CallerTurnTaking, recording: StereoRecording) -> None:
         self.stream: StreamClient | None = None
@@ -33,7 +59,7 @@ class Handset:
 
     @contextmanager
     def mute_to_gateway(self) -> Iterator[None]:
-        """While Twilio or a callee talks with the caller, who does not take that for the gateway."""
+        """Do not attribute audio to the gateway while Twilio or a callee talks to the caller."""
         self._is_muted = True
         try:
             yield
@@ -41,11 +67,11 @@ class Handset:
             self._is_muted = False
 
     async def run(self, call_log: CallLog, max_seconds: float) -> Ending:
-        """Tick until the caller hangs up, or has been on the phone for ``longest`` seconds."""
-        answered = call_log.now()
-        pace = FrameClock(call_log.placed_at + answered)
+        """Tick until the caller hangs up or the call lasts ``max_seconds``."""
+        answered_at = call_log.now()
+        frame_clock = FrameClock(call_log.placed_at + answered_at)
         while True:
-            at = await pace.tick() - call_log.placed_at
+            at = await frame_clock.tick() - call_log.placed_at
             if at >= max_seconds:
                 return "too_long"
             if await self._tick(at):

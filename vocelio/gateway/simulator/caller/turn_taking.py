@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from vocelio.gateway.simulator.caller.script import HangUp, MakeNoise, PressKeys, RenderedStep, StaySilent, Step
-from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, SAMPLE_RATE, SILENT_FRAME
-from vocelio.gateway.simulator.media.voice_detection import PlaybackDetector
-from vocelio.gateway.simulator.report.events import (
+from vocelio.gateway.simulator.events import (
     CallerInterrupted,
     CallerPressedKeys,
     CallerSpeechStarted,
     CallEvent,
     GatewayReplied,
 )
-from vocelio.gateway.simulator.report.report import Turn, TurnKind
+from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, SAMPLE_RATE, SILENT_FRAME
+from vocelio.gateway.simulator.media.voice_detection import PlaybackDetector
+from vocelio.gateway.simulator.report import Turn, TurnKind
 
 MIN_REPLY_SAMPLES = SAMPLE_RATE // 2
 """Sound that began before the caller had ended is an answer if it goes on for 0.5 s more."""

@@ -16,7 +16,7 @@ from vocelio.gateway.simulator import error_codes
 from vocelio.gateway.simulator.error_codes import DebuggerEntry
 from vocelio.gateway.simulator.media import messages
 from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, FRAME_SECONDS, SAMPLE_RATE, SILENT_FRAME
-from vocelio.gateway.simulator.report.report import ClearReport, MarkReport
+from vocelio.gateway.simulator.report import ClearReport, MarkReport
 
 MAX_BUFFER_SAMPLES = 600 * SAMPLE_RATE
 """Samples: ten minutes. Twilio's own limit is not documented; what comes beyond it is dropped, with a fault."""

@@ -14,8 +14,8 @@ from typing import Final
 from vocelio.gateway.simulator import error_codes, sids
 from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.error_codes import TwilioSimError
-from vocelio.gateway.simulator.report.events import CallBridged, DialStarted
-from vocelio.gateway.simulator.report.report import DialOutcome, DialResult
+from vocelio.gateway.simulator.events import CallBridged, DialStarted
+from vocelio.gateway.simulator.report import DialOutcome, DialResult
 from vocelio.gateway.simulator.twiml.parser import Dial, Say, Target
 from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks
 

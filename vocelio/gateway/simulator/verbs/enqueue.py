@@ -13,8 +13,8 @@ from vocelio.gateway.aio.tasks import first_completed
 from vocelio.gateway.simulator import sids
 from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.error_codes import TwilioSimError
-from vocelio.gateway.simulator.report.events import CallBridged
-from vocelio.gateway.simulator.report.report import QueueResult, QueueStay
+from vocelio.gateway.simulator.events import CallBridged
+from vocelio.gateway.simulator.report import QueueResult, QueueStay
 from vocelio.gateway.simulator.twiml import parser
 from vocelio.gateway.simulator.twiml.schema import schema_error
 from vocelio.gateway.simulator.verbs.say import run_say

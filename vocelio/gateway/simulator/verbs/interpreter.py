@@ -13,12 +13,11 @@ from vocelio.gateway.simulator.behavior import Continuation
 from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.caller.handset import Handset
 from vocelio.gateway.simulator.error_codes import TwilioSimError
-from vocelio.gateway.simulator.media.client import StreamClient
-from vocelio.gateway.simulator.media.connect import open_socket
+from vocelio.gateway.simulator.events import StreamConnected
+from vocelio.gateway.simulator.media.client import StreamClient, open_socket
 from vocelio.gateway.simulator.media.messages import MessageWriter
 from vocelio.gateway.simulator.media.playback_buffer import StreamBuffer
-from vocelio.gateway.simulator.report.events import StreamConnected
-from vocelio.gateway.simulator.report.report import Ending
+from vocelio.gateway.simulator.report import Ending
 from vocelio.gateway.simulator.twiml import parser
 from vocelio.gateway.simulator.twiml.schema import schema_error
 from vocelio.gateway.simulator.verbs.dial import DIAL_CALL_STATUSES, DialVerb
@@ -99,7 +98,7 @@ class TwimlInterpreter:
         await self._run_until_closed(stream, verb, stream_sid)
         if stream.is_lost:
             return await self._continue(self._account.behavior.after_stream_loss, verb)
-        return await self._continue("go_on", verb)
+        return await self._continue("continue", verb)
 
     async def _open_stream(self, verb: parser.Stream, stream_sid: str) -> StreamClient:
         account = self._account

@@ -12,7 +12,7 @@ from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.caller.handset import Handset
 from vocelio.gateway.simulator.media.messages import SAMPLE_RATE
 from vocelio.gateway.simulator.media.record_tape import RecordTape
-from vocelio.gateway.simulator.report.report import RecordedMessage
+from vocelio.gateway.simulator.report import RecordedMessage
 from vocelio.gateway.simulator.twiml import parser
 from vocelio.gateway.simulator.webhooks.account import API_VERSION, SimulatedAccount
 from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks, VerbResult

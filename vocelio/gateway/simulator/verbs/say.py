@@ -7,7 +7,7 @@ import asyncio
 from typing import assert_never
 
 from vocelio.gateway.simulator.call_log import CallLog
-from vocelio.gateway.simulator.report.events import TwilioSayStarted
+from vocelio.gateway.simulator.events import TwilioSayStarted
 from vocelio.gateway.simulator.twiml import parser
 from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
 

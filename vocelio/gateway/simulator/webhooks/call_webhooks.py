@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from vocelio.gateway.simulator import error_codes
 from vocelio.gateway.simulator.call_log import CallLog
 from vocelio.gateway.simulator.error_codes import TwilioSimError
-from vocelio.gateway.simulator.report.report import Ending, WebhookReport
+from vocelio.gateway.simulator.report import Ending, WebhookReport
 from vocelio.gateway.simulator.twiml import parser
 from vocelio.gateway.simulator.webhooks.client import WebhookClient, WebhookResponse
 

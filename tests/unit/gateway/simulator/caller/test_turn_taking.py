@@ -12,13 +12,8 @@ from vocelio.gateway.simulator.caller.script import (
     StaySilent,
 )
 from vocelio.gateway.simulator.caller.turn_taking import CallerTurnTaking
+from vocelio.gateway.simulator.events import CallerInterrupted, CallerPressedKeys, CallerSpeechStarted, GatewayReplied
 from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, SILENT_FRAME
-from vocelio.gateway.simulator.report.events import (
-    CallerInterrupted,
-    CallerPressedKeys,
-    CallerSpeechStarted,
-    GatewayReplied,
-)
 from vocelio.gateway.simulator.sids import new_rng
 
 LOUD_FRAME = bytes([0x90]) * FRAME_SAMPLES

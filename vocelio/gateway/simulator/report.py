@@ -52,7 +52,7 @@ class MarkReport:
     by_clear: bool
 
 
-EndDetection = Literal["close_frame", "break", "breach", "silence"]
+EndDetection = Literal["close_frame", "connection_lost", "protocol_error", "silence"]
 """A close frame; the connection's end without one; a breach of the protocol; no sign of life for too long."""
 
 

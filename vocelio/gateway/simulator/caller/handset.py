@@ -25,8 +25,8 @@ NO_PLAYBACK: Final = PlayedFrame(SILENT_FRAME, (), False)
 class StereoRecording:
     """Mu-law audio of both sides over all streams of a call; bounded by the maximum duration of a call.
 
-    The caller's frame is spoken before it is sent, the gateway's is heard after it was taken from the buffer: of the two
-    frames of one tick, the gateway's is 20 ms later.
+    The caller's frame is spoken before it is sent, the gateway's is heard after it was taken from the buffer: of the
+    two frames of one tick, the gateway's is 20 ms later.
     """
 
     def __init__(self) -> None:

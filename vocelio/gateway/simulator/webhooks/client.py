@@ -1,7 +1,7 @@
 """Client for webhooks as Twilio requests them: signed form POSTs, 15 s in total, one retry after a failed connect.
 
 Twilio's connection overrides in the URL's fragment (``#ct=500&rc=3``) change these limits. Their names and bounds are
-Twilio's (twilio.com/docs/usage/webhooks/webhooks-connection-overrides): a value that cannot be parsed is ignored, except
+Twilio's (twilio.com/docs/usage/webhooks/webhooks-connection-overrides): an invalid value is ignored, except that of
 ``rp``, which Twilio answers with error 11243. All attempts of a webhook share one idempotency token and one signature.
 
 The public URL is signed, but the connection goes to the server under test. Cookies, redirects and keep-alive are not

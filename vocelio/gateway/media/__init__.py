@@ -1,1 +1,1 @@
-"""Twilio Media Streams, sans-IO: messages, stream protocol, playout, speech input."""
+"""Twilio Media Streams, sans-IO: messages, stream protocol, playout, speech input, recording."""

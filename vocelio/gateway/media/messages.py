@@ -1,7 +1,7 @@
-"""The messages of Twilio Media Streams: parsed as Twilio sends them, formatted as Twilio wants them.
+"""Messages of Twilio Media Streams: parsing of incoming ones, formatting of outgoing ones.
 
-Twilio's numbers arrive as strings and its audio as base64: both are decoded here, so that everywhere else a
-number is a number and audio is mu-law. Source: Twilio's "Media Streams - WebSocket messages".
+Twilio sends numbers as strings and audio as base64; both are decoded here and nowhere else. Source: Twilio's "Media
+Streams - WebSocket messages".
 """
 
 from binascii import b2a_base64
@@ -11,14 +11,14 @@ import msgspec
 from msgspec import Meta
 
 Sid = Annotated[str, Meta(pattern="^[A-Z]{2}[0-9a-zA-Z]{32}$")]
-"""The form of every Twilio identifier; it needs no escaping in JSON."""
+"""The format of every Twilio identifier; it needs no escaping in JSON."""
 
 MAX_MARK_LENGTH = 128  # characters: ours are under 20
-MAX_AUDIO_BYTES = 8_000  # bytes of mu-law in one message: a second, fifty times what is usual
+MAX_AUDIO_BYTES = 8_000  # bytes of mu-law in one message: a second, fifty times the usual
 
 
 class _Message(msgspec.Struct, frozen=True, tag_field="event", rename="camel"):
-    """The common part of what Twilio sends."""
+    """Base of all incoming messages."""
 
 
 class Connected(_Message, frozen=True, tag="connected"):
@@ -29,7 +29,7 @@ class Connected(_Message, frozen=True, tag="connected"):
 
 
 class MediaFormat(msgspec.Struct, frozen=True, rename="camel"):
-    """How the audio is encoded; read, not assumed."""
+    """Encoding of the audio; checked, not assumed."""
 
     encoding: str
     sample_rate: int
@@ -37,7 +37,7 @@ class MediaFormat(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class StartMetadata(msgspec.Struct, frozen=True, rename="camel"):
-    """What the stream belongs to, and the parameters that our TwiML gave it."""
+    """The stream's call, and the custom parameters of our TwiML."""
 
     account_sid: Sid
     stream_sid: Sid
@@ -48,7 +48,7 @@ class StartMetadata(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Start(_Message, frozen=True, tag="start"):
-    """The second message: audio follows."""
+    """The second message, before the audio."""
 
     sequence_number: int
     stream_sid: Sid
@@ -56,7 +56,7 @@ class Start(_Message, frozen=True, tag="start"):
 
 
 class AudioPayload(msgspec.Struct, frozen=True, gc=False):
-    """A piece of sound: mu-law, usually 160 bytes. ``timestamp`` is milliseconds since the stream began."""
+    """A frame of mu-law audio, usually 160 bytes. ``timestamp`` is milliseconds since the stream started."""
 
     payload: Annotated[bytes, Meta(min_length=1, max_length=MAX_AUDIO_BYTES)]
     track: str = "inbound"
@@ -64,14 +64,14 @@ class AudioPayload(msgspec.Struct, frozen=True, gc=False):
 
 
 class Media(_Message, frozen=True, tag="media", gc=False):
-    """The caller's sound."""
+    """A frame of the caller's audio."""
 
     sequence_number: int
     media: AudioPayload
 
 
 class Digit(msgspec.Struct, frozen=True):
-    """One key."""
+    """A DTMF digit."""
 
     digit: Annotated[str, Meta(pattern="^[0-9*#A-D]$")]
 
@@ -84,20 +84,20 @@ class Dtmf(_Message, frozen=True, tag="dtmf"):
 
 
 class MarkName(msgspec.Struct, frozen=True):
-    """The name that we gave the mark."""
+    """The name of one of our marks."""
 
     name: Annotated[str, Meta(max_length=MAX_MARK_LENGTH)]
 
 
 class Mark(_Message, frozen=True, tag="mark"):
-    """The audio before this mark has been played, or was cleared."""
+    """The audio before this mark has been played or cleared."""
 
     sequence_number: int
     mark: MarkName
 
 
 class Stop(_Message, frozen=True, tag="stop"):
-    """The stream is over: the caller hung up, or the call was sent elsewhere."""
+    """The stream has ended: the caller hung up, or the call left the stream."""
 
     sequence_number: int = 0
 
@@ -106,21 +106,21 @@ Message = Connected | Start | Media | Dtmf | Mark | Stop
 
 
 class MalformedMessage(ValueError):
-    """Not a message of the protocol. The text says what is wrong with it."""
+    """Not a message of the protocol; the text says why."""
 
 
 class _EventName(msgspec.Struct):
     event: str
 
 
-_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message, strict=False)  # lax: numbers as strings
+_decoder: msgspec.json.Decoder[Message] = msgspec.json.Decoder(Message, strict=False)  # accepts numbers as strings
 _decode = _decoder.decode
 _decode_event = msgspec.json.Decoder(_EventName).decode
 _KNOWN_EVENTS = ("connected", "start", "media", "dtmf", "mark", "stop")
 
 
 def parse(text: str | bytes) -> Message | None:
-    """The message; None for an event that this release does not know. Raises Malformed."""
+    """Parse a message; return None for an unknown event. Raises MalformedMessage."""
     try:
         return _decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -137,18 +137,18 @@ def _is_unknown_event(text: str | bytes) -> bool:
 
 
 def media(stream_sid: str, mulaw: bytes) -> str:
-    """Sound to play, of any length, behind what is buffered already."""
+    """Format audio of any length, to be played after what is already buffered."""
     payload = b2a_base64(mulaw, newline=False).decode("ascii")
     return f'{{"event":"media","streamSid":"{stream_sid}","media":{{"payload":"{payload}"}}}}'
 
 
 def mark(stream_sid: str, name: str) -> str:
-    """A mark behind what is buffered: it comes back when that has been played."""
+    """Format a mark, which Twilio returns when the audio buffered before it has been played."""
     return _encode({"event": "mark", "streamSid": stream_sid, "mark": {"name": name}})
 
 
 def clear(stream_sid: str) -> str:
-    """Forget what is buffered, at once; its marks come back."""
+    """Format a clear message: Twilio drops the buffered audio and returns its marks."""
     return f'{{"event":"clear","streamSid":"{stream_sid}"}}'
 
 

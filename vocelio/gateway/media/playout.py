@@ -1,11 +1,11 @@
-"""Playout, sans-IO: what is sent towards the caller, when, and what of it has been heard.
+"""Playout, sans-IO: paces the audio of prompts, and knows by marks and a computed buffer what the caller has heard.
 
-Twilio buffers what it is sent and plays it in order. So a prompt is sent ahead of real time, but never more
-than ``LEAD`` seconds ahead: a barge-in then has little to clear, and a busy event loop is no gap in what the
-caller hears. A mark goes before a prompt's first sound and one behind its last; when they come back, the
-prompt has begun, and has ended, in the caller's ear. A mark that never comes back hits a deadline.
+Twilio buffers audio and plays it in order. A prompt is sent ahead of real time, but by MAX_LEAD_SECONDS at most: a
+barge-in then has little to clear, and a busy event loop causes no gap. Marks are sent before the first and after the
+last audio of a prompt; when they return, the caller has heard its start and its end. A mark that never returns has a
+deadline.
 
-Feed it time in seconds of any one clock. ``poll`` gives what is due; ``events`` what has become known.
+Times are seconds of any one clock. ``poll`` returns what is due; ``events`` what has become known.
 """
 
 from collections import deque
@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 from vocelio.codecs.mulaw import SAMPLE_RATE
 
-MAX_LEAD_SECONDS = 2.0  # seconds: outlasts a garbage collection, a slow commit or a noisy neighbour
-CHUNK_BYTES = 1600  # bytes, 200 ms: a tenth of the messages that 20 ms would take
-MARK_GRACE_SECONDS = 3.0  # seconds after its sound must have ended that an end mark is waited for
+MAX_LEAD_SECONDS = 2.0  # outlasts a garbage collection, a slow commit or a noisy neighbor
+CHUNK_BYTES = 1600  # bytes, 200 ms: a tenth of the messages of 20 ms frames
+MARK_GRACE_SECONDS = 3.0  # how late an end mark may return
 SYNTH_BUFFER_BYTES = 80_000  # bytes, 10 s: how far a synthesizer may run ahead of what has been sent
 
 
 @dataclass(frozen=True, slots=True)
 class SendAudio:
-    """Sound to send now: part of the prompt, to be heard from ``starts`` on, by the computed buffer."""
+    """Audio of a prompt to send now; the caller hears it from ``starts_at`` on, by the computed buffer."""
 
     mulaw: bytes
     prompt: str = field(default="", compare=False)
@@ -37,7 +37,7 @@ class SendMark:
 
 @dataclass(frozen=True, slots=True)
 class SendClear:
-    """Tell Twilio to forget what it holds."""
+    """A clear message to send now: Twilio drops its buffer."""
 
 
 SendCommand = SendAudio | SendMark | SendClear
@@ -45,7 +45,7 @@ SendCommand = SendAudio | SendMark | SendClear
 
 @dataclass(frozen=True, slots=True)
 class PromptStarted:
-    """The prompt's first sound is in the caller's ear."""
+    """The caller hears the first audio of the prompt."""
 
     prompt: str
     at: float
@@ -53,7 +53,10 @@ class PromptStarted:
 
 @dataclass(frozen=True, slots=True)
 class PromptFinished:
-    """The prompt was played to its end. ``late`` seconds of silence fell into it; ``marked``: its mark came."""
+    """The prompt was played to its end, with ``late_seconds`` of silence in it because audio was late.
+
+    ``mark_received``: its end mark returned; otherwise the deadline passed.
+    """
 
     prompt: str
     at: float
@@ -63,7 +66,7 @@ class PromptFinished:
 
 @dataclass(frozen=True, slots=True)
 class PromptInterrupted:
-    """The prompt was cleared when ``heard`` seconds of it had been played."""
+    """The prompt was cleared after ``played_seconds`` of it had been played."""
 
     prompt: str
     at: float
@@ -79,17 +82,17 @@ class _Prompt:
     name: str
     pending: bytearray = field(default_factory=bytearray)
     complete: bool = False
-    start_mark_sent: bool = False  # its first mark has been sent
-    end_mark_sent: bool = False  # its last mark has been sent
+    start_mark_sent: bool = False
+    end_mark_sent: bool = False
     sent_bytes: int = 0
-    starts_at: float = 0.0  # when its first sound should be heard, by the computed buffer
+    starts_at: float = 0.0  # when its first audio should be heard, by the computed buffer
     started_at: float | None = None  # when it was, by the mark
     ends_at: float = 0.0
     late_seconds: float = 0.0
 
 
 class Playout:
-    """What one stream plays."""
+    """The playout of one stream."""
 
     def __init__(
         self,
@@ -97,11 +100,8 @@ class Playout:
         chunk_bytes: int = CHUNK_BYTES,
         mark_grace_seconds: float = MARK_GRACE_SECONDS,
     ) -> None:
-        self._max_lead_seconds, self._chunk_bytes, self._mark_grace_seconds = (
-            max_lead_seconds,
-            chunk_bytes,
-            mark_grace_seconds,
-        )
+        self._max_lead_seconds, self._chunk_bytes = max_lead_seconds, chunk_bytes
+        self._mark_grace_seconds = mark_grace_seconds
         self._prompts: deque[_Prompt] = deque()
         self._buffer_empty_at = 0.0  # when Twilio's buffer runs empty
         self._events: list[PlayoutEvent] = []
@@ -109,47 +109,47 @@ class Playout:
     # From the call
 
     def start(self, prompt: str) -> None:
-        """A prompt follows, behind those already here; its name is never used again."""
+        """Add a prompt after the present ones; its name must be unique."""
         self._prompts.append(_Prompt(prompt))
 
     def feed(self, prompt: str, mulaw: bytes) -> None:
-        """More of the prompt's sound. What comes for a prompt that is gone is dropped."""
-        if held := self._find(prompt):
-            held.pending += mulaw
+        """Append audio to a prompt; audio of a cleared prompt is dropped."""
+        if queued := self._find(prompt):
+            queued.pending += mulaw
 
     def finish(self, prompt: str) -> None:
-        """The prompt's sound is complete."""
-        if held := self._find(prompt):
-            held.complete = True
+        """Mark the audio of a prompt as complete."""
+        if queued := self._find(prompt):
+            queued.complete = True
 
     def has_room(self, prompt: str) -> bool:
-        """Whether more of its sound should be made now; false also when the prompt is gone."""
-        held = self._find(prompt)
-        return held is not None and len(held.pending) < SYNTH_BUFFER_BYTES
+        """Return whether more audio should be synthesized now; false if the prompt was cleared."""
+        queued = self._find(prompt)
+        return queued is not None and len(queued.pending) < SYNTH_BUFFER_BYTES
 
     def has_prompt(self, prompt: str) -> bool:
-        """Whether the prompt is still to be heard to its end."""
+        """Return whether the prompt has neither ended nor been cleared."""
         return self._find(prompt) is not None
 
     def clear(self, now: float) -> list[SendCommand]:
-        """Barge-in: everything stops; what was heard of each prompt follows as events."""
+        """Stop all prompts at a barge-in; events report what was heard of each."""
         prompts, self._prompts = self._prompts, deque()
         for prompt in prompts:
-            began = prompt.starts_at if prompt.started_at is None else prompt.started_at
-            heard = min(now - began, prompt.sent_bytes / SAMPLE_RATE) if prompt.sent_bytes else 0.0
-            self._events.append(PromptInterrupted(prompt.name, now, max(0.0, heard), prompt.late_seconds))
-        held = any(prompt.start_mark_sent for prompt in prompts)
+            started_at = prompt.starts_at if prompt.started_at is None else prompt.started_at
+            played = min(now - started_at, prompt.sent_bytes / SAMPLE_RATE) if prompt.sent_bytes else 0.0
+            self._events.append(PromptInterrupted(prompt.name, now, max(0.0, played), prompt.late_seconds))
+        anything_sent = any(prompt.start_mark_sent for prompt in prompts)
         self._buffer_empty_at = min(self._buffer_empty_at, now)
-        return [SendClear()] if held else []
+        return [SendClear()] if anything_sent else []
 
     # From Twilio
 
     def on_mark(self, name: str, now: float) -> None:
-        """A mark came back. One that is not of a prompt still here is older than a clear: nothing to know."""
+        """Process a returned mark; one of a prompt that is gone was sent before a clear."""
         prompt_name, _, which = name.rpartition(".")
         if self._find(prompt_name) is None:
             return
-        while self._prompts[0].name != prompt_name:  # marks come in order: the earlier ones were lost
+        while self._prompts[0].name != prompt_name:  # marks return in order: the earlier ones were lost
             self._report_finished(now, mark_received=False)
         prompt = self._prompts[0]
         if which == "begin" and prompt.started_at is None:
@@ -160,7 +160,7 @@ class Playout:
     # Time
 
     def poll(self, now: float) -> list[SendCommand]:
-        """What is due to be sent."""
+        """Return what is due to be sent."""
         while (
             self._prompts
             and self._prompts[0].end_mark_sent
@@ -176,7 +176,7 @@ class Playout:
         return due
 
     def next_poll(self) -> float | None:
-        """When to poll next if nothing else happens."""
+        """Return when to poll next if nothing else happens."""
         times = (
             [self._prompts[0].ends_at + self._mark_grace_seconds]
             if self._prompts and self._prompts[0].end_mark_sent
@@ -188,7 +188,7 @@ class Playout:
         return min(times, default=None)
 
     def events(self) -> list[PlayoutEvent]:
-        """What became known since the last time, in order."""
+        """Return the events since the last call, in order."""
         events, self._events = self._events, []
         return events
 
@@ -197,10 +197,8 @@ class Playout:
             prompt.start_mark_sent = True
             prompt.starts_at = max(now, self._buffer_empty_at)
             due.append(SendMark(f"{prompt.name}.begin"))
-        # After a slow moment more than one piece is due; together they are one message.
-        room = round(
-            (now + self._max_lead_seconds - max(now, self._buffer_empty_at)) * SAMPLE_RATE
-        )  # at next_poll: just one piece
+        # After a stall more than one chunk is due. At next_poll the room is exactly one chunk.
+        room = round((now + self._max_lead_seconds - max(now, self._buffer_empty_at)) * SAMPLE_RATE)
         count = min(len(prompt.pending), max(0, room))
         if count >= self._chunk_bytes or (count and count == len(prompt.pending)):
             self._send_audio(prompt, count, now, due)
@@ -212,15 +210,15 @@ class Playout:
     def _send_audio(self, prompt: _Prompt, count: int, now: float, due: list[SendCommand]) -> None:
         if prompt.sent_bytes and self._buffer_empty_at < now:
             prompt.late_seconds += now - self._buffer_empty_at
-        sound = bytes(prompt.pending[:count])
+        audio = bytes(prompt.pending[:count])
         del prompt.pending[:count]
         prompt.sent_bytes += count
-        starts = max(now, self._buffer_empty_at)
-        self._buffer_empty_at = starts + count / SAMPLE_RATE
+        starts_at = max(now, self._buffer_empty_at)
+        self._buffer_empty_at = starts_at + count / SAMPLE_RATE
         step = 2 * self._chunk_bytes
         due.extend(
-            SendAudio(sound[place : place + step], prompt.name, starts + place / SAMPLE_RATE)
-            for place in range(0, count, step)
+            SendAudio(audio[offset : offset + step], prompt.name, starts_at + offset / SAMPLE_RATE)
+            for offset in range(0, count, step)
         )
 
     def _report_started(self, prompt: _Prompt, at: float) -> None:

@@ -1,9 +1,9 @@
-"""Listening, sans-IO but for its recogniser: the caller's sound, frame by frame, to edges of speech and texts.
+"""Speech input of one call, sans-IO except for the recognizer: voice activity detection, endpointing, recognition.
 
-Every frame goes through the voice activity detector. A recogniser is opened as soon as somebody listens, which gives it
-the length of a prompt to connect; it is fed only speech, from ``PREROLL`` before its first voice, so that no first
-syllable is cut. A listening that begins while the caller is already speaking hears the utterance from its start, as far
-as it is remembered.
+Every frame of the caller passes the voice activity detector. A recognition is opened as soon as the flow listens,
+which gives the provider the length of a prompt to connect. It receives speech only, from PREROLL_BYTES before the first
+voiced frame, so that the first syllable is not cut. A recognition that starts while the caller is speaking receives the
+utterance from its start, as far as it is buffered.
 """
 
 from collections import deque
@@ -14,16 +14,20 @@ from vocelio.codecs.vad import DEFAULT_SILENCE_SECONDS, SpeechStarted, VadEvent,
 from vocelio.engine.actions import Listen
 from vocelio.gateway.speech.interfaces import Recognition, SpeechError, Transcript
 
-PREROLL_BYTES = 4_000  # bytes, 0.5 s: 0.3 s before the first voiced frame, and the frames that it took to notice
-LOOKBACK_BYTES = 24_000  # bytes, 3 s: how much of an utterance is kept that nobody listens for yet
+PREROLL_BYTES = 4_000  # bytes, 0.5 s: 0.3 s before the first voiced frame, and the frames of its detection
+LOOKBACK_BYTES = 24_000  # bytes, 3 s of an utterance in progress, for a recognition that starts later
 
 RecognitionOpener = Callable[[Listen, Callable[[Transcript], None], Callable[[SpeechError], None]], Recognition]
 
 
 class SpeechInput:
-    """The ear of one call. ``edge``, ``heard`` and ``failed`` are told what happens, on the event loop.
+    """Speech input of one call; the callbacks run on the event loop.
 
-    ``open_`` begins a recognition of what is listened for.
+    Args:
+        open_recognition: Opens a recognition for an action of the engine.
+        on_vad: Called when the caller starts or stops speaking.
+        on_transcript: Called with each partial and final transcript.
+        on_error: Called when a recognition has failed.
     """
 
     def __init__(
@@ -43,21 +47,23 @@ class SpeechInput:
         self._feeding = self._finishing = False
 
     def on_audio(self, audio: bytes) -> None:
-        """The next sound of the caller: mu-law, usually 20 ms."""
+        """Process a frame of the caller: mu-law, usually 20 ms."""
         self._buffer_audio(audio)
         if self._recognition and self._feeding:
             self._recognition.feed(audio)
-        for edge in self._vad.feed(mulaw.decode(audio)):
-            self._handle_vad(edge)
+        for event in self._vad.feed(mulaw.decode(audio)):
+            self._handle_vad(event)
 
     def listen(self, request: Listen) -> None:
-        """Recognise the next utterance, or (unless ``fresh``) the one under way."""
+        """Recognize the utterance in progress, unless the request ignores it, or else the next one."""
         self.stop()
         self._request = request
         self._vad.silence_seconds = request.silence_seconds
         try:
             self._recognition = self._open_recognition(
-                request, lambda heard: self._handle_transcript(request, heard), lambda error: self._fail(request, error)
+                request,
+                lambda transcript: self._handle_transcript(request, transcript),
+                lambda error: self._fail(request, error),
             )
         except SpeechError as error:
             self._fail(request, error)
@@ -65,12 +71,12 @@ class SpeechInput:
             self._start_feeding()
 
     def set_silence(self, silence_seconds: float) -> bool:
-        """Tell silences of so many seconds, or the usual ones if those are shorter; whether the caller speaks now."""
+        """Detect a silence of this length, or the default if that is shorter; return whether the caller is speaking."""
         self._vad.silence_seconds = min(silence_seconds, DEFAULT_SILENCE_SECONDS)
         return self._vad.is_speaking
 
     def stop(self) -> None:
-        """Nothing more is wanted of the present recognition."""
+        """Discard the present recognition."""
         self._request, self._feeding, self._finishing = None, False, False
         if self._recognition:
             self._recognition.close()
@@ -78,13 +84,13 @@ class SpeechInput:
 
     @property
     def awaiting_final(self) -> bool:
-        """True from the end of an utterance until its text has come."""
+        """Whether an utterance has ended and its final transcript is outstanding."""
         return self._finishing
 
     def on_timeout(self) -> None:
-        """The final text did not come in time: the recognition has failed."""
+        """Fail the recognition because its final transcript is late."""
         if self._finishing and self._request:
-            self._fail(self._request, SpeechError("the recogniser did not come to an end in time"))
+            self._fail(self._request, SpeechError("the recognizer did not return a final transcript in time"))
 
     def _buffer_audio(self, audio: bytes) -> None:
         self._lookback.append(audio)
@@ -102,7 +108,7 @@ class SpeechInput:
             self._recognition.finish()
 
     def _start_feeding(self) -> None:
-        """From here on the recogniser hears; what came just before, too."""
+        """Feed the recognition from now on, starting with the buffered audio."""
         if self._recognition and not self._feeding and not self._finishing:
             self._feeding = True
             self._recognition.feed(b"".join(self._lookback))

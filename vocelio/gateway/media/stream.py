@@ -1,7 +1,7 @@
-"""One Media Streams socket, sans-IO: which message may come when, and what the peer did wrong.
+"""The protocol of a Media Streams socket, sans-IO: states, allowed messages, sequence numbers.
 
-The life of a stream is the table below; a message that has no row for the present state is the peer's error.
-Sequence numbers may have gaps (Twilio drops audio for a slow reader, error 31930) but never go back.
+TRANSITIONS is the whole state machine; a message without a row for the present state is the peer's error. Sequence
+numbers may have gaps (Twilio drops audio for a slow reader, error 31930) but never decrease.
 """
 
 from enum import Enum
@@ -12,7 +12,7 @@ from vocelio.gateway.media.messages import Connected, Dtmf, MalformedMessage, Ma
 
 
 class StreamError(Exception):
-    """The peer broke the protocol: close the socket with ``code``; the text is the reason."""
+    """The peer violated the protocol: the socket must be closed with ``code``; the text is the reason."""
 
     def __init__(self, code: CloseCode, reason: str) -> None:
         self.code = code
@@ -20,7 +20,7 @@ class StreamError(Exception):
 
 
 class StreamState(Enum):
-    """Where a stream is in its life."""
+    """The states of a stream."""
 
     OPENED = "opened"
     CONNECTED = "connected"
@@ -40,16 +40,16 @@ TRANSITIONS: dict[tuple[StreamState, type], StreamState] = {
 
 
 class MediaStream:
-    """Feed it every message of the socket, in order."""
+    """The state machine of one stream; give it every message of the socket, in order."""
 
     def __init__(self) -> None:
         self.state = StreamState.OPENED
         self.missing_messages = 0
-        """Messages that never came: the gaps in the sequence numbers."""
+        """Messages that were not received: the gaps in the sequence numbers."""
         self._last_sequence = 0
 
     def receive(self, text: str | bytes) -> messages.Message | None:
-        """The message, or None where there is nothing to do. Raises StreamError."""
+        """Parse and check a message; return None if it can be ignored. Raises StreamError."""
         try:
             message = messages.parse(text)
         except MalformedMessage as error:
@@ -83,10 +83,10 @@ class MediaStream:
             raise StreamError(CloseCode.PROTOCOL_ERROR, f"sequence number {sequence} after {self._last_sequence}")
 
     def _check_format(self, message: Start) -> None:
-        found = message.start.media_format
-        if (found.encoding, found.sample_rate, found.channels) != ("audio/x-mulaw", 8000, 1):
+        audio = message.start.media_format
+        if (audio.encoding, audio.sample_rate, audio.channels) != ("audio/x-mulaw", 8000, 1):
             raise StreamError(
-                CloseCode.UNSUPPORTED_DATA, f"audio is {found.encoding} at {found.sample_rate} Hz, not mu-law"
+                CloseCode.UNSUPPORTED_DATA, f"audio is {audio.encoding} at {audio.sample_rate} Hz, not mu-law"
             )
         if message.start.stream_sid != message.stream_sid:
             raise StreamError(CloseCode.INVALID_PAYLOAD, "the message and its start name different streams")

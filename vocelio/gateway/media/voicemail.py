@@ -1,22 +1,21 @@
-"""A message that the caller leaves, sans-IO: where it begins, where it ends, and what of the sound belongs to it.
+"""Trims a voicemail message, sans-IO: where it starts and ends, and which audio belongs to it.
 
-It is over after ``silence`` seconds without a voice (from the start, too) or ``longest`` seconds in all. Silence before
-and after the words is left out but for a little. So sound without a voice is held until a voice follows.
-
-What is voice and what is not, the detector of the call says: ``voice`` and ``quiet`` are its edges.
+A message ends after ``silence_seconds`` without speech (also at the start) or ``max_seconds`` in all. Most of the
+silence before and after the speech is removed, so audio without speech is buffered until speech follows. The call's
+voice activity detector reports where speech starts and ends.
 """
 
 from vocelio.codecs.mulaw import SAMPLE_RATE
 
 LEAD_IN_SAMPLES = SAMPLE_RATE // 2
-"""Samples kept before the first voice: the detector takes up to 0.14 s to notice, and may miss a breath."""
+"""Samples kept before the speech: detection takes up to 0.14 s and may miss a breath."""
 
 TAIL_SAMPLES = SAMPLE_RATE // 2
-"""Samples kept after the last voice: no word's end is cut."""
+"""Samples kept after the speech, so that no word is cut."""
 
 
 class VoicemailTrimmer:
-    """One message. ``speaking`` says whether the caller is at it already."""
+    """Trims one message. ``speaking``: the caller is already speaking."""
 
     def __init__(self, silence_seconds: float, max_seconds: float, *, speaking: bool) -> None:
         self._silence_samples, self._max_samples = (
@@ -29,15 +28,15 @@ class VoicemailTrimmer:
         self._has_speech = speaking
 
     def on_voice(self) -> None:
-        """The caller begins to speak."""
+        """Note that the caller has started to speak."""
         self._silent_since, self._has_speech = None, True
 
     def on_silence(self, seconds_ago: float) -> None:
-        """The caller fell silent so many seconds ago."""
+        """Note that the caller stopped speaking ``seconds_ago``."""
         self._silent_since = self._received_samples - round(seconds_ago * SAMPLE_RATE)
 
     def on_audio(self, audio: bytes) -> bytes:
-        """The caller's next sound (mu-law); gives what is certain to belong to the message."""
+        """Process mu-law audio; return what certainly belongs to the message."""
         self._received_samples += len(audio)
         self._buffer += audio
         if self._has_speech:
@@ -48,13 +47,13 @@ class VoicemailTrimmer:
     @property
     def is_over(self) -> bool:
         """Whether the message has ended."""
-        quiet = 0 if self._silent_since is None else self._received_samples - self._silent_since
-        return quiet >= self._silence_samples or self._received_samples >= self._max_samples
+        silent_samples = 0 if self._silent_since is None else self._received_samples - self._silent_since
+        return silent_samples >= self._silence_samples or self._received_samples >= self._max_samples
 
     def _release(self) -> bytes:
         count = len(self._buffer)
         if self._silent_since is not None:
             count -= max(0, self._received_samples - self._silent_since - TAIL_SAMPLES)
-        taken = bytes(self._buffer[: max(0, count)])
-        del self._buffer[: len(taken)]
-        return taken
+        released = bytes(self._buffer[: max(0, count)])
+        del self._buffer[: len(released)]
+        return released

@@ -1,6 +1,6 @@
-"""A recording's sound as a WAV file, whether it is one object already or still in pieces: any part of it can be read.
+"""The audio of a recording as a WAV file of which any range can be read, from the final object or from its chunks.
 
-A piece that was lost is silence, so that both sides and the time stay right.
+A lost chunk is silence, so that both sides stay in time.
 """
 
 import asyncio
@@ -14,31 +14,31 @@ from vocelio.gateway.storage.interfaces import ObjectInfo, Storage
 from vocelio.gateway.store.recordings import StoredRecording
 
 CHUNK_SAMPLES = SAMPLE_RATE // 2
-"""Of each side in a piece: so much, and what is under way, is lost with a process."""
+"""Samples of each side in a chunk: a killed process loses this much, and what is being written."""
 
-READ_CONCURRENCY = 16  # pieces read at a time: one after the other an hour's 7,200 would take S3 four minutes
-READ_CHUNK_BYTES = 262_144  # bytes of a whole recording read at a time
+READ_CONCURRENCY = 16  # chunks read at a time: one by one, the 7,200 of an hour would take S3 four minutes
+READ_CHUNK_BYTES = 262_144  # bytes of the final object read at a time
 AUDIO_FILE_NAME = "audio.wav"
 
 
 def recording_folder(recording: StoredRecording) -> str:
-    """Where all objects of a recording are."""
+    """Return the folder of a recording's objects."""
     return f"recordings/{recording.tenant}/{recording.call}/{recording.id}"
 
 
 def chunk_path(recording: StoredRecording, number: int) -> str:
-    """A piece's object; numbers count from 0."""
+    """Return the path of a chunk; numbers start at 0."""
     return f"{recording_folder(recording)}/{number:06}.ulaw"
 
 
 def audio_path(recording: StoredRecording) -> str:
-    """The object of the recording as a whole."""
+    """Return the path of the final object."""
     return f"{recording_folder(recording)}/{AUDIO_FILE_NAME}"
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """``size`` bytes in a row: of the object at ``path`` from ``start`` on, or ``body`` itself."""
+    """``size`` consecutive bytes: of the object at ``path`` from ``start`` on, or ``data`` itself."""
 
     size: int
     path: str = ""
@@ -47,53 +47,51 @@ class Segment:
 
 
 class StoredAudio:
-    """The parts of a WAV file of ``size`` bytes.
+    """A WAV file of ``size`` bytes, made of segments.
 
-    ``whole``: it is one object; ``broken``: some of it is silence because it was lost.
+    ``finalized``: it is one object; ``broken``: lost parts were replaced by silence.
     """
 
     def __init__(
         self, storage: Storage, segments: Sequence[Segment], *, finalized: bool = False, broken: bool = False
     ) -> None:
         self._storage, self._segments = storage, segments
-        self.size = sum(part.size for part in segments)
+        self.size = sum(segment.size for segment in segments)
         self.finalized, self.broken = finalized, broken
 
     async def read(self, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from ``start`` to before ``end``. Raises StorageUnavailable, Missing."""
-        wanted = list(_slice_segments(self._segments, start, end))
-        for first in range(0, len(wanted), READ_CONCURRENCY):
-            for body in await asyncio.gather(*map(self._read_segment, wanted[first : first + READ_CONCURRENCY])):
-                yield body
+        """Read the bytes from ``start`` to before ``end``. Raises StorageUnavailable, ObjectNotFound."""
+        segments = list(_slice_segments(self._segments, start, end))
+        for first in range(0, len(segments), READ_CONCURRENCY):
+            for data in await asyncio.gather(*map(self._read_segment, segments[first : first + READ_CONCURRENCY])):
+                yield data
 
     async def _read_segment(self, segment: Segment) -> bytes:
         return segment.data or await self._storage.get(segment.path, segment.start, segment.start + segment.size)
 
 
 def duration_seconds(size: int, channels: int) -> float:
-    """How long a WAV file of that size lasts."""
+    """Return the duration of a WAV file of that size."""
     return (size - wav.MULAW_HEADER_BYTES) // channels / SAMPLE_RATE
 
 
 async def load_stored_audio(storage: Storage, recording: StoredRecording) -> StoredAudio | None:
-    """A recording's sound as far as it is in the storage; None when nothing is. Raises StorageUnavailable."""
+    """Find the audio of a recording in the storage; None if there is none. Raises StorageUnavailable."""
     stored = await storage.list_objects(recording_folder(recording))
-    whole = next((one for one in stored if one.path == audio_path(recording)), None)
-    if whole:  # it was written whole or not at all
-        return StoredAudio(storage, _file_segments(whole), finalized=True)
-    pieces = {int(PurePosixPath(one.path).stem): one for one in stored}
-    return _from_chunks(storage, recording, pieces) if pieces else None
+    final = next((info for info in stored if info.path == audio_path(recording)), None)
+    if final:  # an object is written completely or not at all
+        return StoredAudio(storage, _file_segments(final), finalized=True)
+    chunks = {int(PurePosixPath(info.path).stem): info for info in stored}
+    return _from_chunks(storage, recording, chunks) if chunks else None
 
 
 def _from_chunks(storage: Storage, recording: StoredRecording, chunks: dict[int, ObjectInfo]) -> StoredAudio:
     lost = Segment(CHUNK_SAMPLES * recording.channels, data=bytes([SILENCE_BYTE]) * CHUNK_SAMPLES * recording.channels)
-    sounds = [_chunk_segment(chunks[number]) if number in chunks else lost for number in range(max(chunks) + 1)]
-    size = sum(part.size for part in sounds)
+    audio = [_chunk_segment(chunks[number]) if number in chunks else lost for number in range(max(chunks) + 1)]
+    size = sum(segment.size for segment in audio)
     header = wav.mulaw_header(size, recording.channels, SAMPLE_RATE)
     padding = [Segment(1, data=b"\0")] * (size % 2)
-    return StoredAudio(
-        storage, [Segment(len(header), data=header), *sounds, *padding], broken=len(chunks) < len(sounds)
-    )
+    return StoredAudio(storage, [Segment(len(header), data=header), *audio, *padding], broken=len(chunks) < len(audio))
 
 
 def _chunk_segment(stored: ObjectInfo) -> Segment:
@@ -106,11 +104,11 @@ def _file_segments(stored: ObjectInfo) -> list[Segment]:
 
 
 def _slice_segments(segments: Sequence[Segment], start: int, end: int) -> list[Segment]:
-    """What of the parts lies between two places of the whole."""
-    found, place = [], 0
-    for part in segments:
-        first, last = max(start - place, 0), min(end - place, part.size)
+    """Return the parts of the segments between two offsets of the file."""
+    slices, offset = [], 0
+    for segment in segments:
+        first, last = max(start - offset, 0), min(end - offset, segment.size)
         if first < last:
-            found.append(Segment(last - first, part.path, part.start + first, part.data[first:last]))
-        place += part.size
-    return found
+            slices.append(Segment(last - first, segment.path, segment.start + first, segment.data[first:last]))
+        offset += segment.size
+    return slices

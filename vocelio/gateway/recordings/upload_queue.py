@@ -1,8 +1,8 @@
-"""Jobs done beside the calls: a few at once, in order, each tried again until the store takes it.
+"""A retry queue for jobs of recordings: a few run concurrently, in order, and each is retried until it succeeds.
 
-Whoever puts a job never waits. While the store is away one job alone knocks, and the others wait; past the bound the
-oldest are dropped. A task lives only while there is something to do. It works on everybody's jobs, each on behalf
-of whoever put it: what is logged is about that call, and redacted as that tenant wants it.
+Submitting a job never waits. While the storage or database is unavailable one job probes and the others wait; past the
+bound the oldest are dropped. Worker tasks exist only while there are jobs. Each job runs in the log context in which it
+was submitted, so that log lines name its call and are redacted as its tenant wants.
 """
 
 import asyncio
@@ -20,39 +20,37 @@ RETRY_DELAY_SECONDS = 1.0
 
 
 class Job(Protocol):
-    """``size`` is what it holds in memory, in bytes."""
+    """A job; ``size`` is the memory that it holds, in bytes."""
 
     @property
-    def size(self) -> int:
-        """Bytes."""
-        ...
+    def size(self) -> int: ...
 
     async def run(self) -> None:
-        """Do it. After StoreUnavailable (StorageUnavailable is one, too) it is tried again."""
+        """Run the job. It is retried after DatabaseUnavailable, of which StorageUnavailable is a subclass."""
 
     def on_dropped(self, reason: str) -> None:
-        """It will never be done. The problem is told in words for people."""
+        """Handle the loss of the job; ``reason`` is readable text."""
 
 
 class RetryQueue:
-    """``workers`` jobs at once; ``most`` bytes are held at most: jobs without a size are never too many."""
+    """Runs ``concurrency`` jobs at a time and holds at most ``max_bytes``; jobs of size 0 are never dropped."""
 
     def __init__(self, name: str, concurrency: int, max_bytes: int = 0) -> None:
         self._name, self._concurrency, self._max_bytes = name, concurrency, max_bytes
         self._jobs: deque[tuple[Job, logs.LogContext | None]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._active_workers = 0  # not len(_tasks): a task that has found nothing more to do is there for a moment yet
+        self._active_workers = 0  # not len(_tasks): a finished task stays in the set for a moment
         self._probe_lock = asyncio.Lock()
         self._unavailable = False
         self.queued_bytes = 0
         self.dropped = 0
 
     def submit(self, job: Job) -> None:
-        """Have it done soon."""
+        """Queue a job."""
         self._jobs.append((job, logs.current_context()))
         self.queued_bytes += job.size
         while self.queued_bytes > self._max_bytes and self._jobs and job.size:
-            self._drop(*self._jobs.popleft(), "the storage has not taken it in time")
+            self._drop(*self._jobs.popleft(), "the storage did not accept it in time")
         if self._active_workers < min(self._concurrency, len(self._jobs)):
             self._active_workers += 1
             task = asyncio.get_running_loop().create_task(self._run_worker(), name=f"{self._name} of recordings")
@@ -60,17 +58,17 @@ class RetryQueue:
             task.add_done_callback(self._tasks.discard)
 
     async def aclose(self, timeout_seconds: float) -> None:
-        """Until all is done, or the time is over: then what is left is dropped."""
+        """Wait until all jobs are done, at most for the timeout; then drop the rest."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_seconds):
-                while self._tasks:  # more may come meanwhile
+                while self._tasks:  # more jobs may be submitted meanwhile
                     await asyncio.wait(self._tasks)
         late = list(self._tasks)
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
         while self._jobs:
-            self._drop(*self._jobs.popleft(), "the process has ended")
+            self._drop(*self._jobs.popleft(), "the process was shut down")
 
     async def _run_worker(self) -> None:
         try:
@@ -86,12 +84,12 @@ class RetryQueue:
             self._active_workers -= 1
 
     async def _run_next(self) -> None:
-        """The next job, if another worker has not taken it."""
+        """Run the next job, if another worker has not taken it."""
         if not self._jobs:
             return
-        job, whose = self._jobs.popleft()
-        with logs.use_context(whose):
-            await self._run_job(job, whose)
+        job, context = self._jobs.popleft()
+        with logs.use_context(context):
+            await self._run_job(job, context)
 
     async def _run_job(self, job: Job, context: logs.LogContext | None) -> None:
         try:
@@ -102,9 +100,9 @@ class RetryQueue:
         except asyncio.CancelledError:
             self._jobs.appendleft((job, context))
             raise
-        except Exception:  # whatever it is, the other recordings go on
-            LOG.exception("a job of the %s failed", self._name)
-            self._drop(job, context, "the log says why")
+        except Exception:  # a defect must not stop the other recordings
+            LOG.exception("queue %s: a job failed and is dropped", self._name)
+            self._drop(job, context, "an internal error, see the log")
         else:
             self._unavailable = False
             self.queued_bytes -= job.size

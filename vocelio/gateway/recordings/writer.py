@@ -1,6 +1,6 @@
-"""One recording while it is being made: cut into pieces, each of which is an object as soon as it is full.
+"""Writes one recording in chunks while the call runs; each chunk becomes an object as soon as it is full.
 
-Objects cannot be appended to, and a process may die at any moment: hence the pieces. Nothing here waits.
+Objects cannot be appended to, and a process may be killed at any moment: hence the chunks. Nothing here waits.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from vocelio.gateway.store.recordings import RecordingCatalog, StoredRecording
 
 
 class RecordingBackend(Protocol):
-    """Where a tape runs."""
+    """What a writer needs of the recording service."""
 
     storage: Storage
     catalog: RecordingCatalog
@@ -23,11 +23,11 @@ class RecordingBackend(Protocol):
     chunk_queue: RetryQueue
 
     def on_written(self, writer: "RecordingWriter") -> None:
-        """The tape has ended, and all of it is written or lost."""
+        """Finalize a recording that is closed and whose chunks are all written or lost."""
 
 
 class RecordingWriter:
-    """``failed`` is told, once, when part of it is lost."""
+    """Writes one recording; ``on_failure`` is called once, when the first part is lost."""
 
     def __init__(
         self, backend: RecordingBackend, recording: StoredRecording, on_failure: Callable[[str], None]
@@ -44,49 +44,49 @@ class RecordingWriter:
 
     @property
     def duration_seconds(self) -> float:
-        """How long it is by now."""
+        """Duration so far."""
         return self._total_bytes / self.recording.channels / SAMPLE_RATE
 
     def add(self, audio: bytes) -> None:
-        """More of it: mu-law, of two channels a byte of each in turn."""
+        """Append audio: mu-law, with two channels one byte of each in turn."""
         self._total_bytes += len(audio)
         self._buffer += audio
         while len(self._buffer) >= self._chunk_bytes:
             self._flush_chunk()
 
     def close(self) -> None:
-        """There is no more of it."""
+        """End the recording."""
         if self._buffer:
             self._flush_chunk()
         self._closed = True
         self._notify_when_written()
 
     def on_part_written(self) -> None:
-        """A part is where it belongs."""
+        """Count a part that has been written."""
         self._pending_writes -= 1
         self._notify_when_written()
 
     def on_part_lost(self, reason: str) -> None:
-        """A part will never be there."""
+        """Count a part that is lost."""
         if not self.broken:
             self.broken = True
             self._on_failure(reason)
         self.on_part_written()
 
     async def save_row(self) -> None:
-        """Make it known."""
+        """Add the recording to the catalog."""
         await self._backend.catalog.add(self.recording)
 
     async def save_chunk(self, number: int, data: bytes) -> None:
-        """Write a piece."""
+        """Store a chunk."""
         await self._backend.storage.put(chunk_path(self.recording, number), data)
 
     def _flush_chunk(self) -> None:
-        body = bytes(self._buffer[: self._chunk_bytes])
+        data = bytes(self._buffer[: self._chunk_bytes])
         del self._buffer[: self._chunk_bytes]
         number, self._chunk_count = self._chunk_count, self._chunk_count + 1
         self._pending_writes += 1
-        self._backend.chunk_queue.submit(_ChunkJob(self, number, body))
+        self._backend.chunk_queue.submit(_ChunkJob(self, number, data))
 
     def _notify_when_written(self) -> None:
         if self._closed and not self._pending_writes:
@@ -95,7 +95,7 @@ class RecordingWriter:
 
 @dataclass(frozen=True, slots=True)
 class _RowJob:
-    """That there is such a recording."""
+    """Adds the recording to the catalog."""
 
     writer: RecordingWriter
     size: int = 0
@@ -110,7 +110,7 @@ class _RowJob:
 
 @dataclass(frozen=True, slots=True)
 class _ChunkJob:
-    """A piece of its sound."""
+    """Stores one chunk."""
 
     writer: RecordingWriter
     number: int

@@ -95,7 +95,7 @@ async def test_a_storage_that_stays_away_costs_sound_and_nothing_else():
         await asyncio.sleep(1)
     assert desk.recordings.chunk_queue.queued_bytes <= 5 * CHUNK_BYTES
     assert desk.recordings.chunk_queue.dropped == 55
-    assert desk.failures == ["the storage has not taken it in time"], "told once"
+    assert desk.failures == ["the storage did not accept it in time"], "told once"
     desk.storage.is_unavailable = False
     tape.add(second_of(b"b"))
     tape.close()

@@ -117,7 +117,7 @@ async def test_a_defect_drops_one_job(caplog):
     for job in jobs:
         lane.submit(job)
     await asyncio.sleep(3)
-    assert (jobs[0].problem, jobs[1].done) == ("the log says why", 1)
+    assert (jobs[0].problem, jobs[1].done) == ("an internal error, see the log", 1)
     assert "a defect" in caplog.text
 
 
@@ -153,7 +153,7 @@ async def test_what_a_job_logs_is_that_calls_whose_job_it_is(caplog):
         ("CA1", "of CA1", "1 runs for +13072249663"),
         ("CA2", "of CA2", "2 is dropped for +***9663"),
         ("CA3", "of CA3", "3 runs for +13072249663"),
-        ("CA3", "of CA3", "a job of the test failed"),
+        ("CA3", "of CA3", "queue test: a job failed and is dropped"),
         ("CA3", "of CA3", "3 is dropped for +13072249663"),
         ("CA4", "of CA4", "6 runs for +***9663"),
     ]

@@ -163,7 +163,7 @@ def _advance_until(phone: VirtualPhone, condition: Callable[[], bool]) -> bool:
 
 
 def _advance_until_idle(phone: VirtualPhone) -> None:
-    """Advance the call until it waits for somebody or has ended."""
+    """Advance the call until it waits for the caller or an external result, or has ended."""
     _advance_until(phone, lambda: False)
 
 

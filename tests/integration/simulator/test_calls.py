@@ -274,7 +274,7 @@ async def test_the_light_way_counts_what_comes_back():
 
 @pytest.mark.parametrize("server", ["https://gateway.example", "127.0.0.1:8080"])
 def test_only_plain_http_servers_are_connected_to(server):
-    with pytest.raises(ValueError, match="plain http"):
+    with pytest.raises(ValueError, match="not an http:// origin"):
         TwilioSimulator(server, PUBLIC, ACCOUNT, TOKEN)
 
 

@@ -1,7 +1,7 @@
-"""One call, from the first webhook to the last callback.
+"""One simulated call, from the first webhook to the last callback.
 
-Two tasks live as long as the call does: one plays the TwiML, one is the caller on the line. Whichever ends first
-ends the call and the other; after that nothing of the call is left.
+Two tasks run during the call: the TwiML interpreter and the caller's handset. The first to end ends the call and
+cancels the other. No task outlives the call.
 """
 
 import math
@@ -25,7 +25,7 @@ from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks
 
 
 class SimulatedCall:
-    """A call that is about to be placed."""
+    """One call, to be run once."""
 
     def __init__(
         self,
@@ -50,16 +50,16 @@ class SimulatedCall:
         self._answered_at: float | None = None
 
     async def run(self, caller: SimulatedCaller, steps: tuple[RenderedStep, ...], max_seconds: float) -> CallReport:
-        """Place it and see it through; always returns, at the latest some seconds after ``longest``."""
+        """Place the call and run it to its end; returns at the latest some seconds after ``max_seconds``."""
         self._call_log.emit(CallPlaced(self._call_log.now(), self._to, self._from))
         try:
-            ended = await self._run_to_end(caller, steps, max_seconds)
+            ending = await self._run_to_end(caller, steps, max_seconds)
             seconds = self._call_log.now()
-            self._call_log.emit(CallEnded(seconds, ended))
+            self._call_log.emit(CallEnded(seconds, ending))
             await self._post_completed(seconds)
         finally:
             await self._webhooks.aclose()
-        return self._make_report(ended, seconds)
+        return self._make_report(ending, seconds)
 
     def write_recording(self, path: Path) -> None:
         """Write the recording. Raises OSError."""
@@ -93,12 +93,12 @@ class SimulatedCall:
         duration = 0 if self._answered_at is None else math.ceil(seconds - self._answered_at)
         self._webhooks.call_status = "completed"
         fields = {"CallDuration": str(duration), "CallbackSource": "call-progress-events", "SequenceNumber": "0"}
-        status = urljoin(self._account.public_url + "/", self._account.status_path)
-        self._webhooks.post_callback(status, fields)
+        status_url = urljoin(self._account.public_url + "/", self._account.status_path)
+        self._webhooks.post_callback(status_url, fields)
         await self._webhooks.wait_for_callbacks()
 
     def _make_report(self, ending: Ending, seconds: float) -> CallReport:
-        performance = self._turn_taking
-        turns = performance.finish() if performance else ()
-        done = performance.steps_done if performance else 0
-        return self._call_log.make_report(ending, seconds, turns, done, self._recording.heard_audio, self._answered_at)
+        turns = self._turn_taking.finish() if self._turn_taking else ()
+        steps_done = self._turn_taking.steps_done if self._turn_taking else 0
+        heard_audio = self._recording.heard_audio
+        return self._call_log.make_report(ending, seconds, turns, steps_done, heard_audio, self._answered_at)

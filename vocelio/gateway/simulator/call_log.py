@@ -1,4 +1,4 @@
-"""What happened in a call, as it happens: every part of the simulator writes here, the report is made of it."""
+"""Log of one call: every part of the simulator appends to it, and the report is made from it."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from vocelio.gateway.simulator.report import (
 
 
 class CallLog:
-    """One call's; its clock starts when the call is placed."""
+    """Results and errors of one call; its clock starts when the call is placed."""
 
     def __init__(self, call_sid: str, on_event: Callable[[CallEvent], None]) -> None:
         self.call_sid = call_sid
@@ -39,15 +39,15 @@ class CallLog:
         self._loop = asyncio.get_running_loop()
 
     def now(self) -> float:
-        """Seconds since the call was placed."""
+        """Return seconds since the call was placed."""
         return self._loop.time() - self.placed_at
 
     def add_error(self, error: TwilioSimError) -> None:
-        """Something went wrong now."""
+        """Append an error with the current time."""
         self._errors.append(DebuggerEntry(error.code, error.message, self.now()))
 
     def add_stream(self, stream: StreamClient, stream_sid: str) -> None:
-        """A stream has ended."""
+        """Append the results of a stream that has ended."""
         self.streams.append(stream.make_report(len(self.streams) + 1, stream_sid))
         self._clears += stream.buffer.clears
         self._marks += stream.buffer.returned_marks

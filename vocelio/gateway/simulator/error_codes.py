@@ -1,37 +1,36 @@
-"""What goes wrong, in the numbers that Twilio's debugger shows: codes, their texts and the error that carries one.
+"""Error codes of Twilio's debugger (twilio.com/docs/api/errors), its log entries, and the exception with a code.
 
-The names are Twilio's own (twilio.com/docs/api/errors). A fault is an entry of the account's log; a
-``CarrierError`` is one that stops what was being done.
+A ``DebuggerEntry`` only records an error; a ``TwilioSimError`` aborts the current operation.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
 HTTP_RETRIEVAL: Final = 11200
-"""A webhook answered with something other than 2xx, or did not answer in time."""
+"""A webhook responded with a status other than 2xx, or did not respond in time."""
 HTTP_CONNECTION: Final = 11205
-"""A webhook could not be connected to, retries included."""
+"""The connection to a webhook failed, also on retries."""
 TOO_MANY_REDIRECTS: Final = 11215
 RETRY_POLICY: Final = 11243
-"""The ``rp`` in a webhook's fragment is none."""
+"""The retry policy (``rp``) in a webhook's fragment is invalid."""
 BODY_TOO_LARGE: Final = 11750
 PARSE_FAILURE: Final = 12100
 """Not well-formed XML, or a document type declaration."""
 NOT_A_RESPONSE: Final = 12102
 """The root element is not ``<Response>``."""
 SCHEMA_VALIDATION: Final = 12200
-"""A verb, attribute or nesting that TwiML does not have, or that the simulator does not play."""
+"""A verb, attribute or nesting that TwiML does not have, or that the simulator does not support."""
 CONTENT_TYPE: Final = 12300
 DIAL_CALLER_ID: Final = 13214
 DIAL_NUMBER: Final = 13223
 STREAM_TIMEOUT: Final = 31901
 STREAM_REFUSED: Final = 31902
 STREAM_LOST: Final = 31903
-"""The socket broke without a close frame."""
+"""The socket ended without a close frame."""
 STREAM_TLS: Final = 31910
-"""No TLS came about, such as for a certificate that nobody knows."""
+"""The TLS handshake failed, for example because of an unknown certificate."""
 STREAM_HANDSHAKE: Final = 31920
-"""The upgrade was answered with something other than 101; also a query string in the url."""
+"""The upgrade was answered with a status other than 101, or the URL has a query string."""
 STREAM_CLOSED: Final = 31921
 """The server closed the socket; logged here only when its code was not 1000."""
 STREAM_SCHEME: Final = 31922
@@ -42,17 +41,17 @@ STREAM_SLOW: Final = 31930
 """The server reads too slowly and audio was dropped."""
 STREAM_TRACK: Final = 31941
 STREAM_BINARY: Final = 31950
-"""A binary message; logged once a stream."""
+"""A binary message; logged once per stream."""
 STREAM_MALFORMED: Final = 31951
-"""A message of a known event that cannot be used; logged once a stream."""
+"""An invalid message of a known event; logged once per stream."""
 
 WARNING_CODES: Final = frozenset({STREAM_BINARY, STREAM_MALFORMED})
-"""Logged by Twilio as warnings: the stream goes on."""
+"""Logged by Twilio as warnings: the stream continues."""
 
 
 @dataclass(frozen=True, slots=True)
 class DebuggerEntry:
-    """An entry of the log: Twilio's ``code``, what happened, and ``at`` seconds since the call was placed."""
+    """One entry of Twilio's debugger; ``at`` is seconds since the call was placed."""
 
     code: int
     message: str
@@ -60,7 +59,7 @@ class DebuggerEntry:
 
     @property
     def is_warning(self) -> bool:
-        """Whether Twilio logs it as a warning only."""
+        """Whether Twilio logs it as a warning."""
         return self.code in WARNING_CODES
 
     def __str__(self) -> str:
@@ -68,7 +67,7 @@ class DebuggerEntry:
 
 
 class TwilioSimError(Exception):
-    """Something of the other side's that Twilio would not carry out."""
+    """An error of the gateway for which Twilio aborts the operation."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(f"{code} {message}")

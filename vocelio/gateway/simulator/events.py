@@ -1,11 +1,11 @@
-"""What happens during a simulated call, for a live display. ``at`` is seconds since it was placed."""
+"""Events of a simulated call, for a live display. ``at`` is seconds since the call was placed."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class CallPlaced:
-    """The call was placed; the voice webhook is being asked."""
+    """The call was placed; the voice webhook is being requested."""
 
     at: float
     to: str
@@ -14,7 +14,7 @@ class CallPlaced:
 
 @dataclass(frozen=True, slots=True)
 class StreamConnected:
-    """A stream's socket is open: the first, or the ``number``-th of the call."""
+    """The socket of the call's ``stream_number``-th stream is open (from 1)."""
 
     at: float
     stream_number: int
@@ -22,7 +22,7 @@ class StreamConnected:
 
 @dataclass(frozen=True, slots=True)
 class CallerSpeechStarted:
-    """The caller begins to say ``text``."""
+    """The caller started to say ``text``."""
 
     at: float
     text: str
@@ -30,7 +30,7 @@ class CallerSpeechStarted:
 
 @dataclass(frozen=True, slots=True)
 class CallerPressedKeys:
-    """The caller begins to press ``keys``."""
+    """The caller started to press ``keys``."""
 
     at: float
     keys: str
@@ -38,14 +38,14 @@ class CallerPressedKeys:
 
 @dataclass(frozen=True, slots=True)
 class CallerInterrupted:
-    """The caller's next words or keys come while the gateway is speaking."""
+    """The caller started the next step while the gateway was speaking."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayReplied:
-    """The caller hears the answer to a turn, ``latency_ms`` after the end of what was said or the last key."""
+    """The gateway's reply to a turn is audible, ``latency_ms`` after the end of the speech or the last key."""
 
     at: float
     latency_ms: float
@@ -53,7 +53,7 @@ class GatewayReplied:
 
 @dataclass(frozen=True, slots=True)
 class TwilioSayStarted:
-    """Twilio itself reads ``text`` to the caller (the verb ``<Say>``)."""
+    """Twilio reads ``text`` to the caller (``<Say>``)."""
 
     at: float
     text: str
@@ -61,7 +61,7 @@ class TwilioSayStarted:
 
 @dataclass(frozen=True, slots=True)
 class DialStarted:
-    """Twilio rings ``targets``."""
+    """Twilio dials ``targets``."""
 
     at: float
     targets: tuple[str, ...]
@@ -69,7 +69,7 @@ class DialStarted:
 
 @dataclass(frozen=True, slots=True)
 class CallBridged:
-    """``target`` has answered and talks with the caller."""
+    """``target`` answered and is connected to the caller."""
 
     at: float
     target: str
@@ -77,7 +77,7 @@ class CallBridged:
 
 @dataclass(frozen=True, slots=True)
 class CallEnded:
-    """The call is over; ``how`` is the report's ``ended``."""
+    """The call ended; see ``report.Ending``."""
 
     at: float
     ending: str

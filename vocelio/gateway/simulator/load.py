@@ -1,6 +1,6 @@
-"""The light way to keep a stream busy, for benchmarks: no caller, no recording, one task and one timer a stream.
+"""Load on one stream, for benchmarks: no caller and no recording, one task and one timer per stream.
 
-What comes back is buffered, played and marked as in a call, so that a gateway that waits for its marks gets them.
+Received audio is buffered, played and marked as in a call, so that a gateway that waits for its marks gets them.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
 
 @dataclass(frozen=True, slots=True)
 class StreamTarget:
-    """A stream to open: the call it is of, the url and the parameters (the token among them) from the TwiML."""
+    """A stream to open: its call, and the URL and parameters (with the stream token) from the TwiML."""
 
     call_sid: str
     url: str
@@ -31,9 +31,10 @@ class StreamTarget:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """A stream under load: frames sent, media messages that came back, marks returned, and the socket's own report.
+    """Result of one stream under load.
 
-    ``cleared`` is when the server wanted the buffer cleared, ``began`` when the first frame was sent: seconds.
+    ``started_at`` is when the first frame was sent, ``cleared_at`` when each ``clear`` was received, in seconds since
+    the socket was opened.
     """
 
     frames_sent: int
@@ -46,55 +47,62 @@ class LoadReport:
 
 
 async def start_call(account: SimulatedAccount, to: str, from_: str) -> StreamTarget:
-    """Post the voice webhook of a new call; the first stream of its TwiML. Raises CarrierError."""
+    """Post the voice webhook of a new call; return the first stream of its TwiML. Raises TwilioSimError."""
     call_sid = sids.new_sid("CA", account.rng)
     fields = {**account.call_fields(call_sid, to, from_), "CallStatus": "ringing"}
-    answer = await account.webhook_client.post(account.public_url + account.voice_path, fields)
-    verbs = parser.parse(answer.twiml_body())
+    response = await account.webhook_client.post(account.public_url + account.voice_path, fields)
+    verbs = parser.parse(response.twiml_body())
     for verb in verbs:
         if isinstance(verb, parser.Stream):
             return StreamTarget(call_sid, verb.url, verb.parameters)
-    raise TwilioSimError(error_codes.SCHEMA_VALIDATION, "the TwiML connects no stream")
+    raise TwilioSimError(error_codes.SCHEMA_VALIDATION, "the TwiML has no <Stream>")
 
 
 async def stream(account: SimulatedAccount, target: StreamTarget, audio: bytes, seconds: float) -> LoadReport:
-    """Send ``audio`` over and over for ``seconds``, or until the server closes the socket, then hang up."""
+    """Send ``audio`` repeatedly for ``seconds`` or until the server closes the socket, then hang up."""
     stream_sid = sids.new_sid("MZ", account.rng)
     connection = await open_socket(
         account.media_server_url, target.url, account.signer, account.behavior.connect_timeout_seconds
     )
-    outgoing = wire_messages.MessageWriter(account.sid, target.call_sid, stream_sid, target.parameters)
+    writer = wire_messages.MessageWriter(account.sid, target.call_sid, stream_sid, target.parameters)
     loop = asyncio.get_running_loop()
-    placed = loop.time()
-    line = StreamBuffer(stream_sid, outgoing)
-    opened = StreamClient(connection, line, lambda: loop.time() - placed, account.behavior)
+    opened_at = loop.time()
+    buffer = StreamBuffer(stream_sid, writer)
+    client = StreamClient(connection, buffer, lambda: loop.time() - opened_at, account.behavior)
     try:
-        await opened.open()
-        began = loop.time() - placed
-        sent = await _send_audio(opened, _to_payloads(audio), placed, seconds)
+        await client.open()
+        started_at = loop.time() - opened_at
+        frames_sent = await _send_audio(client, _to_payloads(audio), opened_at, seconds)
     finally:
-        await opened.hang_up()
-    report, cleared = opened.make_report(1, stream_sid), tuple(clear.at for clear in line.clears)
-    return LoadReport(sent, line.media_messages, len(line.returned_marks), report, tuple(line.errors), began, cleared)
+        await client.hang_up()
+    return LoadReport(
+        frames_sent,
+        buffer.media_messages,
+        len(buffer.returned_marks),
+        client.make_report(1, stream_sid),
+        tuple(buffer.errors),
+        started_at,
+        tuple(clear.at for clear in buffer.clears),
+    )
 
 
-async def _send_audio(stream: StreamClient, payloads: tuple[str, ...], placed_at: float, seconds: float) -> int:
-    listening = asyncio.create_task(stream.run())
-    pace = FrameClock(placed_at)
+async def _send_audio(stream: StreamClient, payloads: tuple[str, ...], opened_at: float, seconds: float) -> int:
+    receiving = asyncio.create_task(stream.run())
+    frame_clock = FrameClock(opened_at)
     sent = 0
     try:
-        while not listening.done() and sent * FRAME_SECONDS < seconds:
-            at = await pace.tick() - placed_at
+        while not receiving.done() and sent * FRAME_SECONDS < seconds:
+            at = await frame_clock.tick() - opened_at
             await stream.send(stream.buffer.play(at).marks, payloads[sent % len(payloads)])
             sent += 1
     finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
+        receiving.cancel()
+        await asyncio.gather(receiving, return_exceptions=True)
     return sent
 
 
 def _to_payloads(audio: bytes) -> tuple[str, ...]:
-    """``audio`` in frames, ready to send; the last one is filled up with silence."""
+    """Split ``audio`` into base64 payloads of one frame; the last one is padded with silence."""
     if not audio:
         return (wire_messages.SILENT_PAYLOAD,)
     frames = (audio[start : start + FRAME_SAMPLES] for start in range(0, len(audio), FRAME_SAMPLES))

@@ -1,4 +1,4 @@
-"""What a call has been, as the caller and the carrier saw it. Times are seconds since the call was placed."""
+"""Report of a simulated call, as seen by the caller and by Twilio. Times are seconds since the call was placed."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,8 +6,8 @@ from typing import Literal
 from vocelio.gateway.simulator.error_codes import DebuggerEntry
 
 Ending = Literal["caller_hung_up", "twiml", "hangup", "rejected", "error", "lost", "too_long"]
-"""Who ended the call: the caller, the end of the document, ``<Hangup>``, ``<Reject>``, an error that Twilio does not
-get over, a stream that broke (by the switches), or the longest time a call may take."""
+"""What ended the call: the caller, the end of the TwiML document, ``<Hangup>``, ``<Reject>``, an error that Twilio does
+not recover from, a lost stream (if TwilioBehavior says so), or the maximum duration."""
 
 TurnKind = Literal["speech", "keys", "noise"]
 
@@ -16,12 +16,12 @@ DialOutcome = Literal["answered", "busy", "no-answer", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One step of the caller's: ``said`` is the text or the keys, ``began`` and ``ended`` its audible begin and end.
+    """One turn of the caller: its text or keys, and the start and end of its audible part.
 
-    ``latency_ms`` runs from the end of the last voiced sample, or from the last key, to the first audible sample of
-    the answer as it is played to the caller; negative when the gateway began before the caller had ended, None
-    when it did not answer before the next step. ``silenced_ms`` runs from the caller's first voiced sample, or
-    first key, to the end of the gateway's speech when that was cut short by ``clear``.
+    ``latency_ms`` is measured from the last voiced sample, or the last key, to the first audible sample of the reply as
+    played to the caller; negative if the gateway started before the caller had ended, None if it did not reply before
+    the next step. ``barge_in_latency_ms`` is measured from the caller's first voiced sample, or first key, to the end
+    of the gateway's prompt if ``clear`` ended it.
     """
 
     kind: TurnKind
@@ -35,7 +35,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class ClearReport:
-    """A ``clear`` received: how long the caller still heard audio after it, and how much was thrown away."""
+    """A ``clear`` message: how long audio continued after it, and how much audio was discarded."""
 
     at: float
     to_silence_ms: float
@@ -44,7 +44,7 @@ class ClearReport:
 
 @dataclass(frozen=True, slots=True)
 class MarkReport:
-    """A mark returned: when it was received and returned, and whether ``clear`` returned it."""
+    """A returned mark; ``by_clear`` is whether ``clear`` caused its return."""
 
     name: str
     received_at: float
@@ -53,17 +53,16 @@ class MarkReport:
 
 
 EndDetection = Literal["close_frame", "connection_lost", "protocol_error", "silence"]
-"""A close frame; the connection's end without one; a breach of the protocol; no sign of life for too long."""
+"""A close frame, the end of the connection without one, a protocol violation, or silence for too long."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamReport:
-    """One Media Streams socket. ``close_code`` is the server's, None when the caller hung up or the socket broke.
+    """One Media Streams socket.
 
-    ``noticed`` is how Twilio learnt that the server is gone, ``noticed_after`` how many seconds after the last sign of
-    it: for a close frame, and for a break that is seen at once, 0.
-
-    ``underruns`` counts the times its audio ran out in the middle of a burst, ``underrun_ms`` the silence heard then.
+    ``close_code`` is the server's; None if the caller hung up or the connection was lost. ``detected_by`` is how Twilio
+    detected that the server is gone, ``detected_after_seconds`` how long after its last activity (0 if at once).
+    ``underruns`` counts how often audio ran out within a burst, ``underrun_ms`` is the resulting silence.
     """
 
     number: int
@@ -83,7 +82,7 @@ class StreamReport:
 
 @dataclass(frozen=True, slots=True)
 class DialResult:
-    """One target of a ``<Dial>``: what became of it, what it was shown and, when it answered, told."""
+    """Result of one target of a ``<Dial>``: outcome, caller ID shown, and whisper played if it answered."""
 
     target: str
     outcome: DialOutcome
@@ -93,12 +92,12 @@ class DialResult:
 
 
 QueueResult = Literal["bridged", "queue-full", "error", "system-error", "redirected", "leave", "hangup"]
-"""How an ``<Enqueue>`` ended, in Twilio's words; ``leave`` and ``hangup`` are the document's and the caller's doing."""
+"""Twilio's QueueResult of an ``<Enqueue>``; ``leave`` is caused by the document, ``hangup`` by the caller."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStay:
-    """One stay in a queue: how it ended, and how many seconds were waited."""
+    """One stay in a queue."""
 
     queue_name: str
     result: QueueResult
@@ -107,9 +106,9 @@ class QueueStay:
 
 @dataclass(frozen=True, slots=True)
 class RecordedMessage:
-    """What a ``<Record>`` came to: mu-law (empty if the caller said nothing), and the key that ended it, or "hangup".
+    """Result of a ``<Record>``: mu-law audio (empty if the caller said nothing), and the key that ended it or "hangup".
 
-    ``seconds`` is what Twilio says of its length, in whole seconds.
+    ``seconds`` is the duration that Twilio reports, rounded up.
     """
 
     sid: str
@@ -121,7 +120,7 @@ class RecordedMessage:
 
 @dataclass(frozen=True, slots=True)
 class WebhookReport:
-    """A request to the server: its path, the status of the answer (0 for none) and how long that took."""
+    """A webhook request; ``status`` is 0 if there was no response."""
 
     path: str
     status: int
@@ -130,7 +129,7 @@ class WebhookReport:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """A call, start to end. ``heard`` is mu-law on the line's clock, which starts when the call is ``answered``."""
+    """Report of a complete call. ``heard_audio`` is mu-law and starts at ``answered_at``."""
 
     call_sid: str
     ending: Ending
@@ -151,10 +150,10 @@ class CallReport:
 
     @property
     def underruns(self) -> int:
-        """Times the audio ran out in the middle of a burst, over all streams."""
+        """Number of underruns of all streams."""
         return sum(stream.underruns for stream in self.streams)
 
     @property
     def latencies_ms(self) -> tuple[float, ...]:
-        """The latencies of the turns that were answered, in order."""
+        """Latencies of the turns that got a reply, in order."""
         return tuple(turn.latency_ms for turn in self.turns if turn.latency_ms is not None)

@@ -1,8 +1,8 @@
-"""The signature that proves a request to be Twilio's: X-Twilio-Signature, by Twilio's own validator.
+"""Signatures of requests (X-Twilio-Signature), computed by Twilio's own library.
 
-A form is signed with the public URL it is posted to, a WebSocket upgrade with the ``wss://`` URL as it stands in
-the TwiML and no parameters. The key is the account's auth token (HMAC-SHA1), or the secret of a shared key
-(HMAC-SHA256), which a second header then names. A fragment (which tunes a webhook) is never sent.
+A form is signed with the public URL that it is posted to, a WebSocket upgrade with the ``wss://`` URL as in the TwiML
+and no parameters. The key is the account's auth token (HMAC-SHA1), or the secret of a shared key (HMAC-SHA256), which
+is then named in a second header. The URL's fragment (connection overrides) is never sent.
 """
 
 from collections.abc import Mapping
@@ -23,17 +23,16 @@ SETTINGS_HEADER = SIGNATURE_SETTINGS_HEADER
 
 @dataclass(frozen=True, slots=True)
 class SharedKey:
-    """A key of the account's webhook configuration; all of its webhooks are taken to be signed with it."""
+    """A shared key of the account; it signs all of the account's webhooks."""
 
     id: str
     secret: str = field(repr=False)
 
 
 class Signer:
-    """Signs for one account: with its auth token, or with a shared key if there is one.
+    """Signs requests of one account with the shared key if there is one, else with the auth token.
 
-    ``fragments`` and ``upgrades`` are what is not verified of Twilio: whether a webhook's fragment is part of what is
-    signed, and whether the shared key also signs upgrades, or the auth token still does.
+    ``sign_fragments`` and ``shared_key_signs_upgrades`` are unverified behavior; see ``behavior.TwilioBehavior``.
     """
 
     def __init__(
@@ -50,11 +49,11 @@ class Signer:
         self._shared_key_signs_upgrades = shared_key_signs_upgrades
 
     def sign_form(self, url: str, fields: Mapping[str, str]) -> dict[str, str]:
-        """The headers for a form POST of ``fields`` to the public ``url``."""
+        """Return the signature headers of a form POST of ``fields`` to the public ``url``."""
         return self._sign(url if self._sign_fragments else urldefrag(url).url, fields, self._shared_key)
 
     def sign_upgrade(self, url: str) -> dict[str, str]:
-        """The headers for the upgrade of ``url``, a ``wss://`` URL."""
+        """Return the signature headers of an upgrade of ``url``, a ``wss://`` URL."""
         return self._sign(url, {}, self._shared_key if self._shared_key_signs_upgrades else None)
 
     def _sign(self, url: str, fields: Mapping[str, str], key: SharedKey | None) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""The simulated Twilio, as its users hold it: an account that places calls to one gateway.
+"""Public interface of the simulated Twilio: an account that places calls to one gateway.
 
-``call`` is a whole call with a caller who listens and answers. ``ring`` and ``stream`` are the light way for load:
-only the webhook and only the socket, with the same line behind it, but nobody listening.
+``call`` runs a complete call with a caller who listens and answers. ``start_call`` and ``stream`` are for load tests:
+only the voice webhook, and only the media socket, without a caller.
 """
 
 import random
@@ -26,15 +26,15 @@ from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
 from vocelio.gateway.simulator.webhooks.client import WebhookClient
 
 MAX_CALL_SECONDS = 300.0
-"""Seconds after which a caller gives up, whatever happens."""
+"""Default maximum duration of a call."""
 
 
 class TwilioSimulator:
-    """Places calls to the gateway at ``server`` (an http:// origin), which the world knows as ``public_url``.
+    """Places calls to the gateway at ``server_url`` (an http:// origin), whose public origin is ``public_url``.
 
-    Use it as an asynchronous context manager, or call ``aclose`` at the end. With the same ``rng`` state the same
-    sids come out. ``media_server`` is where sockets are opened, if elsewhere: there an https:// origin is one with
-    TLS, whose certificate is checked. With a ``shared_key`` it signs by HMAC-SHA256, without one with the auth token.
+    Use it as an asynchronous context manager, or call ``aclose``. The state of ``rng`` determines all SIDs.
+    ``media_server_url`` is the origin of media sockets if it differs; an https:// origin uses TLS and its certificate
+    is verified. Signatures use the ``shared_key`` (HMAC-SHA256) if given, else the auth token.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class TwilioSimulator:
     ) -> None:
         parts = urlsplit(server_url)
         if parts.scheme != "http" or not parts.hostname:
-            raise ValueError(f"{server_url!r} is not a plain http:// origin, which is all the simulator connects to")
+            raise ValueError(f"{server_url!r} is not an http:// origin; the simulator connects to no other")
         rng = rng or sids.new_rng()
         behavior = behavior or TwilioBehavior()
         signer = Signer(
@@ -86,7 +86,7 @@ class TwilioSimulator:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close what is open. Calls under way are their callers' to cancel."""
+        """Close the HTTP session. Running calls must be cancelled by their callers."""
         await self._account.webhook_client.aclose()
 
     async def call(
@@ -101,32 +101,40 @@ class TwilioSimulator:
         recording_path: Path | None = None,
         on_event: Callable[[CallEvent], None] | None = None,
     ) -> CallReport:
-        """Place a call and see it through; ``recording`` is where a stereo WAV of it is written.
+        """Place a call, run it to its end and return the report, which contains every error of the gateway.
 
-        ``dials`` says who answers when Twilio rings them, ``queues`` how the caller leaves a queue.
+        Args:
+            to: the number that is called.
+            from_: the caller's number.
+            caller: the caller, or the steps of a caller without a voice.
+            callees: outcome of each number that Twilio dials.
+            queue_scripts: how each stay in a queue ends.
+            max_seconds: after which the caller hangs up.
+            recording_path: file for a stereo WAV of the call.
+            on_event: called with every event, for a live display.
 
-        What the gateway does wrong is in the report. Raises only what is wrong on this side: SpeechError, ValueError
-        and OSError for steps that cannot be rendered and a recording that cannot be written.
+        Raises:
+            SpeechError, ValueError, OSError: if a step cannot be rendered or the recording cannot be written.
         """
-        person = caller if isinstance(caller, SimulatedCaller) else SimulatedCaller(tuple(caller))
-        cues = await person.prerender(self._account.rng)
-        record = CallLog(sids.new_sid("CA", self._account.rng), on_event or _ignore_event)
-        call = SimulatedCall(self._account, record, to, from_, callees, queue_scripts)
-        report = await call.run(person, cues, max_seconds)
+        simulated_caller = caller if isinstance(caller, SimulatedCaller) else SimulatedCaller(tuple(caller))
+        steps = await simulated_caller.prerender(self._account.rng)
+        call_log = CallLog(sids.new_sid("CA", self._account.rng), on_event or _ignore_event)
+        call = SimulatedCall(self._account, call_log, to, from_, callees, queue_scripts)
+        report = await call.run(simulated_caller, steps, max_seconds)
         if recording_path is not None:
             call.write_recording(recording_path)
         return report
 
     async def start_call(self, to: str, from_: str) -> StreamTarget:
-        """Only ask the voice webhook: the stream that it wants opened. Raises CarrierError."""
+        """Request the voice webhook only; return the stream of its TwiML. Raises TwilioSimError."""
         return await load.start_call(self._account, to, from_)
 
     def bare_stream(self, url: str, parameters: Mapping[str, str] | None = None) -> StreamTarget:
-        """A stream of no call that any webhook knows of: for servers that answer none, such as a bare echo."""
+        """Create a stream without a webhook, for servers that have none, such as a bare echo."""
         return StreamTarget(sids.new_sid("CA", self._account.rng), url, parameters or {})
 
     async def stream(self, target: StreamTarget, audio: bytes, seconds: float) -> LoadReport:
-        """Only open the ticket's socket and send ``audio`` (mu-law, repeated) for ``seconds``. Raises CarrierError."""
+        """Open the target's socket and send ``audio`` (mu-law, repeated) for ``seconds``. Raises TwilioSimError."""
         return await load.stream(self._account, target, audio, seconds)
 
 

@@ -1,4 +1,4 @@
-"""Sound with the pitch and the rhythm of speech and no words in it: for the flow's "I did not understand"."""
+"""Synthesize unintelligible speech: pitch and rhythm of speech without words, to test how flows handle no match."""
 
 import math
 import random
@@ -7,22 +7,22 @@ import struct
 from vocelio.codecs import mulaw
 
 PITCH_RANGE_HZ = (95.0, 180.0)
-"""A voice's fundamental, which wanders between these."""
+"""Range of the fundamental frequency."""
 
 SYLLABLE_SAMPLES = 1800
-"""225 ms: the pace of ordinary talk."""
+"""225 ms: normal speech rate."""
 
 FORMANT_RANGES_HZ = ((300.0, 850.0), (900.0, 2200.0))
-"""Where the first two resonances of a vowel lie."""
+"""Ranges of the first two formants of a vowel."""
 
 PEAK_AMPLITUDE = 9000.0
-"""16-bit amplitude: -11 dBFS, as a voice on a good line."""
+"""16-bit amplitude: -11 dBFS, a voice on a good connection."""
 
 BREATH_LEVEL = 0.05
 
 
 def unintelligible_speech(seconds: float, rng: random.Random) -> bytes:
-    """Mu-law of ``seconds`` of babble, different for each state of ``rng``."""
+    """Return ``seconds`` of mu-law babble, determined by the state of ``rng``."""
     samples: list[int] = []
     while len(samples) < seconds * mulaw.SAMPLE_RATE:
         samples += _syllable(rng)
@@ -31,12 +31,12 @@ def unintelligible_speech(seconds: float, rng: random.Random) -> bytes:
 
 
 def _syllable(rng: random.Random) -> list[int]:
-    """One vowel: a few harmonics, the louder the nearer they are to a formant, swelling and fading."""
+    """Synthesize one vowel: harmonics weighted by their distance to the formants, faded in and out."""
     pitch = rng.uniform(*PITCH_RANGE_HZ)
     formants = [rng.uniform(*band) for band in FORMANT_RANGES_HZ]
     harmonics = [(pitch * n, _resonance(pitch * n, formants), rng.uniform(0, math.tau)) for n in range(1, 19)]
-    loudest = sum(gain for _, gain, _ in harmonics)
-    return [_sample(n, harmonics, PEAK_AMPLITUDE / loudest, rng) for n in range(SYLLABLE_SAMPLES)]
+    total_gain = sum(gain for _, gain, _ in harmonics)
+    return [_sample(n, harmonics, PEAK_AMPLITUDE / total_gain, rng) for n in range(SYLLABLE_SAMPLES)]
 
 
 def _resonance(hz: float, formants: list[float]) -> float:
@@ -46,5 +46,5 @@ def _resonance(hz: float, formants: list[float]) -> float:
 def _sample(n: int, harmonics: list[tuple[float, float, float]], gain: float, rng: random.Random) -> int:
     at = n / mulaw.SAMPLE_RATE
     voice = sum(level * math.sin(math.tau * hz * at + phase) for hz, level, phase in harmonics)
-    swell = math.sqrt(math.sin(math.pi * n / SYLLABLE_SAMPLES))
-    return round(swell * (gain * voice + BREATH_LEVEL * PEAK_AMPLITUDE * rng.uniform(-1, 1)))
+    envelope = math.sqrt(math.sin(math.pi * n / SYLLABLE_SAMPLES))
+    return round(envelope * (gain * voice + BREATH_LEVEL * PEAK_AMPLITUDE * rng.uniform(-1, 1)))

@@ -1,8 +1,8 @@
-"""The caller: a script of steps, and the sound each of them makes.
+"""The caller's script: steps, and the audio of each step.
 
-By default a step begins when the gateway has spoken and then been quiet for a while, as a polite caller does.
-``interrupt`` makes it begin that many seconds after the gateway's speech began. ``longest_wait`` bounds either.
-Everything is rendered before the call is placed, so that nothing is synthesized while someone listens.
+By default a step starts when the gateway has spoken and has then been silent for a while. With
+``interrupt_after_seconds``, it starts that long after the gateway's speech started. ``max_wait_seconds`` bounds both.
+All audio is rendered before the call is placed, so that synthesis does not compete with the call.
 """
 
 import random
@@ -19,18 +19,18 @@ from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, FRAME_SECOND
 from vocelio.gateway.speech.interfaces import Synthesizer
 
 ENDPOINT_SILENCE_SECONDS = 0.7
-"""Silence after which a caller takes the gateway to have ended: longer than the pauses within its sentences."""
+"""Silence after which the gateway's turn counts as ended: longer than the pauses within its sentences."""
 
 MAX_WAIT_SECONDS = 20.0
-"""Seconds after which a step begins whatever the gateway does."""
+"""Wait after which a step starts regardless of the gateway."""
 
 KEY_INTERVAL_FRAMES = 10
-"""Frames from one key to the next: 0.2 s, a quick but human finger."""
+"""Frames between two keys: 0.2 s, fast but human."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTiming:
-    """When a step begins; what all steps have in common."""
+    """When a step starts; base of all steps."""
 
     interrupt_after_seconds: float | None = None
     max_wait_seconds: float = MAX_WAIT_SECONDS
@@ -38,14 +38,14 @@ class StepTiming:
 
 @dataclass(frozen=True, slots=True)
 class Speak(StepTiming):
-    """Say a text, by the caller's synthesizer."""
+    """Say a text with the caller's synthesizer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlayFile(StepTiming):
-    """Say what is in a WAV file (16-bit PCM, mono, any rate); ``text`` is what the report calls it."""
+    """Play a WAV file (16-bit PCM, mono, any rate); ``text`` is its name in the report."""
 
     path: Path
     text: str = ""
@@ -53,7 +53,7 @@ class PlayFile(StepTiming):
 
 @dataclass(frozen=True, slots=True)
 class PlayAudio(StepTiming):
-    """Say ready-made mu-law; ``text`` is what the report calls it."""
+    """Play mu-law audio; ``text`` is its name in the report."""
 
     audio: bytes
     text: str = ""
@@ -68,21 +68,21 @@ class PressKeys(StepTiming):
 
 @dataclass(frozen=True, slots=True)
 class StaySilent(StepTiming):
-    """Say nothing for ``seconds``, whatever is asked."""
+    """Say nothing for ``seconds``."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class MakeNoise(StepTiming):
-    """Something with the melody of speech that nobody can understand."""
+    """Make unintelligible speech; see ``babble``."""
 
     seconds: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class HangUp(StepTiming):
-    """Put the phone down."""
+    """Hang up."""
 
 
 Step = Speak | PlayFile | PlayAudio | PressKeys | StaySilent | MakeNoise | HangUp
@@ -90,10 +90,9 @@ Step = Speak | PlayFile | PlayAudio | PressKeys | StaySilent | MakeNoise | HangU
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCaller:
-    """Who calls: the script, the voice it is spoken in, and how long a silence makes them take their turn.
+    """A caller: script, voice, and the silence after which it takes its turn.
 
-    After the last step the caller stays on the line, silent, until the call ends. ``synthesizer`` is needed for
-    ``Speak`` only.
+    After the last step the caller stays silent until the call ends. Only ``Speak`` needs a ``synthesizer``.
     """
 
     steps: Sequence[Step] = ()
@@ -102,7 +101,7 @@ class SimulatedCaller:
     endpoint_silence_seconds: float = ENDPOINT_SILENCE_SECONDS
 
     async def prerender(self, rng: random.Random) -> "tuple[RenderedStep, ...]":
-        """The steps as sound. Raises SpeechError, OSError and ValueError (a text without a synthesizer, a bad file)."""
+        """Render all steps. Raises SpeechError, OSError and ValueError (no synthesizer, invalid file)."""
         return tuple([await self._render_step(step, rng) for step in self.steps])
 
     async def _render_step(self, step: Step, rng: random.Random) -> "RenderedStep":
@@ -124,15 +123,15 @@ class SimulatedCaller:
 
     async def _synthesize(self, text: str) -> bytes:
         if self.synthesizer is None:
-            raise ValueError(f"the caller has no voice to say {text!r} with")
+            raise ValueError(f"the caller has no synthesizer to say {text!r}")
         return b"".join([chunk async for chunk in self.synthesizer.speak(text, self.voice)])
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedStep:
-    """A step ready to be performed: its frames, the keys by the frame they are pressed in, and its audible part.
+    """A rendered step: its frames, its keys by the frame in which they are pressed, and its audible part.
 
-    ``first`` and ``last`` are the samples, from the cue's begin, at which the audible part begins and has ended.
+    ``voiced_start`` and ``voiced_end`` (exclusive) are samples from the start of the step.
     """
 
     source: Step
@@ -144,27 +143,27 @@ class RenderedStep:
     voiced_end: int = 0
 
     def audio_frame(self, index: int) -> bytes:
-        """The ``index``-th 20 ms of mu-law."""
+        """Return the ``index``-th frame (20 ms of mu-law)."""
         audio = self.audio[index * FRAME_SAMPLES : (index + 1) * FRAME_SAMPLES]
         return audio if len(audio) == FRAME_SAMPLES else audio + SILENT_FRAME[len(audio) :]
 
     def key_at(self, index: int) -> str:
-        """The key pressed in the ``index``-th frame, or nothing."""
+        """Return the key pressed in the ``index``-th frame, or an empty string."""
         return next((key for at, key in self.keys if at == index), "")
 
 
 def _audio_step(step: Step, text: str, audio: bytes) -> RenderedStep:
-    """Of speech only the voiced part counts: the silence that files and synthesizers add is nobody's turn."""
+    """Only the voiced part counts as the turn: files and synthesizers add silence at both ends."""
     first, last = voice_detection.voiced_span(audio)
     return RenderedStep(step, text, -(-len(audio) // FRAME_SAMPLES), audio, voiced_start=first, voiced_end=last)
 
 
 def _key_step(step: PressKeys, keys: str) -> RenderedStep:
     if not keys or set(keys) - set("0123456789*#ABCD"):
-        raise ValueError(f"{keys!r} are not keys of a telephone")
+        raise ValueError(f"{keys!r} are not telephone keys")
     pressed = tuple((index * KEY_INTERVAL_FRAMES, key) for index, key in enumerate(keys))
     frames = pressed[-1][0] + 1
-    # A key is sent when its frame has ended, as the sound of a frame is.
+    # A key is sent at the end of its frame, as audio is.
     return RenderedStep(step, keys, frames, keys=pressed, voiced_start=FRAME_SAMPLES, voiced_end=frames * FRAME_SAMPLES)
 
 

@@ -1,7 +1,7 @@
-"""The caller's turn-taking, sans-IO: fed each 20 ms that is played, gives the next 20 ms that is said.
+"""Sans-IO turn-taking of the caller: takes each played frame and returns the caller's next frame.
 
-Positions are samples on the line's clock. What the caller says in a frame is said before it can be sent, what is
-played in the same tick is heard after that: hence the frame between ``_now`` and what is heard.
+Positions are samples since the call was answered. The caller speaks a frame before it is sent, and hears the frame of
+the same tick after that: hence the one frame between ``_now`` and the position of played audio.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ from vocelio.gateway.simulator.media.voice_detection import PlaybackDetector
 from vocelio.gateway.simulator.report import Turn, TurnKind
 
 MIN_REPLY_SAMPLES = SAMPLE_RATE // 2
-"""Sound that began before the caller had ended is an answer if it goes on for 0.5 s more."""
+"""Audio that started before the end of the caller's turn is a reply if it continues for 0.5 s after it."""
 
 
 class CallerFrame(NamedTuple):
-    """What the caller does in one frame."""
+    """The caller's output in one tick."""
 
     audio: bytes = SILENT_FRAME
     key: str = ""
@@ -32,7 +32,7 @@ class CallerFrame(NamedTuple):
 
 
 class _OpenTurn:
-    """A turn that waits for its answer; ``first`` and ``last`` are where its audible part begins and has ended."""
+    """A turn that waits for the gateway's reply. ``voiced_start`` and ``voiced_end`` are positions."""
 
     def __init__(self, step: RenderedStep, start: int, interrupted: bool) -> None:
         self.text = step.text
@@ -40,11 +40,11 @@ class _OpenTurn:
         self.voiced_start = start + step.voiced_start
         self.voiced_end = start + step.voiced_end
         self.interrupted = interrupted
-        self.prompt_cut_at: int | None = None  # the end of the gateway's speech that this turn cut short
+        self.prompt_cut_at: int | None = None  # where this turn ended the gateway's prompt (barge-in)
 
 
 class CallerTurnTaking:
-    """One caller's script under way."""
+    """Runs one caller's script."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class CallerTurnTaking:
         on_event: Callable[[CallEvent], None],
         answered_at: float,
     ) -> None:
-        """``answered`` is when the line's clock starts, in seconds since the call was placed: times are told so."""
+        """``answered_at`` is the time of position 0, in seconds since the call was placed, as in all events."""
         self.turns: list[Turn] = []
         self.steps_done = 0
         self._steps = tuple(steps)
@@ -63,21 +63,21 @@ class CallerTurnTaking:
         self._detector = PlaybackDetector()
         self._now = 0
         self._current_step: RenderedStep | None = None
-        self._step_start = 0  # of the cue under way
+        self._step_start = 0  # of the current step
         self._waiting_since = 0
-        self._prompt_onset: int | None = None  # since when the gateway has been speaking to the caller in this wait
+        self._prompt_onset: int | None = None  # start of the gateway's prompt in this wait
         self._open_turn: _OpenTurn | None = None
 
     def tick(self, played: bytes, cleared: bool = False, listening: bool = True) -> CallerFrame:
-        """One frame. ``cut`` tells of a ``clear``; not ``listening`` when Twilio or a callee talks with the caller."""
+        """Process one frame. ``listening`` is false while Twilio or a callee talks to the caller."""
         self._on_playback(played, cleared)
         if not listening:
             self._waiting_since, self._prompt_onset = self._now, None
         if self._current_step is None and listening:
             self._maybe_start_step()
-        act = self._next_frame()
+        frame = self._next_frame()
         self._now += FRAME_SAMPLES
-        return act
+        return frame
 
     def _on_playback(self, played: bytes, cleared: bool) -> None:
         if cleared:
@@ -97,7 +97,7 @@ class CallerTurnTaking:
         ):
             turn.prompt_cut_at = self._detector.last_audible
         self._detector.on_clear()
-        self._waiting_since = min(self._waiting_since, self._now)  # what is heard next is for the caller
+        self._waiting_since = min(self._waiting_since, self._now)  # audio that follows is for the caller
 
     def _measure_latency(self, turn: _OpenTurn) -> None:
         onset = self._detector.onset
@@ -108,7 +108,7 @@ class CallerTurnTaking:
         self._on_event(GatewayReplied(self._to_seconds(onset), latency))
 
     def _is_reply(self, turn: _OpenTurn) -> bool:
-        """Whether a sound that began before the caller had ended is an answer."""
+        """Return whether audio that started before the end of the caller's turn is a reply."""
         after_cut = turn.prompt_cut_at is not None and self._detector.onset > turn.prompt_cut_at
         return after_cut or self._detector.last_audible >= turn.voiced_end + MIN_REPLY_SAMPLES
 
@@ -116,17 +116,17 @@ class CallerTurnTaking:
         if self.steps_done == len(self._steps):
             return
         self._track_gateway()
-        cue = self._steps[self.steps_done]
+        step = self._steps[self.steps_done]
         waited = (self._now - self._waiting_since) / SAMPLE_RATE
-        if waited >= cue.source.max_wait_seconds or self._is_callers_turn(cue.source.interrupt_after_seconds):
-            self._start_step(cue)
+        if waited >= step.source.max_wait_seconds or self._is_callers_turn(step.source.interrupt_after_seconds):
+            self._start_step(step)
 
     def _track_gateway(self) -> None:
-        ear, since = self._detector, self._waiting_since
-        if self._prompt_onset is None and ear.onset >= since:
-            self._prompt_onset = ear.onset
-        elif self._prompt_onset is None and ear.last_audible >= since + MIN_REPLY_SAMPLES:
-            self._prompt_onset = since  # it began before the caller's step had ended, and goes on
+        detector, since = self._detector, self._waiting_since
+        if self._prompt_onset is None and detector.onset >= since:
+            self._prompt_onset = detector.onset
+        elif self._prompt_onset is None and detector.last_audible >= since + MIN_REPLY_SAMPLES:
+            self._prompt_onset = since  # it started before the end of the caller's step and continues
 
     def _is_callers_turn(self, interrupt_after_seconds: float | None) -> bool:
         if self._prompt_onset is None:
@@ -150,14 +150,14 @@ class CallerTurnTaking:
         self._waiting_since, self._prompt_onset = self._now + step.voiced_end, None
 
     def _next_frame(self) -> CallerFrame:
-        cue = self._current_step
-        if cue is None:
+        step = self._current_step
+        if step is None:
             return _SILENCE
         index = (self._now - self._step_start) // FRAME_SAMPLES
-        if index + 1 >= cue.frame_count:
+        if index + 1 >= step.frame_count:
             self._current_step = None
             self.steps_done += 1
-        return CallerFrame(cue.audio_frame(index), cue.key_at(index), hangs_up=isinstance(cue.source, HangUp))
+        return CallerFrame(step.audio_frame(index), step.key_at(index), hangs_up=isinstance(step.source, HangUp))
 
     def _close_turn(self, latency_ms: float | None) -> None:
         turn, self._open_turn = self._open_turn, None
@@ -165,12 +165,14 @@ class CallerTurnTaking:
             self.turns.append(self._make_turn(turn, latency_ms))
 
     def _make_turn(self, turn: _OpenTurn, latency_ms: float | None) -> Turn:
-        silenced = None if turn.prompt_cut_at is None else (turn.prompt_cut_at - turn.voiced_start) * 1000 / SAMPLE_RATE
-        began, ended = self._to_seconds(turn.voiced_start), self._to_seconds(turn.voiced_end)
-        return Turn(turn.kind, turn.text, began, ended, latency_ms, turn.interrupted, silenced)
+        barge_in_ms = (
+            None if turn.prompt_cut_at is None else (turn.prompt_cut_at - turn.voiced_start) * 1000 / SAMPLE_RATE
+        )
+        started_at, ended_at = self._to_seconds(turn.voiced_start), self._to_seconds(turn.voiced_end)
+        return Turn(turn.kind, turn.text, started_at, ended_at, latency_ms, turn.interrupted, barge_in_ms)
 
     def finish(self) -> tuple[Turn, ...]:
-        """The call is over: the turns, the last one as far as it got."""
+        """Close the open turn and return all turns."""
         self._close_turn(None)
         return tuple(self.turns)
 

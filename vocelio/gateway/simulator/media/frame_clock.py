@@ -1,7 +1,7 @@
-"""20 ms ticks at real time, by an absolute schedule: being late once delays nothing that comes after.
+"""Real-time clock of 20 ms ticks on an absolute schedule: a late tick does not delay the following ones.
 
-Ticks that are overdue follow at once, so the line's clock stays true; now and then the loop gets its turn between
-them, so that catching up cannot starve the rest of the program.
+Overdue ticks follow at once, so the clock does not drift; the event loop runs every few of them, so that catching up
+cannot starve other tasks.
 """
 
 import asyncio
@@ -9,11 +9,11 @@ import asyncio
 from vocelio.gateway.simulator.media.messages import FRAME_SECONDS
 
 MAX_OVERDUE_TICKS = 10
-"""Overdue ticks in a row: 0.2 s of audio, well below a millisecond of work."""
+"""Overdue ticks before the event loop runs: 0.2 s of audio, well below a millisecond of work."""
 
 
 class FrameClock:
-    """Ticks since ``start`` on the running loop's clock; the first comes 20 ms after it."""
+    """Ticks since ``started_at`` on the running loop's clock; the first is due 20 ms after it."""
 
     def __init__(self, started_at: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -22,7 +22,7 @@ class FrameClock:
         self._overdue = 0
 
     async def tick(self) -> float:
-        """Wait for the next tick; returns when it was due."""
+        """Wait for the next tick; return the time at which it was due."""
         self._ticks += 1
         due = self._started_at + self._ticks * FRAME_SECONDS
         delay = due - self._loop.time()

@@ -1,6 +1,6 @@
-"""Media Streams messages as Twilio writes and reads them: JSON text in which numbers are strings.
+"""Media Streams messages from Twilio's side: JSON text in which numbers are strings.
 
-Outgoing media is formatted by hand: at 100 calls in a process that line runs 5,000 times a second.
+Media messages are formatted by hand: 100 calls in a process send 5,000 of them per second.
 """
 
 import base64
@@ -29,7 +29,7 @@ class MarkBody(msgspec.Struct, frozen=True):
 
 
 class IncomingMessage(msgspec.Struct, frozen=True):
-    """A message from the server; what belongs to another event than its own is not looked at."""
+    """A message from the server. Members of other events than its own are ignored."""
 
     event: str
     stream_sid: str = msgspec.field(name="streamSid", default="")
@@ -41,17 +41,17 @@ _decoder = msgspec.json.Decoder(IncomingMessage)
 
 
 def decode(text: str) -> IncomingMessage:
-    """Raises msgspec.MsgspecError (also for what is not JSON at all)."""
+    """Decode a message. Raises msgspec.MsgspecError, also for invalid JSON."""
     return _decoder.decode(text)
 
 
 def encode_payload(audio: bytes) -> str:
-    """Base64 of mu-law."""
+    """Encode mu-law as base64."""
     return SILENT_PAYLOAD if audio is SILENT_FRAME else base64.b64encode(audio).decode()
 
 
 class MessageWriter:
-    """The messages of one stream, numbered from 1; ``connected`` comes before them and has no number."""
+    """Writes the messages of one stream, numbered from 1; ``connected`` precedes them and has no number."""
 
     def __init__(self, account_sid: str, call_sid: str, stream_sid: str, parameters: Mapping[str, str]) -> None:
         self._account_sid = account_sid
@@ -76,7 +76,7 @@ class MessageWriter:
         return self._message("start", start)
 
     def media(self, payload: str) -> str:
-        """One frame of the caller's; its timestamp is milliseconds of audio since the stream's start."""
+        """Format one frame of the caller; its timestamp is milliseconds of audio since the start of the stream."""
         self._sequence += 1
         self._chunk += 1
         return (

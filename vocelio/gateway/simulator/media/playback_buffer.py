@@ -1,9 +1,9 @@
-"""The far end of a media socket, sans-IO: what Twilio does with the messages it is sent.
+"""Sans-IO playback buffer at Twilio's end of a media socket.
 
-Audio is buffered and played in order, one 20 ms frame each time ``play`` is called; the caller of ``play`` keeps the
-clock. A mark is returned with the first frame that begins after the audio before the mark has been played, so never
-early and at most 20 ms late, or at once when nothing is playing or ``clear`` empties the buffer. Nothing that the
-server sends raises: what cannot be used becomes a fault.
+Audio is buffered and played in order, one 20 ms frame per call of ``play``; the caller of ``play`` keeps the clock. A
+mark is returned with the first frame after the audio that precedes it, so never early and at most 20 ms late; or at
+once if nothing is playing or ``clear`` empties the buffer. No message of the server raises: invalid messages are logged
+as errors.
 """
 
 from collections import deque
@@ -19,20 +19,20 @@ from vocelio.gateway.simulator.media.messages import FRAME_SAMPLES, FRAME_SECOND
 from vocelio.gateway.simulator.report import ClearReport, MarkReport
 
 MAX_BUFFER_SAMPLES = 600 * SAMPLE_RATE
-"""Samples: ten minutes. Twilio's own limit is not documented; what comes beyond it is dropped, with a fault."""
+"""Ten minutes. Twilio's limit is not documented; audio beyond it is dropped and logged as an error."""
 
 MAX_MARKS = 10_000
-"""Marks waiting, and marks remembered for the report: more are dropped, with a fault, or forgotten."""
+"""Bound of pending marks (more are dropped and logged) and of returned marks in the report (oldest are removed)."""
 
 MAX_ERRORS = 20
-"""Faults kept of one stream: one that repeats itself on every frame tells nothing new."""
+"""Errors kept per stream: one that repeats with every frame adds no information."""
 
 MIN_BURST_GAP_SAMPLES = SAMPLE_RATE // 2
-"""Silence that separates two utterances of the server's even when it sent no mark between them."""
+"""Silence that separates two prompts of the server even if it sent no mark between them."""
 
 
 class PlayedFrame(NamedTuple):
-    """20 ms of what the caller hears, the marks to return before it, and whether ``clear`` came since the last."""
+    """One frame played to the caller, the marks to return before it, and whether ``clear`` preceded it."""
 
     audio: bytes
     marks: tuple[str, ...]
@@ -47,12 +47,12 @@ class _PendingMark:
 
 
 class StreamBuffer:
-    """One stream's buffer at Twilio, and the numbered messages it answers with."""
+    """Playback buffer of one stream."""
 
     def __init__(self, stream_sid: str, writer: messages.MessageWriter) -> None:
         self.writer = writer
         self.media_messages = 0
-        self.received_samples = 0  # samples, as are the next three
+        self.received_samples = 0
         self.played_samples = 0
         self.cleared_samples = 0
         self.underrun_samples = 0
@@ -63,17 +63,17 @@ class StreamBuffer:
         self._stream_sid = stream_sid
         self._buffer = bytearray()
         self._pending_marks: deque[_PendingMark] = deque()
-        self._last_mark_position = 0  # the position of the latest mark
-        self._silent_samples: int | None = None  # silent samples since the burst under way ran out of audio
-        self._audible_until = 0.0  # the end of the frame under way, if it has audio
+        self._last_mark_position = 0
+        self._silent_samples: int | None = None  # since the current burst ran out of audio
+        self._audible_until = 0.0  # end of the current frame, if it has audio
         self._was_cleared = False
 
     def opening_messages(self) -> tuple[str, str]:
-        """What Twilio sends first."""
+        """Return the messages with which a stream starts."""
         return self.writer.connected(), self.writer.start()
 
     def receive(self, message: str | bytes, at: float) -> tuple[str, ...]:
-        """Take a message of the server's at ``at`` seconds; what is returned is to be sent at once."""
+        """Process a message received at ``at`` seconds; return the messages to send at once."""
         if isinstance(message, bytes):
             return self._add_error_once(error_codes.STREAM_BINARY, "a binary message", at)
         try:
@@ -83,8 +83,8 @@ class StreamBuffer:
         return self._on_message(incoming, at)
 
     def play(self, at: float) -> PlayedFrame:
-        """The next 20 ms, which the caller hears from ``at`` seconds on."""
-        returns = self._return_due_marks(at)
+        """Return the next frame, which the caller hears from ``at`` seconds on."""
+        marks = self._return_due_marks(at)
         frame = bytes(self._buffer[:FRAME_SAMPLES]) or SILENT_FRAME
         taken = min(len(self._buffer), FRAME_SAMPLES)
         if taken:
@@ -93,8 +93,8 @@ class StreamBuffer:
             self._audible_until = at + FRAME_SECONDS
             frame += SILENT_FRAME[taken:]
         self._count_underruns(taken)
-        cut, self._was_cleared = self._was_cleared, False
-        return PlayedFrame(frame, returns, cut)
+        cleared, self._was_cleared = self._was_cleared, False
+        return PlayedFrame(frame, marks, cleared)
 
     def _on_message(self, incoming: messages.IncomingMessage, at: float) -> tuple[str, ...]:
         event = incoming.event
@@ -109,12 +109,12 @@ class StreamBuffer:
             return self._on_media(incoming.media.payload, at)
         if event == "mark" and incoming.mark:
             return self._on_mark(incoming.mark.name, at)
-        return self._add_error_once(error_codes.STREAM_MALFORMED, f"a {event} without its content", at)
+        return self._add_error_once(error_codes.STREAM_MALFORMED, f"a {event} without its member", at)
 
     def _on_media(self, audio: bytes, at: float) -> tuple[str, ...]:
         self.media_messages += 1
         if len(self._buffer) + len(audio) > MAX_BUFFER_SAMPLES:
-            return self._add_error_once(error_codes.STREAM_MALFORMED, "more audio than can be buffered", at)
+            return self._add_error_once(error_codes.STREAM_MALFORMED, "the playback buffer is full", at)
         if not self._buffer and (
             self._last_mark_position == self.received_samples or (self._silent_samples or 0) > MIN_BURST_GAP_SAMPLES
         ):
@@ -125,7 +125,7 @@ class StreamBuffer:
 
     def _on_mark(self, name: str, at: float) -> tuple[str, ...]:
         if len(self._pending_marks) >= MAX_MARKS:
-            return self._add_error_once(error_codes.STREAM_MALFORMED, "more marks than can be kept", at)
+            return self._add_error_once(error_codes.STREAM_MALFORMED, "too many pending marks", at)
         self._last_mark_position = self.received_samples
         self._pending_marks.append(_PendingMark(self.received_samples, name, at))
         return () if at < self._audible_until else self._return_due_marks(at)
@@ -141,12 +141,12 @@ class StreamBuffer:
         return self._return_due_marks(at, by_clear=True)
 
     def _return_due_marks(self, at: float, by_clear: bool = False) -> tuple[str, ...]:
-        """The waiting marks that have no audio before them any more."""
+        """Return the pending marks whose audio has been played or cleared."""
         if not self._pending_marks:
             return ()
-        done = self.played_samples + self.cleared_samples
+        position = self.played_samples + self.cleared_samples
         returned: list[str] = []
-        while self._pending_marks and self._pending_marks[0].position <= done:
+        while self._pending_marks and self._pending_marks[0].position <= position:
             mark = self._pending_marks.popleft()
             self.returned_marks.append(MarkReport(mark.name, mark.received_at, at, by_clear))
             returned.append(self.writer.mark(mark.name))
@@ -162,7 +162,7 @@ class StreamBuffer:
             self._silent_samples += FRAME_SAMPLES - played_samples
 
     def _add_error_once(self, code: int, message: str, at: float) -> tuple[str, ...]:
-        if all(fault.code != code for fault in self.errors):
+        if all(error.code != code for error in self.errors):
             self._add_error(code, message, at)
         return ()
 

@@ -1,6 +1,6 @@
-"""The tape of one ``<Record>``, sans-IO but for the event that tells of its end: fed every 20 ms of the caller's.
+"""Recording of one ``<Record>``; sans-IO except for the ``finished`` event.
 
-It ends by a key, by silence, or by its length, whichever comes first. What is said over the beep is not on it.
+It ends with a key, with silence or at its maximum length. Audio during the beep is not recorded.
 """
 
 import asyncio
@@ -14,36 +14,36 @@ from vocelio.gateway.simulator.twiml import parser
 
 BEEP_HZ = 1000
 BEEP_FRAMES = 20
-"""0.4 s. What Twilio's beep sounds like is not documented; to the caller it is the sign to begin."""
+"""0.4 s. Twilio's beep is not documented."""
 
 BEEP_AMPLITUDE = 8000
 
 
 class RecordTape:
-    """``digits`` is the key that ended it, or nothing."""
+    """Records one message. ``digits`` is the key that ended it, or empty."""
 
     def __init__(self, verb: parser.Record) -> None:
         self.finished = asyncio.Event()
         self.digits = ""
         self._verb = verb
         self._audio = bytearray()
-        self._voiced_end = 0  # the sample behind the last that was audible
-        self._beep_frames_left = BEEP_FRAMES if verb.play_beep else 0  # frames of it still to come
+        self._voiced_end = 0  # sample after the last audible one
+        self._beep_frames_left = BEEP_FRAMES if verb.play_beep else 0
         self._is_beeping = False
 
     def next_frame(self) -> bytes:
-        """20 ms of what the caller hears: the beep, then nothing."""
+        """Return the next frame that the caller hears: the beep, then silence."""
         self._is_beeping = self._beep_frames_left > 0
         self._beep_frames_left -= self._is_beeping
         return _BEEP_FRAME if self._is_beeping else SILENT_FRAME
 
     def on_audio(self, audio: bytes, key: str) -> None:
-        """20 ms of the caller's, and the key pressed in them."""
+        """Process one frame of the caller and the key pressed in it."""
         if self._is_beeping or self.finished.is_set():
             return
-        _, after = voice_detection.voiced_span(audio)
-        if after:
-            self._voiced_end = len(self._audio) + after
+        _, end = voice_detection.voiced_span(audio)
+        if end:
+            self._voiced_end = len(self._audio) + end
         self._audio += audio
         if key and key in self._verb.finish_on_key:
             self.digits = key
@@ -57,7 +57,7 @@ class RecordTape:
 
     @property
     def audio(self) -> bytes:
-        """Mu-law, without the silence at both ends if so ordered; nothing if nothing was said."""
+        """Mu-law audio, trimmed if the verb says so; empty if nothing is audible."""
         first, last = voice_detection.voiced_span(bytes(self._audio))
         if not last:
             return b""

@@ -1,4 +1,4 @@
-"""One account of the emulated REST API: which resource a path is, and what the account has."""
+"""One account of the emulated REST API: its resources, and the routing of paths to them."""
 
 import random
 import re
@@ -14,7 +14,7 @@ _PATH_PATTERN = re.compile(
 
 
 class RestAccount:
-    """``numbers`` and ``calls`` are by SID, as the API shows them."""
+    """Account with its numbers and calls by SID, as JSON objects of the API."""
 
     def __init__(self, sid: str, rng: random.Random) -> None:
         self.sid, self._rng = sid, rng
@@ -22,44 +22,44 @@ class RestAccount:
         self.calls: dict[str, dict[str, Any]] = {}
 
     def add_number(self, number: str, **fields: str) -> dict[str, Any]:
-        """A number (E.164) of the account, set as a new one is but for ``fields``, in the API's names."""
-        made = numbers.new_number(self.sid, sids.new_sid("PN", self._rng), number) | fields
-        self.numbers[made["sid"]] = made
-        return made
+        """Add a number (E.164) with the configuration of a new one; ``fields`` override it by their API names."""
+        resource = numbers.new_number(self.sid, sids.new_sid("PN", self._rng), number) | fields
+        self.numbers[resource["sid"]] = resource
+        return resource
 
     def get_number(self, number: str) -> dict[str, Any]:
-        """The number as it is now. Raises KeyError."""
-        found = next((one for one in self.numbers.values() if one["phone_number"] == number), None)
-        if found is None:
-            raise KeyError(number)
-        return found
+        """Return the number's resource. Raises KeyError."""
+        for resource in self.numbers.values():
+            if resource["phone_number"] == number:
+                return resource
+        raise KeyError(number)
 
     def delete_number(self, number: str) -> None:
-        """The account does not have it any more. Raises KeyError."""
+        """Remove the number from the account. Raises KeyError."""
         del self.numbers[self.get_number(number)["sid"]]
 
     def add_call(self, to: str, from_: str, status: str = "in-progress", direction: str = "inbound") -> dict[str, Any]:
-        """A call of the account."""
-        made = calls.new_call(self.sid, sids.new_sid("CA", self._rng), to, from_, status, direction)
-        self.calls[made["sid"]] = made
-        return made
+        """Add a call to the account."""
+        resource = calls.new_call(self.sid, sids.new_sid("CA", self._rng), to, from_, status, direction)
+        self.calls[resource["sid"]] = resource
+        return resource
 
     def handle(self, method: str, path: str, query: dict[str, str], form: dict[str, str]) -> tuple[int, Any]:
-        """Status and body. Raises RestError."""
+        """Return status and body of the response. Raises RestError."""
         match = _PATH_PATTERN.fullmatch(path)
         if match is None:
             raise _not_found(path)
         kind, sid = match[1], match[2]
         if sid is None:
             return self._handle_collection(kind, method, path, query, form)
-        things = self.numbers if kind == "IncomingPhoneNumbers" else self.calls
-        if sid not in things:
+        resources = self.numbers if kind == "IncomingPhoneNumbers" else self.calls
+        if sid not in resources:
             raise _not_found(path)
         if method == "POST":
-            (numbers if kind == "IncomingPhoneNumbers" else calls).update(things[sid], form, path)
+            (numbers if kind == "IncomingPhoneNumbers" else calls).update(resources[sid], form, path)
         elif method != "GET":
             raise RestError(405)
-        return 200, things[sid]
+        return 200, resources[sid]
 
     def _handle_collection(
         self, kind: str, method: str, path: str, query: dict[str, str], form: dict[str, str]
@@ -72,9 +72,9 @@ class RestAccount:
 
     def _create_call(self, form: dict[str, str]) -> dict[str, Any]:
         calls.validate_new(form)
-        made = self.add_call(form["To"], form["From"], "queued", "outbound-api")
-        calls.set_instructions(made, form)
-        return made
+        resource = self.add_call(form["To"], form["From"], "queued", "outbound-api")
+        calls.set_instructions(resource, form)
+        return resource
 
 
 def _not_found(path: str) -> RestError:

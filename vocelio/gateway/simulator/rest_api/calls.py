@@ -1,4 +1,4 @@
-"""The resource Call: https://www.twilio.com/docs/voice/api/call-resource."""
+"""The Call resource: https://www.twilio.com/docs/voice/api/call-resource."""
 
 import re
 from typing import Any
@@ -13,7 +13,7 @@ _NO_INSTRUCTIONS, _NOT_IN_PROGRESS, _INVALID_TO, _INVALID_FROM = 21205, 21220, 2
 
 
 def new_call(account_sid: str, sid: str, to: str, from_: str, status: str, direction: str) -> dict[str, Any]:
-    """A call. ``url`` and ``twiml`` are what it was told last; the API itself does not show them."""
+    """Create a call. ``url`` and ``twiml`` are its latest instructions; Twilio's API does not return them."""
     return {
         "sid": sid,
         "account_sid": account_sid,
@@ -35,7 +35,7 @@ def new_call(account_sid: str, sid: str, to: str, from_: str, status: str, direc
 
 
 def validate_new(form: dict[str, str]) -> None:
-    """Whom to call, as whom, and what to do then. Raises RestError."""
+    """Validate the form of a new call. Raises RestError."""
     if not E164_PATTERN.fullmatch(form.get("To", "")) and not form.get("To", "").startswith(("sip:", "client:")):
         raise RestError(400, _INVALID_TO, f"Invalid 'To' Phone Number: {form.get('To', '')}")
     if not E164_PATTERN.fullmatch(form.get("From", "")):
@@ -45,9 +45,9 @@ def validate_new(form: dict[str, str]) -> None:
 
 
 def update(call: dict[str, Any], form: dict[str, str], path: str) -> None:
-    """An update: an end, or other instructions. Raises RestError.
+    """Update a call: end it or give it new instructions. Raises RestError.
 
-    A call that is over is gone for whoever wants it ended, and not in progress for whoever wants it to go elsewhere.
+    For a call that has ended, ending it is a 404, and new instructions are a 400 ("not in-progress").
     """
     status = form.get("Status", "")
     if status not in ("", "completed", "canceled"):
@@ -62,7 +62,7 @@ def update(call: dict[str, Any], form: dict[str, str], path: str) -> None:
 
 
 def set_instructions(call: dict[str, Any], form: dict[str, str]) -> None:
-    """What the call does next."""
+    """Set the URL or TwiML that the call continues with."""
     for name, field in (("Url", "url"), ("Twiml", "twiml")):
         if name in form:
             call[field] = form[name]

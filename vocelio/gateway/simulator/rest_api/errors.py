@@ -1,4 +1,4 @@
-"""Errors of the REST API as Twilio answers them: https://www.twilio.com/docs/usage/twilios-response#response-formats-exceptions."""
+"""Errors of the REST API in Twilio's format: https://www.twilio.com/docs/usage/twilios-response#response-formats-exceptions."""
 
 from typing import Any, Final
 
@@ -15,14 +15,14 @@ _DEFAULT_ERRORS: Final = {
 
 
 class RestError(Exception):
-    """A request that is refused: its HTTP status, and Twilio's code and message, the usual ones unless given."""
+    """An error response: HTTP status, and Twilio's code and message (by default those usual for the status)."""
 
     def __init__(self, status: int, code: int | None = None, message: str = "") -> None:
-        usual, text = _DEFAULT_ERRORS.get(status, (status, "Something went wrong"))
-        self.status, self.code, self.message = status, code or usual, message or text
+        default_code, default_message = _DEFAULT_ERRORS.get(status, (status, "Something went wrong"))
+        self.status, self.code, self.message = status, code or default_code, message or default_message
         super().__init__(f"{self.status} {self.code} {self.message}")
 
     def body(self) -> dict[str, Any]:
-        """The body of the answer."""
-        more = f"https://www.twilio.com/docs/errors/{self.code}"
-        return {"code": self.code, "message": self.message, "more_info": more, "status": self.status}
+        """Return the body of the response."""
+        more_info = f"https://www.twilio.com/docs/errors/{self.code}"
+        return {"code": self.code, "message": self.message, "more_info": more_info, "status": self.status}

@@ -1,4 +1,4 @@
-"""The resource IncomingPhoneNumber: https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource."""
+"""The IncomingPhoneNumber resource: https://www.twilio.com/docs/phone-numbers/api/incomingphonenumber-resource."""
 
 import re
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from urllib.parse import urlencode, urlsplit
 from vocelio.gateway.simulator.rest_api.errors import RestError
 
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 1_000
-DEFAULT_VOICE_URL = "https://demo.twilio.com/welcome/voice/"  # what a number is set to that was just bought
+DEFAULT_VOICE_URL = "https://demo.twilio.com/welcome/voice/"  # of a new number
 
 _URL_FIELDS: Final = ("VoiceUrl", "VoiceFallbackUrl", "StatusCallback", "SmsUrl", "SmsFallbackUrl")
 _METHOD_FIELDS: Final = ("VoiceMethod", "VoiceFallbackMethod", "StatusCallbackMethod", "SmsMethod", "SmsFallbackMethod")
@@ -21,7 +21,7 @@ _INVALID_URL, _INVALID_METHOD, _INVALID_SID = 21502, 21503, 20001
 
 
 def new_number(account_sid: str, sid: str, number: str) -> dict[str, Any]:
-    """A number as it is bought."""
+    """Create a number with the configuration of a new one."""
     return {
         "sid": sid,
         "account_sid": account_sid,
@@ -52,7 +52,7 @@ def new_number(account_sid: str, sid: str, number: str) -> dict[str, Any]:
 
 
 def update(number: dict[str, Any], form: dict[str, str], _: str) -> None:
-    """An update: all of it or, when a field cannot be, nothing. Unknown fields are ignored. Raises RestError."""
+    """Update a number; if a field is invalid, nothing is changed. Unknown fields are ignored. Raises RestError."""
     for name in _URL_FIELDS:
         if form.get(name) and not _is_url(form[name]):
             raise RestError(400, _INVALID_URL, f"{name} is not valid: {form[name]}")
@@ -71,32 +71,32 @@ def update(number: dict[str, Any], form: dict[str, str], _: str) -> None:
 
 
 def list_page(numbers: Sequence[dict[str, Any]], path: str, query: dict[str, str]) -> dict[str, Any]:
-    """A page of those that the filters find. Raises RestError."""
-    size, place = _parse_int(query, "PageSize", DEFAULT_PAGE_SIZE), _parse_int(query, "Page", 0)
+    """Return a page of the numbers that match the filters. Raises RestError."""
+    size, page = _parse_int(query, "PageSize", DEFAULT_PAGE_SIZE), _parse_int(query, "Page", 0)
     if not 1 <= size <= MAX_PAGE_SIZE:
         raise RestError(400, message=f"Page size must be between 1 and {MAX_PAGE_SIZE}")
-    found = [one for one in numbers if _matches(one, query)]
-    start, shown = place * size, found[place * size : (place + 1) * size]
-    more = start + size < len(found)
+    matching = [number for number in numbers if _matches(number, query)]
+    start, items = page * size, matching[page * size : (page + 1) * size]
+    has_more = start + size < len(matching)
     return {
-        "incoming_phone_numbers": shown,
-        "page": place,
+        "incoming_phone_numbers": items,
+        "page": page,
         "page_size": size,
         "start": start,
-        "end": start + len(shown) - 1 if shown else start,
-        "uri": _page_uri(path, query, size, place),
+        "end": start + len(items) - 1 if items else start,
+        "uri": _page_uri(path, query, size, page),
         "first_page_uri": _page_uri(path, query, size, 0),
-        "previous_page_uri": _page_uri(path, query, size, place - 1) if place else None,
-        "next_page_uri": _page_uri(path, query, size, place + 1, shown[-1]["sid"]) if more else None,
+        "previous_page_uri": _page_uri(path, query, size, page - 1) if page else None,
+        "next_page_uri": _page_uri(path, query, size, page + 1, items[-1]["sid"]) if has_more else None,
     }
 
 
 def _matches(number: dict[str, Any], query: dict[str, str]) -> bool:
-    """A number is found by a part of it, too, in which `*` stands for any digit; a name by all of it."""
+    """Return whether a number matches: PhoneNumber is a substring with `*` for any digit, FriendlyName is exact."""
     if "FriendlyName" in query and number["friendly_name"] != query["FriendlyName"]:
         return False
-    wanted = re.escape(query.get("PhoneNumber", "").lstrip("+")).replace(r"\*", r"\d")
-    return re.search(wanted, number["phone_number"]) is not None
+    pattern = re.escape(query.get("PhoneNumber", "").lstrip("+")).replace(r"\*", r"\d")
+    return re.search(pattern, number["phone_number"]) is not None
 
 
 def _page_uri(path: str, query: dict[str, str], size: int, page: int, after_sid: str = "") -> str:

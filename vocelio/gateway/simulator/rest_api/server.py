@@ -1,17 +1,16 @@
-"""Twilio's REST API on the loopback: accounts with numbers and calls, checked credentials, and trouble to order.
+"""Emulator of Twilio's REST API: accounts with numbers and calls, credential checks, and fault injection.
 
-Made from Twilio's documentation of the 2010-04-01 API (https://www.twilio.com/docs/usage/api and the pages that it
-leads to), not from what our client sends, so that the two can disagree:
+Written from Twilio's documentation of the 2010-04-01 API (https://www.twilio.com/docs/usage/api and the pages that it
+links to), not from the requests of our client, so that tests find differences:
 
-    async with RestApi() as api:
-        account = api.account("AC...", "its token")
-        account.add("+13072249663", voice_url="https://demo.example/welcome")
-        api.trouble(Trouble(429, retry_after=1), times=2)
-        ... Rest(api.origin) ...
-        assert api.seen[-1].form["VoiceUrl"] == ...
+    async with TwilioRestApi() as api:
+        account = api.add_account("AC...", "auth token")
+        account.add_number("+13072249663", voice_url="https://demo.example/welcome")
+        api.add_fault(FaultRule(429, retry_after_seconds=1), times=2)
+        ... requests to api.origin ...
+        assert api.recorded_requests[-1].form["VoiceUrl"] == ...
 
-It keeps everything in memory. What real accounts do that it does not: subaccounts reached by their parent's
-credentials, API keys (SK...), XML.
+All state is in memory. Not supported: subaccounts accessed with their parent's credentials, API keys (SK...), XML.
 """
 
 import asyncio
@@ -34,10 +33,10 @@ API_PREFIX = "/2010-04-01"
 
 @dataclass(frozen=True, slots=True)
 class FaultRule:
-    """What happens to a request in place of its answer.
+    """An injected fault.
 
-    It is answered with ``status`` (and ``code``), or with none its connection is dropped; after ``seconds``. A request
-    that is ``done`` is carried out all the same. With ``slow`` the answer is the right one, only late.
+    After ``delay_seconds`` the response is ``status`` with ``code``; without a ``status``, the connection is aborted.
+    ``is_applied``: the request takes effect nevertheless. ``is_delay_only``: the response is the normal one, but late.
     """
 
     status: int = 0
@@ -50,7 +49,7 @@ class FaultRule:
 
 @dataclass(frozen=True, slots=True)
 class RecordedRequest:
-    """A request as it came in. ``user`` is the account of its credentials, empty without any."""
+    """A received request. ``username`` is the account SID of its credentials, empty without credentials."""
 
     method: str
     path: str
@@ -73,7 +72,7 @@ class _ActiveFault:
 
 @dataclass
 class TwilioRestApi:
-    """The API. ``origin`` is where it listens, once it does."""
+    """The emulated API. ``origin`` is set when it listens."""
 
     recorded_requests: list[RecordedRequest] = field(default_factory=list)
     origin: str = ""
@@ -86,22 +85,21 @@ class TwilioRestApi:
         self._closing = asyncio.Event()
 
     def add_account(self, sid: str, auth_token: str) -> RestAccount:
-        """An account with that token; known already, it gets another token and keeps what it has."""
+        """Add an account; an existing one gets the new token and keeps its resources."""
         account = self._accounts[sid][1] if sid in self._accounts else RestAccount(sid, self._rng)
         self._accounts[sid] = auth_token, account
         return account
 
     def add_fault(self, rule: FaultRule, *, times: int = 1, path: str = "", method: str = "") -> None:
-        """Trouble for the next requests: ``times`` of those whose path contains ``path``."""
+        """Inject a fault into the next ``times`` requests whose path contains ``path``."""
         self._faults.append(_ActiveFault(rule, times, path, method))
 
     def clear_faults(self) -> None:
-        """No trouble any more."""
         self._faults.clear()
 
     def find_requests(self, method: str = "", path: str = "") -> list[RecordedRequest]:
-        """What came in of that kind."""
-        return [one for one in self.recorded_requests if method in ("", one.method) and path in one.path]
+        """Return the received requests with that method whose path contains ``path``."""
+        return [each for each in self.recorded_requests if method in ("", each.method) and path in each.path]
 
     async def __aenter__(self) -> Self:
         app = web.Application()
@@ -128,18 +126,16 @@ class TwilioRestApi:
         self.recorded_requests.append(
             RecordedRequest(request.method, request.path, query, form, request.headers.get("User-Agent", ""), user)
         )
-        trouble = self._next_fault(request)
-        if trouble is None:
+        fault = self._next_fault(request)
+        if fault is None:
             return self._respond(request, query, form, user, token)
-        if trouble.delay_seconds:
-            await self._delay(trouble.delay_seconds)
-        answer = (
-            self._respond(request, query, form, user, token) if trouble.is_applied or trouble.is_delay_only else None
-        )
-        if trouble.is_delay_only and answer is not None:
-            return answer
-        if trouble.status:
-            return _error_response(RestError(trouble.status, trouble.code or None), trouble.retry_after_seconds)
+        if fault.delay_seconds:
+            await self._delay(fault.delay_seconds)
+        response = self._respond(request, query, form, user, token) if fault.is_applied or fault.is_delay_only else None
+        if fault.is_delay_only and response is not None:
+            return response
+        if fault.status:
+            return _error_response(RestError(fault.status, fault.code or None), fault.retry_after_seconds)
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
@@ -152,12 +148,12 @@ class TwilioRestApi:
             return
 
     def _next_fault(self, request: web.Request) -> FaultRule | None:
-        for order in self._faults:
-            if order.matches(request):
-                order.times_left -= 1
-                if order.times_left <= 0:
-                    self._faults.remove(order)
-                return order.rule
+        for fault in self._faults:
+            if fault.matches(request):
+                fault.times_left -= 1
+                if fault.times_left <= 0:
+                    self._faults.remove(fault)
+                return fault.rule
         return None
 
     def _respond(
@@ -171,19 +167,19 @@ class TwilioRestApi:
         return web.json_response(body, status=status)
 
     def _authenticate(self, path: str, user: str, token: str) -> RestAccount:
-        """The account of the path, which is that of the credentials. Raises RestError."""
-        known = self._accounts.get(user)
-        if known is None or known[0] != token:
+        """Return the account of the path if the credentials are its own. Raises RestError."""
+        entry = self._accounts.get(user)
+        if entry is None or entry[0] != token:
             raise RestError(401, 20003, "Authenticate")
         if not path.startswith(f"{API_PREFIX}/Accounts/"):
             raise RestError(404, 20404, f"The requested resource {path} was not found")
         if path.removeprefix(f"{API_PREFIX}/Accounts/").partition("/")[0] != user:
             raise RestError(401, 20003, "Authenticate")
-        return known[1]
+        return entry[1]
 
 
 def _basic_credentials(header: str) -> tuple[str, str]:
-    """User and password of HTTP's basic authentication; empty where there is none."""
+    """Parse HTTP basic authentication into user and password; both are empty if it is missing or invalid."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         return "", ""

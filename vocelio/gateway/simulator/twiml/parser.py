@@ -1,4 +1,4 @@
-"""TwiML, as far as a gateway needs it, into verbs. What else it might hold is an error (see ``grammar``)."""
+"""Parse TwiML into verbs. Only the subset that a gateway needs is supported; the rest is an error (see ``schema``)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from vocelio.gateway.simulator.twiml import schema
 from vocelio.gateway.simulator.twiml.schema import schema_error
 
 MAX_PARAMETER_CHARACTERS = 500
-"""Characters that the names and values of a stream's parameters must stay under, together."""
+"""Exclusive bound of the total length of a stream's parameter names and values."""
 
 MAX_PAUSE_SECONDS = 600
 MAX_DIAL_SECONDS = 600
-"""Twilio's own limit of ``<Dial timeout>``."""
+"""Twilio's limit of ``<Dial timeout>``."""
 MAX_TALK_SECONDS = 14_400
-"""Twilio's own ``<Dial timeLimit>`` when there is none; it takes at most a day."""
+"""Twilio's default of ``<Dial timeLimit>``; the maximum is a day."""
 
 MAX_RECORD_SECONDS = 14_400
-"""Twilio's own limit of ``<Record maxLength>``, but for accounts that may have longer calls."""
+"""Twilio's limit of ``<Record maxLength>``, except for accounts with longer calls."""
 
 MAX_QUEUE_NAME_CHARACTERS = 64
 ALL_KEYS = "1234567890*#"
@@ -31,7 +31,7 @@ RECORDING_STATUS_EVENTS = frozenset({"in-progress", "completed", "absent"})
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """``<Connect><Stream>``: ``action`` and ``status_callback`` are URLs as written, perhaps relative."""
+    """``<Connect><Stream>``; ``action`` and ``status_callback`` can be relative URLs."""
 
     url: str
     parameters: Mapping[str, str]
@@ -47,7 +47,7 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A number or SIP URI to ring; ``whisper`` is the URL of what the callee is told first."""
+    """A number or SIP URI to dial; ``whisper_url`` is the TwiML that the callee hears first."""
 
     address: str
     whisper_url: str | None = None
@@ -55,9 +55,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Rings its targets together, or in turn when ``sequential``; each at most ``timeout`` seconds.
+    """Dials its targets simultaneously, or in turn if ``sequential``, for at most ``timeout`` seconds each.
 
-    Whoever answers talks for at most ``time_limit`` seconds.
+    The connected call lasts at most ``time_limit`` seconds.
     """
 
     targets: tuple[Target, ...]
@@ -72,7 +72,7 @@ class Dial:
 class Record:
     """Records the caller until a key, ``timeout`` seconds of silence, or ``max_length`` seconds.
 
-    ``events`` are those that the ``callback`` is told of; ``trim`` cuts the silence at both ends off.
+    ``status_callback_events`` are the events that ``status_callback`` gets; ``trim`` removes silence at both ends.
     """
 
     action: str
@@ -87,7 +87,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Enqueue:
-    """Waits in the queue ``name``, with the document at ``wait_url`` played over and over."""
+    """Waits in the queue ``name`` while the document at ``wait_url`` is played repeatedly."""
 
     name: str
     wait_url: str | None = None
@@ -96,7 +96,7 @@ class Enqueue:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """In the document of a queue's ``wait_url``: out of the queue."""
+    """Leaves the queue; only in the document at a queue's ``wait_url``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ Verb = Stream | Redirect | Dial | Record | Enqueue | Leave | Say | Play | Pause 
 
 
 def parse(document: bytes) -> tuple[Verb, ...]:
-    """The verbs of a document, in order. Raises CarrierError with Twilio's code for what is wrong."""
+    """Return the verbs of a document in order. Raises TwilioSimError with Twilio's error code."""
     return tuple(_parse_verb(element) for element in schema.validate(document))
 
 
@@ -200,7 +200,7 @@ def _parse_dial(element: ElementTree.Element) -> Dial:
     text = (element.text or "").strip()
     targets = (Target(text),) if text else tuple(Target(_element_text(child), child.get("url")) for child in element)
     if not targets:
-        raise schema_error("<Dial> rings nobody")
+        raise schema_error("<Dial> has no target")
     return Dial(
         targets,
         element.get("action"),
@@ -213,7 +213,7 @@ def _parse_dial(element: ElementTree.Element) -> Dial:
 
 def _parse_record(element: ElementTree.Element) -> Record:
     action = element.get("action")
-    if not action:  # Twilio would ask for the current document again, and record anew, for ever
+    if not action:  # Twilio would request the current document again and record in an endless loop
         raise schema_error("<Record> needs an action")
     finish_on_key = element.get("finishOnKey", ALL_KEYS)
     if not finish_on_key or set(finish_on_key) - set(ALL_KEYS):
@@ -258,7 +258,7 @@ def _int_attribute(element: ElementTree.Element, name: str, default: int, maximu
 
 
 def _bool_attribute(element: ElementTree.Element, name: str, true_value: str, false_value: str) -> bool:
-    """Whether it is ``yes``, which is also the default."""
+    """Return whether the attribute has ``true_value``, which is also its default."""
     value = element.get(name, true_value)
     if value not in (true_value, false_value):
         raise schema_error(f"<{element.tag} {name}={value!r}> is neither {true_value} nor {false_value}")

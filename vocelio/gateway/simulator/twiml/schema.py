@@ -1,7 +1,7 @@
-"""What TwiML may stand in what, and with which attributes: a document is checked against this before it is read.
+"""Schema of the supported TwiML: allowed nesting and attributes, checked before a document is parsed.
 
-Stricter than Twilio, which skips what it does not know with a warning: a verb, attribute or nesting that is not in
-the table below is an error here, so that a slip in the gateway's TwiML is found before a real caller finds it.
+Stricter than Twilio, which skips unknown content with a warning: a verb, attribute or nesting that is not in the tables
+below is an error, so that mistakes in the gateway's TwiML are found in tests.
 """
 
 from collections.abc import Mapping
@@ -69,23 +69,23 @@ _METHOD_ATTRIBUTES = ("method", "statusCallbackMethod", "recordingStatusCallback
 
 
 def validate(document: bytes) -> ElementTree.Element:
-    """The ``<Response>``, checked. Raises CarrierError with Twilio's code for what is wrong."""
+    """Parse and check a document; return its ``<Response>``. Raises TwilioSimError with Twilio's error code."""
     root = _parse_root(document)
     _check_element(root)
     return root
 
 
 def schema_error(message: str) -> TwilioSimError:
-    """The error for what is not in TwiML, or not in that place."""
+    """Return the error for unknown or misplaced content."""
     return TwilioSimError(error_codes.SCHEMA_VALIDATION, message)
 
 
 def _parse_root(document: bytes) -> ElementTree.Element:
     try:
         text = document.decode()
-        if "<!DOCTYPE" in text:  # so there are no entities either: neither bombs nor files can be referred to
+        if "<!DOCTYPE" in text:  # hence no entities: neither entity bombs nor external files
             raise TwilioSimError(error_codes.PARSE_FAILURE, "the document has a document type declaration")
-        root = ElementTree.fromstring(text)  # noqa: S314 - without a document type it has nothing to expand
+        root = ElementTree.fromstring(text)  # noqa: S314 - safe without a document type
     except (UnicodeDecodeError, ElementTree.ParseError) as error:
         raise TwilioSimError(error_codes.PARSE_FAILURE, f"not an XML document: {error}") from error
     if root.tag != "Response":
@@ -98,10 +98,10 @@ def _check_element(element: ElementTree.Element) -> None:
     if unknown:
         raise schema_error(f"<{element.tag}> has no attribute {', '.join(sorted(unknown))}")
     if any(element.get(name, "POST") != "POST" for name in _METHOD_ATTRIBUTES):
-        raise schema_error(f"<{element.tag}>: the simulator only posts")
-    if element.tag == "Say":  # holds text and SSML, which is only read out
+        raise schema_error(f"<{element.tag}>: the simulator supports only POST")
+    if element.tag == "Say":  # text and SSML, not interpreted
         return
     for child in element:
         if child.tag not in _CHILDREN.get(element.tag, frozenset()):
-            raise schema_error(f"<{element.tag}> cannot hold <{child.tag}>, or the simulator does not play it")
+            raise schema_error(f"<{element.tag}> cannot contain <{child.tag}>, or the simulator does not support it")
         _check_element(child)

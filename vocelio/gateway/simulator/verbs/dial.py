@@ -1,7 +1,7 @@
-"""``<Dial>``: the people who are rung, by script, and what Twilio reports of them.
+"""``<Dial>``: dial scripted callees and report their outcomes.
 
-The time limit of a ring is the verb's ``timeout``; how long a callee lets it ring, and then talks, is the
-script's, within the verb's ``timeLimit``.
+The verb's ``timeout`` limits ringing and its ``timeLimit`` the conversation; the script says how long a callee lets it
+ring and then talks.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ SIP_URI_PATTERN = re.compile(r"sips?:[^\s@]+@[^\s@]+")
 
 @dataclass(frozen=True, slots=True)
 class Callee:
-    """Someone who is rung: what becomes of it, after how many seconds, and how long they talk."""
+    """A scripted callee: outcome, ringing time, and duration of the conversation."""
 
     outcome: DialOutcome = "answered"
     ring_seconds: float = 0.2
@@ -33,7 +33,7 @@ class Callee:
 
 
 Callees = Mapping[str, DialOutcome | Callee] | Sequence[DialOutcome | Callee]
-"""Who answers: by number or SIP URI, or one after the other in the order of ringing; whoever is left out answers."""
+"""Callees by number or SIP URI, or in the order of dialing; a target without a script answers."""
 
 DIAL_CALL_STATUSES: Final[Mapping[DialOutcome, str]] = {
     "answered": "completed",
@@ -45,7 +45,7 @@ DIAL_CALL_STATUSES: Final[Mapping[DialOutcome, str]] = {
 
 
 class DialVerb:
-    """Rings for one call."""
+    """Runs the ``<Dial>`` verbs of one call."""
 
     def __init__(self, callees: Callees, webhooks: CallWebhooks, call_log: CallLog, rng: random.Random) -> None:
         self._callees_by_address: Mapping[str, DialOutcome | Callee] = callees if isinstance(callees, Mapping) else {}
@@ -55,20 +55,20 @@ class DialVerb:
         self._rng = rng
 
     async def run(self, verb: Dial) -> DialResult:
-        """Ring, and talk if somebody answers. Returns what the verb came to. Raises CarrierError."""
+        """Dial the targets and return the result of the verb. Raises TwilioSimError."""
         _check_verb(verb)
         self._call_log.emit(DialStarted(self._call_log.now(), tuple(target.address for target in verb.targets)))
         if not verb.sequential:
             return await self._ring(verb.targets, verb)
         *others, last = verb.targets
         for target in others:
-            dialed = await self._ring((target,), verb)
-            if dialed.outcome == "answered":
-                return dialed
+            result = await self._ring((target,), verb)
+            if result.outcome == "answered":
+                return result
         return await self._ring((last,), verb)
 
     async def _ring(self, targets: tuple[Target, ...], verb: Dial) -> DialResult:
-        """Ring together: the first to answer has it. Without one, the first target's outcome is the verb's."""
+        """Dial simultaneously: the first to answer is connected; if none answers, the first target's outcome counts."""
         callees = [(target, self._callee(target, verb.timeout)) for target in targets]
         answering = [pair for pair in callees if pair[1].outcome == "answered"]
         if not answering:
@@ -77,9 +77,10 @@ class DialVerb:
             return unanswered[0]
         target, callee = min(answering, key=lambda pair: pair[1].ring_seconds)
         await asyncio.sleep(callee.ring_seconds)
-        for other, its in callees:
-            if other is not target:
-                self._add_result(other, "no-answer" if its.outcome == "answered" else its.outcome, verb)
+        for losing_target, losing in callees:
+            if losing_target is not target:
+                outcome: DialOutcome = "no-answer" if losing.outcome == "answered" else losing.outcome
+                self._add_result(losing_target, outcome, verb)
         return await self._bridge(target, callee, verb)
 
     async def _bridge(self, target: Target, callee: Callee, verb: Dial) -> DialResult:
@@ -89,12 +90,12 @@ class DialVerb:
             self._call_log.add_error(error)
             return self._add_result(target, "failed", verb)
         self._call_log.emit(CallBridged(self._call_log.now(), target.address))
-        talk = min(callee.talk_seconds, verb.time_limit)
-        await asyncio.sleep(talk)
-        return self._add_result(target, "answered", verb, whisper, talk)
+        talk_seconds = min(callee.talk_seconds, verb.time_limit)
+        await asyncio.sleep(talk_seconds)
+        return self._add_result(target, "answered", verb, whisper, talk_seconds)
 
     async def _fetch_whisper(self, target: Target, verb: Dial) -> str | None:
-        """What the callee is told before the caller is put through; read while the caller hears the ringing."""
+        """Fetch the text that the callee hears before the caller is connected, while the caller hears ringing."""
         if target.whisper_url is None:
             return None
         fields = {
@@ -120,9 +121,9 @@ class DialVerb:
     def _add_result(
         self, target: Target, outcome: DialOutcome, verb: Dial, whisper: str | None = None, seconds: float = 0.0
     ) -> DialResult:
-        dialed = DialResult(target.address, outcome, verb.caller_id, whisper, seconds)
-        self._call_log.dial_results.append(dialed)
-        return dialed
+        result = DialResult(target.address, outcome, verb.caller_id, whisper, seconds)
+        self._call_log.dial_results.append(result)
+        return result
 
 
 def _check_verb(verb: Dial) -> None:
@@ -130,4 +131,4 @@ def _check_verb(verb: Dial) -> None:
         if not (E164_PATTERN.fullmatch(target.address) or SIP_URI_PATTERN.fullmatch(target.address)):
             raise TwilioSimError(error_codes.DIAL_NUMBER, f"{target.address!r} is neither a number nor a SIP URI")
     if verb.caller_id is not None and not E164_PATTERN.fullmatch(verb.caller_id):
-        raise TwilioSimError(error_codes.DIAL_CALLER_ID, f"{verb.caller_id!r} is not a number to show")
+        raise TwilioSimError(error_codes.DIAL_CALLER_ID, f"{verb.caller_id!r} is not a valid caller ID")

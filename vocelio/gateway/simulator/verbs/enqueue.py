@@ -1,7 +1,7 @@
-"""``<Enqueue>``: the caller waits, by script, until somebody takes the call, or the document or the caller leaves.
+"""``<Enqueue>``: the caller waits until the script, the wait document or the caller ends the stay.
 
-While waiting, the document at the verb's ``waitUrl`` is played, and asked for again when it has ended. Nobody else is
-in the queue: how the stay ends, and after how long, is the test's to say.
+While waiting, the document at the verb's ``waitUrl`` is played, and requested again when it has ended. The queue has no
+other callers: a script says how the stay ends, and when.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
 from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks, VerbResult
 
 EMPTY_WAIT_DOCUMENT: Final = (parser.Pause(1),)
-"""In place of a waiting document without verbs: it is asked for again, but not at once."""
+"""Replaces a wait document without verbs, so that it is not requested again at once."""
 
 ScriptedResult = Literal["bridged", "queue-full", "error", "system-error", "redirected"]
 
 REJECTED_RESULTS: Final = frozenset({"queue-full", "system-error"})
-"""Results of calls that never were in the queue."""
+"""Results of calls that did not enter the queue."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueScript:
-    """How a stay ends: after ``wait`` seconds, by ``result``.
+    """How a stay ends: with ``result`` after ``wait_seconds``.
 
-    ``talk``: seconds that a bridged call then takes. ``to``: the URL that a redirected one is sent to. ``position`` is
-    what the waiting document is told all the while.
+    ``talk_seconds`` is the duration of a bridged call, ``redirect_url`` the target of a redirected one, ``position``
+    the queue position that the wait document gets.
     """
 
     result: ScriptedResult = "bridged"
@@ -46,11 +46,11 @@ class QueueScript:
 
 
 QueueScripts = Mapping[str, ScriptedResult | QueueScript] | Sequence[ScriptedResult | QueueScript]
-"""How stays end: by the queue's name, or one after the other; whoever is left out waits until the document leaves."""
+"""Scripts by queue name, or in order; a stay without a script lasts until the document or the caller ends it."""
 
 
 class EnqueueVerb:
-    """One call's stays in queues."""
+    """Runs the ``<Enqueue>`` verbs of one call."""
 
     def __init__(
         self, scripts: QueueScripts, webhooks: CallWebhooks, call_log: CallLog, account: SimulatedAccount
@@ -66,7 +66,7 @@ class EnqueueVerb:
         self._account = account
 
     async def run(self, verb: parser.Enqueue) -> VerbResult:
-        """Wait; the action's document. Raises CarrierError."""
+        """Wait in the queue; return the action's document. Raises TwilioSimError."""
         script = self._next_script(verb.name)
         if script and script.result in REJECTED_RESULTS:
             self._call_log.queue_stays.append(QueueStay(verb.name, script.result, 0.0))
@@ -74,51 +74,51 @@ class EnqueueVerb:
         stay = _ActiveStay(verb, script, sids.new_sid("QU", self._account.rng), self._call_log.now())
         try:
             result = await self._wait_for_result(stay)
-        except asyncio.CancelledError:  # the caller has hung up
+        except asyncio.CancelledError:  # the caller hung up
             self._post_hangup(stay)
             raise
         if result == "hangup":
             self._post_hangup(stay)
             return "hangup"
-        facts = self._log_stay(stay, result)
+        fields = self._log_stay(stay, result)
         if script and result == "bridged":
             self._call_log.emit(CallBridged(self._call_log.now(), verb.name))
             await asyncio.sleep(script.talk_seconds)
         if script and result == "redirected":
-            return await self._redirect(verb, facts, script.redirect_url)
-        return await self._load_action(verb, facts)
+            return await self._redirect(verb, fields, script.redirect_url)
+        return await self._load_action(verb, fields)
 
     async def _wait_for_result(self, stay: "_ActiveStay") -> QueueResult:
         script = stay.script
         return await first_completed(self._play_wait_document(stay), *([_scripted_result(script)] if script else []))
 
     async def _play_wait_document(self, stay: "_ActiveStay") -> QueueResult:
-        """The waiting document, over and over; ends only if that leaves, or hangs up."""
+        """Play the wait document repeatedly; return only if it leaves the queue or hangs up."""
         url = stay.verb.wait_url
         while url is not None:
             result = await self._play_once(stay, url)
             if result is not None:
                 return result
-        for_ever: asyncio.Future[QueueResult] = asyncio.get_running_loop().create_future()
-        return await for_ever  # Twilio's own music
+        never: asyncio.Future[QueueResult] = asyncio.get_running_loop().create_future()
+        return await never  # Twilio plays its own music
 
     async def _play_once(self, stay: "_ActiveStay", url: str) -> QueueResult | None:
         for verb in await self._webhooks.fetch_twiml(url, self._wait_fields(stay)) or EMPTY_WAIT_DOCUMENT:
             match verb:
                 case parser.Say() | parser.Play() | parser.Pause():
                     await run_say(verb, self._account, self._call_log)
-                case parser.Redirect(url=to):
-                    return await self._play_once(stay, to)
+                case parser.Redirect(url=redirect_url):
+                    return await self._play_once(stay, redirect_url)
                 case parser.Leave():
                     return "leave"
                 case parser.Hangup():
                     return "hangup"
                 case _:
-                    raise schema_error(f"<{type(verb).__name__}> is not for a caller in a queue")
+                    raise schema_error(f"<{type(verb).__name__}> is not allowed in a queue")
         return None
 
     async def _redirect(self, verb: parser.Enqueue, fields: Mapping[str, str], url: str) -> VerbResult:
-        """Redirected by REST: the action is told, whatever it answers, and the call goes where it was sent."""
+        """Redirect by the REST API: request the action, ignore its response, and continue at ``url``."""
         if verb.action is not None:
             try:
                 await self._webhooks.fetch_twiml(verb.action, fields)
@@ -130,9 +130,9 @@ class EnqueueVerb:
         return None if verb.action is None else await self._webhooks.load_document(verb.action, fields)
 
     def _post_hangup(self, stay: "_ActiveStay") -> None:
-        facts = self._log_stay(stay, "hangup")
+        fields = self._log_stay(stay, "hangup")
         if stay.verb.action is not None:
-            self._webhooks.post_callback(stay.verb.action, {**facts, "CallStatus": "completed"})
+            self._webhooks.post_callback(stay.verb.action, {**fields, "CallStatus": "completed"})
 
     def _log_stay(self, stay: "_ActiveStay", result: QueueResult) -> dict[str, str]:
         seconds = self._call_log.now() - stay.joined_at

@@ -1,6 +1,6 @@
-"""The verbs of a call's TwiML, carried out in order as Twilio does: each of them one method.
+"""TwiML interpreter: runs the verbs of a document in order.
 
-A verb comes to the next verb (None), to another document, or to the end of the call.
+The result of a verb is the next verb (None), another document, or the end of the call.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from vocelio.gateway.simulator.webhooks.call_webhooks import CallWebhooks, VerbR
 
 
 class TwimlInterpreter:
-    """Plays TwiML to one call."""
+    """Runs the TwiML of one call."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class TwimlInterpreter:
         self._record_verb = RecordVerb(account, webhooks, handset, call_log)
         self._handset = handset
         self._call_log = call_log
-        self._stream_count = 0  # streams tried so far
+        self._stream_count = 0  # including failed connects
 
     async def run(self, verbs: tuple[parser.Verb, ...]) -> Ending:
-        """Play a document and those it leads to, until the call ends. Raises CarrierError when Twilio would give up."""
-        left = deque(verbs)
-        while left:
-            then = await self._run_verb(left.popleft())
-            if isinstance(then, str):
-                return then
-            if then is not None:
-                left = deque(then)
+        """Run a document and those that follow until the call ends. Raises TwilioSimError if Twilio would give up."""
+        pending = deque(verbs)
+        while pending:
+            result = await self._run_verb(pending.popleft())
+            if isinstance(result, str):
+                return result
+            if result is not None:
+                pending = deque(result)
         return "twiml"
 
     async def _run_verb(self, verb: parser.Verb) -> VerbResult:
@@ -73,7 +73,7 @@ class TwimlInterpreter:
             case parser.Enqueue():
                 return await self._enqueue_verb.run(verb)
             case parser.Leave():
-                raise schema_error("<Leave> is for a caller in a queue")
+                raise schema_error("<Leave> is only allowed in a queue")
             case parser.Say() | parser.Play() | parser.Pause():
                 with self._handset.mute_to_gateway():
                     await run_say(verb, self._account, self._call_log)
@@ -102,13 +102,13 @@ class TwimlInterpreter:
 
     async def _open_stream(self, verb: parser.Stream, stream_sid: str) -> StreamClient:
         account = self._account
-        seconds = account.behavior.connect_timeout_seconds
-        connection = await open_socket(account.media_server_url, verb.url, account.signer, seconds)
-        outgoing = MessageWriter(account.sid, self._call_log.call_sid, stream_sid, verb.parameters)
-        return StreamClient(connection, StreamBuffer(stream_sid, outgoing), self._call_log.now, account.behavior)
+        timeout_seconds = account.behavior.connect_timeout_seconds
+        connection = await open_socket(account.media_server_url, verb.url, account.signer, timeout_seconds)
+        writer = MessageWriter(account.sid, self._call_log.call_sid, stream_sid, verb.parameters)
+        return StreamClient(connection, StreamBuffer(stream_sid, writer), self._call_log.now, account.behavior)
 
     async def _run_until_closed(self, stream: StreamClient, verb: parser.Stream, stream_sid: str) -> None:
-        """Until the server closes the socket, or the call ends (and this is cancelled)."""
+        """Run the stream until the server closes the socket or the end of the call cancels it."""
         try:
             await stream.open()
             self._call_log.emit(StreamConnected(self._call_log.now(), self._stream_count))
@@ -133,12 +133,12 @@ class TwimlInterpreter:
 
     async def _run_dial(self, verb: parser.Dial) -> VerbResult:
         with self._handset.mute_to_gateway():
-            dialed = await self._dial_verb.run(verb)
+            dial_result = await self._dial_verb.run(verb)
         if verb.action is None:
             return None
         status = {
-            "DialCallStatus": DIAL_CALL_STATUSES[dialed.outcome],
+            "DialCallStatus": DIAL_CALL_STATUSES[dial_result.outcome],
             "DialCallSid": sids.new_sid("CA", self._account.rng),
-            "DialCallDuration": str(math.ceil(dialed.talk_seconds)),
+            "DialCallDuration": str(math.ceil(dial_result.talk_seconds)),
         }
         return await self._webhooks.load_document(verb.action, status)

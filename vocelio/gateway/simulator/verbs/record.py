@@ -1,7 +1,7 @@
-"""``<Record>``: the caller is taped, and the gateway told where the recording lies.
+"""``<Record>``: record the caller and post the recording's URL to the gateway.
 
-As documented: an empty recording leads to the next verb and asks no action; when the caller hangs up, the action is
-told so ("hangup" for the key), and its answer does not matter any more.
+As documented by Twilio: after an empty recording the next verb follows, without a request of the action; if the caller
+hangs up, the action is requested with ``Digits`` "hangup" and its response is ignored.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ API_ORIGIN = "https://api.twilio.com"
 
 
 class RecordVerb:
-    """Tapes one call, as often as its TwiML says."""
+    """Runs the ``<Record>`` verbs of one call."""
 
     def __init__(self, account: SimulatedAccount, webhooks: CallWebhooks, handset: Handset, call_log: CallLog) -> None:
         self._account = account
@@ -30,31 +30,31 @@ class RecordVerb:
         self._call_log = call_log
 
     async def run(self, verb: parser.Record) -> VerbResult:
-        """Tape until the tape ends; the action's document. Raises CarrierError."""
+        """Record until the recording ends; return the action's document. Raises TwilioSimError."""
         sid = sids.new_sid("RE", self._account.rng)
         tape = self._handset.record_tape = RecordTape(verb)
         self._post_status(verb, "in-progress", self._recording_fields(sid))
         try:
             await tape.finished.wait()
-        except asyncio.CancelledError:  # the caller has hung up
-            taped = self._finish(verb, sid, tape, "hangup")
-            if taped.audio:
-                self._webhooks.post_callback(verb.action, {**self._action_fields(taped), "CallStatus": "completed"})
+        except asyncio.CancelledError:  # the caller hung up
+            message = self._finish(verb, sid, tape, "hangup")
+            if message.audio:
+                self._webhooks.post_callback(verb.action, {**self._action_fields(message), "CallStatus": "completed"})
             raise
         finally:
             self._handset.record_tape = None
-        taped = self._finish(verb, sid, tape, tape.digits)
-        return await self._webhooks.load_document(verb.action, self._action_fields(taped)) if taped.audio else None
+        message = self._finish(verb, sid, tape, tape.digits)
+        return await self._webhooks.load_document(verb.action, self._action_fields(message)) if message.audio else None
 
     def _finish(self, verb: parser.Record, sid: str, tape: RecordTape, digits: str) -> RecordedMessage:
         audio = tape.audio
-        taped = RecordedMessage(
+        message = RecordedMessage(
             sid, self._recording_fields(sid)["RecordingUrl"], math.ceil(len(audio) / SAMPLE_RATE), digits, audio
         )
-        self._call_log.recorded_messages.append(taped)
-        more = {"RecordingDuration": str(taped.seconds)}
-        self._post_status(verb, "completed" if audio else "absent", {**self._recording_fields(sid), **more})
-        return taped
+        self._call_log.recorded_messages.append(message)
+        extra_fields = {"RecordingDuration": str(message.seconds)}
+        self._post_status(verb, "completed" if audio else "absent", {**self._recording_fields(sid), **extra_fields})
+        return message
 
     def _recording_fields(self, sid: str) -> dict[str, str]:
         url = f"{API_ORIGIN}/{API_VERSION}/Accounts/{self._account.sid}/Recordings/{sid}"
@@ -69,5 +69,5 @@ class RecordVerb:
 
     def _post_status(self, verb: parser.Record, status: str, fields: dict[str, str]) -> None:
         if verb.status_callback is not None and status in verb.status_callback_events:
-            more = {"RecordingStatus": status, "RecordingChannels": "1", "RecordingSource": "RecordVerb"}
-            self._webhooks.post_callback(verb.status_callback, {**fields, **more})
+            extra_fields = {"RecordingStatus": status, "RecordingChannels": "1", "RecordingSource": "RecordVerb"}
+            self._webhooks.post_callback(verb.status_callback, {**fields, **extra_fields})

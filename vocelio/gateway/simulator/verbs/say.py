@@ -1,6 +1,6 @@
-"""What Twilio itself plays to the caller: text, a file or nothing, in the time that this takes.
+"""``<Say>``, ``<Play>`` and ``<Pause>``: take as long as on Twilio, without audio.
 
-The caller of the simulation hears none of it: the report and the events have the text.
+The simulated caller hears nothing; the text is in the report and the events.
 """
 
 import asyncio
@@ -12,11 +12,11 @@ from vocelio.gateway.simulator.twiml import parser
 from vocelio.gateway.simulator.webhooks.account import SimulatedAccount
 
 PLAY_SECONDS = 1.0
-"""How long ``<Play>`` takes: the file itself is not fetched."""
+"""Duration of ``<Play>``; the file is not fetched."""
 
 
 async def run_say(verb: parser.Say | parser.Play | parser.Pause, account: SimulatedAccount, call_log: CallLog) -> None:
-    """Carry it out; returns when it is over."""
+    """Wait as long as the verb takes."""
     match verb:
         case parser.Say(text=text):
             call_log.say_texts.append(text)

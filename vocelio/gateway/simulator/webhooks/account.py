@@ -1,4 +1,4 @@
-"""One account at the simulated Twilio: its credentials, where its numbers point, and how this Twilio behaves."""
+"""One account of the simulated Twilio: credentials, configuration of its numbers, and behavior."""
 
 import random
 from dataclasses import dataclass
@@ -12,11 +12,10 @@ API_VERSION = "2010-04-01"
 
 @dataclass(frozen=True, slots=True)
 class SimulatedAccount:
-    """What all calls of one carrier share. ``server`` is connected to, ``public_url`` is signed.
+    """State shared by all calls of one account.
 
-    ``media_server`` is where sockets are opened: mostly the same.
-
-    ``voice``, ``status`` and ``fallback`` are the paths that the account's numbers are configured with.
+    Webhooks connect to ``server_url`` and sockets to ``media_server_url`` (usually the same); ``public_url`` is signed.
+    ``voice_path``, ``status_path`` and ``fallback_path`` are the configuration of the account's numbers.
     """
 
     server_url: str
@@ -32,7 +31,7 @@ class SimulatedAccount:
     fallback_path: str | None
 
     def call_fields(self, call_sid: str, to: str, from_: str) -> dict[str, str]:
-        """The fields that every webhook of an incoming call carries, but for its status."""
+        """Return the fields of every webhook of an incoming call, without its status."""
         return {
             "CallSid": call_sid,
             "AccountSid": self.sid,

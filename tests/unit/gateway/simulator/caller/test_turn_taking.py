@@ -152,7 +152,7 @@ def test_while_engaged_the_caller_does_not_count_the_wait():
 
 
 def test_a_text_needs_a_synthesizer():
-    with pytest.raises(ValueError, match="no voice"):
+    with pytest.raises(ValueError, match="no synthesizer"):
         SimulatedCaller((Speak("hello"),)).prerender(new_rng(1)).send(None)
 
 

@@ -1,4 +1,4 @@
-"""A call as the store has it."""
+"""A row of LiveCallRow for tests."""
 
 import msgspec
 
@@ -25,5 +25,5 @@ LIVE_CALL_ROW = LiveCallRow(
 
 
 def live_call_row(**parts):
-    """Another one, or the same later."""
+    """Return the row with other values."""
     return msgspec.structs.replace(LIVE_CALL_ROW, **parts)

@@ -1,4 +1,4 @@
-"""Screens: monitors of a gateway that keep a picture of its calls, which is compared with what the store has."""
+"""A monitor client that keeps a view of all calls, which is compared with the database."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ COMPARED_FIELDS = ("status", "outcome", "department", "node", "cost_micro_usd", 
 
 
 class MonitorClient:
-    """A monitor: keeps a picture of calls as docs/monitoring.md says one should."""
+    """Keeps call views as docs/monitoring.md describes."""
 
     def __init__(self, socket):
         self.socket, self.call_views, self.events, self.messages, self.texts = socket, {}, [], [], []
@@ -28,7 +28,7 @@ class MonitorClient:
         self._changed = asyncio.Event()
 
     async def run(self):
-        """Take everything in, to the end."""
+        """Process messages until the socket is closed."""
         async for message in self.socket:
             if message.type is WSMsgType.TEXT:
                 self.texts.append(message.data)
@@ -41,7 +41,7 @@ class MonitorClient:
         self._changed.set()
 
     def apply_message(self, message):
-        """Take one message in."""
+        """Process one message."""
         self.messages.append(message)
         instant = message.get("occurred_at") or message.get("taken_at")
         self._now = from_rfc3339(instant) if instant else self._now
@@ -100,7 +100,7 @@ class MonitorClient:
                 call |= {"speaking": "", "playout_gap_ms": call["playout_gap_ms"] + data["playout_gap_ms"]}
 
     async def wait_until(self, condition, seconds=10):
-        """Until that is so."""
+        """Wait until the condition holds."""
         async with asyncio.timeout(seconds):
             while not condition(self):
                 assert self.close_code is None, f"cut off by {self.close_code}"
@@ -108,7 +108,7 @@ class MonitorClient:
                 await self._changed.wait()
 
     async def wait_until_consistent(self, database, tenant="harbour", seconds=10, *, calls_are_moving=False):
-        """Until the picture is the store's, which knows of a call; gives the seconds that took.
+        """Wait until the views agree with the database, which must have a call; return the seconds it took.
 
         With ``moving`` calls, until each one that was shown wrongly was once seen to be right.
         """
@@ -128,7 +128,7 @@ class MonitorClient:
         return asyncio.get_running_loop().time() - began
 
     def _inconsistent_calls(self, expected):
-        """The calls that are not shown as they should be; one that ended a while ago need not be shown."""
+        """Return the calls whose view is wrong; a call that ended a while ago need not be shown."""
         recent = wall_clock() - MAX_SHOWN_AGE_US
         kept = {call: {name: facts[name] for name in COMPARED_FIELDS} for call, facts in expected.items()}
         shown = {
@@ -143,7 +143,7 @@ class MonitorClient:
 
 
 async def stored_calls(database, tenant):
-    """The tenant's calls, as the store has them."""
+    """Return the tenant's calls from the database."""
     query = select(call_rows, current_node().label("node"))
     if tenant:
         query = query.where(call_rows.c.tenant_id == tenant)
@@ -167,7 +167,7 @@ async def stored_calls(database, tenant):
 
 @asynccontextmanager
 async def open_monitor(member, key="", query="", **headers):
-    """A monitor that watches, once it has its first snapshot."""
+    """Open a monitor; gives it after its first snapshot."""
     sent = {name.replace("_", "-"): text for name, text in headers.items()}
     if key:
         sent["Authorization"] = f"Bearer {key}"

@@ -1,4 +1,4 @@
-"""Gateways with monitors on one database, and maybe one Redis; calls that are played to them."""
+"""Gateway processes with monitors on one database, with or without Redis, and scripted calls."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ VERSION = load_flow(json.dumps(FLOW).encode())
 
 @dataclass
 class GatewayMember:
-    """One process, as it were. ``origin`` is where it serves."""
+    """One gateway process; ``origin`` is its base URL."""
 
     origin: str
     calls: object
@@ -59,7 +59,7 @@ class GatewayMember:
     monitors: MonitorService
 
     async def request(self, method, path, key, body=None, **headers):
-        """Status and JSON of an answer."""
+        """Send a request; return status and JSON."""
         headers = {"Authorization": f"Bearer {key}"} | {name.replace("_", "-"): text for name, text in headers.items()}
         async with (
             ClientSession() as session,
@@ -78,7 +78,7 @@ async def running_member(
     poll_interval=POLL_INTERVAL_SECONDS,
     pubsub_heartbeat=HEARTBEAT_SECONDS,
 ):
-    """A gateway with its API."""
+    """Run a gateway with its API."""
     database, vault = Database(url), SecretCipher([SECRET])
     made = {}
 
@@ -106,13 +106,13 @@ async def running_member(
 
 
 async def create_tenant_with_keys(database, tenant, *roles):
-    """Make the tenant, and a key of each role."""
+    """Create a tenant and a key for each role."""
     await tenants.create_tenant(database, _actor(""), Tenant(id=tenant, name=tenant.title()))
     return [(await api_keys.create_key(database, _actor(tenant), NewApiKey(role))).secret for role in roles]
 
 
 async def revoke_key(database, tenant, secret):
-    """The key is no good any more."""
+    """Revoke a key."""
     await api_keys.revoke_key(database, _actor(tenant), secret.split("_")[1])
 
 
@@ -121,7 +121,7 @@ def _actor(tenant):
 
 
 class ScriptedCall:
-    """A call without a stream: what happens to it is said by the test."""
+    """A call without a stream, whose events the test publishes."""
 
     def __init__(self, member, place=1, tenant="harbour", flow="front-desk", number="+13072249663"):
         assignment = CallConfig(number=number, tenant=Tenant(id=tenant, name=tenant), flow=flow, version=VERSION)
@@ -133,11 +133,11 @@ class ScriptedCall:
 
     @property
     def id(self):
-        """Twilio's name of it."""
+        """The call's SID."""
         return self.record.stored.id
 
     def start(self):
-        """It starts."""
+        """Start the call."""
         self._save()
         where = self.record.config
         self.calls.publisher.publish(
@@ -146,12 +146,12 @@ class ScriptedCall:
         return self
 
     def enter_node(self, node):
-        """The flow moves."""
+        """Enter a node."""
         self.calls.publisher.publish(self.record.stored, "node.entered", node=node, type="say")
         self._save()
 
     def end(self, outcome="completed"):
-        """It is over."""
+        """End the call."""
         self.record.meter.advance(wall_clock())
         self.calls.lifecycle.end_call(self.record, outcome)
 
@@ -161,7 +161,7 @@ class ScriptedCall:
 
 
 async def wait_until_subscribed(redis, where, count=1):
-    """Until so many processes listen to that channel."""
+    """Wait until that many processes have subscribed the channel."""
     async with asyncio.timeout(10):
         while int(redis.command("PUBSUB", "NUMSUB", where).rpartition(b":")[2]) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.02)

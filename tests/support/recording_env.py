@@ -1,4 +1,4 @@
-"""Recordings on storages that fail, stall or come back, on a virtual clock."""
+"""A recording service on a storage that can fail, stall and recover, in virtual time."""
 
 import asyncio
 
@@ -18,7 +18,6 @@ class FaultyStorage(MemoryStorage):
         self.is_unavailable, self.stall_seconds, self.put_count = False, 0.0, 0
 
     async def put(self, path, body):
-        """See Storage."""
         self.put_count += 1
         await asyncio.sleep(self.stall_seconds)
         if self.is_unavailable:
@@ -27,7 +26,7 @@ class FaultyStorage(MemoryStorage):
 
 
 class RecordingEnv:
-    """Recordings, and what was said of failures."""
+    """A recording service, with the failures that it reported."""
 
     def __init__(self, storage=None, catalogue=None, held=MAX_QUEUED_BYTES):
         loop = asyncio.get_running_loop()
@@ -45,7 +44,7 @@ class RecordingEnv:
         return self.recordings.start_recording("harbour", "CA1", kind, self.failures.append)
 
     def restart(self, seconds):
-        """Another process, so much later, on the same storage."""
+        """Return another process on the same storage, later."""
         other = RecordingEnv(self.storage, self.catalogue)
         other.clock_offset = self.clock_offset + round(seconds * 1e6)
         return other

@@ -1,4 +1,4 @@
-"""Lines of two processes on one Redis, and ears that take down what they hear."""
+"""RedisPubSub instances of several processes on one Redis, and listeners that record what they receive."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ HEARTBEAT_SECONDS = 0.4  # seconds: two that are missed are noticed in one, and 
 
 
 class ChannelListener:
-    """Listens to a channel of a line."""
+    """Records the messages and gaps of a channel."""
 
     def __init__(self, line, channel):
         self.messages, self.gaps, self._wakeup = [], 0, asyncio.Event()
@@ -30,19 +30,19 @@ class ChannelListener:
         self._wakeup.set()
 
     async def wait_until(self, condition):
-        """Until that is so."""
+        """Wait until the condition holds."""
         async with asyncio.timeout(10):
             while not condition(self):
                 self._wakeup.clear()
                 await self._wakeup.wait()
 
     async def wait_until_subscribed(self):
-        """Until the subscription stands."""
+        """Wait until the subscription has been established."""
         await self.wait_until(lambda ear: ear.gaps)
 
 
 class FailingListener(ChannelListener):
-    """Some messages are too much for it."""
+    """Raises for some messages."""
 
     def _on_message(self, message):
         if message == b"bad":
@@ -52,7 +52,7 @@ class FailingListener(ChannelListener):
 
 @asynccontextmanager
 async def running_pubsubs(*urls, beat=HEARTBEAT_SECONDS):
-    """A line for each URL."""
+    """Start a RedisPubSub for each URL."""
     made = [RedisPubSub(url, beat) for url in urls]
     for line in made:
         await line.start()
@@ -65,7 +65,7 @@ async def running_pubsubs(*urls, beat=HEARTBEAT_SECONDS):
 
 @pytest.fixture(autouse=True)
 async def no_leaked_tasks():
-    """Whatever a line has begun ends with it."""
+    """Check that closed instances leave no tasks."""
     before = asyncio.all_tasks()
     yield
     assert asyncio.all_tasks() - before - {asyncio.current_task()} == set()
@@ -73,7 +73,7 @@ async def no_leaked_tasks():
 
 @contextmanager
 def redis_cluster(coverage):
-    """Three servers with a third of the slots each; ``coverage``: whether they want all to be there."""
+    """Start three servers with a third of the slots each; ``coverage``: they refuse to work when one is missing."""
     with ExitStack() as stack:
         servers = [stack.enter_context(RedisServer(cluster=True)) for _ in range(3)]
         for number, server in enumerate(servers):

@@ -1,4 +1,4 @@
-"""The line by a real Redis: what is sent arrives once and in order, and whoever may have missed something is told."""
+"""RedisPubSub on a real Redis: messages arrive once and in order, and possible losses are reported as gaps."""
 
 import asyncio
 import logging
@@ -23,27 +23,27 @@ from vocelio.gateway.events.redis.publisher import MAX_BATCH_MESSAGES, MAX_UNSEN
 from vocelio.gateway.events.redis.pubsub import RedisPubSub
 
 
-async def test_messages_go_to_the_others_once_and_in_order(redis):
+async def test_messages_reach_other_processes_once_and_in_order(redis):
     async with running_pubsubs(redis.url, redis.url) as (here, there):
-        ears = (
+        listeners = (
             ChannelListener(here, "a"),
             ChannelListener(there, "a"),
             ChannelListener(there, "a"),
             ChannelListener(there, "b"),
         )
-        for ear in ears:
-            await ear.wait_until_subscribed()
+        for listener in listeners:
+            await listener.wait_until_subscribed()
         sent = [b"%d" % number for number in range(1_000)]
         for message in sent:
             here.publish("a", message)
         there.publish("b", b"not to oneself")
-        for ear in ears[1:3]:
-            await ear.wait_until(lambda ear: len(ear.messages) >= len(sent))
-            assert ear.messages == sent
-        assert ears[0].messages == ears[3].messages == []
+        for listener in listeners[1:3]:
+            await listener.wait_until(lambda listener: len(listener.messages) >= len(sent))
+            assert listener.messages == sent
+        assert listeners[0].messages == listeners[3].messages == []
 
 
-async def test_a_channel_is_listened_to_only_while_somebody_does(redis):
+async def test_channel_is_subscribed_only_while_it_has_listeners(redis):
     async with running_pubsubs(redis.url) as (line,):
         first, second = ChannelListener(line, "only-here"), ChannelListener(line, "only-here")
         await first.wait_until_subscribed()
@@ -61,63 +61,63 @@ async def test_a_channel_is_listened_to_only_while_somebody_does(redis):
         assert first.messages == second.messages == again.messages == []
 
 
-async def test_who_leaves_and_comes_back_at_once_disturbs_nobody(redis):
+async def test_immediate_resubscription_does_not_disturb_other_listeners(redis):
     async with running_pubsubs(redis.url, redis.url) as (here, there):
         stays = ChannelListener(here, "a")
         await stays.wait_until_subscribed()
         for _ in range(50):
-            ear = ChannelListener(here, "b")
+            listener = ChannelListener(here, "b")
             await asyncio.sleep(0)
-            ear.unsubscribe()
+            listener.unsubscribe()
             await asyncio.sleep(0)
         last = ChannelListener(here, "b")
         await last.wait_until_subscribed()
         there.publish("b", b"heard")
-        await last.wait_until(lambda ear: ear.messages)
+        await last.wait_until(lambda listener: listener.messages)
         assert stays.gaps == 1
 
 
-async def test_who_comes_back_before_the_line_has_noticed_is_told_that_the_subscription_stands(redis):
+async def test_resubscription_before_the_unsubscription_was_sent_is_confirmed(redis):
     async with running_pubsubs(redis.url, redis.url) as (here, there):
-        ear = ChannelListener(here, "a")
-        await ear.wait_until_subscribed()
-        ear.unsubscribe()
+        listener = ChannelListener(here, "a")
+        await listener.wait_until_subscribed()
+        listener.unsubscribe()
         again = ChannelListener(here, "a")
         await again.wait_until_subscribed()
         there.publish("a", b"heard")
-        await again.wait_until(lambda ear: ear.messages)
+        await again.wait_until(lambda listener: listener.messages)
         assert again.gaps == 1
 
 
-async def test_nothing_is_kept_of_channels_that_nobody_listens_to(redis):
+async def test_unsubscribed_channels_leave_no_state(redis):
     async with running_pubsubs(redis.url) as (line,):
         for number in range(10):
-            ear = ChannelListener(line, f"audio:{number}")
-            await ear.wait_until_subscribed()
-            ear.unsubscribe()
+            listener = ChannelListener(line, f"audio:{number}")
+            await listener.wait_until_subscribed()
+            listener.unsubscribe()
         last = ChannelListener(line, "last")
         await last.wait_until_subscribed()
         assert len(line._subscribers[""]._unsubscribing) == 0
 
 
-async def test_who_cannot_take_a_message_has_a_gap_and_nobody_else_does(redis, caplog):
+async def test_failing_listener_gets_a_gap_and_others_the_message(redis, caplog):
     async with running_pubsubs(redis.url, redis.url) as (here, there):
         bad, good, other = FailingListener(there, "a"), ChannelListener(there, "a"), ChannelListener(there, "b")
-        for ear in (bad, good, other):
-            await ear.wait_until_subscribed()
+        for listener in (bad, good, other):
+            await listener.wait_until_subscribed()
         for message in (b"1", b"bad", b"bad", b"2"):
             here.publish("a", message)
         here.publish("b", b"3")
-        await other.wait_until(lambda ear: ear.messages)
+        await other.wait_until(lambda listener: listener.messages)
         assert (bad.messages, bad.gaps) == ([b"1", b"2"], 3)
         assert (good.messages, good.gaps, other.gaps) == ([b"1", b"bad", b"bad", b"2"], 1, 1)
     assert [record.exc_info[0] for record in caplog.records] == [RecursionError], "not of each"
 
 
-async def test_what_cannot_be_sent_is_lost_alone(redis, caplog):
+async def test_message_that_cannot_be_encoded_is_dropped_alone(redis, caplog):
     async with running_pubsubs(redis.url, redis.url) as (here, there):
-        ear = ChannelListener(there, "a")
-        await ear.wait_until_subscribed()
+        listener = ChannelListener(there, "a")
+        await listener.wait_until_subscribed()
         for number in range(3):
             said = "hush \ud800" if number == 1 else ""
             here.publish(
@@ -126,14 +126,14 @@ async def test_what_cannot_be_sent_is_lost_alone(redis, caplog):
                     tenant="t", call="c", generation=1, sequence=number, type="x.y", occurred_at=1, data={"said": said}
                 ),
             )
-        await ear.wait_until(lambda ear: len(ear.messages) == 2 and ear.gaps == 2)
-        assert [msgspec.json.decode(message)["sequence"] for message in ear.messages] == [0, 2]
+        await listener.wait_until(lambda listener: len(listener.messages) == 2 and listener.gaps == 2)
+        assert [msgspec.json.decode(message)["sequence"] for message in listener.messages] == [0, 2]
         assert here.dropped == 1
     assert "UnicodeEncodeError" in caplog.text
     assert "hush" not in caplog.text
 
 
-async def test_who_comes_while_others_are_asked_for_waits_for_no_beat(redis):
+async def test_new_subscription_does_not_wait_for_the_next_ping(redis):
     async with running_pubsubs(redis.url, beat=3_600) as (line,):
         await ChannelListener(line, "first").wait_until_subscribed()
         for turns in range(10):
@@ -145,73 +145,73 @@ async def test_who_comes_while_others_are_asked_for_waits_for_no_beat(redis):
             await another.wait_until_subscribed()
 
 
-async def test_after_a_cut_the_subscription_is_fresh_and_told_of_a_gap(redis):
+async def test_subscription_is_renewed_with_a_gap_after_a_broken_connection(redis):
     async with (
         FaultyTcpProxy(redis.socket) as proxy,
         running_pubsubs(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far),
     ):
-        ear = ChannelListener(near, "a")
-        await ear.wait_until_subscribed()
+        listener = ChannelListener(near, "a")
+        await listener.wait_until_subscribed()
         await proxy.cut()
         far.publish("a", b"lost")
         await asyncio.sleep(0.1)
         await proxy.restore()
-        await ear.wait_until(lambda ear: ear.gaps == 2)
+        await listener.wait_until(lambda listener: listener.gaps == 2)
         far.publish("a", b"heard")
-        await ear.wait_until(lambda ear: ear.messages)
-        assert ear.messages == [b"heard"]
+        await listener.wait_until(lambda listener: listener.messages)
+        assert listener.messages == [b"heard"]
 
 
-async def test_silence_is_noticed_by_two_beats_that_do_not_come(redis):
-    """Connections stay open and nothing comes: without beats nobody would ever know."""
+async def test_silent_connection_is_replaced_after_two_missed_pings(redis):
+    """Connections stay open without any data: only pings can detect that."""
     async with (
         FaultyTcpProxy(redis.socket) as proxy,
         running_pubsubs(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far),
     ):
-        ear = ChannelListener(near, "a")
-        await ear.wait_until_subscribed()
+        listener = ChannelListener(near, "a")
+        await listener.wait_until_subscribed()
         await proxy.stall()
         far.publish("a", b"swallowed")
         await asyncio.sleep(0.5)
         await proxy.cut()  # what was swallowed is gone for good, as behind a router that has forgotten the connection
         await proxy.restore()
-        await ear.wait_until(lambda ear: ear.gaps >= 2)
+        await listener.wait_until(lambda listener: listener.gaps >= 2)
         far.publish("a", b"heard")
-        await ear.wait_until(lambda ear: ear.messages)
-        assert ear.messages == [b"heard"]
+        await listener.wait_until(lambda listener: listener.messages)
+        assert listener.messages == [b"heard"]
 
 
-async def test_a_process_that_stood_still_itself_has_missed_nothing(redis):
+async def test_stalled_process_keeps_its_connection(redis):
     async with running_pubsubs(redis.url) as (line,):
-        ear = ChannelListener(line, "a")
-        await ear.wait_until_subscribed()
+        listener = ChannelListener(line, "a")
+        await listener.wait_until_subscribed()
         for number in range(3):
             time.sleep(3 * HEARTBEAT_SECONDS)  # noqa: ASYNC251 (that is the trouble)
             redis.command("PUBLISH", "a", f"mxxxxxxxx{number}")
-            await ear.wait_until(lambda ear: len(ear.messages) > number)  # noqa: B023
+            await listener.wait_until(lambda listener: len(listener.messages) > number)  # noqa: B023
         await asyncio.sleep(3 * HEARTBEAT_SECONDS)
-        assert (ear.messages, ear.gaps) == ([b"0", b"1", b"2"], 1)
+        assert (listener.messages, listener.gaps) == ([b"0", b"1", b"2"], 1)
 
 
-async def test_a_connection_on_which_nothing_comes_back_is_given_up(redis):
+async def test_connection_without_replies_is_replaced(redis):
     async with FaultyTcpProxy(redis.socket) as proxy, running_pubsubs(f"redis://127.0.0.1:{proxy.port}") as (line,):
-        ear = ChannelListener(line, "a")
-        await ear.wait_until_subscribed()
+        listener = ChannelListener(line, "a")
+        await listener.wait_until_subscribed()
         await proxy.stall()
         async with asyncio.timeout(5):
             while line._subscribers[""]._requested:  # noqa: ASYNC110 (no event says so)
                 await asyncio.sleep(0.01)
         await proxy.restore()
-        await ear.wait_until(lambda ear: ear.gaps >= 2)
+        await listener.wait_until(lambda listener: listener.gaps >= 2)
 
 
-async def test_what_is_lasting_waits_for_a_server_that_is_away(redis):
+async def test_durable_messages_are_queued_while_redis_is_unavailable(redis):
     async with (
         FaultyTcpProxy(redis.socket) as proxy,
         running_pubsubs(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far),
     ):
-        reached, ear, other = ChannelListener(near, "a"), ChannelListener(far, "a"), ChannelListener(far, "b")
-        for one in (reached, ear, other):
+        reached, listener, other = ChannelListener(near, "a"), ChannelListener(far, "a"), ChannelListener(far, "b")
+        for one in (reached, listener, other):
             await one.wait_until_subscribed()
         await proxy.cut()
         for number in range(1_000):
@@ -221,36 +221,36 @@ async def test_what_is_lasting_waits_for_a_server_that_is_away(redis):
             await asyncio.sleep(0.2)
         near.publish("a", b"1000", durable=True)
         await proxy.restore()
-        await ear.wait_until(lambda ear: ear.messages and ear.messages[-1] == b"1000")
-        assert ear.messages == [b"%d" % number for number in range(MAX_BATCH_MESSAGES, 1_001)], (
+        await listener.wait_until(lambda listener: listener.messages and listener.messages[-1] == b"1000")
+        assert listener.messages == [b"%d" % number for number in range(MAX_BATCH_MESSAGES, 1_001)], (
             "a single go is lost, however long"
         )
-        assert (other.messages, ear.gaps, other.gaps) == ([], 2, 2)
+        assert (other.messages, listener.gaps, other.gaps) == ([], 2, 2)
         assert near.dropped == MAX_BATCH_MESSAGES + 4
 
 
-async def test_only_what_is_lasting_waits_for_a_server_that_was_not_there_yet(redis):
+async def test_only_durable_messages_are_queued_before_the_first_connection(redis):
     async with FaultyTcpProxy(redis.socket) as proxy:
         await proxy.cut()
         async with running_pubsubs(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far):
-            ear = ChannelListener(far, "a")
-            await ear.wait_until_subscribed()
+            listener = ChannelListener(far, "a")
+            await listener.wait_until_subscribed()
             near.publish("a", b"now or never")
             near.publish("a", b"lasting", durable=True)
             await asyncio.sleep(0.1)
             await proxy.restore()
-            await ear.wait_until(lambda ear: ear.messages)
-            assert (ear.messages, ear.gaps) == ([b"lasting"], 2)
+            await listener.wait_until(lambda listener: listener.messages)
+            assert (listener.messages, listener.gaps) == ([b"lasting"], 2)
 
 
-async def test_a_hole_that_opens_while_another_is_told_is_told_too(redis):
+async def test_gap_that_occurs_while_another_is_sent_is_sent_too(redis):
     async with (
         FaultyTcpProxy(redis.socket) as proxy,
         running_pubsubs(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far),
     ):
-        reached, ear = ChannelListener(near, "a"), ChannelListener(far, "a")
+        reached, listener = ChannelListener(near, "a"), ChannelListener(far, "a")
         await reached.wait_until_subscribed()
-        await ear.wait_until_subscribed()
+        await listener.wait_until_subscribed()
         await proxy.cut()
         near.publish("a", b"lost", durable=True)
         await asyncio.sleep(0.1)
@@ -260,16 +260,18 @@ async def test_a_hole_that_opens_while_another_is_told_is_told_too(redis):
             near.publish("a", b"%d" % number, durable=True)
         assert near.dropped == 101
         await proxy.restore()
-        await ear.wait_until(lambda ear: ear.messages and ear.messages[-1] == b"%d" % (MAX_UNSENT_MESSAGES + 99))
-        assert ear.gaps == 3
-        assert ear.messages[0] == b"100"
+        await listener.wait_until(
+            lambda listener: listener.messages and listener.messages[-1] == b"%d" % (MAX_UNSENT_MESSAGES + 99)
+        )
+        assert listener.gaps == 3
+        assert listener.messages[0] == b"100"
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])
-async def test_a_server_that_is_killed_or_stopped(redis, fault):
+async def test_pubsub_recovers_when_redis_was_killed_or_paused(redis, fault):
     async with running_pubsubs(redis.url, redis.url) as (here, there):
-        ear = ChannelListener(there, "a")
-        await ear.wait_until_subscribed()
+        listener = ChannelListener(there, "a")
+        await listener.wait_until_subscribed()
         getattr(redis, fault)()
         began = asyncio.get_running_loop().time()
         for number in range(MAX_UNSENT_MESSAGES + 500):
@@ -278,24 +280,24 @@ async def test_a_server_that_is_killed_or_stopped(redis, fault):
         assert here.dropped >= 500
         await asyncio.sleep(0.5)
         redis.start()
-        await ear.wait_until(lambda ear: ear.gaps >= 2)
+        await listener.wait_until(lambda listener: listener.gaps >= 2)
         here.publish("a", b"last")
-        await ear.wait_until(lambda ear: ear.messages and ear.messages[-1] == b"last")
+        await listener.wait_until(lambda listener: listener.messages and listener.messages[-1] == b"last")
 
 
-async def test_a_server_that_is_not_there_yet(redis, caplog):
+async def test_pubsub_connects_when_redis_starts_later(redis, caplog):
     redis.kill()
     async with running_pubsubs(redis.url) as (line,):
-        ear = ChannelListener(line, "a")
+        listener = ChannelListener(line, "a")
         gone = ChannelListener(line, "a")
         gone.unsubscribe()
         await asyncio.sleep(0.1)
         redis.start()
-        await ear.wait_until_subscribed()
+        await listener.wait_until_subscribed()
         assert gone.gaps == 0
 
 
-async def test_a_password_is_in_no_log(redis, caplog):
+async def test_password_is_never_logged(redis, caplog):
     caplog.set_level(logging.DEBUG)
     async with FaultyTcpProxy(redis.socket) as proxy:
         line = RedisPubSub(f"redis://somebody:hush-hush@127.0.0.1:{proxy.port}", 0.1)
@@ -310,33 +312,33 @@ async def test_a_password_is_in_no_log(redis, caplog):
     assert "hush" not in caplog.text
 
 
-async def test_a_cluster_has_sharded_channels():
+async def test_cluster_uses_sharded_channels():
     with RedisServer(cluster=True) as server:
         async with running_pubsubs(server.url, server.url) as (here, there):
-            ears = [ChannelListener(there, f"vocelio:events:{name}") for name in ("a", "b", "c")]
-            for ear in ears:
-                await ear.wait_until_subscribed()
+            listeners = [ChannelListener(there, f"vocelio:events:{name}") for name in ("a", "b", "c")]
+            for listener in listeners:
+                await listener.wait_until_subscribed()
             for number in range(100):
                 for name in ("a", "b", "c"):
                     here.publish(f"vocelio:events:{name}", b"%s %d" % (name.encode(), number))
-            for ear, name in zip(ears, (b"a", b"b", b"c"), strict=True):
-                await ear.wait_until(lambda ear: len(ear.messages) == 100)
-                assert ear.messages == [b"%s %d" % (name, number) for number in range(100)]
+            for listener, name in zip(listeners, (b"a", b"b", b"c"), strict=True):
+                await listener.wait_until(lambda listener: len(listener.messages) == 100)
+                assert listener.messages == [b"%s %d" % (name, number) for number in range(100)]
             assert b"vocelio:events:a" in server.command("PUBSUB", "SHARDCHANNELS")
-            ears[0].unsubscribe()
+            listeners[0].unsubscribe()
             server.command("CLIENT", "KILL", "TYPE", "pubsub")
-            await ears[1].wait_until(lambda ear: ear.gaps >= 2)
+            await listeners[1].wait_until(lambda listener: listener.gaps >= 2)
             here.publish("vocelio:events:b", b"again")
-            await ears[1].wait_until(lambda ear: ear.messages[-1] == b"again")
+            await listeners[1].wait_until(lambda listener: listener.messages[-1] == b"again")
 
 
-async def test_a_cluster_is_incomplete_at_first_and_later_and_then_gone_for_a_moment(caplog):
+async def test_pubsub_recovers_from_an_incomplete_and_a_stopped_cluster(caplog):
     with RedisServer(cluster=True) as server:
         server.command("CLUSTER", "DELSLOTSRANGE", "0", LAST_SLOT)
         async with running_pubsubs(server.url, server.url) as (here, there):
-            ear = ChannelListener(there, "a")
+            listener = ChannelListener(there, "a")
             for fault in ("incomplete at first", "incomplete", "gone"):
-                before = ear.gaps
+                before = listener.gaps
                 if fault == "gone":
                     server.kill()
                 else:
@@ -347,20 +349,20 @@ async def test_a_cluster_is_incomplete_at_first_and_later_and_then_gone_for_a_mo
                     server.start()
                 else:
                     server.command("CLUSTER", "ADDSLOTSRANGE", "0", LAST_SLOT)
-                await ear.wait_until(lambda ear, before=before: ear.gaps > before)
+                await listener.wait_until(lambda listener, before=before: listener.gaps > before)
                 here.publish("a", fault.encode())
-                await ear.wait_until(lambda ear, fault=fault: fault.encode() in ear.messages)
+                await listener.wait_until(lambda listener, fault=fault: fault.encode() in listener.messages)
     assert not [record for record in caplog.records if record.exc_info], "an outage is no defect of ours"
 
 
 @pytest.mark.parametrize(("fault", "coverage"), [("kill", "yes"), ("pause", "no")])
-async def test_what_a_part_of_a_cluster_suffers_the_others_do_not(fault, coverage, caplog):
-    """`b` is on the first third, `c` and `a` are on the others; the URL shows the way by the one that fails."""
+async def test_failure_of_one_shard_does_not_affect_the_others(fault, coverage, caplog):
+    """`b` is on the first third, `c` and `a` are on the others; the URL names the node that fails."""
     with redis_cluster(coverage) as servers:
         async with running_pubsubs(servers[0].url, servers[0].url) as (here, there):
-            ears = {name: ChannelListener(there, name) for name in "abc"}
-            for ear in ears.values():
-                await ear.wait_until_subscribed()
+            listeners = {name: ChannelListener(there, name) for name in "abc"}
+            for listener in listeners.values():
+                await listener.wait_until_subscribed()
             getattr(servers[0], fault)()
             began = asyncio.get_running_loop().time()
             for number in range(200):  # two seconds
@@ -368,14 +370,14 @@ async def test_what_a_part_of_a_cluster_suffers_the_others_do_not(fault, coverag
                     here.publish(name, b"%d" % number, durable=True)
                 await asyncio.sleep(0.01)
             for name in "ac":
-                await ears[name].wait_until(lambda ear: len(ear.messages) == 200)
-                assert ears[name].messages == [b"%d" % number for number in range(200)]
+                await listeners[name].wait_until(lambda listener: len(listener.messages) == 200)
+                assert listeners[name].messages == [b"%d" % number for number in range(200)]
             assert asyncio.get_running_loop().time() - began < 8, "the others do not wait"
             late = ChannelListener(there, "audio:a")
             await late.wait_until_subscribed()
             here.publish("audio:a", b"heard")
-            await late.wait_until(lambda ear: ear.messages)
-            assert (ears["a"].gaps, ears["c"].gaps) == (1, 1)
+            await late.wait_until(lambda listener: listener.messages)
+            assert (listeners["a"].gaps, listeners["c"].gaps) == (1, 1)
             if fault == "kill":
                 for server in servers[1:]:  # as when a replica takes over
                     server.command("CLUSTER", "DELSLOTSRANGE", *SLOT_RANGES[0])
@@ -383,23 +385,23 @@ async def test_what_a_part_of_a_cluster_suffers_the_others_do_not(fault, coverag
                 servers[1].command("CLUSTER", "BUMPEPOCH")
             else:
                 servers[0].start()
-            await ears["b"].wait_until(lambda ear: ear.gaps >= 2)
+            await listeners["b"].wait_until(lambda listener: listener.gaps >= 2)
             here.publish("b", b"last", durable=True)
-            await ears["b"].wait_until(lambda ear: ear.messages and ear.messages[-1] == b"last")
+            await listeners["b"].wait_until(lambda listener: listener.messages and listener.messages[-1] == b"last")
             assert 0 < here.dropped <= 200
-            assert (ears["a"].gaps, ears["c"].gaps) == (1, 1)
+            assert (listeners["a"].gaps, listeners["c"].gaps) == (1, 1)
     assert not [record for record in caplog.records if record.exc_info], "an outage is no defect of ours"
 
 
-async def test_what_nobody_expected_ends_nothing(redis, caplog):
-    """The client cannot read an answer, and says so by a ValueError: to reach, to hear and to send go on."""
+async def test_unexpected_client_errors_do_not_end_the_loops(redis, caplog):
+    """The client raises ValueError for a malformed reply: connecting, subscribing and publishing are retried."""
     strange = redis.directory / "strange"
     async with (
         await asyncio.start_unix_server(_answer_with_garbage, strange),
         FaultyTcpProxy(strange) as proxy,
         running_pubsubs(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far),
     ):
-        ears = ChannelListener(near, "a"), ChannelListener(far, "a")
+        listeners = ChannelListener(near, "a"), ChannelListener(far, "a")
         for where in (strange, redis.socket, strange, redis.socket):
             proxy.target = where
             await proxy.cut()
@@ -408,12 +410,12 @@ async def test_what_nobody_expected_ends_nothing(redis, caplog):
                 near.publish("a", b"lost")
                 await asyncio.sleep(0.2)
                 continue
-            before = ears[0].gaps
-            await ears[0].wait_until(lambda ear, before=before: ear.gaps > before)
+            before = listeners[0].gaps
+            await listeners[0].wait_until(lambda listener, before=before: listener.gaps > before)
             near.publish("a", b"heard")
             far.publish("a", b"heard")
-            for ear in ears:
-                await ear.wait_until(lambda ear: ear.messages and ear.messages.pop() == b"heard")
+            for listener in listeners:
+                await listener.wait_until(lambda listener: listener.messages and listener.messages.pop() == b"heard")
     assert sorted(record.getMessage() for record in caplog.records if record.exc_info) == [
         "cannot connect to Redis: ValueError; retrying",
         "cannot publish to Redis: ValueError; retrying",
@@ -428,7 +430,7 @@ async def _answer_with_garbage(reader, writer):
     writer.close()
 
 
-async def test_nothing_is_sent_twice_to_a_cluster():
+async def test_message_is_not_sent_twice_to_a_cluster():
     with RedisServer(cluster=True) as server:
         async with _SwallowingProxy(server.socket) as proxy:
             server.command("CONFIG", "SET", "cluster-announce-port", str(proxy.port))
@@ -444,7 +446,7 @@ async def test_nothing_is_sent_twice_to_a_cluster():
 
 
 class _SwallowingProxy(FaultyTcpProxy):
-    """Once, what was asked with that word arrives, and the connection breaks before the answer is back."""
+    """Breaks the connection once, after a command with that word has arrived and before its reply."""
 
     swallow = b"\0"
 

@@ -12,7 +12,7 @@ from vocelio.gateway.store.db.database import Database
 
 @dataclass
 class MonitoringDatabase:
-    """Where the database is, and the keys that are known of it."""
+    """The database's URL and the API keys in it."""
 
     url: str
     database: Database
@@ -34,7 +34,7 @@ async def _create_database(url):
 
 @pytest.fixture
 async def sqlite_database(tmp_path):
-    """On SQLite: in one process, or several on one machine."""
+    """Create the database on SQLite."""
     made = await _create_database(f"sqlite+aiosqlite:///{tmp_path}/vocelio.db")
     yield made
     await made.database.aclose()
@@ -42,7 +42,7 @@ async def sqlite_database(tmp_path):
 
 @pytest.fixture
 async def postgres_database(postgres):
-    """On PostgreSQL."""
+    """Create the database on PostgreSQL."""
     async with postgres.temporary_database() as url:
         made = await _create_database(url)
         yield made

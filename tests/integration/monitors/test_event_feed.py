@@ -1,4 +1,4 @@
-"""The feed in one process: who is let in, what they see, and who is thrown out."""
+"""The event feed of one process: access, content, consistency, disconnection."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ from vocelio.gateway.monitors.send_queue import MAX_QUEUED_BYTES
 
 
 async def refusal_status(here, key="", query="", **headers):
-    """The status that the socket is answered with."""
+    """Return the status of a rejected connection."""
     with pytest.raises(WSServerHandshakeError) as caught:
         async with open_monitor(here, key, query, **headers):
             pass
     return caught.value.status
 
 
-async def test_a_snapshot_then_events_and_the_picture_is_the_stores(sqlite_database):
+async def test_monitor_gets_snapshot_and_events_and_agrees_with_the_database(sqlite_database):
     async with running_member(sqlite_database.url) as here:
         earlier = ScriptedCall(here, 1).start()
         earlier.enter_node("greet")
@@ -48,7 +48,7 @@ async def test_a_snapshot_then_events_and_the_picture_is_the_stores(sqlite_datab
             assert shown.gaps == 0
 
 
-async def test_live_details_come_from_events(sqlite_database):
+async def test_transient_fields_come_from_events(sqlite_database):
     async with running_member(sqlite_database.url) as here:
         call = ScriptedCall(here).start()
         async with open_monitor(here, sqlite_database.viewer):
@@ -80,7 +80,7 @@ async def test_live_details_come_from_events(sqlite_database):
     ("query", "calls"),
     [("", {1, 2}), ("?flow=night", {2}), ("?number=%2B13072249664", {2}), (f"?call=CA{1:032x}", {1})],
 )
-async def test_filters(sqlite_database, query, calls):
+async def test_filters_select_calls(sqlite_database, query, calls):
     async with running_member(sqlite_database.url) as here:
         async with open_monitor(here, sqlite_database.viewer, query) as shown:
             for place, where in ((1, {}), (2, {"flow": "night", "number": "+13072249664"})):
@@ -95,7 +95,7 @@ async def test_filters(sqlite_database, query, calls):
             assert set(again.call_views) == wanted
 
 
-async def test_only_some_types_of_events(sqlite_database):
+async def test_types_filter_selects_events_and_keeps_calls_consistent(sqlite_database):
     async with (
         running_member(sqlite_database.url) as here,
         open_monitor(here, sqlite_database.viewer, "?types=call.started,call.ended") as shown,
@@ -108,7 +108,7 @@ async def test_only_some_types_of_events(sqlite_database):
         assert [event["type"] for event in shown.events] == ["call.started", "call.ended"]
 
 
-async def test_who_is_not_let_in(sqlite_database):
+async def test_unauthorized_connections_are_rejected(sqlite_database):
     async with running_member(sqlite_database.url, guard={"max_per_key": 1, "max_per_process": 2}) as here:
         assert await refusal_status(here) == 401
         assert await refusal_status(here, "voc_0123456789abcdef_" + "x" * 32) == 401
@@ -123,7 +123,7 @@ async def test_who_is_not_let_in(sqlite_database):
             pass
 
 
-async def test_tickets_are_good_once_in_any_process_for_our_own_pages(sqlite_database):
+async def test_ticket_is_valid_once_in_any_process_for_own_pages(sqlite_database):
     async with running_member(sqlite_database.url) as here, running_member(sqlite_database.url) as there:
         status, made = await here.request("POST", "/v1/events/tickets", sqlite_database.viewer)
         assert status == 201
@@ -147,7 +147,7 @@ async def test_tickets_are_good_once_in_any_process_for_our_own_pages(sqlite_dat
         assert await refusal_status(here, "", f"?ticket={last['ticket']}", Origin=ORIGIN) == 401
 
 
-async def test_the_platform_sees_all_or_one(sqlite_database):
+async def test_platform_key_sees_all_tenants_or_the_named_one(sqlite_database):
     async with (
         running_member(sqlite_database.url) as here,
         open_monitor(here, sqlite_database.platform) as every,
@@ -162,7 +162,7 @@ async def test_the_platform_sees_all_or_one(sqlite_database):
         assert set(one.call_views) == {theirs.id}
 
 
-async def test_a_key_that_is_revoked_ends_its_sockets_only(sqlite_database):
+async def test_revoked_key_closes_its_own_sockets_only(sqlite_database):
     async with (
         running_member(sqlite_database.url) as here,
         open_monitor(here, sqlite_database.viewer) as gone,
@@ -175,7 +175,7 @@ async def test_a_key_that_is_revoked_ends_its_sockets_only(sqlite_database):
         await stays.wait_until(lambda shown: shown.events)
 
 
-async def test_who_gives_no_sign_of_life_is_cut_off(sqlite_database):
+async def test_monitor_without_heartbeats_is_disconnected(sqlite_database):
     pace = HeartbeatSettings(interval_seconds=0.1, idle_timeout_seconds=0.5)
     async with (
         running_member(sqlite_database.url, heartbeat=pace) as here,
@@ -188,7 +188,7 @@ async def test_who_gives_no_sign_of_life_is_cut_off(sqlite_database):
             assert alive.close_code is None
 
 
-async def test_who_stands_still_itself_cuts_nobody_off(sqlite_database):
+async def test_stalled_process_does_not_disconnect_monitors(sqlite_database):
     async with (
         running_member(
             sqlite_database.url, heartbeat=HeartbeatSettings(interval_seconds=0.1, idle_timeout_seconds=0.5)
@@ -201,7 +201,7 @@ async def test_who_stands_still_itself_cuts_nobody_off(sqlite_database):
         assert alive.close_code is None
 
 
-async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(sqlite_database):
+async def test_non_reading_monitor_is_disconnected_and_takes_less_than_a_megabyte(sqlite_database):
     async with (
         running_member(sqlite_database.url, heartbeat=HeartbeatSettings(send_timeout_seconds=1.0)) as here,
         open_monitor(here, sqlite_database.operator) as fast,
@@ -226,11 +226,11 @@ async def test_who_does_not_read_is_cut_off_and_costs_no_more_than_a_megabyte(sq
 
 
 async def _open_stuck_monitor(here, key):
-    """A peer that opens a feed and never reads."""
+    """Open a feed that is never read."""
     return await open_non_reading_socket(here.origin, "/v1/events", Authorization=f"Bearer {key}")
 
 
-async def test_who_is_cut_off_holds_no_connection_beyond_its_limit(sqlite_database):
+async def test_disconnected_monitor_releases_its_connection(sqlite_database):
     async with running_member(
         sqlite_database.url, heartbeat=HeartbeatSettings(send_timeout_seconds=0.5), guard={"max_per_key": 2}
     ) as here:
@@ -248,8 +248,8 @@ async def test_who_is_cut_off_holds_no_connection_beyond_its_limit(sqlite_databa
             line.close()
 
 
-async def test_a_megabyte_is_more_than_is_kept_for_who_does_not_read(sqlite_database):
-    """In the outbox, the server's buffer and the kernel's together."""
+async def test_less_than_a_megabyte_is_buffered_for_a_non_reading_monitor(sqlite_database):
+    """Counted are the send queue, the server's buffer and the kernel's."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.operator):
         call = ScriptedCall(here).start()
         stuck = await _open_stuck_monitor(here, sqlite_database.viewer)
@@ -262,7 +262,7 @@ async def test_a_megabyte_is_more_than_is_kept_for_who_does_not_read(sqlite_data
         stuck.close()
 
 
-async def test_a_flood_costs_a_gap_and_a_snapshot_and_the_picture_is_right(sqlite_database):
+async def test_flood_of_events_causes_a_gap_and_a_consistent_snapshot(sqlite_database):
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = ScriptedCall(here).start()
         for _ in range(5_000):
@@ -273,15 +273,15 @@ async def test_a_flood_costs_a_gap_and_a_snapshot_and_the_picture_is_right(sqlit
 
 
 async def start_greeted_call(here, shown):
-    """A call that is on the screen as it is in the store."""
+    """Start a call and wait until the monitor agrees with the database."""
     call = ScriptedCall(here).start()
     call.enter_node("greet")
     await shown.wait_until_consistent(here.database)
     return call
 
 
-async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_database):
-    """As when a process is killed: the store has what nobody was told."""
+async def test_lost_events_are_repaired_from_the_database(sqlite_database):
+    """As when a process is killed: the database has events that were never published."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
         call_store, record = here.calls.services.call_store, call.record
@@ -302,8 +302,8 @@ async def test_events_that_the_bus_lost_are_mended_from_the_store(sqlite_databas
         await shown.wait_until_consistent(sqlite_database.database)
 
 
-async def test_events_that_the_store_will_never_have_are_taken_back(sqlite_database):
-    """As when a process is killed before it could write: the store is the authority."""
+async def test_events_missing_in_the_database_are_revoked(sqlite_database):
+    """As when a process is killed before it could write: the database is the authority."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
         lost = {
@@ -319,7 +319,7 @@ async def test_events_that_the_store_will_never_have_are_taken_back(sqlite_datab
         assert await shown.wait_until_consistent(sqlite_database.database) < 4
 
 
-async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(sqlite_database):
+async def test_end_of_an_unresumable_call_reaches_monitors(sqlite_database):
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
         kept = await here.calls.repository.find(call.id, ACCOUNT)
@@ -331,8 +331,8 @@ async def test_a_call_whose_flow_cannot_be_run_any_more_ends_on_every_screen(sql
         await shown.wait_until_consistent(sqlite_database.database)
 
 
-async def test_an_event_that_cannot_be_shown_is_mended_from_the_store(sqlite_database):
-    """As one of another release may be."""
+async def test_event_that_cannot_be_applied_is_repaired_from_the_database(sqlite_database):
+    """As an event of another release may be."""
     async with running_member(sqlite_database.url) as here, open_monitor(here, sqlite_database.viewer) as shown:
         call = await start_greeted_call(here, shown)
         here.calls.publisher.publish(
@@ -343,7 +343,7 @@ async def test_an_event_that_cannot_be_shown_is_mended_from_the_store(sqlite_dat
         await shown.wait_until_consistent(sqlite_database.database)
 
 
-async def test_calls_that_have_ended_of_late_are_shown_to_who_comes_later(sqlite_database):
+async def test_snapshot_contains_recently_ended_calls(sqlite_database):
     async with running_member(sqlite_database.url) as here:
         call = ScriptedCall(here).start()
         call.enter_node("greet")
@@ -356,7 +356,7 @@ async def test_calls_that_have_ended_of_late_are_shown_to_who_comes_later(sqlite
             assert not shown.events
 
 
-async def test_a_large_snapshot_comes_in_parts(sqlite_database):
+async def test_large_snapshot_is_sent_in_parts(sqlite_database):
     async with running_member(sqlite_database.url) as here:
         for place in range(1, 252):
             ScriptedCall(here, place).start()
@@ -372,7 +372,7 @@ async def test_a_large_snapshot_comes_in_parts(sqlite_database):
             ]
 
 
-async def test_nothing_is_left_when_the_last_has_gone(sqlite_database):
+async def test_feed_is_closed_after_its_last_monitor(sqlite_database):
     async with running_member(sqlite_database.url) as here:
         async with open_monitor(here, sqlite_database.viewer), open_monitor(here, sqlite_database.operator):
             assert len(here.monitors._feeds) == 1
@@ -382,7 +382,7 @@ async def test_nothing_is_left_when_the_last_has_gone(sqlite_database):
         assert here.calls.services.bus._subscribers == {}
 
 
-async def test_live_totals(sqlite_database):
+async def test_live_counts_are_those_of_the_tenant(sqlite_database):
     async with running_member(sqlite_database.url) as here:
         for place, parts in enumerate(({}, {"flow": "night"}, {"tenant": "canary"}), 1):
             ScriptedCall(here, place, **parts).start()
@@ -399,7 +399,7 @@ async def test_live_totals(sqlite_database):
         assert "canary" not in json.dumps(ours)
 
 
-async def test_the_refusal_is_a_problem(sqlite_database):
+async def test_rejection_is_a_problem_details_response(sqlite_database):
     async with running_member(sqlite_database.url) as here, ClientSession() as session:
         headers = {
             "Upgrade": "websocket",

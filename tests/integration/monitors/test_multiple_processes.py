@@ -18,7 +18,7 @@ RECOVERED = 3.0  # seconds from when all is well again until every picture is ri
 
 
 async def run_traffic(here, stop):
-    """Calls that come, move and go, until told otherwise."""
+    """Start, move and end calls until stopped."""
     calls = [ScriptedCall(here, place).start() for place in range(1, 11)]
     for step in itertools.count():
         call = calls[step % len(calls)]
@@ -31,7 +31,7 @@ async def run_traffic(here, stop):
         await asyncio.sleep(0.01)
 
 
-async def test_a_monitor_sees_the_calls_of_the_other_process(postgres_database, redis):
+async def test_monitor_sees_calls_of_another_process(postgres_database, redis):
     async with (
         running_member(postgres_database.url, redis.url) as here,
         running_member(postgres_database.url, redis.url) as there,
@@ -53,7 +53,7 @@ async def test_a_monitor_sees_the_calls_of_the_other_process(postgres_database, 
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall", "kill", "pause"])
-async def test_after_any_fault_the_picture_is_right_within_seconds(postgres_database, redis, fault):
+async def test_views_are_consistent_within_seconds_after_any_redis_fault(postgres_database, redis, fault):
     async with FaultyTcpProxy(redis.socket) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
         async with (
@@ -84,7 +84,7 @@ async def test_after_any_fault_the_picture_is_right_within_seconds(postgres_data
 
 @asynccontextmanager
 async def process_and_monitor(shared, redis):
-    """A process, and a screen at another one."""
+    """Start a process, and a monitor at another one."""
     async with (
         running_member(shared.url, redis.url) as here,
         running_member(shared.url, redis.url) as there,
@@ -94,7 +94,7 @@ async def process_and_monitor(shared, redis):
         yield here, shown
 
 
-async def test_calls_that_came_and_went_while_redis_was_away_are_shown(postgres_database, redis):
+async def test_calls_during_a_redis_outage_are_shown(postgres_database, redis):
     async with process_and_monitor(postgres_database, redis) as (here, shown):
         redis.kill()
         for place in range(1, 9):
@@ -107,7 +107,7 @@ async def test_calls_that_came_and_went_while_redis_was_away_are_shown(postgres_
         assert len(shown.call_views) == 8
 
 
-async def test_the_store_away_and_back(postgres_database, redis, postgres):
+async def test_views_are_consistent_after_a_database_outage(postgres_database, redis, postgres):
     async with process_and_monitor(postgres_database, redis) as (here, shown):
         call = ScriptedCall(here).start()
         call.enter_node("greet")
@@ -121,7 +121,7 @@ async def test_the_store_away_and_back(postgres_database, redis, postgres):
         assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED + 1
 
 
-async def test_revoked_on_all_processes(postgres_database, redis):
+async def test_revoked_key_is_disconnected_in_all_processes(postgres_database, redis):
     async with (
         running_member(postgres_database.url, redis.url) as here,
         running_member(postgres_database.url, redis.url) as there,
@@ -134,7 +134,7 @@ async def test_revoked_on_all_processes(postgres_database, redis):
             assert shown.close_code == CloseCode.KEY_REVOKED
 
 
-async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(postgres_database, redis):
+async def test_monitors_of_hundreds_of_tenants_see_their_own_calls_only(postgres_database, redis):
     async with (
         running_member(postgres_database.url, redis.url) as here,
         running_member(postgres_database.url, redis.url) as there,
@@ -163,7 +163,7 @@ async def test_hundreds_of_tenants_and_nobody_sees_what_is_not_theirs(postgres_d
         assert b"tenant-" not in heard
 
 
-async def test_what_is_no_event_on_a_channel_harms_nobody(postgres_database, redis):
+async def test_foreign_messages_on_a_channel_are_ignored(postgres_database, redis):
     async with process_and_monitor(postgres_database, redis) as (here, shown):
         strange = (b"", b"{", b"{}", b'{"tenant":"canary"}', b'{"tenant":"\xff"}', b'{"a":' * 100_000)
         for body in ("", "m", "?", *(b"mxxxxxxxx" + body for body in strange)):

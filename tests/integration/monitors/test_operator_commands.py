@@ -1,4 +1,4 @@
-"""Operators in one process, calls in another: commands are confirmed, sound is heard, nobody else's call is touched."""
+"""Operators in one process, calls in another: commands are confirmed, audio is heard, other calls are unaffected."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ TALK = {
 
 @pytest.fixture
 async def assigned_number(postgres_database):
-    """A number that leads to the flow."""
+    """Assign a number to the flow."""
     database = postgres_database.database
     await drafts.put_flow(database, _actor("harbour"), "talk", json.dumps(TALK).encode(), None)
     await promotion.promote_flow(database, _actor("harbour"), "talk", "")
@@ -46,7 +46,7 @@ async def assigned_number(postgres_database):
 
 @asynccontextmanager
 async def running_call(here, seconds=20):
-    """A call that is live in that process: Twilio's name of it, and its report when it is over."""
+    """Run a call in that process; gives its SID, and the task that returns its report."""
     call = asyncio.create_task(here.simulator.call(NUMBER, CALLER, [StaySilent(seconds), HangUp()]))
     async with asyncio.timeout(10):
         while not here.calls.registry.live_calls:  # noqa: ASYNC110 (the call comes by a socket)
@@ -58,12 +58,12 @@ async def running_call(here, seconds=20):
 
 
 async def audit_targets(database, action):
-    """The targets of that action."""
+    """Return the audit targets of an action."""
     async with database.read() as connection:
         return [row.target for row in await connection.execute(audit_log.select().where(audit_log.c.action == action))]
 
 
-async def test_commands_reach_a_call_of_the_other_process(assigned_number, redis):
+async def test_command_reaches_a_call_of_another_process(assigned_number, redis):
     async with (
         running_member(assigned_number.url, redis.url) as here,
         running_member(assigned_number.url, redis.url) as there,
@@ -94,7 +94,7 @@ async def test_commands_reach_a_call_of_the_other_process(assigned_number, redis
         assert (await there.request("POST", f"{path}/hangup", assigned_number.operator))[0] == 409
 
 
-async def test_nobody_answers_in_time(assigned_number, redis):
+async def test_command_without_an_answer_in_time_is_a_conflict(assigned_number, redis):
     async with (
         running_member(assigned_number.url, redis.url) as here,
         running_member(assigned_number.url, redis.url) as there,
@@ -112,7 +112,7 @@ async def test_nobody_answers_in_time(assigned_number, redis):
         assert await audit_targets(assigned_number.database, "call.command") == [call]
 
 
-async def test_live_totals_name_every_process(assigned_number, redis):
+async def test_live_counts_name_every_process(assigned_number, redis):
     async with (
         running_member(assigned_number.url, redis.url) as here,
         running_member(assigned_number.url, redis.url) as there,
@@ -126,8 +126,8 @@ async def test_live_totals_name_every_process(assigned_number, redis):
         assert {one["name"] for one in found["processes"]} == {one.calls.process_id for one in (here, there)}
 
 
-async def test_whoever_waits_for_other_processes_holds_up_nobody(postgres_database, redis):
-    """A process was killed a moment ago, and calls are between two streams: nobody answers what is asked of them."""
+async def test_waiting_for_other_processes_does_not_block_other_requests(postgres_database, redis):
+    """A process was just killed and calls are between two streams: requests about them are not answered."""
     async with running_member(postgres_database.url, redis.url) as here:
         while not (known := await process_heartbeats.list_processes(postgres_database.database, wall_clock())):  # noqa: ASYNC110 (it says that it is there)
             await asyncio.sleep(0.05)
@@ -157,7 +157,7 @@ async def test_whoever_waits_for_other_processes_holds_up_nobody(postgres_databa
 
 @asynccontextmanager
 async def open_listener(there, call, key):
-    """Somebody who listens in."""
+    """Open a listen-in socket."""
     headers = {"Authorization": f"Bearer {key}"}
     async with (
         ClientSession() as session,
@@ -166,7 +166,7 @@ async def open_listener(there, call, key):
         yield socket
 
 
-async def test_listening_in_from_either_process(assigned_number, redis):
+async def test_listen_in_works_from_either_process(assigned_number, redis):
     async with (
         running_member(assigned_number.url, redis.url) as here,
         running_member(assigned_number.url, redis.url) as there,
@@ -206,7 +206,7 @@ async def _receive_audio(socket):
     return first, sound, socket.close_code
 
 
-async def test_sound_is_sent_only_while_somebody_listens(assigned_number, redis):
+async def test_audio_is_sent_only_while_an_operator_listens(assigned_number, redis):
     async with (
         running_member(assigned_number.url, redis.url) as here,
         running_member(assigned_number.url, redis.url) as there,
@@ -223,7 +223,7 @@ async def test_sound_is_sent_only_while_somebody_listens(assigned_number, redis)
                     await asyncio.sleep(0.1)
 
 
-async def test_who_may_not_listen_in(assigned_number, redis):
+async def test_unauthorized_listen_in_is_rejected(assigned_number, redis):
     async with running_member(assigned_number.url, redis.url) as here:
         async with running_call(here) as (call, _):
             for key, status in (
@@ -245,7 +245,7 @@ async def test_who_may_not_listen_in(assigned_number, redis):
         assert await audit_targets(assigned_number.database, "call.listened_in") == []
 
 
-async def test_what_is_logged_of_a_socket_names_its_request_tenant_and_call(sqlite_database, caplog):
+async def test_log_lines_of_a_socket_name_request_tenant_and_call(sqlite_database, caplog):
     caplog.handler.setFormatter(JsonFormatter())
     caplog.set_level("INFO")
     async with running_member(sqlite_database.url) as here:
@@ -259,7 +259,7 @@ async def test_what_is_logged_of_a_socket_names_its_request_tenant_and_call(sqli
     assert (refusal["request_id"], refusal["tenant"], refusal["call"]) == ("one", "harbour", "CA1")
 
 
-async def test_many_who_listen_ask_the_database_no_more_than_one_does(sqlite_database):
+async def test_many_listeners_share_one_database_poll(sqlite_database):
     asked = []
     async with running_member(sqlite_database.url) as here, AsyncExitStack() as stack:
         call = ScriptedCall(here).start()

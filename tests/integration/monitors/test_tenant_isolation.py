@@ -55,7 +55,7 @@ GENTLY = asyncio.Semaphore(8)  # requests at a time
 
 
 class CanaryTenant:
-    """One of the tenants, and its live call: what it is told to do, and who listens in to it."""
+    """A tenant with a live call, which records commands and listeners."""
 
     def __init__(self, number, processes):
         self.number, self.mark, self.tenant = number, f"{number:04}".encode(), f"canary-{number:04}"
@@ -66,12 +66,12 @@ class CanaryTenant:
         self.call = self.played.id
 
     def begin(self):
-        """It is live in its process."""
+        """Start the call in its process."""
         self.played.start()
         self.at.calls.registry.live_calls[self.call] = self
 
     def talk(self):
-        """Something of everything happens."""
+        """Publish one event of each kind."""
         publisher, call = self.at.calls.publisher, self.played.record.stored
         self.played.enter_node(self.tenant)
         publisher.publish(call, "prompt.started", prompt="1", node=self.tenant, text=f"Good day, {self.tenant}.")
@@ -79,35 +79,32 @@ class CanaryTenant:
         publisher.publish(call, "transcript.final", node=self.tenant, text=f"I am {self.tenant}.", confidence=0.9)
 
     def end(self):
-        """It is over."""
+        """End the call."""
         self.played.end("completed")
 
     def sound(self):
-        """A tenth of a second of it."""
+        """Send a tenth of a second of audio."""
         for sink in list(self.sinks):
             sink(self.tenant.encode())
 
     def check_command(self, command, value):
-        """See Commanded."""
         return CommandResult("accepted", self.tenant)
 
     def execute_command(self, command, value):
-        """See Commanded."""
         self.commands.append(command)
         return self.check_command(command, value)
 
     def listen_in(self, sink):
-        """See Overheard."""
         self.sinks.append(sink)
         return lambda: self.sinks.remove(sink)
 
     def heartbeat(self):
-        """See LiveCall."""
+        pass
 
 
 @pytest.fixture
 async def thousand_tenants(postgres_database, redis):
-    """All tenants with their calls in two processes, and those of them who have a key."""
+    """Create all tenants with their calls in two processes; some of them have a key."""
     await create_tenants(postgres_database.database)
     pace = {
         "poll_interval": 1.0,
@@ -129,7 +126,7 @@ async def thousand_tenants(postgres_database, redis):
 
 
 async def create_tenants(database):
-    """The tenants, each with a department."""
+    """Create the tenants, each with a department."""
     now = wall_clock()
     same = {"account_sid": None, "auth_token": None, "revision": 1, "suspended": False, "created_at": now}
     names = [f"canary-{number:04}" for number in range(1, TENANTS + 1)]
@@ -141,7 +138,7 @@ async def create_tenants(database):
 
 
 async def for_each_tenant(everybody, happens):
-    """It happens to all, as quickly as the machine does what comes of it: a crowded one would lose messages."""
+    """Apply a step to all tenants, slowly enough that an overloaded machine loses no messages."""
     loop = asyncio.get_running_loop()
     for place, one in enumerate(everybody):
         happens(one)
@@ -153,20 +150,20 @@ async def for_each_tenant(everybody, happens):
 
 
 async def wait_until(so):
-    """Until that is so."""
+    """Wait until the condition holds."""
     async with asyncio.timeout(PATIENCE):
         while not await so():  # noqa: ASYNC110 (it is so in a server)
             await asyncio.sleep(0.1)
 
 
 async def wait_for_row_count(database, table, wanted):
-    """Whether there are as many rows."""
+    """Return whether the table has that many rows."""
     async with database.read() as connection:
         return await connection.scalar(select(func.count()).select_from(table)) == wanted
 
 
 def foreign_marks(raw, one):
-    """The marks that are not the tenant's; its own has to be there."""
+    """Return the marks of other tenants; the own one must be there."""
     found = set(MARK.findall(raw))
     assert one.mark in found, (one.tenant, raw[:500])
     return found - {one.mark}
@@ -205,7 +202,7 @@ async def test_nothing_crosses_tenants(thousand_tenants, postgres_database, redi
 
 
 async def wait_until_subscribed(redis, everybody, sampled):
-    """Each process is on the channels of the tenants that are watched there, and on no other."""
+    """Wait until each process has subscribed exactly the channels of its watched tenants."""
     channels = sorted(event_channel(one.tenant).encode() for one in sampled)
 
     async def stand():
@@ -221,13 +218,13 @@ async def wait_until_subscribed(redis, everybody, sampled):
 
 
 async def wait_until_seen(shown, *kinds):
-    """Until every monitor has been told all that of its tenant's call."""
+    """Wait until every monitor has these events of its tenant's call."""
     for _, watches in shown:
         await watches.wait_until(lambda watches: {event["type"] for event in watches.events} >= set(kinds), PATIENCE)
 
 
 async def check_calls_refused(session, database, everybody, sampled):
-    """Another's call is answered as one that does not exist is, and nothing comes of it."""
+    """Check that calls of other tenants are answered like missing ones, without any effect."""
     await wait_until(lambda: wait_for_row_count(database, call_events, WRITTEN))
     await asyncio.gather(*(try_all_operations(session, one, pick_victims(everybody, one)) for one in sampled))
     strays = [
@@ -246,12 +243,12 @@ async def check_calls_refused(session, database, everybody, sampled):
 
 
 def pick_victims(everybody, one):
-    """Two others: one's call is in the process that is asked, the other's is not."""
+    """Return two other tenants: one with its call in the same process, one in the other."""
     return [everybody[(one.number + step) % TENANTS] for step in (0, 1)]
 
 
 async def try_all_operations(session, one, victims):
-    """Everything that can be asked of a call."""
+    """Try all operations on calls."""
     for method, path, body, headers, own in ASKED:
         if own:
             assert (await request_as(session, one, method, path.format(one.call), body))[0] == own
@@ -263,14 +260,14 @@ async def try_all_operations(session, one, victims):
 
 
 async def request_as(session, one, method, path, body=None, headers=()):
-    """Status and text of an answer to the tenant's key."""
+    """Send a request with the tenant's key; return status and body."""
     sent = {"Authorization": f"Bearer {one.key}", "X-Request-Id": "one", **dict(headers)}
     async with GENTLY, session.request(method, f"{one.watched.origin}{path}", json=body, headers=sent) as answer:
         return answer.status, await answer.text()
 
 
 async def check_listen_in(session, everybody, listeners):
-    """Whoever listens in hears their own call, wherever it is, and nothing of another's."""
+    """Check that a listener hears its own call, in any process, and no other."""
     stray = []
     async with AsyncExitStack() as stack:
         ears = []
@@ -290,7 +287,7 @@ async def check_listen_in(session, everybody, listeners):
 
 
 async def receive_audio(ear):
-    """Some sound."""
+    """Receive some audio."""
     pieces = []
     async with asyncio.timeout(PATIENCE):
         while len(pieces) < 10:
@@ -301,7 +298,7 @@ async def receive_audio(ear):
 
 
 async def check_lists(session, one):
-    """What can be asked of all calls, and of one's own."""
+    """Check lists and reports for data of other tenants."""
     for path in ("/v1/live", "/v1/calls?limit=200", f"/v1/calls/{one.call}", "/v1/usage?by=tenant,flow", "/v1/me"):
         status, raw = await request_as(session, one, "GET", path)
         assert (status, foreign_marks(raw.encode(), one)) == (200, set())

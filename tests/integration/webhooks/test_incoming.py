@@ -1,4 +1,4 @@
-"""The webhooks over real HTTP: signatures, retries, transfers, and what a stranger gets."""
+"""Webhooks over real HTTP: signatures, repeated requests, transfers, unauthorized access."""
 
 import re
 from xml.etree import ElementTree
@@ -38,7 +38,7 @@ async def post_voice(served, path, *, signature=None, token=TOKEN, call=CALL, **
         return answer.status, await answer.text()
 
 
-async def test_a_call_gets_a_stream_with_a_token(live_gateway):
+async def test_incoming_call_is_connected_to_a_stream_with_a_token(live_gateway):
     status, text = await post_voice(live_gateway, "/twilio/voice")
     stream = ElementTree.fromstring(text).find("Connect/Stream")
     assert status == 200
@@ -50,7 +50,7 @@ async def test_a_call_gets_a_stream_with_a_token(live_gateway):
     )
 
 
-async def test_asked_twice_it_is_one_call(live_gateway):
+async def test_repeated_voice_request_starts_one_call(live_gateway):
     first, second = await post_voice(live_gateway, "/twilio/voice"), await post_voice(live_gateway, "/twilio/voice")
     tokenless = re.compile('value="[^"]*"')
     assert tokenless.sub("", first[1]) == tokenless.sub("", second[1])
@@ -58,7 +58,7 @@ async def test_asked_twice_it_is_one_call(live_gateway):
 
 @pytest.mark.parametrize("path", ["voice", "continue", "dialed", "whisper", "status"])
 @pytest.mark.parametrize("signature", ["", "wrong", "other token"])
-async def test_unsigned_requests_are_forbidden(live_gateway, path, signature):
+async def test_unsigned_request_is_forbidden(live_gateway, path, signature):
     wrong = {"token": "another token"} if signature == "other token" else {"signature": signature}
     status, text = await post_voice(live_gateway, f"/twilio/{path}", **wrong)
     assert status == 403
@@ -66,7 +66,7 @@ async def test_unsigned_requests_are_forbidden(live_gateway, path, signature):
     assert live_gateway.bus.events == []
 
 
-async def test_an_unsigned_request_starts_nothing_even_after_a_signed_one(live_gateway):
+async def test_unsigned_request_after_a_signed_one_has_no_effect(live_gateway):
     status, _ = await post_voice(live_gateway, "/twilio/voice", signature="wrong")
     assert status == 403
     status, text = await post_voice(live_gateway, "/twilio/continue")
@@ -74,13 +74,13 @@ async def test_an_unsigned_request_starts_nothing_even_after_a_signed_one(live_g
     assert "not in service" in text, "the forbidden call is unknown"
 
 
-async def test_an_unknown_number_is_told_so(live_gateway):
+async def test_call_to_an_unknown_number_hears_a_message(live_gateway):
     _, text = await post_voice(live_gateway, "/twilio/voice", To="+13072240000")
     verbs = [verb.tag for verb in ElementTree.fromstring(text)]
     assert verbs == ["Say", "Hangup"]
 
 
-async def test_a_body_without_what_twilio_sends(live_gateway):
+async def test_incomplete_body_is_a_bad_request(live_gateway):
     form = {"AccountSid": ACCOUNT}
     headers = Signer(TOKEN).sign_form(f"{PUBLIC_URL}/twilio/voice", form)
     async with aiohttp.ClientSession() as session:
@@ -92,7 +92,7 @@ async def test_a_body_without_what_twilio_sends(live_gateway):
             assert answer.status == 400
 
 
-async def test_a_department_is_rung_number_by_number_and_the_flow_goes_on(live_gateway):
+async def test_department_numbers_are_rung_in_sequence_and_the_flow_continues(live_gateway):
     report = await live_gateway.call(callees=["busy", "no-answer"])
     assert [(dialed.target, dialed.outcome) for dialed in report.dial_results] == [
         ("+13105550113", "busy"),
@@ -104,7 +104,7 @@ async def test_a_department_is_rung_number_by_number_and_the_flow_goes_on(live_g
     assert (report.ending, report.errors) == ("hangup", ())
 
 
-async def test_an_answered_transfer_ends_the_call(live_gateway):
+async def test_answered_transfer_ends_the_call(live_gateway):
     report = await live_gateway.call(callees=["busy", "answered"])
     assert [dialed.outcome for dialed in report.dial_results] == ["busy", "answered"]
     (ended,) = live_gateway.bus.data_of("call.ended")
@@ -112,7 +112,7 @@ async def test_an_answered_transfer_ends_the_call(live_gateway):
     assert report.errors == ()
 
 
-async def test_the_ringing_result_asked_twice_is_counted_once(live_gateway):
+async def test_repeated_dial_result_is_applied_once(live_gateway):
     ticket = await live_gateway.simulator.start_call(NUMBER, CALLER)
     await live_gateway.simulator.stream(ticket, b"\xff" * 160, 1.0)
     fields = {"call": ticket.call_sid, "DialCallStatus": "completed", "DialCallDuration": "7"}
@@ -122,7 +122,7 @@ async def test_the_ringing_result_asked_twice_is_counted_once(live_gateway):
     assert len(live_gateway.bus.data_of("call.ended")) == 1
 
 
-async def test_whispers_and_ringing_together():
+async def test_whisper_and_simultaneous_ringing():
     flow = {
         "name": "All",
         "start": "all",
@@ -137,7 +137,7 @@ async def test_whispers_and_ringing_together():
     assert report.errors == ()
 
 
-async def test_another_accounts_token_opens_nothing(live_gateway):
+async def test_token_of_another_account_is_rejected(live_gateway):
     stranger = TwilioSimulator(live_gateway.origin, PUBLIC_URL, "AC" + "6" * 32, "a token of their own")
     async with stranger:
         report = await stranger.call(NUMBER, CALLER)

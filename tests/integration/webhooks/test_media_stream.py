@@ -1,4 +1,4 @@
-"""The media socket over a real server: whom it lets in, what a bad peer gets, and that nothing is left of it."""
+"""The media WebSocket on a real server: access, protocol violations, cleanup."""
 
 import asyncio
 import gc
@@ -33,7 +33,7 @@ async def live_gateway():
 
 
 async def stream_token(served, call=CALL):
-    """A token for the call, as Twilio gets it."""
+    """Request the call's stream token as Twilio does."""
     form = {"AccountSid": ACCOUNT, "CallSid": call, "From": CALLER, "To": NUMBER}
     headers = Signer(TOKEN).sign_form(f"{PUBLIC_URL}/twilio/voice", form)
     url = f"{served.origin}/twilio/voice"
@@ -42,7 +42,7 @@ async def stream_token(served, call=CALL):
 
 
 def open_socket(served, headers=None):
-    """A socket to the gateway, signed as Twilio signs."""
+    """Open a signed socket."""
     headers = Signer(TOKEN).sign_upgrade(f"wss://gateway.example{PATH}") if headers is None else headers
     url = served.origin.replace("http", "ws") + PATH
     return connect(url, additional_headers=headers, compression=None, proxy=None, ping_interval=None)
@@ -70,7 +70,7 @@ def media_message(sequence):
 
 @asynccontextmanager
 async def started_stream(served, call=CALL):
-    """A socket whose call has begun and speaks."""
+    """Open a socket whose call has started and is playing."""
     async with open_socket(served) as socket:
         await socket.send(CONNECTED)
         await socket.send(start_message(await stream_token(served, call), call))
@@ -81,7 +81,7 @@ async def started_stream(served, call=CALL):
 
 
 async def wait_close_code(socket):
-    """The code with which the gateway closes."""
+    """Wait for the gateway's close code."""
     async with asyncio.timeout(5):
         try:
             while True:
@@ -91,7 +91,7 @@ async def wait_close_code(socket):
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Twilio-Signature": "wrong"}])
-async def test_an_upgrade_that_is_not_signed(live_gateway, headers):
+async def test_unsigned_upgrade_is_rejected(live_gateway, headers):
     with pytest.raises(InvalidStatus) as refused:
         async with open_socket(live_gateway, headers):
             pass
@@ -100,7 +100,7 @@ async def test_an_upgrade_that_is_not_signed(live_gateway, headers):
 
 
 @pytest.mark.parametrize("kind", ["wrong", "reused"])
-async def test_a_token_that_is_not_good(live_gateway, kind):
+async def test_invalid_stream_token_is_rejected(live_gateway, kind):
     good = await stream_token(live_gateway)
     async with open_socket(live_gateway) as first:
         if kind == "reused":
@@ -127,7 +127,7 @@ async def test_a_token_that_is_not_good(live_gateway, kind):
     ],
     ids=["JSON", "base64", "out of order", "out of place", "binary", "oversized"],
 )
-async def test_a_peer_that_breaks_the_protocol_harms_no_other_call(live_gateway, message, code):
+async def test_protocol_violation_does_not_affect_other_calls(live_gateway, message, code):
     neighbour = asyncio.create_task(live_gateway.call())
     async with started_stream(live_gateway) as socket:
         await socket.send(message)
@@ -138,7 +138,7 @@ async def test_a_peer_that_breaks_the_protocol_harms_no_other_call(live_gateway,
     assert report.underruns == 0
 
 
-async def test_a_socket_that_is_cut_in_mid_prompt_leaves_nothing(live_gateway):
+async def test_broken_socket_leaves_no_resources(live_gateway):
     async def cut(call):
         async with live_gateway.bus.subscribe("harbour") as watcher:
             async with started_stream(live_gateway, call) as socket:

@@ -1,4 +1,4 @@
-"""Signatures over real HTTP and real sockets, by either algorithm: what is let in, and what gets a 403."""
+"""Signatures over real HTTP and WebSockets, with both algorithms: what is accepted and what is answered with 403."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def algorithm(request):
 
 
 class FormFields(list):
-    """Form fields in their order, some of them repeated, as the validator can read them."""
+    """Ordered form fields, some of them repeated, with the interface that the validator needs."""
 
     def __iter__(self):
         return iter([name for name, _ in super().__iter__()])
@@ -55,14 +55,14 @@ class FormFields(list):
 
 
 def signature_headers(algorithm, url, fields=(), secret=None):
-    """Both of the signature's headers."""
+    """Return both signature headers."""
     signature = RequestValidator(secret or KEYS[algorithm]).compute_signature(url, FormFields(fields), algorithm)
     settings = {SETTINGS: f"key={SHARED_KEY.id},algorithm={algorithm}"} if algorithm == "HMAC_SHA256" else {}
     return {SIGNATURE: signature, **settings}
 
 
 async def post_status(served, path, body, sent):
-    """The status of the answer."""
+    """Return the status of the response."""
     url = URL(served.origin + path, encoded=True)
     async with aiohttp.ClientSession() as session, session.post(url, data=body, headers=sent) as answer:
         text = await answer.text()
@@ -71,13 +71,13 @@ async def post_status(served, path, body, sent):
 
 
 async def post_form_status(served, path, fields, sent):
-    """The same for a form; headers by name, or in pairs."""
+    """Post a form; headers by name or in pairs."""
     sent = sent.items() if isinstance(sent, dict) else sent
     return await post_status(served, path, urlencode(fields), [*FORM_TYPE.items(), *sent])
 
 
 async def upgrade_status(served, path, sent):
-    """The status of the answer; 101 for a socket that was opened."""
+    """Return the status of the response; 101 for an opened socket."""
     url = served.origin.replace("http", "ws") + path
     try:
         async with connect(url, additional_headers=sent, compression=None, proxy=None):
@@ -96,7 +96,7 @@ async def upgrade_status(served, path, sent):
     ],
 )
 @pytest.mark.parametrize("query", ["", "?n=1", "?n=1&n=2", "?n=", "?n=caf%C3%A9"])
-async def test_what_is_signed_is_let_in(live_gateway, algorithm, query, more):
+async def test_signed_request_is_accepted(live_gateway, algorithm, query, more):
     fields = [*FIELDS, *more]
     assert (
         await post_form_status(
@@ -115,7 +115,7 @@ async def test_what_is_signed_is_let_in(live_gateway, algorithm, query, more):
         ("https://gateway.example:8443", "https://gateway.example:8443"),
     ],
 )
-async def test_the_public_url_with_and_without_its_port(algorithm, public_url, signed):
+async def test_port_of_the_public_url_may_be_omitted(algorithm, public_url, signed):
     async with serve_gateway(public_url) as served:
         assert (
             await post_form_status(served, STATUS, FIELDS, signature_headers(algorithm, signed + STATUS, FIELDS)) == 204
@@ -138,7 +138,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-async def test_a_signature_of_something_else_is_refused(live_gateway, algorithm, name):
+async def test_signature_of_something_else_is_rejected(live_gateway, algorithm, name):
     url, how = REFUSED[name]
     assert await post_form_status(live_gateway, STATUS, FIELDS, signature_headers(algorithm, url, FIELDS, **how)) == 403
     sent = signature_headers(algorithm, url.replace("http", "ws", 1).replace(STATUS, MEDIA), **how)
@@ -146,7 +146,7 @@ async def test_a_signature_of_something_else_is_refused(live_gateway, algorithm,
 
 
 @pytest.mark.parametrize("missing", ["no header", "empty", "twice"])
-async def test_a_signature_that_is_not_there(live_gateway, algorithm, missing):
+async def test_missing_signature_is_rejected(live_gateway, algorithm, missing):
     sent = signature_headers(algorithm, PUBLIC_URL + STATUS, FIELDS)
     signature = sent.pop(SIGNATURE)
     both = {"no header": [], "empty": [(SIGNATURE, "")], "twice": [(SIGNATURE, signature)] * 2}[missing]
@@ -154,7 +154,7 @@ async def test_a_signature_that_is_not_there(live_gateway, algorithm, missing):
     assert await upgrade_status(live_gateway, MEDIA, [*sent.items(), *both]) == 403
 
 
-async def test_the_tenants_and_the_platforms_keys_do_not_open_each_others(live_gateway):
+async def test_keys_of_tenants_and_platform_are_not_interchangeable(live_gateway):
     theirs = [("AccountSid", TENANT), *FIELDS[1:]]
     url = PUBLIC_URL + STATUS
     assert (
@@ -184,7 +184,7 @@ async def test_the_tenants_and_the_platforms_keys_do_not_open_each_others(live_g
     "settings",
     ["", "key=unknown,algorithm=HMAC_SHA256", f"key={SHARED_KEY.id},algorithm=HMAC_SHA1", "nonsense"],
 )
-async def test_the_weaker_algorithm_is_never_fallen_back_to(live_gateway, settings):
+async def test_weaker_algorithm_is_never_a_fallback(live_gateway, settings):
     for name in KEYS:
         sent = {**signature_headers(name, PUBLIC_URL + STATUS, FIELDS), SETTINGS: settings}
         assert await post_form_status(live_gateway, STATUS, FIELDS, sent) == 403
@@ -193,7 +193,7 @@ async def test_the_weaker_algorithm_is_never_fallen_back_to(live_gateway, settin
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Host", "X-Forwarded-Proto", "Forwarded", "X-Original-Host", "Host"])
-async def test_forwarded_headers_change_nothing(live_gateway, algorithm, name):
+async def test_forwarded_headers_are_ignored(live_gateway, algorithm, name):
     value = {"X-Forwarded-Proto": "http", "Forwarded": "host=elsewhere.example"}.get(name, "elsewhere.example")
     sent = {**signature_headers(algorithm, PUBLIC_URL + STATUS, FIELDS), name: value}
     assert await post_form_status(live_gateway, STATUS, FIELDS, sent) == 204
@@ -201,7 +201,7 @@ async def test_forwarded_headers_change_nothing(live_gateway, algorithm, name):
     assert await post_form_status(live_gateway, STATUS, FIELDS, elsewhere) == 403
 
 
-async def test_a_json_body_is_checked_by_its_hash(live_gateway, algorithm):
+async def test_json_body_is_verified_by_its_hash(live_gateway, algorithm):
     body = json.dumps({**dict(FIELDS), "CallStatus": "completed", "Text": "Straße", "Number": 1}).encode()
     path = f"{STATUS}?bodySHA256={hashlib.sha256(body).hexdigest()}"
     sent = {**signature_headers(algorithm, PUBLIC_URL + path), "Content-Type": "application/json; charset=utf-8"}
@@ -213,11 +213,11 @@ async def test_a_json_body_is_checked_by_its_hash(live_gateway, algorithm):
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"AccountSid": "\\ud800"}', b"\xff", b"[" * 60_000])
-async def test_what_is_no_json_object(live_gateway, body):
+async def test_body_that_is_not_a_json_object_is_rejected(live_gateway, body):
     assert await post_status(live_gateway, STATUS, body, {"Content-Type": "application/json"}) == 400
 
 
-async def test_a_query_that_is_no_text_is_a_signature_of_nothing(live_gateway, algorithm):
+async def test_query_with_invalid_bytes_is_rejected(live_gateway, algorithm):
     sent = signature_headers(algorithm, PUBLIC_URL + STATUS, FIELDS)
     assert await post_form_status(live_gateway, f"{STATUS}?n=%FF%00", FIELDS, sent) == 403
     assert (
@@ -229,7 +229,7 @@ async def test_a_query_that_is_no_text_is_a_signature_of_nothing(live_gateway, a
 
 
 @pytest.mark.parametrize("key", [None, SHARED_KEY])
-async def test_a_whole_call_signed_by_the_simulator(live_gateway, key):
+async def test_whole_call_signed_by_the_simulator(live_gateway, key):
     async with TwilioSimulator(live_gateway.origin, PUBLIC_URL, ACCOUNT, TOKEN, shared_key=key) as carrier:
         report = await carrier.call(NUMBER, CALLER)
     assert (report.ending, report.errors) == ("hangup", ())
@@ -237,7 +237,7 @@ async def test_a_whole_call_signed_by_the_simulator(live_gateway, key):
 
 
 @pytest.mark.parametrize("shared_key_signs_upgrades", [True, False])
-async def test_it_does_not_matter_which_key_signs_the_upgrade(live_gateway, shared_key_signs_upgrades):
+async def test_upgrade_may_be_signed_with_either_key(live_gateway, shared_key_signs_upgrades):
     switches = TwilioBehavior(shared_key_signs_upgrades=shared_key_signs_upgrades)
     async with TwilioSimulator(
         live_gateway.origin, PUBLIC_URL, ACCOUNT, TOKEN, shared_key=SHARED_KEY, behavior=switches

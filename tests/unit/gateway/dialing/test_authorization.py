@@ -1,4 +1,4 @@
-"""Whether a transfer may begin: decided while the caller is on the line, and never twice a second."""
+"""Authorization of transfers: decided while the caller is connected, at a limited rate."""
 
 import logging
 
@@ -20,7 +20,7 @@ def make_flow(**nodes):
 
 
 def transfer_flow(exits=("busy", "no_answer", "failed"), **target):
-    """A transfer, and a text for each way that it can end."""
+    """Build a flow with a transfer and a text for each exit."""
     texts = {name: {"type": "hangup", "text": f"It was {name}."} for name in exits}
     return make_flow(ring={"type": "transfer", **target, "exits": {name: name for name in exits}}, **texts)
 
@@ -38,7 +38,7 @@ def spoken_texts(world):
 
 
 class BusyDirectory(InMemoryDirectory):
-    """A site that has so many transfers."""
+    """A directory with a fixed number of transfers."""
 
     there, asked_at = TransferCounts(), 0
 
@@ -48,7 +48,7 @@ class BusyDirectory(InMemoryDirectory):
 
 
 class SlowDirectory(InMemoryDirectory):
-    """A site whose transfers cannot be counted for so many seconds."""
+    """A directory that cannot count transfers for some seconds."""
 
     def __init__(self, *facts):
         super().__init__(*facts)
@@ -80,7 +80,7 @@ REJECTION_CASES = [
 @pytest.mark.parametrize(
     ("target", "settings", "reason", "text"), REJECTION_CASES, ids=[row[2] for row in REJECTION_CASES]
 )
-def test_a_refused_caller_keeps_the_stream_and_goes_on_in_the_flow(target, settings, reason, text):
+def test_rejected_transfer_keeps_the_stream_and_continues_the_flow(target, settings, reason, text):
     @in_virtual_time
     async def call():
         departments = {
@@ -105,7 +105,7 @@ def test_a_refused_caller_keeps_the_stream_and_goes_on_in_the_flow(target, setti
 
 
 @in_virtual_time
-async def test_a_flow_that_tries_again_at_once_goes_round_slowly():
+async def test_flow_that_retries_a_rejected_transfer_is_throttled():
     again = make_flow(ring={"type": "transfer", "number": "+19005550123", "exits": {"failed": "ring"}})
     world = CallEnv(again)
     peer = start_call(world)
@@ -116,7 +116,7 @@ async def test_a_flow_that_tries_again_at_once_goes_round_slowly():
 
 
 @in_virtual_time
-async def test_what_is_not_done_as_asked_is_told():
+async def test_adjustments_are_published():
     departments = {"sales": Department(("+18765550123", "+13105550111"))}
     world = CallEnv(transfer_flow(department="sales", caller_id="+13105550199"), departments=departments)
     peer = start_call(world)
@@ -131,7 +131,7 @@ async def test_what_is_not_done_as_asked_is_told():
 
 
 @in_virtual_time
-async def test_an_operators_transfer_is_asked_about_too():
+async def test_operators_transfer_is_authorized_too():
     world = CallEnv(
         make_flow(wait={"type": "wait", "seconds": 60, "exits": {}}),
         departments={"night": Department(("+13105550111",), hours=CLOSED_HOURS)},
@@ -149,7 +149,7 @@ async def test_an_operators_transfer_is_asked_about_too():
 
 
 @in_virtual_time
-async def test_a_store_that_is_away_for_a_moment_is_waited_for():
+async def test_authorization_waits_for_a_short_database_outage():
     world = CallEnv(transfer_flow(department="sales"), site=SlowDirectory)
     peer = start_call(world)
     await peer.run(6)
@@ -159,7 +159,7 @@ async def test_a_store_that_is_away_for_a_moment_is_waited_for():
 
 
 @in_virtual_time
-async def test_what_cannot_be_counted_is_not_allowed():
+async def test_transfer_is_not_authorized_without_the_database():
     world = CallEnv(transfer_flow(department="sales"), site=FailingDirectory)
     peer = start_call(world)
     await peer.run(14)
@@ -170,7 +170,7 @@ async def test_what_cannot_be_counted_is_not_allowed():
 
 
 @in_virtual_time
-async def test_who_hangs_up_meanwhile_is_not_transferred():
+async def test_hangup_during_authorization_cancels_the_transfer():
     world = CallEnv(transfer_flow(department="sales"), site=FailingDirectory)
     peer = start_call(world)
     await peer.run(2)
@@ -180,7 +180,7 @@ async def test_who_hangs_up_meanwhile_is_not_transferred():
 
 
 @in_virtual_time
-async def test_the_limits_and_what_the_log_says_of_them():
+async def test_transfer_limits_are_enforced_and_logged():
     told = []
     handler = logging.Handler()
     handler.emit = lambda record: told.append(record.getMessage())
@@ -209,7 +209,7 @@ async def test_the_limits_and_what_the_log_says_of_them():
 
 
 @in_virtual_time
-async def test_transfers_in_memory_are_counted_by_the_journal():
+async def test_in_memory_directory_counts_transfers_of_the_call_store():
     world = CallEnv(transfer_flow(department="sales"))
     peer = start_call(world)
     await peer.run(2)

@@ -1,4 +1,4 @@
-"""The plan of a transfer: whom to ring in which order, what is shown and said, and why nobody is rung."""
+"""Dial plans: order of ringing, caller id, whisper, rejections."""
 
 from datetime import UTC, datetime
 
@@ -35,7 +35,7 @@ def to_instant(*when):
     return round(datetime(*when, tzinfo=UTC).timestamp() * 1e6)
 
 
-def test_in_turn_is_one_number_a_round():
+def test_sequential_ringing_has_one_number_per_attempt():
     assert make_plan(department="support") == DialPlan(
         attempts=(("+13105550113",), ("+13105550114",)),
         ring_seconds=15,
@@ -45,20 +45,20 @@ def test_in_turn_is_one_number_a_round():
     )
 
 
-def test_together_is_one_round():
+def test_simultaneous_ringing_is_one_attempt():
     assert make_plan(department="all").attempts == (("+13105550111", "+13105550112"),)
     assert make_plan(department="all", ring="sequential").attempts == (("+13105550111",), ("+13105550112",))
     assert make_plan(department="support", ring="simultaneous").attempts == (("+13105550113", "+13105550114"),)
 
 
-def test_a_number_and_an_address():
+def test_plan_for_a_number_and_for_a_sip_address():
     assert make_plan(number="+13105550111").attempts == (("+13105550111",),)
     address = "sip:desk@pbx.example.com"
     assert make_plan(sip=address) == DialRejection("sip_not_allowed")
     assert make_plan(sip=address, tenant={"allowed_sip_hosts": ("pbx.example.com",)}).attempts == ((address,),)
 
 
-def test_the_transfers_own_words_and_times_win():
+def test_transfer_overrides_whisper_and_times_of_the_department():
     found = make_plan(
         department="support", ring_seconds=0.2, whisper="About \0 a saw.", tenant={"max_transfer_seconds": 60}
     )
@@ -77,7 +77,7 @@ def test_the_transfers_own_words_and_times_win():
         ((2026, 3, 2, 3, 0), "support", True),  # it has no hours
     ],
 )
-def test_a_closed_department_is_not_rung(when, department, rung):
+def test_closed_department_is_rejected(when, department, rung):
     found = make_plan(at=to_instant(*when), department=department)
     assert isinstance(found, DialPlan) if rung else found == DialRejection("closed")
     assert isinstance(make_plan(department=department), DialPlan), "once it was begun, nobody asks again"
@@ -95,12 +95,12 @@ def test_a_closed_department_is_not_rung(when, department, rung):
         (NUMBER, False, CALLER, NUMBER, ()),
     ],
 )
-def test_what_is_shown_to_whom_is_rung(wanted, own, caller, shown, changes):
+def test_caller_id_shown_to_the_callee(wanted, own, caller, shown, changes):
     found = make_plan(number="+13105550111", caller_id=wanted, own=own, caller=caller)
     assert (found.caller_id, found.adjustments) == (shown, changes)
 
 
-def test_of_a_departments_numbers_only_those_allowed_are_rung():
+def test_only_allowed_numbers_of_a_department_are_rung():
     found = make_plan(department="half")
     assert (found.attempts, found.adjustments) == (
         (("+13105550111",),),
@@ -121,6 +121,6 @@ def test_of_a_departments_numbers_only_those_allowed_are_rung():
         (DialRejection("limit_reached"), "busy"),
     ],
 )
-def test_the_exit_of_a_refusal(refusal, exit_name):
+def test_exit_of_each_rejection(refusal, exit_name):
     assert isinstance(refusal, DialRejection)
     assert refusal.exit == exit_name

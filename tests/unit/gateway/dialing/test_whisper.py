@@ -1,4 +1,4 @@
-"""What a department is told of the caller: understandable, and never something that cannot be said."""
+"""Whispers: numbers are spoken clearly, and the text is always valid TwiML."""
 
 import pytest
 
@@ -24,11 +24,11 @@ WHISPER_VARIABLES = {
         ("", ""),
     ],
 )
-def test_what_is_said(whisper, said):
+def test_whisper_is_rendered(whisper, said):
     assert whisper_text.render_whisper(whisper, **WHISPER_VARIABLES) == said
 
 
-def test_a_withheld_number_and_one_from_abroad():
+def test_withheld_and_foreign_numbers_are_spoken():
     say = "From {{ caller.number }}"
     assert whisper_text.render_whisper(say, **WHISPER_VARIABLES | {"caller": ""}) == "From a withheld number"
     assert (
@@ -41,7 +41,7 @@ def test_a_withheld_number_and_one_from_abroad():
     )
 
 
-def test_nobody_listens_for_minutes():
+def test_long_whisper_is_truncated():
     assert (
         len(whisper_text.render_whisper("{% for i in (1..100) %}a rather long word, {% endfor %}", **WHISPER_VARIABLES))
         == 1_000
@@ -58,7 +58,7 @@ def test_nobody_listens_for_minutes():
         ("{% include 'x' %}", ["template"]),
     ],
 )
-def test_what_is_wrong_with_a_whisper(whisper, codes):
+def test_invalid_whisper_is_reported(whisper, codes):
     found = list(whisper_text.check_whisper(whisper))
     assert [problem.code for problem in found] == codes
     assert {problem.path for problem in found} <= {"whisper"}

@@ -1,4 +1,4 @@
-"""Every message of Twilio's documentation, as it stands there; and nothing else gets through."""
+"""The messages of Twilio's documentation are parsed; everything else is rejected or ignored."""
 
 import base64
 import json
@@ -71,7 +71,7 @@ def test_dtmf_mark_and_stop():
     assert stop == messages.Stop(6)
 
 
-def test_an_event_of_a_later_release_is_nothing_to_us():
+def test_unknown_event_is_ignored():
     assert messages.parse('{"event":"speech","sequenceNumber":"9"}') is None
 
 
@@ -97,19 +97,19 @@ def test_an_event_of_a_later_release_is_nothing_to_us():
         b"\xff\xfe",
     ],
 )
-def test_malformed(text):
+def test_malformed_message_is_rejected(text):
     with pytest.raises(messages.MalformedMessage):
         messages.parse(text)
 
 
 @given(st.one_of(st.binary(), st.text(), st.recursive(st.none() | st.text(), st.lists).map(json.dumps)))
-def test_whatever_comes_is_a_message_or_malformed(text):
+def test_any_text_is_a_message_or_malformed(text):
     with suppress(messages.MalformedMessage):
         messages.parse(text)
 
 
 @given(st.binary(min_size=1, max_size=4000))
-def test_sound_is_formatted_as_twilio_wants_it(sound):
+def test_audio_is_formatted_for_twilio(sound):
     message = json.loads(messages.media(STREAM, sound))
     assert message == {
         "event": "media",
@@ -118,7 +118,7 @@ def test_sound_is_formatted_as_twilio_wants_it(sound):
     }
 
 
-def test_marks_and_clear_are_formatted_as_twilio_wants_them():
+def test_marks_and_clear_are_formatted_for_twilio():
     assert json.loads(messages.mark(STREAM, 'a "name"')) == {
         "event": "mark",
         "streamSid": STREAM,

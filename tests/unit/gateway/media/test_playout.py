@@ -1,4 +1,4 @@
-"""Playout against a Twilio of its own: a buffer that plays in real time and gives marks back."""
+"""Playout against a simulated Twilio buffer that plays in real time and returns marks."""
 
 from collections import deque
 
@@ -22,7 +22,7 @@ SECOND_AUDIO = b"\x7e" * 8000
 
 
 class FakeTwilioBuffer:
-    """What is buffered, what has been heard, which marks are due back. Time is given."""
+    """Simulates the buffer: what is queued, what has been heard, which marks are due. Time is injected."""
 
     def __init__(self):
         self.now = 0.0
@@ -62,7 +62,7 @@ class FakeTwilioBuffer:
 
 
 def run_playout(playout, twilio, seconds, *, step=0.02, marks=True):
-    """Let time pass, polling whenever playout wants it, giving marks back as Twilio does."""
+    """Let time pass: poll when the playout asks for it, and return marks as Twilio does."""
     events = []
     until = twilio.now + seconds
     while twilio.now < until - 1e-9:
@@ -83,7 +83,7 @@ def add_prompt(playout, name, sound):
     playout.finish(name)
 
 
-def test_a_prompt_from_begin_to_end():
+def test_prompt_is_started_and_finished():
     playout, twilio = Playout(), FakeTwilioBuffer()
     add_prompt(playout, "p1", SECOND_AUDIO * 3)
     events = run_playout(playout, twilio, 4)
@@ -95,14 +95,14 @@ def test_a_prompt_from_begin_to_end():
     assert bytes(twilio.heard) == SECOND_AUDIO * 3
 
 
-def test_never_further_ahead_than_the_lead():
+def test_audio_is_sent_at_most_the_maximum_lead_ahead():
     playout, twilio = Playout(), FakeTwilioBuffer()
     add_prompt(playout, "p1", SECOND_AUDIO * 30)
     run_playout(playout, twilio, 31)
     assert MAX_LEAD_SECONDS - CHUNK_BYTES / 8000 <= twilio.most <= MAX_LEAD_SECONDS + 0.001
 
 
-def test_prompts_follow_one_another():
+def test_prompts_are_played_one_after_the_other():
     playout, twilio = Playout(), FakeTwilioBuffer()
     add_prompt(playout, "a", b"a" * 4000)
     add_prompt(playout, "b", b"b" * 4000)
@@ -116,7 +116,7 @@ def test_prompts_follow_one_another():
     assert bytes(twilio.heard) == b"a" * 4000 + b"b" * 4000
 
 
-def test_sound_that_comes_late_is_a_counted_gap():
+def test_late_audio_is_counted():
     playout, twilio = Playout(), FakeTwilioBuffer()
     playout.start("p1")
     playout.feed("p1", SECOND_AUDIO)
@@ -127,7 +127,7 @@ def test_sound_that_comes_late_is_a_counted_gap():
     assert events[-1].late_seconds == pytest.approx(0.5, abs=0.03)
 
 
-def test_clear_tells_what_was_heard():
+def test_clear_reports_what_was_played():
     playout, twilio = Playout(), FakeTwilioBuffer()
     add_prompt(playout, "p1", SECOND_AUDIO * 5)
     run_playout(playout, twilio, 1.5)
@@ -141,7 +141,7 @@ def test_clear_tells_what_was_heard():
     assert len(twilio.heard) == pytest.approx(12_000, abs=400)
 
 
-def test_the_marks_of_a_cleared_prompt_mean_nothing_for_the_next():
+def test_marks_of_a_cleared_prompt_do_not_affect_the_next():
     playout, twilio = Playout(), FakeTwilioBuffer()
     add_prompt(playout, "p1", SECOND_AUDIO)
     twilio.receive(playout.poll(0))
@@ -152,14 +152,14 @@ def test_the_marks_of_a_cleared_prompt_mean_nothing_for_the_next():
     assert [(type(event), event.prompt) for event in events] == [(PromptStarted, "p2"), (PromptFinished, "p2")]
 
 
-def test_clear_before_anything_was_sent():
+def test_clear_before_anything_was_sent_sends_nothing():
     playout = Playout()
     playout.start("p1")
     assert playout.clear(1.0) == []
     assert playout.events() == [PromptInterrupted("p1", 1.0, 0.0, 0.0)]
 
 
-def test_marks_that_never_come_hit_the_deadline():
+def test_prompt_finishes_at_the_deadline_without_marks():
     playout, twilio = Playout(mark_grace_seconds=3.0), FakeTwilioBuffer()
     add_prompt(playout, "p1", SECOND_AUDIO)
     events = run_playout(playout, twilio, 3.9, marks=False)
@@ -169,7 +169,7 @@ def test_marks_that_never_come_hit_the_deadline():
     assert not events[1].mark_received
 
 
-def test_a_later_mark_ends_the_earlier_prompts_whose_marks_were_lost():
+def test_later_mark_finishes_earlier_prompts():
     playout = Playout()
     add_prompt(playout, "a", SECOND_AUDIO)
     add_prompt(playout, "b", SECOND_AUDIO)
@@ -184,7 +184,7 @@ def test_a_later_mark_ends_the_earlier_prompts_whose_marks_were_lost():
 
 
 @pytest.mark.parametrize("name", ["", "p1", "p9.end", "p1.middle", "....", "p1.end.end"])
-def test_marks_that_are_not_ours(name):
+def test_unknown_marks_are_ignored(name):
     playout = Playout()
     add_prompt(playout, "p1", SECOND_AUDIO * 9)
     playout.poll(0)
@@ -192,7 +192,7 @@ def test_marks_that_are_not_ours(name):
     assert playout.events() == []
 
 
-def test_an_end_mark_before_its_time_is_not_believed():
+def test_early_end_mark_is_ignored():
     playout = Playout()
     add_prompt(playout, "p1", SECOND_AUDIO * 9)
     playout.poll(0)
@@ -200,13 +200,13 @@ def test_an_end_mark_before_its_time_is_not_believed():
     assert playout.events() == []
 
 
-def test_an_empty_prompt_ends():
+def test_empty_prompt_finishes():
     playout, twilio = Playout(), FakeTwilioBuffer()
     add_prompt(playout, "p1", b"")
     assert [type(event) for event in run_playout(playout, twilio, 0.1)] == [PromptStarted, PromptFinished]
 
 
-def test_a_synthesizer_may_run_ahead_only_so_far():
+def test_synthesis_buffer_is_bounded():
     playout = Playout()
     playout.start("p1")
     assert playout.has_room("p1")
@@ -219,7 +219,7 @@ chunks = st.lists(st.binary(min_size=1, max_size=9000), max_size=6)
 
 
 @given(st.lists(chunks, max_size=5), st.sampled_from([0.02, 0.1, 0.5, 1.7]))
-def test_everything_is_heard_once_in_order_however_slowly_it_is_polled(prompts, step):
+def test_all_audio_is_heard_once_in_order_at_any_poll_rate(prompts, step):
     playout, twilio = Playout(), FakeTwilioBuffer()
     for number, sounds in enumerate(prompts):
         playout.start(f"p{number}")
@@ -237,7 +237,7 @@ def test_everything_is_heard_once_in_order_however_slowly_it_is_polled(prompts, 
 
 
 @given(st.lists(chunks, min_size=1, max_size=4), st.floats(0, 4))
-def test_after_a_clear_every_prompt_has_ended_or_was_interrupted_and_nothing_follows(prompts, when):
+def test_every_prompt_is_finished_or_interrupted_after_a_clear(prompts, when):
     playout, twilio = Playout(), FakeTwilioBuffer()
     for number, sounds in enumerate(prompts):
         add_prompt(playout, f"p{number}", b"".join(sounds))

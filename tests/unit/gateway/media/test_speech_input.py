@@ -1,4 +1,4 @@
-"""The ear: what reaches the recogniser, and when."""
+"""Speech input: what reaches the recognizer, and when."""
 
 import asyncio
 import random
@@ -38,14 +38,14 @@ async def short_wait():
 
 
 @in_virtual_time
-async def test_an_utterance_from_before_its_first_voice_to_its_text():
-    ear = SpeechInputDriver("sales")
-    ear.listening.listen(Listen("l1", ("sales",)))
-    ear.feed(SILENCE + SPEECH + SILENCE)
+async def test_recognition_gets_an_utterance_with_preroll():
+    speech_input = SpeechInputDriver("sales")
+    speech_input.listening.listen(Listen("l1", ("sales",)))
+    speech_input.feed(SILENCE + SPEECH + SILENCE)
     await short_wait()
-    assert [type(edge) for edge in ear.edges] == [SpeechStarted, SpeechEnded]
-    assert ear.texts == [("l1", "sales")]
-    (recognition,) = ear.recognizer.recognitions
+    assert [type(edge) for edge in speech_input.edges] == [SpeechStarted, SpeechEnded]
+    assert speech_input.texts == [("l1", "sales")]
+    (recognition,) = speech_input.recognizer.recognitions
     assert recognition.hints.phrases == ("sales",)
     assert SPEECH in recognition.audio
     before = recognition.audio.index(SPEECH)
@@ -53,77 +53,77 @@ async def test_an_utterance_from_before_its_first_voice_to_its_text():
 
 
 @in_virtual_time
-async def test_nobody_listens_nothing_is_recognised():
-    ear = SpeechInputDriver("sales")
-    ear.feed(SILENCE + SPEECH + SILENCE)
-    assert len(ear.edges) == 2
-    assert ear.recognizer.recognitions == []
+async def test_nothing_is_recognized_without_a_request():
+    speech_input = SpeechInputDriver("sales")
+    speech_input.feed(SILENCE + SPEECH + SILENCE)
+    assert len(speech_input.edges) == 2
+    assert speech_input.recognizer.recognitions == []
 
 
 @in_virtual_time
-async def test_listening_that_begins_in_mid_utterance_hears_it_whole():
-    ear = SpeechInputDriver("sales")
-    ear.feed(SILENCE + SPEECH[:6400])
-    ear.listening.listen(Listen("l1", ("sales",)))
-    ear.feed(SPEECH[6400:] + SILENCE)
+async def test_recognition_started_during_an_utterance_gets_all_of_it():
+    speech_input = SpeechInputDriver("sales")
+    speech_input.feed(SILENCE + SPEECH[:6400])
+    speech_input.listening.listen(Listen("l1", ("sales",)))
+    speech_input.feed(SPEECH[6400:] + SILENCE)
     await short_wait()
-    assert ear.texts == [("l1", "sales")]
-    assert SPEECH in ear.recognizer.recognitions[0].audio
+    assert speech_input.texts == [("l1", "sales")]
+    assert SPEECH in speech_input.recognizer.recognitions[0].audio
 
 
 @in_virtual_time
-async def test_a_fresh_listening_ignores_the_rest_of_the_utterance():
-    ear = SpeechInputDriver("billing")
-    ear.feed(SILENCE + SPEECH[:6400])
-    ear.listening.listen(Listen("l1", ("sales",), ignore_current_utterance=True))
-    ear.feed(SPEECH[6400:] + SILENCE)
+async def test_recognition_can_ignore_the_current_utterance():
+    speech_input = SpeechInputDriver("billing")
+    speech_input.feed(SILENCE + SPEECH[:6400])
+    speech_input.listening.listen(Listen("l1", ("sales",), ignore_current_utterance=True))
+    speech_input.feed(SPEECH[6400:] + SILENCE)
     await short_wait()
-    assert ear.texts == []
-    ear.feed(SPEECH + SILENCE)
+    assert speech_input.texts == []
+    speech_input.feed(SPEECH + SILENCE)
     await short_wait()
-    assert ear.texts == [("l1", "billing")]
+    assert speech_input.texts == [("l1", "billing")]
 
 
 @in_virtual_time
-async def test_memory_of_a_long_unwanted_utterance_is_bounded():
-    ear = SpeechInputDriver()
+async def test_lookback_buffer_is_bounded():
+    speech_input = SpeechInputDriver()
     for _ in range(20):
-        ear.feed(SPEECH)
-    ear.listening.listen(Listen("l1", ("sales",)))
-    assert len(ear.recognizer.recognitions[0].audio) <= 24_000
+        speech_input.feed(SPEECH)
+    speech_input.listening.listen(Listen("l1", ("sales",)))
+    assert len(speech_input.recognizer.recognitions[0].audio) <= 24_000
 
 
 @in_virtual_time
-async def test_stopping_closes_the_recognition():
-    ear = SpeechInputDriver("sales")
-    ear.listening.listen(Listen("l1", ("sales",)))
-    ear.feed(SILENCE + SPEECH)
-    ear.listening.stop()
-    ear.feed(SILENCE)
+async def test_stop_closes_the_recognition():
+    speech_input = SpeechInputDriver("sales")
+    speech_input.listening.listen(Listen("l1", ("sales",)))
+    speech_input.feed(SILENCE + SPEECH)
+    speech_input.listening.stop()
+    speech_input.feed(SILENCE)
     await short_wait()
-    assert ear.texts == []
-    assert ear.recognizer.recognitions[0].closed
+    assert speech_input.texts == []
+    assert speech_input.recognizer.recognitions[0].closed
 
 
 @in_virtual_time
-async def test_a_recogniser_that_does_not_come_to_an_end_is_given_up():
-    ear = SpeechInputDriver("sales")
-    ear.listening.listen(Listen("l1", ("sales",)))
-    ear.feed(SILENCE + SPEECH + SILENCE)
-    assert ear.listening.awaiting_final
-    ear.listening.on_timeout()
+async def test_recognition_fails_on_timeout():
+    speech_input = SpeechInputDriver("sales")
+    speech_input.listening.listen(Listen("l1", ("sales",)))
+    speech_input.feed(SILENCE + SPEECH + SILENCE)
+    assert speech_input.listening.awaiting_final
+    speech_input.listening.on_timeout()
     await short_wait()
-    assert ear.texts == []
-    assert [name for name, _ in ear.errors] == ["l1"]
+    assert speech_input.texts == []
+    assert [name for name, _ in speech_input.errors] == ["l1"]
 
 
 @in_virtual_time
-async def test_a_recogniser_that_refuses():
+async def test_error_on_open_is_reported():
     class Refusing(ScriptedRecognizer):
         def open(self, expectation, heard, failed):
             raise SpeechError("busy")
 
-    ear = SpeechInputDriver(recognizer=Refusing())
-    ear.listening.listen(Listen("l1", ("sales",)))
-    ear.feed(SILENCE + SPEECH)
-    assert ear.errors == [("l1", "busy")]
+    speech_input = SpeechInputDriver(recognizer=Refusing())
+    speech_input.listening.listen(Listen("l1", ("sales",)))
+    speech_input.feed(SILENCE + SPEECH)
+    assert speech_input.errors == [("l1", "busy")]

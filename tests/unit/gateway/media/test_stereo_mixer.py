@@ -1,4 +1,4 @@
-"""Both sides of a call on one clock: where each sound lies, what a barge-in cuts, what is lost on the way."""
+"""The stereo mixer: position of both sides, barge-in, loss and jitter."""
 
 import random
 
@@ -16,7 +16,7 @@ def mixed_channels(recording, until=None):
 
 
 def feed_caller(recording, seconds, since=0.0, byte=b"c", late=0.0):
-    """The caller's frames, each of which has ended when it comes."""
+    """Feed frames of the caller, each at its end."""
     for index in range(round(seconds / 0.02)):
         recording.add_caller(byte * FRAME_BYTES, since + 0.02 * (index + 1) + late)
 
@@ -25,7 +25,7 @@ def to_samples(seconds):
     return round(seconds * 8000)
 
 
-def test_the_caller_is_laid_end_to_end():
+def test_caller_frames_are_appended():
     recording = StereoMixer(10.0)
     feed_caller(recording, 1.0, since=10.0)
     assert recording.available_samples == 8000
@@ -33,7 +33,7 @@ def test_the_caller_is_laid_end_to_end():
     assert recording.available_samples == 0
 
 
-def test_the_gateway_is_laid_where_it_is_heard_and_only_when_that_is_certain():
+def test_gateway_audio_is_placed_where_it_is_heard():
     recording = StereoMixer(0.0)
     recording.add_gateway(b"g" * 1600, starts_at=0.1)
     recording.add_gateway(b"h" * 1600, starts_at=0.3)
@@ -43,7 +43,7 @@ def test_the_gateway_is_laid_where_it_is_heard_and_only_when_that_is_certain():
     assert mixed_channels(recording)[1] == b"g" * to_samples(0.1) + b"h" * to_samples(0.2) + SILENCE * to_samples(0.3)
 
 
-def test_what_a_clear_threw_away_is_not_there():
+def test_cleared_audio_is_removed():
     recording = StereoMixer(0.0)
     recording.add_gateway(b"g" * 16_000, starts_at=0.0)
     feed_caller(recording, 0.5)
@@ -55,7 +55,7 @@ def test_what_a_clear_threw_away_is_not_there():
     ) + SILENCE * to_samples(0.2)
 
 
-def test_a_clear_of_what_was_heard_already_changes_nothing():
+def test_clear_does_not_remove_played_audio():
     recording = StereoMixer(0.0)
     recording.add_gateway(b"g" * 1600, starts_at=0.0)
     feed_caller(recording, 0.5)
@@ -64,7 +64,7 @@ def test_a_clear_of_what_was_heard_already_changes_nothing():
     assert mixed_channels(recording, 0.6)[1] == SILENCE * to_samples(0.1)
 
 
-def test_rounding_leaves_no_gap_between_pieces():
+def test_rounding_leaves_no_gap_between_chunks():
     recording, starts = StereoMixer(0.1234567), 0.2
     for _ in range(20):
         recording.add_gateway(b"g" * 333, starts)
@@ -73,7 +73,7 @@ def test_rounding_leaves_no_gap_between_pieces():
     assert mixed_channels(recording)[1].strip(SILENCE) == b"g" * 333 * 20
 
 
-def test_jitter_and_a_busy_event_loop_neither_shift_nor_split_the_caller():
+def test_jitter_does_not_shift_or_split_the_caller():
     random.seed(4)
     recording, sent = StereoMixer(0.0), 0
     for index in range(500):
@@ -86,7 +86,7 @@ def test_jitter_and_a_busy_event_loop_neither_shift_nor_split_the_caller():
     assert len(caller) <= to_samples(10.05)
 
 
-def test_a_stall_of_seconds_after_which_all_comes_at_once_splits_nothing():
+def test_stall_followed_by_a_burst_does_not_split_the_caller():
     recording = StereoMixer(0.0)
     feed_caller(recording, 2.0)
     for _ in range(150):
@@ -95,7 +95,7 @@ def test_a_stall_of_seconds_after_which_all_comes_at_once_splits_nothing():
     assert recording.take()[0::2] == b"c" * to_samples(2) + b"d" * to_samples(3) + b"e" * to_samples(2)
 
 
-def test_sound_that_never_came_is_silence():
+def test_lost_audio_is_silence():
     recording = StereoMixer(0.0)
     feed_caller(recording, 2.0)
     feed_caller(recording, 4.0, since=3.0)  # a second of it was lost
@@ -105,20 +105,20 @@ def test_sound_that_never_came_is_silence():
     assert caller.endswith(b"c" * to_samples(2)), "from a second after the loss on, it is in its place"
 
 
-def test_a_stream_whose_first_sound_comes_late_is_in_its_place():
+def test_late_first_audio_is_placed_correctly():
     recording = StereoMixer(0.0)
     feed_caller(recording, 1.0, since=0.5)
     assert recording.take()[0::2] == SILENCE * to_samples(0.5) + b"c" * to_samples(1)
 
 
-def test_a_peer_whose_clock_is_fast_does_not_run_away():
+def test_fast_clock_of_the_peer_is_corrected():
     recording = StereoMixer(0.0)
     for index in range(5000):
         recording.add_caller(b"c" * FRAME_BYTES, 0.0199 * (index + 1))
     assert recording.available_samples == pytest.approx(0.0199 * 5000 * 8000, abs=to_samples(0.13))
 
 
-def test_what_was_said_lately_can_be_hushed_and_its_time_stays():
+def test_masked_audio_keeps_its_duration():
     recording = StereoMixer(0.0)
     feed_caller(recording, 0.3)
     recording.mask()
@@ -126,7 +126,7 @@ def test_what_was_said_lately_can_be_hushed_and_its_time_stays():
     assert mixed_channels(recording)[0] == SILENCE * to_samples(0.3) + b"c" * to_samples(0.1)
 
 
-def test_at_the_end_all_is_taken_until_then():
+def test_final_take_returns_everything():
     recording = StereoMixer(0.0)
     recording.add_gateway(b"g" * 8000, starts_at=0.0)
     feed_caller(recording, 0.2)
@@ -135,8 +135,8 @@ def test_at_the_end_all_is_taken_until_then():
     assert gateway == b"g" * to_samples(0.5)
 
 
-def test_a_first_sound_that_was_late_costs_none_of_those_that_follow_at_once():
-    """The event loop was busy when the stream began: 0.3 s of frames, all at the same moment."""
+def test_burst_after_late_first_audio_is_kept():
+    """The event loop was busy when the stream started: 0.3 s of frames arrive at the same moment."""
     recording = StereoMixer(0.0)
     for index in range(15):
         recording.add_caller(bytes([index]) * FRAME_BYTES, 0.3)
@@ -144,7 +144,7 @@ def test_a_first_sound_that_was_late_costs_none_of_those_that_follow_at_once():
     assert mixed_channels(recording)[0] == b"".join(bytes([index]) * FRAME_BYTES for index in range(15)) + b"c" * 4000
 
 
-def test_silence_before_a_first_sound_that_really_came_late_stays():
+def test_silence_before_late_first_audio_is_kept():
     recording = StereoMixer(0.0)
     feed_caller(recording, 1.0, since=0.5)
     assert mixed_channels(recording)[0] == SILENCE * to_samples(0.5) + b"c" * 8000

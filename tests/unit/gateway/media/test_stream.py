@@ -1,4 +1,4 @@
-"""What may come when: the stream's table, its sequence numbers, and what the peer is told it did wrong."""
+"""The stream protocol: transitions, sequence numbers, close codes."""
 
 import json
 
@@ -50,7 +50,7 @@ def fed_stream(*texts):
     return stream
 
 
-def test_a_whole_stream():
+def test_stream_from_connected_to_stop():
     stream = fed_stream(
         CONNECTED,
         start_message(1),
@@ -78,13 +78,13 @@ def test_a_whole_stream():
         (CONNECTED, start_message(1), stop_message(2), stop_message(3)),
     ],
 )
-def test_messages_out_of_place(texts):
+def test_message_in_a_wrong_state_is_an_error(texts):
     with pytest.raises(StreamError, match="may not come while") as caught:
         fed_stream(*texts)
     assert caught.value.code == 1002
 
 
-def test_sequence_numbers_never_go_back():
+def test_decreasing_sequence_number_is_an_error():
     with pytest.raises(StreamError, match="sequence number 2 after 3") as caught:
         fed_stream(CONNECTED, start_message(1), media_message(3), media_message(2))
     assert caught.value.code == 1002
@@ -92,20 +92,20 @@ def test_sequence_numbers_never_go_back():
         fed_stream(CONNECTED, start_message(1), media_message(2), media_message(2))
 
 
-def test_gaps_are_counted():
+def test_missing_messages_are_counted():
     assert (
         fed_stream(CONNECTED, start_message(1), media_message(5), media_message(6), media_message(10)).missing_messages
         == 6
     )
 
 
-def test_malformed_messages():
+def test_malformed_message_is_an_error():
     with pytest.raises(StreamError, match="malformed") as caught:
         fed_stream(CONNECTED, start_message(1), "{")
     assert caught.value.code == 1007
 
 
-def test_audio_of_another_kind():
+def test_unsupported_audio_format_is_an_error():
     for change in ({"encoding": "audio/opus"}, {"sampleRate": 16000}, {"channels": 2}):
         form = {"encoding": "audio/x-mulaw", "sampleRate": 8000, "channels": 1} | change
         with pytest.raises(StreamError, match="not mu-law") as caught:
@@ -113,14 +113,14 @@ def test_audio_of_another_kind():
         assert caught.value.code == 1003
 
 
-def test_our_own_voice_on_another_track_is_not_the_caller():
+def test_outbound_track_is_ignored():
     stream = fed_stream(CONNECTED, start_message(1))
     assert stream.receive(media_message(2, track="outbound")) is None
     assert isinstance(stream.receive(media_message(3)), messages.Media)
 
 
 @given(st.lists(st.sampled_from([CONNECTED, start_message(1), "{}", '{"event":"new"}'])), st.lists(st.integers(0, 9)))
-def test_any_order_gives_messages_or_a_stream_error(texts, numbers):
+def test_any_message_order_gives_messages_or_a_stream_error(texts, numbers):
     stream = MediaStream()
     later = [kind(number) for number in numbers for kind in (media_message, mark_message, dtmf_message, stop_message)]
     try:

@@ -1,4 +1,4 @@
-"""A message: where it begins and ends, and what is left out of it."""
+"""Trimming of voicemail messages: start, end, removed silence."""
 
 from vocelio.gateway.media.voicemail import VoicemailTrimmer
 
@@ -6,7 +6,7 @@ FRAME_BYTES = 160
 
 
 def feed(mail, seconds, byte=b"w"):
-    """So much sound, as long as the message lasts: what is kept of it."""
+    """Feed audio while the message lasts; return what is kept."""
     kept = b""
     for _ in range(round(seconds / 0.02)):
         if mail.is_over:
@@ -23,13 +23,13 @@ def make_trimmer(silence=2.0, longest=10.0, speaking=False):
     return VoicemailTrimmer(silence, longest, speaking=speaking)
 
 
-def test_a_caller_who_says_nothing():
+def test_silent_message_is_empty():
     mail = make_trimmer()
     assert feed(mail, 5, b"s") == b""
     assert mail.is_over
 
 
-def test_a_message_without_the_silence_around_it():
+def test_silence_around_a_message_is_removed():
     mail = make_trimmer()
     kept = feed(mail, 1.5, b"s")
     mail.on_voice()
@@ -40,7 +40,7 @@ def test_a_message_without_the_silence_around_it():
     assert kept == b"s" * to_bytes(0.5) + b"w" * to_bytes(3)
 
 
-def test_a_pause_is_part_of_it():
+def test_pause_is_kept():
     mail = make_trimmer()
     mail.on_voice()
     kept = feed(mail, 1)
@@ -53,19 +53,19 @@ def test_a_pause_is_part_of_it():
     assert kept == b"w" * to_bytes(1) + b"s" * to_bytes(1.5) + b"w" * to_bytes(1)
 
 
-def test_the_longest_message():
+def test_message_ends_at_the_maximum_duration():
     mail = make_trimmer(longest=3)
     mail.on_voice()
     assert len(feed(mail, 5)) == to_bytes(3)
     assert mail.is_over
 
 
-def test_who_speaks_already_is_heard_from_the_first_sound():
+def test_message_of_a_speaking_caller_starts_at_once():
     mail = make_trimmer(speaking=True)
     assert feed(mail, 1) == b"w" * to_bytes(1)
 
 
-def test_the_silence_counts_from_the_last_voice():
+def test_silence_is_counted_from_the_end_of_speech():
     mail = make_trimmer(silence=2)
     mail.on_voice()
     feed(mail, 2)

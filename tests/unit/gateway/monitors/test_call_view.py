@@ -1,4 +1,4 @@
-"""Whatever is lost, doubled or late on the way, a picture ends up as the store is."""
+"""Call views agree with the database whatever is lost, repeated or late."""
 
 import random
 
@@ -19,99 +19,99 @@ def make_row(**parts):
     return live_call_row(call="CA1", **parts)
 
 
-def test_an_event_that_follows_the_last_needs_no_look_into_the_store():
-    tracked = CallViewTracker("harbour", "CA1")
-    assert tracked.apply_event(make_event(1, "call.started", caller="", number="+13072249663", flow="front-desk"))
-    assert tracked.apply_event(make_event(2, "node.entered", node="greet"))
-    assert tracked.apply_row(make_row(sequence=2, node="greet"), 0.0) == {"version": 1, "started_at": 10}
+def test_consecutive_event_needs_no_refresh():
+    tracker = CallViewTracker("harbour", "CA1")
+    assert tracker.apply_event(make_event(1, "call.started", caller="", number="+13072249663", flow="front-desk"))
+    assert tracker.apply_event(make_event(2, "node.entered", node="greet"))
+    assert tracker.apply_row(make_row(sequence=2, node="greet"), 0.0) == {"version": 1, "started_at": 10}
 
 
 @pytest.mark.parametrize(
-    "hole", [make_event(4, "node.entered", node="bye"), make_event(3, "node.entered", generation=2, node="bye")]
+    "event", [make_event(4, "node.entered", node="bye"), make_event(3, "node.entered", generation=2, node="bye")]
 )
-def test_a_hole_is_noticed(hole):
-    tracked = CallViewTracker("harbour", "CA1")
-    tracked.apply_row(make_row(sequence=2, node="greet"), 0.0)
-    assert not tracked.apply_event(hole)
+def test_missing_event_is_detected(event):
+    tracker = CallViewTracker("harbour", "CA1")
+    tracker.apply_row(make_row(sequence=2, node="greet"), 0.0)
+    assert not tracker.apply_event(event)
 
 
-def test_events_of_a_call_that_nobody_knows_need_the_store():
-    tracked = CallViewTracker("harbour", "CA1")
-    assert not tracked.apply_event(make_event(7, "node.entered", node="bye"))
-    changed = tracked.apply_row(make_row(sequence=6, node="greet"), 0.0)
-    assert (changed["flow"], tracked.view.node, tracked.complete) == ("front-desk", "greet", True)
+def test_event_of_an_unknown_call_needs_a_refresh():
+    tracker = CallViewTracker("harbour", "CA1")
+    assert not tracker.apply_event(make_event(7, "node.entered", node="bye"))
+    changed = tracker.apply_row(make_row(sequence=6, node="greet"), 0.0)
+    assert (changed["flow"], tracker.view.node, tracker.complete) == ("front-desk", "greet", True)
 
 
-def test_events_are_ahead_of_the_store_for_a_while_and_then_it_is_right():
-    tracked = CallViewTracker("harbour", "CA1")
-    tracked.apply_row(make_row(sequence=2, node="greet"), 0.0)
-    tracked.apply_event(make_event(3, "node.entered", node="bye"))
-    assert tracked.apply_row(make_row(sequence=2, node="greet", cost_micro_usd=5), 1.0) == {"cost_micro_usd": 5}
+def test_events_ahead_of_the_database_are_revoked_after_the_maximum_lag():
+    tracker = CallViewTracker("harbour", "CA1")
+    tracker.apply_row(make_row(sequence=2, node="greet"), 0.0)
+    tracker.apply_event(make_event(3, "node.entered", node="bye"))
+    assert tracker.apply_row(make_row(sequence=2, node="greet", cost_micro_usd=5), 1.0) == {"cost_micro_usd": 5}
     assert (
-        tracked.apply_row(make_row(sequence=2, node="greet", cost_micro_usd=5), 1.0 + MAX_STORE_LAG_SECONDS / 2) == {}
+        tracker.apply_row(make_row(sequence=2, node="greet", cost_micro_usd=5), 1.0 + MAX_STORE_LAG_SECONDS / 2) == {}
     )
-    assert tracked.apply_row(make_row(sequence=2, node="greet", cost_micro_usd=5), 1.0 + MAX_STORE_LAG_SECONDS) == {
+    assert tracker.apply_row(make_row(sequence=2, node="greet", cost_micro_usd=5), 1.0 + MAX_STORE_LAG_SECONDS) == {
         "node": "greet",
         "sequence": 2,
     }
 
 
-def test_what_an_old_look_says_does_not_bring_a_call_back():
-    tracked = CallViewTracker("harbour", "CA1")
-    tracked.apply_row(make_row(sequence=2, node="greet"), 0.0)
+def test_outdated_row_does_not_revive_an_ended_call():
+    tracker = CallViewTracker("harbour", "CA1")
+    tracker.apply_row(make_row(sequence=2, node="greet"), 0.0)
     over = {"outcome": "completed", "department": "", "disposition": "", "billed_seconds": 1.0, "cost_micro_usd": 9}
-    tracked.apply_event(make_event(3, "call.ended", **over))
-    assert tracked.apply_row(make_row(sequence=2, node="greet"), 0.1) == {}
-    assert (tracked.view.status, tracked.view.cost_micro_usd) == ("ended", 9)
+    tracker.apply_event(make_event(3, "call.ended", **over))
+    assert tracker.apply_row(make_row(sequence=2, node="greet"), 0.1) == {}
+    assert (tracker.view.status, tracker.view.cost_micro_usd) == ("ended", 9)
 
 
-def test_a_call_that_was_lost_comes_back():
-    tracked = CallViewTracker("harbour", "CA1")
-    tracked.apply_row(make_row(sequence=2, ended_at=30, outcome="lost"), 0.0)
-    assert tracked.final
-    assert tracked.apply_event(make_event(1, "call.resumed", generation=2, planned=False))
-    assert (tracked.view.status, tracked.view.outcome, tracked.final) == ("live", "", False)
+def test_lost_call_can_be_resumed():
+    tracker = CallViewTracker("harbour", "CA1")
+    tracker.apply_row(make_row(sequence=2, ended_at=30, outcome="lost"), 0.0)
+    assert tracker.final
+    assert tracker.apply_event(make_event(1, "call.resumed", generation=2, planned=False))
+    assert (tracker.view.status, tracker.view.outcome, tracker.final) == ("live", "", False)
 
 
-def test_events_of_the_moment_move_nothing():
-    tracked = CallViewTracker("harbour", "CA1")
-    tracked.apply_row(make_row(sequence=2, node="greet"), 0.0)
-    assert tracked.apply_event(make_event(2, "transcript.partial", text="sal"))
-    assert tracked.apply_event(make_event(2, "caller.speaking", speaking=True))
-    assert (tracked.view.partial_transcript, tracked.view.speaking, tracked.view.sequence) == ("sal", "caller", 2)
-    assert tracked.apply_event(make_event(3, "transcript.final", text="sales"))
-    assert (tracked.view.transcript, tracked.view.partial_transcript) == ("sales", "")
+def test_transient_events_do_not_change_the_position():
+    tracker = CallViewTracker("harbour", "CA1")
+    tracker.apply_row(make_row(sequence=2, node="greet"), 0.0)
+    assert tracker.apply_event(make_event(2, "transcript.partial", text="sal"))
+    assert tracker.apply_event(make_event(2, "caller.speaking", speaking=True))
+    assert (tracker.view.partial_transcript, tracker.view.speaking, tracker.view.sequence) == ("sal", "caller", 2)
+    assert tracker.apply_event(make_event(3, "transcript.final", text="sales"))
+    assert (tracker.view.transcript, tracker.view.partial_transcript) == ("sales", "")
 
 
-def test_a_look_that_overtakes_an_event_does_not_hide_what_was_said():
-    tracked = CallViewTracker("harbour", "CA1")
-    tracked.apply_row(make_row(sequence=5), 0.0)
-    tracked.apply_event(make_event(4, "transcript.final", text="sales"))
-    assert (tracked.view.transcript, tracked.view.sequence) == ("sales", 5)
+def test_event_behind_a_newer_row_still_sets_the_transcript():
+    tracker = CallViewTracker("harbour", "CA1")
+    tracker.apply_row(make_row(sequence=5), 0.0)
+    tracker.apply_event(make_event(4, "transcript.final", text="sales"))
+    assert (tracker.view.transcript, tracker.view.sequence) == ("sales", 5)
 
 
 @pytest.mark.parametrize("seed", range(200))
-def test_any_loss_any_order(seed):
+def test_view_agrees_with_the_row_after_any_loss_and_order(seed):
     rng = random.Random(seed)  # noqa: S311 (nothing is guarded)
-    told, node, sequence, generation = [], "", 0, 1
+    events, node, sequence, generation = [], "", 0, 1
     for _ in range(rng.randrange(1, 40)):
         if rng.random() < 0.1:
             generation, sequence = generation + 1, 0
         sequence += 1
         if rng.random() < 0.5:
             node = rng.choice("abc")
-            told.append(make_event(sequence, "node.entered", generation, node=node))
+            events.append(make_event(sequence, "node.entered", generation, node=node))
         else:
-            told.append(make_event(sequence, "dtmf.received", generation, node=node))
+            events.append(make_event(sequence, "dtmf.received", generation, node=node))
     final = make_row(generation=generation, sequence=sequence, node=node)
-    arrived = [one for one in told for _ in range(rng.choice((0, 1, 1, 1, 2)))]
+    arrived = [one for one in events for _ in range(rng.choice((0, 1, 1, 1, 2)))]
     for _ in range(rng.randrange(3)):
         rng.shuffle(arrived)
-    tracked, now = CallViewTracker("harbour", "CA1"), 0.0
+    tracker, now = CallViewTracker("harbour", "CA1"), 0.0
     for one in arrived:
-        tracked.apply_event(one)
+        tracker.apply_event(one)
         if rng.random() < 0.2:
-            tracked.apply_row(final, now)
-    tracked.apply_row(final, now)
-    picture = tracked.view
-    assert (picture.generation, picture.sequence, picture.node) == (generation, sequence, node)
+            tracker.apply_row(final, now)
+    tracker.apply_row(final, now)
+    view = tracker.view
+    assert (view.generation, view.sequence, view.node) == (generation, sequence, node)

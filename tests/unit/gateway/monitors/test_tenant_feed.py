@@ -25,16 +25,16 @@ ENDED_DATA = {"outcome": "completed", "department": "", "disposition": "", "bill
 
 
 class WatchedFeed:
-    """A hub, and a screen that is sent what the hub's monitors are."""
+    """A feed with one client that receives its messages."""
 
     def __init__(self, types=()):
         self.bus = EventBus()
-        self.hub = TenantFeed("harbour", self.bus, wall_clock, lambda at_once: None)
-        self.outbox = self.hub.add_queue(EventFilter(types=frozenset(types)))
-        self.screen = MonitorClient(None)
+        self.feed = TenantFeed("harbour", self.bus, wall_clock, lambda at_once: None)
+        self.queue = self.feed.add_queue(EventFilter(types=frozenset(types)))
+        self.client = MonitorClient(None)
 
     async def publish(self, kind, call=LAST_CALL.call, generation=1, sequence=6, **data):
-        """An event."""
+        """Publish an event."""
         about = {
             "tenant": "harbour",
             "call": call,
@@ -47,68 +47,68 @@ class WatchedFeed:
         await asyncio.sleep(0)
 
     async def refresh(self, *rows):
-        """The store is read."""
-        await self.hub.apply_snapshot(rows, 0)
+        """Apply rows as the reconciler does."""
+        await self.feed.apply_snapshot(rows, 0)
 
     async def deliver(self):
-        """The screen takes one message; False when there is none."""
+        """Deliver one message to the client; return False if there is none."""
         try:
             async with asyncio.timeout(0):
-                message = await self.outbox.get()
+                message = await self.queue.get()
         except TimeoutError:
             return False
-        self.screen.apply_message(json.loads(message))
+        self.client.apply_message(json.loads(message))
         return True
 
     async def assert_agrees(self, but=()):
-        """What both show of the last call, once the screen has taken all."""
+        """Deliver all messages and check that client and feed agree; return the view of the last call."""
         while await self.deliver():
             pass
-        pictures = {picture.call: build_message(picture) for picture in self.hub.call_views()}
-        assert self.screen.call_views.keys() == pictures.keys()
-        for call, picture in pictures.items():
-            shown = self.screen.call_views[call]
-            assert {name: shown[name] for name in picture} == picture | {name: shown[name] for name in but}
-        return pictures[LAST_CALL.call]
+        views = {view.call: build_message(view) for view in self.feed.call_views()}
+        assert self.client.call_views.keys() == views.keys()
+        for call, view in views.items():
+            shown = self.client.call_views[call]
+            assert {name: shown[name] for name in view} == view | {name: shown[name] for name in but}
+        return views[LAST_CALL.call]
 
 
 @asynccontextmanager
 async def watched_feed(**options):
-    """A hub that knows of so many calls that a snapshot has two parts, of which the screen has taken one."""
+    """Run a feed with a snapshot of two parts, of which the client has received one."""
     made = WatchedFeed(**options)
-    made.hub.start()
+    made.feed.start()
     await asyncio.sleep(0)
     try:
         await made.refresh(*CALLS)
-        made.hub.queues.add(made.outbox)
-        made.outbox.reset_with_gap()
+        made.feed.queues.add(made.queue)
+        made.queue.reset_with_gap()
         await made.deliver()
         await made.deliver()
         yield made
     finally:
-        await made.hub.aclose()
+        await made.feed.aclose()
 
 
-async def test_a_cost_that_waits_behind_the_end_of_its_call_does_not_outlive_it():
-    async with watched_feed() as seen:
-        await seen.refresh(msgspec.structs.replace(LAST_CALL, cost_micro_usd=200))
-        await seen.publish("call.ended", **ENDED_DATA)
-        picture = await seen.assert_agrees()
-        assert (picture["status"], picture["cost_micro_usd"]) == ("ended", 300)
+async def test_queued_cost_does_not_override_the_end_of_the_call():
+    async with watched_feed() as watched:
+        await watched.refresh(msgspec.structs.replace(LAST_CALL, cost_micro_usd=200))
+        await watched.publish("call.ended", **ENDED_DATA)
+        view = await watched.assert_agrees()
+        assert (view["status"], view["cost_micro_usd"]) == ("ended", 300)
 
 
-async def test_silence_that_was_told_in_a_snapshot_is_not_counted_twice():
-    async with watched_feed() as seen:
-        await seen.refresh(msgspec.structs.replace(LAST_CALL, cost_micro_usd=200))
-        await seen.publish("prompt.finished", prompt="1", playout_gap_ms=40)
-        assert (await seen.assert_agrees())["playout_gap_ms"] == 40
+async def test_playout_gap_in_a_snapshot_is_not_counted_twice():
+    async with watched_feed() as watched:
+        await watched.refresh(msgspec.structs.replace(LAST_CALL, cost_micro_usd=200))
+        await watched.publish("prompt.finished", prompt="1", playout_gap_ms=40)
+        assert (await watched.assert_agrees())["playout_gap_ms"] == 40
 
 
-async def test_what_a_call_did_before_its_end_does_not_outlive_it():
-    async with watched_feed() as seen:
-        await seen.publish("caller.speaking", sequence=5, speaking=True)
-        await seen.publish("call.ended", **ENDED_DATA)
-        assert (await seen.assert_agrees())["speaking"] == ""
+async def test_transient_state_ends_with_the_call():
+    async with watched_feed() as watched:
+        await watched.publish("caller.speaking", sequence=5, speaking=True)
+        await watched.publish("call.ended", **ENDED_DATA)
+        assert (await watched.assert_agrees())["speaking"] == ""
 
 
 TRANSIENT_FIELDS = {"speaking", "transcript", "partial_transcript", "prompt", "latency_ms", "playout_gap_ms"}
@@ -117,9 +117,9 @@ TRANSIENT_FIELDS = {"speaking", "transcript", "partial_transcript", "prompt", "l
 @pytest.mark.parametrize("seed", range(100))
 @pytest.mark.parametrize(("types", "but"), [((), set()), (("call.ended",), TRANSIENT_FIELDS | {"sequence"})])
 @in_virtual_time
-async def test_whatever_is_told_and_whatever_is_lost(seed, types, but):
+async def test_client_agrees_with_the_feed_for_any_sequence_of_events_and_losses(seed, types, but):
     rng = random.Random(seed)  # noqa: S311 (nothing is guarded)
-    async with watched_feed(types=types) as seen:
+    async with watched_feed(types=types) as watched:
         rows = [LAST_CALL]  # as the store has the call, one after the other
         for _ in range(rng.randrange(1, 40)):
             row = rows[-1]
@@ -129,28 +129,30 @@ async def test_whatever_is_told_and_whatever_is_lost(seed, types, but):
                 case "node":
                     rows.append(msgspec.structs.replace(row, sequence=row.sequence + 1, node=rng.choice("abc")))
                     if rng.random() < 0.7:
-                        await seen.publish("node.entered", sequence=row.sequence + 1, node=rows[-1].node)
+                        await watched.publish("node.entered", sequence=row.sequence + 1, node=rows[-1].node)
                 case "spoken":
                     rows.append(msgspec.structs.replace(row, sequence=row.sequence + 1))
-                    await seen.publish("prompt.started", sequence=row.sequence + 1, text=rng.choice("abc"))
+                    await watched.publish("prompt.started", sequence=row.sequence + 1, text=rng.choice("abc"))
                 case "silence":
                     rows.append(msgspec.structs.replace(row, sequence=row.sequence + 1))
-                    await seen.publish("prompt.finished", sequence=row.sequence + 1, playout_gap_ms=rng.randrange(50))
+                    await watched.publish(
+                        "prompt.finished", sequence=row.sequence + 1, playout_gap_ms=rng.randrange(50)
+                    )
                 case "speaking":
-                    await seen.publish("caller.speaking", sequence=row.sequence, speaking=rng.random() < 0.5)
+                    await watched.publish("caller.speaking", sequence=row.sequence, speaking=rng.random() < 0.5)
                 case "cost":
                     rows.append(msgspec.structs.replace(row, cost_micro_usd=row.cost_micro_usd + 1))
                 case "look":
-                    await seen.refresh(*CALLS[:-1], rng.choice(rows[-3:]))
+                    await watched.refresh(*CALLS[:-1], rng.choice(rows[-3:]))
                 case "take":
-                    await seen.deliver()
+                    await watched.deliver()
                 case "wait":
                     await asyncio.sleep(MAX_STORE_LAG_SECONDS)
                 case "gap":
-                    seen.outbox.reset_with_gap()
-                    await seen.deliver()
+                    watched.queue.reset_with_gap()
+                    await watched.deliver()
         if rng.random() < 0.5:
-            await seen.publish("call.ended", sequence=rows[-1].sequence + 1, **ENDED_DATA)
+            await watched.publish("call.ended", sequence=rows[-1].sequence + 1, **ENDED_DATA)
         else:
-            await seen.refresh(*CALLS[:-1], rows[-1])
-        await seen.assert_agrees(but)
+            await watched.refresh(*CALLS[:-1], rows[-1])
+        await watched.assert_agrees(but)

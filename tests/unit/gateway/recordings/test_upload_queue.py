@@ -1,4 +1,4 @@
-"""Jobs beside the calls: again until they are done, never more than the bound, gone when there is nothing to do."""
+"""The retry queue: retries, bounds, shutdown."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ LOGGER = logging.getLogger(__name__)
 
 
 class FakeJob:
-    """Takes a second; fails as often as it is told."""
+    """Takes a second; fails a given number of times."""
 
     def __init__(self, size=1, failures=0, defect=False):
         self.size, self.failures, self.defect = size, failures, defect
@@ -33,7 +33,7 @@ class FakeJob:
 
 
 class ResubmittingJob(FakeJob):
-    """Says what becomes of it, with a number in it."""
+    """Logs what becomes of it, with a phone number in the text."""
 
     async def run(self):
         LOGGER.warning("%s runs for +13072249663", self.size)
@@ -44,19 +44,19 @@ class ResubmittingJob(FakeJob):
 
 
 @in_virtual_time
-async def test_so_many_at_once_and_no_more():
-    lane, jobs = RetryQueue("test", 2, 100), [FakeJob() for _ in range(6)]
+async def test_concurrency_is_limited():
+    queue, jobs = RetryQueue("test", 2, 100), [FakeJob() for _ in range(6)]
     for job in jobs:
-        lane.submit(job)
+        queue.submit(job)
     await asyncio.sleep(1.5)
     assert [job.done for job in jobs] == [1, 1, 0, 0, 0, 0]
     await asyncio.sleep(2)
     assert [job.done for job in jobs] == [1] * 6
-    assert lane.queued_bytes == 0
+    assert queue.queued_bytes == 0
 
 
 class BlockingJob(FakeJob):
-    """Is done when it is told."""
+    """Ends when released."""
 
     def __init__(self):
         super().__init__()
@@ -68,77 +68,77 @@ class BlockingJob(FakeJob):
 
 
 @in_virtual_time
-async def test_what_comes_just_when_the_last_is_done_is_not_left_lying():
-    lane, held, job = RetryQueue("test", 1, 100), BlockingJob(), FakeJob()
-    lane.submit(held)
+async def test_job_submitted_as_the_last_one_ends_is_run():
+    queue, held, job = RetryQueue("test", 1, 100), BlockingJob(), FakeJob()
+    queue.submit(held)
     await asyncio.sleep(1)
     held.told.set()
-    asyncio.get_running_loop().call_soon(lane.submit, job)
+    asyncio.get_running_loop().call_soon(queue.submit, job)
     await asyncio.sleep(2)
     assert job.done
 
 
 @in_virtual_time
-async def test_what_comes_while_it_closes_is_done_in_the_time_that_is_left():
-    lane, held, loop = RetryQueue("test", 2, 100), BlockingJob(), asyncio.get_running_loop()
-    lane.submit(FakeJob())
+async def test_job_submitted_while_closing_is_run():
+    queue, held, loop = RetryQueue("test", 2, 100), BlockingJob(), asyncio.get_running_loop()
+    queue.submit(FakeJob())
     for job in (held, FakeJob()):
-        loop.call_later(0.5, lane.submit, job)
+        loop.call_later(0.5, queue.submit, job)
     loop.call_later(4, held.told.set)
-    await lane.aclose(5)
+    await queue.aclose(5)
     assert held.done
 
 
 @in_virtual_time
-async def test_what_fails_is_done_later_once():
-    lane, jobs = RetryQueue("test", 2, 100), [FakeJob(failures=3), FakeJob(), FakeJob()]
+async def test_failed_job_is_retried_until_it_succeeds():
+    queue, jobs = RetryQueue("test", 2, 100), [FakeJob(failures=3), FakeJob(), FakeJob()]
     for job in jobs:
-        lane.submit(job)
+        queue.submit(job)
     await asyncio.sleep(20)
     assert [job.done for job in jobs] == [1, 1, 1]
 
 
 @in_virtual_time
-async def test_past_the_bound_the_oldest_is_dropped():
-    lane, jobs = RetryQueue("test", 1, 3), [FakeJob(failures=100) for _ in range(6)]
+async def test_oldest_job_is_dropped_past_the_bound():
+    queue, jobs = RetryQueue("test", 1, 3), [FakeJob(failures=100) for _ in range(6)]
     for job in jobs:
-        lane.submit(job)
+        queue.submit(job)
         await asyncio.sleep(0)
-    assert lane.queued_bytes == 3
-    assert lane.dropped == 3
+    assert queue.queued_bytes == 3
+    assert queue.dropped == 3
     assert [bool(job.problem) for job in jobs[1:4]] == [True] * 3, "the first is being tried"
-    await lane.aclose(0)
+    await queue.aclose(0)
     assert all(job.problem for job in jobs)
 
 
 @in_virtual_time
-async def test_a_defect_drops_one_job(caplog):
-    lane, jobs = RetryQueue("test", 1, 100), [FakeJob(defect=True), FakeJob()]
+async def test_unexpected_error_drops_one_job(caplog):
+    queue, jobs = RetryQueue("test", 1, 100), [FakeJob(defect=True), FakeJob()]
     for job in jobs:
-        lane.submit(job)
+        queue.submit(job)
     await asyncio.sleep(3)
     assert (jobs[0].problem, jobs[1].done) == ("an internal error, see the log", 1)
     assert "a defect" in caplog.text
 
 
 @in_virtual_time
-async def test_the_end_waits_for_what_can_be_done_in_time():
-    lane, jobs = RetryQueue("test", 1, 100), [FakeJob() for _ in range(4)]
+async def test_close_waits_for_jobs_within_its_timeout():
+    queue, jobs = RetryQueue("test", 1, 100), [FakeJob() for _ in range(4)]
     for job in jobs:
-        lane.submit(job)
-    await lane.aclose(2.5)
+        queue.submit(job)
+    await queue.aclose(2.5)
     assert [job.done for job in jobs] == [1, 1, 0, 0]
     assert [bool(job.problem) for job in jobs] == [False, False, True, True]
 
 
 @in_virtual_time
-async def test_what_a_job_logs_is_that_calls_whose_job_it_is(caplog):
+async def test_job_logs_in_the_context_of_its_call(caplog):
     caplog.handler.setFormatter(logs.JsonFormatter())
-    lane = RetryQueue("test", 1, 10)
+    queue = RetryQueue("test", 1, 10)
 
     async def call(name, redacted, job):
         logs.bind(call=name, tenant=f"of {name}", redacted=redacted)
-        lane.submit(job)
+        queue.submit(job)
 
     for name, redacted, job in (
         ("CA1", False, ResubmittingJob(1)),

@@ -36,7 +36,7 @@ from vocelio.gateway.calls.interfaces import CallServices
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.composition import connect_pubsub
 from vocelio.gateway.config import Settings
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.events import Event, EventBus
 from vocelio.gateway.events.pubsub import LocalPubSub, PubSub
 from vocelio.gateway.http_client.client import HttpClient
@@ -50,8 +50,8 @@ from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
+from vocelio.gateway.store.database_directory import DatabaseDirectory
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.routing.database import DatabaseDirectory
 from vocelio.gateway.store.tenants import tenants
 
 LOADS = ((1, 1_000), (100, 100), (1_000, 10))  # monitors and events per second: 1,000 to 10,000 messages per second

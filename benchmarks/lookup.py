@@ -28,11 +28,11 @@ from sqlalchemy import insert, text
 
 from vocelio.engine.validation.loader import load_flow
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.model.directory import CallConfig
+from vocelio.gateway.store.database_directory import DatabaseDirectory
 from vocelio.gateway.store.db import schema
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.routing.database import DatabaseDirectory
 
 TENANT_COUNTS = (100, 1_000, 10_000)
 LOOKUPS = 5_000

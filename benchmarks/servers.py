@@ -22,7 +22,7 @@ from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.calls.interfaces import CallServices
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.model.directory import CallConfig

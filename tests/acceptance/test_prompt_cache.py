@@ -11,7 +11,7 @@ from tests.support.running_gateway import NUMBER, running_gateway
 from vocelio.engine.voice import Voice
 from vocelio.gateway.calls.media.prompt_player import PromptPlayer
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.prompts.cache import PreloadingPromptCache, PromptCache
 from vocelio.gateway.prompts.manifest import PromptManifests
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
@@ -23,8 +23,8 @@ from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.speech.providers import SpeechServices
 from vocelio.gateway.storage.object_store import ObjectStorage
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
+from vocelio.gateway.store.database_directory import DatabaseDirectory
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.routing.database import DatabaseDirectory
 
 
 async def test_front_desk_plays_pre_rendered_prompts_only(front_desk, offline_speech, tmp_path):

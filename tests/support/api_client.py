@@ -15,7 +15,7 @@ from vocelio.gateway.calls.components import build_call_components
 from vocelio.gateway.calls.control.commands import CommandResult
 from vocelio.gateway.calls.interfaces import CallServices
 from vocelio.gateway.config import Settings
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.prompts.cache import PromptCache
 from vocelio.gateway.prompts.manifest import PromptManifests

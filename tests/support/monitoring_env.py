@@ -16,7 +16,7 @@ from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
 from vocelio.gateway.calls.background.process_heartbeat import ProcessHeartbeat
 from vocelio.gateway.calls.call_record import CallRecord
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.events.redis.pubsub import RedisPubSub
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Tenant
@@ -27,8 +27,8 @@ from vocelio.gateway.store import api_keys
 from vocelio.gateway.store.api_keys import NewApiKey
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
+from vocelio.gateway.store.database_directory import DatabaseDirectory
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.routing.database import DatabaseDirectory
 from vocelio.gateway.store.tenants import tenants
 
 HEARTBEAT_SECONDS, POLL_INTERVAL_SECONDS = 0.4, 0.2  # seconds: of the line, and between two looks into the store

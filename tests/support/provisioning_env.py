@@ -7,10 +7,9 @@ from tests.integration.twilio.conftest import ACCOUNT, NUMBER, TOKEN
 from tests.support.running_gateway import RecordingBus
 from tests.support.tenant_fixtures import CIPHER, create_tenant
 from vocelio.gateway.config import Settings
-from vocelio.gateway.store import numbers
+from vocelio.gateway.store import number_provisioning, numbers
+from vocelio.gateway.store.number_provisioning import Webhooks
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.provisioning import views
-from vocelio.gateway.store.provisioning.queue import Webhooks
 from vocelio.gateway.twilio.provisioning import drift
 from vocelio.gateway.twilio.provisioning.context import ProvisioningContext
 from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
@@ -76,7 +75,7 @@ class ProvisioningEnv:
 
     async def get_row(self, number=NUMBER, name="harbour"):
         """Return the number's row of the queue, or None."""
-        page = await views.list_provisioning(self.database, name, 200, "")
+        page = await number_provisioning.list_provisioning(self.database, name, 200, "")
         return next((view.provisioning for view in page.items if view.number == number), None)
 
     async def check_drift(self, provisioner, name="harbour"):

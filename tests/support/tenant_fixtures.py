@@ -4,7 +4,7 @@ import json
 
 from sqlalchemy import insert, select
 
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.store.db.schema import audit_log
 from vocelio.gateway.store.db.schema import tenants as tenant_table

@@ -17,7 +17,7 @@ from vocelio.gateway.calls.components import CallComponents, build_call_componen
 from vocelio.gateway.calls.interfaces import CallServices
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.config import Settings
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.events.pubsub import LocalPubSub, PubSub
 from vocelio.gateway.http_client.client import HttpClient
@@ -36,9 +36,9 @@ from vocelio.gateway.storage.object_store import ObjectStorage
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.interface import CallStore
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
+from vocelio.gateway.store.database_directory import DatabaseDirectory
 from vocelio.gateway.store.db.database import API_POOL, Database
 from vocelio.gateway.store.recordings import DatabaseRecordingCatalog
-from vocelio.gateway.store.routing.database import DatabaseDirectory
 from vocelio.gateway.store.tenants.secrets import rotate_keys
 from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccounts
 from vocelio.gateway.twilio.provisioning.context import ProvisioningContext

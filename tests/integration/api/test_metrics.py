@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.api_client import START, ApiEnv
 from vocelio.gateway.api.framework.operation import RequestContext
 from vocelio.gateway.api.resources import monitoring
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.store import process_heartbeats
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from tests.support.api_client import create_tenant
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.store.db.schema import audit_log
 from vocelio.gateway.store.db.schema import tenants as table
 from vocelio.gateway.store.tenants import twilio_accounts

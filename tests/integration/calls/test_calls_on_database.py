@@ -12,7 +12,7 @@ from tests.support.faulty_tcp_proxy import FaultyTcpProxy
 from tests.support.postgres_server import tcp_url
 from tests.support.running_gateway import CALLER, DEPARTMENTS, NUMBER, TENANT, running_gateway
 from vocelio.gateway.clock import wall_clock
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.errors import NotFound
 from vocelio.gateway.simulator.caller.script import HangUp, StaySilent
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
@@ -22,13 +22,13 @@ from vocelio.gateway.speech.providers import SpeechServices
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
+from vocelio.gateway.store.database_directory import DatabaseDirectory
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import call_events, calls, usage
 from vocelio.gateway.store.flows import drafts, promotion
 from vocelio.gateway.store.flows.drafts import PauseSettings
 from vocelio.gateway.store.flows.promotion import RollbackRequest
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.routing.database import DatabaseDirectory
 from vocelio.gateway.store.tenants import departments, secrets, tenants
 from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccounts
 

@@ -15,8 +15,8 @@ from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.speech.fallback_synthesizer import FallbackSynthesizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 from vocelio.gateway.storage.object_store import ObjectStorage
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.prompts import render_queue
 from vocelio.gateway.store.tenants import tenants
 
 VOICE = Voice()

@@ -12,8 +12,8 @@ from vocelio.gateway.prompts.manifest import cache_key, object_path, voice_finge
 from vocelio.gateway.prompts.render_job import BACKOFF, TIER_PAUSE_SECONDS
 from vocelio.gateway.prompts.render_worker import LEASE_SECONDS
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.schema import flow_versions, flows
-from vocelio.gateway.store.prompts import render_queue
 from vocelio.gateway.store.tenants import tenants
 from vocelio.gateway.store.tenants.tenants import TenantUpdate
 

@@ -78,7 +78,7 @@ async def kill_a_worker(recognizer):
     os.kill(recognizer.pids[0], signal.SIGKILL)
     with pytest.raises(SpeechError, match="died"):
         await client.result()
-    await recognizer.settled()
+    await recognizer.wait_started()
 
 
 async def test_recognition_recovers_after_a_start_timeout():

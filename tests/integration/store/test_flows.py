@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 
 from tests.support.tenant_fixtures import audit_actions, audit_entries, create_tenant, flow_document, insert_rows
 from vocelio.engine.voice import Voice
-from vocelio.gateway.aio import cpu_executor
-from vocelio.gateway.aio.cpu_executor import CPU_EXECUTOR, CpuExecutor
+from vocelio.gateway.aio import tasks
+from vocelio.gateway.aio.tasks import CPU_EXECUTOR, CpuExecutor
 from vocelio.gateway.errors import (
     AlreadyExists,
     BadRequest,
@@ -286,7 +286,7 @@ async def test_draft_that_changes_during_validation_is_not_promoted(database, ma
     harbour = await create_tenant(database, make_actor)
     await put_draft(database, harbour)
     free = threading.Event()
-    busy = [asyncio.create_task(CPU_EXECUTOR.run(free.wait)) for _ in range(cpu_executor.MAX_THREADS)]
+    busy = [asyncio.create_task(CPU_EXECUTOR.run(free.wait)) for _ in range(tasks.MAX_THREADS)]
     promotions = [asyncio.create_task(promotion.promote_flow(database, harbour, "front-desk", "")) for _ in range(2)]
     async with asyncio.timeout(10):
         while CPU_EXECUTOR._executor._work_queue.qsize() < 2:  # noqa: ASYNC110 (until both have read the draft; nobody tells)

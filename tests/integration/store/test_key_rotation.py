@@ -3,7 +3,7 @@
 from sqlalchemy import text
 
 from tests.support.running_gateway import TENANT
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.store.tenants import secrets, tenants, twilio_accounts
 from vocelio.gateway.store.tenants.secrets import rotate_keys
 from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccount

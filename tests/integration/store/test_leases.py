@@ -8,10 +8,10 @@ from sqlalchemy import select
 from tests.support.tenant_fixtures import create_tenant
 from vocelio.engine.voice import Voice
 from vocelio.gateway.aio.backoff import Backoff
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.schema import prompts
 from vocelio.gateway.store.leases import Lease, LeaseQueue
-from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import PromptRef
+from vocelio.gateway.store.render_queue import PromptRef
 
 NOW = 1_700_000_000_000_000
 SECOND = 1_000_000

@@ -12,10 +12,10 @@ from vocelio.gateway.model.directory import TransferCounts
 from vocelio.gateway.model.tenant import Department
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.calls import live
+from vocelio.gateway.store.database_directory import DatabaseDirectory
 from vocelio.gateway.store.flows import drafts, promotion
 from vocelio.gateway.store.flows.drafts import PauseSettings
 from vocelio.gateway.store.numbers import NewNumber, NumberUpdate
-from vocelio.gateway.store.routing.database import DatabaseDirectory
 from vocelio.gateway.store.tenants import departments, tenants
 from vocelio.gateway.store.tenants.tenants import TenantUpdate
 

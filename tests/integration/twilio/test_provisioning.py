@@ -9,11 +9,10 @@ from tests.integration.twilio.conftest import ACCOUNT, NUMBER, TOKEN
 from tests.support.provisioning_env import GATEWAY_WEBHOOKS, PREVIOUS_WEBHOOKS, PUBLIC_URL, ProvisioningEnv
 from tests.support.tenant_fixtures import CIPHER
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.simulator.rest_api.server import FaultRule
-from vocelio.gateway.store import numbers
+from vocelio.gateway.store import number_provisioning, numbers
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.provisioning import queue
 from vocelio.gateway.store.tenants import twilio_accounts
 from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccount
 from vocelio.gateway.twilio.provisioning import drift
@@ -334,12 +333,12 @@ async def test_task_of_a_killed_process_is_taken_over_when_its_lease_ends(provis
 
 async def test_worker_that_lost_its_lease_changes_nothing(provisioning_env):
     slow, other = provisioning_env.create_provisioner(), provisioning_env.create_provisioner()
-    (task,) = await queue.lease_due(
+    (task,) = await number_provisioning.lease_due(
         provisioning_env.database, "slow", provisioning_env.now + 1, provisioning_env.now + 2, 5
     ) or [None]
     assert task is None
     await provisioning_env.assign_number()
-    (task,) = await queue.lease_due(
+    (task,) = await number_provisioning.lease_due(
         provisioning_env.database, "slow", provisioning_env.now, provisioning_env.now + 1_000_000, 5
     )
     provisioning_env.advance_clock(1)
@@ -400,7 +399,7 @@ async def test_drift_is_detected_published_once_and_repaired(provisioning_env):
     assert await provisioner.process_due() == 0
     assert provisioning_env.event_types() == ["number.provisioned", "number.drifted"]
     async with provisioning_env.database.transaction() as connection:
-        await queue.request_setup(connection, "harbour", NUMBER, provisioning_env.now)
+        await number_provisioning.request_setup(connection, "harbour", NUMBER, provisioning_env.now)
     await provisioner.process_due()
     assert provisioning_env.webhooks_at_twilio() == GATEWAY_WEBHOOKS
     assert provisioning_env.event_types()[2:] == ["number.repaired"]

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.twilio.conftest import ACCOUNT, NUMBER, TOKEN
 from vocelio.gateway.errors import TwilioError
 from vocelio.gateway.simulator.rest_api.server import FaultRule
-from vocelio.gateway.store.provisioning.queue import Webhooks
+from vocelio.gateway.store.number_provisioning import Webhooks
 from vocelio.gateway.twilio.rest_client import TwilioClient
 
 WEBHOOKS = Webhooks(

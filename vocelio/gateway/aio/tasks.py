@@ -1,16 +1,20 @@
-"""Helpers around ``asyncio.Task``: a set of tasks, a periodic task, and a race of coroutines.
+"""Helpers around ``asyncio.Task``: a set of tasks, a periodic task, a race of coroutines, and a bounded CPU thread.
 
 No task started here may outlive its owner: ``TaskSet.close`` and ``PeriodicTask.aclose`` cancel, and
-``first_completed`` waits for the tasks it cancels.
+``first_completed`` waits for the tasks it cancels. CPU-bound checks of flow documents (up to seconds each) run in a
+thread with a bounded queue, so that they cannot delay calls.
 """
 
 import asyncio
 import logging
+from asyncio import wrap_future
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
+from threading import Semaphore
 from typing import Any, TypeVar
 
-from vocelio.gateway.errors import DatabaseUnavailable
+from vocelio.gateway.errors import DatabaseUnavailable, RateLimited
 
 LOG = logging.getLogger(__name__)
 
@@ -83,3 +87,29 @@ async def first_completed(*coroutines: Coroutine[Any, Any, ResultT]) -> ResultT:
         if isinstance(result, Exception):
             raise result
     return next(task for task in tasks if task in done).result()
+
+
+T = TypeVar("T")
+
+MAX_THREADS = 1  # the GIL runs one at a time: more threads would only take turns from the event loop
+MAX_PENDING = 20  # jobs, running ones included, of 0.5 MB each; the last one waits 20 s at worst
+
+
+class CpuExecutor:
+    """Runs functions in a thread. A job whose caller has been cancelled counts as pending until it has finished."""
+
+    def __init__(self, max_pending: int = MAX_PENDING) -> None:
+        self._executor = ThreadPoolExecutor(MAX_THREADS, "flows")
+        self._slots = Semaphore(max_pending)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return the result of ``work``. Raises its errors, and RateLimited when the queue is full."""
+        if not self._slots.acquire(blocking=False):
+            raise RateLimited("Too many flows are being checked at present. Try again in a few seconds.", 5.0)
+        future = self._executor.submit(work)
+        future.add_done_callback(lambda _: self._slots.release())
+        return await wrap_future(future)
+
+
+CPU_EXECUTOR = CpuExecutor()
+"""One for the whole process, since all of its threads share one processor."""

@@ -25,7 +25,7 @@ from vocelio.gateway.api.resources import (
 from vocelio.gateway.api.websockets.endpoints import MonitoringDependencies, WebSocketEndpoints
 from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.metrics import CONTENT_TYPE
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.store.db.database import Database

@@ -8,7 +8,7 @@ the stream that presents it raises the generation, which can be done once. Issui
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vocelio.gateway.crypto.token_signer import TokenSigner
+from vocelio.gateway.crypto import TokenSigner
 
 MAX_TOKEN_AGE_SECONDS = 60  # Twilio connects within a second; a later connection is not Twilio's
 MAX_TOKEN_CHARACTERS = 200  # Twilio's limit of all stream parameters together is 500

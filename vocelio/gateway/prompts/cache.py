@@ -18,8 +18,8 @@ from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.prompts.manifest import PromptManifests, cache_key, object_path, voice_fingerprint
 from vocelio.gateway.storage.interfaces import ObjectNotFound, Storage
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.prompts import render_queue
 
 LOG = logging.getLogger(__name__)
 

@@ -16,13 +16,13 @@ from vocelio.engine.call_info import TenantInfo
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.prompts.static_prompts import StaticPrompt, static_prompts
 from vocelio.engine.voice import Tier, Voice
-from vocelio.gateway.aio.cpu_executor import CPU_EXECUTOR
+from vocelio.gateway.aio.tasks import CPU_EXECUTOR
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.speech.elevenlabs.synthesizer import FLASH_MODEL
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.flows import versions
-from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import PromptRef
+from vocelio.gateway.store.render_queue import PromptRef
 from vocelio.gateway.store.tenants import tenants
 
 MAX_CACHED_SENTENCES = 100_000  # sentences of all manifests in memory, with 300 bytes each

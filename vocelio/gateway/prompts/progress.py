@@ -6,11 +6,11 @@ from vocelio.engine.voice import Voice
 from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import Conflict
 from vocelio.gateway.prompts.manifest import ActiveManifest, PromptManifests
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.flows.versions import UnusableVersion
-from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import PromptStatus
+from vocelio.gateway.store.render_queue import PromptStatus
 
 MAX_FAILURES = 20  # reported for a flow: most sentences fail for the same reason
 

@@ -16,10 +16,10 @@ from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import NotFound, RateLimited
 from vocelio.gateway.prompts.manifest import PromptManifests, object_path
 from vocelio.gateway.storage.interfaces import Storage
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.flows.versions import UnusableVersion
-from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import ActiveFlow
+from vocelio.gateway.store.render_queue import ActiveFlow
 
 LOG = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.prompts.cache import PromptCache
 from vocelio.gateway.prompts.manifest import SentenceSynthesizer, VoiceResolver, voice_fingerprint
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import RenderTask
+from vocelio.gateway.store.render_queue import RenderTask
 
 LOG = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from vocelio.gateway.prompts.cache import PromptCache
 from vocelio.gateway.prompts.manifest import PromptManifests, SentenceSynthesizer
 from vocelio.gateway.prompts.reconciler import PromptReconciler
 from vocelio.gateway.prompts.render_job import SYNTHESIS_TIMEOUT_SECONDS, PromptRenderer
+from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.prompts import render_queue
-from vocelio.gateway.store.prompts.render_queue import RenderTask
+from vocelio.gateway.store.render_queue import RenderTask
 
 LOG = logging.getLogger(__name__)
 

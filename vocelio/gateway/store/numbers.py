@@ -17,13 +17,13 @@ from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.errors import AlreadyExists, Conflict, InvalidInput, NotFound, QuotaExceeded
 from vocelio.gateway.model.types import PhoneNumber, ResourceName
+from vocelio.gateway.store import number_provisioning
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.db.schema import number_assignments, numbers
 from vocelio.gateway.store.flows import drafts
-from vocelio.gateway.store.provisioning import queue
 from vocelio.gateway.store.tenants import tenants
 
 MAX_NUMBERS = 10_000  # of a tenant
@@ -208,7 +208,9 @@ async def _set_flow(connection: AsyncConnection, actor: Actor, row: Row[Any], fl
     values = {"tenant_id": actor.tenant, "number": row.number, "position": position, "flow_id": flow}
     await connection.execute(insert(number_assignments).values(created_by=actor.key_id, created_at=actor.now, **values))
     if bool(flow) != bool(before.flow):
-        await (queue.request_setup if flow else queue.request_restore)(connection, actor.tenant, row.number, actor.now)
+        await (number_provisioning.request_setup if flow else number_provisioning.request_restore)(
+            connection, actor.tenant, row.number, actor.now
+        )
     action = "number.assigned" if flow else "number.unassigned"
     await actor.audit(connection, action, row.number, {"flow": before.flow}, {"flow": flow})
     return msgspec.structs.replace(before, flow=flow)

@@ -14,7 +14,7 @@ import msgspec
 from twilio.base.exceptions import TwilioException
 
 from vocelio.gateway.errors import TwilioError
-from vocelio.gateway.store.provisioning.queue import Webhooks
+from vocelio.gateway.store.number_provisioning import Webhooks
 
 REQUEST_TIMEOUT_SECONDS = 10.0  # of one attempt: Twilio usually answers within one second
 RETRY_DELAYS_SECONDS = (0.5, 2.0)  # between three attempts

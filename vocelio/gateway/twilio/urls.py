@@ -1,6 +1,6 @@
 """The gateway's public URLs, as Twilio knows them: under VOCELIO_PUBLIC_URL, whatever forwarded headers say."""
 
-from vocelio.gateway.store.provisioning.queue import Webhooks
+from vocelio.gateway.store.number_provisioning import Webhooks
 
 
 class PublicUrls:

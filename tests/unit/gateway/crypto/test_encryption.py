@@ -2,7 +2,7 @@
 
 import pytest
 
-from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
+from vocelio.gateway.crypto import DecryptionError, SecretCipher
 
 
 def test_secret_decrypts_only_for_its_purpose():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vocelio.gateway.crypto.token_signer import MAX_CLOCK_SKEW_SECONDS, TokenSigner
+from vocelio.gateway.crypto import MAX_CLOCK_SKEW_SECONDS, TokenSigner
 
 NOW = 1_700_000_000_000_000  # microseconds UTC
 SECOND = 1_000_000

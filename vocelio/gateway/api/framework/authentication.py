@@ -13,7 +13,7 @@ import msgspec
 from starlette.requests import HTTPConnection
 
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.crypto.token_signer import TokenSigner
+from vocelio.gateway.crypto import TokenSigner
 from vocelio.gateway.errors import (
     BadRequest,
     DatabaseUnavailable,

@@ -21,7 +21,7 @@ from vocelio.gateway.api.framework.authentication import Authenticator, WebSocke
 from vocelio.gateway.api.framework.decoding import NOT_GIVEN, HandlerSignature
 from vocelio.gateway.api.framework.operation import ApiResponse, Operation, RequestContext
 from vocelio.gateway.calls.components import CallComponents
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.errors import DomainError, NotFound
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.store.audit import Actor

@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from vocelio.gateway.api.framework.authentication import AccessRule, WebSocketTickets
 from vocelio.gateway.calls.components import CallComponents
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.model.roles import Permission
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.recordings.service import RecordingService

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 import msgspec
 
 from vocelio.gateway.api.framework.operation import ApiResponse, PageQuery, RequestContext
-from vocelio.gateway.crypto.encryption import DecryptionError
+from vocelio.gateway.crypto import DecryptionError
 from vocelio.gateway.errors import Conflict
 from vocelio.gateway.model.types import PhoneNumber
-from vocelio.gateway.store import numbers
+from vocelio.gateway.store import number_provisioning, numbers
 from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.numbers import AssignmentRecord, NewAssignment, NewNumber, Number, NumberUpdate
-from vocelio.gateway.store.provisioning import views
 from vocelio.gateway.twilio.provisioning import account_numbers, drift
 from vocelio.gateway.twilio.provisioning.account_numbers import AccountNumberInfo, ImportRequest, ImportResult
 from vocelio.gateway.twilio.provisioning.drift import NumberProvisioningPage
@@ -81,7 +80,7 @@ async def repair_provisioning(context: RequestContext) -> ApiResponse[Provisioni
     """Provision all numbers again whose webhooks at Twilio differ from the desired ones."""
     provisioner = _require_provisioner(context)
     differing = await drift.list_needing_repair(provisioner.context, context.tenant)
-    queued = await views.retry_all(context.database, context.actor, differing)
+    queued = await number_provisioning.retry_all(context.database, context.actor, differing)
     provisioner.notify()
     return ApiResponse(ProvisioningQueued(queued), status=202)
 
@@ -89,7 +88,7 @@ async def repair_provisioning(context: RequestContext) -> ApiResponse[Provisioni
 async def retry_provisioning(context: RequestContext, *, number: PhoneNumber) -> ApiResponse[ProvisioningQueued]:
     """Provision a number again now."""
     provisioner = _require_provisioner(context)
-    await views.retry(context.database, context.actor, number)
+    await number_provisioning.retry(context.database, context.actor, number)
     provisioner.notify()
     return ApiResponse(ProvisioningQueued([number]), status=202)
 

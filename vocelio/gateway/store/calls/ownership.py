@@ -14,7 +14,7 @@ from sqlalchemy import Row, Select, and_, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.voice import Tier
-from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
+from vocelio.gateway.crypto import DecryptionError, SecretCipher
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.store.calls.interface import ProviderUsageTotals, Segment, StatusReport, StoredCall
 from vocelio.gateway.store.db.schema import call_events, calls, usage

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.events import Event
 from vocelio.gateway.store.calls import batch

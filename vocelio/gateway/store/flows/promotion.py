@@ -17,7 +17,7 @@ from vocelio.engine.diff import Change, diff, format_summary
 from vocelio.engine.flow import FlowVersion, ValidationContext
 from vocelio.engine.validation.loader import validate_flow as check_document
 from vocelio.engine.voice import Voice
-from vocelio.gateway.aio.cpu_executor import CPU_EXECUTOR
+from vocelio.gateway.aio.tasks import CPU_EXECUTOR
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.dialing.validation import DialContext, DialTarget
 from vocelio.gateway.errors import Conflict, InvalidInput, NotFound

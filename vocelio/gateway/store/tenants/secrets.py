@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy import ColumnElement, Table, delete, select, update
 
-from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
+from vocelio.gateway.crypto import DecryptionError, SecretCipher
 from vocelio.gateway.errors import NotFound, QuotaExceeded
 from vocelio.gateway.model.types import PATTERN_END
 from vocelio.gateway.store.audit import Actor

@@ -10,13 +10,13 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from vocelio.gateway.crypto.encryption import DecryptionError, SecretCipher
+from vocelio.gateway.crypto import DecryptionError, SecretCipher
 from vocelio.gateway.errors import Conflict, DatabaseUnavailable, NotFound
 from vocelio.gateway.model.types import PATTERN_END
+from vocelio.gateway.store import number_provisioning
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import tenants
-from vocelio.gateway.store.provisioning import queue
 from vocelio.gateway.store.tenants.tenants import bump_tenant_revision, get_row
 
 ACCOUNT_SID_PATTERN = re.compile(r"AC[0-9a-f]{32}")
@@ -106,7 +106,7 @@ async def _update_account(connection: AsyncConnection, actor: Actor, values: dic
     before = (await get_row(connection, actor.tenant, lock=True)).account_sid
     await connection.execute(update(tenants).where(tenants.c.id == actor.tenant).values(values))
     await bump_tenant_revision(connection, actor.tenant)
-    await queue.requeue_tenant(connection, actor.tenant, actor.now)
+    await number_provisioning.requeue_tenant(connection, actor.tenant, actor.now)
     changes = {"account_sid": before}, {"account_sid": values["account_sid"]}
     await actor.audit(connection, "tenant.twilio_account_changed", actor.tenant, *changes)
 

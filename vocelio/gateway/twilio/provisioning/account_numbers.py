@@ -12,8 +12,8 @@ from vocelio.gateway.errors import Conflict, InvalidInput
 from vocelio.gateway.model.types import PhoneNumber
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.audit import Actor
+from vocelio.gateway.store.number_provisioning import Webhooks
 from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.store.provisioning.queue import Webhooks
 from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext
 from vocelio.gateway.twilio.provisioning.drift import list_numbers
 from vocelio.gateway.twilio.provisioning.reconcile import mask_passwords, missing_message

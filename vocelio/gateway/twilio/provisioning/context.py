@@ -8,7 +8,7 @@ import msgspec
 
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.errors import Forbidden, RateLimited
 from vocelio.gateway.events import Event, EventBus
 from vocelio.gateway.store.audit import Actor

@@ -10,12 +10,11 @@ from contextlib import aclosing
 import msgspec
 
 from vocelio.gateway.clock import Instant
-from vocelio.gateway.crypto.encryption import DecryptionError
+from vocelio.gateway.crypto import DecryptionError
 from vocelio.gateway.errors import TwilioError
+from vocelio.gateway.store import number_provisioning
 from vocelio.gateway.store.db.pagination import Page
-from vocelio.gateway.store.provisioning import queue, views
-from vocelio.gateway.store.provisioning.queue import ProvisioningState, Webhooks
-from vocelio.gateway.store.provisioning.views import ProvisioningView
+from vocelio.gateway.store.number_provisioning import ProvisioningState, ProvisioningView, Webhooks
 from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, Credential, ProvisioningContext
 from vocelio.gateway.twilio.provisioning.reconcile import mask_passwords, missing_message, overridden_message
 from vocelio.gateway.twilio.rest_client import AccountNumber, TwilioAccountClient
@@ -65,7 +64,7 @@ class NumberProvisioningPage(Page[NumberProvisioning], frozen=True, kw_only=True
 
 async def compare(context: ProvisioningContext, tenant: str, limit: int, cursor: str) -> NumberProvisioningPage:
     """Compare a page of a tenant's numbers. Raises InvalidInput, DatabaseUnavailable, RateLimited."""
-    page = await views.list_provisioning(context.database, tenant, limit, cursor)
+    page = await number_provisioning.list_provisioning(context.database, tenant, limit, cursor)
     credential = await _tenant_credential(context, tenant)
     error_text, account_numbers = "", dict[str, AccountNumber]()
     if isinstance(credential, str):
@@ -151,7 +150,7 @@ async def _compare_number(
     if account_sid and row and row.desired and state in ("provisioned", "drifted"):
         error = _describe_drift(view.number, actual, differences, account_sid)
         state = "drifted" if error else "provisioned"
-        if await queue.record_observation(context.database, row, state, error, context.wall()) and error:
+        if await number_provisioning.record_observation(context.database, row, state, error, context.wall()) and error:
             context.publish("number.drifted", row.tenant, number=view.number, error=error)
     return NumberProvisioning(
         number=view.number,

@@ -7,8 +7,8 @@ task is safe.
 
 import msgspec
 
-from vocelio.gateway.store.provisioning import queue
-from vocelio.gateway.store.provisioning.queue import ProvisioningRow, ProvisioningState, Webhooks
+from vocelio.gateway.store import number_provisioning
+from vocelio.gateway.store.number_provisioning import ProvisioningRow, ProvisioningState, Webhooks
 from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext
 from vocelio.gateway.twilio.rest_client import AccountNumber
 
@@ -48,7 +48,9 @@ async def _apply(context: ProvisioningContext, task: ProvisioningRow, lease_unti
         return ProvisioningResult("overridden", overridden_message(account_number))
     was_applied = task.previous is not None and task.account_sid == account.sid
     previous = task.previous if task.previous is not None and was_applied else account_number.webhooks
-    if not await queue.save_previous(context.database, task, account.sid, previous, context.webhooks, lease_until):
+    if not await number_provisioning.save_previous(
+        context.database, task, account.sid, previous, context.webhooks, lease_until
+    ):
         return None
     if account_number.webhooks == context.webhooks:
         return ProvisioningResult("provisioned")
@@ -72,7 +74,9 @@ async def _restore(
     account_number = await account.find_number(task.number)
     if account_number is None or account_number.webhooks.voice_url != task.applied.voice_url:
         return Restored()
-    if not await queue.save_previous(context.database, task, account.sid, task.previous, task.applied, lease_until):
+    if not await number_provisioning.save_previous(
+        context.database, task, account.sid, task.previous, task.applied, lease_until
+    ):
         return None
     await account.set_webhooks(account_number.sid, task.previous)
     return Restored()

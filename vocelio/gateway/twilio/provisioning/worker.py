@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from vocelio.gateway.aio.backoff import Backoff
 from vocelio.gateway.aio.leased_worker import LeasedWorker
-from vocelio.gateway.crypto.encryption import DecryptionError
+from vocelio.gateway.crypto import DecryptionError
 from vocelio.gateway.errors import DatabaseUnavailable, TwilioError
-from vocelio.gateway.store.provisioning import queue
-from vocelio.gateway.store.provisioning.queue import ProvisioningRow
+from vocelio.gateway.store import number_provisioning
+from vocelio.gateway.store.number_provisioning import ProvisioningRow
 from vocelio.gateway.twilio.provisioning.context import ProvisioningContext
 from vocelio.gateway.twilio.provisioning.reconcile import ProvisioningResult, Restored, reconcile
 
@@ -52,7 +52,7 @@ class NumberProvisioner(LeasedWorker[ProvisioningRow]):
         if not self.context.credentials.platform.has_rest_api:
             return
         try:
-            await queue.requeue_unmanaged(self.context.database, self.context.wall())
+            await number_provisioning.requeue_unmanaged(self.context.database, self.context.wall())
         except DatabaseUnavailable:
             LOG.warning("database unavailable: numbers without a Twilio account are requeued at the next start")
         self.notify()
@@ -60,10 +60,10 @@ class NumberProvisioner(LeasedWorker[ProvisioningRow]):
     async def _lease_due(self, limit: int) -> Sequence[ProvisioningRow]:
         now = self.context.wall()
         lease_until = now + LEASE_SECONDS * MICROSECONDS_PER_SECOND
-        return await queue.lease_due(self.context.database, self.worker_id, now, lease_until, limit)
+        return await number_provisioning.lease_due(self.context.database, self.worker_id, now, lease_until, limit)
 
     async def _release_leases(self) -> None:
-        await queue.release_all_leases(self.context.database, self.worker_id)
+        await number_provisioning.release_all_leases(self.context.database, self.worker_id)
 
     async def _process(self, task: ProvisioningRow) -> None:
         """Raises nothing: what the database does not accept is done again when the lease ends."""
@@ -94,9 +94,9 @@ class NumberProvisioner(LeasedWorker[ProvisioningRow]):
     ) -> None:
         match result:
             case None:
-                await queue.release_lease(self.context.database, task)
+                await number_provisioning.release_lease(self.context.database, task)
             case Restored():
-                if await queue.delete_restored(self.context.database, task):
+                if await number_provisioning.delete_restored(self.context.database, task):
                     self.context.publish("number.restored", task.tenant, number=task.number)
             case ProvisioningResult(state="provisioned" | "not_managed"):
                 await self._finish(task, result)
@@ -105,7 +105,7 @@ class NumberProvisioner(LeasedWorker[ProvisioningRow]):
 
     async def _finish(self, task: ProvisioningRow, result: ProvisioningResult) -> None:
         now = self.context.wall()
-        saved = await queue.finish_task(self.context.database, task, result.state, now, result.error)
+        saved = await number_provisioning.finish_task(self.context.database, task, result.state, now, result.error)
         if saved and result.repaired:
             self.context.publish("number.repaired", task.tenant, number=task.number)
         elif saved and result.state == "provisioned":
@@ -115,7 +115,7 @@ class NumberProvisioner(LeasedWorker[ProvisioningRow]):
         self, task: ProvisioningRow, result: ProvisioningResult, min_delay_seconds: float
     ) -> None:
         """Schedule the next attempt; a repeated error is reported only once."""
-        saved = await queue.fail_task(
+        saved = await number_provisioning.fail_task(
             self.context.database, task, result.state, result.error, self.context.wall(), BACKOFF, min_delay_seconds
         )
         if saved and (result.state, result.error) != (task.state, task.error):

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.prompts.static_prompts import referenced_sounds
 from vocelio.gateway.clock import WallClock
-from vocelio.gateway.crypto.encryption import SecretCipher
+from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.dialing import rules
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.model.directory import CallConfig, NumberClosed, TransferCounts

@@ -1,1 +1,0 @@
-"""Encryption at rest and signed tokens."""

@@ -1,1 +1,0 @@
-"""State and leases of pre-rendered prompts."""

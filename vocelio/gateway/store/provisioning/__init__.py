@@ -1,1 +1,0 @@
-"""Desired state of each number at Twilio, as a leased queue."""

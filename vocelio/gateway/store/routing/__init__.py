@@ -1,1 +1,0 @@
-"""From a called number to everything its calls need."""

@@ -48,6 +48,11 @@ class Instant(int):
     __slots__ = ()
 
     @classmethod
+    def optional(cls, microseconds: int | None) -> "Instant | None":
+        """Convert a value that may be missing."""
+        return None if microseconds is None else cls(microseconds)
+
+    @classmethod
     def decode_json(cls, value: object) -> "Instant":
         """Decode a JSON value. Raises ValueError."""
         if not isinstance(value, str):

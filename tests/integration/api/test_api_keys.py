@@ -7,6 +7,7 @@ from sqlalchemy import select
 
 from tests.support.api_client import ApiEnv, ApiTestClient, create_tenant
 from vocelio.gateway.api.framework.authentication import RateLimits
+from vocelio.gateway.clock import to_rfc3339
 from vocelio.gateway.store.db.schema import api_keys as table
 from vocelio.gateway.store.db.schema import audit_log
 
@@ -51,14 +52,20 @@ async def test_a_revoked_key_can_be_revoked_again(api):
     key = (await viewer.request("GET", "/v1/me")).json["key_id"]
     assert (await admin.request("DELETE", f"/v1/keys/{key}")).status == 204
     assert (await admin.request("DELETE", f"/v1/keys/{key}")).status == 204
-    assert (await admin.request("GET", f"/v1/keys/{key}")).json["revoked_at"] == api.now
+    assert (await admin.request("GET", f"/v1/keys/{key}")).json["revoked_at"] == to_rfc3339(api.now)
+
+
+async def create_expiring_key(api, admin):
+    """Create a key that expires in a minute."""
+    body = {"role": "viewer", "expires_at": to_rfc3339(api.now + MINUTE)}
+    return (await admin.request("POST", "/v1/keys", body)).json
 
 
 async def test_every_key_that_is_no_good_gets_the_same_answer(api):
     admin = await create_tenant(api, "harbour")
-    expiring = (await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": api.now + MINUTE})).json[
-        "secret"
-    ]
+    expiring = (
+        await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": to_rfc3339(api.now + MINUTE)})
+    ).json["secret"]
     revoked = (await admin.request("POST", "/v1/keys", {"role": "viewer"})).json
     await admin.request("DELETE", f"/v1/keys/{revoked['id']}")
     other = await create_tenant(api, "other")
@@ -89,7 +96,9 @@ async def test_every_key_that_is_no_good_gets_the_same_answer(api):
 
 async def test_a_key_that_expires_is_good_until_then(api):
     admin = await create_tenant(api, "harbour")
-    made = (await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": api.now + MINUTE})).json
+    made = (
+        await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": to_rfc3339(api.now + MINUTE)})
+    ).json
     viewer = ApiTestClient(api.app, made["secret"])
     api.now += MINUTE - 1
     assert (await viewer.request("GET", "/v1/me")).status == 200
@@ -99,7 +108,7 @@ async def test_a_key_that_expires_is_good_until_then(api):
 
 async def test_a_key_cannot_expire_in_the_past(api):
     admin = await create_tenant(api, "harbour")
-    answer = await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": api.now})
+    answer = await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": to_rfc3339(api.now)})
     assert (answer.status, answer.json["errors"][0]["path"]) == (422, "expires_at")
 
 
@@ -146,9 +155,9 @@ async def test_last_used_is_written_once_a_minute(api):
     key = (await admin.request("GET", "/v1/me")).json["key_id"]
     first = api.now
     api.now += MINUTE - 1
-    assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used_at"] == first
+    assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used_at"] == to_rfc3339(first)
     api.now += 1
-    assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used_at"] == api.now
+    assert (await admin.request("GET", f"/v1/keys/{key}")).json["last_used_at"] == to_rfc3339(api.now)
 
 
 async def test_there_are_a_hundred_live_keys_at_most(api):

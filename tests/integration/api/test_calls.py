@@ -7,6 +7,7 @@ import pytest
 from tests.support.api_client import START, create_tenant
 from tests.support.generated_calls import DAY, insert_calls, make_call
 from vocelio.engine.validation.loader import load_flow
+from vocelio.gateway.clock import to_rfc3339
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.store.db.schema import calls
@@ -158,9 +159,13 @@ async def test_usage_of_a_tenant_and_of_all(api, live_calls):
 
 async def test_analytics_of_a_period(api, live_calls):
     viewer = await api.create_client("harbour", "viewer")
-    told = (await viewer.request("GET", f"/v1/analytics?since={START - 2 * DAY}&until={START}&interval=hour")).json
+    told = (
+        await viewer.request(
+            "GET", f"/v1/analytics?since={to_rfc3339(START - 2 * DAY)}&until={to_rfc3339(START)}&interval=hour"
+        )
+    ).json
     counts = {name: told["overall"][name] for name in ("calls", "live", "ended", "contained")}
     assert counts == {"calls": 3, "live": 2, "ended": 1, "contained": 1}
     assert (told["flows"][0]["flow"], len(told["series"]), told["overall"]["turn_latency"]) == ("front-desk", 49, None)
-    refused = await viewer.request("GET", f"/v1/analytics?since={START}&until={START}")
+    refused = await viewer.request("GET", f"/v1/analytics?since={to_rfc3339(START)}&until={to_rfc3339(START)}")
     assert (refused.status, refused.json["errors"][0]["path"]) == (422, "since")

@@ -7,6 +7,7 @@ import pytest
 from tests.support.api_client import ApiEnv, create_tenant
 from tests.support.two_tenants import CALLS_STARTED_AT, make_recording
 from vocelio.codecs.wav import mulaw_header
+from vocelio.gateway.clock import to_rfc3339
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.storage.interfaces import MemoryStorage
 from vocelio.gateway.store.db.database import API_POOL
@@ -82,7 +83,7 @@ async def test_they_are_found_by_call_and_kind_page_by_page(admin):
         "call": CALL,
         "kind": "voicemail",
         "channels": 1,
-        "started_at": CALLS_STARTED_AT,
+        "started_at": to_rfc3339(CALLS_STARTED_AT),
         "duration_seconds": 0.5,
         "state": "complete",
         "size_bytes": 4058,

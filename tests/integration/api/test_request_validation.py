@@ -213,6 +213,28 @@ async def test_request_without_a_free_connection_is_answered_with_503_and_retry_
     await database.aclose()
 
 
+async def test_instants_are_rfc_3339_texts_of_any_offset_and_are_answered_in_utc(admin):
+    body = {"role": "viewer", "expires_at": "2030-01-01T01:00:00.5+01:00"}
+    made = (await admin.request("POST", "/v1/keys", body)).json
+    assert made["expires_at"] == "2030-01-01T00:00:00.500000Z"
+    assert made["revoked_at"] is None
+    entry = (await admin.request("GET", "/v1/audit?action=api_key.created")).json["items"][0]
+    assert entry["after"]["expires_at"] == made["expires_at"]
+    calls = await admin.request("GET", "/v1/calls?since=2030-01-01T01:00:00%2B01:00&until=2030-01-02T00:00:00Z")
+    assert (calls.status, calls.json["items"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    "instant",
+    [1_900_000_000_000_000, "1900000000000000", "2030-01-01", "2030-01-01T00:00:00", "1969-12-31T23:59:59Z", ""],
+)
+async def test_instant_in_another_form_is_invalid(admin, instant):
+    made = await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": instant})
+    assert (made.status, made.json["errors"][0]["path"]) == (422, "expires_at")
+    found = await admin.request("GET", f"/v1/calls?since={instant}")
+    assert (found.status, found.json["errors"][0]["path"]) == (422, "since")
+
+
 async def test_two_designers_cannot_overwrite_each_other(api, admin):
     first, second = await api.create_client("harbour", "designer"), await api.create_client("harbour", "designer")
     made = await first.request("PUT", "/v1/flows/desk", make_flow("one"))

@@ -12,6 +12,7 @@ from tests.support.tenant_fixtures import audit_actions, audit_entries, create_t
 from vocelio.engine.voice import Voice
 from vocelio.gateway.aio import tasks
 from vocelio.gateway.aio.tasks import CPU_EXECUTOR, CpuExecutor
+from vocelio.gateway.clock import encode_hook
 from vocelio.gateway.errors import (
     AlreadyExists,
     BadRequest,
@@ -69,7 +70,7 @@ async def test_draft_is_returned_byte_for_byte_even_with_errors(database, make_a
     assert new
     assert bytes(stored.document) == sent
     assert (flow.name, flow.revision, flow.active_version, flow.pause) == ("Früher", 1, None, None)
-    assert msgspec.json.decode(msgspec.json.encode(stored))["document"]["name"] == "Früher"
+    assert msgspec.json.decode(msgspec.json.encode(stored, enc_hook=encode_hook))["document"]["name"] == "Früher"
 
 
 async def test_draft_can_only_be_replaced_by_its_current_revision(database, make_actor):

@@ -229,4 +229,6 @@ def decode_hook(kind: type, value: object) -> object:
         if not isinstance(value, str):
             raise ValueError(f"Expected `str`, got `{type(value).__name__}`")
         return kind(value)
+    if decode_json := getattr(kind, "decode_json", None):
+        return decode_json(value)
     raise NotImplementedError(kind)

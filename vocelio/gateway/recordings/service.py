@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from vocelio.gateway.aio.tasks import PeriodicTask
-from vocelio.gateway.clock import WallClock, wall_clock
+from vocelio.gateway.clock import Instant, WallClock, wall_clock
 from vocelio.gateway.recordings.stored_audio import (
     StoredAudio,
     audio_path,
@@ -63,7 +63,12 @@ class RecordingService:
         """Start a recording; ``on_failure`` is called once, when a part of it is lost."""
         now = self._wall()
         recording = StoredRecording(
-            tenant=tenant, id=sortable_id(now), call=call, kind=kind, channels=CHANNELS_BY_KIND[kind], started_at=now
+            tenant=tenant,
+            id=sortable_id(now),
+            call=call,
+            kind=kind,
+            channels=CHANNELS_BY_KIND[kind],
+            started_at=Instant(now),
         )
         writer = self._writers[recording.id] = RecordingWriter(self, recording, on_failure)
         return writer

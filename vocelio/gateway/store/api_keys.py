@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Row, and_, func, insert, or_, select, tupl
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import (
     Conflict,
     Forbidden,
@@ -42,8 +43,6 @@ DUMMY_DIGEST = "0" * 64  # no key has it: an unknown key takes the same time as 
 MAX_VALID_KEYS = 100  # of a tenant, or of the platform
 LAST_USED_INTERVAL_MICROSECONDS = 60_000_000  # between two updates of a key's last_used_at
 
-Instant = Annotated[int, Meta(ge=0, le=253_402_300_799_999_999, description="whole microseconds since 1970, UTC")]
-
 
 class NewApiKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``label`` says what the key is for. It is valid until ``expires_at``, or until it is revoked."""
@@ -61,10 +60,10 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     label: str
     created_by: str
-    created_at: int
-    expires_at: int | None
-    last_used_at: int | None
-    revoked_at: int | None
+    created_at: Instant
+    expires_at: Instant | None
+    last_used_at: Instant | None
+    revoked_at: Instant | None
 
 
 class CreatedApiKey(ApiKey, frozen=True, kw_only=True):
@@ -220,7 +219,7 @@ async def _insert_key(connection: AsyncConnection, actor: Actor, new: NewApiKey)
         "role": new.role,
         "label": new.label,
         "created_by": actor.key_id,
-        "created_at": actor.now,
+        "created_at": Instant(actor.now),
         "expires_at": new.expires_at,
         "last_used_at": None,
         "revoked_at": None,
@@ -259,10 +258,10 @@ def _from_row(row: Row[Any]) -> ApiKey:
         role=row.role,
         label=row.label,
         created_by=row.created_by,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        last_used_at=row.last_used_at,
-        revoked_at=row.revoked_at,
+        created_at=Instant(row.created_at),
+        expires_at=Instant.optional(row.expires_at),
+        last_used_at=Instant.optional(row.last_used_at),
+        revoked_at=Instant.optional(row.revoked_at),
     )
 
 

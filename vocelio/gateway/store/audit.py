@@ -13,6 +13,7 @@ from sqlalchemy import Row, insert, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vocelio.gateway.clock import Instant, encode_hook
 from vocelio.gateway.model.roles import Role
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
@@ -54,8 +55,8 @@ class Actor(msgspec.Struct, frozen=True):
 
 
 def dump_json(value: Any) -> str:
-    """Encode a value for a text column."""
-    return msgspec.json.encode(value).decode()
+    """Encode a value for a text column; instants become RFC 3339 texts."""
+    return msgspec.json.encode(value, enc_hook=encode_hook).decode()
 
 
 def sortable_id(now: int) -> str:
@@ -93,7 +94,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     tenant: str
-    occurred_at: int
+    occurred_at: Instant
     key_id: str
     role: Role
     request_id: str
@@ -127,7 +128,7 @@ def _from_row(row: Row[Any]) -> AuditEntry:
     return AuditEntry(
         id=row.id,
         tenant=row.tenant_id or "",
-        occurred_at=row.occurred_at,
+        occurred_at=Instant(row.occurred_at),
         key_id=row.key_id,
         role=row.role,
         request_id=row.request_id,

@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.errors import AlreadyExists, Conflict, InvalidInput, NotFound, QuotaExceeded
@@ -40,7 +41,7 @@ class Number(msgspec.Struct, frozen=True):
     label: str
     flow: str | None
     fallback_number: str | None
-    created_at: int
+    created_at: Instant
 
 
 class NewNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,7 +71,7 @@ class AssignmentRecord(msgspec.Struct, frozen=True):
     position: int
     flow: str | None
     created_by: str
-    created_at: int
+    created_at: Instant
 
 
 async def list_numbers(database: Database, tenant: str, limit: int, cursor: str) -> Page[Number]:
@@ -98,7 +99,7 @@ async def create_number(database: Database, actor: Actor, new: NewNumber) -> Num
         "label": new.label,
         "fallback_number": new.fallback_number,
     }
-    created = Number(new.number, new.label, None, new.fallback_number, actor.now)
+    created = Number(new.number, new.label, None, new.fallback_number, Instant(actor.now))
     try:
         async with database.transaction() as connection:
             query = select(func.count()).select_from(numbers).where(numbers.c.tenant_id == actor.tenant)
@@ -258,11 +259,11 @@ async def _check_destination(connection: AsyncConnection, tenant: str, number: s
 
 
 def _from_row(row: Row[Any]) -> Number:
-    return Number(row.number, row.label, row.flow_id, row.fallback_number, row.created_at)
+    return Number(row.number, row.label, row.flow_id, row.fallback_number, Instant(row.created_at))
 
 
 def _assignment_from_row(row: Row[Any]) -> AssignmentRecord:
-    return AssignmentRecord(row.position, row.flow_id, row.created_by, row.created_at)
+    return AssignmentRecord(row.position, row.flow_id, row.created_by, Instant(row.created_at))
 
 
 async def is_tenant_number(database: Database, tenant: str, number: str) -> bool:

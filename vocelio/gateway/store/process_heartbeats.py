@@ -4,8 +4,9 @@ Nothing is decided by them: the owner of a call is in the call's own row.
 """
 
 import msgspec
-from sqlalchemy import delete, select
+from sqlalchemy import RowMapping, delete, select
 
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import processes
 
@@ -23,8 +24,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     pid: int
     version: str
-    started_at: int
-    last_seen_at: int
+    started_at: Instant
+    last_seen_at: Instant
     capacity: int
     live_calls: int
     calls_per_second: float
@@ -57,4 +58,9 @@ async def list_processes(database: Database, now: int) -> list[Process]:
         .order_by(processes.c.started_at, processes.c.id)
     )
     async with database.read() as connection:
-        return [Process(**row) for row in (await connection.execute(query)).mappings()]
+        return [_from_row(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _from_row(row: RowMapping) -> Process:
+    instants = {name: Instant(row[name]) for name in ("started_at", "last_seen_at")}
+    return Process(**{**row, **instants})

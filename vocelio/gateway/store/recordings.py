@@ -7,6 +7,7 @@ from msgspec import Meta
 from sqlalchemy import Row, delete, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import Conflict, NotFound
 from vocelio.gateway.model.types import PATTERN_END
 from vocelio.gateway.store.audit import Actor
@@ -45,7 +46,7 @@ class Recording(msgspec.Struct, frozen=True, kw_only=True):
     call: str
     kind: RecordingKind
     channels: int
-    started_at: int
+    started_at: Instant
     duration_seconds: float = 0.0
     state: RecordingState = "writing"
     size_bytes: int = 0
@@ -194,8 +195,9 @@ def _to_row(recording: StoredRecording) -> dict[str, Any]:
 
 
 def _common_fields(row: Row[Any]) -> dict[str, Any]:
-    names = ("id", "kind", "channels", "started_at", "duration_seconds", "state", "size_bytes")
-    return {"call": row.call_id, **{name: getattr(row, name) for name in names}}
+    names = ("id", "kind", "channels", "duration_seconds", "state", "size_bytes")
+    fields = {name: getattr(row, name) for name in names}
+    return {"call": row.call_id, "started_at": Instant(row.started_at), **fields}
 
 
 def _from_row(row: Row[Any]) -> Recording:

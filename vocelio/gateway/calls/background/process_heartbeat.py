@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.calls.components import CallComponents
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.store import process_heartbeats
 from vocelio.gateway.store.db.database import Database
@@ -57,8 +58,8 @@ class ProcessHeartbeat:
             host=socket.gethostname(),
             pid=os.getpid(),
             version=version("vocelio"),
-            started_at=self._started_at,
-            last_seen_at=now,
+            started_at=Instant(self._started_at),
+            last_seen_at=Instant(now),
             capacity=self._admission.max_calls,
             live_calls=len(self._registry.live_calls),
             calls_per_second=round(started / seconds, 3),

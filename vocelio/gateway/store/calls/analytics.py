@@ -12,11 +12,11 @@ from typing import Any, Literal
 import msgspec
 
 from vocelio.engine.diagnostics import Diagnostic
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import InvalidInput
 from vocelio.gateway.model.types import ResourceName
 from vocelio.gateway.store.calls import analytics_queries
 from vocelio.gateway.store.calls.analytics_queries import DAY_MICROSECONDS, HOUR_MICROSECONDS, GroupKey, Period
-from vocelio.gateway.store.calls.history import Instant
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import calls
 
@@ -88,7 +88,7 @@ class FlowStats(CallStats, frozen=True, kw_only=True):
 class SeriesPoint(CallCounts, frozen=True, kw_only=True):
     """Counts of an hour or a day. The first and the last one may be cut off by the period."""
 
-    starts_at: int
+    starts_at: Instant
 
 
 class ExitCount(msgspec.Struct, frozen=True):
@@ -103,8 +103,8 @@ class ExitCount(msgspec.Struct, frozen=True):
 class Analytics(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of the calls that started from ``since`` on and before ``until``, with the 5,000 most frequent exits."""
 
-    since: int
-    until: int
+    since: Instant
+    until: Instant
     interval: Literal["hour", "day"]
     overall: CallStats
     flows: list[FlowStats]
@@ -132,8 +132,8 @@ async def get_analytics(database: Database, tenant: str, query: AnalyticsQuery, 
             (ExitCount(*row) for row in exits), key=lambda taken: (-taken.count, taken.flow, taken.node, taken.exit)
         )
     return Analytics(
-        since=period.since,
-        until=period.until,
+        since=Instant(period.since),
+        until=Instant(period.until),
         interval=query.interval,
         overall=CallStats(**_call_stats(counts, handling_times.get(None), latencies.get(None))),
         flows=_flow_stats(counts, handling_times, latencies),
@@ -205,7 +205,7 @@ def _build_series(counts_by_key: _CountsByKey, period: Period, interval_microsec
     buckets = range(period.since // interval_microseconds, (period.until - 1) // interval_microseconds + 1)
     return [
         SeriesPoint(
-            starts_at=bucket * interval_microseconds,
+            starts_at=Instant(bucket * interval_microseconds),
             **{name: counts_by_key.get((bucket,), {}).get(name, 0) for name in _COUNT_FIELDS},
         )
         for bucket in buckets

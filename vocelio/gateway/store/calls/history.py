@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, ColumnElement, Row, Select, case, func, liter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.voice import Tier
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import NotFound
 from vocelio.gateway.model.types import PATTERN_END, PhoneNumber, ResourceName
 from vocelio.gateway.store.calls.interface import ProviderUsageTotals, Segment
@@ -24,10 +25,8 @@ from vocelio.gateway.store.db.schema import call_events, call_logs, calls, usage
 
 MAX_TIMELINE_EVENTS = 5_000  # 1.5 MB of JSON; an hour of conversation has fewer
 MAX_SEGMENTS = 1_000  # of a bill: no call changes its voice tier as often
-YEAR_10000_MICROSECONDS = 253_402_300_800_000_000
 
 CallId = Annotated[str, Meta(pattern=f"^[A-Za-z0-9_-]{{1,34}}{PATTERN_END}", description="a Twilio call SID: CA...")]
-Instant = Annotated[int, Meta(ge=0, lt=YEAR_10000_MICROSECONDS, description="whole microseconds since 1970, UTC")]
 Cursor = Annotated[str, Meta(max_length=MAX_CURSOR_LENGTH)]
 Outcome = Literal[
     "completed",
@@ -73,8 +72,8 @@ class CallSummary(msgspec.Struct, frozen=True, kw_only=True):
     caller: str
     flow: str
     version: int | None
-    started_at: int
-    ended_at: int | None
+    started_at: Instant
+    ended_at: Instant | None
     outcome: str
     disposition: str
     department: str
@@ -98,7 +97,7 @@ class TimelineEvent(msgspec.Struct, frozen=True):
     generation: int
     sequence: int
     type: str
-    occurred_at: int
+    occurred_at: Instant
     data: dict[str, Any]
 
 
@@ -232,8 +231,8 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
         "caller": row.caller,
         "flow": row.flow_id,
         "version": row.version,
-        "started_at": row.started_at,
-        "ended_at": row.ended_at,
+        "started_at": Instant(row.started_at),
+        "ended_at": Instant.optional(row.ended_at),
         "outcome": row.outcome,
         "disposition": row.disposition,
         "department": row.department,
@@ -246,4 +245,4 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
 
 
 def _event_from_row(row: Row[Any]) -> TimelineEvent:
-    return TimelineEvent(row.generation, row.seq, row.type, row.occurred_at, msgspec.json.decode(row.data))
+    return TimelineEvent(row.generation, row.seq, row.type, Instant(row.occurred_at), msgspec.json.decode(row.data))

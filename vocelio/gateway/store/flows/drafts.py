@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.validation.loader import MAX_FLOW_BYTES
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.errors import (
     AlreadyExists,
@@ -60,8 +61,8 @@ class FlowSummary(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     active_version: int | None
     pause: PauseSettings | None
-    created_at: int
-    updated_at: int
+    created_at: Instant
+    updated_at: Instant
 
 
 class FlowDraft(FlowSummary, frozen=True, kw_only=True):
@@ -257,8 +258,8 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
         "revision": row.revision,
         "active_version": row.active_version,
         "pause": None if row.pause_settings is None else msgspec.json.decode(row.pause_settings, type=PauseSettings),
-        "created_at": row.created_at,
-        "updated_at": row.updated_at,
+        "created_at": Instant(row.created_at),
+        "updated_at": Instant(row.updated_at),
     }
 
 

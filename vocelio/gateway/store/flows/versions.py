@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.flow import FlowVersion, ValidationContext
 from vocelio.engine.validation.loader import validate_flow
 from vocelio.engine.voice import Voice
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import GatewayError, NotFound
 from vocelio.gateway.store.db import pagination
 from vocelio.gateway.store.db.database import Database
@@ -53,7 +54,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: str
     note: str
     promoted_by: str
-    promoted_at: int
+    promoted_at: Instant
     active: bool
 
 
@@ -113,7 +114,7 @@ def from_row(row: Row[Any], active_number: int | None) -> Version:
         content_hash=row.content_hash,
         note=row.note,
         promoted_by=row.promoted_by,
-        promoted_at=row.promoted_at,
+        promoted_at=Instant(row.promoted_at),
         active=row.number == active_number,
     )
 

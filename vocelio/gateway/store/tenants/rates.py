@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.engine.voice import Tier
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import InvalidInput, QuotaExceeded
 from vocelio.gateway.model.directory import DEFAULT_RATES
 from vocelio.gateway.store.audit import Actor
@@ -26,13 +27,15 @@ MAX_RATES = 500  # of a tenant, past ones included: all are loaded for its first
 MAX_MICRO_USD_PER_MINUTE = 100_000_000  # 100 USD: more than that is a mistaken unit
 MAX_EFFECTIVE_AT = 4_102_444_800_000_000  # the year 2100
 
+_EFFECTIVE_AT_MESSAGE = "a rate starts now or later, and before the year 2100"
+
 
 class NewRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The price of a minute at a tier, in micro-USD, from ``effective_at`` (microseconds UTC; null is now) on."""
+    """The price of a minute at a tier, in micro-USD, from ``effective_at`` (null is now) on."""
 
     tier: Tier
     micro_usd_per_minute: Annotated[int, Meta(ge=0, le=MAX_MICRO_USD_PER_MINUTE)]
-    effective_at: Annotated[int, Meta(ge=0, le=MAX_EFFECTIVE_AT)] | None = None
+    effective_at: Instant | None = None
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -40,10 +43,10 @@ class Rate(msgspec.Struct, frozen=True):
 
     tier: Tier
     micro_usd_per_minute: int
-    effective_at: int
+    effective_at: Instant
     own: bool
     created_by: str
-    created_at: int
+    created_at: Instant
 
 
 class RateCard(msgspec.Struct, frozen=True):
@@ -97,15 +100,15 @@ async def create_default_rate(database: Database, actor: Actor, new: NewRate) ->
 
 
 async def _insert_rate(connection: AsyncConnection, actor: Actor, new: NewRate, tenant: str | None) -> Rate:
-    effective_at = actor.now if new.effective_at is None else new.effective_at
-    if effective_at < actor.now:
-        problem = Diagnostic("effective_at", "past", f"a rate starts now ({actor.now}) or later")
-        raise InvalidInput("A rate cannot start in the past.", [problem])
+    effective_at = Instant(actor.now) if new.effective_at is None else new.effective_at
+    if not actor.now <= effective_at <= MAX_EFFECTIVE_AT:
+        problem = Diagnostic("effective_at", "past" if effective_at < actor.now else "too-large", _EFFECTIVE_AT_MESSAGE)
+        raise InvalidInput("A rate cannot start at that instant.", [problem])
     where = rates.c.tenant_id == tenant if tenant else rates.c.tenant_id.is_(None)
     if (await connection.scalar(select(func.count()).select_from(rates).where(where)) or 0) >= MAX_RATES:
         raise QuotaExceeded(f"There can be at most {MAX_RATES} rates.")
     previous_price = effective_rates(await load_rates(connection, tenant or ""), effective_at)[new.tier]
-    rate = Rate(new.tier, new.micro_usd_per_minute, effective_at, tenant is not None, actor.key_id, actor.now)
+    rate = Rate(new.tier, new.micro_usd_per_minute, effective_at, tenant is not None, actor.key_id, Instant(actor.now))
     row = {field: value for field, value in msgspec.structs.asdict(rate).items() if field != "own"}
     await connection.execute(insert(rates).values(id=secrets.token_hex(12), tenant_id=tenant, **row))
     action = "rate.created" if tenant else "rate.default_created"
@@ -115,4 +118,6 @@ async def _insert_rate(connection: AsyncConnection, actor: Actor, new: NewRate, 
 
 def _from_row(row: Row[Any]) -> Rate:
     own = row.tenant_id is not None
-    return Rate(row.tier, row.micro_usd_per_minute, row.effective_at, own, row.created_by, row.created_at)
+    return Rate(
+        row.tier, row.micro_usd_per_minute, Instant(row.effective_at), own, row.created_by, Instant(row.created_at)
+    )

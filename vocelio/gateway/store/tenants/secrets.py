@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 from sqlalchemy import ColumnElement, Table, delete, select, update
 
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.crypto import DecryptionError, SecretCipher
 from vocelio.gateway.errors import NotFound, QuotaExceeded
 from vocelio.gateway.model.types import PATTERN_END
@@ -42,14 +43,14 @@ class Secret(msgspec.Struct, frozen=True):
     """The name of a secret and the time of its last change (microseconds UTC)."""
 
     name: str
-    updated_at: int
+    updated_at: Instant
 
 
 async def list_secrets(database: Database, tenant: str) -> list[Secret]:
     """List a tenant's secrets, by name."""
     query = select(secrets.c.name, secrets.c.updated_at).where(secrets.c.tenant_id == tenant).order_by(secrets.c.name)
     async with database.read() as connection:
-        return [Secret(row.name, row.updated_at) for row in await connection.execute(query)]
+        return [Secret(row.name, Instant(row.updated_at)) for row in await connection.execute(query)]
 
 
 async def put_secret(database: Database, cipher: SecretCipher, actor: Actor, name: str, value: str) -> Secret:
@@ -64,7 +65,7 @@ async def put_secret(database: Database, cipher: SecretCipher, actor: Actor, nam
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=values))
         await bump_tenant_revision(connection, actor.tenant)
         await actor.audit(connection, "secret.updated", name)
-    return Secret(name, actor.now)
+    return Secret(name, Instant(actor.now))
 
 
 async def delete_secret(database: Database, actor: Actor, name: str) -> None:

@@ -13,6 +13,7 @@ from vocelio.codecs import wav
 from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.codecs.telephony import MAX_SOUND_BYTES, wav_to_mulaw
 from vocelio.engine.diagnostics import Diagnostic
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import InputTooLarge, InvalidInput, NotFound, QuotaExceeded
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
@@ -30,7 +31,7 @@ class Sound(msgspec.Struct, frozen=True):
 
     name: str
     duration_seconds: float
-    updated_at: int
+    updated_at: Instant
 
 
 async def list_sounds(database: Database, tenant: str) -> list[Sound]:
@@ -41,7 +42,8 @@ async def list_sounds(database: Database, tenant: str) -> list[Sound]:
     )
     async with database.read() as connection:
         return [
-            Sound(row.name, _duration_seconds(row.length), row.updated_at) for row in await connection.execute(query)
+            Sound(row.name, _duration_seconds(row.length), Instant(row.updated_at))
+            for row in await connection.execute(query)
         ]
 
 
@@ -56,7 +58,7 @@ async def put_mulaw(database: Database, actor: Actor, name: str, mulaw: bytes) -
         await lock_tenant(connection, actor.tenant)
         before = await _get_row(connection, actor.tenant, name)
         if before is not None and before.mulaw == mulaw:
-            return Sound(name, _duration_seconds(len(mulaw)), before.updated_at)
+            return Sound(name, _duration_seconds(len(mulaw)), Instant(before.updated_at))
         query = select(func.count()).select_from(sounds).where(sounds.c.tenant_id == actor.tenant)
         if before is None and (await connection.scalar(query) or 0) >= MAX_SOUNDS:
             raise QuotaExceeded(f"A tenant can have at most {MAX_SOUNDS} sounds. Delete one first.")
@@ -65,7 +67,7 @@ async def put_mulaw(database: Database, actor: Actor, name: str, mulaw: bytes) -
         await connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "name"], set_=values))
         await bump_tenant_revision(connection, actor.tenant)
         await actor.audit(connection, "sound.updated", name, before and _audit_view(before.mulaw), _audit_view(mulaw))
-    return Sound(name, _duration_seconds(len(mulaw)), actor.now)
+    return Sound(name, _duration_seconds(len(mulaw)), Instant(actor.now))
 
 
 async def delete_sound(database: Database, actor: Actor, name: str) -> None:

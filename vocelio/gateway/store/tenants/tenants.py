@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.diagnostics import Diagnostics
 from vocelio.engine.voice import Voice
+from vocelio.gateway.clock import Instant
 from vocelio.gateway.dialing import rules as dial_rules
 from vocelio.gateway.dialing import validation
 from vocelio.gateway.dialing.validation import (
@@ -51,7 +52,7 @@ class TenantResource(Tenant, frozen=True, kw_only=True):
 
     account_sid: str
     suspended: bool
-    created_at: int
+    created_at: Instant
 
 
 class TenantUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -212,7 +213,7 @@ def _tenant_from_row(row: Row[Any]) -> Tenant:
 def _from_row(row: Row[Any]) -> TenantResource:
     fields = msgspec.structs.asdict(_tenant_from_row(row))
     return TenantResource(
-        **fields, account_sid=row.account_sid or "", suspended=row.suspended, created_at=row.created_at
+        **fields, account_sid=row.account_sid or "", suspended=row.suspended, created_at=Instant(row.created_at)
     )
 
 

@@ -12,7 +12,7 @@ from tests.support.monitor_client import open_monitor, stored_calls
 from tests.support.monitoring_env import ACCOUNT, ORIGIN, ScriptedCall, revoke_key, running_member
 from tests.support.non_reading_peer import open_non_reading_socket, wait_until_reset
 from vocelio.gateway.api.websockets.push_socket import HeartbeatSettings
-from vocelio.gateway.clock import wall_clock
+from vocelio.gateway.clock import from_rfc3339, wall_clock
 from vocelio.gateway.close_codes import CloseCode
 from vocelio.gateway.events import Event
 from vocelio.gateway.monitors.send_queue import MAX_QUEUED_BYTES
@@ -127,7 +127,7 @@ async def test_ticket_is_valid_once_in_any_process_for_own_pages(sqlite_database
     async with running_member(sqlite_database.url) as here, running_member(sqlite_database.url) as there:
         status, made = await here.request("POST", "/v1/events/tickets", sqlite_database.viewer)
         assert status == 201
-        assert 0 < made["expires"] - wall_clock() <= 30_000_000
+        assert 0 < from_rfc3339(made["expires_at"]) - wall_clock() <= 30_000_000
         query = f"?ticket={made['ticket']}"
         assert await refusal_status(there, "", query) == 403
         assert await refusal_status(there, "", query, Origin="https://elsewhere.example") == 403

@@ -183,7 +183,7 @@ async def test_listen_in_works_from_either_process(assigned_number, redis):
             assert first == {
                 "message": "format",
                 "encoding": "audio/x-mulaw",
-                "rate": 8000,
+                "sample_rate": 8000,
                 "channels": ["caller", "gateway"],
             }
             caller, gateway = sound[0::2], sound[1::2]

@@ -39,7 +39,7 @@ class AudioQueue:
 
     def put(self, chunk: bytes) -> None:
         """Add a chunk. Never blocks."""
-        if len(self._chunks) == MAX_QUEUED_CHUNKS and self.blocked_since is None:
+        if self._chunks.put(chunk) and self.blocked_since is None:
             self.blocked_since = asyncio.get_running_loop().time()
 
     async def get(self) -> str | bytes:

@@ -275,7 +275,7 @@ async def check_listen_in(session, everybody, listeners):
             url, headers = f"{one.watched.origin}/v1/calls/{one.call}/audio", {"Authorization": f"Bearer {one.key}"}
             ears.append(await stack.enter_async_context(session.ws_connect(url, headers=headers)))
             for victim in pick_victims(everybody, one):
-                stack.enter_context(one.watched.calls.listen_in_relay.listening(one.tenant, victim.call, stray.append))
+                stack.enter_context(one.watched.calls.listen_in_relay.subscribe(one.tenant, victim.call, stray.append))
         sounds = asyncio.gather(*(receive_audio(ear) for ear in ears))
         while not sounds.done():
             for one in everybody:

@@ -1,1 +1,1 @@
-"""What becomes of live calls when the processes that carry them die, leave or lose their database."""
+"""Resilience tests: live calls while gateway processes, the database or Redis fail or restart."""

@@ -1,7 +1,7 @@
-"""The long proofs: python -m tests.resilience [kill|hang-up|rolling|database|redis]... [--rounds N] [--calls N]
+"""Long resilience tests: python -m tests.resilience [kill|hang-up|rolling|database|redis]... [--rounds N] [--calls N]
 
-Kills, replaces and pauses what live calls depend on, many times, and says at the end what callers noticed. The exit
-code is 1 when anything was worse than it may be.
+Repeatedly kills, restarts and pauses the dependencies of live calls, and prints what callers noticed. Exits with 1 if a
+bound is violated.
 """
 
 import argparse
@@ -21,21 +21,21 @@ from vocelio.gateway.simulator.behavior import TwilioBehavior
 
 SUITES = ("kill", "hang-up", "rolling", "database", "redis")
 ROUNDS = {"kill": 50, "hang-up": 5, "rolling": 20, "database": 1, "redis": 5}
-PROCESSES = (2, 4)  # of the rounds with Redis
+PROCESSES = (2, 4)  # cluster sizes of the Redis rounds
 console = Console(highlight=False)
 
 
 async def report_kills(postgres, progress, rounds, calls):
-    """A process killed in each round: at least 99.5 % of the calls that it had go on and come out right."""
+    """Kill one process per round: at least 99.5 % of its calls are resumed and end correctly."""
     tally = await _run_kill_rounds(postgres, progress, "kill -9", rounds, calls)
-    fine = tally.recovered_share >= 0.995 and not tally.unaffected_failed
-    return tally, fine and percentile(tally.silences_seconds, 0.5) <= 1.0 and percentile(
+    passed = tally.recovered_share >= 0.995 and not tally.unaffected_failed
+    return tally, passed and percentile(tally.silences_seconds, 0.5) <= 1.0 and percentile(
         tally.silences_seconds, 0.95
     ) <= 2.0
 
 
 async def report_hang_ups(postgres, progress, rounds, calls):
-    """The same where Twilio hangs up on a loss: nothing can be kept, nothing may stay behind."""
+    """The same, but Twilio hangs up after a stream loss: no call is resumed, and none stays live in the store."""
     tally = await _run_kill_rounds(
         postgres,
         progress,
@@ -58,21 +58,21 @@ async def _run_kill_rounds(postgres, progress, name, rounds, calls, **options):
 
 
 async def report_rolling_restarts(postgres, progress, rounds, calls):
-    """All processes replaced in each round: no call is refused or lost, and none takes longer than ten seconds."""
-    tally, rng, task, took = OutcomeTally(), new_rng(), progress.add_task("rolling restart", total=rounds), []
+    """Restart all processes in each round: no call is refused or lost, and each process stops within ten seconds."""
+    tally, rng, task, durations = OutcomeTally(), new_rng(), progress.add_task("rolling restart", total=rounds), []
     async with running_cluster(postgres) as running:
         for _ in range(rounds):
-            took += await rolling_round(running, tally, rng, calls // 3)
+            durations += await rolling_round(running, tally, rng, calls // 3)
             progress.advance(task)
-            progress.print(f"[dim]{tally}; a process left within {max(took):.1f} s[/dim]")
+            progress.print(f"[dim]{tally}; processes stopped within {max(durations):.1f} s[/dim]")
         refused = running.balancer.refused_connections
-    fine = not (tally.failed or tally.unaffected_failed or tally.cut or refused)
-    return tally, fine and max(took) < 10 and percentile(tally.silences_seconds, 0.95) <= 1.5
+    passed = not (tally.failed or tally.unaffected_failed or tally.cut or refused)
+    return tally, passed and max(durations) < 10 and percentile(tally.silences_seconds, 0.95) <= 1.5
 
 
 async def report_database_outage(postgres, progress, rounds, calls):
-    """The database stands still for half a minute under live calls."""
-    task = progress.add_task("database away for 30 s", total=rounds)
+    """Pause the database for 30 s during live calls."""
+    task = progress.add_task("database paused for 30 s", total=rounds)
     for _ in range(rounds):
         report = await outage_round(postgres, calls // 3)
         progress.advance(task)
@@ -81,23 +81,23 @@ async def report_database_outage(postgres, progress, rounds, calls):
 
 
 async def report_redis_outages(postgres, progress, rounds, calls):
-    """Redis and maybe a process away in each round, of two and of four: no call is lost, every monitor soon right."""
-    task = progress.add_task("Redis away for 30 s", total=len(PROCESSES) * rounds)
+    """Fail Redis, a process or both per round, with two and four processes: no call is lost, monitors soon recover."""
+    task = progress.add_task("Redis unavailable for 30 s", total=len(PROCESSES) * rounds)
 
-    def done(report):
+    def on_round(report):
         progress.advance(task)
         progress.print(f"[dim]{report}[/dim]")
 
-    reports = [await run_redis_outages(postgres, processes, rounds, calls // 3, done) for processes in PROCESSES]
+    reports = [await run_redis_outages(postgres, processes, rounds, calls // 3, on_round) for processes in PROCESSES]
     return "; ".join(map(str, reports)), all(report.is_ok for report in reports)
 
 
 async def main():
     parser = argparse.ArgumentParser(prog="python -m tests.resilience", description=__doc__)
     parser.add_argument("kinds", nargs="*", choices=[*SUITES, []], default=[])
-    parser.add_argument("--rounds", type=int, help="of each kind; otherwise " + str(ROUNDS))
-    parser.add_argument("--calls", type=int, default=60, help="at once")
-    wanted = parser.parse_args()
+    parser.add_argument("--rounds", type=int, help="rounds of each kind; default: " + str(ROUNDS))
+    parser.add_argument("--calls", type=int, default=60, help="concurrent calls")
+    options = parser.parse_args()
     run = {
         "kill": report_kills,
         "hang-up": report_hang_ups,
@@ -107,14 +107,14 @@ async def main():
     }
     results = []
     with PostgresServer() as postgres, Progress(console=console) as progress:
-        for kind in wanted.kinds or SUITES:
-            found, fine = await run[kind](postgres, progress, wanted.rounds or ROUNDS[kind], wanted.calls)
-            results.append((kind, found, fine))
-    for kind, found, fine in results:
+        for kind in options.kinds or SUITES:
+            report, passed = await run[kind](postgres, progress, options.rounds or ROUNDS[kind], options.calls)
+            results.append((kind, report, passed))
+    for kind, report, passed in results:
         console.print(
-            f"[bold]{kind}[/bold]: {found} [{'green' if fine else 'red'}]{'as it should be' if fine else 'NOT GOOD'}"
+            f"[bold]{kind}[/bold]: {report} [{'green' if passed else 'red'}]{'passed' if passed else 'FAILED'}"
         )
-    return all(fine for _, _, fine in results)
+    return all(passed for _, _, passed in results)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Several gateways as processes of their own, on one PostgreSQL, behind one balancer; and callers who call them.
+"""A cluster of gateway processes on one PostgreSQL, behind one TCP balancer, with simulated callers.
 
-The flow asks for a code three times, tells another system each answer, and transfers. Callers enter their code whenever
-they are asked, so one who is asked again answers again, and whatever was lost or done twice shows in the end.
+The flow asks for a code three times, posts each answer to a CRM, and transfers. Callers enter their code whenever they
+are asked, also when a question is repeated, so that lost and repeated side effects are detected.
 """
 
 import asyncio
@@ -34,17 +34,17 @@ from vocelio.gateway.store.flows import drafts, promotion
 from vocelio.gateway.store.numbers import NewNumber
 from vocelio.gateway.store.tenants import departments, tenants
 
-ACCOUNT, TOKEN = SIMULATOR_ACCOUNT_SID, "the auth token of the cluster"
-SECRET, PUBLIC_URL = "a-secret-of-the-processes", "https://gateway.example"
+ACCOUNT, TOKEN = SIMULATOR_ACCOUNT_SID, "cluster-auth-token"
+SECRET, PUBLIC_URL = "cluster-secret-key", "https://gateway.example"
 NUMBER = "+13072249663"
 QUESTIONS = ("first", "second", "third")
 START_TIMEOUT_SECONDS = 60
 
 
 def codes_flow(crm):
-    """Three questions; ``crm`` is the URL that hears the answers."""
+    """Return the flow with three questions, whose answers are posted to the URL ``crm``."""
     nodes = {"greet": {"type": "say", "text": "Welcome.", "exits": {"next": "first"}}}
-    for name, then in zip(QUESTIONS, (*QUESTIONS[1:], "ring"), strict=True):
+    for name, next_node in zip(QUESTIONS, (*QUESTIONS[1:], "ring"), strict=True):
         nodes[name] = {
             "type": "collect",
             "prompt": f"Please enter your code for the {name} time.",
@@ -62,7 +62,7 @@ def codes_flow(crm):
             "method": "POST",
             "url": f"{crm}/{name}",
             "json": {"call": "{{ call.id }}", "code": f"{{{{ {name} }}}}"},
-            "exits": {"ok": then, "error": then, "timeout": then},
+            "exits": {"ok": next_node, "error": next_node, "timeout": next_node},
         }
     nodes["ring"] = {"type": "transfer", "department": "sales", "exits": {}}
     nodes["bye"] = {"type": "hangup", "text": "Goodbye."}
@@ -77,13 +77,13 @@ def codes_flow(crm):
 
 
 class FakeCrm:
-    """The other system: counts what it is told."""
+    """HTTP server that counts the answers posted to it."""
 
     def __init__(self):
         self.requests = Counter()  # (call, question)
         self.codes = {}
         self.keys = Counter()
-        self.first_request = asyncio.Event()  # something was told
+        self.first_request = asyncio.Event()
         self._runner = None
 
     async def __aenter__(self):
@@ -91,9 +91,8 @@ class FakeCrm:
         app.router.add_post("/{question}", self._handle_request)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(self, *_):
@@ -101,16 +100,16 @@ class FakeCrm:
 
     async def _handle_request(self, request):
         body = await request.json()
-        which = body["call"], request.match_info["question"]
-        self.requests[which] += 1
+        key = body["call"], request.match_info["question"]
+        self.requests[key] += 1
         self.first_request.set()
-        self.codes[which] = body["code"]
+        self.codes[key] = body["code"]
         self.keys[request.headers["Idempotency-Key"]] += 1
         return web.json_response({})
 
 
 class GatewayProcess:
-    """One process."""
+    """One gateway process of the cluster."""
 
     def __init__(self, port, environment, *options):
         self.port, self._environment, self._options = port, environment, options
@@ -118,11 +117,11 @@ class GatewayProcess:
 
     @property
     def origin(self):
-        """Where it serves, past the balancer."""
+        """Origin that bypasses the balancer."""
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self):
-        """Start it, and wait until it answers."""
+        """Start the process and wait until it is ready."""
         self.process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -134,81 +133,85 @@ class GatewayProcess:
         async with asyncio.timeout(START_TIMEOUT_SECONDS):
             while not await _is_serving(self.port):
                 if self.process.returncode is not None:
-                    raise RuntimeError(f"a gateway did not start: exit code {self.process.returncode}")
+                    raise RuntimeError(f"the gateway did not start: exit code {self.process.returncode}")
                 await asyncio.sleep(0.05)
 
     async def live_calls(self):
-        """How many streams it has."""
-        async with ClientSession() as session, session.get(f"{self.origin}/healthz") as answer:
-            return (await answer.json())["live_calls"]
+        """Return the number of live calls of this process."""
+        async with ClientSession() as session, session.get(f"{self.origin}/healthz") as response:
+            return (await response.json())["live_calls"]
 
     async def kill(self):
-        """As if the machine were gone."""
+        """Kill the process with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
 
     async def stop(self):
-        """As Cloud Run stops it: gives the seconds until it was gone."""
-        began = asyncio.get_running_loop().time()
+        """Stop the process with SIGTERM; return the seconds until it exited."""
+        started_at = asyncio.get_running_loop().time()
         self.process.send_signal(signal.SIGTERM)
         await self.process.wait()
-        return asyncio.get_running_loop().time() - began
+        return asyncio.get_running_loop().time() - started_at
 
 
 @dataclass
 class GatewayCluster:
-    """A running cluster. ``carrier`` calls it through the balancer."""
+    """A running cluster; the simulator calls it through the balancer."""
 
     members: list
     balancer: TcpBalancer
     crm: FakeCrm
     database: Database
-    carrier: TwilioSimulator
+    simulator: TwilioSimulator
     redis: RedisServer
-    key: str  # of who may watch
-    codes: dict = field(default_factory=dict)  # by call
+    key: str  # API key of a viewer
+    codes: dict = field(default_factory=dict)  # by call SID
 
     async def call(self, code, steps=10, **options):
-        """One call, of somebody who enters that code whenever it is asked for."""
-        report = await self.carrier.call(NUMBER, "+13105550142", SimulatedCaller([PressKeys(code)] * steps), **options)
+        """Place a call whose caller enters the code at every question."""
+        report = await self.simulator.call(
+            NUMBER, "+13105550142", SimulatedCaller([PressKeys(code)] * steps), **options
+        )
         self.codes[report.call_sid] = code
         return report
 
     async def wait_until_busy(self):
-        """The one process that has a call."""
+        """Return the only process that has a live call."""
         (busy,) = [member for member in self.members if await member.live_calls()]
         return busy
 
     async def rows(self, table, *where):
-        """What the database has."""
+        """Select rows of a table."""
         async with self.database.read() as connection:
             return (await connection.execute(select(table).where(*where))).all()
 
     async def wait_until_settled(self):
-        """Until no call is live in the store."""
+        """Wait until no call is live in the store."""
         async with asyncio.timeout(60):
             while await self.rows(calls, calls.c.ended_at.is_(None)):  # noqa: ASYNC110 (other processes end them)
                 await asyncio.sleep(0.2)
 
     async def failed_calls(self, reports):
-        """What is wrong with calls that have ended: a text for each."""
-        kept = {row.id: row for row in await self.rows(calls)}
-        spent = Counter()
+        """Check calls that have ended; return one text per error."""
+        stored = {row.id: row for row in await self.rows(calls)}
+        costs = Counter()
         for row in await self.rows(usage):
-            spent[row.call_id] += row.cost_micro_usd
-        asked = Counter()
+            costs[row.call_id] += row.cost_micro_usd
+        answered = Counter()
         for row in await self.rows(call_events, call_events.c.type == "node.left"):
-            asked[row.call_id, row.node] += 1
+            answered[row.call_id, row.node] += 1
         return [
-            f"{report.call_sid}: {text}" for report in reports for text in self._check_call(report, kept, spent, asked)
+            f"{report.call_sid}: {text}"
+            for report in reports
+            for text in self._check_call(report, stored, costs, answered)
         ]
 
-    def _check_call(self, report, kept, spent, asked):
-        call, row = report.call_sid, kept.get(report.call_sid)
+    def _check_call(self, report, stored, costs, answered):
+        call, row = report.call_sid, stored.get(report.call_sid)
         if row is None:
-            yield "not kept at all"
+            yield "not stored"
             return
-        yield from self._check_bill(report, row, spent[call])
+        yield from self._check_bill(report, row, costs[call])
         if (row.outcome, row.department) != ("transferred", "sales"):
             yield f"outcome {row.outcome!r}, department {row.department!r}, {report.ending}, {report.errors}"
             return
@@ -216,29 +219,31 @@ class GatewayCluster:
             yield f"dialed {len(report.dial_results)} times"
         for question in QUESTIONS:
             times, code = self.crm.requests[call, question], self.crm.codes.get((call, question))
-            if times > 1 or (times == 0 and len(report.streams) == 1):  # one that broke off may not have been sent
-                yield f"{question} told {times} times"
+            if times > 1 or (
+                times == 0 and len(report.streams) == 1
+            ):  # a request of a lost stream may not have been sent
+                yield f"answer of {question} posted {times} times"
             if code not in (None, self.codes[call]):
-                yield f"{question} was answered {self.codes[call]}, told {code}"
-            if asked[call, question] != 1:
-                yield f"{question} was left {asked[call, question]} times"
+                yield f"answer of {question} was {self.codes[call]}, but {code} was posted"
+            if answered[call, question] != 1:
+                yield f"node {question} was left {answered[call, question]} times"
 
-    def _check_bill(self, report, row, spent):
-        """From the first stream's begin to the last one's end, what passes between them included.
+    def _check_bill(self, report, row, cost_micro_usd):
+        """Compare the billed time with the time from the start of the first stream to the end of the last one.
 
-        The caller's clock is not the gateway's: beside other calls on two cores it begins up to two seconds sooner. A
-        stream that is not counted lasts longer.
+        The caller's clock may start up to two seconds earlier than the gateway's under load on two cores. A stream that
+        was not billed lasts longer than that.
         """
-        if spent != row.cost_micro_usd:
-            yield f"costs {row.cost_micro_usd}, by segments {spent}"
+        if cost_micro_usd != row.cost_micro_usd:
+            yield f"costs {row.cost_micro_usd}, sum of segments {cost_micro_usd}"
         streamed = report.streams[-1].closed_at - report.streams[0].opened_at if report.streams else 0.0
         if report.streams and not -3.0 < row.billed_microseconds / 1e6 - streamed < 0.5:
             yield f"billed {row.billed_microseconds / 1e6:.1f} s of {streamed:.1f} s"
 
 
 @contextlib.asynccontextmanager
-async def running_cluster(postgres, count=3, *options, drain=0, **carrier_options):
-    """That many processes on a fresh database. ``options`` are the server's."""
+async def running_cluster(postgres, count=3, *options, drain=0, **simulator_options):
+    """Run ``count`` processes on a new database. ``options`` are those of cluster_process."""
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(postgres.temporary_database())
         crm = await stack.enter_async_context(FakeCrm())
@@ -253,10 +258,10 @@ async def running_cluster(postgres, count=3, *options, drain=0, **carrier_option
         stack.push_async_callback(_stop_all, members)
         await asyncio.gather(*(member.start() for member in members))
         origin = f"http://127.0.0.1:{balancer.port}"
-        carrier = await stack.enter_async_context(
-            TwilioSimulator(origin, PUBLIC_URL, ACCOUNT, TOKEN, **carrier_options)
+        simulator = await stack.enter_async_context(
+            TwilioSimulator(origin, PUBLIC_URL, ACCOUNT, TOKEN, **simulator_options)
         )
-        yield GatewayCluster(members, balancer, crm, database, carrier, redis, key)
+        yield GatewayCluster(members, balancer, crm, database, simulator, redis, key)
 
 
 async def _stop_all(members):
@@ -276,7 +281,7 @@ async def _seed_database(database, crm):
 
 
 async def assign_flow(database, actor, number, name, document):
-    """The number leads to the flow of that name."""
+    """Promote the flow and assign the number to it."""
     await drafts.put_flow(database, actor, name, json.dumps(document).encode(), None)
     await promotion.promote_flow(database, actor, name, "")
     await numbers.create_number(database, actor, NewNumber(number))

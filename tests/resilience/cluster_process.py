@@ -1,9 +1,9 @@
-"""One process of a cluster: `vocelio serve` as it is, but that its flows may ask servers on this machine.
+"""One process of a cluster: `vocelio serve`, except that its flows may send requests to loopback addresses.
 
 python -m tests.resilience.cluster_process PORT DRAIN_SECONDS [--forgetful | --workers N]
 
-``--forgetful`` is the control: a gateway that cannot go on with a call whose stream it has lost. ``--workers`` makes it
-the parent of so many.
+``--forgetful`` is the control experiment: a gateway that cannot resume a call after a stream loss. ``--workers`` runs a
+supervisor with N workers.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 
 
 class ForgetfulCallStore(WriteBehindCallStore):
-    """Knows no call that has had a stream."""
+    """Never finds a call that has had a stream."""
 
     async def find(self, call, account_sid):
-        found = await super().find(call, account_sid)
-        return None if found is None or found.generation else found
+        stored = await super().find(call, account_sid)
+        return None if stored is None or stored.generation else stored
 
 
 if __name__ == "__main__":
@@ -34,7 +34,7 @@ if __name__ == "__main__":
         sys.exit(
             run_supervisor(settings, None, "127.0.0.1", port, drain_seconds, workers, "tests.resilience.cluster_worker")
         )
-    journal = ForgetfulCallStore if "--forgetful" in sys.argv else WriteBehindCallStore
+    call_store = ForgetfulCallStore if "--forgetful" in sys.argv else WriteBehindCallStore
     fetcher = HttpClient(lambda address: True)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         serving = serve_until_signal(
@@ -44,6 +44,6 @@ if __name__ == "__main__":
             port,
             drain_seconds,
             http_client=fetcher,
-            call_store_factory=journal,
+            call_store_factory=call_store,
         )
         runner.run(serving)

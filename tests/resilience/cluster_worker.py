@@ -1,4 +1,4 @@
-"""A worker process under a supervisor, whose flows may request local servers; see cluster_process.py.
+"""Worker process of a supervisor, whose flows may send requests to loopback addresses; see cluster_process.
 
 python -m tests.resilience.cluster_worker CHANNEL HOST PORT DRAIN_SECONDS
 """

@@ -1,6 +1,6 @@
-"""The rounds: many calls, and in their midst a process is killed, or all are replaced one after the other.
+"""Rounds of many calls during which one process is killed, or all processes are restarted in turn.
 
-``python -m tests.resilience ROUNDS [CALLS]`` runs them long, with what was measured at the end.
+``python -m tests.resilience`` runs many rounds and prints measurements.
 """
 
 import asyncio
@@ -10,38 +10,38 @@ from contextlib import asynccontextmanager
 from tests.resilience.cluster import START_TIMEOUT_SECONDS
 from tests.resilience.silence import silences_seconds, was_cut
 
-SPREAD = 6.0  # seconds over which the calls of a round begin
-RECOVERY = 4.0  # seconds from the death of a process to its restart
-LENGTH = 13.0  # seconds of one call, undisturbed
+SPREAD_SECONDS = 6.0  # over which the calls of a round start
+RESTART_DELAY_SECONDS = 4.0  # from the kill of a process to its restart
+CALL_SECONDS = 13.0  # duration of an undisturbed call
 
 
 async def kill_round(cluster, tally, rng, count):
-    """``count`` calls, and one process dies while they are on; it is back before the next round."""
-    calls = [asyncio.create_task(_call(cluster, rng, rng.uniform(0, SPREAD))) for _ in range(count)]
-    await asyncio.sleep(rng.uniform(SPREAD / 2, LENGTH))
+    """Place ``count`` calls and kill one process during them; it is restarted before the next round."""
+    calls = [asyncio.create_task(_call(cluster, rng, rng.uniform(0, SPREAD_SECONDS))) for _ in range(count)]
+    await asyncio.sleep(rng.uniform(SPREAD_SECONDS / 2, CALL_SECONDS))
     victim = rng.choice(cluster.members)
     await victim.kill()
-    await asyncio.sleep(RECOVERY)  # another machine's start would not take these calls' processors
-    back = asyncio.create_task(victim.start())
+    await asyncio.sleep(RESTART_DELAY_SECONDS)  # a start on another machine would not use the CPU of these calls
+    restart = asyncio.create_task(victim.start())
     reports = await asyncio.gather(*calls)
-    await back
+    await restart
     await cluster.wait_until_settled()
     await _tally_reports(cluster, tally, reports)
 
 
 async def rolling_round(cluster, tally, rng, count):
-    """Under calls that keep coming, every process is told to leave and replaced. Gives how long each took to leave."""
-    took = []
+    """Restart every process gracefully under continuous calls; return how many seconds each took to stop."""
+    durations = []
     async with running_load(cluster, tally, rng, count):
         for member in cluster.members:
-            took.append(await member.stop())
+            durations.append(await member.stop())
             await member.start()
-    return took
+    return durations
 
 
 @asynccontextmanager
-async def running_load(cluster, tally, rng, count, spread=SPREAD):
-    """So many callers at once, who call again until the block ends; then what became of their calls is noted."""
+async def running_load(cluster, tally, rng, count, spread=SPREAD_SECONDS):
+    """Keep ``count`` callers calling until the block ends; then add the outcomes of their calls to the tally."""
     stop, reports = asyncio.Event(), []
     async with asyncio.TaskGroup() as group:
         for _ in range(count):
@@ -59,8 +59,8 @@ async def _keep_calling(cluster, rng, stop, reports, spread):
         reports.append(await _call(cluster, rng, 0))
 
 
-async def _call(cluster, rng, after):
-    await asyncio.sleep(after)
+async def _call(cluster, rng, delay_seconds):
+    await asyncio.sleep(delay_seconds)
     return await cluster.call(f"{rng.randrange(10_000):04}", max_seconds=2 * START_TIMEOUT_SECONDS)
 
 
@@ -73,13 +73,13 @@ async def _tally_reports(cluster, tally, reports):
     tally.failed += await cluster.failed_calls(cut)
     tally.unaffected_failed += await cluster.failed_calls(others)
     for report in reports:
-        heard = silences_seconds(report)
-        tally.silences_seconds += [gap for gap in heard if gap is not None]
-        if not report.dial_results:  # else it went on straight to the department, which is heard, and not by us
-            tally.failed += [f"{report.call_sid}: nothing was heard any more"] * heard.count(None)
+        silences = silences_seconds(report)
+        tally.silences_seconds += [silence for silence in silences if silence is not None]
+        if not report.dial_results:  # after a transfer the caller hears the department, which has no audio here
+            tally.failed += [f"{report.call_sid}: no audio after a stream loss"] * silences.count(None)
     tally.late_ms += [report.streams[0].underrun_ms for report in others if len(report.streams) == 1]
 
 
 def new_rng(seed=0):
-    """Where the rounds' chances come from."""
-    return random.Random(seed)  # noqa: S311 (chances of tests guard nothing)
+    """Return the random number generator of the rounds."""
+    return random.Random(seed)  # noqa: S311 (not used for security)

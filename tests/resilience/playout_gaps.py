@@ -1,12 +1,12 @@
-"""How late a caller gets the gateway's sound: each message against the moment at which it is due.
+"""Lateness of the gateway's audio: when each media message arrives, compared with when it is due.
 
 python -m tests.resilience.playout_gaps SECONDS PORT:PID...
 
-A prompt's first two seconds come at once. From then on a message is due whenever what Twilio holds has shrunk by one
-piece. A few callers of each gateway listen to a long prompt, in a process of their own and past the balancer, so that
-what these have to do is not in the figures. Others use the same cores: a message says nothing of the gateway if that,
-or who listens, was kept waiting for a processor (Linux counts how long). Printed are, of each message, when it came,
-how many ms late, and how many ms these two had been kept waiting since the one before.
+The first two seconds of a prompt are sent at once. After that, a message is due whenever Twilio's buffer has shrunk by
+one chunk. A few callers per gateway listen to a long prompt, in a process of their own and without the balancer, to
+keep their load out of the figures. Other processes use the same cores: a message is not counted if the gateway or this
+process had to wait for a CPU (measured by Linux). Prints for each message its arrival, how many ms it was late, and how
+many ms both processes had waited for a CPU since the message before.
 """
 
 import asyncio
@@ -32,10 +32,9 @@ from vocelio.gateway.store.audit import Actor
 
 NUMBER, CALLER = "+13072249664", "+13105550143"
 CALLERS = 4  # of each gateway
-STARVED_MS, ENOUGH = 20.0, 100  # between two messages, at most a tenth of the time; messages from which a p99 is taken
-HELD = (
-    MAX_LEAD_SECONDS - CHUNK_BYTES / wire_messages.SAMPLE_RATE
-)  # seconds of sound at Twilio when the next message is due
+MAX_STARVED_MS = 20.0  # between two messages: at most a tenth of the time
+MIN_MESSAGES = 100  # for a p99
+BUFFERED_SECONDS = MAX_LEAD_SECONDS - CHUNK_BYTES / wire_messages.SAMPLE_RATE  # at Twilio when a message is due
 FLOW = {
     "name": "A recital",
     "start": "recite",
@@ -51,44 +50,46 @@ FLOW = {
 
 
 class TimedStreamBuffer(StreamBuffer):
-    """A stream with one prompt. ``late`` has what is printed of its messages, those of the first seconds left out."""
+    """Buffer of a stream with one prompt. ``late`` has (arrival, ms late, ms starved) after the first two seconds."""
 
-    def __init__(self, gateway, *args):
+    def __init__(self, gateway_pid, *args):
         super().__init__(*args)
         self.late = []
-        self._threads = gateway, os.getpid()
-        self._waited = self._starved_ms()
+        self._pids = gateway_pid, os.getpid()
+        self._total_starved_ms = self._starved_ms()
         self._empty_at = 0.0
 
     def receive(self, message, at):
         before = self.received_samples
         returned = super().receive(message, at)
         if self.received_samples > before:
-            before_that, self._waited = self._waited, self._starved_ms()
+            starved_before, self._total_starved_ms = self._total_starved_ms, self._starved_ms()
             if before >= MAX_LEAD_SECONDS * wire_messages.SAMPLE_RATE:
-                self.late.append((at, (at - self._empty_at + HELD) * 1e3, self._waited - before_that))
+                self.late.append(
+                    (at, (at - self._empty_at + BUFFERED_SECONDS) * 1e3, self._total_starved_ms - starved_before)
+                )
             self._empty_at = max(self._empty_at, at) + (self.received_samples - before) / wire_messages.SAMPLE_RATE
         return returned
 
     def _starved_ms(self):
-        """ms so far that the gateway and we could have run, but had no processor."""
-        return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in self._threads) / 1e6
+        """Return the ms that the gateway and this process have waited for a CPU."""
+        return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) for pid in self._pids) / 1e6
 
 
-def p99_late_ms(messages, starved=STARVED_MS):
-    """In ms, of those messages for which nobody was starved by more; NaN of too few."""
-    late = [late for _, late, waited in messages if waited <= starved]
-    return percentile(late, 0.99) if len(late) >= ENOUGH else math.nan
+def p99_late_ms(messages, max_starved_ms=MAX_STARVED_MS):
+    """Return the p99 lateness of the messages that were not starved; NaN if there are too few."""
+    late = [late for _, late, starved_ms in messages if starved_ms <= max_starved_ms]
+    return percentile(late, 0.99) if len(late) >= MIN_MESSAGES else math.nan
 
 
 async def seed_flow(database):
-    """Make the flow that is listened to, and its number."""
+    """Create the flow with the long prompt, and its number."""
     actor = Actor("tests", "admin", "harbour", "", wall_clock())
     await assign_flow(database, actor, NUMBER, "recital", FLOW)
 
 
 async def measure_playout(members, seconds):
-    """Call these members for so long; gives what is printed, instants by the loop's clock."""
+    """Measure these processes in a subprocess; return its messages, with times of the event loop's clock."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *(
@@ -109,25 +110,28 @@ async def measure_playout(members, seconds):
     return json.loads(out)
 
 
-async def _run_listener(carrier, gateway, seconds):
-    ticket, account, loop = await carrier.start_call(NUMBER, CALLER), carrier._account, asyncio.get_running_loop()
+async def _run_listener(simulator, gateway_pid, seconds):
+    target, account = await simulator.start_call(NUMBER, CALLER), simulator._account
+    loop = asyncio.get_running_loop()
     connection = await open_socket(
-        account.media_server_url, ticket.url, account.signer, account.behavior.connect_timeout_seconds
+        account.media_server_url, target.url, account.signer, account.behavior.connect_timeout_seconds
     )
     stream_sid = sids.new_sid("MZ", account.rng)
-    line = TimedStreamBuffer(
-        gateway, stream_sid, wire_messages.MessageWriter(account.sid, ticket.call_sid, stream_sid, ticket.parameters)
+    buffer = TimedStreamBuffer(
+        gateway_pid,
+        stream_sid,
+        wire_messages.MessageWriter(account.sid, target.call_sid, stream_sid, target.parameters),
     )
-    stream = StreamClient(connection, line, loop.time, account.behavior)
+    stream = StreamClient(connection, buffer, loop.time, account.behavior)
     await stream.open()
-    listening, pace, until = asyncio.create_task(stream.run()), FrameClock(loop.time()), loop.time() + seconds
-    while loop.time() < until and not listening.done():
-        await stream.send(line.play(await pace.tick()).marks, wire_messages.SILENT_PAYLOAD)
+    receiving, frame_clock, until = asyncio.create_task(stream.run()), FrameClock(loop.time()), loop.time() + seconds
+    while loop.time() < until and not receiving.done():
+        await stream.send(buffer.play(await frame_clock.tick()).marks, wire_messages.SILENT_PAYLOAD)
     await stream.hang_up()
-    await listening
-    fields = account.call_fields(ticket.call_sid, NUMBER, CALLER) | {"CallStatus": "completed", "CallDuration": "1"}
+    await receiving
+    fields = account.call_fields(target.call_sid, NUMBER, CALLER) | {"CallStatus": "completed", "CallDuration": "1"}
     await account.webhook_client.post(account.public_url + account.status_path, fields)
-    return line.late
+    return buffer.late
 
 
 async def _main(seconds, members):
@@ -135,10 +139,10 @@ async def _main(seconds, members):
         gateways = []
         for member in members:
             port, _, pid = member.partition(":")
-            carrier = TwilioSimulator(f"http://127.0.0.1:{port}", PUBLIC_URL, ACCOUNT, TOKEN)
-            gateways.append((await stack.enter_async_context(carrier), int(pid)))
-        found = await asyncio.gather(*(_run_listener(*gateway, seconds) for gateway in gateways * CALLERS))
-    print(json.dumps([message for one in found for message in one]))  # noqa: T201 (for who started this)
+            simulator = TwilioSimulator(f"http://127.0.0.1:{port}", PUBLIC_URL, ACCOUNT, TOKEN)
+            gateways.append((await stack.enter_async_context(simulator), int(pid)))
+        messages = await asyncio.gather(*(_run_listener(*gateway, seconds) for gateway in gateways * CALLERS))
+    print(json.dumps([message for listener in messages for message in listener]))  # noqa: T201 (read by the parent)
 
 
 if __name__ == "__main__":

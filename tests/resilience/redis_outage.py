@@ -1,7 +1,7 @@
-"""Redis stands still or is killed under live calls and monitors, and maybe a process with it; and it comes back.
+"""Outages of Redis: it is paused or killed during live calls, possibly together with a process, and restarted.
 
-Each process is watched by a monitor, which connects again when its process is back. Calls go on all the while, and the
-pictures are compared with the store while they do, call by call, and as a whole when all calls have ended.
+Each process has one monitor, which reconnects when its process is back. The monitors' call views are compared with the
+store during the calls, call by call, and completely when all calls have ended.
 """
 
 import asyncio
@@ -14,88 +14,88 @@ from aiohttp import ClientError
 
 from tests.resilience import playout_gaps
 from tests.resilience.cluster import running_cluster
-from tests.resilience.kill_rounds import RECOVERY, new_rng, running_load
+from tests.resilience.kill_rounds import RESTART_DELAY_SECONDS, new_rng, running_load
 from tests.resilience.silence import OutcomeTally
 from tests.support.monitor_client import open_monitor
 from vocelio.gateway.clock import from_rfc3339, wall_clock
 
-OUTAGE_SECONDS = 30.0  # that Redis is away
-WARM_UP_SECONDS = 8.0  # seconds until those who listen have all begun to
-RECOVERY_SECONDS = 3.0  # seconds from when all is well again until every picture is right
-MAX_P99_CHANGE_MS = 5.0  # by which the p99 of the pacing may differ
-TIMEOUT_SECONDS = 30.0  # seconds, for pictures that are not right in time
-RECONNECT_SECONDS = 1.0  # seconds until a monitor that was cut off connects again
+OUTAGE_SECONDS = 30.0
+WARM_UP_SECONDS = 8.0  # until all callers have heard the start of their prompt
+RECOVERY_SECONDS = 3.0  # bound from the end of the faults until every monitor is consistent
+MAX_P99_CHANGE_MS = 5.0  # of the lateness of audio messages
+TIMEOUT_SECONDS = 30.0  # for monitors that are not consistent in time
+RECONNECT_SECONDS = 1.0  # delay before a monitor reconnects
 
 REDIS_FAULTS = ("pause", "kill")
 FAULT_COMBINATIONS = tuple(
     (redis, worker) for redis in (*REDIS_FAULTS, "") for worker in (False, True) if redis or worker
 )
-"""What a round does to Redis, and whether it kills a process, too."""
+"""Fault of Redis (or none), and whether a process is killed."""
 
 
 class ReconnectingMonitor:
-    """Watches one process as docs/monitoring.md says one should. ``connected`` counts how often it had to connect."""
+    """Monitors one process as docs/monitoring.md recommends; ``connected`` counts its connections."""
 
     def __init__(self, member, key):
-        self.connected, self.shown = 0, None
+        self.connected, self.client = 0, None
         self._member, self._key = member, key
-        self._stands = asyncio.Event()
+        self._is_connected = asyncio.Event()
 
     async def run(self):
-        """Watch for ever."""
+        """Monitor until cancelled."""
         while True:
-            with contextlib.suppress(ClientError, OSError, TimeoutError):  # its process is not there
+            with contextlib.suppress(ClientError, OSError, TimeoutError):  # its process is down
                 await self._run_once()
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def wait_until_consistent(self, database, *, moving):
-        """Seconds until it is connected and its picture is the store's; see Screen.right."""
+        """Wait until connected and consistent with the store; return the seconds it took."""
         began = asyncio.get_running_loop().time()
-        await asyncio.wait_for(self._stands.wait(), TIMEOUT_SECONDS)
-        await self.shown.wait_until_consistent(database, seconds=TIMEOUT_SECONDS, calls_are_moving=moving)
+        await asyncio.wait_for(self._is_connected.wait(), TIMEOUT_SECONDS)
+        await self.client.wait_until_consistent(database, seconds=TIMEOUT_SECONDS, calls_are_moving=moving)
         return asyncio.get_running_loop().time() - began
 
     async def _run_once(self):
-        async with open_monitor(self._member, self._key) as self.shown:
+        async with open_monitor(self._member, self._key) as self.client:
             self.connected += 1
-            self._stands.set()
+            self._is_connected.set()
             try:
-                await self.shown.wait_until(lambda shown: shown.close_code, seconds=None)
+                await self.client.wait_until(lambda client: client.close_code, seconds=None)
             finally:
-                self._stands.clear()
+                self._is_connected.clear()
 
 
 @contextlib.asynccontextmanager
 async def running_monitors(running):
-    """One of each process."""
+    """Run one monitor per process."""
     async with asyncio.TaskGroup() as group:
-        made = [ReconnectingMonitor(member, running.key) for member in running.members]
-        tasks = [group.create_task(monitor.run()) for monitor in made]
-        yield made
+        monitors = [ReconnectingMonitor(member, running.key) for member in running.members]
+        tasks = [group.create_task(monitor.run()) for monitor in monitors]
+        yield monitors
         for task in tasks:
             task.cancel()
 
 
-async def wait_until_all_consistent(watching, database, *, moving=True):
-    """Seconds until every monitor's picture is the store's."""
-    return max(await asyncio.gather(*(monitor.wait_until_consistent(database, moving=moving) for monitor in watching)))
+async def wait_until_all_consistent(monitors, database, *, moving=True):
+    """Wait until all monitors are consistent with the store; return the seconds it took."""
+    return max(await asyncio.gather(*(monitor.wait_until_consistent(database, moving=moving) for monitor in monitors)))
 
 
-def delivery_counts(watching, since):
-    """How many events since then some monitor had, and how many of these not all had."""
-    each = [
+def delivery_counts(monitors, since):
+    """Return how many events since then any monitor got, and how many of them not every monitor got."""
+    event_keys = [
         {
             (event["call"], event["generation"], event["sequence"])
-            for event in monitor.shown.events
+            for event in monitor.client.events
             if from_rfc3339(event["occurred_at"]) >= since
         }
-        for monitor in watching
+        for monitor in monitors
     ]
-    return len(set.union(*each)), len(set.union(*each) - set.intersection(*each))
+    return len(set.union(*event_keys)), len(set.union(*event_keys) - set.intersection(*event_keys))
 
 
 async def redis_outage(redis, fault, seconds):
-    """Redis stands still, or is dead and begins anew, empty."""
+    """Pause Redis, or kill it and restart it empty."""
     getattr(redis, fault)()
     try:
         await asyncio.sleep(seconds)
@@ -103,85 +103,91 @@ async def redis_outage(redis, fault, seconds):
         await asyncio.to_thread(redis.start)
 
 
-async def process_killed(running, rng, after, recovery=RECOVERY):
-    """One process dies, and is back some seconds later."""
-    await asyncio.sleep(after)
+async def process_killed(running, rng, delay_seconds, restart_delay_seconds=RESTART_DELAY_SECONDS):
+    """Kill one process and restart it later."""
+    await asyncio.sleep(delay_seconds)
     victim = rng.choice(running.members)
     await victim.kill()
-    await asyncio.sleep(recovery)
+    await asyncio.sleep(restart_delay_seconds)
     await victim.start()
 
 
 class PlayoutGapP99(NamedTuple):
-    """The p99 in ms before Redis was away in that way, and meanwhile; the same of all messages, starved ones, too."""
+    """p99 lateness (ms) before and during a fault of Redis; ``all_*`` include messages delayed by CPU starvation."""
 
     redis: str
     before: float
-    away: float
+    during: float
     all_before: float
-    all_away: float
+    all_during: float
 
     def __str__(self):
         return (
-            f"{self.redis} {self.before:.1f} to {self.away:.1f} ms "
-            f"(with what was starved {self.all_before:.0f} to {self.all_away:.0f} ms)"
+            f"{self.redis} {self.before:.1f} to {self.during:.1f} ms "
+            f"(with starved messages {self.all_before:.0f} to {self.all_during:.0f} ms)"
         )
 
 
 @dataclass
 class RedisOutageResult:
-    """What came of all rounds with so many processes. ``disturbed`` are those in which a process was killed."""
+    """Outcomes of all rounds with one cluster size: rounds with only Redis faults, and those with a killed process."""
 
     processes: int
-    alone: OutcomeTally = field(default_factory=OutcomeTally)
-    disturbed: OutcomeTally = field(default_factory=OutcomeTally)
-    right: list = field(default_factory=list)  # seconds, of each round, while calls went on
-    still: list = field(default_factory=list)  # and again when they had ended
-    told: int = 0  # events that a monitor of each process should have had once Redis was back
-    untold: int = 0  # those that one had not
-    pacing: list = field(default_factory=list)
+    redis_only: OutcomeTally = field(default_factory=OutcomeTally)
+    with_kill: OutcomeTally = field(default_factory=OutcomeTally)
+    consistent_seconds: list = field(default_factory=list)  # of each round, during calls
+    idle_consistent_seconds: list = field(default_factory=list)  # of each round, after all calls
+    delivered: int = 0  # events after the outage
+    missing: int = 0  # those that some monitor did not get
+    playout_gaps: list = field(default_factory=list)
     refused: int = 0
-    torn: int = 0  # monitors' connections that ended though their process had not
+    closed_monitors: int = 0  # connections that ended although their process was running
 
     @property
     def is_ok(self):
-        """Nothing was lost, every picture was right in time, and the pacing as it is without a fault."""
-        calm = not (self.alone.cut or self.alone.failed or self.alone.unaffected_failed)
-        kept = self.disturbed.recovered_share >= 0.995 and not self.disturbed.unaffected_failed
-        paced = all(abs(one.away - one.before) <= MAX_P99_CHANGE_MS for one in self.pacing)
-        soon = max(self.right + self.still) < RECOVERY_SECONDS
-        return calm and kept and paced and soon and self.told > 0 and not (self.untold or self.torn or self.refused)
+        """Nothing was lost, monitors were consistent in time, and audio was as punctual as without a fault."""
+        undisturbed = not (self.redis_only.cut or self.redis_only.failed or self.redis_only.unaffected_failed)
+        recovered = self.with_kill.recovered_share >= 0.995 and not self.with_kill.unaffected_failed
+        punctual = all(abs(gap.during - gap.before) <= MAX_P99_CHANGE_MS for gap in self.playout_gaps)
+        in_time = max(self.consistent_seconds + self.idle_consistent_seconds) < RECOVERY_SECONDS
+        complete = self.delivered > 0 and not (self.missing or self.closed_monitors or self.refused)
+        return undisturbed and recovered and punctual and in_time and complete
 
     def __str__(self):
-        took = ", ".join(f"{seconds:.2f} s" for seconds in self.right)
-        paced = ", ".join(map(str, self.pacing))
-        wrong = [text for tally in (self.alone, self.disturbed) for text in tally.failed + tally.unaffected_failed]
+        durations = ", ".join(f"{seconds:.2f} s" for seconds in self.consistent_seconds)
+        gaps = ", ".join(map(str, self.playout_gaps))
+        failed = [
+            text for tally in (self.redis_only, self.with_kill) for text in tally.failed + tally.unaffected_failed
+        ]
         return (
-            f"{self.processes} processes: pictures right after {took}, without calls {max(self.still):.2f} s; "
-            f"{self.told} events told since, {self.untold} not to all; {self.torn} monitors torn off, {self.refused} "
-            f"connections refused; late messages p99: {paced}; Redis alone: {self.alone}; with killed processes: "
-            f"{self.disturbed}; wrong: {wrong}"
+            f"{self.processes} processes: monitors consistent after {durations}, "
+            f"without calls {max(self.idle_consistent_seconds):.2f} s; {self.delivered} events delivered since, "
+            f"{self.missing} not to all; {self.closed_monitors} monitors disconnected, {self.refused} connections "
+            f"refused; lateness p99: {gaps}; Redis only: {self.redis_only}; with killed processes: {self.with_kill}; "
+            f"failed: {failed}"
         )
 
 
-async def run_redis_outages(postgres, processes, rounds, calls, done):
-    """So many rounds; ``done`` is told of each."""
-    made, rng, faults = RedisOutageResult(processes), new_rng(processes), []
+async def run_redis_outages(postgres, processes, rounds, calls, on_round):
+    """Run the rounds; call ``on_round`` with a text after each."""
+    result, rng, faults = RedisOutageResult(processes), new_rng(processes), []
     while len(faults) < rounds:
         faults += rng.sample(FAULT_COMBINATIONS, len(FAULT_COMBINATIONS))
-    async with running_cluster(postgres, processes) as running, running_monitors(running) as watching:
+    async with running_cluster(postgres, processes) as running, running_monitors(running) as monitors:
         await playout_gaps.seed_flow(running.database)
         for redis, worker in faults[:rounds]:
-            await _round(running, watching, made, rng, calls, redis, worker)
-            made.torn = sum(monitor.connected for monitor in watching) - processes - made.disturbed.rounds
-            made.refused = running.balancer.refused_connections
-            done(f"{redis or 'Redis well'}{', a process killed' if worker else ''}: {made}")
-    return made
+            await _round(running, monitors, result, rng, calls, redis, worker)
+            result.closed_monitors = (
+                sum(monitor.connected for monitor in monitors) - processes - result.with_kill.rounds
+            )
+            result.refused = running.balancer.refused_connections
+            on_round(f"{redis or 'no Redis fault'}{', a process killed' if worker else ''}: {result}")
+    return result
 
 
-async def _round(running, watching, made, rng, calls, redis, worker):
+async def _round(running, monitors, result, rng, calls, redis, worker):
     async with (
-        running_load(running, made.disturbed if worker else made.alone, rng, calls),
+        running_load(running, result.with_kill if worker else result.redis_only, rng, calls),
         asyncio.TaskGroup() as group,
     ):
         if not worker:
@@ -189,31 +195,31 @@ async def _round(running, watching, made, rng, calls, redis, worker):
                 playout_gaps.measure_playout(running.members, WARM_UP_SECONDS + 2 * OUTAGE_SECONDS)
             )
             await asyncio.sleep(WARM_UP_SECONDS + OUTAGE_SECONDS)
-        began = asyncio.get_running_loop().time()
+        outage_at = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as faults:
             if redis:
                 faults.create_task(redis_outage(running.redis, redis, OUTAGE_SECONDS))
             if worker:
                 faults.create_task(process_killed(running, rng, rng.uniform(0, OUTAGE_SECONDS)))
-        made.right.append(await wait_until_all_consistent(watching, running.database))
+        result.consistent_seconds.append(await wait_until_all_consistent(monitors, running.database))
         if not worker:
-            made.pacing.append(_playout_gap_p99(redis, await messages, began))
+            result.playout_gaps.append(_playout_gap_p99(redis, await messages, outage_at))
         await asyncio.sleep(RECOVERY_SECONDS)
         since = wall_clock()
-    made.still.append(await wait_until_all_consistent(watching, running.database, moving=False))
-    told, untold = delivery_counts(watching, since)
-    made.told += told
-    made.untold += untold
+    result.idle_consistent_seconds.append(await wait_until_all_consistent(monitors, running.database, moving=False))
+    delivered, missing = delivery_counts(monitors, since)
+    result.delivered += delivered
+    result.missing += missing
 
 
-def _playout_gap_p99(redis, messages, began):
-    """Before Redis went away, and while it was."""
-    stretches = (began - OUTAGE_SECONDS, began), (began, began + OUTAGE_SECONDS)
-    before, away = ([message for message in messages if begin <= message[0] < end] for begin, end in stretches)
+def _playout_gap_p99(redis, messages, outage_at):
+    """Summarize the lateness before and during the outage."""
+    periods = (outage_at - OUTAGE_SECONDS, outage_at), (outage_at, outage_at + OUTAGE_SECONDS)
+    before, during = ([message for message in messages if start <= message[0] < end] for start, end in periods)
     return PlayoutGapP99(
         redis,
         playout_gaps.p99_late_ms(before),
-        playout_gaps.p99_late_ms(away),
+        playout_gaps.p99_late_ms(during),
         playout_gaps.p99_late_ms(before, math.inf),
-        playout_gaps.p99_late_ms(away, math.inf),
+        playout_gaps.p99_late_ms(during, math.inf),
     )

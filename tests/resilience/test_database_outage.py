@@ -1,4 +1,4 @@
-"""The database stands still for half a minute: live calls go on, new ones are told, and everything is kept."""
+"""The database is paused for 30 s: live calls continue, new callers hear an announcement, everything is stored."""
 
 import pytest
 
@@ -6,10 +6,10 @@ from tests.resilience.database_outage import outage_round
 
 
 @pytest.mark.timeout(240)
-async def test_half_a_minute_without_the_database(postgres, capsys):
-    found = await outage_round(postgres, 12)
+async def test_calls_continue_during_a_database_outage(postgres, capsys):
+    result = await outage_round(postgres, 12)
     with capsys.disabled():
-        print(f"\n  {found}")  # noqa: T201 (figures to be seen)
-    assert found.errors == []
-    assert found.still_live == found.wrong_money == 0
-    assert "not kept" not in found.outcomes
+        print(f"\n  {result}")  # noqa: T201 (figures to be seen)
+    assert result.errors == []
+    assert result.still_live == result.wrong_money == 0
+    assert "not stored" not in result.outcomes

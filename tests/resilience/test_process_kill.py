@@ -1,4 +1,4 @@
-"""`kill -9` of a process under live calls: they go on with another one, and nothing is done twice or lost."""
+"""A process with live calls is killed: another one resumes them, and no side effect is lost or repeated."""
 
 import asyncio
 
@@ -14,19 +14,19 @@ CALLS, ROUNDS = 30, 2
 
 
 @pytest.mark.timeout(300)
-async def test_calls_go_on_when_their_process_is_killed(postgres, capsys):
+async def test_calls_of_a_killed_process_are_resumed(postgres, capsys):
     tally, rng = OutcomeTally(), new_rng(7)
     async with running_cluster(postgres) as running:
         for _ in range(ROUNDS):
             await kill_round(running, tally, rng, CALLS)
     with capsys.disabled():
-        print(f"\n  {tally}")  # noqa: T201 (seen, not asserted: absolute times mean little on a shared machine)
+        print(f"\n  {tally}")  # noqa: T201 (printed, not asserted: absolute times mean little on a shared machine)
     assert tally.unaffected_failed == []
     assert tally.cut >= 10
     assert tally.recovered_share >= 0.995, tally.failed
 
 
-async def test_one_call_with_two_streams_and_the_question_again(postgres):
+async def test_resumed_call_has_a_second_stream_and_repeats_the_question(postgres):
     async with running_cluster(postgres, 2) as running:
         call = asyncio.create_task(running.call("1234"))
         await running.crm.first_request.wait()
@@ -36,14 +36,16 @@ async def test_one_call_with_two_streams_and_the_question_again(postgres):
         await running.wait_until_settled()
         assert await running.failed_calls([report]) == []
         timeline = sorted(await running.rows(call_events), key=lambda event: (event.generation, event.seq))
-        began = [(event.type, event.generation) for event in timeline if event.type in ("call.started", "call.resumed")]
-        assert began == [("call.started", 1), ("call.resumed", 2)]
+        starts = [
+            (event.type, event.generation) for event in timeline if event.type in ("call.started", "call.resumed")
+        ]
+        assert starts == [("call.started", 1), ("call.resumed", 2)]
         prompts = [event.data for event in timeline if event.type == "prompt.started"]
         assert any("Sorry, let's go on. Please enter your code for the" in prompt for prompt in prompts)
 
 
-async def test_without_resuming_the_calls_are_lost(postgres):
-    """The control: what the other tests show is not shown by any gateway."""
+async def test_without_resumption_the_calls_are_lost(postgres):
+    """Control experiment: the other tests would fail with a gateway that cannot resume calls."""
     tally, rng = OutcomeTally(), new_rng(7)
     async with running_cluster(postgres, 3, "--forgetful") as running:
         await kill_round(running, tally, rng, 15)
@@ -51,7 +53,7 @@ async def test_without_resuming_the_calls_are_lost(postgres):
     assert tally.recovered_share == 0
 
 
-async def test_when_twilio_hangs_up_on_a_loss_the_store_knows_that_the_call_is_over(postgres):
+async def test_calls_are_ended_in_the_store_when_twilio_hangs_up_after_a_stream_loss(postgres):
     tally, rng = OutcomeTally(), new_rng(7)
     async with running_cluster(postgres, behavior=TwilioBehavior(after_stream_loss="hang_up")) as running:
         await kill_round(running, tally, rng, 15)

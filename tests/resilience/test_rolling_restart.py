@@ -1,4 +1,4 @@
-"""A process that is told to stop: its calls go on with others, and no call is refused meanwhile."""
+"""Graceful restarts: other processes resume the calls of a stopping process, and no call is refused."""
 
 import asyncio
 
@@ -11,28 +11,28 @@ from vocelio.gateway.store.db.schema import call_events
 
 
 @pytest.mark.timeout(240)
-async def test_all_processes_are_replaced_under_load(postgres, capsys):
+async def test_rolling_restart_under_load_loses_no_call(postgres, capsys):
     tally, rng = OutcomeTally(), new_rng(3)
     async with running_cluster(postgres) as running:
-        took = await rolling_round(running, tally, rng, 15)
+        durations = await rolling_round(running, tally, rng, 15)
         assert running.balancer.refused_connections == 0
         planned = await running.rows(call_events, call_events.c.type == "call.resumed")
     with capsys.disabled():
-        print(f"\n  leaving took {', '.join(f'{seconds:.1f} s' for seconds in took)}; {tally}")  # noqa: T201
-    assert max(took) < 10
+        print(f"\n  stopping took {', '.join(f'{seconds:.1f} s' for seconds in durations)}; {tally}")  # noqa: T201
+    assert max(durations) < 10
     assert tally.failed == tally.unaffected_failed == []
-    assert tally.cut == 0, "no stream broke off"
+    assert tally.cut == 0, "no stream was lost"
     assert planned
     assert all('"planned":true' in event.data for event in planned)
 
 
-async def test_a_process_may_let_its_calls_end_first(postgres):
+async def test_draining_process_waits_for_its_calls_to_end(postgres):
     async with running_cluster(postgres, 2, drain=60) as running:
         call = asyncio.create_task(running.call("1234"))
         await running.crm.first_request.wait()
-        took = await (await running.wait_until_busy()).stop()
+        duration = await (await running.wait_until_busy()).stop()
         report = await asyncio.wait_for(call, 60)
         await running.wait_until_settled()
         assert await running.failed_calls([report]) == []
-        assert len(report.streams) == 1, "nobody handed it over"
-        assert 2 < took < 60
+        assert len(report.streams) == 1, "the call was not handed over"
+        assert 2 < duration < 60

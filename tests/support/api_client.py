@@ -1,4 +1,4 @@
-"""The API's routes as a client meets them, without a server: one request, one answer."""
+"""Client of the API's routes as an ASGI application, without a server."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ UNLIMITED_RATE = RateLimits(
 
 @dataclass
 class ApiAnswer:
-    """What came back. Header names are in lower case."""
+    """Response of the API. Header names are in lower case."""
 
     status: int
     headers: dict
@@ -49,13 +49,13 @@ class ApiAnswer:
 
     @property
     def json(self):
-        """The body, decoded."""
+        """The decoded body."""
         return json.loads(self.body)
 
 
 @dataclass
 class ApiTestClient:
-    """Asks with one key, for one tenant, from one address."""
+    """Client with one API key, tenant and address."""
 
     app: object
     key: str = ""
@@ -64,16 +64,16 @@ class ApiTestClient:
     headers: dict = field(default_factory=dict)
 
     async def request(self, method, path, body=None, media="application/json", pieces=None, **headers):
-        """An answer. ``body`` is bytes or goes out as JSON; ``pieces`` are a body without a Content-Length."""
+        """Send a request. ``body`` is bytes or is sent as JSON; ``pieces`` are a body without a Content-Length."""
         raw = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        sent = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        all_headers = {**self.headers, **{name.replace("_", "-"): value for name, value in headers.items()}}
         if body is not None or pieces is not None:
-            sent.setdefault("Content-Type", media)
+            all_headers.setdefault("Content-Type", media)
         if self.key:
-            sent.setdefault("Authorization", f"Bearer {self.key}")
+            all_headers.setdefault("Authorization", f"Bearer {self.key}")
         if self.tenant:
-            sent.setdefault("Vocelio-Tenant", self.tenant)
-        return await self._send(method, path, pieces if pieces is not None else [raw], sent)
+            all_headers.setdefault("Vocelio-Tenant", self.tenant)
+        return await self._send(method, path, pieces if pieces is not None else [raw], all_headers)
 
     async def _send(self, method, path, pieces, headers):
         path, _, query = path.partition("?")
@@ -88,13 +88,13 @@ class ApiTestClient:
             "server": ("localhost", 80),
             "scheme": "http",
         }
-        waiting, sent = list(pieces) or [b""], []
+        pending, sent = list(pieces) or [b""], []
 
         async def receive():
-            if not waiting:
-                await asyncio.Event().wait()  # the client stays until it has its answer
-            piece = waiting.pop(0)
-            return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
+            if not pending:
+                await asyncio.Event().wait()  # the client stays connected until the response
+            piece = pending.pop(0)
+            return {"type": "http.request", "body": piece, "more_body": bool(pending)}
 
         async def send(message):
             sent.append(message)
@@ -106,47 +106,44 @@ class ApiTestClient:
 
 
 class FakeLiveCall:
-    """A live call as the registry sees it: takes down what it is told."""
+    """A live call in the registry that records its commands."""
 
     def __init__(self, tenant):
         self.commands, self.tenant, self.account, self.generation = [], tenant, "AC" + "0" * 32, 1
 
     def heartbeat(self):
-        """See LiveCall."""
+        pass
 
     def hand_off(self, *, immediately=False):
-        """See LiveCall."""
+        pass
 
     def on_superseded(self):
-        """See LiveCall."""
+        pass
 
     def on_hangup(self):
-        """See LiveCall."""
+        pass
 
     def listen_in(self, sink):
-        """See LiveCall."""
         return lambda: None
 
     def check_command(self, command, value):
-        """See LiveCall."""
         return CommandResult("unknown_node" if (command, value) == ("jump", "nowhere") else "accepted", "greet")
 
     def execute_command(self, command, value):
-        """See LiveCall."""
         self.commands.append((command, value))
         return self.check_command(command, value)
 
 
 class ApiEnv:
-    """The routes on a database, a clock that stands still until it is moved, and keys as they are asked for."""
+    """The API on a database, with a manual clock and API keys on demand."""
 
     def __init__(self, database, limits=UNLIMITED_RATE, twilio="", tokens=None, storage=None, renders=True):
-        """``twilio`` is where Twilio's API is emulated."""
+        """``twilio`` is the origin of an emulated Twilio REST API."""
         self.database, self.now, self.bus = database, START, RecordingBus()
-        site = InMemoryDirectory([])
+        directory = InMemoryDirectory([])
         self.storage = storage or MemoryStorage(lambda: self.now)
         services = CallServices(
-            site,
+            directory,
             single_provider(ScriptedRecognizer(()), ToneSynthesizer()),
             self.bus,
             HttpClient(),
@@ -155,46 +152,44 @@ class ApiEnv:
             RecordingService(self.storage, DatabaseRecordingCatalog(database), lambda: self.now),
         )
         self.calls = build_call_components(services)
-        vault, settings = (
-            SecretCipher(["the tests' key"]),
-            Settings(PUBLIC_URL, tokens or {PLATFORM_ACCOUNT: PLATFORM_TOKEN}),
-        )
-        rest = TwilioClient(twilio, timeout_seconds=2.0, retry_delays_seconds=(0.01,))
+        cipher = SecretCipher(["the tests' key"])
+        settings = Settings(PUBLIC_URL, tokens or {PLATFORM_ACCOUNT: PLATFORM_TOKEN})
+        twilio_client = TwilioClient(twilio, timeout_seconds=2.0, retry_delays_seconds=(0.01,))
         self.provisioner = NumberProvisioner(
-            ProvisioningContext(settings, database, vault, self.bus, lambda: self.now, rest)
+            ProvisioningContext(settings, database, cipher, self.bus, lambda: self.now, twilio_client)
         )
-        registrar = self.provisioner if twilio else None
+        provisioner = self.provisioner if twilio else None
         self.synthesizer = FakeSynthesizer()
-        shelf = PromptCache(self.storage, database, lambda: self.now)
+        cache = PromptCache(self.storage, database, lambda: self.now)
         self.renderer = PromptRenderWorker(
-            database, shelf, PromptManifests(lambda voice: voice), self.synthesizer, lambda: self.now
+            database, cache, PromptManifests(lambda voice: voice), self.synthesizer, lambda: self.now
         )
         renderer = self.renderer if renders else None
-        made = create_routes(database, vault, self.calls, lambda: self.now, limits, registrar, renderer)
-        self.app = Starlette(routes=made)
+        routes = create_routes(database, cipher, self.calls, lambda: self.now, limits, provisioner, renderer)
+        self.app = Starlette(routes=routes)
 
     async def platform_client(self, tenant=""):
-        """A client with a platform key of its own."""
+        """Create a client with a new platform key."""
         return ApiTestClient(
             self.app, await api_keys.create_platform_key(self.database, "for a test", self.now), tenant
         )
 
     async def create_client(self, tenant, role="admin"):
-        """A client with a tenant's key."""
+        """Create a client with a new key of the tenant."""
         platform = await self.platform_client(tenant)
-        made = await platform.request("POST", "/v1/keys", {"role": role})
-        assert made.status == 201, made.body
-        return ApiTestClient(self.app, made.json["secret"])
+        response = await platform.request("POST", "/v1/keys", {"role": role})
+        assert response.status == 201, response.body
+        return ApiTestClient(self.app, response.json["secret"])
 
-    def add_live_call(self, call, assignment):
-        """Put a call on the line."""
-        self.calls.registry.live_calls[call] = telephone = FakeLiveCall(assignment.tenant.id)
-        return telephone
+    def add_live_call(self, call, call_config):
+        """Register a live call."""
+        self.calls.registry.live_calls[call] = live_call = FakeLiveCall(call_config.tenant.id)
+        return live_call
 
 
 async def create_tenant(api, name, **settings):
-    """Make a tenant: its admin."""
+    """Create a tenant; return a client with its admin key."""
     platform = await api.platform_client()
-    made = await platform.request("POST", "/v1/tenants", {"id": name, "name": name.title(), **settings})
-    assert made.status == 201, made.body
+    response = await platform.request("POST", "/v1/tenants", {"id": name, "name": name.title(), **settings})
+    assert response.status == 201, response.body
     return await api.create_client(name)

@@ -1,4 +1,4 @@
-"""Helpers of the tests of recognition by Azure."""
+"""Helpers for tests of Azure recognition."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ class MenuRecognitionClient(recognition_client.RecognitionClient):
 
 
 async def recognize(recognizer, audio, hints=MENU, live=False):
-    """Recognize audio, fed at once or (``live``) in real time, which many at a time cannot keep up with."""
+    """Recognize audio, fed at once or (``live``) in real time; many recognitions in real time overload the machine."""
     client = MenuRecognitionClient(recognizer, hints)
     padded = PAUSE_AUDIO + audio + PAUSE_AUDIO
     for start in range(0, len(padded), FRAME_BYTES):

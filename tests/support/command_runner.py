@@ -1,12 +1,11 @@
-"""Commands as the tests run them: real processes, forked from one that has imported what a command needs.
+"""Runs ``vocelio`` commands in tests: real processes, forked from a server that has imported the command's modules.
 
-That takes one or two seconds of CPU, and the tests run some fifty commands. So each test process has a server that
-imports once, and forks whenever it is told to. A command has a folder, an environment, output, errors and an exit code
-of its own, and nothing to read; it runs what the console script runs, and is killed when nobody waits for it any more.
-What a fork cannot show is that the script starts: tests of that run ``SCRIPT``.
+Importing takes one or two seconds of CPU, and the tests run about fifty commands. Each test process has one fork
+server. A command has its own directory, environment, output, errors and exit code, and no input; it runs the same
+function as the console script, and is killed when its client disconnects. Tests of the script itself run ``SCRIPT``.
 
-    code, out, err = await vocelio("flow", "validate", "flow.json")
-    async with started("serve", "--port", "0") as command: ...
+    code, out, err = await run_vocelio("flow", "validate", "flow.json")
+    async with running_vocelio("serve", "--port", "0") as command: ...
 """
 
 import asyncio
@@ -28,19 +27,19 @@ from tests.support.process_env import clean_environment
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(sys.executable).parent / "vocelio"
-COMMAND_TIMEOUT_SECONDS = 90  # seconds for a command that ends by itself
-MAX_ORDER_BYTES = 200_000  # bytes of an order, most of which is the environment
+COMMAND_TIMEOUT_SECONDS = 90
+MAX_ORDER_BYTES = 200_000  # of an order, mostly the environment
 PRELOADED_MODULES = ("aiohttp", "vocelio.gateway.store.db.migrate", "vocelio.gateway.events.redis.client")
-"""What commands import when they come to it, but for those on a flow, which seldom do."""
+"""Modules that commands import lazily; `flow` commands rarely need them."""
 
 
 def command_environment(settings):
-    """The environment of a command: of the gateway's settings, these and no others."""
+    """Return the environment of a command with only these settings of the gateway."""
     return clean_environment() | {"COLUMNS": "120"} | settings
 
 
 async def wait_until_listening(port):
-    """Once somebody takes connections there."""
+    """Wait until a server accepts connections at the port."""
     async with asyncio.timeout(COMMAND_TIMEOUT_SECONDS):
         while True:
             with suppress(OSError):
@@ -51,7 +50,7 @@ async def wait_until_listening(port):
 
 
 async def run_vocelio(*arguments, cwd=ROOT, environment=None):
-    """Run a command to its end: exit code, output, errors."""
+    """Run a command to its end; return exit code, output and errors."""
     async with (
         running_vocelio(*arguments, cwd=cwd, environment=environment) as command,
         asyncio.timeout(COMMAND_TIMEOUT_SECONDS),
@@ -62,14 +61,14 @@ async def run_vocelio(*arguments, cwd=ROOT, environment=None):
 
 @asynccontextmanager
 async def running_vocelio(*arguments, cwd=ROOT, environment=None):
-    """A command that runs; if it still does at the end, it is killed."""
+    """Start a command; kill it at the end of the block if it is still running."""
     order = {"arguments": arguments, "cwd": str(cwd), "environment": command_environment(environment or {})}
     with ExitStack() as opened:
-        way, theirs = map(opened.enter_context, socket.socketpair())
+        channel, server_end = map(opened.enter_context, socket.socketpair())
         (out, into_out), (err, into_err) = os.pipe(), os.pipe()
-        command = RunningCommand(way, await _open_reader(out, opened), await _open_reader(err, opened))
-        socket.send_fds(_fork_server(), [json.dumps(order).encode()], [theirs.fileno(), into_out, into_err])
-        theirs.close()
+        command = RunningCommand(channel, await _open_reader(out, opened), await _open_reader(err, opened))
+        socket.send_fds(_fork_server(), [json.dumps(order).encode()], [server_end.fileno(), into_out, into_err])
+        server_end.close()
         for descriptor in (into_out, into_err):
             os.close(descriptor)
         try:
@@ -88,87 +87,86 @@ async def _open_reader(descriptor, opened):
 
 
 class RunningCommand:
-    """A command that runs; ``out`` and ``err`` are what it writes."""
+    """A running command; ``out`` and ``err`` are readers of its output."""
 
-    def __init__(self, way, out, err):
-        self._channel, self.out, self.err = way, out, err
+    def __init__(self, channel, out, err):
+        self._channel, self.out, self.err = channel, out, err
         self._channel.setblocking(False)
         self._code = None
 
     def send_signal(self, number):
-        """Send it a signal, unless it has ended."""
+        """Send a signal unless the command has ended."""
         with suppress(ConnectionError):
             self._channel.send(bytes([number]))
 
     async def wait(self):
-        """Its exit code, once it has ended; of a signal, its number below zero."""
+        """Wait for the end; return the exit code, negative for a signal."""
         if self._code is None:
-            told = await asyncio.get_running_loop().sock_recv(self._channel, 16)
-            assert told, "the server of the commands has ended"
-            self._code = int(told)
+            message = await asyncio.get_running_loop().sock_recv(self._channel, 16)
+            assert message, "the fork server has ended"
+            self._code = int(message)
         return self._code
 
 
 @functools.cache
 def _fork_server():
-    """The way to the server of this test process, with which it ends."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
+    """Start the fork server of this test process, which ends with it; return the socket to it."""
+    channel, server_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with server_end:
         server = subprocess.Popen(  # noqa: S603 (this module)
-            [sys.executable, "-m", "tests.support.command_runner", str(theirs.fileno())],
+            [sys.executable, "-m", "tests.support.command_runner", str(server_end.fileno())],
             cwd=ROOT,
             env=command_environment(
                 {"OPENBLAS_NUM_THREADS": "1"}
-            ),  # numpy would start some: a fork keeps one thread only
+            ),  # numpy would start threads, and a fork keeps only one
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Control-C is for the tests: it ends with them
+            pass_fds=[server_end.fileno()],
+            start_new_session=True,  # Control-C must only reach the tests; the server ends with them
         )
 
     def end():
-        ours.shutdown(socket.SHUT_RDWR)
-        ours.close()
+        channel.shutdown(socket.SHUT_RDWR)
+        channel.close()
         server.wait()
 
     atexit.register(end)
-    return ours
+    return channel
 
 
-# The server
+# The fork server
 
 
 class _ForkedCommand:
-    """A command that was forked. By ``way`` signals come for it, and its exit code goes."""
+    """A forked command. Its channel receives signals and sends the exit code."""
 
-    def __init__(self, pid, way):
-        self.pid, self.channel = pid, way
+    def __init__(self, pid, channel):
+        self.pid, self.channel = pid, channel
         self.end = os.pidfd_open(pid)  # readable when it has ended
 
     def forward_signal(self):
-        """The signal that has come; if it is the end, nobody waits for the command any more."""
+        """Forward the received signal; kill the command if the client has disconnected."""
         number = self.channel.recv(1)
         os.kill(self.pid, number[0] if number else signal.SIGKILL)
 
     def reap_exit_code(self):
-        """Tell how it ended."""
+        """Send the exit code and close the channel."""
         _, status = os.waitpid(self.pid, 0)
         with suppress(ConnectionError):
             self.channel.send(str(os.waitstatus_to_exitcode(status)).encode())
         self.close()
 
     def close(self):
-        """Forget it."""
         self.channel.close()
         os.close(self.end)
 
 
 def _serve_orders(channel):
-    """Fork for each order until the tests are gone: then what is left is killed. Returns in the children only."""
+    """Fork for each order; when the tests have ended, kill all children. Returns only in a child."""
     children = []
     while True:
-        theirs = [one for child in children for one in (child.end, child.channel)]
-        readable, _, _ = select.select([channel, *theirs], [], [])
+        watched = [source for child in children for source in (child.end, child.channel)]
+        readable, _, _ = select.select([channel, *watched], [], [])
         for child in list(children):
             if child.end in readable:
                 child.reap_exit_code()
@@ -188,15 +186,15 @@ def _serve_orders(channel):
                 for child in children:
                     child.close()
                 return order, descriptors
-            way, *outputs = descriptors
-            children.append(_ForkedCommand(pid, socket.socket(fileno=way)))
+            command_channel, *outputs = descriptors
+            children.append(_ForkedCommand(pid, socket.socket(fileno=command_channel)))
             for output in outputs:
                 os.close(output)
 
 
-def _become_command(order, way, out, err):
-    """This process is the command."""
-    os.close(way)
+def _become_command(order, channel, out, err):
+    """Run the command in this process."""
+    os.close(channel)
     for output, descriptor in ((out, 1), (err, 2)):
         os.dup2(output, descriptor)
         os.close(output)
@@ -209,8 +207,8 @@ def _become_command(order, way, out, err):
 
 @functools.cache
 def _preload(command):
-    """Import what the command needs, but for the command line itself, whose consoles look at the environment."""
-    from pydantic import AfterValidator, Field, TypeAdapter  # noqa: F401 (what typer needs when it reads options)
+    """Import the command's modules, but not the CLI itself, whose consoles read the environment."""
+    from pydantic import AfterValidator, Field, TypeAdapter  # noqa: F401 (needed by typer when it parses options)
 
     from vocelio.gateway import cli
 
@@ -219,8 +217,8 @@ def _preload(command):
             import_module(name)
     for name in [name for name in sys.modules if name.startswith(cli.__name__)]:
         del sys.modules[name]
-    gc.freeze()  # to collect garbage would be to copy it all
-    assert len([*Path("/proc/self/task").iterdir()]) == 1, "of several threads a fork has one"
+    gc.freeze()  # garbage collection would copy all shared pages
+    assert len([*Path("/proc/self/task").iterdir()]) == 1, "a fork keeps only one thread"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""As much of Amazon's S3 as the storage of recordings uses, in memory, on a free port: real requests, real answers.
+"""Fake S3 server with the operations that the recording storage uses, in memory, on a free port.
 
 Signatures are not checked. Source: the API reference of Amazon S3 (PutObject, GetObject, ListObjectsV2, DeleteObjects,
 and the four of a multipart upload).
@@ -16,7 +16,7 @@ LAST_MODIFIED = "2026-01-01T00:00:00.000Z"
 
 
 class FakeS3Bucket:
-    """The objects of one bucket; while it is ``away``, every request gets a 503."""
+    """One bucket; while ``is_unavailable``, every request gets a 503."""
 
     def __init__(self):
         self.objects, self._uploads = {}, {}
@@ -25,7 +25,7 @@ class FakeS3Bucket:
 
     @asynccontextmanager
     async def serve(self):
-        """On 127.0.0.1, at ``port``."""
+        """Serve on 127.0.0.1 at ``port``."""
         app = web.Application(client_max_size=100_000_000)
         app.router.add_route("*", "/{bucket}{slash:/?}{key:.*}", self._answer)
         runner = web.AppRunner(app)

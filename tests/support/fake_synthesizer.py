@@ -1,4 +1,4 @@
-"""A voice for the renderer that does as it is told."""
+"""Fake synthesizer for the prompt renderer."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from vocelio.codecs import mulaw
 
 
 class FakeSynthesizer:
-    """The Synthesise port: a byte for each character, and what it was asked for; it fails to order."""
+    """Returns one byte per character and records its requests; fails or hangs for chosen sentences."""
 
     def __init__(self):
         self.requests, self.failing, self.hanging = [], {}, set()
@@ -14,7 +14,6 @@ class FakeSynthesizer:
         self.started = asyncio.Event()
 
     async def __call__(self, sentence, voice):
-        """See Synthesise."""
         self.requests.append(sentence)
         self.in_progress += 1
         self.max_concurrency = max(self.max_concurrency, self.in_progress)
@@ -23,8 +22,8 @@ class FakeSynthesizer:
             if sentence in self.hanging:
                 self.started.set()
                 await asyncio.Event().wait()
-            if problem := self.failing.get(sentence) or self.failing.get("*"):
-                raise problem
+            if error := self.failing.get(sentence) or self.failing.get("*"):
+                raise error
             return bytes([mulaw.SILENCE_BYTE]) * len(sentence)
         finally:
             self.in_progress -= 1

@@ -1,18 +1,18 @@
-"""A TCP proxy with faults to order, between a client and the server that a test takes away from it.
+"""TCP proxy with fault injection between a client and a server.
 
-It listens on one free port of 127.0.0.1 for all its life and leaves no task and no socket behind. What is on its way
-when a fault begins waits, or is lost, as on a real line; nothing is ever reordered or made up.
+It keeps one free port of 127.0.0.1 for its lifetime and leaves no task and no socket behind. Data in flight at the
+start of a fault waits or is lost, as on a real network; data is never reordered or invented.
 """
 
 import asyncio
 import socket
 from contextlib import suppress
 
-CHUNK_BYTES = 65_536  # bytes; a stalled connection holds a few of these each way, and then its sender has to wait
+CHUNK_BYTES = 65_536  # a stalled connection buffers a few of them each way, then its sender has to wait
 
 
 class FaultyTcpProxy:
-    """Passes bytes to and from `target`, a unix socket's path or (host, port), until it is told otherwise."""
+    """Forwards connections to `target`, the path of a unix socket or (host, port)."""
 
     def __init__(self, target):
         self.target = target
@@ -22,7 +22,7 @@ class FaultyTcpProxy:
         self._connections = set()
 
     async def __aenter__(self):
-        # Bound but never listening: keeps the port ours while it refuses connections.
+        # Bound but never listening: reserves the port while connections are refused.
         self._port_holder = _bind(0)
         self.port = self._port_holder.getsockname()[1]
         await self.restore()
@@ -33,63 +33,63 @@ class FaultyTcpProxy:
         self._port_holder.close()
 
     async def restore(self):
-        """Everything passes again; what was stalled goes on, what was cut has to connect anew."""
+        """Forward again: stalled connections continue, cut ones have to reconnect."""
         self._flowing.set()
         self._listen()
 
     async def stall(self):
-        """Connections stay open and new ones are taken, but no byte and no end passes, either way."""
+        """Keep connections open and accept new ones, but forward nothing, not even their ends."""
         self._flowing.clear()
         self._listen()
 
     async def cut(self):
-        """Every connection is closed, every new one refused."""
+        """Close all connections and refuse new ones."""
         if self._listener is not None:
             asyncio.get_running_loop().remove_reader(self._listener)
             self._listener.close()
             self._listener = None
-        for link in self._connections:
-            link.cancel()
+        for task in self._connections:
+            task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def _listen(self):
-        """By hand: an asyncio.Server that is closed while it takes a connection in forgets that one, open."""
+        """Accept without asyncio.Server, which leaks a connection if it is closed while accepting one."""
         if self._listener is None:
             self._listener = _bind(self.port)
             self._listener.listen()
             asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     def _accept(self):
-        with suppress(BlockingIOError, ConnectionAbortedError):  # who asked has given up already
-            taken, _ = self._listener.accept()
-            link = asyncio.create_task(self._run_connection(taken))
-            self._connections.add(link)
-            link.add_done_callback(self._connections.discard)
-            link.add_done_callback(lambda _: taken.close())  # a link that is cut at once never began
+        with suppress(BlockingIOError, ConnectionAbortedError):  # the client has already disconnected
+            accepted, _ = self._listener.accept()
+            task = asyncio.create_task(self._run_connection(accepted))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+            task.add_done_callback(lambda _: accepted.close())  # a task cancelled at once never started
 
-    async def _run_connection(self, taken):
-        """One connection, to its end: when both sides have ended, or one is broken, or the line is cut."""
-        ends = []
+    async def _run_connection(self, accepted):
+        """Forward one connection until both sides have ended, one fails, or the proxy cuts it."""
+        writers = []
         try:
             await self._flowing.wait()
-            near_reader, near = await asyncio.open_connection(sock=taken)
-            ends.append(near)
+            near_reader, near = await asyncio.open_connection(sock=accepted)
+            writers.append(near)
             far_reader, far = await self._connect_target()
-            ends.append(far)
+            writers.append(far)
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(near_reader, far))
                 pumps.create_task(self._pump(far_reader, near))
-            for end in ends:
-                end.close()  # with what it still has to send
-                await end.wait_closed()
+            for writer in writers:
+                writer.close()  # flushes pending data
+                await writer.wait_closed()
         except* OSError:
-            pass  # a peer that broke off or is not there: the other side learns it by the end below
+            pass  # a peer failed or is unreachable: the other side is aborted below
         finally:
-            for end in ends:
-                end.transport.abort()
-            for end in ends:
+            for writer in writers:
+                writer.transport.abort()
+            for writer in writers:
                 with suppress(OSError):
-                    await end.wait_closed()
+                    await writer.wait_closed()
 
     async def _pump(self, reader, writer):
         while data := await reader.read(CHUNK_BYTES):
@@ -106,8 +106,8 @@ class FaultyTcpProxy:
 
 
 def _bind(port):
-    place = socket.socket()
-    place.setblocking(False)
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    place.bind(("127.0.0.1", port))
-    return place
+    listener = socket.socket()
+    listener.setblocking(False)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener

@@ -1,7 +1,7 @@
-"""Ports for servers that have to be told theirs.
+"""Free ports for servers that need a port number before they start.
 
-One that the kernel picks may be given to another by the time the server binds it. These lie below what it picks from,
-and each test process has its own.
+A port chosen by the kernel could be given to another process before the server binds it. These ports are below the
+kernel's range, and each test process has its own.
 """
 
 import os
@@ -11,15 +11,15 @@ from pathlib import Path
 from secrets import choice
 
 LOWEST_PORT = 10_000
-PORT_STEP = 32  # more test processes than there are
+PORT_STEP = 32  # exceeds the number of test processes
 
 
 def free_ports(count=1):
-    """That many ports of 127.0.0.1 on which nobody listens."""
-    picked = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    """Return ``count`` unused ports of 127.0.0.1."""
+    kernel_range_start = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    ours, found = range(LOWEST_PORT + worker, picked, PORT_STEP), set()
-    while len(found) < count:
-        with suppress(OSError), socket.create_server(("127.0.0.1", port := choice(ours))):
-            found.add(port)
-    return list(found)
+    candidates, ports = range(LOWEST_PORT + worker, kernel_range_start, PORT_STEP), set()
+    while len(ports) < count:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port := choice(candidates))):
+            ports.add(port)
+    return list(ports)

@@ -26,7 +26,7 @@ def new_rng(seed):
 
 @dataclass
 class GeneratedCall:
-    """A call's row with its segments (tier, microseconds) and events (type, at, data)."""
+    """Row of a call with its segments (tier, microseconds) and events (type, at, data)."""
 
     tenant: str
     row: Mapping
@@ -36,7 +36,7 @@ class GeneratedCall:
 
 
 def make_call(place=1, tenant="harbour", started_at=NOW, segments=(), events=(), log=b"", **parts):
-    """One call; fields that are not given are plausible."""
+    """Create a call with default values for fields that are not given."""
     row = {
         "id": f"CA{place:032x}",
         "account_sid": "AC" + "0" * 32,
@@ -58,7 +58,7 @@ def make_call(place=1, tenant="harbour", started_at=NOW, segments=(), events=(),
 
 
 def make_random_call(place, rng: random.Random, tenant="harbour", days=10):
-    """A call of any kind, within the ``days`` until the end of today."""
+    """Create a random call within the last ``days``, including today."""
     started = TODAY + DAY - 1 - rng.randrange(days * DAY)
     flow, line = rng.choice(("front-desk", "night", "survey")), f"+1307224966{rng.randrange(3)}"
     where = {"flow_id": flow, "number": line}
@@ -88,49 +88,49 @@ def _random_events(rng, started, spent, department):
         yield "transfer.started", started + spent, {"department": department, "number": "+13105550110"}
 
 
-async def insert_calls(database, *kept, known=()):
-    """Insert calls, and their tenants unless these are ``known``."""
-    whose = {one.tenant for one in kept} - set(known)
+async def insert_calls(database, *generated, known=()):
+    """Insert calls, and their tenants unless they are ``known``."""
+    new_tenants = {call.tenant for call in generated} - set(known)
     async with database.transaction() as connection:
-        for name in sorted(whose):
+        for name in sorted(new_tenants):
             row = {"id": name, "name": name, "settings": "{}", "revision": 1, "suspended": False, "created_at": NOW}
             await connection.execute(insert(tenants), row)
         for table, rows in (
-            (calls, [{"tenant_id": one.tenant, **one.row} for one in kept]),
-            (usage, [row for one in kept for row in _usage_rows(one)]),
-            (call_events, [row for one in kept for row in _event_rows(one)]),
-            (call_logs, [_log_row(one) for one in kept if one.log]),
+            (calls, [{"tenant_id": call.tenant, **call.row} for call in generated]),
+            (usage, [row for call in generated for row in _usage_rows(call)]),
+            (call_events, [row for call in generated for row in _event_rows(call)]),
+            (call_logs, [_log_row(call) for call in generated if call.log]),
         ):
             if rows:
                 await connection.execute(insert(table), rows)
 
 
-def _usage_rows(one):
-    for place, (tier, spent) in enumerate(one.segments):
+def _usage_rows(call):
+    for segment, (tier, spent) in enumerate(call.segments):
         yield {
-            "tenant_id": one.tenant,
-            "call_id": one.row["id"],
-            "segment": place,
-            "number": one.row["number"],
-            "flow_id": one.row["flow_id"],
+            "tenant_id": call.tenant,
+            "call_id": call.row["id"],
+            "segment": segment,
+            "number": call.row["number"],
+            "flow_id": call.row["flow_id"],
             "tier": tier,
-            "started_at": one.row["started_at"],
+            "started_at": call.row["started_at"],
             "billed_microseconds": spent,
             "micro_usd_per_minute": RATES[tier],
             "cost_micro_usd": cost_micro_usd(spent, RATES[tier]),
         }
 
 
-def _event_rows(one):
-    for index, (kind, at, data) in enumerate(one.events):
+def _event_rows(call):
+    for index, (kind, at, data) in enumerate(call.events):
         yield {
-            "tenant_id": one.tenant,
-            "call_id": one.row["id"],
+            "tenant_id": call.tenant,
+            "call_id": call.row["id"],
             "generation": 1 + index // 100,
             "seq": index % 100 + 1,
             "type": kind,
             "occurred_at": at,
-            "flow_id": one.row["flow_id"],
+            "flow_id": call.row["flow_id"],
             "data": dump_json(data),
             "node": data.get("node"),
             "exit": data.get("exit"),
@@ -138,6 +138,6 @@ def _event_rows(one):
         }
 
 
-def _log_row(one):
-    key = {"tenant_id": one.tenant, "call_id": one.row["id"], "generation": 1, "revision": 1}
-    return {**key, "log": zlib.compress(one.log)}
+def _log_row(call):
+    key = {"tenant_id": call.tenant, "call_id": call.row["id"], "generation": 1, "revision": 1}
+    return {**key, "log": zlib.compress(call.log)}

@@ -6,7 +6,7 @@ from vocelio.gateway.store.db.database import Database
 
 
 class MigratedDatabases:
-    """The databases of one test process, whose files are in its own ``folder``."""
+    """Creates databases of one test process, with files in ``folder``."""
 
     def __init__(self, folder):
         self._file = folder / "vocelio.db"

@@ -1,42 +1,42 @@
-"""A peer that opens a WebSocket and then reads nothing, as bytes: no client's library would behave so."""
+"""A peer that opens a WebSocket and then never reads, written with plain sockets: client libraries always read."""
 
 import asyncio
 import select
 import socket
 from urllib.parse import urlsplit
 
-CLOSE_FRAME = bytes((0x88, 0x80, 0, 0, 0, 0))  # a close frame without a code, masked with nothing
+CLOSE_FRAME = bytes((0x88, 0x80, 0, 0, 0, 0))  # a close frame without a code, with a zero mask
 
 
 async def open_non_reading_socket(origin, path, **headers):
-    """Its socket; the kernel's buffer for it is small, so that what is not read is soon the sender's."""
-    place = urlsplit(origin)
-    line = socket.socket()
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    line.setblocking(False)
+    """Open the socket with a small receive buffer, so that unread data soon fills the sender's queue."""
+    address = urlsplit(origin)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(line, (place.hostname, place.port))
-    sent = {
-        "Host": place.netloc,
+    await loop.sock_connect(sock, (address.hostname, address.port))
+    all_headers = {
+        "Host": address.netloc,
         "Upgrade": "websocket",
         "Connection": "Upgrade",
         "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
         "Sec-WebSocket-Version": "13",
         **headers,
     }
-    lines = "".join(f"{name}: {text}\r\n" for name, text in sent.items())
-    await loop.sock_sendall(line, f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
-    assert b" 101 " in await loop.sock_recv(line, 64)
-    return line
+    lines = "".join(f"{name}: {text}\r\n" for name, text in all_headers.items())
+    await loop.sock_sendall(sock, f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+    assert b" 101 " in await loop.sock_recv(sock, 64)
+    return sock
 
 
-async def wait_until_reset(line, seconds):
-    """Until the other side has reset the connection, which is seen without reading; gives the seconds that took."""
-    news = select.poll()
-    news.register(line, 0)
+async def wait_until_reset(sock, seconds):
+    """Wait until the server has reset the connection, without reading; return the seconds it took."""
+    poll = select.poll()
+    poll.register(sock, 0)
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    started_at = loop.time()
     async with asyncio.timeout(seconds):
-        while not news.poll(0):  # noqa: ASYNC110 (the other side of a socket)
+        while not poll.poll(0):  # noqa: ASYNC110 (the other side of a socket)
             await asyncio.sleep(0.02)
-    return loop.time() - began
+    return loop.time() - started_at

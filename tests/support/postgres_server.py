@@ -1,9 +1,8 @@
-"""A PostgreSQL of the tests' own: made in a fresh directory, reached by a socket in it, gone with it.
+"""Private PostgreSQL server for tests: created in a temporary directory, reached by a unix socket in it.
 
-Nothing shared is touched: no port, no running server, no file outside the directory. What a test writes survives
-`stop()` and `start()`, for tests of outages; nothing survives the process that made it, even if that is killed: a guard
-waits for its end. A test that leaves the server stopped or paused harms no other: whoever makes the next database gets
-it running.
+It uses nothing shared: no port, no running server, no file outside the directory. Data survives `stop()` and `start()`,
+for tests of outages. A guard process removes everything when the owner ends, even if it is killed. A test may leave the
+server stopped or paused: creating the next database restarts it.
 """
 
 import itertools
@@ -21,15 +20,15 @@ import asyncpg
 from sqlalchemy import URL, make_url
 
 SUPERUSER = "vocelio"
-PORT = 5432  # only a part of the socket's name
-START_TIMEOUT_SECONDS = 30  # seconds, for a start or a stop
+PORT = 5432  # only part of the socket's name
+START_TIMEOUT_SECONDS = 30  # for a start or a stop
 DEBIAN = Path("/usr/lib/postgresql")
 
-# A database is three hundred files. Measured: made in 30 ms in memory, in 120 to 350 ms on a disk, even without fsync.
-SHARED_MEMORY, MIN_FREE_BYTES = Path("/dev/shm"), 2 << 30  # noqa: S108 (a directory of our own is made in it); bytes
+# A database has 300 files. Measured: created in 30 ms in memory, in 120 to 350 ms on a disk, even without fsync.
+SHARED_MEMORY, MIN_FREE_BYTES = Path("/dev/shm"), 2 << 30  # noqa: S108 (only the parent of a temporary directory)
 
-# fsync: a machine that crashes takes the test with it, so nothing needs to be on the disk. A commit is still written
-# to its file before it is acknowledged, so that a crash of the server alone loses as little as a real one would.
+# fsync: if the machine crashes, so does the test, so nothing needs to be on the disk. A commit is still written to its
+# file before it is acknowledged, so that a crash of only the server loses no more than in production.
 SETTINGS = {
     "listen_addresses": "",
     "port": PORT,
@@ -45,8 +44,8 @@ SETTINGS = {
     "autovacuum": "off",
 }
 
-# Reads until its input ends, as it does when the owner is gone, however it went. The server's processes may be paused
-# then and lead a session each, so they are woken one by one. SIGQUIT: no checkpoint, but no shared memory is left.
+# Reads until its input ends, which happens when the owner ends for any reason. The server's processes may be paused and
+# each leads a session, so they are resumed one by one. SIGQUIT: no checkpoint, but shared memory is released.
 GUARD_SCRIPT = """
 read -r _
 if read -r pid < "$1/data/postmaster.pid"; then
@@ -54,12 +53,12 @@ if read -r pid < "$1/data/postmaster.pid"; then
     kill -QUIT "$pid"
     for _ in $(seq 100); do [ -e "$1/data/postmaster.pid" ] || break; sleep 0.1; done
 fi
-for _ in 1 2 3; do rm -rf "$1" && break; sleep 1; done  # an initdb may still be at work
+for _ in 1 2 3; do rm -rf "$1" && break; sleep 1; done  # initdb may still be running
 """
 
 
 class PostgresServer:
-    """A server that runs from `with` to its end; `directory` holds all of it."""
+    """Server that runs during a `with` block; all its files are in `directory`."""
 
     def __init__(self):
         self.directory = None
@@ -82,27 +81,27 @@ class PostgresServer:
         try:
             self.stop()
         finally:
-            self._guard.communicate(timeout=START_TIMEOUT_SECONDS)  # it removes the directory, here as after a kill
+            self._guard.communicate(timeout=START_TIMEOUT_SECONDS)  # the guard removes the directory
 
     @property
     def socket(self):
-        """The path of the unix socket."""
+        """Path of the unix socket."""
         return f"{self.directory}/.s.PGSQL.{PORT}"
 
     async def create_database(self, template=None):
-        """A fresh database, empty or a copy of another that nobody is connected to: its URL."""
+        """Create a database, empty or a copy of a template without connections; return its URL."""
         name = f"test_{next(self._numbers)}"
         await self._command(f"CREATE DATABASE {name}" + (f" TEMPLATE {_database_name(template)}" if template else ""))
         query = {"host": str(self.directory), "port": str(PORT)}
         return str(URL.create("postgresql+asyncpg", SUPERUSER, database=name, query=query))
 
     async def drop_database(self, database):
-        """Remove that database, named or by its URL, and throw out whoever is connected."""
+        """Drop a database, given by name or URL, and close its connections."""
         await self._command(f"DROP DATABASE IF EXISTS {_database_name(database)} WITH (FORCE)")
 
     @asynccontextmanager
     async def temporary_database(self, template=None):
-        """A database for as long as the block runs: its URL."""
+        """Create a database for the duration of the block; yield its URL."""
         url = await self.create_database(template)
         try:
             yield url
@@ -110,7 +109,7 @@ class PostgresServer:
             await self.drop_database(url)
 
     def start(self):
-        """Start the server on the data it has, or let it go on; returns when it takes connections."""
+        """Start or resume the server with its existing data; return when it accepts connections."""
         if self._server is not None and self._server.poll() is None:
             self.resume()
             return
@@ -120,13 +119,13 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Control-C is for pytest, which stops the server when it is done
+                start_new_session=True,  # Control-C must only reach pytest, which then stops the server
                 **self._process_options(),
             )
         self._await_ready()
 
     def stop(self):
-        """Throw everybody out, write everything and end, if it runs; the data stay."""
+        """Stop the server (fast shutdown) and keep its data."""
         if self._server is None:
             return
         self.resume()
@@ -140,17 +139,17 @@ class PostgresServer:
             raise
 
     def pause(self):
-        """Freeze every process of the server: connections stay open, new ones are taken, nothing is answered."""
+        """Freeze all processes of the server: connections stay open and new ones are accepted, without responses."""
         parent = self._server.pid
         os.kill(parent, signal.SIGSTOP)
         os.waitid(os.P_PID, parent, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        paused = set()  # from here on there are no new children, but the list misses some while others end
+        paused = set()  # no new children from here on, but the list can miss some while others end
         while children := _children(parent) - paused:
             _signal_all(children, signal.SIGSTOP)
             paused |= children
 
     def resume(self):
-        """The end of `pause`; without one nothing happens."""
+        """End `pause`, if any."""
         if self._server is not None:
             _signal_all(_children(self._server.pid) | {self._server.pid}, signal.SIGCONT)
 
@@ -174,16 +173,16 @@ class PostgresServer:
             raise RuntimeError(f"initdb failed:\n{done.stdout}")
 
     def _process_options(self):
-        """PostgreSQL refuses to run as root. TZ saves initdb a search for the machine's time zone."""
-        around = {"cwd": self.directory, "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}}
+        """Run as an unprivileged user: PostgreSQL refuses root. TZ saves initdb the search for the time zone."""
+        options = {"cwd": self.directory, "env": {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}}
         if os.geteuid() != 0:
-            return around
+            return options
         user = _unprivileged_user()
         os.chown(self.directory, user.pw_uid, user.pw_gid)
-        return around | {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        return options | {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 
     def _await_ready(self):
-        """As pg_ctl does it: the server says in its pid file when it is ready, and tells nobody else."""
+        """Wait for "ready" in the server's pid file, as pg_ctl does."""
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not self._is_ready():
             ended = self._server.poll() is not None
@@ -191,7 +190,7 @@ class PostgresServer:
                 self._server.kill()
                 self._server.wait()
                 self._server = None
-                problem = "ended" if ended else f"is not ready after {START_TIMEOUT_SECONDS} s"
+                problem = "exited" if ended else f"was not ready after {START_TIMEOUT_SECONDS} s"
                 raise RuntimeError(f"postgres {problem}:\n{(self.directory / 'log').read_text()[-2000:]}")
             time.sleep(0.005)
 
@@ -213,12 +212,12 @@ class PostgresServer:
 
 
 def tcp_url(url, port):
-    """The same database through a proxy on 127.0.0.1."""
+    """Return the URL of the same database through a proxy on 127.0.0.1."""
     return str(make_url(url).set(host="127.0.0.1", port=port, query={}))
 
 
 def find_programs(path=None, debian=DEBIAN):
-    """The directory that holds `initdb` and `postgres`: of the PATH, or the newest that Debian has."""
+    """Return the directory with `initdb` and `postgres`: on the PATH, or Debian's newest version."""
     versions = sorted(debian.glob("[1-9][0-9]/bin"), reverse=True)
     path = os.environ.get("PATH", "") if path is None else path
     for directory in [*map(Path, filter(None, path.split(os.pathsep))), *versions]:
@@ -232,9 +231,9 @@ def find_programs(path=None, debian=DEBIAN):
 
 
 def _data_parent():
-    """Memory if it has room for a few servers, as in a container it often has not; else the usual place."""
-    roomy = os.access(SHARED_MEMORY, os.W_OK) and shutil.disk_usage(SHARED_MEMORY).free > MIN_FREE_BYTES
-    return SHARED_MEMORY if roomy else None
+    """Return /dev/shm if it has space for a few servers (containers often limit it), else None."""
+    has_space = os.access(SHARED_MEMORY, os.W_OK) and shutil.disk_usage(SHARED_MEMORY).free > MIN_FREE_BYTES
+    return SHARED_MEMORY if has_space else None
 
 
 def _server_options():
@@ -242,17 +241,17 @@ def _server_options():
 
 
 def _start_guard(directory):
-    return subprocess.Popen(  # noqa: S603 (our own words)
+    return subprocess.Popen(  # noqa: S603 (constant script)
         ["/bin/sh", "-c", GUARD_SCRIPT, "guard", directory],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # whatever kills the owner's process group must not reach it
+        start_new_session=True,  # must survive signals to the owner's process group
     )
 
 
 def _unprivileged_user():
-    """An account to run as when we are root; Debian's package makes the first."""
+    """Return the account to use instead of root; Debian's package creates the first."""
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             return pwd.getpwnam(name)
@@ -264,7 +263,7 @@ def _database_name(database):
 
 
 def _children(pid):
-    """PostgreSQL's processes lead a session each, so its process group holds the first of them only."""
+    """Each process of PostgreSQL leads a session, so the process group has only the first of them."""
     with suppress(FileNotFoundError):
         return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
     return set()

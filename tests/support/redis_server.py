@@ -1,7 +1,7 @@
-"""A Redis of the tests' own: a private server in a fresh directory, gone with it.
+"""Private Redis server for tests, in a temporary directory.
 
-It listens on a unix socket in that directory; one that is a cluster (of one node) on free ports of 127.0.0.1, since
-clusters know no sockets. Nothing survives the process that made it, even if that is killed: a guard waits for its end.
+It listens on a unix socket in that directory; a cluster (of one node) on free ports of 127.0.0.1, since clusters do not
+support unix sockets. A guard process removes everything when the owner ends, even if it is killed.
 """
 
 import os
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tests.support.free_ports import free_ports
 
-START_TIMEOUT_SECONDS = 20  # seconds, for a start or a stop
+START_TIMEOUT_SECONDS = 20  # for a start or a stop
 LAST_SLOT = "16383"  # the last one of a cluster
 
-# Reads until its input ends, as it does when the owner is gone, however it went. The server may be paused then.
+# Reads until its input ends, which happens when the owner ends for any reason. The server may be paused.
 GUARD_SCRIPT = """
 read -r _
 if read -r pid < "$1/pid"; then
@@ -29,7 +29,7 @@ rm -rf "$1"
 
 
 class RedisServer:
-    """A server that runs from `with` to its end."""
+    """Server that runs during a `with` block."""
 
     def __init__(self, *, cluster=False):
         self.directory = None
@@ -39,12 +39,12 @@ class RedisServer:
 
     def __enter__(self):
         self.directory = Path(tempfile.mkdtemp(prefix="vocelio-redis-"))  # mode 0700
-        self._guard = subprocess.Popen(  # noqa: S603 (our own words)
+        self._guard = subprocess.Popen(  # noqa: S603 (constant script)
             ["/bin/sh", "-c", GUARD_SCRIPT, "guard", self.directory],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # whatever kills the owner's process group must not reach it
+            start_new_session=True,  # must survive signals to the owner's process group
         )
         try:
             self.start()
@@ -62,16 +62,15 @@ class RedisServer:
 
     @property
     def socket(self):
-        """The path of the unix socket, or the address of a cluster."""
+        """Path of the unix socket, or address of the cluster."""
         return ("127.0.0.1", self._ports[0]) if self._cluster else str(self.directory / "socket")
 
     @property
     def url(self):
-        """Where it is reached."""
         return f"redis://127.0.0.1:{self._ports[0]}" if self._cluster else f"unix://{self.socket}"
 
     def start(self):
-        """Start the server, or let it go on; returns when it answers."""
+        """Start or resume the server; return when it responds."""
         if self._server is not None and self._server.poll() is None:
             self.resume()
             return
@@ -98,45 +97,45 @@ class RedisServer:
         self._wait_until(lambda: self.command("PING") == b"+PONG\r\n")
 
     def kill(self):
-        """As if the machine were gone; what it had is lost."""
+        """Kill the server; its data is lost."""
         if self._server is not None and self._server.poll() is None:
             self._server.send_signal(signal.SIGKILL)
             self._server.wait(START_TIMEOUT_SECONDS)
 
     def pause(self):
-        """Freeze it: connections stay open, nothing is answered."""
+        """Freeze the server: connections stay open, without responses."""
         self._server.send_signal(signal.SIGSTOP)
 
     def resume(self):
-        """The end of `pause`."""
+        """End `pause`."""
         self._server.send_signal(signal.SIGCONT)
 
     def command(self, *words):
-        """The raw answer to a command, empty when there is no server."""
+        """Return the raw response to a command, empty if the server is down."""
         words = [word if isinstance(word, bytes) else word.encode() for word in words]
         try:
-            with socket.socket(socket.AF_UNIX) as line:
-                line.settimeout(START_TIMEOUT_SECONDS)
-                line.connect(str(self.directory / "socket"))
-                line.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
-                return line.recv(65_536)
+            with socket.socket(socket.AF_UNIX) as sock:
+                sock.settimeout(START_TIMEOUT_SECONDS)
+                sock.connect(str(self.directory / "socket"))
+                sock.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in words))
+                return sock.recv(65_536)
         except (FileNotFoundError, ConnectionRefusedError):
             return b""
 
-    def _wait_until(self, happened):
+    def _wait_until(self, condition):
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while not happened():
+        while not condition():
             if self._server.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"Redis did not start:\n{(self.directory / 'log').read_text()}")
             time.sleep(0.01)
 
 
 def find_program():
-    """The path of redis-server."""
-    found = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin")
-    if found is None:
+    """Return the path of redis-server."""
+    program = shutil.which("redis-server", path=f"{os.environ.get('PATH', '')}:/usr/bin")
+    if program is None:
         raise FileNotFoundError(
             "The tests start a Redis of their own, and redis-server is not on the PATH. `make test` installs Debian's "
             "package redis-server; elsewhere, install Redis 7 or newer."
         )
-    return found
+    return program

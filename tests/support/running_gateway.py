@@ -1,4 +1,4 @@
-"""A real gateway on a free port, for tests: server, sockets, signatures; speech as the test chooses."""
+"""Runs a real gateway on a free port, with server, sockets and signatures; tests choose the speech providers."""
 
 import json
 from contextlib import asynccontextmanager
@@ -37,17 +37,17 @@ DEPARTMENTS = {
 
 
 def make_call_config(flow, **parts):
-    """What NUMBER leads to."""
+    """Create the call config of NUMBER."""
     version = load_flow(json.dumps(flow).encode())
-    facts = {"tenant": TENANT, "departments": DEPARTMENTS, **parts}
-    return CallConfig(number=NUMBER, flow="flow", version=version, **facts)
+    fields = {"tenant": TENANT, "departments": DEPARTMENTS, **parts}
+    return CallConfig(number=NUMBER, flow="flow", version=version, **fields)
 
 
 class RecordingBus(EventBus):
-    """Keeps every event that is more than of the moment, too."""
+    """Event bus that records all events except transient ones."""
 
-    def __init__(self, line=None):
-        super().__init__(line)
+    def __init__(self, pubsub=None):
+        super().__init__(pubsub)
         self.events = []
 
     def publish(self, event):
@@ -56,13 +56,13 @@ class RecordingBus(EventBus):
         super().publish(event)
 
     def data_of(self, kind):
-        """The data of every event of that type."""
+        """Return the data of all events of that type."""
         return [event.data for event in self.events if event.type == kind]
 
 
 @dataclass
 class RunningGateway:
-    """A running gateway and a carrier that calls it."""
+    """A running gateway and a simulator that calls it."""
 
     origin: str
     simulator: TwilioSimulator
@@ -71,7 +71,7 @@ class RunningGateway:
     calls: CallComponents
 
     async def call(self, steps=(), **options):
-        """A call to the one number."""
+        """Call NUMBER."""
         return await self.simulator.call(NUMBER, CALLER, steps, **options)
 
 
@@ -91,9 +91,9 @@ async def running_gateway(
     pubsub=None,
     extra_routes_and_workers=lambda calls: ((), ()),
     max_calls=DEFAULT_CAPACITY,
-    **carrier_options,
+    **simulator_options,
 ):
-    """A gateway with that flow behind NUMBER, or with another site; ``beside`` gives routes of an API and workers."""
+    """Run a gateway with the flow assigned to NUMBER, or with another directory, and extra routes and workers."""
     bus = RecordingBus(pubsub)
     call_store, recordings = call_store or InMemoryCallStore(), recordings or in_memory_recordings()
     directory = directory or InMemoryDirectory([make_call_config(flow)], call_store=call_store)
@@ -107,6 +107,6 @@ async def running_gateway(
     app = create_app(settings, calls, tenant_tokens=accounts, api_routes=api, background_services=workers)
     async with (
         serve_embedded(app, bind_socket()) as origin,
-        TwilioSimulator(origin, public_url, ACCOUNT, TOKEN, **carrier_options) as carrier,
+        TwilioSimulator(origin, public_url, ACCOUNT, TOKEN, **simulator_options) as simulator,
     ):
-        yield RunningGateway(origin, carrier, bus, call_store, calls)
+        yield RunningGateway(origin, simulator, bus, call_store, calls)

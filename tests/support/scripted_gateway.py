@@ -1,6 +1,6 @@
-"""A server for the simulator to call, written from the protocol's facts: webhooks by table, media by script.
+"""Scripted gateway for tests of the simulator, written from the protocol: webhooks by table, media by script.
 
-It checks every signature with Twilio's own validator and keeps what it was sent.
+It checks every signature with Twilio's own validator and records all requests.
 """
 
 import asyncio
@@ -29,18 +29,18 @@ STREAM = '<Connect><Stream url="wss://gateway.example/media"><Parameter name="to
 
 
 def tone(seconds: float) -> bytes:
-    """Mu-law of a loud 400 Hz tone."""
+    """Return a loud 400 Hz tone in mu-law."""
     samples = [round(8000 * math.sin(math.tau * 400 * n / 8000)) for n in range(round(seconds * 8000))]
     return mulaw.encode(struct.pack(f"<{len(samples)}h", *samples))
 
 
 def is_loud(payload: str) -> bool:
-    """Whether a frame has the caller's voice in it."""
+    """Return whether a frame contains voice."""
     return base64.b64decode(payload).count(0xFF) < 80
 
 
 class ScriptedMedia:
-    """One socket, as a script sees it."""
+    """One media socket, driven by a script."""
 
     def __init__(self, websocket: WebSocket, peer: "ScriptedGateway"):
         self.websocket = websocket
@@ -68,13 +68,13 @@ class ScriptedMedia:
         await self.wait_for("media", lambda message: is_loud(message["media"]["payload"]))
 
     async def wait_for_silence(self) -> None:
-        """The caller spoke, and has stopped: five silent frames, 100 ms."""
+        """Wait until the caller has spoken and been silent for five frames (100 ms)."""
         await self.wait_for_speech()
-        quiet = 0
-        while quiet < 5:
+        silent_frames = 0
+        while silent_frames < 5:
             message = await self.receive()
             if message["event"] == "media":
-                quiet = 0 if is_loud(message["media"]["payload"]) else quiet + 1
+                silent_frames = 0 if is_loud(message["media"]["payload"]) else silent_frames + 1
 
     async def wait_for_close(self) -> None:
         try:
@@ -99,7 +99,7 @@ class ScriptedMedia:
         await self.websocket.close(code)
 
     def abort(self) -> None:
-        """Break the connection, as a process that dies does."""
+        """Reset the connection, as a killed process does."""
         for connection in list(self.peer.server.server_state.connections):
             if connection.transport.get_extra_info("peername")[1] == self.websocket.client.port:
                 connection.transport.abort()
@@ -109,7 +109,7 @@ Script = Callable[[ScriptedMedia], Awaitable[None]]
 
 
 class ScriptedGateway:
-    """The server: ``pages`` are the answers by path (TwiML's body, or a ready response), ``script`` plays the media."""
+    """Server with ``pages`` by path (TwiML verbs or a response) and one script per media socket."""
 
     def __init__(self, pages: dict[str, str | Response], *scripts: Script):
         self.pages = pages
@@ -155,7 +155,7 @@ class ScriptedGateway:
             return
 
     def form_of(self, path: str) -> dict[str, str]:
-        """What was posted to ``path`` the last time."""
+        """Return the form last posted to ``path``."""
         return [form for posted, form in self.posts if posted == path][-1]
 
     @property
@@ -165,10 +165,10 @@ class ScriptedGateway:
 
 @asynccontextmanager
 async def serve(peer: ScriptedGateway):
-    """The peer on a port of its own; connections wait in the socket until it accepts them."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        peer.origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        task = asyncio.create_task(peer.server.serve(sockets=[listening]))
+    """Serve on a free port; early connections wait in the listening socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer.origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        task = asyncio.create_task(peer.server.serve(sockets=[listener]))
         try:
             yield peer
         finally:

@@ -1,4 +1,4 @@
-"""A TCP balancer: each connection goes to the server that has the fewest, and ends as that server ends it."""
+"""TCP load balancer: forwards each connection to the server with the fewest connections."""
 
 import asyncio
 from collections import Counter
@@ -7,12 +7,12 @@ from tests.support.faulty_tcp_proxy import FaultyTcpProxy
 
 
 class TcpBalancer(FaultyTcpProxy):
-    """``ports`` are the servers' on 127.0.0.1, those that are down among them."""
+    """Balances between ``ports`` of 127.0.0.1; servers that are down are skipped."""
 
     def __init__(self, ports):
         super().__init__(None)
         self.ports = list(ports)
-        self.refused_connections = 0  # connections that no server took
+        self.refused_connections = 0  # accepted by no server
         self._open_connections = Counter()
 
     async def _connect_target(self):
@@ -25,4 +25,4 @@ class TcpBalancer(FaultyTcpProxy):
             asyncio.current_task().add_done_callback(lambda _, port=port: self._open_connections.subtract([port]))
             return reader, writer
         self.refused_connections += 1
-        raise ConnectionRefusedError("no server is there")
+        raise ConnectionRefusedError("no server accepts connections")

@@ -1,4 +1,4 @@
-"""Two tenants with one of everything. All that the second one has is full of a word that only it may ever see."""
+"""Two tenants with one resource of each kind. Everything of the second tenant contains a canary word."""
 
 import io
 import json
@@ -14,17 +14,17 @@ from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.store.recordings import DatabaseRecordingCatalog, StoredRecording
 
 CANARY = "canary"
-CALLS_STARTED_AT = START - 3_600_000_000  # when the calls were
+CALLS_STARTED_AT = START - 3_600_000_000
 NUMBER, OTHER_NUMBER = "+13072249663", "+13072249664"
 CALL, ENDED_CALL, OTHER_CALL = f"CA{1:032x}", f"CA{2:032x}", f"CA{3:032x}"
 ACCOUNT, OTHER_ACCOUNT = "AC" + "1" * 32, "AC" + "2" * 32
 TOKEN = "0123456789abcdef-token"
-RECORDING, OTHER_RECORDING = "a1", "b2"  # recordings
+RECORDING, OTHER_RECORDING = "a1", "b2"
 RECORDINGS = (("harbour", RECORDING, CALL), (CANARY, OTHER_RECORDING, OTHER_CALL))
 
 
 def make_flow(text="Good day."):
-    """A flow document."""
+    """Return a flow document."""
     return {
         "name": f"A flow that says {text}",
         "start": "greet",
@@ -33,7 +33,7 @@ def make_flow(text="Good day."):
 
 
 def silent_wav(seconds=0.1):
-    """A WAV file of silence."""
+    """Return a silent WAV file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
@@ -44,32 +44,34 @@ def silent_wav(seconds=0.1):
 
 
 async def create_two_tenants(database):
-    """Both tenants' things; gives the keys that ask for them, by who has them, and the two to be asked for."""
+    """Create both tenants' resources; return API keys by role, and the ids of one key of each tenant."""
     api = ApiEnv(database)
     victim = await _create_one_of_everything(api, "harbour", "plain", NUMBER, ACCOUNT)
-    theirs = await _create_one_of_everything(api, CANARY, CANARY, OTHER_NUMBER, OTHER_ACCOUNT)
+    other = await _create_one_of_everything(api, CANARY, CANARY, OTHER_NUMBER, OTHER_ACCOUNT)
     api.synthesizer.failing = {word: SpeechError(word) for word in ("plain", CANARY)}
     await api.renderer.reconciler.reconcile()
     await api.renderer.process_due()
     await insert_calls(database, *_call_rows(), known=("harbour", CANARY))
     for message in RECORDINGS:
         await DatabaseRecordingCatalog(database).add(make_recording(*message))
-    found = {
+    keys = {
         role: (await api.create_client("harbour", role)).key for role in ("viewer", "operator", "designer", "admin")
     }
-    found["revoked"] = (await api.create_client("harbour")).key
-    admin = ApiTestClient(api.app, found["admin"])
-    assert (await admin.request("DELETE", f"/v1/keys/{found['revoked'].split('_')[1]}")).status == 204
-    found |= {"platform": (await api.platform_client()).key, "other": (await api.create_client(CANARY)).key, "none": ""}
-    return found, victim, theirs
+    keys["revoked"] = (await api.create_client("harbour")).key
+    admin = ApiTestClient(api.app, keys["admin"])
+    assert (await admin.request("DELETE", f"/v1/keys/{keys['revoked'].split('_')[1]}")).status == 204
+    keys |= {"platform": (await api.platform_client()).key, "other": (await api.create_client(CANARY)).key, "none": ""}
+    return keys, victim, other
 
 
 def _call_rows():
     parts = {"flow_id": "plain", "number": NUMBER}
     yield make_call(1, "harbour", CALLS_STARTED_AT, ended_at=None, outcome="", **parts)
     yield make_call(2, "harbour", CALLS_STARTED_AT, [("azure", 60_000_000)], _event_rows("plain"), b"{}\n", **parts)
-    whole = {"disposition": CANARY, "department": CANARY, "flow_id": CANARY, "number": OTHER_NUMBER}
-    yield make_call(3, CANARY, CALLS_STARTED_AT, [("azure", 60_000_000)], _event_rows(CANARY), CANARY.encode(), **whole)
+    fields = {"disposition": CANARY, "department": CANARY, "flow_id": CANARY, "number": OTHER_NUMBER}
+    yield make_call(
+        3, CANARY, CALLS_STARTED_AT, [("azure", 60_000_000)], _event_rows(CANARY), CANARY.encode(), **fields
+    )
 
 
 def _event_rows(word):
@@ -80,11 +82,10 @@ def _event_rows(word):
 
 
 async def _create_one_of_everything(api, name, word, number, account):
-    """One of everything, through the API."""
-    key, admin = (
-        "",
-        await create_tenant(api, name, error_message=word, variables={word: word}, blocked_callers=["+13105550199"]),
-    )
+    """Create one resource of each kind through the API; return the id of the key."""
+    key = ""
+    settings = {"error_message": word, "variables": {word: word}, "blocked_callers": ["+13105550199"]}
+    admin = await create_tenant(api, name, **settings)
     for method, path, body in (
         ("POST", "/v1/keys", {"role": "viewer", "label": word}),
         ("PUT", "/v1/tenant/twilio", {"account_sid": account, "auth_token": TOKEN}),
@@ -100,43 +101,43 @@ async def _create_one_of_everything(api, name, word, number, account):
         ("POST", "/v1/numbers", {"number": f"{number}0", "label": word}),
     ):
         media = "audio/wav" if isinstance(body, bytes) else "application/json"
-        answer = await admin.request(method, path, body, media=media)
-        assert answer.status < 300, (method, path, answer.body)
-        key = answer.json["id"] if path == "/v1/keys" else key
+        response = await admin.request(method, path, body, media=media)
+        assert response.status < 300, (method, path, response.body)
+        key = response.json["id"] if path == "/v1/keys" else key
     return key
 
 
 def add_twilio_numbers(emulator):
-    """What both tenants' accounts have at Twilio."""
+    """Add both tenants' accounts and numbers to the emulated Twilio API."""
     for account, number, word in ((ACCOUNT, NUMBER, "plain"), (OTHER_ACCOUNT, OTHER_NUMBER, CANARY)):
-        there = emulator.add_account(account, TOKEN)
-        there.add_number(number, friendly_name=word)
-        there.add_number(f"{number}1", friendly_name=word)
+        twilio_account = emulator.add_account(account, TOKEN)
+        twilio_account.add_number(number, friendly_name=word)
+        twilio_account.add_number(f"{number}1", friendly_name=word)
 
 
-def make_recording(whose, name, call, **parts):
-    """A message that a caller left, of half a second."""
-    facts = {
+def make_recording(tenant, name, call, **parts):
+    """Create a voicemail message of half a second."""
+    fields = {
         "kind": "voicemail",
         "channels": 1,
         "started_at": CALLS_STARTED_AT,
         "duration_seconds": 0.5,
         "state": "complete",
         "size_bytes": 4058,
-        "object_path": f"recordings/{whose}/{call}/{name}/audio.wav",
+        "object_path": f"recordings/{tenant}/{call}/{name}/audio.wav",
     }
-    return StoredRecording(tenant=whose, id=name, call=call, **facts | parts)
+    return StoredRecording(tenant=tenant, id=name, call=call, **fields | parts)
 
 
 async def store_recording_audio(api):
-    """The sound of the recordings is in the storage; the second tenant's is full of its word."""
-    for whose, name, call in RECORDINGS:
-        sound = (whose.encode() * 4000)[:4000]
-        await api.storage.put(make_recording(whose, name, call).object_path, mulaw_header(4000, 1, 8000) + sound)
+    """Store the audio of the recordings; that of the second tenant consists of the canary word."""
+    for tenant, name, call in RECORDINGS:
+        sound = (tenant.encode() * 4000)[:4000]
+        await api.storage.put(make_recording(tenant, name, call).object_path, mulaw_header(4000, 1, 8000) + sound)
 
 
 def add_live_call(api):
-    """The first tenant's call is on the line."""
+    """Register a live call of the first tenant."""
     departments = {"plain": Department(("+13105550111",))}
     version = load_flow(json.dumps(make_flow()).encode())
     parts = {"number": NUMBER, "tenant": Tenant(id="harbour", name="Harbour"), "flow": "plain"}

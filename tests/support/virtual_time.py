@@ -1,4 +1,4 @@
-"""An event loop whose time passes only when nothing is left to do: tests of timeouts take no time."""
+"""Event loop with virtual time: time passes only when no task is ready, so tests of timeouts take no time."""
 
 import asyncio
 import functools
@@ -24,7 +24,7 @@ class _VirtualSelector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Starts at 0.0 seconds."""
+    """Event loop with virtual time, which starts at 0.0 s."""
 
     def __init__(self):
         self._virtual = _VirtualSelector()
@@ -35,7 +35,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def in_virtual_time(test):
-    """Run a coroutine test on a VirtualLoop; nothing of it may be left when it returns."""
+    """Run a coroutine test on a VirtualLoop; fail if it leaves tasks."""
 
     @functools.wraps(test)
     def wrapper(*args, **kwargs):

@@ -1,1 +1,1 @@
-"""Speech services on loopback, written from their protocols, and wrong to order."""
+"""Emulators of speech services, written from their protocols, with fault injection."""

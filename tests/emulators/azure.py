@@ -1,6 +1,6 @@
-"""Azure's speech service on a port of this machine: its WebSocket protocol, with offline speech behind it.
+"""Emulator of Azure's speech service: its WebSocket protocol on a loopback port, with local speech engines.
 
-What is said to it is truly recognised and what it says is truly spoken, so that a test compares words with words.
+It really recognizes and synthesizes speech, so that tests can compare words.
 """
 
 import asyncio
@@ -18,12 +18,12 @@ from tests.emulators.fault_plan import FaultPlan
 RECOGNITION = "/speech/recognition/conversation/cognitiveservices/v1"
 SYNTHESIS = "/cognitiveservices/websocket/v1"
 STATUS = {"401": 401, "429": 429, "500": 500}
-PACE_FACTOR = 50  # seconds of sound that are spoken in a second
+PACE_FACTOR = 50  # audio is sent at this multiple of real time
 
 
 @dataclass(frozen=True)
 class SynthesisRequest:
-    """One synthesis that was asked for, and the sound of it that was made."""
+    """One synthesis request and its audio."""
 
     text: str
     voice: str
@@ -32,18 +32,23 @@ class SynthesisRequest:
 
 
 class AzureEmulator:
-    """``ear`` and ``mouth`` are started by the test. A ``vocabulary`` is what can be heard beside phrase lists."""
+    """The service. The test starts ``recognizer`` and ``synthesizer``; ``vocabulary`` is added to all phrase lists."""
 
     def __init__(self, recognizer, synthesizer, vocabulary=(), key="a key", voice="en-us", fault_plan=None):
-        self._ear, self._mouth, self._vocabulary, self._voice = recognizer, synthesizer, tuple(vocabulary), voice
+        self._recognizer, self._synthesizer, self._vocabulary, self._voice = (
+            recognizer,
+            synthesizer,
+            tuple(vocabulary),
+            voice,
+        )
         self.key = key
         self.orders = fault_plan or FaultPlan()
-        self.heard = []  # the text of every phrase, empty where nothing was understood
+        self.heard = []  # text of every phrase, empty if not understood
         self.spoken = []
-        self.cancelled = 0  # syntheses that the client broke off
-        self.contexts = []  # of recognition, as the client sent them
-        self.sounds = []  # of every turn of recognition that has ended
-        self.opened = 0  # sockets, since the start
+        self.cancelled = 0  # syntheses that the client aborted
+        self.contexts = []  # speech contexts as the client sent them
+        self.sounds = []  # audio of every ended recognition turn
+        self.opened = 0  # sockets since the start
         self._handlers = set()
         self._connections = set()
 
@@ -64,17 +69,17 @@ class AzureEmulator:
         await self._runner.cleanup()
 
     def clear_records(self):
-        """Remember nothing of what there was."""
-        for kept in (self.heard, self.spoken, self.contexts, self.sounds):
-            kept.clear()
+        """Clear all records."""
+        for records in (self.heard, self.spoken, self.contexts, self.sounds):
+            records.clear()
 
     @property
     def sockets(self):
-        """How many are open now."""
+        """Number of open sockets."""
         return len(self._handlers)
 
     def close_sockets(self):
-        """End every connection, as the service does when nothing has been asked for in minutes."""
+        """Close all connections, as the service does after minutes without a request."""
         for connection in self._connections:
             connection.close(WSCloseCode.OK, "idle")
 
@@ -130,11 +135,11 @@ class AzureEmulator:
         if not connection.begin(self.orders.recognition):
             return None
 
-        def say(path, body):
+        def send(path, body):
             connection.send(wire.text(path, message.request, body))
 
-        say("turn.start", {"context": {"serviceTag": secrets.token_hex(16)}})
-        turn = hearing.RecognitionTurn(self._ear, self._vocabulary, context, say, self.heard.append)
+        send("turn.start", {"context": {"serviceTag": secrets.token_hex(16)}})
+        turn = hearing.RecognitionTurn(self._recognizer, self._vocabulary, context, send, self.heard.append)
         turn.feed(wire.mulaw_of(message.body))
         return turn
 
@@ -161,13 +166,13 @@ class AzureEmulator:
         connection.send(wire.text("turn.start", message.request, {"context": {"serviceTag": stream}}))
         try:
             text, name, voice = speaking.parse_ssml(ssml, self._voice)
-        except speaking.InvalidSsml as refused:
-            connection.close(WSCloseCode.INVALID_TEXT, str(refused))
+        except speaking.InvalidSsml as error:
+            connection.close(WSCloseCode.INVALID_TEXT, str(error))
             return
         self.spoken.append(spoken := SynthesisRequest(text, name, ssml, bytearray()))
         response = {"context": {"serviceTag": stream}, "audio": {"type": "inline", "streamId": stream}}
         connection.send(wire.text("response", message.request, response))
-        async for chunk in self._mouth.speak(text, voice):
+        async for chunk in self._synthesizer.speak(text, voice):
             spoken.sound.extend(chunk)
             connection.send(wire.binary("audio", message.request, stream, chunk))
             await asyncio.sleep(len(chunk) / 8000 / PACE_FACTOR)
@@ -176,7 +181,7 @@ class AzureEmulator:
 
 
 async def _messages(socket):
-    """What the client sends, until it closes or breaks off."""
+    """Yield the client's messages until it disconnects."""
     while True:
         frame = await socket.receive()
         if frame.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):

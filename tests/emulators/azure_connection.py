@@ -1,4 +1,4 @@
-"""One WebSocket of the emulated service: what it sends, and what goes wrong with it."""
+"""One WebSocket of the emulated Azure service: its send queue and injected faults."""
 
 import asyncio
 
@@ -6,13 +6,13 @@ from aiohttp import WSCloseCode
 
 from tests.emulators import azure_protocol as wire
 
-SLOW_CLOSE_SECONDS = 5.0  # seconds
-DRIP_SECONDS = 1.0  # seconds before each message, which is mostly 100 ms of sound
-GOOD_MESSAGES = 2  # until a stall or an abrupt end
-# Not among it: a binary message whose header is said to be longer than the message. The SDK (1.53) reads past the
-# message's end then, and the process dies of it; nothing here can keep it from that.
+SLOW_CLOSE_SECONDS = 5.0
+DRIP_SECONDS = 1.0  # before each message, which is usually 100 ms of audio
+GOOD_MESSAGES = 2  # before a stall or an abrupt end
+# Not included: a binary message with a header length beyond its end. The SDK (1.53) reads past the end of the message,
+# which crashes the process.
 GARBAGE = ("no header at all", "Path:speech.phrase\r\n\r\n{broken", b"\xff", "Path:unknown\r\n\r\n{}")
-# What the service closes an open connection with when it will not serve another request on it.
+# Close codes with which the service rejects another request on an open connection.
 CLOSE_CODES = {
     "401": (WSCloseCode.POLICY_VIOLATION, "Authentication error."),
     "429": (4429, "The request is throttled because you have exceeded the concurrent request limit allowed."),
@@ -21,17 +21,17 @@ CLOSE_CODES = {
 
 
 class AzureConnection:
-    """``fault`` counts for the present turn."""
+    """One connection; ``fault`` applies to the current turn."""
 
     def __init__(self, request, socket):
         self._transport, self._socket = request.transport, socket
-        self._outbox = asyncio.Queue()
+        self._send_queue = asyncio.Queue()
         self._sent = 0
         self.fault = ""
-        self._pump = asyncio.create_task(self._send_all())
+        self._send_task = asyncio.create_task(self._send_all())
 
     def begin(self, fault):
-        """A turn begins; False when the service refuses it, with the connection."""
+        """Start a turn; return False if a fault rejects it and ends the connection."""
         self.fault, self._sent = fault, 0
         if fault == "refuse":
             self.abort()
@@ -42,28 +42,28 @@ class AzureConnection:
         return False
 
     def send(self, message):
-        """Send a message, after those before it."""
-        self._outbox.put_nowait(message)
+        """Enqueue a message."""
+        self._send_queue.put_nowait(message)
 
     def close(self, code, reason):
-        """Send a close frame, after what is to be sent before it."""
-        self._outbox.put_nowait((code, reason))
+        """Enqueue a close frame."""
+        self._send_queue.put_nowait((code, reason))
 
     def abort(self):
-        """Break the connection off, with a reset."""
-        self._pump.cancel()
+        """Reset the connection."""
+        self._send_task.cancel()
         self._transport.abort()
 
     async def aclose(self):
-        """Answer the client's close, or break off what is left."""
+        """Close the socket and drop unsent messages."""
         if self.fault == "slow_close":
             await asyncio.sleep(SLOW_CLOSE_SECONDS)
-        self._pump.cancel()
+        self._send_task.cancel()
         await self._socket.close()
 
     async def _send_all(self):
         while True:
-            message = await self._outbox.get()
+            message = await self._send_queue.get()
             try:
                 await self._send(message)
             except ConnectionError:

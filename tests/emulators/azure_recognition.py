@@ -1,6 +1,6 @@
-"""One turn of emulated recognition: sound in, hypotheses and phrases out, heard by a real recogniser.
+"""One recognition turn of the emulated Azure service: audio in, hypotheses and phrases out.
 
-The service cuts the sound into phrases by itself, where it has been silent for as long as the client asked.
+The service segments audio into phrases itself, at silences of the length that the client requested.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from vocelio.codecs.vad import SpeechStarted, VoiceActivityDetector
 from vocelio.engine.nlu.matching import DIGIT_BY_WORD
 from vocelio.gateway.speech.interfaces import RecognitionHints
 
-TICKS_PER_SECOND = 10_000_000  # of 100 ns, in a second
-DEFAULT_SILENCE_SECONDS = 0.5  # seconds that end a phrase unless the client says otherwise
-PREROLL_SAMPLES = 4_000  # bytes of mu-law before the first voice that belong to the phrase: 0.5 s
+TICKS_PER_SECOND = 10_000_000  # ticks of 100 ns
+DEFAULT_SILENCE_SECONDS = 0.5  # default silence that ends a phrase
+PREROLL_SAMPLES = 4_000  # 0.5 s before the first voice belong to the phrase
 FRAME_SAMPLES = 160
 
 
 class SpeechContext:
-    """What a client says of its turn beforehand, in ``speech.context``."""
+    """The client's ``speech.context`` of a turn."""
 
     def __init__(self, body, query):
         body = _lower(body)
@@ -31,7 +31,7 @@ class SpeechContext:
 
 
 def _lower(value):
-    """A document with its keys in lower case: SDKs write them in different ways, and the service takes all."""
+    """Convert all keys to lower case: SDKs spell them differently, and the service accepts any case."""
     match value:
         case dict():
             return {key.lower(): _lower(inner) for key, inner in value.items()}
@@ -41,23 +41,23 @@ def _lower(value):
 
 
 class RecognitionTurn:
-    """``say`` sends (path, body) to the client; ``heard`` is told each text."""
+    """One turn. ``send(path, body)`` sends a message to the client; ``on_text`` is called with each text."""
 
-    def __init__(self, ear, vocabulary, context, say, heard):
-        self._ear, self._context, self._say, self._heard = ear, context, say, heard
+    def __init__(self, recognizer, vocabulary, context, send, on_text):
+        self._recognizer, self._context, self._send, self._on_text = recognizer, context, send, on_text
         words = (*vocabulary, *context.phrases)
-        self._expectation = RecognitionHints(
+        self._hints = RecognitionHints(
             words, "en-US", repeat=bool(words) and all(word in DIGIT_BY_WORD for word in words)
         )
-        self._activity = VoiceActivityDetector(context.silence)
+        self._vad = VoiceActivityDetector(context.silence)
         self._recent = deque(maxlen=PREROLL_SAMPLES // FRAME_SAMPLES)
         self._rest = b""
         self._phrase = None
-        self._finals = set()  # of phrases that have ended and whose text has not come
+        self._finals = set()  # ended phrases without a result yet
         self.sound = b""
 
     def feed(self, sound):
-        """The next mu-law, in any pieces."""
+        """Process mu-law audio in chunks of any size."""
         self.sound += sound
         sound = self._rest + sound
         whole = len(sound) - len(sound) % FRAME_SAMPLES
@@ -66,13 +66,12 @@ class RecognitionTurn:
             self._frame(sound[at : at + FRAME_SAMPLES])
 
     async def end(self):
-        """No more sound comes: what was being said has ended, and its text has been sent when this returns."""
+        """End the current phrase and wait until all texts have been sent."""
         if self._phrase:
             self._finish()
         await asyncio.gather(*self._finals)
 
     def close(self):
-        """Forget it."""
         for phrase in (self._phrase, *self._finals):
             if phrase:
                 phrase.cancel()
@@ -81,20 +80,20 @@ class RecognitionTurn:
         self._recent.append(frame)
         if self._phrase:
             self._phrase.recognition.feed(frame)
-        for edge in self._activity.feed(mulaw.decode(frame)):
+        for edge in self._vad.feed(mulaw.decode(frame)):
             if isinstance(edge, SpeechStarted):
                 self._begin(edge.started_at)
             elif self._phrase:
                 self._finish()
 
-    def _begin(self, began):
-        self._say("speech.startDetected", {"Offset": round(began * TICKS_PER_SECOND)})
-        self._phrase = _PhraseRecognition(self._ear, self._expectation, began, self._hypothesis)
+    def _begin(self, started_at):
+        self._send("speech.startDetected", {"Offset": round(started_at * TICKS_PER_SECOND)})
+        self._phrase = _PhraseRecognition(self._recognizer, self._hints, started_at, self._hypothesis)
         self._phrase.recognition.feed(b"".join(self._recent))
 
     def _hypothesis(self, phrase, text):
         if text:
-            self._say("speech.hypothesis", {"Text": text, **self._span(phrase)})
+            self._send("speech.hypothesis", {"Text": text, **self._span(phrase)})
 
     def _finish(self):
         phrase, self._phrase = self._phrase, None
@@ -105,47 +104,52 @@ class RecognitionTurn:
     def _send_phrase(self, phrase):
         self._finals.discard(phrase)
         if phrase.cancelled() or phrase.exception():
-            return  # ``end`` tells
-        heard = phrase.result()
-        self._heard(heard.text)
-        self._say("speech.phrase", self._body(phrase, heard))
+            return  # reported by ``end``
+        transcript = phrase.result()
+        self._on_text(transcript.text)
+        self._send("speech.phrase", self._body(phrase, transcript))
 
-    def _body(self, phrase, heard):
+    def _body(self, phrase, transcript):
         span = self._span(phrase)
-        if not heard.text:
+        if not transcript.text:
             return {"RecognitionStatus": "NoMatch", **span}
-        shown = display(heard.text)
-        body = {"RecognitionStatus": "Success", "DisplayText": shown, **span}
+        displayed = display(transcript.text)
+        body = {"RecognitionStatus": "Success", "DisplayText": displayed, **span}
         if self._context.detailed:
-            written = shown.rstrip(".").lower()
-            best = {"Confidence": heard.confidence, "Lexical": heard.text, "ITN": written, "MaskedITN": written}
-            body["NBest"] = [{**best, "Display": shown}]
+            normalized = displayed.rstrip(".").lower()
+            best = {
+                "Confidence": transcript.confidence,
+                "Lexical": transcript.text,
+                "ITN": normalized,
+                "MaskedITN": normalized,
+            }
+            body["NBest"] = [{**best, "Display": displayed}]
         return body
 
     def _span(self, phrase):
-        seconds = self._activity.processed_seconds - phrase.began
-        return {"Offset": round(phrase.began * TICKS_PER_SECOND), "Duration": round(seconds * TICKS_PER_SECOND)}
+        seconds = self._vad.processed_seconds - phrase.started_at
+        return {"Offset": round(phrase.started_at * TICKS_PER_SECOND), "Duration": round(seconds * TICKS_PER_SECOND)}
 
 
 class _PhraseRecognition(asyncio.Future):
-    """One phrase being heard; its result is the final Heard."""
+    """Recognition of one phrase; its result is the final transcript."""
 
-    def __init__(self, ear, expectation, began, hypothesis):
+    def __init__(self, recognizer, hints, started_at, hypothesis):
         super().__init__()
-        self.began = began
+        self.started_at = started_at
         self._hypothesis = hypothesis
-        self.recognition = ear.open(expectation, self._on_transcript, self.set_exception)
+        self.recognition = recognizer.open(hints, self._on_transcript, self.set_exception)
         self.add_done_callback(lambda _: self.recognition.close())
 
-    def _on_transcript(self, heard):
-        if heard.final:
-            self.set_result(heard)
+    def _on_transcript(self, transcript):
+        if transcript.final:
+            self.set_result(transcript)
         else:
-            self._hypothesis(self, heard.text)
+            self._hypothesis(self, transcript.text)
 
 
 def display(text):
-    """A text as the service writes it: a sentence, or figures."""
+    """Format a text as the service does: as a sentence, or as digits."""
     words = text.split()
     if all(word in DIGIT_BY_WORD for word in words):
         return "".join(DIGIT_BY_WORD[word] for word in words) + "."

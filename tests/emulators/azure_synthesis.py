@@ -1,4 +1,4 @@
-"""One turn of emulated synthesis: SSML in, spoken by a real synthesizer."""
+"""SSML of a synthesis request to the emulated Azure service."""
 
 import re
 from xml.etree import ElementTree
@@ -10,11 +10,11 @@ VOICE_NAME = re.compile(r"[a-z]{2,3}-[A-Z]{2}-[A-Za-z]+Neural")
 
 
 class InvalidSsml(Exception):
-    """The request is wrong: the service closes with 1007 and this reason."""
+    """Invalid SSML; the service closes the socket with 1007 and this reason."""
 
 
-def parse_ssml(ssml, mouth_voice):
-    """The text, the voice's name and the Voice to say it with. Raises Refused."""
+def parse_ssml(ssml, local_voice):
+    """Return the text, the voice's name and the local Voice. Raises InvalidSsml."""
     try:
         root = ElementTree.fromstring(ssml)
     except ElementTree.ParseError as error:
@@ -29,11 +29,11 @@ def parse_ssml(ssml, mouth_voice):
         raise InvalidSsml(f"Unsupported voice {name}.")
     prosody = voice.find(f"{SPEECH}prosody")
     speed = 1.0 if prosody is None else _parse_rate(prosody.get("rate", "1"))
-    return "".join(root.itertext()), name, Voice(name=mouth_voice, speed=speed)
+    return "".join(root.itertext()), name, Voice(name=local_voice, speed=speed)
 
 
-def _parse_rate(written):
-    """A relative rate: ``1.5``, ``+50%`` or ``-20.00%``."""
-    if written.endswith("%"):
-        return 1 + float(written[:-1]) / 100
-    return float(written)
+def _parse_rate(text):
+    """Parse a relative rate: ``1.5``, ``+50%`` or ``-20.00%``."""
+    if text.endswith("%"):
+        return 1 + float(text[:-1]) / 100
+    return float(text)

@@ -1,7 +1,7 @@
-"""ElevenLabs on one port of this machine: text to speech over HTTP, realtime speech to text over a WebSocket.
+"""Emulator of ElevenLabs on one loopback port: text to speech over HTTP, realtime speech to text over a WebSocket.
 
-Written from the service's API reference and from the SDK's types, not from what our client sends: what the service
-refuses is refused here. It truly speaks (espeak-ng) and truly hears (pocketsphinx, a given vocabulary).
+Written from the service's API reference and the SDK's types, not from the requests of our client: it rejects what the
+service rejects. It really synthesizes (espeak-ng) and recognizes (pocketsphinx, a given vocabulary) speech.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 VOICE, OTHER_VOICE = "21m00Tcm4TlvDq8ikWAM", "EXAVITQu4vr4xnSDxMaL"
-"""Ids of voices that it has."""
+"""Ids of its voices."""
 
-_REFUSALS = {
+_ERROR_RESPONSES = {
     "401": (401, "invalid_api_key", "Invalid API key"),
     "429": (429, "too_many_concurrent_requests", "Too many concurrent requests for your subscription"),
     "500": (500, "internal_server_error", "Something went wrong"),
@@ -29,10 +29,10 @@ _REFUSALS = {
 
 
 class ElevenLabsEmulator:
-    """Between ``async with``, the service. ``ear`` and ``mouth`` have been started by whoever gives them.
+    """The service, running during an ``async with`` block. The caller starts ``recognizer`` and ``synthesizer``.
 
-    ``orders`` say what it is to do wrong. As both halves share a port, "refuse" of one of them resets its
-    connections; ``closed`` is a port at which nobody listens. ``idle`` seconds without sound end a session.
+    ``orders`` is the fault plan. Both endpoints share a port, so the fault "refuse" of one of them resets its
+    connections; ``closed`` closes the port. ``idle`` is the number of seconds without audio after which a session ends.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ElevenLabsEmulator:
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/text-to-speech/{voice_id}/stream", self._speech.handle)
         app.router.add_get("/v1/speech-to-text/realtime", self._realtime.handle)
-        # A handler is cancelled when its client goes away, as the service stops speaking to nobody.
+        # A handler is cancelled when its client disconnects, as the service stops synthesis then.
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, access_log=None)
         self._port = 0
 
@@ -68,37 +68,37 @@ class ElevenLabsEmulator:
 
     @property
     def base_url(self) -> str:
-        """As an account has it."""
+        """The base URL of the API."""
         return f"http://127.0.0.1:{self._port}"
 
     def clear_records(self) -> None:
-        """Remember nothing of what there was."""
+        """Clear all records."""
         self._realtime.sessions.clear()
         self._speech.spoken.clear()
 
     @property
     def spoken(self) -> list[SynthesisRequest]:
-        """Every text that was asked for, also those that were cancelled."""
+        """All synthesis requests, including cancelled ones."""
         return self._speech.spoken
 
     @property
     def sessions(self) -> list[RealtimeSession]:
-        """Every session of recognition that was opened."""
+        """All recognition sessions."""
         return self._realtime.sessions
 
     @property
     def transcripts(self) -> list[str]:
-        """Every text that was committed."""
+        """All committed transcripts."""
         return [text for session in self.sessions for text in session.heard]
 
     @property
     def sockets(self) -> int:
-        """Connections that are open now, idle ones too."""
+        """Number of open connections, including idle ones."""
         return len(self._runner.server.connections) if self._runner.server else 0
 
     @asynccontextmanager
     async def closed(self) -> AsyncIterator[None]:
-        """Meanwhile nobody listens at the port."""
+        """Close the port during the block."""
         for site in list(self._runner.sites):
             await site.stop()
         for handler in list(self._runner.server.connections) if self._runner.server else []:
@@ -116,13 +116,13 @@ class ElevenLabsEmulator:
 
     @web.middleware
     async def _apply_fault(self, request: web.Request, handler) -> web.StreamResponse:
-        """What comes before any request: counting it, faults that need no answer of its own, and the key."""
+        """Middleware: count the request, apply faults of every endpoint, and check the key."""
         self.requests[request.path] += 1
         fault: Fault = self.orders.synthesis if request.method == "POST" else self.orders.recognition
         if request.path == "/v1/models":
             fault = self.orders.synthesis or self.orders.recognition
-        if fault in _REFUSALS:
-            return error_response(*_REFUSALS[fault])
+        if fault in _ERROR_RESPONSES:
+            return error_response(*_ERROR_RESPONSES[fault])
         if fault == "refuse":
             abort_connection(request)
         if "xi-api-key" not in request.headers:

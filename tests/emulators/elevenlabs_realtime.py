@@ -1,7 +1,7 @@
-"""The emulated realtime speech to text: the WebSocket /v1/speech-to-text/realtime, in mu-law.
+"""Emulated realtime speech-to-text endpoint: WebSocket /v1/speech-to-text/realtime, in mu-law.
 
-Seen of the real service and done likewise: a session without sound is closed after 15 s, with code 1000; a commit of
-less than 0.3 s is answered with ``commit_throttled`` and the end; ``commit`` works under both commit strategies.
+Behavior observed with the real service: a session without audio is closed after 15 s with code 1000; a commit of less
+than 0.3 s is answered with ``commit_throttled`` and closed; ``commit`` works with both commit strategies.
 """
 
 import asyncio
@@ -20,42 +20,43 @@ from vocelio.codecs.vad import SpeechEnded, VoiceActivityDetector
 from vocelio.gateway.speech.interfaces import RecognitionHints, SpeechError, Transcript
 from vocelio.gateway.speech.local.recognizer import LocalRecognition, LocalRecognizer
 
-MIN_COMMIT_BYTES = 2400  # bytes of mu-law, 0.3 s
+MIN_COMMIT_BYTES = 2400  # 0.3 s of mu-law
 MAX_CHUNK_BYTES = 80_000
 FRAME_BYTES = 160
-DRIP_FACTOR = 10  # seconds of waiting for each second of sound
+DRIP_FACTOR = 10  # seconds of delay per second of audio
 
 
 @dataclass
 class RealtimeSession:
-    """A session that was opened, and what was heard in it."""
+    """One session and its transcripts."""
 
     query: dict[str, str]
     keyterms: list[str]
     heard: list[str] = field(default_factory=list)
-    received: int = 0  # bytes of sound
+    received: int = 0  # bytes of audio
     open: bool = True
 
 
 class InvalidMessage(Exception):
-    """An error message, after which the session ends."""
+    """An invalid message; the session ends with an error."""
 
 
 class RealtimeEndpoint:
-    """Hears with ``ear`` what is in ``vocabulary``."""
+    """Recognizes the words of ``vocabulary`` locally."""
 
-    def __init__(self, ear: LocalRecognizer, vocabulary: tuple[str, ...], idle: float) -> None:
-        self._ear, self._vocabulary, self._idle = ear, vocabulary, idle
+    def __init__(self, recognizer: LocalRecognizer, vocabulary: tuple[str, ...], idle_seconds: float) -> None:
+        self._recognizer, self._vocabulary, self._idle_seconds = recognizer, vocabulary, idle_seconds
         self.sessions: list[RealtimeSession] = []
         self._conversations: set[RealtimeConversation] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One session."""
         socket = web.WebSocketResponse(autoclose=False, max_msg_size=1 << 20)
         await socket.prepare(request)
         session = RealtimeSession(dict(request.query), request.query.getall("keyterms", []))
         self.sessions.append(session)
-        conversation = RealtimeConversation(request, socket, session, self._ear, self._vocabulary, self._idle)
+        conversation = RealtimeConversation(
+            request, socket, session, self._recognizer, self._vocabulary, self._idle_seconds
+        )
         self._conversations.add(conversation)
         try:
             await conversation.run()
@@ -66,41 +67,41 @@ class RealtimeEndpoint:
         return socket
 
     def end(self) -> None:
-        """Nobody listens any more."""
+        """Stop the recognition of all sessions."""
         for conversation in self._conversations:
             conversation.end()
 
 
 class RealtimeConversation:
-    """One session while it lasts."""
+    """Protocol of one open session."""
 
     def __init__(
         self,
         request: web.Request,
         socket: web.WebSocketResponse,
         session: RealtimeSession,
-        ear: LocalRecognizer,
+        recognizer: LocalRecognizer,
         vocabulary: tuple[str, ...],
-        idle: float,
+        idle_seconds: float,
     ) -> None:
         self._request, self._socket, self._session = request, socket, session
-        self._ear, self._vocabulary, self._idle = ear, vocabulary, idle
+        self._recognizer, self._vocabulary, self._idle_seconds = recognizer, vocabulary, idle_seconds
         self._fault = request[FAULT_KEY]
-        self._activity: VoiceActivityDetector | None = None
+        self._vad: VoiceActivityDetector | None = None
         self._segment: SegmentRecognition | None = None
         self._frames = b""
         self._uncommitted = 0
-        self._untold: list[str] = []
+        self._unsent_texts: list[str] = []
         self._partials: asyncio.Queue[str] = asyncio.Queue()
-        self._telling: asyncio.Task[None] | None = None
+        self._partials_task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Until one side closes it."""
+        """Run until one side closes the socket."""
         try:
             if self._fault == "silent":
                 await asyncio.Event().wait()
             await self._send("session_started", session_id="s", config=self._configure())
-            self._telling = asyncio.create_task(self._send_partials())
+            self._partials_task = asyncio.create_task(self._send_partials())
             while (message := await self._receive()) is not None:
                 await self._on_message(message)
         except InvalidMessage as error:
@@ -114,9 +115,9 @@ class RealtimeConversation:
         await self._socket.close()
 
     def end(self) -> None:
-        """Forget what is being heard."""
-        if self._telling:
-            self._telling.cancel()
+        """Stop the recognition."""
+        if self._partials_task:
+            self._partials_task.cancel()
         if self._segment:
             self._segment.recognition.close()
             self._segment = None
@@ -134,12 +135,12 @@ class RealtimeConversation:
         if strategy not in ("manual", "vad") or not 0.3 < silence <= 3.0:
             raise InvalidMessage("invalid_request: commit_strategy or vad_silence_threshold_secs")
         if strategy == "vad":
-            self._activity = VoiceActivityDetector()
-            self._activity.silence_seconds = silence
+            self._vad = VoiceActivityDetector()
+            self._vad.silence_seconds = silence
         return {"sample_rate": 8000, "audio_format": "ulaw_8000", "vad_silence_threshold_secs": silence}
 
     async def _receive(self) -> dict[str, object] | None:
-        async with asyncio.timeout(self._idle):
+        async with asyncio.timeout(self._idle_seconds):
             message = await self._socket.receive()
         if message.type is not WSMsgType.TEXT:
             return None
@@ -175,14 +176,14 @@ class RealtimeConversation:
             frame, self._frames = self._frames[:FRAME_BYTES], self._frames[FRAME_BYTES:]
             self._uncommitted += len(frame)
             if self._segment is None:
-                self._segment = SegmentRecognition(self._ear, self._vocabulary, self._partials.put_nowait)
+                self._segment = SegmentRecognition(self._recognizer, self._vocabulary, self._partials.put_nowait)
             self._segment.recognition.feed(frame)
-            if self._activity and any(isinstance(edge, SpeechEnded) for edge in self._run_vad(frame)):
+            if self._vad and any(isinstance(edge, SpeechEnded) for edge in self._run_vad(frame)):
                 await self._commit()
 
     def _run_vad(self, frame: bytes) -> list[object]:
-        assert self._activity is not None
-        return list(self._activity.feed(mulaw.decode(frame)))
+        assert self._vad is not None
+        return list(self._vad.feed(mulaw.decode(frame)))
 
     async def _send_partials(self) -> None:
         while True:
@@ -199,35 +200,39 @@ class RealtimeConversation:
         if self._fault == "drip":
             await asyncio.sleep(seconds * DRIP_FACTOR)
         self._session.heard.append(text)
-        self._untold.append(text)
+        self._unsent_texts.append(text)
         if text or self._fault != "tardy":
-            for one in self._untold:
-                await self._send("committed_transcript", text=as_scribe_writes(one))
-            self._untold.clear()
+            for unsent in self._unsent_texts:
+                await self._send("committed_transcript", text=as_scribe_writes(unsent))
+            self._unsent_texts.clear()
 
     async def _send(self, kind: str, **fields: object) -> None:
         await self._socket.send_json({"message_type": kind, **fields})
 
 
 class SegmentRecognition:
-    """What was said since the last commit."""
+    """Recognition of the audio since the last commit."""
 
-    def __init__(self, ear: LocalRecognizer, vocabulary: tuple[str, ...], partial: Callable[[str], None]) -> None:
-        self._partial = partial
+    def __init__(
+        self, recognizer: LocalRecognizer, vocabulary: tuple[str, ...], on_partial: Callable[[str], None]
+    ) -> None:
+        self._on_partial = on_partial
         self.final: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.recognition: LocalRecognition = ear.open(RecognitionHints(vocabulary), self._heard, self._failed)
+        self.recognition: LocalRecognition = recognizer.open(
+            RecognitionHints(vocabulary), self._on_transcript, self._on_error
+        )
 
-    def _heard(self, heard: Transcript) -> None:
-        if not heard.final:
-            self._partial(heard.text)
+    def _on_transcript(self, transcript: Transcript) -> None:
+        if not transcript.final:
+            self._on_partial(transcript.text)
         elif not self.final.done():
-            self.final.set_result(heard.text)
+            self.final.set_result(transcript.text)
 
-    def _failed(self, error: SpeechError) -> None:
+    def _on_error(self, error: SpeechError) -> None:
         if not self.final.done():
             self.final.set_exception(InvalidMessage(f"transcriber_error: {error}"))
 
 
 def as_scribe_writes(text: str) -> str:
-    """As Scribe writes: with a capital and a full stop."""
+    """Format a text as Scribe does: with a capital letter and a period."""
     return f"{text[0].upper()}{text[1:]}." if text else ""

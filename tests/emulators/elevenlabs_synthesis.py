@@ -1,4 +1,4 @@
-"""The emulated text to speech: POST /v1/text-to-speech/{voice_id}/stream, in mu-law."""
+"""Emulated text-to-speech endpoint: POST /v1/text-to-speech/{voice_id}/stream, in mu-law."""
 
 import asyncio
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from tests.emulators.elevenlabs_errors import FAULT_KEY, abort_connection, error
 from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
-CHUNK_BYTES = 1600  # bytes of mu-law, 200 ms
-PACE_FACTOR = 10  # seconds of sound in a second, about what Flash makes
+CHUNK_BYTES = 1600  # 200 ms of mu-law
+PACE_FACTOR = 10  # multiple of real time, about that of Flash
 DRIP_SECONDS = 0.1
-MAX_TEXT_CHARACTERS = 40_000  # characters, of Flash
+MAX_TEXT_CHARACTERS = 40_000  # limit of Flash
 
 FORMATS = {
     "alaw_8000", "mp3_22050_32", "mp3_24000_48", "mp3_44100_32", "mp3_44100_64", "mp3_44100_96", "mp3_44100_128",
@@ -24,58 +24,57 @@ FORMATS = {
 
 @dataclass
 class SynthesisRequest:
-    """A text that was asked for, and what became of it."""
+    """One synthesis request and its result."""
 
     text: str
     voice_id: str
     model: str
     language: str | None
     speed: float
-    sound: bytes = b""  # as far as it has been sent
+    sound: bytes = b""  # audio sent so far
     cancelled: bool = False
 
 
 class SynthesisEndpoint:
-    """Speaks with ``mouth``; ``voices`` has espeak-ng's name for each voice id."""
+    """Synthesizes speech locally; ``voices`` maps voice ids to voices of espeak-ng."""
 
     models = {
         "eleven_flash_v2_5": True,
         "eleven_turbo_v2_5": True,
         "eleven_multilingual_v2": False,
-    }  # takes a language?
+    }  # whether the model accepts a language
 
-    def __init__(self, mouth: LocalSynthesizer, voices: dict[str, str]) -> None:
-        self._mouth, self._voices = mouth, voices
+    def __init__(self, synthesizer: LocalSynthesizer, voices: dict[str, str]) -> None:
+        self._synthesizer, self._voices = synthesizer, voices
         self.spoken: list[SynthesisRequest] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """One request."""
         if request[FAULT_KEY] == "silent":
             await asyncio.Event().wait()
         if request[FAULT_KEY] == "garbage":
             return web.Response(body=b'{"sound": "none"}', content_type="application/json")
-        asked = await self._parse_request(request)
-        if isinstance(asked, web.Response):
-            return asked
-        self.spoken.append(asked)
+        parsed = await self._parse_request(request)
+        if isinstance(parsed, web.Response):
+            return parsed
+        self.spoken.append(parsed)
         response = web.StreamResponse(headers={"Content-Type": "audio/basic"})
         response.enable_chunked_encoding()
         await response.prepare(request)
         try:
-            await self._speak(asked, request, response)
+            await self._speak(parsed, request, response)
         except (asyncio.CancelledError, ConnectionError):
-            asked.cancelled = True
+            parsed.cancelled = True
             raise
         return response
 
-    async def _speak(self, asked: SynthesisRequest, request: web.Request, response: web.StreamResponse) -> None:
+    async def _speak(self, parsed: SynthesisRequest, request: web.Request, response: web.StreamResponse) -> None:
         fault = request[FAULT_KEY]
-        voice = Voice(name=self._voices[asked.voice_id], speed=asked.speed)
-        sound = b"".join([chunk async for chunk in self._mouth.speak(asked.text, voice)])
+        voice = Voice(name=self._voices[parsed.voice_id], speed=parsed.speed)
+        sound = b"".join([chunk async for chunk in self._synthesizer.speak(parsed.text, voice)])
         for start in range(0, len(sound), CHUNK_BYTES):
             chunk = sound[start : start + CHUNK_BYTES]
             await response.write(chunk)
-            asked.sound += chunk
+            parsed.sound += chunk
             if fault == "stall":
                 await asyncio.Event().wait()
             if fault == "abrupt":
@@ -86,15 +85,15 @@ class SynthesisEndpoint:
         await response.write_eof()
 
     async def _parse_request(self, request: web.Request) -> SynthesisRequest | web.Response:
-        """What is asked for, or how it is refused."""
-        wanted = request.query.get("output_format", "mp3_44100_128")
+        """Return the parsed request or an error response."""
+        output_format = request.query.get("output_format", "mp3_44100_128")
         body = await request.json()
-        if wanted not in FORMATS or not isinstance(body.get("text"), str):
-            loc = ["query", "output_format"] if wanted not in FORMATS else ["body", "text"]
+        if output_format not in FORMATS or not isinstance(body.get("text"), str):
+            loc = ["query", "output_format"] if output_format not in FORMATS else ["body", "text"]
             detail = [{"type": "value_error", "loc": loc, "msg": "Invalid value", "input": body.get("text")}]
             return web.json_response({"detail": detail}, status=422)
-        if wanted != "ulaw_8000":
-            return error_response(400, "output_format_not_emulated", f"{wanted} is not emulated")
+        if output_format != "ulaw_8000":
+            return error_response(400, "output_format_not_emulated", f"{output_format} is not emulated")
         model, language = body.get("model_id", "eleven_multilingual_v2"), body.get("language_code")
         speed = (body.get("voice_settings") or {}).get("speed", 1.0)
         voice_id = request.match_info["voice_id"]
@@ -108,6 +107,6 @@ class SynthesisEndpoint:
             return error_response(400, "invalid_voice_settings", "Speed must be between 0.7 and 1.2")
         if len(body["text"]) > MAX_TEXT_CHARACTERS:
             return error_response(400, "max_character_limit_exceeded", "The text is too long")
-        if body["text"].startswith("quota "):  # as if this one used it up
+        if body["text"].startswith("quota "):  # simulates an exhausted quota
             return error_response(401, "quota_exceeded", "This request exceeds your quota.")
         return SynthesisRequest(body["text"], voice_id, model, language, speed)

@@ -1,27 +1,27 @@
-"""What an emulated speech service is to do wrong, from its next request on."""
+"""Faults to inject into the next requests of an emulated speech service."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 Fault = Literal[
     "",
-    "refuse",  # nobody listens at the port
+    "refuse",  # refuses or resets connections
     "401",
     "429",
     "500",
-    "silent",  # accepts, and says nothing
-    "stall",  # begins to answer, then nothing more, the connection open
-    "drip",  # answers at a tenth of the pace that it should
-    "garbage",  # answers with what the protocol does not know
-    "abrupt",  # begins to answer, then breaks the connection off
-    "slow_close",  # answers well, and takes 5 s to end
-    "tardy",  # tells that it has heard nothing only with the next text (ElevenLabs' recognition)
+    "silent",  # accepts the request and never responds
+    "stall",  # starts to respond, then stops with the connection open
+    "drip",  # responds at a tenth of the normal pace
+    "garbage",  # responds with invalid messages
+    "abrupt",  # starts to respond, then resets the connection
+    "slow_close",  # responds normally, but takes 5 s to close
+    "tardy",  # delays an empty transcript until the next text (recognition of ElevenLabs)
 ]
 
 
 @dataclass
 class FaultPlan:
-    """May be changed at any time; counts for what begins afterwards."""
+    """Current faults; a change applies to requests that start afterwards."""
 
     recognition: Fault = ""
     synthesis: Fault = ""

@@ -1,4 +1,4 @@
-"""The offline ear and mouth that an emulated service has."""
+"""Local recognizer and synthesizer used by the emulated services."""
 
 from contextlib import asynccontextmanager
 
@@ -8,11 +8,11 @@ from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer
 
 @asynccontextmanager
 async def start_offline_speech():
-    """Both, started."""
-    ear, mouth = LocalRecognizer(workers=2), LocalSynthesizer()
-    await ear.start()
+    """Start and yield both."""
+    recognizer, synthesizer = LocalRecognizer(workers=2), LocalSynthesizer()
+    await recognizer.start()
     try:
-        yield ear, mouth
+        yield recognizer, synthesizer
     finally:
-        await ear.aclose()
-        await mouth.aclose()
+        await recognizer.aclose()
+        await synthesizer.aclose()

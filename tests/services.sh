@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Makes sure that the servers which the tests start for themselves are there. What is missing is installed from
-# Debian's packages; it says nothing when nothing is missing.
+# Installs the server programs that the tests need from Debian's packages, unless they are installed.
+# Prints nothing if nothing is missing.
 set -euo pipefail
 
 missing=()
 
-# need PACKAGE PROGRAM...: the package, unless all of its programs are there.
+# need PACKAGE PROGRAM...: mark the package as missing unless all of its programs are installed.
 need() {
   local package=$1 program
   shift
   for program in "$@"; do
-    is_there "$program" || { missing+=("$package"); return; }
+    is_installed "$program" || { missing+=("$package"); return; }
   done
 }
 
-# Debian keeps PostgreSQL's programs off the PATH, one directory for each version.
-is_there() {
+# Debian installs PostgreSQL's programs outside of the PATH, in one directory per version.
+is_installed() {
   command -v "$1" >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/$1" >/dev/null
 }
 
@@ -26,9 +26,9 @@ fail() {
 
 install_missing() {
   local as_root=()
-  command -v apt-get >/dev/null || fail "there is no apt-get here, please install it by other means."
+  command -v apt-get >/dev/null || fail "apt-get was not found; please install the packages by other means."
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || fail "only root can install it, and there is no sudo: apt-get install ${missing[*]}"
+    command -v sudo >/dev/null || fail "installing requires root, and sudo was not found: apt-get install ${missing[*]}"
     as_root=(sudo)
   fi
   printf 'installing %s\n' "${missing[*]}"
@@ -37,7 +37,7 @@ install_missing() {
     apt-get -o DPkg::Lock::Timeout=120 install --yes --no-install-recommends "${missing[@]}"
 }
 
-# Runs a command whose output only matters when it fails.
+# Run a command and print its output only if it fails.
 quietly() {
   local output
   output=$("$@" 2>&1) || { printf '%s\n' "$output" >&2; fail "\`$*\` failed."; }

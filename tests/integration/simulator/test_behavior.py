@@ -1,4 +1,4 @@
-"""Each switch in each of its positions: what Twilio does where its documentation is silent."""
+"""Every field of TwilioBehavior with each of its values."""
 
 import asyncio
 import datetime
@@ -33,7 +33,7 @@ async def break_connection(media: ScriptedMedia) -> None:
 
 
 @pytest.mark.parametrize(("then", "ended", "spoken"), POSITIONS)
-async def test_after_an_abrupt_loss(place_call, then, ended, spoken):
+async def test_abrupt_stream_loss_continues_or_hangs_up(place_call, then, ended, spoken):
     report = await place_call(ScriptedGateway(PAGES, break_connection), after_stream_loss=then)
     assert (report.ending, report.say_texts) == (ended, spoken)
     (stream,) = report.streams
@@ -42,14 +42,14 @@ async def test_after_an_abrupt_loss(place_call, then, ended, spoken):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.4])
-async def test_when_a_loss_is_noticed(place_call, seconds):
+async def test_stream_loss_is_detected_after_the_configured_delay(place_call, seconds):
     report = await place_call(ScriptedGateway(PAGES, break_connection), detect_loss_seconds=seconds)
     (stream,) = report.streams
     assert seconds <= stream.detected_after_seconds < seconds + 2
     assert stream.played_ms == (200 if seconds else stream.played_ms), "until then the caller hears what is buffered"
 
 
-async def test_a_close_frame_is_noticed_at_once(place_call):
+async def test_close_frame_is_detected_at_once(place_call):
     async def close(media: ScriptedMedia) -> None:
         await media.close()
 
@@ -60,7 +60,7 @@ async def test_a_close_frame_is_noticed_at_once(place_call):
     assert report.say_texts == ("Back again.",), "which is documented"
 
 
-async def test_a_breach_of_the_protocol(place_call):
+async def test_protocol_violation_is_detected(place_call):
     async def shout(media: ScriptedMedia) -> None:
         await media.websocket.send_text("x" * (1 << 21))
         await media.wait_for_close()
@@ -71,7 +71,7 @@ async def test_a_breach_of_the_protocol(place_call):
 
 @asynccontextmanager
 async def half_open_gateway():
-    """A peer behind a proxy from which, once the stream has begun, nothing comes and nothing ends."""
+    """A scripted gateway behind a proxy that stalls once the stream has started."""
     peer = ScriptedGateway(PAGES)
 
     async def vanish(media: ScriptedMedia) -> None:
@@ -87,7 +87,7 @@ async def half_open_gateway():
 
 
 @pytest.mark.parametrize(("then", "ended", "spoken"), POSITIONS)
-async def test_a_half_open_socket_that_is_noticed(place_call, then, ended, spoken):
+async def test_half_open_socket_is_detected_and_continues_or_hangs_up(place_call, then, ended, spoken):
     async with half_open_gateway() as (peer, media_server):
         report = await place_call(
             peer, media_server_url=media_server, detect_half_open_seconds=0.5, after_stream_loss=then
@@ -99,7 +99,7 @@ async def test_a_half_open_socket_that_is_noticed(place_call, then, ended, spoke
     assert [error.code for error in report.errors] == [error_codes.STREAM_LOST]
 
 
-async def test_a_half_open_socket_that_is_never_noticed(place_call):
+async def test_half_open_socket_is_never_detected_without_a_timeout(place_call):
     async with half_open_gateway() as (peer, media_server):
         report = await place_call(peer, [HangUp(max_wait_seconds=1.5)], media_server_url=media_server)
     assert (report.ending, report.say_texts, report.errors) == ("caller_hung_up", (), ())
@@ -107,12 +107,12 @@ async def test_a_half_open_socket_that_is_never_noticed(place_call):
     assert (stream.closed_by, stream.detected_by, stream.detected_after_seconds) == ("caller", None, None)
 
 
-async def test_a_server_that_only_listens_is_not_half_open(place_call):
+async def test_server_that_only_listens_is_not_half_open(place_call):
     report = await place_call(ScriptedGateway(PAGES, stay), detect_half_open_seconds=0.3, max_seconds=1.5)
     assert (report.ending, report.errors) == ("too_long", ())
 
 
-async def test_a_break_is_noticed_as_such_while_a_half_open_socket_is_watched_for(place_call):
+async def test_lost_connection_is_detected_while_liveness_is_watched(place_call):
     report = await place_call(
         ScriptedGateway(PAGES, break_connection), detect_half_open_seconds=0.3, detect_loss_seconds=0.6
     )
@@ -121,7 +121,7 @@ async def test_a_break_is_noticed_as_such_while_a_half_open_socket_is_watched_fo
 
 @asynccontextmanager
 async def silent_server():
-    """Takes connections and never answers."""
+    """Server that accepts connections and never responds."""
 
     async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -133,7 +133,7 @@ async def silent_server():
 
 @asynccontextmanager
 async def refusing_server():
-    """A port that is bound, so nobody else takes it, and does not listen."""
+    """A reserved port at which no server listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
@@ -141,7 +141,7 @@ async def refusing_server():
 
 @pytest.fixture(scope="module")
 def self_signed_certificate(tmp_path_factory):
-    """A certificate that nobody knows."""
+    """A self-signed certificate."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
     now = datetime.datetime.now(datetime.UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
@@ -174,7 +174,7 @@ KINDS = {
 
 @pytest.fixture
 async def failing_server(self_signed_certificate):
-    """A place where connects fail in one way: a function from its switch to the call's page and the media server."""
+    """A server at which connects fail in one way."""
     servers = {
         "after_connect_timeout": silent_server,
         "after_connection_refused": refusing_server,
@@ -203,19 +203,21 @@ async def failed_connect(place, failing, kind, **switches):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("then", "ended", "spoken"), POSITIONS)
-async def test_after_any_failed_connect(place_call, failing_server, kind, then, ended, spoken):
+async def test_failed_connect_continues_or_hangs_up(place_call, failing_server, kind, then, ended, spoken):
     assert await failed_connect(place_call, failing_server, kind, after_connect_failure=then) == (ended, spoken)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("then", "ended", "spoken"), POSITIONS)
-async def test_after_one_kind_of_failed_connect(place_call, failing_server, kind, then, ended, spoken):
+async def test_behavior_of_one_kind_of_failed_connect_overrides_the_default(
+    place_call, failing_server, kind, then, ended, spoken
+):
     other = "hang_up" if then == "continue" else "continue"
     switches = {"after_connect_failure": other, **dict.fromkeys(KINDS, other), kind: then}
     assert await failed_connect(place_call, failing_server, kind, **switches) == (ended, spoken)
 
 
-async def test_an_upgrade_that_comes_in_time_is_no_timeout(place_call):
+async def test_upgrade_within_the_timeout_succeeds(place_call):
     report = await place_call(
         ScriptedGateway(PAGES, stay), connect_timeout_seconds=2.0, after_connect_failure="hang_up", max_seconds=1.0
     )

@@ -1,4 +1,4 @@
-"""Whole calls: webhooks, verbs and how it all ends."""
+"""Complete calls: webhooks, verbs and endings."""
 
 import asyncio
 import socket
@@ -33,7 +33,7 @@ def dial_twiml(inside: str = "<Number>+14155550101</Number>", more: str = "") ->
     return f'<Dial action="/dialed" {more}>{inside}</Dial><Say>never</Say>'
 
 
-async def test_the_webhooks_of_a_call(place_call):
+async def test_webhooks_of_a_call(place_call):
     peer = ScriptedGateway({VOICE: STREAM}, greet_and_stay)
     report = await place_call(peer, [HangUp()])
     assert peer.requested_paths == [VOICE, STATUS]
@@ -53,7 +53,7 @@ async def test_the_webhooks_of_a_call(place_call):
     assert [(webhook.path, webhook.status) for webhook in report.webhooks] == [(VOICE, 200), (STATUS, 204)]
 
 
-async def test_a_closed_socket_leads_to_the_next_verb(place_call):
+async def test_next_verb_follows_a_closed_socket(place_call):
     peer = ScriptedGateway(
         {VOICE: STREAM + "<Redirect>/twilio/continue</Redirect>", "/twilio/continue": "<Say>Bye.</Say><Hangup/>"},
         greet_and_close,
@@ -64,7 +64,7 @@ async def test_a_closed_socket_leads_to_the_next_verb(place_call):
     assert peer.form_of("/twilio/continue")["CallStatus"] == "in-progress"
 
 
-async def test_the_connects_action_takes_the_place_of_the_next_verb(place_call):
+async def test_action_of_connect_replaces_the_next_verb(place_call):
     peer = ScriptedGateway(
         {VOICE: STREAM.replace("<Connect>", '<Connect action="/after">'), "/after": ""}, greet_and_close
     )
@@ -73,7 +73,7 @@ async def test_the_connects_action_takes_the_place_of_the_next_verb(place_call):
     assert "/after" in peer.requested_paths
 
 
-async def test_a_call_goes_on_over_several_streams_and_is_recorded_on_one_clock(place_call, tmp_path):
+async def test_call_with_two_streams_is_recorded_on_one_clock(place_call, tmp_path):
     peer = ScriptedGateway({VOICE: STREAM + STREAM}, greet_and_close, greet_and_stay)
     word = PlayAudio(audio=tone(0.2), text="hello")
     path = tmp_path / "call.wav"
@@ -85,7 +85,7 @@ async def test_a_call_goes_on_over_several_streams_and_is_recorded_on_one_clock(
     assert len(pcm) // 2 == len(report.heard_audio)
 
 
-async def test_a_busy_callee_leads_back_by_the_action(place_call):
+async def test_busy_callee_requests_the_action_of_dial(place_call):
     peer = ScriptedGateway({VOICE: dial_twiml(), "/dialed": "<Say>They are busy.</Say>"})
     report = await place_call(peer, callees={"+14155550101": "busy"})
     assert peer.form_of("/dialed")["DialCallStatus"] == "busy"
@@ -94,7 +94,7 @@ async def test_a_busy_callee_leads_back_by_the_action(place_call):
     assert [(dialed.target, dialed.outcome) for dialed in report.dial_results] == [("+14155550101", "busy")]
 
 
-async def test_a_callee_who_answers_is_told_the_whisper(place_call):
+async def test_answering_callee_hears_the_whisper(place_call):
     number = '<Number url="/whisper">+14155550101</Number>'
     peer = ScriptedGateway(
         {VOICE: dial_twiml(number, f'callerId="{TO}"'), "/whisper": "<Say>A sales call.</Say>", "/dialed": "<Hangup/>"}
@@ -113,7 +113,7 @@ async def test_a_callee_who_answers_is_told_the_whisper(place_call):
     assert report.ending == "hangup"
 
 
-async def test_a_whisper_that_cannot_be_played_fails_the_transfer(place_call):
+async def test_invalid_whisper_fails_the_transfer(place_call):
     peer = ScriptedGateway(
         {VOICE: dial_twiml('<Number url="/whisper">+14155550101</Number>'), "/whisper": "<Whisper/>", "/dialed": ""}
     )
@@ -122,7 +122,7 @@ async def test_a_whisper_that_cannot_be_played_fails_the_transfer(place_call):
     assert [error.code for error in report.errors] == [error_codes.SCHEMA_VALIDATION]
 
 
-async def test_targets_ring_together_or_in_turn(place_call):
+async def test_targets_are_dialed_simultaneously_or_in_turn(place_call):
     numbers = "<Number>+14155550101</Number><Number>+14155550102</Number><Sip>sip:desk@office.example</Sip>"
     dials = {"+14155550101": "no-answer", "+14155550102": Callee(ring_seconds=0.1, talk_seconds=0.0)}
     for more, rung in [("", 3), ('sequential="true"', 2)]:
@@ -132,21 +132,21 @@ async def test_targets_ring_together_or_in_turn(place_call):
         assert [dialed.target for dialed in report.dial_results if dialed.outcome == "answered"] == ["+14155550102"]
 
 
-async def test_a_ring_lasts_no_longer_than_the_verb_says(place_call):
+async def test_timeout_of_dial_limits_ringing(place_call):
     peer = ScriptedGateway({VOICE: dial_twiml(more='timeout="1"'), "/dialed": ""})
     report = await place_call(peer, callees=[Callee(ring_seconds=20)])
     assert report.dial_results[0].outcome == "no-answer"
     assert report.seconds < 10
 
 
-async def test_without_an_action_the_next_verb_follows(place_call):
+async def test_next_verb_follows_a_dial_without_an_action(place_call):
     peer = ScriptedGateway({VOICE: "<Dial>+14155550101</Dial><Say>Back again.</Say>"})
     report = await place_call(peer, callees=["failed"])
     assert report.say_texts == ("Back again.",)
 
 
 @pytest.mark.parametrize("twiml", ["<Dial>12</Dial>", '<Dial callerId="me">+14155550101</Dial>'])
-async def test_a_dial_that_cannot_be_placed_ends_the_call(place_call, twiml):
+async def test_invalid_dial_ends_the_call(place_call, twiml):
     report = await place_call(ScriptedGateway({VOICE: twiml}))
     assert report.ending == "error"
     assert report.errors[0].code in (error_codes.DIAL_NUMBER, error_codes.DIAL_CALLER_ID)
@@ -164,7 +164,7 @@ async def test_a_dial_that_cannot_be_placed_ends_the_call(place_call, twiml):
         ("<Gather/>", error_codes.SCHEMA_VALIDATION),
     ],
 )
-async def test_a_bad_answer_ends_the_call(place_call, page, code):
+async def test_invalid_webhook_response_ends_the_call(place_call, page, code):
     peer = ScriptedGateway({VOICE: page})
     report = await place_call(peer)
     assert report.ending == "error"
@@ -173,7 +173,7 @@ async def test_a_bad_answer_ends_the_call(place_call, page, code):
     assert report.heard_audio.strip(b"\xff") == b""
 
 
-async def test_the_numbers_fallback_is_asked_when_the_webhook_fails(place_call):
+async def test_fallback_url_is_requested_when_the_webhook_fails(place_call):
     peer = ScriptedGateway({VOICE: Response(status_code=500), "/fallback": "<Say>Sorry.</Say>"})
     report = await place_call(peer, fallback="/fallback")
     assert report.ending == "twiml"
@@ -182,13 +182,13 @@ async def test_the_numbers_fallback_is_asked_when_the_webhook_fails(place_call):
     assert peer.form_of("/fallback")["ErrorUrl"] == PUBLIC + VOICE
 
 
-async def test_documents_that_lead_to_each_other_have_an_end(place_call):
+async def test_redirect_loop_is_ended(place_call):
     report = await place_call(ScriptedGateway({VOICE: f"<Redirect>{VOICE}</Redirect>"}))
     assert report.ending == "error"
     assert report.errors[0].code == error_codes.TOO_MANY_REDIRECTS
 
 
-async def test_a_server_that_is_not_there_is_tried_twice(refusing_origin):
+async def test_unreachable_server_is_tried_twice(refusing_origin):
     async with TwilioSimulator(refusing_origin, PUBLIC, ACCOUNT, TOKEN) as carrier:
         report = await carrier.call(TO, FROM)
     assert report.ending == "error"
@@ -196,7 +196,7 @@ async def test_a_server_that_is_not_there_is_tried_twice(refusing_origin):
     assert [error.code for error in report.errors] == [error_codes.HTTP_CONNECTION] * 2
 
 
-async def test_a_connection_that_breaks_is_retried_with_the_same_token():
+async def test_reset_connection_is_retried_with_the_same_token():
     asked: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -219,7 +219,7 @@ async def test_a_connection_that_breaks_is_retried_with_the_same_token():
     assert first == second
 
 
-async def test_a_refused_socket_is_told_from_a_failed_handshake():
+async def test_refused_socket_and_failed_handshake_have_different_codes():
     async def script(media: ScriptedMedia) -> None:
         raise AssertionError("no stream is ever opened")
 
@@ -232,7 +232,7 @@ async def test_a_refused_socket_is_told_from_a_failed_handshake():
     assert refused.value.code == error_codes.STREAM_REFUSED
 
 
-async def test_a_cancelled_call_leaves_nothing():
+async def test_cancelled_call_leaves_no_tasks():
     connected = asyncio.Event()
     peer = ScriptedGateway({VOICE: STREAM}, greet_and_stay)
 
@@ -252,7 +252,7 @@ async def test_a_cancelled_call_leaves_nothing():
     assert peer.medias[0].messages[-1]["event"] == "stop"
 
 
-async def test_the_light_way_counts_what_comes_back():
+async def test_load_report_counts_received_messages():
     async def echo(media: ScriptedMedia) -> None:
         while True:
             message = await media.receive()
@@ -273,14 +273,14 @@ async def test_the_light_way_counts_what_comes_back():
 
 
 @pytest.mark.parametrize("server", ["https://gateway.example", "127.0.0.1:8080"])
-def test_only_plain_http_servers_are_connected_to(server):
+def test_server_must_be_an_http_origin(server):
     with pytest.raises(ValueError, match="not an http:// origin"):
         TwilioSimulator(server, PUBLIC, ACCOUNT, TOKEN)
 
 
 @pytest.fixture
 def refusing_origin():
-    """A port that is bound, so nobody else takes it, and does not listen."""
+    """A reserved port at which no server listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""<Enqueue>: how a stay in a queue ends, and what the gateway is told of it."""
+"""<Enqueue>: ends of a stay in a queue, and the webhooks for each."""
 
 import pytest
 
@@ -12,7 +12,7 @@ VOICE = "/twilio/voice"
 ENQUEUE = '<Enqueue action="/left" waitUrl="/wait">sales</Enqueue><Say>Next.</Say>'
 
 
-async def test_somebody_takes_the_call(place_call):
+async def test_bridged_call_requests_the_action(place_call):
     peer = ScriptedGateway({VOICE: ENQUEUE, "/wait": "<Pause length='10'/>", "/left": "<Hangup/>"})
     events = []
     report = await place_call(
@@ -33,7 +33,7 @@ async def test_somebody_takes_the_call(place_call):
 
 
 @pytest.mark.parametrize("result", ["queue-full", "system-error"])
-async def test_calls_that_never_were_in_the_queue(place_call, result):
+async def test_rejected_call_does_not_enter_the_queue(place_call, result):
     peer = ScriptedGateway({VOICE: ENQUEUE, "/left": ""})
     report = await place_call(peer, queue_scripts=[result])
     assert peer.form_of("/left")["QueueResult"] == result
@@ -42,13 +42,13 @@ async def test_calls_that_never_were_in_the_queue(place_call, result):
     assert [queued.wait_seconds for queued in report.queue_stays] == [0.0]
 
 
-async def test_a_bridge_that_fails(place_call):
+async def test_failed_bridge_requests_the_action(place_call):
     peer = ScriptedGateway({VOICE: ENQUEUE, "/wait": "", "/left": ""})
     await place_call(peer, queue_scripts=["error"])
     assert peer.form_of("/left")["QueueResult"] == "error"
 
 
-async def test_the_waiting_document_is_played_over_and_over_and_may_leave(place_call):
+async def test_wait_document_is_repeated_and_may_leave_the_queue(place_call):
     pages = iter(["<Say>One.</Say>", "<Play>/music.mp3</Play>", "<Redirect>/more</Redirect>"])
 
     class Changing(ScriptedGateway):
@@ -65,7 +65,7 @@ async def test_the_waiting_document_is_played_over_and_over_and_may_leave(place_
     assert peer.form_of("/left")["CallStatus"] == "in-progress"
 
 
-async def test_the_caller_gives_up(place_call):
+async def test_caller_who_hangs_up_in_the_queue(place_call):
     peer = ScriptedGateway({VOICE: ENQUEUE, "/wait": "", "/left": ""})
     report = await place_call(peer, [HangUp(max_wait_seconds=0.3)])
     assert report.ending == "caller_hung_up"
@@ -74,14 +74,14 @@ async def test_the_caller_gives_up(place_call):
     assert [queued.result for queued in report.queue_stays] == ["hangup"]
 
 
-async def test_the_waiting_document_may_hang_up(place_call):
+async def test_wait_document_may_hang_up(place_call):
     peer = ScriptedGateway({VOICE: ENQUEUE, "/wait": "<Hangup/>", "/left": ""})
     report = await place_call(peer)
     assert report.ending == "hangup"
     assert peer.form_of("/left")["QueueResult"] == "hangup"
 
 
-async def test_a_redirected_call_tells_the_action_and_goes_where_it_was_sent(place_call):
+async def test_redirected_call_requests_the_action_and_continues_at_its_url(place_call):
     peer = ScriptedGateway({VOICE: ENQUEUE, "/wait": "", "/left": "<Say>never</Say>", "/elsewhere": "<Say>Here.</Say>"})
     report = await place_call(
         peer, queue_scripts=[QueueScript("redirected", wait_seconds=0.1, redirect_url="/elsewhere")]
@@ -91,7 +91,7 @@ async def test_a_redirected_call_tells_the_action_and_goes_where_it_was_sent(pla
     assert report.say_texts == ("Here.",)
 
 
-async def test_without_an_action_the_next_verb_follows(place_call):
+async def test_next_verb_follows_without_an_action(place_call):
     report = await place_call(
         ScriptedGateway({VOICE: "<Enqueue>sales</Enqueue><Say>Next.</Say>"}),
         queue_scripts=[QueueScript(talk_seconds=0.0)],
@@ -99,7 +99,7 @@ async def test_without_an_action_the_next_verb_follows(place_call):
     assert report.say_texts == ("Next.",)
 
 
-async def test_nobody_takes_the_call(place_call):
+async def test_caller_waits_until_the_maximum_duration(place_call):
     report = await place_call(ScriptedGateway({VOICE: "<Enqueue>sales</Enqueue>"}), max_seconds=1.0)
     assert report.ending == "too_long"
 
@@ -107,9 +107,9 @@ async def test_nobody_takes_the_call(place_call):
 @pytest.mark.parametrize(
     "pages",
     [{VOICE: ENQUEUE, "/wait": "<Dial>+14155550101</Dial>"}, {VOICE: "<Leave/>"}],
-    ids=["a verb that is not for waiting", "leave where nobody waits"],
+    ids=["verb not allowed while waiting", "leave outside of a queue"],
 )
-async def test_what_is_out_of_its_place_ends_the_call(place_call, pages):
+async def test_misplaced_verb_ends_the_call(place_call, pages):
     report = await place_call(ScriptedGateway(pages))
     assert report.ending == "error"
     assert [error.code for error in report.errors] == [error_codes.SCHEMA_VALIDATION]

@@ -1,4 +1,4 @@
-"""<Record>: what ends it, and what the gateway is told of it."""
+"""<Record>: ends of a recording, and the webhooks for each."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def record_twiml(more="", after="<Say>Nothing was said.</Say>"):
     return f'<Record action="/recorded" recordingStatusCallback="/status" {more}/>{after}'
 
 
-async def test_silence_ends_it_and_the_action_is_told_of_the_recording(place_call):
+async def test_silence_ends_the_recording_and_requests_the_action(place_call):
     peer = ScriptedGateway({VOICE: record_twiml('timeout="1"'), "/recorded": "<Hangup/>"})
     report = await place_call(peer, [WORD])
     (taped,) = report.recorded_messages
@@ -30,21 +30,21 @@ async def test_silence_ends_it_and_the_action_is_told_of_the_recording(place_cal
     assert report.turns[0].text == "leave a word", "the beep was the sign to begin"
 
 
-async def test_the_silence_is_kept_if_so_ordered(place_call):
+async def test_silence_is_kept_without_trimming(place_call):
     peer = ScriptedGateway({VOICE: record_twiml('timeout="1" trim="do-not-trim"'), "/recorded": ""})
     report = await place_call(peer, [WORD])
     assert report.recorded_messages[0].seconds >= 2
     assert peer.form_of("/recorded")["RecordingDuration"] == str(report.recorded_messages[0].seconds)
 
 
-async def test_a_key_ends_it(place_call):
+async def test_key_ends_the_recording(place_call):
     peer = ScriptedGateway({VOICE: record_twiml('finishOnKey="#9"'), "/recorded": ""})
     report = await place_call(peer, [WORD, PressKeys("1#", max_wait_seconds=0.3)])
     assert peer.form_of("/recorded")["Digits"] == "#"
     assert report.recorded_messages[0].digits == "#"
 
 
-async def test_its_length_ends_it(place_call):
+async def test_maximum_length_ends_the_recording(place_call):
     peer = ScriptedGateway({VOICE: record_twiml('maxLength="2" trim="do-not-trim"'), "/recorded": ""})
     report = await place_call(peer, [PlayAudio(audio=tone(4.0))])
     assert len(report.recorded_messages[0].audio) == 2 * 8000
@@ -52,18 +52,18 @@ async def test_its_length_ends_it(place_call):
 
 
 @pytest.mark.parametrize(
-    ("events", "told"), [("", []), ('recordingStatusCallbackEvent="absent"', ["absent"])], ids=["default", "absent"]
+    ("events", "statuses"), [("", []), ('recordingStatusCallbackEvent="absent"', ["absent"])], ids=["default", "absent"]
 )
-async def test_nothing_said_leads_to_the_next_verb(place_call, events, told):
+async def test_next_verb_follows_an_empty_recording(place_call, events, statuses):
     peer = ScriptedGateway({VOICE: record_twiml(f'timeout="1" playBeep="false" {events}')})
     report = await place_call(peer)
     assert report.say_texts == ("Nothing was said.",)
     assert "/recorded" not in peer.requested_paths
-    assert [form["RecordingStatus"] for path, form in peer.posts if path == "/status"] == told
+    assert [form["RecordingStatus"] for path, form in peer.posts if path == "/status"] == statuses
     assert [taped.audio for taped in report.recorded_messages] == [b""]
 
 
-async def test_a_caller_who_hangs_up_has_been_recorded(place_call):
+async def test_recording_of_a_caller_who_hangs_up(place_call):
     peer = ScriptedGateway(
         {VOICE: record_twiml('recordingStatusCallbackEvent="in-progress completed"'), "/recorded": ""}
     )
@@ -75,7 +75,7 @@ async def test_a_caller_who_hangs_up_has_been_recorded(place_call):
     assert statuses == ["in-progress", "completed"]
 
 
-async def test_what_is_said_over_the_beep_is_not_recorded(place_call):
+async def test_audio_during_the_beep_is_not_recorded(place_call):
     peer = ScriptedGateway({VOICE: record_twiml('timeout="1" trim="do-not-trim"'), "/recorded": ""})
     report = await place_call(peer, [PlayAudio(audio=tone(0.6), max_wait_seconds=0.0)])
     assert report.recorded_messages[0].audio[0] != 0xFF or report.recorded_messages[0].audio[1] != 0xFF, (
@@ -84,7 +84,7 @@ async def test_what_is_said_over_the_beep_is_not_recorded(place_call):
     assert 1.1 <= len(report.recorded_messages[0].audio) / 8000 <= 1.3
 
 
-async def test_after_a_stream_a_message_is_left(place_call):
+async def test_recording_after_a_stream(place_call):
     async def prompt(media: ScriptedMedia) -> None:
         await media.play(tone(0.3), "said")
         await media.wait_for_mark("said")
@@ -96,7 +96,7 @@ async def test_after_a_stream_a_message_is_left(place_call):
     assert (report.ending, report.errors, report.say_texts) == ("twiml", (), ("Thank you.",))
 
 
-async def test_an_action_that_fails_ends_the_call(place_call):
+async def test_failing_action_ends_the_call(place_call):
     report = await place_call(ScriptedGateway({VOICE: record_twiml('timeout="1"'), "/recorded": "<Recorded/>"}), [WORD])
     assert report.ending == "error"
     assert [error.code for error in report.errors] == [error_codes.SCHEMA_VALIDATION]

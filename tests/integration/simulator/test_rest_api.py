@@ -1,4 +1,4 @@
-"""The emulated REST API, as any client meets it: by plain HTTP, and by the SDK."""
+"""The emulated REST API, by plain HTTP and by the Twilio SDK."""
 
 import aiohttp
 import pytest
@@ -21,7 +21,7 @@ async def api():
 
 
 async def request(api, method, path, user=ACCOUNT, token=TOKEN, **form):
-    """Status, headers and body."""
+    """Send a request; return status, headers and body."""
     headers = {"Authorization": aiohttp.encode_basic_auth(user, token)} if user else {}
     async with (
         aiohttp.ClientSession() as session,
@@ -30,7 +30,7 @@ async def request(api, method, path, user=ACCOUNT, token=TOKEN, **form):
         return answer.status, answer.headers, await answer.json()
 
 
-async def test_a_list_leads_from_page_to_page(api):
+async def test_list_is_paginated(api):
     account = api.add_account(ACCOUNT, TOKEN)
     made = [account.add_number(f"+1307224000{place}")["sid"] for place in range(5)]
     seen, path = [], f"{NUMBERS}?PageSize=2"
@@ -48,7 +48,7 @@ async def test_a_list_leads_from_page_to_page(api):
     ("filtered", "found"),
     [("PhoneNumber=%2B13072240001", 1), ("PhoneNumber=0224000", 0), ("PhoneNumber=22400*1", 1), ("PhoneNumber=224", 3)],
 )
-async def test_numbers_are_found_by_a_part(api, filtered, found):
+async def test_numbers_are_filtered_by_substring(api, filtered, found):
     for place in range(3):
         api.add_account(ACCOUNT, TOKEN).add_number(f"+1307224000{place}")
     _, _, page = await request(api, "GET", f"{NUMBERS}?{filtered}")
@@ -58,7 +58,7 @@ async def test_numbers_are_found_by_a_part(api, filtered, found):
 @pytest.mark.parametrize(
     ("user", "token"), [("", ""), (ACCOUNT, "wrong"), ("AC" + "9" * 32, TOKEN), (OTHER, "another")]
 )
-async def test_only_its_own_credentials_open_an_account(api, user, token):
+async def test_account_requires_its_own_credentials(api, user, token):
     status, headers, body = await request(api, "GET", NUMBERS, user, token)
     assert (status, headers["WWW-Authenticate"]) == (401, 'Basic realm="Twilio API"')
     assert body == {
@@ -69,7 +69,7 @@ async def test_only_its_own_credentials_open_an_account(api, user, token):
     }
 
 
-async def test_an_application_takes_the_trunks_place_and_the_other_way_round(api):
+async def test_application_and_trunk_replace_each_other(api):
     made = api.add_account(ACCOUNT, TOKEN).add_number("+13072240001")
     path = f"/2010-04-01/Accounts/{ACCOUNT}/IncomingPhoneNumbers/{made['sid']}.json"
     assert (await request(api, "POST", path, TrunkSid="TK" + "1" * 32))[2]["trunk_sid"] == "TK" + "1" * 32
@@ -80,7 +80,7 @@ async def test_an_application_takes_the_trunks_place_and_the_other_way_round(api
     assert (await request(api, "GET", path))[2] == body
 
 
-async def test_a_call_from_its_creation_to_its_end(api):
+async def test_call_from_creation_to_end(api):
     refused = [
         {},
         {"To": "nobody", "From": "+13072240001", "Url": "https://v.example"},
@@ -100,7 +100,7 @@ async def test_a_call_from_its_creation_to_its_end(api):
     assert (status, body["code"]) == (400, 21220)
 
 
-async def test_the_sdk_makes_a_call(api):
+async def test_sdk_creates_a_call(api):
     rest = TwilioClient(api.origin)
     client = await rest.sdk_client(ACCOUNT, TOKEN)
     call = await client.calls.create_async(to="+13105550142", from_="+13072240001", twiml="<Response/>")
@@ -109,7 +109,7 @@ async def test_the_sdk_makes_a_call(api):
     await rest.aclose()
 
 
-async def test_trouble_is_for_the_path_and_as_often_as_it_was_ordered(api):
+async def test_fault_applies_to_its_path_and_number_of_requests(api):
     api.add_fault(FaultRule(429, retry_after_seconds=7), times=2, path="Calls", method="POST")
     assert (await request(api, "GET", NUMBERS))[0] == 200
     for _ in range(2):
@@ -122,7 +122,7 @@ async def test_trouble_is_for_the_path_and_as_often_as_it_was_ordered(api):
     assert [one.method for one in api.recorded_requests] == ["GET", "POST", "POST", "POST", "POST"]
 
 
-async def test_what_has_no_path(api):
+async def test_unknown_path_is_not_found(api):
     for path in ("/", "/2010-04-01/Accounts/nobody.json", f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"):
         assert (await request(api, "GET", path))[0] in (401, 404)
     rest = TwilioClient(api.origin)

@@ -1,4 +1,4 @@
-"""A stream from its start to its end, against a scripted server."""
+"""One stream from start to end, against a scripted gateway."""
 
 import json
 from itertools import pairwise
@@ -19,7 +19,7 @@ async def greet_and_stay(media: ScriptedMedia) -> None:
     await media.wait_for_close()
 
 
-async def test_what_the_server_is_told(place_call):
+async def test_messages_to_the_server(place_call):
     peer = ScriptedGateway({VOICE: STREAM}, greet_and_stay)
     report = await place_call(peer, [HangUp()])
     connected, start, *rest = peer.medias[0].messages
@@ -33,7 +33,7 @@ async def test_what_the_server_is_told(place_call):
     assert rest[-1]["stop"] == {"accountSid": ACCOUNT, "callSid": report.call_sid}
 
 
-async def test_frames_come_at_real_time(place_call):
+async def test_frames_are_sent_in_real_time(place_call):
     peer = ScriptedGateway({VOICE: STREAM}, stay)
     report = await place_call(peer, max_seconds=1.5)
     assert report.ending == "too_long"
@@ -42,7 +42,7 @@ async def test_frames_come_at_real_time(place_call):
     assert [int(frame["media"]["chunk"]) for frame in frames] == list(range(1, len(frames) + 1))
 
 
-async def test_marks_come_back_when_their_audio_has_been_played(place_call):
+async def test_marks_are_returned_after_their_audio_has_been_played(place_call):
     took = {}
 
     async def script(media: ScriptedMedia) -> None:
@@ -66,7 +66,7 @@ async def test_marks_come_back_when_their_audio_has_been_played(place_call):
     assert report.errors == ()
 
 
-async def test_clear_ends_what_is_playing_when_the_caller_interrupts(place_call):
+async def test_clear_stops_playback_on_barge_in(place_call):
     async def script(media: ScriptedMedia) -> None:
         await media.play(tone(10.0), "prompt")
         await media.wait_for_speech()
@@ -88,7 +88,7 @@ async def test_clear_ends_what_is_playing_when_the_caller_interrupts(place_call)
     assert report.ending == "caller_hung_up"
 
 
-async def test_latency_is_measured_from_the_end_of_the_voice(place_call):
+async def test_latency_is_measured_from_the_end_of_speech(place_call):
     async def script(media: ScriptedMedia) -> None:
         await media.play(tone(0.2))
         await media.wait_for_silence()
@@ -102,7 +102,7 @@ async def test_latency_is_measured_from_the_end_of_the_voice(place_call):
     assert report.latencies_ms == (report.turns[0].latency_ms,)
 
 
-async def test_keys_arrive_apart(place_call):
+async def test_keys_are_sent_one_by_one(place_call):
     peer = ScriptedGateway({VOICE: STREAM}, greet_and_stay)
     report = await place_call(peer, [PressKeys("42"), HangUp(max_wait_seconds=0.2)])
     messages = peer.medias[0].messages
@@ -116,7 +116,7 @@ async def test_keys_arrive_apart(place_call):
     assert report.turns[0].latency_ms is None
 
 
-async def test_gaps_in_a_burst_are_counted(place_call):
+async def test_underruns_are_counted(place_call):
     async def script(media: ScriptedMedia) -> None:
         await media.play(tone(0.1))
         for _ in range(10):
@@ -130,7 +130,7 @@ async def test_gaps_in_a_burst_are_counted(place_call):
     assert report.streams[0].underrun_ms >= 60
 
 
-async def test_what_the_server_says_wrong_is_logged(place_call):
+async def test_invalid_messages_of_the_server_are_logged(place_call):
     async def script(media: ScriptedMedia) -> None:
         await media.send("hangup")
         await media.send("media")
@@ -149,7 +149,7 @@ async def test_what_the_server_says_wrong_is_logged(place_call):
     ]
 
 
-async def test_telemetry_is_posted(place_call):
+async def test_stream_status_callbacks_are_posted(place_call):
     told = STREAM.replace("<Stream ", '<Stream name="n" statusCallback="/twilio/stream" ')
     peer = ScriptedGateway({VOICE: told}, greet_and_stay)
     await place_call(peer, [HangUp()])
@@ -158,7 +158,7 @@ async def test_telemetry_is_posted(place_call):
     assert peer.form_of("/twilio/stream")["StreamSid"] == peer.medias[0].sid
 
 
-async def test_a_message_too_large_breaks_the_stream(place_call):
+async def test_oversized_message_ends_the_stream(place_call):
     async def script(media: ScriptedMedia) -> None:
         await media.websocket.send_text(json.dumps({"event": "x" * (1 << 21)}))
         await media.wait_for_close()

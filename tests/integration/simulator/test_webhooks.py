@@ -1,4 +1,4 @@
-"""How the simulator asks a webhook: by either algorithm, as often and as long as the URL's fragment says."""
+"""Webhook requests: signature algorithms, and retries and timeouts by connection overrides."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -18,7 +18,7 @@ ANSWER = b"HTTP/1.1 %d x\r\nContent-Type: text/xml\r\nContent-Length: %d\r\nConn
 
 
 class FaultyWebhookServer:
-    """A server that answers each request with the next of ``answers``: a status, 0 to break off, None to be silent."""
+    """Server that responds with the next of ``answers``: a status, 0 for a reset, None for no response."""
 
     def __init__(self, *answers):
         self.answers = list(answers)
@@ -45,7 +45,7 @@ class FaultyWebhookServer:
 
 @asynccontextmanager
 async def report_with_fragment(trouble, fragment, **how):
-    """The report of a call whose voice webhook has that fragment."""
+    """Place a call whose voice webhook has that fragment; return the report."""
     async with await asyncio.start_server(trouble.answer, "127.0.0.1", 0) as server:
         origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         async with TwilioSimulator(
@@ -73,7 +73,7 @@ async def report_with_fragment(trouble, fragment, **how):
         ("rc=1&rp=ct", [None], error_codes.HTTP_RETRIEVAL),
     ],
 )
-async def test_what_is_asked_again(fragment, answers, code):
+async def test_retried_failures(fragment, answers, code):
     trouble = FaultyWebhookServer(*answers)
     async with report_with_fragment(trouble, f"{fragment}&rt=200") as report:
         assert [error.code for error in report.errors] == ([code] if code else [])
@@ -83,7 +83,7 @@ async def test_what_is_asked_again(fragment, answers, code):
     assert len({request[HEADER] for request in trouble.requests}) == 1
 
 
-async def test_all_attempts_have_one_limit_together():
+async def test_total_timeout_covers_all_attempts():
     trouble = FaultyWebhookServer(*[None] * 6)
     async with report_with_fragment(trouble, "rc=5&rp=rt&rt=200&tt=500") as report:
         assert [error.code for error in report.errors] == [error_codes.HTTP_RETRIEVAL]
@@ -91,7 +91,7 @@ async def test_all_attempts_have_one_limit_together():
     assert 1 < len(trouble.requests) <= 3
 
 
-async def test_a_policy_that_is_none_ends_the_call_unasked():
+async def test_invalid_retry_policy_ends_the_call_without_a_request():
     trouble = FaultyWebhookServer()
     async with report_with_fragment(trouble, "rp=sometimes") as report:
         assert [error.code for error in report.errors] == [error_codes.RETRY_POLICY]
@@ -100,7 +100,7 @@ async def test_a_policy_that_is_none_ends_the_call_unasked():
 
 @pytest.mark.parametrize("signs_fragment", [False, True])
 @pytest.mark.parametrize("key", [None, KEY])
-async def test_the_switch_decides_whether_the_fragment_is_signed(key, signs_fragment):
+async def test_signs_fragment_decides_whether_the_fragment_is_signed(key, signs_fragment):
     trouble = FaultyWebhookServer(200)
     async with report_with_fragment(
         trouble, "rc=3", shared_key=key, behavior=TwilioBehavior(signs_fragment=signs_fragment)

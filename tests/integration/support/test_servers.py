@@ -1,4 +1,4 @@
-"""The servers that the tests start for themselves, and their faults: nothing else here may be trusted before them."""
+"""Tests of the test servers, the fork server and the proxy, with their faults."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ async def create_engine(url):
 
 
 async def execute_statements(url, *statements):
-    """Each in a transaction of its own; what the last one answers."""
+    """Execute each statement in its own transaction; return the result of the last one."""
     engine = create_async_engine(url, poolclass=NullPool)
     for statement in statements:
         async with engine.begin() as connection:
@@ -51,7 +51,7 @@ async def wait_until_stuck(*tasks):
     return not done
 
 
-async def test_what_is_written_survives_a_restart(postgres, database):
+async def test_data_survives_a_restart(postgres, database):
     await execute_statements(database, "CREATE TABLE calls (sid text)", "INSERT INTO calls VALUES ('CA1')")
     postgres.stop()
     with pytest.raises(OSError, match=r"No such file|refused"):
@@ -60,7 +60,7 @@ async def test_what_is_written_survives_a_restart(postgres, database):
     assert await execute_statements(database, "SELECT sid FROM calls") == [("CA1",)]
 
 
-async def test_a_stop_ends_connections_and_the_engine_gets_new_ones(postgres, database):
+async def test_stop_ends_connections_and_the_engine_reconnects(postgres, database):
     async with create_engine(database) as engine:
         async with engine.connect() as connection:
             await connection.execute(text("SELECT 1"))
@@ -72,7 +72,7 @@ async def test_a_stop_ends_connections_and_the_engine_gets_new_ones(postgres, da
             assert await connection.scalar(text("SELECT 3")) == 3
 
 
-async def test_databases_are_fresh_or_copies(postgres, database):
+async def test_databases_are_empty_or_copies(postgres, database):
     await execute_statements(database, "CREATE TABLE flows (name text)", "INSERT INTO flows VALUES ('desk')")
     async with postgres.temporary_database(template=database) as copy, postgres.temporary_database() as empty:
         await execute_statements(copy, "UPDATE flows SET name = 'other'")
@@ -81,7 +81,7 @@ async def test_databases_are_fresh_or_copies(postgres, database):
         assert len({make_url(url).database for url in (database, copy, empty)}) == 3
 
 
-async def test_a_database_in_use_is_dropped_all_the_same(postgres):
+async def test_database_in_use_is_dropped(postgres):
     url = await postgres.create_database()
     async with create_engine(url) as engine, engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
@@ -92,7 +92,7 @@ async def test_a_database_in_use_is_dropped_all_the_same(postgres):
         await execute_statements(url, "SELECT 1")
 
 
-async def test_a_paused_server_answers_nobody_until_it_goes_on(postgres, database):
+async def test_paused_server_does_not_respond_until_resumed(postgres, database):
     async with create_engine(database) as engine, engine.connect() as connection:
         await connection.execute(text("SELECT 1"))
         postgres.pause()
@@ -106,13 +106,13 @@ async def test_a_paused_server_answers_nobody_until_it_goes_on(postgres, databas
 
 
 @pytest.mark.parametrize("fault", ["stop", "pause"])
-async def test_a_server_left_out_of_order_runs_for_the_next_test(postgres, fault):
+async def test_stopped_or_paused_server_runs_for_the_next_test(postgres, fault):
     getattr(postgres, fault)()
     async with postgres.temporary_database() as url:
         assert await execute_statements(url, "SELECT 1") == [(1,)]
 
 
-# Paused is the worst case: no process of the server can see by itself that its owner is gone.
+# Paused is the worst case: no process of the server can detect that its owner is gone.
 OWNER = """
 import os, signal
 from tests.support.postgres_server import PostgresServer, _children
@@ -124,42 +124,44 @@ with PostgresServer() as postgres:
 """
 
 
-def test_nothing_is_left_of_a_killed_owner():
+def test_guard_removes_everything_of_a_killed_owner():
     directory, *pids = output_before_kill(OWNER)
     assert len(pids) > 3
     wait_until_gone(pids, directory)
 
 
-def output_before_kill(words, *arguments):
-    """What a process of those words has said before it killed itself."""
-    owner = subprocess.run(  # noqa: S603 (words of this file)
-        [sys.executable, "-c", words, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
+def output_before_kill(script, *arguments):
+    """Run a script that kills itself; return its output."""
+    owner = subprocess.run(  # noqa: S603 (scripts of this file)
+        [sys.executable, "-c", script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False
     )
     assert owner.returncode == -signal.SIGKILL
     return owner.stdout.split()
 
 
-def wait_until_gone(pids, *folders):
+def wait_until_gone(pids, *directories):
     deadline = time.monotonic() + 10
-    while left := [folder for folder in folders if Path(folder).exists()] + [*filter(is_running, pids)]:
-        assert time.monotonic() < deadline, f"left behind: {left}"
+    while remaining := [directory for directory in directories if Path(directory).exists()] + [
+        *filter(is_running, pids)
+    ]:
+        assert time.monotonic() < deadline, f"still there: {remaining}"
         time.sleep(0.01)
 
 
 def is_running(pid):
-    """Whether the process exists and is more than a dead one that nobody has waited for."""
+    """Return whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_without_its_programs_the_error_says_what_to_do(tmp_path):
+def test_missing_programs_raise_an_error_with_instructions(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"`make test` installs Debian's package postgresql"):
         find_programs(path=str(tmp_path), debian=tmp_path)
 
 
-def test_the_path_goes_before_debians_newest(tmp_path):
+def test_path_has_priority_over_debians_newest_version(tmp_path):
     for directory in ("13/bin", "17/bin", "16/bin", "own"):
         for name in ("initdb", "postgres"):
             program = tmp_path / directory / name
@@ -171,12 +173,12 @@ def test_the_path_goes_before_debians_newest(tmp_path):
 
 @pytest.fixture
 def unwritten_fifo(tmp_path):
-    """The file of a flow that whoever reads it waits for."""
+    """A FIFO as flow file: its reader waits."""
     os.mkfifo(tmp_path / "flow.json")
     return tmp_path / "flow.json"
 
 
-async def test_commands_have_nothing_in_common(tmp_path):
+async def test_commands_are_isolated(tmp_path):
     (tmp_path / "other").mkdir()
     commands = [
         run_vocelio("flow", "validate", "flow.json", cwd=tmp_path, environment={"COLUMNS": "40"}),
@@ -191,14 +193,14 @@ async def test_commands_have_nothing_in_common(tmp_path):
     assert fine[2] == ""
 
 
-async def test_a_command_that_is_left_alone_is_killed(unwritten_fifo):
+async def test_command_is_killed_at_the_end_of_the_block(unwritten_fifo):
     async with running_vocelio("flow", "validate", str(unwritten_fifo)) as command:
         file = await asyncio.to_thread(unwritten_fifo.open, "wb", 0)  # once it reads
     with file:
         assert await command.wait() == -signal.SIGKILL
 
 
-# Stopped, the command does not see that there is nothing to read any more.
+# A stopped command does not notice the end of its input.
 COMMANDER = """
 import asyncio, os, signal, sys
 from tests.support.command_runner import running_vocelio
@@ -214,14 +216,14 @@ asyncio.run(main())
 """
 
 
-def test_no_command_is_left_of_a_killed_owner(unwritten_fifo):
+def test_commands_of_a_killed_owner_are_killed(unwritten_fifo):
     pids = output_before_kill(COMMANDER, str(unwritten_fifo))
     assert len(pids) == 2
     wait_until_gone(pids)
 
 
 class EchoServer:
-    """A server that answers what it hears, line by line."""
+    """TCP server that echoes lines."""
 
     def __init__(self):
         self.open = 0
@@ -241,7 +243,7 @@ class EchoServer:
 
 @pytest.fixture(params=["unix", "tcp"])
 async def echo_proxy(request, tmp_path):
-    """A proxy before an echo."""
+    """A proxy in front of an echo server."""
     path = tmp_path / "echo"
     unix = request.param == "unix"
     echo = EchoServer()
@@ -270,7 +272,7 @@ async def send_and_receive(reader, writer, said):
     return await reader.readline()
 
 
-async def test_the_proxy_passes_bytes_and_ends(echo_proxy):
+async def test_proxy_forwards_data_and_ends(echo_proxy):
     async with connect_through(echo_proxy) as (reader, writer):
         assert await send_and_receive(reader, writer, b"one\n") == b"one\n"
         long = b"x" * 50_000 + b"\n"
@@ -279,7 +281,7 @@ async def test_the_proxy_passes_bytes_and_ends(echo_proxy):
         assert await reader.read() == long * 100
 
 
-async def test_a_stalled_line_holds_everything_until_it_is_mended(echo_proxy):
+async def test_stalled_proxy_holds_data_until_restored(echo_proxy):
     async with connect_through(echo_proxy) as old:
         assert await send_and_receive(*old, b"one\n") == b"one\n"
         await echo_proxy.stall()
@@ -297,7 +299,7 @@ async def test_a_stalled_line_holds_everything_until_it_is_mended(echo_proxy):
 
 
 @pytest.mark.parametrize("before", ["restore", "stall"])
-async def test_a_cut_line_ends_connections_and_refuses_new_ones(echo_proxy, before):
+async def test_cut_proxy_closes_connections_and_refuses_new_ones(echo_proxy, before):
     async with connect_through(echo_proxy) as (reader, writer):
         assert await send_and_receive(reader, writer, b"one\n") == b"one\n"
         await getattr(echo_proxy, before)()
@@ -311,7 +313,7 @@ async def test_a_cut_line_ends_connections_and_refuses_new_ones(echo_proxy, befo
         assert await send_and_receive(reader, writer, b"two\n") == b"two\n"
 
 
-async def test_no_connection_slips_through_a_cut(echo_proxy):
+async def test_no_connection_survives_a_cut(echo_proxy):
     for moment in range(30):
         knocking = [asyncio.create_task(asyncio.open_connection("127.0.0.1", echo_proxy.port)) for _ in range(3)]
         for _ in range(moment % 6):
@@ -327,12 +329,12 @@ async def test_no_connection_slips_through_a_cut(echo_proxy):
         await echo_proxy.restore()
 
 
-async def test_a_target_that_is_not_there_ends_the_connection(tmp_path):
+async def test_unreachable_target_ends_the_connection(tmp_path):
     async with FaultyTcpProxy(tmp_path / "nobody") as proxy, connect_through(proxy) as (reader, _):
         assert await reader.read() == b""
 
 
-async def test_a_database_through_the_proxy(postgres, database):
+async def test_database_through_the_proxy(postgres, database):
     async with FaultyTcpProxy(postgres.socket) as proxy, create_engine(tcp_url(database, proxy.port)) as engine:
 
         async def ask():

@@ -10,24 +10,24 @@ VALIDATOR = RequestValidator(TOKEN)
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=12), st.text(max_size=30), max_size=6))
-def test_every_form_is_valid_to_twilios_validator(fields):
+def test_twilios_validator_accepts_every_form(fields):
     url = "https://gateway.example/twilio/voice?flow=1"
     assert VALIDATOR.validate(url, fields, SIGNER.sign_form(url, fields)[HEADER])
 
 
-def test_the_form_and_the_url_are_both_signed():
+def test_signature_covers_form_and_url():
     signature = SIGNER.sign_form("https://gateway.example/a", {"To": "+1"})[HEADER]
     assert not VALIDATOR.validate("https://gateway.example/b", {"To": "+1"}, signature)
     assert not VALIDATOR.validate("https://gateway.example/a", {"To": "+2"}, signature)
     assert not RequestValidator("another").validate("https://gateway.example/a", {"To": "+1"}, signature)
 
 
-def test_a_fragment_is_not_signed():
+def test_fragment_is_not_signed():
     signed = SIGNER.sign_form("https://gateway.example/a#rc=3&ct=500", {})
     assert signed == SIGNER.sign_form("https://gateway.example/a", {})
 
 
-def test_an_upgrade_is_signed_without_parameters_and_without_a_port():
+def test_upgrade_is_signed_without_parameters_and_port():
     url = "wss://gateway.example/twilio/media/AC1"
     signature = SIGNER.sign_upgrade(url)[HEADER]
     assert VALIDATOR.validate(url, {}, signature)
@@ -37,7 +37,7 @@ def test_an_upgrade_is_signed_without_parameters_and_without_a_port():
 SHARED_KEY = SharedKey("webhooks_sharedkey_1", "a-secret")
 
 
-def test_with_a_shared_key_its_secret_and_the_stronger_hash_sign():
+def test_shared_key_signs_with_hmac_sha256():
     url, shared = "https://gateway.example/a", RequestValidator(SHARED_KEY.secret)
     headers = Signer(TOKEN, SHARED_KEY).sign_form(f"{url}#rc=3", {"To": "+1"})
     assert headers[SETTINGS_HEADER] == "key=webhooks_sharedkey_1,algorithm=HMAC_SHA256"
@@ -46,7 +46,7 @@ def test_with_a_shared_key_its_secret_and_the_stronger_hash_sign():
     assert SHARED_KEY.secret not in repr(SHARED_KEY)
 
 
-def test_an_upgrade_is_signed_with_either_key():
+def test_upgrade_is_signed_with_either_key():
     url = "wss://gateway.example/twilio/media/AC1"
     shared, token = (
         Signer(TOKEN, SHARED_KEY).sign_upgrade(url),

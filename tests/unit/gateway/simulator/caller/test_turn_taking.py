@@ -1,4 +1,4 @@
-"""The caller's turn-taking on synthetic audio: no clock, one call of ``tick`` is 20 ms."""
+"""Turn-taking of the caller with synthetic audio, without a clock: one call of ``tick`` is 20 ms."""
 
 import pytest
 
@@ -19,14 +19,14 @@ from vocelio.gateway.simulator.sids import new_rng
 LOUD_FRAME = bytes([0x90]) * FRAME_SAMPLES
 FAINT_FRAME = bytes([0xF0]) * FRAME_SAMPLES
 QUIET_FRAMES = 1 + 35
-"""Frames from the tick after the last audible one to the caller's turn: 0.7 s after it has been heard."""
+"""Frames from the last audible one to the caller's turn: 0.7 s."""
 
 WORD_STEP = PlayAudio(audio=SILENT_FRAME * 5 + LOUD_FRAME * 10 + SILENT_FRAME * 20, text="word")
 """0.1 s of silence, 0.2 s of sound, 0.4 s of silence."""
 
 
 class TurnTakingDriver:
-    """A caller, fed by ``play``: a map from frame to whether the gateway is heard."""
+    """Drives a caller; ``play`` takes a function from frame index to whether the gateway is audible."""
 
     def __init__(self, *steps):
         self.events = []
@@ -52,27 +52,27 @@ def _run(coroutine):
     return done.value.value
 
 
-def test_the_caller_waits_for_the_gateway_to_speak_and_then_for_quiet():
+def test_caller_waits_for_speech_and_then_silence_of_the_gateway():
     scene = TurnTakingDriver(WORD_STEP).play(30).play(50, LOUD_FRAME).play(60)
     assert scene.step_starts() == [80 + QUIET_FRAMES + 5]
 
 
-def test_faint_noise_is_not_the_gateway():
+def test_faint_noise_is_not_speech():
     scene = TurnTakingDriver(WORD_STEP).play(200, FAINT_FRAME)
     assert scene.step_starts() == []
 
 
-def test_a_pause_within_the_gateways_speech_is_not_its_end():
+def test_short_pause_does_not_end_the_gateways_turn():
     scene = TurnTakingDriver(WORD_STEP).play(20, LOUD_FRAME).play(30).play(20, LOUD_FRAME).play(30)
     assert scene.step_starts() == []
 
 
-def test_the_longest_wait_ends():
+def test_step_starts_after_the_maximum_wait():
     scene = TurnTakingDriver(PlayAudio(audio=LOUD_FRAME, max_wait_seconds=1.0)).play(60)
     assert scene.step_starts() == [50]
 
 
-def test_the_latency_is_from_the_last_voiced_sample_to_the_first_audible_one():
+def test_latency_is_measured_between_audible_samples():
     scene = TurnTakingDriver(WORD_STEP).play(50, LOUD_FRAME).play(100)
     spoke = scene.step_starts()[0]
     scene = TurnTakingDriver(WORD_STEP).play(50, LOUD_FRAME).play(spoke + 10 - 50 + 15)
@@ -85,7 +85,7 @@ def test_the_latency_is_from_the_last_voiced_sample_to_the_first_audible_one():
     assert next(event for event in scene.events if isinstance(event, GatewayReplied)).latency_ms == turn.latency_ms
 
 
-def test_a_step_may_interrupt():
+def test_step_can_interrupt():
     scene = (
         TurnTakingDriver(PlayAudio(audio=LOUD_FRAME * 20, text="stop", interrupt_after_seconds=0.5))
         .play(10)
@@ -100,7 +100,7 @@ def test_a_step_may_interrupt():
     assert turn.latency_ms is not None
 
 
-def test_the_tail_of_an_interrupted_prompt_is_not_an_answer():
+def test_rest_of_an_interrupted_prompt_is_not_a_reply():
     scene = (
         TurnTakingDriver(PressKeys("1", interrupt_after_seconds=0.2), PressKeys("2"))
         .play(15, LOUD_FRAME)
@@ -113,7 +113,7 @@ def test_the_tail_of_an_interrupted_prompt_is_not_an_answer():
     assert scene.performance.turns[0].latency_ms is not None
 
 
-def test_an_answer_that_begins_early_has_a_negative_latency():
+def test_early_reply_has_a_negative_latency():
     scene = TurnTakingDriver(WORD_STEP).play(10, LOUD_FRAME).play(60)
     spoke = scene.step_starts()[0]
     scene = TurnTakingDriver(WORD_STEP).play(10, LOUD_FRAME).play(spoke + 5 - 10).play(60, LOUD_FRAME)
@@ -121,7 +121,7 @@ def test_an_answer_that_begins_early_has_a_negative_latency():
     assert turn.latency_ms == pytest.approx(-80)
 
 
-def test_keys_are_pressed_one_after_the_other():
+def test_keys_are_pressed_in_sequence():
     scene = TurnTakingDriver(PressKeys("42#")).play(5, LOUD_FRAME).play(80)
     pressed = [(frame, act.key) for frame, act in enumerate(scene.acts) if act.key]
     first = pressed[0][0]
@@ -129,40 +129,40 @@ def test_keys_are_pressed_one_after_the_other():
     assert next(event for event in scene.events if isinstance(event, CallerPressedKeys)).keys == "42#"
 
 
-def test_a_silent_step_gives_no_turn_and_the_next_step_waits_for_what_came_meanwhile():
+def test_silent_step_is_no_turn_and_next_step_waits_for_speech_during_it():
     scene = TurnTakingDriver(StaySilent(2.0), WORD_STEP).play(5, LOUD_FRAME).play(100).play(20, LOUD_FRAME).play(60)
     assert scene.step_starts() == [125 + QUIET_FRAMES + 5]
     assert len(scene.performance.finish()) == 1
 
 
-def test_noise_is_a_turn_of_its_own_kind():
+def test_noise_is_a_turn_of_kind_noise():
     scene = TurnTakingDriver(MakeNoise(0.5)).play(5, LOUD_FRAME).play(100)
     assert [turn.kind for turn in scene.performance.finish()] == ["noise"]
 
 
-def test_the_caller_hangs_up():
+def test_caller_hangs_up():
     scene = TurnTakingDriver(HangUp()).play(5, LOUD_FRAME).play(40)
     assert scene.step_starts()[0] == 5 + QUIET_FRAMES
     assert scene.performance.steps_done == 1
 
 
-def test_while_engaged_the_caller_does_not_count_the_wait():
+def test_wait_does_not_count_while_not_listening():
     scene = TurnTakingDriver(PlayAudio(audio=LOUD_FRAME, max_wait_seconds=1.0)).play(200, listening=False).play(60)
     assert scene.step_starts() == [199 + 50]
 
 
-def test_a_text_needs_a_synthesizer():
+def test_speak_needs_a_synthesizer():
     with pytest.raises(ValueError, match="no synthesizer"):
         SimulatedCaller((Speak("hello"),)).prerender(new_rng(1)).send(None)
 
 
 @pytest.mark.parametrize("keys", ["", "x", "1 2"])
-def test_only_keys_of_a_telephone_can_be_pressed(keys):
+def test_invalid_keys_are_rejected(keys):
     with pytest.raises(ValueError, match="keys"):
         SimulatedCaller((PressKeys(keys),)).prerender(new_rng(1)).send(None)
 
 
-def test_a_short_answer_to_an_interruption_may_come_while_the_caller_still_speaks():
+def test_short_reply_to_an_interruption_during_the_callers_speech():
     scene = (
         TurnTakingDriver(PlayAudio(audio=LOUD_FRAME * 40, text="stop", interrupt_after_seconds=0.2), WORD_STEP)
         .play(15, LOUD_FRAME)

@@ -7,7 +7,7 @@ from vocelio.gateway.simulator.media.frame_clock import FrameClock
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time passes only while everything waits."""
+    """Event loop whose time passes only when no task is ready."""
 
     def __init__(self):
         super().__init__(selectors.SelectSelector())
@@ -38,13 +38,13 @@ async def run_ticks(late_at: int, late_by: float) -> list[tuple[float, float]]:
     return seen
 
 
-def test_ticks_come_every_20_ms_without_drift():
+def test_ticks_every_20_ms_without_drift():
     for number, (due, at) in enumerate(in_virtual_time(run_ticks(-1, 0)), start=1):
         assert due == pytest.approx(number * 0.02)
         assert at == pytest.approx(due)
 
 
-def test_a_late_tick_delays_none_after_it():
+def test_late_tick_does_not_delay_the_next_ones():
     seen = in_virtual_time(run_ticks(10, 0.5))
     assert seen[10][1] == pytest.approx(0.7)
     assert [at for _, at in seen[40:]] == pytest.approx([due for due, _ in seen[40:]])

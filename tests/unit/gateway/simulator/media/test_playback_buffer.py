@@ -40,7 +40,7 @@ def error_codes_of(line: StreamBuffer) -> list[int]:
     return [fault.code for fault in line.errors]
 
 
-def test_the_opening_is_connected_and_start():
+def test_opening_messages_are_connected_and_start():
     connected, start = map(json.loads, make_buffer().opening_messages())
     assert connected == {"event": "connected", "protocol": "Call", "version": "1.0.0"}
     assert start == {
@@ -58,7 +58,7 @@ def test_the_opening_is_connected_and_start():
     }
 
 
-def test_the_numbers_of_messages_are_strings_that_count():
+def test_sequence_numbers_are_strings():
     line = make_buffer()
     line.opening_messages()
     out = line.writer
@@ -74,7 +74,7 @@ def test_the_numbers_of_messages_are_strings_that_count():
     assert json.loads(out.stop())["stop"] == {"accountSid": "AC1", "callSid": "CA1"}
 
 
-def test_audio_of_any_size_is_played_in_frames_and_then_silence():
+def test_audio_of_any_size_is_played_in_frames():
     line = make_buffer()
     audio = bytes(range(200))
     line.receive(media_message(audio[:7]), 0.0)
@@ -84,7 +84,7 @@ def test_audio_of_any_size_is_played_in_frames_and_then_silence():
     assert line.play(0.06).audio is SILENT_FRAME
 
 
-def test_a_mark_is_returned_with_the_frame_after_its_audio():
+def test_mark_is_returned_with_the_frame_after_its_audio():
     line = make_buffer()
     line.receive(media_message(bytes(320)), 0.0)
     assert line.receive(mark_message("a"), 0.0) == ()
@@ -93,7 +93,7 @@ def test_a_mark_is_returned_with_the_frame_after_its_audio():
     assert mark_names(line.play(0.06).marks) == ["a"]
 
 
-def test_a_mark_that_comes_while_its_audio_is_being_played_waits():
+def test_mark_received_during_its_audio_is_delayed():
     line = make_buffer()
     line.receive(media_message(bytes(160)), 0.0)
     line.play(0.02)
@@ -101,7 +101,7 @@ def test_a_mark_that_comes_while_its_audio_is_being_played_waits():
     assert mark_names(line.play(0.04).marks) == ["a"]
 
 
-def test_a_mark_is_returned_at_once_when_nothing_is_playing():
+def test_mark_is_returned_at_once_if_nothing_is_playing():
     line = make_buffer()
     assert mark_names(line.receive(mark_message("a"), 0.0)) == ["a"]
     line.play(0.02)
@@ -124,7 +124,7 @@ def test_clear_empties_the_buffer_and_returns_its_marks():
     assert line.returned_marks[0].by_clear
 
 
-def test_a_gap_within_a_burst_is_an_underrun():
+def test_gap_within_a_burst_is_an_underrun():
     line = make_buffer()
     line.receive(media_message(bytes(100)), 0.0)
     for frame in range(3):
@@ -136,7 +136,7 @@ def test_a_gap_within_a_burst_is_an_underrun():
 
 
 @pytest.mark.parametrize("between", [mark_message("end"), CLEAR_MESSAGE])
-def test_a_pause_that_a_mark_or_clear_explains_is_no_underrun(between):
+def test_gap_after_a_mark_or_clear_is_no_underrun(between):
     line = make_buffer()
     line.receive(media_message(bytes(160)), 0.0)
     line.play(0.02)
@@ -147,7 +147,7 @@ def test_a_pause_that_a_mark_or_clear_explains_is_no_underrun(between):
     assert line.underruns == 0
 
 
-def test_a_long_silence_is_no_underrun():
+def test_long_silence_is_no_underrun():
     line = make_buffer()
     line.receive(media_message(bytes(160)), 0.0)
     for frame in range(40):
@@ -157,7 +157,7 @@ def test_a_long_silence_is_no_underrun():
     assert line.underruns == 0
 
 
-def test_an_unknown_event_is_a_protocol_error():
+def test_unknown_event_is_a_protocol_error():
     line = make_buffer()
     line.receive(encode_message("start"), 1.5)
     assert error_codes_of(line) == [error_codes.STREAM_PROTOCOL]
@@ -165,7 +165,7 @@ def test_an_unknown_event_is_a_protocol_error():
     assert not line.errors[0].is_warning
 
 
-def test_malformed_messages_are_warned_of_once():
+def test_malformed_messages_are_logged_once():
     line = make_buffer()
     for text in (
         "",
@@ -183,14 +183,14 @@ def test_malformed_messages_are_warned_of_once():
     assert line.errors[0].is_warning
 
 
-def test_a_binary_message_is_warned_of_once():
+def test_binary_message_is_logged_once():
     line = make_buffer()
     line.receive(b"{}", 0.0)
     line.receive(b"{}", 0.0)
     assert error_codes_of(line) == [error_codes.STREAM_BINARY]
 
 
-def test_the_buffer_is_bounded():
+def test_buffer_is_bounded():
     line = make_buffer()
     minute = media_message(bytes(MAX_BUFFER_SAMPLES // 10))
     for _ in range(11):
@@ -200,13 +200,13 @@ def test_the_buffer_is_bounded():
 
 
 @given(st.one_of(st.text(max_size=80), st.binary(max_size=40), st.integers(1, 3000).map(lambda n: "[" * n)))
-def test_nothing_that_is_received_raises(anything):
+def test_no_received_message_raises(anything):
     line = make_buffer()
     assert line.receive(anything, 0.0) == ()
 
 
 class StreamBufferMachine(RuleBasedStateMachine):
-    """Any order of messages and frames, against a model that knows when each sample is heard."""
+    """Random messages and frames, compared with a model that knows when each sample is heard."""
 
     def __init__(self):
         super().__init__()

@@ -13,24 +13,24 @@ from vocelio.gateway.simulator.sids import new_rng
 LOUD_FRAME = bytes([0x90]) * FRAME_SAMPLES
 
 
-def test_babble_is_speech_to_a_voice_detector():
+def test_voice_detector_accepts_babble():
     edges = VoiceActivityDetector().feed(mulaw.decode(unintelligible_speech(2.0, new_rng(3))))
     assert any(isinstance(edge, SpeechStarted) for edge in edges)
 
 
-def test_babble_has_its_length_and_differs():
+def test_babble_has_the_requested_length_and_differs():
     assert len(unintelligible_speech(0.5, new_rng(1))) == 4000
     assert unintelligible_speech(0.5, new_rng(1)) != unintelligible_speech(0.5, new_rng(2))
 
 
-def test_the_voiced_part_leaves_out_silence_and_crackle():
+def test_voiced_span_excludes_silence_and_clicks():
     assert voice_detection.voiced_span(SILENT_FRAME + LOUD_FRAME + SILENT_FRAME) == (160, 320)
     assert voice_detection.voiced_span(SILENT_FRAME) == (0, 0)
     assert voice_detection.voiced_span(SILENT_FRAME + LOUD_FRAME[:2]) == (0, 0)
     assert voice_detection.voiced_span(b"") == (0, 0)
 
 
-def test_an_onset_comes_after_a_gap_or_a_cut():
+def test_onset_after_a_gap_or_a_clear():
     listening = PlaybackDetector()
     listening.on_audio(LOUD_FRAME, 1000)
     listening.on_audio(LOUD_FRAME, 1160 + 1000)
@@ -44,7 +44,7 @@ def test_an_onset_comes_after_a_gap_or_a_cut():
     assert listening.is_audible(5200)
 
 
-def test_a_recording_has_the_caller_left_and_the_gateway_right_one_frame_later(tmp_path):
+def test_stereo_recording_has_the_gateway_one_frame_later(tmp_path):
     recording = StereoRecording()
     recording.add_frame(LOUD_FRAME, SILENT_FRAME)
     recording.add_frame(SILENT_FRAME, LOUD_FRAME)
@@ -57,7 +57,7 @@ def test_a_recording_has_the_caller_left_and_the_gateway_right_one_frame_later(t
     assert (tmp_path / "call.wav").read_bytes() == both.getvalue()
 
 
-async def test_a_wav_file_of_another_rate_is_brought_to_the_telephones(tmp_path):
+async def test_wav_file_is_resampled_to_8_khz(tmp_path):
     path = tmp_path / "hello.wav"
     wav.write_mono(path, mulaw.decode(LOUD_FRAME * 25) * 2, 16000)
     (cue,) = await SimulatedCaller((PlayFile(path),)).prerender(new_rng(1))

@@ -36,7 +36,7 @@ def error_code(twiml: bytes) -> int:
     return caught.value.code
 
 
-def test_a_stream_has_its_parameters_and_urls():
+def test_stream_parameters_and_urls():
     verbs = parse(
         twiml_document(
             '<Connect action="/after"><Stream url="wss://a.example/m" name="n" statusCallback="/s">'
@@ -49,7 +49,7 @@ def test_a_stream_has_its_parameters_and_urls():
     )
 
 
-def test_the_simple_verbs():
+def test_simple_verbs():
     verbs = parse(
         twiml_document(
             '<Say voice="alice">One <break/>two</Say><Play>/a.mp3</Play><Pause length="3"/><Pause/><Hangup/>'
@@ -58,7 +58,7 @@ def test_the_simple_verbs():
     assert verbs == (Say("One two"), Play("/a.mp3"), Pause(3), Pause(1), Hangup())
 
 
-def test_a_dial_has_targets_with_whispers():
+def test_dial_targets_with_whispers():
     (dial,) = parse(
         twiml_document(
             '<Dial action="/dialed" timeout="20" callerId="+13072249663" sequential="true">'
@@ -70,11 +70,11 @@ def test_a_dial_has_targets_with_whispers():
     )
 
 
-def test_a_dial_may_hold_the_number_itself():
+def test_dial_with_a_number_as_text():
     assert parse(twiml_document("<Dial> +14155550101 </Dial>")) == (Dial((Target("+14155550101"),)),)
 
 
-def test_a_record_has_its_limits_and_urls():
+def test_record_limits_and_urls():
     (plain,) = parse(twiml_document('<Record action="/a"/>'))
     assert plain == Record(
         "/a", 5, "1234567890*#", 3600, play_beep=True, trim=True, status_callback_events=frozenset({"completed"})
@@ -88,14 +88,14 @@ def test_a_record_has_its_limits_and_urls():
     assert record == Record("/a", 3, "#", 60, False, False, "/s", frozenset({"completed", "absent"}))
 
 
-def test_a_queue_has_a_name():
+def test_enqueue_needs_a_name():
     assert parse(twiml_document('<Enqueue action="/a" waitUrl="/w"> sales </Enqueue><Leave/>')) == (
         Enqueue("sales", "/w", "/a"),
         Leave(),
     )
 
 
-def test_an_empty_document_has_no_verbs():
+def test_empty_document_has_no_verbs():
     assert parse(twiml_document("")) == ()
 
 
@@ -143,7 +143,7 @@ def test_an_empty_document_has_no_verbs():
         (stream_document(inside=f'<Parameter name="token" value="{"x" * 495}"/>'), error_codes.SCHEMA_VALIDATION),
     ],
 )
-def test_what_twilio_would_not_play_is_refused_with_its_code(twiml, expected):
+def test_invalid_twiml_is_rejected_with_twilios_code(twiml, expected):
     assert error_code(twiml) == expected
 
 
@@ -153,6 +153,6 @@ def test_parameters_just_under_the_limit_are_accepted():
 
 
 @given(st.one_of(st.binary(max_size=60), st.text(max_size=60).map(lambda text: twiml_document(text))))
-def test_nothing_but_a_carrier_error_comes_of_any_document(twiml):
+def test_any_document_raises_at_most_a_twilio_sim_error(twiml):
     with suppress(TwilioSimError):
         parse(twiml)

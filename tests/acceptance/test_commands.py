@@ -44,6 +44,17 @@ async def test_demo_prints_its_json_contract(tmp_path):
     assert (tmp_path / "call.wav").stat().st_size > 100_000
 
 
+async def test_demo_prints_the_conversation_and_its_summary(tmp_path):
+    code, out, err = await run_script("demo", cwd=tmp_path)
+    assert (code, err) == (0, "")
+    positions = [
+        out.index(text) for text in ("Thank you for calling", "sales please", "to sales", "ended: transferred")
+    ]
+    assert positions == sorted(positions)
+    assert "outcome transferred to sales" in out
+    assert "at the local tier: $0.0000" in out
+
+
 async def test_serve_call_replay_and_promote(tmp_path):
     (port,) = free_ports()
     environment = {"PORT": str(port)}

@@ -150,7 +150,7 @@ def _print_summary(report: CallReport, ended: dict[str, Any]) -> None:
     common.stdout.print(table)
     common.stdout.print(
         f"\noutcome [bold]{ended['outcome']}[/bold] to [bold]{ended['department']}[/bold], "
-        f"{report.seconds:.1f} s, billed {ended['seconds']:.1f} s at the {ended['tier']} tier: "
+        f"{report.seconds:.1f} s, billed {ended['billed_seconds']:.1f} s at the {ended['tier']} tier: "
         f"${ended['cost_micro_usd'] / 1e6:.4f}"
     )
     for error in report.errors:

@@ -11,9 +11,10 @@ from msgspec import UNSET, ValidationError, convert
 
 from tests.integration.conftest import NOW
 from tests.support.generated_calls import DAY, TODAY, insert_calls, make_call, make_random_call, new_rng
+from vocelio.gateway.api.resources.usage_csv import to_csv
 from vocelio.gateway.errors import InvalidInput
 from vocelio.gateway.store.audit import Actor
-from vocelio.gateway.store.calls.usage import UsageQuery, UsageReport, UsageRow, UsageTotals, query_usage, to_csv
+from vocelio.gateway.store.calls.usage import UsageQuery, UsageReport, UsageRow, UsageTotals, query_usage
 
 KEYS = ("tenant", "flow", "number", "tier", "day")
 TODAYS_DATE = datetime.fromtimestamp(TODAY / 1e6, UTC).date()

@@ -17,9 +17,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
+from vocelio.gateway.aio.backoff import Backoff
+
 LOG = logging.getLogger(__name__)
 
-BACKOFF_SECONDS = (0.05, 0.2, 0.5, 1.0)
+RECONNECT_BACKOFF = Backoff(initial_seconds=0.05, max_seconds=1.0)
 TIMEOUT_SECONDS = 2.0  # for a connection, a command or an answer
 MAX_CONNECTIONS = 4  # besides those that subscribe
 MAX_CONNECTIONS_PER_NODE = 100  # shards that have moved to one node may each need a connection
@@ -58,8 +60,8 @@ class RetryLoop:
         if is_defect not in self._logged:
             self._logged.add(is_defect)
             LOG.warning("%s: %s; retrying", self._description, type(error).__name__, exc_info=is_defect)
-        await asyncio.sleep(BACKOFF_SECONDS[min(self.failures, len(BACKOFF_SECONDS) - 1)])
         self.failures += 1
+        await asyncio.sleep(RECONNECT_BACKOFF.delay_seconds(self.failures))
         return True
 
     def reset(self) -> None:

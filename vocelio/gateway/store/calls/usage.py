@@ -1,25 +1,18 @@
-"""Usage: what is billed, summed over whole days (UTC), as JSON or CSV.
+"""Usage: what is billed, summed over whole days (UTC).
 
 A call belongs entirely to the day on which it started, and its cost is the sum of its segments, so totals agree with
 the calls to the micro-dollar, however they are grouped. A call with segments at two tiers counts once in the row of
 each tier, and once in the total. Calls that were rejected before a flow started have no usage.
-
-In CSV, text that starts like a formula is prefixed with an apostrophe, since some spreadsheets execute formulas when
-they open a file. Telephone numbers also start with ``+`` but are left as they are: with only digits behind it, ``+`` is
-harmless, and programs find the same number as everywhere else.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 from sqlalchemy import BigInteger, ColumnElement, Row, Select, cast, func, literal_column, select
 
-from vocelio.engine.call_info import E164_PATTERN
 from vocelio.engine.diagnostics import Diagnostic
 from vocelio.gateway.errors import InvalidInput
 from vocelio.gateway.model.types import PATTERN_END
@@ -31,7 +24,6 @@ MAX_DAYS = 366
 MAX_ROWS = 50_000  # 10 MB of JSON: all tenants of a large installation by tier
 DAY_MICROSECONDS = 86_400_000_000
 EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
-CSV_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")  # OWASP's list
 
 _GROUP_COLUMNS: dict[str, ColumnElement[Any]] = {
     "tenant": usage.c.tenant_id,
@@ -41,7 +33,6 @@ _GROUP_COLUMNS: dict[str, ColumnElement[Any]] = {
     "day": usage.c.started_at // literal_column(str(DAY_MICROSECONDS), BigInteger),
 }
 _GROUP_KEY_PATTERN = f"({'|'.join(_GROUP_COLUMNS)})"
-_TOTAL_FIELDS = ("calls", "billed_microseconds", "billed_seconds", "cost_micro_usd")
 
 GroupBy = Annotated[
     str,
@@ -53,15 +44,11 @@ GroupBy = Annotated[
 
 
 class UsageQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to group, and the first and last day (UTC, both included). Without days: the current month so far.
-
-    ``format`` takes precedence over the Accept header.
-    """
+    """How to group, and the first and last day (UTC, both included). Without days: the current month so far."""
 
     by: GroupBy = "day"
     since: date | None = None
     until: date | None = None
-    format: Literal["json", "csv"] | None = None
 
 
 class UsageTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,28 +99,9 @@ async def query_usage(database: Database, actor: Actor, params: UsageQuery) -> U
         since,
         until,
         by,
-        sorted((_from_row(row, by) for row in rows), key=lambda row: _group_values(row, by)),
+        sorted((_from_row(row, by) for row in rows), key=lambda row: group_values(row, by)),
         _grand_total(rows),
     )
-
-
-def to_csv(report: UsageReport) -> bytes:
-    """Return the rows as CSV, without the total, so that a sum over the file is not doubled."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow([*report.by, *_TOTAL_FIELDS])
-    for row in report.rows:
-        seconds = f"{row.billed_microseconds // 1_000_000}.{row.billed_microseconds % 1_000_000:06}"
-        writer.writerow(
-            [
-                *map(_escape_csv_formula, _group_values(row, report.by)),
-                row.calls,
-                row.billed_microseconds,
-                seconds,
-                row.cost_micro_usd,
-            ]
-        )
-    return text.getvalue().encode()
 
 
 def _usage_query(group_by: Sequence[str], where: Sequence[ColumnElement[bool]]) -> Select[*tuple[Any, ...]]:
@@ -175,7 +143,8 @@ def _from_row(row: Row[Any], group_by: Sequence[str]) -> UsageRow:
     )
 
 
-def _group_values(row: UsageRow, group_by: Sequence[str]) -> list[Any]:
+def group_values(row: UsageRow, group_by: Sequence[str]) -> list[Any]:
+    """Return the row's keys in the order of ``group_by``."""
     return [getattr(row, key) for key in group_by]
 
 
@@ -188,13 +157,6 @@ def _grand_total(rows: Sequence[Row[Any]]) -> UsageTotals:
         billed_seconds=billed / 1e6,
         cost_micro_usd=sum(row.cost_micro_usd for row in rows),
     )
-
-
-def _escape_csv_formula(value: object) -> str:
-    text = str(value)
-    if text.startswith(CSV_FORMULA_PREFIXES) and not E164_PATTERN.fullmatch(text):
-        return f"'{text}"
-    return text
 
 
 def _date_range(params: UsageQuery, now: int) -> tuple[date, date]:

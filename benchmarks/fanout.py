@@ -44,7 +44,8 @@ from vocelio.gateway.model.directory import CallConfig, Directory
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.monitors.key_revocation import KeyRevocationWatcher
 from vocelio.gateway.monitors.service import MonitorService
-from vocelio.gateway.server.server import bind_socket, serve_embedded
+from vocelio.gateway.server.server import serve_embedded
+from vocelio.gateway.server.sockets import bind_socket
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.providers import single_provider
 from vocelio.gateway.store import api_keys

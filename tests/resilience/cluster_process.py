@@ -12,9 +12,11 @@ import os
 import sys
 
 from vocelio.gateway import config
-from vocelio.gateway.cli.serve import run_supervisor, serve_until_signal
+from vocelio.gateway.cli.serve import run_supervisor
+from vocelio.gateway.cli.worker import WorkerArguments, serve_until_signal
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.server.server import loop_factory
+from vocelio.gateway.server.sockets import bind_socket
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 
 
@@ -26,24 +28,25 @@ class ForgetfulCallStore(WriteBehindCallStore):
         return None if stored is None or stored.generation else stored
 
 
-if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    port, drain_seconds = int(sys.argv[1]), float(sys.argv[2])
-    if "--workers" in sys.argv:
-        workers, settings = int(sys.argv[4]), config.load_settings(os.environ)
+def main(port, drain_seconds, *options):
+    """Serve until a signal arrives."""
+    settings = config.load_settings(os.environ)
+    if "--workers" in options:
+        workers = int(options[1])
         sys.exit(
             run_supervisor(settings, None, "127.0.0.1", port, drain_seconds, workers, "tests.resilience.cluster_worker")
         )
-    call_store = ForgetfulCallStore if "--forgetful" in sys.argv else WriteBehindCallStore
-    fetcher = HttpClient(lambda address: True)
+    arguments = WorkerArguments(None, bind_socket(port=port), "none", drain_seconds, drain_seconds)
+    serving = serve_until_signal(
+        settings,
+        arguments,
+        http_client=HttpClient(lambda address: True),
+        call_store_factory=ForgetfulCallStore if "--forgetful" in options else WriteBehindCallStore,
+    )
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        serving = serve_until_signal(
-            config.load_settings(os.environ),
-            None,
-            "127.0.0.1",
-            port,
-            drain_seconds,
-            http_client=fetcher,
-            call_store_factory=call_store,
-        )
         runner.run(serving)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    main(int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:])

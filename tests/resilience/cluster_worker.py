@@ -1,6 +1,6 @@
 """Worker process of a supervisor, whose flows may send requests to loopback addresses; see cluster_process.
 
-python -m tests.resilience.cluster_worker CHANNEL HOST PORT DRAIN_SECONDS
+python -m tests.resilience.cluster_worker CHANNEL LISTENER TASK HANDOFF_SECONDS ALONE_SECONDS
 """
 
 import asyncio
@@ -9,22 +9,12 @@ import os
 import sys
 
 from vocelio.gateway import config
-from vocelio.gateway.cli.serve import serve_until_signal
+from vocelio.gateway.cli.worker import WorkerArguments, serve_until_signal
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.server.server import loop_factory
-from vocelio.gateway.server.supervisor import SupervisorChannel
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    channel, host, port, drain_seconds = sys.argv[1:]
+    arguments, http_client = WorkerArguments.parse(sys.argv[1:]), HttpClient(lambda address: True)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        settings, parent, fetcher = (
-            config.load_settings(os.environ),
-            SupervisorChannel(int(channel)),
-            HttpClient(lambda address: True),
-        )
-        runner.run(
-            serve_until_signal(
-                settings, None, host, int(port), float(drain_seconds), http_client=fetcher, supervisor_channel=parent
-            )
-        )
+        runner.run(serve_until_signal(config.load_settings(os.environ), arguments, http_client=http_client))

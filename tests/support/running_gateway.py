@@ -15,7 +15,8 @@ from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Department, Tenant
 from vocelio.gateway.recordings.service import in_memory_recordings
-from vocelio.gateway.server.server import bind_socket, serve_embedded
+from vocelio.gateway.server.server import serve_embedded
+from vocelio.gateway.server.sockets import bind_socket
 from vocelio.gateway.simulator.signing import SharedKey
 from vocelio.gateway.simulator.simulator import TwilioSimulator
 from vocelio.gateway.speech.providers import single_provider

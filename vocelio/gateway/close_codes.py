@@ -12,6 +12,7 @@ class CloseCode(IntEnum):
     INVALID_PAYLOAD = 1007  # not JSON, not base64, not a message
     POLICY_VIOLATION = 1008  # not authorized, or too many messages
     INTERNAL_ERROR = 1011  # a failure of the gateway
+    SERVICE_RESTART = 1012  # the process exits (registered with IANA by the WebSocket mailing list)
 
     # The API's own
     KEY_REVOKED = 4001

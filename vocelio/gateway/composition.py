@@ -54,6 +54,7 @@ class Gateway:
 
     app: Starlette
     calls: CallComponents
+    heartbeat: ProcessHeartbeat
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,8 @@ def compose_gateway(
     resources.push_async_callback(prompts.cache.aclose)
     services = _compose_call_services(base, prompts, http_client or HttpClient(), call_store_factory(database, cipher))
     calls = build_call_components(services, settings.secret_keys, settings.max_calls)
-    return Gateway(_compose_app(base, prompts, calls), calls)
+    heartbeat = ProcessHeartbeat(database, calls)
+    return Gateway(_compose_app(base, prompts, calls, heartbeat), calls, heartbeat)
 
 
 def connect_pubsub(redis_url: str) -> PubSub:
@@ -147,7 +149,9 @@ def _compose_call_services(
     )
 
 
-def _compose_app(base: _Infrastructure, prompts: _Prompts, calls: CallComponents) -> Starlette:
+def _compose_app(
+    base: _Infrastructure, prompts: _Prompts, calls: CallComponents, heartbeat: ProcessHeartbeat
+) -> Starlette:
     settings, database, cipher = base.settings, base.database, base.cipher
     services = calls.services
     provisioner = NumberProvisioner(
@@ -175,5 +179,5 @@ def _compose_app(base: _Infrastructure, prompts: _Prompts, calls: CallComponents
         calls,
         tenant_tokens=TwilioAccounts(database, cipher).get_auth_token,
         api_routes=api_routes,
-        background_services=[provisioner, render_worker, monitors, ProcessHeartbeat(database, calls)],
+        background_services=[provisioner, render_worker, monitors, heartbeat],
     )

@@ -23,7 +23,8 @@ from tests.support.two_tenants import (
     store_recording_audio,
 )
 from vocelio.gateway.api.routes import OPERATIONS, get_openapi
-from vocelio.gateway.server.server import bind_socket, loop_factory, serve_embedded
+from vocelio.gateway.server.server import loop_factory, serve_embedded
+from vocelio.gateway.server.sockets import bind_socket
 from vocelio.gateway.simulator.rest_api.server import TwilioRestApi
 from vocelio.gateway.store.db.database import Database
 

@@ -11,7 +11,8 @@ from tests.support.command_runner import run_vocelio
 from tests.support.redis_server import RedisServer
 from vocelio.gateway.app import create_app
 from vocelio.gateway.config import Settings
-from vocelio.gateway.server.server import bind_socket, serve_embedded
+from vocelio.gateway.server.server import serve_embedded
+from vocelio.gateway.server.sockets import bind_socket
 from vocelio.gateway.simulator.rest_api.server import TwilioRestApi
 from vocelio.gateway.store.db.database import Database
 

@@ -11,7 +11,8 @@ from tests.support.api_client import ApiEnv, create_tenant
 from tests.support.two_tenants import make_flow
 from vocelio.gateway.cli.api_client import ApiClient
 from vocelio.gateway.cli.flow import app, show_progress
-from vocelio.gateway.server.server import bind_socket, serve_embedded
+from vocelio.gateway.server.server import serve_embedded
+from vocelio.gateway.server.sockets import bind_socket
 from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.store.db.database import Database
 

@@ -15,13 +15,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from tests.support.non_reading_peer import CLOSE_FRAME, open_non_reading_socket, wait_until_reset
 from vocelio.gateway.server.protocols import CLOSE_TIMEOUT_SECONDS
-from vocelio.gateway.server.server import (
-    MIN_SECOND_SIGNAL_SECONDS,
-    GatewayServer,
-    bind_socket,
-    serve_embedded,
-    uvicorn_config,
-)
+from vocelio.gateway.server.server import MIN_SECOND_SIGNAL_SECONDS, GatewayServer, serve_embedded, uvicorn_config
+from vocelio.gateway.server.sockets import bind_socket
 
 MUCH = 4_000_000  # bytes: more than a kernel holds by itself
 PREFIXES = ("/v1", "/twilio/media")
@@ -132,7 +127,7 @@ async def test_signal_during_start_stops_the_server_and_is_raised_again():
     before = signal.signal(signal.SIGTERM, lambda *_: order.append("raised"))
     try:
         server = GatewayServer(
-            uvicorn_config(Starlette(lifespan=lifespan), port=0), lambda: noted("left"), lambda: noted("closed")
+            uvicorn_config(Starlette(lifespan=lifespan), port=0), lambda _: noted("left"), lambda: noted("closed")
         )
         await asyncio.wait_for(server.serve(), 5)
     finally:
@@ -144,7 +139,7 @@ async def test_signal_during_start_stops_the_server_and_is_raised_again():
 async def test_immediate_second_signal_is_ignored_and_a_later_one_skips_the_drain(pause, waits):
     began, left, raised = asyncio.Event(), [], []
 
-    async def leave():
+    async def leave(_):
         began.set()
         await asyncio.sleep(MIN_SECOND_SIGNAL_SECONDS + 1)
         left.append(True)

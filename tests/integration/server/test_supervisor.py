@@ -14,26 +14,40 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PARENT = """
 import logging, sys
+from vocelio.gateway.server.sockets import reserve_port, share_port
 from vocelio.gateway.server.supervisor import Supervisor
 logging.basicConfig(level=logging.INFO, format="%(message)s")
 worker, count, drain = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
-sys.exit(Supervisor(lambda channel: ["-c", worker, str(channel)], count, drain).run())
+def command(*arguments):
+    return ["-c", worker, *map(str, arguments)]
+with reserve_port("127.0.0.1", 0) as reserved:
+    logging.info("port %d", reserved.getsockname()[1])
+    sys.exit(Supervisor(command, lambda: share_port(reserved), count, drain).run())
 """
 NOT_STARTED = PARENT.replace("worker, count", "sys.executable = '/nothing/is/here'\nworker, count")
 SERVES = """
-import asyncio, os, signal, sys
+import asyncio, os, signal, socket, sys
 from vocelio.gateway.server.supervisor import SupervisorChannel
+async def answer(reader, writer):
+    writer.write(f"{os.getpid()} {sys.argv[3]}".encode())
+    writer.close()
 async def main():
-    told = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told.set)
-    SupervisorChannel(int(sys.argv[1])).notify_ready(told.set)
-    await told.wait()
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    server = await asyncio.start_server(answer, sock=socket.socket(fileno=int(sys.argv[2])))
+    channel = SupervisorChannel(int(sys.argv[1]))
+    channel.notify_ready(stopped.set)
+    await stopped.wait()
+    server.close()
+    channel.notify_closed()
 asyncio.run(main())
 """
-DEAF = SERVES.replace("signal.SIGTERM, told.set", "signal.SIGTERM, lambda: None")
+"""A worker that answers each connection with its process id and task."""
+DEAF = SERVES.replace("signal.SIGTERM, stopped.set", "signal.SIGTERM, lambda: None")
+FAILS_TO_UPGRADE = SERVES.replace("async def main():", "if sys.argv[3] == 'upgrade': sys.exit(4)\nasync def main():")
 ENDS = "import sys; sys.exit(2)"
 FAILS = "import sys; sys.exit(3)"
-DIES_SOON = SERVES.replace("await told.wait()", "await asyncio.wait_for(told.wait(), 0.2)")
+DIES_SOON = SERVES.replace("await stopped.wait()", "await asyncio.wait_for(stopped.wait(), 0.2)")
 
 
 class SupervisorProcess:
@@ -56,6 +70,16 @@ class SupervisorProcess:
         """Wait until this many workers are ready; return their process ids."""
         return [int((await self.wait_for_output("is ready")).split()[1]) for _ in range(count)]
 
+    async def connect(self):
+        """Connect to any worker; return its process id and task."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            async with asyncio.timeout(20):
+                pid, task = (await reader.read()).decode().split()
+        finally:
+            writer.close()
+        return int(pid), task
+
     def send_signal(self, number):
         """Send the supervisor a signal."""
         self.process.send_signal(number)
@@ -75,7 +99,9 @@ async def running_supervisor(worker, count=2, drain=0, parent=PARENT):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     try:
-        yield SupervisorProcess(process)
+        running = SupervisorProcess(process)
+        running.port = int((await running.wait_for_output("port")).split()[1])
+        yield running
     finally:
         if process.returncode is None:
             process.kill()
@@ -126,8 +152,7 @@ async def test_repeatedly_crashing_worker_is_restarted_with_backoff():
 async def test_settings_error_of_the_first_worker_stops_all():
     async with running_supervisor(ENDS) as running:
         assert await running.wait() == 2
-        assert "no worker has ever been ready" in running.lines[-1]
-        assert "restarting in" not in running.lines[-1]
+        assert "exited" not in running.lines[-1], "the worker has said why"
 
 
 async def test_worker_that_cannot_start_is_tried_three_times():
@@ -182,3 +207,86 @@ async def test_workers_have_their_own_process_groups():
         assert len({os.getpgid(pid) for pid in (*pids, running.process.pid)}) == 3
         running.send_signal(signal.SIGTERM)
         assert await running.wait() == 0
+
+
+async def test_sighup_replaces_all_workers_one_after_the_other():
+    async with running_supervisor(SERVES) as running:
+        before = await running.wait_for_workers(2)
+        running.send_signal(signal.SIGHUP)
+        after = await running.wait_for_workers(2)
+        await running.wait_for_output("all workers have been replaced")
+        assert not set(before) & set(after)
+        await wait_until_gone(*before)
+        tasks = {}
+        while len(tasks) < 2:
+            pid, tasks[pid] = await running.connect()
+        assert sorted(tasks) == sorted(after)
+        assert [tasks[pid] for pid in after] == ["upgrade", "none"], "the first successor migrates the database"
+        running.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0
+        await wait_until_gone(*after)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+async def test_no_connection_is_refused_while_workers_are_replaced(count):
+    async with running_supervisor(SERVES, count) as running:
+        await running.wait_for_workers(count)
+        replaced = asyncio.Event()
+
+        async def connect_all_the_time():
+            pids = []
+            while not replaced.is_set():
+                pids.append((await running.connect())[0])
+            return pids
+
+        connecting = asyncio.create_task(connect_all_the_time())
+        for _ in range(3):
+            running.send_signal(signal.SIGHUP)
+            await running.wait_for_output("all workers have been replaced")
+        replaced.set()
+        pids = await connecting
+        assert len(set(pids)) > count
+        running.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0
+
+
+async def test_workers_are_kept_if_the_new_version_does_not_start():
+    async with running_supervisor(FAILS_TO_UPGRADE) as running:
+        before = await running.wait_for_workers(2)
+        running.send_signal(signal.SIGHUP)
+        assert "exited with 4" in await running.wait_for_output("the workers that run are kept")
+        assert all(map(_process_exists, before))
+        assert (await running.connect())[0] in before
+        running.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0
+
+
+async def test_connection_waits_for_the_restart_of_the_only_worker():
+    async with running_supervisor(SERVES, 1) as running:
+        (first,) = await running.wait_for_workers(1)
+        os.kill(first, signal.SIGKILL)
+        await wait_until_gone(first)
+        pid, task = await running.connect()
+        assert (pid != first, task) == (True, "none")
+        running.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0
+
+
+async def test_connections_of_a_dead_worker_go_to_the_others():
+    async with running_supervisor(SERVES) as running:
+        first, other = await running.wait_for_workers(2)
+        os.kill(first, signal.SIGKILL)
+        await running.wait_for_output("restarting in")
+        pids = {(await running.connect())[0] for _ in range(20)}
+        assert other in pids
+        running.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0
+
+
+async def test_shutdown_closes_the_port_after_the_last_worker():
+    async with running_supervisor(SERVES) as running:
+        await running.wait_for_workers(2)
+        running.send_signal(signal.SIGTERM)
+        assert await running.wait() == 0
+        with pytest.raises(ConnectionRefusedError):
+            await running.connect()

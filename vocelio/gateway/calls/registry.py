@@ -9,7 +9,7 @@ from vocelio.gateway.calls.session.call_session import CallSession, SessionDepen
 class CallRegistry:
     """Opens, finds and supersedes call sessions. ``live_calls`` are by call SID; a session that closes is removed.
 
-    ``draining`` is set when the process is about to exit.
+    ``draining`` is set when the process is about to exit, ``refuses_new_calls`` when no other process takes them.
     """
 
     def __init__(
@@ -17,12 +17,12 @@ class CallRegistry:
     ) -> None:
         self._dependencies, self._lifecycle = dependencies, dependencies.lifecycle
         self._admission, self.live_calls = admission, live_calls
-        self.draining = False
+        self.draining = self.refuses_new_calls = False
 
     @property
     def is_full(self) -> bool:
         """Whether this process accepts no new calls; streams of calls in progress are always accepted."""
-        return self._admission.is_full(len(self.live_calls))
+        return self.refuses_new_calls or self._admission.is_full(len(self.live_calls))
 
     async def accept_stream(self, token: str, account: str, call: str) -> CallRecord | None:
         """Return the call that the token admits to, now owned by its stream; None when it admits to none.

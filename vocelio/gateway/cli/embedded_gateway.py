@@ -12,7 +12,8 @@ from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.model.directory import Directory
-from vocelio.gateway.server.server import bind_socket, serve_embedded
+from vocelio.gateway.server.server import serve_embedded
+from vocelio.gateway.server.sockets import bind_socket
 from vocelio.gateway.simulator.simulator import TwilioSimulator
 from vocelio.gateway.speech.local.recognizer import LocalRecognizer
 from vocelio.gateway.speech.local.synthesizer import LocalSynthesizer

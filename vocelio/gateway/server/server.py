@@ -1,22 +1,22 @@
 """uvicorn, configured for media sockets, with a drain phase on shutdown; and an embedded server.
 
-On SIGTERM uvicorn closes every socket at once. The gateway acts first: it accepts no more connections, hands its calls
-over, and only then lets uvicorn exit.
+On SIGTERM uvicorn closes every socket at once. The gateway acts first: it hands its calls over, or lets them end if
+there is no other process, and only then lets uvicorn exit.
 """
 
 import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from vocelio.gateway.app import MAX_WEBSOCKET_MESSAGE_BYTES
-from vocelio.gateway.errors import SettingsError
 from vocelio.gateway.server.protocols import BoundedWebSocketProtocol, TimeoutHttpProtocol
 from vocelio.gateway.server.supervisor import SupervisorChannel
 
@@ -57,34 +57,42 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 class GatewayServer(uvicorn.Server):
     """Shuts down in two steps: ``drain`` is awaited before connections are closed, ``close`` at the very end.
 
-    A second signal, after MIN_SECOND_SIGNAL_SECONDS, does not wait for ``drain``. The exit of the supervisor, if there
-    is one, counts as a first signal.
+    ``drain`` gets a function that stops the server from accepting connections; those that exist continue. A second
+    signal, after MIN_SECOND_SIGNAL_SECONDS, cancels ``drain``. The exit of the supervisor, if there is one, counts as a
+    first signal.
     """
 
     def __init__(
         self,
         settings: uvicorn.Config,
-        drain: Callable[[], Awaitable[object]],
+        drain: Callable[[Callable[[], None]], Coroutine[Any, Any, object]],
         close: Callable[[], Awaitable[object]],
         supervisor: SupervisorChannel | None = None,
+        on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(settings)
-        self._drain, self._close, self._supervisor = drain, close, supervisor
+        self._drain, self._close, self._supervisor, self._on_ready = drain, close, supervisor, on_ready
         self.servers: list[asyncio.base_events.Server] = []  # a signal may come before uvicorn sets it
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signaled_at: float | None = None  # loop time
-        self._drain_task: asyncio.Task[None] | None = None  # a reference, so that it is not garbage-collected
+        self._drain_task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
+        if not self.started:
+            return
         gc.collect()
         gc.freeze()  # excludes imported modules: collecting them would stop all calls for 0.1 s
         if self._supervisor:
             self._supervisor.notify_ready(self._on_supervisor_exit)
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the gateway here: uvicorn raises the signal again afterwards, so code after ``serve`` would not run."""
+        if self._drain_task:
+            self._drain_task.cancel()  # by a second signal; otherwise it is done
+            await asyncio.wait({self._drain_task})
         await super().shutdown(sockets)
         await self._close()
 
@@ -106,12 +114,17 @@ class GatewayServer(uvicorn.Server):
         self._drain_task = asyncio.get_running_loop().create_task(self._drain_and_exit(sig, frame), name="drain")
 
     async def _drain_and_exit(self, sig: int, frame: FrameType | None) -> None:
-        for server in self.servers:
-            server.close()  # no new connections; existing ones continue
         try:
-            await self._drain()
+            await self._drain(self._stop_accepting)
         finally:
-            super().handle_exit(sig, frame)
+            if not self.should_exit:  # set by a second signal
+                super().handle_exit(sig, frame)
+
+    def _stop_accepting(self) -> None:
+        for server in self.servers:
+            server.close()
+        if self._supervisor:
+            self._supervisor.notify_closed()
 
 
 class _EmbeddedServer(uvicorn.Server):
@@ -130,35 +143,6 @@ class _EmbeddedServer(uvicorn.Server):
             await super().startup(sockets)
         finally:
             self.ready.set()
-
-
-def bind_socket(host: str = "127.0.0.1", port: int = 0, *, reuse_port: bool = False) -> socket.socket:
-    """Bind a socket, so that the port is known before the application is created.
-
-    Its connections inherit TCP_NODELAY, which asyncio's own loop sets only if the protocol was given: without it the
-    body of a response would wait 40 ms for the client to acknowledge the head.
-    """
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
-    listener = socket.create_server((host, port), family=family, backlog=512, reuse_port=reuse_port)
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return listener
-
-
-def reserve_port(host: str, port: int) -> socket.socket:
-    """Reserve a port for worker processes, with a socket that accepts no connections. Raises SettingsError.
-
-    With SO_REUSEPORT alone a second gateway could bind the same port, and would get half of the calls.
-    """
-    try:
-        with bind_socket(host, port) as probe:  # fails if another gateway has the port
-            address, family = probe.getsockname(), probe.family
-        reservation = socket.socket(family, socket.SOCK_STREAM)
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reservation.bind(address)
-    except OSError as error:
-        raise SettingsError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
-    return reservation
 
 
 @asynccontextmanager

@@ -1,14 +1,14 @@
 """Heartbeats of the gateway's processes, for operators and dashboards.
 
-Nothing is decided by them: the owner of a call is in the call's own row.
+The owner of a call is in the call's own row; heartbeats only tell a process that shuts down whether another one serves.
 """
 
 import msgspec
-from sqlalchemy import RowMapping, delete, select
+from sqlalchemy import RowMapping, delete, func, select
 
 from vocelio.gateway.clock import Instant
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.schema import processes
+from vocelio.gateway.store.db.schema import calls, processes
 
 STALE_AFTER_MICROSECONDS = 30_000_000  # without a heartbeat for so long, a process counts as gone
 
@@ -59,6 +59,13 @@ async def list_processes(database: Database, now: int) -> list[Process]:
     )
     async with database.read() as connection:
         return [_from_row(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def count_live_calls(database: Database, now: int) -> int:
+    """Count the calls of all tenants that have not ended and are not overdue. Raises DatabaseUnavailable."""
+    query = select(func.count()).select_from(calls).where(calls.c.ended_at.is_(None), calls.c.due_at > now)
+    async with database.read() as connection:
+        return await connection.scalar(query) or 0
 
 
 def _from_row(row: RowMapping) -> Process:

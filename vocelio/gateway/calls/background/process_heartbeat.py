@@ -1,9 +1,12 @@
-"""Heartbeat of this process: its row in the processes table, with its load, for all other processes."""
+"""Heartbeat of this process: its row in the processes table, with its load, for all other processes; and theirs."""
 
 import logging
 import os
 import socket
+from collections.abc import Coroutine
+from contextlib import suppress
 from importlib.metadata import version
+from typing import Any, TypeVar
 
 from vocelio.gateway.aio.tasks import PeriodicTask
 from vocelio.gateway.calls.components import CallComponents
@@ -15,8 +18,11 @@ from vocelio.gateway.store.process_heartbeats import Process
 
 LOG = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 HEARTBEAT_INTERVAL_SECONDS = 3.0  # a tenth of the time after which a process is taken for dead
-WRITE_TIMEOUT_SECONDS = 2.0  # for the database to take one heartbeat
+FRESH_MICROSECONDS = 4_000_000  # age of a heartbeat whose process still serves, as far as one can tell
+QUERY_TIMEOUT_SECONDS = 2.0  # for the database
 DELETE_TIMEOUT_SECONDS = 0.4  # at exit there is no time
 
 
@@ -44,10 +50,32 @@ class ProcessHeartbeat:
         except DatabaseUnavailable:
             LOG.info("database unavailable: the heartbeat of this process expires later")
 
+    async def announce_draining(self) -> None:
+        """Write a heartbeat now, which tells the others that this process is draining. Never raises."""
+        with suppress(DatabaseUnavailable):
+            await self._write()
+
+    async def are_serving(self) -> bool:
+        """Whether another process accepts calls; False while the database is unavailable."""
+        now = self._wall_clock()
+        with suppress(DatabaseUnavailable):
+            listed = process_heartbeats.list_processes(self._database, now)
+            others = [process for process in await self._with_timeout(listed) if process.id != self.id]
+            return any(not other.draining and now - other.last_seen_at < FRESH_MICROSECONDS for other in others)
+        return False
+
+    async def count_calls_without_stream(self) -> int:
+        """Count the live calls whose stream is not here; 0 while the database is unavailable."""
+        with suppress(DatabaseUnavailable):
+            live = await self._with_timeout(process_heartbeats.count_live_calls(self._database, self._wall_clock()))
+            return max(0, live - len(self._registry.live_calls))
+        return 0
+
     async def _write(self) -> None:
-        await self._database.with_timeout(
-            process_heartbeats.upsert_process(self._database, self._status()), WRITE_TIMEOUT_SECONDS
-        )
+        await self._with_timeout(process_heartbeats.upsert_process(self._database, self._status()))
+
+    async def _with_timeout(self, query: Coroutine[Any, Any, T]) -> T:
+        return await self._database.with_timeout(query, QUERY_TIMEOUT_SECONDS)
 
     def _status(self) -> Process:
         now, calls_started = self._wall_clock(), self._lifecycle.calls_started

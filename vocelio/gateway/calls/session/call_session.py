@@ -185,6 +185,16 @@ class CallSession:
             self._lifecycle.on_stream_lost(self._record)
         self.close()
 
+    def end_as_lost(self) -> None:
+        """End the call: this process exits, and no other serves. If Twilio returns after all, the call is resumed."""
+        if not self._is_closed:
+            self._media.stop_recognition()
+            self._update_record()
+            self.publish("stream.lost")
+            self._lifecycle.end_call(self._record, "lost")
+        self.close()
+        self._transport.close(CloseCode.SERVICE_RESTART, "the gateway is shutting down")
+
     def on_superseded(self) -> None:
         """Close: a newer stream owns the call."""
         self.close()

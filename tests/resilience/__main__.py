@@ -1,4 +1,6 @@
-"""Long resilience tests: python -m tests.resilience [kill|hang-up|rolling|database|redis]... [--rounds N] [--calls N]
+"""Long resilience tests: python -m tests.resilience [KIND]... [--rounds N] [--calls N]
+
+The kinds are kill, hang-up, rolling, restarts, database and redis; default: all.
 
 Repeatedly kills, restarts and pauses the dependencies of live calls, and prints what callers noticed. Exits with 1 if a
 bound is violated.
@@ -7,20 +9,23 @@ bound is violated.
 import argparse
 import asyncio
 import sys
+import tempfile
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
-from tests.resilience.cluster import running_cluster
+from tests.resilience.cluster import running_cluster, running_machine
 from tests.resilience.database_outage import outage_round
 from tests.resilience.kill_rounds import kill_round, new_rng, rolling_round
 from tests.resilience.redis_outage import run_redis_outages
+from tests.resilience.restarts import reload_round
 from tests.resilience.silence import OutcomeTally, percentile
 from tests.support.postgres_server import PostgresServer
 from vocelio.gateway.simulator.behavior import TwilioBehavior
 
-SUITES = ("kill", "hang-up", "rolling", "database", "redis")
-ROUNDS = {"kill": 50, "hang-up": 5, "rolling": 20, "database": 1, "redis": 5}
+SUITES = ("kill", "hang-up", "rolling", "restarts", "database", "redis")
+ROUNDS = {"kill": 50, "hang-up": 5, "rolling": 20, "restarts": 25, "database": 1, "redis": 5}
 PROCESSES = (2, 4)  # cluster sizes of the Redis rounds
 console = Console(highlight=False)
 
@@ -70,6 +75,21 @@ async def report_rolling_restarts(postgres, progress, rounds, calls):
     return tally, passed and max(durations) < 10 and percentile(tally.silences_seconds, 0.95) <= 1.5
 
 
+async def report_restarts(postgres, progress, rounds, calls):
+    """Replace the workers of one machine by SIGHUP, with SQLite and with two workers: no call is refused or lost."""
+    tally, rng, task, refused = OutcomeTally(), new_rng(), progress.add_task("SIGHUP", total=2 * rounds), 0
+    with tempfile.TemporaryDirectory() as folder:
+        machines = (running_machine(Path(folder)), running_cluster(postgres, 1, "--workers", "2"))
+        for workers, running in enumerate(machines, start=1):
+            async with running as machine:
+                for _ in range(rounds):
+                    await reload_round(machine, tally, rng, calls // 3, workers)
+                    progress.advance(task)
+                    progress.print(f"[dim]{workers} workers: {tally}[/dim]")
+                refused += machine.balancer.refused_connections
+    return tally, not (tally.failed or tally.unaffected_failed or tally.cut or refused)
+
+
 async def report_database_outage(postgres, progress, rounds, calls):
     """Pause the database for 30 s during live calls."""
     task = progress.add_task("database paused for 30 s", total=rounds)
@@ -102,6 +122,7 @@ async def main():
         "kill": report_kills,
         "hang-up": report_hang_ups,
         "rolling": report_rolling_restarts,
+        "restarts": report_restarts,
         "database": report_database_outage,
         "redis": report_redis_outages,
     }

@@ -141,10 +141,19 @@ class GatewayProcess:
         async with ClientSession() as session, session.get(f"{self.origin}/healthz") as response:
             return (await response.json())["live_calls"]
 
+    async def status(self):
+        """Return the readiness of this process."""
+        async with ClientSession() as session, session.get(f"{self.origin}/readyz") as response:
+            return (await response.json())["status"]
+
     async def kill(self):
         """Kill the process with SIGKILL."""
         self.process.send_signal(signal.SIGKILL)
         await self.process.wait()
+
+    def reload(self):
+        """Let the supervisor replace its workers."""
+        self.process.send_signal(signal.SIGHUP)
 
     async def stop(self):
         """Stop the process with SIGTERM; return the seconds until it exited."""
@@ -163,7 +172,7 @@ class GatewayCluster:
     crm: FakeCrm
     database: Database
     simulator: TwilioSimulator
-    redis: RedisServer
+    redis: RedisServer | None
     key: str  # API key of a viewer
     codes: dict = field(default_factory=dict)  # by call SID
 
@@ -262,6 +271,29 @@ async def running_cluster(postgres, count=3, *options, drain=0, **simulator_opti
             TwilioSimulator(origin, PUBLIC_URL, ACCOUNT, TOKEN, **simulator_options)
         )
         yield GatewayCluster(members, balancer, crm, database, simulator, redis, key)
+
+
+@contextlib.asynccontextmanager
+async def running_machine(folder, **simulator_options):
+    """Run one supervised process on an SQLite file in the folder, without Redis, with the default drain time."""
+    async with contextlib.AsyncExitStack() as stack:
+        url = f"sqlite+aiosqlite:///{folder}/vocelio.db"
+        crm = await stack.enter_async_context(FakeCrm())
+        database = Database(url)
+        stack.push_async_callback(database.aclose)
+        await database.migrate()
+        key = await _seed_database(database, crm.url)
+        environment = _environment(url, "") | {"VOCELIO_STORAGE_URL": str(folder / "storage")}
+        (port,) = free_ports(1)
+        member = GatewayProcess(port, environment, "default", "--workers", "1")
+        balancer = await stack.enter_async_context(TcpBalancer([port]))
+        stack.push_async_callback(_stop_all, [member])
+        await member.start()
+        origin = f"http://127.0.0.1:{balancer.port}"
+        simulator = await stack.enter_async_context(
+            TwilioSimulator(origin, PUBLIC_URL, ACCOUNT, TOKEN, **simulator_options)
+        )
+        yield GatewayCluster([member], balancer, crm, database, simulator, None, key)
 
 
 async def _stop_all(members):

@@ -3,7 +3,7 @@
 python -m tests.resilience.cluster_process PORT DRAIN_SECONDS [--forgetful | --workers N]
 
 ``--forgetful`` is the control experiment: a gateway that cannot resume a call after a stream loss. ``--workers`` runs a
-supervisor with N workers.
+supervisor with N workers; DRAIN_SECONDS may be ``default``.
 """
 
 import asyncio
@@ -49,4 +49,4 @@ def main(port, drain_seconds, *options):
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    main(int(sys.argv[1]), float(sys.argv[2]), *sys.argv[3:])
+    main(int(sys.argv[1]), None if sys.argv[2] == "default" else float(sys.argv[2]), *sys.argv[3:])

@@ -73,6 +73,12 @@ class Metrics:
             ("outcome",),
             registry=self._registry,
         )
+        self._calls_ended = Counter(
+            "vocelio_calls_ended",
+            "Calls that reached a flow and have ended, by outcome; `lost` should stay at zero",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._call_capacity = self._gauge("vocelio_call_capacity", "Calls that the process accepts at once")
         self._event_loop_lag = self._gauge("vocelio_event_loop_lag_seconds", "Event loop lag, p99 of 5 s")
         self._draining = self._gauge("vocelio_draining", "1 while the process is draining, else 0")
@@ -110,6 +116,10 @@ class Metrics:
     def count_rejected(self, outcome: str) -> None:
         """Count a call that did not reach a flow."""
         self._calls_rejected.labels(outcome).inc()
+
+    def count_ended(self, outcome: str) -> None:
+        """Count the end of a call that had reached a flow."""
+        self._calls_ended.labels(outcome).inc()
 
     def set_load(self, capacity: int, lag_seconds: float, draining: bool) -> None:
         """Set this process's call capacity, event loop lag and drain state."""

@@ -31,6 +31,7 @@ from vocelio.gateway.store.calls.interface import StatusReport, StoredCall
 LOG = logging.getLogger(__name__)
 
 STREAM_EXPIRY_SECONDS = 90.0  # from one sign of life of a stream to its end: four of its heartbeats
+SILENT_SECONDS = 45.0  # without a sign of life, a call no longer counts against its tenant's limit: two heartbeats
 FALLBACK_EXPIRY_SECONDS = 6 * 3_600.0  # of a call that was put through to its number's fallback
 HANGUP_EXPIRY_SECONDS = 5.0  # after Twilio reported a call's end: the end of its transfer may be reported later
 RECONNECT_TIMEOUT_SECONDS = 3.0  # after a stream was lost: Twilio's next request comes in under one
@@ -105,7 +106,8 @@ class CallLifecycle:
     async def _is_at_limit(self, tenant: Tenant, starting: int) -> bool:
         if tenant.max_concurrent_calls is None:
             return False
-        return await self._call_store.count_live(tenant.id) + starting >= tenant.max_concurrent_calls
+        due_after = self._wall_clock() + round((STREAM_EXPIRY_SECONDS - SILENT_SECONDS) * 1e6)
+        return await self._call_store.count_live(tenant.id, due_after) + starting >= tenant.max_concurrent_calls
 
     async def _create_record(self, incoming: IncomingCall, config: CallConfig) -> CallRecord:
         record = CallRecord.create(incoming.call, incoming.account, incoming.caller, config, self._wall_clock())
@@ -209,6 +211,13 @@ class CallLifecycle:
         segments = record.meter.segments
         self._publisher.publish_cost(record.stored, segments)
         self._publisher.publish_end(record.stored, segments)
+        self._on_ended(record.stored)
+
+    def _on_ended(self, stored: StoredCall) -> None:
+        self._services.metrics.count_ended(stored.outcome)
+        if stored.outcome == "lost":
+            reason = "its stream was lost, and Twilio did not return"
+            LOG.warning("call %s of tenant %s is lost: %s", stored.id, stored.tenant, reason)
 
     async def on_call_completed(self, account: str, call: str) -> None:
         """Twilio reports that the call is over; the end of its transfer may be reported later."""
@@ -264,6 +273,7 @@ class CallLifecycle:
         ended = await self._call_store.close(stored, ended_at, outcome)
         if ended is not None:
             self._publisher.publish_end(ended, ended.segments)
+            self._on_ended(ended)
 
     def _schedule_expiry(self, call: str, account: str, seconds: float) -> None:
         self._cancel_expiry(account, call)

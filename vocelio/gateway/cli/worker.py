@@ -18,9 +18,10 @@ from vocelio.gateway.calls.background.drain import Drain
 from vocelio.gateway.cli import common
 from vocelio.gateway.composition import CallStoreFactory, compose_gateway, prepare_database
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
+from vocelio.gateway.errors import GatewayError
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.server.server import GatewayServer, loop_factory, uvicorn_config
-from vocelio.gateway.server.supervisor import StartTask, SupervisorChannel
+from vocelio.gateway.server.supervisor import SETTINGS_ERROR_EXIT_CODE, StartTask, SupervisorChannel
 from vocelio.gateway.site.folder import SiteFolder
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 
@@ -55,8 +56,12 @@ class WorkerArguments(msgspec.Struct, frozen=True):
 def main(arguments: Sequence[str]) -> None:
     """Serve until the supervisor stops this process or exits itself."""
     logs.configure()
-    with common.exit_on_error(), asyncio.Runner(loop_factory=loop_factory()) as runner:
-        runner.run(serve_until_signal(common.read_settings(), WorkerArguments.parse(arguments)))
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            runner.run(serve_until_signal(common.read_settings(), WorkerArguments.parse(arguments)))
+    except GatewayError as error:
+        common.print_error(str(error))
+        sys.exit(SETTINGS_ERROR_EXIT_CODE)
 
 
 async def serve_until_signal(

@@ -83,8 +83,10 @@ class InMemoryCallStore:
             if call.ended_at and call.ended_at < before:
                 self.calls[call.id] = msgspec.structs.replace(call, resume_state=None)
 
-    async def count_live(self, tenant: str) -> int:
-        return sum(call.tenant == tenant and not call.ended_at for call in self.calls.values())
+    async def count_live(self, tenant: str, due_after: int) -> int:
+        return sum(
+            call.tenant == tenant and not call.ended_at and call.due_at > due_after for call in self.calls.values()
+        )
 
     def is_live_generation(self, event: Event) -> bool:
         """Whether the event's call has not ended, and no later stream of it has started."""

@@ -157,8 +157,8 @@ class CallStore(Protocol):
     async def purge_state(self, before: int) -> None:
         """Delete the resume states of calls that ended before that instant: Twilio does not return to them."""
 
-    async def count_live(self, tenant: str) -> int:
-        """Count the tenant's calls that have not ended."""
+    async def count_live(self, tenant: str, due_after: int) -> int:
+        """Count the tenant's calls that have not ended and, without a sign of life, live until ``due_after``."""
         ...
 
     async def start(self) -> None:

@@ -115,9 +115,9 @@ class CallOwnershipQueries:
         where = (calls.c.resume_state.is_not(None), calls.c.ended_at < before)
         await connection.execute(update(calls).where(*where).values(resume_state=None))
 
-    async def count_live(self, connection: AsyncConnection, tenant: str) -> int:
-        query = select(func.count()).select_from(calls).where(calls.c.tenant_id == tenant, calls.c.ended_at.is_(None))
-        return await connection.scalar(query) or 0
+    async def count_live(self, connection: AsyncConnection, tenant: str, due_after: int) -> int:
+        is_live = and_(calls.c.tenant_id == tenant, calls.c.ended_at.is_(None), calls.c.due_at > due_after)
+        return await connection.scalar(select(func.count()).select_from(calls).where(is_live)) or 0
 
     def encrypt_state(self, call: StoredCall) -> str | None:
         """Encrypt the call's resume state for its column."""

@@ -198,8 +198,8 @@ class WriteBehindCallStore:
     async def purge_state(self, before: int) -> None:
         await self._with_timeout(self._run_change(self._queries.purge_state, before))
 
-    async def count_live(self, tenant: str) -> int:
-        return await self._with_timeout(self._run_read(self._queries.count_live, tenant))
+    async def count_live(self, tenant: str, due_after: int) -> int:
+        return await self._with_timeout(self._run_read(self._queries.count_live, tenant, due_after))
 
     async def _with_timeout(self, query: Coroutine[Any, Any, T]) -> T:
         return await self._database.with_timeout(query, QUERY_TIMEOUT_SECONDS)

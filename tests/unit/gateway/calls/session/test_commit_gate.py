@@ -8,7 +8,7 @@ import pytest
 from tests.support.twilio_peer import ACCOUNT, CALL, NUMBER, TENANT, CallEnv, TwilioPeer
 from tests.support.virtual_time import in_virtual_time
 from vocelio.gateway.calls.call_record import read_resume_state
-from vocelio.gateway.calls.lifecycle import IncomingCall
+from vocelio.gateway.calls.lifecycle import SILENT_SECONDS, IncomingCall
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.speech.fakes import ScriptedRecognizer, ToneSynthesizer
 from vocelio.gateway.speech.fallback_recognizer import FallbackRecognizer
@@ -244,6 +244,17 @@ async def test_change_of_voice_starts_a_segment():
     assert sum(part["cost_micro_usd"] for part in ended["segments"]) == ended["cost_micro_usd"]
     assert sum(part["billed_seconds"] for part in ended["segments"]) == pytest.approx(ended["billed_seconds"])
     await peer.disconnect()
+
+
+@in_virtual_time
+async def test_call_without_a_sign_of_life_does_not_count_against_the_tenant_limit():
+    tenant = msgspec.structs.replace(TENANT, max_concurrent_calls=1)
+    env = CallEnv(HANGUP_FLOW, tenant=tenant)  # its one call gets no stream
+    first, second = make_incoming_calls(2)
+    assert await env.calls.lifecycle.start_call(first, env.call_config) is None
+    await asyncio.sleep(SILENT_SECONDS + 1)
+    assert await env.calls.lifecycle.start_call(first, env.call_config)
+    assert await env.calls.lifecycle.start_call(second, env.call_config) is None
 
 
 @in_virtual_time

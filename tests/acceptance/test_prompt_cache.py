@@ -28,19 +28,19 @@ from vocelio.gateway.store.db.database import Database
 
 
 async def test_front_desk_plays_pre_rendered_prompts_only(front_desk, offline_speech, tmp_path):
-    ear, mouth = offline_speech
+    listener, speaker = offline_speech
     database, cipher = Database(f"sqlite+aiosqlite:///{tmp_path}/calls.db"), SecretCipher(["a key of the test"])
     await database.migrate()
     await seed_database(database)
     await put_and_promote(database, "front-desk", {**front_desk, "voice": VOICES["azure"]})
     await assign_number(database, NUMBER, "front-desk")
     vocabulary = ("sales please", "sales")
-    async with emulated_provider("azure", ear, mouth, vocabulary=vocabulary) as (azure, recognizer, synthesizer):
+    async with emulated_provider("azure", listener, speaker, vocabulary=vocabulary) as (azure, recognizer, synthesizer):
         manifests = PromptManifests(lambda voice: fallback_voices(voice, ["azure", "local"])[0])
         prompt_cache = PromptCache(ObjectStorage(str(tmp_path / "storage")), database, wall_clock)
         preloading_cache = PreloadingPromptCache(prompt_cache, manifests)
         fallback_synthesizer = FallbackSynthesizer(
-            {"azure": synthesizer, "local": SharedService(mouth)}, preloading_cache
+            {"azure": synthesizer, "local": SharedService(speaker)}, preloading_cache
         )
         render_worker = PromptRenderWorker(database, prompt_cache, manifests, fallback_synthesizer.render, wall_clock)
         await render_worker.reconciler.reconcile()
@@ -50,7 +50,7 @@ async def test_front_desk_plays_pre_rendered_prompts_only(front_desk, offline_sp
         assert "One moment, I am connecting you to sales." in rendered_texts
         directory, call_store = DatabaseDirectory(database, cipher, wall_clock), WriteBehindCallStore(database, cipher)
         speech = SpeechServices(
-            FallbackRecognizer({"azure": recognizer, "local": SharedService(ear)}), fallback_synthesizer
+            FallbackRecognizer({"azure": recognizer, "local": SharedService(listener)}), fallback_synthesizer
         )
         async with (
             running_gateway(

@@ -148,13 +148,13 @@ async def test_call_at_a_tier_is_recognized_and_billed(tier, offline_speech):
 async def test_every_fault_is_covered_by_the_fallback(tier, service, offline_speech):
     slots = asyncio.Semaphore(3)  # concurrent calls: as many as one core can recognize
 
-    async def one(fault):
+    async def item(fault):
         async with slots, served_tier(tier, offline_speech, FaultPlan(**{service: fault})) as (_, running, speech):
             report = await speak_to(running)
-            (status,) = [one for one in speech.status() if (one.provider, one.service) == (tier, service)]
+            (status,) = [item for item in speech.status() if (item.provider, item.service) == (tier, service)]
         return fault, running, report, status
 
-    for fault, running, report, status in await asyncio.gather(*map(one, PROVIDER_FAULTS)):
+    for fault, running, report, status in await asyncio.gather(*map(item, PROVIDER_FAULTS)):
         (ended,) = running.bus.data_of("call.ended")
         assert (ended["outcome"], report.errors) == ("completed", ()), fault
         assert max(caller_silences_seconds(running)) < min(4.0, fallback_synthesizer.MAX_LAG_SECONDS + 0.7 + 1.5), (

@@ -76,7 +76,7 @@ async def test_from_an_empty_database_to_a_rollback_with_curl(tmp_path):
     assert promoted == [1, 2]
     (timeline,) = [answer for answer in answers if "events" in answer]
     assert (timeline["outcome"], timeline["department"]) == ("transferred", "billing")
-    types = {told["type"] for told in timeline["events"]}
+    types = {reported["type"] for reported in timeline["events"]}
     assert {"call.started", "dtmf.received", "transfer.ended", "call.ended"} <= types
     (spent,) = [answer for answer in answers if "total" in answer]
     assert spent["total"]["billed_microseconds"] == timeline["billed_microseconds"] > 0

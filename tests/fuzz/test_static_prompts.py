@@ -19,7 +19,7 @@ def test_constant_sentences_of_a_call_are_static_prompts(
     version: FlowVersion, random_events: list[RandomEvent]
 ) -> None:
     prompts = set(static_prompts(version, CALL_INFO.tenant))
-    _, actions_by_event = run_session(version, [one for one in random_events if one[0] not in OPERATOR_EVENTS])
+    _, actions_by_event = run_session(version, [item for item in random_events if item[0] not in OPERATOR_EVENTS])
     for action in (action for new_actions in actions_by_event for action in new_actions):
         if isinstance(action, actions.Speak):
             spoken = {

@@ -75,15 +75,15 @@ class FakeS3Bucket:
         return web.Response(status=206, body=part, headers=headers)
 
     def _list(self, prefix):
-        found = "".join(
+        result = "".join(
             f"<Contents><Key>{key}</Key><Size>{len(body)}</Size><LastModified>{LAST_MODIFIED}</LastModified></Contents>"
             for key, body in sorted(self.objects.items())
             if key.startswith(prefix)
         )
-        return _xml("ListBucketResult", f"<IsTruncated>false</IsTruncated>{found}")
+        return _xml("ListBucketResult", f"<IsTruncated>false</IsTruncated>{result}")
 
     def _delete(self, body):
-        keys = [one.text for one in ElementTree.fromstring(body).iter() if one.tag.endswith("Key")]
+        keys = [item.text for item in ElementTree.fromstring(body).iter() if item.tag.endswith("Key")]
         for key in keys:
             self.objects.pop(key, None)
         return _xml("DeleteResult", "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys))

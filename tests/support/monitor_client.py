@@ -131,15 +131,15 @@ class MonitorClient:
         """Return the calls whose view is wrong; a call that ended a while ago need not be shown."""
         recent = wall_clock() - MAX_SHOWN_AGE_US
         kept = {call: {name: facts[name] for name in COMPARED_FIELDS} for call, facts in expected.items()}
-        shown = {
+        body = {
             call: {name: facts.get(name, "") for name in COMPARED_FIELDS}
             for call, facts in self.call_views.items()
             if call in expected or facts["status"] == "live"
         }
-        due = shown.keys() | {
+        due = body.keys() | {
             call for call, facts in expected.items() if not facts["ended_at"] or facts["ended_at"] > recent
         }
-        return {call for call in due if shown.get(call) != kept.get(call)}
+        return {call for call in due if body.get(call) != kept.get(call)}
 
 
 async def stored_calls(database, tenant):

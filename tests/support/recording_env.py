@@ -28,7 +28,7 @@ class FaultyStorage(MemoryStorage):
 class RecordingEnv:
     """A recording service, with the failures that it reported."""
 
-    def __init__(self, storage=None, catalogue=None, held=MAX_QUEUED_BYTES):
+    def __init__(self, storage=None, catalogue=None, stored=MAX_QUEUED_BYTES):
         loop = asyncio.get_running_loop()
         self.clock_offset = 0
 
@@ -37,7 +37,7 @@ class RecordingEnv:
 
         self.storage = storage or FaultyStorage(wall)
         self.catalogue = catalogue or InMemoryRecordingCatalog()
-        self.recordings = RecordingService(self.storage, self.catalogue, wall, "https://gateway.example", held)
+        self.recordings = RecordingService(self.storage, self.catalogue, wall, "https://gateway.example", stored)
         self.failures = []
 
     def start(self, kind="voicemail"):

@@ -160,7 +160,7 @@ async def _main(recognitions, syntheses):
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("soak", total=2 * BATCHES)
         async for name, batches in soak(recognitions, syntheses, advance=lambda: progress.advance(task)):
-            counts = [one async for one in batches]
+            counts = [item async for item in batches]
             table = Table(name, *counts[0], box=None)
             for number, count in enumerate(counts, 1):
                 table.add_row(f"batch {number}", *map(str, count.values()))

@@ -118,8 +118,8 @@ class CallEnv:
         """Return every recording with its channels, once all are finalized."""
         await self.calls.services.recordings.aclose()
         return [
-            (one, split_channels(self.storage.objects[one.object_path], one))
-            for one in self.catalog.recordings.values()
+            (item, split_channels(self.storage.objects[item.object_path], item))
+            for item in self.catalog.recordings.values()
         ]
 
     def data_of(self, kind):
@@ -129,9 +129,9 @@ class CallEnv:
 class TwilioPeer:
     """One media socket. Use ``run`` to let time pass."""
 
-    def __init__(self, world, token=None, call=CALL, account=ACCOUNT):
+    def __init__(self, env, token=None, call=CALL, account=ACCOUNT):
         self.loop = asyncio.get_running_loop()
-        self.socket = MediaSocket(world.registry, account, self)
+        self.socket = MediaSocket(env.registry, account, self)
         self.sequence = 0
         self.sent_messages = []  # every message of the gateway
         self.close_code = None

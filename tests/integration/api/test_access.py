@@ -308,12 +308,12 @@ def tenant_row_queries():
 async def all_rows_of(database, tenant):
     """Every row of a tenant's, whatever the table."""
     async with database.read() as connection:
-        found = {
+        result = {
             name: (await connection.exec_driver_sql(question, {"tenant": tenant})).all()
             for name, question in tenant_row_queries().items()
         }
-    assert all(found.values()), found  # there is something to lose in each
-    return found
+    assert all(result.values()), result  # there is something to lose in each
+    return result
 
 
 async def test_what_is_missing_and_what_is_another_tenants_look_the_same(make_api_copy):

@@ -165,9 +165,9 @@ async def test_there_are_a_hundred_live_keys_at_most(api):
     for _ in range(99):
         assert (await admin.request("POST", "/v1/keys", {"role": "viewer"})).status == 201
     assert (await admin.request("POST", "/v1/keys", {"role": "viewer"})).status == 409
-    found = (await admin.request("GET", "/v1/keys?limit=1")).json["items"][0]["id"]
+    result = (await admin.request("GET", "/v1/keys?limit=1")).json["items"][0]["id"]
     own = (await admin.request("GET", "/v1/me")).json["key_id"]
-    victim = found if found != own else (await admin.request("GET", "/v1/keys?limit=2")).json["items"][1]["id"]
+    victim = result if result != own else (await admin.request("GET", "/v1/keys?limit=2")).json["items"][1]["id"]
     assert (await admin.request("DELETE", f"/v1/keys/{victim}")).status == 204
     assert (await admin.request("POST", "/v1/keys", {"role": "viewer"})).status == 201
 

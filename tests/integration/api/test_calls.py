@@ -50,25 +50,25 @@ async def live_calls(api):
 async def audited_commands(api):
     """The commands in the audit trail: of which call, and what."""
     admin = await api.create_client("harbour")
-    told = (await admin.request("GET", "/v1/audit")).json["items"]
-    return [(one["target"], one["after"]) for one in told if one["action"] == "call.command"]
+    reported = (await admin.request("GET", "/v1/audit")).json["items"]
+    return [(item["target"], item["after"]) for item in reported if item["action"] == "call.command"]
 
 
-@pytest.mark.parametrize(("path", "body", "told"), COMMANDS)
-async def test_a_live_call_is_told_and_the_trail_has_it(api, live_calls, path, body, told):
+@pytest.mark.parametrize(("path", "body", "reported"), COMMANDS)
+async def test_a_live_call_is_told_and_the_trail_has_it(api, live_calls, path, body, reported):
     operator = await api.create_client("harbour", "operator")
     answer = await operator.request("POST", f"/v1/calls/{LIVE}/{path}", body)
     assert (answer.status, answer.json) == (202, {"status": "accepted", "node": "greet"})
-    assert live_calls[LIVE].commands == [told]
-    assert await audited_commands(api) == [(LIVE, {"command": told[0], "value": told[1]})]
+    assert live_calls[LIVE].commands == [reported]
+    assert await audited_commands(api) == [(LIVE, {"command": reported[0], "value": reported[1]})]
 
 
-@pytest.mark.parametrize(("path", "body", "told"), COMMANDS)
+@pytest.mark.parametrize(("path", "body", "reported"), COMMANDS)
 @pytest.mark.parametrize(
     ("call", "status"), [(ENDED, 409), (AWAY, 409), (OTHER_TENANTS_CALL, 404), (f"CA{9:032x}", 404), ("CA%00", 404)]
 )
 async def test_a_call_that_is_not_on_the_line_is_not_told_and_the_trail_has_nothing(
-    api, live_calls, path, body, told, call, status
+    api, live_calls, path, body, reported, call, status
 ):
     operator = await api.create_client("harbour", "operator")
     assert (await operator.request("POST", f"/v1/calls/{call}/{path}", body)).status == status
@@ -76,8 +76,8 @@ async def test_a_call_that_is_not_on_the_line_is_not_told_and_the_trail_has_noth
     assert await audited_commands(api) == []
 
 
-@pytest.mark.parametrize(("path", "body", "told"), COMMANDS)
-async def test_a_stream_whose_call_goes_on_with_another_is_not_told(api, live_calls, path, body, told):
+@pytest.mark.parametrize(("path", "body", "reported"), COMMANDS)
+async def test_a_stream_whose_call_goes_on_with_another_is_not_told(api, live_calls, path, body, reported):
     async with api.database.transaction() as connection:
         await connection.execute(calls.update().where(calls.c.id == LIVE).values(generation=2))
     operator = await api.create_client("harbour", "operator")
@@ -121,9 +121,13 @@ async def test_calls_are_listed_and_shown_and_their_log_is_json_lines(api, live_
     first = (await viewer.request("GET", "/v1/calls?limit=1")).json
     second = (await viewer.request("GET", f"/v1/calls?limit=2&cursor={first['next_cursor']}")).json
     assert [call["id"] for call in second["items"]] == [LIVE, ENDED]
-    shown = (await viewer.request("GET", f"/v1/calls/{ENDED}")).json
-    assert shown["node"] == "", "it is nowhere any more"
-    assert (shown["cost_micro_usd"], shown["billed_seconds"], shown["segments"][0]["tier"]) == (80_000, 60.0, "azure")
+    listed = (await viewer.request("GET", f"/v1/calls/{ENDED}")).json
+    assert listed["node"] == "", "it is nowhere any more"
+    assert (listed["cost_micro_usd"], listed["billed_seconds"], listed["segments"][0]["tier"]) == (
+        80_000,
+        60.0,
+        "azure",
+    )
     log = await viewer.request("GET", f"/v1/calls/{ENDED}/log")
     assert (log.body, log.headers["content-type"]) == (b'{"log":1}\n', "application/x-ndjson")
     assert (await viewer.request("GET", f"/v1/calls/{LIVE}/log")).status == 404
@@ -145,7 +149,7 @@ async def test_usage_of_a_tenant_and_of_all(api, live_calls):
     path = "/v1/usage?by=tenant,tier&format=json"
     assert [row["tenant"] for row in (await platform.request("GET", path)).json["rows"]] == ["depot", "harbour"]
     viewer = await api.create_client("harbour", "viewer")
-    told = await viewer.request("GET", path, Accept="text/csv", Vocelio_Tenant="depot")
+    reported = await viewer.request("GET", path, Accept="text/csv", Vocelio_Tenant="depot")
     row = {
         "tenant": "harbour",
         "tier": "azure",
@@ -154,18 +158,22 @@ async def test_usage_of_a_tenant_and_of_all(api, live_calls):
         "billed_seconds": 60.0,
         "cost_micro_usd": 80_000,
     }
-    assert told.json["rows"] == [row]
+    assert reported.json["rows"] == [row]
 
 
 async def test_analytics_of_a_period(api, live_calls):
     viewer = await api.create_client("harbour", "viewer")
-    told = (
+    reported = (
         await viewer.request(
             "GET", f"/v1/analytics?since={to_rfc3339(START - 2 * DAY)}&until={to_rfc3339(START)}&interval=hour"
         )
     ).json
-    counts = {name: told["overall"][name] for name in ("calls", "live", "ended", "contained")}
+    counts = {name: reported["overall"][name] for name in ("calls", "live", "ended", "contained")}
     assert counts == {"calls": 3, "live": 2, "ended": 1, "contained": 1}
-    assert (told["flows"][0]["flow"], len(told["series"]), told["overall"]["turn_latency"]) == ("front-desk", 49, None)
+    assert (reported["flows"][0]["flow"], len(reported["series"]), reported["overall"]["turn_latency"]) == (
+        "front-desk",
+        49,
+        None,
+    )
     refused = await viewer.request("GET", f"/v1/analytics?since={to_rfc3339(START)}&until={to_rfc3339(START)}")
     assert (refused.status, refused.json["errors"][0]["path"]) == (422, "since")

@@ -37,7 +37,7 @@ def make_process_row(name, live, *, capacity=200, lag=1.5, draining=False, seen=
 def parse_metrics(text):
     """Every figure, by its name and the process that it is of."""
     metrics = text_string_to_metric_families(text.decode())
-    return {(one.name, one.labels.get("process")): one.value for metric in metrics for one in metric.samples}
+    return {(item.name, item.labels.get("process")): item.value for metric in metrics for item in metric.samples}
 
 
 async def scrape(api):

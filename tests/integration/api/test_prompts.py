@@ -53,9 +53,9 @@ async def test_a_promotion_is_rendered_and_how_far_that_is_can_be_asked(api, adm
 async def test_what_failed_is_told_and_tried_again_when_somebody_asks(api, admin):
     api.synthesizer.failing = {"Hello.": SpeechError("no voice of that name")}
     await run_renderer(api)
-    told = (await admin.request("GET", PROMPTS)).json
-    assert (told["failed"], told["ready"], told["remaining_characters"]) == (1, 7, 6)
-    (trouble,) = told["failures"]
+    reported = (await admin.request("GET", PROMPTS)).json
+    assert (reported["failed"], reported["ready"], reported["remaining_characters"]) == (1, 7, 6)
+    (trouble,) = reported["failures"]
     assert (trouble["sentence"], trouble["error"]) == ("Hello.", "no voice of that name")
     assert trouble["voice"]["tier"] == "local"
     assert from_rfc3339(trouble["next_attempt_at"]) > api.now

@@ -98,8 +98,8 @@ async def test_from_assignment_to_drift_to_repair_to_the_end(api, twilio_api):
     assert (await get_provisioning(admin))["desired"]["voice_url"] == PREVIOUS_VOICE_URL
     await api.provisioner.process_due()
     assert voice_url(twilio_api) == PREVIOUS_VOICE_URL
-    told = [event.type for event in api.bus.events]
-    assert told == ["number.provisioned", "number.drifted", "number.repaired", "number.restored"]
+    reported = [event.type for event in api.bus.events]
+    assert reported == ["number.provisioned", "number.drifted", "number.repaired", "number.restored"]
     trail = [line["action"] for line in (await request_ok(admin, "GET", "/v1/audit"))["items"]]
     assert trail[:3] == ["number.unassigned", "number.provisioning_retried", "number.assigned"]
 

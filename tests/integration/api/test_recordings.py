@@ -62,12 +62,12 @@ async def admin(api):
 
 
 async def recording_ids(client, query=""):
-    return [one["id"] for one in (await client.request("GET", f"/v1/recordings{query}")).json["items"]]
+    return [item["id"] for item in (await client.request("GET", f"/v1/recordings{query}")).json["items"]]
 
 
 async def played_audio(client):
     items = (await client.request("GET", "/v1/audit?action=recording.played")).json["items"]
-    return [(one["target"], one["role"]) for one in items]
+    return [(item["target"], item["role"]) for item in items]
 
 
 @both
@@ -77,8 +77,8 @@ async def test_they_are_found_by_call_and_kind_page_by_page(admin):
     assert await recording_ids(admin, f"?call={CALL}&kind=voicemail") == ["a1"]
     first = (await admin.request("GET", "/v1/recordings?limit=2")).json
     assert await recording_ids(admin, f"?limit=2&cursor={first['next_cursor']}") == ["a1"]
-    one = (await admin.request("GET", "/v1/recordings/a1")).json
-    assert one == {
+    item = (await admin.request("GET", "/v1/recordings/a1")).json
+    assert item == {
         "id": "a1",
         "call": CALL,
         "kind": "voicemail",
@@ -161,8 +161,8 @@ async def test_a_storage_that_has_stalled_holds_up_nobody_else(api, admin, metho
     while api.storage.asked < API_POOL["pool_size"]:  # noqa: ASYNC110 (nobody says so)
         await asyncio.sleep(0.01)
     assert (await admin.request("GET", "/v1/recordings/a1")).status == 200
-    for one in waiting:
-        one.cancel()
+    for item in waiting:
+        item.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
 
 

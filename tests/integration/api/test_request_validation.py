@@ -231,8 +231,8 @@ async def test_instants_are_rfc_3339_texts_of_any_offset_and_are_answered_in_utc
 async def test_instant_in_another_form_is_invalid(admin, instant):
     made = await admin.request("POST", "/v1/keys", {"role": "viewer", "expires_at": instant})
     assert (made.status, made.json["errors"][0]["path"]) == (422, "expires_at")
-    found = await admin.request("GET", f"/v1/calls?since={instant}")
-    assert (found.status, found.json["errors"][0]["path"]) == (422, "since")
+    result = await admin.request("GET", f"/v1/calls?since={instant}")
+    assert (result.status, result.json["errors"][0]["path"]) == (422, "since")
 
 
 async def test_two_designers_cannot_overwrite_each_other(api, admin):

@@ -108,8 +108,8 @@ async def test_changes_at_the_same_time_lose_nothing(api):
         admin.request("PATCH", "/v1/tenant", {"unavailable_message": "Later."}),
         admin.request("PATCH", "/v1/tenant", {"max_concurrent_calls": 3}),
     )
-    found = (await admin.request("GET", "/v1/tenant")).json
-    assert (found["hold_message"], found["unavailable_message"], found["max_concurrent_calls"]) == (
+    result = (await admin.request("GET", "/v1/tenant")).json
+    assert (result["hold_message"], result["unavailable_message"], result["max_concurrent_calls"]) == (
         "Hold on.",
         "Later.",
         3,
@@ -201,10 +201,10 @@ async def test_the_trail_can_be_asked_for_one_action_and_one_thing(api):
     for name in ("sales", "billing"):
         await admin.request("PUT", f"/v1/departments/{name}", {"numbers": ["+13105550111"]})
     await admin.request("DELETE", "/v1/departments/sales")
-    found = (await admin.request("GET", "/v1/audit?target=sales")).json["items"]
-    assert sorted(entry["action"] for entry in found) == ["department.deleted", "department.updated"]
-    found = (await admin.request("GET", "/v1/audit?action=department.updated")).json["items"]
-    assert sorted(entry["target"] for entry in found) == ["billing", "sales"]
+    result = (await admin.request("GET", "/v1/audit?target=sales")).json["items"]
+    assert sorted(entry["action"] for entry in result) == ["department.deleted", "department.updated"]
+    result = (await admin.request("GET", "/v1/audit?action=department.updated")).json["items"]
+    assert sorted(entry["target"] for entry in result) == ["billing", "sales"]
 
 
 async def test_the_platform_sees_the_whole_trail_or_one_tenants(api):
@@ -212,8 +212,8 @@ async def test_the_platform_sees_the_whole_trail_or_one_tenants(api):
     await create_tenant(api, "other")
     everything = (await (await api.platform_client()).request("GET", "/v1/audit")).json["items"]
     assert {entry["tenant"] for entry in everything} == {"", "harbour", "other"}
-    one = (await (await api.platform_client("other")).request("GET", "/v1/audit")).json["items"]
-    assert {entry["tenant"] for entry in one} == {"other"}
+    item = (await (await api.platform_client("other")).request("GET", "/v1/audit")).json["items"]
+    assert {entry["tenant"] for entry in item} == {"other"}
 
 
 @both
@@ -223,7 +223,7 @@ async def test_tenants_come_in_pages_by_name(api):
     platform, seen, cursor = await api.platform_client(), [], ""
     while True:
         page = (await platform.request("GET", f"/v1/tenants?limit=2&cursor={cursor}")).json
-        seen += [one["id"] for one in page["items"]]
+        seen += [item["id"] for item in page["items"]]
         cursor = page["next_cursor"]
         if not cursor:
             break

@@ -246,11 +246,11 @@ async def test_live_calls_survive_a_database_outage(database_outage):
         call = by_id[report.call_sid]
         streamed = report.streams[-1].closed_at - report.streams[0].opened_at
         assert call.billed_microseconds / 1e6 == pytest.approx(streamed, abs=1.5)
-    told = await select_rows(database, call_events)
-    assert len({(event.call_id, event.generation, event.seq) for event in told}) == len(told)
+    reported = await select_rows(database, call_events)
+    assert len({(event.call_id, event.generation, event.seq) for event in reported}) == len(reported)
     for call in kept:
         numbered = sorted(
-            event.seq for event in told if event.call_id == call.id and event.generation == call.generation
+            event.seq for event in reported if event.call_id == call.id and event.generation == call.generation
         )
         assert numbered == list(range(1, len(numbered) + 1)), "no event is missing"
 

@@ -83,22 +83,22 @@ def storage(tmp_path):
 
 @asynccontextmanager
 async def recording_gateway(flow, recordings, tenant=TENANT):
-    ears, mouth = ScriptedRecognizer(), ToneSynthesizer()
+    recognizer, synthesizer = ScriptedRecognizer(), ToneSynthesizer()
     async with running_gateway(
-        None, ears, mouth, directory=directory_with_flow(flow, tenant), recordings=recordings
+        None, recognizer, synthesizer, directory=directory_with_flow(flow, tenant), recordings=recordings
     ) as running:
         yield running
 
 
 async def only_recording(database, storage):
     """The one recording, with its sides."""
-    (shown,) = (await rows.list_recordings(database, TENANT.id, RecordingQuery())).items
+    (listed,) = (await rows.list_recordings(database, TENANT.id, RecordingQuery())).items
     async with database.read() as connection:
-        kept = await find_bytes(connection, shown.id)
+        kept = await find_bytes(connection, listed.id)
     sound = await RecordingService(storage, DatabaseRecordingCatalog(database)).get_audio(kept)
     file = b"".join([part async for part in sound.read(0, sound.size)])
-    assert shown.size_bytes in (0, len(file))
-    return shown, split_channels(file, shown)
+    assert listed.size_bytes in (0, len(file))
+    return listed, split_channels(file, listed)
 
 
 async def find_bytes(connection, name):
@@ -112,20 +112,20 @@ async def test_voicemail_is_stored(database, catalog, storage):
     async with recording_gateway(VOICEMAIL, RecordingService(storage, catalog)) as running:
         report = await running.call([PlayAudio(audio=SPEECH, text="a message")])
     assert report.errors == ()
-    shown, (message,) = await only_recording(database, storage)
+    listed, (message,) = await only_recording(database, storage)
     assert SPEECH[: len(SPEECH) // 160 * 160] in message
-    assert (shown.state, shown.kind, shown.call) == ("complete", "voicemail", report.call_sid)
-    assert shown.duration_seconds == pytest.approx(len(SPEECH) / 8000, abs=1.2)
+    assert (listed.state, listed.kind, listed.call) == ("complete", "voicemail", report.call_sid)
+    assert listed.duration_seconds == pytest.approx(len(SPEECH) / 8000, abs=1.2)
     (ended,) = running.bus.data_of("recording.ended")
-    assert (ended["recording"], ended["duration_seconds"]) == (shown.id, shown.duration_seconds)
+    assert (ended["recording"], ended["duration_seconds"]) == (listed.id, listed.duration_seconds)
 
 
 async def test_hangup_right_after_a_voicemail_stores_it(database, catalog, storage):
     async with recording_gateway(VOICEMAIL, RecordingService(storage, catalog)) as running:
         await running.call([PlayAudio(audio=SPEECH), HangUp(max_wait_seconds=0.0)])
-    shown, (message,) = await only_recording(database, storage)
+    listed, (message,) = await only_recording(database, storage)
     assert SPEECH[: len(SPEECH) // 160 * 160 - 320] in message
-    assert shown.state == "complete"
+    assert listed.state == "complete"
 
 
 async def test_stored_recording_has_both_sides_with_barge_in(database, catalog, storage):
@@ -139,8 +139,8 @@ async def test_stored_recording_has_both_sides_with_barge_in(database, catalog, 
     assert report.errors == ()
     (clear,) = report.clears
     assert clear.cleared_ms > 500, "more had been sent ahead"
-    shown, (caller, gateway) = await only_recording(database, storage)
-    assert (shown.kind, shown.channels, shown.state) == ("call", 2, "complete")
+    listed, (caller, gateway) = await only_recording(database, storage)
+    assert (listed.kind, listed.channels, listed.state) == ("call", 2, "complete")
     assert SPEECH[:8000] in caller
     kept, heard = gateway.strip(HUSH), report.heard_audio.strip(HUSH)
     common = min(len(kept), len(heard))
@@ -155,8 +155,8 @@ async def test_recording_of_a_dead_process_is_finalized_by_another(database, cat
     dead = RecordingService(storage, catalog)
     async with recording_gateway(TALK, UnfinalizedRecordings(dead), RECORDED) as running:
         await running.call([PlayAudio(audio=SPEECH, interrupt_after_seconds=0.5), HangUp(max_wait_seconds=0.0)])
-    shown, (caller, _) = await only_recording(database, storage)
-    assert (shown.state, shown.duration_seconds) == ("writing", 0.0)
+    listed, (caller, _) = await only_recording(database, storage)
+    assert (listed.state, listed.duration_seconds) == ("writing", 0.0)
     assert 2.2 < len(caller) / 8000 < 5
     assert SPEECH[:16_000] in caller, "it can be heard before it is joined"
     other = RecordingService(storage, catalog, lambda: wall_clock() + 2 * SETTLED)

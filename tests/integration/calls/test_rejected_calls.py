@@ -20,9 +20,9 @@ async def token_lookup(account):
     return {OWN_ACCOUNT: OWN_TOKEN, OTHER_ACCOUNT: OTHER_TOKEN}.get(account)
 
 
-def paused_gateway(*found):
+def paused_gateway(*result):
     return running_gateway(
-        BYE, ScriptedRecognizer(), ToneSynthesizer(), directory=InMemoryDirectory(found), accounts=token_lookup
+        BYE, ScriptedRecognizer(), ToneSynthesizer(), directory=InMemoryDirectory(result), accounts=token_lookup
     )
 
 

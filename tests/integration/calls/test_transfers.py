@@ -28,9 +28,11 @@ def transfer_flow(**target):
 def gateway_with(departments=None, settings=None, **target):
     journal = InMemoryCallStore()
     tenant = Tenant(id="harbour", name="Harbour Tools", **(settings or {}))
-    found = make_call_config(transfer_flow(**target), departments={**DEPARTMENTS, **(departments or {})}, tenant=tenant)
+    result = make_call_config(
+        transfer_flow(**target), departments={**DEPARTMENTS, **(departments or {})}, tenant=tenant
+    )
     other = NumberClosed(number=OTHER, tenant="harbour", outcome="unassigned")
-    site = InMemoryDirectory([found, other], call_store=journal)
+    site = InMemoryDirectory([result, other], call_store=journal)
     return running_gateway(None, ScriptedRecognizer(), ToneSynthesizer(), directory=site, call_store=journal)
 
 
@@ -121,14 +123,14 @@ async def test_hourly_transfer_limit_rejects():
 
 
 @pytest.mark.parametrize(
-    ("caller_id", "shown"), [("", CALLER), (NUMBER, NUMBER), (OTHER, OTHER), ("+13105550199", CALLER)]
+    ("caller_id", "body"), [("", CALLER), (NUMBER, NUMBER), (OTHER, OTHER), ("+13105550199", CALLER)]
 )
-async def test_caller_id_must_be_a_number_of_the_tenant(caller_id, shown):
+async def test_caller_id_must_be_a_number_of_the_tenant(caller_id, body):
     async with gateway_with(department="sales", caller_id=caller_id) as running:
         report = await running.call()
         changed = [event["value"] for event in running.bus.data_of("transfer.adjusted")]
-    assert [dialed.caller_id for dialed in report.dial_results] == [shown]
-    assert changed == ([] if caller_id in ("", shown) else [caller_id])
+    assert [dialed.caller_id for dialed in report.dial_results] == [body]
+    assert changed == ([] if caller_id in ("", body) else [caller_id])
 
 
 async def test_transfer_ends_at_its_maximum_duration():

@@ -60,25 +60,27 @@ async def run_doctor(tmp_path, environment, *options):
 async def test_drift_is_found_and_repaired(gateway_environment, tmp_path):
     twilio, origin, environment = gateway_environment
     account = twilio.add_account(PLATFORM_ACCOUNT, PLATFORM_TOKEN)
-    code, found = await run_doctor(tmp_path, environment, "--server", origin)
-    assert (code, {verdict for verdict, _ in found.values()}) == (0, {"ok"}), found
+    code, result = await run_doctor(tmp_path, environment, "--server", origin)
+    assert (code, {verdict for verdict, _ in result.values()}) == (0, {"ok"}), result
     speech = {"recognition of local", "synthesis of local", "speech of azure", "speech of elevenlabs"}
-    assert set(found) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER} | speech
+    assert (
+        set(result) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER} | speech
+    )
     account.get_number(NUMBER)["voice_url"] = PREVIOUS_VOICE_URL
-    code, found = await run_doctor(tmp_path, environment, "--server", origin, "--tenant", "harbour")
-    assert (code, found[NUMBER][0]) == (1, "failed")
-    assert "voice_url" in found[NUMBER][1]
-    code, found = await run_doctor(tmp_path, environment, "--server", origin, "--repair")
-    assert (code, found[NUMBER][0]) == (0, "ok"), found
-    assert NUMBER in found["repair of harbour"][1]
+    code, result = await run_doctor(tmp_path, environment, "--server", origin, "--tenant", "harbour")
+    assert (code, result[NUMBER][0]) == (1, "failed")
+    assert "voice_url" in result[NUMBER][1]
+    code, result = await run_doctor(tmp_path, environment, "--server", origin, "--repair")
+    assert (code, result[NUMBER][0]) == (0, "ok"), result
+    assert NUMBER in result["repair of harbour"][1]
     assert account.get_number(NUMBER)["voice_url"] == "https://voice.example/twilio/voice"
 
 
 async def test_rejected_credentials_fail_and_output_has_no_secrets(gateway_environment, tmp_path):
     twilio, origin, environment = gateway_environment
     twilio.add_account(PLATFORM_ACCOUNT, "another token")
-    code, found = await run_doctor(tmp_path, environment, "--server", origin)
-    assert (code, found["Twilio account of harbour"][0], found[NUMBER][0]) == (1, "failed", "unknown")
+    code, result = await run_doctor(tmp_path, environment, "--server", origin)
+    assert (code, result["Twilio account of harbour"][0], result[NUMBER][0]) == (1, "failed", "unknown")
     code, out, err = await run_vocelio("doctor", "--server", origin, cwd=tmp_path, environment=environment)
     assert (code, err) == (1, "")
     assert "rejects the account's credentials" in " ".join(out.split())
@@ -87,41 +89,41 @@ async def test_rejected_credentials_fail_and_output_has_no_secrets(gateway_envir
 
 async def test_impossible_checks_are_unknown(gateway_environment, tmp_path):
     _, origin, environment = gateway_environment
-    code, found = await run_doctor(tmp_path, environment, "--server", "http://127.0.0.1:9")
-    assert (code, found["gateway"][0], found["database"][0]) == (2, "unknown", "ok")
-    code, found = await run_doctor(tmp_path, {**environment, "VOCELIO_KEY": ""}, "--server", origin)
-    assert (code, found["gateway"][0]) == (2, "unknown")
-    assert "VOCELIO_KEY" in found["gateway"][1]
+    code, result = await run_doctor(tmp_path, environment, "--server", "http://127.0.0.1:9")
+    assert (code, result["gateway"][0], result["database"][0]) == (2, "unknown", "ok")
+    code, result = await run_doctor(tmp_path, {**environment, "VOCELIO_KEY": ""}, "--server", origin)
+    assert (code, result["gateway"][0]) == (2, "unknown")
+    assert "VOCELIO_KEY" in result["gateway"][1]
 
 
 async def test_redis_is_checked_if_configured(gateway_environment, tmp_path):
     _, origin, environment = gateway_environment
     with RedisServer() as redis:
         at_redis = {**environment, "VOCELIO_REDIS_URL": redis.url}
-        code, found = await run_doctor(tmp_path, at_redis, "--server", origin)
-        assert (code, found["redis"]) == (0, ("ok", "reachable"))
+        code, result = await run_doctor(tmp_path, at_redis, "--server", origin)
+        assert (code, result["redis"]) == (0, ("ok", "reachable"))
         redis.pause()
-        code, found = await run_doctor(tmp_path, at_redis, "--server", origin)
-        assert (code, found["redis"][0]) == (1, "failed")
+        code, result = await run_doctor(tmp_path, at_redis, "--server", origin)
+        assert (code, result["redis"][0]) == (1, "failed")
     nowhere = {**environment, "VOCELIO_REDIS_URL": "redis://:hunter2@127.0.0.1:9/0"}
-    code, found = await run_doctor(tmp_path, nowhere, "--server", origin)
-    assert (code, found["redis"][0]) == (1, "failed")
-    assert "not reachable" in found["redis"][1]
-    assert "hunter2" not in str(found)
+    code, result = await run_doctor(tmp_path, nowhere, "--server", origin)
+    assert (code, result["redis"][0]) == (1, "failed")
+    assert "not reachable" in result["redis"][1]
+    assert "hunter2" not in str(result)
 
 
 async def test_local_problems_fail(gateway_environment, tmp_path):
     _, origin, environment = gateway_environment
     wrong = {**environment, "VOCELIO_KEY": "voc_0_0", "VOCELIO_PUBLIC_URL": "http://voice.example"}
     wrong["VOCELIO_DATABASE_URL"] = f"sqlite+aiosqlite:///{tmp_path}/none.db"
-    code, found = await run_doctor(tmp_path, wrong, "--server", origin)
+    code, result = await run_doctor(tmp_path, wrong, "--server", origin)
     assert code == 1
-    assert {what: verdict for what, (verdict, _) in found.items()} == {
+    assert {what: verdict for what, (verdict, _) in result.items()} == {
         "settings": "ok",
         "database": "failed",
         "public URL": "failed",
         "gateway": "failed",
     }
     assert not (tmp_path / "none.db").exists()
-    code, found = await run_doctor(tmp_path, {**environment, "VOCELIO_NONSENSE": "1"}, "--server", origin)
-    assert (code, found["settings"][0]) == (1, "failed")
+    code, result = await run_doctor(tmp_path, {**environment, "VOCELIO_NONSENSE": "1"}, "--server", origin)
+    assert (code, result["settings"][0]) == (1, "failed")

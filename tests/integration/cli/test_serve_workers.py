@@ -58,11 +58,11 @@ async def next_worker_pid(parent):
 
 async def statuses(origin, path, times):
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as session:
-        found = []
+        result = []
         for _ in range(times):
             async with session.get(origin + path) as answer:
-                found.append(answer.status)
-        return found
+                result.append(answer.status)
+        return result
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ class ChannelListener:
 
     async def wait_until_subscribed(self):
         """Wait until the subscription has been established."""
-        await self.wait_until(lambda ear: ear.gaps)
+        await self.wait_until(lambda recognizer: recognizer.gaps)
 
 
 class FailingListener(ChannelListener):

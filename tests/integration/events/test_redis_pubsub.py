@@ -24,9 +24,9 @@ from vocelio.gateway.events.redis.pubsub import RedisPubSub
 
 
 async def test_messages_reach_other_processes_once_and_in_order(redis):
-    async with running_pubsubs(redis.url, redis.url) as (here, there):
+    async with running_pubsubs(redis.url, redis.url) as (current, there):
         listeners = (
-            ChannelListener(here, "a"),
+            ChannelListener(current, "a"),
             ChannelListener(there, "a"),
             ChannelListener(there, "a"),
             ChannelListener(there, "b"),
@@ -35,7 +35,7 @@ async def test_messages_reach_other_processes_once_and_in_order(redis):
             await listener.wait_until_subscribed()
         sent = [b"%d" % number for number in range(1_000)]
         for message in sent:
-            here.publish("a", message)
+            current.publish("a", message)
         there.publish("b", b"not to oneself")
         for listener in listeners[1:3]:
             await listener.wait_until(lambda listener: len(listener.messages) >= len(sent))
@@ -62,15 +62,15 @@ async def test_channel_is_subscribed_only_while_it_has_listeners(redis):
 
 
 async def test_immediate_resubscription_does_not_disturb_other_listeners(redis):
-    async with running_pubsubs(redis.url, redis.url) as (here, there):
-        stays = ChannelListener(here, "a")
+    async with running_pubsubs(redis.url, redis.url) as (current, there):
+        stays = ChannelListener(current, "a")
         await stays.wait_until_subscribed()
         for _ in range(50):
-            listener = ChannelListener(here, "b")
+            listener = ChannelListener(current, "b")
             await asyncio.sleep(0)
             listener.unsubscribe()
             await asyncio.sleep(0)
-        last = ChannelListener(here, "b")
+        last = ChannelListener(current, "b")
         await last.wait_until_subscribed()
         there.publish("b", b"heard")
         await last.wait_until(lambda listener: listener.messages)
@@ -78,11 +78,11 @@ async def test_immediate_resubscription_does_not_disturb_other_listeners(redis):
 
 
 async def test_resubscription_before_the_unsubscription_was_sent_is_confirmed(redis):
-    async with running_pubsubs(redis.url, redis.url) as (here, there):
-        listener = ChannelListener(here, "a")
+    async with running_pubsubs(redis.url, redis.url) as (current, there):
+        listener = ChannelListener(current, "a")
         await listener.wait_until_subscribed()
         listener.unsubscribe()
-        again = ChannelListener(here, "a")
+        again = ChannelListener(current, "a")
         await again.wait_until_subscribed()
         there.publish("a", b"heard")
         await again.wait_until(lambda listener: listener.messages)
@@ -101,13 +101,13 @@ async def test_unsubscribed_channels_leave_no_state(redis):
 
 
 async def test_failing_listener_gets_a_gap_and_others_the_message(redis, caplog):
-    async with running_pubsubs(redis.url, redis.url) as (here, there):
+    async with running_pubsubs(redis.url, redis.url) as (current, there):
         bad, good, other = FailingListener(there, "a"), ChannelListener(there, "a"), ChannelListener(there, "b")
         for listener in (bad, good, other):
             await listener.wait_until_subscribed()
         for message in (b"1", b"bad", b"bad", b"2"):
-            here.publish("a", message)
-        here.publish("b", b"3")
+            current.publish("a", message)
+        current.publish("b", b"3")
         await other.wait_until(lambda listener: listener.messages)
         assert (bad.messages, bad.gaps) == ([b"1", b"2"], 3)
         assert (good.messages, good.gaps, other.gaps) == ([b"1", b"bad", b"bad", b"2"], 1, 1)
@@ -115,12 +115,12 @@ async def test_failing_listener_gets_a_gap_and_others_the_message(redis, caplog)
 
 
 async def test_message_that_cannot_be_encoded_is_dropped_alone(redis, caplog):
-    async with running_pubsubs(redis.url, redis.url) as (here, there):
+    async with running_pubsubs(redis.url, redis.url) as (current, there):
         listener = ChannelListener(there, "a")
         await listener.wait_until_subscribed()
         for number in range(3):
             said = "hush \ud800" if number == 1 else ""
-            here.publish(
+            current.publish(
                 "a",
                 Event(
                     tenant="t", call="c", generation=1, sequence=number, type="x.y", occurred_at=1, data={"said": said}
@@ -128,7 +128,7 @@ async def test_message_that_cannot_be_encoded_is_dropped_alone(redis, caplog):
             )
         await listener.wait_until(lambda listener: len(listener.messages) == 2 and listener.gaps == 2)
         assert [msgspec.json.decode(message)["sequence"] for message in listener.messages] == [0, 2]
-        assert here.dropped == 1
+        assert current.dropped == 1
     assert "UnicodeEncodeError" in caplog.text
     assert "hush" not in caplog.text
 
@@ -137,11 +137,11 @@ async def test_new_subscription_does_not_wait_for_the_next_ping(redis):
     async with running_pubsubs(redis.url, beat=3_600) as (line,):
         await ChannelListener(line, "first").wait_until_subscribed()
         for turns in range(10):
-            one = ChannelListener(line, f"{turns}")
+            item = ChannelListener(line, f"{turns}")
             for _ in range(turns):
                 await asyncio.sleep(0)
             another = ChannelListener(line, f"{turns} and later")
-            await one.wait_until_subscribed()
+            await item.wait_until_subscribed()
             await another.wait_until_subscribed()
 
 
@@ -211,8 +211,8 @@ async def test_durable_messages_are_queued_while_redis_is_unavailable(redis):
         running_pubsubs(f"redis://127.0.0.1:{proxy.port}", redis.url) as (near, far),
     ):
         reached, listener, other = ChannelListener(near, "a"), ChannelListener(far, "a"), ChannelListener(far, "b")
-        for one in (reached, listener, other):
-            await one.wait_until_subscribed()
+        for item in (reached, listener, other):
+            await item.wait_until_subscribed()
         await proxy.cut()
         for number in range(1_000):
             near.publish("a", b"%d" % number, durable=True)
@@ -269,19 +269,19 @@ async def test_gap_that_occurs_while_another_is_sent_is_sent_too(redis):
 
 @pytest.mark.parametrize("fault", ["kill", "pause"])
 async def test_pubsub_recovers_when_redis_was_killed_or_paused(redis, fault):
-    async with running_pubsubs(redis.url, redis.url) as (here, there):
+    async with running_pubsubs(redis.url, redis.url) as (current, there):
         listener = ChannelListener(there, "a")
         await listener.wait_until_subscribed()
         getattr(redis, fault)()
         began = asyncio.get_running_loop().time()
         for number in range(MAX_UNSENT_MESSAGES + 500):
-            here.publish("a", b"%d" % number)
+            current.publish("a", b"%d" % number)
         assert asyncio.get_running_loop().time() - began < 1.5, "to send never waits"
-        assert here.dropped >= 500
+        assert current.dropped >= 500
         await asyncio.sleep(0.5)
         redis.start()
         await listener.wait_until(lambda listener: listener.gaps >= 2)
-        here.publish("a", b"last")
+        current.publish("a", b"last")
         await listener.wait_until(lambda listener: listener.messages and listener.messages[-1] == b"last")
 
 
@@ -314,13 +314,13 @@ async def test_password_is_never_logged(redis, caplog):
 
 async def test_cluster_uses_sharded_channels():
     with RedisServer(cluster=True) as server:
-        async with running_pubsubs(server.url, server.url) as (here, there):
+        async with running_pubsubs(server.url, server.url) as (current, there):
             listeners = [ChannelListener(there, f"vocelio:events:{name}") for name in ("a", "b", "c")]
             for listener in listeners:
                 await listener.wait_until_subscribed()
             for number in range(100):
                 for name in ("a", "b", "c"):
-                    here.publish(f"vocelio:events:{name}", b"%s %d" % (name.encode(), number))
+                    current.publish(f"vocelio:events:{name}", b"%s %d" % (name.encode(), number))
             for listener, name in zip(listeners, (b"a", b"b", b"c"), strict=True):
                 await listener.wait_until(lambda listener: len(listener.messages) == 100)
                 assert listener.messages == [b"%s %d" % (name, number) for number in range(100)]
@@ -328,14 +328,14 @@ async def test_cluster_uses_sharded_channels():
             listeners[0].unsubscribe()
             server.command("CLIENT", "KILL", "TYPE", "pubsub")
             await listeners[1].wait_until(lambda listener: listener.gaps >= 2)
-            here.publish("vocelio:events:b", b"again")
+            current.publish("vocelio:events:b", b"again")
             await listeners[1].wait_until(lambda listener: listener.messages[-1] == b"again")
 
 
 async def test_pubsub_recovers_from_an_incomplete_and_a_stopped_cluster(caplog):
     with RedisServer(cluster=True) as server:
         server.command("CLUSTER", "DELSLOTSRANGE", "0", LAST_SLOT)
-        async with running_pubsubs(server.url, server.url) as (here, there):
+        async with running_pubsubs(server.url, server.url) as (current, there):
             listener = ChannelListener(there, "a")
             for fault in ("incomplete at first", "incomplete", "gone"):
                 before = listener.gaps
@@ -343,14 +343,14 @@ async def test_pubsub_recovers_from_an_incomplete_and_a_stopped_cluster(caplog):
                     server.kill()
                 else:
                     server.command("CLUSTER", "DELSLOTSRANGE", "0", LAST_SLOT)
-                here.publish("a", b"lost")
+                current.publish("a", b"lost")
                 await asyncio.sleep(0.3)
                 if fault == "gone":
                     server.start()
                 else:
                     server.command("CLUSTER", "ADDSLOTSRANGE", "0", LAST_SLOT)
                 await listener.wait_until(lambda listener, before=before: listener.gaps > before)
-                here.publish("a", fault.encode())
+                current.publish("a", fault.encode())
                 await listener.wait_until(lambda listener, fault=fault: fault.encode() in listener.messages)
     assert not [record for record in caplog.records if record.exc_info], "an outage is no defect of ours"
 
@@ -359,7 +359,7 @@ async def test_pubsub_recovers_from_an_incomplete_and_a_stopped_cluster(caplog):
 async def test_failure_of_one_shard_does_not_affect_the_others(fault, coverage, caplog):
     """`b` is on the first third, `c` and `a` are on the others; the URL names the node that fails."""
     with redis_cluster(coverage) as servers:
-        async with running_pubsubs(servers[0].url, servers[0].url) as (here, there):
+        async with running_pubsubs(servers[0].url, servers[0].url) as (current, there):
             listeners = {name: ChannelListener(there, name) for name in "abc"}
             for listener in listeners.values():
                 await listener.wait_until_subscribed()
@@ -367,7 +367,7 @@ async def test_failure_of_one_shard_does_not_affect_the_others(fault, coverage, 
             began = asyncio.get_running_loop().time()
             for number in range(200):  # two seconds
                 for name in "abc":
-                    here.publish(name, b"%d" % number, durable=True)
+                    current.publish(name, b"%d" % number, durable=True)
                 await asyncio.sleep(0.01)
             for name in "ac":
                 await listeners[name].wait_until(lambda listener: len(listener.messages) == 200)
@@ -375,7 +375,7 @@ async def test_failure_of_one_shard_does_not_affect_the_others(fault, coverage, 
             assert asyncio.get_running_loop().time() - began < 8, "the others do not wait"
             late = ChannelListener(there, "audio:a")
             await late.wait_until_subscribed()
-            here.publish("audio:a", b"heard")
+            current.publish("audio:a", b"heard")
             await late.wait_until(lambda listener: listener.messages)
             assert (listeners["a"].gaps, listeners["c"].gaps) == (1, 1)
             if fault == "kill":
@@ -386,9 +386,9 @@ async def test_failure_of_one_shard_does_not_affect_the_others(fault, coverage, 
             else:
                 servers[0].start()
             await listeners["b"].wait_until(lambda listener: listener.gaps >= 2)
-            here.publish("b", b"last", durable=True)
+            current.publish("b", b"last", durable=True)
             await listeners["b"].wait_until(lambda listener: listener.messages and listener.messages[-1] == b"last")
-            assert 0 < here.dropped <= 200
+            assert 0 < current.dropped <= 200
             assert (listeners["a"].gaps, listeners["c"].gaps) == (1, 1)
     assert not [record for record in caplog.records if record.exc_info], "an outage is no defect of ours"
 

@@ -17,15 +17,15 @@ from vocelio.gateway.events.bus import event_channel
 RECOVERED = 3.0  # seconds from when all is well again until every picture is right
 
 
-async def run_traffic(here, stop):
+async def run_traffic(current, stop):
     """Start, move and end calls until stopped."""
-    calls = [ScriptedCall(here, place).start() for place in range(1, 11)]
+    calls = [ScriptedCall(current, place).start() for place in range(1, 11)]
     for step in itertools.count():
         call = calls[step % len(calls)]
         call.enter_node(f"node-{step % 7}")
         if step % 25 == 24:
             call.end("abandoned")
-            calls[step % len(calls)] = ScriptedCall(here, 100 + step).start()
+            calls[step % len(calls)] = ScriptedCall(current, 100 + step).start()
         if stop.is_set():
             return
         await asyncio.sleep(0.01)
@@ -33,23 +33,23 @@ async def run_traffic(here, stop):
 
 async def test_monitor_sees_calls_of_another_process(postgres_database, redis):
     async with (
-        running_member(postgres_database.url, redis.url) as here,
+        running_member(postgres_database.url, redis.url) as current,
         running_member(postgres_database.url, redis.url) as there,
-        open_monitor(there, postgres_database.viewer, "") as shown,
-        open_monitor(there, postgres_database.platform) as every,
+        open_monitor(there, postgres_database.viewer, "") as listed,
+        open_monitor(there, postgres_database.platform) as all_items,
     ):
         await wait_until_subscribed(redis, event_channel("harbour"))
         await wait_until_subscribed(redis, event_channel(""))
-        call = ScriptedCall(here).start()
+        call = ScriptedCall(current).start()
         call.enter_node("greet")
-        await shown.wait_until(lambda shown: shown.call_views.get(call.id, {}).get("node") == "greet", 2)
-        await every.wait_until(lambda shown: shown.call_views.get(call.id, {}).get("node") == "greet", 2)
+        await listed.wait_until(lambda listed: listed.call_views.get(call.id, {}).get("node") == "greet", 2)
+        await all_items.wait_until(lambda listed: listed.call_views.get(call.id, {}).get("node") == "greet", 2)
         call.end("transferred")
-        await shown.wait_until(lambda shown: shown.call_views[call.id].get("outcome") == "transferred", 2)
-        await shown.wait_until_consistent(postgres_database.database)
-        types = [event["type"] for event in shown.events]
+        await listed.wait_until(lambda listed: listed.call_views[call.id].get("outcome") == "transferred", 2)
+        await listed.wait_until_consistent(postgres_database.database)
+        types = [event["type"] for event in listed.events]
         assert types == ["call.started", "node.entered", "cost.updated", "call.ended"], "each once"
-        assert shown.gaps == every.gaps == 0
+        assert listed.gaps == all_items.gaps == 0
 
 
 @pytest.mark.parametrize("fault", ["cut", "stall", "kill", "pause"])
@@ -57,13 +57,13 @@ async def test_views_are_consistent_within_seconds_after_any_redis_fault(postgre
     async with FaultyTcpProxy(redis.socket) as proxy:
         url = f"redis://127.0.0.1:{proxy.port}"
         async with (
-            running_member(postgres_database.url, url) as here,
+            running_member(postgres_database.url, url) as current,
             running_member(postgres_database.url, url) as there,
-            open_monitor(there, postgres_database.viewer) as shown,
-            open_monitor(here, postgres_database.viewer) as near,
+            open_monitor(there, postgres_database.viewer) as listed,
+            open_monitor(current, postgres_database.viewer) as near,
         ):
             stop = asyncio.Event()
-            going = asyncio.create_task(run_traffic(here, stop))
+            going = asyncio.create_task(run_traffic(current, stop))
             await asyncio.sleep(0.5)
             if fault in ("cut", "stall"):
                 await getattr(proxy, fault)()
@@ -77,66 +77,66 @@ async def test_views_are_consistent_within_seconds_after_any_redis_fault(postgre
             await asyncio.sleep(0.3)
             stop.set()
             await going
-            assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED
+            assert await listed.wait_until_consistent(postgres_database.database) < RECOVERED
             assert await near.wait_until_consistent(postgres_database.database) < RECOVERED
-            assert shown.close_code is near.close_code is None
+            assert listed.close_code is near.close_code is None
 
 
 @asynccontextmanager
 async def process_and_monitor(shared, redis):
     """Start a process, and a monitor at another one."""
     async with (
-        running_member(shared.url, redis.url) as here,
+        running_member(shared.url, redis.url) as current,
         running_member(shared.url, redis.url) as there,
-        open_monitor(there, shared.viewer) as shown,
+        open_monitor(there, shared.viewer) as listed,
     ):
         await wait_until_subscribed(redis, event_channel("harbour"))
-        yield here, shown
+        yield current, listed
 
 
 async def test_calls_during_a_redis_outage_are_shown(postgres_database, redis):
-    async with process_and_monitor(postgres_database, redis) as (here, shown):
+    async with process_and_monitor(postgres_database, redis) as (current, listed):
         redis.kill()
         for place in range(1, 9):
-            call = ScriptedCall(here, place).start()
+            call = ScriptedCall(current, place).start()
             call.enter_node("greet")
             call.end()
         await asyncio.sleep(1)
         redis.start()
-        assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED
-        assert len(shown.call_views) == 8
+        assert await listed.wait_until_consistent(postgres_database.database) < RECOVERED
+        assert len(listed.call_views) == 8
 
 
 async def test_views_are_consistent_after_a_database_outage(postgres_database, redis, postgres):
-    async with process_and_monitor(postgres_database, redis) as (here, shown):
-        call = ScriptedCall(here).start()
+    async with process_and_monitor(postgres_database, redis) as (current, listed):
+        call = ScriptedCall(current).start()
         call.enter_node("greet")
-        await shown.wait_until_consistent(postgres_database.database)
+        await listed.wait_until_consistent(postgres_database.database)
         postgres.pause()
         call.enter_node("bye")
-        await shown.wait_until(lambda shown: shown.call_views[call.id]["node"] == "bye", 2)
+        await listed.wait_until(lambda listed: listed.call_views[call.id]["node"] == "bye", 2)
         await asyncio.sleep(1)
         postgres.resume()
         call.end()
-        assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED + 1
+        assert await listed.wait_until_consistent(postgres_database.database) < RECOVERED + 1
 
 
 async def test_revoked_key_is_disconnected_in_all_processes(postgres_database, redis):
     async with (
-        running_member(postgres_database.url, redis.url) as here,
+        running_member(postgres_database.url, redis.url) as current,
         running_member(postgres_database.url, redis.url) as there,
-        open_monitor(here, postgres_database.viewer) as one,
+        open_monitor(current, postgres_database.viewer) as item,
         open_monitor(there, postgres_database.viewer) as two,
     ):
         await revoke_key(postgres_database.database, "harbour", postgres_database.viewer)
-        for shown in (one, two):
-            await shown.wait_until(lambda shown: shown.close_code, 3)
-            assert shown.close_code == CloseCode.KEY_REVOKED
+        for listed in (item, two):
+            await listed.wait_until(lambda listed: listed.close_code, 3)
+            assert listed.close_code == CloseCode.KEY_REVOKED
 
 
 async def test_monitors_of_hundreds_of_tenants_see_their_own_calls_only(postgres_database, redis):
     async with (
-        running_member(postgres_database.url, redis.url) as here,
+        running_member(postgres_database.url, redis.url) as current,
         running_member(postgres_database.url, redis.url) as there,
         open_monitor(there, postgres_database.viewer) as ours,
         open_monitor(there, postgres_database.other) as theirs,
@@ -153,9 +153,9 @@ async def test_monitors_of_hundreds_of_tenants_see_their_own_calls_only(postgres
                     occurred_at=wall_clock(),
                     data={"of": tenant},
                 )
-                here.calls.services.bus.publish(event)
-        await ours.wait_until(lambda shown: len(shown.events) == 300)
-        await theirs.wait_until(lambda shown: len(shown.events) == 300)
+                current.calls.services.bus.publish(event)
+        await ours.wait_until(lambda listed: len(listed.events) == 300)
+        await theirs.wait_until(lambda listed: len(listed.events) == 300)
         assert {event["data"]["of"] for event in ours.events} == {"harbour"}
         assert {event["data"]["of"] for event in theirs.events} == {"canary"}
         heard = redis.command("PUBSUB", "CHANNELS", "vocelio:events*")
@@ -164,7 +164,7 @@ async def test_monitors_of_hundreds_of_tenants_see_their_own_calls_only(postgres
 
 
 async def test_foreign_messages_on_a_channel_are_ignored(postgres_database, redis):
-    async with process_and_monitor(postgres_database, redis) as (here, shown):
+    async with process_and_monitor(postgres_database, redis) as (current, listed):
         strange = (b"", b"{", b"{}", b'{"tenant":"canary"}', b'{"tenant":"\xff"}', b'{"a":' * 100_000)
         for body in ("", "m", "?", *(b"mxxxxxxxx" + body for body in strange)):
             for where in ("events:harbour", "operators", "listeners"):
@@ -172,7 +172,7 @@ async def test_foreign_messages_on_a_channel_are_ignored(postgres_database, redi
         other = '{"tenant":"canary","call":"CA1","generation":1,"sequence":1,"type":"x.y","occurred_at":1,"data":{}}'
         for event in (other, other.replace("canary", "harbour").replace("x.y", "node.entered")):
             redis.command("PUBLISH", event_channel("harbour"), f"mxxxxxxxx{event}")
-        ScriptedCall(here).start()
-        await shown.wait_until(lambda shown: any(event["type"] == "call.started" for event in shown.events))
-        assert all(event["tenant"] == "harbour" for event in shown.events)
-        assert await shown.wait_until_consistent(postgres_database.database) < RECOVERED
+        ScriptedCall(current).start()
+        await listed.wait_until(lambda listed: any(event["type"] == "call.started" for event in listed.events))
+        assert all(event["tenant"] == "harbour" for event in listed.events)
+        assert await listed.wait_until_consistent(postgres_database.database) < RECOVERED

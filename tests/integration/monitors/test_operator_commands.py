@@ -45,13 +45,13 @@ async def assigned_number(postgres_database):
 
 
 @asynccontextmanager
-async def running_call(here, seconds=20):
+async def running_call(current, seconds=20):
     """Run a call in that process; gives its SID, and the task that returns its report."""
-    call = asyncio.create_task(here.simulator.call(NUMBER, CALLER, [StaySilent(seconds), HangUp()]))
+    call = asyncio.create_task(current.simulator.call(NUMBER, CALLER, [StaySilent(seconds), HangUp()]))
     async with asyncio.timeout(10):
-        while not here.calls.registry.live_calls:  # noqa: ASYNC110 (the call comes by a socket)
+        while not current.calls.registry.live_calls:  # noqa: ASYNC110 (the call comes by a socket)
             await asyncio.sleep(0.02)
-    (name,) = here.calls.registry.live_calls
+    (name,) = current.calls.registry.live_calls
     yield name, call
     call.cancel()
     await asyncio.gather(call, return_exceptions=True)
@@ -65,11 +65,11 @@ async def audit_targets(database, action):
 
 async def test_command_reaches_a_call_of_another_process(assigned_number, redis):
     async with (
-        running_member(assigned_number.url, redis.url) as here,
+        running_member(assigned_number.url, redis.url) as current,
         running_member(assigned_number.url, redis.url) as there,
     ):
         await wait_until_subscribed(redis, OPERATORS, 2)
-        async with running_call(here) as (call, report):
+        async with running_call(current) as (call, report):
             path = f"/v1/calls/{call}"
             assert (await there.request("POST", f"{path}/say", assigned_number.operator, {"text": "One moment."}))[
                 0
@@ -88,24 +88,24 @@ async def test_command_reaches_a_call_of_another_process(assigned_number, redis)
             done = await report
             assert done.errors == ()
         assert await audit_targets(assigned_number.database, "call.command") == [call, call]
-        _, found = await there.request("GET", path, assigned_number.viewer)
-        commands = [event["data"]["command"] for event in found["events"] if event["type"] == "operator.command"]
+        _, result = await there.request("GET", path, assigned_number.viewer)
+        commands = [event["data"]["command"] for event in result["events"] if event["type"] == "operator.command"]
         assert commands == ["say", "jump"]
         assert (await there.request("POST", f"{path}/hangup", assigned_number.operator))[0] == 409
 
 
 async def test_command_without_an_answer_in_time_is_a_conflict(assigned_number, redis):
     async with (
-        running_member(assigned_number.url, redis.url) as here,
+        running_member(assigned_number.url, redis.url) as current,
         running_member(assigned_number.url, redis.url) as there,
     ):
         await wait_until_subscribed(redis, OPERATORS, 2)
-        async with running_call(here) as (call, _):
+        async with running_call(current) as (call, _):
             redis.pause()
             began = asyncio.get_running_loop().time()
             assert (await there.request("POST", f"/v1/calls/{call}/hangup", assigned_number.operator))[0] == 409
             assert asyncio.get_running_loop().time() - began < 2.5
-            assert (await here.request("POST", f"/v1/calls/{call}/hangup", assigned_number.operator))[0] == 202, (
+            assert (await current.request("POST", f"/v1/calls/{call}/hangup", assigned_number.operator))[0] == 202, (
                 "its own, without Redis"
             )
             redis.resume()
@@ -114,42 +114,42 @@ async def test_command_without_an_answer_in_time_is_a_conflict(assigned_number, 
 
 async def test_live_counts_name_every_process(assigned_number, redis):
     async with (
-        running_member(assigned_number.url, redis.url) as here,
+        running_member(assigned_number.url, redis.url) as current,
         running_member(assigned_number.url, redis.url) as there,
-        running_call(here),
+        running_call(current),
     ):
         await wait_until_subscribed(redis, OPERATORS, 2)
         while len((await there.request("GET", "/v1/processes", assigned_number.platform))[1]["items"]) < 2:  # noqa: ASYNC110 (each says that it is there)
             await asyncio.sleep(0.1)
-        _, found = await there.request("GET", "/v1/live", assigned_number.viewer)
-        assert sorted(one["calls"] for one in found["processes"]) == [0, 1]
-        assert {one["name"] for one in found["processes"]} == {one.calls.process_id for one in (here, there)}
+        _, result = await there.request("GET", "/v1/live", assigned_number.viewer)
+        assert sorted(item["calls"] for item in result["processes"]) == [0, 1]
+        assert {item["name"] for item in result["processes"]} == {item.calls.process_id for item in (current, there)}
 
 
 async def test_waiting_for_other_processes_does_not_block_other_requests(postgres_database, redis):
     """A process was just killed and calls are between two streams: requests about them are not answered."""
-    async with running_member(postgres_database.url, redis.url) as here:
+    async with running_member(postgres_database.url, redis.url) as current:
         while not (known := await process_heartbeats.list_processes(postgres_database.database, wall_clock())):  # noqa: ASYNC110 (it says that it is there)
             await asyncio.sleep(0.05)
         await process_heartbeats.upsert_process(
             postgres_database.database, msgspec.structs.replace(known[0], id="killed")
         )
-        calls = [ScriptedCall(here, place).start() for place in range(1, 17)]
-        while (await here.request("GET", f"/v1/calls/{calls[-1].id}", postgres_database.viewer))[0] == 404:  # noqa: ASYNC110 (the journal writes)
+        calls = [ScriptedCall(current, place).start() for place in range(1, 17)]
+        while (await current.request("GET", f"/v1/calls/{calls[-1].id}", postgres_database.viewer))[0] == 404:  # noqa: ASYNC110 (the journal writes)
             await asyncio.sleep(0.05)
-        totals = [asyncio.create_task(here.request("GET", "/v1/live", postgres_database.viewer)) for _ in range(24)]
+        totals = [asyncio.create_task(current.request("GET", "/v1/live", postgres_database.viewer)) for _ in range(24)]
         commands = [
-            asyncio.create_task(here.request("POST", f"/v1/calls/{call.id}/hangup", postgres_database.operator))
+            asyncio.create_task(current.request("POST", f"/v1/calls/{call.id}/hangup", postgres_database.operator))
             for call in calls
         ]
         await asyncio.sleep(0.3)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        assert (await here.request("GET", "/v1/me", postgres_database.other))[0] == 200
+        assert (await current.request("GET", "/v1/me", postgres_database.other))[0] == 200
         assert loop.time() - began < 2.5, "eight at a time it would be five"
-        for status, found in await asyncio.gather(*totals):
-            assert (status, found["calls"]) == (200, 16)
-            assert [one["name"] for one in found["processes"]] == [here.calls.process_id]
+        for status, result in await asyncio.gather(*totals):
+            assert (status, result["calls"]) == (200, 16)
+            assert [item["name"] for item in result["processes"]] == [current.calls.process_id]
         assert {status for status, _ in await asyncio.gather(*commands)} == {409}
         assert loop.time() - began < 4.0
     assert await audit_targets(postgres_database.database, "call.command") == []
@@ -168,14 +168,14 @@ async def open_listener(there, call, key):
 
 async def test_listen_in_works_from_either_process(assigned_number, redis):
     async with (
-        running_member(assigned_number.url, redis.url) as here,
+        running_member(assigned_number.url, redis.url) as current,
         running_member(assigned_number.url, redis.url) as there,
     ):
         await wait_until_subscribed(redis, LISTENERS, 2)
-        async with running_call(here, 6) as (call, report):
+        async with running_call(current, 6) as (call, report):
             async with (
                 open_listener(there, call, assigned_number.operator) as far,
-                open_listener(here, call, assigned_number.operator) as near,
+                open_listener(current, call, assigned_number.operator) as near,
             ):
                 heard = await asyncio.gather(_receive_audio(far), _receive_audio(near))
             assert (await report).errors == ()
@@ -192,7 +192,7 @@ async def test_listen_in_works_from_either_process(assigned_number, redis):
             assert set(caller) <= {0xFF}, "a caller who stays silent"
             assert code == CloseCode.CALL_ENDED
         assert await audit_targets(assigned_number.database, "call.listened_in") == [call, call]
-        assert here.calls.listen_in_relay._taps == {}
+        assert current.calls.listen_in_relay._taps == {}
         assert redis.command("PUBSUB", "CHANNELS", "vocelio:audio*") == b"*0\r\n"
 
 
@@ -208,38 +208,38 @@ async def _receive_audio(socket):
 
 async def test_audio_is_sent_only_while_an_operator_listens(assigned_number, redis):
     async with (
-        running_member(assigned_number.url, redis.url) as here,
+        running_member(assigned_number.url, redis.url) as current,
         running_member(assigned_number.url, redis.url) as there,
     ):
         await wait_until_subscribed(redis, LISTENERS, 2)
-        async with running_call(here) as (call, _):
-            assert not here.calls.registry.live_calls[call]._media.recorder.is_active
+        async with running_call(current) as (call, _):
+            assert not current.calls.registry.live_calls[call]._media.recorder.is_active
             async with open_listener(there, call, assigned_number.operator) as socket:
                 while (await socket.receive()).type is not WSMsgType.BINARY:
                     pass
-                assert here.calls.registry.live_calls[call]._media.recorder.is_active
+                assert current.calls.registry.live_calls[call]._media.recorder.is_active
             async with asyncio.timeout(10):
-                while here.calls.registry.live_calls[call]._media.recorder.is_active:  # noqa: ASYNC110 (it notices by a lease)
+                while current.calls.registry.live_calls[call]._media.recorder.is_active:  # noqa: ASYNC110 (it notices by a lease)
                     await asyncio.sleep(0.1)
 
 
 async def test_unauthorized_listen_in_is_rejected(assigned_number, redis):
-    async with running_member(assigned_number.url, redis.url) as here:
-        async with running_call(here) as (call, _):
+    async with running_member(assigned_number.url, redis.url) as current:
+        async with running_call(current) as (call, _):
             for key, status in (
                 (assigned_number.viewer, 403),
                 (assigned_number.other, 404),
                 (assigned_number.platform, 400),
             ):
                 with pytest.raises(WSServerHandshakeError) as caught:
-                    async with open_listener(here, call, key):
+                    async with open_listener(current, call, key):
                         pass
                 assert caught.value.status == status
-        ended = ScriptedCall(here, 7).start()
+        ended = ScriptedCall(current, 7).start()
         ended.end()
         await asyncio.sleep(0.3)
         with pytest.raises(WSServerHandshakeError) as caught:
-            async with open_listener(here, ended.id, assigned_number.operator):
+            async with open_listener(current, ended.id, assigned_number.operator):
                 pass
         assert caught.value.status == 409
         assert await audit_targets(assigned_number.database, "call.listened_in") == []
@@ -248,11 +248,11 @@ async def test_unauthorized_listen_in_is_rejected(assigned_number, redis):
 async def test_log_lines_of_a_socket_name_request_tenant_and_call(sqlite_database, caplog):
     caplog.handler.setFormatter(JsonFormatter())
     caplog.set_level("INFO")
-    async with running_member(sqlite_database.url) as here:
+    async with running_member(sqlite_database.url) as current:
         headers = {"Authorization": f"Bearer {sqlite_database.operator}", "X-Request-Id": "one"}
         async with ClientSession() as session:
             with pytest.raises(WSServerHandshakeError):
-                await session.ws_connect(f"{here.origin}/v1/calls/CA1/audio", headers=headers)
+                await session.ws_connect(f"{current.origin}/v1/calls/CA1/audio", headers=headers)
     (refusal,) = [
         line for line in map(json.loads, caplog.text.splitlines()) if line["logger"].endswith("websockets.endpoints")
     ]
@@ -261,14 +261,15 @@ async def test_log_lines_of_a_socket_name_request_tenant_and_call(sqlite_databas
 
 async def test_many_listeners_share_one_database_poll(sqlite_database):
     asked = []
-    async with running_member(sqlite_database.url) as here, AsyncExitStack() as stack:
-        call = ScriptedCall(here).start()
-        while (await here.request("GET", f"/v1/calls/{call.id}", sqlite_database.operator))[0] == 404:  # noqa: ASYNC110 (the journal writes)
+    async with running_member(sqlite_database.url) as current, AsyncExitStack() as stack:
+        call = ScriptedCall(current).start()
+        while (await current.request("GET", f"/v1/calls/{call.id}", sqlite_database.operator))[0] == 404:  # noqa: ASYNC110 (the journal writes)
             await asyncio.sleep(0.05)
         sockets = [
-            await stack.enter_async_context(open_listener(here, call.id, sqlite_database.operator)) for _ in range(20)
+            await stack.enter_async_context(open_listener(current, call.id, sqlite_database.operator))
+            for _ in range(20)
         ]
-        engine = here.database._engine.sync_engine
+        engine = current.database._engine.sync_engine
         event.listen(engine, "before_cursor_execute", lambda *facts: asked.append(facts[2]))
         await asyncio.sleep(1.5)
         assert 1 <= sum("FROM calls" in statement for statement in asked) <= 2

@@ -111,15 +111,15 @@ async def thousand_tenants(postgres_database, redis):
         "pubsub_heartbeat": 2.0,
     }  # calmer than others here: both processes are on one event loop, and busy
     async with (
-        running_member(postgres_database.url, redis.url, **pace) as here,
+        running_member(postgres_database.url, redis.url, **pace) as current,
         running_member(postgres_database.url, redis.url, **pace) as there,
     ):
-        everybody = [CanaryTenant(number, (here, there)) for number in range(1, TENANTS + 1)]
+        everybody = [CanaryTenant(number, (current, there)) for number in range(1, TENANTS + 1)]
         await for_each_tenant(everybody, CanaryTenant.begin)
         sampled = everybody[:: TENANTS // SAMPLED + 1]
-        for one in sampled:
-            one.key = (
-                await api_keys.create_key(postgres_database.database, _actor(one.tenant), NewApiKey("operator"))
+        for item in sampled:
+            item.key = (
+                await api_keys.create_key(postgres_database.database, _actor(item.tenant), NewApiKey("operator"))
             ).secret
         await wait_until(lambda: wait_for_row_count(postgres_database.database, call_rows, TENANTS))
         yield everybody, sampled
@@ -140,8 +140,8 @@ async def create_tenants(database):
 async def for_each_tenant(everybody, happens):
     """Apply a step to all tenants, slowly enough that an overloaded machine loses no messages."""
     loop = asyncio.get_running_loop()
-    for place, one in enumerate(everybody):
-        happens(one)
+    for place, item in enumerate(everybody):
+        happens(item)
         while place % 20 == 0:
             began = loop.time()
             await asyncio.sleep(0.002)
@@ -162,11 +162,11 @@ async def wait_for_row_count(database, table, wanted):
         return await connection.scalar(select(func.count()).select_from(table)) == wanted
 
 
-def foreign_marks(raw, one):
+def foreign_marks(raw, item):
     """Return the marks of other tenants; the own one must be there."""
-    found = set(MARK.findall(raw))
-    assert one.mark in found, (one.tenant, raw[:500])
-    return found - {one.mark}
+    result = set(MARK.findall(raw))
+    assert item.mark in result, (item.tenant, raw[:500])
+    return result - {item.mark}
 
 
 @pytest.mark.timeout(300)
@@ -174,67 +174,69 @@ async def test_nothing_crosses_tenants(thousand_tenants, postgres_database, redi
     everybody, sampled = thousand_tenants
     platforms = sampled[1]  # whom the platform's key names, too
     async with AsyncExitStack() as stack, ClientSession() as session:
-        every = await stack.enter_async_context(open_monitor(everybody[0].at, postgres_database.platform))
-        ways = [(one, open_monitor(one.watched, one.key)) for one in sampled]
+        all_items = await stack.enter_async_context(open_monitor(everybody[0].at, postgres_database.platform))
+        ways = [(item, open_monitor(item.watched, item.key)) for item in sampled]
         ways.append(
             (platforms, open_monitor(platforms.watched, postgres_database.platform, Vocelio_Tenant=platforms.tenant))
         )
         opened = await asyncio.gather(*(stack.enter_async_context(way) for _, way in ways))
-        shown = [(one, watches) for (one, _), watches in zip(ways, opened, strict=True)]
+        listed = [(item, watches) for (item, _), watches in zip(ways, opened, strict=True)]
         try:
             await wait_until_subscribed(redis, everybody, sampled)
             await for_each_tenant(everybody, CanaryTenant.talk)
-            await wait_until_seen(shown, *TALK)
+            await wait_until_seen(listed, *TALK)
             await check_calls_refused(session, postgres_database.database, everybody, sampled)
             await check_listen_in(session, everybody, sampled[:LISTENERS])
-            await asyncio.gather(*(check_lists(session, one) for one in sampled))
-            for one in sampled:
-                redis.command("PUBLISH", event_channel(one.tenant), "gxxxxxxxx")  # as if a message had been lost
-            await asyncio.gather(*(watches.wait_until(lambda one: one.snapshots > 1, PATIENCE) for _, watches in shown))
+            await asyncio.gather(*(check_lists(session, item) for item in sampled))
+            for item in sampled:
+                redis.command("PUBLISH", event_channel(item.tenant), "gxxxxxxxx")  # as if a message had been lost
+            await asyncio.gather(
+                *(watches.wait_until(lambda item: item.snapshots > 1, PATIENCE) for _, watches in listed)
+            )
             await for_each_tenant(everybody, CanaryTenant.end)
-            await wait_until_seen(shown, "call.ended")
+            await wait_until_seen(listed, "call.ended")
         finally:  # whoever sees too much may not see the rest in time
-            for one, watches in shown:
-                assert foreign_marks("\n".join(watches.texts).encode(), one) == set()
-    for _, watches in shown:
+            for item, watches in listed:
+                assert foreign_marks("\n".join(watches.texts).encode(), item) == set()
+    for _, watches in listed:
         assert {message["message"] for message in watches.messages} >= {"snapshot", "event", "changes", "gap"}
-    assert len(set(MARK.findall("\n".join(every.texts).encode()))) == TENANTS
+    assert len(set(MARK.findall("\n".join(all_items.texts).encode()))) == TENANTS
 
 
 async def wait_until_subscribed(redis, everybody, sampled):
     """Wait until each process has subscribed exactly the channels of its watched tenants."""
-    channels = sorted(event_channel(one.tenant).encode() for one in sampled)
+    channels = sorted(event_channel(item.tenant).encode() for item in sampled)
 
     async def stand():
-        found = redis.command("PUBSUB", "CHANNELS", "vocelio:events:*")
-        return sorted(re.findall(rb"vocelio:events:[\w-]+", found)) == channels
+        result = redis.command("PUBSUB", "CHANNELS", "vocelio:events:*")
+        return sorted(re.findall(rb"vocelio:events:[\w-]+", result)) == channels
 
     await wait_until(stand)
     counts = redis.command("PUBSUB", "NUMSUB", *(name.decode() for name in channels))
     assert re.findall(rb":(\d+)\r", counts) == [b"1"] * len(sampled), "of the two processes one"
     for process in (everybody[0].at, everybody[1].at):
-        wanted = {one.tenant for one in sampled if one.watched is process}
+        wanted = {item.tenant for item in sampled if item.watched is process}
         assert set(process.calls.services.bus._remote_unsubscribes) - {""} == wanted
 
 
-async def wait_until_seen(shown, *kinds):
+async def wait_until_seen(listed, *kinds):
     """Wait until every monitor has these events of its tenant's call."""
-    for _, watches in shown:
+    for _, watches in listed:
         await watches.wait_until(lambda watches: {event["type"] for event in watches.events} >= set(kinds), PATIENCE)
 
 
 async def check_calls_refused(session, database, everybody, sampled):
     """Check that calls of other tenants are answered like missing ones, without any effect."""
     await wait_until(lambda: wait_for_row_count(database, call_events, WRITTEN))
-    await asyncio.gather(*(try_all_operations(session, one, pick_victims(everybody, one)) for one in sampled))
+    await asyncio.gather(*(try_all_operations(session, item, pick_victims(everybody, item)) for item in sampled))
     strays = [
-        one.watched.calls.command_router.execute_command(one.tenant, victim.call, "hang_up")  # past the API, too
-        for one in sampled[:LISTENERS]
-        for victim in pick_victims(everybody, one)
+        item.watched.calls.command_router.execute_command(item.tenant, victim.call, "hang_up")  # past the API, too
+        for item in sampled[:LISTENERS]
+        for victim in pick_victims(everybody, item)
     ]
     assert set(await asyncio.gather(*strays)) == {NOT_HERE}
-    for one in everybody:
-        assert one.commands == (["hang_up", "transfer", "say", "jump"] if one in sampled else [])
+    for item in everybody:
+        assert item.commands == (["hang_up", "transfer", "say", "jump"] if item in sampled else [])
     assert await wait_for_row_count(database, call_events, WRITTEN)
     async with database.read() as connection:
         rows = (await connection.execute(select(audit_log).where(audit_log.c.action.like("call.%")))).all()
@@ -242,27 +244,27 @@ async def check_calls_refused(session, database, everybody, sampled):
     assert all(row.tenant_id[-4:] == row.target[-4:] for row in rows)
 
 
-def pick_victims(everybody, one):
+def pick_victims(everybody, item):
     """Return two other tenants: one with its call in the same process, one in the other."""
-    return [everybody[(one.number + step) % TENANTS] for step in (0, 1)]
+    return [everybody[(item.number + step) % TENANTS] for step in (0, 1)]
 
 
-async def try_all_operations(session, one, victims):
+async def try_all_operations(session, item, victims):
     """Try all operations on calls."""
     for method, path, body, headers, own in ASKED:
         if own:
-            assert (await request_as(session, one, method, path.format(one.call), body))[0] == own
-        nothing = await request_as(session, one, method, path.format(NOBODYS), body, headers)
+            assert (await request_as(session, item, method, path.format(item.call), body))[0] == own
+        nothing = await request_as(session, item, method, path.format(NOBODYS), body, headers)
         assert nothing[0] == 404, nothing
         for victim in victims:
-            status, raw = await request_as(session, one, method, path.format(victim.call), body, headers)
+            status, raw = await request_as(session, item, method, path.format(victim.call), body, headers)
             assert (status, raw.replace(victim.call, NOBODYS)) == nothing
 
 
-async def request_as(session, one, method, path, body=None, headers=()):
+async def request_as(session, item, method, path, body=None, headers=()):
     """Send a request with the tenant's key; return status and body."""
-    sent = {"Authorization": f"Bearer {one.key}", "X-Request-Id": "one", **dict(headers)}
-    async with GENTLY, session.request(method, f"{one.watched.origin}{path}", json=body, headers=sent) as answer:
+    sent = {"Authorization": f"Bearer {item.key}", "X-Request-Id": "one", **dict(headers)}
+    async with GENTLY, session.request(method, f"{item.watched.origin}{path}", json=body, headers=sent) as answer:
         return answer.status, await answer.text()
 
 
@@ -270,38 +272,40 @@ async def check_listen_in(session, everybody, listeners):
     """Check that a listener hears its own call, in any process, and no other."""
     stray = []
     async with AsyncExitStack() as stack:
-        ears = []
-        for one in listeners:
-            url, headers = f"{one.watched.origin}/v1/calls/{one.call}/audio", {"Authorization": f"Bearer {one.key}"}
-            ears.append(await stack.enter_async_context(session.ws_connect(url, headers=headers)))
-            for victim in pick_victims(everybody, one):
-                stack.enter_context(one.watched.calls.listen_in_relay.subscribe(one.tenant, victim.call, stray.append))
-        sounds = asyncio.gather(*(receive_audio(ear) for ear in ears))
+        recognizers = []
+        for item in listeners:
+            url, headers = f"{item.watched.origin}/v1/calls/{item.call}/audio", {"Authorization": f"Bearer {item.key}"}
+            recognizers.append(await stack.enter_async_context(session.ws_connect(url, headers=headers)))
+            for victim in pick_victims(everybody, item):
+                stack.enter_context(
+                    item.watched.calls.listen_in_relay.subscribe(item.tenant, victim.call, stray.append)
+                )
+        sounds = asyncio.gather(*(receive_audio(recognizer) for recognizer in recognizers))
         while not sounds.done():
-            for one in everybody:
-                one.sound()
+            for item in everybody:
+                item.sound()
             await asyncio.sleep(0.1)
-        for one, sound in zip(listeners, await sounds, strict=True):
-            assert foreign_marks(sound, one) == set()
+        for item, sound in zip(listeners, await sounds, strict=True):
+            assert foreign_marks(sound, item) == set()
     assert stray == []
 
 
-async def receive_audio(ear):
+async def receive_audio(recognizer):
     """Receive some audio."""
     pieces = []
     async with asyncio.timeout(PATIENCE):
         while len(pieces) < 10:
-            message = await ear.receive()
+            message = await recognizer.receive()
             if message.type is WSMsgType.BINARY:
                 pieces.append(message.data)
     return b" ".join(pieces)
 
 
-async def check_lists(session, one):
+async def check_lists(session, item):
     """Check lists and reports for data of other tenants."""
-    for path in ("/v1/live", "/v1/calls?limit=200", f"/v1/calls/{one.call}", "/v1/usage?by=tenant,flow", "/v1/me"):
-        status, raw = await request_as(session, one, "GET", path)
-        assert (status, foreign_marks(raw.encode(), one)) == (200, set())
+    for path in ("/v1/live", "/v1/calls?limit=200", f"/v1/calls/{item.call}", "/v1/usage?by=tenant,flow", "/v1/me"):
+        status, raw = await request_as(session, item, "GET", path)
+        assert (status, foreign_marks(raw.encode(), item)) == (200, set())
         if path == "/v1/live":  # a number has no mark
             totals = json.loads(raw)
-            assert [totals["calls"], *sorted(one["calls"] for one in totals["processes"])] == [1, 0, 1]
+            assert [totals["calls"], *sorted(item["calls"] for item in totals["processes"])] == [1, 0, 1]

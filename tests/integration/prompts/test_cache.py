@@ -53,13 +53,13 @@ async def test_loaded_sentences_are_in_memory(rendered_flow):
 
 
 async def test_key_depends_on_everything_that_changes_the_audio():
-    one = key_of("Hello.")
-    assert len(one) == 64
+    item = key_of("Hello.")
+    assert len(item) == 64
     assert voice_fingerprint(AVA_VOICE) == "azure/en-US-AvaNeural/en-US/1.0//"
     assert voice_fingerprint(Voice("elevenlabs", "x")) == "elevenlabs/x/en-US/1.0//eleven_flash_v2_5"
     others = [Voice(name="de"), Voice(language="de-DE"), Voice(speed=1.1), Voice("azure"), Voice(style="cheerful")]
-    assert len({one, key_of("Hello"), *(key_of("Hello.", voice) for voice in others)}) == 7
-    assert key_of("Hello.", Voice(fallbacks=(AVA_VOICE,))) == one
+    assert len({item, key_of("Hello"), *(key_of("Hello.", voice) for voice in others)}) == 7
+    assert key_of("Hello.", Voice(fallbacks=(AVA_VOICE,))) == item
 
 
 async def test_sentences_that_are_not_rendered_are_not_read_from_the_storage(prompt_env):

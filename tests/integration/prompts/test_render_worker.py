@@ -51,8 +51,8 @@ async def test_all_sentences_are_rendered_in_call_order(prompt_env):
         0.0,
     )
     assert progress.characters == sum(map(len, ALL_SENTENCES)) == before.remaining_characters
-    one = cache_key(voice_fingerprint(Voice()), "Good day.")
-    assert len(prompt_env.storage.objects[object_path(HARBOUR, one)]) == len("Good day.")
+    item = cache_key(voice_fingerprint(Voice()), "Good day.")
+    assert len(prompt_env.storage.objects[object_path(HARBOUR, item)]) == len("Good day.")
     assert await prompt_env.render_all(prompt_env.create_worker()) == 0
 
 
@@ -151,7 +151,7 @@ async def test_unexpected_synthesis_error_is_recorded_as_a_failure(prompt_env, e
     await prompt_env.promote_flow()
     worker = prompt_env.create_worker()
     await prompt_env.render_all(worker)
-    assert [one.error for one in (await prompt_env.get_progress(worker)).failures] == [problem]
+    assert [item.error for item in (await prompt_env.get_progress(worker)).failures] == [problem]
 
 
 async def test_empty_audio_is_a_failure(prompt_env):
@@ -163,7 +163,7 @@ async def test_empty_audio_is_a_failure(prompt_env):
     await prompt_env.promote_flow()
     worker = prompt_env.create_worker()
     await prompt_env.render_all(worker)
-    assert {one.error for one in (await prompt_env.get_progress(worker)).failures} == {
+    assert {item.error for item in (await prompt_env.get_progress(worker)).failures} == {
         "The provider returned no audio."
     }
 

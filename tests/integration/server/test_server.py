@@ -59,8 +59,10 @@ async def send_then_close(socket):
 @pytest.fixture
 async def origin():
     """A server with these applications, each under its name."""
-    every = (flood, flood_until_closed, close_at_once, refuse, send_then_close)
-    app = Starlette(routes=[WebSocketRoute(f"{prefix}/{one.__name__}", one) for one in every for prefix in PREFIXES])
+    all_items = (flood, flood_until_closed, close_at_once, refuse, send_then_close)
+    app = Starlette(
+        routes=[WebSocketRoute(f"{prefix}/{item.__name__}", item) for item in all_items for prefix in PREFIXES]
+    )
     async with serve_embedded(app, bind_socket()) as origin:
         yield origin
 

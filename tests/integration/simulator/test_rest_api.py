@@ -37,7 +37,7 @@ async def test_list_is_paginated(api):
     while path:
         status, _, page = await request(api, "GET", path)
         assert (status, page["page_size"]) == (200, 2)
-        seen += [one["sid"] for one in page["incoming_phone_numbers"]]
+        seen += [item["sid"] for item in page["incoming_phone_numbers"]]
         path = page["next_page_uri"]
     assert seen == made
     assert (page["page"], page["start"], page["end"]) == (2, 4, 4)
@@ -45,14 +45,14 @@ async def test_list_is_paginated(api):
 
 
 @pytest.mark.parametrize(
-    ("filtered", "found"),
+    ("filtered", "result"),
     [("PhoneNumber=%2B13072240001", 1), ("PhoneNumber=0224000", 0), ("PhoneNumber=22400*1", 1), ("PhoneNumber=224", 3)],
 )
-async def test_numbers_are_filtered_by_substring(api, filtered, found):
+async def test_numbers_are_filtered_by_substring(api, filtered, result):
     for place in range(3):
         api.add_account(ACCOUNT, TOKEN).add_number(f"+1307224000{place}")
     _, _, page = await request(api, "GET", f"{NUMBERS}?{filtered}")
-    assert len(page["incoming_phone_numbers"]) == found
+    assert len(page["incoming_phone_numbers"]) == result
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ async def test_fault_applies_to_its_path_and_number_of_requests(api):
     api.add_fault(FaultRule())
     with pytest.raises(aiohttp.ServerDisconnectedError):
         await request(api, "POST", CALLS)
-    assert [one.method for one in api.recorded_requests] == ["GET", "POST", "POST", "POST", "POST"]
+    assert [item.method for item in api.recorded_requests] == ["GET", "POST", "POST", "POST", "POST"]
 
 
 async def test_unknown_path_is_not_found(api):

@@ -150,8 +150,8 @@ async def test_invalid_messages_of_the_server_are_logged(place_call):
 
 
 async def test_stream_status_callbacks_are_posted(place_call):
-    told = STREAM.replace("<Stream ", '<Stream name="n" statusCallback="/twilio/stream" ')
-    peer = ScriptedGateway({VOICE: told}, greet_and_stay)
+    reported = STREAM.replace("<Stream ", '<Stream name="n" statusCallback="/twilio/stream" ')
+    peer = ScriptedGateway({VOICE: reported}, greet_and_stay)
     await place_call(peer, [HangUp()])
     events = [form["StreamEvent"] for path, form in peer.posts if path == "/twilio/stream"]
     assert events == ["stream-started", "stream-stopped"]

@@ -194,7 +194,7 @@ async def test_service_may_close_an_idle_connection(azure_recognizer, emulator, 
 
 async def test_many_concurrent_requests(azure_recognizer, billing_audio):
     transcript = await asyncio.gather(*(recognize(azure_recognizer, billing_audio, live=True) for _ in range(8)))
-    assert {one.text for one in transcript} == {"Billing, please."}
+    assert {entry.text for entry in transcript} == {"Billing, please."}
 
 
 async def test_requests_over_the_limit_are_rejected(emulator, billing_audio):
@@ -326,8 +326,8 @@ async def test_aclose_fails_open_recognitions_and_abandons_hanging_threads(emula
     emulator.orders.recognition = "silent"
     azure = AzureRecognizer(make_account(emulator))
     closed, client = MenuRecognitionClient(azure), MenuRecognitionClient(azure)
-    for one in (closed, client):
-        one.feed(billing_audio)
+    for entry in (closed, client):
+        entry.feed(billing_audio)
     await wait_until_at_most(lambda: -emulator.sockets, -2)
     closed.recognition.close()
     async with asyncio.timeout(sdk_resources.CLOSE_TIMEOUT_SECONDS + SOON_SECONDS):

@@ -50,7 +50,9 @@ async def synthesize(synthesizer, text, voice=JENNY_VOICE):
 async def test_audio_is_received_byte_for_byte(azure_synthesizer, emulator):
     sound = await synthesize(azure_synthesizer, GREETING)
     assert 1.5 < len(sound) / 8000 < 3
-    assert [(one.text, one.voice, bytes(one.sound)) for one in emulator.spoken] == [(GREETING, JENNY_VOICE.name, sound)]
+    assert [(item.text, item.voice, bytes(item.sound)) for item in emulator.spoken] == [
+        (GREETING, JENNY_VOICE.name, sound)
+    ]
 
 
 async def test_audio_is_streamed(azure_synthesizer, emulator):

@@ -188,7 +188,7 @@ async def test_twenty_concurrent_recognitions(recognizer, caller_audio):
     said = [PHRASES[number % len(PHRASES)] for number in range(20)]
     async with loop_not_blocked():  # by the emulator either
         transcript = await asyncio.gather(*map(hear_in_real_time, said))
-    assert [normalize_phrase(one.text) for one in transcript] == said
+    assert [normalize_phrase(item.text) for item in transcript] == said
 
 
 FAULTS: dict[Fault, type[SpeechError] | None] = {

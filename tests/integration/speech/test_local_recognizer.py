@@ -200,7 +200,7 @@ async def test_finishing_twice_gives_one_final(recognizer: LocalRecognizer):
 async def test_many_concurrent_utterances(recognizer: LocalRecognizer):
     sounds = [await synthesize("billing"), await synthesize("my invoice")]
     transcript = await asyncio.gather(*(recognize(recognizer, sounds[n % 2], MENU_HINTS) for n in range(6)))
-    assert [one.text for one in transcript] == ["billing", "my invoice"] * 3
+    assert [item.text for item in transcript] == ["billing", "my invoice"] * 3
 
 
 async def test_utterances_over_the_limit_are_rejected(recognizer: LocalRecognizer):

@@ -42,9 +42,9 @@ async def test_put_object_is_found_by_its_path(storage):
     await storage.put("a/b/1", b"first")
     await storage.put("a/b/2", stream_pieces())
     await storage.put("a/bc/3", b"another's")
-    found = await storage.list_objects("a/b")
-    assert [(one.path, one.size) for one in found] == [("a/b/1", 5), ("a/b/2", 13)]
-    assert found[0].modified_at > 1_700_000_000_000_000
+    result = await storage.list_objects("a/b")
+    assert [(item.path, item.size) for item in result] == [("a/b/1", 5), ("a/b/2", 13)]
+    assert result[0].modified_at > 1_700_000_000_000_000
     assert await storage.get("a/b/2", 4, 8) == b"two "
     assert await storage.get("a/b/2", 8, 100) == b"three"
     assert await storage.get("a/b/1", 2, 2) == b""
@@ -56,7 +56,7 @@ async def test_delete_removes_objects_and_ignores_missing_ones(storage):
     for name in "123":
         await storage.put(f"a/{name}", b"x")
     await storage.delete(["a/1", "a/nothing", "a/3"])
-    assert [one.path for one in await storage.list_objects("a")] == ["a/2"]
+    assert [item.path for item in await storage.list_objects("a")] == ["a/2"]
     await storage.delete([])
     await storage.delete(["a/2"])
     assert await storage.list_objects("a") == []

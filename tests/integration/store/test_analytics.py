@@ -30,29 +30,29 @@ def flatten_figures(figures):
 
 def expected_counts(calls):
     """Count by a loop."""
-    accepted = [one for one in calls if one.row["version"] is not None]
-    ended = [one for one in accepted if one.row["ended_at"] is not None]
-    untransferred = [one for one in ended if not any(kind == "transfer.started" for kind, _, _ in one.events)]
+    accepted = [item for item in calls if item.row["version"] is not None]
+    ended = [item for item in accepted if item.row["ended_at"] is not None]
+    untransferred = [item for item in ended if not any(kind == "transfer.started" for kind, _, _ in item.events)]
     return {
         "calls": len(calls),
         "rejected": len(calls) - len(accepted),
         "live": len(accepted) - len(ended),
         "ended": len(ended),
-        "completed": sum(one.row["outcome"] in ("completed", "transferred") for one in ended),
-        "contained": sum(one.row["outcome"] in CONTAINED and not one.row["department"] for one in untransferred),
-        "billed_microseconds": sum(one.row["billed_microseconds"] for one in calls),
-        "cost_micro_usd": sum(one.row["cost_micro_usd"] for one in calls),
+        "completed": sum(item.row["outcome"] in ("completed", "transferred") for item in ended),
+        "contained": sum(item.row["outcome"] in CONTAINED and not item.row["department"] for item in untransferred),
+        "billed_microseconds": sum(item.row["billed_microseconds"] for item in calls),
+        "cost_micro_usd": sum(item.row["cost_micro_usd"] for item in calls),
     }
 
 
 def expected_analytics(calls, events):
     counts = expected_counts(calls)
-    finished = [one for one in calls if one.row["ended_at"] is not None]
-    durations = [one.row["ended_at"] - one.row["started_at"] for one in finished if one.row["version"] is not None]
+    finished = [item for item in calls if item.row["ended_at"] is not None]
+    durations = [item.row["ended_at"] - item.row["started_at"] for item in finished if item.row["version"] is not None]
     latencies = [data["latency_ms"] for kind, _, data in events if "latency_ms" in data]
     ended = counts["ended"]
     return counts | {
-        "outcomes": dict(sorted(Counter(one.row["outcome"] for one in finished).items())),
+        "outcomes": dict(sorted(Counter(item.row["outcome"] for item in finished).items())),
         "completion_rate": counts["completed"] / ended if ended else None,
         "containment_rate": counts["contained"] / ended if ended else None,
         "handling_time": HandlingTime(
@@ -74,25 +74,30 @@ async def test_figures_equal_those_of_a_loop_over_the_calls(database, seed, numb
     all_calls = [make_random_call(place, rng, "harbour" if place % 4 else "depot") for place in range(number)]
     await insert_calls(database, *all_calls)
     since, until = TODAY - 7 * DAY + 5 * HOUR, TODAY + 3 * HOUR
-    tenant_calls = [one for one in all_calls if one.tenant == "harbour"]
+    tenant_calls = [item for item in all_calls if item.tenant == "harbour"]
     for flow in (None, "night", "nothing"):
-        flow_calls = [one for one in tenant_calls if flow in (None, one.row["flow_id"])]
-        in_period = [one for one in flow_calls if since <= one.row["started_at"] < until]
-        events = [(one.row["flow_id"], told) for one in flow_calls for told in one.events if since <= told[1] < until]
-        told = await get_analytics(database, "harbour", AnalyticsQuery(since, until, "hour", flow), NOW)
-        assert flatten_figures(told.overall) == expected_analytics(in_period, [event for _, event in events])
-        for one in told.flows:
-            named = [call for call in in_period if call.row["flow_id"] == one.flow]
-            assert flatten_figures(one) == expected_analytics(
-                named, [event for name, event in events if name == one.flow]
+        flow_calls = [item for item in tenant_calls if flow in (None, item.row["flow_id"])]
+        in_period = [item for item in flow_calls if since <= item.row["started_at"] < until]
+        events = [
+            (item.row["flow_id"], reported)
+            for item in flow_calls
+            for reported in item.events
+            if since <= reported[1] < until
+        ]
+        reported = await get_analytics(database, "harbour", AnalyticsQuery(since, until, "hour", flow), NOW)
+        assert flatten_figures(reported.overall) == expected_analytics(in_period, [event for _, event in events])
+        for item in reported.flows:
+            named = [call for call in in_period if call.row["flow_id"] == item.flow]
+            assert flatten_figures(item) == expected_analytics(
+                named, [event for name, event in events if name == item.flow]
             )
-        assert {one.row["flow_id"] for one in in_period} <= {one.flow for one in told.flows}
+        assert {item.row["flow_id"] for item in in_period} <= {item.flow for item in reported.flows}
         exits = Counter((name, data["node"], data["exit"]) for name, (_, _, data) in events if "exit" in data)
-        assert Counter({(one.flow, one.node, one.exit): one.count for one in told.exits}) == exits
-        for point in told.series:
-            started = [one for one in in_period if point.starts_at <= one.row["started_at"] < point.starts_at + HOUR]
+        assert Counter({(item.flow, item.node, item.exit): item.count for item in reported.exits}) == exits
+        for point in reported.series:
+            started = [item for item in in_period if point.starts_at <= item.row["started_at"] < point.starts_at + HOUR]
             assert flatten_figures(point) == expected_counts(started)
-        assert [point.starts_at for point in told.series] == list(range(since, until, HOUR))
+        assert [point.starts_at for point in reported.series] == list(range(since, until, HOUR))
 
 
 async def test_series_has_every_utc_day_or_hour_of_the_period(database):

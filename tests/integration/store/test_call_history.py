@@ -52,7 +52,7 @@ async def test_filters_find_what_a_loop_finds_newest_first_at_any_page_size(data
     all_calls += [make_call(1_000 + place, started_at=TODAY) for place in range(8)]  # at the same instant
     await insert_calls(database, *all_calls)
     rows = sorted(
-        (one.row for one in all_calls if one.tenant == "harbour"), key=lambda row: (row["started_at"], row["id"])
+        (item.row for item in all_calls if item.tenant == "harbour"), key=lambda row: (row["started_at"], row["id"])
     )
     for search, matches in SEARCHES:
         expected = [row["id"] for row in reversed(rows) if matches(row)]

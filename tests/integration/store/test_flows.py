@@ -84,7 +84,7 @@ async def test_draft_can_only_be_replaced_by_its_current_revision(database, make
         await put_draft(database, harbour, text="Two", seen=1)
     both = (put_draft(database, harbour, text=text, seen=2) for text in ("Three", "Four"))
     done = await asyncio.gather(*both, return_exceptions=True)
-    assert sorted(type(one).__name__ for one in done) == ["RevisionConflict", "tuple"]
+    assert sorted(type(item).__name__ for item in done) == ["RevisionConflict", "tuple"]
     anything, _ = await put_draft(database, harbour, text="Five", seen=0)
     assert anything.revision == 4
 
@@ -93,7 +93,7 @@ async def test_flow_created_twice_concurrently_is_created_once(database, make_ac
     harbour = await create_tenant(database, make_actor)
     requests = (put_draft(database, harbour, text=text) for text in ("One", "Two"))
     results = await asyncio.gather(*requests, return_exceptions=True)
-    assert {type(one) for one in results} in ({tuple, RevisionRequired}, {tuple, AlreadyExists})
+    assert {type(item) for item in results} in ({tuple, RevisionRequired}, {tuple, AlreadyExists})
     assert (await drafts.get_flow(database, "harbour", "front-desk")).revision == 1
 
 
@@ -223,9 +223,9 @@ async def test_draft_with_errors_is_not_promoted_and_reports_diagnostics(databas
         await promotion.promote_flow(database, harbour, "front-desk", "")
     assert refused.value.errors == checked.diagnostics
     assert not checked.promotable
-    found = {problem.path: problem for problem in checked.diagnostics}
-    assert found["nodes.a.department"].hint == "did you mean `sales`?"
-    assert "start" in found
+    matches = {problem.path: problem for problem in checked.diagnostics}
+    assert matches["nodes.a.department"].hint == "did you mean `sales`?"
+    assert "start" in matches
     assert await active_version(database) is None
 
 
@@ -261,8 +261,8 @@ async def test_concurrent_promotions_make_one_version(database, make_actor):
         *(promotion.promote_flow(database, make_actor(), "front-desk", str(place)) for place in range(6)),
         return_exceptions=True,
     )
-    assert sorted(one.new for one in done) == [False] * 5 + [True]
-    assert {one.version.number for one in done} == {1}
+    assert sorted(item.new for item in done) == [False] * 5 + [True]
+    assert {item.version.number for item in done} == {1}
 
 
 async def test_version_numbers_have_no_gaps_under_concurrent_promotions(database, make_actor):
@@ -276,7 +276,7 @@ async def test_version_numbers_have_no_gaps_under_concurrent_promotions(database
             await promotion.promote_flow(database, harbour, "front-desk", "")
 
     done = await asyncio.gather(*map(designer, range(4)), return_exceptions=True)
-    assert {type(one) for one in done} <= {type(None), RevisionConflict, Conflict}
+    assert {type(item) for item in done} <= {type(None), RevisionConflict, Conflict}
     async with database.read() as connection:
         numbers = (await connection.scalars(select(flow_versions.c.number).order_by(flow_versions.c.number))).all()
     assert list(numbers) == list(range(1, len(numbers) + 1))
@@ -296,7 +296,7 @@ async def test_draft_that_changes_during_validation_is_not_promoted(database, ma
     free.set()
     await asyncio.gather(*busy)
     done = await asyncio.gather(*promotions, return_exceptions=True)
-    assert [str(one) for one in done] == ["The draft changed during validation. Review it and promote again."] * 2
+    assert [str(item) for item in done] == ["The draft changed during validation. Review it and promote again."] * 2
     assert await active_version(database) is None
 
 

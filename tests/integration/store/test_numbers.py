@@ -51,9 +51,9 @@ async def test_number_has_one_owner_who_is_not_revealed(database, make_actor):
     harbour, museum = await create_tenant(database, make_actor), await create_tenant(database, make_actor, "museum")
     await numbers.create_number(database, harbour, NewNumber(ONE))
     messages = []
-    for one in (harbour, museum):
+    for item in (harbour, museum):
         with pytest.raises(Conflict) as refused:
-            await numbers.create_number(database, one, NewNumber(ONE))
+            await numbers.create_number(database, item, NewNumber(ONE))
         messages.append(str(refused.value))
     assert messages[0] == messages[1]
     assert "harbour" not in messages[0].lower()
@@ -65,9 +65,9 @@ async def test_number_has_one_owner_who_is_not_revealed(database, make_actor):
 async def test_number_created_concurrently_by_two_tenants_belongs_to_one(database, make_actor):
     actors = [await create_tenant(database, make_actor, name) for name in ("harbour", "museum")]
     results = await asyncio.gather(
-        *(numbers.create_number(database, one, NewNumber(ONE)) for one in actors), return_exceptions=True
+        *(numbers.create_number(database, item, NewNumber(ONE)) for item in actors), return_exceptions=True
     )
-    assert sorted(type(one).__name__ for one in results) == ["AlreadyExists", "Number"]
+    assert sorted(type(item).__name__ for item in results) == ["AlreadyExists", "Number"]
 
 
 async def test_number_of_another_tenant_is_not_found(database, make_actor):
@@ -158,7 +158,7 @@ async def test_concurrent_assignments_have_one_order(database, make_actor):
     await asyncio.gather(*(numbers.assign_number(database, harbour, ONE, ("one", "two")[n % 2]) for n in range(10)))
     history = await assignment_history(database)
     assert [place for place, *_ in history] == list(range(len(history), 0, -1))
-    assert all(one[1] != other[1] for one, other in itertools.pairwise(history))
+    assert all(item[1] != other[1] for item, other in itertools.pairwise(history))
     assert (await numbers.get_number(database, "harbour", ONE)).flow == history[0][1]
 
 
@@ -168,7 +168,7 @@ async def test_numbers_are_paginated(database, make_actor):
         await numbers.create_number(database, harbour, NewNumber(number))
     page = await numbers.list_numbers(database, "harbour", 2, "")
     rest = await numbers.list_numbers(database, "harbour", 2, page.next_cursor)
-    assert [one.number for one in (*page.items, *rest.items)] == [ONE, TWO, THREE]
+    assert [item.number for item in (*page.items, *rest.items)] == [ONE, TWO, THREE]
     assert rest.next_cursor == ""
 
 

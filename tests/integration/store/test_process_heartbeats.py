@@ -62,9 +62,9 @@ async def test_process_sends_heartbeats_until_it_ends(database):
     calls.registry.draining = True
     await heartbeat.start()
     async with asyncio.timeout(10):
-        while not (found := await process_heartbeats.list_processes(database, now)):  # noqa: ASYNC110 (another task tells it)
+        while not (result := await process_heartbeats.list_processes(database, now)):  # noqa: ASYNC110 (another task tells it)
             await asyncio.sleep(0.01)
-    (process,) = found
+    (process,) = result
     assert (process.id, process.started_at, process.last_seen_at, process.capacity) == (heartbeat.id, NOW, now, 7)
     assert (process.calls_per_second, process.draining) == (0.5, True)
     await heartbeat.aclose()

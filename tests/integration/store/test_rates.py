@@ -67,9 +67,9 @@ async def test_last_created_of_rates_with_the_same_time_applies(database, make_a
 
 async def test_rate_in_the_past_is_rejected(database, make_actor):
     harbour = await create_tenant(database, make_actor)
-    for put, one in ((rates.create_rate, harbour), (rates.create_default_rate, make_actor("", "platform"))):
+    for put, item in ((rates.create_rate, harbour), (rates.create_default_rate, make_actor("", "platform"))):
         with pytest.raises(InvalidInput) as refused:
-            await put(database, one, NewRate("azure", 1, one.now - 1))
+            await put(database, item, NewRate("azure", 1, item.now - 1))
         assert refused.value.errors[0].path == "effective_at"
     assert (await rates.get_rate_card(database, "harbour", NOW + DAY)).rates == []
 

@@ -21,19 +21,19 @@ TODAYS_DATE = datetime.fromtimestamp(TODAY / 1e6, UTC).date()
 PLATFORM = Actor("key0", "platform", "", "request-1", NOW)
 
 
-def group_key(one, tier, by):
-    day = datetime.fromtimestamp(one.row["started_at"] // 1_000_000, UTC).date()
-    facts = {"tenant": one.tenant, "flow": one.row["flow_id"], "number": one.row["number"], "tier": tier, "day": day}
+def group_key(item, tier, by):
+    day = datetime.fromtimestamp(item.row["started_at"] // 1_000_000, UTC).date()
+    facts = {"tenant": item.tenant, "flow": item.row["flow_id"], "number": item.row["number"], "tier": tier, "day": day}
     return tuple(facts[key] for key in by)
 
 
 def expected_sums(kept, by):
     """Count the calls and sum their billed time per group, by a loop."""
     sums = defaultdict(lambda: [set(), 0])
-    for one in kept:
-        for tier, spent in one.segments:
-            group = sums[group_key(one, tier, by)]
-            group[0].add((one.tenant, one.row["id"]))
+    for item in kept:
+        for tier, spent in item.segments:
+            group = sums[group_key(item, tier, by)]
+            group[0].add((item.tenant, item.row["id"]))
             group[1] += spent
     return {key: (len(calls), billed) for key, (calls, billed) in sums.items()}
 
@@ -44,17 +44,17 @@ async def test_every_grouping_adds_up_to_the_cost_of_the_calls(database, seed, m
     all_calls = [make_random_call(place // 2, rng, ("harbour", "depot")[place % 2]) for place in range(160)]
     await insert_calls(database, *all_calls)
     since, until = TODAYS_DATE - timedelta(6), TODAYS_DATE - timedelta(1)
-    within = [one for one in all_calls if TODAY - 6 * DAY <= one.row["started_at"] < TODAY]
+    within = [item for item in all_calls if TODAY - 6 * DAY <= item.row["started_at"] < TODAY]
     for by in (by for size in (1, 2, 5) for by in combinations(KEYS, size)):
-        for who, kept in ((PLATFORM, within), (make_actor(), [one for one in within if one.tenant == "harbour"])):
+        for who, kept in ((PLATFORM, within), (make_actor(), [item for item in within if item.tenant == "harbour"])):
             report = await query_usage(database, who, UsageQuery(",".join(reversed(by)), since, until))
             rows = {tuple(getattr(row, key) for key in by): (row.calls, row.billed_microseconds) for row in report.rows}
             assert rows == expected_sums(kept, by)
             assert list(rows) == sorted(rows)
             assert len(rows) == len(report.rows)
-            billed = sum(one.row["billed_microseconds"] for one in kept)
-            started = sum(one.row["version"] is not None for one in kept)
-            cost = sum(one.row["cost_micro_usd"] for one in kept)
+            billed = sum(item.row["billed_microseconds"] for item in kept)
+            started = sum(item.row["version"] is not None for item in kept)
+            cost = sum(item.row["cost_micro_usd"] for item in kept)
             assert report.total == UsageTotals(
                 calls=started, billed_microseconds=billed, billed_seconds=billed / 1e6, cost_micro_usd=cost
             )

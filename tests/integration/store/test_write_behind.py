@@ -100,7 +100,9 @@ async def test_call_is_saved_with_timeline_usage_and_log(database, call_store):
     )
     assert (kept.started_at, kept.ended_at, kept.resume_state) == (NOW, NOW + 1, None)
     events = await select_rows(database, call_events)
-    assert [(told.seq, told.type, told.node, told.exit, told.latency_ms) for told in events] == [
+    assert [
+        (reported.seq, reported.type, reported.node, reported.exit, reported.latency_ms) for reported in events
+    ] == [
         (1, "node.entered", "greet", None, None),
         (2, "prompt.started", "greet", None, 420),
         (3, "node.left", "greet", "next", None),
@@ -227,7 +229,7 @@ async def test_unstorable_text_is_truncated(database, call_store):
     await call_store.aclose()
     (kept,) = await select_rows(database, calls)
     assert (kept.disposition[:3], len(kept.disposition), kept.cost_micro_usd) == ("abx", 200, 80_000)
-    assert [told.exit for told in await select_rows(database, call_events)] == ["ab"]
+    assert [reported.exit for reported in await select_rows(database, call_events)] == ["ab"]
 
 
 async def test_refused_save_calls_no_callback(database, call_store):

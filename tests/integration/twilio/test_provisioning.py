@@ -47,7 +47,7 @@ async def test_assignment_sets_webhooks_and_unassignment_restores_them(provision
     assert await provisioning_env.get_row() is None
     assert provisioning_env.event_types() == ["number.provisioned", "number.restored"]
     assert {event.tenant for event in provisioning_env.bus.events} == {"harbour"}
-    assert [len(one.form) for one in provisioning_env.twilio.find_requests("POST")] == [6, 6]
+    assert [len(item.form) for item in provisioning_env.twilio.find_requests("POST")] == [6, 6]
     assert await provisioner.process_due() == 0
 
 
@@ -305,7 +305,7 @@ async def test_provisioners_share_many_numbers(provisioning_env):
         provisioning_env.twilio_account.add_number(number, **PREVIOUS_WEBHOOKS)
         await numbers.create_number(provisioning_env.database, provisioning_env.actor_now(), NewNumber(number))
         await provisioning_env.assign_number(number)
-    assert sum(await asyncio.gather(*(one.process_due() for one in provisioners))) == 20
+    assert sum(await asyncio.gather(*(item.process_due() for item in provisioners))) == 20
     assert all(provisioning_env.webhooks_at_twilio(number) == GATEWAY_WEBHOOKS for number in added_numbers)
     assert len(provisioning_env.twilio.find_requests("POST")) == 20
 

@@ -17,7 +17,7 @@ WEBHOOKS = Webhooks(
 
 
 async def list_numbers(account):
-    return [one.number async for one in account.iter_numbers()]
+    return [item.number async for item in account.iter_numbers()]
 
 
 async def test_find_number_and_set_webhooks_with_one_request(twilio_api, account_client):
@@ -69,7 +69,7 @@ async def test_iter_numbers_reads_all_pages(twilio_api, account_client):
     numbers = [emulated_account.add_number(f"+1307{place:07}")["phone_number"] for place in range(2_050)]
     assert await list_numbers(account_client) == numbers
     assert len(twilio_api.recorded_requests) == 3
-    assert {one.query["PageSize"] for one in twilio_api.recorded_requests} == {"1000"}
+    assert {item.query["PageSize"] for item in twilio_api.recorded_requests} == {"1000"}
 
 
 async def test_account_only_lists_its_own_numbers(twilio_api, twilio_client, account_client):

@@ -17,9 +17,10 @@ DOCUMENT = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
 
 def table(first_column):
     """The rows of the table that begins with that column, without backquotes."""
-    found = re.search(rf"^\| {first_column} \|.*\n\| ---.*\n((?:\|.*\n)+)", DOCUMENT, re.MULTILINE)
+    result = re.search(rf"^\| {first_column} \|.*\n\| ---.*\n((?:\|.*\n)+)", DOCUMENT, re.MULTILINE)
     return [
-        [cell.strip() for cell in line.replace("`", "").strip("|").split("|")] for line in found[1].strip().splitlines()
+        [cell.strip() for cell in line.replace("`", "").strip("|").split("|")]
+        for line in result[1].strip().splitlines()
     ]
 
 

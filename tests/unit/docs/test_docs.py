@@ -52,7 +52,7 @@ def test_every_setting_is_on_the_operations_page():
 
 def test_every_event_is_described():
     call = r'(?:publish|publish_transient|emit)\(\s*(?:record, |self\._record, )?"([a-z_]+\.[a-z_]+)"'
-    types = {found for path in (ROOT / "vocelio").rglob("*.py") for found in re.findall(call, path.read_text())}
+    types = {result for path in (ROOT / "vocelio").rglob("*.py") for result in re.findall(call, path.read_text())}
     described = (ROOT / "docs" / "events.md").read_text()
     assert len(types) > 30
     assert {name for name in types if f"`{name}`" not in described} == set()
@@ -77,10 +77,10 @@ def test_every_documented_command_exists():
     commands = set(re.findall(r"\.venv/bin/vocelio ([a-z]+(?: [a-z]+(?= (?:examples|--)))?)", COMMANDS))
     assert {"serve", "flow promote", "key create"} <= commands
     for words in map(str.split, commands):
-        found = get_command(app)
+        result = get_command(app)
         for word in words:
-            found = found.get_command(typer.Context(found), word)
-            assert found, words
+            result = result.get_command(typer.Context(result), word)
+            assert result, words
 
 
 def test_every_documented_make_target_exists():

@@ -71,8 +71,8 @@ def test_log_written_line_by_line_can_be_decoded() -> None:
 
 
 def test_truncated_last_line_is_ignored() -> None:
-    found = decode_log(encode_log(make_log(pin_flow()))[:-10])
-    assert (found.complete, len(found.exchanges)) == (False, len(CALL) - 1)
+    result = decode_log(encode_log(make_log(pin_flow()))[:-10])
+    assert (result.complete, len(result.exchanges)) == (False, len(CALL) - 1)
 
 
 @pytest.mark.parametrize(

@@ -176,21 +176,21 @@ def test_changes_are_in_the_order_of_the_new_document() -> None:
 
 
 def test_lists_of_objects_are_compared_by_index() -> None:
-    one, two, three = ({"when": f"x > {n}", "exit": "a"} for n in range(3))
-    before = make_flow({"route": {"type": "decide", "rules": [one, two]}})
-    after = make_flow({"route": {"type": "decide", "rules": [one, three, two]}})
+    item, two, three = ({"when": f"x > {n}", "exit": "a"} for n in range(3))
+    before = make_flow({"route": {"type": "decide", "rules": [item, two]}})
+    after = make_flow({"route": {"type": "decide", "rules": [item, three, two]}})
     assert assert_diff_applies(before, after) == [
         Change("nodes.route.rules[1].when", "changed", "x > 1", "x > 2"),
         Change("nodes.route.rules[2]", "added", after=two),
     ]
     assert [
-        change.path for change in assert_diff_applies(make_flow({"route": {"rules": [one, two, three]}}), before)
+        change.path for change in assert_diff_applies(make_flow({"route": {"rules": [item, two, three]}}), before)
     ] == [
         "nodes.route.type",
         "nodes.route.rules[2]",
     ]
     assert_diff_applies(after, make_flow({"route": {"type": "decide", "rules": []}}))
-    assert_diff_applies(after, make_flow({"route": {"type": "decide", "rules": [one, "x"]}}))
+    assert_diff_applies(after, make_flow({"route": {"type": "decide", "rules": [item, "x"]}}))
 
 
 def test_lists_of_scalars_are_one_value() -> None:
@@ -200,10 +200,10 @@ def test_lists_of_scalars_are_one_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), (None, 0), ("1", 1), ([], {})]
+    ("item", "other"), [(1, True), (1, 1.0), (0, False), (0.0, -0.0), (None, 0), ("1", 1), ([], {})]
 )
-def test_values_are_compared_as_written(one: Any, other: Any) -> None:
-    for before, after in ((one, other), ([[one]], [[other]])):
+def test_values_are_compared_as_written(item: Any, other: Any) -> None:
+    for before, after in ((item, other), ([[item]], [[other]])):
         (change,) = diff({"variables": {"x": before}}, {"variables": {"x": after}})
         assert repr(change) == f"Change(path='variables.x', kind='changed', before={before!r}, after={after!r})"
 
@@ -340,8 +340,8 @@ def test_too_many_changes_become_coarser() -> None:
         f"nodes.n{n}" for n in range(10)
     ]
     assert [change.path for change in assert_diff_applies(of("a", 1_001, 1), of("b", 1_001, 1))] == ["nodes"]
-    one, other = ({f"k{n}": text for n in range(MAX_CHANGES + 1)} for text in "ab")
-    assert assert_diff_applies(one, other) == [Change("", "changed", one, other)]
+    item, other = ({f"k{n}": text for n in range(MAX_CHANGES + 1)} for text in "ab")
+    assert assert_diff_applies(item, other) == [Change("", "changed", item, other)]
 
 
 def test_coarse_diff_keeps_order_changes() -> None:

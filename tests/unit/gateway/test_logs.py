@@ -77,8 +77,8 @@ async def test_context_is_shared_by_a_task_and_its_subtasks(log_lines):
 
     await asyncio.gather(asyncio.create_task(work()), asyncio.create_task(deeper()))
     LOGGER.info("outside")
-    found = {(line["message"], line.get("call"), line.get("tenant")) for line in log_lines()}
-    assert found == {
+    result = {(line["message"], line.get("call"), line.get("tenant")) for line in log_lines()}
+    assert result == {
         ("begun", "CA1", None),
         ("deeper", "CA1", "harbour"),
         ("deeper", None, "harbour"),

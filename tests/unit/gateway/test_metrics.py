@@ -17,8 +17,8 @@ def test_all_metrics_but_the_gateway_gauges_have_a_process_label():
     metrics.observe_turn_latency({"engine": 0.01})
     metrics.observe_synthesis("azure", 5, 0.2)
     metrics.count_rejected("full")
-    told = metrics.render("a1", 3, [("azure", "synthesis", True)], {"live_calls": 7}).decode()
-    samples = [sample for metric in text_string_to_metric_families(told) for sample in metric.samples]
+    reported = metrics.render("a1", 3, [("azure", "synthesis", True)], {"live_calls": 7}).decode()
+    samples = [sample for metric in text_string_to_metric_families(reported) for sample in metric.samples]
     assert len(samples) > 50
     nobodys = {sample.name: sample.value for sample in samples if "process" not in sample.labels}
     assert nobodys == {"vocelio_gateway_live_calls": 7}

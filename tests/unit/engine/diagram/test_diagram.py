@@ -40,15 +40,15 @@ FLOW = {
 
 
 def test_boxes_and_arrows() -> None:
-    found = build(FLOW, anywhere={"operator": {"key": "0", "go": "desk"}, "again": {"key": "9", "go": "@repeat"}})
-    assert found.boxes == (
+    result = build(FLOW, anywhere={"operator": {"key": "0", "go": "desk"}, "again": {"key": "9", "go": "@repeat"}})
+    assert result.boxes == (
         Box("greet", "say", "Hello {{ tenant.name }}", is_start=True),
         Box("ask", "collect", 'Say "yes" \\ <or> no & wait?'),
         Box("desk", "transfer", "sales", ending_exits=("answered", "no_answer")),
         Box("bye", "hangup", "Bye.", is_terminal=True),
         Box(GLOBAL_COMMANDS, "global commands", ""),
     )
-    assert found.arrows == (
+    assert result.arrows == (
         Arrow("greet", "ask", ("next",)),
         Arrow("ask", "desk", ("yes",)),
         Arrow("ask", "greet", ("no",)),
@@ -61,8 +61,8 @@ def test_boxes_and_arrows() -> None:
 def test_exit_without_a_target_falls_back_to_another() -> None:
     """A holiday without an exit of its own is drawn as closed."""
     hours = {"type": "hours", "department": "d", "exits": {"open": "bye", "closed": "no"}}
-    found = build({"hours": hours, "bye": {"type": "hangup"}, "no": {"type": "hangup", "text": "No."}})
-    assert found.arrows == (Arrow("hours", "bye", ("open",)), Arrow("hours", "no", ("closed", "holiday")))
+    result = build({"hours": hours, "bye": {"type": "hangup"}, "no": {"type": "hangup", "text": "No."}})
+    assert result.arrows == (Arrow("hours", "bye", ("open",)), Arrow("hours", "no", ("closed", "holiday")))
 
 
 def test_truncate_at_word() -> None:
@@ -81,8 +81,8 @@ def test_dot() -> None:
 
 
 def test_tree() -> None:
-    found = build(FLOW, anywhere={"operator": {"key": "0", "go": "desk"}})
-    assert render_tree(found).splitlines()[1:] == [
+    result = build(FLOW, anywhere={"operator": {"key": "0", "go": "desk"}})
+    assert render_tree(result).splitlines()[1:] == [
         "greet  [say]  Hello {{ tenant.name }}",
         '↓ ask  [collect]  Say "yes" \\ <or> no & wait?',
         "├─ yes: desk  [transfer]  sales",
@@ -115,23 +115,23 @@ def test_unreachable_boxes_are_rendered() -> None:
 def test_every_example_can_be_drawn(name: str) -> None:
     version, problems = VALIDATED[name]
     assert version, problems
-    found = build_diagram(version.flow)
-    root = ElementTree.fromstring(render_svg(found))
+    result = build_diagram(version.flow)
+    root = ElementTree.fromstring(render_svg(result))
     texts = ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    told, edges = render_tree(found), render_dot(found)
-    for box in found.boxes:
+    reported, edges = render_tree(result), render_dot(result)
+    for box in result.boxes:
         assert any(text.startswith(box.name) for text in texts)
-        assert f"{box.name}  [" in told
-    for arrow in found.arrows:
+        assert f"{box.name}  [" in reported
+    for arrow in result.arrows:
         assert not arrow.label or truncate_at_word(arrow.label, 40) in texts
         assert f'"{arrow.source}" -> "{arrow.target}"' in edges
-    places = [(float(x), float(y)) for x, y in re.findall(r'<rect x="([-\d.]+)" y="([-\d.]+)"', render_svg(found))]
+    places = [(float(x), float(y)) for x, y in re.findall(r'<rect x="([-\d.]+)" y="([-\d.]+)"', render_svg(result))]
     assert all(x >= 0 and y >= 0 for x, y in places)
 
 
-def find_overlaps(found: Layout, widths: list[float]) -> bool:
+def find_overlaps(result: Layout, widths: list[float]) -> bool:
     rows: dict[int, list[tuple[float, float]]] = {}
-    for (x, layer), width in zip(found.boxes, widths, strict=True):
+    for (x, layer), width in zip(result.boxes, widths, strict=True):
         rows.setdefault(layer, []).append((x - width / 2, x + width / 2))
     return any(
         left[1] > right[0] + 1e-6
@@ -153,10 +153,10 @@ GRAPHS = st.integers(1, 25).flatmap(
 def test_layout_of_any_graph(graph: tuple[list[float], list[tuple[int, int]]]) -> None:
     """Boxes do not overlap, arrows have a bend in each layer that they cross, and acyclic arrows lead down."""
     widths, arrows = graph
-    found = compute_layout(widths, arrows, [30.0] * len(arrows))
-    assert not find_overlaps(found, widths)
-    for (source, target), bends in zip(arrows, found.bends, strict=True):
-        assert len(bends) == max(0, abs(found.boxes[source][1] - found.boxes[target][1]) - 1)
+    result = compute_layout(widths, arrows, [30.0] * len(arrows))
+    assert not find_overlaps(result, widths)
+    for (source, target), bends in zip(arrows, result.bends, strict=True):
+        assert len(bends) == max(0, abs(result.boxes[source][1] - result.boxes[target][1]) - 1)
     downward = [(a, b) for a, b in arrows if a < b]
     placed = compute_layout(widths, downward, [30.0] * len(downward))
     assert all(placed.boxes[a][1] < placed.boxes[b][1] for a, b in downward)
@@ -164,5 +164,5 @@ def test_layout_of_any_graph(graph: tuple[list[float], list[tuple[int, int]]]) -
 
 def test_large_flow_can_be_drawn() -> None:
     nodes = {f"a{i}": ask_node(yes=f"a{i + 1}", no=f"a{i // 2}") for i in range(1_000)}
-    found = build(nodes | {"a1000": {"type": "hangup"}, "bye": {"type": "hangup"}})
-    assert render_svg(found).count("<rect") == 1_003
+    result = build(nodes | {"a1000": {"type": "hangup"}, "bye": {"type": "hangup"}})
+    assert render_svg(result).count("<rect") == 1_003

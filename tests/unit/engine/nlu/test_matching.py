@@ -187,7 +187,7 @@ def test_hesitation_words_count_unless_part_of_the_phrase() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("item", "other"),
     [
         ("fifteen", "fifty"),
         ("sales", "sails"),
@@ -197,14 +197,14 @@ def test_hesitation_words_count_unless_part_of_the_phrase() -> None:
         ("phone", "fone"),
     ],
 )
-def test_similar_phrases_are_found(one: str, other: str) -> None:
-    assert list(find_similar_phrases([("a", one), ("b", other)])) == [("b", other, "a", one)]
-    assert not list(find_similar_phrases([("a", one), ("a", other)])), "phrases of the same answer may sound alike"
+def test_similar_phrases_are_found(item: str, other: str) -> None:
+    assert list(find_similar_phrases([("a", item), ("b", other)])) == [("b", other, "a", item)]
+    assert not list(find_similar_phrases([("a", item), ("a", other)])), "phrases of the same answer may sound alike"
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("item", "other"),
     [("sales", "support"), ("billing", "sales"), ("yes", "no"), ("pay", "bill"), ("english", "spanish")],
 )
-def test_different_phrases_are_not_similar(one: str, other: str) -> None:
-    assert not list(find_similar_phrases([("a", one), ("b", other)]))
+def test_different_phrases_are_not_similar(item: str, other: str) -> None:
+    assert not list(find_similar_phrases([("a", item), ("b", other)]))

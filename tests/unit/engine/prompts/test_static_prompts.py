@@ -75,17 +75,17 @@ def prompts_of_nodes(nodes, known=EMPTY_CONTEXT, **parts):
     """The sentences of a flow without engine messages and key-only prompts."""
     texts = prompt_texts(load_flow(flow_document(nodes, **parts), known))
     return [
-        one
-        for one in texts
-        if one not in {*ENGINE, *split_sentences(GOODBYE_MESSAGE), *split_sentences(KEYS_ONLY_SENTENCE)}
-        and " press " not in one
+        item
+        for item in texts
+        if item not in {*ENGINE, *split_sentences(GOODBYE_MESSAGE), *split_sentences(KEYS_ONLY_SENTENCE)}
+        and " press " not in item
     ]
 
 
 def test_key_only_prompts_are_included_for_questions_with_speech():
     ask = {**ASK, "choices": CHOICES, "confirm": "Is it {{ answer }}?", "sensitive": False}
     texts = prompt_texts(load_flow(flow_document({"ask": ask})))
-    assert [one for one in texts if "press" in one] == [
+    assert [item for item in texts if "press" in item] == [
         "For the first press 1.",
         "For second press 2.",
         "For yes press 1.",
@@ -111,11 +111,11 @@ def spoken_sentences(exchanges):
 def test_examples_say_only_static_prompts_and_known_exceptions(name):
     version, _ = CHECKED[name]
     missed = set()
-    for one in scenario.load_scenarios(Path(scenario.scenario_path(EXAMPLES[name])).read_text("utf-8")):
-        version = with_variables(CHECKED[name][0], one.setup)
-        known = set(static_prompts(version, build_call_info(one.setup).tenant))
+    for item in scenario.load_scenarios(Path(scenario.scenario_path(EXAMPLES[name])).read_text("utf-8")):
+        version = with_variables(CHECKED[name][0], item.setup)
+        known = set(static_prompts(version, build_call_info(item.setup).tenant))
         missed |= {
-            said.sentence for said in spoken_sentences(run_scenario(version, one).exchanges) if said not in known
+            said.sentence for said in spoken_sentences(run_scenario(version, item).exchanges) if said not in known
         }
     assert missed == DYNAMIC_SENTENCES.get(name, set())
 
@@ -154,12 +154,12 @@ def test_every_template_field_of_every_node_is_classified():
 
 def test_engine_messages_are_included_in_every_voice():
     version, _ = CHECKED["voice-clinic"]
-    found = static_prompts(version, TENANT, ["Hold on."])
-    voices = {prompt.voice for prompt in found}
+    result = static_prompts(version, TENANT, ["Hold on."])
+    voices = {prompt.voice for prompt in result}
     assert {(voice.name, voice.speed) for voice in voices} == {("en-us", 1.0), ("en-us", 0.8), ("es-419", 1.0)}
     for sentence in ENGINE:
-        assert {prompt.voice for prompt in found if prompt.sentence == sentence} == voices
-    assert [prompt.voice for prompt in found if prompt.sentence == "Hold on."] == [version.flow.voice]
+        assert {prompt.voice for prompt in result if prompt.sentence == sentence} == voices
+    assert [prompt.voice for prompt in result if prompt.sentence == "Hold on."] == [version.flow.voice]
 
 
 def test_tenant_error_message_replaces_the_default():
@@ -248,10 +248,10 @@ def test_subflow_inherits_the_voice_and_its_caller_keeps_it():
         ),
         ValidationContext(flows={"inner": inner}),
     )
-    found = {(prompt.sentence, prompt.voice.name, prompt.voice.speed) for prompt in static_prompts(outer, TENANT)}
-    assert ("In Acme.", "fr", 1.5) in found
-    assert ("done out", "en-us", 1.5) in found
-    assert {name for _, name, _ in found} == {"fr", "en-us"}
+    result = {(prompt.sentence, prompt.voice.name, prompt.voice.speed) for prompt in static_prompts(outer, TENANT)}
+    assert ("In Acme.", "fr", 1.5) in result
+    assert ("done out", "en-us", 1.5) in result
+    assert {name for _, name, _ in result} == {"fr", "en-us"}
 
 
 def test_global_command_leaves_a_subflow_with_the_callers_voice():
@@ -286,9 +286,9 @@ def test_sentences_without_words_or_with_unknown_parts_are_left_out():
 def test_number_of_static_prompts_is_bounded():
     nodes = {f"n{n}": {"type": "say", "text": f"Number {n}.", "exits": {"next": f"n{n + 1}"}} for n in range(1_900)}
     nodes["n1900"] = {"type": "say", "text": " ".join(f"And {n}." for n in range(400))}
-    found = prompt_texts(load_flow(json.dumps({"name": "long", "start": "n0", "nodes": nodes}).encode()))
-    assert len(found) == MAX_STATIC_PROMPTS
-    assert found[:2] == ["Number 0.", "Number 1."]
+    result = prompt_texts(load_flow(json.dumps({"name": "long", "start": "n0", "nodes": nodes}).encode()))
+    assert len(result) == MAX_STATIC_PROMPTS
+    assert result[:2] == ["Number 0.", "Number 1."]
 
 
 def test_analysis_of_a_hostile_flow_is_bounded():

@@ -39,10 +39,10 @@ def changed_version(**nodes: dict[str, Any] | None) -> FlowVersion:
 
 
 def recorded_log(*steps: str) -> CallLog:
-    (one,) = scenario.load_scenarios(f"scenarios: [{{name: one, steps: [{', '.join(steps)}]}}]")
-    result = run_scenario(changed_version(), one)
+    (item,) = scenario.load_scenarios(f"scenarios: [{{name: one, steps: [{', '.join(steps)}]}}]")
+    result = run_scenario(changed_version(), item)
     assert result.passed, result.failure
-    return CallLog(build_header(changed_version(), build_call_info(one.setup)), result.exchanges)
+    return CallLog(build_header(changed_version(), build_call_info(item.setup)), result.exchanges)
 
 
 BUSY = recorded_log("{says: sales}", "{transfer: busy}")
@@ -53,11 +53,11 @@ CUT_IN = recorded_log("{hears: sales or}", "{says: sales, interrupts: true}", "{
 
 
 def compare_logs(log: CallLog, other: FlowVersion) -> tuple[Comparison, str, str, int]:
-    found = compare(log, other)
-    assert found.verdict == "differs"
-    last = found.differences[-1]
+    results = compare(log, other)
+    assert results.verdict == "differs"
+    last = results.differences[-1]
     assert last.ends_comparison
-    return found, last.recorded, last.replayed, last.turn
+    return results, last.recorded, last.replayed, last.turn
 
 
 @pytest.mark.parametrize("log", [BUSY, UNCLEAR, SILENT, FILED, CUT_IN])
@@ -66,9 +66,9 @@ def test_unreached_nodes_make_no_difference(log: CallLog) -> None:
     other = changed_version(
         ask={"choices": choices, "exits": {**NODES["ask"]["exits"], "opening": "opening"}}, opening=NODES["bye"]
     )
-    found = compare(log, other)
-    assert (found.same_version, found.verdict, found.differences) == (False, "same", ())
-    assert format_report(log, found).startswith("scenario: the same conversation, ")
+    results = compare(log, other)
+    assert (results.same_version, results.verdict, results.differences) == (False, "same", ())
+    assert format_report(log, results).startswith("scenario: the same conversation, ")
 
 
 @pytest.mark.parametrize("log", [BUSY, UNCLEAR, SILENT, FILED, CUT_IN])
@@ -81,21 +81,23 @@ def test_other_action_ids_make_no_difference(log: CallLog) -> None:
 
 
 def test_other_wording_is_reported_and_comparison_continues() -> None:
-    found = compare(BUSY, changed_version(greet={"text": "Hello."}, bye={"text": "So long."}))
-    assert found.verdict == "same"
-    assert [(one.turn, one.node, one.recorded, one.replayed, one.ends_comparison) for one in found.differences] == [
+    results = compare(BUSY, changed_version(greet={"text": "Hello."}, bye={"text": "So long."}))
+    assert results.verdict == "same"
+    assert [
+        (item.turn, item.node, item.recorded, item.replayed, item.ends_comparison) for item in results.differences
+    ] == [
         (1, "greet", 'flow "Good morning."', 'flow "Hello."', False),
         (2, "bye", 'flow "Goodbye."', 'flow "So long."', False),
     ]
-    text = format_report(BUSY, found)
+    text = format_report(BUSY, results)
     assert text.startswith("scenario: the same path through the flow with other wording")
     assert "other wording: turn 1, 0.0 s, at greet" in text
 
 
 def test_other_recognition_phrases_are_reported() -> None:
     choices = {"sales": {"phrases": ["sales", "to buy"]}, "billing": {"phrases": ["billing"], "key": "2"}}
-    (found,) = compare(BUSY, changed_version(ask={"choices": choices})).differences
-    assert (found.recorded, found.replayed, found.ends_comparison) == (
+    (results,) = compare(BUSY, changed_version(ask={"choices": choices})).differences
+    assert (results.recorded, results.replayed, results.ends_comparison) == (
         'listen (phrases ["sales","billing"])',
         'listen (phrases ["sales","to buy","billing"])',
         False,
@@ -104,10 +106,10 @@ def test_other_recognition_phrases_are_reported() -> None:
 
 def test_answer_that_no_longer_matches_ends_the_comparison() -> None:
     choices = {"sales": {"phrases": ["orders"]}, "billing": {"phrases": ["billing"]}}
-    found, recorded, replayed, turn = compare_logs(BUSY, changed_version(ask={"choices": choices}))
+    results, recorded, replayed, turn = compare_logs(BUSY, changed_version(ask={"choices": choices}))
     assert (recorded, turn) == ("rings sales", 2)
     assert replayed.startswith('listen, flow "Sorry, I did not understand. Sales or billing?"')
-    text = format_report(BUSY, found)
+    text = format_report(BUSY, results)
     assert text.startswith("scenario: another conversation from turn 2.")
     assert text.endswith("recorded events not compared.")
 
@@ -166,8 +168,8 @@ def test_earlier_end_ends_the_comparison() -> None:
 
 def test_redacted_answer_ends_the_comparison() -> None:
     exchanges = tuple(
-        msgspec.structs.replace(one, redacted=type(one.event).__name__ == "TranscriptReceived")
-        for one in BUSY.exchanges
+        msgspec.structs.replace(item, redacted=type(item.event).__name__ == "TranscriptReceived")
+        for item in BUSY.exchanges
     )
-    found = compare(CallLog(BUSY.header, exchanges), changed_version(bye={"text": "So long."}))
-    assert (found.verdict, found.differences, found.turn_count) == ("redacted", (), 0)
+    results = compare(CallLog(BUSY.header, exchanges), changed_version(bye={"text": "So long."}))
+    assert (results.verdict, results.differences, results.turn_count) == ("redacted", (), 0)

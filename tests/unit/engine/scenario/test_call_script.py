@@ -38,12 +38,12 @@ def make_script(step: str, timeout: float = 5.0, given: str = "{}") -> CallScrip
 
 def test_steps_are_converted_in_order() -> None:
     steps = "{hears: good morning}, {says: yes, interrupts: true}, {transfer: busy}"
-    found = make_script(steps, given="{nodes: {desk: {transfer: busy}}}")
-    check, say, elsewhere = found.steps
+    result = make_script(steps, given="{nodes: {desk: {transfer: busy}}}")
+    check, say, elsewhere = result.steps
     assert isinstance(check, Check)
     assert isinstance(elsewhere, ExternalEvent)
     assert say == Say("yes", 0.5)
-    assert list(found.external_steps) == ["desk"]
+    assert list(result.external_steps) == ["desk"]
 
 
 def test_silence_is_longer_than_the_flows_timeout() -> None:

@@ -23,55 +23,55 @@ SCENARIOS = {
     name: scenario.load_scenarios(Path(scenario.scenario_path(path)).read_text("utf-8")) for name, path in FILES.items()
 }
 ALL_SCENARIOS = [
-    pytest.param(name, one, id=f"{name}: {one.name}") for name, listed in SCENARIOS.items() for one in listed
+    pytest.param(name, item, id=f"{name}: {item.name}") for name, listed in SCENARIOS.items() for item in listed
 ]
 VALIDATED = validate_all({name: path.read_bytes() for name, path in FILES.items()})
 
 
 def version(name: str) -> FlowVersion:
-    found, problems = VALIDATED[name]
-    assert found, problems
-    return found
+    results, problems = VALIDATED[name]
+    assert results, problems
+    return results
 
 
-@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
-def test_scenario_passes(name: str, one: Scenario) -> None:
-    result = run_scenario(version(name), one)
-    assert result.passed, format_report(run_all(version(name), [one]))
+@pytest.mark.parametrize(("name", "item"), ALL_SCENARIOS)
+def test_scenario_passes(name: str, item: Scenario) -> None:
+    result = run_scenario(version(name), item)
+    assert result.passed, format_report(run_all(version(name), [item]))
     assert not result.problems
 
 
-@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
-def test_call_can_be_replayed(name: str, one: Scenario) -> None:
-    called = with_variables(version(name), one.setup)
-    exchanges = run_scenario(version(name), one).exchanges
-    assert replay(called, build_call_info(one.setup), [exchange.event for exchange in exchanges]) == list(exchanges)
-    log = decode_log(encode_log(CallLog(build_header(called, build_call_info(one.setup)), exchanges)))
+@pytest.mark.parametrize(("name", "item"), ALL_SCENARIOS)
+def test_call_can_be_replayed(name: str, item: Scenario) -> None:
+    called = with_variables(version(name), item.setup)
+    exchanges = run_scenario(version(name), item).exchanges
+    assert replay(called, build_call_info(item.setup), [exchange.event for exchange in exchanges]) == list(exchanges)
+    log = decode_log(encode_log(CallLog(build_header(called, build_call_info(item.setup)), exchanges)))
     comparison = compare(log, called)
     assert (comparison.same_version, comparison.verdict, comparison.differences) == (True, "same", ())
 
 
-@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
-def test_conversation_is_the_same_on_an_equal_version(name: str, one: Scenario) -> None:
+@pytest.mark.parametrize(("name", "item"), ALL_SCENARIOS)
+def test_conversation_is_the_same_on_an_equal_version(name: str, item: Scenario) -> None:
     """The comparison by meaning finds no difference."""
-    called = with_variables(version(name), one.setup)
+    called = with_variables(version(name), item.setup)
     log = CallLog(
-        build_header(FlowVersion("another", called.flow), build_call_info(one.setup)),
-        run_scenario(version(name), one).exchanges,
+        build_header(FlowVersion("another", called.flow), build_call_info(item.setup)),
+        run_scenario(version(name), item).exchanges,
     )
     comparison = compare(log, called)
     assert (comparison.same_version, comparison.verdict, comparison.differences) == (False, "same", ())
 
 
-@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
-def test_call_script_has_every_step(name: str, one: Scenario) -> None:
-    assert len(build_call_script(version(name), one).steps) == len(one.steps)
+@pytest.mark.parametrize(("name", "item"), ALL_SCENARIOS)
+def test_call_script_has_every_step(name: str, item: Scenario) -> None:
+    assert len(build_call_script(version(name), item).steps) == len(item.steps)
 
 
-@pytest.mark.parametrize(("name", "one"), ALL_SCENARIOS)
-def test_checkpoints_stay_small(name: str, one: Scenario) -> None:
-    session = FlowSession(with_variables(version(name), one.setup), build_call_info(one.setup))
-    for exchange in run_scenario(version(name), one).exchanges:
+@pytest.mark.parametrize(("name", "item"), ALL_SCENARIOS)
+def test_checkpoints_stay_small(name: str, item: Scenario) -> None:
+    session = FlowSession(with_variables(version(name), item.setup), build_call_info(item.setup))
+    for exchange in run_scenario(version(name), item).exchanges:
         session.receive(exchange.event)
         assert len(msgspec.json.encode(session.checkpoint())) < 8_192
 

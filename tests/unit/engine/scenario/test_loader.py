@@ -15,8 +15,8 @@ def load_errors(text: str) -> list[str]:
 
 
 def only_scenario(text: str) -> Scenario:
-    (found,) = scenario.load_scenarios(text)
-    return found
+    (results,) = scenario.load_scenarios(text)
+    return results
 
 
 def load_steps(text: str) -> list[object]:
@@ -60,12 +60,12 @@ def test_bare_words_and_options() -> None:
 
 
 def test_steps_have_line_numbers() -> None:
-    found = only_scenario("# a comment\nscenarios:\n  - name: one\n    steps:\n\n      - silent\n      - says: a\n")
-    assert (found.line, [placed.line for placed in found.steps]) == (3, [6, 7])
+    results = only_scenario("# a comment\nscenarios:\n  - name: one\n    steps:\n\n      - silent\n      - says: a\n")
+    assert (results.line, [placed.line for placed in results.steps]) == (3, [6, 7])
 
 
 def test_setup_of_the_scenario_overrides_that_of_the_file() -> None:
-    found = only_scenario(
+    results = only_scenario(
         """
         given: {caller: "+13105550111", variables: {a: 1, b: 2}, at: 2026-03-03T10:00:00-08:00}
         scenarios:
@@ -74,9 +74,9 @@ def test_setup_of_the_scenario_overrides_that_of_the_file() -> None:
             steps: [silent]
         """
     )
-    assert found.setup.variables == {"a": 1, "b": 3}
-    assert (found.setup.caller, found.setup.seed) == ("+13105550111", "x")
-    assert found.setup.at == datetime(2026, 3, 3, 18, tzinfo=UTC)
+    assert results.setup.variables == {"a": 1, "b": 3}
+    assert (results.setup.caller, results.setup.seed) == ("+13105550111", "x")
+    assert results.setup.at == datetime(2026, 3, 3, 18, tzinfo=UTC)
 
 
 def test_every_mistake_is_reported_with_its_line() -> None:

@@ -38,44 +38,46 @@ def scenario_file(steps: str, given: str = "{}") -> str:
 
 
 def run_steps(version: FlowVersion, steps: str, given: str = "{}") -> ScenarioResult:
-    (one,) = scenario.load_scenarios(scenario_file(steps, given))
-    return run_scenario(version, one)
+    (item,) = scenario.load_scenarios(scenario_file(steps, given))
+    return run_scenario(version, item)
 
 
 def assert_passes(version: FlowVersion, steps: str, given: str = "{}") -> ScenarioResult:
-    found = run_steps(version, steps, given)
-    assert found.passed, found.failure
-    return found
+    result = run_steps(version, steps, given)
+    assert result.passed, result.failure
+    return result
 
 
 def assert_fails(version: FlowVersion, steps: str, given: str = "{}") -> Failure:
-    found = run_steps(version, steps, given)
-    assert found.failure
-    return found.failure
+    result = run_steps(version, steps, given)
+    assert result.failure
+    return result.failure
 
 
-def event_kinds(found: ScenarioResult) -> list[str]:
-    return [type(exchange.event).__name__ for exchange in found.exchanges]
+def event_kinds(result: ScenarioResult) -> list[str]:
+    return [type(exchange.event).__name__ for exchange in result.exchanges]
 
 
 # Time
 
 
 def test_prompts_and_timeouts_take_virtual_time() -> None:
-    found = assert_passes(ask_flow(timeout=7), "- silent\n- expect: {node: desk}")
-    finished = [exchange.event.at for exchange in found.exchanges if isinstance(exchange.event, events.PromptFinished)]
+    result = assert_passes(ask_flow(timeout=7), "- silent\n- expect: {node: desk}")
+    finished = [exchange.event.at for exchange in result.exchanges if isinstance(exchange.event, events.PromptFinished)]
     assert finished == pytest.approx([33 / 15, (33 + 17) / 15])
-    assert found.call_seconds == pytest.approx(50 / 15 + 7)
+    assert result.call_seconds == pytest.approx(50 / 15 + 7)
 
 
 def test_caller_waits_for_the_end_of_the_prompt() -> None:
-    found = assert_passes(ask_flow(), "- says: sales\n- expect: {node: desk}")
-    assert "PromptInterrupted" not in event_kinds(found)
+    result = assert_passes(ask_flow(), "- says: sales\n- expect: {node: desk}")
+    assert "PromptInterrupted" not in event_kinds(result)
 
 
 def test_interrupting_caller_barges_in() -> None:
-    found = assert_passes(ask_flow(), "- hears: Good morning\n- says: sales\n  interrupts: 0.3\n- expect: {node: desk}")
-    (cut,) = [each.event for each in found.exchanges if isinstance(each.event, events.PromptInterrupted)]
+    result = assert_passes(
+        ask_flow(), "- hears: Good morning\n- says: sales\n  interrupts: 0.3\n- expect: {node: desk}"
+    )
+    (cut,) = [each.event for each in result.exchanges if isinstance(each.event, events.PromptInterrupted)]
     assert (cut.at, cut.played_seconds) == (pytest.approx(0.3), pytest.approx(0.3))
 
 
@@ -91,9 +93,12 @@ def test_silence_of_given_seconds_fires_timers() -> None:
 
 
 def test_partial_transcripts_precede_the_final_one() -> None:
-    found = assert_passes(ask_flow(), "- says: billing\n  partial: [bill]\n  confidence: 0.5\n- expect: {node: desk}")
-    heard = [each.event for each in found.exchanges if isinstance(each.event, events.TranscriptReceived)]
-    assert [(one.text, one.final, one.confidence) for one in heard] == [("bill", False, 0.5), ("billing", True, 0.5)]
+    result = assert_passes(ask_flow(), "- says: billing\n  partial: [bill]\n  confidence: 0.5\n- expect: {node: desk}")
+    heard = [each.event for each in result.exchanges if isinstance(each.event, events.TranscriptReceived)]
+    assert [(item.text, item.final, item.confidence) for item in heard] == [
+        ("bill", False, 0.5),
+        ("billing", True, 0.5),
+    ]
 
 
 def test_wait_node_ends_by_itself() -> None:
@@ -158,10 +163,14 @@ def test_only_given_parts_of_a_request_are_compared() -> None:
     post = {"type": "request", "method": "POST", "url": "https://a.example/b", "json": {"a": 1, "b": 2}}
     version = make_version({"post": post | {"headers": {"X-A": "1"}}})
     assert_passes(version, "- expect: {request: {method: POST, json: {a: 1}, headers: {X-A: '1'}}}\n- reply: {}")
-    told = assert_fails(
+    entries = assert_fails(
         version, "- expect: {request: {url: https://a.example/c, json: {a: true}, headers: {X-B: '1'}}}"
     )
-    assert [mismatch.subject for mismatch in told.mismatches] == ["request url", "request json", "request header X-B"]
+    assert [mismatch.subject for mismatch in entries.mismatches] == [
+        "request url",
+        "request json",
+        "request header X-B",
+    ]
 
 
 # Failures
@@ -170,14 +179,14 @@ def test_only_given_parts_of_a_request_are_compared() -> None:
 def test_failure_contains_line_mismatches_and_state() -> None:
     failure = assert_fails(ask_flow(), "- says: sales\n- expect: {node: ask, outcome: completed}")
     assert (failure.line, failure.node, failure.waiting_for) == (6, "desk", "a transfer to end")
-    assert [(one.subject, one.expected, one.actual) for one in failure.mismatches] == [
+    assert [(item.subject, item.expected, item.actual) for item in failure.mismatches] == [
         ("node", "ask", "desk"),
         ("outcome", "completed", "the call is in progress"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("steps", "what", "found"),
+    ("steps", "what", "result"),
     [
         ("- hears: hello", "the caller hears", "Good morning. This is the office. Sales or billing?"),
         ("- says: sales\n- says: billing", "the flow", "waits for a transfer to end"),
@@ -192,9 +201,9 @@ def test_failure_contains_line_mismatches_and_state() -> None:
         ("- expect: {request: {}}", "request", "none"),
     ],
 )
-def test_failed_step(steps: str, what: str, found: str) -> None:
+def test_failed_step(steps: str, what: str, result: str) -> None:
     failure = assert_fails(ask_flow(), steps)
-    assert (failure.mismatches[0].subject, failure.mismatches[0].actual) == (what, found)
+    assert (failure.mismatches[0].subject, failure.mismatches[0].actual) == (what, result)
 
 
 def build_report(version: FlowVersion, steps: str, given: str = "{}") -> ScenarioReport:
@@ -229,9 +238,9 @@ def test_report_contains_transcript_of_failed_scenario() -> None:
 
 def test_problems_reported_by_the_flow_are_in_the_report() -> None:
     version = make_version({"a": {"type": "decide", "rules": [{"when": "n > 2", "exit": "x"}]}}, variables={"n": "one"})
-    found = build_report(version, "- hears: goodbye")
-    assert found.passed
-    assert "the flow reported a problem at a: " in format_report(found)
+    result = build_report(version, "- hears: goodbye")
+    assert result.passed
+    assert "the flow reported a problem at a: " in format_report(result)
 
 
 def test_unknown_nodes_and_variables_are_rejected() -> None:

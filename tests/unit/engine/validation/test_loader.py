@@ -69,9 +69,9 @@ def test_flow_with_warnings_is_accepted() -> None:
 
 def test_version_id_depends_on_document_and_subflows() -> None:
     document = flow_document({"a": {"type": "subflow", "flow": "verify", "exits": {"next": "b"}}, "b": BYE})
-    one, same, other = load_flow(document, KNOWN), load_flow(document, KNOWN), load_flow(document)
-    assert one.id == same.id != other.id
-    assert one.subflows == {"verify": VERIFY}
+    item, same, other = load_flow(document, KNOWN), load_flow(document, KNOWN), load_flow(document)
+    assert item.id == same.id != other.id
+    assert item.subflows == {"verify": VERIFY}
 
 
 def test_schema_reference_is_accepted() -> None:

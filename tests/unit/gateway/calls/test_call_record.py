@@ -19,29 +19,29 @@ TRANSFER_FLOW = {
 }
 
 
-def start_call(world):
-    return TwilioPeer(world, world.stream_token())
+def start_call(env):
+    return TwilioPeer(env, env.stream_token())
 
 
-def save_resume_state(world, state):
+def save_resume_state(env, state):
     encoded = msgspec.json.encode(state)
-    world.call_store.calls[CALL] = msgspec.structs.replace(world.stored_call, resume_state=encoded)
+    env.call_store.calls[CALL] = msgspec.structs.replace(env.stored_call, resume_state=encoded)
 
 
-def other_process(world):
+def other_process(env):
     """The calls of another process on the same store."""
-    return build_call_components(world.calls.services, [SIGNING_KEY])
+    return build_call_components(env.calls.services, [SIGNING_KEY])
 
 
 @in_virtual_time
 async def test_heartbeat_saves_an_idle_call_with_its_cost():
-    world = CallEnv(WAIT_FLOW, rates={"local": 60_000})
-    watch = world.calls.reaper
+    env = CallEnv(WAIT_FLOW, rates={"local": 60_000})
+    watch = env.calls.reaper
     await watch.start()
-    peer = start_call(world)
+    peer = start_call(env)
     await peer.run(100)
-    assert 80_000_000 <= world.stored_call.billed_microseconds <= 100_000_000
-    assert world.stored_call.due_at > world.calls.services.wall_clock()
+    assert 80_000_000 <= env.stored_call.billed_microseconds <= 100_000_000
+    assert env.stored_call.due_at > env.calls.services.wall_clock()
     await watch.aclose()
     await peer.disconnect()
     await asyncio.sleep(5)
@@ -49,84 +49,84 @@ async def test_heartbeat_saves_an_idle_call_with_its_cost():
 
 @in_virtual_time
 async def test_live_stream_overrides_the_end_that_another_process_saved():
-    world = CallEnv(WAIT_FLOW, rates={"local": 60_000})
-    peer = start_call(world)
+    env = CallEnv(WAIT_FLOW, rates={"local": 60_000})
+    peer = start_call(env)
     await peer.run(100)
-    await other_process(world).lifecycle.end_if_expired(await world.call_store.find(CALL, ACCOUNT))
-    assert world.stored_call.outcome == "lost"
+    await other_process(env).lifecycle.end_if_expired(await env.call_store.find(CALL, ACCOUNT))
+    assert env.stored_call.outcome == "lost"
     await peer.run(10)
     peer.deliver_numbered("stop", stop={})
     await asyncio.sleep(1)
-    assert (world.stored_call.outcome, world.stored_call.billed_microseconds) == (
+    assert (env.stored_call.outcome, env.stored_call.billed_microseconds) == (
         "abandoned",
         pytest.approx(110_000_000, abs=500_000),
     )
-    assert [event["outcome"] for event in world.data_of("call.ended")] == ["lost", "abandoned"]
+    assert [event["outcome"] for event in env.data_of("call.ended")] == ["lost", "abandoned"]
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_superseded_stream_closes_at_its_next_save():
-    world = CallEnv(WAIT_FLOW)
-    peer = start_call(world)
+    env = CallEnv(WAIT_FLOW)
+    peer = start_call(env)
     await peer.run(1)
-    assert await other_process(world).registry.accept_stream(world.stream_token(), ACCOUNT, CALL)
-    assert (await world.calls.command_router.execute_command("harbour", CALL, "say", "Hello.")).verdict == "accepted"
+    assert await other_process(env).registry.accept_stream(env.stream_token(), ACCOUNT, CALL)
+    assert (await env.calls.command_router.execute_command("harbour", CALL, "say", "Hello.")).verdict == "accepted"
     await peer.run(2)
     assert peer.close_code == 1000
     assert peer.sent_seconds() == 0
-    assert world.stored_call.generation == 2
+    assert env.stored_call.generation == 2
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_superseded_stream_rejects_commands_for_the_new_generation():
-    world = CallEnv(WAIT_FLOW)
-    peer = start_call(world)
+    env = CallEnv(WAIT_FLOW)
+    peer = start_call(env)
     await peer.run(1)
     for generation, verdict in ((1, "accepted"), (2, "not_here")):
         if generation == 2:
-            assert await other_process(world).registry.accept_stream(world.stream_token(), ACCOUNT, CALL)
-        assert world.stored_call.generation == generation
-        reaction = await world.calls.command_router.execute_command(
+            assert await other_process(env).registry.accept_stream(env.stream_token(), ACCOUNT, CALL)
+        assert env.stored_call.generation == generation
+        reaction = await env.calls.command_router.execute_command(
             "harbour", CALL, "say", "Hello.", generation=generation
         )
         assert reaction.verdict == verdict
-    assert len(world.data_of("operator.command")) == 1
+    assert len(env.data_of("operator.command")) == 1
     await peer.disconnect()
     await asyncio.sleep(5)
 
 
 @in_virtual_time
 async def test_stream_of_a_hanging_up_call_ends_it():
-    world = CallEnv(HANGUP_FLOW)
-    token = world.stream_token()
-    peer = start_call(world)
+    env = CallEnv(HANGUP_FLOW)
+    token = env.stream_token()
+    peer = start_call(env)
     await peer.run(0.2)
     ended = {"outcome": "completed", "action": "hang_up"}
-    state = msgspec.json.decode(world.stored_call.resume_state)
+    state = msgspec.json.decode(env.stored_call.resume_state)
     state |= {"phase": {"phase": "hanging_up", "hang_up": ended}, "checkpoint": {**state["checkpoint"], "ended": True}}
-    save_resume_state(world, state)
-    again = TwilioPeer(world, world.stream_token())
+    save_resume_state(env, state)
+    again = TwilioPeer(env, env.stream_token())
     await again.run(1)
     assert again.close_code == 1000
-    assert world.stored_call.outcome == "completed"
-    late = TwilioPeer(world, token)
+    assert env.stored_call.outcome == "completed"
+    late = TwilioPeer(env, token)
     await late.wait_admission()
     assert late.close_code == 1008
-    for one in (peer, again, late):
-        await one.disconnect()
+    for item in (peer, again, late):
+        await item.disconnect()
 
 
 @in_virtual_time
 async def test_unreadable_checkpoint_closes_the_stream(caplog):
-    world = CallEnv(WAIT_FLOW)
-    peer = start_call(world)
+    env = CallEnv(WAIT_FLOW)
+    peer = start_call(env)
     await peer.run(1)
     await peer.disconnect()
-    state = msgspec.json.decode(world.stored_call.resume_state)
-    save_resume_state(world, state | {"checkpoint": {"of": "another release"}})
-    again = start_call(world)
+    state = msgspec.json.decode(env.stored_call.resume_state)
+    save_resume_state(env, state | {"checkpoint": {"of": "another release"}})
+    again = start_call(env)
     await again.wait_admission()
     assert again.close_code == 1011
     assert "could not start its session" in caplog.text
@@ -136,17 +136,17 @@ async def test_unreadable_checkpoint_closes_the_stream(caplog):
 
 @in_virtual_time
 async def test_expired_call_with_unreadable_state_ends_as_failed(caplog):
-    world = CallEnv(WAIT_FLOW)
-    peer = start_call(world)
+    env = CallEnv(WAIT_FLOW)
+    peer = start_call(env)
     await peer.run(1)
     await peer.disconnect()
     await asyncio.sleep(5)
     broken = msgspec.structs.replace(
-        world.stored_call, id="CA" + "8" * 32, ended_at=0, outcome="", due_at=1, resume_state=b'{"meter": 5}'
+        env.stored_call, id="CA" + "8" * 32, ended_at=0, outcome="", due_at=1, resume_state=b'{"meter": 5}'
     )
-    world.call_store.calls[broken.id] = broken
-    await world.calls.lifecycle.end_if_expired(await world.call_store.find(broken.id, ACCOUNT))
-    assert world.call_store.calls[broken.id].outcome == "failed"
+    env.call_store.calls[broken.id] = broken
+    await env.calls.lifecycle.end_if_expired(await env.call_store.find(broken.id, ACCOUNT))
+    assert env.call_store.calls[broken.id].outcome == "failed"
     assert "cannot be read" in caplog.text
 
 
@@ -160,12 +160,12 @@ class SlowDirectory(InMemoryDirectory):
 
 @in_virtual_time
 async def test_operator_prompt_during_authorization_keeps_the_transfer():
-    world = CallEnv(TRANSFER_FLOW, site=SlowDirectory)
-    peer = start_call(world)
+    env = CallEnv(TRANSFER_FLOW, site=SlowDirectory)
+    peer = start_call(env)
     await peer.wait_admission()
-    world.registry.live_calls[CALL].execute_command("say", "Hello.")
+    env.registry.live_calls[CALL].execute_command("say", "Hello.")
     await peer.run(3)
-    assert len(world.data_of("transfer.started")) == 1
+    assert len(env.data_of("transfer.started")) == 1
     await peer.disconnect()
 
 
@@ -181,10 +181,10 @@ class SlowCallStore(InMemoryCallStore):
 async def test_slow_store_plays_hold_prompts_and_loses_no_prompt():
     talk = {f"say{n}": {"type": "say", "text": "Hi.", "exits": {"next": f"say{n + 1}"}} for n in range(4)}
     nodes = talk | {"say4": {"type": "hangup", "text": "Goodbye."}}
-    world = CallEnv({"name": "Slow", "start": "say0", "nodes": nodes}, call_store=SlowCallStore())
-    peer = start_call(world)
+    env = CallEnv({"name": "Slow", "start": "say0", "nodes": nodes}, call_store=SlowCallStore())
+    peer = start_call(env)
     await peer.run(40)
-    said = [event["text"] for event in world.data_of("prompt.started")]
+    said = [event["text"] for event in env.data_of("prompt.started")]
     assert [text for text in said if text != "One moment, please."] == ["Hi."] * 4 + ["Goodbye."]
     assert said.count("One moment, please.") >= 3
     assert peer.close_code == 1000
@@ -194,12 +194,12 @@ async def test_slow_store_plays_hold_prompts_and_loses_no_prompt():
 
 @in_virtual_time
 async def test_status_of_another_account_is_ignored():
-    world = CallEnv(WAIT_FLOW)
-    peer = start_call(world)
+    env = CallEnv(WAIT_FLOW)
+    peer = start_call(env)
     await peer.run(1)
-    await world.registry.on_call_completed("AC" + "9" * 32, CALL)
+    await env.registry.on_call_completed("AC" + "9" * 32, CALL)
     await peer.run(10)
-    assert (peer.close_code, world.call_record.stored.outcome) == (None, "")
+    assert (peer.close_code, env.call_record.stored.outcome) == (None, "")
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
 
@@ -212,24 +212,24 @@ def test_call_is_handed_off_and_resumed(boundary):
             "wait": {"type": "wait", "seconds": 5 if boundary else 50, "exits": {"next": "say"}},
             "say": {"type": "say", "text": "Here I am.", "exits": {}},
         }
-        world = CallEnv({"name": "Hand over", "start": "wait", "nodes": nodes})
-        peer = start_call(world)
+        env = CallEnv({"name": "Hand over", "start": "wait", "nodes": nodes})
+        peer = start_call(env)
         await peer.run(2)
-        world.registry.live_calls[CALL].hand_off()
+        env.registry.live_calls[CALL].hand_off()
         await peer.run(3.5)
         if not boundary:
             assert peer.close_code is None
-            world.registry.live_calls[CALL].hand_off(immediately=True)
+            env.registry.live_calls[CALL].hand_off(immediately=True)
         assert peer.close_code == 1000
         assert peer.sent_seconds() == 0
-        assert world.data_of("call.handed_off") == [{"between_prompts": boundary}]
+        assert env.data_of("call.handed_off") == [{"between_prompts": boundary}]
         await peer.disconnect()
-        again = start_call(world)
+        again = start_call(env)
         await again.run(3 if boundary else 55)
-        assert world.data_of("call.resumed") == [{"planned": True}]
-        (first, *_) = [event["text"] for event in world.data_of("prompt.started")]
+        assert env.data_of("call.resumed") == [{"planned": True}]
+        (first, *_) = [event["text"] for event in env.data_of("prompt.started")]
         assert first == ("" if boundary else "Sorry, let's go on. ") + "Here I am."
-        assert world.call_record.resume.resume_times == []
+        assert env.call_record.resume.resume_times == []
         await again.disconnect()
         await asyncio.sleep(5)
 

@@ -29,12 +29,12 @@ def make_tenant(**settings):
     return Tenant(id=TENANT.id, name=TENANT.name, **settings)
 
 
-def start_call(world):
-    return TwilioPeer(world, world.stream_token())
+def start_call(env):
+    return TwilioPeer(env, env.stream_token())
 
 
-def spoken_texts(world):
-    return [event["text"] for event in world.data_of("prompt.started")]
+def spoken_texts(env):
+    return [event["text"] for event in env.data_of("prompt.started")]
 
 
 class BusyDirectory(InMemoryDirectory):
@@ -87,13 +87,13 @@ def test_rejected_transfer_keeps_the_stream_and_continues_the_flow(target, setti
             "night": Department(("+13105550111",), hours=CLOSED_HOURS),
             "sales": Department(("+13105550111",)),
         }
-        world = CallEnv(transfer_flow(**target), tenant=make_tenant(**settings), departments=departments)
-        peer = start_call(world)
+        env = CallEnv(transfer_flow(**target), tenant=make_tenant(**settings), departments=departments)
+        peer = start_call(env)
         await peer.run(5)
-        shown = {"department": target.get("department", ""), "number": target.get("number", "")}
-        assert world.data_of("transfer.rejected") == [{**shown, "reason": reason}]
-        assert world.data_of("transfer.started") == []
-        assert (spoken_texts(world), world.call_record.stored.generation, world.call_record.stored.department) == (
+        body = {"department": target.get("department", ""), "number": target.get("number", "")}
+        assert env.data_of("transfer.rejected") == [{**body, "reason": reason}]
+        assert env.data_of("transfer.started") == []
+        assert (spoken_texts(env), env.call_record.stored.generation, env.call_record.stored.department) == (
             [text],
             1,
             "",
@@ -107,10 +107,10 @@ def test_rejected_transfer_keeps_the_stream_and_continues_the_flow(target, setti
 @in_virtual_time
 async def test_flow_that_retries_a_rejected_transfer_is_throttled():
     again = make_flow(ring={"type": "transfer", "number": "+19005550123", "exits": {"failed": "ring"}})
-    world = CallEnv(again)
-    peer = start_call(world)
+    env = CallEnv(again)
+    peer = start_call(env)
     await peer.run(5.5)
-    assert len(world.data_of("transfer.rejected")) == 8
+    assert len(env.data_of("transfer.rejected")) == 8
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
 
@@ -118,31 +118,29 @@ async def test_flow_that_retries_a_rejected_transfer_is_throttled():
 @in_virtual_time
 async def test_adjustments_are_published():
     departments = {"sales": Department(("+18765550123", "+13105550111"))}
-    world = CallEnv(transfer_flow(department="sales", caller_id="+13105550199"), departments=departments)
-    peer = start_call(world)
+    env = CallEnv(transfer_flow(department="sales", caller_id="+13105550199"), departments=departments)
+    peer = start_call(env)
     await peer.run(2)
     common = {"department": "sales", "number": ""}
-    assert world.data_of("transfer.adjusted") == [
+    assert env.data_of("transfer.adjusted") == [
         {**common, "field": "number", "value": "+18765550123", "reason": "country_not_allowed"},
         {**common, "field": "caller_id", "value": "+13105550199", "reason": "not_owned"},
     ]
-    assert world.call_record.resume.phase.transfer.caller_id == "+13105550142", "the caller's own"
+    assert env.call_record.resume.phase.transfer.caller_id == "+13105550142", "the caller's own"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_operators_transfer_is_authorized_too():
-    world = CallEnv(
+    env = CallEnv(
         make_flow(wait={"type": "wait", "seconds": 60, "exits": {}}),
         departments={"night": Department(("+13105550111",), hours=CLOSED_HOURS)},
     )
-    peer = start_call(world)
+    peer = start_call(env)
     await peer.run(1)
-    assert (
-        await world.calls.command_router.execute_command("harbour", CALL, "transfer", "night")
-    ).verdict == "accepted"
+    assert (await env.calls.command_router.execute_command("harbour", CALL, "transfer", "night")).verdict == "accepted"
     await peer.run(1)
-    assert [event["reason"] for event in world.data_of("transfer.rejected")] == ["closed"]
+    assert [event["reason"] for event in env.data_of("transfer.rejected")] == ["closed"]
     assert peer.close_code is None, "the caller is where they were"
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
@@ -150,70 +148,70 @@ async def test_operators_transfer_is_authorized_too():
 
 @in_virtual_time
 async def test_authorization_waits_for_a_short_database_outage():
-    world = CallEnv(transfer_flow(department="sales"), site=SlowDirectory)
-    peer = start_call(world)
+    env = CallEnv(transfer_flow(department="sales"), site=SlowDirectory)
+    peer = start_call(env)
     await peer.run(6)
-    assert (peer.close_code, world.call_record.stored.department) == (1000, "sales")
-    assert spoken_texts(world) == ["One moment, please."]
+    assert (peer.close_code, env.call_record.stored.department) == (1000, "sales")
+    assert spoken_texts(env) == ["One moment, please."]
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_transfer_is_not_authorized_without_the_database():
-    world = CallEnv(transfer_flow(department="sales"), site=FailingDirectory)
-    peer = start_call(world)
+    env = CallEnv(transfer_flow(department="sales"), site=FailingDirectory)
+    peer = start_call(env)
     await peer.run(14)
-    assert spoken_texts(world) == ["One moment, please."] * 3 + ["It was failed."]
-    assert world.data_of("database.unavailable") == [{"timeout_seconds": 10.0}]
-    assert world.data_of("transfer.started") == []
+    assert spoken_texts(env) == ["One moment, please."] * 3 + ["It was failed."]
+    assert env.data_of("database.unavailable") == [{"timeout_seconds": 10.0}]
+    assert env.data_of("transfer.started") == []
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_hangup_during_authorization_cancels_the_transfer():
-    world = CallEnv(transfer_flow(department="sales"), site=FailingDirectory)
-    peer = start_call(world)
+    env = CallEnv(transfer_flow(department="sales"), site=FailingDirectory)
+    peer = start_call(env)
     await peer.run(2)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    assert [event["outcome"] for event in world.data_of("call.ended")] == ["abandoned"]
+    assert [event["outcome"] for event in env.data_of("call.ended")] == ["abandoned"]
 
 
 @in_virtual_time
 async def test_transfer_limits_are_enforced_and_logged():
-    told = []
+    reported = []
     handler = logging.Handler()
-    handler.emit = lambda record: told.append(record.getMessage())
+    handler.emit = lambda record: reported.append(record.getMessage())
     logging.getLogger("vocelio.gateway.dialing.authorization").addHandler(handler)
-    world = CallEnv(
+    env = CallEnv(
         transfer_flow(department="sales"),
         site=BusyDirectory,
         tenant=make_tenant(max_transfers_per_hour=5, max_concurrent_transfers=3),
     )
-    clearance, transfer = world.calls.transfer_authorizer, Transfer("t1", department="sales")
+    clearance, transfer = env.calls.transfer_authorizer, Transfer("t1", department="sales")
 
     async def refused(begun, under_way, at):
-        world.shift_clock(at - world.clock_offset_seconds)
+        env.shift_clock(at - env.clock_offset_seconds)
         BusyDirectory.there, BusyDirectory.asked_at = TransferCounts(begun, under_way), at * 1_000_000
-        return await clearance.authorize(world.call_config, transfer, "") == DialRejection("limit_reached")
+        return await clearance.authorize(env.call_config, transfer, "") == DialRejection("limit_reached")
 
     assert [await refused(4, 2, 0), await refused(5, 0, 1), await refused(0, 3, 59)] == [False, True, True]
-    assert len(told) == 1
+    assert len(reported) == 1
     assert await refused(9, 9, 61)
-    assert told == [
+    assert reported == [
         "tenant harbour has reached its transfer limit: 5 within an hour, 0 concurrent; rejecting transfers",
         "tenant harbour has reached its transfer limit: 9 within an hour, 9 concurrent; rejecting transfers",
     ]
     logging.getLogger("vocelio.gateway.dialing.authorization").removeHandler(handler)
-    await world.calls.lifecycle.aclose()
+    await env.calls.lifecycle.aclose()
 
 
 @in_virtual_time
 async def test_in_memory_directory_counts_transfers_of_the_call_store():
-    world = CallEnv(transfer_flow(department="sales"))
-    peer = start_call(world)
+    env = CallEnv(transfer_flow(department="sales"))
+    peer = start_call(env)
     await peer.run(2)
-    site = world.calls.services.directory
+    site = env.calls.services.directory
     assert await site.count_transfers("harbour", STARTED_AT) == TransferCounts(1, 1)
     assert await site.count_transfers("harbour", STARTED_AT + 60_000_000) == TransferCounts(0, 1)
     assert await site.count_transfers("another", STARTED_AT) == TransferCounts()
@@ -221,6 +219,6 @@ async def test_in_memory_directory_counts_transfers_of_the_call_store():
         await site.is_tenant_number("harbour", "+13072249663"),
         await site.is_tenant_number("another", "+13072249663"),
     ) == (True, False)
-    world.calls.lifecycle.end_call(world.call_record, "transferred")
+    env.calls.lifecycle.end_call(env.call_record, "transferred")
     assert await site.count_transfers("harbour", STARTED_AT) == TransferCounts(1, 0)
     await peer.disconnect()

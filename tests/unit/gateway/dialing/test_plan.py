@@ -27,8 +27,8 @@ DEPARTMENTS = {
 
 def make_plan(at=None, own=True, caller=CALLER, tenant=None, **parts):
     tenant = Tenant(id="harbour", name="Harbour Tools", time_zone="Europe/Berlin", **(tenant or {}))
-    found = make_call_config(FLOW, tenant=tenant, departments=DEPARTMENTS)
-    return dial_plan.build_plan(found, Transfer("t1", **parts), caller, now=at, is_own_number=own)
+    result = make_call_config(FLOW, tenant=tenant, departments=DEPARTMENTS)
+    return dial_plan.build_plan(result, Transfer("t1", **parts), caller, now=at, is_own_number=own)
 
 
 def to_instant(*when):
@@ -59,10 +59,10 @@ def test_plan_for_a_number_and_for_a_sip_address():
 
 
 def test_transfer_overrides_whisper_and_times_of_the_department():
-    found = make_plan(
+    result = make_plan(
         department="support", ring_seconds=0.2, whisper="About \0 a saw.", tenant={"max_transfer_seconds": 60}
     )
-    assert (found.ring_seconds, found.whisper, found.time_limit_seconds) == (1, "About   a saw.", 60)
+    assert (result.ring_seconds, result.whisper, result.time_limit_seconds) == (1, "About   a saw.", 60)
     assert make_plan(number="+13105550111", whisper="W").whisper == "W"
 
 
@@ -78,13 +78,13 @@ def test_transfer_overrides_whisper_and_times_of_the_department():
     ],
 )
 def test_closed_department_is_rejected(when, department, rung):
-    found = make_plan(at=to_instant(*when), department=department)
-    assert isinstance(found, DialPlan) if rung else found == DialRejection("closed")
+    result = make_plan(at=to_instant(*when), department=department)
+    assert isinstance(result, DialPlan) if rung else result == DialRejection("closed")
     assert isinstance(make_plan(department=department), DialPlan), "once it was begun, nobody asks again"
 
 
 @pytest.mark.parametrize(
-    ("wanted", "own", "caller", "shown", "changes"),
+    ("wanted", "own", "caller", "body", "changes"),
     [
         ("", True, CALLER, CALLER, ()),
         ("", True, "", NUMBER, ()),
@@ -95,14 +95,14 @@ def test_closed_department_is_rejected(when, department, rung):
         (NUMBER, False, CALLER, NUMBER, ()),
     ],
 )
-def test_caller_id_shown_to_the_callee(wanted, own, caller, shown, changes):
-    found = make_plan(number="+13105550111", caller_id=wanted, own=own, caller=caller)
-    assert (found.caller_id, found.adjustments) == (shown, changes)
+def test_caller_id_shown_to_the_callee(wanted, own, caller, body, changes):
+    result = make_plan(number="+13105550111", caller_id=wanted, own=own, caller=caller)
+    assert (result.caller_id, result.adjustments) == (body, changes)
 
 
 def test_only_allowed_numbers_of_a_department_are_rung():
-    found = make_plan(department="half")
-    assert (found.attempts, found.adjustments) == (
+    result = make_plan(department="half")
+    assert (result.attempts, result.adjustments) == (
         (("+13105550111",),),
         (DialAdjustment("number", "+18765550123", "country_not_allowed"),),
     )

@@ -37,8 +37,8 @@ REJECTED_CASES = [
 
 
 def rejection_reason(target, home=US, **reach):
-    found = rules.check_destination(DialRules(**reach), target, home)
-    return found and found.reason
+    result = rules.check_destination(DialRules(**reach), target, home)
+    return result and result.reason
 
 
 @pytest.mark.parametrize("number", ALLOWED_CASES.values(), ids=ALLOWED_CASES)
@@ -75,9 +75,9 @@ def test_without_a_home_country_any_country_is_allowed_but_premium_rates_are_not
 
 
 def test_rejection_has_a_hint():
-    found = rules.check_destination(DialRules(), "+18765550123", US)
-    assert found.message == "+18765550123 is in JM"
-    assert found.hint == "add JM to the tenant's `allowed_countries`"
+    result = rules.check_destination(DialRules(), "+18765550123", US)
+    assert result.message == "+18765550123 is in JM"
+    assert result.hint == "add JM to the tenant's `allowed_countries`"
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,6 @@ def test_long_whisper_is_truncated():
     ],
 )
 def test_invalid_whisper_is_reported(whisper, codes):
-    found = list(whisper_text.check_whisper(whisper))
-    assert [problem.code for problem in found] == codes
-    assert {problem.path for problem in found} <= {"whisper"}
+    result = list(whisper_text.check_whisper(whisper))
+    assert [problem.code for problem in result] == codes
+    assert {problem.path for problem in result} <= {"whisper"}

@@ -71,5 +71,5 @@ async def test_resolver_rejects_a_name_with_one_private_address():
 
 
 async def test_resolver_returns_the_checked_addresses():
-    found = await PublicResolver(resolver=FakeResolver("8.8.8.8", "1.1.1.1")).resolve("crm.example", 443)
-    assert [result["host"] for result in found] == ["8.8.8.8", "1.1.1.1"]
+    results = await PublicResolver(resolver=FakeResolver("8.8.8.8", "1.1.1.1")).resolve("crm.example", 443)
+    assert [result["host"] for result in results] == ["8.8.8.8", "1.1.1.1"]

@@ -104,12 +104,12 @@ def test_view_agrees_with_the_row_after_any_loss_and_order(seed):
         else:
             events.append(make_event(sequence, "dtmf.received", generation, node=node))
     final = make_row(generation=generation, sequence=sequence, node=node)
-    arrived = [one for one in events for _ in range(rng.choice((0, 1, 1, 1, 2)))]
+    arrived = [item for item in events for _ in range(rng.choice((0, 1, 1, 1, 2)))]
     for _ in range(rng.randrange(3)):
         rng.shuffle(arrived)
     tracker, now = CallViewTracker("harbour", "CA1"), 0.0
-    for one in arrived:
-        tracker.apply_event(one)
+    for item in arrived:
+        tracker.apply_event(item)
         if rng.random() < 0.2:
             tracker.apply_row(final, now)
     tracker.apply_row(final, now)

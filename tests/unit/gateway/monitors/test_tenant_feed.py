@@ -67,8 +67,8 @@ class WatchedFeed:
         views = {view.call: build_message(view) for view in self.feed.call_views()}
         assert self.client.call_views.keys() == views.keys()
         for call, view in views.items():
-            shown = self.client.call_views[call]
-            assert {name: shown[name] for name in view} == view | {name: shown[name] for name in but}
+            body = self.client.call_views[call]
+            assert {name: body[name] for name in view} == view | {name: body[name] for name in but}
         return views[LAST_CALL.call]
 
 

@@ -87,7 +87,7 @@ async def test_short_storage_outage_loses_nothing():
 
 @in_virtual_time
 async def test_long_storage_outage_breaks_the_recording_only():
-    env = RecordingEnv(held=5 * CHUNK_BYTES)
+    env = RecordingEnv(stored=5 * CHUNK_BYTES)
     env.storage.is_unavailable = True
     writer = env.start()
     for _ in range(30):

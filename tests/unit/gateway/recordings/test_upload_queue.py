@@ -69,10 +69,10 @@ class BlockingJob(FakeJob):
 
 @in_virtual_time
 async def test_job_submitted_as_the_last_one_ends_is_run():
-    queue, held, job = RetryQueue("test", 1, 100), BlockingJob(), FakeJob()
-    queue.submit(held)
+    queue, stored, job = RetryQueue("test", 1, 100), BlockingJob(), FakeJob()
+    queue.submit(stored)
     await asyncio.sleep(1)
-    held.told.set()
+    stored.told.set()
     asyncio.get_running_loop().call_soon(queue.submit, job)
     await asyncio.sleep(2)
     assert job.done
@@ -80,13 +80,13 @@ async def test_job_submitted_as_the_last_one_ends_is_run():
 
 @in_virtual_time
 async def test_job_submitted_while_closing_is_run():
-    queue, held, loop = RetryQueue("test", 2, 100), BlockingJob(), asyncio.get_running_loop()
+    queue, stored, loop = RetryQueue("test", 2, 100), BlockingJob(), asyncio.get_running_loop()
     queue.submit(FakeJob())
-    for job in (held, FakeJob()):
+    for job in (stored, FakeJob()):
         loop.call_later(0.5, queue.submit, job)
-    loop.call_later(4, held.told.set)
+    loop.call_later(4, stored.told.set)
     await queue.aclose(5)
-    assert held.done
+    assert stored.done
 
 
 @in_virtual_time
@@ -148,8 +148,8 @@ async def test_job_logs_in_the_context_of_its_call(caplog):
     ):
         await asyncio.create_task(call(name, redacted, job))
     await asyncio.sleep(10)
-    told = [json.loads(line) for line in caplog.text.splitlines()]
-    assert [(line["call"], line["tenant"], line["message"]) for line in told] == [
+    reported = [json.loads(line) for line in caplog.text.splitlines()]
+    assert [(line["call"], line["tenant"], line["message"]) for line in reported] == [
         ("CA1", "of CA1", "1 runs for +13072249663"),
         ("CA2", "of CA2", "2 is dropped for +***9663"),
         ("CA3", "of CA3", "3 runs for +13072249663"),

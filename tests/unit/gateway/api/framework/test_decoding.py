@@ -54,8 +54,8 @@ class ExampleQuery(msgspec.Struct):
 
 
 def test_a_query_by_its_types():
-    found = decoding.decode_query(ExampleQuery, make_request(query="limit=7&live=true&since=12&from=a%20b"))
-    assert found == ExampleQuery(7, True, 12, "a b")
+    result = decoding.decode_query(ExampleQuery, make_request(query="limit=7&live=true&since=12&from=a%20b"))
+    assert result == ExampleQuery(7, True, 12, "a b")
     assert decoding.decode_query(ExampleQuery, make_request()) == ExampleQuery()
 
 

@@ -44,9 +44,9 @@ def test_names_of_operations_and_schemas_become_readable_names_of_a_generated_cl
 
 def test_every_reference_leads_somewhere():
     for reference in find_references(DOCUMENT):
-        found = DOCUMENT
+        result = DOCUMENT
         for part in reference.removeprefix("#/").split("/"):
-            found = found[part]
+            result = result[part]
 
 
 def test_parts_of_paths_are_what_handlers_take():

@@ -79,8 +79,8 @@ def sent_counts(wire):
 @in_virtual_time
 async def test_stale_stream_rejects_commands():
     stale, owner = FakeLiveCall(generation=1), FakeLiveCall(generation=2)
-    _, (one, two, third) = await start_processes({CALL: stale}, {CALL: owner}, {})
-    for asked in (one, two, third):
+    _, (item, two, third) = await start_processes({CALL: stale}, {CALL: owner}, {})
+    for asked in (item, two, third):
         assert (await asked.check_command("harbour", CALL, "hang_up", generation=2)).verdict == "accepted"
         assert (await asked.execute_command("harbour", CALL, "hang_up", generation=2)).verdict == "accepted"
     assert (stale.told, owner.told) == ([], ["hang_up"] * 3)
@@ -89,8 +89,8 @@ async def test_stale_stream_rejects_commands():
 @in_virtual_time
 async def test_call_between_streams_is_not_here():
     stale = FakeLiveCall(generation=1)
-    _, (one, two) = await start_processes({CALL: stale}, {})
-    for asked in (one, two):
+    _, (item, two) = await start_processes({CALL: stale}, {})
+    for asked in (item, two):
         assert (await asked.check_command("harbour", CALL, "hang_up", generation=2)).verdict == "not_here"
         assert (await asked.execute_command("harbour", CALL, "hang_up", generation=2)).verdict == "not_here"
     assert stale.told == []
@@ -124,27 +124,27 @@ async def test_wire_format_of_requests_and_replies():
         id: str
         result: Told
 
-    wire, (one, _) = await start_processes({}, {CALL: FakeLiveCall()})
-    await one.check_command("harbour", CALL, "hang_up", generation=1)
+    wire, (item, _) = await start_processes({}, {CALL: FakeLiveCall()})
+    await item.check_command("harbour", CALL, "hang_up", generation=1)
     asked, answered = (msgspec.convert(message, Question | Reply) for message in wire.sent)
     assert (asked.call, asked.execute, answered.result) == (CALL, False, Told("accepted", "greet"))
 
 
 @in_virtual_time
 async def test_simultaneous_requests_share_one_census():
-    wire, (one, _) = await start_processes(
+    wire, (item, _) = await start_processes(
         {CALL: FakeLiveCall()}, {"CA2": FakeLiveCall(), "CA3": FakeLiveCall("canary")}
     )
     known, loop = {"process 0", "process 1", DEAD_PROCESS}, asyncio.get_running_loop()
     began = loop.time()
-    first = asyncio.create_task(one.census("harbour", known))
+    first = asyncio.create_task(item.census("harbour", known))
     await asyncio.sleep(REPLY_TIMEOUT_SECONDS / 2)
-    later = [asyncio.create_task(one.census("harbour", known)) for _ in range(500)]
-    found = await asyncio.gather(first, *later)
+    later = [asyncio.create_task(item.census("harbour", known)) for _ in range(500)]
+    results = await asyncio.gather(first, *later)
     assert loop.time() - began == REPLY_TIMEOUT_SECONDS
     assert sent_counts(wire) == ["census_request", "census_reply"]
-    assert found == [{"process 0": 1, "process 1": 1}] * 501
-    await one.census("harbour", known)
+    assert results == [{"process 0": 1, "process 1": 1}] * 501
+    await item.census("harbour", known)
     assert sent_counts(wire) == ["census_request", "census_reply"] * 2, "what was found is not kept"
 
 
@@ -154,17 +154,25 @@ async def test_census_counts_only_the_tenants_calls():
         {"1": FakeLiveCall(), "2": FakeLiveCall("canary")},
         {"3": FakeLiveCall("canary"), "4": FakeLiveCall("canary")},
     )
-    _, (one, _) = await start_processes(near, far)
+    _, (item, _) = await start_processes(near, far)
     known = {"process 1", DEAD_PROCESS}
-    asked = [asyncio.create_task(one.census(tenant, known)) for tenant in ("harbour", "canary", "", "harbour", "third")]
-    assert [tuple(found.values()) for found in await asyncio.gather(*asked)] == [(1, 0), (1, 2), (2, 2), (1, 0), (0, 0)]
+    asked = [
+        asyncio.create_task(item.census(tenant, known)) for tenant in ("harbour", "canary", "", "harbour", "third")
+    ]
+    assert [tuple(results.values()) for results in await asyncio.gather(*asked)] == [
+        (1, 0),
+        (1, 2),
+        (2, 2),
+        (1, 0),
+        (0, 0),
+    ]
 
 
 @in_virtual_time
 async def test_canceled_request_leaves_the_census_to_the_others():
-    _, (one, _) = await start_processes({}, {CALL: FakeLiveCall()})
+    _, (item, _) = await start_processes({}, {CALL: FakeLiveCall()})
     known = {"process 1", DEAD_PROCESS}
-    first, second = (asyncio.create_task(one.census("harbour", known)) for _ in range(2))
+    first, second = (asyncio.create_task(item.census("harbour", known)) for _ in range(2))
     await asyncio.sleep(REPLY_TIMEOUT_SECONDS / 2)
     first.cancel()
     assert await second == {"process 0": 0, "process 1": 1}
@@ -172,10 +180,10 @@ async def test_canceled_request_leaves_the_census_to_the_others():
 
 @in_virtual_time
 async def test_close_completes_open_censuses():
-    _, (one,) = await start_processes({CALL: FakeLiveCall()})
-    asked, loop = asyncio.create_task(one.census("harbour", {DEAD_PROCESS})), asyncio.get_running_loop()
+    _, (item,) = await start_processes({CALL: FakeLiveCall()})
+    asked, loop = asyncio.create_task(item.census("harbour", {DEAD_PROCESS})), asyncio.get_running_loop()
     await asyncio.sleep(0)
     began = loop.time()
-    await one.aclose()
+    await item.aclose()
     assert await asked == {"process 0": 1}
     assert loop.time() == began

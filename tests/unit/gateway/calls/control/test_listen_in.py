@@ -18,18 +18,18 @@ from tests.unit.gateway.calls.media.test_recorder import (
 TENTH_SECOND_BYTES = 1_600  # bytes: both sides of a tenth of a second
 
 
-def start_listening(world):
+def start_listening(env):
     """The pieces that come, and what ends it."""
     pieces = []
-    return pieces, world.registry.live_calls[CALL].listen_in(pieces.append)
+    return pieces, env.registry.live_calls[CALL].listen_in(pieces.append)
 
 
 @in_virtual_time
 async def test_listener_gets_chunks_of_both_sides_until_it_leaves():
-    world = CallEnv(TALK_FLOW)
-    peer = start_call(world)
+    env = CallEnv(TALK_FLOW)
+    peer = start_call(env)
     await peer.run(2)
-    pieces, end = start_listening(world)
+    pieces, end = start_listening(env)
     await peer.run(2, SILENCE * 4_000 + SPEECH[:8_000])
     end()
     count = len(pieces)
@@ -39,15 +39,15 @@ async def test_listener_gets_chunks_of_both_sides_until_it_leaves():
     assert {len(piece) for piece in pieces} == {TENTH_SECOND_BYTES}
     sound = b"".join(pieces)
     assert SPEECH[:8_000] in sound[0::2]
-    assert await world.wait_for_recordings() == [], "to listen is not to record"
+    assert await env.wait_for_recordings() == [], "to listen is not to record"
 
 
 @in_virtual_time
 async def test_listener_hears_the_gateway():
-    world = CallEnv(TALK_FLOW)
-    peer = start_call(world)
+    env = CallEnv(TALK_FLOW)
+    peer = start_call(env)
     await peer.run(0.1)
-    pieces, _ = start_listening(world)
+    pieces, _ = start_listening(env)
     await peer.run(5)
     await peer.disconnect()
     assert len(set(b"".join(pieces)[1::2])) > 10
@@ -56,13 +56,13 @@ async def test_listener_hears_the_gateway():
 @pytest.mark.parametrize("begins", [1.0, 1.6, 2.0, 2.4, 2.9])
 @in_virtual_time
 async def test_confidential_answer_is_masked_for_listeners(begins):
-    world = CallEnv(PIN_FLOW, "four two")
-    peer = start_call(world)
+    env = CallEnv(PIN_FLOW, "four two")
+    peer = start_call(env)
     await peer.run(1.5)
     sound = SILENCE * 4_000 + SPEECH[:8_000]
     before = max(0.0, begins - 1.5)
     await peer.run(before, sound)
-    pieces, _ = start_listening(world)
+    pieces, _ = start_listening(env)
     await peer.run(3.5 - before, sound[round(before * 50) * 160 :])
     await peer.run(2)
     await peer.run(1.5, SPEECH[8_000:16_000])
@@ -78,14 +78,14 @@ async def test_confidential_answer_is_masked_for_listeners(begins):
 async def test_listener_does_not_change_the_recording():
     kept = []
     for listens in (False, True):
-        world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
-        peer = start_call(world)
+        env = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
+        peer = start_call(env)
         await peer.run(1)
         if listens:
-            start_listening(world)
+            start_listening(env)
         await peer.run(3, SPEECH[: 8_000 * random.Random(1).randrange(1, 3)])  # noqa: S311 (a sound, no secret)
         peer.deliver_numbered("stop", stop={})
         await peer.disconnect()
-        ((_, sides),) = await world.wait_for_recordings()
+        ((_, sides),) = await env.wait_for_recordings()
         kept.append(sides)
     assert kept[0] == kept[1]

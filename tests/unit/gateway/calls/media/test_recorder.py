@@ -63,156 +63,158 @@ PIN_FLOW = {
 }
 
 
-def start_call(world):
-    return TwilioPeer(world, world.stream_token())
+def start_call(env):
+    return TwilioPeer(env, env.stream_token())
 
 
 def sent_audio(peer):
-    return b"".join(base64.b64decode(one["media"]["payload"]) for one in peer.sent_messages if one["event"] == "media")
+    return b"".join(
+        base64.b64decode(item["media"]["payload"]) for item in peer.sent_messages if item["event"] == "media"
+    )
 
 
-def spoken_texts(world):
-    return [event["text"] for event in world.data_of("prompt.started")]
+def spoken_texts(env):
+    return [event["text"] for event in env.data_of("prompt.started")]
 
 
 @in_virtual_time
 async def test_voicemail_contains_speech_after_the_beep():
-    world = CallEnv(VOICEMAIL_FLOW)
-    peer = start_call(world)
+    env = CallEnv(VOICEMAIL_FLOW)
+    peer = start_call(env)
     await peer.run(PROMPT_SECONDS + len(BEEP) / 8000 + 0.1)
     assert sent_audio(peer).endswith(BEEP)
     await peer.run(8, SPEECH[:24_000])
-    ((recording, (message,)),) = await world.wait_for_recordings()
+    ((recording, (message,)),) = await env.wait_for_recordings()
     assert (recording.kind, recording.state, recording.channels) == ("voicemail", "complete", 1)
     assert SPEECH[:24_000] in message
     assert len(message) == pytest.approx(24_000, abs=8000), "little silence is left around it"
     assert recording.duration_seconds == pytest.approx(len(message) / 8000)
-    assert spoken_texts(world)[-1] == f"Kept at https://gateway.example/v1/recordings/{recording.id}/audio."
-    (begun,), (ended,) = world.data_of("recording.started"), world.data_of("recording.ended")
+    assert spoken_texts(env)[-1] == f"Kept at https://gateway.example/v1/recordings/{recording.id}/audio."
+    (begun,), (ended,) = env.data_of("recording.started"), env.data_of("recording.ended")
     assert begun == {"recording": recording.id, "kind": "voicemail"}
     assert ended == {**begun, "duration_seconds": recording.duration_seconds}
-    assert list(world.storage.objects) == [recording.object_path], "the pieces are gone"
-    assert world.data_of("prompt.started")[0]["text"] == "After the beep."
-    assert all("beep" not in event["prompt"] for event in world.data_of("prompt.started"))
+    assert list(env.storage.objects) == [recording.object_path], "the pieces are gone"
+    assert env.data_of("prompt.started")[0]["text"] == "After the beep."
+    assert all("beep" not in event["prompt"] for event in env.data_of("prompt.started"))
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_silence_leaves_no_voicemail():
-    world = CallEnv(VOICEMAIL_FLOW)
-    peer = start_call(world)
+    env = CallEnv(VOICEMAIL_FLOW)
+    peer = start_call(env)
     await peer.run(10)
-    assert spoken_texts(world)[-1] == "Nothing was said."
-    assert world.catalog.recordings == world.storage.objects == {}
-    assert world.data_of("recording.started") == []
+    assert spoken_texts(env)[-1] == "Nothing was said."
+    assert env.catalog.recordings == env.storage.objects == {}
+    assert env.data_of("recording.started") == []
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_voicemail_ends_at_its_maximum_length():
-    world = CallEnv(VOICEMAIL_FLOW)
-    peer = start_call(world)
+    env = CallEnv(VOICEMAIL_FLOW)
+    peer = start_call(env)
     await peer.run(PROMPT_SECONDS + 0.5)
     await peer.run(12, SPEECH * 3)
-    assert spoken_texts(world)[-1].startswith("Kept at")
-    ((recording, _),) = await world.wait_for_recordings()
+    assert spoken_texts(env)[-1].startswith("Kept at")
+    ((recording, _),) = await env.wait_for_recordings()
     assert recording.duration_seconds == pytest.approx(8.0, abs=0.05)
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_key_ends_the_voicemail():
-    world = CallEnv(VOICEMAIL_FLOW)
-    peer = start_call(world)
+    env = CallEnv(VOICEMAIL_FLOW)
+    peer = start_call(env)
     await peer.run(PROMPT_SECONDS + 0.5)
     await peer.run(2, SPEECH)
     peer.press_key("#")
     await peer.run(0.5)
-    ((_, (message,)),) = await world.wait_for_recordings()
+    ((_, (message,)),) = await env.wait_for_recordings()
     assert SPEECH[1600:16_000] in message
-    assert spoken_texts(world)[-1].startswith("Kept at")
+    assert spoken_texts(env)[-1].startswith("Kept at")
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_key_during_the_beep_leaves_no_voicemail():
-    world = CallEnv(VOICEMAIL_FLOW)
-    peer = start_call(world)
+    env = CallEnv(VOICEMAIL_FLOW)
+    peer = start_call(env)
     await peer.run(PROMPT_SECONDS + 0.2)
     peer.press_key("#")
     await peer.run(3)
-    assert spoken_texts(world)[-1] == "Nothing was said."
+    assert spoken_texts(env)[-1] == "Nothing was said."
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_hangup_during_a_voicemail_keeps_it():
-    world = CallEnv(VOICEMAIL_FLOW)
-    peer = start_call(world)
+    env = CallEnv(VOICEMAIL_FLOW)
+    peer = start_call(env)
     await peer.run(PROMPT_SECONDS + 0.5)
     await peer.run(3, SPEECH)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    ((recording, (message,)),) = await world.wait_for_recordings()
+    ((recording, (message,)),) = await env.wait_for_recordings()
     assert SPEECH[1600:24_000] in message
     assert recording.state == "complete"
-    kinds = [event.type for event in world.events]
+    kinds = [event.type for event in env.events]
     assert kinds.index("recording.ended") < kinds.index("call.ended")
 
 
 @in_virtual_time
 async def test_lost_stream_keeps_the_voicemail_and_the_resumed_call_asks_again():
-    world = CallEnv(VOICEMAIL_FLOW)
-    peer = start_call(world)
+    env = CallEnv(VOICEMAIL_FLOW)
+    peer = start_call(env)
     await peer.run(PROMPT_SECONDS + 0.5)
     await peer.run(3, SPEECH)
     await peer.disconnect()
-    again = start_call(world)
+    again = start_call(env)
     await again.run(3)
     await again.run(5, SPEECH[:16_000])
-    assert [recording.state for recording, _ in await world.wait_for_recordings()] == ["complete"] * 2
-    assert spoken_texts(world)[-1].startswith("Kept at")
+    assert [recording.state for recording, _ in await env.wait_for_recordings()] == ["complete"] * 2
+    assert spoken_texts(env)[-1].startswith("Kept at")
     await again.disconnect()
 
 
 @in_virtual_time
 async def test_voicemail_without_beep_starts_at_once():
     node = VOICEMAIL_FLOW["nodes"]["message"] | {"beep": False, "prompt": None}
-    world = CallEnv(VOICEMAIL_FLOW | {"nodes": VOICEMAIL_FLOW["nodes"] | {"message": node}})
-    peer = start_call(world)
+    env = CallEnv(VOICEMAIL_FLOW | {"nodes": VOICEMAIL_FLOW["nodes"] | {"message": node}})
+    peer = start_call(env)
     await peer.run(8, SPEECH[:16_000])
-    ((_, (message,)),) = await world.wait_for_recordings()
+    ((_, (message,)),) = await env.wait_for_recordings()
     assert message.startswith(SPEECH[:16_000])
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_recording_has_both_sides():
-    world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
-    peer = start_call(world)
+    env = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
+    peer = start_call(env)
     await peer.run(4, SILENCE * 24_000 + SPEECH[:8000])
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    ((recording, (caller, gateway)),) = await world.wait_for_recordings()
+    ((recording, (caller, gateway)),) = await env.wait_for_recordings()
     assert (recording.kind, recording.state) == ("call", "complete")
     assert len(caller) == len(gateway) == pytest.approx(4 * 8000, abs=400)
     assert caller[24_000:32_000] == SPEECH[:8000]
     assert gateway.strip(SILENCE) == sent_audio(peer).strip(SILENCE)
-    kinds = [event.type for event in world.events]
+    kinds = [event.type for event in env.events]
     assert kinds.index("call.started") < kinds.index("recording.started")
     assert kinds.index("recording.ended") < kinds.index("call.ended")
 
 
 @in_virtual_time
 async def test_recording_cuts_a_prompt_at_barge_in():
-    world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
-    peer = start_call(world)
+    env = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
+    peer = start_call(env)
     await peer.run(0.6)
     await peer.run(2, SPEECH[:8000])
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    (interrupted,) = world.data_of("prompt.interrupted")
-    ((_, (_, gateway)),) = await world.wait_for_recordings()
+    (interrupted,) = env.data_of("prompt.interrupted")
+    ((_, (_, gateway)),) = await env.wait_for_recordings()
     sound = gateway.strip(SILENCE)
     assert len(sent_audio(peer)) > len(sound) + 4000, "more had been sent ahead"
     assert len(sound) / 8000 == pytest.approx(interrupted["played_seconds"], abs=0.03)
@@ -221,16 +223,16 @@ async def test_recording_cuts_a_prompt_at_barge_in():
 
 @in_virtual_time
 async def test_confidential_answer_and_its_repetition_are_masked():
-    world = CallEnv(PIN_FLOW, "four two", tenant=RECORDED_TENANT)
-    peer = start_call(world)
+    env = CallEnv(PIN_FLOW, "four two", tenant=RECORDED_TENANT)
+    peer = start_call(env)
     await peer.run(1.5)
     await peer.run(3.5, SPEECH[:8000])
-    assert spoken_texts(world)[-1] == "***"
+    assert spoken_texts(env)[-1] == "***"
     await peer.run(2)  # the repetition is heard
     await peer.run(1.5, SPEECH[8000:16_000])
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    ((_, (caller, gateway)),) = await world.wait_for_recordings()
+    ((_, (caller, gateway)),) = await env.wait_for_recordings()
     assert caller[: 7 * 8000].strip(SILENCE) == b"", "nothing of the answer"
     assert SPEECH[8000:16_000] in caller, "what follows is there"
     prompt = round(len("Your number?") * 0.06 * 8000)
@@ -241,40 +243,40 @@ async def test_confidential_answer_and_its_repetition_are_masked():
 
 @in_virtual_time
 async def test_unrecorded_call_has_no_recording():
-    world = CallEnv(TALK_FLOW)
-    peer = start_call(world)
+    env = CallEnv(TALK_FLOW)
+    peer = start_call(env)
     await peer.run(2, SPEECH)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    assert await world.wait_for_recordings() == []
-    assert world.catalog.recordings == world.storage.objects == {}
+    assert await env.wait_for_recordings() == []
+    assert env.catalog.recordings == env.storage.objects == {}
 
 
 @in_virtual_time
 async def test_echo_is_recorded_on_the_gateway_side():
     echo = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "seconds": 1.0}}}
-    world = CallEnv(echo, tenant=RECORDED_TENANT)
-    peer = start_call(world)
+    env = CallEnv(echo, tenant=RECORDED_TENANT)
+    peer = start_call(env)
     await peer.run(0.8, SPEECH)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    ((_, (caller, gateway)),) = await world.wait_for_recordings()
+    ((_, (caller, gateway)),) = await env.wait_for_recordings()
     assert caller[:6400] == SPEECH[:6400]
     assert SPEECH[:6000] in gateway
 
 
 @in_virtual_time
 async def test_each_stream_has_its_own_recording():
-    world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
+    env = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT)
     for _ in range(2):
-        peer = start_call(world)
+        peer = start_call(env)
         await peer.run(1, SPEECH)
         await peer.disconnect()
-    peer = start_call(world)
+    peer = start_call(env)
     await peer.run(0.3)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    assert [recording.call for recording, _ in await world.wait_for_recordings()] == [world.call_record.stored.id] * 2
+    assert [recording.call for recording, _ in await env.wait_for_recordings()] == [env.call_record.stored.id] * 2
 
 
 @in_virtual_time
@@ -284,11 +286,11 @@ async def test_audio_before_admission_is_recorded():
             await asyncio.sleep(0.4)
             return await super().take_over(*call)
 
-    world = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT, call_store=Slow())
-    peer = TwilioPeer(world)
-    peer.start(world.stream_token())
+    env = CallEnv(TALK_FLOW, tenant=RECORDED_TENANT, call_store=Slow())
+    peer = TwilioPeer(env)
+    peer.start(env.stream_token())
     await peer.run(2, SPEECH)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    ((_, (caller, _)),) = await world.wait_for_recordings()
+    ((_, (caller, _)),) = await env.wait_for_recordings()
     assert caller.lstrip(SILENCE).startswith(SPEECH[: 2 * 8000 - 160].lstrip(SILENCE))

@@ -47,64 +47,64 @@ def make_flow(**nodes):
     return {"name": "Test", "start": next(iter(nodes)), "nodes": nodes}
 
 
-def start_call(world):
-    return TwilioPeer(world, world.stream_token())
+def start_call(env):
+    return TwilioPeer(env, env.stream_token())
 
 
 @in_virtual_time
 async def test_spoken_answer_leads_to_the_transfer():
-    world = CallEnv(ASK, "sales please")
-    peer = start_call(world)
+    env = CallEnv(ASK, "sales please")
+    peer = start_call(env)
     await peer.run(6)
     await peer.run(2, SPEECH)
     assert peer.close_code == 1000
-    assert [event["text"] for event in world.data_of("prompt.started")] == [GREETING, "Sales or billing?"]
-    assert [event["text"] for event in world.data_of("transcript.final")] == ["sales please"]
-    assert world.data_of("transfer.started") == [{"department": "sales", "number": ""}]
-    assert world.call_record.resume.phase.transfer.department == "sales"
-    assert world.call_record.stored.ended_at == 0
+    assert [event["text"] for event in env.data_of("prompt.started")] == [GREETING, "Sales or billing?"]
+    assert [event["text"] for event in env.data_of("transcript.final")] == ["sales please"]
+    assert env.data_of("transfer.started") == [{"department": "sales", "number": ""}]
+    assert env.call_record.resume.phase.transfer.department == "sales"
+    assert env.call_record.stored.ended_at == 0
     await peer.disconnect()
-    assert world.registry.live_calls == {}
+    assert env.registry.live_calls == {}
 
 
 @in_virtual_time
 async def test_key_answers_the_question():
-    world = CallEnv(ASK)
-    peer = start_call(world)
+    env = CallEnv(ASK)
+    peer = start_call(env)
     await peer.run(6)
     peer.press_key("1")
     await peer.run(0.1)
     assert peer.close_code == 1000
-    assert world.call_record.stored.department == "sales"
+    assert env.call_record.stored.department == "sales"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_goodbye_is_played_to_its_end_before_the_hangup():
-    world = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye and thank you."}))
-    peer = start_call(world)
+    env = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye and thank you."}))
+    peer = start_call(env)
     await peer.run(5)
     assert peer.close_code == 1000
-    assert len(world.data_of("prompt.finished")) == 1
+    assert len(env.data_of("prompt.finished")) == 1
     assert peer.loop.time() >= 22 * 0.06  # so long is the goodbye
-    assert (world.call_record.stored.outcome, world.data_of("call.ended")[0]["outcome"]) == ("completed", "completed")
+    assert (env.call_record.stored.outcome, env.data_of("call.ended")[0]["outcome"]) == ("completed", "completed")
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_barge_in_clears_playback_and_keeps_the_whole_utterance():
-    world = CallEnv(ASK, "billing")
-    peer = start_call(world)
+    env = CallEnv(ASK, "billing")
+    peer = start_call(env)
     await peer.run(1)
     await peer.run(0.2, SPEECH)
     assert [message["event"] for message in peer.sent_messages][-1] == "clear"
-    (interrupted,) = world.data_of("prompt.interrupted")
+    (interrupted,) = env.data_of("prompt.interrupted")
     assert interrupted["played_seconds"] == pytest.approx(1.1, abs=0.1)
     await peer.run(0.9, SPEECH[1600:])
-    assert len(world.data_of("prompt.started")) == 1, "nobody is talked over"
+    assert len(env.data_of("prompt.started")) == 1, "nobody is talked over"
     await peer.run(1)
-    assert world.data_of("transcript.final")[0]["text"] == "billing"
-    assert SPEECH[1600:] in world.recognizer.recognitions[0].audio
+    assert env.data_of("transcript.final")[0]["text"] == "billing"
+    assert SPEECH[1600:] in env.recognizer.recognitions[0].audio
     await peer.run(3)
     assert peer.close_code == 1000
     await peer.disconnect()
@@ -112,32 +112,32 @@ async def test_barge_in_clears_playback_and_keeps_the_whole_utterance():
 
 @in_virtual_time
 async def test_silence_is_reprompted_then_exits_no_input():
-    world = CallEnv(ASK)
-    peer = start_call(world)
+    env = CallEnv(ASK)
+    peer = start_call(env)
     await peer.run(20)
-    texts = [event["text"] for event in world.data_of("prompt.started")]
+    texts = [event["text"] for event in env.data_of("prompt.started")]
     assert texts == [GREETING, "Sales or billing?", "Please say sales or billing.", "Goodbye and thank you."]
-    exits = {event["node"]: event["exit"] for event in world.data_of("node.left")}
+    exits = {event["node"]: event["exit"] for event in env.data_of("node.left")}
     assert exits["ask"] == "no_input"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_unmatched_answers_exit_no_match():
-    world = CallEnv(ASK, "", "cheese")
-    peer = start_call(world)
+    env = CallEnv(ASK, "", "cheese")
+    peer = start_call(env)
     await peer.run(6)
     await peer.run(5, SPEECH)
     await peer.run(6, SPEECH)
-    exits = {event["node"]: event["exit"] for event in world.data_of("node.left")}
+    exits = {event["node"]: event["exit"] for event in env.data_of("node.left")}
     assert exits["ask"] == "no_match"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_echo_returns_each_frame():
-    world = CallEnv(make_flow(echo={"type": "echo", "seconds": 1.0}))
-    peer = start_call(world)
+    env = CallEnv(make_flow(echo={"type": "echo", "seconds": 1.0}))
+    peer = start_call(env)
     await peer.run(0.5, SPEECH)
     payloads = [message["media"]["payload"] for message in peer.sent_messages if message["event"] == "media"]
     assert len(payloads) == 25
@@ -149,108 +149,108 @@ async def test_echo_returns_each_frame():
 
 @in_virtual_time
 async def test_missing_marks_do_not_stall_the_call():
-    world = CallEnv(ASK)
-    peer = start_call(world)
+    env = CallEnv(ASK)
+    peer = start_call(env)
     peer.returns_marks = False
     await peer.run(40)
     assert peer.close_code == 1000
-    assert world.call_record.stored.outcome == "completed"
+    assert env.call_record.stored.outcome == "completed"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_hangup_ends_the_call_as_abandoned():
-    world = CallEnv(ASK)
-    peer = start_call(world)
+    env = CallEnv(ASK)
+    peer = start_call(env)
     await peer.run(1)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    assert world.data_of("call.ended")[0]["outcome"] == "abandoned"
-    assert world.registry.live_calls == {}
+    assert env.data_of("call.ended")[0]["outcome"] == "abandoned"
+    assert env.registry.live_calls == {}
 
 
 @in_virtual_time
 async def test_disconnected_call_expires_as_lost():
-    world = CallEnv(ASK)
-    peer = start_call(world)
+    env = CallEnv(ASK)
+    peer = start_call(env)
     await peer.run(1)
     await peer.disconnect()
-    assert world.call_record.stored.ended_at == 0
+    assert env.call_record.stored.ended_at == 0
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(5.1)
-    assert world.data_of("call.ended")[0]["outcome"] == "lost"
+    assert env.data_of("call.ended")[0]["outcome"] == "lost"
 
 
 @in_virtual_time
 async def test_new_stream_resumes_a_disconnected_call():
-    world = CallEnv(ASK, "billing")
-    peer = start_call(world)
+    env = CallEnv(ASK, "billing")
+    peer = start_call(env)
     await peer.run(5)
     await peer.disconnect()
     await asyncio.sleep(0.7)
-    again = start_call(world)
+    again = start_call(env)
     await again.run(4)
     await again.run(2, SPEECH)
     await again.run(3)
-    texts = [event["text"] for event in world.data_of("prompt.started")]
+    texts = [event["text"] for event in env.data_of("prompt.started")]
     assert texts[2] == "Sorry, let's go on. Sales or billing?"
-    assert world.data_of("transcript.final")[0]["text"] == "billing"
-    assert world.call_record.stored.generation == 2
-    assert len(world.data_of("call.ended")) == 1
+    assert env.data_of("transcript.final")[0]["text"] == "billing"
+    assert env.call_record.stored.generation == 2
+    assert len(env.data_of("call.ended")) == 1
     await again.disconnect()
 
 
 @in_virtual_time
 async def test_stale_keys_after_a_resume_are_ignored():
     digits = {"type": "collect", "prompt": "Your code?", "expect": "digits", "min_digits": 4, "max_digits": 4}
-    world = CallEnv(
+    env = CallEnv(
         make_flow(ask=digits | {"save_as": "code", "exits": {"done": "bye"}}, bye={"type": "hangup", "text": "Bye."})
     )
-    peer = start_call(world)
+    peer = start_call(env)
     await peer.run(3)
     peer.press_key("1")
     peer.press_key("2")
     await peer.disconnect()
     await asyncio.sleep(0.7)
-    again = start_call(world)
+    again = start_call(env)
     await again.run(0.2)
     again.press_key("3")
     again.press_key("4")
     await again.run(5)
-    assert len(world.data_of("dtmf.ignored")) == 2
+    assert len(env.data_of("dtmf.ignored")) == 2
     for key in "1234":
         again.press_key(key)
     await again.run(3)
-    assert world.data_of("node.left")[0] == {"node": "ask", "exit": "done"}
-    assert world.call_record.stored.outcome == "completed"
+    assert env.data_of("node.left")[0] == {"node": "ask", "exit": "done"}
+    assert env.call_record.stored.outcome == "completed"
     await again.disconnect()
 
 
 @in_virtual_time
 async def test_newer_stream_supersedes_the_older():
-    world = CallEnv(ASK)
-    old = start_call(world)
+    env = CallEnv(ASK)
+    old = start_call(env)
     await old.run(1)
-    new = start_call(world)
+    new = start_call(env)
     await new.wait_admission()
     assert old.close_code == 1000
     sent = len(old.sent_messages)
     await new.run(1)
     await old.disconnect()
     assert len(old.sent_messages) == sent
-    assert world.call_record.stored.ended_at == 0
-    assert list(world.registry.live_calls) == [world.call_record.stored.id]
+    assert env.call_record.stored.ended_at == 0
+    assert list(env.registry.live_calls) == [env.call_record.stored.id]
     await new.disconnect()
     await asyncio.sleep(6)
 
 
 @in_virtual_time
 async def test_latency_is_from_end_of_speech_to_first_audio():
-    world = CallEnv(ASK, "cheese")
-    peer = start_call(world)
+    env = CallEnv(ASK, "cheese")
+    peer = start_call(env)
     await peer.run(6)
     await peer.run(3, SPEECH)
-    (latency,) = [event["latency_ms"] for event in world.data_of("prompt.started") if "latency_ms" in event]
+    (latency,) = [event["latency_ms"] for event in env.data_of("prompt.started") if "latency_ms" in event]
     assert 500 <= latency <= 800  # the silence that ends an utterance, and next to nothing
     await peer.disconnect()
     await asyncio.sleep(6)
@@ -263,57 +263,57 @@ LATER = make_flow(
 )
 
 
-async def end_transfer(world, how):
+async def end_transfer(env, how):
     """What the webhook does when ringing has ended."""
-    record = world.call_record
+    record = env.call_record
     record.complete_transfer(
-        TransferEnded(record.elapsed(world.calls.services.wall_clock()), record.resume.phase.transfer.id, how)
+        TransferEnded(record.elapsed(env.calls.services.wall_clock()), record.resume.phase.transfer.id, how)
     )
-    await world.calls.repository.save_and_wait(record)
+    await env.calls.repository.save_and_wait(record)
 
 
 @in_virtual_time
 async def test_stream_after_a_transfer_starts_without_old_state():
-    world = CallEnv(LATER | {"max_seconds": 60})
-    peer = start_call(world)
+    env = CallEnv(LATER | {"max_seconds": 60})
+    peer = start_call(env)
     await peer.run(0.5, SPEECH)  # speaking while the transfer begins
     await peer.disconnect()
-    assert world.call_record.resume.phase.transfer.department == "sales"
+    assert env.call_record.resume.phase.transfer.department == "sales"
     await asyncio.sleep(10)
-    await end_transfer(world, "busy")
-    again = start_call(world)
+    await end_transfer(env, "busy")
+    again = start_call(env)
     await again.run(2)
-    assert world.data_of("prompt.started")[-1]["text"] == "Sales or billing?", "nobody is believed to be speaking"
+    assert env.data_of("prompt.started")[-1]["text"] == "Sales or billing?", "nobody is believed to be speaking"
     await again.run(70)
-    assert world.call_record.stored.outcome, "the longest call is still counted"
+    assert env.call_record.stored.outcome, "the longest call is still counted"
     await again.disconnect()
 
 
 @in_virtual_time
 async def test_time_of_a_transfer_is_not_billed():
-    world = CallEnv(LATER)
-    peer = start_call(world)
+    env = CallEnv(LATER)
+    peer = start_call(env)
     await peer.run(3)
     await peer.disconnect()
-    streamed = world.call_record.meter.billed_microseconds
+    streamed = env.call_record.meter.billed_microseconds
     await asyncio.sleep(30)
-    await end_transfer(world, "busy")
-    again = start_call(world)
+    await end_transfer(env, "busy")
+    again = start_call(env)
     await again.run(2)
     again.deliver_numbered("stop", stop={})
-    assert world.data_of("call.ended")[0]["billed_seconds"] == pytest.approx(streamed / 1e6 + 2, abs=0.1)
+    assert env.data_of("call.ended")[0]["billed_seconds"] == pytest.approx(streamed / 1e6 + 2, abs=0.1)
     await again.disconnect()
 
 
 @in_virtual_time
 async def test_superseding_stream_resumes_the_flow():
-    world = CallEnv(ASK, "billing")
-    old = start_call(world)
+    env = CallEnv(ASK, "billing")
+    old = start_call(env)
     await old.run(5)
-    new = start_call(world)
+    new = start_call(env)
     await new.run(1)
-    assert len(world.data_of("call.started")) == 1
-    assert world.data_of("prompt.started")[-1]["text"].startswith("Sorry, let's go on. Sales or billing?")
+    assert len(env.data_of("call.started")) == 1
+    assert env.data_of("prompt.started")[-1]["text"].startswith("Sorry, let's go on. Sales or billing?")
     await old.disconnect()
     await new.disconnect()
     await asyncio.sleep(6)
@@ -321,14 +321,14 @@ async def test_superseding_stream_resumes_the_flow():
 
 @in_virtual_time
 async def test_failing_action_does_not_loop_at_full_speed():
-    world = CallEnv(
+    env = CallEnv(
         make_flow(
             queue={"type": "queue", "department": "sales", "exits": {"failed": "queue"}},
         )
     )
-    peer = start_call(world)
+    peer = start_call(env)
     await peer.run(5)
-    assert 3 <= len(world.data_of("node.entered")) <= 7
+    assert 3 <= len(env.data_of("node.entered")) <= 7
     await peer.disconnect()
     await asyncio.sleep(6)
 
@@ -352,27 +352,29 @@ class BrokenSynthesizer(ToneSynthesizer):
 @pytest.mark.parametrize("synthesizer", [StallingSynthesizer(), BrokenSynthesizer()])
 @in_virtual_time
 async def test_failing_synthesizer_does_not_keep_the_call_from_ending(synthesizer):
-    world = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye."}), synthesizer=synthesizer)
-    peer = start_call(world)
+    env = CallEnv(make_flow(bye={"type": "hangup", "text": "Goodbye."}), synthesizer=synthesizer)
+    peer = start_call(env)
     await peer.run(10)
-    assert (peer.close_code, world.call_record.stored.outcome) == (1000, "completed")
-    assert len(world.data_of("prompt.failed")) == 1
+    assert (peer.close_code, env.call_record.stored.outcome) == (1000, "completed")
+    assert len(env.data_of("prompt.failed")) == 1
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_recognition_timeout_skips_the_providers_voice_for_the_turn():
-    ears = FallbackRecognizer(
+    recognizers = FallbackRecognizer(
         {"elevenlabs": FaultyRecognizer("...", "billing"), "azure": FaultyRecognizer("who knows")}
     )
     voices = FallbackSynthesizer({"elevenlabs": ToneSynthesizer(), "azure": ToneSynthesizer()})
-    world = CallEnv({**ASK, "voice": {"tier": "elevenlabs", "name": "rachel"}}, speech=SpeechServices(ears, voices))
-    peer = start_call(world)
+    env = CallEnv(
+        {**ASK, "voice": {"tier": "elevenlabs", "name": "rachel"}}, speech=SpeechServices(recognizers, voices)
+    )
+    peer = start_call(env)
     await peer.run(6)
     await peer.run(5, SPEECH)
     await peer.run(5, SPEECH)
-    spoken = {name: tally.syntheses for name, tally in world.stored_call.provider_usage.items()}
-    assert [event["text"] for event in world.data_of("transcript.final")] == ["who knows", "billing"]
+    spoken = {name: tally.syntheses for name, tally in env.stored_call.provider_usage.items()}
+    assert [event["text"] for event in env.data_of("transcript.final")] == ["who knows", "billing"]
     assert spoken == {"elevenlabs": 4, "azure": 1}  # the greeting has two sentences
     await peer.disconnect()
 
@@ -387,98 +389,98 @@ async def test_internal_error_closes_the_stream_and_the_call_resumes(caplog):
         def open(self, expectation, heard, failed):
             return Defective(expectation, str, heard)
 
-    world = CallEnv(ASK, recognizer=Opening())
-    peer = start_call(world)
+    env = CallEnv(ASK, recognizer=Opening())
+    peer = start_call(env)
     await peer.run(6)
     with pytest.raises(KeyError):
         await peer.run(1, SPEECH)
     await peer.disconnect()
-    assert world.call_record.resume.checkpoint is not None
-    again = start_call(world)
+    assert env.call_record.resume.checkpoint is not None
+    again = start_call(env)
     await again.run(2)
     again.press_key("2")
     await again.run(4)
-    assert world.call_record.stored.outcome == "completed"
+    assert env.call_record.stored.outcome == "completed"
     await again.disconnect()
 
 
 @in_virtual_time
 async def test_completed_status_ends_and_bills_a_live_call():
-    world = CallEnv(ASK)
-    peer = start_call(world)
+    env = CallEnv(ASK)
+    peer = start_call(env)
     await peer.run(5)
-    await world.report_ended()
-    (ended,) = world.data_of("call.ended")
+    await env.report_ended()
+    (ended,) = env.data_of("call.ended")
     assert (ended["outcome"], peer.close_code) == ("abandoned", 1000)
     assert ended["billed_seconds"] == pytest.approx(5, abs=0.1)
-    count = len(world.events)
+    count = len(env.events)
     peer.close_code = None
     peer.deliver_numbered("mark", mark={"name": "p2.end"})
-    assert len(world.events) == count, "nothing follows the end"
+    assert len(env.events) == count, "nothing follows the end"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_completed_status_waits_for_the_end_of_the_transfer():
-    world = CallEnv(LATER)
-    peer = start_call(world)
+    env = CallEnv(LATER)
+    peer = start_call(env)
     await peer.run(3)
     await peer.disconnect()
-    await world.report_ended()
-    assert world.call_record.stored.ended_at == 0
+    await env.report_ended()
+    assert env.call_record.stored.ended_at == 0
     await asyncio.sleep(5.1)
-    assert world.call_record.stored.outcome == "abandoned"
+    assert env.call_record.stored.outcome == "abandoned"
 
 
 @in_virtual_time
 async def test_call_without_a_stream_expires_as_abandoned():
-    world = CallEnv(ASK)
-    watch = world.calls.reaper
+    env = CallEnv(ASK)
+    watch = env.calls.reaper
     await watch.start()
     await asyncio.sleep(70)
-    assert world.data_of("call.ended") == []
+    assert env.data_of("call.ended") == []
     await asyncio.sleep(25)
-    assert world.data_of("call.ended")[0]["outcome"] == "abandoned"
+    assert env.data_of("call.ended")[0]["outcome"] == "abandoned"
     await watch.aclose()
 
 
 @in_virtual_time
 async def test_token_of_an_ended_call_is_refused():
-    world = CallEnv(ASK)
-    token = world.stream_token()
-    await world.report_ended()
+    env = CallEnv(ASK)
+    token = env.stream_token()
+    await env.report_ended()
     await asyncio.sleep(5.1)
-    peer = TwilioPeer(world, token)
+    peer = TwilioPeer(env, token)
     await peer.wait_admission()
     assert peer.close_code == 1008
-    assert len(world.data_of("call.ended")) == 1
+    assert len(env.data_of("call.ended")) == 1
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_stored_sound_is_played_and_a_missing_one_skipped():
-    world = CallEnv(
+    env = CallEnv(
         make_flow(
             jingle={"type": "say", "audio": "jingle", "exits": {"next": "lost"}},
             lost={"type": "say", "audio": "lost", "exits": {"next": "bye"}},
             bye={"type": "hangup"},
         )
     )
-    peer = start_call(world)
+    peer = start_call(env)
     await peer.run(3)
     assert (peer.close_code, peer.sent_seconds()) == (1000, 1.0)
-    assert world.data_of("prompt.failed") == [{"prompt": "p3", "error": "there is no sound 'lost'"}]
+    assert env.data_of("prompt.failed") == [{"prompt": "p3", "error": "there is no sound 'lost'"}]
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_provider_usage_is_saved_at_hangup():
-    world = CallEnv(ASK)
-    peer = start_call(world)
+    env = CallEnv(ASK)
+    peer = start_call(env)
     await peer.run(4)
     await peer.run(0.5, SPEECH)
     peer.deliver_numbered("stop", stop={})
     await peer.disconnect()
-    tally = world.stored_call.provider_usage["local"]
+    tally = env.stored_call.provider_usage["local"]
     assert tally.characters > 0
     assert (tally.recognitions, tally.recognized_ms > 100) == (1, True)

@@ -57,85 +57,85 @@ def make_incoming_calls(count):
 
 async def full_process(until):
     """A process with room for one call, whose store commits nothing until then; and who calls."""
-    world = CallEnv(HANGUP_FLOW, call_store=SlowCallStore(until))
-    world.calls.admission.max_calls = 1
+    call_env = CallEnv(HANGUP_FLOW, call_store=SlowCallStore(until))
+    call_env.calls.admission.max_calls = 1
     await asyncio.sleep(0.1)
-    (visit,) = make_incoming_calls(1)
-    return world, visit
+    (incoming,) = make_incoming_calls(1)
+    return call_env, incoming
 
 
-def start_call(world):
-    return TwilioPeer(world, world.stream_token())
+def start_call(call_env):
+    return TwilioPeer(call_env, call_env.stream_token())
 
 
-def spoken_texts(world):
-    return [event["text"] for event in world.data_of("prompt.started")]
+def spoken_texts(call_env):
+    return [event["text"] for event in call_env.data_of("prompt.started")]
 
 
 @in_virtual_time
 async def test_transfer_starts_after_its_commit():
-    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=5))
-    peer = start_call(world)
+    call_env = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=5))
+    peer = start_call(call_env)
     await peer.run(4)
     assert peer.close_code is None, "the socket is open: nothing is done before it is certain"
-    assert world.data_of("transfer.started") == []
+    assert call_env.data_of("transfer.started") == []
     spoken = peer.sent_seconds()
     await peer.run(2)
     assert peer.close_code == 1000
     assert spoken > 0.5, "the caller was asked to wait a moment"
-    kept = world.call_store.calls[CALL]
+    kept = call_env.call_store.calls[CALL]
     assert read_resume_state(kept).phase.transfer.department == "sales"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_fast_commit_plays_no_hold_prompt():
-    world = CallEnv(TRANSFER_FLOW)
-    peer = start_call(world)
+    call_env = CallEnv(TRANSFER_FLOW)
+    peer = start_call(call_env)
     await peer.run(3)
-    assert (peer.close_code, spoken_texts(world)) == (1000, ["A"])
+    assert (peer.close_code, spoken_texts(call_env)) == (1000, ["A"])
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_commit_timeout_fails_the_transfer_and_the_flow_continues():
-    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=1_000))
-    peer = start_call(world)
+    call_env = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=1_000))
+    peer = start_call(call_env)
     await peer.run(20)
-    assert spoken_texts(world) == ["A", *["One moment, please."] * 3, "Nobody can be reached."]
-    assert world.data_of("database.unavailable") == [{"timeout_seconds": 10.0}]
+    assert spoken_texts(call_env) == ["A", *["One moment, please."] * 3, "Nobody can be reached."]
+    assert call_env.data_of("database.unavailable") == [{"timeout_seconds": 10.0}]
     await peer.run(2)
     assert peer.close_code == 1000, "hanging up needs nobody, and nobody waits for it in silence"
-    assert world.data_of("call.ended") == [], "that is told when it is certain"
+    assert call_env.data_of("call.ended") == [], "that is told when it is certain"
     await asyncio.sleep(1_000)
-    assert [event["outcome"] for event in world.data_of("call.ended")] == ["completed"]
+    assert [event["outcome"] for event in call_env.data_of("call.ended")] == ["completed"]
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_hangup_before_the_commit_ends_the_call_without_a_transfer():
-    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=30))
-    peer = start_call(world)
+    call_env = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=30))
+    peer = start_call(call_env)
     await peer.run(4)
     peer.deliver_numbered("stop", stop={})
     assert peer.close_code == 1000
     await asyncio.sleep(60)
-    assert world.data_of("transfer.started") == []
-    assert [event["outcome"] for event in world.data_of("call.ended")] == ["abandoned"]
+    assert call_env.data_of("transfer.started") == []
+    assert [event["outcome"] for event in call_env.data_of("call.ended")] == ["abandoned"]
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_operator_hangup_replaces_a_transfer_before_its_commit():
-    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=9))
-    peer = start_call(world)
+    call_env = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=9))
+    peer = start_call(call_env)
     await peer.run(4)
-    assert (await world.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
+    assert (await call_env.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
     await peer.run(10)
     assert peer.close_code == 1000
     await asyncio.sleep(5)
-    assert world.data_of("transfer.started") == []
-    assert world.call_record.stored.outcome == "completed"
+    assert call_env.data_of("transfer.started") == []
+    assert call_env.call_record.stored.outcome == "completed"
     await peer.disconnect()
 
 
@@ -149,15 +149,15 @@ class SlowDirectory(InMemoryDirectory):
 
 @in_virtual_time
 async def test_hang_up_by_an_operator_is_not_replaced_by_a_late_authorization():
-    world = CallEnv(TRANSFER_FLOW, site=SlowDirectory, call_store=SlowCallStore(until=30))
-    peer = start_call(world)
+    call_env = CallEnv(TRANSFER_FLOW, site=SlowDirectory, call_store=SlowCallStore(until=30))
+    peer = start_call(call_env)
     await peer.run(1.5)
-    assert (await world.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
+    assert (await call_env.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "accepted"
     await peer.run(5)
     assert peer.close_code == 1000
     await asyncio.sleep(60)
-    assert world.data_of("transfer.started") == []
-    assert world.call_record.stored.outcome == "completed"
+    assert call_env.data_of("transfer.started") == []
+    assert call_env.call_record.stored.outcome == "completed"
     await peer.disconnect()
 
 
@@ -169,42 +169,44 @@ async def test_handoff_that_is_not_committed_continues_without_the_store_and_is_
         pause={"type": "wait", "seconds": 20, "exits": {"next": "second"}},
         second={"type": "say", "text": "Second.", "exits": {}},
     )
-    world = CallEnv(flow, call_store=SlowCallStore(until=30))
-    peer = start_call(world)
+    call_env = CallEnv(flow, call_store=SlowCallStore(until=30))
+    peer = start_call(call_env)
     await peer.run(2)
-    world.registry.live_calls[CALL].hand_off()
+    call_env.registry.live_calls[CALL].hand_off()
     await peer.run(20)
-    assert (peer.close_code, world.data_of("database.unavailable")) == (None, [{"timeout_seconds": 10.0}])
-    assert spoken_texts(world) == [*["One moment, please."] * 3, "First."]
+    assert (peer.close_code, call_env.data_of("database.unavailable")) == (None, [{"timeout_seconds": 10.0}])
+    assert spoken_texts(call_env) == [*["One moment, please."] * 3, "First."]
     await peer.run(20)
-    assert (peer.close_code, world.data_of("call.handed_off")) == (1000, [{"between_prompts": True}])
+    assert (peer.close_code, call_env.data_of("call.handed_off")) == (1000, [{"between_prompts": True}])
     await peer.disconnect()
-    again = start_call(world)
+    again = start_call(call_env)
     await again.run(3)
-    assert (spoken_texts(world)[4], world.call_record.resume.resume_times) == ("Second.", [])
+    assert (spoken_texts(call_env)[4], call_env.call_record.resume.resume_times) == ("Second.", [])
     await again.disconnect()
     await asyncio.sleep(5)
 
 
 @in_virtual_time
 async def test_commands_reach_only_live_calls_of_the_tenant():
-    world = CallEnv(make_flow(wait={"type": "wait", "seconds": 60, "exits": {}}))
-    peer = start_call(world)
+    call_env = CallEnv(make_flow(wait={"type": "wait", "seconds": 60, "exits": {}}))
+    peer = start_call(call_env)
     await peer.run(1)
-    assert (await world.calls.command_router.execute_command("another", CALL, "say", "Hello.")).verdict == "not_here"
+    assert (await call_env.calls.command_router.execute_command("another", CALL, "say", "Hello.")).verdict == "not_here"
     assert (
-        await world.calls.command_router.execute_command("harbour", "CA" + "9" * 32, "say", "Hello.")
+        await call_env.calls.command_router.execute_command("harbour", "CA" + "9" * 32, "say", "Hello.")
     ).verdict == "not_here"
     assert (
-        await world.calls.command_router.execute_command("harbour", CALL, "say", "Your table is ready.")
+        await call_env.calls.command_router.execute_command("harbour", CALL, "say", "Your table is ready.")
     ).verdict == "accepted"
     await peer.run(4)
-    assert spoken_texts(world) == ["Your table is ready."]
-    assert (await world.calls.command_router.execute_command("harbour", CALL, "transfer", "desk")).verdict == "accepted"
+    assert spoken_texts(call_env) == ["Your table is ready."]
+    assert (
+        await call_env.calls.command_router.execute_command("harbour", CALL, "transfer", "desk")
+    ).verdict == "accepted"
     await peer.run(0.1)
     assert peer.close_code == 1000
-    assert world.call_record.stored.department == "desk"
-    assert (await world.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "not_here", (
+    assert call_env.call_record.stored.department == "desk"
+    assert (await call_env.calls.command_router.execute_command("harbour", CALL, "hang_up")).verdict == "not_here", (
         "it is on no stream any more"
     )
     await peer.disconnect()
@@ -212,34 +214,34 @@ async def test_commands_reach_only_live_calls_of_the_tenant():
 
 @in_virtual_time
 async def test_end_is_saved_with_cost_and_log():
-    world = CallEnv(HANGUP_FLOW, version_number=7, rates={"local": 60_000})
-    peer = start_call(world)
+    call_env = CallEnv(HANGUP_FLOW, version_number=7, rates={"local": 60_000})
+    peer = start_call(call_env)
     await peer.run(5)
-    kept = world.call_store.calls[CALL]
+    kept = call_env.call_store.calls[CALL]
     assert (kept.outcome, kept.version, kept.resume_state) == ("completed", 7, None)
-    assert world.call_store.logs[CALL].count(b"\n") > 2
+    assert call_env.call_store.logs[CALL].count(b"\n") > 2
     (segment,) = kept.segments
     assert segment.cost_micro_usd == pytest.approx(segment.billed_microseconds / 1_000, abs=1)
-    (ended,) = world.data_of("call.ended")
+    (ended,) = call_env.data_of("call.ended")
     assert ended["cost_micro_usd"] == kept.cost_micro_usd > 0
-    assert [event.type for event in world.call_store.events] == [event.type for event in world.events]
+    assert [event.type for event in call_env.call_store.events] == [event.type for event in call_env.events]
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_change_of_voice_starts_a_segment():
     talk = make_flow(
-        one={"type": "say", "text": "This is said at the first tier.", "exits": {"next": "change"}},
+        item={"type": "say", "text": "This is said at the first tier.", "exits": {"next": "change"}},
         change={"type": "voice", "tier": "elevenlabs", "name": "someone", "exits": {"next": "two"}},
         two={"type": "say", "text": "This is said at the second tier.", "exits": {"next": "bye"}},
         bye={"type": "hangup"},
     )
     voices = FallbackSynthesizer({"azure": ToneSynthesizer(), "elevenlabs": ToneSynthesizer()})
     speech = SpeechServices(FallbackRecognizer({"local": ScriptedRecognizer()}), voices)
-    world = CallEnv(talk | {"voice": {"tier": "azure", "name": "en-US-AvaNeural"}}, speech=speech)
-    peer = start_call(world)
+    call_env = CallEnv(talk | {"voice": {"tier": "azure", "name": "en-US-AvaNeural"}}, speech=speech)
+    peer = start_call(call_env)
     await peer.run(20)
-    (ended,) = world.data_of("cost.updated")
+    (ended,) = call_env.data_of("cost.updated")
     assert [part["tier"] for part in ended["segments"]] == ["azure", "elevenlabs"]
     assert sum(part["cost_micro_usd"] for part in ended["segments"]) == ended["cost_micro_usd"]
     assert sum(part["billed_seconds"] for part in ended["segments"]) == pytest.approx(ended["billed_seconds"])
@@ -259,46 +261,46 @@ async def test_call_without_a_sign_of_life_does_not_count_against_the_tenant_lim
 
 @in_virtual_time
 async def test_tenant_limit_rejects_further_calls():
-    world = CallEnv(
+    call_env = CallEnv(
         HANGUP_FLOW, call_store=SlowCallStore(until=1.0), tenant=msgspec.structs.replace(TENANT, max_concurrent_calls=3)
     )
-    (one, *more) = make_incoming_calls(4)
-    asked = [world.calls.lifecycle.start_call(visit, world.call_config) for visit in more]
+    (item, *more) = make_incoming_calls(4)
+    asked = [call_env.calls.lifecycle.start_call(incoming, call_env.call_config) for incoming in more]
     await asyncio.sleep(0.1)
     begun = await asyncio.gather(*asked)
     assert [record is not None for record in begun] == [True, True, False], "also those that come at once"
-    assert await world.calls.lifecycle.start_call(one, world.call_config) is None
-    peer = start_call(world)
+    assert await call_env.calls.lifecycle.start_call(item, call_env.call_config) is None
+    peer = start_call(call_env)
     await peer.run(5)
-    assert await world.calls.lifecycle.start_call(one, world.call_config), "a call has ended"
+    assert await call_env.calls.lifecycle.start_call(item, call_env.call_config), "a call has ended"
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_starting_call_counts_before_its_commit():
-    world, visit = await full_process(until=1.0)
-    task = asyncio.create_task(world.calls.lifecycle.start_call(visit, world.call_config))
+    call_env, incoming = await full_process(until=1.0)
+    task = asyncio.create_task(call_env.calls.lifecycle.start_call(incoming, call_env.call_config))
     await asyncio.sleep(0.1)
-    assert world.registry.is_full
+    assert call_env.registry.is_full
     assert await task
-    assert world.registry.is_full, "its stream is to come"
+    assert call_env.registry.is_full, "its stream is to come"
 
 
 @in_virtual_time
 async def test_unsaved_call_releases_its_reservation():
-    world, visit = await full_process(until=1_000)
+    call_env, incoming = await full_process(until=1_000)
     with pytest.raises(DatabaseUnavailable):
-        await world.calls.lifecycle.start_call(visit, world.call_config)
-    assert not world.registry.is_full
+        await call_env.calls.lifecycle.start_call(incoming, call_env.call_config)
+    assert not call_env.registry.is_full
 
 
 @in_virtual_time
 async def test_wait_for_the_commit_of_a_hangup_is_not_billed():
-    world = CallEnv(HANGUP_FLOW, call_store=SlowCallStore(until=1_000), rates={"local": 60_000})
-    peer = start_call(world)
+    call_env = CallEnv(HANGUP_FLOW, call_store=SlowCallStore(until=1_000), rates={"local": 60_000})
+    peer = start_call(call_env)
     await peer.run(8)
     assert peer.close_code == 1000
-    assert world.stored_call.billed_microseconds < 1_500_000, "half a second of goodbye"
+    assert call_env.stored_call.billed_microseconds < 1_500_000, "half a second of goodbye"
     await peer.disconnect()
     await asyncio.sleep(1_000)
 
@@ -306,27 +308,27 @@ async def test_wait_for_the_commit_of_a_hangup_is_not_billed():
 @in_virtual_time
 async def test_disconnect_before_the_commit_of_a_transfer_keeps_the_transfer():
     """Twilio goes on with the transfer, which is on record here: the talk with the department is not billed."""
-    world = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=100), rates={"local": 60_000})
-    peer = start_call(world)
+    call_env = CallEnv(TRANSFER_FLOW, call_store=SlowCallStore(until=100), rates={"local": 60_000})
+    peer = start_call(call_env)
     await peer.run(2)
     await peer.disconnect()
     await asyncio.sleep(300)
-    assert world.call_record.stored.outcome == "", "it has not ended: somebody talks"
-    assert world.stored_call.billed_microseconds < 3_000_000
-    await world.report_ended()
+    assert call_env.call_record.stored.outcome == "", "it has not ended: somebody talks"
+    assert call_env.stored_call.billed_microseconds < 3_000_000
+    await call_env.report_ended()
     await asyncio.sleep(10)
 
 
 @in_virtual_time
 async def test_unused_token_does_not_end_a_live_call():
-    world = CallEnv(make_flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
-    peer = start_call(world)
+    call_env = CallEnv(make_flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
+    peer = start_call(call_env)
     await peer.run(1)
-    world.stream_token()  # the voice webhook, told again late
+    call_env.stream_token()  # the voice webhook, told again late
     await peer.run(120)
-    assert (peer.close_code, world.call_record.stored.outcome) == (None, "")
+    assert (peer.close_code, call_env.call_record.stored.outcome) == (None, "")
     peer.deliver_numbered("stop", stop={})
-    assert world.data_of("call.ended")[0]["billed_seconds"] == pytest.approx(121, abs=1)
+    assert call_env.data_of("call.ended")[0]["billed_seconds"] == pytest.approx(121, abs=1)
     await peer.disconnect()
 
 
@@ -334,14 +336,14 @@ async def test_unused_token_does_not_end_a_live_call():
 def test_billing_ignores_changes_of_the_wall_clock(jump):
     @in_virtual_time
     async def call():
-        world = CallEnv(make_flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
-        peer = start_call(world)
+        call_env = CallEnv(make_flow(wait={"type": "wait", "seconds": 200, "exits": {}}))
+        peer = start_call(call_env)
         await peer.run(10)
-        world.shift_clock(jump)
+        call_env.shift_clock(jump)
         await peer.run(10)
         peer.deliver_numbered("stop", stop={})
-        assert world.stored_call.billed_microseconds == pytest.approx(20_000_000, abs=500_000)
-        assert world.call_record.stored.ended_at >= world.call_record.stored.started_at
+        assert call_env.stored_call.billed_microseconds == pytest.approx(20_000_000, abs=500_000)
+        assert call_env.call_record.stored.ended_at >= call_env.call_record.stored.started_at
         await peer.disconnect()
 
     call()

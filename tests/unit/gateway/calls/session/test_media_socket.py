@@ -12,11 +12,11 @@ FLOW = {"name": "Echo", "start": "echo", "nodes": {"echo": {"type": "echo", "sec
 
 @in_virtual_time
 async def test_valid_token_starts_the_call():
-    world = CallEnv(FLOW)
-    peer = TwilioPeer(world, world.stream_token())
+    env = CallEnv(FLOW)
+    peer = TwilioPeer(env, env.stream_token())
     await peer.wait_admission()
-    assert len(world.data_of("call.started")) == 1
-    assert list(world.registry.live_calls) == [world.call_record.stored.id]
+    assert len(env.data_of("call.started")) == 1
+    assert list(env.registry.live_calls) == [env.call_record.stored.id]
     await peer.disconnect()
     await asyncio.sleep(6)
 
@@ -24,23 +24,23 @@ async def test_valid_token_starts_the_call():
 @pytest.mark.parametrize("token", ["", "wrong", "x" * 400])
 @in_virtual_time
 async def test_invalid_token_closes_the_socket(token):
-    world = CallEnv(FLOW)
-    peer = TwilioPeer(world, token)
+    env = CallEnv(FLOW)
+    peer = TwilioPeer(env, token)
     await peer.wait_admission()
     assert peer.close_code == 1008
-    assert world.events == []
+    assert env.events == []
     await peer.disconnect()
 
 
 @in_virtual_time
 async def test_token_can_be_used_once():
-    world = CallEnv(FLOW)
-    token = world.stream_token()
-    first = TwilioPeer(world, token)
-    second = TwilioPeer(world, token)
+    env = CallEnv(FLOW)
+    token = env.stream_token()
+    first = TwilioPeer(env, token)
+    second = TwilioPeer(env, token)
     await asyncio.sleep(0.1)
     assert (first.close_code, second.close_code) == (None, 1008)
-    assert world.call_record.stored.generation == 1
+    assert env.call_record.stored.generation == 1
     await first.disconnect()
     await second.disconnect()
     await asyncio.sleep(6)
@@ -48,10 +48,10 @@ async def test_token_can_be_used_once():
 
 @in_virtual_time
 async def test_token_expires_after_a_minute():
-    world = CallEnv(FLOW)
-    token = world.stream_token()
+    env = CallEnv(FLOW)
+    token = env.stream_token()
     await asyncio.sleep(60.1)
-    peer = TwilioPeer(world, token)
+    peer = TwilioPeer(env, token)
     await peer.wait_admission()
     assert peer.close_code == 1008
     await peer.disconnect()
@@ -59,19 +59,19 @@ async def test_token_expires_after_a_minute():
 
 @in_virtual_time
 async def test_token_is_bound_to_call_and_account():
-    world = CallEnv(FLOW)
+    env = CallEnv(FLOW)
     for other in ({"call": "CA" + "9" * 32}, {"account": "AC" + "9" * 32}):
-        peer = TwilioPeer(world, world.stream_token(), **other)
+        peer = TwilioPeer(env, env.stream_token(), **other)
         await peer.wait_admission()
         assert peer.close_code == 1008
         await peer.disconnect()
-    assert world.events == []
+    assert env.events == []
 
 
 @in_virtual_time
 async def test_socket_without_a_start_is_closed():
-    world = CallEnv(FLOW)
-    peer = TwilioPeer(world)
+    env = CallEnv(FLOW)
+    peer = TwilioPeer(env)
     await asyncio.sleep(9.9)
     assert peer.close_code is None
     await asyncio.sleep(0.2)
@@ -81,8 +81,8 @@ async def test_socket_without_a_start_is_closed():
 
 @in_virtual_time
 async def test_other_messages_before_start_close_the_socket():
-    world = CallEnv(FLOW)
-    peer = TwilioPeer(world)
+    env = CallEnv(FLOW)
+    peer = TwilioPeer(env)
     for _ in range(30):
         peer.deliver({"event": "hello"})
     assert peer.close_code == 1008
@@ -91,8 +91,8 @@ async def test_other_messages_before_start_close_the_socket():
 
 @in_virtual_time
 async def test_socket_without_audio_is_closed():
-    world = CallEnv(FLOW)
-    peer = TwilioPeer(world, world.stream_token())
+    env = CallEnv(FLOW)
+    peer = TwilioPeer(env, env.stream_token())
     await peer.run(15)
     assert peer.close_code is None
     await asyncio.sleep(25)
@@ -112,8 +112,8 @@ async def test_socket_without_audio_is_closed():
 )
 @in_virtual_time
 async def test_protocol_error_closes_only_its_socket(text, code):
-    world = CallEnv(FLOW)
-    peer = TwilioPeer(world, world.stream_token())
+    env = CallEnv(FLOW)
+    peer = TwilioPeer(env, env.stream_token())
     await peer.run(1)
     peer.socket.on_message(text)
     assert peer.close_code == code
@@ -121,5 +121,5 @@ async def test_protocol_error_closes_only_its_socket(text, code):
     await peer.disconnect()
     assert asyncio.all_tasks() == {asyncio.current_task()}
     await asyncio.sleep(6)
-    assert world.data_of("call.ended")[0]["outcome"] == "lost"
-    assert world.call_record.stored.account_sid == ACCOUNT
+    assert env.data_of("call.ended")[0]["outcome"] == "lost"
+    assert env.call_record.stored.account_sid == ACCOUNT

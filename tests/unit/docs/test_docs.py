@@ -111,3 +111,11 @@ def test_every_operation_is_on_the_api_page():
     documented = re.findall(r"^\| `([A-Z]+ \S+)` \| (\S+) \| \S", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
     operations = [(f"{row.method} {row.path}", row.permission or "-") for row in OPERATIONS]
     assert documented == operations
+
+
+def test_every_defense_names_tests_that_exist():
+    rows = re.findall(r"^\| (?!threat|---).* \|$", (ROOT / "docs" / "security.md").read_text(), re.MULTILINE)
+    for row in rows:
+        names = re.findall(r"`([\w/]+\.py)`", row.rstrip("|").rpartition(" | ")[2])
+        assert names, f"no test: {row}"
+        assert [name for name in names if not (ROOT / "tests" / name).exists()] == [], row

@@ -5,8 +5,8 @@
 
 Driver errors of a database that is unreachable, stalled or full become DatabaseUnavailable, within bounded time:
 ``with_timeout`` stops waiting while the driver still cleans up (asyncpg may wait for a stalled server to confirm a
-cancellation, which no caller should wait for). Errors of the statement itself, such as IntegrityError, stay
-SQLAlchemy's, for the caller to handle.
+cancellation, which no caller should wait for). A transaction that is given up is rolled back at once (``termination``).
+Errors of the statement itself, such as IntegrityError, stay SQLAlchemy's, for the caller to handle.
 """
 
 import asyncio
@@ -17,24 +17,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, TypeVarTuple
 
-from sqlalchemy import Connection, Row, Select, event, make_url, text
+from sqlalchemy import Connection, Row, Select, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.pool import NullPool
 from sqlalchemy.schema import Table
 
 from vocelio.gateway.errors import DatabaseUnavailable, Overloaded, SettingsError
+from vocelio.gateway.store.db.postgresql import CONNECT_TIMEOUT_SECONDS, create_postgresql_engine
+from vocelio.gateway.store.db.sqlite import create_sqlite_engine
 
 LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-CONNECT_TIMEOUT_SECONDS = 3.0
-STATEMENT_TIMEOUT_SECONDS = 5.0
-IDLE_TRANSACTION_TIMEOUT_MS = "10000"  # then the process is gone, and its locks must be released
 CLOSE_TIMEOUT_SECONDS = 0.5
 CALL_POOL = {"pool_size": 10, "max_overflow": 10, "pool_timeout": CONNECT_TIMEOUT_SECONDS}
 API_POOL = {"pool_size": 8, "max_overflow": 0, "pool_timeout": 3.0}  # some hundred queries are answered within 3 s
@@ -50,7 +49,7 @@ class Database:
         parsed = _parse_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self._url = parsed
-        create_engine = _create_sqlite_engine if self.is_sqlite else _create_postgresql_engine
+        create_engine = create_sqlite_engine if self.is_sqlite else create_postgresql_engine
         self._engine = create_engine(parsed, pool_options)
         self._dedicated_engine = create_engine(parsed, NO_POOL_OPTIONS)
         # A transaction around a read costs two more round trips, or thread switches, and most reads are one statement.
@@ -68,9 +67,9 @@ class Database:
 
         steps = partial(migrate.migrate, revision=revision)
         engine = (
-            _create_sqlite_engine(self._url, NO_POOL_OPTIONS)
+            create_sqlite_engine(self._url, NO_POOL_OPTIONS)
             if self.is_sqlite
-            else _create_postgresql_engine(self._url, NO_POOL_OPTIONS, statement_timeout_seconds=None)
+            else create_postgresql_engine(self._url, NO_POOL_OPTIONS, statement_timeout_seconds=None)
         )
         try:
             with self.map_errors():
@@ -229,51 +228,6 @@ def _parse_url(url: str) -> URL:
             f"not one of {parsed.drivername}"
         )
     return parsed
-
-
-def _create_sqlite_engine(url: URL, pool_options: Mapping[str, Any]) -> AsyncEngine:
-    """Create an engine with a write-ahead log, so that readers never wait. Writers take turns at BEGIN IMMEDIATE.
-
-    A transaction that reads before it writes would fail if another one has written in between.
-    """
-    if not url.database or url.database == ":memory:":
-        raise SettingsError("VOCELIO_DATABASE_URL needs a file: sqlite+aiosqlite:///vocelio.db")
-    Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, connect_args={"timeout": 2}, hide_parameters=True, **pool_options)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def connected(connection: Any, _: object) -> None:
-        connection.isolation_level = None  # the driver must not begin transactions by itself
-        cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = FULL"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begun(connection: Connection) -> None:
-        if connection.get_execution_options().get("writing"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    return engine
-
-
-def _create_postgresql_engine(
-    url: URL,
-    pool_options: Mapping[str, Any],
-    statement_timeout_seconds: float | None = STATEMENT_TIMEOUT_SECONDS,
-) -> AsyncEngine:
-    """Create an engine whose pool tests each connection before lending it: after a server restart all are stale."""
-    return create_async_engine(
-        url,
-        pool_pre_ping=True,
-        hide_parameters=True,  # parameters are confidential, and errors are logged
-        connect_args={
-            "timeout": CONNECT_TIMEOUT_SECONDS,
-            "command_timeout": statement_timeout_seconds,
-            "server_settings": {"idle_in_transaction_session_timeout": IDLE_TRANSACTION_TIMEOUT_MS},
-        },
-        **pool_options,
-    )
 
 
 Ts = TypeVarTuple("Ts")

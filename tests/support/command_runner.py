@@ -198,6 +198,7 @@ def _become_command(order, channel, out, err):
     for output, descriptor in ((out, 1), (err, 2)):
         os.dup2(output, descriptor)
         os.close(output)
+    os.umask(0)  # the most permissive: files are private only by the gateway's own doing
     os.chdir(order["cwd"])
     os.environ.clear()
     os.environ.update(order["environment"])

@@ -226,7 +226,7 @@ def _load_secret(file: Path) -> str:
 
 def _create_secret_file(file: Path) -> None:
     """Create the file atomically; of two processes the first one wins."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
     temporary.touch(mode=0o600)
     temporary.write_text(secrets.token_hex(32))

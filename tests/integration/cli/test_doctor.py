@@ -23,6 +23,7 @@ async def gateway_environment(tmp_path):
     url = f"sqlite+aiosqlite:///{tmp_path}/vocelio.db"
     database = Database(url)
     await database.migrate()
+    (tmp_path / "vocelio.db").chmod(0o600)
     async with TwilioRestApi() as twilio:
         twilio.add_account(PLATFORM_ACCOUNT, PLATFORM_TOKEN).add_number(NUMBER, voice_url=PREVIOUS_VOICE_URL)
         api = ApiEnv(database, twilio=twilio.origin)
@@ -64,7 +65,8 @@ async def test_drift_is_found_and_repaired(gateway_environment, tmp_path):
     assert (code, {verdict for verdict, _ in result.values()}) == (0, {"ok"}), result
     speech = {"recognition of local", "synthesis of local", "speech of azure", "speech of elevenlabs"}
     assert (
-        set(result) == {"settings", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER} | speech
+        set(result)
+        == {"settings", "files", "database", "public URL", "gateway", "Twilio account of harbour", NUMBER} | speech
     )
     account.get_number(NUMBER)["voice_url"] = PREVIOUS_VOICE_URL
     code, result = await run_doctor(tmp_path, environment, "--server", origin, "--tenant", "harbour")
@@ -120,6 +122,7 @@ async def test_local_problems_fail(gateway_environment, tmp_path):
     assert code == 1
     assert {what: verdict for what, (verdict, _) in result.items()} == {
         "settings": "ok",
+        "files": "ok",
         "database": "failed",
         "public URL": "failed",
         "gateway": "failed",

@@ -13,6 +13,7 @@ import msgspec
 import typer
 from rich.table import Table
 
+from vocelio.gateway import private_files
 from vocelio.gateway.cli import api_client, common
 from vocelio.gateway.cli.api_client import ApiClient, ApiClientError
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
@@ -82,10 +83,19 @@ def _local_checks() -> Iterator[Check]:
         yield Check("settings", "failed", str(error))
         return
     yield Check("settings", "ok", "valid")
+    yield _check_files(settings)
     yield _check_database(settings)
     if settings.redis_url:
         yield _check_redis(settings.redis_url)
     yield _check_public_url(settings)
+
+
+def _check_files(settings: Settings) -> Check:
+    exposed = private_files.find_exposed(settings)
+    if not exposed:
+        return Check("files", "ok", "readable only by their owner")
+    detail = f"{', '.join(map(str, exposed))}: other users have access. `vocelio serve` corrects it, or chmod go="
+    return Check("files", "failed", detail)
 
 
 def _check_database(settings: Settings) -> Check:

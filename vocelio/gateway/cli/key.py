@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from vocelio.gateway import private_files
 from vocelio.gateway.cli import api_client, common
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.store import api_keys
@@ -49,6 +50,7 @@ def create(
 
 
 async def _create_platform_key(label: str) -> str:
+    private_files.make_new_files_private()  # this may be the first command
     database = Database(common.read_settings().database_url)
     try:
         await database.migrate()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vocelio.gateway import logs
+from vocelio.gateway import logs, private_files
 from vocelio.gateway.cli import common
 from vocelio.gateway.config import Settings
 from vocelio.gateway.errors import SettingsError
@@ -42,8 +42,10 @@ def serve(
 ) -> None:
     """Run the gateway. SIGTERM stops it, and SIGHUP replaces its processes, without losing a call."""
     logs.configure()
+    private_files.make_new_files_private()
     with common.exit_on_error():
         settings = common.read_settings()
+        private_files.make_existing_files_private(settings)
         port = settings.port if port is None else port
         raise typer.Exit(run_supervisor(settings, site, host, port, drain_seconds, workers))
 

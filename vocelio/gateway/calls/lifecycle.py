@@ -216,7 +216,11 @@ class CallLifecycle:
     def _on_ended(self, stored: StoredCall) -> None:
         self._services.metrics.count_ended(stored.outcome)
         if stored.outcome == "lost":
-            reason = "its stream was lost, and Twilio did not return"
+            reason = (
+                "its stream was lost, and Twilio did not return"
+                if stored.is_readable
+                else "no key of VOCELIO_SECRET_KEYS decrypts its state"
+            )
             LOG.warning("call %s of tenant %s is lost: %s", stored.id, stored.tenant, reason)
 
     async def on_call_completed(self, account: str, call: str) -> None:
@@ -259,17 +263,21 @@ class CallLifecycle:
             LOG.exception("call %s: its resume state cannot be read; ending the call", stored.id)
             record = None
         if record is None:
-            await self._end_unresumable(stored)
+            await self.end_without_state(stored)
         elif await self._repository.claim(stored):
             record.stored.revision = stored.revision + 1
             if isinstance(record.resume.phase, HangingUp):
                 record.stored.disposition = record.resume.phase.hang_up.disposition
             self.end_call(record, _expiry_outcome(stored))
 
-    async def _end_unresumable(self, stored: StoredCall) -> None:
-        """End a call that cannot be continued, with the bill that was saved."""
+    async def end_without_state(self, stored: StoredCall) -> None:
+        """End an expired call that cannot be continued here, with the bill that was saved. Raises DatabaseUnavailable.
+
+        One whose state cannot be decrypted is lost, since a process that has the key could continue it.
+        """
         ended_at = max(stored.started_at, self._wall_clock())
-        outcome = "abandoned" if stored.status_report == "completed" or not stored.generation else "failed"
+        hung_up = stored.status_report == "completed" or not stored.generation
+        outcome = "abandoned" if hung_up else "failed" if stored.is_readable else "lost"
         ended = await self._call_store.close(stored, ended_at, outcome)
         if ended is not None:
             self._publisher.publish_end(ended, ended.segments)

@@ -62,7 +62,8 @@ class InMemoryCallStore:
     async def close(self, stored: StoredCall, ended_at: int, outcome: str) -> StoredCall | None:
         if not await self.claim(stored):
             return None
-        over = {"ended_at": ended_at, "outcome": outcome, "resume_state": None}
+        kept_state = stored.resume_state if outcome == "lost" else None
+        over = {"ended_at": ended_at, "outcome": outcome, "resume_state": kept_state}
         self.calls[stored.id] = msgspec.structs.replace(self.calls[stored.id], **over)
         return msgspec.structs.replace(self.calls[stored.id])
 
@@ -74,8 +75,9 @@ class InMemoryCallStore:
             status = status if status == "redirected" else stored.status_report or status
             self.calls[call] = msgspec.structs.replace(stored, due_at=min(stored.due_at, due_at), status_report=status)
 
-    async def find_expired(self, now: int, limit: int) -> Sequence[StoredCall]:
-        due = [self._loaded(call) for call in self.calls.values() if not call.ended_at and call.due_at < now]
+    async def find_expired(self, now: int, limit: int, unreadable_before: int) -> Sequence[StoredCall]:
+        expired = (call for call in self.calls.values() if not call.ended_at and call.due_at < now)
+        due = [self._loaded(call) for call in expired if call.is_readable or call.due_at < unreadable_before]
         return sorted(due, key=lambda call: call.due_at)[:limit]
 
     async def purge_state(self, before: int) -> None:

@@ -6,6 +6,7 @@ be written are no sign of death.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from vocelio.gateway.aio.tasks import PeriodicTask
@@ -15,9 +16,12 @@ from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.store.calls.interface import CallStore, StoredCall
 
+LOG = logging.getLogger(__name__)
+
 HEARTBEAT_SECONDS = 20.0
 MAX_CALLS_PER_SWEEP = 200  # calls that one sweep ends; the next one ends more
 PURGE_AFTER_SECONDS = 600.0  # after a call's end: Twilio does not return for a lost call then
+UNREADABLE_GRACE_SECONDS = 3 * HEARTBEAT_SECONDS  # for a process that has the key to end an expired call itself
 SWEEP_DELAY_SECONDS = 2 * HEARTBEAT_SECONDS  # after the store answers again
 
 
@@ -43,7 +47,9 @@ class CallReaper:
         for session in list(self._registry.live_calls.values()):
             session.heartbeat()
         try:
-            expired = await self._call_store.find_expired(self._wall_clock(), MAX_CALLS_PER_SWEEP)
+            now = self._wall_clock()
+            unreadable_before = now - round(UNREADABLE_GRACE_SECONDS * 1e6)
+            expired = await self._call_store.find_expired(now, MAX_CALLS_PER_SWEEP, unreadable_before)
             if self._store_available_since is None:
                 self._store_available_since = loop.time()
             await self._lifecycle.flush_status_updates()
@@ -55,5 +61,15 @@ class CallReaper:
 
     async def _sweep(self, expired: Sequence[StoredCall]) -> None:
         for stored in expired:
-            await self._lifecycle.end_if_expired(stored)
+            await self._end(stored)
         await self._call_store.purge_state(self._wall_clock() - round(PURGE_AFTER_SECONDS * 1e6))
+
+    async def _end(self, stored: StoredCall) -> None:
+        """End one call. A defect that one call meets must not keep others from being ended, in this and every sweep."""
+        try:
+            await self._lifecycle.end_if_expired(stored)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            LOG.exception("call %s could not be ended with its state; ending it without", stored.id)
+            await self._lifecycle.end_without_state(stored)

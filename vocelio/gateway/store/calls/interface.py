@@ -63,7 +63,8 @@ class StoredCall(msgspec.Struct, kw_only=True):
     call log that was added since the last save.
 
     As loaded from the store, a call has neither segments nor log, but the ``status_report``, and ``last_event_seq``:
-    the sequence number of the newest event of its generation.
+    the sequence number of the newest event of its generation. ``is_readable`` is false if it has a resume state that
+    no key of this process decrypts.
     """
 
     tenant: str
@@ -83,6 +84,7 @@ class StoredCall(msgspec.Struct, kw_only=True):
     segments: tuple[Segment, ...] = ()
     provider_usage: dict[Tier, ProviderUsageTotals] = {}
     resume_state: bytes | None = None
+    is_readable: bool = True
     log: bytes = b""
     due_at: int = 0
     status_report: StatusReport = ""
@@ -150,8 +152,8 @@ class CallStore(Protocol):
     ) -> None:
         """Store what was reported of a call's end (only for ``generation``, if given); it is due by ``due_at``."""
 
-    async def find_expired(self, now: int, limit: int) -> Sequence[StoredCall]:
-        """Return calls that are due and have not ended."""
+    async def find_expired(self, now: int, limit: int, unreadable_before: int) -> Sequence[StoredCall]:
+        """Return calls that are due and have not ended; unreadable ones if they were due before a second instant."""
         ...
 
     async def purge_state(self, before: int) -> None:

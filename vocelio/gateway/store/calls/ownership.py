@@ -5,12 +5,11 @@ of two attempts, one succeeds. Resume states are encrypted, since they contain w
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, and_, case, func, or_, select, update
+from sqlalchemy import Row, Select, and_, case, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from vocelio.engine.voice import Tier
@@ -20,6 +19,8 @@ from vocelio.gateway.store.calls.interface import ProviderUsageTotals, Segment, 
 from vocelio.gateway.store.db.schema import call_events, calls, usage
 
 LOG = logging.getLogger(__name__)
+
+MAX_EXPIRED_PAGES = 20  # of one sweep: thousands of calls that cannot be read yet, in a part of the query's time limit
 
 _LAST_EVENT_SEQ = (
     select(func.coalesce(func.max(call_events.c.seq), 0))
@@ -62,13 +63,14 @@ class CallOwnershipQueries:
     async def close(
         self, connection: AsyncConnection, stored: StoredCall, ended_at: int, outcome: str
     ) -> StoredCall | None:
-        over = {
+        over: dict[str, Any] = {
             "revision": stored.revision + 1,
             "ended_at": ended_at,
             "outcome": outcome,
             "due_at": None,
-            "resume_state": None,
         }
+        if outcome != "lost":  # Twilio may return for a lost call, to a process that can read its state
+            over["resume_state"] = None
         statement = update(calls).where(_is_unchanged(stored), _RESUMABLE).values(over)
         if (await connection.execute(statement.returning(calls.c.id))).first() is None:
             return None
@@ -102,14 +104,22 @@ class CallOwnershipQueries:
         )
         await connection.execute(update(calls).where(*where).values(due_at=earlier_due, status_report=report))
 
-    async def find_expired(self, connection: AsyncConnection, now: int, limit: int) -> Sequence[StoredCall]:
-        query = (
-            _select_calls()
-            .where(calls.c.ended_at.is_(None), calls.c.due_at < now)
-            .order_by(calls.c.due_at)
-            .limit(limit)
-        )
-        return list(self._decode_readable((await connection.execute(query)).all()))
+    async def find_expired(
+        self, connection: AsyncConnection, now: int, limit: int, unreadable_before: int
+    ) -> Sequence[StoredCall]:
+        """Read page after page, since calls that cannot be read yet must not hide those behind them."""
+        key = tuple_(calls.c.due_at, calls.c.tenant_id, calls.c.id)
+        query = _select_calls().where(calls.c.ended_at.is_(None), calls.c.due_at < now).order_by(*key).limit(limit)
+        found: list[StoredCall] = []
+        rows = (await connection.execute(query)).all()
+        for _ in range(MAX_EXPIRED_PAGES):
+            decoded = (self._from_row(row, allow_unreadable=True) for row in rows)
+            found += (call for call in decoded if call.is_readable or call.due_at < unreadable_before)
+            if len(found) >= limit or len(rows) < limit:
+                break
+            last = rows[-1]
+            rows = (await connection.execute(query.where(key > (last.due_at, last.tenant_id, last.id)))).all()
+        return found[:limit]
 
     async def purge_state(self, connection: AsyncConnection, before: int) -> None:
         where = (calls.c.resume_state.is_not(None), calls.c.ended_at < before)
@@ -125,12 +135,19 @@ class CallOwnershipQueries:
             return None
         return self._cipher.encrypt(call.resume_state.decode(), _encryption_purpose(call.tenant, call.id))
 
-    def _decode_readable(self, rows: Iterable[Row[Any]]) -> Iterator[StoredCall]:
-        for row in rows:
-            with suppress(DatabaseUnavailable):
-                yield self._from_row(row)
+    def _from_row(self, row: Row[Any], *, allow_unreadable: bool = False) -> StoredCall:
+        """Raises DatabaseUnavailable, unless calls whose resume state cannot be decrypted are allowed.
 
-    def _from_row(self, row: Row[Any]) -> StoredCall:
+        During a key rotation another process may have the key that this one lacks.
+        """
+        is_readable, resume_state = True, None
+        try:
+            resume_state = self._decrypt_state(row)
+        except DecryptionError as error:
+            is_readable = False
+            if not allow_unreadable:
+                LOG.error("call %s: could not decrypt its resume state: %s", row.id, error)
+                raise DatabaseUnavailable from error
         return StoredCall(
             tenant=row.tenant_id,
             id=row.id,
@@ -147,21 +164,17 @@ class CallOwnershipQueries:
             disposition=row.disposition,
             department=row.department,
             provider_usage=msgspec.json.decode(row.provider_usage or "{}", type=dict[Tier, ProviderUsageTotals]),
-            resume_state=self._decrypt_state(row),
+            resume_state=resume_state,
+            is_readable=is_readable,
             due_at=row.due_at or 0,
             status_report=row.status_report or "",
             last_event_seq=getattr(row, "last_event_seq", 0),
         )
 
     def _decrypt_state(self, row: Row[Any]) -> bytes | None:
-        """Raises DatabaseUnavailable: during a key rotation another process may have the key that this one lacks."""
         if row.resume_state is None:
             return None
-        try:
-            return self._cipher.decrypt(row.resume_state, _encryption_purpose(row.tenant_id, row.id)).encode()
-        except DecryptionError as error:
-            LOG.error("call %s: could not decrypt its resume state: %s", row.id, error)
-            raise DatabaseUnavailable from error
+        return self._cipher.decrypt(row.resume_state, _encryption_purpose(row.tenant_id, row.id)).encode()
 
 
 def _is_unchanged(stored: StoredCall) -> Any:

@@ -192,8 +192,8 @@ class WriteBehindCallStore:
         change = self._run_change(self._queries.record_status, account_sid, call, status, due_at, generation)
         await self._with_timeout(change)
 
-    async def find_expired(self, now: int, limit: int) -> Sequence[StoredCall]:
-        return await self._with_timeout(self._run_read(self._queries.find_expired, now, limit))
+    async def find_expired(self, now: int, limit: int, unreadable_before: int) -> Sequence[StoredCall]:
+        return await self._with_timeout(self._run_read(self._queries.find_expired, now, limit, unreadable_before))
 
     async def purge_state(self, before: int) -> None:
         await self._with_timeout(self._run_change(self._queries.purge_state, before))

@@ -18,6 +18,7 @@ from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.config import Settings
 from vocelio.gateway.errors import DatabaseUnavailable, DomainError
+from vocelio.gateway.logs import LogRate
 from vocelio.gateway.twilio import twiml
 from vocelio.gateway.twilio.signatures import SignatureVerifier, TokenLookup, no_tenant_tokens
 from vocelio.gateway.twilio.urls import PublicUrls
@@ -32,6 +33,9 @@ from vocelio.gateway.webhooks.urls import WebhookUrls
 LOG = logging.getLogger(__name__)
 
 MAX_WEBSOCKET_MESSAGE_BYTES = 32_768  # Twilio's messages have about 400 bytes
+
+MAX_REJECTIONS_LOGGED_PER_MINUTE = 60  # of Twilio's webhooks, which anybody can send
+MAX_PATH_LOGGED = 100  # characters
 
 CLOSE_BACKGROUND_SECONDS = 0.5  # for background services and calls, and again for those that had to be canceled
 CLOSE_SERVICES_SECONDS = 1.0  # for speech, HTTP and recordings; in all a process has 10 s from SIGTERM to its end
@@ -78,7 +82,7 @@ def create_app(
     )
     return Starlette(
         routes=[*_twilio_routes(calls, signatures, urls), *_probe_routes(calls.registry), *api_routes],
-        exception_handlers={DomainError: _problem_response},
+        exception_handlers={DomainError: _problem_handler()},
         lifespan=lambda _: _lifespan(calls, services),
     )
 
@@ -199,11 +203,18 @@ async def _close_all(*coroutines: Coroutine[Any, Any, None], timeout_seconds: fl
             LOG.error("shutdown: closing a service failed", exc_info=error)
 
 
-def _problem_response(request: Request, error: Exception) -> Response:
-    """Render an DomainError as RFC 9457 problem details."""
-    assert isinstance(error, DomainError)  # noqa: S101 (registered for this class only)
-    LOG.warning("%s %s: %s", request.method, request.url.path, error)
-    status = problem_details.status_of(error)
-    title = problem_details.REASON_PHRASES[status]
-    body = {"type": "about:blank", "title": title, "status": status, "detail": str(error)}
-    return JSONResponse(body, status_code=status, media_type=problem_details.PROBLEM_MEDIA_TYPE)
+def _problem_handler() -> Callable[[Request, Exception], Response]:
+    """Make a handler that renders a DomainError as RFC 9457 problem details."""
+    log_rate = LogRate(MAX_REJECTIONS_LOGGED_PER_MINUTE)
+
+    def respond(request: Request, error: Exception) -> Response:
+        assert isinstance(error, DomainError)  # noqa: S101 (registered for this class only)
+        omitted = log_rate.admit()
+        if omitted is not None:
+            LOG.warning("%s %s: %s%s", request.method, request.scope["path"][:MAX_PATH_LOGGED], error, omitted)
+        status = problem_details.status_of(error)
+        title = problem_details.REASON_PHRASES[status]
+        body = {"type": "about:blank", "title": title, "status": status, "detail": str(error)}
+        return JSONResponse(body, status_code=status, media_type=problem_details.PROBLEM_MEDIA_TYPE)
+
+    return respond

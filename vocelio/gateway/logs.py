@@ -9,10 +9,12 @@ events.
 import contextvars
 import json
 import logging
+import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -121,6 +123,26 @@ class ConsoleFormatter(logging.Formatter):
         line = f"{at} {record.levelname:<7} {record.name.rpartition('.')[2]}: {message}{fields}"
         error = _format_error(self, record)
         return f"{line}\n{error}" if error else line
+
+
+class LogRate:
+    """Bounds the log lines of one kind that strangers can cause: at most ``per_minute``, the rest is counted."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_minute, self._clock = per_minute, clock
+        self._minute_started, self._logged, self._omitted = -math.inf, 0, 0
+
+    def admit(self) -> str | None:
+        """Return what to add to the next line (how many were omitted before it); None to omit it."""
+        now = self._clock()
+        if now >= self._minute_started + 60:
+            self._minute_started, self._logged = now, 0
+        if self._logged >= self._per_minute:
+            self._omitted += 1
+            return None
+        self._logged += 1
+        omitted, self._omitted = self._omitted, 0
+        return f" ({omitted} more of these were not logged)" if omitted else ""
 
 
 def redact(text: str) -> str:

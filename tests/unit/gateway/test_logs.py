@@ -114,3 +114,13 @@ def test_library_logs_have_the_same_format(log_lines):
     assert uvicorn_config(lambda: None)
     logging.getLogger("uvicorn.error").error("Invalid HTTP request of +13072249663 received.")
     assert log_lines()[-1]["message"] == "Invalid HTTP request of +***9663 received."
+
+
+def test_log_rate_counts_what_it_omits():
+    now = 0.0
+    rate = logs.LogRate(2, lambda: now)
+    assert [rate.admit() for _ in range(5)] == ["", "", None, None, None]
+    now = 59.0
+    assert rate.admit() is None
+    now = 60.0
+    assert [rate.admit(), rate.admit(), rate.admit()] == [" (4 more of these were not logged)", "", None]

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-Sid = Annotated[str, Meta(pattern="^[A-Z]{2}[0-9a-zA-Z]{32}$")]
+from vocelio.gateway.model.types import PATTERN_END
+
+Sid = Annotated[str, Meta(pattern=f"^[A-Z]{{2}}[0-9a-zA-Z]{{32}}{PATTERN_END}")]
 """The format of every Twilio identifier; it needs no escaping in JSON."""
 
 MAX_MARK_LENGTH = 128  # characters: ours are under 20

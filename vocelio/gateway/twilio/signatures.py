@@ -22,6 +22,7 @@ The documentation does not say the following, so this is assumed:
 
 import hashlib
 import hmac
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from urllib.parse import parse_qsl, urlsplit
@@ -62,6 +63,8 @@ def _parse_settings(settings_header: str) -> dict[str, str]:
 SIGNATURE_HEADER = "X-Twilio-Signature"
 BODY_HASH_PARAMETER = "bodySHA256"
 """The query parameter that represents a body that is not a form: its SHA-256 in hexadecimal."""
+
+ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
 
 TokenLookup = Callable[[str], Awaitable[str | None]]
 """Returns the auth token of an account, if it is a tenant's."""
@@ -143,6 +146,8 @@ class SignatureVerifier:
         return any(hmac.compare_digest(each.encode(), signature.encode()) for each in expected)
 
     async def _auth_token(self, account_sid: str) -> str | None:
+        if not ACCOUNT_SID.fullmatch(account_sid):  # not even signed: nothing of it may reach the database
+            return None
         return self._platform_tokens.get(account_sid) or await self._tenant_tokens(account_sid)
 
     def _shared_key(self, account_sid: str, settings_header: str) -> str | None:

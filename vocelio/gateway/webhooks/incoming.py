@@ -149,11 +149,11 @@ class IncomingCallWebhooks:
         Twilio names that URL in ErrorUrl and sends the same form.
         """
         failed_url = _parse_url(request.get("ErrorUrl"))
-        code = request.get("ErrorCode")[:10]
+        code = request.get("ErrorCode")
         LOG.warning(
             "call %s: Twilio reports error %s at %s; answering again", request.call, code, failed_url.path[:100]
         )
-        repeated = request.with_query(dict(parse_qsl(failed_url.query)))
+        repeated = request.with_query(parse_qsl(failed_url.query))
         try:
             return await self._answer_for_path(failed_url.path, repeated)
         except DatabaseUnavailable:

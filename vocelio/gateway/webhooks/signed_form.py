@@ -1,5 +1,9 @@
-"""Requests from Twilio: a form or JSON object, read within bounds and accepted only with a valid signature."""
+"""Requests from Twilio: a form or JSON object, read within bounds and accepted only with a valid signature.
 
+What is signed is authentic, but it may still be malformed: only checked fields can be read (``form_fields``).
+"""
+
+from collections.abc import Iterable
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -8,6 +12,7 @@ from starlette.requests import HTTPConnection, Request
 
 from vocelio.gateway.errors import BadRequest, Forbidden
 from vocelio.gateway.twilio.signatures import SIGNATURE_HEADER, SIGNATURE_SETTINGS_HEADER, SignatureVerifier
+from vocelio.gateway.webhooks.form_fields import FORM_FIELDS, QUERY_FIELDS, check_fields
 
 MAX_BODY_BYTES = 65_536  # bytes: Twilio's forms are under 4 KB
 MAX_FIELDS = 500
@@ -16,15 +21,17 @@ MAX_FIELDS = 500
 class TwilioRequest:
     """The fields of a webhook request about one call."""
 
-    def __init__(self, form: FormData, query: dict[str, str]) -> None:
-        self._form, self.query = form, query
+    def __init__(self, form: FormData, query: Iterable[tuple[str, str]]) -> None:
+        """Raises BadRequest for a field that is malformed or repeated."""
+        self._form, self._fields = form, check_fields(form.multi_items(), FORM_FIELDS, "form")
+        self.query = check_fields(query, QUERY_FIELDS, "query")
         self.account = self.get_required("AccountSid")
         self.call = self.get_required("CallSid")
 
     def get(self, name: str) -> str:
-        """Return a field, or an empty string."""
-        value = self._form.get(name, "")
-        return value if isinstance(value, str) else ""
+        """Return a field of FORM_FIELDS, or an empty string."""
+        assert name in FORM_FIELDS, name  # noqa: S101 (nothing unchecked may be read)
+        return self._fields.get(name, "")
 
     def get_carried(self, name: str) -> str:
         """Return a field of the form, or of the query if the request was repeated by our own URL."""
@@ -38,8 +45,8 @@ class TwilioRequest:
         """Return a small number of the form; 0 if it is missing or malformed."""
         return _parse_count(self.get(name))
 
-    def with_query(self, query: dict[str, str]) -> "TwilioRequest":
-        """Return the same request with another query."""
+    def with_query(self, query: Iterable[tuple[str, str]]) -> "TwilioRequest":
+        """Return the same request with another query. Raises BadRequest."""
         return TwilioRequest(self._form, query)
 
     def get_required(self, name: str) -> str:
@@ -62,7 +69,7 @@ async def parse_signed(request: Request, verifier: SignatureVerifier) -> TwilioR
         is_valid = await verifier.verify_form(account, path, form, *headers)  # type: ignore[arg-type]
     if not is_valid:
         raise Forbidden("the request is not signed with a key of one of our accounts")
-    return TwilioRequest(form, dict(request.query_params))
+    return TwilioRequest(form, request.query_params.multi_items())
 
 
 def request_target(connection: HTTPConnection) -> str:

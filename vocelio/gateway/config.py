@@ -123,9 +123,11 @@ def load_settings(environment: Mapping[str, str], secret_file: Path = DEFAULT_SE
     port = _parse_port(environment.get("PORT", "8080"))
     public_url = _parse_public_url(environment.get("VOCELIO_PUBLIC_URL") or f"http://localhost:{port}")
     keys = _secret_keys(environment.get("VOCELIO_SECRET_KEYS") or _load_secret(secret_file))
+    platform_tokens = _platform_tokens(environment, keys[0])
+    _require_https_for_twilio(public_url, platform_tokens)
     return Settings(
         public_url,
-        _platform_tokens(environment, keys[0]),
+        platform_tokens,
         port,
         keys,
         environment.get("VOCELIO_DATABASE_URL") or DEFAULT_DATABASE_URL,
@@ -192,6 +194,15 @@ def _platform_tokens(environment: Mapping[str, str], secret_key: str) -> dict[st
             raise SettingsError("TWILIO_ACCOUNT_SID must be AC and 32 hexadecimal digits")
         return {account: token}
     return {SIMULATOR_ACCOUNT_SID: hmac.digest(secret_key.encode(), b"vocelio: simulator", hashlib.sha256).hex()}
+
+
+def _require_https_for_twilio(public_url: str, platform_tokens: Mapping[str, str]) -> None:
+    """Reject a real account with a public URL that is not https: numbers in production would be pointed at it."""
+    if SIMULATOR_ACCOUNT_SID not in platform_tokens and not public_url.startswith("https://"):
+        raise SettingsError(
+            f"with TWILIO_ACCOUNT_SID, VOCELIO_PUBLIC_URL must be the https origin under which Twilio reaches the "
+            f"gateway, not {public_url!r}; to use the simulator only, unset TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+        )
 
 
 def _webhook_keys(environment: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 
-from tests.support.command_runner import running_vocelio, wait_until_listening
+from tests.support.command_runner import run_vocelio, running_vocelio, wait_until_listening
 from tests.support.free_ports import free_ports
 from vocelio.gateway.clock import wall_clock
 from vocelio.gateway.store import api_keys
@@ -50,6 +50,15 @@ async def test_start_on_a_fresh_database_logs_nothing_of_libraries_at_info(tmp_p
             await process.wait()
     entries = [json.loads(line) for line in log.splitlines()]
     assert [entry for entry in entries if entry["level"] == "info" and "vocelio" not in entry["logger"]] == []
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2"), ("--site", "nowhere")])
+async def test_real_account_without_https_is_refused_in_one_line(tmp_path, options):
+    account = {"TWILIO_ACCOUNT_SID": "AC" + "a1" * 16, "TWILIO_AUTH_TOKEN": "hush", "COLUMNS": "400"}
+    code, out, error = await run_vocelio("serve", *options, cwd=tmp_path, environment=account)
+    assert (code, out, error.count("\n")) == (2, "", 1)
+    assert "VOCELIO_PUBLIC_URL must be the https origin" in error
+    assert "hush" not in error
 
 
 async def test_ticket_is_accepted_for_any_spelling_of_the_public_url(tmp_path):

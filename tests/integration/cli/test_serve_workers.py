@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.command_runner import run_vocelio, running_vocelio
-from tests.support.running_gateway import ACCOUNT, TOKEN
+from tests.support.running_gateway import ACCOUNT, PUBLIC_URL, TOKEN
 
 REDIS_URL = "redis://127.0.0.1:1/0"  # not reachable: calls are served nevertheless
 SERVE = ("serve", "--workers", "2")
@@ -24,6 +24,7 @@ def environment(url, **more):
         "VOCELIO_SECRET_KEYS": "a-secret-of-the-processes",
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,
+        "VOCELIO_PUBLIC_URL": PUBLIC_URL,
         "COLUMNS": "200",
         **more,
     }

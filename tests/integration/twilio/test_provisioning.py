@@ -10,6 +10,7 @@ from tests.support.provisioning_env import GATEWAY_WEBHOOKS, PREVIOUS_WEBHOOKS, 
 from tests.support.tenant_fixtures import CIPHER
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID
 from vocelio.gateway.crypto import SecretCipher
+from vocelio.gateway.errors import TwilioError
 from vocelio.gateway.simulator.rest_api.server import FaultRule
 from vocelio.gateway.store import number_provisioning, numbers
 from vocelio.gateway.store.numbers import NewNumber
@@ -188,6 +189,23 @@ async def test_without_an_account_nothing_is_set_until_one_is_configured(provisi
     await with_account.start()
     await _wait_until(lambda: provisioning_env.webhooks_at_twilio() == GATEWAY_WEBHOOKS)
     await with_account.aclose()
+
+
+@pytest.mark.parametrize("public_url", ["http://localhost:8080", "http://voice.example", "http://127.0.0.1"])
+async def test_no_url_without_tls_is_ever_set(provisioning_env, public_url):
+    provisioner = provisioning_env.create_provisioner(public_url=public_url)
+    await provisioning_env.assign_number()
+    await provisioner.process_due()
+    row = await provisioning_env.get_row()
+    assert (row.state, row.account_sid) == ("failed", "")
+    assert "VOCELIO_PUBLIC_URL" in row.error
+    assert provisioning_env.webhooks_at_twilio() == PREVIOUS_WEBHOOKS
+    account = provisioner.context.account_client(provisioner.context.credentials.platform)
+    with pytest.raises(TwilioError, match="not https"):
+        await account.set_webhooks("PN" + "1" * 32, provisioner.context.webhooks)
+    with pytest.raises(TwilioError, match="not https"):
+        await account.redirect_call("CA" + "1" * 32, f"{public_url}/twilio/voice")
+    assert provisioning_env.twilio.find_requests("POST") == []
 
 
 async def test_account_of_the_tenant_has_priority(provisioning_env):

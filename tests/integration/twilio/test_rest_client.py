@@ -104,7 +104,7 @@ async def test_invalid_webhook_changes_nothing(twilio_api, account_client):
     resource = twilio_api.add_account(ACCOUNT, TOKEN).add_number(NUMBER)
     before = dict(resource)
     with pytest.raises(TwilioError, match="VoiceUrl is not valid"):
-        await account_client.set_webhooks(resource["sid"], Webhooks("nonsense", "POST", "https://v.example/fallback"))
+        await account_client.set_webhooks(resource["sid"], Webhooks("https://", "POST", "https://v.example/fallback"))
     assert resource == before
 
 

@@ -115,7 +115,19 @@ def test_variables_injected_by_kubernetes_are_ignored(tmp_path):
     )
 
 
-OWN_SETTINGS = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": "hush"}
+OWN_SETTINGS = {
+    "TWILIO_ACCOUNT_SID": ACCOUNT,
+    "TWILIO_AUTH_TOKEN": "hush",
+    "VOCELIO_PUBLIC_URL": "https://voice.example",
+}
+
+
+@pytest.mark.parametrize("url", ["", "http://localhost:8080", "http://voice.example", "http://127.0.0.1:1"])
+def test_real_account_needs_an_https_url(tmp_path, url):
+    with pytest.raises(SettingsError, match="VOCELIO_PUBLIC_URL must be the https origin") as caught:
+        load_settings({**OWN_SETTINGS, "VOCELIO_PUBLIC_URL": url}, tmp_path / "secret")
+    assert "\n" not in str(caught.value)
+    assert load_settings({"VOCELIO_PUBLIC_URL": url}, tmp_path / "secret").public_url.startswith("http://"), "simulator"
 
 
 def test_webhook_keys_are_read(tmp_path):

@@ -20,6 +20,7 @@ REQUEST_TIMEOUT_SECONDS = 10.0  # of one attempt: Twilio usually answers within 
 RETRY_DELAYS_SECONDS = (0.5, 2.0)  # between three attempts
 PAGE_SIZE = 1_000  # numbers: Twilio's maximum
 NOT_FOUND_CODE = 20404
+HTTPS_HINT = "Set VOCELIO_PUBLIC_URL to the https origin under which Twilio reaches the gateway."
 CALL_NOT_IN_PROGRESS_CODE = 21220  # https://www.twilio.com/docs/api/errors/21220
 
 
@@ -40,7 +41,10 @@ class AccountNumber(msgspec.Struct, frozen=True):
 
 
 class TwilioClient:
-    """Client of the API at Twilio, or at ``origin`` (of an emulator)."""
+    """Client of the API at Twilio, or at ``origin``.
+
+    ``origin`` is the only way to use an emulator, and no setting reaches it: `vocelio serve` always asks Twilio itself.
+    """
 
     def __init__(
         self,
@@ -97,7 +101,12 @@ class TwilioAccountClient:
             return next((_to_account_number(each) for each in resources if each.phone_number == number), None)
 
     async def set_webhooks(self, sid: str, webhooks: Webhooks) -> AccountNumber:
-        """Set all of a number's webhooks with one request. Empty ones are cleared."""
+        """Set all of a number's webhooks with one request. Empty ones are cleared; others must be https."""
+        require_https(webhooks.voice_url, webhooks.voice_fallback_url, webhooks.status_callback)
+        return await self.restore_webhooks(sid, webhooks)
+
+    async def restore_webhooks(self, sid: str, webhooks: Webhooks) -> AccountNumber:
+        """Set a number's webhooks to what they were before the gateway's, whatever their scheme."""
         client = await self._sdk_client()
         with _map_errors():
             return _to_account_number(
@@ -115,13 +124,21 @@ class TwilioAccountClient:
                 raise
 
     async def redirect_call(self, call: str, url: str) -> None:
-        """Continue a live call with the TwiML at ``url`` (POST); its stream, if any, ends."""
+        """Continue a live call with the TwiML at ``url`` (https, POST); its stream, if any, ends."""
+        require_https(url)
         client = await self._sdk_client()
         with _map_errors():
             await client.calls(call).update_async(url=url, method="POST")
 
     async def _sdk_client(self) -> Any:
         return await self._twilio_client.sdk_client(self.sid, self._auth_token)
+
+
+def require_https(*urls: str) -> None:
+    """Check that these URLs may be set at Twilio; empty ones may. Raises TwilioError."""
+    for url in urls:
+        if url and not url.startswith("https://"):
+            raise TwilioError(f"{url} is not https, so it is not set at Twilio. {HTTPS_HINT}")
 
 
 @contextmanager

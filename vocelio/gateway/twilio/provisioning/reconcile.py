@@ -10,7 +10,7 @@ import msgspec
 from vocelio.gateway.store import number_provisioning
 from vocelio.gateway.store.number_provisioning import ProvisioningRow, ProvisioningState, Webhooks
 from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext
-from vocelio.gateway.twilio.rest_client import AccountNumber
+from vocelio.gateway.twilio.rest_client import AccountNumber, require_https
 
 
 class ProvisioningResult(msgspec.Struct, frozen=True):
@@ -40,6 +40,7 @@ async def _apply(context: ProvisioningContext, task: ProvisioningRow, lease_unti
     credential = await context.credentials.for_tenant(task.tenant)
     if not credential.has_rest_api:
         return ProvisioningResult("not_managed", NO_ACCOUNT_MESSAGE)
+    require_https(context.webhooks.voice_url)
     account = context.account_client(credential)
     account_number = await account.find_number(task.number)
     if account_number is None:
@@ -78,7 +79,7 @@ async def _restore(
         context.database, task, account.sid, task.previous, task.applied, lease_until
     ):
         return None
-    await account.set_webhooks(account_number.sid, task.previous)
+    await account.restore_webhooks(account_number.sid, task.previous)
     return Restored()
 
 

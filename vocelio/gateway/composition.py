@@ -29,7 +29,7 @@ from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.recordings.service import RecordingService
 from vocelio.gateway.server.protocols import raise_open_file_limit
 from vocelio.gateway.site.folder import SiteFolder
-from vocelio.gateway.site.seed import seed_database
+from vocelio.gateway.site.seed import SeedReport, seed_database
 from vocelio.gateway.speech.fallback_synthesizer import fallback_voices
 from vocelio.gateway.speech.providers import configured_tiers, create_speech_services
 from vocelio.gateway.storage.object_store import ObjectStorage
@@ -77,10 +77,10 @@ class _Prompts:
     preloading_cache: PreloadingPromptCache
 
 
-async def prepare_database(settings: Settings, site_folder: SiteFolder | None) -> None:
+async def prepare_database(settings: Settings, site_folder: SiteFolder | None) -> SeedReport | None:
     """Migrate the database, rotate secret keys and load the site folder, once before any process serves.
 
-    Raises SettingsError, SiteFolderError, DatabaseUnavailable.
+    Returns what became of the site folder, if there is one. Raises SettingsError, SiteFolderError, DatabaseUnavailable.
     """
     database = Database(settings.database_url)
     try:
@@ -88,7 +88,8 @@ async def prepare_database(settings: Settings, site_folder: SiteFolder | None) -
         await rotate_keys(database, SecretCipher(settings.secret_keys))
         if site_folder:
             actor = Actor("command-line", "platform", site_folder.tenant.id, "", wall_clock())
-            await seed_database(database, site_folder, actor)
+            return await seed_database(database, site_folder, actor)
+        return None
     finally:
         await database.aclose()
 

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-COMMANDS = ("serve", "demo", "call", "flow", "replay", "key", "doctor")
+COMMANDS = ("serve", "demo", "call", "flow", "replay", "key", "site", "doctor")
 
 
 class _Commands(TyperGroup):

@@ -25,7 +25,8 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port. Default: PORT, or 8080.")] = None,
     site: Annotated[
-        Path | None, typer.Option(help="Load this folder (site.json, flows/*.json) into the database first.")
+        Path | None,
+        typer.Option(help="Create what this folder (site.json, flows/*.json) has and the database lacks."),
     ] = None,
     drain_seconds: Annotated[
         float | None,

@@ -23,9 +23,11 @@ from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.server.server import GatewayServer, loop_factory, uvicorn_config
 from vocelio.gateway.server.supervisor import SETTINGS_ERROR_EXIT_CODE, StartTask, SupervisorChannel
 from vocelio.gateway.site.folder import SiteFolder
+from vocelio.gateway.site.seed import SeedReport
 from vocelio.gateway.store.calls.write_behind import WriteBehindCallStore
 
 EXAMPLE_NUMBER = "+13072249663"  # the number of examples/site
+MAX_CHANGES_PRINTED = 20  # of those that were made, and of those that were not
 START_FAILED_EXIT_CODE = 3  # uvicorn's
 
 
@@ -77,12 +79,13 @@ async def serve_until_signal(
     """
     is_first = arguments.task == "first"
     site_folder = SiteFolder(arguments.site) if arguments.site and is_first else None
-    if arguments.task != "none":
-        await prepare_database(settings, site_folder)
+    seed_report = await prepare_database(settings, site_folder) if arguments.task != "none" else None
     listener = arguments.listener
 
     def announce() -> None:
         if is_first:
+            if arguments.site and seed_report:
+                _print_seed_report(arguments.site, seed_report)
             _print_welcome(settings, site_folder, *listener.getsockname()[:2])
 
     async with AsyncExitStack() as resources:
@@ -94,6 +97,23 @@ async def serve_until_signal(
         await server.serve([listener])
     if not server.started:
         sys.exit(START_FAILED_EXIT_CODE)  # the reason has been logged
+
+
+def _print_seed_report(folder: Path, report: SeedReport) -> None:
+    """Print what the start made of the site folder."""
+
+    def echo(text: str) -> None:
+        common.stdout.print(text, markup=False, soft_wrap=True)
+
+    for change in report.created[:MAX_CHANGES_PRINTED]:
+        echo(f"created {change.resource}")
+    for change in report.left_alone[:MAX_CHANGES_PRINTED]:
+        echo(f"left alone {change}")
+    omitted = sum(max(0, len(changes) - MAX_CHANGES_PRINTED) for changes in (report.created, report.left_alone))
+    if omitted:
+        echo(f"... and {omitted} more")
+    if report.left_alone:
+        echo(f"The database differs from {folder}. To make it equal: vocelio site apply {folder}")
 
 
 def _print_welcome(settings: Settings, site_folder: SiteFolder | None, host: str, port: int) -> None:

@@ -1,11 +1,12 @@
 """A site folder: one tenant's numbers, departments, flows and sounds as files.
 
-The demo answers calls from it directly; ``vocelio serve --site`` seeds a database with it. It contains ``site.json``,
-``flows/*.json`` and ``sounds/*.wav`` (16-bit, any sample rate).
+The demo answers calls from it directly; ``vocelio serve --site`` and ``vocelio site apply`` bring it into a database. It
+contains ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any sample rate).
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -37,12 +38,13 @@ class SiteFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class SiteFolder:
     """The contents of a folder, read completely at construction. Raises SiteFolderError with every problem.
 
+    ``named_settings`` are the tenant's settings in ``site.json``, which ``tenant`` completes with defaults;
     ``documents`` are the flows as written, ``flows`` the compiled ones; ``numbers`` maps numbers to flows; ``sounds``
     are mu-law.
     """
 
     def __init__(self, root: Path) -> None:
-        file = _load_site_file(root / "site.json")
+        file, self.named_settings = _load_site_file(root / "site.json")
         self.tenant, self.departments = file.tenant, file.departments
         self.numbers = {number: target.flow for number, target in file.numbers.items()}
         self.documents = {path.stem: path.read_bytes().strip() for path in sorted((root / "flows").glob("*.json"))}
@@ -96,9 +98,16 @@ def _load_sounds(folder: Path, problems: list[str]) -> dict[str, bytes]:
     return sounds
 
 
-def _load_site_file(path: Path) -> SiteFile:
+class _NamedSettings(msgspec.Struct, frozen=True):
+    tenant: dict[str, Any]
+
+
+def _load_site_file(path: Path) -> tuple[SiteFile, frozenset[str]]:
+    """Return the contents, and the names of the tenant's settings that they contain."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=SiteFile)
+        content = path.read_bytes()
+        named = msgspec.json.decode(content, type=_NamedSettings).tenant.keys() - {"id"}
+        return msgspec.json.decode(content, type=SiteFile), frozenset(named)
     except OSError as error:
         raise SiteFolderError(f"{path}: cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:

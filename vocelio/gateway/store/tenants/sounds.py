@@ -47,6 +47,13 @@ async def list_sounds(database: Database, tenant: str) -> list[Sound]:
         ]
 
 
+async def get_mulaw(database: Database, tenant: str, name: str) -> bytes | None:
+    """Return a sound's audio; None if there is no such sound."""
+    async with database.read() as connection:
+        row = await _get_row(connection, tenant, name)
+    return None if row is None else row.mulaw
+
+
 async def put_sound(database: Database, actor: Actor, name: str, wav_file: bytes) -> Sound:
     """Store a WAV file. Raises InvalidInput, InputTooLarge, QuotaExceeded."""
     return await put_mulaw(database, actor, name, await asyncio.to_thread(convert_wav, wav_file))

@@ -1,7 +1,7 @@
 """A site folder: one tenant's numbers, departments, flows and sounds as files.
 
-The demo answers calls from it directly; ``vocelio serve --site`` and ``vocelio site apply`` bring it into a database. It
-contains ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any sample rate).
+The demo answers calls from it directly; ``vocelio serve --site`` and ``vocelio site apply`` bring it into a database.
+It contains ``site.json``, ``flows/*.json`` and ``sounds/*.wav`` (16-bit, any sample rate).
 """
 
 from collections.abc import Collection, Iterator, Mapping

@@ -219,3 +219,13 @@ async def test_malformed_fields_that_are_never_read_do_not_matter(live_gateway):
     status, text = await post(live_gateway, "/twilio/voice?utm=%00", [*valid_fields(), *more])
     assert status == 200
     assert "<Stream" in text
+
+
+async def test_reason_of_a_lost_stream_is_logged_in_one_line(live_gateway, caplog):
+    fields = valid_fields(StreamEvent="stream-error", StreamError="closed\r\nby the peer" + " x" * 500)
+    status, _ = await post(live_gateway, "/twilio/stream?generation=1", fields)
+    assert status == 204
+    (message,) = [message for message in caplog.messages if "lost its stream" in message]
+    assert "closed by the peer" in message
+    assert message.isprintable()
+    assert len(message) < 300

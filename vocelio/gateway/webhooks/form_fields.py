@@ -45,7 +45,7 @@ _ADDRESS = FieldFormat(
     re.compile(
         r"\+?[0-9*#]{1,24}"  # E.164, a short code, a withheld number as digits of a keypad
         rf"|[a-z]{{2,16}}:[^{_CONTROL}]{{1,300}}"  # sip:, sips:, client:, whatsapp:
-        r"|[A-Za-z][A-Za-z ._-]{0,31}"  # Anonymous, Restricted, Unavailable
+        r"|[A-Za-z][A-Za-z0-9 ._-]{0,31}"  # Anonymous, Restricted, Unavailable
         r"|"  # withheld
     ),
     "a telephone number, a SIP URI, a client or the word for a withheld number",
@@ -65,7 +65,7 @@ FORM_FIELDS: Mapping[str, FieldFormat] = MappingProxyType(
         "QueueResult": _WORD,
         "QueueTime": _COUNT,
         "StreamEvent": _WORD,
-        "StreamError": _text(2_000),
+        "StreamError": _text(2_000, also_allowed=r"\t\r\n"),  # an error message, of which the form is undocumented
         "ErrorCode": _COUNT,
         "ErrorUrl": _text(16_000),  # that of a queue contains a message of 1,000 characters, up to 12 bytes each
     }

@@ -179,7 +179,8 @@ class IncomingCallWebhooks:
     async def stream_status(self, request: TwilioRequest) -> None:
         """Handle /twilio/stream: only the loss of a stream matters."""
         if request.get("StreamEvent") == "stream-error":
-            LOG.warning("call %s: Twilio lost its stream: %s", request.call, request.get("StreamError")[:200])
+            reason = " ".join(request.get("StreamError").split())[:200]
+            LOG.warning("call %s: Twilio lost its stream: %s", request.call, reason)
             generation = request.query_int(urls.GENERATION)
             await self._lifecycle.on_stream_error(request.account, request.call, generation)
 

@@ -7,13 +7,15 @@ from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
 
 from vocelio.gateway import logs
 from vocelio.gateway.api.framework import problem_details
+from vocelio.gateway.api.framework.security_headers import SecurityHeadersMiddleware
 from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.config import Settings
@@ -53,6 +55,18 @@ class BackgroundService(Protocol):
     async def aclose(self) -> None: ...
 
 
+class GatewayApplication(Starlette):
+    """Starlette with security headers on all responses, also on those of unhandled errors."""
+
+    def __init__(self, is_https: bool, **options: Any) -> None:
+        super().__init__(**options)
+        self._is_https = is_https
+        self.router.redirect_slashes = False  # such a redirect would contain the request's Host header
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return SecurityHeadersMiddleware(super().build_middleware_stack(), self._is_https)
+
+
 def create_app(
     settings: Settings,
     calls: CallComponents,
@@ -80,9 +94,10 @@ def create_app(
         calls.listen_in_relay,
         *background_services,
     )
-    return Starlette(
+    return GatewayApplication(
+        is_https=settings.origin.startswith("https:"),
         routes=[*_twilio_routes(calls, signatures, urls), *_probe_routes(calls.registry), *api_routes],
-        exception_handlers={DomainError: _problem_handler()},
+        exception_handlers={DomainError: _problem_handler(), ClientDisconnect: _unread_response},
         lifespan=lambda _: _lifespan(calls, services),
     )
 
@@ -218,3 +233,8 @@ def _problem_handler() -> Callable[[Request, Exception], Response]:
         return JSONResponse(body, status_code=status, media_type=problem_details.PROBLEM_MEDIA_TYPE)
 
     return respond
+
+
+def _unread_response(_: Request, _error: Exception) -> Response:
+    """Answer a peer that went away within its request, which is no error of ours."""
+    return Response(status_code=400)

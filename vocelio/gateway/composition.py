@@ -27,7 +27,7 @@ from vocelio.gateway.prompts.cache import PreloadingPromptCache, PromptCache
 from vocelio.gateway.prompts.manifest import PromptManifests
 from vocelio.gateway.prompts.render_worker import PromptRenderWorker
 from vocelio.gateway.recordings.service import RecordingService
-from vocelio.gateway.server.protocols import raise_open_file_limit
+from vocelio.gateway.server.connection_limits import raise_open_file_limit
 from vocelio.gateway.site.folder import SiteFolder
 from vocelio.gateway.site.seed import SeedReport, seed_database
 from vocelio.gateway.speech.fallback_synthesizer import fallback_voices

@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,15 +22,20 @@ from vocelio.gateway.errors import SettingsError
 SIMULATOR_ACCOUNT_SID = "AC" + "0" * 32  # of `vocelio call`; no real account has this SID
 DEFAULT_SECRET_FILE = Path(".vocelio/secret")
 
+Network = IPv4Network | IPv6Network
+
 _KUBERNETES_NAME = re.compile(r"VOCELIO_(.*_)?(SERVICE_.*|PORT|PORT_.*)")
 _SETTING_NAMES = {
+    "VOCELIO_BLOCKED_NETWORKS",
     "VOCELIO_DATABASE_URL",
     "VOCELIO_KEY",
     "VOCELIO_MAX_CALLS",
+    "VOCELIO_MAX_CONNECTIONS_PER_ADDRESS",
     "VOCELIO_PUBLIC_URL",
     "VOCELIO_REDIS_URL",
     "VOCELIO_SECRET_KEYS",
     "VOCELIO_STORAGE_URL",
+    "VOCELIO_TRUSTED_PROXIES",
 }
 
 DEFAULT_DATABASE_URL = "sqlite+aiosqlite:///.vocelio/vocelio.db"
@@ -38,6 +44,10 @@ MAX_CAPACITY = 100_000  # calls of one process, far beyond what any machine can 
 MIN_KEY_LENGTH = 16  # characters: a random text of this length cannot be guessed
 
 DEFAULT_CAPACITY = 200  # calls: each costs 4.3 ms of CPU per second (benchmarks/README.md), so these use 86% of a core
+
+DEFAULT_CONNECTIONS_PER_ADDRESS = 1_000  # Twilio's calls come from few addresses, a company's monitors from one
+CONNECTIONS_PER_CALL = 3  # its stream, a webhook, a status callback
+MAX_CONNECTIONS_PER_ADDRESS = 1_000_000
 
 DEFAULT_ELEVENLABS_URL = "https://api.elevenlabs.io"
 
@@ -82,6 +92,9 @@ class Settings(msgspec.Struct, frozen=True):
         api_key: The API key that commands send.
         webhook_keys: The secrets of Twilio's shared keys, by key id.
         max_calls: Calls that one process accepts at once.
+        trusted_proxies: Networks whose X-Forwarded-For is believed, and whose connections are limited in total only.
+        max_connections_per_address: Connections that one process accepts from one client address.
+        blocked_networks: Networks that requests of flows may not reach, in addition to all reserved ones.
     """
 
     public_url: str
@@ -96,6 +109,9 @@ class Settings(msgspec.Struct, frozen=True):
     elevenlabs: ElevenLabsSettings | None = None
     redis_url: str = ""
     max_calls: int = DEFAULT_CAPACITY
+    trusted_proxies: tuple[Network, ...] = ()
+    max_connections_per_address: int = DEFAULT_CONNECTIONS_PER_ADDRESS
+    blocked_networks: tuple[Network, ...] = ()
 
     @property
     def origin(self) -> str:
@@ -122,6 +138,8 @@ def load_settings(environment: Mapping[str, str], secret_file: Path = DEFAULT_SE
         raise SettingsError(f"unknown setting {', '.join(unknown)}; known are: {', '.join(sorted(_SETTING_NAMES))}")
     port = _parse_port(environment.get("PORT", "8080"))
     public_url = _parse_public_url(environment.get("VOCELIO_PUBLIC_URL") or f"http://localhost:{port}")
+    max_calls = _parse_count(environment, "VOCELIO_MAX_CALLS", DEFAULT_CAPACITY, MAX_CAPACITY)
+    default_connections = max(DEFAULT_CONNECTIONS_PER_ADDRESS, CONNECTIONS_PER_CALL * max_calls)
     keys = _secret_keys(environment.get("VOCELIO_SECRET_KEYS") or _load_secret(secret_file))
     platform_tokens = _platform_tokens(environment, keys[0])
     _require_https_for_twilio(public_url, platform_tokens)
@@ -137,7 +155,12 @@ def load_settings(environment: Mapping[str, str], secret_file: Path = DEFAULT_SE
         _azure(environment),
         _elevenlabs(environment),
         _redis_url(environment.get("VOCELIO_REDIS_URL", "").strip()),
-        _parse_max_calls(environment.get("VOCELIO_MAX_CALLS") or str(DEFAULT_CAPACITY)),
+        max_calls,
+        _parse_networks(environment, "VOCELIO_TRUSTED_PROXIES"),
+        _parse_count(
+            environment, "VOCELIO_MAX_CONNECTIONS_PER_ADDRESS", default_connections, MAX_CONNECTIONS_PER_ADDRESS
+        ),
+        _parse_networks(environment, "VOCELIO_BLOCKED_NETWORKS"),
     )
 
 
@@ -249,10 +272,19 @@ def _create_secret_file(file: Path) -> None:
         temporary.unlink()
 
 
-def _parse_max_calls(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= MAX_CAPACITY:
-        raise SettingsError(f"VOCELIO_MAX_CALLS must be a number of calls from 1 to {MAX_CAPACITY}, not {text!r}")
+def _parse_count(environment: Mapping[str, str], name: str, default: int, highest: int) -> int:
+    text = environment.get(name) or str(default)
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= highest:
+        raise SettingsError(f"{name} must be a number from 1 to {highest}, not {text!r}")
     return int(text)
+
+
+def _parse_networks(environment: Mapping[str, str], name: str) -> tuple[Network, ...]:
+    """Parse addresses and networks, separated by commas or spaces."""
+    try:
+        return tuple(ip_network(text) for text in environment.get(name, "").replace(",", " ").split())
+    except ValueError as error:
+        raise SettingsError(f"{name} must be networks such as 10.0.0.0/8,2001:db8::/32: {error}") from None
 
 
 def _parse_port(text: str) -> int:

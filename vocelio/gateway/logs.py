@@ -3,7 +3,7 @@
 A task that starts to work on a call or a request says so with ``bind``; every line logged from then on by that task,
 and by the tasks it starts, carries these fields. Every line is redacted when it is written, so that no log statement
 can forget it; only a tenant's setting turns redaction off. Utterances, prompts and keys are never logged: those are
-events.
+events. Lines that anybody on the Internet can provoke have a rate limit, so that they cannot fill the disk.
 """
 
 import contextvars
@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +39,12 @@ _NUMBER = re.compile(
     r"|(?:(?P<sign>\+|%(?:25)?2[Bb])(?P<signed>[0-9](?:[ .-]?[0-9]){6,})"
     rf"|(?P<plain>{_DOTTED}|[0-9](?:[ -]?[0-9]){{6,}}))(?![0-9A-Za-z]))"
 )
+
+BY_STRANGERS: Mapping[str, object] = {"by_strangers": True}
+"""``extra`` of log lines that a peer without a key or signature can provoke: they have a rate limit."""
+STRANGERS_LOGGERS = ("uvicorn.error",)  # invalid requests; all of its lines have the rate limit
+MAX_STRANGERS_LINES = 60  # of one kind in a minute: enough to see what happens
+MAX_STRANGERS_KINDS = 500  # more than the code has: messages are its constants
 
 NOISY_LOGGERS = ("alembic",)  # logs its plugins and each migration at INFO, at every start
 
@@ -88,6 +94,7 @@ def configure(stream: TextIO | None = None) -> None:
     """Log to standard error, or another stream, from now on; this includes libraries."""
     output: TextIO = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(output)
+    handler.addFilter(StrangersRateLimit())
     handler.setFormatter(ConsoleFormatter() if output.isatty() else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -114,15 +121,18 @@ class JsonFormatter(logging.Formatter):
 
 
 class ConsoleFormatter(logging.Formatter):
-    """A line for a terminal, followed by the traceback of an error."""
+    """A line for a terminal, followed by the traceback of an error.
+
+    Characters that are not printable are escaped: a terminal would execute them (ESC ] 0 sets its title).
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
         fields = "".join(f" {name}={value}" for name, value in _context_fields().items())
         message = _redact_for_context(record.getMessage())
-        line = f"{at} {record.levelname:<7} {record.name.rpartition('.')[2]}: {message}{fields}"
+        line = _escape(f"{at} {record.levelname:<7} {record.name.rpartition('.')[2]}: {message}{fields}")
         error = _format_error(self, record)
-        return f"{line}\n{error}" if error else line
+        return "\n".join((line, _escape(error, keep="\n"))) if error else line
 
 
 class LogRate:
@@ -143,6 +153,26 @@ class LogRate:
         self._logged += 1
         omitted, self._omitted = self._omitted, 0
         return f" ({omitted} more of these were not logged)" if omitted else ""
+
+
+class StrangersRateLimit(logging.Filter):
+    """Limits the lines that strangers provoke, by logger and message; a later line says how many were omitted."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._rates: dict[tuple[str, str], LogRate] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not (getattr(record, "by_strangers", False) or record.name in STRANGERS_LOGGERS):
+            return True
+        kind = (record.name, str(record.msg))
+        if len(self._rates) >= MAX_STRANGERS_KINDS:
+            self._rates.clear()
+        omitted = self._rates.setdefault(kind, LogRate(MAX_STRANGERS_LINES, self._clock)).admit()
+        if omitted:
+            record.msg, record.args = f"{record.getMessage()}{omitted}", ()
+        return omitted is not None
 
 
 def redact(text: str) -> str:
@@ -183,6 +213,17 @@ def _context_fields() -> dict[str, str]:
 def _redact_for_context(text: str) -> str:
     current = _CONTEXT.get()
     return redact(text) if current is None or current.redacted else text
+
+
+def _escape(text: str, keep: str = "") -> str:
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else _escape_char(char) for char in text)
+
+
+def _escape_char(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _format_error(formatter: logging.Formatter, record: logging.LogRecord) -> str:

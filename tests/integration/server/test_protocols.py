@@ -215,7 +215,7 @@ def test_open_file_limit_is_raised_as_far_as_allowed(soft, hard, allowed, compla
     script = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-from vocelio.gateway.server.protocols import raise_open_file_limit
+from vocelio.gateway.server.connection_limits import raise_open_file_limit
 assert (raise_open_file_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)) == ({allowed}, ({allowed}, {hard}))
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, timeout=60)  # noqa: S603

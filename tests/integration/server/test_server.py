@@ -6,11 +6,12 @@ import signal
 import socket
 from contextlib import asynccontextmanager, suppress
 
+import httpx
 import pytest
 from aiohttp import ClientSession, WSServerHandshakeError
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
-from starlette.routing import WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 
 from tests.support.non_reading_peer import CLOSE_FRAME, open_non_reading_socket, wait_until_reset
@@ -164,3 +165,19 @@ async def test_immediate_second_signal_is_ignored_and_a_later_one_skips_the_drai
     finally:
         signal.signal(signal.SIGTERM, before)
     assert (left == [True], raised) == (waits, [True])
+
+
+@pytest.mark.parametrize(
+    ("trusted", "seen"),
+    [((), "127.0.0.1"), (("192.0.2.0/24",), "127.0.0.1"), (("127.0.0.0/8", "::1"), "203.0.113.7")],
+    ids=["default", "another proxy", "this proxy"],
+)
+async def test_forwarded_address_is_believed_from_trusted_proxies_only(trusted, seen):
+    async def client(request):
+        return PlainTextResponse(request.client.host)
+
+    settings = uvicorn_config(Starlette(routes=[Route("/", client)]), trusted_proxies=trusted)
+    settings.load()
+    transport = httpx.ASGITransport(settings.loaded_app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as session:
+        assert (await session.get("/", headers={"X-Forwarded-For": "203.0.113.7"})).text == seen

@@ -5,7 +5,7 @@ import gc
 import json
 import re
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -159,3 +159,16 @@ def _resources_in_use():
     names = sorted(task.get_name() for task in asyncio.all_tasks() if not task.get_name().startswith("Task-"))
     unnamed = sum(task.get_name().startswith("Task-") for task in asyncio.all_tasks())
     return names, unnamed, threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["before start", "after start"])
+async def test_flood_of_control_frames_closes_the_socket(live_gateway, started):
+    async with started_stream(live_gateway) if started else open_socket(live_gateway) as socket:
+        with suppress(ConnectionClosed):
+            for _ in range(2_000):
+                await socket.pong(b"x" * 100)
+        with suppress(ConnectionClosed):
+            async with asyncio.timeout(5):
+                while True:
+                    await socket.recv()
+        assert (socket.close_code, socket.close_reason) == (1008, "too many control frames")

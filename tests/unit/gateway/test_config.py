@@ -77,6 +77,11 @@ def test_origin_is_serialized_as_browsers_do(tmp_path, url, origin):
         ({"VOCELIO_MAX_CALLS": "many"}, "VOCELIO_MAX_CALLS must be a number"),
         ({"VOCELIO_MAX_CALLS": "0"}, "VOCELIO_MAX_CALLS must be a number"),
         ({"VOCELIO_MAX_CALLS": "200000"}, "VOCELIO_MAX_CALLS must be a number"),
+        ({"VOCELIO_MAX_CONNECTIONS_PER_ADDRESS": "0"}, "VOCELIO_MAX_CONNECTIONS_PER_ADDRESS must be a number"),
+        ({"VOCELIO_MAX_CONNECTIONS_PER_ADDRESS": "9" * 5_000}, "VOCELIO_MAX_CONNECTIONS_PER_ADDRESS must be a number"),
+        ({"VOCELIO_TRUSTED_PROXIES": "proxy.example.com"}, "VOCELIO_TRUSTED_PROXIES must be networks"),
+        ({"VOCELIO_TRUSTED_PROXIES": "10.0.0.1/8"}, "VOCELIO_TRUSTED_PROXIES must be networks"),
+        ({"VOCELIO_BLOCKED_NETWORKS": "10.0.0.0/8,*"}, "VOCELIO_BLOCKED_NETWORKS must be networks"),
         ({"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": "hush"}, "32 hexadecimal"),
     ],
 )
@@ -175,6 +180,30 @@ def test_redis_url_and_max_calls_are_read(tmp_path, scheme):
         "",
         200,
     )
+
+
+def test_networks_are_read(tmp_path):
+    environment = {
+        "VOCELIO_TRUSTED_PROXIES": "10.0.0.0/8, 192.0.2.1 2001:db8::/32",
+        "VOCELIO_BLOCKED_NETWORKS": "203.0.113.0/24",
+    }
+    settings = load_settings(environment, tmp_path / "secret")
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "192.0.2.1/32", "2001:db8::/32"]
+    assert [str(network) for network in settings.blocked_networks] == ["203.0.113.0/24"]
+    settings = load_settings({}, tmp_path / "secret")
+    assert (settings.trusted_proxies, settings.blocked_networks) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("environment", "connections"),
+    [
+        ({}, 1_000),
+        ({"VOCELIO_MAX_CALLS": "2000"}, 6_000),
+        ({"VOCELIO_MAX_CALLS": "2000", "VOCELIO_MAX_CONNECTIONS_PER_ADDRESS": "50"}, 50),
+    ],
+)
+def test_an_address_has_connections_for_all_calls_by_default(tmp_path, environment, connections):
+    assert load_settings(environment, tmp_path / "secret").max_connections_per_address == connections
 
 
 def test_speech_providers_are_read(tmp_path):

@@ -124,3 +124,57 @@ def test_log_rate_counts_what_it_omits():
     assert rate.admit() is None
     now = 60.0
     assert [rate.admit(), rate.admit(), rate.admit()] == [" (4 more of these were not logged)", "", None]
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("\x1b]0;owned\x07", r"\x1b]0;owned\x07"),
+        ("a\r\nERROR gateway: forged", r"a\x0d\x0aERROR gateway: forged"),
+        ("\x9b31m \u202e \U000e0041", r"\x9b31m \u202e \U000e0041"),
+        ("Grüße, 你好 🙂", "Grüße, 你好 🙂"),
+    ],
+)
+def test_console_line_has_printable_characters_only(terminal_output, written, shown):
+    LOGGER.warning("GET %s", written)
+    (line,) = terminal_output()
+    assert line.endswith(f"GET {shown}")
+
+
+def test_traceback_on_a_terminal_keeps_its_lines(terminal_output):
+    try:
+        raise ValueError("\x1b[2J")
+    except ValueError:
+        LOGGER.exception("failed")
+    assert len(terminal_output()) > 3
+    assert terminal_output()[-1] == r"ValueError: \x1b[2J"
+
+
+def rate_limited_lines(count, name=LOGGER.name, extra=None, message="GET %s: refused"):
+    """Filter that many lines, all within one interval and then one more; return those that are logged."""
+    now = 0.0
+    limit = logs.StrangersRateLimit(lambda: now)
+    records = [logging.LogRecord(name, logging.WARNING, "", 1, message, (number,), None) for number in range(count + 1)]
+    for record in records:
+        record.__dict__.update(extra or {})
+    shown = [record for record in records[:-1] if limit.filter(record)]
+    now = 60.0
+    return [record.getMessage() for record in [*shown, *filter(limit.filter, records[-1:])]]
+
+
+@pytest.mark.parametrize("kind", [{"extra": logs.BY_STRANGERS}, {"name": "uvicorn.error"}])
+def test_lines_provoked_by_strangers_have_a_rate_limit(kind):
+    lines = rate_limited_lines(1_000, **kind)
+    assert len(lines) == logs.MAX_STRANGERS_LINES + 1
+    assert lines[-1] == f"GET 1000: refused ({1_000 - logs.MAX_STRANGERS_LINES} more of these were not logged)"
+
+
+def test_other_lines_have_no_rate_limit():
+    assert len(rate_limited_lines(1_000)) == 1_001
+
+
+def test_rate_limit_is_for_each_kind_of_line():
+    limit = logs.StrangersRateLimit(lambda: 0.0)
+    for number in range(3 * logs.MAX_STRANGERS_LINES):
+        limit.filter(logging.makeLogRecord({"name": "a", "msg": "noise %d", "args": (number,), **logs.BY_STRANGERS}))
+    assert limit.filter(logging.makeLogRecord({"name": "a", "msg": "refused", **logs.BY_STRANGERS}))

@@ -20,6 +20,7 @@ from vocelio.gateway.composition import CallStoreFactory, compose_gateway, prepa
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
 from vocelio.gateway.errors import GatewayError
 from vocelio.gateway.http_client.client import HttpClient
+from vocelio.gateway.server.connection_limits import ConnectionLimits, max_connections, open_file_limit
 from vocelio.gateway.server.server import GatewayServer, loop_factory, uvicorn_config
 from vocelio.gateway.server.supervisor import SETTINGS_ERROR_EXIT_CODE, StartTask, SupervisorChannel
 from vocelio.gateway.site.folder import SiteFolder
@@ -91,9 +92,13 @@ async def serve_until_signal(
     async with AsyncExitStack() as resources:
         gateway = compose_gateway(settings, resources, http_client=http_client, call_store_factory=call_store_factory)
         drain = Drain(gateway.calls.registry, gateway.heartbeat, arguments.handoff_seconds, arguments.alone_seconds)
-        server = GatewayServer(
-            uvicorn_config(gateway.app), drain.run, resources.aclose, arguments.channel, on_ready=announce
+        limits = ConnectionLimits(
+            max_connections(open_file_limit()), settings.max_connections_per_address, settings.trusted_proxies
         )
+        config = uvicorn_config(
+            gateway.app, limits=limits, trusted_proxies=[str(network) for network in settings.trusted_proxies]
+        )
+        server = GatewayServer(config, drain.run, resources.aclose, arguments.channel, on_ready=announce)
         await server.serve([listener])
     if not server.started:
         sys.exit(START_FAILED_EXIT_CODE)  # the reason has been logged

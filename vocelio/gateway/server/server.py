@@ -8,15 +8,17 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from vocelio.gateway.app import MAX_WEBSOCKET_MESSAGE_BYTES
+from vocelio.gateway.server.connection_limits import ConnectionLimits
 from vocelio.gateway.server.protocols import BoundedWebSocketProtocol, TimeoutHttpProtocol
 from vocelio.gateway.server.supervisor import SupervisorChannel
 
@@ -25,8 +27,15 @@ MIN_SECOND_SIGNAL_SECONDS = 1.0
 """Between a signal to drain and one to exit at once: systemd signals all processes, and the supervisor its workers."""
 
 
-def uvicorn_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> uvicorn.Config:
-    """Return uvicorn's configuration.
+def uvicorn_config(
+    app: ASGIApp,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    *,
+    limits: ConnectionLimits | None = None,
+    trusted_proxies: Sequence[str] = (),
+) -> uvicorn.Config:
+    """Return uvicorn's configuration. X-Forwarded-For is believed from ``trusted_proxies`` only.
 
     Of its WebSocket implementations websockets-sansio costs the least per frame. Compression would cost more than
     everything else, on audio that does not compress. Twilio's sockets are supervised by their audio, not by pings.
@@ -35,7 +44,7 @@ def uvicorn_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> u
         app,
         host=host,
         port=port,
-        http=TimeoutHttpProtocol,
+        http=cast("type[asyncio.Protocol]", partial(TimeoutHttpProtocol, limits=limits)),
         ws=BoundedWebSocketProtocol,
         ws_per_message_deflate=False,
         ws_max_size=MAX_WEBSOCKET_MESSAGE_BYTES,
@@ -44,6 +53,8 @@ def uvicorn_config(app: ASGIApp, host: str = "127.0.0.1", port: int = 8080) -> u
         log_config=None,  # its log goes the same way as ours
         log_level="warning",
         server_header=False,
+        proxy_headers=bool(trusted_proxies),
+        forwarded_allow_ips=list(trusted_proxies),
         lifespan="on",
         timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
     )

@@ -5,6 +5,7 @@ Sending is bounded in size and time: a peer that does not read is treated as gon
 
 import asyncio
 
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from vocelio.gateway.aio.bounded_queue import BoundedQueue
@@ -63,7 +64,7 @@ async def media_stream_endpoint(socket: WebSocket, registry: CallRegistry, verif
     """Serve one media stream from its upgrade to its end."""
     account = socket.path_params["account_sid"]
     if not await verifier.verify_upgrade(account, request_target(socket), *signature_headers(socket)):
-        await socket.close(CloseCode.POLICY_VIOLATION)  # before accept: the server answers 403
+        await socket.send_denial_response(Response(status_code=403))
         return
     await socket.accept()
     transport = SocketTransport(socket)

@@ -34,7 +34,7 @@ async def get_recording_audio(context: RequestContext, *, recording: RecordingId
     audio = await context.recordings.get_audio(entry)
     if audio is None:
         raise NotFound
-    return _audio_response(audio, context.range_header)
+    return _audio_response(audio, context.range_header, f'attachment; filename="{recording}.wav"')
 
 
 async def delete_recording(context: RequestContext, *, recording: RecordingId) -> None:
@@ -44,14 +44,18 @@ async def delete_recording(context: RequestContext, *, recording: RecordingId) -
     await recordings.delete_recording(context.database, context.actor, recording)
 
 
-def _audio_response(audio: StoredAudio, range_header: str) -> ApiResponse[bytes]:
+def _audio_response(audio: StoredAudio, range_header: str, disposition: str) -> ApiResponse[bytes]:
     """Answer with the requested range, or with everything if there is none or it is invalid (RFC 9110, 14.2)."""
     size = audio.size
     match = _RANGE.fullmatch(range_header)
     first = int(match[1]) if match else 0
     last = min(int(match[2]) if match and match[2] else size - 1, size - 1, first + MAX_RANGE_BYTES - 1)
     if match is None or first > last:
-        headers = {"Accept-Ranges": "bytes", "Content-Length": str(size)}
+        headers = {"Accept-Ranges": "bytes", "Content-Length": str(size), "Content-Disposition": disposition}
         return ApiResponse(b"", media_type=WAV, headers=headers, stream=audio.read(0, size))
-    headers = {"Content-Range": f"bytes {first}-{last}/{size}", "Content-Length": str(last + 1 - first)}
+    headers = {
+        "Content-Range": f"bytes {first}-{last}/{size}",
+        "Content-Length": str(last + 1 - first),
+        "Content-Disposition": disposition,
+    }
     return ApiResponse(b"", 206, media_type=WAV, headers=headers, stream=audio.read(first, last + 1))

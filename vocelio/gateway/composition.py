@@ -20,6 +20,7 @@ from vocelio.gateway.config import Settings
 from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.events import EventBus
 from vocelio.gateway.events.pubsub import LocalPubSub, PubSub
+from vocelio.gateway.http_client.address_policy import public_except
 from vocelio.gateway.http_client.client import HttpClient
 from vocelio.gateway.monitors.key_revocation import MAX_SOCKETS_PER_PROCESS, KeyRevocationWatcher
 from vocelio.gateway.monitors.service import MonitorService
@@ -112,7 +113,12 @@ def compose_gateway(
     base = _Infrastructure(settings, database, api_database, cipher, storage)
     prompts = _compose_prompts(base)
     resources.push_async_callback(prompts.cache.aclose)
-    services = _compose_call_services(base, prompts, http_client or HttpClient(), call_store_factory(database, cipher))
+    services = _compose_call_services(
+        base,
+        prompts,
+        http_client or HttpClient(public_except(settings.blocked_networks)),
+        call_store_factory(database, cipher),
+    )
     calls = build_call_components(services, settings.secret_keys, settings.max_calls)
     heartbeat = ProcessHeartbeat(database, calls)
     return Gateway(_compose_app(base, prompts, calls, heartbeat), calls, heartbeat)

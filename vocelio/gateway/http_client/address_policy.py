@@ -1,22 +1,29 @@
 """SSRF protection: a flow may only reach public addresses, whatever name or notation leads there.
 
 A name is resolved once. If any of its addresses is not public, none is used, and the connection goes to an address that
-was checked: DNS rebinding gains nothing.
+was checked: DNS rebinding gains nothing. A number that is not a canonical address is refused before any library can
+interpret it.
 """
 
+import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from vocelio.gateway.http_client.reserved_networks import IETF_IPV6, RESERVED_IPV4, RESERVED_IPV6, TEREDO
+
 IpAddress = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 AddressPolicy = Callable[[IpAddress], bool]
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: all IPv6 addresses assigned so far
-_SIXTOFOUR_RELAY = IPv4Network("192.88.99.0/24")  # RFC 7526: formerly anycast to 6to4 relays
 _NAT64_PREFIX = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
+_HOST_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE | re.ASCII)
+_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE | re.ASCII)
+"""What inet_aton and browsers take for an IPv4 address: 2130706433, 127.1, 0177.0.0.1, 0x7f.1 (WHATWG URL, 3.5)."""
 
 
 class AddressNotAllowed(Exception):
@@ -25,19 +32,33 @@ class AddressNotAllowed(Exception):
 
 def is_public(address: IpAddress) -> bool:
     """Tell whether an address is on the public Internet; IPv4 addresses embedded in IPv6 are checked as IPv4."""
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return is_public(address.ipv4_mapped)
-        for embedded in (address.sixtofour, *(address.teredo or ())):
-            if embedded is not None and not is_public(embedded):
-                return False
-        if address in _NAT64_PREFIX:
-            return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
-        if address not in _GLOBAL_UNICAST:
-            return False
-    elif address in _SIXTOFOUR_RELAY:
+    if isinstance(address, IPv4Address):
+        return not any(address in network for network in RESERVED_IPV4)
+    embedded = _embedded_addresses(address)
+    if address.ipv4_mapped is not None or address in _NAT64_PREFIX:
+        return all(map(is_public, embedded))
+    if address not in _GLOBAL_UNICAST or any(address in network for network in RESERVED_IPV6):
         return False
-    return address.is_global and not address.is_multicast
+    if address in IETF_IPV6 and address not in TEREDO:
+        return False
+    return all(map(is_public, embedded))
+
+
+def public_except(blocked: Sequence[Network]) -> AddressPolicy:
+    """Return a policy that also refuses the operator's own networks, embedded addresses included."""
+
+    def is_allowed(address: IpAddress) -> bool:
+        addresses = (address, *(_embedded_addresses(address) if isinstance(address, IPv6Address) else ()))
+        return is_public(address) and not any(one in network for one in addresses for network in blocked)
+
+    return is_allowed
+
+
+def _embedded_addresses(address: IPv6Address) -> Sequence[IPv4Address]:
+    """Return the IPv4 addresses to which a packet to ``address`` may go: mapped, NAT64, 6to4, Teredo (RFC 4380)."""
+    nat64 = (IPv4Address(int(address) & 0xFFFFFFFF),) if address in _NAT64_PREFIX else ()
+    candidates = (address.ipv4_mapped, address.sixtofour, *(address.teredo or ()), *nat64)
+    return [one for one in candidates if one is not None]
 
 
 class PublicResolver(AbstractResolver):
@@ -57,6 +78,23 @@ class PublicResolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._resolver.close()
+
+
+def check_host(host: str, policy: AddressPolicy) -> None:
+    """Check the host of a URL, in ASCII, before it is resolved. Raises AddressNotAllowed."""
+    if _is_address(host):
+        check_address(host, host, policy)
+    elif not _HOST_NAME.fullmatch(host) or _ENDS_IN_NUMBER.fullmatch(host):
+        raise AddressNotAllowed(f"`{host}` is neither a host name nor a canonical IP address")
+
+
+def _is_address(host: str) -> bool:
+    """Tell whether it is a canonical address, without a zone, which only link-local ones have."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host
 
 
 def check_address(host: str, address: str, policy: AddressPolicy) -> None:

@@ -8,7 +8,6 @@ never sent to another origin.
 import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from ipaddress import ip_address
 from types import TracebackType
 from typing import Literal, Self
 
@@ -22,7 +21,7 @@ from vocelio.gateway.http_client.address_policy import (
     AddressNotAllowed,
     AddressPolicy,
     PublicResolver,
-    check_address,
+    check_host,
     is_public,
 )
 
@@ -105,9 +104,7 @@ class HttpClient:
     def _send(
         self, method: str, url: URL, headers: Mapping[str, str], json: object
     ) -> AbstractAsyncContextManager[ClientResponse]:
-        host = url.host or ""
-        if _is_ip_address(host):  # the resolver is not called for these
-            check_address(host, host, self._policy)
+        check_host(url.raw_host or "", self._policy)  # the resolver is not called for addresses
         body = None if json is None else msgspec.json.encode(json)
         content_type = {} if json is None else {"Content-Type": "application/json"}
         return self._get_session().request(
@@ -155,11 +152,3 @@ def _require_http(url: URL) -> URL:
     if url.scheme not in ("http", "https") or not url.host:
         raise AddressNotAllowed(f"`{url.scheme}` URLs are not supported; use http or https")
     return url
-
-
-def _is_ip_address(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True

@@ -10,6 +10,7 @@ from vocelio.codecs.wav import mulaw_header
 from vocelio.engine.validation.loader import load_flow
 from vocelio.gateway.model.directory import CallConfig
 from vocelio.gateway.model.tenant import Department, Tenant
+from vocelio.gateway.simulator.rest_api.server import TwilioRestApi
 from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.store.recordings import DatabaseRecordingCatalog, StoredRecording
 
@@ -18,6 +19,7 @@ CALLS_STARTED_AT = START - 3_600_000_000
 NUMBER, OTHER_NUMBER = "+13072249663", "+13072249664"
 CALL, ENDED_CALL, OTHER_CALL = f"CA{1:032x}", f"CA{2:032x}", f"CA{3:032x}"
 ACCOUNT, OTHER_ACCOUNT = "AC" + "1" * 32, "AC" + "2" * 32
+NEW_NUMBERS = {ACCOUNT: "+13072249670", OTHER_ACCOUNT: "+13072249671"}  # that no tenant has claimed yet
 TOKEN = "0123456789abcdef-token"
 RECORDING, OTHER_RECORDING = "a1", "b2"
 RECORDINGS = (("harbour", RECORDING, CALL), (CANARY, OTHER_RECORDING, OTHER_CALL))
@@ -45,7 +47,13 @@ def silent_wav(seconds=0.1):
 
 async def create_two_tenants(database):
     """Create both tenants' resources; return API keys by role, and the ids of one key of each tenant."""
-    api = ApiEnv(database)
+    async with TwilioRestApi() as emulator:
+        add_twilio_numbers(emulator)
+        return await _create_two_tenants(ApiEnv(database, twilio=emulator.origin))
+
+
+async def _create_two_tenants(api):
+    database = api.database
     victim = await _create_one_of_everything(api, "harbour", "plain", NUMBER, ACCOUNT)
     other = await _create_one_of_everything(api, CANARY, CANARY, OTHER_NUMBER, OTHER_ACCOUNT)
     api.synthesizer.failing = {word: SpeechError(word) for word in ("plain", CANARY)}
@@ -61,6 +69,7 @@ async def create_two_tenants(database):
     admin = ApiTestClient(api.app, keys["admin"])
     assert (await admin.request("DELETE", f"/v1/keys/{keys['revoked'].split('_')[1]}")).status == 204
     keys |= {"platform": (await api.platform_client()).key, "other": (await api.create_client(CANARY)).key, "none": ""}
+    await api.provisioner.aclose()
     return keys, victim, other
 
 
@@ -112,7 +121,9 @@ def add_twilio_numbers(emulator):
     for account, number, word in ((ACCOUNT, NUMBER, "plain"), (OTHER_ACCOUNT, OTHER_NUMBER, CANARY)):
         twilio_account = emulator.add_account(account, TOKEN)
         twilio_account.add_number(number, friendly_name=word)
+        twilio_account.add_number(f"{number}0", friendly_name=word)
         twilio_account.add_number(f"{number}1", friendly_name=word)
+        twilio_account.add_number(NEW_NUMBERS[account])
 
 
 def make_recording(tenant, name, call, **parts):

@@ -18,7 +18,8 @@ GatewayError
     ├── UnsupportedMediaType   the body has another content type than expected
     ├── InvalidInput           fields are invalid; has a diagnostic for each
     ├── RateLimited            too many requests
-    ├── TwilioError            Twilio's REST API rejected a request or did not answer
+    ├── TwilioError            Twilio's REST API rejected a request
+    │   └── TwilioUnavailable  Twilio's REST API did not answer, or is busy
     └── DatabaseUnavailable    the database did not answer in time
         ├── Overloaded         no free connection in the pool
         └── StorageUnavailable the storage of recordings did not answer
@@ -117,7 +118,7 @@ class RateLimited(DomainError):
 
 
 class TwilioError(DomainError):
-    """Twilio's REST API rejected a request, or did not answer.
+    """Twilio's REST API rejected a request.
 
     ``http_status`` is its status and ``code`` its error code (https://www.twilio.com/docs/api/errors), both 0 without
     an answer; ``retry_after_seconds`` is the pause that Twilio asked for.
@@ -126,6 +127,10 @@ class TwilioError(DomainError):
     def __init__(self, message: str, *, http_status: int = 0, code: int = 0, retry_after_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.http_status, self.code, self.retry_after_seconds = http_status, code, retry_after_seconds
+
+
+class TwilioUnavailable(TwilioError):
+    """Twilio's REST API did not answer, or is busy. Nothing was changed; retry after a few seconds."""
 
 
 class DatabaseUnavailable(DomainError):

@@ -3,7 +3,16 @@
 import msgspec
 import pytest
 
-from tests.support.running_gateway import ACCOUNT, CALLER, NUMBER, PUBLIC_URL, TENANT, make_call_config, running_gateway
+from tests.support.running_gateway import (
+    ACCOUNT,
+    CALLER,
+    NUMBER,
+    PUBLIC_URL,
+    TENANT,
+    TOKEN,
+    make_call_config,
+    running_gateway,
+)
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.model.directory import NumberClosed
 from vocelio.gateway.model.tenant import NOT_IN_SERVICE_MESSAGE
@@ -30,14 +39,8 @@ def closed_number(**parts):
     return NumberClosed(number=NUMBER, tenant="harbour", flow="flow", **parts)
 
 
-def owned_number(**settings):
-    return (
-        make_call_config(BYE, account_sid=OWN_ACCOUNT)
-        if not settings
-        else msgspec.structs.replace(
-            make_call_config(BYE, account_sid=OWN_ACCOUNT), tenant=msgspec.structs.replace(TENANT, **settings)
-        )
-    )
+def open_number(account_sid="", **settings):
+    return make_call_config(BYE, account_sid=account_sid, tenant=msgspec.structs.replace(TENANT, **settings))
 
 
 async def test_paused_flow_plays_its_message_and_saves_the_call():
@@ -61,7 +64,7 @@ async def test_a_paused_flow_forwards_to_a_number():
 
 
 async def test_a_blocked_caller_is_rejected():
-    async with paused_gateway(owned_number(blocked_callers=(CALLER,))) as running:
+    async with paused_gateway(open_number(blocked_callers=(CALLER,))) as running:
         report = await running.call()
         assert (report.ending, report.errors) == ("rejected", ())
         assert running.bus.data_of("call.rejected")[0]["outcome"] == "blocked"
@@ -69,7 +72,7 @@ async def test_a_blocked_caller_is_rejected():
 
 async def test_call_beyond_the_tenant_limit_is_rejected():
     async with paused_gateway(
-        owned_number(max_concurrent_calls=1, unavailable_message="All lines are busy.")
+        open_number(max_concurrent_calls=1, unavailable_message="All lines are busy.")
     ) as running:
         first = await running.simulator.start_call(NUMBER, CALLER)
         report = await running.call()
@@ -81,17 +84,23 @@ async def test_call_beyond_the_tenant_limit_is_rejected():
         assert again.say_texts == ()
 
 
+@pytest.mark.parametrize("closed", [False, True])
+@pytest.mark.parametrize("claimed", ["", OWN_ACCOUNT, OTHER_ACCOUNT])
 @pytest.mark.parametrize(
-    ("account", "token", "answered"), [(OWN_ACCOUNT, OWN_TOKEN, True), (OTHER_ACCOUNT, OTHER_TOKEN, False)]
+    ("account", "token"), [(ACCOUNT, TOKEN), (OWN_ACCOUNT, OWN_TOKEN), (OTHER_ACCOUNT, OTHER_TOKEN)]
 )
-async def test_tenant_account_reaches_only_its_numbers(account, token, answered):
+async def test_number_is_reached_by_the_account_that_has_it_only(account, token, claimed, closed):
+    """Also the platform's account reaches no number of a tenant's own account."""
+    answered = account == (claimed or ACCOUNT)
+    number = closed_number(outcome="paused", message="Closed.", account_sid=claimed) if closed else open_number(claimed)
     async with (
-        paused_gateway(owned_number()) as running,
+        paused_gateway(number) as running,
         TwilioSimulator(running.origin, PUBLIC_URL, account, token) as carrier,
     ):
         report = await carrier.call(NUMBER, CALLER)
         assert (report.say_texts == (NOT_IN_SERVICE_MESSAGE,)) is not answered
-        assert len(running.bus.data_of("call.started")) == int(answered)
+        assert len(running.bus.data_of("call.started")) == int(answered and not closed)
+        assert len(running.bus.data_of("call.rejected")) == int(answered and closed)
         assert report.errors == ()
 
 

@@ -184,7 +184,7 @@ async def test_local_voice_and_folder_storage_from_promotion_to_call(prompt_env,
         PromptCache(storage, prompt_env.database, prompt_env.wall), PromptManifests(same_voice)
     )  # of another process
     async with prompt_env.database.read() as connection:
-        tenant, _ = await tenants.load_tenant(connection, HARBOUR)
+        tenant = await tenants.load_tenant(connection, HARBOUR)
     await rendered.preload(tenant, load_flow(flow_document(text)))
     for sentence in split_sentences("Thank you for calling. Harbour is closed."):
         sound = rendered.get(HARBOUR, VOICE, sentence)

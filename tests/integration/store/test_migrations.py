@@ -64,6 +64,7 @@ FIRST_RELEASE_ROWS = {
         "flow_id": "desk",
         "fallback_number": "+13105550199",
         "label": "Office",
+        "account_sid": "AC" + "1" * 32,
         "created_at": NOW,
     },
     "number_assignments": {

@@ -61,10 +61,9 @@ async def test_directory_counts_transfers_and_knows_the_tenants_numbers(database
     await insert_calls(database, transfer_event(1, NOW, ended_at=None), known=["harbour"])
     directory = DatabaseDirectory(database, CIPHER, lambda: NOW)
     assert await directory.count_transfers("harbour", NOW - HOUR) == TransferCounts(1, 1)
-    assert (await directory.is_tenant_number("harbour", US), await directory.is_tenant_number("museum", US)) == (
-        True,
-        False,
-    )
+    assert await directory.is_tenant_number("harbour", US, "")
+    assert not await directory.is_tenant_number("museum", US, "")
+    assert not await directory.is_tenant_number("harbour", US, "AC" + "1" * 32), "it is not that account's"
 
 
 async def test_transfer_count_uses_the_index(database):

@@ -208,13 +208,18 @@ async def test_no_url_without_tls_is_ever_set(provisioning_env, public_url):
     assert provisioning_env.twilio.find_requests("POST") == []
 
 
-async def test_account_of_the_tenant_has_priority(provisioning_env):
-    own = provisioning_env.twilio.add_account(OTHER, "a token of its own")
+async def put_own_account(env, *account_numbers):
+    """Give the tenant an account of its own, of which Twilio has told these numbers; return it."""
+    account = TwilioAccount(OTHER, "a_token_of_its_own")
+    await twilio_accounts.put_twilio_account(env.database, CIPHER, env.actor_now(), account, account_numbers)
+    return env.twilio.add_account(OTHER, "a_token_of_its_own")
+
+
+async def test_number_is_provisioned_in_the_account_under_which_it_is_claimed(provisioning_env):
+    own = await put_own_account(provisioning_env, NUMBER)
     own.add_number(NUMBER)
     provisioner = provisioning_env.create_provisioner()
-    await twilio_accounts.put_twilio_account(
-        provisioning_env.database, CIPHER, provisioning_env.actor_now(), TwilioAccount(OTHER, "a_token_of_its_own")
-    )
+    provisioning_env.twilio.add_account(OTHER, "a token that was changed at Twilio")
     await provisioning_env.assign_number()
     await provisioner.process_due()
     assert "credentials" in (await provisioning_env.get_row()).error
@@ -225,12 +230,46 @@ async def test_account_of_the_tenant_has_priority(provisioning_env):
     assert provisioning_env.webhooks_at_twilio() == PREVIOUS_WEBHOOKS
 
 
+async def test_number_of_the_platform_stays_the_platforms_when_the_tenant_gets_an_account(provisioning_env):
+    provisioner = provisioning_env.create_provisioner()
+    await put_own_account(provisioning_env)
+    await provisioning_env.assign_number()
+    await provisioner.process_due()
+    assert provisioning_env.webhooks_at_twilio() == GATEWAY_WEBHOOKS
+    compared = await provisioning_env.check_drift(provisioner)
+    assert (compared.state, compared.differences, compared.error) == ("provisioned", [], "")
+
+
+@pytest.mark.parametrize("change", ["removed", "replaced", "taken by another tenant"])
+async def test_number_of_a_lost_account_is_never_provisioned_with_other_credentials(provisioning_env, change):
+    """Also if the platform's account, or the tenant's new one, has such a number."""
+    env = provisioning_env
+    provisioner = env.create_provisioner()
+    (await put_own_account(env, NUMBER)).add_number(NUMBER)
+    if change == "removed":
+        await twilio_accounts.delete_twilio_account(env.database, env.actor_now())
+    elif change == "replaced":
+        account = TwilioAccount("AC" + "7" * 32, "a_token_of_its_own")
+        env.twilio.add_account(account.account_sid, account.auth_token).add_number(NUMBER)
+        await twilio_accounts.put_twilio_account(env.database, CIPHER, env.actor_now(), account)
+    else:
+        await env.create_tenant("museum", number=None)
+        account = TwilioAccount(OTHER, "a_token_of_its_own")
+        await twilio_accounts.put_twilio_account(env.database, CIPHER, env.actor_now("museum"), account)
+    await env.assign_number()
+    await provisioner.process_due()
+    row = await env.get_row()
+    assert (row.state, row.account_sid) == ("failed", "")
+    assert "lead nowhere" in row.error
+    assert env.twilio.find_requests("POST") == []
+    compared = await env.check_drift(provisioner)
+    assert (compared.state, compared.error) == ("failed", row.error)
+
+
 async def test_token_that_cannot_be_decrypted_is_reported(provisioning_env):
+    await put_own_account(provisioning_env, NUMBER)
     provisioner = provisioning_env.create_provisioner(
         cipher=SecretCipher(["another key than the one used for encryption"])
-    )
-    await twilio_accounts.put_twilio_account(
-        provisioning_env.database, CIPHER, provisioning_env.actor_now(), TwilioAccount(OTHER, "a_token_of_its_own")
     )
     await provisioning_env.assign_number()
     await provisioner.process_due()
@@ -244,12 +283,9 @@ async def test_changed_account_is_processed_at_once(provisioning_env):
     provisioner = provisioning_env.create_provisioner()
     await provisioning_env.assign_number()
     await provisioner.process_due()
-    own = provisioning_env.twilio.add_account(OTHER, "a_token_of_its_own")
+    own = await put_own_account(provisioning_env, NUMBER)
     own.add_number(NUMBER, **PREVIOUS_WEBHOOKS | {"voice_url": "https://moved.example"})
     provisioning_env.twilio_account.delete_number(NUMBER)
-    await twilio_accounts.put_twilio_account(
-        provisioning_env.database, CIPHER, provisioning_env.actor_now(), TwilioAccount(OTHER, "a_token_of_its_own")
-    )
     await provisioner.process_due()
     assert provisioning_env.webhooks_at_twilio(account=own) == GATEWAY_WEBHOOKS
     await provisioning_env.unassign_number()

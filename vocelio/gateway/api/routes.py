@@ -86,7 +86,7 @@ OPERATIONS = (
     # The tenant
     Operation("GET", "/v1/tenant", "read", tenants.get_own_tenant),
     Operation("PATCH", "/v1/tenant", "administer", tenants.update_own_tenant, max_body_bytes=MAX_SETTINGS_BYTES),
-    Operation("PUT", "/v1/tenant/twilio", "administer", tenants.put_twilio_account),
+    Operation("PUT", "/v1/tenant/twilio", "administer", tenants.put_twilio_account, calls_twilio=True),
     Operation("DELETE", "/v1/tenant/twilio", "administer", tenants.delete_twilio_account),
     Operation("GET", "/v1/keys", "administer", tenants.list_keys, requires_tenant=False),
     Operation("POST", "/v1/keys", "administer", tenants.create_key, requires_tenant=False, success_statuses=CREATED),
@@ -142,11 +142,11 @@ OPERATIONS = (
     Operation("DELETE", "/v1/sounds/{name}", "design", flow_assets.delete_sound),
     # Numbers
     Operation("GET", "/v1/numbers", "read", numbers.list_numbers),
-    Operation("POST", "/v1/numbers", "administer", numbers.create_number, success_statuses=CREATED),
+    Operation("POST", "/v1/numbers", "administer", numbers.create_number, success_statuses=CREATED, calls_twilio=True),
     Operation("GET", "/v1/numbers/{number}", "read", numbers.get_number),
     Operation("PATCH", "/v1/numbers/{number}", "administer", numbers.update_number),
     Operation("DELETE", "/v1/numbers/{number}", "administer", numbers.delete_number),
-    Operation("PUT", "/v1/numbers/{number}/assignment", "administer", numbers.assign_number),
+    Operation("PUT", "/v1/numbers/{number}/assignment", "administer", numbers.assign_number, calls_twilio=True),
     Operation("DELETE", "/v1/numbers/{number}/assignment", "administer", numbers.unassign_number),
     Operation("GET", "/v1/numbers/{number}/assignments", "read", numbers.list_assignments),
     Operation(

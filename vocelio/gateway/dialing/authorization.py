@@ -44,7 +44,9 @@ class TransferAuthorizer:
         """Return the dial plan, or a rejection. ``caller`` is E.164, empty if withheld. Raises DatabaseUnavailable."""
         tenant, now = config.tenant, self._wall_clock()
         must_check = dial_plan.needs_ownership_check(config, transfer, caller)
-        is_own = not must_check or await self._directory.is_tenant_number(tenant.id, transfer.caller_id)
+        is_own = not must_check or await self._directory.is_tenant_number(
+            tenant.id, transfer.caller_id, config.account_sid
+        )
         plan = dial_plan.build_plan(config, transfer, caller, now=now, is_own_number=is_own)
         if isinstance(plan, DialPlan) and await self._is_over_limit(tenant, now):
             return DialRejection("limit_reached")

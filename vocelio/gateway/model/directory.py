@@ -16,8 +16,9 @@ class CallConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that a call of a number needs. It stays the same while the call lasts.
 
     ``version_number`` is 0 where versions are not counted. ``sounds`` are the stored sounds (mu-law) that the version
-    plays; ``rates`` are micro-USD a minute. ``account_sid`` is the tenant's own Twilio account, if it has one: besides
-    the platform's, only that account may call the number. ``fallback_number`` is rung when the flow cannot be run.
+    plays; ``rates`` are micro-USD a minute. ``account_sid`` is the Twilio account under which the number is
+    claimed, empty for the platform's: only calls of that account reach it. ``fallback_number`` is rung when the flow
+    cannot be run.
     """
 
     number: str
@@ -83,6 +84,6 @@ class Directory(Protocol):
         """Count the tenant's transfers, those started since an instant (microseconds UTC) and those active."""
         ...
 
-    async def is_tenant_number(self, tenant: str, number: str) -> bool:
-        """Whether the number is one of the tenant's."""
+    async def is_tenant_number(self, tenant: str, number: str, account_sid: str) -> bool:
+        """Whether the number is one of the tenant's, in that account (empty: the platform's)."""
         ...

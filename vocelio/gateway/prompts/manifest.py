@@ -94,7 +94,7 @@ class PromptManifests:
             if active is None:
                 return None
             number, content_hash = active
-            tenant, _ = await tenants.load_tenant(connection, tenant_id)
+            tenant = await tenants.load_tenant(connection, tenant_id)
             manifest = self._cached_manifest(tenant, content_hash)
             version = None if manifest else await versions.load_version(connection, tenant_id, flow, number)
         if version is not None:

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from vocelio.engine.flow import FlowVersion
 from vocelio.engine.prompts.static_prompts import referenced_sounds
 from vocelio.gateway.clock import WallClock
+from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID
 from vocelio.gateway.crypto import SecretCipher
 from vocelio.gateway.dialing import rules
 from vocelio.gateway.errors import DatabaseUnavailable
@@ -47,6 +48,8 @@ _CONFIG_QUERY = (
         numbers.c.tenant_id,
         numbers.c.flow_id,
         numbers.c.fallback_number,
+        numbers.c.account_sid.label("claimed_account"),
+        tenant_table.c.account_sid.label("own_account"),
         tenant_table.c.revision,
         tenant_table.c.suspended,
         flows.c.active_version,
@@ -72,6 +75,8 @@ _RESUME_QUERY = (
         flow_versions.c.number.label("active_version"),
         flow_versions.c.content_hash,
         numbers.c.fallback_number,
+        numbers.c.account_sid.label("claimed_account"),
+        tenant_table.c.account_sid.label("own_account"),
         tenant_table.c.revision,
     )
     .join(flow_versions, flow_versions.c.tenant_id == tenant_table.c.id)
@@ -83,7 +88,7 @@ _RESUME_QUERY = (
     )
 )
 
-_ConfigRow = Row[Any, Any, Any, Any, Any, Any, Any, Any]
+_ConfigRow = Row[Any, Any, Any, Any, Any, Any, Any, Any, Any, Any]
 
 
 class _TenantSnapshot(NamedTuple):
@@ -91,7 +96,6 @@ class _TenantSnapshot(NamedTuple):
 
     revision: int
     tenant: Tenant
-    account_sid: str
     departments: dict[str, Department]
     rates: Sequence[rates.Rate]
 
@@ -136,14 +140,13 @@ class DatabaseDirectory:
         counting = live.count_transfers(self._database, tenant, since, self._wall())
         return await self._database.with_timeout(counting, LOOKUP_TIMEOUT_SECONDS)
 
-    async def is_tenant_number(self, tenant: str, number: str) -> bool:
-        return await self._database.with_timeout(
-            store_numbers.is_tenant_number(self._database, tenant, number), LOOKUP_TIMEOUT_SECONDS
-        )
+    async def is_tenant_number(self, tenant: str, number: str, account_sid: str) -> bool:
+        checking = store_numbers.is_tenant_number(self._database, tenant, number, account_sid or None)
+        return await self._database.with_timeout(checking, LOOKUP_TIMEOUT_SECONDS)
 
     async def _load_config(self, number: str) -> CallConfig | NumberClosed | None:
         row = await self._config_query.first(number=number)
-        if row is None:
+        if row is None or not _is_claim_current(row):
             self._last_known.pop(number, None)
             return None
         tenant = await self._get_tenant(row)
@@ -179,7 +182,7 @@ class DatabaseDirectory:
             departments=tenant.departments,
             sounds=await self._sounds_of(row, version),
             rates=rates.effective_rates(tenant.rates, rates_at),
-            account_sid=tenant.account_sid,
+            account_sid=row.claimed_account or "",
             fallback_number=_allowed_forward(number, row.fallback_number, tenant),
         )
 
@@ -188,10 +191,10 @@ class DatabaseDirectory:
         snapshot = self._tenants.get(row.tenant_id)
         if snapshot is None or snapshot.revision != row.revision:
             async with self._database.read() as connection:
-                tenant, account = await tenants.load_tenant(connection, row.tenant_id)
+                tenant = await tenants.load_tenant(connection, row.tenant_id)
                 tenant_departments = await departments.load_departments(connection, row.tenant_id)
                 snapshot = _TenantSnapshot(
-                    row.revision, tenant, account, tenant_departments, await rates.load_rates(connection, row.tenant_id)
+                    row.revision, tenant, tenant_departments, await rates.load_rates(connection, row.tenant_id)
                 )
             self._tenants[row.tenant_id] = snapshot
         return snapshot
@@ -239,9 +242,14 @@ class DatabaseDirectory:
             outcome="unavailable",
             message=tenant.tenant.error_message,
             forward_to=_allowed_forward(number, row.fallback_number, tenant),
-            account_sid=tenant.account_sid,
+            account_sid=row.claimed_account or "",
             max_transfer_seconds=tenant.tenant.max_transfer_seconds,
         )
+
+
+def _is_claim_current(row: _ConfigRow) -> bool:
+    """Whether the number is claimed under the platform's account or the tenant's present one; else it leads nowhere."""
+    return row.claimed_account in (None, SIMULATOR_ACCOUNT_SID, row.own_account)
 
 
 def _number_closed(number: str, row: _ConfigRow, tenant: _TenantSnapshot) -> NumberClosed | None:
@@ -253,7 +261,7 @@ def _number_closed(number: str, row: _ConfigRow, tenant: _TenantSnapshot) -> Num
         outcome="unassigned",
         message=NOT_IN_SERVICE_MESSAGE,
         forward_to=_allowed_forward(number, row.fallback_number, tenant),
-        account_sid=tenant.account_sid,
+        account_sid=row.claimed_account or "",
         max_transfer_seconds=tenant.tenant.max_transfer_seconds,
     )
     if row.suspended:

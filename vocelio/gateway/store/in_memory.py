@@ -143,11 +143,11 @@ class InMemoryDirectory:
         active = [event for event in started if call_store.is_live_generation(event)]
         return TransferCounts(sum(event.occurred_at >= since for event in started), len(active))
 
-    async def is_tenant_number(self, tenant: str, number: str) -> bool:
+    async def is_tenant_number(self, tenant: str, number: str, account_sid: str) -> bool:
         match self._configs.get(number):
             case CallConfig() as config:
-                return config.tenant.id == tenant
+                return (config.tenant.id, config.account_sid) == (tenant, account_sid)
             case NumberClosed() as closed:
-                return closed.tenant == tenant
+                return (closed.tenant, closed.account_sid) == (tenant, account_sid)
             case _:
                 return False

@@ -84,6 +84,11 @@ async def request_restore(connection: AsyncConnection, tenant: str, number: str,
     await connection.execute(update(number_provisioning).where(*is_row).values(values))
 
 
+async def delete_row(connection: AsyncConnection, tenant: str, number: str) -> None:
+    """Delete the row of a number whose account has lost it: a worker that is about to change it stops."""
+    await connection.execute(delete(number_provisioning).where(*_row_filter(tenant, number)))
+
+
 async def requeue_tenant(connection: AsyncConnection, tenant: str, now: int) -> None:
     """Requeue all numbers of a tenant whose Twilio account has changed."""
     is_desired = (number_provisioning.c.tenant_id == tenant, number_provisioning.c.desired)
@@ -106,19 +111,21 @@ def requeued_values(now: int, **values: Any) -> dict[str, Any]:
 async def _take_over_from_former_tenant(connection: AsyncConnection, tenant: str, number: str) -> None:
     """Take over the row of a number that another tenant has given up and that is not yet restored.
 
-    This concerns numbers of the platform's account. With two rows the tenants would undo each other's changes, and the
-    previous webhooks would be lost.
+    This concerns numbers that both have claimed under the same account. With two rows the tenants would undo each
+    other's changes, and the previous webhooks would be lost.
     """
     is_other_tenants = (number_provisioning.c.number == number, number_provisioning.c.tenant_id != tenant)
     query = select(number_provisioning).where(*is_other_tenants).with_for_update()
     row = (await connection.execute(query)).first()
     if row is None:
         return
-    both = select(tenants.c.id, tenants.c.account_sid).where(tenants.c.id.in_([tenant, row.tenant_id]))
-    accounts = {each.id: each.account_sid for each in await connection.execute(both)}
+    claimed = await connection.scalar(
+        select(numbers.c.account_sid).where(numbers.c.tenant_id == tenant, numbers.c.number == number)
+    )
+    former_own = await connection.scalar(select(tenants.c.account_sid).where(tenants.c.id == row.tenant_id))
     if row.account_sid is None:
         await connection.execute(delete(number_provisioning).where(*is_other_tenants))
-    elif accounts[tenant] is None and accounts[row.tenant_id] != row.account_sid:
+    elif claimed == row.account_sid or (claimed is None and row.account_sid != former_own):
         await connection.execute(update(number_provisioning).where(*is_other_tenants).values(tenant_id=tenant))
 
 
@@ -250,12 +257,16 @@ RETRY_ACTION = "number.provisioning_retried"
 
 
 class ProvisioningView(msgspec.Struct, frozen=True):
-    """A number and its provisioning; ``exists`` is false for a deleted number that is not yet restored."""
+    """A number and its provisioning; ``exists`` is false for a deleted number that is not yet restored.
+
+    ``account_sid`` is the account under which it is claimed; None is the platform's.
+    """
 
     number: str
     exists: bool
     label: str
     flow: str | None
+    account_sid: str | None
     provisioning: ProvisioningRow | None
 
 
@@ -265,9 +276,9 @@ async def list_provisioning(database: Database, tenant: str, limit: int, cursor:
     views = dict[str, ProvisioningView]()
     async with database.read() as connection:
         for row in await _fetch_page(connection, numbers, tenant, after, limit):
-            views[row.number] = ProvisioningView(row.number, True, row.label, row.flow_id, None)
+            views[row.number] = ProvisioningView(row.number, True, row.label, row.flow_id, row.account_sid, None)
         for row in await _fetch_page(connection, number_provisioning, tenant, after, limit):
-            view = views.get(row.number) or ProvisioningView(row.number, False, "", None, None)
+            view = views.get(row.number) or ProvisioningView(row.number, False, "", None, row.account_sid, None)
             views[row.number] = msgspec.structs.replace(view, provisioning=from_row(row))
     ordered = [views[number] for number in sorted(views)]
     return pagination.make_page(ordered[: limit + 1], limit, lambda view: view, lambda view: (view.number,))

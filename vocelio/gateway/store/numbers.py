@@ -1,6 +1,8 @@
 """Phone numbers: the flow that each leads to, and the history of its assignments.
 
-A number belongs to one tenant across the whole system. Other tenants are not told to which one.
+A number belongs to one tenant across the whole system. Other tenants are not told to which one. It is claimed under a
+Twilio account, the tenant's own or the platform's, and only that account's calls reach it. A claim that Twilio has
+confirmed takes the number from any other: who owns a number is decided by the account that has it.
 """
 
 from collections.abc import Sequence
@@ -35,13 +37,30 @@ Label = Annotated[str, Meta(max_length=200)]
 
 
 class Number(msgspec.Struct, frozen=True):
-    """A number with the ``flow`` that answers it, if any, and the ``fallback_number`` for when no flow can."""
+    """A number with the ``flow`` that answers it, if any, and the ``fallback_number`` for when no flow can.
+
+    ``account_sid`` is the Twilio account under which it is claimed, empty for the platform's.
+    """
 
     number: str
     label: str
     flow: str | None
     fallback_number: str | None
     created_at: Instant
+    account_sid: str = ""
+
+
+class NumberClaim(msgspec.Struct, frozen=True):
+    """The Twilio account under which a number is claimed; None is the platform's, whichever that is at the time.
+
+    ``proven``: Twilio has confirmed that the account has the number.
+    """
+
+    account_sid: str | None = None
+    proven: bool = False
+
+
+UNPROVEN_PLATFORM_CLAIM = NumberClaim()
 
 
 class NewNumber(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,17 +110,26 @@ async def get_number(database: Database, tenant: str, number: str) -> Number:
         return _from_row(await _fetch_row(connection, _select_number(tenant, number)))
 
 
-async def create_number(database: Database, actor: Actor, new: NewNumber) -> Number:
-    """Create a number. Raises InvalidInput, AlreadyExists, QuotaExceeded."""
+async def create_number(
+    database: Database, actor: Actor, new: NewNumber, claim: NumberClaim = UNPROVEN_PLATFORM_CLAIM
+) -> Number:
+    """Create a number under a claim. A proven claim takes the number from whoever claimed it under another account.
+
+    Raises InvalidInput, AlreadyExists, QuotaExceeded.
+    """
     values = {
         "tenant_id": actor.tenant,
         "number": new.number,
         "label": new.label,
         "fallback_number": new.fallback_number,
+        "account_sid": claim.account_sid,
     }
-    created = Number(new.number, new.label, None, new.fallback_number, Instant(actor.now))
+    created = Number(
+        new.number, new.label, None, new.fallback_number, Instant(actor.now), account_sid=claim.account_sid or ""
+    )
     try:
         async with database.transaction() as connection:
+            await _revoke_other_claim(connection, actor, new.number, claim)
             query = select(func.count()).select_from(numbers).where(numbers.c.tenant_id == actor.tenant)
             if (await connection.scalar(query) or 0) >= MAX_NUMBERS:
                 raise QuotaExceeded(f"A tenant can have at most {MAX_NUMBERS:,} numbers. Delete one first.")
@@ -110,8 +138,31 @@ async def create_number(database: Database, actor: Actor, new: NewNumber) -> Num
             await connection.execute(insert(numbers).values(flow_id=None, created_at=actor.now, **values))
             await actor.audit(connection, "number.created", new.number, None, created)
     except IntegrityError:
-        raise AlreadyExists(f"The number {new.number} already exists.") from None  # perhaps at another tenant
+        raise _already_exists(new.number) from None
     return created
+
+
+async def _revoke_other_claim(connection: AsyncConnection, actor: Actor, number: str, claim: NumberClaim) -> None:
+    """Delete the number where it is claimed without being there. Raises AlreadyExists if that claim stands.
+
+    A tenant's own account cannot be another tenant's, so another tenant's claim under it is outdated.
+    """
+    row = (await connection.execute(select(numbers).where(numbers.c.number == number).with_for_update())).first()
+    if row is None:
+        return
+    is_same_claim = row.account_sid == claim.account_sid and (row.tenant_id == actor.tenant or not claim.account_sid)
+    if not claim.proven or is_same_claim:
+        raise _already_exists(number)
+    former = Actor("twilio", "platform", row.tenant_id, "", actor.now)  # the trail does not tell who has it now
+    if row.flow_id is not None:
+        await _append_assignment(connection, former, number, None)
+    await number_provisioning.delete_row(connection, row.tenant_id, number)
+    await connection.execute(delete(numbers).where(numbers.c.tenant_id == row.tenant_id, numbers.c.number == number))
+    await former.audit(connection, "number.claim_revoked", number, _from_row(row))
+
+
+def _already_exists(number: str) -> AlreadyExists:
+    return AlreadyExists(f"The number {number} already exists.")  # perhaps at another tenant
 
 
 async def update_number(database: Database, actor: Actor, number: str, changes: NumberUpdate) -> Number:
@@ -164,15 +215,23 @@ async def unassign_number(database: Database, actor: Actor, number: str) -> Numb
         return await _set_flow(connection, actor, await _lock_row(connection, actor.tenant, number), None)
 
 
-async def find_owners(database: Database, candidates: Sequence[str]) -> dict[str, str]:
-    """Return the tenants of those of the numbers that belong to one."""
+async def find_owners(database: Database, account_sid: str | None, candidates: Sequence[str]) -> dict[str, str]:
+    """Return the tenants of those of the numbers that are claimed under this account."""
+    is_claimed = numbers.c.account_sid.is_not_distinct_from(account_sid)
     owners = dict[str, str]()
     async with database.read() as connection:
         for start in range(0, len(candidates), QUERY_BATCH_SIZE):
             is_in_batch = numbers.c.number.in_(candidates[start : start + QUERY_BATCH_SIZE])
-            rows = await connection.execute(select(numbers.c.number, numbers.c.tenant_id).where(is_in_batch))
-            owners |= {row.number: row.tenant_id for row in rows}
+            query = select(numbers.c.number, numbers.c.tenant_id).where(is_in_batch, is_claimed)
+            owners |= {row.number: row.tenant_id for row in await connection.execute(query)}
     return owners
+
+
+async def get_claimed_account(database: Database, tenant: str, number: str) -> str | None:
+    """Return the account under which a number is claimed; None is the platform's. Raises NotFound."""
+    async with database.read() as connection:
+        account_sid: str | None = (await _fetch_row(connection, _select_number(tenant, number))).account_sid
+    return account_sid
 
 
 async def list_assignments(
@@ -204,10 +263,7 @@ async def _set_flow(connection: AsyncConnection, actor: Actor, row: Row[Any], fl
     if before.flow == flow:
         return before
     await _update_columns(connection, actor.tenant, row.number, flow_id=flow)
-    is_of_number = (number_assignments.c.tenant_id == actor.tenant, number_assignments.c.number == row.number)
-    position = 1 + (await connection.scalar(select(func.max(number_assignments.c.position)).where(*is_of_number)) or 0)
-    values = {"tenant_id": actor.tenant, "number": row.number, "position": position, "flow_id": flow}
-    await connection.execute(insert(number_assignments).values(created_by=actor.key_id, created_at=actor.now, **values))
+    await _append_assignment(connection, actor, row.number, flow)
     if bool(flow) != bool(before.flow):
         await (number_provisioning.request_setup if flow else number_provisioning.request_restore)(
             connection, actor.tenant, row.number, actor.now
@@ -215,6 +271,13 @@ async def _set_flow(connection: AsyncConnection, actor: Actor, row: Row[Any], fl
     action = "number.assigned" if flow else "number.unassigned"
     await actor.audit(connection, action, row.number, {"flow": before.flow}, {"flow": flow})
     return msgspec.structs.replace(before, flow=flow)
+
+
+async def _append_assignment(connection: AsyncConnection, actor: Actor, number: str, flow: str | None) -> None:
+    is_of_number = (number_assignments.c.tenant_id == actor.tenant, number_assignments.c.number == number)
+    position = 1 + (await connection.scalar(select(func.max(number_assignments.c.position)).where(*is_of_number)) or 0)
+    values = {"tenant_id": actor.tenant, "number": number, "position": position, "flow_id": flow}
+    await connection.execute(insert(number_assignments).values(created_by=actor.key_id, created_at=actor.now, **values))
 
 
 async def _update_columns(connection: AsyncConnection, tenant: str, number: str, **parts: Any) -> None:
@@ -259,15 +322,17 @@ async def _check_destination(connection: AsyncConnection, tenant: str, number: s
 
 
 def _from_row(row: Row[Any]) -> Number:
-    return Number(row.number, row.label, row.flow_id, row.fallback_number, Instant(row.created_at))
+    created_at = Instant(row.created_at)
+    return Number(row.number, row.label, row.flow_id, row.fallback_number, created_at, row.account_sid or "")
 
 
 def _assignment_from_row(row: Row[Any]) -> AssignmentRecord:
     return AssignmentRecord(row.position, row.flow_id, row.created_by, Instant(row.created_at))
 
 
-async def is_tenant_number(database: Database, tenant: str, number: str) -> bool:
-    """Whether the number belongs to the tenant."""
-    query = select(numbers.c.number).where(numbers.c.tenant_id == tenant, numbers.c.number == number)
+async def is_tenant_number(database: Database, tenant: str, number: str, account_sid: str | None) -> bool:
+    """Whether the number belongs to the tenant and is claimed under that account; None is the platform's."""
+    is_claimed = numbers.c.account_sid.is_not_distinct_from(account_sid)
+    query = select(numbers.c.number).where(numbers.c.tenant_id == tenant, numbers.c.number == number, is_claimed)
     async with database.read() as connection:
         return (await connection.execute(query)).first() is not None

@@ -18,7 +18,7 @@ from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.http.response import Response
 from twilio.rest import Client
 
-from vocelio.gateway.errors import TwilioError
+from vocelio.gateway.errors import TwilioError, TwilioUnavailable
 
 __all__ = ["Client", "RetryingTwilioHttpClient"]
 
@@ -93,7 +93,7 @@ def _basic_auth(account_sid: str, auth_token: str) -> str:
 
 def _connection_error(error: Exception) -> TwilioError:
     reason = "it took too long" if isinstance(error, TimeoutError) else type(error).__name__
-    return TwilioError(f"Twilio's API does not answer: {reason}.")
+    return TwilioUnavailable(f"Twilio's API does not answer: {reason}.")
 
 
 def _response_error(response: Response) -> TwilioError:
@@ -108,9 +108,8 @@ def _response_error(response: Response) -> TwilioError:
     else:
         reason = "".join(filter(str.isprintable, str(body.get("message", "no reason given"))))[:MAX_MESSAGE_LENGTH]
         message = f"Twilio answered {status}: {reason}" + (f" ({code})" if code else "")
-    return TwilioError(
-        message, http_status=status, code=code or 0, retry_after_seconds=_retry_after_seconds(response.headers)
-    )
+    kind = TwilioUnavailable if status in RETRY_STATUSES else TwilioError
+    return kind(message, http_status=status, code=code or 0, retry_after_seconds=_retry_after_seconds(response.headers))
 
 
 def _decode_error_body(text: str) -> dict[str, Any]:

@@ -86,6 +86,12 @@ class TwilioAccountClient:
         self.sid = account_sid
         self._twilio_client, self._auth_token = client, auth_token
 
+    async def get_status(self) -> str:
+        """Return the account's status: ``active``, ``suspended`` or ``closed``."""
+        client = await self._sdk_client()
+        with _map_errors():
+            return str((await client.api.accounts(self.sid).fetch_async()).status)
+
     async def iter_numbers(self) -> AsyncGenerator[AccountNumber, None]:
         """Iterate over all numbers of the account."""
         client = await self._sdk_client()

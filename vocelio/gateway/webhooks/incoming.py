@@ -121,8 +121,8 @@ class IncomingCallWebhooks:
         return self._responses.connect(tenant.id, record.stored.account_sid, record.stored.id, 0)
 
     def _may_call(self, account: str, owner: str) -> bool:
-        """Return whether the account may call the number: a tenant's own account only that tenant's numbers."""
-        return self._verifier.is_platform(account) or account == owner
+        """Return whether the account's calls reach a number that is claimed under ``owner`` (empty: the platform's)."""
+        return account == owner if owner else self._verifier.is_platform(account)
 
     def _answer_without_database(
         self, request: TwilioRequest, config: CallConfig | NumberClosed | DatabaseUnavailable | None

@@ -216,8 +216,8 @@ async def test_in_memory_directory_counts_transfers_of_the_call_store():
     assert await site.count_transfers("harbour", STARTED_AT + 60_000_000) == TransferCounts(0, 1)
     assert await site.count_transfers("another", STARTED_AT) == TransferCounts()
     assert (
-        await site.is_tenant_number("harbour", "+13072249663"),
-        await site.is_tenant_number("another", "+13072249663"),
+        await site.is_tenant_number("harbour", "+13072249663", ""),
+        await site.is_tenant_number("another", "+13072249663", ""),
     ) == (True, False)
     env.calls.lifecycle.end_call(env.call_record, "transferred")
     assert await site.count_transfers("harbour", STARTED_AT) == TransferCounts(1, 0)

@@ -41,7 +41,7 @@ ERROR_DESCRIPTIONS = {
     422: "Fields are invalid; `errors` has an entry for each.",
     428: "The resource exists, so If-Match is required.",
     429: "There are too many requests; see Retry-After.",
-    502: "Twilio's REST API rejected a request, or did not answer.",
+    502: "Twilio's REST API rejected a request.",
     503: "The database or the storage is unavailable; see Retry-After.",
 }
 

@@ -48,6 +48,7 @@ STATUSES: Mapping[type[DomainError], int] = {
     errors.RevisionRequired: 428,
     errors.RateLimited: 429,
     errors.TwilioError: 502,
+    errors.TwilioUnavailable: 503,
     errors.DatabaseUnavailable: 503,
 }
 """By class; a subclass has the status of its base."""
@@ -106,6 +107,6 @@ def _error_headers(error: DomainError) -> dict[str, str]:
             return {"WWW-Authenticate": "Bearer"}
         case errors.RateLimited():
             return {"Retry-After": str(math.ceil(error.retry_after_seconds))}
-        case errors.DatabaseUnavailable():
+        case errors.DatabaseUnavailable() | errors.TwilioUnavailable():
             return {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return {}

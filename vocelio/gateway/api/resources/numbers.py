@@ -11,8 +11,15 @@ from vocelio.gateway.errors import Conflict
 from vocelio.gateway.model.types import PhoneNumber
 from vocelio.gateway.store import number_provisioning, numbers
 from vocelio.gateway.store.db.pagination import Page
-from vocelio.gateway.store.numbers import AssignmentRecord, NewAssignment, NewNumber, Number, NumberUpdate
-from vocelio.gateway.twilio.provisioning import account_numbers, drift
+from vocelio.gateway.store.numbers import (
+    UNPROVEN_PLATFORM_CLAIM,
+    AssignmentRecord,
+    NewAssignment,
+    NewNumber,
+    Number,
+    NumberUpdate,
+)
+from vocelio.gateway.twilio.provisioning import account_numbers, drift, ownership
 from vocelio.gateway.twilio.provisioning.account_numbers import AccountNumberInfo, ImportRequest, ImportResult
 from vocelio.gateway.twilio.provisioning.drift import NumberProvisioningPage
 from vocelio.gateway.twilio.provisioning.worker import NumberProvisioner
@@ -32,11 +39,14 @@ async def list_numbers(context: RequestContext, *, query: PageQuery) -> Page[Num
 async def create_number(context: RequestContext, *, body: NewNumber) -> ApiResponse[Number]:
     """Create a number whose calls Twilio sends here. No flow answers it until it is assigned.
 
-    A number of the platform's Twilio account can only be created with a platform key.
+    Twilio must confirm that the tenant's account has it. A number of the platform's Twilio account can only be created
+    with a platform key.
     """
+    claim = UNPROVEN_PLATFORM_CLAIM
     if context.provisioner is not None:
-        await context.provisioner.context.check_ownership(context.actor)
-    made = await numbers.create_number(context.database, context.actor, body)
+        with _decryption_conflicts():
+            claim = await ownership.claim_number(context.provisioner.context, context.actor, body.number)
+    made = await numbers.create_number(context.database, context.actor, body, claim)
     return ApiResponse(made, status=201, location=f"/v1/numbers/{made.number}")
 
 
@@ -56,7 +66,13 @@ async def delete_number(context: RequestContext, *, number: PhoneNumber) -> None
 
 
 async def assign_number(context: RequestContext, *, number: PhoneNumber, body: NewAssignment) -> Number:
-    """Assign a number to a flow, from the next call on. Its webhooks at Twilio are set in the background."""
+    """Assign a number to a flow, from the next call on. Its webhooks at Twilio are set in the background.
+
+    Twilio must confirm that the account under which the number was created still has it.
+    """
+    if context.provisioner is not None:
+        with _decryption_conflicts():
+            await ownership.check_assignable(context.provisioner.context, context.tenant, number)
     assigned = await numbers.assign_number(context.database, context.actor, number, body.flow)
     return _notify_provisioner(context, assigned)
 

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from vocelio.gateway.api.framework.operation import ApiResponse, PageQuery, RequestContext
+from vocelio.gateway.errors import Conflict
 from vocelio.gateway.model.roles import PERMISSIONS, Permission, Role
 from vocelio.gateway.model.tenant import Tenant
 from vocelio.gateway.model.types import PATTERN_END, TenantId
@@ -16,6 +17,7 @@ from vocelio.gateway.store.tenants import rates, tenants, twilio_accounts
 from vocelio.gateway.store.tenants.rates import NewRate, Rate, RateCard
 from vocelio.gateway.store.tenants.tenants import PlatformTenantUpdate, TenantResource, TenantUpdate
 from vocelio.gateway.store.tenants.twilio_accounts import TwilioAccount
+from vocelio.gateway.twilio.provisioning import ownership
 
 KeyId = Annotated[str, Meta(pattern=f"^[0-9a-f]{{16}}{PATTERN_END}", description="the middle part of a key")]
 
@@ -64,13 +66,23 @@ async def update_own_tenant(context: RequestContext, *, body: TenantUpdate) -> T
 
 
 async def put_twilio_account(context: RequestContext, *, body: TwilioAccount) -> None:
-    """Set the tenant's own Twilio account. Its auth token is stored encrypted and never returned."""
-    await twilio_accounts.put_twilio_account(context.database, context.cipher, context.actor, body)
+    """Set the tenant's own Twilio account, if Twilio accepts its auth token, which is stored encrypted.
+
+    Those of the tenant's numbers that the account has belong to it from now on. Numbers of a former account lead
+    nowhere.
+    """
+    if context.provisioner is None:
+        raise Conflict("This gateway has no access to Twilio.")
+    account_numbers = await ownership.verify_account(context.provisioner.context, body)
+    await twilio_accounts.put_twilio_account(context.database, context.cipher, context.actor, body, account_numbers)
+    context.provisioner.notify()
 
 
 async def delete_twilio_account(context: RequestContext) -> None:
-    """Remove the tenant's own Twilio account; its calls use the platform's account again."""
+    """Remove the tenant's own Twilio account. Numbers that belong to it lead nowhere from now on."""
     await twilio_accounts.delete_twilio_account(context.database, context.actor)
+    if context.provisioner is not None:
+        context.provisioner.notify()
 
 
 async def list_keys(context: RequestContext, *, query: PageQuery) -> Page[ApiKey]:

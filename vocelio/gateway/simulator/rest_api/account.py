@@ -8,6 +8,7 @@ from vocelio.gateway.simulator import sids
 from vocelio.gateway.simulator.rest_api import calls, numbers
 from vocelio.gateway.simulator.rest_api.errors import RestError
 
+_ACCOUNT_PATH_PATTERN = re.compile(r"/2010-04-01/Accounts/AC[0-9a-f]{32}\.json")
 _PATH_PATTERN = re.compile(
     r"/2010-04-01/Accounts/AC[0-9a-f]{32}/(IncomingPhoneNumbers|Calls)(?:/([A-Z]{2}[0-9a-f]{32}))?\.json"
 )
@@ -18,6 +19,7 @@ class RestAccount:
 
     def __init__(self, sid: str, rng: random.Random) -> None:
         self.sid, self._rng = sid, rng
+        self.status = "active"  # or "suspended", "closed"
         self.numbers: dict[str, dict[str, Any]] = {}
         self.calls: dict[str, dict[str, Any]] = {}
 
@@ -46,6 +48,8 @@ class RestAccount:
 
     def handle(self, method: str, path: str, query: dict[str, str], form: dict[str, str]) -> tuple[int, Any]:
         """Return status and body of the response. Raises RestError."""
+        if _ACCOUNT_PATH_PATTERN.fullmatch(path):
+            return self._get_account(method)
         match = _PATH_PATTERN.fullmatch(path)
         if match is None:
             raise _not_found(path)
@@ -60,6 +64,26 @@ class RestAccount:
         elif method != "GET":
             raise RestError(405)
         return 200, resources[sid]
+
+    def _get_account(self, method: str) -> tuple[int, dict[str, Any]]:
+        """Return the Account resource: https://www.twilio.com/docs/iam/api/account."""
+        if method != "GET":
+            raise RestError(405)
+        uri = f"/2010-04-01/Accounts/{self.sid}"
+        return 200, {
+            "sid": self.sid,
+            "owner_account_sid": self.sid,  # a parent account
+            "friendly_name": "An account",
+            "status": self.status,
+            "type": "Full",
+            "date_created": "Wed, 15 Nov 2023 10:00:00 +0000",
+            "date_updated": "Wed, 15 Nov 2023 10:00:00 +0000",
+            "subresource_uris": {
+                "calls": f"{uri}/Calls.json",
+                "incoming_phone_numbers": f"{uri}/IncomingPhoneNumbers.json",
+            },
+            "uri": f"{uri}.json",
+        }
 
     def _handle_collection(
         self, kind: str, method: str, path: str, query: dict[str, str], form: dict[str, str]

@@ -173,7 +173,7 @@ class TwilioRestApi:
             raise RestError(401, 20003, "Authenticate")
         if not path.startswith(f"{API_PREFIX}/Accounts/"):
             raise RestError(404, 20404, f"The requested resource {path} was not found")
-        if path.removeprefix(f"{API_PREFIX}/Accounts/").partition("/")[0] != user:
+        if path.removeprefix(f"{API_PREFIX}/Accounts/").partition("/")[0].removesuffix(".json") != user:
             raise RestError(401, 20003, "Authenticate")
         return entry[1]
 

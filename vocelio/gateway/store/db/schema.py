@@ -110,6 +110,7 @@ numbers = Table(
     Column("flow_id", String(64)),
     Column("fallback_number", String(16)),
     Column("label", String(200), nullable=False),
+    Column("account_sid", String(34)),  # the Twilio account under which it is claimed; null: the platform's
     _instant("created_at"),
     UniqueConstraint("number"),  # across tenants: a telephone number has one owner
     _flow_reference(),

@@ -101,10 +101,9 @@ async def get_tenant(database: Database, tenant: str) -> TenantResource:
         return _from_row(await get_row(connection, tenant))
 
 
-async def load_tenant(connection: AsyncConnection, tenant: str) -> tuple[Tenant, str]:
-    """Return a tenant and the SID of its own Twilio account, empty if it has none. Raises NotFound."""
-    row = await get_row(connection, tenant)
-    return _tenant_from_row(row), row.account_sid or ""
+async def load_tenant(connection: AsyncConnection, tenant: str) -> Tenant:
+    """Return a tenant. Raises NotFound."""
+    return _tenant_from_row(await get_row(connection, tenant))
 
 
 async def create_tenant(database: Database, actor: Actor, new: Tenant) -> TenantResource:

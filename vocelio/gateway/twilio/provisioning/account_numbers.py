@@ -13,8 +13,8 @@ from vocelio.gateway.model.types import PhoneNumber
 from vocelio.gateway.store import numbers
 from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.number_provisioning import Webhooks
-from vocelio.gateway.store.numbers import NewNumber
-from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext
+from vocelio.gateway.store.numbers import NewNumber, NumberClaim
+from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, Credential, ProvisioningContext
 from vocelio.gateway.twilio.provisioning.drift import list_numbers
 from vocelio.gateway.twilio.provisioning.reconcile import mask_passwords, missing_message
 from vocelio.gateway.twilio.rest_client import AccountNumber
@@ -27,7 +27,7 @@ Ownership = Literal["self", "other", "none"]
 class AccountNumberInfo(msgspec.Struct, frozen=True):
     """A number of the account. ``override_sid`` is the application or SIP trunk that answers its calls, if any.
 
-    ``owner`` is the tenant that has the number in this gateway: `self`, `other` or `none`.
+    ``owner`` is the tenant that has claimed the number under this account: `self`, `other` or `none`.
     """
 
     number: str
@@ -81,16 +81,17 @@ async def import_numbers(context: ProvisioningContext, actor: Actor, request: Im
     """Import numbers of the account. Raises as ``list_account_numbers`` does, and InvalidInput."""
     if request.all == bool(request.numbers):
         raise InvalidInput("Send either the numbers to import or `all`, not both.")
-    account_sid, owned_numbers = await _load_account_numbers(context, actor)
+    credential, owned_numbers = await _load_account_numbers(context, actor)
     free = {account_number.number: account_number for account_number, owner in owned_numbers if owner == "none"}
     taken = {account_number.number for account_number, _ in owned_numbers} - free.keys()
     requested = sorted(free) if request.all else list(dict.fromkeys(request.numbers))
+    claim = NumberClaim(_claimed_account(credential), proven=True)
     result = ImportResult([], [], max(0, len(requested) - MAX_IMPORT_NUMBERS))
     for number in requested[:MAX_IMPORT_NUMBERS]:
         if number in free:
-            reason = await _import_number(context, actor, free[number])
+            reason = await _import_number(context, actor, free[number], claim)
         else:
-            reason = _skip_reason(number, taken, account_sid)
+            reason = _skip_reason(number, taken, credential.account_sid)
         if reason:
             result.skipped.append(SkippedNumber(number, reason))
         else:
@@ -100,18 +101,24 @@ async def import_numbers(context: ProvisioningContext, actor: Actor, request: Im
 
 async def _load_account_numbers(
     context: ProvisioningContext, actor: Actor
-) -> tuple[str, list[tuple[AccountNumber, Ownership]]]:
+) -> tuple[Credential, list[tuple[AccountNumber, Ownership]]]:
     credential = await context.credentials.for_tenant(actor.tenant)
     if not credential.has_rest_api:
         raise Conflict(NO_ACCOUNT_MESSAGE)
     async with context.request_slot():
         account_numbers = await list_numbers(context.account_client(credential))
-    owners = await numbers.find_owners(context.database, [each.number for each in account_numbers])
+    account_sid = _claimed_account(credential)
+    owners = await numbers.find_owners(context.database, account_sid, [each.number for each in account_numbers])
     owned_numbers: list[tuple[AccountNumber, Ownership]] = [
         (each, _ownership(owners.get(each.number), actor.tenant)) for each in account_numbers
     ]
     sees_all = credential.tenant_owned or actor.role == "platform"
-    return credential.account_sid, [pair for pair in owned_numbers if sees_all or pair[1] == "self"]
+    return credential, [pair for pair in owned_numbers if sees_all or pair[1] == "self"]
+
+
+def _claimed_account(credential: Credential) -> str | None:
+    """Return the account of a claim: a tenant's own, or None for the platform's."""
+    return credential.account_sid if credential.tenant_owned else None
 
 
 def _ownership(owner: str | None, tenant: str) -> Ownership:
@@ -120,11 +127,13 @@ def _ownership(owner: str | None, tenant: str) -> Ownership:
     return "self" if owner == tenant else "other"
 
 
-async def _import_number(context: ProvisioningContext, actor: Actor, account_number: AccountNumber) -> str:
+async def _import_number(
+    context: ProvisioningContext, actor: Actor, account_number: AccountNumber, claim: NumberClaim
+) -> str:
     """Import a number; return why it was skipped, or an empty text."""
     try:
         label = msgspec.convert(account_number.friendly_name.replace("\0", "")[:200], numbers.Label)
-        await numbers.create_number(context.database, actor, NewNumber(account_number.number, label))
+        await numbers.create_number(context.database, actor, NewNumber(account_number.number, label), claim)
     except Conflict as error:
         return str(error)
     return ""

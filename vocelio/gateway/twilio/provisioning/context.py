@@ -9,9 +9,8 @@ import msgspec
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.config import SIMULATOR_ACCOUNT_SID, Settings
 from vocelio.gateway.crypto import SecretCipher
-from vocelio.gateway.errors import Forbidden, RateLimited
+from vocelio.gateway.errors import RateLimited
 from vocelio.gateway.events import Event, EventBus
-from vocelio.gateway.store.audit import Actor
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.tenants import twilio_accounts
 from vocelio.gateway.twilio.rest_client import TwilioAccountClient, TwilioClient
@@ -21,10 +20,6 @@ MAX_CONCURRENT_REQUESTS = 3  # API requests waiting for Twilio; further ones are
 NO_ACCOUNT_MESSAGE = (
     "No Twilio account is configured (TWILIO_ACCOUNT_SID, or the tenant's own). "
     "The simulator has no REST API, so numbers are not provisioned."
-)
-NOT_OWNED_MESSAGE = (
-    "Numbers of the platform's Twilio account are assigned to tenants with a platform key. "
-    "A tenant with its own account (PUT /v1/tenant/twilio) adds its own numbers."
 )
 
 
@@ -56,17 +51,33 @@ class TwilioCredentials:
         account_sid, auth_token = next(iter(self._platform_tokens.items()), (SIMULATOR_ACCOUNT_SID, ""))
         return Credential(account_sid, auth_token, tenant_owned=False)
 
+    def is_platform(self, account_sid: str) -> bool:
+        """Whether it is the platform's account, or the simulator's, which is nobody's."""
+        return account_sid in self._platform_tokens or account_sid == SIMULATOR_ACCOUNT_SID
+
     async def for_tenant(self, tenant: str) -> Credential:
-        """Return the account of a tenant. Raises DatabaseUnavailable, DecryptionError."""
+        """Return a tenant's own account, or else the platform's. Raises DatabaseUnavailable, DecryptionError."""
         own = await twilio_accounts.get_twilio_account(self._database, self._cipher, tenant)
         return Credential(own.account_sid, own.auth_token, tenant_owned=True) if own else self.platform
+
+    async def for_claim(self, tenant: str, account_sid: str | None) -> Credential | None:
+        """Return the account under which a number is claimed (None: the platform's), None if it is gone.
+
+        A number that is claimed under a tenant's own account is never managed with the platform's credentials. Raises
+        as ``for_tenant``.
+        """
+        if account_sid is None:
+            return self.platform
+        if account_sid == SIMULATOR_ACCOUNT_SID:
+            return None if self.platform.has_rest_api else self.platform
+        credential = await self.for_tenant(tenant)
+        return credential if credential.tenant_owned and credential.account_sid == account_sid else None
 
     async def for_account(self, tenant: str, account_sid: str) -> Credential | None:
         """Return an account by its SID, if it is the tenant's or the platform's. Raises as ``for_tenant``."""
         if account_sid in self._platform_tokens:
             return Credential(account_sid, self._platform_tokens[account_sid], tenant_owned=False)
-        credential = await self.for_tenant(tenant)
-        return credential if credential.account_sid == account_sid else None
+        return await self.for_claim(tenant, account_sid)
 
 
 class ProvisioningContext:
@@ -89,16 +100,6 @@ class ProvisioningContext:
     def account_client(self, credential: Credential) -> TwilioAccountClient:
         """Return the REST client of an account."""
         return self.twilio_client.account_client(credential.account_sid, credential.auth_token)
-
-    async def check_ownership(self, actor: Actor) -> None:
-        """Check that the actor may create numbers in the account that serves its tenant. Raises Forbidden.
-
-        The platform's account holds the numbers of many tenants, so a tenant must not choose among them.
-        """
-        if actor.role != "platform":
-            credential = await self.credentials.for_tenant(actor.tenant)
-            if credential.has_rest_api and not credential.tenant_owned:
-                raise Forbidden(NOT_OWNED_MESSAGE)
 
     def request_slot(self) -> asyncio.Semaphore:
         """Return the limiter of API requests that wait for Twilio. Raises RateLimited when all slots are taken."""

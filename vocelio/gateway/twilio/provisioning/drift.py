@@ -5,18 +5,26 @@ here: repairs are requested explicitly.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import aclosing
+from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 
 from vocelio.gateway.clock import Instant
 from vocelio.gateway.crypto import DecryptionError
-from vocelio.gateway.errors import TwilioError
+from vocelio.gateway.errors import TwilioError, TwilioUnavailable
 from vocelio.gateway.store import number_provisioning
 from vocelio.gateway.store.db.pagination import Page
 from vocelio.gateway.store.number_provisioning import ProvisioningState, ProvisioningView, Webhooks
 from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, Credential, ProvisioningContext
-from vocelio.gateway.twilio.provisioning.reconcile import mask_passwords, missing_message, overridden_message
+from vocelio.gateway.twilio.provisioning.reconcile import (
+    mask_passwords,
+    missing_message,
+    overridden_message,
+    revoked_message,
+)
 from vocelio.gateway.twilio.rest_client import AccountNumber, TwilioAccountClient
 
 LIST_TIMEOUT_SECONDS = 20.0  # to list an account's numbers while an API request waits
@@ -62,33 +70,80 @@ class NumberProvisioningPage(Page[NumberProvisioning], frozen=True, kw_only=True
     error: str = ""
 
 
+class _QueriedAccount(NamedTuple):
+    """The numbers of an account; without ``account_sid`` it could not be queried, and ``error`` says why.
+
+    ``is_revoked``: it is no account of the tenant any more.
+    """
+
+    account_sid: str = ""
+    numbers: Mapping[str, AccountNumber] = MappingProxyType({})
+    error: str = ""
+    is_revoked: bool = False
+
+
 async def compare(context: ProvisioningContext, tenant: str, limit: int, cursor: str) -> NumberProvisioningPage:
-    """Compare a page of a tenant's numbers. Raises InvalidInput, DatabaseUnavailable, RateLimited."""
+    """Compare a page of a tenant's numbers, each with the account under which it is claimed.
+
+    Raises InvalidInput, DatabaseUnavailable, RateLimited.
+    """
     page = await number_provisioning.list_provisioning(context.database, tenant, limit, cursor)
     credential = await _tenant_credential(context, tenant)
-    error_text, account_numbers = "", dict[str, AccountNumber]()
     if isinstance(credential, str):
-        error_text, credential = credential, Credential("", "", tenant_owned=True)
-    elif not credential.has_rest_api:
-        error_text = NO_ACCOUNT_MESSAGE
+        serving, credential = _QueriedAccount(error=credential), Credential("", "", tenant_owned=True)
     else:
-        try:
-            account_numbers = await _find_numbers(context, credential, {view.number for view in page.items})
-        except TwilioError as error:
-            error_text = str(error)
-    queried_account_sid = credential.account_sid if not error_text else ""
-    compared = [
-        await _compare_number(context, view, account_numbers.get(view.number), queried_account_sid)
-        for view in page.items
-    ]
+        serving = await _query_account(context, credential, _numbers_of(page, _claimed_account(credential)))
+    queried = {_claimed_account(credential): serving}
+    for account_sid in dict.fromkeys(view.account_sid for view in page.items):
+        if account_sid not in queried:
+            queried[account_sid] = await _query_claimed(context, tenant, page, account_sid)
+    compared = [await _compare_number(context, view, queried[view.account_sid]) for view in page.items]
     return NumberProvisioningPage(
         compared,
         page.next_cursor,
         account_sid=credential.account_sid,
         tenant_owned=credential.tenant_owned,
         managed=credential.has_rest_api,
-        error=error_text,
+        error=serving.error,
     )
+
+
+def _numbers_of(page: Page[ProvisioningView], account_sid: str | None) -> set[str]:
+    return {view.number for view in page.items if view.account_sid == account_sid}
+
+
+def _claimed_account(credential: Credential) -> str | None:
+    """Return the account of claims under a credential: a tenant's own, or None for the platform's."""
+    return credential.account_sid if credential.tenant_owned else None
+
+
+async def _query_claimed(
+    context: ProvisioningContext, tenant: str, page: Page[ProvisioningView], account_sid: str | None
+) -> _QueriedAccount:
+    """Query an account other than the one that serves the tenant."""
+    try:
+        credential = (
+            context.credentials.platform
+            if account_sid is None
+            else await context.credentials.for_account(tenant, account_sid)
+        )
+    except DecryptionError as error:
+        return _QueriedAccount(error=str(error))
+    if credential is None:
+        return _QueriedAccount(is_revoked=True)
+    return await _query_account(context, credential, _numbers_of(page, account_sid))
+
+
+async def _query_account(context: ProvisioningContext, credential: Credential, numbers: set[str]) -> _QueriedAccount:
+    """Find those of the numbers that the account has."""
+    if not credential.has_rest_api:
+        return _QueriedAccount(error=NO_ACCOUNT_MESSAGE)
+    try:
+        async with context.request_slot():
+            listed = await list_numbers(context.account_client(credential), numbers)
+    except TwilioError as error:
+        return _QueriedAccount(error=str(error))
+    return _QueriedAccount(credential.account_sid, {each.number: each for each in listed if each.number in numbers})
 
 
 async def list_needing_repair(context: ProvisioningContext, tenant: str) -> list[str]:
@@ -112,15 +167,6 @@ async def _tenant_credential(context: ProvisioningContext, tenant: str) -> Crede
         return str(error)
 
 
-async def _find_numbers(
-    context: ProvisioningContext, credential: Credential, numbers: set[str]
-) -> dict[str, AccountNumber]:
-    """Return those of the numbers that the account has."""
-    async with context.request_slot():
-        listed = await list_numbers(context.account_client(credential), numbers)
-        return {each.number: each for each in listed if each.number in numbers}
-
-
 async def list_numbers(account: TwilioAccountClient, until_found: set[str] | None = None) -> list[AccountNumber]:
     """List an account's numbers: all, or until all of ``until_found`` are listed. Raises TwilioError."""
     listed, missing = list[AccountNumber](), set(until_found) if until_found is not None else None
@@ -133,15 +179,15 @@ async def list_numbers(account: TwilioAccountClient, until_found: set[str] | Non
                     if not missing:
                         break
     except TimeoutError:
-        raise TwilioError("Twilio's API takes too long to list the account's numbers.") from None
+        raise TwilioUnavailable("Twilio's API takes too long to list the account's numbers.") from None
     return listed
 
 
 async def _compare_number(
-    context: ProvisioningContext, view: ProvisioningView, actual: AccountNumber | None, account_sid: str
+    context: ProvisioningContext, view: ProvisioningView, account: _QueriedAccount
 ) -> NumberProvisioning:
-    """Compare a number with the account that was queried; ``account_sid`` is empty if none was."""
-    row = view.provisioning
+    """Compare a number with the account under which it is claimed, if that could be queried."""
+    row, actual, account_sid = view.provisioning, account.numbers.get(view.number), account.account_sid
     if row is None:
         desired, state, error = (context.webhooks if view.flow else None), None, ""
     else:
@@ -152,6 +198,8 @@ async def _compare_number(
         state = "drifted" if error else "provisioned"
         if await number_provisioning.record_observation(context.database, row, state, error, context.wall()) and error:
             context.publish("number.drifted", row.tenant, number=view.number, error=error)
+    if account.is_revoked:
+        state, error = "failed", revoked_message(view.number, view.account_sid or "")
     return NumberProvisioning(
         number=view.number,
         flow=view.flow,

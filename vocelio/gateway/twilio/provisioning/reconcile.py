@@ -7,7 +7,8 @@ task is safe.
 
 import msgspec
 
-from vocelio.gateway.store import number_provisioning
+from vocelio.gateway.errors import NotFound
+from vocelio.gateway.store import number_provisioning, numbers
 from vocelio.gateway.store.number_provisioning import ProvisioningRow, ProvisioningState, Webhooks
 from vocelio.gateway.twilio.provisioning.context import NO_ACCOUNT_MESSAGE, ProvisioningContext
 from vocelio.gateway.twilio.rest_client import AccountNumber, require_https
@@ -37,7 +38,13 @@ async def reconcile(
 
 
 async def _apply(context: ProvisioningContext, task: ProvisioningRow, lease_until: int) -> ProvisioningResult | None:
-    credential = await context.credentials.for_tenant(task.tenant)
+    try:
+        account_sid = await numbers.get_claimed_account(context.database, task.tenant, task.number)
+    except NotFound:  # deleted meanwhile, and so is its task
+        return None
+    credential = await context.credentials.for_claim(task.tenant, account_sid)
+    if credential is None:
+        return ProvisioningResult("failed", revoked_message(task.number, account_sid or ""))
     if not credential.has_rest_api:
         return ProvisioningResult("not_managed", NO_ACCOUNT_MESSAGE)
     require_https(context.webhooks.voice_url)
@@ -88,6 +95,14 @@ def missing_message(number: str, account_sid: str) -> str:
     return (
         f"{number} is not in the Twilio account {account_sid}. "
         "Buy it there, move it there, or configure the account that has it."
+    )
+
+
+def revoked_message(number: str, account_sid: str) -> str:
+    """Describe a number that is claimed under an account which is not the tenant's any more."""
+    return (
+        f"{number} is claimed under the Twilio account {account_sid}, which is not an account of this tenant: "
+        "its calls lead nowhere. Set that account again, or add the number under the account that has it now."
     )
 
 

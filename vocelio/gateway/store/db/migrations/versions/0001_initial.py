@@ -146,6 +146,7 @@ def _create_numbers() -> None:
         sa.Column("flow_id", sa.String(64)),
         sa.Column("fallback_number", sa.String(16)),
         sa.Column("label", sa.String(200), nullable=False),
+        sa.Column("account_sid", sa.String(34)),
         _instant("created_at"),
         sa.UniqueConstraint("number"),
         _flow_reference(),

@@ -12,7 +12,7 @@ COMPUTING = tests/unit tests/fuzz $(addprefix tests/integration/,api twilio prom
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test .live .computing .faults serve bench bench-lookup bench-fanout bench-slow-monitors fuzz faults soak-speech check fix constraints clean
+.PHONY: help demo test .live .computing .faults serve bench bench-lookup bench-fanout bench-slow-monitors fuzz faults soak-speech check fix audit constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -74,6 +74,15 @@ check: $(VENV)/.dev ## run lint, type checks and import contracts only
 
 fix: $(VENV)/.dev ## apply ruff's automatic fixes
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+
+audit: $(VENV)/.uv ## look up security advisories for all dependencies, and write an SBOM (CycloneDX) into build/
+	@mkdir -p build
+	$(STEP) "build/sbom.json"
+	@$(BIN)/uv tool run --from cyclonedx-bom cyclonedx-py requirements constraints.txt --output-format JSON \
+	  --output-file build/sbom.json
+	$(STEP) "advisories"
+	@$(BIN)/uv tool run pip-audit --requirement constraints.txt --no-deps --disable-pip || { echo "make audit: a dependency \
+	has an advisory, or the advisories could not be reached (see above)" >&2; exit 1; }
 
 constraints: $(VENV)/.uv ## lock the newest versions of all dependencies
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --all-extras --group dev pyproject.toml \

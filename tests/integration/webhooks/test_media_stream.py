@@ -172,3 +172,55 @@ async def test_flood_of_control_frames_closes_the_socket(live_gateway, started):
                 while True:
                     await socket.recv()
         assert (socket.close_code, socket.close_reason) == (1008, "too many control frames")
+
+
+async def post_signed(served, path, call=CALL, **fields):
+    """Post a form to the path as Twilio does, or as somebody who has recorded it; return the response's text."""
+    form = {"AccountSid": ACCOUNT, "CallSid": call, "From": CALLER, "To": NUMBER, **fields}
+    headers = Signer(TOKEN).sign_form(PUBLIC_URL + path, form)
+    async with aiohttp.ClientSession() as session, session.post(served.origin + path, data=form, headers=headers) as r:
+        return await r.text()
+
+
+async def expect_audio(socket):
+    async with asyncio.timeout(5):
+        while json.loads(await socket.recv())["event"] != "media":
+            pass
+
+
+REPLAYED = [
+    ("/twilio/voice", {}),
+    ("/twilio/dialed?dial_attempt=0&transfer=earlier", {"DialCallStatus": "busy"}),
+    ("/twilio/fallback", {"ErrorUrl": f"{PUBLIC_URL}/twilio/voice", "ErrorCode": "11200"}),
+]
+
+
+@pytest.mark.parametrize(("path", "fields"), REPLAYED, ids=["voice", "dialed", "fallback"])
+async def test_replayed_webhook_does_not_get_the_token_of_a_live_stream(live_gateway, path, fields):
+    async with started_stream(live_gateway) as socket:
+        text = await post_signed(live_gateway, path, **fields)
+        assert "token" not in text
+        assert re.search(">([^<]+)</Redirect>", text)[1].startswith(f"{PUBLIC_URL}/twilio/continue?generation=0&")
+        await expect_audio(socket)  # the caller's stream goes on
+
+
+async def test_replayed_continuation_does_not_get_the_token_of_a_later_stream(live_gateway):
+    recorded = "/twilio/continue?generation=0&stream_attempt=0"
+    async with started_stream(live_gateway):
+        pass
+    token = re.search('value="([^"]+)"', await post_signed(live_gateway, recorded))[1]
+    async with open_socket(live_gateway) as socket:
+        await socket.send(CONNECTED)
+        await socket.send(start_message(token))
+        await expect_audio(socket)
+        assert "token" not in await post_signed(live_gateway, recorded)
+        await expect_audio(socket)
+
+
+@pytest.mark.parametrize(("path", "fields"), REPLAYED, ids=["voice", "dialed", "fallback"])
+async def test_twilio_itself_gets_the_next_stream_by_one_more_request(live_gateway, path, fields):
+    async with started_stream(live_gateway):
+        pass
+    text = await post_signed(live_gateway, path, **fields)
+    following = re.search(">([^<]+)</Redirect>", text)[1].replace("&amp;", "&").removeprefix(PUBLIC_URL)
+    assert "token" in await post_signed(live_gateway, following)

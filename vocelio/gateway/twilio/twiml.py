@@ -1,8 +1,19 @@
 """TwiML documents of the gateway: one function per document."""
 
+import re
 from collections.abc import Sequence
 
 from twilio.twiml.voice_response import Connect, Dial, Stream, VoiceResponse
+
+_NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
+    chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000)
+)
+_UNSPEAKABLE = re.compile(f"[\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\ud800-\\udfff{_NONCHARACTERS}]")
+
+
+def speakable(text: str) -> str:
+    """Remove control characters and what XML 1.0 does not allow (section 2.2): Twilio would reject the document."""
+    return _UNSPEAKABLE.sub("", text)
 
 
 def connect(stream_url: str, token: str, redirect_url: str, status_callback: str) -> str:
@@ -20,7 +31,7 @@ def connect(stream_url: str, token: str, redirect_url: str, status_callback: str
 def wait(text: str, seconds: int, redirect_url: str) -> str:
     """Say a text and pause, then continue at ``redirect_url``."""
     response = VoiceResponse()
-    response.say(text)
+    response.say(speakable(text))
     response.pause(length=seconds)
     response.redirect(redirect_url, method="POST")
     return str(response)
@@ -28,8 +39,15 @@ def wait(text: str, seconds: int, redirect_url: str) -> str:
 
 def say_and_hang_up(text: str) -> str:
     response = VoiceResponse()
-    response.say(text)
+    response.say(speakable(text))
     response.hangup()
+    return str(response)
+
+
+def redirect(url: str) -> str:
+    """Continue at ``url``."""
+    response = VoiceResponse()
+    response.redirect(url, method="POST")
     return str(response)
 
 
@@ -49,7 +67,7 @@ def enqueue(queue: str, *, wait_url: str, action_url: str) -> str:
 def hold(text: str, seconds: int) -> str:
     """Say a text to a caller in a queue, and pause."""
     response = VoiceResponse()
-    response.say(text)
+    response.say(speakable(text))
     response.pause(length=seconds)
     return str(response)
 
@@ -103,5 +121,5 @@ def dial(
 def say(text: str) -> str:
     """Say a text; the document ends there."""
     response = VoiceResponse()
-    response.say(text)
+    response.say(speakable(text))
     return str(response)

@@ -74,6 +74,8 @@ class ContinuationWebhooks:
 
     async def _resume(self, stored: StoredCall, request: TwilioRequest) -> str:
         """Connect another stream, unless the call has had too many. Streams that never started count by the URL."""
+        if not _follows_current_stream(stored, request):
+            return self._responses.ask_to_continue(stored)
         resume = read_resume_state(stored)
         offered = request.query.get(urls.GENERATION) == str(stored.generation)
         never_started = offered or resume.saved_generation != stored.generation
@@ -173,3 +175,13 @@ class ContinuationWebhooks:
             action_url=webhook_urls.dial_completed(attempt, transfer.id),
             whisper_url=webhook_urls.whisper(record.stored.id) if plan.whisper else "",
         )
+
+
+def _follows_current_stream(stored: StoredCall, request: TwilioRequest) -> bool:
+    """Tell whether Twilio requests what comes after the call's latest stream.
+
+    Any other request is a repeated one, or a replay of one that somebody has recorded, and must get no stream token:
+    the call may well have a live stream.
+    """
+    is_offer = urls.GENERATION in request.query
+    return not stored.generation or (is_offer and request.query_int(urls.GENERATION) + 1 >= stored.generation)

@@ -42,6 +42,10 @@ class TwimlResponses:
         """Connect a stored call to a new stream."""
         return self.connect(stored.tenant, stored.account_sid, stored.id, stored.generation, stream_attempt)
 
+    def ask_to_continue(self, stored: StoredCall) -> str:
+        """Let Twilio request what follows the call's latest stream: nobody else can sign that request."""
+        return twiml.redirect(self.urls.continuation(stored.generation - 1, 0))
+
     def retry_later(self, request: TwilioRequest, path: RetriedPath, **form_fields: str) -> str:
         """Let Twilio repeat the request because the database is unavailable; after MAX_RETRIES, forward or give up.
 

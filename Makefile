@@ -12,7 +12,7 @@ COMPUTING = tests/unit tests/fuzz $(addprefix tests/integration/,api twilio prom
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test .live .computing .faults serve bench bench-lookup bench-fanout bench-slow-monitors fuzz faults soak-speech check fix audit constraints clean
+.PHONY: help demo test .live .computing .faults serve bench bench-lookup bench-fanout bench-slow-monitors fuzz fuzz-synthesis faults soak-speech check fix audit constraints clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -60,6 +60,9 @@ fuzz: $(VENV)/.dev ## fuzz flows, calls and documents, longer than in the tests:
 faults: $(VENV)/.dev ## kill, restart and pause the dependencies of live calls, and measure: about 50 minutes
 	@tests/services.sh
 	@$(BIN)/python -m tests.resilience
+
+fuzz-synthesis: $(VENV)/.dev ## fuzz local synthesis with 100,000 texts: about 40 minutes
+	@$(BIN)/python -m tests.support.synthesis_fuzz
 
 soak-speech: $(VENV)/.dev ## check the speech SDKs for leaks (500 recognitions, 2,000 syntheses each): about 5 minutes
 	@$(BIN)/python -m tests.support.speech_soak

@@ -24,7 +24,7 @@ class ScriptedSynthesizer:
         if self.start_error:
             raise self.start_error
 
-    async def speak(self, text, voice):
+    async def speak(self, text, voice, tenant=""):
         self.texts.append(text)
         self.voices.append(voice)
         behavior = self.behaviors.pop(0) if len(self.behaviors) > 1 else self.behaviors[0]

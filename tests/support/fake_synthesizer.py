@@ -13,7 +13,7 @@ class FakeSynthesizer:
         self.in_progress = self.max_concurrency = 0
         self.started = asyncio.Event()
 
-    async def __call__(self, sentence, voice):
+    async def __call__(self, tenant, sentence, voice):
         self.requests.append(sentence)
         self.in_progress += 1
         self.max_concurrency = max(self.max_concurrency, self.in_progress)

@@ -1,6 +1,8 @@
 """Helpers of the tests of the local recognizer."""
 
 import os
+from collections.abc import Iterable
+from contextlib import aclosing
 from pathlib import Path
 
 from tests.support.recognition_client import PAUSE_AUDIO, RecognitionClient
@@ -20,12 +22,23 @@ async def recognize(recognizer: LocalRecognizer, audio: bytes, hints: Recognitio
     return await client.result()
 
 
+_synthesized: dict[tuple[str, str], bytes] = {}  # starting a worker takes half a second
+
+
 async def synthesize(text: str, voice: str = "en-us") -> bytes:
-    synthesizer = LocalSynthesizer()
-    try:
-        return b"".join([chunk async for chunk in synthesizer.speak(text, Voice(name=voice))])
-    finally:
-        await synthesizer.aclose()
+    if (text, voice) not in _synthesized:
+        async with aclosing(LocalSynthesizer(workers=1)) as synthesizer:
+            chunks = [chunk async for chunk in synthesizer.speak(text, Voice(name=voice))]
+        _synthesized[text, voice] = b"".join(chunks)
+    return _synthesized[text, voice]
+
+
+async def synthesize_all(texts: Iterable[tuple[str, str]]) -> list[bytes]:
+    """Synthesize (text, voice) pairs with one worker."""
+    async with aclosing(LocalSynthesizer(workers=1)) as synthesizer:
+        return [
+            b"".join([chunk async for chunk in synthesizer.speak(text, Voice(name=voice))]) for text, voice in texts
+        ]
 
 
 def worker_pids() -> set[int]:

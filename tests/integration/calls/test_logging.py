@@ -12,7 +12,7 @@ BYE = {"name": "Bye", "start": "bye", "nodes": {"bye": {"type": "hangup", "text"
 class BrokenSynthesizer(ToneSynthesizer):
     """Has a defect, and tells more than it should."""
 
-    async def speak(self, text, voice):
+    async def speak(self, text, voice, tenant=""):
         raise RuntimeError(f"cannot speak to {CALLER}")
         yield b""
 

@@ -165,6 +165,7 @@ async def test_local_voice_and_folder_storage_from_promotion_to_call(prompt_env,
     text = "Thank you for calling. {{ tenant.name }} is closed."
     await prompt_env.promote_flow(text)
     synthesizer = LocalSynthesizer()
+    await synthesizer.start()
     storage, manifests = ObjectStorage(str(tmp_path / "storage")), PromptManifests(same_voice)
     cache = PromptCache(storage, prompt_env.database, prompt_env.wall)
     worker = PromptRenderWorker(

@@ -156,7 +156,7 @@ async def test_unexpected_synthesis_error_is_recorded_as_a_failure(prompt_env, e
 
 async def test_empty_audio_is_a_failure(prompt_env):
     class Silent:
-        async def __call__(self, sentence, voice):
+        async def __call__(self, tenant, sentence, voice):
             return b""
 
     prompt_env.synthesizer = Silent()

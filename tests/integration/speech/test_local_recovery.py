@@ -1,7 +1,6 @@
 """Recovery of the local recognizer: after a failed start, and after workers that died, hung or could not be started."""
 
 import asyncio
-import functools
 import os
 import resource
 import signal
@@ -9,6 +8,7 @@ from contextlib import aclosing, contextmanager
 
 import pytest
 
+from tests.support.leaping_loop import advance_clock, on_a_leaping_loop
 from tests.support.local_recognition import (
     MENU_HINTS,
     PAUSE_AUDIO,
@@ -18,36 +18,12 @@ from tests.support.local_recognition import (
     worker_pids,
 )
 from tests.support.resource_checks import SOON_SECONDS, wait_until_equal
-from vocelio.gateway.speech.interfaces import SpeechError
-from vocelio.gateway.speech.local import worker_pool
-from vocelio.gateway.speech.local.recognizer import FINAL_TIMEOUT_SECONDS, LocalRecognizer
+from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
+from vocelio.gateway.speech.local import worker_pool, worker_process
+from vocelio.gateway.speech.local.recognizer import FINAL_TIMEOUT_SECONDS, MAX_UTTERANCE_BYTES, LocalRecognizer
 
 PATIENCE = 1.0
 """Seconds until a text, which takes milliseconds; a busy machine may stall for half a second."""
-
-
-class LeapingLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock can be advanced, so that no test waits for a minute."""
-
-    ahead = 0.0
-
-    def time(self):
-        return super().time() + self.ahead
-
-
-def advance_clock(seconds):
-    asyncio.get_running_loop().ahead += seconds
-
-
-def on_a_leaping_loop(test):
-    """Run a coroutine test on a LeapingLoop."""
-
-    @functools.wraps(test)
-    def wrapper():
-        with asyncio.Runner(loop_factory=LeapingLoop) as runner:
-            runner.run(test())
-
-    return wrapper
 
 
 @contextmanager
@@ -118,20 +94,19 @@ async def test_recognition_recovers_after_a_failed_restart(room):
 
 
 @on_a_leaping_loop
-async def test_repeatedly_dying_workers_are_not_restarted_for_a_while():
+async def test_repeatedly_dying_workers_are_replaced_more_slowly_but_always():
     async with aclosing(LocalRecognizer(workers=1)) as recognizer:
         await recognizer.start()
         for _ in range(worker_pool.MAX_RESTARTS + 1):
             await kill_a_worker(recognizer)
-        start_listening(recognizer)
-        await recognizer.wait_started()
-        assert worker_pids() == set()
+        assert recognizer.pids == []
         with pytest.raises(SpeechError, match="no recognition worker"):
             await recognize(recognizer, PAUSE_AUDIO, MENU_HINTS)
-        advance_clock(worker_pool.RESTART_WINDOW_SECONDS)
-        start_listening(recognizer)
-        await recognizer.wait_started()
-        assert await recognizes(recognizer)
+        for _ in range(3):
+            advance_clock(worker_pool.RESTART_INTERVAL_SECONDS)
+            await wait_until_equal(lambda: len(recognizer.pids), 1)
+            assert await recognizes(recognizer)
+            await kill_a_worker(recognizer)
 
 
 async def test_failed_worker_starts_are_rate_limited(caplog):
@@ -201,6 +176,30 @@ async def test_hanging_worker_gets_no_utterances_and_is_restarted():
         await wait_until_equal(lambda: victim in worker_pids(), False)
         await recognizer.wait_started()
         assert len(recognizer.pids) == 2
+        assert await recognizes(recognizer)
+
+
+@on_a_leaping_loop
+async def test_worker_that_does_not_read_ends_the_fastest_stream_and_is_restarted():
+    async with aclosing(LocalRecognizer(workers=1)) as recognizer:
+        await recognizer.start()
+        victim = recognizer.pids[0]
+        os.kill(victim, signal.SIGSTOP)
+        slow, *fast = (RecognitionClient(recognizer, MENU_HINTS) for _ in range(3))
+        slow.feed(PAUSE_AUDIO)
+        for client in fast:  # together more than all buffers hold
+            client.recognition.feed(bytes(MAX_UTTERANCE_BYTES))
+        for _ in range(3):
+            slow.feed(PAUSE_AUDIO)
+        for client in fast:
+            with pytest.raises(RequestNotSupported, match="keep up"):
+                await client.result()
+        assert not slow.outcome.done()
+        advance_clock(worker_process.MAX_LATE_SECONDS)
+        with pytest.raises(SpeechError, match="died"):
+            await slow.result()
+        await wait_until_equal(lambda: victim in worker_pids(), False)
+        await recognizer.wait_started()
         assert await recognizes(recognizer)
 
 

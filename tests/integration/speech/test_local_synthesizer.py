@@ -3,21 +3,18 @@ import math
 import subprocess
 import sys
 import threading
+from contextlib import aclosing
 
 import pytest
 
+from tests.support.local_recognition import worker_pids
 from tests.support.resource_checks import SOON_SECONDS
 from vocelio.codecs import mulaw
 from vocelio.codecs._audioop import audioop
 from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
-from vocelio.gateway.speech.local.synthesizer import (
-    MAX_QUEUED_SEGMENTS,
-    MAX_SEGMENT_LENGTH,
-    MAX_TEXT_LENGTH,
-    LocalSynthesizer,
-    split_segments,
-)
+from vocelio.gateway.speech.local.speakable_text import MAX_SEGMENT_LENGTH, split_segments
+from vocelio.gateway.speech.local.synthesizer import MAX_QUEUED_SEGMENTS, MAX_TEXT_LENGTH, LocalSynthesizer
 
 GREETING = "Thank you for calling Example. Say sales, billing or support."
 LONG = "This sentence is one of very many. " * 100
@@ -25,10 +22,11 @@ LONG = "This sentence is one of very many. " * 100
 
 @pytest.fixture
 async def synthesizer():
-    synthesizer = LocalSynthesizer()
-    yield synthesizer
-    await synthesizer.aclose()
-    assert "espeak-ng" not in {thread.name for thread in threading.enumerate()}
+    threads = threading.active_count()
+    async with aclosing(LocalSynthesizer()) as synthesizer:
+        yield synthesizer
+    assert worker_pids() == set()
+    assert threading.active_count() == threads
 
 
 async def synthesize(synthesizer: LocalSynthesizer, text: str, voice: Voice | None = None) -> bytes:
@@ -120,7 +118,7 @@ async def test_closing_the_iterator_cancels_rendering(synthesizer: LocalSynthesi
     speech = synthesizer.speak(LONG, Voice())
     assert await anext(speech)
     await speech.aclose()
-    # The thread is free for the next one at once.
+    # The workers are free for the next one at once.
     assert await asyncio.wait_for(synthesize(synthesizer, "yes"), timeout=SOON_SECONDS)
 
 
@@ -154,8 +152,9 @@ def test_long_text_is_split_after_sentences():
     assert all(len(piece) <= MAX_SEGMENT_LENGTH and piece.endswith("many.") for piece in pieces)
 
 
-def test_long_sentence_and_long_word_are_split():
-    assert all(0 < len(piece) <= MAX_SEGMENT_LENGTH for piece in split_segments("word, " * 100 + "x" * 1000))
+@pytest.mark.parametrize("text", ["word, " * 100 + "x" * 1000, "x" * MAX_SEGMENT_LENGTH, "x" * 1000 + " word"])
+def test_long_sentence_and_long_word_are_split(text: str):
+    assert all(0 < len(piece) <= MAX_SEGMENT_LENGTH for piece in split_segments(text))
 
 
 def test_library_can_be_loaded_from_two_threads_at_once():

@@ -41,9 +41,9 @@ configured. None: it cannot be rendered at present. It is called on the event lo
 
 
 class SentenceSynthesizer(Protocol):
-    """Synthesizes one sentence."""
+    """Synthesizes one sentence of a tenant."""
 
-    async def __call__(self, sentence: str, voice: Voice) -> bytes:
+    async def __call__(self, tenant: str, sentence: str, voice: Voice) -> bytes:
         """Return all of its audio: mu-law, 8,000 bytes a second. Raises SpeechError."""
         ...
 

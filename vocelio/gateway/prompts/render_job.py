@@ -105,7 +105,7 @@ class PromptRenderer:
         """Return the audio; empty after a failure, which is recorded in the row."""
         try:
             async with asyncio.timeout(SYNTHESIS_TIMEOUT_SECONDS):
-                audio = await self._synthesize(task.sentence, task.voice)
+                audio = await self._synthesize(task.tenant, task.sentence, task.voice)
         except TimeoutError:
             error_text = f"Synthesis took more than {SYNTHESIS_TIMEOUT_SECONDS:.0f} seconds."
         except SpeechError as error:

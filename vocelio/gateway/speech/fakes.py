@@ -71,7 +71,7 @@ class ToneSynthesizer:
 
     async def start(self) -> None: ...
 
-    async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
+    async def speak(self, text: str, voice: Voice, tenant: str = "") -> AsyncGenerator[bytes, None]:
         remaining_bytes = round(len(text) * SECONDS_PER_CHARACTER / voice.speed * mulaw.SAMPLE_RATE)
         while remaining_bytes > 0:
             yield _TONE_CHUNK[: min(remaining_bytes, CHUNK_BYTES)]

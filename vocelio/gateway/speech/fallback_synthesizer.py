@@ -111,15 +111,15 @@ class FallbackSynthesizer:
             return None
         return best.tier, SENTENCE_PAUSE.join(audio for audio in sentences if audio)
 
-    async def render(self, sentence: str, voice: Voice) -> bytes:
-        """Synthesize a sentence in exactly this voice, without fallback. Raises SpeechError."""
+    async def render(self, tenant: str, sentence: str, voice: Voice) -> bytes:
+        """Synthesize a tenant's sentence in exactly this voice, without fallback. Raises SpeechError."""
         provider = self._providers.get(voice.tier)
         if provider is None:
             raise SpeechError(f"{voice.tier} is not configured")
         if not provider.breaker.is_closed:
             raise SpeechError(f"{voice.tier} is not used for now: its circuit breaker is open")
         try:
-            async with _SentenceStream(provider.synthesizer, sentence, voice, MAX_RENDER_LAG_SECONDS) as stream:
+            async with _SentenceStream(provider.synthesizer, sentence, voice, tenant, MAX_RENDER_LAG_SECONDS) as stream:
                 return b"".join([chunk async for chunk in stream])
         except AuthenticationFailed as error:
             # No other failure counts: rendering many sentences at once causes some that calls would not see.
@@ -145,7 +145,7 @@ class FallbackSynthesizer:
                     speaking = candidates[0].tier
                 yield audio
                 continue
-            async with aclosing(self._speak_sentence(sentence, candidates, on_event)) as chunks:
+            async with aclosing(self._speak_sentence(tenant, sentence, candidates, on_event)) as chunks:
                 async for tier, chunk in chunks:
                     if tier != speaking:
                         on_event(FirstAudio(tier))
@@ -153,7 +153,7 @@ class FallbackSynthesizer:
                     yield chunk
 
     async def _speak_sentence(
-        self, sentence: str, candidates: list[Voice], on_event: SpeechEventCallback
+        self, tenant: str, sentence: str, candidates: list[Voice], on_event: SpeechEventCallback
     ) -> AsyncGenerator[tuple[Tier, bytes], None]:
         """Yield the audio of the first candidate that succeeds; remove from ``candidates`` those that failed."""
         last_error = SpeechError("no voice is available")
@@ -161,7 +161,7 @@ class FallbackSynthesizer:
             voice = candidates[0]
             provider = self._providers[voice.tier]
             if provider.breaker.is_closed or len(candidates) == 1:
-                stream = _SentenceStream(provider.synthesizer, sentence, voice, MAX_LAG_SECONDS)
+                stream = _SentenceStream(provider.synthesizer, sentence, voice, tenant, MAX_LAG_SECONDS)
                 try:
                     with self._record_outcome(stream, on_event):
                         async with stream:
@@ -210,7 +210,8 @@ class FallbackSynthesizer:
     async def _probe(self, tier: Tier) -> None:
         """Synthesize as a call would, with the voice that worked last."""
         voice = self._last_working_voices.get(tier) or _default_voice(tier, Voice())
-        async with _SentenceStream(self._providers[tier].synthesizer, PROBE_TEXT, voice, MAX_LAG_SECONDS) as stream:
+        synthesizer = self._providers[tier].synthesizer
+        async with _SentenceStream(synthesizer, PROBE_TEXT, voice, "", MAX_LAG_SECONDS) as stream:
             async for _ in stream:
                 pass
 
@@ -222,8 +223,10 @@ class _SentenceStream:
     duration of the audio it got; the time that the consumer takes does not count. Raises SpeechError.
     """
 
-    def __init__(self, synthesizer: Synthesizer, sentence: str, voice: Voice, max_lag_seconds: float) -> None:
-        self.sentence, self.voice = sentence, voice
+    def __init__(
+        self, synthesizer: Synthesizer, sentence: str, voice: Voice, tenant: str, max_lag_seconds: float
+    ) -> None:
+        self.sentence, self.voice, self._tenant = sentence, voice, tenant
         self.audio_bytes = 0
         self.first_audio_seconds: float | None = None  # from the request
         self._synthesizer, self._max_lag_seconds = synthesizer, max_lag_seconds
@@ -233,7 +236,7 @@ class _SentenceStream:
 
     async def __aenter__(self) -> Self:
         self._started_at = self._loop.time()
-        self._chunks = self._synthesizer.speak(self.sentence, self.voice)
+        self._chunks = self._synthesizer.speak(self.sentence, self.voice, self._tenant)
         return self
 
     async def __aexit__(

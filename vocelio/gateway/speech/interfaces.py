@@ -39,12 +39,14 @@ class RecognitionHints(msgspec.Struct, frozen=True):
         language: BCP 47 code.
         repeat: Whether phrases may follow one another, as digits do.
         silence_seconds: Silence that ends the utterance, for a service that detects its end itself.
+        tenant: To whom it is charged if the recognizer dies on the audio or the phrases; empty for the gateway itself.
     """
 
     phrases: tuple[str, ...]
     language: str = "en-US"
     repeat: bool = False
     silence_seconds: float = 0.6
+    tenant: str = ""
 
 
 class Transcript(msgspec.Struct, frozen=True):
@@ -100,9 +102,10 @@ class Synthesizer(Protocol):
     async def start(self) -> None:
         """Prepare connections, so that the first ``speak`` is fast. Raises SpeechError."""
 
-    def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
+    def speak(self, text: str, voice: Voice, tenant: str = "") -> AsyncGenerator[bytes, None]:
         """Yield mu-law audio of ``text``, chunk by chunk as it is synthesized.
 
+        ``tenant`` is charged if the synthesizer dies on the text; it is empty for the gateway itself.
         Closing the generator (``aclose``) cancels the synthesis. Raises SpeechError, also after some audio.
         """
         ...

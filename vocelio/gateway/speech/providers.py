@@ -107,7 +107,7 @@ class UnconfiguredProvider:
     ) -> Recognition:
         raise self._missing_key_error()
 
-    async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
+    async def speak(self, text: str, voice: Voice, tenant: str = "") -> AsyncGenerator[bytes, None]:
         raise self._missing_key_error()
         yield b""  # makes it a generator
 

@@ -121,7 +121,7 @@ async def test_last_error_is_raised_when_all_providers_fail():
 
 
 class SilentSynthesizer(ScriptedSynthesizer):
-    async def speak(self, text, voice):
+    async def speak(self, text, voice, tenant=""):
         self.texts.append(text)
         return
         yield
@@ -312,13 +312,13 @@ async def test_fallbacks_speak_when_the_provider_of_a_tier_is_not_configured():
 async def test_render_uses_exactly_the_requested_voice_or_fails():
     primary, secondary = ScriptedSynthesizer(byte=b"\x01"), ScriptedSynthesizer(byte=b"\x02")
     synthesizer = make_synthesizer(primary, secondary)
-    assert await synthesizer.render("Hello.", RACHEL_VOICE) == b"\x01" * 8000
+    assert await synthesizer.render("harbour", "Hello.", RACHEL_VOICE) == b"\x01" * 8000
     primary.behaviors = [PROVIDER_DOWN]
     with pytest.raises(SpeechError):
-        await synthesizer.render("Hello.", RACHEL_VOICE)
+        await synthesizer.render("harbour", "Hello.", RACHEL_VOICE)
     assert secondary.texts == []
     with pytest.raises(SpeechError, match="not configured"):
-        await synthesizer.render("Hello.", Voice())
+        await synthesizer.render("harbour", "Hello.", Voice())
 
 
 @in_virtual_time
@@ -327,13 +327,13 @@ async def test_render_failure_does_not_open_the_breaker():
     synthesizer = make_synthesizer(primary, ScriptedSynthesizer())
     for _ in range(5):
         with pytest.raises(SpeechError):
-            await synthesizer.render("Hello.", RACHEL_VOICE)
+            await synthesizer.render("harbour", "Hello.", RACHEL_VOICE)
     assert synthesizer.status()[0].state == "closed"
     primary.behaviors = [AuthenticationFailed("expired")]
     with pytest.raises(AuthenticationFailed):
-        await synthesizer.render("Hello.", RACHEL_VOICE)
+        await synthesizer.render("harbour", "Hello.", RACHEL_VOICE)
     with pytest.raises(SpeechError, match="not used for now"):
-        await synthesizer.render("Hello.", RACHEL_VOICE)
+        await synthesizer.render("harbour", "Hello.", RACHEL_VOICE)
     await synthesizer.aclose()
 
 
@@ -352,7 +352,7 @@ async def test_probe_with_an_unknown_voice_closes_the_breaker():
 @in_virtual_time
 async def test_probe_fails_a_provider_that_is_too_slow_for_calls():
     class Slow(ScriptedSynthesizer):
-        async def speak(self, text, voice):
+        async def speak(self, text, voice, tenant=""):
             self.texts.append(text)
             await asyncio.sleep(2.5)
             yield b"\x7e" * 8000

@@ -72,7 +72,7 @@ class CallMedia:
         self._late_tiers: set[Tier] = set()  # that timed out in this turn: their voices are skipped
         self._echoing = self._closed = False
         self._record, self._recognizer, self._metrics = record, services.speech.recognizer, services.metrics
-        tenant = record.config.tenant.id
+        self._tenant = tenant = record.config.tenant.id
         self._player = PromptPlayer(
             services.speech.synthesizer,
             tenant,
@@ -235,7 +235,9 @@ class CallMedia:
         on_transcript: Callable[[Transcript], None],
         on_error: Callable[[SpeechError], None],
     ) -> Recognition:
-        hints = RecognitionHints(action.phrases, action.language, action.phrases_repeat, action.silence_seconds)
+        hints = RecognitionHints(
+            action.phrases, action.language, action.phrases_repeat, action.silence_seconds, self._tenant
+        )
         return self._recognizer.open(action.tier, hints, on_transcript, on_error, self._on_speech_event)
 
     def _on_prompt_failed(self, prompt: str, error: SpeechError) -> None:

@@ -77,7 +77,7 @@ class AzureSynthesizer:
         finally:
             self._pool.release(connection, reusable=True)
 
-    async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
+    async def speak(self, text: str, voice: Voice, tenant: str = "") -> AsyncGenerator[bytes, None]:
         """Yield the audio. Raises RequestNotSupported for a text over MAX_TEXT_LENGTH or an unknown voice."""
         if len(text) > MAX_TEXT_LENGTH:
             raise RequestNotSupported(f"the text has {len(text)} characters; at most {MAX_TEXT_LENGTH} can be spoken")

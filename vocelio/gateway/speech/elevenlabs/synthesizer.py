@@ -103,7 +103,7 @@ class ElevenLabsSynthesizer:
         """Load the SDK, connect and verify the key. Raises SpeechError; the synthesizer may still work later."""
         await self._lazy_client.verify_key()
 
-    async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
+    async def speak(self, text: str, voice: Voice, tenant: str = "") -> AsyncGenerator[bytes, None]:
         """Yield the audio. Raises RequestNotSupported for a text over MAX_TEXT_LENGTH or an unknown voice."""
         if not text.strip():
             return

@@ -1,6 +1,6 @@
 """Offline speech for development, the demo and tests: espeak-ng synthesizes, pocketsphinx recognizes.
 
-Both come with the extra ``vocelio[local]`` and are loaded on first use. espeak-ng's state is global to a process, so
-one thread synthesizes everything; pocketsphinx holds the GIL while it works, so it runs in worker processes. This
+Both come with the extra ``vocelio[local]`` and run in worker processes only: they are C libraries that parse what
+strangers write and say, espeak-ng's state is global to a process, and pocketsphinx holds the GIL while it works. This
 package itself imports nothing, so that a worker starts quickly.
 """

@@ -1,8 +1,8 @@
 """espeak-ng bindings (ctypes): text in, audio or phonemes out, synchronously in the calling thread.
 
-The library's state is global to the process (six threads without a lock crashed it), so there is one ``Espeak`` per
-process, from ``load``, and each of its methods holds its lock. ctypes releases the GIL. Nothing here knows about calls,
-telephones or asyncio.
+Only workers may use it: some texts corrupt the library's memory. Its state is global to the process (six threads
+without a lock crashed it), so there is one ``Espeak`` per process, from ``load``, and each of its methods holds its
+lock. ctypes releases the GIL. Nothing here knows about calls, telephones or asyncio.
 """
 
 import ctypes
@@ -63,7 +63,10 @@ def _load() -> "Espeak":
 
 
 class Espeak:
-    """The loaded library. ``sample_rate`` is that of its PCM."""
+    """The loaded library. ``sample_rate`` is that of its PCM.
+
+    ``on_voice_replaced`` is called with a voice that does not exist and the one used instead, once per cached name.
+    """
 
     def __init__(self, library: str, data: str) -> None:
         self._lock = threading.Lock()
@@ -73,6 +76,7 @@ class Espeak:
             raise SpeechError("espeak-ng rejected its data directory")
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._variants = frozenset(path.name for path in (Path(data) / "voices" / "!v").iterdir())
+        self.on_voice_replaced: Callable[[str, str], None] = _log_replaced_voice
         self.nearest_voice = functools.lru_cache(MAX_CACHED_VOICES)(self._nearest_voice)
         self._sink: Callable[[bytes], bool] = _discard
         self._callback = _Callback(self._on_audio)  # keeps it alive: the library only has its address
@@ -118,8 +122,8 @@ class Espeak:
             available = self._set_first_available(_candidate_names(name))
         has_variant = variant in self._variants
         nearest = (available or DEFAULT_VOICE) + (f"+{variant}" if has_variant else "")
-        if not available or (variant and not has_variant):  # logged once per cached name
-            LOG.warning("espeak-ng has no voice %r; using %r instead", voice, nearest)
+        if not available or (variant and not has_variant):
+            self.on_voice_replaced(voice, nearest)
         return nearest
 
     def _set_first_available(self, names: list[str]) -> str | None:
@@ -138,6 +142,10 @@ class Espeak:
 
 def _discard(_pcm: bytes) -> bool:
     return False
+
+
+def _log_replaced_voice(voice: str, used: str) -> None:
+    LOG.warning("espeak-ng has no voice %r; using %r instead", voice, used)
 
 
 def _with_base_language(name: str) -> list[str]:

@@ -80,7 +80,7 @@ class Grammar:
         for closing in closings:
             self._add_phrase(_PHRASE_END, _END, closing, self.tuning.courtesy_probability)
         self._add_loop()
-        self._accepted = re.compile(_accepted_pattern(phrases, openings, closings, repeat))
+        self._acceptor = PhraseAcceptor(phrases, openings, closings, repeat)
 
     @property
     def words(self) -> set[str]:
@@ -89,7 +89,7 @@ class Grammar:
 
     def accepts(self, text: str) -> bool:
         """Tell whether ``text`` is complete: a decoder also reports half a phrase, or the loop's phonemes."""
-        return bool(self._accepted.fullmatch(text))
+        return self._acceptor.accepts(text.split(" "))
 
     def _add_phrase(self, start: int, end: int, phrase: str, cost: float) -> None:
         """Add a chain of states from ``start`` to ``end``, one word each; ``cost`` is that of the first word."""
@@ -108,11 +108,50 @@ class Grammar:
         self.transitions.append((_LOOP, _END, 1.0))
 
 
-def _accepted_pattern(phrases: Sequence[str], openings: Sequence[str], closings: Sequence[str], repeat: bool) -> str:
-    phrase = _alternatives(phrases)
-    again = f"(?: {phrase})*" if repeat else ""
-    return f"(?:{_alternatives(openings)} )?{phrase}{again}(?: {_alternatives(closings)})?"
+class PhraseAcceptor:
+    """Accepts an opening if any, a phrase (with ``repeat`` several) and a closing if any.
 
+    Texts are merged into trees of words, and all possible positions are followed at once. So a word costs at most as
+    many steps as the longest phrase has words, however ambiguous the phrases are.
+    """
 
-def _alternatives(texts: Sequence[str]) -> str:
-    return f"(?:{'|'.join(map(re.escape, texts))})" if texts else "(?!)"
+    def __init__(self, phrases: Sequence[str], openings: Sequence[str], closings: Sequence[str], repeat: bool) -> None:
+        self._steps: dict[tuple[int, str], int] = {}
+        self._following: dict[int, list[int]] = {_START: [_PHRASE_START], _PHRASE_END: [_END]}  # without a word
+        self._next_state = _FIRST_FREE
+        if repeat:
+            self._following[_PHRASE_END].append(_PHRASE_START)
+        for root, texts, end in (
+            (_START, openings, _PHRASE_START),
+            (_PHRASE_START, phrases, _PHRASE_END),
+            (_PHRASE_END, closings, _END),
+        ):
+            for text in texts:
+                self._following.setdefault(self._add_text(root, text), []).append(end)
+
+    def accepts(self, words: Sequence[str]) -> bool:
+        """Tell whether the words are complete."""
+        states = self._with_following({_START})
+        for word in words:
+            states = self._with_following(
+                {self._steps[state, word] for state in states if (state, word) in self._steps}
+            )
+        return _END in states
+
+    def _add_text(self, root: int, text: str) -> int:
+        """Add a text to the tree below ``root``; return its last state."""
+        state = root
+        for word in text.split():
+            if (state, word) not in self._steps:
+                self._steps[state, word] = self._next_state
+                self._next_state += 1
+            state = self._steps[state, word]
+        return state
+
+    def _with_following(self, states: set[int]) -> set[int]:
+        waiting = list(states)
+        while waiting:
+            new = set(self._following.get(waiting.pop(), ())) - states
+            states |= new
+            waiting += new
+        return states

@@ -1,8 +1,14 @@
-"""Protocol between the gateway and a recognition worker, over a socket pair; both directions.
+"""Protocol between the gateway and its speech workers, over a socket pair; both directions.
 
-A message is a 4-byte length (big-endian) and as many bytes of msgpack. Order is kept: a stream's ``StreamAudio``,
-``FinishStream`` or ``CloseStream`` follow its ``OpenStream``. After a ``FinalResult`` or ``StreamFailed`` the worker
-has dropped the stream; so it has after a ``CloseStream``, though reports may still be on their way.
+A message is a 4-byte length (big-endian) and as many bytes of msgpack. Order is kept. A worker's first message is
+``WorkerReady`` or ``StartFailed``.
+
+Recognition: a stream's ``StreamAudio``, ``FinishStream`` or ``CloseStream`` follow its ``OpenStream``. After a
+``FinalResult`` or ``StreamFailed`` the worker has dropped the stream; so it has after a ``CloseStream``, though reports
+may still be on their way.
+
+Synthesis: one ``RenderSegment`` at a time, answered by any number of ``SegmentAudio`` and one ``SegmentRendered``. So
+the text on which a worker dies is known.
 """
 
 from collections.abc import Iterator
@@ -11,7 +17,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 MAX_MESSAGE_BYTES = 1 << 20
-"""Bytes of a message: a grammar's phrases may be long, audio never is. A longer message is a bug, not an attack."""
+"""Bytes of a message: a grammar's phrases may be long, audio never is."""
 
 _LENGTH_BYTES = 4
 
@@ -39,7 +45,7 @@ class FinishStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class CloseStream(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Drop the stream. Not answered, and never sent after ``FinishStream``, which is answered."""
+    """Drop the stream. Not answered."""
 
     stream_id: int
 
@@ -83,17 +89,47 @@ class PhraseSkipped(msgspec.Struct, frozen=True, tag=True, array_like=True):
     phrase: str
 
 
-Request = OpenStream | StreamAudio | FinishStream | CloseStream
-Report = WorkerReady | StartFailed | PartialResult | FinalResult | StreamFailed | PhraseSkipped
+class RenderSegment(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Speak a segment of a text; the arguments are those of ``Espeak.render``."""
 
-REQUEST_DECODER: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
-REPORT_DECODER: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+    text: str
+    voice: str
+    words_per_minute: int
+    pause: bool
+
+
+class SegmentAudio(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The next mu-law audio of the segment."""
+
+    mulaw: bytes
+
+
+class SegmentRendered(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """All audio of the segment has been sent."""
+
+
+class VoiceReplaced(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The segment is spoken by another voice, since espeak-ng does not have the one asked for."""
+
+    voice: str
+    used: str
+
+
+RecognitionRequest = OpenStream | StreamAudio | FinishStream | CloseStream
+RecognitionReport = WorkerReady | StartFailed | PartialResult | FinalResult | StreamFailed | PhraseSkipped
+SynthesisReport = WorkerReady | StartFailed | SegmentAudio | SegmentRendered | VoiceReplaced
+Message = RecognitionRequest | RecognitionReport | RenderSegment | SynthesisReport
+
+RECOGNITION_REQUESTS: msgspec.msgpack.Decoder[RecognitionRequest] = msgspec.msgpack.Decoder(RecognitionRequest)
+RECOGNITION_REPORTS: msgspec.msgpack.Decoder[RecognitionReport] = msgspec.msgpack.Decoder(RecognitionReport)
+SYNTHESIS_REQUESTS: msgspec.msgpack.Decoder[RenderSegment] = msgspec.msgpack.Decoder(RenderSegment)
+SYNTHESIS_REPORTS: msgspec.msgpack.Decoder[SynthesisReport] = msgspec.msgpack.Decoder(SynthesisReport)
 
 _encoder = msgspec.msgpack.Encoder()
 MessageT = TypeVar("MessageT")
 
 
-def encode_message(message: Request | Report) -> bytes:
+def encode_message(message: Message) -> bytes:
     """Encode a message with its length prefix."""
     body = _encoder.encode(message)
     return len(body).to_bytes(_LENGTH_BYTES, "big") + body

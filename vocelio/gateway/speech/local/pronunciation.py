@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.speech.local import espeak
+from vocelio.gateway.speech.local.speakable_text import clean_text
 
 MAX_CACHED_WORDS = 20_000
 """Words whose pronunciations are cached: a few MB."""
@@ -82,6 +83,8 @@ class PronunciationDictionary:
 
 
 def _pronounce_with_espeak(word: str, language: str) -> list[str]:
+    if clean_text(word) != word:  # too long, or with characters on which espeak-ng may die
+        return []
     try:
         pronunciation = to_arpabet(espeak.load().phonemes(word, language.lower()))
     except SpeechError:  # espeak-ng is not installed or does not have the language: the word stays unknown

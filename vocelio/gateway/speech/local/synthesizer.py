@@ -1,32 +1,34 @@
-"""Speech synthesis with espeak-ng: one thread renders for all calls, one segment (a sentence or two) at a time.
+"""Speech synthesis with espeak-ng in worker processes, which render one segment (a sentence or two) at a time.
 
-A segment is rendered at once (hundreds of times faster than real time); the next one is queued when its audio has been
-consumed. So the buffer is bounded by the length of a segment, the thread never waits for a slow consumer, and no text
-waits behind a long one.
+espeak-ng is never loaded into the gateway: texts come from strangers, and some corrupt its memory. A segment is
+rendered at once (hundreds of times faster than real time); the next one is queued when its audio has been consumed. So
+the buffer is bounded by the length of a segment, no worker waits for a slow consumer, and no text waits behind a long
+one.
+
+A segment whose worker dies is tried once more, while another worker serves all others; if that dies, too, the segment
+fails, and is refused from then on (``crash_ledger``).
 """
 
-import asyncio
-import queue
-import re
-import textwrap
-import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable
 
-from vocelio.codecs import mulaw
-from vocelio.codecs.resample import Resampler
 from vocelio.engine.voice import Voice
 from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
-from vocelio.gateway.speech.local import espeak
+from vocelio.gateway.speech.local import ipc
+from vocelio.gateway.speech.local.crash_ledger import CrashLedger
+from vocelio.gateway.speech.local.segment import Segment
+from vocelio.gateway.speech.local.speakable_text import SENTENCE_ENDS, clean_text, split_segments
+from vocelio.gateway.speech.local.synthesis_process import SynthesisProcess
+from vocelio.gateway.speech.local.worker_pool import WorkerPool
+
+DEFAULT_WORKERS = 2
+"""One is there while the other is replaced."""
 
 MAX_TEXT_LENGTH = 4096
 """Characters of a text: about five minutes of speech, and what Twilio's own ``<Say>`` takes."""
 
-MAX_SEGMENT_LENGTH = 250
-"""Characters of a segment: about 15 s of speech, 120 KB of mu-law, 20 ms of rendering."""
-
 MAX_QUEUED_SEGMENTS = 256
-"""Segments queued for the thread: 5 s of work. Beyond that the machine is overloaded, and requests are rejected."""
+"""Segments queued for the workers: 3 s of work. Beyond that the machine is overloaded, and requests are rejected."""
 
 DEFAULT_WORDS_PER_MINUTE = 175
 """espeak-ng's normal speed."""
@@ -34,147 +36,151 @@ DEFAULT_WORDS_PER_MINUTE = 175
 MIN_WORDS_PER_MINUTE, MAX_WORDS_PER_MINUTE = 80, 450
 """Limits of the speed, as espeak-ng accepts it."""
 
-_SENTENCE_ENDS = ".!?;:\u2026\u3002"
-_SENTENCE_BREAK = re.compile(rf"(?<=[{_SENTENCE_ENDS}])\s+")
-
 
 class LocalSynthesizer:
-    """Synthesizes with espeak-ng. A voice's ``name`` is espeak-ng's, such as ``en-us`` or ``en-us+f3``.
+    """Synthesizes with espeak-ng, in ``workers`` worker processes. A voice's ``name`` is espeak-ng's, as ``en-us+f3``.
 
-    An unknown name is replaced by the nearest voice.
+    An unknown name is replaced by the nearest voice. ``clean`` is applied to every text.
     """
 
-    def __init__(self) -> None:
-        # Bounded by _submit, which rejects at MAX_QUEUED_SEGMENTS.
-        self._queue: queue.SimpleQueue[_Segment | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
-        self._segments: set[_Segment] = set()
+    def __init__(self, workers: int = DEFAULT_WORKERS, clean: Callable[[str], str] = clean_text) -> None:
+        self._clean = clean
+        self._pool = WorkerPool("synthesis", workers, self._create_worker, self._on_pool_change)
+        self._crashes = CrashLedger("synthesis")
+        self._queue: deque[Segment] = deque()  # bounded by _submit
+        self._suspects: deque[Segment] = deque()  # those only given to a worker while another is left; bounded, too
+        self._open: set[Segment] = set()  # of texts that are being spoken, one each
         self._closed = False
 
     async def start(self) -> None:
-        """Do nothing: the thread starts with the first text."""
+        """Start the workers, which ``speak`` otherwise does. Raises SpeechError if one of them does not start."""
+        await self._pool.start()
 
-    async def speak(self, text: str, voice: Voice) -> AsyncGenerator[bytes, None]:
-        """Yield the audio. Raises RequestNotSupported for a text over MAX_TEXT_LENGTH, or when the queue is full."""
+    @property
+    def pids(self) -> list[int]:
+        """The running workers' process ids."""
+        return self._pool.pids
+
+    async def wait_started(self) -> None:
+        """Wait until every worker that died has been replaced, or its start has failed or been put off."""
+        await self._pool.wait_started()
+
+    async def speak(self, text: str, voice: Voice, tenant: str = "") -> AsyncGenerator[bytes, None]:
+        """Yield the audio.
+
+        Raises RequestNotSupported for a text over MAX_TEXT_LENGTH, one that workers have died on, a tenant on whose
+        texts they die too often, and when the queue is full.
+        """
         if len(text) > MAX_TEXT_LENGTH:
             raise RequestNotSupported(f"the text has {len(text)} characters; at most {MAX_TEXT_LENGTH} can be spoken")
-        texts = list(split_segments(text))
+        texts = list(split_segments(self._clean(text)))
         for number, part in enumerate(texts, start=1):
-            pause = number < len(texts) and part[-1] in _SENTENCE_ENDS
-            segment = _Segment(part, espeak_voice_name(voice), words_per_minute(voice), pause)
+            pause = number < len(texts) and part[-1] in SENTENCE_ENDS
+            request = ipc.RenderSegment(part, espeak_voice_name(voice), words_per_minute(voice), pause)
+            segment = Segment(request, tenant)
             self._submit(segment)
             try:
                 while chunk := await segment.next_chunk():
                     yield chunk
             finally:
-                segment.canceled = True
-                self._segments.discard(segment)
-
-    def _submit(self, segment: "_Segment") -> None:
-        if self._closed:
-            raise SpeechError("local speech has been closed")
-        if self._queue.qsize() >= MAX_QUEUED_SEGMENTS:
-            raise RequestNotSupported(f"local speech is overloaded: {MAX_QUEUED_SEGMENTS} texts are queued")
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=_render_segments, args=(self._queue,), name="espeak-ng", daemon=True)
-            self._thread.start()
-        self._segments.add(segment)
-        self._queue.put(segment)
+                segment.cancel()
+                self._open.discard(segment)
 
     async def aclose(self) -> None:
-        """End every synthesis with an error, and stop the thread."""
+        """End every synthesis with an error, and stop the workers."""
         self._closed = True
-        for segment in self._segments:
-            segment.canceled = True
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()  # under 1 ms: rendering is aborted at the next 200 ms of audio
-            self._thread = None
+        self._queue.clear()
+        self._suspects.clear()
+        for segment in self._open:
+            segment.fail(SpeechError("local speech was stopped"))
+        await self._pool.aclose()
 
+    def _submit(self, segment: Segment) -> None:
+        if self._closed:
+            raise SpeechError("local speech has been closed")
+        self._crashes.check(segment.tenant, segment.digest)
+        if self._queue_length >= MAX_QUEUED_SEGMENTS:
+            self._queue = deque(queued for queued in self._queue if not queued.canceled)
+        if self._queue_length >= MAX_QUEUED_SEGMENTS:
+            raise RequestNotSupported(f"local speech is overloaded: {MAX_QUEUED_SEGMENTS} texts are queued")
+        self._open.add(segment)
+        self._queue.append(segment)
+        self._pool.ensure_started()
+        self._dispatch()
 
-class _Segment:
-    """One segment of a text, and the audio that the thread has rendered so far."""
+    @property
+    def _queue_length(self) -> int:
+        return len(self._queue) + len(self._suspects)
 
-    def __init__(self, text: str, voice: str, rate: int, pause: bool) -> None:
-        self._text, self._voice, self._rate, self._pause = text, voice, rate, pause
-        self.canceled = False  # set on the event loop, read by the thread
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-        self._audio: deque[bytes] = deque()  # bounded by MAX_SEGMENT_LENGTH
-        self._ended = False
-        self._error: SpeechError | None = None
+    def _dispatch(self) -> None:
+        """Give segments to idle workers.
 
-    async def next_chunk(self) -> bytes | None:
-        """Return the next audio, or None at the end. Raises SpeechError."""
-        while True:
-            ended = self._ended  # read before the audio, which always comes before the end
-            if self._audio:
-                return self._audio.popleft()
-            if ended and self._error is not None:
-                raise self._error
-            if ended:
-                return None
-            await self._changed.wait()
-            self._changed.clear()
+        A segment on which a worker died, or of a tenant on whose texts one died lately, is a suspect: it is only given
+        to a worker while another is left for everybody else.
+        """
+        for worker in self._pool.workers:
+            if worker.segment is None and (segment := self._next_segment(self._can_lose_worker())):
+                worker.render(segment)
 
-    def render(self) -> None:
-        """Render the segment, on the thread."""
-        self._error = SpeechError("local speech was stopped")  # until rendering has completed
+    def _can_lose_worker(self) -> bool:
+        """Whether another worker is left if one dies in addition to those that may die on suspects now."""
+        safe = [worker for worker in self._pool.workers if not worker.segment or not self._is_suspect(worker.segment)]
+        return len(safe) > 1 or self._pool.size == 1
+
+    def _next_segment(self, may_be_suspect: bool) -> Segment | None:
+        for segments in (self._suspects, self._queue):
+            for _ in range(len(segments)):
+                segment = segments.popleft()
+                if not self._may_be_rendered(segment):
+                    continue
+                if may_be_suspect or not self._is_suspect(segment):
+                    return segment
+                self._suspects.append(segment)
+        return None
+
+    def _may_be_rendered(self, segment: Segment) -> bool:
+        """Whether it is still wanted, and there were not too many crashes since it was queued."""
+        if segment.canceled:
+            return False
         try:
-            if not self.canceled:
-                self._render(espeak.load())
-        except SpeechError as error:
-            self._error = error
-        finally:
-            self._ended = True
-            self._notify()
+            self._crashes.check(segment.tenant, segment.digest)
+        except RequestNotSupported as error:
+            segment.fail(error)
+            return False
+        return True
 
-    def _render(self, library: espeak.Espeak) -> None:
-        resampler = Resampler(library.sample_rate, mulaw.SAMPLE_RATE)
+    def _is_suspect(self, segment: Segment) -> bool:
+        return self._crashes.is_suspect(segment.tenant, segment.digest)
 
-        def sink(pcm: bytes, last: bool = False) -> bool:
-            return self._append_audio(resampler.process(pcm, last))
+    def _create_worker(self) -> SynthesisProcess:
+        return SynthesisProcess(self._dispatch, self._on_worker_death)
 
-        library.render(self._text, self._voice, self._rate, self._pause, sink)
-        if sink(b"", last=True):
-            self._error = None
+    def _on_worker_death(self, segment: Segment) -> None:
+        self._crashes.record(segment.tenant, segment.digest)
+        if self._crashes.is_refused(segment.digest):
+            segment.fail(RequestNotSupported("local speech has died on this text"))
+        elif not self._closed:
+            segment.restart()
+            self._suspects.append(segment)
+        self._dispatch()
 
-    def _append_audio(self, pcm: bytes) -> bool:
-        if pcm and not self.canceled:
-            self._audio.append(mulaw.encode(pcm))
-            self._notify()
-        return not self.canceled
+    def _on_pool_change(self, failure: SpeechError | None) -> None:
+        if failure:
+            self._fail_all(self._suspects, failure)
+            if not self._pool.workers:
+                self._fail_all(self._queue, failure)
+        self._dispatch()
 
-    def _notify(self) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._changed.set)
-        except RuntimeError:  # the event loop has been closed
-            self.canceled = True
-
-
-def _render_segments(segments: "queue.SimpleQueue[_Segment | None]") -> None:
-    """Render segments until None comes; the thread's main function."""
-    for segment in iter(segments.get, None):
-        segment.render()
-
-
-def split_segments(text: str) -> Iterator[str]:
-    """Split a text into segments of at most MAX_SEGMENT_LENGTH characters, if possible at the end of a sentence."""
-    segment = ""
-    for sentence in _SENTENCE_BREAK.split(text.strip()):
-        for part in textwrap.wrap(sentence, MAX_SEGMENT_LENGTH, break_on_hyphens=False):
-            if len(segment) + 1 + len(part) > MAX_SEGMENT_LENGTH:
-                yield segment
-                segment = part
-            else:
-                segment = f"{segment} {part}".lstrip()
-    if segment:
-        yield segment
+    def _fail_all(self, segments: deque[Segment], error: SpeechError) -> None:
+        for segment in segments:
+            segment.fail(error)
+        segments.clear()
 
 
 def espeak_voice_name(voice: Voice) -> str:
     """Return espeak-ng's name for a voice; one of another tier is replaced by the default voice of its language."""
-    return voice.name if voice.tier == "local" else voice.language.lower()
+    name = voice.name if voice.tier == "local" else voice.language.lower()
+    return name.encode(errors="replace").decode()
 
 
 def words_per_minute(voice: Voice) -> int:

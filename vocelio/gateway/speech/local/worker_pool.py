@@ -1,36 +1,55 @@
-"""Pool of recognition workers: a fixed number of processes, and the least busy of them for each utterance.
+"""Pool of speech workers of one kind: a fixed number of processes, each replaced as soon as it dies.
 
-A worker that dies is replaced at once. If that fails, or a start failed, the next recognition has the missing workers
-started: so recognition recovers as soon as the cause is gone, and an overloaded machine is spared, since nothing is
-tried without a call and never more than MAX_RESTARTS times in RESTART_WINDOW_SECONDS.
+Replacing is never given up, but beyond MAX_RESTARTS within RESTART_WINDOW_SECONDS it is slowed down, so that dying
+workers do not take the machine. If a start fails, the next request tries again: so speech recovers as soon as the cause
+is gone, and an overloaded machine is spared, since nothing is tried without a request.
 """
 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextvars import Context
+from typing import Generic, TypeVar
 
-from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
+from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.speech.local.worker_process import WorkerProcess
 
-MAX_STREAMS_PER_WORKER = 24
-"""Concurrent utterances per worker: each takes 3% of a core and 5 MB."""
-
 MAX_RESTARTS, RESTART_WINDOW_SECONDS = 5, 60.0
-"""Restarts within the window. Dying faster is a bug that more restarts would only hide."""
+"""Restarts within the window that are made at once."""
+
+RESTART_INTERVAL_SECONDS = 5.0
+"""Between further ones: starting a worker takes 0.4 s of a processor."""
 
 LOG = logging.getLogger(__name__)
 
+WorkerT = TypeVar("WorkerT", bound=WorkerProcess)
 
-class WorkerPool:
-    """Keeps ``size`` worker processes running."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._workers: list[WorkerProcess] = []
+def _ignore(_error: SpeechError | None) -> None:
+    return
+
+
+class WorkerPool(Generic[WorkerT]):
+    """Keeps ``size`` worker processes running.
+
+    ``on_change`` is called when a worker has been started in the background (with None) or could not be (why).
+    """
+
+    def __init__(
+        self,
+        service: str,
+        size: int,
+        create_worker: Callable[[], WorkerT],
+        on_change: Callable[[SpeechError | None], None] = _ignore,
+    ) -> None:
+        self._service, self._size = service, size
+        self._create_worker, self._on_change = create_worker, on_change
+        self._workers: list[WorkerT] = []
         self._starting_count = 0
         self._restart_times: deque[float] = deque(maxlen=MAX_RESTARTS)  # of the latest ones, loop time
         self._start_task: asyncio.Task[None] | None = None
+        self._restart_timer: asyncio.TimerHandle | None = None
         self._closed = False
 
     async def start(self) -> None:
@@ -44,33 +63,41 @@ class WorkerPool:
                 raise outcome
 
     @property
+    def workers(self) -> list[WorkerT]:
+        """The running workers."""
+        return [worker for worker in self._workers if worker.is_running]
+
+    @property
+    def size(self) -> int:
+        """Number of workers when all are running."""
+        return self._size
+
+    @property
     def pids(self) -> list[int]:
         """The running workers' process ids."""
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     def ensure_started(self) -> None:
-        """Start the missing workers in the background, one after another."""
-        if self._missing_count > 0 and not self._start_task and not self._closed and not self._throttled:
-            loop = asyncio.get_running_loop()  # an empty context: the workers serve all calls
-            self._start_task = loop.create_task(self._start_missing(), name="recognition workers", context=Context())
+        """Start the missing workers in the background, one after another; later, if there were too many restarts."""
+        if self._missing_count <= 0 or self._start_task or self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        if not (delay_seconds := self._restart_delay()):  # an empty context: the workers serve all calls
+            name = f"{self._service} workers"
+            self._start_task = loop.create_task(self._start_missing(), name=name, context=Context())
+        elif not self._restart_timer:
+            self._restart_timer = loop.call_later(delay_seconds, self._on_restart_timer, context=Context())
 
     async def wait_started(self) -> None:
         """Wait until no worker is being restarted."""
         if self._start_task:
             await asyncio.wait({self._start_task})
 
-    def least_busy(self) -> WorkerProcess:
-        """Return the least busy worker. Raises SpeechError if there is none, RequestNotSupported if all are full."""
-        worker = min(self._workers, key=lambda worker: worker.stream_count, default=None)
-        if worker is None:
-            raise SpeechError("no recognition worker is running")
-        if worker.stream_count >= MAX_STREAMS_PER_WORKER:
-            raise RequestNotSupported(f"local recognition is full: {MAX_STREAMS_PER_WORKER} utterances per worker")
-        return worker
-
     async def aclose(self) -> None:
         """Stop all workers for good."""
         self._closed = True
+        if self._restart_timer:
+            self._restart_timer.cancel()
         if self._start_task:
             self._start_task.cancel()
             await asyncio.wait({self._start_task})
@@ -80,41 +107,58 @@ class WorkerPool:
     def _missing_count(self) -> int:
         return self._size - len(self._workers) - self._starting_count
 
-    @property
-    def _throttled(self) -> bool:
-        """Whether there were too many restarts within the window."""
-        now = asyncio.get_running_loop().time()
-        return len(self._restart_times) == MAX_RESTARTS and now - self._restart_times[0] < RESTART_WINDOW_SECONDS
+    def _restart_delay(self) -> float:
+        """Return the seconds until the next restart may be made."""
+        now, times = asyncio.get_running_loop().time(), self._restart_times
+        if len(times) < MAX_RESTARTS or now - times[0] >= RESTART_WINDOW_SECONDS:
+            return 0.0
+        return max(0.0, times[-1] + RESTART_INTERVAL_SECONDS - now)
+
+    def _on_restart_timer(self) -> None:
+        self._restart_timer = None
+        self.ensure_started()
 
     async def _start_missing(self) -> None:
+        failure = None
         try:
-            while self._missing_count > 0 and not self._throttled:
+            while self._missing_count > 0 and not self._restart_delay():
                 self._restart_times.append(asyncio.get_running_loop().time())
                 await self._start_worker()
-        except SpeechError as error:  # the next recognition tries again
-            LOG.error("recognition worker could not be started; the next recognition tries again: %s", error)
+                self._on_change(None)
+        except SpeechError as error:
+            failure = error
+            LOG.error("%s worker could not be started; the next request tries again: %s", self._service, error)
         finally:
             self._start_task = None
+        if failure:
+            self._on_change(failure)
+        else:
+            self.ensure_started()
 
     async def _start_worker(self) -> None:
         self._starting_count += 1
         try:
-            self._workers.append(await WorkerProcess.spawn(self._on_worker_exit))
+            worker = self._create_worker()
+            await worker.start()
+            self._workers.append(worker)
+            worker.exited.add_done_callback(lambda _: self._on_worker_exit(worker), context=Context())
         finally:
             self._starting_count -= 1
 
-    def _on_worker_exit(self, worker: WorkerProcess) -> None:
+    def _on_worker_exit(self, worker: WorkerT) -> None:
         if worker not in self._workers:
-            return  # it was never ready, which ``spawn`` reports, or was stopped by us
+            return  # it was stopped by us
         self._workers.remove(worker)
-        if self._throttled:
+        if delay_seconds := self._restart_delay():
             LOG.error(
-                "recognition worker %s died; too many restarts: it is not replaced for now, %d are left",
+                "%s worker %s died; too many restarts: it is replaced in %.1f s, %d are left",
+                self._service,
                 worker.pid,
+                delay_seconds,
                 len(self._workers),
             )
         else:
-            LOG.warning("recognition worker %s died; starting another", worker.pid)
+            LOG.warning("%s worker %s died; starting another", self._service, worker.pid)
         self.ensure_started()
 
     async def _close_all(self) -> None:

@@ -1,4 +1,4 @@
-"""The gateway's side of one recognition worker: its process, its socket, and the listeners of its streams.
+"""The gateway's side of one speech worker: its process, its socket, and its end.
 
 The socket pair is the only connection: when one side exits, the other sees it closed, so no thread and no task waits
 for the process. (asyncio's own subprocesses cost a thread each on Python 3.11.)
@@ -6,119 +6,140 @@ for the process. (asyncio's own subprocesses cost a thread each on Python 3.11.)
 
 import asyncio
 import logging
+import os
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from contextvars import Context
-from typing import Protocol
+from typing import Any, ClassVar
 
-from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
+import msgspec
+
+from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.speech.local import ipc
+from vocelio.gateway.speech.local.worker_progress import WorkerProgress, shared_memory
 
 START_TIMEOUT_SECONDS = 20
 """Starting takes 0.3 s, more on a busy machine."""
 
-MAX_UNSENT_BYTES = 64 * 1024
-"""Bytes buffered for a worker: 8 s of one stream. Beyond that the worker does not keep up and is killed; the operating
-system buffers about 200 KB more."""
+MAX_UNSENT_BYTES = 256 * 1024
+"""Bytes buffered for a worker, as much as the longest utterance (30 s); the operating system buffers 200 KB more. A
+worker reads whenever it is not within a library, so with more it is late."""
 
-_COMMAND = (sys.executable, "-m", "vocelio.gateway.speech.local.worker_main")
+MAX_LATE_SECONDS = 5.0
+"""For which a worker may be that late: past it, it hangs, and is killed."""
+
+INHERITED_VARIABLES = (
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "LC_ALL",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+    "COVERAGE_PROCESS_START",
+)
+"""Environment variables that a worker gets, besides Python's own: none with a secret."""
+
+_THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # numpy's: each reserves memory, none has any work
 
 LOG = logging.getLogger(__name__)
 
 
-class StreamListener(Protocol):
-    """Receives the results of a stream."""
+class WorkerProcess(asyncio.Protocol, ABC):
+    """A worker process of one kind; ``service`` names it in messages, ``module`` is its main module."""
 
-    def on_result(self, result: ipc.PartialResult | ipc.FinalResult) -> None: ...
+    service: ClassVar[str]
+    module: ClassVar[str]
+    report_decoder: ClassVar[msgspec.msgpack.Decoder[Any]]
 
-    def fail(self, error: SpeechError) -> None: ...
-
-
-class WorkerProcess(asyncio.Protocol):
-    """A worker process, created by ``spawn``. ``on_exit`` is called when it has exited for whatever reason."""
-
-    def __init__(self, on_exit: Callable[["WorkerProcess"], None]) -> None:
+    def __init__(self) -> None:
         loop = asyncio.get_running_loop()
-        self._on_exit = on_exit
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.is_late = False  # more than MAX_UNSENT_BYTES are waiting for it
         self._ready: asyncio.Future[None] = loop.create_future()
-        self._exited: asyncio.Future[None] = loop.create_future()
-        self._frame_reader = ipc.FrameReader(ipc.REPORT_DECODER)
-        self._listeners: dict[int, StreamListener] = {}  # bounded by the worker pool
+        self._frame_reader = ipc.FrameReader(self.report_decoder)
+        self._late_timer: asyncio.TimerHandle | None = None
+        self._closing = False
         self._process: subprocess.Popen[bytes] | None = None
+        self._progress: WorkerProgress
         self._transport: asyncio.Transport
 
-    @classmethod
-    async def spawn(cls, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
-        """Start a worker and wait until it is ready. Raises SpeechError."""
-        try:
-            return await cls._spawn(on_exit)
-        except TimeoutError:
-            raise SpeechError(f"a recognition worker was not ready within {START_TIMEOUT_SECONDS} s") from None
-        except OSError as error:  # too many processes or files, or no memory
-            raise SpeechError(f"a recognition worker could not be started: {error.strerror}") from error
+    @abstractmethod
+    def handle_report(self, report: Any) -> None:
+        """Process a report, other than that the worker has started."""
 
-    @classmethod
-    async def _spawn(cls, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
-        worker = cls(on_exit)
-        ours, theirs = socket.socketpair()
-        with theirs:
-            loop = asyncio.get_running_loop()
-            worker._transport, _ = await loop.create_unix_connection(lambda: worker, sock=ours)
-            try:
-                worker._process = _start_process(theirs)
-                theirs.close()  # only the worker has it now, so that it closes when the worker exits
-                async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                    await worker._ready
-            finally:
-                if not worker._started:
-                    await worker.aclose()
-        return worker
+    @abstractmethod
+    def handle_death(self, error: SpeechError, current_input: int) -> None:
+        """Process the end of the worker, which has died on an input, or on none (0)."""
 
-    @property
-    def _started(self) -> bool:
-        return self._ready.done() and not self._ready.cancelled() and self._ready.exception() is None
-
-    @property
-    def stream_count(self) -> int:
-        """Number of streams that are open or not yet answered."""
-        return len(self._listeners)
+    @abstractmethod
+    def handle_closed(self, error: SpeechError) -> None:
+        """Fail everything: the gateway has stopped the worker."""
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
-    def open_stream(self, request: ipc.OpenStream, listener: StreamListener) -> None:
-        """Open a stream whose results go to ``listener``."""
-        self._listeners[request.stream_id] = listener
-        self._transport.write(ipc.encode_message(request))
+    @property
+    def is_running(self) -> bool:
+        """Whether it has started, and has neither exited nor been killed."""
+        return self._has_started and not self._transport.is_closing() and not self.exited.done()
 
-    def send_audio(self, stream_id: int, mulaw: bytes) -> None:
-        """Send audio. A worker that does not keep up is killed, which fails all of its streams."""
-        if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            self.kill("does not keep up")
-        else:
-            self._transport.write(ipc.encode_message(ipc.StreamAudio(stream_id, mulaw)))
+    @property
+    def work_count(self) -> int:
+        """Pieces of work that it has begun so far."""
+        return self._progress.count
 
-    def finish_stream(self, stream_id: int) -> None:
-        self._transport.write(ipc.encode_message(ipc.FinishStream(stream_id)))
+    async def start(self) -> None:
+        """Start the process and wait until it is ready. Raises SpeechError."""
+        try:
+            await self._start()
+        except TimeoutError:
+            raise SpeechError(f"a {self.service} worker was not ready within {START_TIMEOUT_SECONDS} s") from None
+        except OSError as error:  # too many processes or files, or no memory
+            raise SpeechError(f"a {self.service} worker could not be started: {error.strerror}") from error
 
-    def close_stream(self, stream_id: int) -> None:
-        """Drop a stream that is not finished. Does nothing if it has ended."""
-        if self._listeners.pop(stream_id, None) is not None:
-            self._transport.write(ipc.encode_message(ipc.CloseStream(stream_id)))
+    async def _start(self) -> None:
+        with shared_memory() as shared:
+            self._progress = WorkerProgress(shared)
+            ours, theirs = socket.socketpair()
+            with theirs:
+                loop = asyncio.get_running_loop()
+                self._transport, _ = await loop.create_unix_connection(lambda: self, sock=ours)
+                self._transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
+                try:
+                    self._process = _start_process(self.module, theirs, shared)
+                    theirs.close()  # only the worker has it now, so that it closes when the worker exits
+                    async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                        await self._ready
+                finally:
+                    if not self._has_started:
+                        await self.aclose()
+
+    @property
+    def _has_started(self) -> bool:
+        return self._ready.done() and not self._ready.cancelled() and self._ready.exception() is None
+
+    def send(self, message: ipc.Message) -> None:
+        """Send a message; the caller bounds what is sent while the worker ``is_late``."""
+        self._transport.write(ipc.encode_message(message))
 
     def kill(self, reason: str) -> None:
-        """Kill a misbehaving worker; its streams fail in the loop's next iteration."""
+        """Kill a misbehaving worker; ``handle_death`` follows in the loop's next iteration."""
         if not self._transport.is_closing():
-            LOG.error("recognition worker %s %s; killing it", self.pid, reason)
+            LOG.error("%s worker %s %s; killing it", self.service, self.pid, reason)
             self._transport.abort()
 
     async def aclose(self) -> None:
-        """Stop the process; its streams fail."""
+        """Stop the process."""
+        self._closing = True
         self._transport.abort()
-        await self._exited
+        await self.exited
+
+    # asyncio's callbacks
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -127,55 +148,71 @@ class WorkerProcess(asyncio.Protocol):
         except ValueError as error:  # msgspec's errors are among them
             self.kill(f"sent an invalid message ({error})")
 
+    def pause_writing(self) -> None:
+        self.is_late = True
+        self._late_timer = asyncio.get_running_loop().call_later(MAX_LATE_SECONDS, self.kill, "does not keep up")
+
+    def resume_writing(self) -> None:
+        self.is_late = False
+        self._cancel_late_timer()
+
     def connection_lost(self, exc: Exception | None) -> None:
         Context().run(self._on_disconnected)  # an empty context: the worker served all calls, not just the current one
 
     def _on_disconnected(self) -> None:
+        self._cancel_late_timer()
+        end = ""
         if self._process is not None:
             self._process.kill()
-            self._process.wait()  # a few milliseconds
-        listeners = list(self._listeners.values())
-        self._listeners.clear()
-        error = SpeechError("a recognition worker died")
+            end = _describe_end(self._process.wait())  # a few milliseconds
+        current_input = self._progress.current_input
+        self._progress.close()
+        error = SpeechError(f"a {self.service} worker died{end}")
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # marks it as retrieved, in case no one awaits it
-        for listener in listeners:
-            listener.fail(error)
-        self._exited.set_result(None)
-        self._on_exit(self)
+        self.exited.set_result(None)
+        if self._closing:
+            self.handle_closed(SpeechError(f"local {self.service} was stopped"))
+        else:
+            self.handle_death(error, current_input)
 
-    def _handle_report(self, report: ipc.Report) -> None:
+    def _cancel_late_timer(self) -> None:
+        if self._late_timer is not None:
+            self._late_timer.cancel()
+
+    def _handle_report(self, report: Any) -> None:
         match report:
-            case ipc.PartialResult(stream_id=stream):
-                if listener := self._listeners.get(stream):
-                    listener.on_result(report)
-            case ipc.FinalResult(stream_id=stream):
-                if listener := self._listeners.pop(stream, None):
-                    listener.on_result(report)
-            case ipc.StreamFailed(stream_id=stream, reason=reason):
-                if listener := self._listeners.pop(stream, None):
-                    listener.fail(RequestNotSupported(reason))
-            case ipc.PhraseSkipped(phrase=phrase):
-                _warn_phrase_skipped(phrase)
             case ipc.WorkerReady() | ipc.StartFailed() if self._ready.done():
                 pass  # too late
             case ipc.WorkerReady():
                 self._ready.set_result(None)
             case ipc.StartFailed(reason=reason):
                 self._ready.set_exception(SpeechError(reason))
+            case _:
+                self.handle_report(report)
 
 
-def _start_process(worker_socket: socket.socket) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(_COMMAND, stdin=worker_socket.fileno(), stdout=subprocess.DEVNULL)  # noqa: S603 (our own module)
+def _start_process(module: str, worker_socket: socket.socket, shared: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 (our own module)
+        (sys.executable, "-m", module, str(shared)),
+        stdin=worker_socket.fileno(),
+        stdout=subprocess.DEVNULL,
+        pass_fds=(shared,),
+        env=worker_environment(),
+    )
 
 
-_skipped_phrases: set[str] = set()
-_MAX_SKIPPED_PHRASES = 1000
+def worker_environment() -> dict[str, str]:
+    """Return the environment of a worker."""
+    inherited = {
+        name: value for name, value in os.environ.items() if name in INHERITED_VARIABLES or name.startswith("PYTHON")
+    }
+    return inherited | _THREADS
 
 
-def _warn_phrase_skipped(phrase: str) -> None:
-    """Log each phrase once, and only a limited number of them."""
-    if phrase not in _skipped_phrases and len(_skipped_phrases) < _MAX_SKIPPED_PHRASES:
-        _skipped_phrases.add(phrase)
-        LOG.warning("local recognition skips the phrase %r: one of its words has no known pronunciation", phrase)
+def _describe_end(return_code: int) -> str:
+    """Return the signal that ended a process other than by the gateway, as `` (SIGABRT)``."""
+    if return_code >= 0 or return_code == -signal.SIGKILL:
+        return ""
+    return f" ({signal.Signals(-return_code).name})"

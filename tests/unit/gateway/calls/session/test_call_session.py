@@ -336,7 +336,7 @@ async def test_failing_action_does_not_loop_at_full_speed():
 class StallingSynthesizer(ToneSynthesizer):
     """Says a little, and then nothing more."""
 
-    async def speak(self, text, voice):
+    async def speak(self, text, voice, tenant=""):
         yield b"\x7e" * 800
         await asyncio.sleep(1_000_000)
 
@@ -344,7 +344,7 @@ class StallingSynthesizer(ToneSynthesizer):
 class BrokenSynthesizer(ToneSynthesizer):
     """Has a defect."""
 
-    async def speak(self, text, voice):
+    async def speak(self, text, voice, tenant=""):
         yield b"\x7e" * 800
         raise ConnectionResetError
 

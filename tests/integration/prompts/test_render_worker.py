@@ -4,16 +4,18 @@ import asyncio
 
 import pytest
 
-from tests.support.prompt_env import AVA_VOICE, DAY, HARBOUR, HOUR, SECOND, START
+from tests.support.prompt_env import AVA_VOICE, DAY, HARBOUR, HOUR, SECOND, START, same_voice
 from tests.support.tenant_fixtures import insert_rows
 from vocelio.engine.voice import Voice
 from vocelio.gateway.errors import StorageUnavailable
 from vocelio.gateway.prompts.manifest import cache_key, object_path, voice_fingerprint
+from vocelio.gateway.prompts.progress import RetryResult, retry_failed
 from vocelio.gateway.prompts.render_job import BACKOFF, TIER_PAUSE_SECONDS
 from vocelio.gateway.prompts.render_worker import LEASE_SECONDS
 from vocelio.gateway.speech.interfaces import AuthenticationFailed, SpeechError
 from vocelio.gateway.store import render_queue
 from vocelio.gateway.store.db.schema import flow_versions, flows
+from vocelio.gateway.store.render_queue import MAX_UNFINISHED_ATTEMPTS
 from vocelio.gateway.store.tenants import tenants
 from vocelio.gateway.store.tenants.tenants import TenantUpdate
 
@@ -262,6 +264,66 @@ async def test_task_of_a_killed_process_is_taken_over_when_its_lease_ends(prompt
     await killed.aclose()  # this does not release the other worker's lease
     progress = await prompt_env.get_progress(other)
     assert (progress.ready, progress.pending) == (8, 0)
+
+
+async def killed_while_rendering(prompt_env, sentence):
+    """Let a process lease everything and die while it renders a sentence; then its leases end."""
+    prompt_env.synthesizer.hanging = {sentence}
+    prompt_env.synthesizer.started.clear()
+    killed = prompt_env.create_worker(concurrency=1)
+    await killed.start()
+    await prompt_env.synthesizer.started.wait()
+    prompt_env.now += round(LEASE_SECONDS * SECOND) + 1
+    killed.worker_id = "nobody"  # so that it releases nothing
+    await killed.aclose()
+    prompt_env.synthesizer.hanging = set()
+
+
+async def test_sentence_on_which_processes_die_is_given_up(prompt_env):
+    await prompt_env.promote_flow()
+    await prompt_env.create_worker().reconciler.reconcile()
+    for _ in range(MAX_UNFINISHED_ATTEMPTS):
+        await killed_while_rendering(prompt_env, "Good day.")
+    worker = prompt_env.create_worker()
+    assert await prompt_env.render_all(worker) == 7
+    progress = await prompt_env.get_progress(worker)
+    (failure,) = progress.failures
+    assert (progress.ready, progress.failed, failure.sentence, failure.next_attempt_at) == (7, 1, "Good day.", None)
+    assert "ended before it was done" in failure.error
+    prompt_env.now += 2 * DAY
+    assert await prompt_env.render_all(worker) == 0
+    assert await retry_failed(prompt_env.database, worker.manifests, prompt_env.actor(HARBOUR), "desk") == RetryResult(
+        1
+    )
+    assert await prompt_env.render_all(worker) == 1
+    assert (await prompt_env.get_progress(worker)).failures == []
+
+
+@pytest.mark.parametrize("outcome", ["failed", "released", "closed"])
+async def test_attempt_that_ends_is_not_counted_as_unfinished(prompt_env, outcome):
+    await prompt_env.promote_flow()
+    await prompt_env.create_worker().reconciler.reconcile()
+    for _ in range(MAX_UNFINISHED_ATTEMPTS + 1):
+        worker = prompt_env.create_worker(concurrency=1)
+        if outcome == "closed":
+            prompt_env.synthesizer.hanging = {"Good day."}
+            prompt_env.synthesizer.started.clear()
+            await worker.start()
+            await prompt_env.synthesizer.started.wait()
+            await worker.aclose()
+            prompt_env.synthesizer.hanging = set()
+        elif outcome == "failed":
+            prompt_env.synthesizer.failing = {"Good day.": SpeechError("the line is bad")}
+            await worker.process_due(1)
+            prompt_env.now += HOUR
+        else:
+            prompt_env.resolve_voice = lambda voice: None
+            await worker.process_due(1)
+            prompt_env.now += HOUR
+    prompt_env.synthesizer.failing, prompt_env.resolve_voice = {}, same_voice
+    worker = prompt_env.create_worker()
+    await prompt_env.render_all(worker)
+    assert (await prompt_env.get_progress(worker)).ready == 8
 
 
 # What changes

@@ -174,6 +174,7 @@ FIRST_RELEASE_ROWS = {
         "state": "ready",
         "size_bytes": 8_000,
         "failed_attempts": 1,
+        "unfinished_attempts": 2,
         "error": "refused",
         "due_at": NOW,
         "lease_owner": "one",

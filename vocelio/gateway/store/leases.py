@@ -42,9 +42,19 @@ class LeaseQueue:
         return and_(columns.due_at <= now, or_(columns.lease_until.is_(None), columns.lease_until <= now))
 
     async def lease_due(
-        self, database: Database, owner: str, now: int, lease_until: int, limit: int, *conditions: ColumnElement[bool]
+        self,
+        database: Database,
+        owner: str,
+        now: int,
+        lease_until: int,
+        limit: int,
+        *conditions: ColumnElement[bool],
+        **values: Any,
     ) -> list[Row[Any]]:
-        """Lease up to ``limit`` rows that are due and meet the conditions, the longest due first."""
+        """Lease up to ``limit`` rows that are due and meet the conditions, the longest due first.
+
+        ``values`` are written with the lease.
+        """
         available = (self.is_available(now), *conditions)
         query = select(self._table.c.tenant_id, self._key).where(*available).order_by(self._table.c.due_at)
         async with database.read() as connection:
@@ -54,7 +64,7 @@ class LeaseQueue:
             if len(leased) == limit:
                 break
             statement = update(self._table).where(*self._row_filter(tenant, key), *available)
-            statement = statement.values(lease_owner=owner, lease_until=lease_until)
+            statement = statement.values(lease_owner=owner, lease_until=lease_until, **values)
             async with database.transaction() as connection:
                 row = (await connection.execute(statement.returning(self._table))).first()
             if row is not None:
@@ -106,11 +116,11 @@ class LeaseQueue:
         async with database.autocommit() as connection:
             await self._update(connection, lease, **values, **_UNLEASED)
 
-    async def release_all(self, database: Database, owner: str) -> None:
-        """End all leases of a worker."""
+    async def release_all(self, database: Database, owner: str, **values: Any) -> None:
+        """End all leases of a worker, and write ``values`` to their rows."""
         async with database.autocommit() as connection:
             statement = update(self._table).where(self._table.c.lease_owner == owner)
-            await connection.execute(statement.values(_UNLEASED))
+            await connection.execute(statement.values(**values, **_UNLEASED))
 
     async def delete(self, database: Database, lease: Lease, *conditions: ColumnElement[bool]) -> bool:
         """Delete a row that is done with. Return False as ``finish`` does."""

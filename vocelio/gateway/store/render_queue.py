@@ -1,10 +1,14 @@
 """Render queue: the sentences to be rendered, their state, and their leases. The audio is in the object storage.
 
 A row is one sentence of a tenant in one voice, identified by the cache key of its audio. It is due as long as it is not
-ready, with growing delays after failures, and is never given up while an active version uses it: ``last_referenced_at``
+ready, with growing delays after failures, and is not given up while an active version uses it: ``last_referenced_at``
 is when one was last found to do so.
+
+An attempt is counted when it begins, so that a sentence on which processes die is given up after
+MAX_UNFINISHED_ATTEMPTS, although nobody lives to record the failure.
 """
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Any, Literal, NamedTuple
@@ -21,14 +25,19 @@ from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.db.schema import flow_versions, flows, prompts, tenants
 from vocelio.gateway.store.leases import Lease, LeaseQueue
 
+LOG = logging.getLogger(__name__)
+
 PromptState = Literal["pending", "ready", "failed"]
 
 STATEMENT_BATCH_SIZE = 200  # rows in one statement: its parameters are limited, and other writers wait
 THROUGHPUT_WINDOW_MICROSECONDS = 600_000_000  # of renderings by which the pace is measured
 MAX_THROUGHPUT_SAMPLES = 20  # of these
+MAX_UNFINISHED_ATTEMPTS = 5  # in succession; an outage of the database, or a process killed from outside, takes one
+GIVEN_UP_ERROR = f"The last {MAX_UNFINISHED_ATTEMPTS} processes that rendered the sentence ended before it was done."
 MIN_IDLE_MICROSECONDS = 30_000_000  # a longer time between two renderings counts as idle, not as work
 
 _QUEUE = LeaseQueue(prompts, "id")
+_LESS_THIS_ATTEMPT = prompts.c.unfinished_attempts - 1
 
 
 class PromptRef(NamedTuple):
@@ -82,15 +91,32 @@ async def lease_next(
     after_tenant: str,
     excluded_tiers: Collection[str] = (),
 ) -> RenderTask | None:
-    """Lease a due sentence of the tenant next after ``after_tenant``, so that tenants take turns."""
+    """Lease a due sentence of the tenant next after ``after_tenant``, so that tenants take turns.
+
+    Sentences with too many unfinished attempts are marked failed instead.
+    """
     is_tier_included = prompts.c.tier.not_in(excluded_tiers)
-    async with database.read() as connection:
-        tenant = await _next_tenant(connection, and_(_QUEUE.is_available(now), is_tier_included), after_tenant)
-    if tenant is None:
-        return None
-    conditions = (prompts.c.tenant_id == tenant, is_tier_included)
-    rows = await _QUEUE.lease_due(database, owner, now, lease_until, 1, *conditions)
-    return _to_task(rows[0]) if rows else None
+    attempts = prompts.c.unfinished_attempts + 1
+    while True:
+        async with database.read() as connection:
+            tenant = await _next_tenant(connection, and_(_QUEUE.is_available(now), is_tier_included), after_tenant)
+        if tenant is None:
+            return None
+        conditions = (prompts.c.tenant_id == tenant, is_tier_included)
+        rows = await _QUEUE.lease_due(database, owner, now, lease_until, 1, *conditions, unfinished_attempts=attempts)
+        if not rows:
+            return None
+        task = _to_task(rows[0])
+        if rows[0].unfinished_attempts <= MAX_UNFINISHED_ATTEMPTS:
+            return task
+        await _give_up(database, task)
+
+
+async def _give_up(database: Database, task: RenderTask) -> None:
+    """Mark a sentence failed for good: until it is asked for again with ``retry_failed``."""
+    LOG.error("tenant %s: prompt %s is given up: %s", task.tenant, task.id, GIVEN_UP_ERROR)
+    values = {"state": "failed", "error": GIVEN_UP_ERROR, "due_at": None, "unfinished_attempts": 0}
+    await _QUEUE.finish(database, task.lease, **values, failed_attempts=task.failed_attempts + MAX_UNFINISHED_ATTEMPTS)
 
 
 async def _next_tenant(connection: AsyncConnection, is_available: ColumnElement[bool], after_tenant: str) -> str | None:
@@ -101,26 +127,25 @@ async def _next_tenant(connection: AsyncConnection, is_available: ColumnElement[
 
 async def finish(database: Database, task: RenderTask, size_bytes: int, now: int) -> bool:
     """Mark a sentence ready, its audio being stored. Return False if the lease was lost."""
-    values = {"state": "ready", "size_bytes": size_bytes, "rendered_at": now}
+    values = {"state": "ready", "size_bytes": size_bytes, "rendered_at": now, "unfinished_attempts": 0}
     return await _QUEUE.finish(database, task.lease, **values, due_at=None, failed_attempts=0, error="")
 
 
 async def fail(database: Database, task: RenderTask, error: str, now: int, backoff: Backoff) -> bool:
     """Record a failure and schedule the next attempt. Return False if the lease was lost."""
-    failed_attempts = task.failed_attempts + 1
-    return await _QUEUE.fail(
-        database, task.lease, error=error, failed_attempts=failed_attempts, now=now, backoff=backoff, state="failed"
-    )
+    counts = {"failed_attempts": task.failed_attempts + 1, "unfinished_attempts": 0}
+    return await _QUEUE.fail(database, task.lease, error=error, now=now, backoff=backoff, state="failed", **counts)
 
 
 async def release(database: Database, task: RenderTask, due_at: int | None = None) -> None:
     """Give up a lease without an attempt; the sentence is due at once, or at ``due_at``."""
-    await _QUEUE.release(database, task.lease, **({} if due_at is None else {"due_at": due_at}))
+    due = {} if due_at is None else {"due_at": due_at}
+    await _QUEUE.release(database, task.lease, unfinished_attempts=_LESS_THIS_ATTEMPT, **due)
 
 
 async def release_all(database: Database, owner: str) -> None:
-    """Give up all leases of a worker."""
-    await _QUEUE.release_all(database, owner)
+    """Give up all leases of a worker without an attempt."""
+    await _QUEUE.release_all(database, owner, unfinished_attempts=_LESS_THIS_ATTEMPT)
 
 
 def _to_task(row: Row[Any]) -> RenderTask:
@@ -177,6 +202,7 @@ def _new_row(tenant: str, ref: PromptRef, now: int, due_at: int) -> dict[str, An
         "state": "pending",
         "size_bytes": 0,
         "failed_attempts": 0,
+        "unfinished_attempts": 0,
         "error": "",
         "due_at": due_at,  # one microsecond apart: in the order in which calls need them
         "last_referenced_at": now,
@@ -233,7 +259,7 @@ async def requeue_missing(database: Database, tenant: str, prompt_id: str, now: 
 async def retry_failed(database: Database, actor: Actor, flow: str, ids: Sequence[str]) -> int:
     """Make the failed ones of these sentences due now, with a new count of failures; return how many."""
     count = 0
-    values = {"state": "pending", "failed_attempts": 0, "due_at": actor.now}
+    values = {"state": "pending", "failed_attempts": 0, "unfinished_attempts": 0, "due_at": actor.now}
     async with database.transaction() as connection:
         for batch in _batches(sorted(ids)):
             where = (prompts.c.tenant_id == actor.tenant, prompts.c.id.in_(batch), prompts.c.state == "failed")

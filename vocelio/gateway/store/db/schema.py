@@ -303,8 +303,9 @@ prompts = Table(
     Column("state", String(10), nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("failed_attempts", Integer, nullable=False),  # in succession
+    Column("unfinished_attempts", Integer, nullable=False),  # in succession: begun, and neither ended nor released
     Column("error", Text, nullable=False),
-    _instant("due_at", optional=True),  # when it may be rendered; null: it is rendered
+    _instant("due_at", optional=True),  # when it may be rendered; null: it is rendered, or given up
     Column("lease_owner", String(32)),
     _instant("lease_until", optional=True),
     _instant("last_referenced_at"),  # when an active version was last seen to play it

@@ -326,6 +326,7 @@ def _create_prompts() -> None:
         sa.Column("state", sa.String(10), nullable=False),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("failed_attempts", sa.Integer, nullable=False),
+        sa.Column("unfinished_attempts", sa.Integer, nullable=False),
         sa.Column("error", sa.Text, nullable=False),
         _instant("due_at", optional=True),
         sa.Column("lease_owner", sa.String(32)),

@@ -31,6 +31,7 @@ def make_voice(name: str = VOICE, **changes) -> Voice:
 @pytest.fixture
 async def emulator() -> AsyncIterator[ElevenLabsEmulator]:
     speaker = LocalSynthesizer()
+    await speaker.start()  # a worker takes half a second to start
     async with ElevenLabsEmulator(LocalRecognizer(), speaker, ()) as emulator:
         yield emulator
     await speaker.aclose()

@@ -20,7 +20,6 @@ from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.config import Settings
 from vocelio.gateway.errors import DatabaseUnavailable, DomainError
-from vocelio.gateway.logs import LogRate
 from vocelio.gateway.twilio import twiml
 from vocelio.gateway.twilio.signatures import SignatureVerifier, TokenLookup, no_tenant_tokens
 from vocelio.gateway.twilio.urls import PublicUrls
@@ -36,7 +35,6 @@ LOG = logging.getLogger(__name__)
 
 MAX_WEBSOCKET_MESSAGE_BYTES = 32_768  # Twilio's messages have about 400 bytes
 
-MAX_REJECTIONS_LOGGED_PER_MINUTE = 60  # of Twilio's webhooks, which anybody can send
 MAX_PATH_LOGGED = 100  # characters
 
 CLOSE_BACKGROUND_SECONDS = 0.5  # for background services and calls, and again for those that had to be canceled
@@ -97,7 +95,7 @@ def create_app(
     return GatewayApplication(
         is_https=settings.origin.startswith("https:"),
         routes=[*_twilio_routes(calls, signatures, urls), *_probe_routes(calls.registry), *api_routes],
-        exception_handlers={DomainError: _problem_handler(), ClientDisconnect: _unread_response},
+        exception_handlers={DomainError: _problem_response, ClientDisconnect: _unread_response},
         lifespan=lambda _: _lifespan(calls, services),
     )
 
@@ -218,21 +216,14 @@ async def _close_all(*coroutines: Coroutine[Any, Any, None], timeout_seconds: fl
             LOG.error("shutdown: closing a service failed", exc_info=error)
 
 
-def _problem_handler() -> Callable[[Request, Exception], Response]:
-    """Make a handler that renders a DomainError as RFC 9457 problem details."""
-    log_rate = LogRate(MAX_REJECTIONS_LOGGED_PER_MINUTE)
-
-    def respond(request: Request, error: Exception) -> Response:
-        assert isinstance(error, DomainError)  # noqa: S101 (registered for this class only)
-        omitted = log_rate.admit()
-        if omitted is not None:
-            LOG.warning("%s %s: %s%s", request.method, request.scope["path"][:MAX_PATH_LOGGED], error, omitted)
-        status = problem_details.status_of(error)
-        title = problem_details.REASON_PHRASES[status]
-        body = {"type": "about:blank", "title": title, "status": status, "detail": str(error)}
-        return JSONResponse(body, status_code=status, media_type=problem_details.PROBLEM_MEDIA_TYPE)
-
-    return respond
+def _problem_response(request: Request, error: Exception) -> Response:
+    """Render a DomainError as RFC 9457 problem details."""
+    assert isinstance(error, DomainError)  # noqa: S101 (registered for this class only)
+    LOG.warning("%s %s: %s", request.method, request.scope["path"][:MAX_PATH_LOGGED], error, extra=logs.RATE_LIMITED)
+    status = problem_details.status_of(error)
+    title = problem_details.REASON_PHRASES[status]
+    body = {"type": "about:blank", "title": title, "status": status, "detail": str(error)}
+    return JSONResponse(body, status_code=status, media_type=problem_details.PROBLEM_MEDIA_TYPE)
 
 
 def _unread_response(_: Request, _error: Exception) -> Response:

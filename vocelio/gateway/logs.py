@@ -3,7 +3,7 @@
 A task that starts to work on a call or a request says so with ``bind``; every line logged from then on by that task,
 and by the tasks it starts, carries these fields. Every line is redacted when it is written, so that no log statement
 can forget it; only a tenant's setting turns redaction off. Utterances, prompts and keys are never logged: those are
-events. Lines that anybody on the Internet can provoke have a rate limit, so that they cannot fill the disk.
+events. Lines that unauthenticated peers can cause have a rate limit, so that they cannot fill the disk.
 """
 
 import contextvars
@@ -40,11 +40,11 @@ _NUMBER = re.compile(
     rf"|(?P<plain>{_DOTTED}|[0-9](?:[ -]?[0-9]){{6,}}))(?![0-9A-Za-z]))"
 )
 
-BY_STRANGERS: Mapping[str, object] = {"by_strangers": True}
-"""``extra`` of log lines that a peer without a key or signature can provoke: they have a rate limit."""
-STRANGERS_LOGGERS = ("uvicorn.error",)  # invalid requests; all of its lines have the rate limit
-MAX_STRANGERS_LINES = 60  # of one kind in a minute: enough to see what happens
-MAX_STRANGERS_KINDS = 500  # more than the code has: messages are its constants
+RATE_LIMITED: Mapping[str, object] = {"rate_limited": True}
+"""``extra`` of log lines that an unauthenticated peer can cause, which are limited to MAX_LINES_PER_MINUTE."""
+RATE_LIMITED_LOGGERS = ("uvicorn.error",)  # invalid requests; all of its lines have the rate limit
+MAX_LINES_PER_MINUTE = 60  # of one kind: enough to see what happens
+MAX_LINE_KINDS = 500  # more than the code has: messages are its constants
 
 NOISY_LOGGERS = ("alembic",)  # logs its plugins and each migration at INFO, at every start
 
@@ -94,7 +94,7 @@ def configure(stream: TextIO | None = None) -> None:
     """Log to standard error, or another stream, from now on; this includes libraries."""
     output: TextIO = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(output)
-    handler.addFilter(StrangersRateLimit())
+    handler.addFilter(RateLimitFilter())
     handler.setFormatter(ConsoleFormatter() if output.isatty() else JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -136,7 +136,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 class LogRate:
-    """Bounds the log lines of one kind that strangers can cause: at most ``per_minute``, the rest is counted."""
+    """Bounds the log lines of one kind: at most ``per_minute``, the rest is counted."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute, self._clock = per_minute, clock
@@ -155,8 +155,8 @@ class LogRate:
         return f" ({omitted} more of these were not logged)" if omitted else ""
 
 
-class StrangersRateLimit(logging.Filter):
-    """Limits the lines that strangers provoke, by logger and message; a later line says how many were omitted."""
+class RateLimitFilter(logging.Filter):
+    """Limits lines with RATE_LIMITED, by logger and message; a later line says how many were omitted."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -164,12 +164,12 @@ class StrangersRateLimit(logging.Filter):
         self._rates: dict[tuple[str, str], LogRate] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not (getattr(record, "by_strangers", False) or record.name in STRANGERS_LOGGERS):
+        if not (getattr(record, "rate_limited", False) or record.name in RATE_LIMITED_LOGGERS):
             return True
         kind = (record.name, str(record.msg))
-        if len(self._rates) >= MAX_STRANGERS_KINDS:
+        if len(self._rates) >= MAX_LINE_KINDS:
             self._rates.clear()
-        omitted = self._rates.setdefault(kind, LogRate(MAX_STRANGERS_LINES, self._clock)).admit()
+        omitted = self._rates.setdefault(kind, LogRate(MAX_LINES_PER_MINUTE, self._clock)).admit()
         if omitted:
             record.msg, record.args = f"{record.getMessage()}{omitted}", ()
         return omitted is not None

@@ -153,7 +153,7 @@ def test_traceback_on_a_terminal_keeps_its_lines(terminal_output):
 def rate_limited_lines(count, name=LOGGER.name, extra=None, message="GET %s: refused"):
     """Filter that many lines, all within one interval and then one more; return those that are logged."""
     now = 0.0
-    limit = logs.StrangersRateLimit(lambda: now)
+    limit = logs.RateLimitFilter(lambda: now)
     records = [logging.LogRecord(name, logging.WARNING, "", 1, message, (number,), None) for number in range(count + 1)]
     for record in records:
         record.__dict__.update(extra or {})
@@ -162,11 +162,11 @@ def rate_limited_lines(count, name=LOGGER.name, extra=None, message="GET %s: ref
     return [record.getMessage() for record in [*shown, *filter(limit.filter, records[-1:])]]
 
 
-@pytest.mark.parametrize("kind", [{"extra": logs.BY_STRANGERS}, {"name": "uvicorn.error"}])
-def test_lines_provoked_by_strangers_have_a_rate_limit(kind):
+@pytest.mark.parametrize("kind", [{"extra": logs.RATE_LIMITED}, {"name": "uvicorn.error"}])
+def test_lines_of_unauthenticated_peers_have_a_rate_limit(kind):
     lines = rate_limited_lines(1_000, **kind)
-    assert len(lines) == logs.MAX_STRANGERS_LINES + 1
-    assert lines[-1] == f"GET 1000: refused ({1_000 - logs.MAX_STRANGERS_LINES} more of these were not logged)"
+    assert len(lines) == logs.MAX_LINES_PER_MINUTE + 1
+    assert lines[-1] == f"GET 1000: refused ({1_000 - logs.MAX_LINES_PER_MINUTE} more of these were not logged)"
 
 
 def test_other_lines_have_no_rate_limit():
@@ -174,7 +174,7 @@ def test_other_lines_have_no_rate_limit():
 
 
 def test_rate_limit_is_for_each_kind_of_line():
-    limit = logs.StrangersRateLimit(lambda: 0.0)
-    for number in range(3 * logs.MAX_STRANGERS_LINES):
-        limit.filter(logging.makeLogRecord({"name": "a", "msg": "noise %d", "args": (number,), **logs.BY_STRANGERS}))
-    assert limit.filter(logging.makeLogRecord({"name": "a", "msg": "refused", **logs.BY_STRANGERS}))
+    limit = logs.RateLimitFilter(lambda: 0.0)
+    for number in range(3 * logs.MAX_LINES_PER_MINUTE):
+        limit.filter(logging.makeLogRecord({"name": "a", "msg": "noise %d", "args": (number,), **logs.RATE_LIMITED}))
+    assert limit.filter(logging.makeLogRecord({"name": "a", "msg": "refused", **logs.RATE_LIMITED}))

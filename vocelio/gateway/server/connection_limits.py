@@ -63,11 +63,11 @@ class ConnectionLimits:
         """
         key = self._key_of(address)
         if self.total >= self._max_total:
-            LOG.warning("connection refused: %d are open in total", self.total, extra=logs.BY_STRANGERS)
+            LOG.warning("connection refused: %d are open in total", self.total, extra=logs.RATE_LIMITED)
             return None
         if key is not None and self._by_address[key] >= self._max_per_address:
             LOG.warning(
-                "connection refused: %d are open of %s", self._max_per_address, address, extra=logs.BY_STRANGERS
+                "connection refused: %d are open of %s", self._max_per_address, address, extra=logs.RATE_LIMITED
             )
             return None
         self.total += 1

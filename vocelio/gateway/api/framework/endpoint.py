@@ -122,7 +122,7 @@ class PathEndpoint:
         try:
             response = await self._dispatch(request, request_id)
         except DomainError as error:
-            LOG.info("%s %s: %s", request.method, request.url.path, error, extra=logs.BY_STRANGERS)
+            LOG.info("%s %s: %s", request.method, request.url.path, error, extra=logs.RATE_LIMITED)
             response = problem_details.problem_response(error, request_id)
         except ClientDisconnect:
             response = Response(status_code=400)  # is not read by anyone

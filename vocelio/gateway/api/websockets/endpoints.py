@@ -78,7 +78,7 @@ class WebSocketEndpoints:
             try:
                 await handler(socket, request_id)
             except DomainError as error:
-                LOG.info("%s: %s", socket.url.path, error, extra=logs.BY_STRANGERS)
+                LOG.info("%s: %s", socket.url.path, error, extra=logs.RATE_LIMITED)
                 await _deny(socket, problem_details.problem_response(error, request_id), request_id)
 
         return endpoint

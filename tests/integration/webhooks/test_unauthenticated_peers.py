@@ -1,4 +1,4 @@
-"""What a peer without a key and a signature gets: security headers, no reflection, and hardly a log line."""
+"""Responses to peers without a key or signature: security headers, no reflected input, and few log lines."""
 
 import asyncio
 import logging

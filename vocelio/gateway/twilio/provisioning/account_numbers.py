@@ -85,7 +85,7 @@ async def import_numbers(context: ProvisioningContext, actor: Actor, request: Im
     free = {account_number.number: account_number for account_number, owner in owned_numbers if owner == "none"}
     taken = {account_number.number for account_number, _ in owned_numbers} - free.keys()
     requested = sorted(free) if request.all else list(dict.fromkeys(request.numbers))
-    claim = NumberClaim(_claimed_account(credential), proven=True)
+    claim = NumberClaim(credential.claimed_account, proven=True)
     result = ImportResult([], [], max(0, len(requested) - MAX_IMPORT_NUMBERS))
     for number in requested[:MAX_IMPORT_NUMBERS]:
         if number in free:
@@ -107,18 +107,13 @@ async def _load_account_numbers(
         raise Conflict(NO_ACCOUNT_MESSAGE)
     async with context.request_slot():
         account_numbers = await list_numbers(context.account_client(credential))
-    account_sid = _claimed_account(credential)
+    account_sid = credential.claimed_account
     owners = await numbers.find_owners(context.database, account_sid, [each.number for each in account_numbers])
     owned_numbers: list[tuple[AccountNumber, Ownership]] = [
         (each, _ownership(owners.get(each.number), actor.tenant)) for each in account_numbers
     ]
     sees_all = credential.tenant_owned or actor.role == "platform"
     return credential, [pair for pair in owned_numbers if sees_all or pair[1] == "self"]
-
-
-def _claimed_account(credential: Credential) -> str | None:
-    """Return the account of a claim: a tenant's own, or None for the platform's."""
-    return credential.account_sid if credential.tenant_owned else None
 
 
 def _ownership(owner: str | None, tenant: str) -> Ownership:

@@ -38,6 +38,11 @@ class Credential(msgspec.Struct, frozen=True):
         """Whether the account has a REST API; the simulator's has none."""
         return self.account_sid != SIMULATOR_ACCOUNT_SID
 
+    @property
+    def claimed_account(self) -> str | None:
+        """The account of claims under this credential: a tenant's own, or None for the platform's."""
+        return self.account_sid if self.tenant_owned else None
+
 
 class TwilioCredentials:
     """Looks up the account that serves a tenant: its own, or else the platform's."""

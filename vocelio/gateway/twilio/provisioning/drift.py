@@ -92,8 +92,8 @@ async def compare(context: ProvisioningContext, tenant: str, limit: int, cursor:
     if isinstance(credential, str):
         serving, credential = _QueriedAccount(error=credential), Credential("", "", tenant_owned=True)
     else:
-        serving = await _query_account(context, credential, _numbers_of(page, _claimed_account(credential)))
-    queried = {_claimed_account(credential): serving}
+        serving = await _query_account(context, credential, _numbers_of(page, credential.claimed_account))
+    queried = {credential.claimed_account: serving}
     for account_sid in dict.fromkeys(view.account_sid for view in page.items):
         if account_sid not in queried:
             queried[account_sid] = await _query_claimed(context, tenant, page, account_sid)
@@ -110,11 +110,6 @@ async def compare(context: ProvisioningContext, tenant: str, limit: int, cursor:
 
 def _numbers_of(page: Page[ProvisioningView], account_sid: str | None) -> set[str]:
     return {view.number for view in page.items if view.account_sid == account_sid}
-
-
-def _claimed_account(credential: Credential) -> str | None:
-    """Return the account of claims under a credential: a tenant's own, or None for the platform's."""
-    return credential.account_sid if credential.tenant_owned else None
 
 
 async def _query_claimed(

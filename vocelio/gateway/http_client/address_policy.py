@@ -8,22 +8,22 @@ interpret it.
 import re
 import socket
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from vocelio.gateway.config import Network
 from vocelio.gateway.http_client.reserved_networks import IETF_IPV6, RESERVED_IPV4, RESERVED_IPV6, TEREDO
 
 IpAddress = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 AddressPolicy = Callable[[IpAddress], bool]
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291: all IPv6 addresses assigned so far
 _NAT64_PREFIX = IPv6Network("64:ff9b::/96")  # RFC 6052: the last 32 bits are an IPv4 address
 _HOST_NAME = re.compile(r"(?:[a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?", re.IGNORECASE | re.ASCII)
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?", re.IGNORECASE | re.ASCII)
-"""What inet_aton and browsers take for an IPv4 address: 2130706433, 127.1, 0177.0.0.1, 0x7f.1 (WHATWG URL, 3.5)."""
+"""Notations that inet_aton and browsers accept as IPv4 addresses: 2130706433, 127.1, 0x7f.1 (WHATWG URL, 3.5)."""
 
 
 class AddressNotAllowed(Exception):

@@ -8,16 +8,15 @@ import logging
 import resource
 from collections import Counter
 from collections.abc import Callable, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from vocelio.gateway import logs
+from vocelio.gateway.config import Network
 
 MIN_OPEN_FILES = 4_096  # enough for 200 calls with their connections to providers and databases, and 2,000 monitors
 MAX_OPEN_FILES = 65_536
 RESERVED_FILES = 1_024  # for the database, storage, providers and flows' requests; half of the files if there are few
 IPV6_PREFIX_BITS = 64
-
-Network = IPv4Network | IPv6Network
 
 LOG = logging.getLogger(__name__)
 

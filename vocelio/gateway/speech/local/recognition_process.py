@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from vocelio.codecs.mulaw import SAMPLE_RATE
 from vocelio.gateway.speech.interfaces import RequestNotSupported, SpeechError
 from vocelio.gateway.speech.local import ipc
-from vocelio.gateway.speech.local.worker_process import WorkerProcess
+from vocelio.gateway.speech.local.worker_process import WorkerProcess, warn_once
 
 MAX_AHEAD_BYTES = 5 * SAMPLE_RATE
 """Of a stream's audio, ahead of real time, while the worker is late. An utterance in progress starts with 3 s."""
@@ -119,15 +119,4 @@ class RecognitionProcess(WorkerProcess):
                 if stream := self._streams.pop(stream_id, None):
                     stream.listener.fail(RequestNotSupported(reason))
             case ipc.PhraseSkipped(phrase=phrase):
-                _warn_phrase_skipped(phrase)
-
-
-_skipped_phrases: set[str] = set()
-_MAX_SKIPPED_PHRASES = 1000
-
-
-def _warn_phrase_skipped(phrase: str) -> None:
-    """Log each phrase once, and only a limited number of them."""
-    if phrase not in _skipped_phrases and len(_skipped_phrases) < _MAX_SKIPPED_PHRASES:
-        _skipped_phrases.add(phrase)
-        LOG.warning("local recognition skips the phrase %r: one of its words has no known pronunciation", phrase)
+                warn_once("local recognition skips the phrase %r: one of its words has no known pronunciation", phrase)

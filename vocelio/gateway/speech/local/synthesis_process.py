@@ -1,22 +1,19 @@
 """The gateway's side of one synthesis worker, which renders one segment at a time."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from vocelio.gateway.speech.interfaces import SpeechError
 from vocelio.gateway.speech.local import ipc
 from vocelio.gateway.speech.local.segment import Segment
-from vocelio.gateway.speech.local.worker_process import WorkerProcess
+from vocelio.gateway.speech.local.worker_process import WorkerProcess, warn_once
 
 MAX_RENDER_SECONDS = 3.0
 """For a segment, which takes 20 ms: a worker that needs longer hangs, and is killed."""
 
 MAX_SEGMENT_AUDIO_BYTES = 8 << 20
 """Mu-law of a segment, 17 minutes; 250 digits at the slowest speed take 4."""
-
-LOG = logging.getLogger(__name__)
 
 
 class SynthesisProcess(WorkerProcess):
@@ -48,7 +45,7 @@ class SynthesisProcess(WorkerProcess):
                 segment.finish()
                 self._on_idle()
             case ipc.VoiceReplaced(voice=voice, used=used):
-                _warn_voice_replaced(voice, used)
+                warn_once("espeak-ng has no voice %r; using %r instead", voice, used)
             case _:
                 raise ValueError("a report on no segment")
 
@@ -65,14 +62,3 @@ class SynthesisProcess(WorkerProcess):
         if self._deadline:
             self._deadline.cancel()
         return segment
-
-
-_replaced_voices: set[str] = set()
-_MAX_REPLACED_VOICES = 1000
-
-
-def _warn_voice_replaced(voice: str, used: str) -> None:
-    """Log each voice once, and only a limited number of them."""
-    if voice not in _replaced_voices and len(_replaced_voices) < _MAX_REPLACED_VOICES:
-        _replaced_voices.add(voice)
-        LOG.warning("espeak-ng has no voice %r; using %r instead", voice, used)

@@ -31,6 +31,9 @@ worker reads whenever it is not within a library, so with more it is late."""
 MAX_LATE_SECONDS = 5.0
 """For which a worker may be that late: past it, it hangs, and is killed."""
 
+MAX_WARNED_SUBJECTS = 1_000
+"""Phrases or voices that a warning is logged for: they are in tenants' flows."""
+
 INHERITED_VARIABLES = (
     "PATH",
     "HOME",
@@ -216,3 +219,14 @@ def _describe_end(return_code: int) -> str:
     if return_code >= 0 or return_code == -signal.SIGKILL:
         return ""
     return f" ({signal.Signals(-return_code).name})"
+
+
+_warnings: dict[str, set[str]] = {}  # the first arguments of the warnings that were logged, by message
+
+
+def warn_once(message: str, subject: str, *arguments: str) -> None:
+    """Log a worker's warning about a subject once, and about MAX_WARNED_SUBJECTS at most."""
+    warned = _warnings.setdefault(message, set())
+    if subject not in warned and len(warned) < MAX_WARNED_SUBJECTS:
+        warned.add(subject)
+        LOG.warning(message, subject, *arguments)

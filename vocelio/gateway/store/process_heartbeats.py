@@ -4,11 +4,11 @@ The owner of a call is in the call's own row; heartbeats only tell a process tha
 """
 
 import msgspec
-from sqlalchemy import RowMapping, delete, func, select
+from sqlalchemy import RowMapping, delete, select
 
 from vocelio.gateway.clock import Instant
 from vocelio.gateway.store.db.database import Database
-from vocelio.gateway.store.db.schema import calls, processes
+from vocelio.gateway.store.db.schema import processes
 
 STALE_AFTER_MICROSECONDS = 30_000_000  # without a heartbeat for so long, a process counts as gone
 
@@ -59,13 +59,6 @@ async def list_processes(database: Database, now: int) -> list[Process]:
     )
     async with database.read() as connection:
         return [_from_row(row) for row in (await connection.execute(query)).mappings()]
-
-
-async def count_live_calls(database: Database, now: int) -> int:
-    """Count the calls of all tenants that have not ended and are not overdue. Raises DatabaseUnavailable."""
-    query = select(func.count()).select_from(calls).where(calls.c.ended_at.is_(None), calls.c.due_at > now)
-    async with database.read() as connection:
-        return await connection.scalar(query) or 0
 
 
 def _from_row(row: RowMapping) -> Process:

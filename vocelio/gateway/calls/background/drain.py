@@ -21,14 +21,14 @@ LOG = logging.getLogger(__name__)
 PROMPT_BOUNDARY_SECONDS = 6.0  # for a call to come to its next prompt
 FORCED_HANDOFF_SECONDS = 1.0  # after that, for the store to commit the rest, and the sockets to close
 POLL_INTERVAL_SECONDS = 0.05  # once in a process's life: polling is simple and cheap enough
-PEER_CHECK_INTERVAL_SECONDS = 1.0
+PEER_CHECK_INTERVAL_SECONDS = 1.0  # of which each takes one or two queries
 DIAL_SECONDS = 120.0
 """How long calls without a stream are waited for: those between two streams, and those whose transfer is ringing. A
 transfer that was answered needs the gateway only at its end, which the next process handles."""
 
 
 class Peers(Protocol):
-    """The other processes of this gateway. Neither method raises; without the database there are none."""
+    """The other processes of this gateway. No method raises; without the database there are none."""
 
     async def announce_draining(self) -> None:
         """Tell the others that this process accepts no new calls."""
@@ -84,9 +84,10 @@ class Drain:
             dialing = now < last_stream_at + DIAL_SECONDS and await self._peers.count_calls_without_stream()
             if now >= started_at + self._alone_seconds or not (self._registry.live_calls or dialing):
                 return False
-            await self._wait_until_empty(now + PEER_CHECK_INTERVAL_SECONDS)
-            if not self._registry.live_calls:
-                await asyncio.sleep(POLL_INTERVAL_SECONDS)
+            if self._registry.live_calls:
+                await self._wait_until_empty(now + PEER_CHECK_INTERVAL_SECONDS)
+            else:
+                await asyncio.sleep(PEER_CHECK_INTERVAL_SECONDS)
         self._registry.refuses_new_calls = False
         return True
 

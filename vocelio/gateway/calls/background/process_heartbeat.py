@@ -13,6 +13,7 @@ from vocelio.gateway.calls.components import CallComponents
 from vocelio.gateway.clock import Instant
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.store import process_heartbeats
+from vocelio.gateway.store.calls import live as live_calls
 from vocelio.gateway.store.db.database import Database
 from vocelio.gateway.store.process_heartbeats import Process
 
@@ -67,7 +68,7 @@ class ProcessHeartbeat:
     async def count_calls_without_stream(self) -> int:
         """Count the live calls whose stream is not here; 0 while the database is unavailable."""
         with suppress(DatabaseUnavailable):
-            live = await self._with_timeout(process_heartbeats.count_live_calls(self._database, self._wall_clock()))
+            live = await self._with_timeout(live_calls.count_in_progress(self._database, self._wall_clock()))
             return max(0, live - len(self._registry.live_calls))
         return 0
 

@@ -153,6 +153,13 @@ async def count_live(database: Database, tenant: str) -> dict[str, list[CallCoun
     return counts
 
 
+async def count_in_progress(database: Database, now: int) -> int:
+    """Count the calls of all tenants that have not ended and are not overdue. Raises DatabaseUnavailable."""
+    query = select(func.count()).select_from(calls).where(calls.c.ended_at.is_(None), calls.c.due_at > now)
+    async with database.read() as connection:
+        return await connection.scalar(query) or 0
+
+
 def _from_row(row: Row[Any]) -> LiveCallRow:
     return LiveCallRow(
         tenant=row.tenant_id,

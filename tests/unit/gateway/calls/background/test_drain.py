@@ -23,11 +23,13 @@ class FakePeers:
     def __init__(self, serving_from=None, calls_without_stream=0):
         self.serving_from, self.calls_without_stream = serving_from, calls_without_stream
         self.announced = False
+        self.checks = 0
 
     async def announce_draining(self):
         self.announced = True
 
     async def are_serving(self):
+        self.checks += 1
         return self.serving_from is not None and asyncio.get_running_loop().time() >= self.serving_from
 
     async def count_calls_without_stream(self):
@@ -140,6 +142,7 @@ async def test_calls_without_a_stream_are_waited_for_while_they_may_be_ringing()
     assert not drain.done()
     await asyncio.sleep(4)
     assert drain.done(), "the transfer was answered: its end is reported to the next process"
+    assert peers.checks < DIAL_SECONDS + 3, "the database is asked once a second"
     await drain
 
 

@@ -13,8 +13,6 @@ from collections.abc import Container, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from vocelio.gateway.aio.tasks import TaskSet
 from vocelio.gateway.calls.admission import AdmissionControl
 from vocelio.gateway.calls.call_record import CallRecord, read_resume_state
@@ -254,23 +252,31 @@ class CallLifecycle:
                 break
 
     async def end_if_expired(self, stored: StoredCall) -> None:
-        """End a call that is due, unless it has changed meanwhile. Raises DatabaseUnavailable."""
+        """End a call that is due, unless it has changed meanwhile. Raises DatabaseUnavailable.
+
+        A state that another release has saved, or a defect that one call meets, must not keep others from being ended.
+        """
         if stored.ended_at or stored.due_at > self._wall_clock() or stored.id in self._live_calls:
             return
         try:
-            record = await self._repository.load(stored) if stored.resume_state else None
-        except (msgspec.MsgspecError, KeyError, TypeError, ValueError):  # saved by another release
-            LOG.exception("call %s: its resume state cannot be read; ending the call", stored.id)
-            record = None
+            await self._end_expired(stored)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            LOG.exception("call %s: its resume state cannot be read or used; ending the call without it", stored.id)
+            await self._end_without_state(stored)
+
+    async def _end_expired(self, stored: StoredCall) -> None:
+        record = await self._repository.load(stored) if stored.resume_state else None
         if record is None:
-            await self.end_without_state(stored)
+            await self._end_without_state(stored)
         elif await self._repository.claim(stored):
             record.stored.revision = stored.revision + 1
             if isinstance(record.resume.phase, HangingUp):
                 record.stored.disposition = record.resume.phase.hang_up.disposition
             self.end_call(record, _expiry_outcome(stored))
 
-    async def end_without_state(self, stored: StoredCall) -> None:
+    async def _end_without_state(self, stored: StoredCall) -> None:
         """End an expired call that cannot be continued here, with the bill that was saved. Raises DatabaseUnavailable.
 
         One whose state cannot be decrypted is lost, since a process that has the key could continue it.

@@ -6,7 +6,6 @@ be written are no sign of death.
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from vocelio.gateway.aio.tasks import PeriodicTask
@@ -15,8 +14,6 @@ from vocelio.gateway.calls.registry import CallRegistry
 from vocelio.gateway.clock import WallClock
 from vocelio.gateway.errors import DatabaseUnavailable
 from vocelio.gateway.store.calls.interface import CallStore, StoredCall
-
-LOG = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 20.0
 MAX_CALLS_PER_SWEEP = 200  # calls that one sweep ends; the next one ends more
@@ -61,15 +58,5 @@ class CallReaper:
 
     async def _sweep(self, expired: Sequence[StoredCall]) -> None:
         for stored in expired:
-            await self._end(stored)
-        await self._call_store.purge_state(self._wall_clock() - round(PURGE_AFTER_SECONDS * 1e6))
-
-    async def _end(self, stored: StoredCall) -> None:
-        """End one call. A defect that one call meets must not keep others from being ended, in this and every sweep."""
-        try:
             await self._lifecycle.end_if_expired(stored)
-        except DatabaseUnavailable:
-            raise
-        except Exception:
-            LOG.exception("call %s could not be ended with its state; ending it without", stored.id)
-            await self._lifecycle.end_without_state(stored)
+        await self._call_store.purge_state(self._wall_clock() - round(PURGE_AFTER_SECONDS * 1e6))

@@ -33,15 +33,6 @@ async def running_gateway(folder, environment):
         yield server
 
 
-async def worker_pid(server):
-    """Return the process id of the worker, from the log of the supervisor."""
-    while line := (await server.err.readline()).decode():
-        words = json.loads(line)["message"].split()
-        if words[0] == "worker" and words[-1] == "ready":
-            return int(words[1])
-    raise AssertionError("no worker was started")
-
-
 def make_site(folder):
     (folder / "site" / "flows").mkdir(parents=True)
     site = {
@@ -66,7 +57,7 @@ async def test_recording_of_a_killed_gateway_lacks_at_most_one_second(tmp_path):
         step = PlayAudio(audio=CALLER_SPEECH, max_wait_seconds=0.0)
         call_task = asyncio.create_task(simulator.call(NUMBER, CALLER, [step], max_seconds=20))
         await asyncio.sleep(4.2)
-        worker = await worker_pid(server)
+        worker = await server.next_worker_pid()
         server.send_signal(signal.SIGKILL)  # the supervisor, which would restart the worker
         os.kill(worker, signal.SIGKILL)
         report = await call_task

@@ -255,22 +255,10 @@ async def running_cluster(postgres, count=3, *options, drain=0, **simulator_opti
     """Run ``count`` processes on a new database. ``options`` are those of cluster_process."""
     async with contextlib.AsyncExitStack() as stack:
         url = await stack.enter_async_context(postgres.temporary_database())
-        crm = await stack.enter_async_context(FakeCrm())
-        database = Database(url)
-        stack.push_async_callback(database.aclose)
-        await database.migrate()
-        key = await _seed_database(database, crm.url)
         redis = stack.enter_context(RedisServer())
         environment = _environment(url, redis.url)
         members = [GatewayProcess(port, environment, str(drain), *options) for port in free_ports(count)]
-        balancer = await stack.enter_async_context(TcpBalancer([member.port for member in members]))
-        stack.push_async_callback(_stop_all, members)
-        await asyncio.gather(*(member.start() for member in members))
-        origin = f"http://127.0.0.1:{balancer.port}"
-        simulator = await stack.enter_async_context(
-            TwilioSimulator(origin, PUBLIC_URL, ACCOUNT, TOKEN, **simulator_options)
-        )
-        yield GatewayCluster(members, balancer, crm, database, simulator, redis, key)
+        yield await _start(stack, url, members, redis, simulator_options)
 
 
 @contextlib.asynccontextmanager
@@ -278,22 +266,26 @@ async def running_machine(folder, **simulator_options):
     """Run one supervised process on an SQLite file in the folder, without Redis, with the default drain time."""
     async with contextlib.AsyncExitStack() as stack:
         url = f"sqlite+aiosqlite:///{folder}/vocelio.db"
-        crm = await stack.enter_async_context(FakeCrm())
-        database = Database(url)
-        stack.push_async_callback(database.aclose)
-        await database.migrate()
-        key = await _seed_database(database, crm.url)
         environment = _environment(url, "") | {"VOCELIO_STORAGE_URL": str(folder / "storage")}
-        (port,) = free_ports(1)
-        member = GatewayProcess(port, environment, "default", "--workers", "1")
-        balancer = await stack.enter_async_context(TcpBalancer([port]))
-        stack.push_async_callback(_stop_all, [member])
-        await member.start()
-        origin = f"http://127.0.0.1:{balancer.port}"
-        simulator = await stack.enter_async_context(
-            TwilioSimulator(origin, PUBLIC_URL, ACCOUNT, TOKEN, **simulator_options)
-        )
-        yield GatewayCluster([member], balancer, crm, database, simulator, None, key)
+        members = [GatewayProcess(*free_ports(1), environment, "default", "--workers", "1")]
+        yield await _start(stack, url, members, None, simulator_options)
+
+
+async def _start(stack, url, members, redis, simulator_options):
+    """Fill the database and start the members; ``stack`` stops everything."""
+    crm = await stack.enter_async_context(FakeCrm())
+    database = Database(url)
+    stack.push_async_callback(database.aclose)
+    await database.migrate()
+    key = await _seed_database(database, crm.url)
+    balancer = await stack.enter_async_context(TcpBalancer([member.port for member in members]))
+    stack.push_async_callback(_stop_all, members)
+    await asyncio.gather(*(member.start() for member in members))
+    origin = f"http://127.0.0.1:{balancer.port}"
+    simulator = await stack.enter_async_context(
+        TwilioSimulator(origin, PUBLIC_URL, ACCOUNT, TOKEN, **simulator_options)
+    )
+    return GatewayCluster(members, balancer, crm, database, simulator, redis, key)
 
 
 async def _stop_all(members):

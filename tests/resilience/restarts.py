@@ -5,6 +5,7 @@ import os
 import signal
 
 from tests.resilience.kill_rounds import running_load
+from tests.support.resource_checks import process_exists
 from vocelio.gateway.store.db.schema import processes
 
 RESTART_SECONDS = 60
@@ -33,18 +34,12 @@ async def reload(machine, workers=1):
 
 async def worker_pids(machine):
     """Return the process ids of the workers that have a heartbeat and exist."""
-    return {row.pid for row in await machine.rows(processes, processes.c.draining.is_(False)) if _exists(row.pid)}
+    return {
+        row.pid for row in await machine.rows(processes, processes.c.draining.is_(False)) if process_exists(row.pid)
+    }
 
 
 async def _wait_for_new_workers(machine, before, count):
     async with asyncio.timeout(RESTART_SECONDS):
-        while any(map(_exists, before)) or len(await worker_pids(machine)) != count:  # noqa: ASYNC110 (other processes)
+        while any(map(process_exists, before)) or len(await worker_pids(machine)) != count:  # noqa: ASYNC110 (other processes)
             await asyncio.sleep(0.1)
-
-
-def _exists(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

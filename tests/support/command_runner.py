@@ -99,6 +99,16 @@ class RunningCommand:
         with suppress(ConnectionError):
             self._channel.send(bytes([number]))
 
+    async def next_worker_pid(self):
+        """Return the process id of the next worker that serves, from the log of ``vocelio serve``."""
+        lines = []
+        while line := (await self.err.readline()).decode():
+            lines.append(line)
+            message = json.loads(line)["message"]
+            if message.endswith("is ready"):
+                return int(message.split()[1])
+        raise AssertionError(f"the supervisor has ended: {lines}")
+
     async def wait(self):
         """Wait for the end; return the exit code, negative for a signal."""
         if self._code is None:

@@ -1,4 +1,4 @@
-"""Checks of tasks, threads, sockets and event loop lag, and helpers that wait for them.
+"""Checks of tasks, threads, sockets, processes and event loop lag, and helpers that wait for them.
 
 The limits hold on a machine that stalls for half a second, as one that runs other tests does.
 """
@@ -34,6 +34,20 @@ def socket_count():
 def resources_in_use():
     """Return the numbers of tasks, Python threads and open files of this process."""
     return len(asyncio.all_tasks()), threading.active_count(), len([*Path("/proc/self/fd").iterdir()])
+
+
+def process_exists(pid):
+    """Return whether there is such a process, possibly a zombie."""
+    return Path(f"/proc/{pid}").exists()
+
+
+async def read_to_end(reader):
+    """Read until the other side closes or resets the connection."""
+    async with asyncio.timeout(10):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
 
 
 async def wait_until_at_most(value, limit, seconds=5.0):

@@ -2,15 +2,14 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.support.command_runner import run_vocelio, running_vocelio
+from tests.support.resource_checks import process_exists
 from tests.support.running_gateway import ACCOUNT, PUBLIC_URL, TOKEN
 
 REDIS_URL = "redis://127.0.0.1:1/0"  # not reachable: calls are served nevertheless
@@ -42,19 +41,8 @@ async def running_workers(cwd, settings):
     async with running_vocelio(*SERVE, "--port", "0", cwd=cwd, environment=settings) as parent:
         async with asyncio.timeout(60):
             origin = (await parent.out.readline()).decode().split()[2].rstrip(",")
-            pids = [await next_worker_pid(parent), await next_worker_pid(parent)]
+            pids = [await parent.next_worker_pid(), await parent.next_worker_pid()]
         yield parent, origin, pids
-
-
-async def next_worker_pid(parent):
-    """Return the process id of the next worker that logs that it serves."""
-    lines = []
-    while line := (await parent.err.readline()).decode():
-        lines.append(line)
-        message = json.loads(line)["message"]
-        if message.endswith("is ready"):
-            return int(message.split()[1])
-    raise AssertionError(f"the supervisor has ended: {lines}")
 
 
 async def statuses(origin, path, times):
@@ -96,7 +84,7 @@ async def test_crashed_worker_is_restarted(tmp_path, postgres):
         os.kill(pids[0], signal.SIGKILL)
         await asyncio.sleep(0.1)
         assert set(await statuses(origin, "/readyz", 20)) == {200}, "the other worker serves all requests"
-        assert await next_worker_pid(parent) not in pids
+        assert await parent.next_worker_pid() not in pids
         parent.send_signal(signal.SIGTERM)
         assert await parent.wait() == 0
         with pytest.raises(aiohttp.ClientConnectionError):
@@ -107,8 +95,4 @@ async def test_sigint_stops_all_processes(tmp_path, postgres):
     async with postgres.temporary_database() as url, running_workers(tmp_path, environment(url)) as (parent, _, pids):
         parent.send_signal(signal.SIGINT)
         assert await parent.wait() == 0
-        assert not any(map(_process_exists, pids))
-
-
-def _process_exists(pid):
-    return Path(f"/proc/{pid}").exists()
+        assert not any(map(process_exists, pids))

@@ -12,6 +12,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocketDisconnect
 from uvicorn.server import ServerState
 
+from tests.support.resource_checks import read_to_end
 from vocelio.gateway.server.connection_limits import ConnectionLimits
 from vocelio.gateway.server.protocols import (
     MAX_CONTROL_FRAMES,
@@ -113,14 +114,6 @@ async def serving(application, limits=None):
 async def server(application):
     async with serving(application) as running:
         yield running
-
-
-async def read_to_end(reader):
-    async with asyncio.timeout(10):
-        try:
-            return await reader.read()
-        except ConnectionError:
-            return b""
 
 
 async def send_and_read(server, data):

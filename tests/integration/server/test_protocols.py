@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from uvicorn.server import ServerState
 
+from tests.support.resource_checks import read_to_end
 from vocelio.gateway.server.protocols import (
     MAX_HEAD_BYTES,
     REQUEST_TIMEOUT_SECONDS,
@@ -82,15 +83,6 @@ async def server_address(application, server_state):
     yield server.sockets[0].getsockname()
     server.close()
     assert not server_state.connections
-
-
-async def read_to_end(reader):
-    """Read until the other side closes or resets the connection."""
-    async with asyncio.timeout(10):
-        try:
-            return await reader.read()
-        except ConnectionError:
-            return b""
 
 
 async def read_body(reader):

@@ -130,9 +130,9 @@ async def test_signal_during_start_stops_the_server_and_is_raised_again():
     before = signal.signal(signal.SIGTERM, lambda *_: order.append("raised"))
     try:
         server = GatewayServer(
-            uvicorn_config(Starlette(lifespan=lifespan), port=0), lambda _: noted("left"), lambda: noted("closed")
+            uvicorn_config(Starlette(lifespan=lifespan)), lambda _: noted("left"), lambda: noted("closed")
         )
-        await asyncio.wait_for(server.serve(), 5)
+        await asyncio.wait_for(server.serve([bind_socket()]), 5)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert order == ["left", "closed", "raised"]
@@ -152,8 +152,8 @@ async def test_immediate_second_signal_is_ignored_and_a_later_one_skips_the_drai
 
     before = signal.signal(signal.SIGTERM, lambda *_: raised.append(True))
     try:
-        server = GatewayServer(uvicorn_config(Starlette(), port=0), leave, close)
-        serving = asyncio.create_task(server.serve())
+        server = GatewayServer(uvicorn_config(Starlette()), leave, close)
+        serving = asyncio.create_task(server.serve([bind_socket()]))
         async with asyncio.timeout(10):
             while not server.started:  # noqa: ASYNC110 (uvicorn tells nobody)
                 await asyncio.sleep(0.01)

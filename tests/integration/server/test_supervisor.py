@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.resource_checks import process_exists
+
 ROOT = Path(__file__).parents[3]
 PARENT = """
 import logging, sys
@@ -111,12 +113,8 @@ async def running_supervisor(worker, count=2, drain=0, parent=PARENT):
 async def wait_until_gone(*pids):
     """Wait until none of these processes exists."""
     async with asyncio.timeout(20):
-        while any(map(_process_exists, pids)):  # noqa: ASYNC110 (they are not our children)
+        while any(map(process_exists, pids)):  # noqa: ASYNC110 (they are not our children)
             await asyncio.sleep(0.02)
-
-
-def _process_exists(pid):
-    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -168,7 +166,7 @@ async def test_failed_restart_is_retried_while_other_workers_serve():
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (0, limits[1]))  # no descriptor is available
         os.kill(first, signal.SIGKILL)
         assert "restarting in 1 s" in await running.wait_for_output("could not be started")
-        assert _process_exists(other)
+        assert process_exists(other)
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, limits)
         (new,) = await running.wait_for_workers(1)
         running.send_signal(signal.SIGTERM)
@@ -255,7 +253,7 @@ async def test_workers_are_kept_if_the_new_version_does_not_start():
         before = await running.wait_for_workers(2)
         running.send_signal(signal.SIGHUP)
         assert "exited with 4" in await running.wait_for_output("the workers that run are kept")
-        assert all(map(_process_exists, before))
+        assert all(map(process_exists, before))
         assert (await running.connect())[0] in before
         running.send_signal(signal.SIGTERM)
         assert await running.wait() == 0

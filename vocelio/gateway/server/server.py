@@ -29,21 +29,19 @@ MIN_SECOND_SIGNAL_SECONDS = 1.0
 
 def uvicorn_config(
     app: ASGIApp,
-    host: str = "127.0.0.1",
-    port: int = 8080,
     *,
     limits: ConnectionLimits | None = None,
     trusted_proxies: Sequence[str] = (),
 ) -> uvicorn.Config:
-    """Return uvicorn's configuration. X-Forwarded-For is believed from ``trusted_proxies`` only.
+    """Return uvicorn's configuration; ``serve`` gets the listening socket.
+
+    X-Forwarded-For is believed from ``trusted_proxies`` only.
 
     Of its WebSocket implementations websockets-sansio costs the least per frame. Compression would cost more than
     everything else, on audio that does not compress. Twilio's sockets are supervised by their audio, not by pings.
     """
     return uvicorn.Config(
         app,
-        host=host,
-        port=port,
         http=cast("type[asyncio.Protocol]", partial(TimeoutHttpProtocol, limits=limits)),
         ws=BoundedWebSocketProtocol,
         ws_per_message_deflate=False,

@@ -1,7 +1,7 @@
 """Fuzz local synthesis: texts of all scripts, controls and lengths in all voices, `make fuzz-synthesis`.
 
-Whatever a text does to espeak-ng, only a worker dies of it, and no other text is lost: it is spoken, or refused because
-workers have died on it twice. Half of the texts are not cleaned, to look for more that are deadly.
+Checks that a text which crashes espeak-ng ends a worker only, and that every other text is spoken. A text may be
+refused after two crashes. Half of the texts are passed on without cleaning, to find more that crash.
 """
 
 import argparse
@@ -49,7 +49,7 @@ PIECES = (
 
 @dataclass
 class Figures:
-    """What became of the texts."""
+    """Outcomes of the texts so far."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     deadly: list[tuple[str, str]] = field(default_factory=list)  # voice and text

@@ -1,4 +1,4 @@
-"""Regular expressions that texts of strangers meet must not be able to backtrack without a bound."""
+"""Regular expressions that are applied to untrusted texts must not backtrack without a bound."""
 
 import importlib
 import pkgutil

@@ -1,4 +1,4 @@
-"""What a peer can put in line on one connection has a bound: pipelined requests, heads, frames, unread output."""
+"""Bounds of what a peer can queue on one connection: pipelined requests, heads, frames, unread output."""
 
 import asyncio
 import logging

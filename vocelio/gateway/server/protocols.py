@@ -1,6 +1,6 @@
 """uvicorn's HTTP and WebSocket protocols with timeouts and limits, so that no peer can hold or use more than its share.
 
-Whatever a peer can put in line has a bound, and exceeding the bound ends the connection.
+Everything that a peer can queue on a connection is bounded; a peer that exceeds a bound is disconnected.
 """
 
 import asyncio

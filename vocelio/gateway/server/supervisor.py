@@ -23,7 +23,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from vocelio.gateway.aio.backoff import Backoff
@@ -111,7 +111,7 @@ class _Slot:
 class _Upgrade:
     """The replacement of all workers, one after the other."""
 
-    remaining: list[_Slot] = field(default_factory=list)
+    remaining: list[_Slot]
     migrated: bool = False
 
 

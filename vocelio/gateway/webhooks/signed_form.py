@@ -75,7 +75,7 @@ async def parse_signed(request: Request, verifier: SignatureVerifier) -> TwilioR
 def request_target(connection: HTTPConnection) -> str:
     """Return the requested path with its query: the signed URL without the origin.
 
-    Taken from the scope, since a stranger may send bytes that are no URL; those match no signature.
+    Taken from the scope, since anybody may send bytes that are no URL; those match no signature.
     """
     query: bytes = connection.scope.get("query_string", b"")
     path: str = connection.scope["path"]

@@ -1,6 +1,6 @@
 """Speech synthesis with espeak-ng in worker processes, which render one segment (a sentence or two) at a time.
 
-espeak-ng is never loaded into the gateway: texts come from strangers, and some corrupt its memory. A segment is
+espeak-ng is never loaded into the gateway: texts are untrusted, and some corrupt its memory. A segment is
 rendered at once (hundreds of times faster than real time); the next one is queued when its audio has been consumed. So
 the buffer is bounded by the length of a segment, no worker waits for a slow consumer, and no text waits behind a long
 one.

@@ -1,6 +1,6 @@
 """The worker's side of a speech worker process: its connection to the gateway, and its limits.
 
-A worker parses strangers' texts and sounds with C libraries, so it is treated as if it could be taken over: it has no
+A worker parses untrusted texts and sounds with C libraries, so it is treated as if it could be taken over: it has no
 secrets in its environment (``worker_process``), inherits no descriptor but its socket, and is limited here. It runs at
 a lower priority, so that speech never delays a call's audio, and exits when the gateway does.
 """

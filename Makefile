@@ -8,7 +8,8 @@ INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 export PYTHONDONTWRITEBYTECODE :=
 # Tests without time limits. They run beside those of live calls, at a lower priority.
 COMPUTING = tests/unit tests/fuzz $(addprefix tests/integration/,api twilio prompts store storage site cli/test_doctor.py \
-  cli/test_flow_promote.py cli/test_private_files.py cli/test_serve.py cli/test_serve_workers.py cli/test_site.py support webhooks/test_signatures.py)
+  cli/test_flow_promote.py cli/test_private_files.py cli/test_serve.py cli/test_serve_workers.py cli/test_site.py support \
+  $(addprefix webhooks/,test_malformed_fields.py test_signatures.py test_unauthenticated_peers.py))
 STEP = @printf '\033[2m· %s\033[0m\n'
 
 .DEFAULT_GOAL := help
